@@ -1,0 +1,7 @@
+"""`python -m gochat`."""
+
+import sys
+
+from .main import main
+
+sys.exit(main())

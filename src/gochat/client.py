@@ -1,0 +1,167 @@
+"""A client: the two pumps between a connection and the hub (Go: client.go)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .channel import Channel, select
+from .conn import (
+    CLOSE_ABNORMAL_CLOSURE,
+    CLOSE_GOING_AWAY,
+    CLOSE_MESSAGE,
+    PING_MESSAGE,
+    TEXT_MESSAGE,
+    Conn,
+    HandshakeError,
+    Upgrader,
+    is_unexpected_close_error,
+)
+from .hub import Hub
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["Client", "Settings", "serve_ws"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The constants of client.go, with its values. Times are in seconds."""
+
+    # Time allowed to write a message to the peer.
+    write_wait: float = 10.0
+
+    # Time allowed to read the next pong from the peer.
+    pong_wait: float = 60.0
+
+    # Pings go to the peer with this period. Must be less than pong_wait.
+    ping_period: float = 60.0 * 9 / 10
+
+    # Maximum size of a message from the peer, in bytes.
+    max_message_size: int = 512
+
+    # How many messages may wait for a slow reader before the hub drops it.
+    send_buffer: int = 256
+
+
+NEWLINE = b"\n"
+SPACE = b" "
+
+# Unicode's White_Space, which Go cuts. str.strip would cut U+001C to U+001F, too.
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+log = logging.getLogger("gochat")
+
+
+class Client:
+    """Client stands between a WebSocket connection and the hub."""
+
+    def __init__(self, hub: Hub, conn: Conn, settings: Settings) -> None:
+        self.hub = hub
+
+        # The WebSocket connection.
+        self.conn = conn
+
+        # Bounded channel of outbound messages. The hub sends and closes, write_pump receives.
+        self.send: Channel[bytes] = Channel(settings.send_buffer)
+
+        self.settings = settings
+
+    def read_pump(self) -> None:
+        """Pump messages from the connection to the hub, until reading fails.
+
+        Runs on the thread `readPump ADDR`, one per connection: all reads are made from it, so there
+        is at most one reader. While it waits for the hub it reads nothing, and TCP tells the peer.
+        """
+        try:
+            self.conn.set_read_limit(self.settings.max_message_size)
+            self.await_pong()
+            self.conn.set_pong_handler(self.await_pong)
+            while True:
+                _, message = self.conn.read_message()
+                message = trim_space(message.replace(NEWLINE, SPACE))
+                self.hub.broadcast.send(message)
+        except OSError as error:
+            if is_unexpected_close_error(error, CLOSE_GOING_AWAY, CLOSE_ABNORMAL_CLOSURE):
+                log.info("error: %s", error)
+        finally:
+            self.hub.unregister.send(self)
+            self.conn.close()
+
+    def await_pong(self) -> None:
+        """Give the peer pong_wait from now on to send its next pong. The read pump's thread."""
+        self.conn.set_read_deadline(time.monotonic() + self.settings.pong_wait)
+
+    def write_pump(self) -> None:
+        """Pump messages from the hub to the connection, until the hub closes the channel.
+
+        Runs on the thread `writePump ADDR`, one per connection: all messages are written from it,
+        so there is at most one writer. What the connection writes by itself (pongs, the answer to a
+        close) is kept apart by the lock in conn.py.
+        """
+        tick = time.monotonic() + self.settings.ping_period
+        try:
+            while True:
+                match select(self.send, deadline=tick):
+                    case self.send, message, True:
+                        # Add queued chat messages to the current WebSocket message.
+                        messages = [message, *self.send.drain()]
+                        self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
+                        self.conn.write_message(TEXT_MESSAGE, NEWLINE.join(messages))
+                    case self.send, _, False:
+                        # The hub closed the channel.
+                        self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
+                        self.conn.write_message(CLOSE_MESSAGE, self.hub.farewell)
+                        return
+                    case _:
+                        tick = time.monotonic() + self.settings.ping_period
+                        self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
+                        self.conn.write_message(PING_MESSAGE, b"")
+        except OSError:
+            return
+        finally:
+            self.conn.close()
+
+
+def serve_ws(
+    hub: Hub,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+    upgrader: Upgrader,
+    settings: Settings,
+) -> Iterable[bytes]:
+    """Handle a WebSocket request from the peer, until the connection has ended.
+
+    Where Go starts two goroutines and returns, this starts one thread: the request's own thread
+    becomes the read pump. It owns the socket, so it leaves only when the write pump has left too.
+    """
+    try:
+        conn = upgrader.upgrade(environ)
+    except HandshakeError as error:
+        log.info("%s", error)
+        return error.response(start_response)
+    client = Client(hub, conn, settings)
+    client.hub.register.send(client)
+
+    write_pump = threading.Thread(
+        target=client.write_pump, name=f"writePump {conn.remote_addr}", daemon=True
+    )
+    write_pump.start()
+    threading.current_thread().name = f"readPump {conn.remote_addr}"
+    client.read_pump()
+    write_pump.join()
+    return []
+
+
+def trim_space(message: bytes) -> bytes:
+    """Cut surrounding white space from UTF-8 text, as Go's bytes.TrimSpace does."""
+    return message.decode().strip(WHITE_SPACE).encode()

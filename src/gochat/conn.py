@@ -1,0 +1,598 @@
+"""WebSocket connections: what Go has from gorilla/websocket, on `simple_websocket.Server`.
+
+Strategy: the library does the handshake, the parsing, the answers to pings and closes, and puts
+messages together. It believes that it owns a socket and a reader thread. It gets neither:
+
+- Its socket is a `_Wire`. What it sends goes through the one write lock of the connection; what it
+  receives is what `Conn.read_message` has taken off the real socket.
+- Its reader thread is a `_Loop`, which is never started. `Conn.read_message` runs that loop on its
+  own thread, for one piece of input at a time. So a connection costs no thread of its own, and a
+  reader that does not ask for the next message reads nothing: TCP holds the peer back.
+
+A connection has one reading thread; any thread may write, close and set deadlines for its own
+writes. The socket stays in blocking mode and has no timeout: a timeout makes `send` give up in the
+middle of a frame, and is for both directions at once. Reading and writing wait in `poll` instead,
+each for its own deadline.
+
+Deadlines are in seconds of `time.monotonic()`. All failures to read or write are OSError: a
+CloseError, ProtocolError or ReadLimitError of this module, TimeoutError for a deadline, or what
+the system said. After one, the connection is of no more use.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import simple_websocket
+from wsproto.connection import ConnectionState
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = [
+    "BINARY_MESSAGE",
+    "CLOSE_ABNORMAL_CLOSURE",
+    "CLOSE_GOING_AWAY",
+    "CLOSE_INVALID_FRAME_PAYLOAD_DATA",
+    "CLOSE_MESSAGE",
+    "CLOSE_MESSAGE_TOO_BIG",
+    "CLOSE_NORMAL_CLOSURE",
+    "CLOSE_NO_STATUS_RECEIVED",
+    "PING_MESSAGE",
+    "PONG_MESSAGE",
+    "TEXT_MESSAGE",
+    "CloseError",
+    "Conn",
+    "HandshakeError",
+    "ProtocolError",
+    "ReadLimitError",
+    "Upgrader",
+    "format_close_message",
+    "is_unexpected_close_error",
+]
+
+# Message types: the opcodes of RFC 6455, section 11.8.
+TEXT_MESSAGE = 1
+BINARY_MESSAGE = 2
+CLOSE_MESSAGE = 8
+PING_MESSAGE = 9
+PONG_MESSAGE = 10
+
+# Close codes: RFC 6455, section 7.4.1.
+CLOSE_NORMAL_CLOSURE = 1000
+CLOSE_GOING_AWAY = 1001
+CLOSE_NO_STATUS_RECEIVED = 1005
+CLOSE_ABNORMAL_CLOSURE = 1006
+CLOSE_INVALID_FRAME_PAYLOAD_DATA = 1007
+CLOSE_MESSAGE_TOO_BIG = 1009
+
+_CLOSE_TEXT = {
+    1000: "normal",
+    1001: "going away",
+    1002: "protocol error",
+    1003: "unsupported data",
+    1005: "no status",
+    1006: "abnormal closure",
+    1007: "invalid payload data",
+    1008: "policy violation",
+    1009: "message too big",
+    1010: "mandatory extension missing",
+    1011: "internal server error",
+}
+
+# How long what the library sends by itself (a pong, a close) may wait for its turn and be written,
+# in seconds. gorilla/websocket's writeWait.
+_CONTROL_WAIT: Final = 1.0
+
+# How long a peer that was sent a close frame may take to answer before it is cut, in seconds.
+_CLOSE_WAIT: Final = 1.0
+
+# An empty close frame, masked with zeros.
+_EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
+
+
+class CloseError(ConnectionError):
+    """The peer has closed the connection: with a close frame, or (1006) without one.
+
+    code: of RFC 6455, section 7.4.1; 1005 if its close frame had none.
+    text: its reason, mostly empty.
+    """
+
+    def __init__(self, code: int, text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        known = f" ({_CLOSE_TEXT[self.code]})" if self.code in _CLOSE_TEXT else ""
+        return f"websocket: close {self.code}{known}" + (f": {self.text!r}" if self.text else "")
+
+
+class ProtocolError(ConnectionError):
+    """The peer has broken the protocol, and was told so with the close code 1002 or 1007."""
+
+
+class ReadLimitError(ConnectionError):
+    """The peer's message was over the read limit, and it was told so with the close code 1009."""
+
+
+class HandshakeError(Exception):
+    """The request is no handshake that is accepted here.
+
+    status: the HTTP status to answer with.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = HTTPStatus(status)
+
+    def response(self, start_response: StartResponse) -> Iterable[bytes]:
+        """The answer to the request, as a WSGI response: the one that the Go library gives."""
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Sec-WebSocket-Version", "13"),
+        ]
+        if self.status == HTTPStatus.UPGRADE_REQUIRED:
+            headers.append(("Upgrade", "websocket"))
+        body = f"{self.status.phrase}\n".encode()
+        headers.append(("Content-Length", str(len(body))))
+        start_response(f"{self.status.value} {self.status.phrase}", headers)
+        return [body]
+
+
+def is_unexpected_close_error(error: BaseException, *expected: int) -> bool:
+    """Whether the peer has closed, and with a code that is not among the expected ones."""
+    return isinstance(error, CloseError) and error.code not in expected
+
+
+def format_close_message(code: int, text: str = "") -> bytes:
+    """The payload of a close frame: RFC 6455, section 5.5.1. The text is cut to fit."""
+    return struct.pack("!H", code) + text.encode()[:123].decode(errors="ignore").encode()
+
+
+class Upgrader:
+    """Upgrades HTTP requests to WebSocket connections. Any thread may use it.
+
+    allowed_origins: origins (`https://example.org:8443`) whose pages may connect, or `*` for all.
+        A page of the server's own origin, and a client that names none, always may.
+    utf8_only: binary messages must be UTF-8 too. For who passes them on as text.
+    read_buffer_size: how much is read from the socket at once, in bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_origins: Sequence[str] = (),
+        utf8_only: bool = False,
+        read_buffer_size: int = 4096,
+    ) -> None:
+        self.allowed_origins = frozenset(map(_fold, allowed_origins))
+        self.utf8_only = utf8_only
+        self.read_buffer_size = read_buffer_size
+
+    def upgrade(self, environ: WSGIEnvironment) -> Conn:
+        """Answer the handshake with 101, and take the connection over from the HTTP server.
+
+        environ is the request's, with one key more: `gochat.hijack`, called once, gives the socket,
+        in blocking mode, and the bytes that the server has read from it behind the request. (In Go:
+        `http.Hijacker`.) The socket remains the server's to close, when the request's handler has
+        returned; so that must not be before the last use of the Conn.
+
+        Raises HandshakeError, with the status that the Go library answers; OSError if the answer
+        could not be sent.
+        """
+        self._check(environ)
+        hijack: Callable[[], tuple[socket.socket, bytes]] | None = environ.get("gochat.hijack")
+        if hijack is None:
+            raise HandshakeError(500, "websocket: the server does not let its connections go")
+        sock, buffered = hijack()
+        addr, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
+        remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
+        return Conn(sock, buffered, environ["HTTP_SEC_WEBSOCKET_KEY"], remote_addr, self)
+
+    def _check(self, environ: WSGIEnvironment) -> None:
+        """What the Go library checks, in its order. RFC 6455, section 4.2.1."""
+        bad = "websocket: not a handshake: "
+        if not _has_token(environ, "HTTP_CONNECTION", "upgrade"):
+            raise HandshakeError(400, bad + "'Connection' does not say upgrade")
+        if not _has_token(environ, "HTTP_UPGRADE", "websocket"):
+            raise HandshakeError(426, bad + "'Upgrade' does not say websocket")
+        if environ["REQUEST_METHOD"] != "GET":
+            raise HandshakeError(405, bad + "the method is not GET")
+        if not _has_token(environ, "HTTP_SEC_WEBSOCKET_VERSION", "13"):
+            raise HandshakeError(400, bad + "'Sec-WebSocket-Version' is not 13")
+        if not self._check_origin(environ):
+            origin = environ["HTTP_ORIGIN"]
+            raise HandshakeError(403, f"websocket: origin {origin[:100]!r} may not connect")
+        if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
+            raise HandshakeError(400, bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
+
+    def _check_origin(self, environ: WSGIEnvironment) -> bool:
+        """Whether the page that connects is one of this server, or of an origin that may.
+
+        An origin is nothing but `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared
+        as a whole and never parsed: what another parser might make of it does not matter.
+        """
+        if "HTTP_ORIGIN" not in environ:  # not a browser
+            return True
+        origin = _fold(environ["HTTP_ORIGIN"])
+        _, slashes, host = origin.partition("://")
+        same = bool(slashes and host) and host == _fold(environ.get("HTTP_HOST", ""))
+        return same or origin in self.allowed_origins or "*" in self.allowed_origins
+
+
+def _fold(header: str) -> str:
+    """Lower case, of ASCII letters alone. WSGI gives headers as Latin-1, which has others."""
+    return header.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
+
+
+def _has_token(environ: WSGIEnvironment, header: str, token: str) -> bool:
+    """Whether a header that is a list of tokens has this one, in any case."""
+    return token in (part.strip(" \t") for part in _fold(environ.get(header, "")).split(","))
+
+
+def _is_challenge_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+class _DrainedError(Exception):
+    """Ends a run of the library's loop: it has digested its input and asks for more."""
+
+
+class _Loop:
+    """In place of the library's reader thread: keeps its loop to be run, and starts nothing."""
+
+    name = ""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        self.run = target
+
+    def start(self) -> None:
+        """The library starts its thread here."""
+
+
+class _Wire:
+    """In place of the library's socket."""
+
+    def __init__(self, conn: Conn) -> None:
+        self.conn = conn
+        self.input: bytes | None = None
+
+    def recv(self, _size: int) -> bytes:
+        """What `Conn._digest` has laid here, once."""
+        if self.input is None:
+            raise _DrainedError
+        data, self.input = self.input, None
+        return data
+
+    def send(self, data: bytes) -> int:
+        """The answer to the handshake, a pong, or a close."""
+        self.conn._send_for_library(bytes(data))
+        return len(data)
+
+    def close(self) -> None:
+        """The library thinks that it is through; the socket is closed elsewhere."""
+
+
+class Conn:
+    """A WebSocket connection, on the server's side. Made by `Upgrader.upgrade`.
+
+    remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`.
+    """
+
+    def __init__(
+        self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str, upgrader: Upgrader
+    ) -> None:
+        self.remote_addr: Final = remote_addr
+        self._sock = sock
+
+        # The reading thread's alone.
+        self._input = bytearray(buffered)
+        self._read_buffer_size = upgrader.read_buffer_size
+        self._utf8_only = upgrader.utf8_only
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
+        self._read_deadline: float | None = None
+        self._read_limit = 0
+        self._message_size = 0  # of the message being read, as its frames' headers say
+        self._payload_left = 0  # of the frame being read
+        self._pong_handler: Callable[[], None] = lambda: None
+        self._read_error: OSError | None = None
+        # Held until reading has ended; `close` waits for it.
+        self._reading = threading.Lock()
+        self._reading.acquire()
+
+        # Guards the stream of bytes to the peer, so that a frame is whole and behind the one
+        # before it; and with it the two fields below.
+        self._write_lock = threading.Lock()
+        self._write_error: OSError | None = None
+        self._close_sent = False
+        # The writing thread's alone.
+        self._write_deadline: float | None = None
+
+        # The library is shown a handshake that was checked, and only what it needs of it. So it
+        # does not see the offer of permessage-deflate, which it would always take.
+        self._wire = _Wire(self)
+        self._library = simple_websocket.Server(
+            {
+                "werkzeug.socket": self._wire,
+                "HTTP_HOST": "gochat",
+                "HTTP_CONNECTION": "Upgrade",
+                "HTTP_UPGRADE": "websocket",
+                "HTTP_SEC_WEBSOCKET_VERSION": "13",
+                "HTTP_SEC_WEBSOCKET_KEY": key,
+            },
+            thread_class=_Loop,
+        )
+        self._library.pong_received = False
+
+    # Reading: one thread.
+
+    def set_read_limit(self, limit: int) -> None:
+        """The largest message to accept, in bytes; 0 for no limit. The reading thread."""
+        self._read_limit = limit
+
+    def set_read_deadline(self, deadline: float | None) -> None:
+        """When to give up reading, on the monotonic clock; None for never. The reading thread."""
+        self._read_deadline = deadline
+
+    def set_pong_handler(self, handler: Callable[[], None]) -> None:
+        """What to call, on the reading thread, when a pong has come."""
+        self._pong_handler = handler
+
+    def read_message(self) -> tuple[int, bytes]:
+        """Wait for the next message: `(TEXT_MESSAGE or BINARY_MESSAGE, payload)`.
+
+        Text is valid UTF-8. Pings and closes are answered, and pongs reported, while it waits.
+        After a close frame was written, messages are dropped: it waits for the peer's answer
+        alone. The reading thread.
+
+        Raises CloseError if the peer has closed, ProtocolError or ReadLimitError if it was at fault
+        and has been told so, TimeoutError at the read deadline, ConnectionAbortedError if this side
+        has closed, or the system's OSError; and the same again when called again.
+        """
+        if self._read_error is not None:
+            raise self._read_error
+        try:
+            while True:
+                while not self._library.input_buffer:
+                    self._read_frame()
+                message = self._library.input_buffer.pop(0)
+                if self._close_sent:
+                    continue
+                if isinstance(message, str):
+                    return TEXT_MESSAGE, message.encode()
+                if self._utf8_only:
+                    self._check_utf8(message)
+                return BINARY_MESSAGE, message
+        except OSError as error:
+            self._read_error = error
+            self._reading.release()
+            raise
+
+    def _read_frame(self) -> None:
+        """Take one frame, or a piece of its payload, to the library."""
+        if self._payload_left == 0:
+            header = self._read_header()
+            if header is None:
+                return
+        else:
+            header = b""
+            self._need(1)
+        piece = self._input[: self._payload_left]
+        del self._input[: len(piece)]
+        self._payload_left -= len(piece)
+        self._digest(header + bytes(piece))
+
+    def _read_header(self) -> bytes | None:
+        """Take a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
+
+        What else is wrong with the header is for the library to say. None if the frame has been
+        dealt with.
+        """
+        self._need(2)
+        opcode, length = self._input[0] & 0x0F, self._input[1] & 0x7F
+        size = 2 + (4 if self._input[1] & 0x80 else 0)
+        if opcode < CLOSE_MESSAGE:
+            if length == 126:
+                size += 2
+                self._need(size)
+                (length,) = struct.unpack_from("!H", self._input, 2)
+            elif length == 127:
+                size += 8
+                self._need(size)
+                (length,) = struct.unpack_from("!Q", self._input, 2)
+            self._message_size = length if opcode else self._message_size + length
+            if self._read_limit and self._message_size > self._read_limit:
+                self._fail(CLOSE_MESSAGE_TOO_BIG, ReadLimitError("websocket: read limit exceeded"))
+        elif opcode == CLOSE_MESSAGE and length == 1:
+            # Half a close code: none, says the Go library; a breach of protocol, says this one.
+            self._digest(_EMPTY_CLOSE)
+            return None
+        self._need(size)
+        header = bytes(self._input[:size])
+        del self._input[:size]
+        self._payload_left = length
+        return header
+
+    def _need(self, size: int) -> None:
+        """Read until that many bytes are there."""
+        while len(self._input) < size:
+            self._input += self._receive()
+
+    def _receive(self) -> bytes:
+        # A deadline that has passed is the end even if there is input: a peer that sends and sends,
+        # but no pong, is not waited for either.
+        timeout = _milliseconds_until(self._read_deadline)
+        if timeout == 0 or not self._readable.poll(timeout):
+            raise TimeoutError("websocket: read deadline exceeded")
+        data = self._sock.recv(self._read_buffer_size)
+        if not data:
+            raise CloseError(CLOSE_ABNORMAL_CLOSURE, "unexpected EOF")
+        return data
+
+    def _digest(self, data: bytes) -> None:
+        """Run the library's read loop on a piece of input, and look at what has become of it."""
+        is_answer = self._close_sent
+        self._wire.input = data
+        with suppress(_DrainedError):
+            self._library.thread.run()
+        if self._library.pong_received:
+            self._library.pong_received = False
+            self._pong_handler()
+        if self._library.connected:
+            return
+        if self._write_error is not None:
+            raise self._write_error
+        if is_answer:
+            raise ConnectionAbortedError("websocket: closed by this side")
+        code, text = int(self._library.close_reason), self._library.close_message or ""
+        if self._library.ws.state is not ConnectionState.CLOSED:
+            # It was the library that closed: the peer has broken the protocol.
+            self._linger()
+            raise ProtocolError(f"websocket: {text}")
+        raise CloseError(code, text)
+
+    def _check_utf8(self, message: bytes) -> None:
+        try:
+            message.decode()
+        except UnicodeDecodeError:
+            self._fail(
+                CLOSE_INVALID_FRAME_PAYLOAD_DATA,
+                ProtocolError("websocket: invalid UTF-8 in a binary message"),
+            )
+
+    def _fail(self, code: int, error: OSError) -> None:
+        """Tell the peer what it has done, and raise the error. RFC 6455, section 7.1.7."""
+        with suppress(OSError):
+            self._write(CLOSE_MESSAGE, format_close_message(code), _after(_CONTROL_WAIT))
+        self._linger()
+        raise error
+
+    def _linger(self) -> None:
+        """Send no more, and wait for the peer to close, but not long.
+
+        To close a socket that still has input is to reset the connection, and a reset may overtake
+        the close frame: the peer would never learn why.
+        """
+        self._shutdown(socket.SHUT_WR)
+        self._read_deadline = _after(_CLOSE_WAIT)
+        with suppress(OSError):
+            while True:
+                self._receive()
+
+    # Writing: any thread, but data messages from one.
+
+    def set_write_deadline(self, deadline: float | None) -> None:
+        """When to give up writing, on the monotonic clock; None for never. The writing thread."""
+        self._write_deadline = deadline
+
+    def write_message(self, message_type: int, data: bytes) -> None:
+        """Write a message, or a control frame, as one whole frame. The writing thread.
+
+        Text must be UTF-8; a control frame's payload is at most 125 bytes (ValueError). The payload
+        of a close frame is made by `format_close_message`, or empty.
+
+        Raises TimeoutError at the write deadline, ConnectionAbortedError if a close frame was
+        written before, or the system's OSError. The peer may have got half a frame then, so the
+        connection is ended.
+        """
+        if message_type >= CLOSE_MESSAGE and len(data) > 125:
+            raise ValueError(f"control frame of {len(data)} bytes")
+        self._write(message_type, data, self._write_deadline)
+
+    def _send_for_library(self, data: bytes) -> None:
+        """Write what the library wants to: bytes of HTTP, or one frame. The reading thread."""
+        opcode = 0 if data.startswith(b"HTTP/") else data[0] & 0x0F
+        with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
+            self._write_bytes(data, _after(_CONTROL_WAIT), closing=opcode == CLOSE_MESSAGE)
+
+    def _write(self, opcode: int, payload: bytes, deadline: float | None) -> None:
+        """RFC 6455, section 5.2; a server does not mask."""
+        length = len(payload)
+        if length < 126:
+            header = struct.pack("!BB", 0x80 | opcode, length)
+        elif length < 65536:
+            header = struct.pack("!BBH", 0x80 | opcode, 126, length)
+        else:
+            header = struct.pack("!BBQ", 0x80 | opcode, 127, length)
+        self._write_bytes(header + payload, deadline, closing=opcode == CLOSE_MESSAGE)
+
+    def _write_bytes(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
+        timeout = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self._write_lock.acquire(timeout=timeout):
+            raise _WriteLockTimeoutError("websocket: write deadline exceeded")
+        try:
+            if self._write_error is not None:
+                raise self._write_error
+            if self._close_sent:
+                raise ConnectionAbortedError("websocket: close sent")
+            self._close_sent = closing
+            try:
+                self._send_all(data, deadline)
+            except OSError as error:
+                self._write_error = error
+                self._shutdown(socket.SHUT_RDWR)
+                raise
+        finally:
+            self._write_lock.release()
+
+    def _send_all(self, data: bytes, deadline: float | None) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._sock.send(rest, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                writable = select.poll()
+                writable.register(self._sock, select.POLLOUT)
+                if not writable.poll(_milliseconds_until(deadline)):
+                    raise TimeoutError("websocket: write deadline exceeded") from None
+
+    # The end.
+
+    def close(self) -> None:
+        """End the connection, so that a thread that waits to read or write comes back. Any thread.
+
+        Sends no close frame. If one was sent, the peer first has a second to answer it, provided
+        that the reading thread still reads. The descriptor is closed by the HTTP server, whose it
+        is: no thread can be left to use a number that is somebody else's by then.
+        """
+        if self._close_sent and self._read_error is None:
+            self._shutdown(socket.SHUT_WR)
+            if self._reading.acquire(timeout=_CLOSE_WAIT):
+                self._reading.release()
+        self._shutdown(socket.SHUT_RDWR)
+
+    def _shutdown(self, how: int) -> None:
+        with suppress(OSError):  # the peer was faster
+            self._sock.shutdown(how)
+
+
+class _WriteLockTimeoutError(TimeoutError):
+    """Another thread was writing all the time; nothing of this frame was."""
+
+
+def _after(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def _milliseconds_until(deadline: float | None) -> int | None:
+    """For `poll`, rounded up, so that it does not end before."""
+    if deadline is None:
+        return None
+    return math.ceil(max(0.0, deadline - time.monotonic()) * 1000)

@@ -1,0 +1,230 @@
+"""The command `gochat serve`: the page, the routes, the flags (Go: main.go)."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import logging
+import math
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import quote
+
+from werkzeug.wrappers import Response
+
+import gochat
+
+from .client import Settings, serve_ws
+from .conn import CLOSE_GOING_AWAY, Upgrader, format_close_message
+from .hub import Hub
+from .server import Server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["main", "make_app", "serve", "serve_home"]
+
+log = logging.getLogger("gochat")
+
+# How long clients get at the end for what is queued for them and the close, in seconds.
+SHUTDOWN_TIMEOUT: Final = 5.0
+
+
+def serve_home(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request for the page; any other path is not found."""
+    log.info("%s", quote(environ["RAW_URI"], safe="/:?#[]@!$&'()*+,;=%~"))
+    if environ["PATH_INFO"] != "/":
+        return text_error("Not found", 404)(environ, start_response)
+    if environ["REQUEST_METHOD"] != "GET":
+        return text_error("Method not allowed", 405)(environ, start_response)
+    page, policy = home_page()
+    response = Response(page, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    return response.make_conditional(environ)(environ, start_response)
+
+
+def text_error(text: str, status: int) -> Response:
+    """An answer like that of Go's http.Error."""
+    response = Response(f"{text}\n", status, content_type="text/plain; charset=utf-8")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@cache
+def home_page() -> tuple[bytes, str]:
+    """home.html, and a policy that lets it run its own script and style, and nothing else.
+
+    It may connect anywhere: the chat can be on another machine than the page.
+    """
+    page = files("gochat").joinpath("static", "home.html").read_bytes()
+    hashes = {}
+    for element in (b"script", b"style"):
+        (text,) = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
+        hashes[element] = base64.b64encode(hashlib.sha256(text).digest()).decode()
+    policy = (
+        "default-src 'none'; "
+        f"script-src 'sha256-{hashes[b'script']}'; style-src 'sha256-{hashes[b'style']}'; "
+        "connect-src 'self' ws: wss:; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return page, policy
+
+
+def make_app(hub: Hub, upgrader: Upgrader, settings: Settings) -> WSGIApplication:
+    """The routes: `/ws` is the chat, all else is serve_home's."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/ws":
+            return serve_ws(hub, environ, start_response, upgrader, settings)
+        return serve_home(environ, start_response)
+
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. argv: without the program's name; None for the process's. Returns the status."""
+    args = parse_flags(argv)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y/%m/%d %H:%M:%S"
+    )
+    try:
+        serve(args)
+    except (OSError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else error
+        print(f"gochat: {text}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM, then part with everyone. On the main thread.
+
+    Raises what Server raises.
+    """
+    settings = Settings(
+        write_wait=args.write_wait,
+        pong_wait=args.pong_wait,
+        ping_period=args.ping_period,
+        max_message_size=args.max_message_size,
+        send_buffer=args.send_buffer,
+    )
+    upgrader = Upgrader(allowed_origins=args.allow_origin, utf8_only=True, read_buffer_size=1024)
+    hub = Hub()
+    app = make_app(hub, upgrader, settings)
+    server = Server(args.addr, app, read_header_timeout=args.read_header_timeout)
+
+    def stop(*_: object) -> None:
+        # Once is a request; whoever asks again does not want to wait.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        server.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+    hub_thread = threading.Thread(target=hub.run, name="hub", daemon=True)
+    hub_thread.start()
+    log.info("listening on %s, open %s", server.addr, server.url)
+    server.serve_forever()
+
+    log.info("stopping")
+    hub.stop.send(format_close_message(CLOSE_GOING_AWAY, "server is going away"))
+    server.shutdown(SHUTDOWN_TIMEOUT)
+    hub.stop.close()
+    hub_thread.join()
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the flags in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags, each in Go's form (`-addr`) too. Exits with 2 if they make no sense."""
+    default = Settings()
+    parser = Parser(prog="gochat", description=gochat.__doc__.partition("\n")[0])
+    parser.add_argument("--version", action="version", version=f"gochat {gochat.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="serve")
+    command = commands.add_parser(
+        "serve",
+        help="serve the chat",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    command.add_argument(
+        "--addr", "-addr", default=":8080", help="address to listen on, host:port or :port"
+    )
+    for flag, value, text in (
+        ("write-wait", default.write_wait, "seconds allowed to write a message to a client"),
+        ("pong-wait", default.pong_wait, "seconds a client has for its next pong"),
+        ("ping-period", None, "seconds between pings, under the pong wait (default: 0.9 of it)"),
+        ("read-header-timeout", 3.0, "seconds a client has to send its request"),
+    ):
+        command.add_argument(
+            f"--{flag}", f"-{flag}", type=seconds, default=value, metavar="S", help=text
+        )
+    for flag, number, text in (
+        ("max-message-size", default.max_message_size, "largest message accepted, in bytes"),
+        ("send-buffer", default.send_buffer, "messages that may wait for a client, then dropped"),
+    ):
+        command.add_argument(
+            f"--{flag}", f"-{flag}", type=count, default=number, metavar="N", help=text
+        )
+    command.add_argument(
+        "--allow-origin",
+        "-allow-origin",
+        action="append",
+        type=origin,
+        default=[],
+        metavar="ORIGIN",
+        help="origin whose pages may connect too, as in https://example.org; * for any; repeatable",
+    )
+    args = parser.parse_args(argv)
+    if args.ping_period is None:
+        args.ping_period = args.pong_wait * 9 / 10
+    if args.ping_period >= args.pong_wait:
+        command.error(
+            f"the ping period ({args.ping_period:g} s) must be under"
+            f" the pong wait ({args.pong_wait:g} s)"
+        )
+    return args
+
+
+def seconds(text: str) -> float:
+    """A flag's value: a time above 0, in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A flag's value: a whole number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def origin(text: str) -> str:
+    """A flag's value: an origin as browsers send it, or `*`."""
+    if text != "*" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an origin, as in https://example.org (no path, no slash behind it)"
+        )
+    return text

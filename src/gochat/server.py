@@ -1,0 +1,291 @@
+"""The HTTP server: what Go has from net/http, on Werkzeug's threaded server.
+
+Strategy: Werkzeug accepts, parses and answers, with a thread for each connection. This module adds
+what a server needs that is open to the world, and that net/http has:
+
+- It listens on what Go's addresses mean: `:8080` is every interface, IPv4 and IPv6.
+- A request has to be there whole by a deadline, however slowly its bytes drip in.
+- A handler may take its connection over from the server: `http.Hijacker`, here the key
+  `gochat.hijack` of the WSGI environ.
+- It can be told to stop, and then waits for what it serves, but not for ever.
+
+Werkzeug's own words (its banner, its access lines) are not in the log.
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["Server", "listen"]
+
+log = logging.getLogger("gochat")
+
+# Connections that the system completes before they are accepted. It cuts this to its own limit.
+_BACKLOG: Final = 4096
+
+# How long a thread whose socket was cut may take to come back, in seconds.
+_CUT_WAIT: Final = 5.0
+
+
+def listen(addr: str) -> socket.socket:
+    """Open a listening TCP socket for an address as Go has it: `host:port`, `:port`, `[::1]:port`.
+
+    An empty host is every interface, by IPv6 and IPv4 in one socket where the system has both. Port
+    0 is a free one. A name that has several addresses is listened on at one, preferably IPv4.
+
+    Raises ValueError for what is no address, OSError if it cannot be listened on; both with a text
+    that names it.
+    """
+    host, port = _split_host_port(addr)
+    try:
+        if host:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+            return socket.create_server(address, family=family, backlog=_BACKLOG)
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+            )
+        return socket.create_server(("", port), backlog=_BACKLOG)  # pragma: no cover - no IPv6
+    except UnicodeError as error:
+        raise ValueError(f"listen tcp {addr}: no such host") from error
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise OSError(error.errno, f"listen tcp {addr}: {reason}") from error
+
+
+def _split_host_port(addr: str) -> tuple[str, int]:
+    host, colon, port = addr.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()):
+        raise ValueError(f"address {addr!r} is not host:port, as in :8080 or localhost:8080")
+    if int(port) > 65535:
+        raise ValueError(f"address {addr!r}: the port is over 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"address {addr!r}: an IPv6 address is written [{host}]:{port}")
+    return host, int(port)
+
+
+class Server(ThreadedWSGIServer):
+    """Serves a WSGI application at an address, one thread for each connection.
+
+    addr: where to listen, see `listen`.
+    read_header_timeout: how long a client may take over its request, in seconds, from the moment
+        that it was accepted. net/http's ReadHeaderTimeout.
+
+    Raises what `listen` raises.
+    """
+
+    daemon_threads = True  # the process does not wait for them at its end; `shutdown` has
+
+    def __init__(
+        self, addr: str, application: WSGIApplication, *, read_header_timeout: float
+    ) -> None:
+        self.read_header_timeout: Final = read_header_timeout
+        # Guards _serving.
+        self._lock = threading.Lock()
+        # The accepted connections, and the thread that serves each, from accept to close.
+        self._serving: dict[socket.socket, threading.Thread] = {}
+        # A byte written to the one end wakes serve_forever at the other.
+        self._stopped, self._stop = socket.socketpair()
+
+        try:
+            with listen(addr) as listener:
+                host = listener.getsockname()[0]
+                super().__init__(
+                    host, 0, _hijackable(application), handler=_Handler, fd=listener.fileno()
+                )
+        except BaseException:
+            self._stopped.close()
+            self._stop.close()
+            raise
+
+    @property
+    def addr(self) -> str:
+        """The address in use, as `host:port`."""
+        host, port = self.server_address[:2]
+        return _join_host_port(str(host), port)
+
+    @property
+    def url(self) -> str:
+        """Where to point a browser that runs on this machine."""
+        host, port = self.server_address[:2]
+        return f"http://localhost:{port}/" if host in ("::", "0.0.0.0") else f"http://{self.addr}/"
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002 - nothing is polled
+        """Accept connections until `stop` is called, then listen no more. One thread, once."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.socket, selectors.EVENT_READ)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if self._stopped in ready:
+                    break
+                self._handle_request_noblock()  # type: ignore[attr-defined]
+        self.server_close()
+
+    def stop(self) -> None:
+        """Make `serve_forever` return. Any thread, or a signal handler; more than once is once."""
+        with suppress(OSError):
+            self._stop.send(b"\0")
+
+    def shutdown(self, timeout: float = 0.0) -> None:
+        """Wait until all that is being served has ended, and cut what has not by the timeout.
+
+        After `serve_forever` has returned. timeout: in seconds.
+        """
+        self._join(time.monotonic() + timeout)
+        with self._lock:
+            serving = list(self._serving)
+        for request in serving:
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+        self._join(time.monotonic() + _CUT_WAIT)
+        self._stopped.close()
+        self._stop.close()
+
+    def _join(self, deadline: float) -> None:
+        with self._lock:
+            threads = list(self._serving.values())
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    # What socketserver and Werkzeug call.
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection on a thread of its own; the thread ends when it has been served."""
+        name = f"serve {_join_host_port(*client_address[:2])}"
+        args = (request, client_address)
+        thread = threading.Thread(
+            target=self.process_request_thread, args=args, name=name, daemon=True
+        )
+        with self._lock:
+            self._serving[request] = thread
+        thread.start()
+
+    def close_request(self, request: Any) -> None:
+        """Close a connection: the only place where its descriptor is given back."""
+        with self._lock:
+            self._serving.pop(request, None)
+        super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """An exception that no handler has caught."""
+        log.exception("http: serving %s failed", _join_host_port(*client_address[:2]))
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - Werkzeug's name
+        """What Werkzeug has to say: "error" is an exception in the application."""
+        log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
+
+
+class _Handler(WSGIRequestHandler):
+    """One connection, on its own thread: one request, and its answer."""
+
+    disable_nagle_algorithm = True
+    error_content_type = "text/plain; charset=utf-8"
+    error_message_format = "%(code)d %(message)s\n"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        deadline = time.monotonic() + self.server.read_header_timeout
+        self._request = _RequestReader(self.connection, deadline)
+        self.rfile = io.BufferedReader(self._request)
+
+    def make_environ(self) -> WSGIEnvironment:
+        environ = super().make_environ()
+        environ["REMOTE_ADDR"] = _unmapped(environ["REMOTE_ADDR"])
+        environ["gochat.hijack"] = self._hijack
+        return environ
+
+    def _hijack(self) -> tuple[socket.socket, bytes]:
+        """The connection, and what was read of it behind the request."""
+        self.close_connection = True
+        self.environ["gochat.hijacked"] = True
+        self._request.ended = True
+        buffered = self.rfile.read()
+        self.connection.settimeout(None)
+        return self.connection, buffered
+
+    def version_string(self) -> str:
+        return "gochat"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """No access lines."""
+
+    def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """A request that could not be read: its sender has been told, and nobody else asks."""
+        log.debug(format, *args)
+
+
+class _RequestReader(io.RawIOBase):
+    """What the client sends, until a deadline for all of it.
+
+    A timeout of the socket alone would be moved on by every byte.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        #: Set when there is nothing more to be read here.
+        self.ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        if self.ended:
+            return 0
+        timeout = self._deadline - time.monotonic()
+        if timeout <= 0:
+            raise TimeoutError("the request took too long")
+        self._sock.settimeout(timeout)
+        return self._sock.recv_into(buffer)
+
+
+def _hijackable(application: WSGIApplication) -> WSGIApplication:
+    """Keep Werkzeug from writing an HTTP response into a connection that was taken over."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            response = application(environ, start_response)
+        except Exception as error:
+            if "gochat.hijacked" not in environ:
+                raise
+            if not isinstance(error, OSError):
+                log.exception("http: serving %s failed", threading.current_thread().name)
+        if "gochat.hijacked" in environ:
+            raise ConnectionAbortedError("hijacked")  # Werkzeug's quiet way out
+        return response
+
+    return app
+
+
+def _unmapped(host: str) -> str:
+    """The IPv4 address of a client that came by IPv4 to a socket for both."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return host
+
+
+def _join_host_port(host: str, port: int) -> str:
+    host = _unmapped(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,356 @@
+"""What the tests share: the real command in a process of its own, and a peer on a bare socket."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from gochat import Hub, Server, Settings, Upgrader, make_app
+from gochat.conn import CLOSE_GOING_AWAY, format_close_message
+
+#: The one bound on waiting for anything, in seconds. Generous: only a failure reaches it.
+PATIENCE = 30.0
+
+#: The key of RFC 6455, section 1.3, and the answer to it.
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
+
+
+def wait_until(condition: Callable[[], bool], what: str = "") -> None:
+    """Return when the condition holds; AssertionError if it does not within PATIENCE."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"never came true: {what or condition}"
+        time.sleep(0.005)
+
+
+class Frame(NamedTuple):
+    fin: bool
+    opcode: int
+    payload: bytes
+
+    @property
+    def code(self) -> int | None:
+        """The code of a close frame."""
+        return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) > 1 else None
+
+
+def frame(
+    payload: bytes | str = b"",
+    opcode: int = TEXT,
+    *,
+    fin: bool = True,
+    rsv: int = 0,
+    mask: bytes | None = b"\x01\x02\x03\x04",
+) -> bytes:
+    """A client's frame, RFC 6455, section 5.2. mask None leaves it unmasked."""
+    if isinstance(payload, str):
+        payload = payload.encode()
+    size, bit = len(payload), 0x80 if mask is not None else 0
+    head = bytes([fin << 7 | rsv << 4 | opcode])
+    if size < 126:
+        head += bytes([bit | size])
+    elif size < 65536:
+        head += struct.pack("!BH", bit | 126, size)
+    else:
+        head += struct.pack("!BQ", bit | 127, size)
+    if mask is None:
+        return head + payload
+    return head + mask + bytes(byte ^ mask[i & 3] for i, byte in enumerate(payload))
+
+
+class Stream:
+    """Reads exact amounts, and frames, from a socket. EOFError at its end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.buffer = b""
+        sock.settimeout(PATIENCE)
+
+    def fill(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            raise EOFError
+        self.buffer += data
+
+    def read(self, size: int) -> bytes:
+        while len(self.buffer) < size:
+            self.fill()
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def read_until(self, end: bytes) -> bytes:
+        while end not in self.buffer:
+            self.fill()
+        data, _, self.buffer = self.buffer.partition(end)
+        return data
+
+    def read_frame(self) -> Frame:
+        first, second = self.read(2)
+        assert not second & 0x80, "a server's frame is not masked"
+        size = second & 0x7F
+        if size == 126:
+            (size,) = struct.unpack("!H", self.read(2))
+        elif size == 127:
+            (size,) = struct.unpack("!Q", self.read(8))
+        return Frame(bool(first & 0x80), first & 0x0F, self.read(size))
+
+    def read_to_end(self) -> list[Frame]:
+        """The frames until the server ends the connection, by FIN or reset."""
+        frames = []
+        try:
+            while True:
+                frames.append(self.read_frame())
+        except (EOFError, ConnectionError):
+            return frames
+
+
+class Response(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Peer(Stream):
+    """A client on a real socket that sends exactly what it is told to."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family)
+        if receive_buffer:  # before connect: it sets the window that is offered
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        super().__init__(sock)
+        sock.connect((host, port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.sock.close()
+
+    @property
+    def addr(self) -> str:
+        """This side's address, as the server names its threads."""
+        host, port = self.sock.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def request(
+        self, path: str = "/", headers: Mapping[str, str] | None = None, method: str = "GET"
+    ) -> Response:
+        """Send a request, and read the answer to it."""
+        lines = [f"{method} {path} HTTP/1.1"]
+        lines += [
+            f"{name}: {value}"
+            for name, value in ({"Host": self.host} | dict(headers or {})).items()
+        ]
+        self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        return self.response(method)
+
+    def response(self, method: str = "GET") -> Response:
+        status, *lines = self.read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        size = 0 if method == "HEAD" else int(headers.get("content-length", 0))
+        return Response(int(status.split()[1]), headers, self.read(size))
+
+    def open(
+        self,
+        path: str = "/ws",
+        headers: Mapping[str, str | None] | None = None,
+        then: bytes = b"",
+    ) -> Response:
+        """Send a handshake, with what is to be in the same packet behind it; read the answer."""
+        fields: dict[str, str | None] = {
+            "Host": self.host,
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Key": KEY,
+            "Sec-WebSocket-Version": "13",
+        }
+        fields |= dict(headers or {})
+        lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+        head = "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
+        self.sock.sendall(head + then)
+        return self.response()
+
+    def send(self, payload: bytes | str = b"", opcode: int = TEXT) -> None:
+        self.sock.sendall(frame(payload, opcode))
+
+    def messages(self, count: int) -> list[str]:
+        """The next messages, however they are put into frames. Pings are answered."""
+        messages: list[str] = []
+        while len(messages) < count:
+            got = self.read_frame()
+            if got.opcode == PING:
+                self.send(got.payload, PONG)
+                continue
+            assert got.opcode == TEXT, got
+            messages += got.payload.decode().split("\n")
+        assert len(messages) == count, messages
+        return messages
+
+
+def join(port: int, *, receive_buffer: int = 0) -> Peer:
+    """A peer that is in the room: it has had a message of its own back."""
+    peer = Peer(port, receive_buffer=receive_buffer)
+    assert peer.open().status == 101
+    hello = f"hello from {peer.addr}"
+    peer.send(hello)
+    while hello not in peer.messages(1):
+        pass
+    return peer
+
+
+class Gochat:
+    """`gochat serve`, the real command, in a process of its own on a free port.
+
+    flags: behind `serve`; `--addr 127.0.0.1:0` unless they say otherwise.
+    """
+
+    def __init__(self, *flags: str) -> None:
+        if "--addr" not in flags:
+            flags = ("--addr", "127.0.0.1:0", *flags)
+        self.process = subprocess.Popen(
+            [Path(sys.executable).with_name("gochat"), "serve", *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "1"},
+        )
+        #: Its log, line by line.
+        self.lines: list[str] = []
+        self._listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="log of gochat")
+        self._reader.start()
+        assert self._listening.wait(PATIENCE), self.lines
+        found = re.search(r"listening on (\S+):(\d+), open (\S+)$", "\n".join(self.lines), re.M)
+        assert found, self.lines
+        self.port = int(found[2])
+        #: The link in the log, without the slash at its end.
+        self.url = found[3].rstrip("/")
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if "listening on" in line:
+                self._listening.set()
+        self._listening.set()
+
+    def __enter__(self) -> Gochat:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal, and return its exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; its whole log is in `lines` then."""
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            self._reader.join()
+            assert self.process.stderr is not None
+            self.process.stderr.close()
+        return status
+
+    def logged(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+    def threads(self) -> list[str]:
+        """The names of its threads, as far as the system has them."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def memory(self) -> int:
+        """Its resident memory, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+class Room:
+    """The chat in this process, on a free port: for tests that look at its threads and its hub."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        allowed_origins: Sequence[str] = (),
+        read_header_timeout: float = 3.0,
+        addr: str = "127.0.0.1:0",
+    ) -> None:
+        self.hub = Hub()
+        upgrader = Upgrader(allowed_origins=allowed_origins, utf8_only=True)
+        app = make_app(self.hub, upgrader, settings or Settings())
+        self.server = Server(addr, app, read_header_timeout=read_header_timeout)
+        self.port = int(self.server.server_address[1])
+        self._threads = [
+            threading.Thread(target=self.hub.run, name="hub"),
+            threading.Thread(target=self.server.serve_forever, name="accept"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.server.stop()
+        self._threads[1].join()
+        self.hub.stop.send(format_close_message(CLOSE_GOING_AWAY))
+        self.server.shutdown(5.0)
+        self.hub.stop.close()
+        self._threads[0].join()
+
+    def threads(self) -> list[str]:
+        """The names of the threads that serve somebody, sorted."""
+        kinds = ("serve", "readPump", "writePump")
+        return sorted(t.name for t in threading.enumerate() if t.name.startswith(kinds))
