@@ -389,8 +389,6 @@ class Conn:
         """Take one frame, or a piece of its payload, to the library."""
         if self._payload_left == 0:
             header = self._read_header()
-            if header is None:
-                return
         else:
             header = b""
             self._need(1)
@@ -399,11 +397,10 @@ class Conn:
         self._payload_left -= len(piece)
         self._digest(header + bytes(piece))
 
-    def _read_header(self) -> bytes | None:
+    def _read_header(self) -> bytes:
         """Take a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
 
-        What else is wrong with the header is for the library to say. None if the frame has been
-        dealt with.
+        What else is wrong with the header is for the library to say.
         """
         self._need(2)
         opcode, length = self._input[0] & 0x0F, self._input[1] & 0x7F
@@ -411,19 +408,18 @@ class Conn:
         if opcode < CLOSE_MESSAGE:
             if length == 126:
                 size += 2
-                self._need(size)
+                self._need(4)
                 (length,) = struct.unpack_from("!H", self._input, 2)
             elif length == 127:
                 size += 8
-                self._need(size)
+                self._need(10)
                 (length,) = struct.unpack_from("!Q", self._input, 2)
             self._message_size = length if opcode else self._message_size + length
             if self._read_limit and self._message_size > self._read_limit:
                 self._fail(CLOSE_MESSAGE_TOO_BIG, ReadLimitError("websocket: read limit exceeded"))
-        elif opcode == CLOSE_MESSAGE and length == 1:
+        elif self._input.startswith(b"\x88\x81"):
             # Half a close code: none, says the Go library; a breach of protocol, says this one.
-            self._digest(_EMPTY_CLOSE)
-            return None
+            return _EMPTY_CLOSE
         self._need(size)
         header = bytes(self._input[:size])
         del self._input[:size]

@@ -209,6 +209,16 @@ class _Handler(WSGIRequestHandler):
         self._request = _RequestReader(self.connection, deadline)
         self.rfile = io.BufferedReader(self._request)
 
+    def parse_request(self) -> bool:
+        """Refuse what net/http does, too: a request of HTTP/1.1 names one host."""
+        if not super().parse_request():
+            return False
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) > 1 or (not hosts and self.request_version >= "HTTP/1.1"):
+            self.send_error(400, "Bad Request: not one Host header")
+            return False
+        return True
+
     def make_environ(self) -> WSGIEnvironment:
         environ = super().make_environ()
         environ["REMOTE_ADDR"] = _unmapped(environ["REMOTE_ADDR"])

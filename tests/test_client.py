@@ -1,0 +1,224 @@
+"""client.py: the pumps, with a real server and real sockets."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from gochat import Settings
+from gochat.client import WHITE_SPACE, trim_space
+
+from .support import (
+    BINARY,
+    CLOSE,
+    PATIENCE,
+    PING,
+    PONG,
+    TEXT,
+    Gochat,
+    Peer,
+    Room,
+    frame,
+    join,
+    wait_until,
+)
+
+# The times of client.go, scaled down. Pings are far more frequent than the pong wait asks for, so
+# that a busy machine does not miss one.
+QUICK = Settings(write_wait=0.5, pong_wait=2.0, ping_period=0.1)
+
+
+def test_settings_are_those_of_client_go() -> None:
+    """Without flags the constants have Go's values, in seconds and bytes."""
+    assert Settings() == Settings(10.0, 60.0, 54.0, 512, 256)
+
+
+def test_trim_space_cuts_what_go_cuts() -> None:
+    """Exactly the characters of Unicode's White_Space are cut, on both sides."""
+    # PropList.txt of Unicode: White_Space.
+    ranges = [(9, 13), (32, 32), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)]
+    ranges += [(0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)]
+    space = {chr(c) for first, last in ranges for c in range(first, last + 1)}
+    assert set(WHITE_SPACE) == space
+    for char in map(chr, itertools.chain(range(0xD800), range(0xE000, 0x10000))):
+        text = f"{char}a{char}b{char}".encode()
+        assert trim_space(text) == (f"a{char}b".encode() if char in space else text)
+    assert trim_space(b" \n ") == b""
+
+
+def test_two_threads_a_client_and_none_left() -> None:
+    """Twenty clients cost a readPump and a writePump each, named by address, and no more."""
+    with Room() as room:
+        before = threading.active_count()
+        peers = [join(room.port) for _ in range(20)]
+        names = sorted(f"{pump} {p.addr}" for pump in ("readPump", "writePump") for p in peers)
+        assert room.threads() == names
+        assert threading.active_count() == before + 40
+        for peer in peers:
+            peer.sock.close()
+        wait_until(lambda: threading.active_count() == before)
+        assert room.hub.clients == {}
+
+
+def test_queued_messages_are_joined_into_one_frame() -> None:
+    """What is queued while a client's connection is busy goes out joined by newlines."""
+    with Room(Settings(send_buffer=10_000)) as room, join(room.port) as peer:
+        (client,) = room.hub.clients
+        with client.conn._write_lock:  # its connection is busy
+            for i in range(100):
+                peer.send(f"m{i}")
+            wait_until(lambda: len(client.send) >= 99)
+        frames = []
+        while sum(f.count(b"\n") + 1 for f in frames) < 100:
+            frames.append(peer.read_frame().payload)
+        assert b"\n".join(frames) == b"\n".join(b"m%d" % i for i in range(100))
+        assert len(frames) <= 2
+
+
+def test_newlines_do_not_make_two_messages() -> None:
+    """A newline in a message becomes a space, a binary message goes out as text."""
+    with Room() as room, join(room.port) as peer:
+        peer.send("\n one\ntwo \n")
+        peer.send("three\nfour", BINARY)
+        assert peer.messages(2) == ["one two", "three four"]
+
+
+def test_pings_keep_their_period_in_a_busy_room() -> None:
+    """A client that is sent messages all the time is pinged all the same."""
+    with Room(QUICK) as room, join(room.port) as peer:
+        stop = threading.Event()
+
+        def talk() -> None:
+            with join(room.port) as talker:
+                while not stop.is_set():
+                    talker.send("blah")
+                    talker.messages(1)
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        pings, since = [], time.monotonic()
+        while len(pings) < 5:
+            got = peer.read_frame()
+            if got.opcode == PING:
+                pings.append(time.monotonic() - since)
+                peer.send(got.payload, PONG)
+        stop.set()
+        talking.join()
+        # Five periods, and not five times the pong wait.
+        assert 0.4 <= pings[-1] < 5 * QUICK.pong_wait
+
+
+def test_silent_client_is_given_up_at_the_pong_wait() -> None:
+    """A client that answers no ping is gone after the pong wait; one that does stays."""
+    with Room(QUICK) as room, join(room.port) as alive:
+        dead = join(room.port)
+        alive.messages(1)
+        start = time.monotonic()
+        while alive.addr in str(room.threads()) and dead.addr in str(room.threads()):
+            got = alive.read_frame()
+            alive.send(got.payload, PONG)
+        assert time.monotonic() - start >= QUICK.pong_wait - 0.5
+        wait_until(lambda: len(room.threads()) == 2)
+        assert alive.addr in str(room.threads())
+        dead.sock.close()
+
+
+def test_client_that_stops_reading_is_dropped() -> None:
+    """A client that reads no more is dropped, with its threads and socket; the others chat on."""
+    # It is the write wait that ends it here, not the pong wait.
+    with Room(Settings(write_wait=0.5)) as room:
+        stuck = Peer(room.port, receive_buffer=4096)
+        assert stuck.open().status == 101
+        with join(room.port) as talker:
+            message, count = "x" * 500, 0
+            while stuck.addr in str(room.threads()):
+                talker.send(message)
+                talker.messages(1)
+                count += 1
+                assert count < 200_000
+            talker.send("still here")
+            assert talker.messages(1) == ["still here"]
+            assert len(room.threads()) == 2
+        stuck.sock.close()
+
+
+def test_flooder_is_held_back() -> None:
+    """A client that sends without end waits for the hub: nothing piles up in the server."""
+    with Gochat("--write-wait", "60") as gochat, join(gochat.port) as flooder:
+        before = gochat.memory()
+        flood = frame("x" * 500) * 100
+        received = 0
+
+        def read() -> None:
+            nonlocal received
+            while received < 10**7:
+                received += len(flooder.sock.recv(65536))
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        sent = 0
+        while sent < 11 * 10**6:
+            flooder.sock.sendall(flood)
+            sent += len(flood)
+        reading.join(PATIENCE)
+        assert received >= 10**7
+        assert gochat.memory() - before < 4 * 10**6
+
+
+def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
+    """A close with 1001, or none at all, is not logged; another is, on one line."""
+    caplog.set_level("INFO", "gochat")
+    with Room() as room:
+        for code in (1001, 1000, 4000):
+            with join(room.port) as peer:
+                peer.send(struct.pack("!H", code) + b"reason\n", CLOSE)
+                assert [f.code for f in peer.read_to_end()] == [code]
+        join(room.port).sock.close()
+        reset = join(room.port)
+        reset.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset.sock.close()
+        wait_until(lambda: room.threads() == [])
+    assert [r.getMessage() for r in caplog.records if "error" in r.getMessage()] == [
+        r"error: websocket: close 1000 (normal): 'reason\n'",
+        r"error: websocket: close 4000: 'reason\n'",
+    ]
+
+
+def test_too_long_a_message_ends_its_sender_alone() -> None:
+    """Who sends too much gets 1009, even in the middle of more; the others notice nothing."""
+    with Room() as room, join(room.port) as other:
+        with join(room.port) as peer:
+            other.messages(1)
+            peer.sock.sendall(frame("x" * 513) + frame("y" * 100) * 50)
+            assert [f.code for f in peer.read_to_end()] == [1009]
+        other.send("still here")
+        assert other.messages(1) == ["still here"]
+
+
+def test_refused_handshake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A handshake that is refused gets its status, and one line in the log."""
+    caplog.set_level("INFO", "gochat")
+    with Room() as room, Peer(room.port) as peer:
+        assert peer.open(headers={"Origin": "http://evil\x1b.example"}).status == 403
+        wait_until(lambda: room.threads() == [])
+    (record,) = caplog.records
+    assert record.getMessage() == r"websocket: origin 'http://evil\x1b.example' may not connect"
+
+
+def test_dropped_client_gets_an_empty_close() -> None:
+    """When the hub closes a client's channel, the client gets what was queued and a bare close."""
+    with Room() as room, join(room.port) as peer:
+        (client,) = room.hub.clients
+        with client.conn._write_lock:
+            peer.send("one")
+            peer.send("two")
+            wait_until(lambda: len(client.send) >= 1)
+            room.hub.unregister.send(client)
+        frames = peer.read_to_end()
+        assert b"\n".join(f.payload for f in frames if f.opcode == TEXT) in (b"one", b"one\ntwo")
+        assert (frames[-1].opcode, frames[-1].payload) == (CLOSE, b"")

@@ -1,0 +1,718 @@
+"""conn.py, over a pair of real sockets: one is the connection's, the other the peer's."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gochat.conn import (
+    BINARY_MESSAGE,
+    CLOSE_ABNORMAL_CLOSURE,
+    CLOSE_GOING_AWAY,
+    CLOSE_MESSAGE,
+    CLOSE_NO_STATUS_RECEIVED,
+    CLOSE_NORMAL_CLOSURE,
+    PING_MESSAGE,
+    TEXT_MESSAGE,
+    CloseError,
+    Conn,
+    HandshakeError,
+    ProtocolError,
+    ReadLimitError,
+    Upgrader,
+    format_close_message,
+    is_unexpected_close_error,
+)
+
+from .support import (
+    ACCEPT,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    KEY,
+    PATIENCE,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    Stream,
+    frame,
+    wait_until,
+)
+
+
+def handshake(**changes: Any) -> dict[str, Any]:
+    """The environ of a good handshake, changed; None takes a key out."""
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "REMOTE_ADDR": "192.0.2.1",
+        "REMOTE_PORT": 5000,
+        "HTTP_HOST": "chat.example:8080",
+        "HTTP_CONNECTION": "keep-alive, Upgrade",
+        "HTTP_UPGRADE": "WebSocket",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": KEY,
+    }
+    environ |= changes
+    return {key: value for key, value in environ.items() if value is not None}
+
+
+@contextlib.contextmanager
+def connected(
+    upgrader: Upgrader | None = None, buffered: bytes = b"", *, small: bool = False, **changes: Any
+) -> Iterator[tuple[Conn, Stream]]:
+    """A connection and its peer. small: the sockets between them hold a few KB."""
+    ours, theirs = socket.socketpair()
+    if small:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    with ours, theirs:
+        environ = handshake(**changes) | {"gochat.hijack": lambda: (ours, buffered)}
+        conn = (upgrader or Upgrader()).upgrade(environ)
+        peer = Stream(theirs)
+        peer.read_until(b"\r\n\r\n")
+        conn.set_read_deadline(time.monotonic() + PATIENCE)
+        conn.set_write_deadline(time.monotonic() + PATIENCE)
+        yield conn, peer
+
+
+@contextlib.contextmanager
+def running(target: Callable[[], object]) -> Iterator[threading.Thread]:
+    """A thread for the length of the block; it must come to its end by itself."""
+    thread = threading.Thread(target=target)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def read_error(conn: Conn) -> OSError:
+    """What reading fails with."""
+    try:
+        while True:
+            conn.read_message()
+    except OSError as error:
+        return error
+
+
+# The handshake.
+
+
+def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
+    """A handshake is answered with its key; compression and subprotocols are not taken."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        environ = handshake(
+            HTTP_SEC_WEBSOCKET_EXTENSIONS="permessage-deflate; client_max_window_bits",
+            HTTP_SEC_WEBSOCKET_PROTOCOL="chat",
+        )
+        conn = Upgrader().upgrade(environ | {"gochat.hijack": lambda: (ours, b"")})
+        status, *headers = Stream(theirs).read_until(b"\r\n\r\n").decode().lower().split("\r\n")
+        assert status.startswith("http/1.1 101 ")
+        assert sorted(headers) == [
+            "connection: upgrade",
+            f"sec-websocket-accept: {ACCEPT.lower()}",
+            "upgrade: websocket",
+        ]
+        assert conn.remote_addr == "192.0.2.1:5000"
+
+
+def test_remote_addr_of_ipv6() -> None:
+    """An IPv6 address stands in brackets before its port."""
+    with connected(REMOTE_ADDR="::1") as (conn, _):
+        assert conn.remote_addr == "[::1]:5000"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"HTTP_CONNECTION": "keep-alive"}, 400),
+        ({"HTTP_CONNECTION": None}, 400),
+        ({"HTTP_CONNECTION": "upgraded, xupgrade"}, 400),
+        ({"HTTP_UPGRADE": "h2c"}, 426),
+        ({"HTTP_UPGRADE": None}, 426),
+        ({"REQUEST_METHOD": "POST"}, 405),
+        ({"HTTP_SEC_WEBSOCKET_VERSION": "8"}, 400),
+        ({"HTTP_SEC_WEBSOCKET_VERSION": None}, 400),
+        ({"HTTP_ORIGIN": "http://evil.example"}, 403),
+        ({"HTTP_SEC_WEBSOCKET_KEY": None}, 400),
+        ({"HTTP_SEC_WEBSOCKET_KEY": "YWJjZA=="}, 400),
+        ({"HTTP_SEC_WEBSOCKET_KEY": "~" * 24}, 400),
+        ({"HTTP_SEC_WEBSOCKET_KEY": "é" * 24}, 400),
+        ({}, 500),  # a server that has no hijack
+    ],
+)
+def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
+    """What is no handshake is refused with the status and the headers that Go gives it."""
+    answers: list[tuple[str, dict[str, str]]] = []
+    with pytest.raises(HandshakeError, match=r"^websocket: ") as caught:
+        Upgrader().upgrade(handshake(**changes))
+
+    def start_response(status: str, headers: list[tuple[str, str]]) -> Any:
+        answers.append((status, dict(headers)))
+
+    (body,) = caught.value.response(start_response)  # type: ignore[arg-type]
+    ((line, headers),) = answers
+    assert line.startswith(f"{status} ")
+    assert line.encode() == f"{status} ".encode() + body.rstrip()
+    assert headers["Sec-WebSocket-Version"] == "13"
+    assert headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert headers["Content-Length"] == str(len(body))
+    assert headers.get("Upgrade") == ("websocket" if status == 426 else None)
+
+
+HERE = "http://chat.example:8080"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "accepted"),
+    [
+        (None, (), True),
+        (HERE, (), True),
+        ("https://chat.example:8080", (), True),
+        ("HTTP://CHAT.Example:8080", (), True),
+        ("", (), False),
+        ("null", (), False),
+        ("http://", (), False),
+        ("chat.example:8080", (), False),
+        ("http://chat.example", (), False),
+        ("http://chat.example:80", (), False),
+        ("http://chat.example.:8080", (), False),
+        ("http://chat.example:8080.evil.example", (), False),
+        ("http://evil.example/chat.example:8080", (), False),
+        ("http://chat.example:8080@evil.example", (), False),
+        ("http://evil@chat.example:8080", (), False),
+        ("http://evil.example,http://chat.example:8080", (), False),
+        ("http://evil.example\\@chat.example:8080", (), False),
+        ("http://chat\t.example:8080", (), False),
+        ("https://a.example", ("https://a.example", "https://b.example"), True),
+        ("HTTPS://B.example", ("https://a.example", "https://B.EXAMPLE"), True),
+        ("http://a.example", ("https://a.example",), False),
+        ("https://a.example.evil", ("https://a.example",), False),
+        (HERE, ("https://a.example",), True),
+        ("http://evil.example", ("*",), True),
+        ("null", ("*",), True),
+    ],
+)
+def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) -> None:
+    """A page of the server's own origin or of a listed one may connect, and no other."""
+    upgrader = Upgrader(allowed_origins=allowed)
+    if accepted:
+        with connected(upgrader, HTTP_ORIGIN=origin):
+            pass
+    else:
+        with pytest.raises(HandshakeError, match="origin") as caught:
+            upgrader.upgrade(handshake(HTTP_ORIGIN=origin))
+        assert caught.value.status == 403
+
+
+def test_empty_host_is_no_origin() -> None:
+    """An origin without a host is not the same as a request without one."""
+    with pytest.raises(HandshakeError, match="origin"):
+        Upgrader().upgrade(handshake(HTTP_ORIGIN="http://", HTTP_HOST=None))
+
+
+def test_peer_that_is_gone_before_the_answer() -> None:
+    """An answer that cannot be sent is an OSError."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        with pytest.raises(OSError, match="Broken pipe"):
+            Upgrader().upgrade(handshake() | {"gochat.hijack": lambda: (ours, b"")})
+
+
+def test_no_thread_is_started() -> None:
+    """The library's reader thread does not run."""
+    before = threading.enumerate()
+    with connected():
+        assert threading.enumerate() == before
+
+
+# Reading.
+
+
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        (frame("hello"), (TEXT_MESSAGE, b"hello")),
+        (frame(""), (TEXT_MESSAGE, b"")),
+        (frame("héllo 世界"), (TEXT_MESSAGE, "héllo 世界".encode())),
+        (frame(b"\xff\x00", BINARY), (BINARY_MESSAGE, b"\xff\x00")),
+        (frame("a" * 126), (TEXT_MESSAGE, b"a" * 126)),
+        (frame("a" * 70000), (TEXT_MESSAGE, b"a" * 70000)),
+        (
+            frame("hé", fin=False)
+            + frame("l", CONTINUATION, fin=False)
+            + frame("lo", CONTINUATION),
+            (TEXT_MESSAGE, "héllo".encode()),
+        ),
+        (
+            frame(b"\xff", BINARY, fin=False)
+            + frame(b"", CONTINUATION, fin=False)
+            # in the middle of a character: it is not text
+            + frame(b"\xe4", CONTINUATION),
+            (BINARY_MESSAGE, b"\xff\xe4"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("how", ["at once", "with the handshake", "byte by byte"])
+def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
+    """A message is read whole, in whatever pieces it comes."""
+    with connected(buffered=sent if how == "with the handshake" else b"") as (conn, peer):
+        pieces = {"at once": [sent], "byte by byte": [sent[i : i + 1] for i in range(len(sent))]}
+
+        def send() -> None:
+            for piece in pieces.get(how, []):
+                peer.sock.sendall(piece)
+
+        with running(send):
+            assert conn.read_message() == received
+
+
+def test_messages_that_come_together() -> None:
+    """What has come in one packet is one message after the other."""
+    with connected() as (conn, peer):
+        peer.sock.sendall(frame("one") + frame("two", fin=False) + frame("!", CONTINUATION))
+        assert conn.read_message() == (TEXT_MESSAGE, b"one")
+        assert conn.read_message() == (TEXT_MESSAGE, b"two!")
+
+
+def test_ping_is_answered_between_fragments() -> None:
+    """A ping is answered with its payload while a message is still being read."""
+    with connected() as (conn, peer):
+        peer.sock.sendall(frame("hel", fin=False) + frame("p", PING) + frame("lo", CONTINUATION))
+        assert conn.read_message() == (TEXT_MESSAGE, b"hello")
+        assert peer.read_frame() == Frame(True, PONG, b"p")
+
+
+def test_pong_handler_is_called_for_pongs_alone() -> None:
+    """The pong handler is called once a pong, and for nothing else."""
+    with connected() as (conn, peer):
+        pongs: list[threading.Thread] = []
+        peer.sock.sendall(frame("unasked", PONG) + frame("x"))
+        assert conn.read_message() == (TEXT_MESSAGE, b"x")  # without a handler
+        conn.set_pong_handler(lambda: pongs.append(threading.current_thread()))
+        peer.sock.sendall(frame("p", PING) + frame("", PONG) + frame("p", PONG) + frame("y"))
+        assert conn.read_message() == (TEXT_MESSAGE, b"y")
+        assert pongs == [threading.current_thread()] * 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "sent", "accepted"),
+    [
+        (8, frame("x" * 8), True),
+        (8, frame("x" * 9), False),
+        (8, frame("😀😀"), True),
+        (8, frame("😀😀!"), False),
+        (8, frame(b"x" * 9, BINARY), False),
+        (8, frame("x" * 4, fin=False) + frame("x" * 4, CONTINUATION), True),
+        (8, frame("x" * 4, fin=False) + frame("x" * 5, CONTINUATION), False),
+        (8, frame("x" * 6, PING) + frame("x" * 6), True),
+        (8, frame("x" * 126), False),
+        (8, frame("x" * 65536), False),
+        # The header is enough: nobody waits for the rest.
+        (512, frame(b"x" * 513)[:4], False),
+        (512, struct.pack("!BBQ", 0x81, 0xFF, 1 << 62), False),
+    ],
+)
+def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
+    """The read limit counts a message's bytes; the header of one that is longer gets 1009."""
+    with connected() as (conn, peer):
+        conn.set_read_limit(limit)
+        peer.sock.sendall(sent)
+        if accepted:
+            assert conn.read_message()[0] == TEXT_MESSAGE
+            return
+
+        def answer() -> None:
+            assert [f.code for f in peer.read_to_end()] == [1009]
+            peer.sock.close()
+
+        with running(answer):
+            error = read_error(conn)
+        assert isinstance(error, ReadLimitError)
+        assert read_error(conn) is error
+
+
+def test_no_read_limit() -> None:
+    """A limit of 0 is none."""
+    with connected() as (conn, peer), running(lambda: peer.sock.sendall(frame(b"x" * 10**6))):
+        conn.set_read_limit(0)
+        assert conn.read_message() == (TEXT_MESSAGE, b"x" * 10**6)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame("x", mask=None), 1002),
+        (frame("x", rsv=4), 1002),
+        (frame("x", rsv=1), 1002),
+        (frame("x", 3), 1002),
+        (frame("x", 11), 1002),
+        (frame("x", PING, fin=False), 1002),
+        (frame("x" * 126, PING), 1002),
+        (frame("x" * 126, CLOSE), 1002),
+        (frame("x", CONTINUATION), 1002),
+        (frame("x", fin=False) + frame("y"), 1002),
+        (b"\x81\xfe\0\1" + b"\0" * 5, 1002),  # a length of 1 in two bytes
+        (struct.pack("!BBQ", 0x81, 0xFF, 1 << 63) + b"\0" * 4, 1002),
+        (frame(b"\xff"), 1007),
+        (frame(b"\xe4\xb8"), 1007),
+        (frame(b"\xe4\xb8", fin=False) + frame(b"", CONTINUATION), 1007),
+        (frame(struct.pack("!H", 999), CLOSE), 1002),
+        (frame(struct.pack("!H", 1005), CLOSE), 1002),
+        (frame(struct.pack("!H", 1006), CLOSE), 1002),
+        (frame(struct.pack("!H", 2999), CLOSE), 1002),
+        (frame(struct.pack("!H", 5000), CLOSE), 1002),
+        (frame(struct.pack("!H", 1000) + b"\xff", CLOSE), 1007),
+    ],
+)
+def test_breach_of_protocol(sent: bytes, code: int) -> None:
+    """Who breaks the protocol is told so by a close code, and reading fails."""
+    with connected() as (conn, peer):
+        peer.sock.sendall(sent)
+
+        def answer() -> None:
+            assert [f.code for f in peer.read_to_end()] == [code]
+            peer.sock.close()
+
+        with running(answer):
+            assert isinstance(read_error(conn), ProtocolError)
+
+
+def test_utf8_only() -> None:
+    """With utf8_only, a binary message that is not UTF-8 is refused with 1007, and no other."""
+    with connected(Upgrader(utf8_only=True)) as (conn, peer):
+        peer.sock.sendall(frame("é", BINARY) + frame(b"\xff\xfe", BINARY))
+        assert conn.read_message() == (BINARY_MESSAGE, "é".encode())
+
+        def answer() -> None:
+            assert [f.code for f in peer.read_to_end()] == [1007]
+            peer.sock.close()
+
+        with running(answer):
+            assert isinstance(read_error(conn), ProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "text"),
+    [
+        (struct.pack("!H", 1000) + b"bye", CLOSE_NORMAL_CLOSURE, "bye"),
+        (struct.pack("!H", 1001), CLOSE_GOING_AWAY, ""),
+        (struct.pack("!H", 3000), 3000, ""),
+        (struct.pack("!H", 4999), 4999, ""),
+        (b"", CLOSE_NO_STATUS_RECEIVED, ""),
+        (b"\x03", CLOSE_NO_STATUS_RECEIVED, ""),
+    ],
+)
+def test_close_of_the_peer(payload: bytes, code: int, text: str) -> None:
+    """A close is answered with its code, and reading fails with code and text, again and again."""
+    with connected() as (conn, peer):
+        peer.sock.sendall(frame(payload, CLOSE))
+        error = read_error(conn)
+        assert isinstance(error, CloseError)
+        assert (error.code, error.text) == (code, text)
+        assert read_error(conn) is error
+        expected = struct.pack("!H", code) if len(payload) > 1 else b""
+        answer = peer.read_frame()
+        assert (answer.opcode, answer.payload[:2]) == (CLOSE, expected)
+        with pytest.raises(ConnectionAbortedError):
+            conn.write_message(TEXT_MESSAGE, b"too late")
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x81", frame("hello")[:-1]])
+def test_end_without_a_close_frame(sent: bytes) -> None:
+    """A connection that just ends is the close code 1006, wherever it ends."""
+    with connected() as (conn, peer):
+        peer.sock.sendall(sent)
+        peer.sock.close()
+        error = read_error(conn)
+        assert isinstance(error, CloseError)
+        assert error.code == CLOSE_ABNORMAL_CLOSURE
+
+
+def test_read_deadline() -> None:
+    """A silent peer is given up at the read deadline, not before and not at twice the time."""
+    with connected() as (conn, _):
+        start = time.monotonic()
+        conn.set_read_deadline(start + 0.3)
+        assert isinstance(read_error(conn), TimeoutError)
+        assert time.monotonic() - start >= 0.3
+
+
+def test_read_deadline_ends_a_peer_that_only_talks() -> None:
+    """The read deadline holds for a peer that never pauses, too."""
+    with connected() as (conn, peer):
+        stop = threading.Event()
+
+        def talk() -> None:
+            with contextlib.suppress(OSError):
+                while not stop.is_set():
+                    peer.sock.sendall(frame("blah"))
+
+        with running(talk):
+            conn.set_read_deadline(time.monotonic() + 0.3)
+            assert isinstance(read_error(conn), TimeoutError)
+            stop.set()
+            conn.close()
+
+
+def test_read_deadline_that_is_moved_on() -> None:
+    """A deadline that the pong handler moves on is not reached."""
+    with connected() as (conn, peer):
+        old = time.monotonic() + 0.4
+        conn.set_read_deadline(old)
+        conn.set_pong_handler(lambda: conn.set_read_deadline(None))
+        peer.sock.sendall(frame("", PONG))
+
+        def late() -> None:
+            wait_until(lambda: time.monotonic() > old)
+            peer.sock.sendall(frame("late"))
+
+        with running(late):
+            assert conn.read_message() == (TEXT_MESSAGE, b"late")
+
+
+def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
+    """Without a call to read_message nothing is read: the peer's sends come to a stop."""
+    with connected(small=True) as (conn, peer):
+        peer.sock.setblocking(False)
+        message, sent = frame("x" * 100), 0
+        with contextlib.suppress(BlockingIOError):
+            while sent < 10**7:
+                sent += peer.sock.send(message)
+        assert sent < 10**6
+        conn.read_message()
+        assert len(conn._input) <= 4096
+        assert conn._library.input_buffer == []
+
+
+# Writing.
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 10**6])
+def test_write(size: int) -> None:
+    """A message goes out as one whole frame, of whatever length."""
+    with (
+        connected() as (conn, peer),
+        running(lambda: conn.write_message(TEXT_MESSAGE, b"x" * size)),
+    ):
+        assert peer.read_frame() == Frame(True, TEXT, b"x" * size)
+
+
+def test_write_of_control_frames() -> None:
+    """Pings and closes go out; one that is too long for a control frame is a ValueError."""
+    with connected() as (conn, peer):
+        conn.write_message(PING_MESSAGE, b"x" * 125)
+        with pytest.raises(ValueError, match="126"):
+            conn.write_message(PING_MESSAGE, b"x" * 126)
+        conn.write_message(CLOSE_MESSAGE, format_close_message(1001, "away"))
+        assert peer.read_frame() == Frame(True, PING, b"x" * 125)
+        assert peer.read_frame() == Frame(True, CLOSE, struct.pack("!H", 1001) + b"away")
+
+
+def test_nothing_is_written_behind_a_close() -> None:
+    """After a close frame neither messages, pongs nor a second close are written."""
+    with connected() as (conn, peer):
+        conn.write_message(CLOSE_MESSAGE, b"")
+        for kind in (TEXT_MESSAGE, CLOSE_MESSAGE):
+            with pytest.raises(ConnectionAbortedError):
+                conn.write_message(kind, b"")
+        peer.sock.sendall(frame("p", PING) + frame("dropped") + frame("", CLOSE))
+        assert isinstance(read_error(conn), ConnectionAbortedError)
+        conn.close()
+        assert peer.read_to_end() == [Frame(True, CLOSE, b"")]
+
+
+def test_whole_frame_through_a_small_socket() -> None:
+    """A frame larger than the socket's buffer arrives whole, before its deadline."""
+    with connected(small=True) as (conn, peer):
+
+        def write() -> None:
+            conn.set_write_deadline(time.monotonic() + PATIENCE)
+            conn.write_message(BINARY_MESSAGE, bytes(range(256)) * 8000)
+            conn.write_message(TEXT_MESSAGE, b"next")
+
+        with running(write):
+            assert peer.read_frame() == Frame(True, BINARY, bytes(range(256)) * 8000)
+            assert peer.read_frame() == Frame(True, TEXT, b"next")
+
+
+def test_pong_waits_for_the_frame_that_is_being_written() -> None:
+    """A ping that comes while a frame is half out is answered behind it, not in its middle."""
+    with connected(small=True) as (conn, peer):
+        writing = threading.Event()
+
+        def write() -> None:
+            conn.write_message(TEXT_MESSAGE, b"x" * 10**6)
+            writing.set()
+
+        def read() -> None:
+            assert conn.read_message() == (TEXT_MESSAGE, b"read")
+
+        with running(write), running(read):
+            wait_until(conn._write_lock.locked)
+            peer.sock.sendall(frame("p", PING) + frame("read"))
+            assert not writing.is_set()
+            assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
+            assert peer.read_frame() == Frame(True, PONG, b"p")
+
+
+def test_pong_that_cannot_be_written_is_left_out() -> None:
+    """A pong that would have to wait long is not sent, and the reading goes on."""
+    with connected(small=True) as (conn, peer):
+        with running(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)):
+            wait_until(conn._write_lock.locked)
+            peer.sock.sendall(frame("p", PING) + frame("read"))
+            assert conn.read_message() == (TEXT_MESSAGE, b"read")
+            assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
+        conn.close()
+        assert peer.read_to_end() == []
+
+
+def test_write_deadline_ends_the_connection() -> None:
+    """A peer that does not read is given up at the write deadline, for reading as well."""
+    with connected(small=True) as (conn, peer), running(lambda: read_error(conn)):
+        start = time.monotonic()
+        conn.set_write_deadline(start + 0.3)
+        with pytest.raises(TimeoutError):
+            conn.write_message(TEXT_MESSAGE, b"x" * 10**7)
+        assert time.monotonic() - start >= 0.3
+        with pytest.raises(TimeoutError):
+            conn.write_message(TEXT_MESSAGE, b"")
+        with pytest.raises(EOFError):
+            peer.read_frame()
+
+
+def test_write_deadline_while_another_thread_writes() -> None:
+    """Who does not get to write by its deadline gives up, and the other's frame stays whole."""
+    with (
+        connected(small=True) as (conn, peer),
+        running(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
+    ):
+        wait_until(conn._write_lock.locked)
+        conn.set_write_deadline(time.monotonic() + 0.1)
+        with pytest.raises(TimeoutError):
+            conn.write_message(PING_MESSAGE, b"")
+        assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
+
+
+def test_reader_sees_that_its_pong_failed() -> None:
+    """When an answer of the library cannot be written, that is the error of the read."""
+    with connected() as (conn, peer):
+        peer.sock.sendall(frame("p", PING))
+        peer.sock.close()
+        assert isinstance(read_error(conn), BrokenPipeError)
+
+
+# The end.
+
+
+def test_close_wakes_a_reader() -> None:
+    """Close ends a read that waits on a silent peer; a second close does nothing."""
+    with connected() as (conn, peer):
+        errors: list[OSError] = []
+        with running(lambda: errors.append(read_error(conn))):
+            conn.close()
+        conn.close()
+        assert len(errors) == 1
+        assert peer.read_to_end() == []
+
+
+def test_close_wakes_a_writer() -> None:
+    """Close ends a write that waits on a peer that does not read."""
+    with connected(small=True) as (conn, _):
+
+        def write() -> None:
+            with pytest.raises(OSError, match="Broken pipe"):
+                conn.write_message(TEXT_MESSAGE, b"x" * 10**7)
+
+        with running(write):
+            wait_until(conn._write_lock.locked)
+            conn.close()
+
+
+def test_close_after_a_close_frame_waits_for_the_answer() -> None:
+    """After a close frame, close lets the reader take in what the peer sends up to its answer."""
+    with connected() as (conn, peer):
+        errors: list[OSError] = []
+        with running(lambda: errors.append(read_error(conn))):
+            conn.write_message(CLOSE_MESSAGE, b"")
+            with running(conn.close):
+                assert peer.read_to_end() == [Frame(True, CLOSE, b"")]
+                peer.sock.sendall(frame("said before the close came") + frame("", CLOSE))
+        assert isinstance(errors[0], ConnectionAbortedError)
+
+
+def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
+    """A peer that does not answer the close frame is cut all the same."""
+    with connected() as (conn, _), running(lambda: read_error(conn)):
+        conn.write_message(CLOSE_MESSAGE, b"")
+        conn.close()
+
+
+def test_close_frame_is_not_overtaken_by_a_reset() -> None:
+    """Who is at fault reads the close code, even if it had sent more than was read."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as sock,
+    ):
+        ours, _ = listener.accept()
+        with ours:
+            conn = Upgrader().upgrade(handshake() | {"gochat.hijack": lambda: (ours, b"")})
+            conn.set_read_limit(512)
+            sock.sendall(frame("x" * 513) + frame("y" * 100) * 100)
+            with running(lambda: sock.shutdown(socket.SHUT_WR)):
+                assert isinstance(read_error(conn), ReadLimitError)
+            conn.close()
+        peer = Stream(sock)
+        peer.read_until(b"\r\n\r\n")
+        assert peer.read_frame().code == 1009
+        assert peer.sock.recv(1) == b""
+
+
+def test_peer_at_fault_that_goes_on_talking_is_cut() -> None:
+    """A peer that was told of its fault, and talks on, is not listened to for ever."""
+    with connected() as (conn, peer):
+
+        def talk() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    peer.sock.sendall(frame("x", mask=None))
+
+        with running(talk):
+            assert isinstance(read_error(conn), ProtocolError)
+            conn.close()
+
+
+# Errors and payloads.
+
+
+def test_close_error_says_what_the_code_means() -> None:
+    """A CloseError names its code, what that means, and the peer's reason, on one line."""
+    assert str(CloseError(1000)) == "websocket: close 1000 (normal)"
+    assert str(CloseError(1009, "a\nb")) == r"websocket: close 1009 (message too big): 'a\nb'"
+    assert str(CloseError(4000)) == "websocket: close 4000"
+
+
+def test_is_unexpected_close_error() -> None:
+    """Only a close of the peer with a code that was not expected is unexpected."""
+    assert is_unexpected_close_error(CloseError(1000), 1001, 1006)
+    assert not is_unexpected_close_error(CloseError(1001), 1001, 1006)
+    assert not is_unexpected_close_error(TimeoutError(), 1001, 1006)
+
+
+def test_format_close_message() -> None:
+    """The payload of a close frame is the code and as much whole text as fits."""
+    assert format_close_message(1001) == b"\x03\xe9"
+    payload = format_close_message(1001, "é" * 100)
+    assert payload[2:].decode() == "é" * 61

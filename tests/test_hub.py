@@ -1,0 +1,116 @@
+"""hub.py: the hub's thread, between real channels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from gochat import Channel, Client, Hub
+
+from .support import PATIENCE, wait_until
+
+
+class Member:
+    """What the hub knows of a client: that it has a channel."""
+
+    def __init__(self, capacity: int = 256) -> None:
+        self.send: Channel[bytes] = Channel(capacity)
+
+    @property
+    def client(self) -> Client:
+        return cast(Client, self)
+
+    def received(self) -> list[bytes]:
+        """All that is sent until the hub closes the channel."""
+        values = []
+        while (received := self.send.recv())[1]:
+            values.append(cast(bytes, received[0]))
+        return values
+
+
+@contextmanager
+def running() -> Iterator[Hub]:
+    """A hub whose thread runs for the length of the block."""
+    hub = Hub()
+    thread = threading.Thread(target=hub.run, name="hub")
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.stop.close()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_everyone_gets_every_message_in_one_order() -> None:
+    """Each registered client gets each message, in the order of the hub."""
+    with running() as hub:
+        members = [Member(), Member(), Member()]
+        for member in members:
+            hub.register.send(member.client)
+        for i in range(100):
+            hub.broadcast.send(b"%d" % i)
+        for member in members:
+            hub.unregister.send(member.client)
+            assert member.received() == [b"%d" % i for i in range(100)]
+
+
+def test_message_before_registering_is_not_received() -> None:
+    """Who joins gets what is said from then on, and who has left gets nothing more."""
+    with running() as hub:
+        early, late = Member(), Member()
+        hub.register.send(early.client)
+        hub.broadcast.send(b"one")
+        hub.register.send(late.client)
+        hub.broadcast.send(b"two")
+        hub.unregister.send(early.client)
+        hub.broadcast.send(b"three")
+        hub.unregister.send(late.client)
+        assert early.received() == [b"one", b"two"]
+        assert late.received() == [b"two", b"three"]
+
+
+def test_unregister_closes_the_channel_once() -> None:
+    """A client may ask to be unregistered more than once, or without having been registered."""
+    with running() as hub:
+        member, stranger = Member(), Member()
+        hub.register.send(member.client)
+        for client in (member.client, member.client, stranger.client):
+            hub.unregister.send(client)
+        hub.broadcast.send(b"nobody hears it")
+        assert member.received() == []
+        assert stranger.send.try_send(b"still open")
+
+
+def test_full_client_is_dropped_and_the_others_are_not() -> None:
+    """A client whose channel is full is dropped: it gets what was queued, the others get all."""
+    with running() as hub:
+        slow, slower, fast = Member(2), Member(1), Member()
+        for member in (slow, slower, fast):
+            hub.register.send(member.client)
+        for i in range(5):
+            hub.broadcast.send(b"%d" % i)
+        assert slow.received() == [b"0", b"1"]
+        assert slower.received() == [b"0"]
+        wait_until(lambda: list(hub.clients) == [fast.client])
+        hub.unregister.send(slow.client)  # its read pump ends, later
+        hub.unregister.send(fast.client)
+        assert fast.received() == [b"%d" % i for i in range(5)]
+
+
+def test_stop_closes_all_and_those_who_come_later() -> None:
+    """Once stopped, the hub closes every channel, also of a client that registers afterwards."""
+    with running() as hub:
+        member, late = Member(), Member()
+        hub.register.send(member.client)
+        hub.broadcast.send(b"queued")
+        assert hub.farewell == b""
+        hub.stop.send(b"farewell")
+        assert member.received() == [b"queued"]
+        assert hub.farewell == b"farewell"
+        hub.register.send(late.client)
+        assert late.received() == []
+        hub.unregister.send(member.client)
+        hub.unregister.send(late.client)
