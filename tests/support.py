@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from gochat import Hub, Server, Settings, Upgrader, make_app
+from gochat import Hub, Server, Settings, make_app
 from gochat.conn import CLOSE_GOING_AWAY, format_close_message
 
 #: The one bound on waiting for anything, in seconds. Generous: only a failure reaches it.
@@ -242,9 +242,11 @@ class Gochat:
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, name="log of gochat")
         self._reader.start()
-        assert self._listening.wait(PATIENCE), self.lines
+        self._listening.wait(PATIENCE)
         found = re.search(r"listening on (\S+):(\d+), open (\S+)$", "\n".join(self.lines), re.M)
-        assert found, self.lines
+        if not found:
+            self.kill()
+            raise AssertionError(f"gochat does not serve: {self.lines}")
         self.port = int(found[2])
         #: The link in the log, without the slash at its end.
         self.url = found[3].rstrip("/")
@@ -323,8 +325,7 @@ class Room:
         addr: str = "127.0.0.1:0",
     ) -> None:
         self.hub = Hub()
-        upgrader = Upgrader(allowed_origins=allowed_origins, utf8_only=True)
-        app = make_app(self.hub, upgrader, settings or Settings())
+        app = make_app(self.hub, settings, allowed_origins)
         self.server = Server(addr, app, read_header_timeout=read_header_timeout)
         self.port = int(self.server.server_address[1])
         self._threads = [

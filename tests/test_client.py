@@ -67,17 +67,18 @@ def test_two_threads_a_client_and_none_left() -> None:
 
 def test_queued_messages_are_joined_into_one_frame() -> None:
     """What is queued while a client's connection is busy goes out joined by newlines."""
-    with Room(Settings(send_buffer=10_000)) as room, join(room.port) as peer:
+    with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
-        with client.conn._write_lock:  # its connection is busy
+        with join(room.port) as other, client.conn._write_lock:  # its connection is busy
+            peer.read_frame()
+            other.send("first")
+            other.messages(1)
+            wait_until(lambda: len(client.send) == 0)  # its write pump has it, and waits
             for i in range(100):
-                peer.send(f"m{i}")
-            wait_until(lambda: len(client.send) >= 99)
-        frames = []
-        while sum(f.count(b"\n") + 1 for f in frames) < 100:
-            frames.append(peer.read_frame().payload)
-        assert b"\n".join(frames) == b"\n".join(b"m%d" % i for i in range(100))
-        assert len(frames) <= 2
+                other.send(f"m{i}")
+            other.messages(100)
+        assert peer.read_frame().payload == b"first"
+        assert peer.read_frame().payload == b"\n".join(b"m%d" % i for i in range(100))
 
 
 def test_newlines_do_not_make_two_messages() -> None:
@@ -101,7 +102,8 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
 
         talking = threading.Thread(target=talk)
         talking.start()
-        pings, since = [], time.monotonic()
+        pings: list[float] = []
+        since = time.monotonic()
         while len(pings) < 5:
             got = peer.read_frame()
             if got.opcode == PING:
@@ -214,11 +216,33 @@ def test_dropped_client_gets_an_empty_close() -> None:
     """When the hub closes a client's channel, the client gets what was queued and a bare close."""
     with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
-        with client.conn._write_lock:
-            peer.send("one")
-            peer.send("two")
-            wait_until(lambda: len(client.send) >= 1)
-            room.hub.unregister.send(client)
+        with join(room.port) as other:
+            peer.messages(1)
+            with client.conn._write_lock:
+                other.send("one")
+                other.send("two")
+                other.messages(2)
+                room.hub.unregister.send(client)
         frames = peer.read_to_end()
-        assert b"\n".join(f.payload for f in frames if f.opcode == TEXT) in (b"one", b"one\ntwo")
+        assert b"\n".join(f.payload for f in frames if f.opcode == TEXT) == b"one\ntwo"
         assert (frames[-1].opcode, frames[-1].payload) == (CLOSE, b"")
+
+
+def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> None:
+    """When the system has no thread for the write pump, the client is told to try again later."""
+    caplog.set_level("INFO", "gochat")
+    with Room() as room, Peer(room.port) as peer:
+        wait_until(lambda: len(room.threads()) == 1)
+        threading.stack_size(1 << 46)  # more than there is
+        try:
+            assert peer.open().status == 101
+            assert [f.code for f in peer.read_to_end()] == [1013]
+        finally:
+            threading.stack_size(0)
+        wait_until(lambda: room.threads() == [])
+        assert room.hub.clients == {}
+        (record,) = caplog.records
+        assert record.getMessage() == f"error: {peer.addr}: can't start new thread"
+        with join(room.port) as other:
+            other.send("still here")
+            assert other.messages(1) == ["still here"]

@@ -364,6 +364,9 @@ def test_no_read_limit() -> None:
         (frame("x", CONTINUATION), 1002),
         (frame("x", fin=False) + frame("y"), 1002),
         (b"\x81\xfe\0\1" + b"\0" * 5, 1002),  # a length of 1 in two bytes
+        (b"\x81\xfe\0\1" + b"\0" * 200, 1002),
+        (b"\x81\xff" + struct.pack("!Q", 200) + b"\0" * 204, 1002),
+        (b"\x81\x05" + b"x" * 200, 1002),
         (struct.pack("!BBQ", 0x81, 0xFF, 1 << 63) + b"\0" * 4, 1002),
         (frame(b"\xff"), 1007),
         (frame(b"\xe4\xb8"), 1007),
@@ -493,7 +496,6 @@ def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
         assert sent < 10**6
         conn.read_message()
         assert len(conn._input) <= 4096
-        assert conn._library.input_buffer == []
 
 
 # Writing.

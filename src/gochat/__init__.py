@@ -6,10 +6,13 @@ One thread runs the hub, two serve each client, and they talk over channels:
     client.py   Client, serve_ws: the two pumps           client.go
     main.py     serve_home, make_app, main: the command   main.go
     channel.py  Channel, select                           the language
+    turns.py    Turns: few pumps at work at a time        the scheduler
     conn.py     Upgrader, Conn                            gorilla/websocket
     server.py   Server                                    net/http
+    flags.py    the flags                                 flag
+    bench.py    `gochat bench`: a load generator
 
-Imports go upwards in this list from `main` only: channel, conn and server know nothing of a chat.
+The first three are the chat. Channel, turns, conn and server know nothing of one.
 """
 
 from .channel import Channel, ClosedChannelError, select

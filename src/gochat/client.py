@@ -14,11 +14,13 @@ from .conn import (
     CLOSE_ABNORMAL_CLOSURE,
     CLOSE_GOING_AWAY,
     CLOSE_MESSAGE,
+    CLOSE_TRY_AGAIN_LATER,
     PING_MESSAGE,
     TEXT_MESSAGE,
     Conn,
     HandshakeError,
     Upgrader,
+    format_close_message,
     is_unexpected_close_error,
 )
 from .hub import Hub
@@ -71,8 +73,9 @@ class Client:
         # The WebSocket connection.
         self.conn = conn
 
-        # Bounded channel of outbound messages. The hub sends and closes, write_pump receives.
-        self.send: Channel[bytes] = Channel(settings.send_buffer)
+        # Buffered channel of outbound messages: the hub sends and closes, write_pump receives. The
+        # write pumps take turns.
+        self.send: Channel[bytes] = Channel(settings.send_buffer, in_turn=True)
 
         self.settings = settings
 
@@ -142,7 +145,8 @@ def serve_ws(
     """Handle a WebSocket request from the peer, until the connection has ended.
 
     Where Go starts two goroutines and returns, this starts one thread: the request's own thread
-    becomes the read pump. It owns the socket, so it leaves only when the write pump has left too.
+    becomes the read pump. The server closes the socket when this returns, so it returns when the
+    write pump has left, too.
     """
     try:
         conn = upgrader.upgrade(environ)
@@ -155,10 +159,18 @@ def serve_ws(
     write_pump = threading.Thread(
         target=client.write_pump, name=f"writePump {conn.remote_addr}", daemon=True
     )
-    write_pump.start()
+    try:
+        write_pump.start()
+    except RuntimeError as error:  # the system has no more threads
+        log.info("error: %s: %s", conn.remote_addr, error)
+        conn.write_message(CLOSE_MESSAGE, format_close_message(CLOSE_TRY_AGAIN_LATER))
+        hub.unregister.send(client)
+        return []
     threading.current_thread().name = f"readPump {conn.remote_addr}"
-    client.read_pump()
-    write_pump.join()
+    try:
+        client.read_pump()
+    finally:
+        write_pump.join()
     return []
 
 

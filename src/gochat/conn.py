@@ -9,10 +9,10 @@ messages together. It believes that it owns a socket and a reader thread. It get
   own thread, for one piece of input at a time. So a connection costs no thread of its own, and a
   reader that does not ask for the next message reads nothing: TCP holds the peer back.
 
-A connection has one reading thread; any thread may write, close and set deadlines for its own
-writes. The socket stays in blocking mode and has no timeout: a timeout makes `send` give up in the
-middle of a frame, and is for both directions at once. Reading and writing wait in `poll` instead,
-each for its own deadline.
+A connection has one reading thread and one writing thread; any thread may close it. The socket
+stays in blocking mode and has no timeout: a timeout makes `send` give up in the middle of a frame,
+and is for both directions at once. Reading and writing wait in `poll` instead, each for its own
+deadline.
 
 Deadlines are in seconds of `time.monotonic()`. All failures to read or write are OSError: a
 CloseError, ProtocolError or ReadLimitError of this module, TimeoutError for a deadline, or what
@@ -37,6 +37,8 @@ from typing import TYPE_CHECKING, Final
 import simple_websocket
 from wsproto.connection import ConnectionState
 
+from .turns import turns
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -49,6 +51,7 @@ __all__ = [
     "CLOSE_MESSAGE_TOO_BIG",
     "CLOSE_NORMAL_CLOSURE",
     "CLOSE_NO_STATUS_RECEIVED",
+    "CLOSE_TRY_AGAIN_LATER",
     "PING_MESSAGE",
     "PONG_MESSAGE",
     "TEXT_MESSAGE",
@@ -76,6 +79,7 @@ CLOSE_NO_STATUS_RECEIVED = 1005
 CLOSE_ABNORMAL_CLOSURE = 1006
 CLOSE_INVALID_FRAME_PAYLOAD_DATA = 1007
 CLOSE_MESSAGE_TOO_BIG = 1009
+CLOSE_TRY_AGAIN_LATER = 1013
 
 _CLOSE_TEXT = {
     1000: "normal",
@@ -89,6 +93,7 @@ _CLOSE_TEXT = {
     1009: "message too big",
     1010: "mandatory extension missing",
     1011: "internal server error",
+    1013: "try again later",
 }
 
 # How long what the library sends by itself (a pong, a close) may wait for its turn and be written,
@@ -97,6 +102,9 @@ _CONTROL_WAIT: Final = 1.0
 
 # How long a peer that was sent a close frame may take to answer before it is cut, in seconds.
 _CLOSE_WAIT: Final = 1.0
+
+# A key for a handshake whose answer nobody reads.
+_ANY_KEY: Final = base64.b64encode(bytes(16)).decode()
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -197,10 +205,11 @@ class Upgrader:
         hijack: Callable[[], tuple[socket.socket, bytes]] | None = environ.get("gochat.hijack")
         if hijack is None:
             raise HandshakeError(500, "websocket: the server does not let its connections go")
-        sock, buffered = hijack()
+        key = environ["HTTP_SEC_WEBSOCKET_KEY"]
         addr, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
         remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
-        return Conn(sock, buffered, environ["HTTP_SEC_WEBSOCKET_KEY"], remote_addr, self)
+        sock, buffered = hijack()
+        return Conn(sock, buffered, key, remote_addr, self)
 
     def _check(self, environ: WSGIEnvironment) -> None:
         """What the Go library checks, in its order. RFC 6455, section 4.2.1."""
@@ -266,11 +275,21 @@ class _Loop:
         """The library starts its thread here."""
 
 
-class _Wire:
-    """In place of the library's socket."""
+class _Event:
+    """In place of what the library wakes its reader with: here the reader is not asleep."""
 
-    def __init__(self, conn: Conn) -> None:
-        self.conn = conn
+    def set(self) -> None:
+        """The library has laid something into its input buffer, or has closed."""
+
+
+class _Wire:
+    """In place of the library's socket.
+
+    send: what to do with what the library sends.
+    """
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self.output = send
         self.input: bytes | None = None
 
     def recv(self, _size: int) -> bytes:
@@ -282,11 +301,31 @@ class _Wire:
 
     def send(self, data: bytes) -> int:
         """The answer to the handshake, a pong, or a close."""
-        self.conn._send_for_library(bytes(data))
+        self.output(bytes(data))
         return len(data)
 
     def close(self) -> None:
         """The library thinks that it is through; the socket is closed elsewhere."""
+
+
+def _new_library(wire: _Wire, key: str) -> simple_websocket.Server:
+    """The library at the end of a handshake.
+
+    It is shown one that was checked, and only what it needs of it. So it does not see the offer of
+    permessage-deflate, which it would always take.
+    """
+    return simple_websocket.Server(
+        {
+            "werkzeug.socket": wire,
+            "HTTP_HOST": "gochat",
+            "HTTP_CONNECTION": "Upgrade",
+            "HTTP_UPGRADE": "websocket",
+            "HTTP_SEC_WEBSOCKET_VERSION": "13",
+            "HTTP_SEC_WEBSOCKET_KEY": key,
+        },
+        thread_class=_Loop,
+        event_class=_Event,
+    )
 
 
 class Conn:
@@ -325,21 +364,10 @@ class Conn:
         # The writing thread's alone.
         self._write_deadline: float | None = None
 
-        # The library is shown a handshake that was checked, and only what it needs of it. So it
-        # does not see the offer of permessage-deflate, which it would always take.
-        self._wire = _Wire(self)
-        self._library = simple_websocket.Server(
-            {
-                "werkzeug.socket": self._wire,
-                "HTTP_HOST": "gochat",
-                "HTTP_CONNECTION": "Upgrade",
-                "HTTP_UPGRADE": "websocket",
-                "HTTP_SEC_WEBSOCKET_VERSION": "13",
-                "HTTP_SEC_WEBSOCKET_KEY": key,
-            },
-            thread_class=_Loop,
-        )
-        self._library.pong_received = False
+        # The library answers the handshake. It is let go then, and made again for the first frame
+        # that is not a common one: for most connections that is the close.
+        _new_library(_Wire(self._send_for_library), key)
+        self._library: simple_websocket.Server | None = None
 
     # Reading: one thread.
 
@@ -370,23 +398,55 @@ class Conn:
             raise self._read_error
         try:
             while True:
-                while not self._library.input_buffer:
-                    self._read_frame()
-                message = self._library.input_buffer.pop(0)
-                if self._close_sent:
-                    continue
-                if isinstance(message, str):
-                    return TEXT_MESSAGE, message.encode()
-                if self._utf8_only:
-                    self._check_utf8(message)
-                return BINARY_MESSAGE, message
+                text = self._take_plain_text()
+                if text is not None:
+                    message_type, message = TEXT_MESSAGE, text
+                else:
+                    digested = self._read_frame()
+                    if digested is None:
+                        continue
+                    message_type, message = digested
+                if not self._close_sent:
+                    return message_type, message
         except OSError as error:
             self._read_error = error
             self._reading.release()
             raise
 
-    def _read_frame(self) -> None:
-        """Take one frame, or a piece of its payload, to the library."""
+    def _take_plain_text(self) -> bytes | None:
+        """The next message, if it is the common one: text, in one frame, masked, short, all there.
+
+        It is not worth the library's tens of microseconds. Nor is the pong that answers a ping of
+        ours, which is taken on the way. None for anything else, which is left where it is: it goes
+        through the library, and so does what is wrong in any way.
+        """
+        if self._payload_left or (self._library and self._library.incoming_message is not None):
+            return None
+        data = self._input
+        while True:
+            if not data:
+                data += self._receive()
+            if len(data) < 6 or not data.startswith(b"\x8a\x80"):
+                break
+            del data[:6]
+            self._pong_handler()
+        if len(data) < 8 or data[0] != 0x81 or not 0x80 <= data[1] <= 0xFE:
+            return None
+        short = data[1] - 0x80
+        length, start = (short, 6) if short < 126 else (data[2] << 8 | data[3], 8)
+        end = start + length
+        if (short == 126) != (length >= 126) or end > len(data) or 0 < self._read_limit < length:
+            return None
+        mask = data[start - 4 : start] * (length // 4 + 1)
+        number = int.from_bytes(data[start:end], "big") ^ int.from_bytes(mask[:length], "big")
+        text = number.to_bytes(length, "big")
+        if not _is_utf8(text):
+            return None
+        del data[:end]
+        return text
+
+    def _read_frame(self) -> tuple[int, bytes] | None:
+        """Take a frame, or a piece of its payload, to the library. The message, if it is whole."""
         if self._payload_left == 0:
             header = self._read_header()
         else:
@@ -395,7 +455,7 @@ class Conn:
         piece = self._input[: self._payload_left]
         del self._input[: len(piece)]
         self._payload_left -= len(piece)
-        self._digest(header + bytes(piece))
+        return self._digest(header + bytes(piece))
 
     def _read_header(self) -> bytes:
         """Take a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
@@ -414,9 +474,12 @@ class Conn:
                 size += 8
                 self._need(10)
                 (length,) = struct.unpack_from("!Q", self._input, 2)
-            self._message_size = length if opcode else self._message_size + length
-            if self._read_limit and self._message_size > self._read_limit:
+            size_so_far = length + (0 if opcode else self._message_size)
+            # A frame that is wrong in another way is that first.
+            plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
+            if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG, ReadLimitError("websocket: read limit exceeded"))
+            self._message_size = 0 if self._input[0] & 0x80 else size_so_far
         elif self._input.startswith(b"\x88\x81"):
             # Half a close code: none, says the Go library; a breach of protocol, says this one.
             return _EMPTY_CLOSE
@@ -434,40 +497,52 @@ class Conn:
     def _receive(self) -> bytes:
         # A deadline that has passed is the end even if there is input: a peer that sends and sends,
         # but no pong, is not waited for either.
-        timeout = _milliseconds_until(self._read_deadline)
-        if timeout == 0 or not self._readable.poll(timeout):
+        if _seconds_until(self._read_deadline) == 0 or not _wait(
+            self._readable, self._read_deadline
+        ):
             raise TimeoutError("websocket: read deadline exceeded")
         data = self._sock.recv(self._read_buffer_size)
         if not data:
             raise CloseError(CLOSE_ABNORMAL_CLOSURE, "unexpected EOF")
         return data
 
-    def _digest(self, data: bytes) -> None:
+    def _digest(self, data: bytes) -> tuple[int, bytes] | None:
         """Run the library's read loop on a piece of input, and look at what has become of it."""
-        is_answer = self._close_sent
-        self._wire.input = data
-        with suppress(_DrainedError):
-            self._library.thread.run()
-        if self._library.pong_received:
+        if self._library is None:
+            wire = _Wire(lambda _: None)  # the handshake was answered
+            self._library = _new_library(wire, _ANY_KEY)
             self._library.pong_received = False
+            wire.output = self._send_for_library
+        library = self._library
+        is_answer = self._close_sent
+        library.sock.input = data
+        with suppress(_DrainedError):
+            library.thread.run()
+        if library.pong_received:
+            library.pong_received = False
             self._pong_handler()
-        if self._library.connected:
-            return
+        if library.connected:
+            if not library.input_buffer:
+                return None
+            message: str | bytes = library.input_buffer.pop(0)
+            if isinstance(message, str):
+                return TEXT_MESSAGE, message.encode()
+            if self._utf8_only:
+                self._check_utf8(message)
+            return BINARY_MESSAGE, message
         if self._write_error is not None:
             raise self._write_error
         if is_answer:
             raise ConnectionAbortedError("websocket: closed by this side")
-        code, text = int(self._library.close_reason), self._library.close_message or ""
-        if self._library.ws.state is not ConnectionState.CLOSED:
+        code, text = int(library.close_reason), library.close_message or ""
+        if library.ws.state is not ConnectionState.CLOSED:
             # It was the library that closed: the peer has broken the protocol.
             self._linger()
             raise ProtocolError(f"websocket: {text}")
         raise CloseError(code, text)
 
     def _check_utf8(self, message: bytes) -> None:
-        try:
-            message.decode()
-        except UnicodeDecodeError:
+        if not _is_utf8(message):
             self._fail(
                 CLOSE_INVALID_FRAME_PAYLOAD_DATA,
                 ProtocolError("websocket: invalid UTF-8 in a binary message"),
@@ -505,7 +580,7 @@ class Conn:
         of a close frame is made by `format_close_message`, or empty.
 
         Raises TimeoutError at the write deadline, ConnectionAbortedError if a close frame was
-        written before, or the system's OSError. The peer may have got half a frame then, so the
+        written before, or the system's OSError. If the peer may have got half a frame, the
         connection is ended.
         """
         if message_type >= CLOSE_MESSAGE and len(data) > 125:
@@ -530,9 +605,11 @@ class Conn:
         self._write_bytes(header + payload, deadline, closing=opcode == CLOSE_MESSAGE)
 
     def _write_bytes(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
-        timeout = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        if not self._write_lock.acquire(timeout=timeout):
-            raise _WriteLockTimeoutError("websocket: write deadline exceeded")
+        timeout = _seconds_until(deadline)
+        if not self._write_lock.acquire(blocking=False):
+            turns.give_up()
+            if not self._write_lock.acquire(timeout=-1 if timeout is None else timeout):
+                raise _WriteLockTimeoutError("websocket: write deadline exceeded")
         try:
             if self._write_error is not None:
                 raise self._write_error
@@ -554,9 +631,10 @@ class Conn:
             try:
                 rest = rest[self._sock.send(rest, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
+                turns.give_up()
                 writable = select.poll()
                 writable.register(self._sock, select.POLLOUT)
-                if not writable.poll(_milliseconds_until(deadline)):
+                if not _wait(writable, deadline):
                     raise TimeoutError("websocket: write deadline exceeded") from None
 
     # The end.
@@ -568,6 +646,7 @@ class Conn:
         that the reading thread still reads. The descriptor is closed by the HTTP server, whose it
         is: no thread can be left to use a number that is somebody else's by then.
         """
+        turns.give_up()
         if self._close_sent and self._read_error is None:
             self._shutdown(socket.SHUT_WR)
             if self._reading.acquire(timeout=_CLOSE_WAIT):
@@ -583,12 +662,29 @@ class _WriteLockTimeoutError(TimeoutError):
     """Another thread was writing all the time; nothing of this frame was."""
 
 
+def _is_utf8(data: bytes) -> bool:
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
 def _after(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
-def _milliseconds_until(deadline: float | None) -> int | None:
-    """For `poll`, rounded up, so that it does not end before."""
-    if deadline is None:
-        return None
-    return math.ceil(max(0.0, deadline - time.monotonic()) * 1000)
+def _seconds_until(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _wait(socket_poll: select.poll, deadline: float | None) -> bool:
+    """Wait until the socket is ready; False at the deadline."""
+    while True:
+        timeout = _seconds_until(deadline)
+        # In whole milliseconds, and not more than the system can count.
+        if socket_poll.poll(None if timeout is None else min(math.ceil(timeout * 1000), 2**31 - 1)):
+            return True
+        if timeout == 0:
+            return False

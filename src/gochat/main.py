@@ -1,4 +1,4 @@
-"""The command `gochat serve`: the page, the routes, the flags (Go: main.go)."""
+"""The command `gochat serve`: the page, the routes, beginning and end (Go: main.go)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import base64
 import hashlib
 import logging
-import math
 import re
 import signal
 import sys
@@ -14,17 +13,18 @@ import threading
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from werkzeug.wrappers import Response
 
-import gochat
-
+from .bench import bench
 from .client import Settings, serve_ws
 from .conn import CLOSE_GOING_AWAY, Upgrader, format_close_message
+from .flags import parse_flags
 from .hub import Hub
 from .server import Server
+from .turns import turns
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -67,7 +67,7 @@ def home_page() -> tuple[bytes, str]:
 
     It may connect anywhere: the chat can be on another machine than the page.
     """
-    page = files("gochat").joinpath("static", "home.html").read_bytes()
+    page = (files("gochat") / "static" / "home.html").read_bytes()
     hashes = {}
     for element in (b"script", b"style"):
         (text,) = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
@@ -81,8 +81,16 @@ def home_page() -> tuple[bytes, str]:
     return page, policy
 
 
-def make_app(hub: Hub, upgrader: Upgrader, settings: Settings) -> WSGIApplication:
-    """The routes: `/ws` is the chat, all else is serve_home's."""
+def make_app(
+    hub: Hub, settings: Settings | None = None, allowed_origins: Sequence[str] = ()
+) -> WSGIApplication:
+    """The routes: `/ws` is the chat, all else is serve_home's.
+
+    settings: None for those of Go. allowed_origins: see Upgrader.
+    """
+    settings = settings or Settings()
+    # What comes as binary goes out as text, so it has to be UTF-8 too.
+    upgrader = Upgrader(allowed_origins=allowed_origins, utf8_only=True, read_buffer_size=1024)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/ws":
@@ -99,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y/%m/%d %H:%M:%S"
     )
     try:
-        serve(args)
+        {"serve": serve, "bench": bench}[args.command](args)
     except (OSError, ValueError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else error
         print(f"gochat: {text}", file=sys.stderr)
@@ -119,10 +127,15 @@ def serve(args: argparse.Namespace) -> None:
         max_message_size=args.max_message_size,
         send_buffer=args.send_buffer,
     )
-    upgrader = Upgrader(allowed_origins=args.allow_origin, utf8_only=True, read_buffer_size=1024)
     hub = Hub()
-    app = make_app(hub, upgrader, settings)
-    server = Server(args.addr, app, read_header_timeout=args.read_header_timeout)
+    app = make_app(hub, settings, args.allow_origin)
+    server = Server(
+        args.addr,
+        app,
+        read_header_timeout=args.read_header_timeout,
+        max_connections=args.max_clients,
+    )
+    turns.gomaxprocs(args.gomaxprocs)
 
     def stop(*_: object) -> None:
         # Once is a request; whoever asks again does not want to wait.
@@ -143,88 +156,3 @@ def serve(args: argparse.Namespace) -> None:
     server.shutdown(SHUTDOWN_TIMEOUT)
     hub.stop.close()
     hub_thread.join()
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the flags in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags, each in Go's form (`-addr`) too. Exits with 2 if they make no sense."""
-    default = Settings()
-    parser = Parser(prog="gochat", description=gochat.__doc__.partition("\n")[0])
-    parser.add_argument("--version", action="version", version=f"gochat {gochat.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="serve")
-    command = commands.add_parser(
-        "serve",
-        help="serve the chat",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    command.add_argument(
-        "--addr", "-addr", default=":8080", help="address to listen on, host:port or :port"
-    )
-    for flag, value, text in (
-        ("write-wait", default.write_wait, "seconds allowed to write a message to a client"),
-        ("pong-wait", default.pong_wait, "seconds a client has for its next pong"),
-        ("ping-period", None, "seconds between pings, under the pong wait (default: 0.9 of it)"),
-        ("read-header-timeout", 3.0, "seconds a client has to send its request"),
-    ):
-        command.add_argument(
-            f"--{flag}", f"-{flag}", type=seconds, default=value, metavar="S", help=text
-        )
-    for flag, number, text in (
-        ("max-message-size", default.max_message_size, "largest message accepted, in bytes"),
-        ("send-buffer", default.send_buffer, "messages that may wait for a client, then dropped"),
-    ):
-        command.add_argument(
-            f"--{flag}", f"-{flag}", type=count, default=number, metavar="N", help=text
-        )
-    command.add_argument(
-        "--allow-origin",
-        "-allow-origin",
-        action="append",
-        type=origin,
-        default=[],
-        metavar="ORIGIN",
-        help="origin whose pages may connect too, as in https://example.org; * for any; repeatable",
-    )
-    args = parser.parse_args(argv)
-    if args.ping_period is None:
-        args.ping_period = args.pong_wait * 9 / 10
-    if args.ping_period >= args.pong_wait:
-        command.error(
-            f"the ping period ({args.ping_period:g} s) must be under"
-            f" the pong wait ({args.pong_wait:g} s)"
-        )
-    return args
-
-
-def seconds(text: str) -> float:
-    """A flag's value: a time above 0, in seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
-def count(text: str) -> int:
-    """A flag's value: a whole number from 1."""
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def origin(text: str) -> str:
-    """A flag's value: an origin as browsers send it, or `*`."""
-    if text != "*" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an origin, as in https://example.org (no path, no slash behind it)"
-        )
-    return text

@@ -14,16 +14,21 @@ Werkzeug's own words (its banner, its access lines) are not in the log.
 
 from __future__ import annotations
 
+import errno
 import io
 import ipaddress
 import logging
+import math
+import os
+import re
+import select
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
@@ -37,6 +42,25 @@ log = logging.getLogger("gochat")
 
 # Connections that the system completes before they are accepted. It cuts this to its own limit.
 _BACKLOG: Final = 4096
+
+# How long to accept nothing when there is no descriptor for it, in seconds.
+_ACCEPT_PAUSE: Final = 0.1
+
+# What is requested: a path, or a whole address of http (RFC 9112, section 3.2).
+_TARGET: Final = re.compile(r"/.*|https?://([^][/?#@]+|\[[0-9a-f:.]+\](:\d+)?)([/?].*)?", re.I)
+
+# The answer to a connection that cannot be served.
+_REFUSAL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 20\r\n"
+    b"Connection: close\r\n"
+    b"\r\n"
+    b"Service Unavailable\n"
+)
+
+# The longest time to wait for at once, in seconds: the system cannot count to any.
+_DAY: Final = 86400.0
 
 # How long a thread whose socket was cut may take to come back, in seconds.
 _CUT_WAIT: Final = 5.0
@@ -71,9 +95,9 @@ def listen(addr: str) -> socket.socket:
 
 def _split_host_port(addr: str) -> tuple[str, int]:
     host, colon, port = addr.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()):
+    if not colon or not (port.isascii() and port.isdigit()) or not addr.isprintable():
         raise ValueError(f"address {addr!r} is not host:port, as in :8080 or localhost:8080")
-    if int(port) > 65535:
+    if len(port) > 5 or int(port) > 65535:
         raise ValueError(f"address {addr!r}: the port is over 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -89,15 +113,28 @@ class Server(ThreadedWSGIServer):
     read_header_timeout: how long a client may take over its request, in seconds, from the moment
         that it was accepted. net/http's ReadHeaderTimeout.
 
+    max_connections: how many it serves at the same time; what comes beyond gets 503. None for no
+        limit but that of the system: out of threads it answers 503 as well, out of descriptors too.
+
     Raises what `listen` raises.
     """
 
     daemon_threads = True  # the process does not wait for them at its end; `shutdown` has
 
     def __init__(
-        self, addr: str, application: WSGIApplication, *, read_header_timeout: float
+        self,
+        addr: str,
+        application: WSGIApplication,
+        *,
+        read_header_timeout: float,
+        max_connections: int | None = None,
     ) -> None:
         self.read_header_timeout: Final = read_header_timeout
+        self.max_connections: Final = max_connections
+        # A descriptor to give away when there is no other, so that a connection can be refused.
+        self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
+        # When a refusal was last logged, on the monotonic clock.
+        self._refused_at = -math.inf
         # Guards _serving.
         self._lock = threading.Lock()
         # The accepted connections, and the thread that serves each, from accept to close.
@@ -112,8 +149,7 @@ class Server(ThreadedWSGIServer):
                     host, 0, _hijackable(application), handler=_Handler, fd=listener.fileno()
                 )
         except BaseException:
-            self._stopped.close()
-            self._stop.close()
+            self._close_own()
             raise
 
     @property
@@ -157,8 +193,12 @@ class Server(ThreadedWSGIServer):
             with suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
         self._join(time.monotonic() + _CUT_WAIT)
+        self._close_own()
+
+    def _close_own(self) -> None:
         self._stopped.close()
         self._stop.close()
+        self._spare.close()
 
     def _join(self, deadline: float) -> None:
         with self._lock:
@@ -168,8 +208,50 @@ class Server(ThreadedWSGIServer):
 
     # What socketserver and Werkzeug call.
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. Raises OSError if there is none to be served."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._refuse_with_spare(str(error.strerror))
+            raise
+
+    def _refuse_with_spare(self, reason: str) -> None:
+        """Out of descriptors: refuse the next in the queue, who would wait in it for ever."""
+        self._spare.close()
+        with suppress(OSError):
+            request, _ = self.socket.accept()
+            self._refuse(request)
+            request.close()
+        self._log_refusal(reason)
+        with suppress(OSError):
+            self._spare = open(os.devnull, "rb")  # noqa: SIM115
+        if self._spare.closed:  # somebody else took it; let some connections end
+            select.select([self._stopped], [], [], _ACCEPT_PAUSE)
+
+    def _refuse(self, request: socket.socket) -> None:
+        """Answer 503 to a connection that is not served."""
+        with suppress(OSError):
+            request.send(_REFUSAL, socket.MSG_DONTWAIT)
+            request.shutdown(socket.SHUT_WR)
+            # To close with input unread is a reset, which may overtake the answer.
+            request.recv(65536, socket.MSG_DONTWAIT)
+
+    def _log_refusal(self, reason: str) -> None:
+        """Say why a connection was refused; not for every one of many."""
+        if time.monotonic() - self._refused_at >= 1.0:
+            self._refused_at = time.monotonic()
+            log.info("http: refused a connection (503): %s", reason)
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the thread ends when it has been served."""
+        if self.max_connections is not None and len(self._serving) >= self.max_connections:
+            self._refuse(request)
+            self.shutdown_request(request)
+            self._log_refusal(f"{self.max_connections} are being served")
+            return
         name = f"serve {_join_host_port(*client_address[:2])}"
         args = (request, client_address)
         thread = threading.Thread(
@@ -177,7 +259,12 @@ class Server(ThreadedWSGIServer):
         )
         with self._lock:
             self._serving[request] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._refuse(request)
+            self.shutdown_request(request)
+            self._log_refusal(str(error))
 
     def close_request(self, request: Any) -> None:
         """Close a connection: the only place where its descriptor is given back."""
@@ -198,6 +285,7 @@ class _Handler(WSGIRequestHandler):
     """One connection, on its own thread: one request, and its answer."""
 
     disable_nagle_algorithm = True
+    default_request_version = "HTTP/1.1"  # of a request line without: not HTTP/0.9, with no status
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
     server: Server
@@ -210,14 +298,19 @@ class _Handler(WSGIRequestHandler):
         self.rfile = io.BufferedReader(self._request)
 
     def parse_request(self) -> bool:
-        """Refuse what net/http does, too: a request of HTTP/1.1 names one host."""
+        """Refuse what net/http refuses, too, and http.server takes."""
         if not super().parse_request():
             return False
         hosts = self.headers.get_all("Host", [])
         if len(hosts) > 1 or (not hosts and self.request_version >= "HTTP/1.1"):
             self.send_error(400, "Bad Request: not one Host header")
-            return False
-        return True
+        elif self.headers.defects:
+            self.send_error(400, "Bad Request: malformed header")
+        elif not _TARGET.fullmatch(self.path):
+            self.send_error(400, "Bad Request: malformed target")
+        else:
+            return True
+        return False
 
     def make_environ(self) -> WSGIEnvironment:
         environ = super().make_environ()
@@ -228,9 +321,13 @@ class _Handler(WSGIRequestHandler):
     def _hijack(self) -> tuple[socket.socket, bytes]:
         """The connection, and what was read of it behind the request."""
         self.close_connection = True
+        # What is known of the request would stay as long as the connection: let it go.
+        self.headers = self.MessageClass()
+        self.environ.clear()
         self.environ["gochat.hijacked"] = True
         self._request.ended = True
         buffered = self.rfile.read()
+        self.rfile.close()  # its buffer would stay as long as the connection
         self.connection.settimeout(None)
         return self.connection, buffered
 
@@ -241,8 +338,7 @@ class _Handler(WSGIRequestHandler):
         """No access lines."""
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """A request that could not be read: its sender has been told, and nobody else asks."""
-        log.debug(format, *args)
+        """No line for a request that could not be read: its sender has been told."""
 
 
 class _RequestReader(io.RawIOBase):
@@ -266,7 +362,7 @@ class _RequestReader(io.RawIOBase):
         timeout = self._deadline - time.monotonic()
         if timeout <= 0:
             raise TimeoutError("the request took too long")
-        self._sock.settimeout(timeout)
+        self._sock.settimeout(min(timeout, _DAY))
         return self._sock.recv_into(buffer)
 
 
@@ -279,8 +375,10 @@ def _hijackable(application: WSGIApplication) -> WSGIApplication:
         except Exception as error:
             if "gochat.hijacked" not in environ:
                 raise
-            if not isinstance(error, OSError):
-                log.exception("http: serving %s failed", threading.current_thread().name)
+            if isinstance(error, OSError):
+                log.info("http: %s: %s", threading.current_thread().name, error)
+            else:
+                log.exception("http: %s failed", threading.current_thread().name)
         if "gochat.hijacked" in environ:
             raise ConnectionAbortedError("hijacked")  # Werkzeug's quiet way out
         return response

@@ -1,0 +1,32 @@
+"""The chat on websockets, in asyncio: what its documentation recommends.
+
+`broadcast` writes a frame that is built once to the transports of all clients and waits for none of
+them, so a slow client is not dropped but buffered for. Its keepalive does what pings do in gochat.
+"""
+
+import asyncio
+import sys
+
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+clients: set[ServerConnection] = set()
+
+
+async def chat(connection: ServerConnection) -> None:
+    clients.add(connection)
+    try:
+        async for message in connection:
+            broadcast(clients, message)
+    finally:
+        clients.remove(connection)
+
+
+async def main(port: int) -> None:
+    async with serve(
+        chat, "127.0.0.1", port, compression=None, max_size=512, backlog=1024
+    ) as server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

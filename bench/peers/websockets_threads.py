@@ -1,0 +1,42 @@
+"""The chat on websockets, with a thread for each client, as its documentation shows it.
+
+There is no `broadcast` for threads: whoever has received a message sends it to all, one after the
+other, and each of these sends waits until the system has taken it.
+"""
+
+import socket
+import sys
+import threading
+from contextlib import suppress
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+
+clients: set[ServerConnection] = set()
+lock = threading.Lock()
+
+
+def chat(connection: ServerConnection) -> None:
+    with lock:
+        clients.add(connection)
+    try:
+        for message in connection:
+            with lock:
+                everyone = list(clients)
+            for client in everyone:
+                # It may be gone; its own thread finds that out, too.
+                with suppress(ConnectionClosed):
+                    client.send(message)
+    finally:
+        with lock:
+            clients.remove(connection)
+
+
+def main(port: int) -> None:
+    sock = socket.create_server(("127.0.0.1", port), backlog=1024)
+    with serve(chat, sock=sock, compression=None, max_size=512) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

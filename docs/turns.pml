@@ -1,0 +1,188 @@
+/* The turns of the write pumps, for the model checker spin: src/gochat/turns.py, and what channel.py
+ * does with them. One hub sends M messages to each of N pumps, which share K turns.
+ *
+ *     spin -run docs/turns.pml                        no errors: see below
+ *     spin -run -DLOOK_FIRST docs/turns.pml           an error: a pump sleeps on a message
+ *     spin -run -DKEEP_TURN docs/turns.pml            an error: a stuck pump stops the others
+ *
+ * What is checked in every state that can be reached:
+ * - Nothing is lost: there is no end but the one in which every pump has received everything. A
+ *   pump that waits for ever with a message queued would be another end, and an error.
+ * - No more than K pumps have a turn.
+ * - At the end all turns are free, and nobody is in line.
+ *
+ * One statement here is one step of Python: an append, a look at the queue, a look at who is idle.
+ * What is done with a lock held, and does not block, is atomic: no other thread sees its middle.
+ */
+
+#ifndef N
+#define N 3
+#endif
+#ifndef M
+#define M 2
+#endif
+#ifndef K
+#define K 1
+#endif
+
+byte queued[N];         /* Channel.queue: how many values are in it */
+bool idle[N];           /* Channel._idle: the receiver is to be woken */
+bool gate[N];           /* Waiter._gate: a turn was given, and not taken yet */
+bool holds[N];          /* Waiter._holds */
+byte received[N];
+byte held;              /* how many pumps have a turn, to be checked */
+
+chan line = [N] of { byte };    /* Turns._line */
+byte free = K;                  /* Turns._free */
+
+/* Turns.hand_on */
+inline hand_on()
+{
+    if
+    :: nempty(line) -> line ? first; gate[first] = true
+    :: empty(line) -> free++
+    fi
+}
+
+/* Waiter.give_up */
+inline give_up()
+{
+    if
+    :: holds[me] -> atomic { holds[me] = false; held--; hand_on() }
+    :: else
+    fi
+}
+
+/* What Waiter.line_up and Waiter.wait do when their gate opens. */
+inline pass_gate()
+{
+    atomic { gate[me]; gate[me] = false; holds[me] = true; held++; assert(held <= K) }
+}
+
+/* Waiter.line_up */
+inline line_up()
+{
+    atomic {
+        if
+        :: holds[me] && empty(line) -> lined_up = false
+        :: !holds[me] && free > 0 -> free--; holds[me] = true; held++; assert(held <= K);
+            lined_up = false
+        :: (holds[me] && nempty(line)) || (!holds[me] && free == 0) -> line ! me; lined_up = true
+        fi
+    }
+    if
+    :: lined_up -> give_up(); pass_gate()
+    :: else
+    fi
+}
+
+/* Channel.try_send, by the hub's thread */
+inline try_send(to)
+{
+    queued[to]++;
+    if
+    :: idle[to] ->
+        atomic {                /* Channel._wake: mutex, and in it Turns._lock */
+            if
+            :: idle[to] -> idle[to] = false;
+                if
+                :: free > 0 -> free--; gate[to] = true
+                :: free == 0 -> line ! to
+                fi
+            :: else
+            fi
+        }
+    :: else
+    fi
+}
+
+proctype pump(byte me)
+{
+    byte first;
+    bool lined_up;
+
+    /* channel._receive_in_turn, and what Client.write_pump does with what it gives */
+receive:
+    if
+    :: queued[me] > 0 ->
+        line_up();
+take:
+        if
+        :: queued[me] == 0 -> goto receive  /* woken for what it has received meanwhile */
+        :: else
+        fi;
+        do                      /* Channel.drain: what comes meanwhile is taken, or left */
+        :: queued[me] > 0 -> atomic { queued[me]--; received[me]++ }
+        :: break
+        od;
+        if                      /* Conn.write_message */
+        :: true                 /* the socket takes it all at once */
+#ifdef KEEP_TURN
+        :: me == 0 -> end_stuck: false
+#else
+        :: me == 0 -> give_up(); end_stuck: false
+        :: give_up()            /* it was full for a while */
+#endif
+        fi;
+        goto receive
+    :: queued[me] == 0 && received[me] == M ->
+        goto done
+    :: queued[me] == 0 && received[me] < M ->
+#ifdef LOOK_FIRST
+        idle[me] = true;        /* too late: what came between the look and this rings for nobody */
+#else
+        idle[me] = true;
+        if
+        :: queued[me] > 0 ->
+            atomic {
+                if
+                :: idle[me] -> idle[me] = false; goto receive
+                :: else         /* woken already: a turn is on its way */
+                fi
+            }
+        :: else
+        fi;
+#endif
+        give_up();
+        if                      /* Waiter.wait */
+        :: pass_gate()
+#ifndef LOOK_FIRST
+        :: atomic {             /* the deadline: time for a ping */
+                if
+                :: idle[me] -> idle[me] = false; goto receive
+                :: else
+                fi
+            };
+            pass_gate()
+#endif
+        fi;
+        goto take
+    fi;
+done:
+    give_up()                   /* Conn.close */
+}
+
+init
+{
+    byte i, n;
+
+    atomic {
+        for (i : 0 .. N - 1) {
+            run pump(i)
+        }
+    }
+    for (n : 1 .. M) {
+        for (i : 0 .. N - 1) {
+            try_send(i)
+        }
+    }
+    /* Everyone has ended, or is pump 0 and stuck. */
+    for (i : 1 .. N - 1) {
+        received[i] == M && !holds[i]
+    }
+    if
+    :: received[0] == M && !holds[0]
+    :: pump[1]@end_stuck
+    fi;
+    assert(free == K && empty(line))
+}

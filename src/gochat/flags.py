@@ -1,0 +1,126 @@
+"""The flags of the command: what Go has from its package flag, on argparse."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import gochat
+
+from .bench import add_bench_flags
+from .client import Settings
+from .turns import DEFAULT_GOMAXPROCS
+
+__all__ = ["Parser", "count", "parse_flags", "seconds"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the flags in one line, and knows each in Go's form (`-addr`) too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+    def add_flag(
+        self, name: str, kind: Callable[[str], Any], default: Any, text: str, metavar: str = "N"
+    ) -> None:
+        """Add a flag that has a value; its help ends with the default, if that is not None."""
+        if default is not None:
+            shown = default if isinstance(default, str) else f"{default:g}"
+            text += f" (default {shown})"
+        self.add_argument(
+            f"--{name}", f"-{name}", type=kind, default=default, metavar=metavar, help=text
+        )
+
+
+def one_line(text: str) -> str:
+    """The text with what does not print, line ends among it, written as in Python."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags of a command line. Exits with 2 if they make no sense.
+
+    argv: without the program's name; None for the process's own.
+    """
+    parser = Parser(prog="gochat", description=str(gochat.__doc__).partition("\n")[0])
+    parser.add_argument("--version", action="version", version=f"gochat {gochat.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="serve the chat")
+    add_serve_flags(serve)
+    add_bench_flags(commands.add_parser("bench", help="measure a chat server"))
+    args = parser.parse_args(argv)
+    if args.command == "bench":
+        return args
+    if args.ping_period is None:
+        args.ping_period = args.pong_wait * 9 / 10
+    if args.ping_period >= args.pong_wait:
+        serve.error(
+            f"the ping period ({args.ping_period:g} s) must be under"
+            f" the pong wait ({args.pong_wait:g} s)"
+        )
+    return args
+
+
+def add_serve_flags(serve: Parser) -> None:
+    """The flags of `gochat serve`."""
+    go = Settings()
+    serve.add_flag("addr", str, ":8080", "address to listen on, host:port or :port", "ADDR")
+    for name, value, text in (
+        ("write-wait", go.write_wait, "seconds allowed to write a message to a client"),
+        ("pong-wait", go.pong_wait, "seconds a client has for its next pong"),
+        ("ping-period", None, "seconds between pings, under the pong wait (default 0.9 of it)"),
+        ("read-header-timeout", 3.0, "seconds a client has to send its request"),
+    ):
+        serve.add_flag(name, seconds, value, text, "S")
+    serve.add_flag(
+        "max-message-size", count, go.max_message_size, "largest message accepted, in bytes"
+    )
+    serve.add_flag(
+        "send-buffer", count, go.send_buffer, "messages that may wait for a client, then dropped"
+    )
+    serve.add_flag(
+        "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that are at work at the same time"
+    )
+    serve.add_flag(
+        "max-clients", count, None, "connections served at the same time (default: no limit)"
+    )
+    serve.add_argument(
+        "--allow-origin",
+        "-allow-origin",
+        action="append",
+        type=origin,
+        default=[],
+        metavar="ORIGIN",
+        help="origin whose pages may connect too, as in https://example.org; * for any; repeatable",
+    )
+
+
+def seconds(text: str) -> float:
+    """A flag's value: a time above 0, in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A flag's value: a whole number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def origin(text: str) -> str:
+    """A flag's value: an origin as browsers send it, or `*`."""
+    if text != "*" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an origin, as in https://example.org (no path, no slash behind it)"
+        )
+    return text

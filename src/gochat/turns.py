@@ -1,0 +1,136 @@
+"""Turns: what Go has from its scheduler, for the threads that Python has.
+
+One message in a room of a thousand wakes a thousand write pumps. Goroutines would line up for the
+few processors that GOMAXPROCS allows; threads all run at once, and fight for the interpreter. So
+they are made to line up here. There are as many turns as `gomaxprocs` says. Who is to be woken gets
+a free turn, or stands in line; who has nothing left to do hands its turn to the first in line.
+While a pump stands in line messages gather for it, and go out in one frame: the longer the line,
+the larger the frames.
+
+A thread that holds a turn must not wait for anything but its next one. Before it waits for a socket
+or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that blocks in
+a system call. It lines up again with its next receive.
+
+That nobody who has something to do is forgotten is checked by `docs/turns.pml`, a model of this
+module and of `Channel`'s part in it, for the model checker spin.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Final
+
+__all__ = ["DEFAULT_GOMAXPROCS", "Turns", "Waiter", "turns"]
+
+#: Measured: see docs/performance.md.
+DEFAULT_GOMAXPROCS: Final = 1
+
+
+class Turns:
+    """So many turns, and the line of threads that wait for one. Any thread may use it."""
+
+    def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
+        # Guards the three below. It is taken last: with it held, no other lock is waited for.
+        self._lock = threading.Lock()
+        self._limit = limit
+        # Below 0 while more turns are held than there are to be.
+        self._free = limit
+        self._line: deque[Waiter] = deque()
+        self._local = threading.local()
+
+    def gomaxprocs(self, limit: int) -> int:
+        """Set the number of turns, if it is above 0; returns what it was. Go: runtime.GOMAXPROCS.
+
+        A turn that is held is not taken away: a lower number comes as turns are handed on.
+        """
+        with self._lock:
+            before = self._limit
+            if limit > 0:
+                self._limit = limit
+                self._free += min(0, limit - before)
+        for _ in range(before, limit):
+            self.hand_on()
+        return before
+
+    def waiter(self) -> Waiter:
+        """The calling thread's own."""
+        try:
+            waiter: Waiter = self._local.waiter
+        except AttributeError:
+            waiter = self._local.waiter = Waiter(self)
+        return waiter
+
+    def give_up(self) -> None:
+        """Hand on the turn that the calling thread holds, if any, before it waits for something."""
+        self.waiter().give_up()
+
+    def hand_on(self) -> None:
+        """Give a turn to the first in line. It is free if there is none, gone if one too many."""
+        with self._lock:
+            if not self._line or self._free < 0:
+                self._free += 1
+                return
+            first = self._line.popleft()
+        first.open_gate()
+
+
+class Waiter:
+    """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it."""
+
+    __slots__ = ("_gate", "_holds", "_turns")
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        # Released by whoever gives this thread a turn, and by nobody else.
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        # Whether the thread has a turn. Its own thread's alone.
+        self._holds = False
+
+    def open_gate(self) -> None:
+        """Let the thread go on. Whoever has a turn for it."""
+        self._gate.release()
+
+    def wake(self) -> None:
+        """Give the thread a turn as soon as there is one. Any thread, once for each `wait`."""
+        turns = self._turns
+        with turns._lock:
+            if turns._free <= 0:
+                turns._line.append(self)
+                return
+            turns._free -= 1
+        self._gate.release()
+
+    def line_up(self) -> None:
+        """Return with a turn, behind all who are in line. Its own thread."""
+        turns = self._turns
+        with turns._lock:
+            if self._holds and not turns._line:
+                return
+            if not self._holds and turns._free > 0:
+                turns._free -= 1
+                self._holds = True
+                return
+            turns._line.append(self)
+        self.give_up()
+        self._holds = self._gate.acquire()
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Wait to be woken, and for a turn, without holding one meanwhile. Its own thread.
+
+        timeout: in seconds, below 0 for none. Returns False, without a turn, if it has passed.
+        """
+        self.give_up()
+        self._holds = self._gate.acquire(timeout=timeout)
+        return self._holds
+
+    def give_up(self) -> None:
+        """Hand on the turn, if it holds one. Its own thread."""
+        if self._holds:
+            self._holds = False
+            self._turns.hand_on()
+
+
+#: Those of the write pumps.
+turns: Final = Turns()

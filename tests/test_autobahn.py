@@ -1,0 +1,98 @@
+"""The cases of the Autobahn test suite, as `kosoku` runs them, against an echo application."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gochat import Server, Upgrader
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+#: Where a run's report is; the browser shows its index.html.
+REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}".format(*sys.version_info)
+
+#: All cases but those of compression, which is not offered.
+CASES = 301
+COMPRESSION = ("12.*", "13.*")
+
+#: What counts as passed, for the messages and for the close.
+PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
+
+#: For all cases together, in seconds. They take about 15, of which 6 are pauses of the cases.
+BOUND = 300
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where a server sends every message back as it came."""
+    upgrader = Upgrader()
+
+    def echo(environ: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
+        conn = upgrader.upgrade(environ)
+        try:
+            while True:
+                kind, data = conn.read_message()
+                conn.write_message(kind, data)
+        except OSError:
+            pass
+        finally:
+            conn.close()
+        return []
+
+    server = Server("127.0.0.1:0", echo, read_header_timeout=30.0)
+    accept = threading.Thread(target=server.serve_forever, name="accept")
+    accept.start()
+    try:
+        yield server.addr
+    finally:
+        server.stop()
+        accept.join()
+        server.shutdown(5.0)
+
+
+def test_autobahn(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every case passes."""
+    shutil.rmtree(REPORT, ignore_errors=True)
+    command: list[str | Path] = [Path(sys.executable).with_name("kosoku"), f"ws://{address}"]
+    # One at a time: in some cases the answer has to come within a second, whatever else goes on.
+    command += ["--outdir", REPORT, "--parallelism", "1"]
+    for case in COMPRESSION:
+        command += ["--exclude", case]
+    run = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert (REPORT / "index.json").exists(), run.stdout
+    agents: dict[str, dict[str, dict[str, Any]]] = json.loads((REPORT / "index.json").read_text())
+    cases = {name: case for agent in agents.values() for name, case in agent.items()}
+    verdicts = Counter(case["behavior"] for case in cases.values())
+    failed = {
+        name: f"{case['behavior']}, close {case['behaviorClose']}"
+        for name, case in cases.items()
+        if not {case["behavior"], case["behaviorClose"]} <= PASSED
+    }
+    with capsys.disabled():
+        print(
+            f"\nAutobahn: {len(cases) - len(failed)} of {len(cases)} cases passed,"
+            f" {verdicts['NON-STRICT']} NON-STRICT,"
+            f" {verdicts['INFORMATIONAL']} INFORMATIONAL"
+        )
+    assert not failed, f"failed: {failed}; the report is in {REPORT}"
+    assert len(cases) == CASES, f"not all were run; the report is in {REPORT}"
+    assert run.returncode == 0, run.stdout

@@ -1,0 +1,1002 @@
+"""The load generator: what it counts, what it shows, and how it fails."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import pty
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from selectors import EVENT_READ, EVENT_WRITE
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from gochat import bench, main
+from gochat.bench import Latencies, Load, Member, Report, Result, Run, Scale, Target, medians, plot
+
+from .support import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PATIENCE,
+    PING,
+    PONG,
+    Gochat,
+    Peer,
+    Stream,
+    frame,
+    join,
+)
+
+COMMAND = str(Path(sys.executable).with_name("gochat"))
+SHORT = ("--seconds", "0.3", "--warmup", "0.1")
+ONE = ("--clients", "1", "--senders", "1")
+RESULT = Result(
+    url="ws://localhost:8080/ws",
+    clients=100,
+    connect_s=0.5,
+    seconds=5.0,
+    sent_per_s=1000.0,
+    deliveries_per_s=100_000.0,
+    frames_per_s=10_000.0,
+    messages_per_frame=10.0,
+    latency_ms={"p50": 1.0, "p90": 2.0, "p99": 3.0, "p99.9": 4.0, "max": 5.0},
+    samples=1000,
+    sent=6000,
+    received=600_000,
+    undelivered=0,
+    closes=0,
+    close_codes={},
+    generator_cpu=0.5,
+    interrupted=False,
+)
+TARGET = Target.parse("ws://localhost:8080")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Gochat]:
+    with Gochat() as process:
+        yield process
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other things, too, these tests do not mind."""
+    monkeypatch.setattr(bench, "BUSY", 2.0)
+
+
+def url(process: Gochat) -> str:
+    return f"ws://127.0.0.1:{process.port}/ws"
+
+
+def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    """What `gochat bench --json` says when all goes well."""
+    status = main(["bench", *args, "--json"])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    assert isinstance(report, dict)
+    return report
+
+
+def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """The last line that `gochat bench` says when a server cannot be measured."""
+    assert main(["bench", *args]) == 1
+    err = capsys.readouterr().err
+    assert err.endswith("\n")
+    line: str = err[:-1].rpartition("\n")[2]
+    assert line.startswith("gochat: ")
+    assert line.isprintable()
+    return line
+
+
+class Scripted:
+    """A server that opens a WebSocket for whoever comes, and then does what it is told to.
+
+    serve: called for each connection, in a thread of its own; the connection's end ends it.
+    answer: to all requests, in place of the handshake's.
+    """
+
+    def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
+        self.serve = serve
+        self.answer = answer
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.url = f"ws://127.0.0.1:{self.sock.getsockname()[1]}/ws"
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def __enter__(self) -> Scripted:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.sock.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join()
+        self.sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self.sock.accept()
+            except OSError:
+                return
+            self.threads.append(threading.Thread(target=self._talk, args=(sock,)))
+            self.threads[-1].start()
+
+    def _talk(self, sock: socket.socket) -> None:
+        with sock:
+            stream = Stream(sock)
+            try:
+                request = stream.read_until(b"\r\n\r\n").decode()
+                sock.sendall(handshake(request) if self.answer is None else self.answer)
+                self.serve(stream)
+            except (EOFError, OSError):
+                pass
+
+
+def handshake(request: str) -> bytes:
+    """The answer to a request for a WebSocket, RFC 6455, section 4.2.2."""
+    found = re.search(r"Sec-WebSocket-Key: (\S+)", request)
+    assert found
+    digest = hashlib.sha1(f"{found[1]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %s\r\n\r\n" % base64.b64encode(digest)
+    )
+
+
+def read_masked(stream: Stream) -> tuple[int, bytes]:
+    """A client's frame: its opcode, and its payload of less than 64 KiB."""
+    head, size = stream.read(2)
+    assert head & 0x80
+    assert size & 0x80
+    size &= 0x7F
+    if size == 126:
+        size = int.from_bytes(stream.read(2), "big")
+    mask = stream.read(4)
+    return head & 0x0F, bytes(byte ^ mask[i & 3] for i, byte in enumerate(stream.read(size)))
+
+
+def echo(stream: Stream) -> None:
+    """Give back what comes, up to the close."""
+    while (got := read_masked(stream))[0] != CLOSE:
+        stream.sock.sendall(frame(got[1], got[0], mask=None))
+
+
+def swallow(stream: Stream) -> None:
+    """Say nothing until the client has gone."""
+    while True:
+        stream.read(1)
+
+
+# What is counted.
+
+
+@pytest.mark.parametrize("pace", [("--window", "2"), ("--rate", "200")])
+def test_all_is_delivered(
+    server: Gochat, capsys: pytest.CaptureFixture[str], pace: tuple[str, str]
+) -> None:
+    """All clients have got what the senders sent, at a fixed rate and in a closed loop."""
+    flags = (*pace, "--clients", "10", "--senders", "3", *SHORT)
+    (run,) = measured(capsys, url(server), *flags)["runs"]
+    assert run["sent"] > 0
+    assert run["received"] == 10 * run["sent"]
+    assert run["undelivered"] == run["closes"] == 0
+    assert run["samples"] > 0
+    late = run["latency_ms"]
+    assert 0 < late["p50"] <= late["p90"] <= late["p99"] <= late["p99.9"] <= late["max"]
+    assert run["deliveries_per_s"] == pytest.approx(run["frames_per_s"] * run["messages_per_frame"])
+    assert run["generator_cpu"] > 0
+    assert run["seconds"] > 0.29
+
+
+def test_rate(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
+    """At a fixed rate so many messages are sent as are due, those of the warm-up too."""
+    flags = ("--rate", "100", "--clients", "5", "--seconds", "0.5", "--warmup", "0.2")
+    (run,) = measured(capsys, url(server), *flags)["runs"]
+    # How late the last look at the clock was is chance.
+    assert 60 <= run["sent"] <= 71
+    assert run["received"] == 5 * run["sent"]
+
+
+def test_window(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a closed loop a sender keeps so many messages on their way, and no more."""
+    told: list[list[bytes]] = []
+
+    def until_pong(stream: Stream) -> list[bytes]:
+        """What was said before the answer to a ping, and at least once after it came."""
+        messages = []
+        for _ in range(2):
+            stream.sock.sendall(frame(b"", PING, mask=None))
+            while (got := read_masked(stream))[0] != PONG:
+                messages.append(got[1])
+        return messages
+
+    def serve(stream: Stream) -> None:
+        stream.sock.sendall(frame(read_masked(stream)[1], mask=None))
+        told.append(until_pong(stream))
+        stream.sock.sendall(frame(told[0][0], mask=None))
+        told.append(until_pong(stream))
+        stream.sock.sendall(frame(b"\n".join(told[0][1:] + told[1]), mask=None))
+        told.append(until_pong(stream))
+        echo(stream)
+
+    with Scripted(serve) as peer:
+        main(["bench", peer.url, *ONE, "--window", "3", "--size", "30", *SHORT])
+    assert list(map(len, told)) == [3, 1, 3]
+    for message in (message for messages in told for message in messages):
+        assert re.fullmatch(rb"@[0-9a-f]{4}0000[0-9a-f]{12}x{9}", message)
+    assert capsys.readouterr().out
+
+
+def test_coordinated_omission() -> None:
+    """At a fixed rate a pause of the server shows in the latencies of all that it held up."""
+    with Gochat() as process, Peer(process.port) as peer:
+        assert peer.open().status == 101
+        command = [COMMAND, "bench", url(process), "--rate", "200", "--clients", "8"]
+        flags = ["--seconds", "1.5", "--warmup", "0", "--json"]
+        with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as program:
+            while b"@" not in peer.read_frame().payload:
+                pass
+            process.process.send_signal(signal.SIGSTOP)
+            # This is no waiting: for so long the server stands still.
+            time.sleep(0.3)
+            process.process.send_signal(signal.SIGCONT)
+            out, _ = program.communicate(timeout=PATIENCE)
+        assert program.returncode == 0
+        (run,) = json.loads(out)["runs"]
+    assert run["latency_ms"]["p99"] >= 250
+    assert run["latency_ms"]["max"] >= 290
+    assert run["received"] == 8 * run["sent"]
+
+
+def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
+    """Messages have the size that was asked for."""
+    with join(server.port) as peer:
+        report = measured(capsys, url(server), *ONE, "--size", "300", "--rate", "20", *SHORT)
+        assert report["load"]["size"] == 300
+        peer.sock.shutdown(socket.SHUT_WR)
+        text = b"\n".join(got.payload for got in peer.read_to_end())
+    assert {len(line) for line in text.split(b"\n") if line.startswith(b"@")} == {300}
+
+
+def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    """What somebody else says is delivered, but its time is not read, and no sender awaits it."""
+
+    def serve(stream: Stream) -> None:
+        while (got := read_masked(stream))[0] != CLOSE:
+            others = got[1][:5] + b" begins alike, and is no time\nhello"
+            stream.sock.sendall(frame(others + b"\n" + got[1], mask=None))
+
+    with Scripted(serve) as peer:
+        (run,) = measured(capsys, peer.url, *ONE, "--rate", "50", *SHORT)["runs"]
+    assert run["received"] == 3 * run["sent"]
+    assert 0 < run["samples"] <= run["sent"]
+
+
+def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs with the same seed say the same; others do not."""
+    marks = []
+
+    def serve(stream: Stream) -> None:
+        opcode, payload = read_masked(stream)
+        marks.append(payload[:5])
+        stream.sock.sendall(frame(payload, opcode, mask=None))
+        echo(stream)
+
+    with Scripted(serve) as peer:
+        for seed in ("5", "5", "6"):
+            measured(capsys, peer.url, *ONE, "--seed", seed, "--rate", "50", *SHORT)
+    assert marks[0] == marks[1] != marks[2]
+
+
+@contextmanager
+def in_room(mark: bytes = b"", **load: Any) -> Iterator[tuple[Member, socket.socket]]:
+    """A client of a run that has just connected, and the server's end."""
+    run = Run(TARGET, Load(**{"clients": 1, "senders": 1, "seed": 1} | load), lambda _: None)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    member = Member(run, ours, mark)
+    run.members.append(member)
+    run.selector.register(ours, EVENT_READ, member)
+    run.alive = 1
+    with ours, theirs, run.selector:
+        yield member, theirs
+
+
+FRAMES = [
+    (frame("one", mask=None), 1),
+    (frame("x\n" * 70, mask=None), 71),
+    (frame("y\n" * 40_000, mask=None), 40_001),
+    (frame("\n", BINARY, mask=None), 2),
+    (frame("", PONG, mask=None), 0),
+    (frame("a\nb", fin=False, mask=None), 1),
+    (frame("c\nd\n", CONTINUATION, fin=False, mask=None), 2),
+    (frame("e", CONTINUATION, mask=None), 1),
+]
+
+
+@pytest.mark.parametrize("mark", [b"", b"@00000000"])
+def test_frames(mark: bytes) -> None:
+    """However the frames come, and in whatever pieces, all messages in them are counted."""
+    stream = b"".join(data for data, _ in FRAMES)
+    chance = random.Random(4)
+    for _ in range(50):
+        cuts = sorted(chance.randrange(len(stream)) for _ in range(5))
+        # Most of it is one long frame; the pieces that matter are in what is around it.
+        cuts += range(150, 165)
+        cuts += range(len(stream) - 40, len(stream))
+        edges = [0, *sorted(set(cuts)), len(stream)]
+        with in_room(mark) as (member, theirs):
+            for start, stop in pairwise(edges):
+                rest = stream[start:stop]
+                while rest:
+                    rest = rest[theirs.send(rest) :]
+                    member.ready(EVENT_READ)
+            while member.rest:
+                member.ready(EVENT_READ)
+            assert member.received == member.run.received == sum(count for _, count in FRAMES)
+            assert member.run.frames == len(FRAMES) - 1
+
+
+def test_nothing_to_read() -> None:
+    """A socket that turns out to have nothing is left alone."""
+    with in_room() as (member, _):
+        member.ready(EVENT_READ)
+        assert member.open
+
+
+def test_what_comes_with_the_handshake(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the server sends in the packet of its answer is seen at once."""
+
+    class Hasty(Scripted):
+        def _talk(self, sock: socket.socket) -> None:
+            with sock, suppress(EOFError, OSError):
+                stream = Stream(sock)
+                request = stream.read_until(b"\r\n\r\n").decode()
+                sock.sendall(handshake(request) + frame(b"first", PING, mask=None))
+                assert read_masked(stream) == (PONG, b"first")
+                self.serve(stream)
+
+    with Hasty(echo) as peer:
+        (run,) = measured(capsys, peer.url, *ONE, *SHORT)["runs"]
+    assert run["received"] == run["sent"] > 0
+
+
+def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who is connected may not be in the room yet: it begins when everybody gets what is said."""
+    calls = []
+
+    def serve(stream: Stream) -> None:
+        for _ in range(2):
+            calls.append(read_masked(stream)[1])
+        stream.sock.sendall(frame(b"\n".join(calls), mask=None))
+        echo(stream)
+
+    with Scripted(serve) as peer:
+        (run,) = measured(capsys, peer.url, *ONE, *SHORT)["runs"]
+    assert re.fullmatch(rb"#[0-9a-f]{4} 000001", calls[0])
+    assert re.fullmatch(rb"#[0-9a-f]{4} 000002", calls[1])
+    assert run["received"] == run["sent"] > 0
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame((1009).to_bytes(2, "big") + b"too big", CLOSE, mask=None), 1009),
+        (frame(b"", CLOSE, mask=None), 1006),
+        (frame("reserved bits", rsv=4, mask=None), 1006),
+        (frame("masked"), 1006),
+        (b"", 1006),
+    ],
+)
+def test_ends(data: bytes, code: int) -> None:
+    """A connection that ends is counted, with its code; what comes behind that is not."""
+    with in_room() as (member, theirs):
+        theirs.sendall(frame("before", mask=None) + data + frame("behind", mask=None))
+        theirs.close()
+        while member.open:
+            member.ready(EVENT_READ)
+        assert member.run.close_codes == {code: 1}
+        assert member.received == (1 if data else 2)
+        assert member.run.alive == 0
+
+
+def test_reset() -> None:
+    """A connection that was reset has ended, too, and sending to it is no error before that."""
+    with in_room() as (member, theirs):
+        member.send(b"never read")
+        theirs.close()
+        member.send(b"nobody there")
+        member.ready(EVENT_READ)
+        assert member.run.close_codes == {1006: 1}
+
+
+def test_full_socket() -> None:
+    """What a server does not take at once is kept in order, and goes out when it does."""
+    with in_room() as (member, theirs):
+        frames = [b"%07d\n" % i * 1000 for i in range(200)]
+        for data in frames:
+            member.send(data)
+        assert member.unsent
+        assert member.run.selector.get_key(member.sock).events == EVENT_READ | EVENT_WRITE
+        got = b""
+        while len(got) < sum(map(len, frames)):
+            got += theirs.recv(1 << 20)
+            if member.unsent:
+                member.ready(EVENT_WRITE)
+        assert got == b"".join(frames)
+        assert member.run.selector.get_key(member.sock).events == EVENT_READ
+
+
+def test_sender_that_was_dropped_is_passed_over() -> None:
+    """Whose connection has ended sends no more; at a fixed rate its messages are left out."""
+    for load in ({"window": 3}, {"rate": 100.0}):
+        with in_room(b"@00000000", **load) as (member, theirs):
+            run = member.run
+            run.talking = True
+            theirs.close()
+            member.ready(EVENT_READ)
+            run.refill()
+            run.send_due(time.monotonic_ns(), 100.0)
+            assert run.sent == 0
+
+
+def test_double_echo() -> None:
+    """A server that gives messages back twice does not make a sender say more than it may."""
+    with in_room(b"@00000000", window=2) as (member, theirs):
+        member.run.refill()
+        theirs.sendall(frame("@00000000 a\n@00000000 a\n@00000000 b\n@00000000 b", mask=None))
+        member.ready(EVENT_READ)
+        assert member.on_their_way == 0
+
+
+# Latencies.
+
+
+def test_percentiles() -> None:
+    """Percentiles are those of the values, each as often as its weight, to a 256th."""
+    latencies = Latencies()
+    assert latencies.percentile(50) is None
+    for value in range(1, 1001):
+        latencies.add(value * 1_000_000, 3)
+    for percent in (1, 50, 90, 99, 99.9, 100):
+        assert latencies.percentile(percent) == pytest.approx(percent * 10, rel=1 / 256)
+    assert latencies.max == 1000_000_000
+    latencies.add(5_000_000_000, 3000)
+    assert latencies.percentile(51) == pytest.approx(5000, rel=1 / 256)
+    assert latencies.percentile(49) == pytest.approx(980, rel=1 / 256)
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_sampling(pieces: bool) -> None:
+    """Reading the times of some payloads gives the percentiles of all, and the true maximum."""
+    chance = random.Random(7)
+    with in_room() as (member, _):
+        run = member.run
+        run.stride = 20
+        latencies = []
+        now = 60_000_000_000
+        for _ in range(40_000):
+            now += 1_000_000
+            # The more there are in a payload, the later they are: a choice by payloads that did
+            # not count all messages in them would be wrong by far.
+            count = chance.randrange(1, 20)
+            late = [count * 1_000_000 + chance.randrange(1000) for _ in range(count)]
+            late.sort(reverse=True)
+            latencies += late
+            lines = b"\n".join(run.tag + b"0000%012x" % (now - value) for value in late)
+            if pieces:
+                data = frame(lines, fin=False, mask=None) + frame("xx", CONTINUATION, mask=None)
+            else:
+                data = frame(lines + b"xx", mask=None)
+            assert member.take(bytearray(data), len(data), now) == len(data)
+    latencies.sort()
+    assert run.received == len(latencies)
+    assert run.latencies.samples == pytest.approx(len(latencies) / 20, rel=0.1)
+    for percent in (50, 90, 99):
+        true = latencies[len(latencies) * percent // 100] / 1e6
+        assert run.latencies.percentile(percent) == pytest.approx(true, rel=0.06)
+    assert run.latencies.max == latencies[-1]
+
+
+def test_warmup_has_no_latency() -> None:
+    """What was sent before the time that is measured counts as delivered, but is not timed."""
+    with in_room() as (member, _):
+        run = member.run
+        run.begin = 1000
+        for when in (999, 1000):
+            data = frame(run.tag + b"0000%012x" % when, mask=None)
+            member.take(bytearray(data), len(data), 2000)
+        assert run.received == 2
+        assert run.latencies.samples == 1
+        assert run.latencies.max == 1000
+
+
+def test_fewer_times_are_read_when_more_comes(
+    server: Gochat, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When messages come faster than their times can be read, some payloads are left out."""
+    monkeypatch.setattr(bench, "SAMPLES", 1000)
+    (run,) = measured(capsys, url(server), "--clients", "20", "--seconds", "0.5")["runs"]
+    assert 0 < run["samples"] < run["received"] * 0.9
+    assert run["latency_ms"]["p50"] <= run["latency_ms"]["max"]
+
+
+# What is shown.
+
+
+def test_table(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
+    """People get a table with a column for each number of clients, and programs' flags nothing."""
+    assert main(["bench", f"http://127.0.0.1:{server.port}/", "--clients", "4,12", *SHORT]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    first, second, empty, *table = out.splitlines()
+    assert first == url(server)
+    assert second == (
+        "closed loop: 4 senders, each 4 messages on their way, 64 bytes, 0.3 s after 0.1 s of"
+        " warm-up"
+    )
+    assert empty == ""
+    assert len({len(line) for line in table}) == 1
+    rows = {line[:20].strip(): line[20:].split() for line in table}
+    assert rows["clients"] == ["4", "12"]
+    assert list(rows) == ["clients", *(figure.name for figure in bench.FIGURES)]
+    assert all(len(row) == 2 for row in rows.values())
+    assert rows["clients dropped"] == ["0", "0"]
+
+
+def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs get one object, with the load and every run."""
+    report = measured(capsys, url(server), "--rate", "100", "--clients", "5,4", *SHORT)
+    assert set(report) == {"servers", "loop", "load", "runs"}
+    assert report["servers"] == {"A": url(server)}
+    assert report["loop"] == "open"
+    assert report["load"] == {
+        "senders": 4,
+        "size": 64,
+        "window": 4,
+        "rate": 100.0,
+        "seconds": 0.3,
+        "warmup": 0.1,
+        "seed": None,
+    }
+    assert [run["clients"] for run in report["runs"]] == [5, 4]
+    for run in report["runs"]:
+        assert set(run) == {"server", *RESULT.__dataclass_fields__}
+        assert set(run["latency_ms"]) == {"p50", "p90", "p99", "p99.9", "max"}
+
+
+def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two servers are measured in turn, and compared pair by pair and in the median."""
+    flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", *SHORT)
+    with Gochat() as other:
+        report = measured(capsys, url(other), *flags)
+        assert main(["bench", url(other), *flags]) == 0
+        out = capsys.readouterr().out
+        assert report["servers"] == {"A": url(other), "B": url(server)}
+    assert [run["server"] for run in report["runs"]] == list("ABABAB")
+    assert [run["server"] for run in report["medians"]] == list("AB")
+    a, b = ([r["deliveries_per_s"] for r in report["runs"] if r["server"] == s] for s in "AB")
+    assert report["medians"][0]["deliveries_per_s"] == sorted(a)[1]
+    ratios = {entry["figure"]: entry for entry in report["ratios"]}
+    assert list(ratios) == ["deliveries/s", "latency p50, ms", "latency p99, ms"]
+    assert ratios["deliveries/s"]["pairs"] == [x / y for x, y in zip(a, b, strict=True)]
+    assert ratios["deliveries/s"]["median"] == sorted(ratios["deliveries/s"]["pairs"])[1]
+    assert {entry["clients"] for entry in report["ratios"]} == {4}
+
+    assert f"A: {url(other)}\nB: {url(server)}\n" in out
+    assert re.search(r"^4 clients, medians +A +B$", out, re.M)
+    assert re.search(r"^pair 3( +\d+\.\d\d){3}$", out, re.M)
+    assert re.search(r"^median( +\d+\.\d\d){3}$", out, re.M)
+
+
+def test_medians() -> None:
+    """The median is of each figure by itself; what went wrong is added up."""
+    runs = [
+        replace(
+            RESULT,
+            deliveries_per_s=speed,
+            latency_ms={**RESULT.latency_ms, "p50": late},
+            closes=2,
+            close_codes={1006: 1, code: 1},
+            undelivered=5,
+        )
+        for speed, late, code in ((10.0, 3.0, 1009), (30.0, None, 1009), (20.0, 1.0, 1011))
+    ]
+    found = medians(runs)
+    assert found.deliveries_per_s == 20
+    assert found.latency_ms == {**RESULT.latency_ms, "p50": 2.0}
+    assert (found.closes, found.undelivered) == (6, 15)
+    assert found.close_codes == {1006: 3, 1009: 2, 1011: 1}
+    assert found.clients == 100
+
+
+def test_half_a_pair() -> None:
+    """A comparison that ended early is shown as far as it went."""
+    report = Report(Load(), [TARGET, TARGET])
+    unknown = replace(RESULT, latency_ms=dict.fromkeys(RESULT.latency_ms))
+    report.runs.append(("A", unknown))
+    assert re.search(r"^100 clients, medians +A$", report.text(), re.M)
+    assert re.search(r"^median +- +- +-$", report.text(), re.M)
+    assert report.json()["ratios"][0]["pairs"] == []
+    report.runs.append(("B", unknown))
+    assert re.search(r"^pair 1 +1.00 +- +-$", report.text(), re.M)
+
+
+@pytest.mark.parametrize(
+    ("change", "load", "text"),
+    [
+        ({"generator_cpu": 0.95}, {}, "this program took 95% of a core"),
+        ({"sent_per_s": 900.0}, {"rate": 1000.0}, "only 900 messages/s could be sent"),
+        ({"undelivered": 7}, {}, "7 deliveries were missing 2 s after the end"),
+    ],
+)
+def test_warnings(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], load: dict[str, Any], text: str
+) -> None:
+    """What makes the figures worth less is said in a line each."""
+    monkeypatch.setattr(bench, "BUSY", 0.9)
+    report = Report(Load(**load), [TARGET])
+    report.runs.append(("A", replace(RESULT, **change)))
+    (line,) = report.warnings()
+    assert line.startswith("ws://localhost:8080/ws with 100 clients: ")
+    assert text in line
+
+
+def test_rate_that_is_too_high(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If not all that was due could be sent, that is said, and the table is printed."""
+    monkeypatch.setattr(bench, "DRAIN", 0.1)
+    monkeypatch.setattr(bench, "GOODBYE", 0.1)
+    with Scripted(echo) as peer:
+        flags = ("--rate", "1e8", "--seconds", "0.02", "--warmup", "0")
+        assert main(["bench", peer.url, *ONE, *flags]) == 0
+    out, err = capsys.readouterr()
+    assert "fixed rate: 100,000,000 messages/s from 1 senders" in out
+    assert re.search(r"^gochat: warning: .* only [\d,]+ messages/s could be sent$", err, re.M)
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The picture has a title, axes with their units and ticks, a legend and all points."""
+    path = tmp_path / "plot.svg"
+    flags = ("--clients", "12,5", "--plot", str(path), *SHORT)
+    measured(capsys, url(server), *flags)
+    svg = path.read_text()
+    found = texts(svg)
+    assert f"gochat bench {url(server)}" in found
+    for text in ("Throughput", "deliveries/s", "Latency", "latency, ms", "all clients"):
+        assert found.count(text) == 1
+    for text in ("p50", "p90", "p99", "p99.9"):
+        assert found.count(text) == 1
+    assert found.count("clients") == found.count("5") == found.count("12") == 2
+    root = ET.fromstring(svg)
+    assert len(list(root.iter(f"{SVG}circle"))) == 2 * 5
+    assert root.find(f"{SVG}rect").get("fill") == "#fff"  # type: ignore[union-attr]
+
+
+def test_plot_of_two() -> None:
+    """The picture of a comparison has both servers' throughput, p50 and p99."""
+    other = Target.parse("ws://example.org/a&b")
+    report = Report(Load(), [TARGET, other])
+    for clients in (10, 1000):
+        report.runs.append(("A", replace(RESULT, clients=clients)))
+        report.runs.append(("B", replace(RESULT, clients=clients, deliveries_per_s=5.0)))
+    found = texts(plot(report))
+    assert f"gochat bench A: {TARGET.url}, B: ws://example.org:80/a&b" in found
+    assert {"A", "B", "A p50", "A p99", "B p50", "B p99"} <= set(found)
+
+
+@pytest.mark.parametrize("top", [0, 0.07, 1, 1.4, 3.3, 6.9, 9.99, 45_678, 600_000])
+def test_ticks_from_zero(top: float) -> None:
+    """An axis from zero has up to eight ticks, the last of them at or above all values."""
+    scale = Scale.from_zero("", [top, top / 2])
+    assert 4 <= len(scale.ticks) <= 9
+    assert scale.ticks[0] == 0
+    assert scale.ticks[-1] >= top
+    assert (scale.place(0), scale.place(scale.ticks[-1])) == (0, 1)
+
+
+def test_ticks_by_tens() -> None:
+    """A logarithmic axis has a tick for each power of ten around the values."""
+    scale = Scale.by_tens("", [0.3, 44])
+    assert scale.ticks == pytest.approx([0.1, 1, 10, 100])
+    assert scale.place(10) == pytest.approx(2 / 3)
+    assert Scale.by_tens("", []).ticks == [1, 10]
+
+
+def test_progress(server: Gochat) -> None:
+    """On a terminal there is a bar while it measures, and nothing of it is left."""
+    ours, theirs = pty.openpty()
+    command = [COMMAND, "bench", url(server), "--clients", "4", *SHORT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as program:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 1024)
+            except OSError:  # how a terminal says that nobody has its other end any more
+                break
+        out, _ = program.communicate(timeout=PATIENCE)
+    os.close(ours)
+    assert program.returncode == 0
+    assert "deliveries/s" in out
+    assert shown.startswith(b"\r[" + b"." * 30 + b"] 127.0.0.1:%d, 4 clients" % server.port)
+    assert b"#####" in shown
+    assert shown.endswith(b"\r\x1b[K")
+
+
+# Ctrl-C.
+
+
+def interrupted(process: Gochat, *flags: str) -> tuple[str, str]:
+    """What is printed when Ctrl-C comes while messages go round."""
+    command = [COMMAND, "bench", url(process), "--clients", "4", *flags]
+    pipe = subprocess.PIPE
+    with (
+        Peer(process.port) as peer,
+        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as program,
+    ):
+        assert peer.open().status == 101
+        while b"@" not in peer.read_frame().payload:
+            pass
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=PATIENCE)
+        assert program.returncode == 130
+    return out, err
+
+
+def test_interrupted() -> None:
+    """After Ctrl-C what was measured is printed, and nothing else."""
+    with Gochat() as process:
+        out, err = interrupted(process, "--warmup", "0", "--seconds", "60", "--json")
+    (run,) = json.loads(out)["runs"]
+    assert run["interrupted"]
+    assert 0 < run["seconds"] < 60
+    assert "Traceback" not in err
+
+
+def test_interrupted_too_early() -> None:
+    """After Ctrl-C in the warm-up there is nothing to print."""
+    with Gochat() as process:
+        assert interrupted(process, "--warmup", "60") == ("", "")
+
+
+# What can go wrong.
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ([], "URL"),
+        (["localhost:8080"], "is not an address such as ws://"),
+        (["wss://localhost:8080"], "is not an address"),
+        (["ws://"], "is not an address"),
+        (["ws://host:99999"], "is not an address"),
+        (["ws://host/\x07"], "is not an address"),
+        (["ws://h", "--clients", "0"], "is not a whole number from 1"),
+        (["ws://h", "--clients", "10,x"], "is not a whole number from 1"),
+        (["ws://h", "--clients", "10,10"], "is not a whole number from 1"),
+        (["ws://h", "--clients", "10,3"], "4 senders are more than 3 clients"),
+        (["ws://h", "--senders", "0"], "is not a whole number from 1 to 65536"),
+        (["ws://h", "--senders", "1.5"], "is not a whole number from 1"),
+        (["ws://h", "--size", "20"], "is not a number of bytes from 21 to 65535"),
+        (["ws://h", "--size", "65536"], "is not a number of bytes from 21 to 65535"),
+        (["ws://h", "--rate", "0"], "is not a number above 0"),
+        (["ws://h", "--rate", "inf"], "is not a number above 0"),
+        (["ws://h", "--seconds", "nan"], "is not a number above 0"),
+        (["ws://h", "--warmup", "-1"], "is not a number of seconds from 0"),
+        (["ws://h", "--pairs", "two"], "is not a whole number from 1"),
+        (["ws://h", "--versus", "h"], "is not an address"),
+        (["ws://h", "--plot", "/nowhere/x.svg"], "cannot be written"),
+        (["ws://h", "--plot", "/"], "cannot be written"),
+        (["ws://h", "--seed", "x"], "invalid int value"),
+    ],
+)
+def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str) -> None:
+    """Flags that make no sense are refused, with one line that says why."""
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", *args])
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert err.startswith("gochat bench: ")
+    assert text in err
+    assert err[:-1].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ws://localhost:8080/ws", ("ws://localhost:8080/ws", "localhost", 8080, "/ws")),
+        ("http://localhost:8080/", ("ws://localhost:8080/ws", "localhost", 8080, "/ws")),
+        ("http://example.org", ("ws://example.org:80/ws", "example.org", 80, "/ws")),
+        ("ws://[::1]:80/x?y=z", ("ws://[::1]:80/x?y=z", "::1", 80, "/x?y=z")),
+    ],
+)
+def test_address(text: str, expected: tuple[object, ...]) -> None:
+    """The address may be the page's, or the WebSocket's; the path is /ws if there is none."""
+    assert Target.parse(text) == expected
+
+
+def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that is not there is named."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    line = failed(capsys, f"ws://127.0.0.1:{port}")
+    assert line == f"gochat: cannot connect to 127.0.0.1:{port}: Connection refused"
+
+
+def test_no_websocket(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a server that has no WebSocket there the status is shown."""
+    line = failed(capsys, f"ws://127.0.0.1:{server.port}/elsewhere")
+    assert "no WebSocket at" in line
+    assert "'404 NOT FOUND'" in line.upper() or "'404 Not Found'" in line
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
+        (b"", "the connection was closed instead of an answer"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "the answer is '101 Switching Protocols'"),
+    ],
+)
+def test_bad_handshake(capsys: pytest.CaptureFixture[str], answer: bytes, text: str) -> None:
+    """A server that answers with anything else is no WebSocket."""
+    with Scripted(lambda _: None, answer) as peer:
+        assert failed(capsys, peer.url) == f"gochat: no WebSocket at {peer.url}: {text}"
+
+
+def test_no_answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that never answers is given up."""
+    monkeypatch.setattr(bench, "PATIENCE", 0.2)
+    with Scripted(swallow, b"") as peer:
+        assert failed(capsys, peer.url) == f"gochat: no WebSocket at {peer.url}: no answer in 0.2 s"
+
+
+def test_server_is_full(capsys: pytest.CaptureFixture[str]) -> None:
+    """When not all clients get in, it is said which of them did not."""
+    first = threading.Lock()
+
+    class Small(Scripted):
+        def _talk(self, sock: socket.socket) -> None:
+            if first.acquire(blocking=False):
+                super()._talk(sock)
+            else:
+                sock.close()
+
+    with Small(echo) as peer:
+        line = failed(capsys, peer.url, "--clients", "1000", "--senders", "1")
+    assert line.endswith(" (for client 2 of 1,000)")
+
+
+def limited(files: str, server: Gochat, clients: int) -> subprocess.CompletedProcess[str]:
+    """Run it with a limit on open files, set by `ulimit`."""
+    command = f'ulimit {files} && exec "$0" bench "$@"'
+    args = [COMMAND, url(server), "--clients", str(clients), *SHORT]
+    return subprocess.run(
+        ["sh", "-c", command, *args], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def test_too_few_files(server: Gochat) -> None:
+    """More clients than the process may open files are refused before any of them connects."""
+    done = limited("-n 100", server, 90)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "gochat: 90 clients need 122 open files, 100 are allowed (see ulimit -n)\n"
+    )
+
+
+def test_more_files_are_asked_for(server: Gochat) -> None:
+    """A limit that may be raised is raised."""
+    done = limited("-S -n 40", server, 50)
+    assert done.returncode == 0
+    assert re.search(r"^clients dropped +0$", done.stdout, re.M)
+
+
+def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
+    """Clients that the server drops are counted, and said to be, with the code that it gave."""
+    with Gochat("--max-message-size", "32") as process:
+        args = [url(process), "--clients", "6", "--senders", "2", "--json", *SHORT]
+        assert main(["bench", *args]) == 1
+    out, err = capsys.readouterr()
+    (run,) = json.loads(out)["runs"]
+    assert run["closes"] == 2
+    assert run["close_codes"] == {"1009": 2}
+    # The other four never got what was said.
+    assert run["undelivered"] == 4 * run["sent"]
+    warning, line = err.splitlines()
+    assert "deliveries were missing" in warning
+    assert line == f"gochat: {url(process)} dropped 2 of 6 clients (1009: 2)"
+
+
+def test_all_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    """When nobody is left it is over at once."""
+    with Gochat("--max-message-size", "32") as process:
+        line = failed(capsys, url(process), "--clients", "4", "--seconds", str(10 * PATIENCE))
+    assert "dropped 4 of 4 clients" in line
+
+
+@pytest.mark.parametrize("serve", [swallow, lambda stream: stream.read(2)])
+def test_no_chat(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    serve: Callable[[Stream], None],
+) -> None:
+    """A server that passes nothing on, or hangs up when it should, is no chat."""
+    monkeypatch.setattr(bench, "PATIENCE", 0.3)
+    with Scripted(serve) as peer:
+        line = failed(capsys, peer.url, "--clients", "3", "--senders", "1")
+    assert line == (
+        f"gochat: 3 of 3 clients at {peer.url} did not get what was said to all: is it a chat?"
+    )
+
+
+def test_fails_later(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was measured before something went wrong is shown, with dots where there is nothing."""
+    monkeypatch.setattr(bench, "DRAIN", 0.1)
+    path = tmp_path / "plot.svg"
+
+    def serve(stream: Stream) -> None:
+        stream.sock.sendall(frame(read_masked(stream)[1], mask=None))
+        swallow(stream)
+
+    monkeypatch.setattr(bench, "GOODBYE", 0.1)
+    with Scripted(serve) as peer:
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            nobody = f"ws://127.0.0.1:{sock.getsockname()[1]}"
+        flags = (*ONE, *SHORT, "--plot", str(path))
+        assert main(["bench", peer.url, "--versus", nobody, *flags]) == 1
+    out, err = capsys.readouterr()
+    assert re.search(r"^latency p50, ms +-$", out, re.M)
+    assert err.splitlines()[-1].startswith("gochat: cannot connect to ")
+    assert "A p50" in texts(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("host", "clients", "index", "expected"),
+    [
+        ("127.0.0.1", 20_000, 19_999, None),
+        ("127.0.0.1", 50_000, 0, ("127.0.1.1", 0)),
+        ("localhost", 50_000, 19_999, ("127.0.1.1", 0)),
+        ("127.0.0.1", 50_000, 49_999, ("127.0.3.1", 0)),
+        ("192.0.2.1", 50_000, 49_999, None),
+    ],
+)
+def test_source(host: str, clients: int, index: int, expected: tuple[str, int] | None) -> None:
+    """More clients than one address has ports for use several, on the loopback device."""
+    run = Run(Target.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
+    with run.selector:
+        assert run.source(index) == expected

@@ -1,0 +1,987 @@
+"""Channels: the queue, its end, the rendezvous, and select."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import queue
+import random
+import resource
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pytest
+
+from gochat import Channel, ClosedChannelError, select
+from gochat.channel import CLOSED
+from gochat.turns import turns
+
+from .support import PATIENCE, wait_until
+
+R = TypeVar("R")
+
+
+class Task(threading.Thread, Generic[R]):
+    """Calls a function on a thread of its own, and has its result."""
+
+    def __init__(self, function: Callable[[], R]) -> None:
+        super().__init__(daemon=True)
+        self._function = function
+        self._results: list[R] = []
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._results.append(self._function())
+        except BaseException as error:  # noqa: BLE001, RUF100 - it is for the test to see
+            self._error = error
+
+    def result(self) -> R:
+        """What the function has returned, or raise what it has raised."""
+        self.join(PATIENCE)
+        assert not self.is_alive(), "still waiting"
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return self._results[0]
+
+    def switches(self) -> int | None:
+        """How often it has given its processor up; None unless it sleeps at the moment."""
+        status = Path(f"/proc/self/task/{self.native_id}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        return int(fields["voluntary_ctxt_switches"]) if fields["State"][0] == "S" else None
+
+    def wait_until_parked(self) -> None:
+        """Return when it waits for something, and does not look up in between."""
+
+        def parked() -> bool:
+            before = self.switches()
+            time.sleep(0.01)
+            return before is not None and before == self.switches()
+
+        wait_until(parked, "a thread at rest")
+
+
+class Tasks:
+    """Starts tasks."""
+
+    def __init__(self) -> None:
+        self.started: list[Task[Any]] = []
+
+    def __call__(self, function: Callable[[], R]) -> Task[R]:
+        task = Task(function)
+        self.started.append(task)
+        task.start()
+        return task
+
+    def parked(self, function: Callable[[], R]) -> Task[R]:
+        """Start a task, and wait until it waits."""
+        task = self(function)
+        task.wait_until_parked()
+        return task
+
+
+@pytest.fixture
+def start() -> Iterator[Tasks]:
+    """All that it starts has to end within the test, and without an error that nobody saw."""
+    tasks = Tasks()
+    yield tasks
+    for task in tasks.started:
+        task.join(PATIENCE)
+        assert not task.is_alive(), "a thread is left"
+        assert task._error is None
+
+
+@pytest.fixture
+def _seeded() -> Iterator[None]:
+    """The same chances in every run."""
+    state = random.getstate()
+    random.seed(20)
+    yield
+    random.setstate(state)
+
+
+@pytest.fixture
+def _hasty() -> Iterator[None]:
+    """Threads are switched as often as can be, to find what is not guarded."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def filled(capacity: int, *values: Any) -> Channel[Any]:
+    channel: Channel[Any] = Channel(capacity)
+    for value in values:
+        assert channel.try_send(value)
+    return channel
+
+
+def must(value: R | None) -> R:
+    assert value is not None
+    return value
+
+
+def soon() -> float:
+    """A deadline that only a failure reaches."""
+    return time.monotonic() + PATIENCE
+
+
+# Every way to put a value in, and to take one out.
+PUTS: dict[str, Callable[[Channel[Any], Any], Any]] = {
+    "send": lambda channel, value: channel.send(value),
+    "try_send": lambda channel, value: channel.try_send(value),
+    "put": lambda channel, value: channel.put(value, timeout=2),
+    "put_nowait": lambda channel, value: channel.put_nowait(value),
+}
+TAKES: dict[str, Callable[[Channel[Any]], Any]] = {
+    "recv": lambda channel: channel.recv()[0],
+    "select": lambda channel: select(channel)[1],
+    "drain": lambda channel: channel.drain()[0],
+    "get": lambda channel: channel.get(),
+    "get_nowait": lambda channel: channel.get_nowait(),
+}
+
+
+# The queue.
+
+
+def test_values_come_out_in_their_order() -> None:
+    """A channel is first in, first out."""
+    channel: Channel[int] = Channel(100)
+    for value in range(100):
+        channel.send(value)
+    assert [channel.recv() for _ in range(100)] == [(value, True) for value in range(100)]
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 7])
+def test_capacity(capacity: int) -> None:
+    """A channel holds as many values as it was made for, and says how many it has."""
+    channel: Channel[int] = Channel(capacity)
+    assert channel.capacity == capacity
+    assert len(channel) == 0
+    for value in range(capacity):
+        assert channel.try_send(value)
+        assert len(channel) == value + 1
+    assert not channel.try_send(-1)
+    assert len(channel) == capacity
+    assert channel.drain() == list(range(capacity))
+    assert len(channel) == 0
+
+
+def test_negative_capacity() -> None:
+    """There is no channel of a negative capacity."""
+    with pytest.raises(ValueError, match="negative capacity: -1"):
+        Channel(-1)
+
+
+def test_falsy_values_are_values() -> None:
+    """None, 0 and nothing at all can be sent, and are not taken for the end."""
+    channel = filled(4, None, 0, b"", False)
+    channel.close()
+    assert [channel.recv() for _ in range(4)] == [
+        (None, True),
+        (0, True),
+        (b"", True),
+        (False, True),
+    ]
+    assert channel.recv() == (None, False)
+
+
+@pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
+def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) -> None:
+    """A send to a full channel goes on as soon as a value has been taken, in whatever way."""
+    channel = filled(2, 1, 2)
+    sender = start.parked(lambda: channel.send(3))
+    assert len(channel) == 2
+    assert take(channel) == 1
+    sender.result()
+    assert channel.drain()[-1] == 3
+
+
+def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
+    """Many senders wait at a full channel, and none is forgotten."""
+    channel = filled(1, -1)
+    senders = [start.parked(partial(channel.send, value)) for value in range(5)]
+    assert channel.recv() == (-1, True)
+    assert sorted(must(channel.recv()[0]) for _ in senders) == list(range(5))
+    for sender in senders:
+        sender.result()
+
+
+def test_try_send_never_waits(start: Tasks) -> None:
+    """try_send says at once that there is no room, also while others wait for it."""
+    channel = filled(1, "first")
+    sender = start.parked(lambda: channel.send("second"))
+    assert [channel.try_send("third") for _ in range(1000)] == [False] * 1000
+    assert channel.recv() == ("first", True)
+    assert channel.recv() == ("second", True)
+    sender.result()
+    assert channel.try_send("fourth")
+
+
+def test_drain() -> None:
+    """drain takes what is there, oldest first, leaves the end in place, and never waits."""
+    channel = filled(3, 1, 2, 3)
+    assert channel.drain() == [1, 2, 3]
+    assert channel.drain() == []
+    channel.send(4)
+    channel.close()
+    assert channel.drain() == [4]
+    assert channel.drain() == []
+    assert channel.recv() == (None, False)
+
+
+# Unbuffered.
+
+
+@pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
+def test_unbuffered_send_returns_when_received(
+    start: Tasks, take: Callable[[Channel[Any]], Any]
+) -> None:
+    """A send to an unbuffered channel returns only after its value was received."""
+    channel: Channel[str] = Channel()
+    assert channel.capacity == 0
+    sender = start.parked(lambda: channel.send("value"))
+    assert sender.is_alive()
+    assert take(channel) == "value"
+    sender.result()
+
+
+def test_unbuffered_try_send() -> None:
+    """try_send to an unbuffered channel has its one place, and does not wait for a receiver."""
+    channel: Channel[int] = Channel()
+    assert channel.try_send(1)
+    assert len(channel) == 1
+    assert not channel.try_send(2)
+    assert channel.recv() == (1, True)
+    assert channel.try_send(3)
+
+
+def test_unbuffered_send_behind_a_value_in_the_place(start: Tasks) -> None:
+    """A send that finds the place taken waits for its own value's turn, not for the first one's."""
+    channel: Channel[int] = Channel()
+    assert channel.try_send(1)
+    sender = start.parked(lambda: channel.send(2))
+    assert channel.recv() == (1, True)
+    sender.wait_until_parked()
+    assert sender.is_alive()
+    assert channel.recv() == (2, True)
+    sender.result()
+
+
+@pytest.mark.usefixtures("_seeded")
+def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
+    """What one thread sends to two unbuffered channels is received in the order it was sent."""
+    channels: list[Channel[int]] = [Channel(), Channel()]
+    order = [random.randrange(2) for _ in range(500)]
+
+    def send() -> None:
+        for value, which in enumerate(order):
+            channels[which].send(value)
+
+    sender = start(send)
+    received = [select(*channels, deadline=soon()) for _ in order]
+    assert [value for _, value, _ in received] == list(range(500))
+    assert [channels.index(must(channel)) for channel, _, _ in received] == order
+    sender.result()
+
+
+class SlowDeque(deque[Any]):
+    """Lets other threads run at the worst moment: when a value is taken, and nobody knows yet."""
+
+    def popleft(self) -> Any:
+        value = super().popleft()
+        time.sleep(1e-4)
+        return value
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
+    """Of each of many threads, too, what it sends to two unbuffered channels keeps its order."""
+    channels: list[Channel[tuple[int, int]]] = [Channel(), Channel()]
+    for channel in channels:
+        channel.queue = SlowDeque()
+
+    def send(who: int) -> None:
+        for value in range(100):
+            channels[(who + value) % 2].send((who, value))
+
+    senders = [start(partial(send, who)) for who in range(6)]
+    seen: list[list[int]] = [[] for _ in senders]
+    for _ in range(100 * len(senders)):
+        got, item, _ = select(*channels, deadline=soon())
+        assert got is not None
+        who, value = item
+        seen[who].append(value)
+    for sender in senders:
+        sender.result()
+    assert seen == [list(range(100))] * len(senders)
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
+    """Of many senders to an unbuffered channel each has its values received once, in its order."""
+    channel: Channel[tuple[int, int]] = Channel()
+
+    def send(who: int) -> None:
+        for value in range(100):
+            channel.send((who, value))
+            assert len(channel) <= 1
+
+    senders = [start(partial(send, who)) for who in range(8)]
+    seen: list[list[int]] = [[] for _ in senders]
+    for _ in range(800):
+        got, (who, value), _ = select(channel, deadline=soon())
+        assert got is channel
+        seen[who].append(value)
+    assert seen == [list(range(100))] * 8
+    for sender in senders:
+        sender.result()
+    assert len(channel) == 0
+
+
+# The end.
+
+
+class SlowToClose(deque[Any]):
+    """Lets other threads run in the middle of a close."""
+
+    def append(self, value: Any) -> None:
+        if value is CLOSED:
+            time.sleep(0.05)
+        super().append(value)
+
+
+@pytest.mark.parametrize("values", [(), (1, 2)])
+def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
+    """len and drain, at any moment of a close, count and take the values and nothing else."""
+    channel: Channel[int] = Channel(2)
+    channel.queue = SlowToClose()
+    for value in values:
+        channel.send(value)
+    closer = start(channel.close)
+    while closer.is_alive():
+        assert len(channel) == len(values)
+    closer.result()
+
+    channel = Channel(2)
+    channel.queue = SlowToClose()
+    for value in values:
+        channel.send(value)
+    closer = start(channel.close)
+    taken = []
+    while closer.is_alive():
+        taken += channel.drain()
+    closer.result()
+    assert tuple(taken + channel.drain()) == values
+    assert channel.recv() == (None, False)
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 3])
+def test_close_of_an_empty_channel(capacity: int) -> None:
+    """A closed channel is closed to every later receive, of every kind."""
+    channel: Channel[int] = Channel(capacity)
+    channel.close()
+    assert len(channel) == 0
+    for _ in range(3):
+        assert channel.recv() == (None, False)
+        assert select(channel) == (channel, None, False)
+        assert channel.get() is CLOSED
+        assert channel.get(timeout=PATIENCE) is CLOSED
+        assert channel.get_nowait() is CLOSED
+        assert channel.drain() == []
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_close_fits_a_full_channel(capacity: int) -> None:
+    """A full channel can be closed, and its receiver drains it before it sees the end."""
+    values = range(capacity)
+    channel = filled(capacity, *values)
+    channel.close()
+    assert len(channel) == capacity
+    assert [channel.recv() for _ in values] == [(value, True) for value in values]
+    assert channel.recv() == (None, False)
+    assert channel.recv() == (None, False)
+
+
+def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
+    """Who waits for room gets ClosedChannelError at once, and nothing of it is in the channel."""
+    channel = filled(1, "kept")
+    senders = [start.parked(lambda: channel.send("lost")) for _ in range(3)]
+    channel.close()
+    for sender in senders:
+        with pytest.raises(ClosedChannelError, match=r"^send on closed channel$"):
+            sender.result()
+    assert channel.recv() == ("kept", True)
+    assert channel.recv() == (None, False)
+
+
+def test_close_ends_a_waiting_put(start: Tasks) -> None:
+    """Who waits for room in put gets ClosedChannelError at once, too."""
+    channel = filled(2, 1, 2)
+    putter = start.parked(lambda: channel.put(3))
+    channel.close()
+    try:
+        putter.join(2)
+        assert not putter.is_alive()
+    finally:
+        left = channel.drain()  # makes room for it: it has to end in any case
+        with pytest.raises(ClosedChannelError):
+            putter.result()
+    assert left == [1, 2]
+
+
+def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
+    """The value in the place of an unbuffered channel is still received, the ones behind fail."""
+    channel: Channel[int] = Channel()
+    first = start.parked(lambda: channel.send(1))
+    second = start.parked(lambda: channel.send(2))
+    channel.close()
+    with pytest.raises(ClosedChannelError):
+        second.result()
+    assert first.is_alive()
+    assert channel.recv() == (1, True)
+    first.result()
+    assert channel.recv() == (None, False)
+
+
+def test_second_close() -> None:
+    """To close a closed channel is an error, and changes nothing."""
+    channel = filled(2, 1)
+    channel.close()
+    with pytest.raises(ClosedChannelError, match=r"^close of closed channel$"):
+        channel.close()
+    assert channel.recv() == (1, True)
+    assert channel.recv() == (None, False)
+    assert len(channel) == 0
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 2, 3])
+@pytest.mark.parametrize("put", PUTS.values(), ids=PUTS)
+def test_send_on_a_closed_channel(
+    start: Tasks, put: Callable[[Channel[Any], Any], Any], capacity: int
+) -> None:
+    """To send on a closed channel is an error at once, whether it is full, empty or in between."""
+    channel = filled(capacity, *[1] * min(capacity, 2))
+    channel.close()
+    for _ in range(2):
+        sender = start(lambda: put(channel, 2))
+        with pytest.raises(ClosedChannelError, match=r"^send on closed channel$"):
+            sender.result()
+        channel.drain()
+    assert channel.recv() == (None, False)
+
+
+@pytest.mark.parametrize("take", ["recv", "select", "get"])
+def test_close_wakes_the_receiver(start: Tasks, take: str) -> None:
+    """A receiver that waits sees the end when it comes."""
+    channel: Channel[int] = Channel(1)
+    receiver = start.parked(lambda: TAKES[take](channel))
+    channel.close()
+    assert receiver.result() in (None, CLOSED)
+
+
+def test_the_sentinel_has_a_name() -> None:
+    """What the inherited get returns at the end says what it is."""
+    assert repr(CLOSED) == "CLOSED"
+
+
+# What queue.Queue gives.
+
+
+def test_it_is_a_queue() -> None:
+    """A channel is a queue.Queue, and counts as one."""
+    channel: Channel[int] = Channel(2)
+    assert isinstance(channel, queue.Queue)
+    assert (channel.qsize(), channel.empty(), channel.full()) == (0, True, False)
+    channel.put(1)
+    assert (channel.qsize(), channel.empty(), channel.full()) == (1, False, False)
+    channel.put_nowait(2)
+    assert (channel.qsize(), channel.empty(), channel.full()) == (2, False, True)
+    assert len(channel) == 2
+    assert channel.get() == 1
+    assert channel.get_nowait() == 2
+    assert (channel.qsize(), channel.empty(), channel.full()) == (0, True, False)
+
+
+def test_put_on_a_full_channel() -> None:
+    """put raises Full when it may not wait, and not before its timeout when it may."""
+    channel = filled(1, 1)
+    with pytest.raises(queue.Full):
+        channel.put_nowait(2)
+    with pytest.raises(queue.Full):
+        channel.put(2, block=False)
+    begin = time.monotonic()
+    with pytest.raises(queue.Full):
+        channel.put(2, timeout=0.05)
+    assert time.monotonic() - begin >= 0.05
+    with pytest.raises(ValueError, match="timeout"):
+        channel.put(2, timeout=-1)
+    assert channel.drain() == [1]
+
+
+def test_get_on_an_empty_channel() -> None:
+    """get raises Empty when it may not wait, and not before its timeout when it may."""
+    channel: Channel[int] = Channel(1)
+    with pytest.raises(queue.Empty):
+        channel.get_nowait()
+    with pytest.raises(queue.Empty):
+        channel.get(block=False)
+    begin = time.monotonic()
+    with pytest.raises(queue.Empty):
+        channel.get(timeout=0.05)
+    assert time.monotonic() - begin >= 0.05
+    with pytest.raises(ValueError, match="timeout"):
+        channel.get(timeout=-1)
+
+
+def test_a_timeout_of_zero() -> None:
+    """put and get with a timeout of 0 do what can be done at once."""
+    channel: Channel[int] = Channel(1)
+    channel.put(1, timeout=0)
+    with pytest.raises(queue.Full):
+        channel.put(2, timeout=0)
+    assert channel.get(timeout=0) == 1
+    with pytest.raises(queue.Empty):
+        channel.get(timeout=0)
+
+
+def test_unbuffered_put(start: Tasks) -> None:
+    """The inherited put waits for room alone, in an unbuffered channel too."""
+    for kwargs in ({}, {"timeout": PATIENCE}, {"block": False}):
+        channel: Channel[int] = Channel()
+        putter = start(partial(channel.put, 1, **kwargs))
+        putter.join(1)
+        try:
+            assert not putter.is_alive()
+        finally:
+            assert channel.recv() == (1, True)  # it has to end in any case
+        putter.result()
+
+
+@pytest.mark.parametrize("put", ["send", "try_send"])
+def test_get_is_woken_by_a_send(start: Tasks, put: str) -> None:
+    """A thread that waits in the inherited get has what is sent."""
+    channel: Channel[str] = Channel()
+    receiver = start.parked(channel.get)
+    PUTS[put](channel, "value")
+    assert receiver.result() == "value"
+
+
+def test_put_is_woken_by_a_receive(start: Tasks) -> None:
+    """A thread that waits for room in the inherited put has it when a value was received."""
+    channel = filled(1, 1)
+    putter = start.parked(lambda: channel.put(2, timeout=PATIENCE))
+    assert channel.recv() == (1, True)
+    putter.result()
+    assert channel.recv() == (2, True)
+
+
+# select.
+
+
+def test_select_of_what_is_there() -> None:
+    """select names the channel, and takes one value from it alone."""
+    a, b, c = filled(2), filled(2, "b1", "b2"), filled(2)
+    assert select(a, b, c) == (b, "b1", True)
+    assert select(c, b, a) == (b, "b2", True)
+    assert select(a, b, c, deadline=time.monotonic()) == (None, None, False)
+
+
+@pytest.mark.parametrize("put", PUTS.values(), ids=PUTS)
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("deadline", [None, PATIENCE], ids=["for ever", "deadline"])
+def test_select_is_woken(
+    start: Tasks,
+    put: Callable[[Channel[Any], Any], Any],
+    which: int,
+    deadline: float | None,
+) -> None:
+    """A select that waits is woken by whatever is put into any of its channels."""
+    channels: list[Channel[str]] = [Channel(1), Channel(), Channel(5)]
+    when = None if deadline is None else time.monotonic() + deadline
+    selector = start.parked(lambda: select(*channels, deadline=when))
+    put(channels[which], "value")
+    assert selector.result() == (channels[which], "value", True)
+
+
+def test_select_is_woken_by_close(start: Tasks) -> None:
+    """A select that waits is woken by the end of a channel."""
+    a: Channel[int] = Channel()
+    b: Channel[int] = Channel()
+    selector = start.parked(lambda: select(a, b))
+    b.close()
+    assert selector.result() == (b, None, False)
+
+
+def test_select_with_a_closed_channel() -> None:
+    """A closed channel is always ready, and keeps nobody from the others for ever."""
+    closed: Channel[int] = Channel()
+    closed.close()
+    other = filled(1)
+    assert [select(closed, other) for _ in range(3)] == [(closed, None, False)] * 3
+    other.send(1)
+    got = [select(closed, other) for _ in range(200)]
+    assert got.count((other, 1, True)) == 1
+    assert got.count((closed, None, False)) == 199
+
+
+def test_select_takes_a_closed_channels_values_first() -> None:
+    """select, too, drains a channel before it sees the end."""
+    channel = filled(2, 1, 2)
+    channel.close()
+    assert [select(channel) for _ in range(4)] == [
+        (channel, 1, True),
+        (channel, 2, True),
+        (channel, None, False),
+        (channel, None, False),
+    ]
+
+
+@pytest.mark.parametrize("ago", [0.0, 1.0, math.inf])
+def test_a_deadline_that_has_passed_comes_first(ago: float) -> None:
+    """A deadline of now, or before, wins over channels that are ready, and takes nothing."""
+    ready, closed = filled(1, 1), filled(1)
+    closed.close()
+    for _ in range(50):
+        when = time.monotonic() - ago
+        assert select(ready, closed, deadline=when) == (None, None, False)
+    assert ready.drain() == [1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_deadline(count: int) -> None:
+    """With nothing to receive select returns at the deadline, never before."""
+    channels: list[Channel[int]] = [Channel() for _ in range(count)]
+    for wait in (0.0001, 0.0015, 0.01, 0.05):
+        deadline = time.monotonic() + wait
+        assert select(*channels, deadline=deadline) == (None, None, False)
+        assert time.monotonic() >= deadline
+
+
+@pytest.mark.parametrize("deadline", [1e9, 1e18, math.inf, threading.TIMEOUT_MAX * 2])
+def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
+    """A deadline beyond what the system can wait for is one that never comes."""
+    channel: Channel[int] = Channel()
+    selector = start.parked(lambda: select(channel, deadline=deadline))
+    channel.send(1)
+    assert selector.result() == (channel, 1, True)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
+    """select sleeps until something comes: it does not look from time to time."""
+    channels: list[Channel[int]] = [Channel() for _ in range(count)]
+
+    def cost() -> tuple[float, int]:
+        switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        cpu = time.thread_time()
+        assert select(*channels, deadline=time.monotonic() + 0.5) == (None, None, False)
+        cpu = time.thread_time() - cpu
+        return cpu, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - switches
+
+    cpu, switches = start(cost).result()
+    assert cpu < 0.02
+    assert switches < 10
+
+
+@pytest.mark.usefixtures("_seeded")
+@pytest.mark.parametrize("ready", [*itertools.combinations(range(4), 2), (0, 1, 2, 3)])
+def test_select_is_fair(ready: tuple[int, ...]) -> None:
+    """Of several channels that are ready none is starved, wherever they stand."""
+    channels: list[Channel[int]] = [Channel(400) for _ in range(4)]
+    for which, value in itertools.product(ready, range(400)):
+        channels[which].send(value)
+    got = Counter(channels.index(must(select(*channels)[0])) for _ in range(400))
+    assert sorted(got) == list(ready)
+    assert min(got.values()) >= 50
+
+
+def test_two_threads_that_receive(start: Tasks) -> None:
+    """A second thread that would wait for a channel is told so, and the first is not disturbed."""
+    shared: Channel[str] = Channel()
+    own: Channel[str] = Channel()
+    first = start.parked(lambda: select(shared))
+    with pytest.raises(RuntimeError, match="two threads receive from one channel"):
+        select(own, shared, deadline=soon())
+    shared.send("for the first")
+    assert first.result() == (shared, "for the first", True)
+
+    # The channel that the second could have waited for is as if it had not.
+    receiver = start.parked(lambda: select(own, shared))
+    own.send("for anybody")
+    assert receiver.result() == (own, "for anybody", True)
+
+
+def test_receivers_may_change(start: Tasks) -> None:
+    """A channel may be received from by one thread after the other."""
+    a: Channel[int] = Channel()
+    b: Channel[int] = Channel()
+    for value in range(5):
+        receiver = start.parked(lambda: select(a, b))
+        (a, b)[value % 2].send(value)
+        assert receiver.result()[1] == value
+
+
+def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
+    """After a select that has ended, by value or deadline, its other channels can be used."""
+    a: Channel[int] = Channel(1)
+    b: Channel[int] = Channel(1)
+    assert select(a, b, deadline=time.monotonic() + 0.01) == (None, None, False)
+    a.send(1)
+    assert select(a, b) == (a, 1, True)
+
+    selector = start.parked(lambda: select(a, b))
+    a.send(2)
+    assert selector.result() == (a, 2, True)
+    receiver = start.parked(b.recv)
+    b.send(3)
+    assert receiver.result() == (3, True)
+
+
+def test_two_values_wake_one_select_each(start: Tasks) -> None:
+    """Two channels that are sent to while one select waits are received from in turn."""
+    a: Channel[int] = Channel(1)
+    b: Channel[int] = Channel(1)
+    selector = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
+    a.send(1)
+    b.send(2)
+    assert sorted(selector.result()) == [1, 2]
+    assert select(a, b, deadline=time.monotonic() + 0.01) == (None, None, False)
+
+
+def test_a_channel_may_be_named_twice(start: Tasks) -> None:
+    """To select from a channel and the same again is to select from it."""
+    channel: Channel[int] = Channel()
+    selector = start.parked(lambda: select(channel, channel))
+    channel.send(1)
+    assert selector.result() == (channel, 1, True)
+
+
+@pytest.mark.usefixtures("_seeded", "_hasty")
+def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
+    """A receiver that has to wait each time is woken each time, by any of its channels."""
+    channels: list[Channel[int]] = [Channel(1), Channel(), Channel(3)]
+    echo: Channel[int] = Channel(1)
+    order = [random.choice(channels) for _ in range(3000)]
+
+    def send() -> None:
+        for value, channel in enumerate(order):
+            channel.send(value)
+            assert select(echo, deadline=soon()) == (echo, value, True)
+
+    sender = start(send)
+    for value, channel in enumerate(order):
+        assert select(*channels, deadline=soon()) == (channel, value, True)
+        echo.send(value)
+    sender.result()
+
+
+@pytest.mark.usefixtures("_seeded", "_hasty")
+def test_every_value_is_accounted_for(start: Tasks) -> None:
+    """Many threads send to many channels: one select receives each value once, in its order."""
+    rounds = 1500
+    shared: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2)]
+    own: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2), Channel(64)]
+
+    def produce(who: int) -> None:
+        chance = random.Random(who)
+        for value in range(rounds):
+            item = who, value
+            channel = chance.choice([own[who], own[who], *shared])
+            if channel is own[who] and chance.random() < 0.5 and channel.try_send(item):
+                continue
+            if chance.random() < 0.5:
+                channel.put(item)
+            else:
+                channel.send(item)
+
+    tasks = [start(partial(produce, who)) for who in range(len(own))]
+    channels = own + shared
+    seen: dict[tuple[int, int], list[int]] = {}
+    expiries = got = 0
+    while got < rounds * len(own):
+        # Now and then a short deadline, so that bells are taken back while they are rung.
+        short = got % 7 == 0
+        now = time.monotonic()
+        channel, item, ok = select(*channels, deadline=now + (2e-5 if short else PATIENCE))
+        if channel is None:
+            assert short, "a wake-up is lost"
+            expiries += 1
+            assert expiries < 1_000_000
+            continue
+        assert ok
+        who, value = item
+        seen.setdefault((who, channels.index(channel)), []).append(value)
+        got += 1
+    for task in tasks:
+        task.result()
+
+    assert all(values == sorted(values) for values in seen.values())
+    for who in range(len(own)):
+        values = [value for (sender, _), part in seen.items() if sender == who for value in part]
+        assert sorted(values) == list(range(rounds))
+    assert [len(channel) for channel in channels] == [0] * len(channels)
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_close_among_many_senders(start: Tasks) -> None:
+    """Whenever a channel is closed: what was sent is received, and what was not has raised."""
+    for capacity in (0, 1, 8):
+        for _ in range(25):
+            channel: Channel[int] = Channel(capacity)
+
+            def send(channel: Channel[int] = channel) -> int:
+                sent = 0
+                with suppress(ClosedChannelError):
+                    while True:
+                        channel.send(1)
+                        sent += 1
+                return sent
+
+            senders = [start(send) for _ in range(3)]
+            received = sum(must(channel.recv()[0]) for _ in range(10))
+            channel.close()
+            while (got := channel.recv())[1]:
+                received += must(got[0])
+            assert received == sum(sender.result() for sender in senders)
+
+
+# Channels whose receivers take turns.
+
+
+class ShyDeque(deque[Any]):
+    """Is empty at the first look: as if what is there had come right after it."""
+
+    looks = 0
+
+    def __len__(self) -> int:
+        self.looks += 1
+        return 0 if self.looks == 1 else super().__len__()
+
+
+@pytest.fixture
+def _one_turn() -> Iterator[None]:
+    """One turn is all there is, and it is free again afterwards."""
+    before = turns.gomaxprocs(1)
+    yield
+    turns.give_up()
+    turns.gomaxprocs(before)
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+@pytest.mark.usefixtures("_one_turn")
+def test_a_value_between_the_look_and_the_wait(in_turn: bool) -> None:
+    """What comes when select has just looked is seen before it waits."""
+    channel: Channel[int] = Channel(1, in_turn=in_turn)
+    channel.queue = ShyDeque([1])
+    assert select(channel, deadline=soon()) == (channel, 1, True)
+
+
+@pytest.mark.usefixtures("_one_turn")
+def test_a_channel_with_turns(start: Tasks) -> None:
+    """A channel whose receiver takes turns is a channel like the others."""
+    channel: Channel[int] = Channel(3, in_turn=True)
+
+    def receive() -> list[Any]:
+        try:
+            return [channel.recv(), select(channel), channel.drain(), channel.recv()]
+        finally:
+            turns.give_up()
+
+    receiver = start.parked(receive)
+    channel.send(1)
+    receiver.wait_until_parked()
+    channel.put(2)
+    receiver.wait_until_parked()
+    channel.close()
+    assert receiver.result() == [(1, True), (channel, 2, True), [], (None, False)]
+
+    channel = filled(3, 1, 2, 3)
+    channel.close()
+    assert channel.recv() == (1, True)
+    assert channel.drain() == [2, 3]
+    assert channel.recv() == (None, False)
+
+
+@pytest.mark.usefixtures("_one_turn")
+def test_a_channel_with_turns_is_alone() -> None:
+    """A channel whose receiver takes turns is not waited for among others."""
+    channel: Channel[int] = Channel(in_turn=True)
+    with pytest.raises(ValueError, match="alone"):
+        select(channel, Channel[int]())
+
+
+@pytest.mark.usefixtures("_one_turn")
+def test_deadlines_with_turns() -> None:
+    """A channel whose receiver takes turns has the same deadlines."""
+    channel: Channel[int] = Channel(1, in_turn=True)
+    for wait in (0.0001, 0.01):
+        deadline = time.monotonic() + wait
+        assert select(channel, deadline=deadline) == (None, None, False)
+        assert time.monotonic() >= deadline
+    channel.send(1)
+    assert select(channel, deadline=time.monotonic()) == (None, None, False)
+    assert select(channel, deadline=math.inf) == (channel, 1, True)
+
+
+@pytest.mark.usefixtures("_one_turn")
+def test_receivers_take_turns(start: Tasks) -> None:
+    """A receiver that was sent something waits for its turn, even if it misses its deadline."""
+    busy: Channel[int] = Channel(1, in_turn=True)
+    channel: Channel[int] = Channel(1, in_turn=True)
+
+    def receive(deadline: float | None) -> Any:
+        try:
+            return select(channel, deadline=deadline)
+        finally:
+            turns.give_up()
+
+    for deadline in (None, 0.2):
+        when = None if deadline is None else time.monotonic() + deadline
+        receiver = start.parked(partial(receive, when))
+        busy.send(1)
+        assert busy.recv() == (1, True)  # this thread has the turn from here on
+        channel.send(2)
+        receiver.join(0.4)
+        assert receiver.is_alive()
+        turns.give_up()
+        got, value, _ = receiver.result()
+        assert ([value] if got is channel else channel.drain()) == [2]
+
+
+@pytest.mark.usefixtures("_one_turn", "_hasty")
+def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
+    """Many receivers that take turns each get all that is sent to them."""
+    channels: list[Channel[int]] = [Channel(4, in_turn=True) for _ in range(8)]
+    rounds = 400
+
+    def receive(channel: Channel[int]) -> list[int]:
+        values: list[int] = []
+        try:
+            while True:
+                got, value, ok = select(channel, deadline=soon())
+                assert got is channel, "a wake-up is lost"
+                if not ok:
+                    return values
+                values += [value, *channel.drain()]
+        finally:
+            turns.give_up()
+
+    receivers = [start(partial(receive, channel)) for channel in channels]
+    for value in range(rounds):
+        for channel in channels:
+            if not channel.try_send(value):
+                channel.send(value)
+    for channel in channels:
+        channel.close()
+    for receiver in receivers:
+        assert receiver.result() == list(range(rounds))

@@ -1,0 +1,1042 @@
+"""home.html: the page, in a real browser, served by the real command."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Locator,
+    Page,
+    WebSocket,
+    WebSocketRoute,
+    expect,
+    sync_playwright,
+)
+
+from .support import PATIENCE, Gochat, Peer, join, wait_until
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+#: What Chromium writes to the console when it cannot connect. A page cannot keep it from that.
+NO_CONNECTION = re.compile(
+    r"WebSocket connection to '\S+' failed: "
+    "(Error in connection establishment: net::|Connection closed before receiving a handshake|"
+    "WebSocket is closed before the connection|"
+    "Error during WebSocket handshake: Unexpected response code: 403)"
+)
+
+LIMIT = 512
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests. None on this machine is a failure: nothing here is optional."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    path = next(filter(None, found), None)
+    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
+    flags = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"]
+    flags += ["disable-background-networking", "disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[f"--{flag}" for flag in flags]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def gochat() -> Iterator[Gochat]:
+    """A server for the tests that do not end it."""
+    with Gochat() as gochat:
+        yield gochat
+
+
+class Tabs:
+    """Opens tabs, all in one context, and keeps what they complain about and ask for."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        #: Errors and warnings in the console, exceptions nobody caught, dialogs.
+        self.complaints: list[str] = []
+        #: The URLs of all requests.
+        self.requests: list[str] = []
+        #: All connections to chats, oldest first.
+        self.sockets: list[WebSocket] = []
+        #: Whether a test takes the server away, so that connecting fails.
+        self.may_lose_server = False
+        self.shape()
+
+    def shape(self, **options: Any) -> None:
+        """Start again with a context that has these options: a size, a colour scheme."""
+        self.context = self.browser.new_context(**options)
+        self.context.set_default_timeout(PATIENCE * 1000)
+        self.context.on("console", self._console)
+        self.context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        self.context.on("dialog", self._dialog)
+        self.context.on("request", lambda request: self.requests.append(request.url))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        expected = self.may_lose_server and NO_CONNECTION.match(message.text)
+        if message.type in ("error", "warning") and not expected:
+            self.complaints.append(message.text)
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.complaints.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _socket(self, socket: WebSocket) -> None:
+        self.sockets.append(socket)
+
+    def open(self, gochat: Gochat, state: str = "connected") -> Page:
+        """The page of a server, when it is in a state."""
+        page = self.context.new_page()
+        page.on("websocket", self._socket)
+        page.goto(gochat.url)
+        expect_state(page, state)
+        return page
+
+
+@pytest.fixture
+def tabs(browser: Browser) -> Iterator[Tabs]:
+    """Tabs of a new context, closed at the end. There must have been nothing to complain about."""
+    tabs = Tabs(browser)
+    yield tabs
+    for context in browser.contexts:
+        context.close()
+    assert tabs.complaints == []
+
+
+def expect_state(page: Page, state: str) -> None:
+    expect(page.locator("#status")).to_have_attribute("data-state", state)
+
+
+def say(page: Page, text: str) -> None:
+    """Type a message, and press Enter."""
+    page.locator("#msg").fill(text)
+    page.locator("#msg").press("Enter")
+
+
+def texts(page: Page) -> list[str]:
+    """The messages on the page, oldest first."""
+    return page.locator(".message .text").all_text_contents()
+
+
+def expect_texts(page: Page, *expected: str) -> None:
+    expect(page.locator(".message .text")).to_have_text(list(expected), use_inner_text=False)
+
+
+def send_all(peer: Peer, messages: list[str]) -> None:
+    """Send messages from outside, a few at a time, so that nobody in the room falls behind."""
+    for i in range(0, len(messages), 50):
+        for message in messages[i : i + 50]:
+            peer.send(message)
+        assert peer.messages(len(messages[i : i + 50])) == messages[i : i + 50]
+
+
+def scroll_top(page: Page) -> float:
+    top: float = page.locator("#log").evaluate("log => log.scrollTop")
+    return top
+
+
+def below(page: Page) -> float:
+    """How far the end of the log is below what is seen of it, in pixels."""
+    rest: float = page.locator("#log").evaluate(
+        "log => log.scrollHeight - log.clientHeight - log.scrollTop"
+    )
+    return rest
+
+
+def top_of(message: Locator) -> float:
+    box = message.bounding_box()
+    assert box
+    return box["y"]
+
+
+def wheel(page: Page, pixels: int) -> None:
+    """Scroll the log with the mouse, and wait until it has come to rest."""
+    target = scroll_top(page) + pixels
+    page.locator("#log").hover()
+    page.mouse.wheel(0, pixels)
+    wait_until(lambda: abs(scroll_top(page) - target) < 1, "the log has scrolled")
+
+
+def stop_clock(page: Page) -> None:
+    """Keep the page from connecting again by itself. Its clock must be installed."""
+    page.clock.pause_at(datetime.now(timezone.utc) + timedelta(minutes=1))
+
+
+def choose(page: Page, address: str, *, remember: bool = False) -> None:
+    """Type a server's address into the panel, and connect."""
+    page.locator("#settings summary").click()
+    page.get_by_label("Server's address").fill(address)
+    page.get_by_label("Remember it in this browser").set_checked(remember)
+    page.locator("#connect").click()
+
+
+# ---- Messages ----
+
+
+def test_all_see_all_messages_in_one_order(tabs: Tabs, gochat: Gochat) -> None:
+    """Three tabs that send at the same moment all show every message, in the same order."""
+    pages = [tabs.open(gochat) for _ in range(3)]
+    say(pages[0], "one")
+    for page in pages:
+        expect_texts(page, "one")
+    say(pages[1], "two")
+    for page in pages:
+        expect_texts(page, "one", "two")
+
+    at = time.time() * 1000 + 500
+    for i, page in enumerate(pages):
+        page.evaluate(
+            """([at, who]) => setTimeout(() => {
+              for (let i = 0; i < 20; i++) {
+                document.getElementById('msg').value = `${who}.${i}`;
+                document.getElementById('form').requestSubmit();
+              }
+            }, at - Date.now())""",
+            [at, i],
+        )
+    for page in pages:
+        expect(page.locator(".message")).to_have_count(2 + 3 * 20)
+    first, *others = [texts(page) for page in pages]
+    assert others == [first, first]
+    for i in range(3):  # what one tab sends keeps its order
+        assert [t for t in first if t.startswith(f"{i}.")] == [f"{i}.{n}" for n in range(20)]
+
+
+def test_messages_are_text_and_never_html(tabs: Tabs, gochat: Gochat) -> None:
+    """A message of HTML, from the page or from elsewhere, shows as it was typed and does nothing.
+
+    What it would do, an element, a dialog, an error in the console, the fixture notices, too.
+    """
+    page = tabs.open(gochat)
+    hostile = [
+        "<img src=x onerror=alert(1)>",
+        "<script>alert(2)</script>",
+        "<b onclick=alert(3)>bold</b> &amp; &lt;i&gt;",
+    ]
+    with join(gochat.port) as peer:
+        say(page, hostile[0])
+        assert peer.messages(1) == hostile[:1]
+        peer.send(hostile[1])
+        peer.send(hostile[2])
+        expect(page.locator(".message")).to_have_count(4)
+    page.locator("#name").fill("<i>Ann")
+    say(page, "</span><h1>hello")
+    expect(page.locator(".message")).to_have_count(5)
+    assert texts(page)[1:] == [*hostile, "<i>Ann: </span><h1>hello"]
+    tags = page.locator("#log *").evaluate_all("all => [...new Set(all.map(e => e.tagName))]")
+    assert sorted(tags) == ["DIV", "SPAN", "TIME"]
+
+
+def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
+    """A message keeps its inner spaces, and text of any script and direction comes through."""
+    page = tabs.open(gochat)
+    said = ["a   b", "naïve café ☕ 👩‍👩‍👧", "こんにちは", "שלום"]
+    for text in said:
+        say(page, text)
+    expect(page.locator(".message")).to_have_count(len(said))
+    bodies = page.locator(".message .text")
+    assert bodies.all_text_contents() == said
+    assert bodies.first.inner_text() == "a   b"  # as drawn, not only as kept
+    assert bodies.last.evaluate("e => getComputedStyle(e).direction") == "rtl"
+
+
+def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
+    """Each message has the time at which it came: the clock's for people, a date for programs."""
+    tabs.shape(timezone_id="Asia/Kolkata")
+    page = tabs.open(gochat)
+    start = datetime.now(timezone.utc)
+    say(page, "what time is it?")
+    stamp = page.locator(".message time")
+    expect(stamp).to_have_count(1)
+    date = datetime.fromisoformat((stamp.get_attribute("datetime") or "").replace("Z", "+00:00"))
+    rounding = timedelta(milliseconds=1)
+    assert start - rounding <= date <= datetime.now(timezone.utc) + rounding
+    kolkata = timezone(timedelta(hours=5, minutes=30))
+    assert stamp.text_content() == date.astimezone(kolkata).strftime("%H:%M:%S")
+
+
+# ---- Scrolling ----
+
+
+def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
+    """A tab at the end of the log shows each new message, and no button."""
+    page = tabs.open(gochat)
+    with join(gochat.port) as peer:
+        for i in range(3):
+            send_all(peer, [f"{i}.{n}" for n in range(30)])
+            expect(page.locator(".message").last).to_have_text(re.compile(rf"{i}\.29$"))
+            assert below(page) < 1
+            expect(page.locator("#jump")).to_be_hidden()
+        assert scroll_top(page) > 0
+
+
+def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
+    """A tab that is scrolled up stays exactly there; a button counts what is below and leads to it.
+
+    The button is gone once the end is reached, with it or without.
+    """
+    page = tabs.open(gochat)
+    jump = page.locator("#jump")
+    last = page.locator(".message").last
+    with join(gochat.port) as peer:
+        send_all(peer, [f"old {i}" for i in range(60)])
+        expect(page.locator(".message")).to_have_count(61)
+        wheel(page, -700)
+        message = page.locator(".message", has_text=re.compile(r"old 30$"))
+        expect(message).to_be_in_viewport(ratio=1)
+        place = scroll_top(page), top_of(message)
+        send_all(peer, ["new 0"])
+        expect(jump).to_have_text("1 new message below ↓")
+        send_all(peer, [f"new {i}" for i in range(1, 30)])
+        expect(jump).to_have_text("30 new messages below ↓")
+        assert (scroll_top(page), top_of(message)) == place
+
+        jump.click()
+        expect(last).to_be_in_viewport(ratio=1)
+        assert below(page) < 1
+        expect(jump).to_be_hidden()
+        expect(page.locator("#log")).to_be_focused()
+        send_all(peer, ["newest"])  # and from here on it follows again
+        expect(last).to_have_text(re.compile("newest$"))
+        expect(last).to_be_in_viewport(ratio=1)
+
+        wheel(page, -300)
+        send_all(peer, ["another"])
+        expect(jump).to_have_text("1 new message below ↓")
+        page.locator("#log").press("End")
+        expect(jump).to_be_hidden()
+        wait_until(lambda: below(page) < 1, "at the end")
+
+
+def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
+    """Who scrolls up by less than a message's height, just as one comes, is not taken down again.
+
+    In a busy room there is a message with each picture, and a wheel turns by a few pixels in each.
+    """
+    page = tabs.open(gochat)
+    with join(gochat.port) as peer:
+        send_all(peer, [f"old {i}" for i in range(60)])
+        expect(page.locator(".message")).to_have_count(61)
+        page.evaluate(
+            """() => {
+              const log = document.getElementById('log');
+              new MutationObserver((_, observer) => {
+                observer.disconnect();
+                log.scrollTop -= 10;
+              }).observe(log, { childList: true });
+            }"""
+        )
+        send_all(peer, ["new 0"])
+        expect(page.locator(".message")).to_have_count(62)
+        wait_until(lambda: below(page) == 10, "scrolled up")
+        place = scroll_top(page)
+        send_all(peer, ["new 1"])
+        expect(page.locator("#jump")).to_have_text("1 new message below ↓")
+        assert scroll_top(page) == place
+
+
+def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
+    """Of 2000 messages the oldest go as new ones come, and who reads does not notice."""
+    with Gochat("--send-buffer", "4096") as gochat:
+        page = tabs.open(gochat)
+        with join(gochat.port) as peer:
+            send_all(peer, [f"old {i}" for i in range(1989)])
+            expect(page.locator(".message").last).to_have_text(re.compile("old 1988$"))
+            wheel(page, -700)
+            message = page.locator(".message", has_text=re.compile(r"old 1960$"))
+            place = top_of(message)
+            send_all(peer, [f"new {i}" for i in range(50)])
+            expect(page.locator("#jump")).to_have_text("50 new messages below ↓")
+            assert top_of(message) == place
+            assert page.locator(".message").count() == 2000
+            expect(page.locator(".message").first).to_have_text(re.compile("old 39$"))
+
+
+def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
+    """A tab at the end stays there when the window gets lower, as under a phone's keyboard."""
+    page = tabs.open(gochat)
+    with join(gochat.port) as peer:
+        send_all(peer, [f"old {i}" for i in range(60)])
+        expect(page.locator(".message")).to_have_count(61)
+        page.set_viewport_size({"width": 500, "height": 320})
+        wait_until(lambda: below(page) < 1, "at the end")
+        send_all(peer, ["new"])
+        expect(page.locator(".message").last).to_be_in_viewport(ratio=1)
+
+
+# ---- Sending ----
+
+
+def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
+    """Enter and the button both send, and clear the field; a blank message is not sent."""
+    with join(gochat.port) as peer:
+        page = tabs.open(gochat)
+        message = page.locator("#msg")
+        expect(message).to_be_focused()  # ready to type
+        say(page, "by Enter")
+        expect(message).to_have_value("")
+        message.fill("by the button")
+        page.get_by_role("button", name="Send").click()
+        expect(message).to_have_value("")
+        for blank in ("", "   ", "\u00a0\u3000"):
+            say(page, blank)
+            page.get_by_role("button", name="Send").click()
+        page.locator("#name").fill("Ann")
+        say(page, "  ")
+        say(page, "  after  ")
+        # Whatever was sent before it comes before it.
+        assert peer.messages(3) == ["by Enter", "by the button", "Ann: after"]
+    expect_texts(page, "by Enter", "by the button", "Ann: after")
+
+
+def test_the_name_is_in_front_and_is_kept(tabs: Tabs, gochat: Gochat) -> None:
+    """The name goes in front of each message, and is there again after a reload."""
+    page = tabs.open(gochat)
+    page.locator("#name").fill("  Ann Lee ")
+    say(page, "hello")
+    expect_texts(page, "Ann Lee: hello")
+    page.reload()
+    expect_state(page, "connected")
+    expect(page.locator("#name")).to_have_value("Ann Lee")
+    say(page, "again")
+    expect_texts(page, "Ann Lee: again")
+    page.locator("#name").fill("")
+    say(page, "without")
+    expect_texts(page, "Ann Lee: again", "without")
+    page.reload()
+    expect(page.locator("#name")).to_have_value("")
+
+
+def test_without_storage_the_chat_works(tabs: Tabs, gochat: Gochat) -> None:
+    """A browser that forbids a page to keep anything still lets it chat."""
+    tabs.context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no'); } })"
+    )
+    page = tabs.open(gochat)
+    page.locator("#name").fill("Ann")
+    say(page, "hello")
+    expect_texts(page, "Ann: hello")
+
+
+def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
+    """The counter has the UTF-8 bytes of what would be sent, with the name, and warns from 80 %."""
+    page = tabs.open(gochat)
+    counter = page.locator("#counter")
+    expect(counter).to_have_text("0 / 512 bytes")
+    expect(counter).to_have_attribute("data-level", "ok")
+    page.locator("#name").fill("Zoë")
+    expect(counter).to_have_text("0 / 512 bytes")  # a name alone is not a message
+    front = len("Zoë: ".encode())
+    for text, bytes_ in (
+        ("a", 1),
+        ("  a  ", 1),
+        ("é", 2),
+        ("☕", 3),
+        ("🙂", 4),
+        ("a\u2028b", 5),
+        ("x" * (409 - front), 409 - front),
+    ):
+        page.locator("#msg").fill(text)
+        expect(counter).to_have_text(f"{front + bytes_} / 512 bytes")
+        expect(counter).to_have_attribute("data-level", "ok")
+    for size, words in ((410, "(102 left)"), (512, "(0 left)")):
+        page.locator("#msg").fill("x" * (size - front))
+        expect(counter).to_have_text(f"{size} / 512 bytes {words}")
+        expect(counter).to_have_attribute("data-level", "warn")
+        expect(page.locator("#send")).to_have_attribute("aria-disabled", "false")
+    page.locator("#msg").fill("x" * (513 - front))
+    expect(counter).to_have_text("513 / 512 bytes (1 too many)")
+    expect(counter).to_have_attribute("data-level", "over")
+    expect(page.locator("#send")).to_have_attribute("aria-disabled", "true")
+    # Half of a surrogate pair has no UTF-8; U+FFFD, of three bytes, goes in its place.
+    page.locator("#msg").evaluate(
+        "e => { e.value = 'a\\ud83d'; e.dispatchEvent(new Event('input')); }"
+    )
+    expect(counter).to_have_text(f"{front + 4} / 512 bytes")
+    page.locator("#msg").press("Enter")
+    expect_texts(page, "Zoë: a\ufffd")
+
+
+def test_512_bytes_pass_and_513_are_kept_back(tabs: Tabs, gochat: Gochat) -> None:
+    """Over 512 bytes nothing is sent, the text stays, and the page says why; 512 come back."""
+    over, exact = "é" * 253 + "xx", "é" * 253 + "x"
+    assert len(f"Ann: {exact}".encode()) == LIMIT
+    with join(gochat.port) as peer:
+        page = tabs.open(gochat)
+        page.locator("#name").fill("Ann")
+        say(page, over)
+        expect(page.locator("#msg")).to_have_value(over)
+        expect(page.locator("#refusal")).to_have_text(
+            "Not sent: 513 bytes is over the limit of 512. Your text is kept."
+        )
+        page.locator("#send").click(force=True)
+        expect(page.locator("#msg")).to_have_value(over)
+        say(page, exact)
+        expect(page.locator("#refusal")).to_have_text("")
+        expect(page.locator("#msg")).to_have_value("")
+        assert peer.messages(1) == [f"Ann: {exact}"]
+    expect_texts(page, f"Ann: {exact}")
+    expect_state(page, "connected")
+
+
+# ---- The connection ----
+
+
+def test_a_killed_server_comes_back(tabs: Tabs) -> None:
+    """When the server dies the page says so and tries again; with a new one the chat goes on."""
+    tabs.may_lose_server = True
+    with Gochat() as gochat:
+        page, other = tabs.open(gochat), tabs.open(gochat)
+        say(page, "before")
+        expect_texts(other, "before")
+        gochat.kill()
+    status = page.locator("#status")
+    expect_state(page, "waiting")
+    expect(status).to_contain_text("code 1006")
+    expect(status).to_contain_text(re.compile(r"Connecting again in \d+ s\."))
+    expect(page.locator(".note").first).to_have_text(re.compile("^Disconnected"))
+    say(page, "into the void")
+    expect(page.locator("#refusal")).to_have_text("Not sent: not connected. Your text is kept.")
+    expect(page.locator("#msg")).to_have_value("into the void")
+    expect(page.locator("#send")).to_have_attribute("aria-disabled", "true")
+    # At least one attempt has failed: by then it is not a lost connection, but none to be had.
+    expect(status).to_contain_text(f"127.0.0.1:{gochat.port} cannot be reached (code 1006)")
+    with Gochat("--addr", f"127.0.0.1:{gochat.port}"):
+        for tab in (page, other):
+            expect_state(tab, "connected")
+        expect(page.locator("#refusal")).to_have_text("")
+        expect(page.locator("#countdown")).to_have_text("")
+        page.locator("#msg").press("Enter")
+        say(other, "after")
+        for tab in (page, other):
+            expect(tab.locator(".message")).to_have_count(3)
+            assert sorted(texts(tab)) == ["after", "before", "into the void"]
+
+
+def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
+    """A server that is asked to stop is going away, by its own words; a button tries at once."""
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    with Gochat() as gochat:
+        page = tabs.open(gochat)
+        expect(page.locator("#retry")).to_be_hidden()
+        stop_clock(page)
+        assert gochat.stop() == 0
+    expect_state(page, "waiting")
+    expect(page.locator("#state")).to_have_text(
+        "The server is going away or restarting (code 1001: “server is going away”)."
+    )
+    with Gochat("--addr", f"127.0.0.1:{gochat.port}"):
+        # The page's clock stands still: only the button can connect.
+        page.get_by_role("button", name="Try now").click()
+        expect_state(page, "connected")
+        expect(page.locator("#msg")).to_be_focused()
+
+
+def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
+    """A message that had not come back when the connection was lost is named."""
+    tabs.may_lose_server = True
+    with Gochat() as gochat:
+        page = tabs.open(gochat)
+        say(page, "arrived")
+        expect_texts(page, "arrived")
+        gochat.process.send_signal(signal.SIGSTOP)  # not gone, but it reads no more
+        say(page, "perhaps lost")
+        expect(page.locator("#msg")).to_have_value("")
+        gochat.kill()
+    expect_state(page, "waiting")
+    expect(page.locator(".note")).to_have_text(
+        [
+            re.compile("^Disconnected"),
+            "The server did not confirm this, it may be lost: perhaps lost",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "sent", "words"),
+    [
+        (1007, "new Uint8Array([255])", "The server got text that is not valid UTF-8"),
+        (1009, "'x'.repeat(513)", "The message was too big for the server, which takes 512 bytes"),
+    ],
+    ids=["1007", "1009"],
+)
+def test_what_a_server_closes_for(
+    tabs: Tabs, gochat: Gochat, code: int, sent: str, words: str
+) -> None:
+    """What the server closes a connection for is told in words and by its code.
+
+    The page itself sends nothing like it, so it is sent behind the page's back.
+    """
+    tabs.context.clock.install()
+    page = tabs.open(gochat)
+    stop_clock(page)
+    page.evaluate(f"socket.send({sent})")
+    expect_state(page, "waiting")
+    expect(page.locator("#state")).to_have_text(re.compile(rf"^{re.escape(words)} \(code {code}\b"))
+    page.clock.resume()
+    expect_state(page, "connected")  # by itself
+
+
+def test_a_client_that_is_dropped(tabs: Tabs) -> None:
+    """A page that the hub has dropped for being slow is told so, and comes back."""
+    tabs.context.clock.install()
+    with Gochat("--send-buffer", "1") as gochat:
+        page = tabs.open(gochat)
+        stop_clock(page)
+
+        def flood() -> bool:
+            with Peer(gochat.port) as peer:
+                assert peer.open().status == 101
+                for i in range(200):
+                    peer.send(str(i))
+            return page.locator("#status").get_attribute("data-state") == "waiting"
+
+        wait_until(flood, "dropped")
+        expect(page.locator("#state")).to_have_text(
+            "The server closed the connection, as it does when a client reads too slowly"
+            " (code 1005)."
+        )
+        page.clock.resume()
+        expect_state(page, "connected")
+
+
+def test_close_codes_in_words(tabs: Tabs, gochat: Gochat) -> None:
+    """Codes that gochat does not send, but a proxy before it might, are told in words, too."""
+    sockets: list[WebSocketRoute] = []
+
+    def take(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+
+    tabs.context.clock.install()
+    tabs.context.route_web_socket(re.compile("/ws$"), take)
+    page = tabs.open(gochat)
+    stop_clock(page)
+    for code, words in (
+        (1000, "The server closed the connection, as it does when a client reads too slowly"),
+        (1008, "The server refused this as against its policy"),
+        (1011, "The server failed"),
+        (1012, "The server is restarting"),
+        (1013, "The server is too busy; it asks to try again later"),
+        (4000, "The server closed the connection"),
+    ):
+        expect_state(page, "connected")
+        sockets.pop().close(code=code, reason="just so")
+        expect(page.locator("#state")).to_have_text(f"{words} (code {code}: “just so”).")
+        page.locator("#retry").click()
+
+
+def test_a_server_that_does_not_answer(tabs: Tabs, gochat: Gochat) -> None:
+    """A server that takes the connection and is silent is given up after ten seconds."""
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    page = tabs.open(gochat)
+    stop_clock(page)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        choose(page, f"127.0.0.1:{port}")
+        expect_state(page, "connecting")
+        page.clock.fast_forward(9_999)
+        expect_state(page, "connecting")
+        page.clock.fast_forward(1)
+        expect_state(page, "waiting")
+        expect(page.locator("#state")).to_have_text(
+            f"No answer from 127.0.0.1:{port} within 10 seconds."
+        )
+
+
+def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
+    """A browser without WebSocket is told so, and is offered nothing that cannot work."""
+    tabs.context.add_init_script("delete window.WebSocket")
+    page = tabs.open(gochat, "unsupported")
+    expect(page.locator("#status")).to_have_text(
+        re.compile("This browser does not support WebSocket, and the chat needs it.")
+    )
+    expect(page.locator("#settings")).to_be_hidden()
+    say(page, "hello?")
+    expect(page.locator("#refusal")).to_have_text("Not sent: not connected. Your text is kept.")
+    expect(page.locator("#msg")).to_have_value("hello?")
+
+
+# ---- Another server ----
+
+
+def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> None:
+    """A page of another origin is refused, and says so; the way back to its own server works."""
+    tabs.may_lose_server = True
+    page = tabs.open(gochat)
+    with Gochat() as other:
+        choose(page, f"127.0.0.1:{other.port}")
+        expect_state(page, "waiting")
+        expect(page.locator("#status")).to_contain_text(
+            f"127.0.0.1:{other.port} cannot be reached, or refuses pages from {gochat.url}"
+        )
+        wait_until(lambda: other.logged(f"origin '{gochat.url}' may not connect"), "refused")
+        page.locator("#settings summary").click()
+        page.get_by_role("button", name="Back to this page's server").click()
+        expect_state(page, "connected")
+        expect(page.locator("#state")).to_have_text(f"Connected to 127.0.0.1:{gochat.port}.")
+        say(page, "home")
+        expect_texts(page, "home")
+
+
+def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
+    """With --allow-origin a page of that origin chats there, and nothing goes to its own server."""
+    page = tabs.open(gochat)
+    with Gochat("--allow-origin", gochat.url) as other:
+        choose(page, f"http://127.0.0.1:{other.port}/")  # as copied from a browser
+        expect(page.locator("#state")).to_have_text(
+            f"Connected to 127.0.0.1:{other.port}, which is not this page's server."
+        )
+        wait_until(lambda: page.title() != "" and tabs.sockets[0].is_closed(), "one connection")
+        expect(page.locator("#settings")).not_to_have_attribute("open", "")
+        expect(page.locator("#msg")).to_be_focused()
+        with join(gochat.port) as here, join(other.port) as there:
+            say(page, "over there")
+            assert there.messages(1) == ["over there"]
+            there.send("from there")
+            here.send("from here")
+            assert here.messages(1) == ["from here"]
+        # What the peer said in joining is there, too; nothing of the page's own server is.
+        expect(page.locator(".message")).to_have_count(3)
+        assert texts(page)[1:] == ["over there", "from there"]
+        page.locator("#settings summary").click()
+        page.locator("#home").click()
+        expect(page.locator("#state")).to_have_text(f"Connected to 127.0.0.1:{gochat.port}.")
+        say(page, "home again")
+        expect(page.locator(".message").last).to_have_text(re.compile("home again$"))
+        page.locator("#settings summary").click()
+        expect(page.locator("#server")).to_have_value(f"127.0.0.1:{gochat.port}")
+        expect(page.locator("#home")).to_be_hidden()
+
+
+def test_nonsense_for_an_address(tabs: Tabs, gochat: Gochat) -> None:
+    """An address that is none is called so, and the page stays with its server."""
+    page = tabs.open(gochat)
+    field = page.locator("#server")
+    choose(page, "http://", remember=True)
+    for address, words in (
+        ("http://", "“http://” is not the address of a server. Write for example"),
+        ("two words", "“two words” is not the address of a server. Write for example"),
+        ("host:port", "“host:port” is not the address of a server. Write for example"),
+        ("host:", "“host:” is not the address of a server. Write for example"),
+        ("8080", "“8080” is not the address of a server. Write for example"),
+        ("ftp://host", "A gochat server is not reached by ftp://. Write for example"),
+        ("ann:pass@host", "An address with a user name or password cannot be used."),
+    ):
+        field.fill(address)
+        page.locator("#connect").click()
+        expect(page.get_by_role("alert")).to_contain_text(words)
+        expect(field).to_be_focused()
+        expect(field).to_have_attribute("aria-invalid", "true")
+    expect_state(page, "connected")
+    assert len(tabs.sockets) == 1
+    say(page, "still here")
+    expect_texts(page, "still here")
+    field.fill(f"127.0.0.1:{gochat.port}/")
+    field.press("Enter")
+    expect(page.locator("#server-error")).to_be_hidden()
+    expect(field).to_have_attribute("aria-invalid", "false")
+    expect_state(page, "connected")
+
+
+def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) -> None:
+    """After a reload a page is at its own server again, unless the box was ticked."""
+    page = tabs.open(gochat)
+    state = page.locator("#state")
+    own = f"Connected to 127.0.0.1:{gochat.port}."
+    with Gochat("--allow-origin", gochat.url) as other:
+        away = f"Connected to 127.0.0.1:{other.port}, which is not this page's server."
+        for remember in (False, True, False):
+            choose(page, f"127.0.0.1:{other.port}", remember=remember)
+            expect(state).to_have_text(away)
+            page.reload()
+            expect(state).to_have_text(away if remember else own)
+            expect(page.locator("#remember")).to_be_checked(checked=remember)
+        choose(page, f"127.0.0.1:{other.port}", remember=True)
+        expect(state).to_have_text(away)
+        page.locator("#settings summary").click()
+        page.locator("#home").click()  # which forgets it, too
+        expect(state).to_have_text(own)
+        expect(page.locator("#remember")).not_to_be_checked()
+        page.reload()
+        expect(state).to_have_text(own)
+        expect(page.locator("#remember")).not_to_be_checked()
+
+
+# ---- For everybody ----
+
+
+def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
+    """Every part has a role and a name for those who do not see it, and the page a language."""
+    page = tabs.open(gochat)
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page).to_have_title("gochat")
+    page.locator("#settings summary").click()
+    for role, name in (
+        ("heading", "gochat"),
+        ("log", "Messages"),
+        ("textbox", "Your name"),
+        ("textbox", "Message"),
+        ("textbox", "Server's address"),
+        ("checkbox", "Remember it in this browser"),
+        ("button", "Connect"),
+        ("button", "Send"),
+    ):
+        expect(page.get_by_role(role, name=name, exact=True)).to_be_visible()  # type: ignore[arg-type]
+    for field, name in (("#name", "Your name"), ("#msg", "Message")):
+        # A placeholder is a name for some browsers only.
+        expect(page.locator(field)).to_have_attribute("aria-label", name)
+    for landmark in ("banner", "main", "contentinfo", "status"):
+        expect(page.get_by_role(landmark)).to_have_count(1)
+    expect(page.get_by_role("status")).to_contain_text("Connected to")
+    expect(page.locator("#log")).to_have_attribute("aria-live", "polite")
+    expect(page.locator("#msg")).to_have_accessible_description("0 / 512 bytes")
+    ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def focused(page: Page) -> tuple[str, bool]:
+    """What has the focus, and whether one sees that."""
+    name, style, width = page.evaluate(
+        """() => {
+          const style = getComputedStyle(document.activeElement);
+          const name = document.activeElement.id || document.activeElement.localName;
+          return [name, style.outlineStyle, parseFloat(style.outlineWidth)];
+        }"""
+    )
+    return name, style == "solid" and width >= 2
+
+
+def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
+    """Tab reaches everything in the order of the page, the focus is seen, and one can chat so."""
+    page = tabs.open(gochat)
+    press, write = page.keyboard.press, page.keyboard.type
+    expect(page.locator("#msg")).to_be_focused()
+    for name in ("log", "summary", "name"):
+        press("Shift+Tab")
+        assert focused(page) == (name, True)
+    for name in ("summary", "log", "msg", "send"):
+        press("Tab")
+        assert focused(page) == (name, True)
+    page.locator("#name").focus()
+    write("Ann")
+    press("Enter")
+    assert focused(page) == ("msg", True)
+    write("by Enter")
+    press("Enter")
+    write("by Space")
+    press("Tab")
+    press("Space")
+    expect_texts(page, "Ann: by Enter", "Ann: by Space")
+    press("Shift+Tab")
+    assert focused(page) == ("msg", True)
+
+    # The log scrolls by keys, and the button comes behind it.
+    with join(gochat.port) as peer:
+        send_all(peer, [f"old {i}" for i in range(60)])
+        expect(page.locator(".message")).to_have_count(63)
+        press("Shift+Tab")
+        press("Home")
+        wait_until(lambda: scroll_top(page) == 0, "at the top")
+        send_all(peer, ["new"])
+        expect(page.locator("#jump")).to_be_visible()
+    press("Tab")
+    assert focused(page) == ("jump", True)
+    press("Enter")
+    expect(page.locator("#jump")).to_be_hidden()
+    assert focused(page)[0] == "log"
+    wait_until(lambda: below(page) < 1, "at the end")
+
+    # The panel opens, is in the order, and closes.
+    press("Shift+Tab")
+    press("Enter")
+    for name in ("server", "remember", "connect"):
+        press("Tab")
+        assert focused(page) == (name, True)
+    press("Escape")
+    expect(page.locator("#panel")).to_be_hidden()
+    assert focused(page) == ("summary", True)
+
+
+def test_a_phone(tabs: Tabs, gochat: Gochat) -> None:
+    """A phone's width needs no scrolling sideways, whatever is said, and no zooming to type."""
+    tabs.shape(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
+    page = tabs.open(gochat)
+    page.locator("#name").fill("W" * 40)
+    say(page, "w" * 470)
+    expect(page.locator(".message")).to_have_count(1)
+    page.locator("#msg").fill("w" * 600)
+    page.locator("#msg").press("Enter")
+    expect(page.locator("#refusal")).not_to_have_text("")
+    page.locator("#settings summary").tap()
+    page.locator("#server").fill("x " * 100)
+    page.locator("#connect").tap()
+    expect(page.locator("#server-error")).to_be_visible()
+    for field in page.locator("input:not([type=checkbox])").all():
+        assert field.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 16
+
+    for width in (360, 320):
+        page.set_viewport_size({"width": width, "height": 640})
+        wide = "e => [e.scrollWidth, e.clientWidth]"
+        assert page.locator("html").evaluate(wide) == [width, width]
+        assert page.locator("#log").evaluate(wide) == [width, width]
+        parts = page.locator("h1, #name, summary, #server, #connect, #log, #status, #msg, #send")
+        expect(parts).to_have_count(9)
+        for part in [*parts.all(), page.locator("#server-error"), page.locator("#counter")]:
+            expect(part).to_be_in_viewport(ratio=0.99)
+
+
+Colour = tuple[float, float, float]
+
+
+def colours(element: Locator, pseudo: str = "") -> tuple[Colour, Colour]:
+    """The colour of an element's text, and that of what is behind it."""
+    found = element.evaluate(
+        """(element, pseudo) => {
+          const text = getComputedStyle(element, pseudo || null).color;
+          let ground = 'rgba(0, 0, 0, 0)';
+          for (let e = element; e && ground === 'rgba(0, 0, 0, 0)'; e = e.parentElement) {
+            ground = getComputedStyle(e).backgroundColor;
+          }
+          return [text, ground];
+        }""",
+        pseudo,
+    )
+    parsed = [re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour) for colour in found]
+    text, ground = ((float(m[1]), float(m[2]), float(m[3])) for m in parsed if m)
+    return text, ground
+
+
+def luminance(colour: Colour) -> float:
+    """Of WCAG 2: from 0, black, to 1, white."""
+    linear = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (part / 255 for part in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(pair: tuple[Colour, Colour]) -> float:
+    """Of WCAG 2: from 1, the same, to 21, black on white."""
+    dark, light = sorted(map(luminance, pair))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_is_computed_as_by_wcag() -> None:
+    """The measure that the next test relies on has known values."""
+    assert contrast(((0, 0, 0), (255, 255, 255))) == pytest.approx(21)
+    assert contrast(((118, 118, 118), (255, 255, 255))) == pytest.approx(4.54, abs=0.005)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
+    """The page is light or dark as the system is, and all its text has a contrast of 4.5."""
+    tabs.may_lose_server = True
+    tabs.shape(color_scheme=scheme)
+    page = tabs.open(gochat)
+    ratios: dict[str, float] = {}
+
+    def measure(selector: str, state: str = "", pseudo: str = "") -> None:
+        element = page.locator(selector).first
+        expect(element).to_be_visible()
+        ratios[f"{selector} {state}{pseudo}"] = contrast(colours(element, pseudo))
+
+    for selector in ("h1", "summary", "#state", "#counter", "#send"):
+        measure(selector)
+    for selector in ("#name", "#msg"):
+        measure(selector, pseudo="::placeholder")
+    page.locator("#name").fill("Ann")
+    say(page, "hello")
+    for selector in (".message .text", ".message time", "#name"):
+        measure(selector)
+    page.locator("#msg").fill("x" * 450)
+    expect(page.locator("#counter")).to_have_attribute("data-level", "warn")
+    measure("#counter", "warn")
+    say(page, "x" * 600)
+    expect(page.locator("#counter")).to_have_attribute("data-level", "over")
+    for selector in ("#counter", "#send"):
+        measure(selector, "over")
+    measure("#refusal")
+    page.evaluate("socket.send('x'.repeat(513))")  # a way to be disconnected
+    measure(".note")
+    choose(page, "two words")
+    for selector in ("#server-error", "#connect", "#panel label", "#server"):
+        measure(selector)
+    page.locator("#server").press("Escape")
+    expect_state(page, "connected")
+    with join(gochat.port) as peer:
+        send_all(peer, [f"old {i}" for i in range(60)])
+        expect(page.locator(".message").last).to_have_text(re.compile("old 59$"))
+        wheel(page, -700)
+        send_all(peer, ["new"])
+        measure("#jump")
+    assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+
+    text, ground = map(luminance, colours(page.locator(".message .text").first))
+    assert (text < 0.1 and ground > 0.9) if scheme == "light" else (text > 0.7 and ground < 0.1)
+
+
+# ---- How it is served ----
+
+
+def test_the_page_asks_nobody_else(tabs: Tabs, gochat: Gochat) -> None:
+    """A visit is one request for the page and one WebSocket, to this server; nothing else."""
+    before = len(gochat.lines)
+    page = tabs.open(gochat)
+    page.locator("#name").fill("Ann")
+    say(page, "see https://example.org/picture.png")
+    expect_texts(page, "Ann: see https://example.org/picture.png")
+    host = f"127.0.0.1:{gochat.port}"
+    assert tabs.requests == [f"http://{host}/"]
+    assert [socket.url for socket in tabs.sockets] == [f"ws://{host}/ws"]
+    wait_until(lambda: len(gochat.lines) > before, "the request is in the server's log")
+    asked = [line.split(" ", 2)[2] for line in gochat.lines[before:]]
+    assert [path for path in asked if path.startswith("/")] == ["/"]  # not even an icon
+
+
+def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
+    """The page's own script and style run under its policy, and no others do."""
+    page = tabs.context.new_page()
+    response = page.goto(gochat.url)
+    assert response
+    assert response.status == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    expect_state(page, "connected")  # the script runs
+    assert page.locator("body").evaluate("e => getComputedStyle(e).display") == "flex"
+    say(page, "under a policy")
+    expect_texts(page, "under a policy")
+    assert tabs.complaints == []
+
+    page.evaluate(
+        """() => {
+          const script = document.createElement('script');
+          script.textContent = 'window.foreign = true';
+          const style = document.createElement('style');
+          style.textContent = 'body { display: none }';
+          document.head.append(script, style);
+        }"""
+    )
+    assert page.evaluate("window.foreign") is None
+    assert page.locator("body").evaluate("e => getComputedStyle(e).display") == "flex"
+    # The title is asked for as complaints come in only while the browser is being talked to.
+    wait_until(lambda: page.title() != "" and len(tabs.complaints) == 2, "two violations")
+    assert all("Content Security Policy" in text for text in tabs.complaints)
+    tabs.complaints.clear()

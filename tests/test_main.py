@@ -1,0 +1,710 @@
+"""The command: its flags, its log, the page, and how it ends."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gochat
+from gochat import Settings, main
+from gochat.flags import parse_flags
+from gochat.server import listen
+from gochat.turns import DEFAULT_GOMAXPROCS
+
+from .support import (
+    CLOSE,
+    PATIENCE,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    Gochat,
+    Peer,
+    Response,
+    Room,
+    frame,
+    join,
+    wait_until,
+)
+
+COMMAND = str(Path(sys.executable).with_name("gochat"))
+LOCAL = "127.0.0.1:0"
+DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
+
+#: A flag, a value for it, what becomes of that, and what the flag is without.
+FLAGS: list[tuple[str, str, object, object]] = [
+    ("addr", "localhost:9000", "localhost:9000", ":8080"),
+    ("addr", ":0", ":0", ":8080"),
+    ("write-wait", "2.5", 2.5, 10.0),
+    ("pong-wait", "90", 90.0, 60.0),
+    ("ping-period", "1e-3", 0.001, 54.0),
+    ("read-header-timeout", "7", 7.0, 3.0),
+    ("max-message-size", "70000", 70000, 512),
+    ("send-buffer", "1", 1, 256),
+    ("gomaxprocs", "3", 3, DEFAULT_GOMAXPROCS),
+    ("max-clients", "1000", 1000, None),
+    ("allow-origin", "https://example.org", ["https://example.org"], []),
+    ("allow-origin", "http://[::1]:8080", ["http://[::1]:8080"], []),
+    ("allow-origin", "*", ["*"], []),
+]
+
+
+def run(*args: str, module: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [sys.executable, "-m", "gochat"] if module else [COMMAND]
+    return subprocess.run(
+        [*command, *args], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def is_one_line(text: str, what: str = "") -> bool:
+    """Whether it is a line of the command's, with its end, that says this."""
+    return (
+        text.startswith("gochat")
+        and text.endswith("\n")
+        and text[:-1].isprintable()
+        and what in text
+    )
+
+
+# Flags.
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_version(module: bool) -> None:
+    """The version can be asked for, of the command and of the module."""
+    result = run("--version", module=module)
+    assert (result.returncode, result.stdout) == (0, f"gochat {gochat.__version__}\n")
+    assert result.stderr == ""
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names every flag, and what each is without."""
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(f"--{flag}" in text for flag, *_ in FLAGS)
+    for default in (":8080", "10", "60", "512", "256", "0.9 of it", "3"):
+        assert re.search(rf"\(default:? {re.escape(default)}", text)
+    assert "None" not in text
+    assert "[]" not in text
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "serve" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flag", "value", "expected", "default"), FLAGS)
+def test_flags(flag: str, value: str, expected: object, default: object) -> None:
+    """A flag may be written with one dash or two, and its value apart or behind an equals sign."""
+    name = flag.replace("-", "_")
+    assert getattr(parse_flags(["serve"]), name) == default
+    for dashes in ("-", "--"):
+        for args in ([f"{dashes}{flag}", value], [f"{dashes}{flag}={value}"]):
+            parsed = parse_flags(["serve", *args])
+            assert getattr(parsed, name) == expected
+            others = {
+                other: value for other, _, _, value in FLAGS if other not in (flag, "ping-period")
+            }
+            if flag != "pong-wait":
+                others["ping-period"] = 54.0 if flag != "ping-period" else expected
+            for other, standard in others.items():
+                assert getattr(parsed, other.replace("-", "_")) == standard
+
+
+def test_defaults_are_those_of_go() -> None:
+    """Without flags the constants are those of client.go, and the address that of main.go."""
+    flags = parse_flags(["serve"])
+    settings = Settings()
+    for name, value in {
+        "write_wait": 10,
+        "pong_wait": 60,
+        "ping_period": 60 * 9 / 10,
+        "max_message_size": 512,
+        "send_buffer": 256,
+    }.items():
+        assert getattr(flags, name) == value
+        assert getattr(settings, name) == value
+    assert flags.addr == ":8080"
+
+
+def test_ping_period_follows_pong_wait() -> None:
+    """Without one of its own the ping period is nine tenths of the pong wait."""
+    assert parse_flags(["serve", "--pong-wait", "10"]).ping_period == 9
+    assert parse_flags(["serve", "--pong-wait", "10", "-ping-period", "3"]).ping_period == 3
+
+
+def test_allow_origin_may_be_repeated() -> None:
+    """Several origins can be allowed, and one run's are not the next one's."""
+    flags = ["serve", "--allow-origin", "https://a.example", "-allow-origin", "http://b.example:81"]
+    assert parse_flags(flags).allow_origin == ["https://a.example", "http://b.example:81"]
+    assert parse_flags(["serve"]).allow_origin == []
+
+
+TIMES = ["write-wait", "pong-wait", "ping-period", "read-header-timeout"]
+COUNTS = ["max-message-size", "send-buffer", "gomaxprocs", "max-clients"]
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        ([], "required"),
+        (["sevre"], "sevre"),
+        (["--addr", LOCAL], ""),
+        (["serve", "--nonsense"], "--nonsense"),
+        (["serve", "--non\nsense"], "sense"),
+        (["serve", "more"], "more"),
+        (["serve", "--addr"], "--addr"),
+        *(
+            (["serve", f"--{flag}={value}"], f"--{flag}")
+            for flag in TIMES
+            for value in ("0", "nan")
+        ),
+        *((["serve", f"--{flag}", "-1"], f"--{flag}") for flag in TIMES + COUNTS),
+        *(
+            (["serve", f"-pong-wait={value}"], "--pong-wait")
+            for value in ("-0.0", "inf", "-inf", "1e400", "1e10", "", "soon", "1s", "0x10", "5\n6 ")
+        ),
+        *(
+            (["serve", f"--{flag}={value}"], f"--{flag}")
+            for flag in COUNTS
+            for value in ("0", "1.5")
+        ),
+        *(
+            (["serve", f"-send-buffer={value}"], "--send-buffer")
+            for value in ("", "many", "+1", "1e3", "0x10", "1_000", "\u0661", " 1", "1" * 5000)
+        ),
+        (["serve", "--ping-period", "60"], "under the pong wait"),
+        (["serve", "--ping-period", "61"], "under the pong wait"),
+        (["serve", "--pong-wait", "54", "--ping-period", "54"], "under the pong wait"),
+        *(
+            (["serve", f"--allow-origin={value}"], "--allow-origin")
+            for value in (
+                "",
+                "example.org",
+                "https://",
+                "://example.org",
+                "https://example.org/",
+                "https://example.org/chat",
+                "https://example.org?",
+                "https://me@example.org",
+                "https://exa mple.org",
+                "https://example.org\n",
+                "https://*/",
+            )
+        ),
+    ],
+)
+def test_flags_that_make_no_sense(
+    args: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What makes no sense is said in one line, with the status 2."""
+    with pytest.raises(SystemExit) as caught:
+        parse_flags(args)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert is_one_line(err, what), err
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        ([], "required"),
+        (["serve", "--nonsense"], "--nonsense"),
+        (["serve", "--addr", "nonsense"], "'nonsense'"),
+        (["serve", "--addr", "\udcff:0"], "udcff:0"),  # no UTF-8
+        (["serve", "--addr", "no-such-host.invalid:0"], "listen tcp no-such-host.invalid:0: "),
+    ],
+)
+def test_errors_of_the_command(args: list[str], what: str) -> None:
+    """The command ends with one line that says why, and a status that says that it failed."""
+    result = run(*args)
+    assert result.returncode in (1, 2)
+    assert is_one_line(result.stderr, what), result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("addr", ["a..b:0", "bad\nname.invalid:0", "x" * 64 + ":0", "127.0.0.1"])
+def test_errors_of_an_address(addr: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address that cannot be listened on is an error of one line, whatever is in it."""
+    assert main(["serve", "--addr", addr]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert is_one_line(err)
+
+
+def test_a_port_that_is_taken() -> None:
+    """A port that is taken is said in one line."""
+    with listen(LOCAL) as listener:
+        addr = f"127.0.0.1:{listener.getsockname()[1]}"
+        result = run("serve", "-addr", addr)
+    assert result.returncode == 1
+    assert result.stderr == f"gochat: listen tcp {addr}: Address already in use\n"
+    assert result.stdout == ""
+
+
+# The log.
+
+
+@pytest.fixture(scope="module")
+def chat() -> Iterator[Gochat]:
+    """A server for the tests that need nothing special of it."""
+    with Gochat() as chat:
+        yield chat
+        assert chat.stop() == 0
+        assert not chat.logged("Traceback")
+
+
+def test_where_it_listens() -> None:
+    """The first line of the log has the date, the address, and a link that works."""
+    for flags in (("-addr", "localhost:0"), ("-addr=127.0.0.1:0",)):
+        with Gochat(*flags) as chat:
+            first = chat.lines[0]
+            assert re.fullmatch(
+                DATE + r"listening on ((?:127\.0\.0\.1|\[::1\]):\d+), open http://\1/", first
+            )
+            link = first.split()[-1]
+            with urllib.request.urlopen(link, timeout=PATIENCE) as page:
+                assert page.status == 200
+                assert b"<html" in page.read()
+            assert chat.stop() == 0
+            logged = time.strptime(first[:19], "%Y/%m/%d %H:%M:%S")
+            assert abs(time.mktime(logged) - time.time()) < 2 * PATIENCE
+
+
+@pytest.mark.parametrize("path", ["/", "/?name=x&y=%20", "/favicon.ico", "/a%0Ab"])
+def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
+    """A request for a page is one line in the log, with its URL as it was asked for."""
+    before = len(chat.lines)
+    for method in ("GET", "POST"):
+        with Peer(chat.port) as peer:
+            peer.request(path, method=method)
+    wait_until(lambda: len(chat.lines) >= before + 2)
+    assert re.fullmatch(DATE + re.escape(path), chat.lines[-1])
+    assert re.fullmatch(DATE + re.escape(path), chat.lines[-2])
+    assert len(chat.lines) == before + 2
+
+
+def test_a_chat_is_not_logged(chat: Gochat) -> None:
+    """Clients that come, talk and go leave no line in the log."""
+    before = len(chat.lines)
+    with join(chat.port) as peer:
+        peer.send("not for the log")
+        assert peer.messages(1) == ["not for the log"]
+        peer.send(b"\x03\xe9", CLOSE)
+        peer.read_to_end()
+    with Peer(chat.port) as peer:
+        peer.request("/last")
+    wait_until(lambda: chat.lines[-1].endswith(" /last"))
+    assert len(chat.lines) == before + 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "/\x1b[31mred",
+        "/\x07\x08\x7f\x00",
+        "/\x9b31m\x84",
+        "/%0A2020/01/01%2000:00:00%20listening",
+        "/%0d%0a%1b[2J",
+        "/\xe2\x80\xae\xe2\x80\xa8",
+        '/"quoted\\',
+    ],
+)
+def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
+    """Whatever stands in a URL, in the log it is one line of plain characters."""
+    before = len(chat.lines)
+    with Peer(chat.port) as peer:
+        assert peer.request(sent).status == 404
+    wait_until(lambda: len(chat.lines) > before)
+    with Peer(chat.port) as peer:
+        peer.request("/end")
+    wait_until(lambda: chat.lines[-1].endswith(" /end"))
+    assert len(chat.lines) == before + 2
+    line = chat.lines[before]
+    assert re.fullmatch(DATE + r"/[!-~]+", line)
+
+
+@pytest.mark.parametrize("header", ["Origin", "Sec-WebSocket-Key", "Upgrade"])
+def test_a_handshake_cannot_forge_a_line(chat: Gochat, header: str) -> None:
+    """Nor does what stands in a handshake that is refused."""
+    before = len(chat.lines)
+    with Peer(chat.port) as peer:
+        assert peer.open(headers={header: "\x1b[31m\x9b\xa0" + "x" * 1000}).status >= 400
+    wait_until(lambda: len(chat.lines) > before)
+    with Peer(chat.port) as peer:
+        peer.request("/end")
+    wait_until(lambda: chat.lines[-1].endswith(" /end"))
+    assert len(chat.lines) == before + 2
+    assert re.fullmatch(DATE + r"[ -~]{1,300}", chat.lines[before])
+
+
+# The page.
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[Room]:
+    with Room() as room:
+        yield room
+
+
+def get(
+    room: Room, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None
+) -> Response:
+    with Peer(room.port) as peer:
+        return peer.request(path, headers, method)
+
+
+def test_the_page(room: Room) -> None:
+    """At / is home.html as it is in the repository, and nothing that is not told about it."""
+    status, headers, body = get(room)
+    assert status == 200
+    assert body == (Path(__file__).parent.parent / "static" / "home.html").read_bytes()
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert get(room, "/?a=b").body == body
+
+
+def test_the_policy_of_the_page(room: Room) -> None:
+    """The page may run its own script and style, known by their hashes, and nothing else."""
+    _, headers, body = get(room)
+    policy = dict(
+        directive.strip().split(" ", 1)
+        for directive in headers["content-security-policy"].split(";")
+    )
+    for directive, element in (("script-src", b"script"), ("style-src", b"style")):
+        texts = re.findall(b"<%b\\b[^>]*>(.*?)</%b>" % (element, element), body, re.DOTALL)
+        hashes = [
+            f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in texts
+        ]
+        assert len(hashes) == 1
+        assert policy[directive].split() == hashes
+    assert policy["default-src"] == "'none'"
+    for directive in ("base-uri", "form-action", "frame-ancestors"):
+        assert policy[directive] == "'none'"
+    assert {"ws:", "wss:"} <= set(policy["connect-src"].split())
+    assert "unsafe" not in headers["content-security-policy"]
+    assert set(re.findall(r"[\w-]+-src(?:-\w+)?", headers["content-security-policy"])) == {
+        "default-src",
+        "script-src",
+        "style-src",
+        "connect-src",
+        "img-src",
+    }
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get"])
+def test_methods(room: Room, method: str) -> None:
+    """The page is there for GET alone."""
+    status, headers, body = get(room, "/", method)
+    assert status == 405
+    assert headers["content-type"] == "text/plain; charset=utf-8"
+    assert body == (b"" if method == "HEAD" else b"Method not allowed\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/home.html", "/static/home.html", "/ws/", "/../", "/%2e"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_other_paths(room: Room, path: str, method: str) -> None:
+    """Any other path is not found, whatever the method."""
+    status, headers, body = get(room, path, method)
+    assert (status, body) == (404, b"Not found\n")
+    assert headers["content-type"] == "text/plain; charset=utf-8"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_page_that_is_known_already(room: Room) -> None:
+    """A browser that has the page is told so, and does not get it again."""
+    first = get(room)
+    etag = first.headers["etag"]
+    assert re.fullmatch(r'"[0-9a-f]+"', etag)
+    assert first.headers["cache-control"] == "no-cache"
+    for known in (etag, f'"x", {etag}', f"W/{etag}", "*"):
+        again = get(room, headers={"If-None-Match": known})
+        assert (again.status, again.body) == (304, b"")
+        assert again.headers["etag"] == etag
+        assert "content-security-policy" in again.headers
+    other = get(room, headers={"If-None-Match": '"x"'})
+    assert (other.status, other.body) == (200, first.body)
+
+
+@pytest.mark.parametrize("path", ["/", "/nope", "/ws"])
+def test_the_server_does_not_say_its_version(room: Room, path: str) -> None:
+    """No answer tells which software, in which version, is behind it."""
+    headers = get(room, path).headers
+    assert headers["server"] == "gochat"
+    text = str(headers).lower()
+    assert not any(word in text for word in ("werkzeug", "python", "simple"))
+
+
+# Flags in force.
+
+
+def opened(chat: Gochat, origin: str | None) -> int:
+    with Peer(chat.port) as peer:
+        return peer.open(headers={"Origin": origin}).status
+
+
+def test_allow_origin() -> None:
+    """Pages of the server's own and of the allowed origins may connect, and no others."""
+    flags = ("--allow-origin", "https://a.example", "-allow-origin=http://b.example:81")
+    with Gochat(*flags) as chat:
+        for origin in ("https://a.example", "HTTPS://A.example", "http://b.example:81", chat.url):
+            assert opened(chat, origin) == 101
+        assert opened(chat, None) == 101
+        for origin in (
+            "http://a.example",
+            "https://a.example:444",
+            "https://a.example.org",
+            "https://xa.example",
+            "http://b.example",
+            "null",
+            "",
+            "*",
+        ):
+            assert opened(chat, origin) == 403
+    with Gochat("--allow-origin", "*") as chat:
+        assert opened(chat, "https://anybody.example") == 101
+        assert opened(chat, "null") == 101
+
+
+def test_foreign_origins_by_default(chat: Gochat) -> None:
+    """Without the flag a page of another origin may not connect."""
+    assert opened(chat, "https://a.example") == 403
+    assert opened(chat, chat.url) == 101
+
+
+def end_of(peer: Peer) -> tuple[list[Frame], Frame | None]:
+    """The frames until the end, without the pings; and the close frame, if that was the last."""
+    frames = [got for got in peer.read_to_end() if got.opcode != PING]
+    return (frames[:-1], frames[-1]) if frames and frames[-1].opcode == CLOSE else (frames, None)
+
+
+def test_times_and_sizes_are_in_force() -> None:
+    """The constants that are given as flags are those that the server goes by."""
+    with Gochat(
+        "--max-message-size=5",
+        "--ping-period=0.1",
+        "--pong-wait=0.5",
+        "--read-header-timeout=0.4",
+    ) as chat:
+        with Peer(chat.port) as peer, Peer(chat.port) as silent:
+            assert peer.open().status == 101
+            # It answers pings, and stays for longer than the pong wait.
+            begin = time.monotonic()
+            while time.monotonic() - begin < 1:
+                got = peer.read_frame()
+                assert got.opcode == PING
+                peer.send(got.payload, PONG)
+            assert read_end(silent)
+            peer.send("12345")
+            assert peer.messages(1) == ["12345"]
+            peer.send("123456")
+            _, close = end_of(peer)
+            assert close is not None
+            assert close.code == 1009
+        with Peer(chat.port) as peer:
+            begin = time.monotonic()
+            assert peer.open().status == 101
+            frames, _ = end_of(peer)  # it does not answer pings
+            assert frames == []
+            assert 0.5 <= time.monotonic() - begin < 5
+
+
+def read_end(peer: Peer) -> bool:
+    """Whether the server has ended the connection, or does so soon, without a word."""
+    return peer.sock.recv(1) == b""
+
+
+def test_very_long_times() -> None:
+    """A time of centuries is as good as any other."""
+    flags = [f"--{flag}=9e9" for flag in TIMES if flag != "ping-period"]
+    with Gochat(*flags) as chat:
+        with Peer(chat.port) as peer:
+            assert peer.open().status == 101
+            peer.send("hello")
+            assert peer.messages(1) == ["hello"]
+            peer.send(b"\x03\xe8", CLOSE)
+            peer.read_to_end()
+        assert chat.stop() == 0
+        assert not chat.logged("Error")
+
+
+LONG = 60_000
+BIG = ("--max-message-size", str(LONG))
+
+
+def stuff(speaker: Peer, count: int) -> None:
+    """Say more than fits into the system's buffers for a client that does not read."""
+    message = frame(b"x" * LONG, mask=b"\0\0\0\0")
+    for _ in range(count):
+        speaker.sock.sendall(message)
+        while speaker.read_frame().opcode != TEXT:
+            pass
+
+
+def listener_of(chat: Gochat) -> Peer:
+    """A client that does not read what it gets, and has little room for it."""
+    peer = Peer(chat.port, receive_buffer=4096)
+    assert peer.open().status == 101
+    return peer
+
+
+def test_the_write_wait_is_in_force() -> None:
+    """A client that does not read is given up after the write wait."""
+    with Gochat("--write-wait=0.3", *BIG) as chat, join(chat.port) as speaker:
+        before = chat.descriptors()
+        with listener_of(chat):
+            wait_until(lambda: chat.descriptors() == before + 1)
+            begin = time.monotonic()
+            stuff(speaker, 150)
+            wait_until(lambda: chat.descriptors() == before, "the end of the client")
+            assert time.monotonic() - begin < 8  # and not the 10 s that it is without the flag
+            speaker.send("alone")
+            assert speaker.messages(1) == ["alone"]
+
+
+def test_the_send_buffer_is_in_force() -> None:
+    """A client for which more messages wait than the send buffer holds is dropped."""
+    with (
+        Gochat("--send-buffer=3", *BIG) as chat,
+        join(chat.port) as speaker,
+        listener_of(chat) as slow,
+    ):
+        stuff(speaker, 150)
+        frames, close = end_of(slow)
+        assert sum(got.payload.count(b"\n") + 1 for got in frames) < 150
+        assert close is not None
+        assert close.payload == b""
+
+
+# The end.
+
+
+def parted(peer: Peer) -> Frame:
+    """Answer the server's close frame, which has to be the last that it sends, and return it."""
+    while True:
+        got = peer.read_frame()
+        if got.opcode == CLOSE:
+            break
+        assert got.opcode == TEXT
+    peer.send(got.payload, CLOSE)
+    assert peer.read_to_end() == []
+    return got
+
+
+def is_free(port: int) -> bool:
+    listen(f"127.0.0.1:{port}").close()
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_the_end(number: int) -> None:
+    """On SIGINT and SIGTERM each client is told 1001, and the command ends well and soon."""
+    with Gochat("--read-header-timeout=0.5") as chat:
+        peers = [join(chat.port) for _ in range(5)]
+        with Peer(chat.port) as half:
+            half.sock.sendall(b"GET / HT")  # someone who has not even asked yet
+            begin = time.monotonic()
+            chat.process.send_signal(number)
+            for peer in peers:
+                assert parted(peer).code == 1001
+            assert chat.wait() == 0
+            assert time.monotonic() - begin < 15
+        for peer in peers:
+            peer.sock.close()
+        assert re.fullmatch(DATE + "stopping", chat.lines[-1])
+        assert len(chat.lines) == 2
+        assert is_free(chat.port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_of_an_empty_room(number: int) -> None:
+    """With nobody there the command ends at once."""
+    with Gochat() as chat:
+        begin = time.monotonic()
+        assert chat.stop(number) == 0
+        assert time.monotonic() - begin < 4
+        assert [re.sub(DATE, "", line) for line in chat.lines[1:]] == ["stopping"]
+        assert is_free(chat.port)
+
+
+def test_what_is_queued_goes_out_first() -> None:
+    """At the end a slow client still gets all that was queued for it, and then the 1001."""
+    with Gochat(*BIG) as chat, join(chat.port) as speaker, listener_of(chat) as slow:
+        stuff(speaker, 150)
+        slow.sock.settimeout(PATIENCE)
+        chat.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: chat.logged("stopping"))
+        assert parted(speaker).code == 1001
+        messages = 0
+        while (got := slow.read_frame()).opcode == TEXT:
+            messages += got.payload.count(b"\n") + 1
+        assert messages == 150
+        assert (got.opcode, got.code) == (CLOSE, 1001)
+        slow.send(got.payload, CLOSE)
+        assert slow.read_to_end() == []
+        assert chat.wait() == 0
+        assert not chat.logged("Traceback")
+
+
+def test_the_end_is_not_put_off() -> None:
+    """Clients that do not read, or do not answer, cannot keep the command from its end."""
+    with Gochat(*BIG) as chat, join(chat.port) as speaker, listener_of(chat), join(chat.port):
+        with Peer(chat.port):
+            stuff(speaker, 150)
+            begin = time.monotonic()
+            assert chat.stop(signal.SIGINT) == 0
+            assert time.monotonic() - begin < 20
+        assert [re.sub(DATE, "", line) for line in chat.lines[1:]] == ["stopping"]
+        assert is_free(chat.port)
+
+
+def test_the_second_signal_is_the_last() -> None:
+    """Meanwhile nobody new is let in, and who asks a second time need not wait for anybody."""
+    with Gochat(*BIG) as chat, join(chat.port) as speaker, listener_of(chat):
+        stuff(speaker, 150)
+        begin = time.monotonic()
+        chat.process.send_signal(signal.SIGINT)
+        wait_until(lambda: chat.logged("stopping"))
+        with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+            late.connect(("127.0.0.1", chat.port))
+        assert chat.stop(signal.SIGINT) == -signal.SIGINT
+        assert time.monotonic() - begin < 4
+        assert not chat.logged("Traceback")
+
+
+def test_the_command_needs_no_terminal() -> None:
+    """Without an input, and with its log cut off, the command serves all the same."""
+    read, write = os.pipe()
+    with listen(LOCAL) as listener:
+        port = listener.getsockname()[1]
+    with subprocess.Popen(
+        [COMMAND, "serve", "--addr", f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL, stderr=write
+    ) as process:
+        os.close(write)
+        try:
+            assert b"listening" in os.read(read, 1000)
+            os.close(read)
+            for _ in range(3):
+                with Peer(port) as peer:
+                    assert peer.request().status == 200
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0

@@ -1,0 +1,161 @@
+"""What is published: the sdist, the wheel that is built from it, and that wheel installed."""
+
+from __future__ import annotations
+
+import configparser
+import email
+import email.message
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import gochat
+
+from .support import Gochat, Peer, join
+
+ROOT = Path(__file__).parent.parent
+
+
+class Built(NamedTuple):
+    #: The files that it was built from, under their names in the repository.
+    names: set[str]
+    source: Path
+    sdist: Path
+    wheel: Path
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command that must succeed, and return what it has printed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Both, built the usual way from a copy of what git would commit: the wheel from the sdist."""
+    source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    listed = run(*git, "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    names = set(listed.split("\0")[:-1])
+    for name in names:
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target, follow_symlinks=False)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, cwd=source)
+    (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
+    return Built(names, source, sdist, wheel)
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Built) -> dict[str, bytes]:
+    """The wheel's files, by their names in it."""
+    with zipfile.ZipFile(built.wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: dict[str, bytes]) -> email.message.Message:
+    return email.message_from_bytes(wheel[f"gochat-{gochat.__version__}.dist-info/METADATA"])
+
+
+def test_sdist_is_the_whole_source(built: Built) -> None:
+    """The sdist has every file of the repository, tests and docs too, but the hidden ones."""
+    with tarfile.open(built.sdist) as archive:
+        packed = {m.name.partition("/")[2] for m in archive.getmembers() if not m.isdir()}
+    wanted = {name for name in built.names if not name.startswith(".")}
+    assert {"README.md", "LICENSE", "tests/test_package.py", "static/home.html"} <= wanted
+    # A link becomes a directory in the archive.
+    wanted -= {"src/gochat/static"}
+    wanted |= {f"src/gochat/{name}" for name in wanted if name.startswith("static/")}
+    generated = {name for name in packed if ".egg-info/" in name} | {"PKG-INFO"}
+    assert packed - generated == wanted
+
+
+def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
+    """The wheel has the package's modules, its page and `py.typed`, and nothing of the rest."""
+    modules = {
+        name.removeprefix("src/")
+        for name in built.names
+        if re.fullmatch(r"src/gochat/\w+\.py", name)
+    }
+    assert "gochat/conn.py" in modules
+    packed = {name for name in wheel if ".dist-info/" not in name}
+    assert packed == modules | {"gochat/py.typed", "gochat/static/home.html"}
+
+
+def test_wheel_has_the_page(built: Built, wheel: dict[str, bytes]) -> None:
+    """The page in the wheel is the one that stands at the top of the repository."""
+    assert wheel["gochat/static/home.html"] == (built.source / "static/home.html").read_bytes()
+
+
+def test_wheel_has_the_licence(
+    built: Built, wheel: dict[str, bytes], metadata: email.message.Message
+) -> None:
+    """The wheel names the licence, and has its text."""
+    assert "BSD-2-Clause" in (metadata["License-Expression"], metadata["License"])
+    assert (built.source / "LICENSE").read_bytes() in wheel.values()
+
+
+def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
+    """One command is installed, `gochat`."""
+    parser = configparser.ConfigParser()
+    parser.read_string(wheel[f"gochat-{gochat.__version__}.dist-info/entry_points.txt"].decode())
+    assert {name: dict(parser[name]) for name in parser.sections()} == {
+        "console_scripts": {"gochat": "gochat.main:main"}
+    }
+
+
+def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
+    """It needs Python 3.10 and two packages."""
+    assert metadata["Name"] == "gochat"
+    assert metadata["Version"] == gochat.__version__
+    assert metadata["Requires-Python"] == ">=3.10"
+    needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    names = sorted(re.split(r"[^\w.-]", line)[0] for line in needed)
+    assert names == ["Werkzeug", "simple-websocket"]
+
+
+def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed alone and run from an empty directory, it serves the page and the chat."""
+    venv, empty = tmp_path / "venv", tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.chdir(empty)
+    run(sys.executable, "-m", "venv", venv, cwd=empty)
+    python = venv / "bin/python"
+    run(python, "-m", "pip", "install", "--quiet", built.wheel, cwd=empty)
+
+    version = f"gochat {gochat.__version__}\n"
+    assert run(venv / "bin/gochat", "--version", cwd=empty) == version
+    assert run(python, "-m", "gochat", "--version", cwd=empty) == version
+
+    monkeypatch.setattr(sys, "executable", str(python))  # Gochat starts the command beside it
+    with Gochat("--addr", "127.0.0.1:0") as process:
+        assert str(venv) in str(process.process.args)
+        with Peer(process.port) as peer:
+            answer = peer.request("/")
+        assert answer.status == 200
+        assert answer.body == (built.source / "static/home.html").read_bytes()
+        with join(process.port) as alice, join(process.port) as bob:
+            alice.messages(1)  # Bob's
+            alice.send("hi Bob")
+            assert bob.messages(1) == ["hi Bob"]
+            bob.send("hi Alice")
+            assert alice.messages(2) == ["hi Bob", "hi Alice"]
+        assert process.stop() == 0

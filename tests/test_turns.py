@@ -1,0 +1,194 @@
+"""turns.py: the model of it, and the real thing under random load."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gochat import Channel, select
+from gochat.turns import Turns, turns
+
+from .support import PATIENCE, wait_until
+
+MODEL = Path(__file__).parent.parent / "docs" / "turns.pml"
+
+
+def check_model(folder: Path, *definitions: str) -> str:
+    """What spin says of the model, after it has looked at every state that can be reached."""
+    shutil.copy(MODEL, folder)
+    subprocess.run(["spin", "-a", *definitions, MODEL.name], cwd=folder, check=True)
+    compile_ = ["cc", "-w", "-O2", "-DSAFETY", "-o", "pan", "pan.c"]
+    subprocess.run(compile_, cwd=folder, check=True)
+    # Too short a search would find nothing, too.
+    run = subprocess.run(
+        ["./pan", "-m1000000"], cwd=folder, check=False, capture_output=True, text=True
+    )
+    assert "max search depth too small" not in run.stdout
+    assert "Search not completed" not in run.stdout or "errors: 1" in run.stdout
+    return run.stdout
+
+
+@pytest.mark.parametrize(
+    "definitions",
+    [("-DN=2", "-DM=3", "-DK=1"), ("-DN=2", "-DM=3", "-DK=2"), ("-DN=3", "-DM=1", "-DK=2")],
+)
+def test_model_has_no_error(definitions: tuple[str, ...], tmp_path: Path) -> None:
+    """In the model, every message is received, whatever the order of the steps."""
+    said = check_model(tmp_path, *definitions)
+    assert "errors: 0" in said, said
+
+
+@pytest.mark.parametrize("mistake", ["-DLOOK_FIRST", "-DKEEP_TURN"])
+def test_model_can_tell(mistake: str, tmp_path: Path) -> None:
+    """A pump that looks before it says that it is idle, or keeps its turn, is found out."""
+    said = check_model(tmp_path, mistake)
+    assert "errors: 1" in said, said
+    assert "invalid end state" in said
+
+
+def free_of(turns: Turns) -> tuple[int, int]:
+    """How many turns are free, and how many threads are in line."""
+    return turns._free, len(turns._line)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_no_message_is_forgotten(seed: int, limit: int) -> None:
+    """At random speeds every receiver gets all, with never more turns held than there are."""
+    rng = random.Random(seed)
+    receivers, messages = 20, 300
+    channels: list[Channel[int]] = [Channel(messages, in_turn=True) for _ in range(receivers)]
+    received: list[list[int]] = [[] for _ in range(receivers)]
+    guard = threading.Lock()
+    holding = most = 0
+
+    def count(change: int) -> None:
+        nonlocal holding, most
+        with guard:
+            holding += change
+            most = max(most, holding)
+
+    def receive(number: int) -> None:
+        chance = random.Random(seed * 1000 + number)
+        channel = channels[number]
+        while True:
+            deadline = time.monotonic() + chance.random() / 100 if chance.random() < 0.3 else None
+            ready, value, ok = select(channel, deadline=deadline)
+            if ready is None:
+                continue  # the deadline
+            count(+1)
+            if not ok:
+                break
+            received[number] += [value, *channel.drain()]
+            count(-1)
+            if chance.random() < 0.2:  # as a socket that is full for a moment
+                turns.give_up()
+                time.sleep(chance.random() / 1000)
+        count(-1)
+        turns.give_up()
+
+    before = turns.gomaxprocs(limit)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # other orders of the steps
+    try:
+        threads = [threading.Thread(target=receive, args=(i,)) for i in range(receivers)]
+        for thread in threads:
+            thread.start()
+        for i in range(messages):
+            for channel in channels:
+                assert channel.try_send(i)
+            if rng.random() < 0.3:
+                time.sleep(rng.random() / 1000)
+        for channel in channels:
+            channel.close()
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), f"seed {seed}, limit {limit}: a receiver is stuck"
+    finally:
+        sys.setswitchinterval(interval)
+        assert turns.gomaxprocs(before) == limit
+    assert received == [list(range(messages))] * receivers, f"seed {seed}, limit {limit}"
+    assert most <= limit
+    assert free_of(turns) == (before, 0)
+
+
+def test_turn_is_kept_while_nobody_is_in_line() -> None:
+    """Who is alone lines up without waiting, again and again."""
+    mine = Turns(1)
+    waiter = mine.waiter()
+    waiter.line_up()
+    waiter.line_up()
+    assert free_of(mine) == (0, 0)
+    mine.give_up()
+    mine.give_up()
+    assert free_of(mine) == (1, 0)
+
+
+def test_turns_are_given_in_the_order_of_the_line() -> None:
+    """The first in line gets the next turn."""
+    mine = Turns(1)
+    mine.waiter().line_up()
+    order: list[int] = []
+
+    def work(number: int) -> None:
+        mine.waiter().line_up()
+        order.append(number)
+        mine.give_up()
+
+    threads = []
+    for number in range(5):
+        threads.append(threading.Thread(target=work, args=(number,)))
+        threads[-1].start()
+        wait_until(lambda: free_of(mine) == (0, len(threads)))
+    mine.waiter().line_up()  # behind all of them
+    assert order == [0, 1, 2, 3, 4]
+    for thread in threads:
+        thread.join(PATIENCE)
+
+
+def test_wait_that_ends_without_a_turn() -> None:
+    """A wait that times out leaves its thread without a turn, and the turn free."""
+    mine = Turns(1)
+    mine.waiter().line_up()
+    assert not mine.waiter().wait(0.01)
+    assert free_of(mine) == (1, 0)
+
+
+def test_number_of_turns_can_be_changed() -> None:
+    """More turns go to those in line; fewer come into force as turns are handed on."""
+    mine = Turns(1)
+    assert mine.gomaxprocs(0) == 1
+    assert mine.gomaxprocs(3) == 1
+    started = threading.Semaphore(0)
+    go_on = threading.Semaphore(0)
+
+    def work() -> None:
+        mine.waiter().line_up()
+        started.release()
+        assert go_on.acquire(timeout=PATIENCE)
+        mine.give_up()
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        assert started.acquire(timeout=PATIENCE)
+    wait_until(lambda: free_of(mine) == (0, 2))
+    assert mine.gomaxprocs(4) == 3
+    assert started.acquire(timeout=PATIENCE)
+    wait_until(lambda: free_of(mine) == (0, 1))
+    assert mine.gomaxprocs(1) == 4
+    assert free_of(mine) == (-3, 1)
+    go_on.release(3)
+    wait_until(lambda: free_of(mine) == (0, 1))
+    go_on.release(2)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert free_of(mine) == (1, 0)
