@@ -228,8 +228,9 @@ class Server(ThreadedWSGIServer):
         self._log_refusal(reason)
         with suppress(OSError):
             self._spare = open(os.devnull, "rb")  # noqa: SIM115
-        if self._spare.closed:  # somebody else took it; let some connections end
-            select.select([self._stopped], [], [], _ACCEPT_PAUSE)
+        # If somebody else took it, let some connections end.
+        pause = _ACCEPT_PAUSE if self._spare.closed else 0.0
+        select.select([self._stopped], [], [], pause)
 
     def _refuse(self, request: socket.socket) -> None:
         """Answer 503 to a connection that is not served."""
