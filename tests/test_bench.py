@@ -86,10 +86,14 @@ def url(process: Gochat) -> str:
 
 
 def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
-    """What `gochat bench --json` says when all goes well."""
+    """What `gochat bench --json` says when all goes well.
+
+    It may warn that a busy machine could not send all that was due.
+    """
     status = main(["bench", *args, "--json"])
     out, err = capsys.readouterr()
-    assert (status, err) == (0, "")
+    others = [line for line in err.splitlines() if "could be sent" not in line]
+    assert (status, others) == (0, [])
     report = json.loads(out)
     assert isinstance(report, dict)
     return report
