@@ -9,20 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import conn as websocket
 from .channel import Channel, select
-from .conn import (
-    CLOSE_ABNORMAL_CLOSURE,
-    CLOSE_GOING_AWAY,
-    CLOSE_MESSAGE,
-    CLOSE_TRY_AGAIN_LATER,
-    PING_MESSAGE,
-    TEXT_MESSAGE,
-    Conn,
-    HandshakeError,
-    Upgrader,
-    format_close_message,
-    is_unexpected_close_error,
-)
 from .hub import Hub
 
 if TYPE_CHECKING:
@@ -67,7 +55,7 @@ log = logging.getLogger("gochat")
 class Client:
     """Client stands between a WebSocket connection and the hub."""
 
-    def __init__(self, hub: Hub, conn: Conn, settings: Settings) -> None:
+    def __init__(self, hub: Hub, conn: websocket.Conn, settings: Settings) -> None:
         self.hub = hub
 
         # The WebSocket connection.
@@ -94,7 +82,9 @@ class Client:
                 message = trim_space(message.replace(NEWLINE, SPACE))
                 self.hub.broadcast.send(message)
         except OSError as error:
-            if is_unexpected_close_error(error, CLOSE_GOING_AWAY, CLOSE_ABNORMAL_CLOSURE):
+            if websocket.is_unexpected_close_error(
+                error, websocket.CLOSE_GOING_AWAY, websocket.CLOSE_ABNORMAL_CLOSURE
+            ):
                 log.info("error: %s", error)
         finally:
             self.hub.unregister.send(self)
@@ -119,16 +109,16 @@ class Client:
                         # Add queued chat messages to the current WebSocket message.
                         messages = [message, *self.send.drain()]
                         self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
-                        self.conn.write_message(TEXT_MESSAGE, NEWLINE.join(messages))
+                        self.conn.write_message(websocket.TEXT_MESSAGE, NEWLINE.join(messages))
                     case self.send, _, False:
                         # The hub closed the channel.
                         self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
-                        self.conn.write_message(CLOSE_MESSAGE, self.hub.farewell)
+                        self.conn.write_message(websocket.CLOSE_MESSAGE, self.hub.farewell)
                         return
                     case _:
                         tick = time.monotonic() + self.settings.ping_period
                         self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
-                        self.conn.write_message(PING_MESSAGE, b"")
+                        self.conn.write_message(websocket.PING_MESSAGE, b"")
         except OSError:
             return
         finally:
@@ -139,7 +129,7 @@ def serve_ws(
     hub: Hub,
     environ: WSGIEnvironment,
     start_response: StartResponse,
-    upgrader: Upgrader,
+    upgrader: websocket.Upgrader,
     settings: Settings,
 ) -> Iterable[bytes]:
     """Handle a WebSocket request from the peer, until the connection has ended.
@@ -150,7 +140,7 @@ def serve_ws(
     """
     try:
         conn = upgrader.upgrade(environ)
-    except HandshakeError as error:
+    except websocket.HandshakeError as error:
         log.info("%s", error)
         return error.response(start_response)
     client = Client(hub, conn, settings)
@@ -163,7 +153,9 @@ def serve_ws(
         write_pump.start()
     except RuntimeError as error:  # the system has no more threads
         log.info("error: %s: %s", conn.remote_addr, error)
-        conn.write_message(CLOSE_MESSAGE, format_close_message(CLOSE_TRY_AGAIN_LATER))
+        conn.write_message(
+            websocket.CLOSE_MESSAGE, websocket.format_close_message(websocket.CLOSE_TRY_AGAIN_LATER)
+        )
         hub.unregister.send(client)
         return []
     threading.current_thread().name = f"readPump {conn.remote_addr}"
