@@ -192,3 +192,25 @@ def test_number_of_turns_can_be_changed() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert free_of(mine) == (1, 0)
+
+
+def test_woken_for_nothing() -> None:
+    """A receiver that is woken late, for what it has received meanwhile, waits again, unharmed."""
+    channel: Channel[int] = Channel(1, in_turn=True)
+    received: list[tuple[int | None, bool]] = []
+
+    def receive() -> None:
+        received.append(channel.recv())
+        turns.give_up()
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    for _ in range(3):
+        wait_until(lambda: channel._idle is not None)
+        channel._wake()
+    wait_until(lambda: channel._idle is not None)
+    assert received == []
+    assert channel.try_send(1)
+    thread.join(PATIENCE)
+    assert received == [(1, True)]
+    assert free_of(turns) == (turns.gomaxprocs(0), 0)
