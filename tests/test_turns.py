@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -214,3 +216,52 @@ def test_woken_for_nothing() -> None:
     thread.join(PATIENCE)
     assert received == [(1, True)]
     assert free_of(turns) == (turns.gomaxprocs(0), 0)
+
+
+class Interrupted(Channel[int]):
+    """A channel to which something happens just when its receiver has said that it is idle."""
+
+    def __init__(self, happens: Callable[[Channel[int]], object]) -> None:
+        super().__init__(1, in_turn=True)
+        self.happens = happens
+
+    def _set_idle(self, receiver: Any) -> None:
+        super()._set_idle(receiver)
+        self.happens(self)
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [lambda channel: channel.queue.append(1), lambda channel: channel.try_send(1)],
+    ids=["queued, and not woken yet", "queued and woken"],
+)
+def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]) -> None:
+    """A value that comes after the first look at the queue is seen by the second."""
+    assert Interrupted(happens).recv() == (1, True)
+    turns.give_up()
+    assert free_of(turns) == (turns.gomaxprocs(0), 0)
+
+
+def test_deadline_while_in_line() -> None:
+    """A receiver whose deadline comes while it is in line for a value still gets its turn."""
+    channel: Channel[int] = Channel(1, in_turn=True)
+    received: list[Any] = []
+    deadline = time.monotonic() + 0.2
+
+    def receive() -> None:
+        received.append(select(channel, deadline=deadline))
+        turns.give_up()
+
+    before = turns.gomaxprocs(1)
+    turns.waiter().line_up()  # nobody else gets one
+    thread = threading.Thread(target=receive)
+    thread.start()
+    wait_until(lambda: channel._idle is not None)
+    assert channel.try_send(1)
+    wait_until(lambda: time.monotonic() > deadline + 0.2)
+    assert received == []
+    turns.give_up()
+    thread.join(PATIENCE)
+    assert received == [(channel, 1, True)]
+    turns.gomaxprocs(before)
+    assert free_of(turns) == (before, 0)
