@@ -276,6 +276,16 @@ class Gochat:
         self.process.send_signal(number)
         return self.wait()
 
+    def pause(self) -> None:
+        """Stop it in its tracks, all threads of it: it is not gone, but does nothing more."""
+        self.process.send_signal(signal.SIGSTOP)
+
+        def paused() -> bool:
+            stats = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+            return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+        wait_until(paused, "a stopped process")
+
     def kill(self) -> None:
         """End it as a crash would."""
         self.process.kill()

@@ -263,7 +263,7 @@ def test_coordinated_omission() -> None:
         with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as program:
             while b"@" not in peer.read_frame().payload:
                 pass
-            process.process.send_signal(signal.SIGSTOP)
+            process.pause()
             # This is no waiting: for so long the server stands still.
             time.sleep(0.3)
             process.process.send_signal(signal.SIGCONT)

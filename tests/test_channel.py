@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.channel import CLOSED
+from gochat.channel import CLOSED, _Offer
 from gochat.turns import turns
 
 from .support import PATIENCE, wait_until
@@ -255,26 +255,29 @@ def test_unbuffered_send_returns_when_received(
     sender.result()
 
 
-def test_unbuffered_try_send() -> None:
-    """try_send to an unbuffered channel has its one place, and does not wait for a receiver."""
+def test_unbuffered_try_send(start: Tasks) -> None:
+    """try_send to an unbuffered channel succeeds when a receiver waits, and only then."""
     channel: Channel[int] = Channel()
-    assert channel.try_send(1)
-    assert len(channel) == 1
-    assert not channel.try_send(2)
-    assert channel.recv() == (1, True)
-    assert channel.try_send(3)
+    assert not channel.try_send(1)
+    assert len(channel) == 0
+    receiver = start.parked(channel.recv)
+    assert channel.try_send(2)
+    assert receiver.result() == (2, True)
+    assert not channel.try_send(3)
 
 
-def test_unbuffered_send_behind_a_value_in_the_place(start: Tasks) -> None:
-    """A send that finds the place taken waits for its own value's turn, not for the first one's."""
+def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
+    """Senders to an unbuffered channel stand in line, and each waits for its own value's turn."""
     channel: Channel[int] = Channel()
-    assert channel.try_send(1)
-    sender = start.parked(lambda: channel.send(2))
+    first = start.parked(lambda: channel.send(1))
+    second = start.parked(lambda: channel.send(2))
+    assert len(channel) == 0
     assert channel.recv() == (1, True)
-    sender.wait_until_parked()
-    assert sender.is_alive()
+    first.result()
+    second.wait_until_parked()
+    assert second.is_alive()
     assert channel.recv() == (2, True)
-    sender.result()
+    second.result()
 
 
 @pytest.mark.usefixtures("_seeded")
@@ -334,7 +337,7 @@ def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
     def send(who: int) -> None:
         for value in range(100):
             channel.send((who, value))
-            assert len(channel) <= 1
+            assert len(channel) == 0
 
     senders = [start(partial(send, who)) for who in range(8)]
     seen: list[list[int]] = [[] for _ in senders]
@@ -440,16 +443,13 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """The value in the place of an unbuffered channel is still received, the ones behind fail."""
+    """Who waits to be received when the channel is closed gets ClosedChannelError at once."""
     channel: Channel[int] = Channel()
-    first = start.parked(lambda: channel.send(1))
-    second = start.parked(lambda: channel.send(2))
+    senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()
-    with pytest.raises(ClosedChannelError):
-        second.result()
-    assert first.is_alive()
-    assert channel.recv() == (1, True)
-    first.result()
+    for sender in senders:
+        with pytest.raises(ClosedChannelError):
+            sender.result()
     assert channel.recv() == (None, False)
 
 
@@ -555,16 +555,63 @@ def test_a_timeout_of_zero() -> None:
 
 
 def test_unbuffered_put(start: Tasks) -> None:
-    """The inherited put waits for room alone, in an unbuffered channel too."""
-    for kwargs in ({}, {"timeout": PATIENCE}, {"block": False}):
-        channel: Channel[int] = Channel()
-        putter = start(partial(channel.put, 1, **kwargs))
-        putter.join(1)
-        try:
-            assert not putter.is_alive()
-        finally:
-            assert channel.recv() == (1, True)  # it has to end in any case
-        putter.result()
+    """put to an unbuffered channel waits to be received, and takes its value back if it is not."""
+    channel: Channel[int] = Channel()
+    for kwargs in ({"block": False}, {"timeout": 0}, {"timeout": 0.05}):
+        with pytest.raises(queue.Full):
+            channel.put(1, **kwargs)
+    assert select(channel, deadline=time.monotonic() + 0.01) == (None, None, False)
+    putter = start.parked(partial(channel.put, 2, timeout=PATIENCE))
+    assert channel.recv() == (2, True)
+    putter.result()
+    receiver = start.parked(channel.recv)
+    channel.put(3, block=False)
+    assert receiver.result() == (3, True)
+
+
+def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender whose timeout comes when its value has just been received has sent it."""
+    channel: Channel[int] = Channel()
+
+    class Late:
+        """Stays closed until the timeout, and meanwhile the value is received."""
+
+        def acquire(self, *, timeout: float) -> bool:
+            assert timeout > 0
+            assert channel.recv() == (1, True)
+            return False
+
+        def release(self) -> None:
+            """There is nobody behind it."""
+
+    class LateOffer(_Offer[int]):
+        def __init__(self, value: int) -> None:
+            super().__init__(value)
+            self.gate = Late()  # type: ignore[assignment]
+
+    monkeypatch.setattr("gochat.channel._Offer", LateOffer)
+    channel.put(1, timeout=PATIENCE)
+    assert select(channel, deadline=time.monotonic()) == (None, None, False)
+
+
+class Withdrawing(list[Any]):
+    """A line that its only sender leaves right after it was seen there."""
+
+    def __bool__(self) -> bool:
+        self.seen = getattr(self, "seen", 0) + 1
+        if self.seen > 1:
+            self.clear()
+        return self.seen == 1
+
+
+def test_an_offer_that_is_withdrawn(start: Tasks) -> None:
+    """A receiver that comes too late for a sender's timeout waits for the next one."""
+    channel: Channel[int] = Channel()
+    channel._offers = Withdrawing([None])
+    receiver = start.parked(channel.recv)
+    channel._offers = []
+    channel.send(1)
+    assert receiver.result() == (1, True)
 
 
 @pytest.mark.parametrize("put", ["send", "try_send"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -554,7 +553,7 @@ def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
         page = tabs.open(gochat)
         say(page, "arrived")
         expect_texts(page, "arrived")
-        gochat.process.send_signal(signal.SIGSTOP)  # not gone, but it reads no more
+        gochat.pause()
         say(page, "perhaps lost")
         expect(page.locator("#msg")).to_have_value("")
         gochat.kill()

@@ -79,6 +79,29 @@ def is_one_line(text: str, what: str = "") -> bool:
     )
 
 
+def cpus_and_policies(gochat: Gochat) -> list[tuple[set[int], int]]:
+    """Where each of its threads may run, and how the system schedules it."""
+    threads = [int(task.name) for task in Path(f"/proc/{gochat.process.pid}/task").iterdir()]
+    assert len(threads) >= 4
+    return [(os.sched_getaffinity(thread), os.sched_getscheduler(thread)) for thread in threads]
+
+
+def test_settle() -> None:
+    """All threads of the server stay on one CPU, and do not interrupt each other."""
+    with Gochat() as gochat, join(gochat.port):
+        settled = cpus_and_policies(gochat)
+        (cpu,) = settled[0][0]
+        assert cpu in os.sched_getaffinity(0)
+        assert settled == [({cpu}, os.SCHED_BATCH)] * len(settled)
+
+
+def test_no_pin() -> None:
+    """With --no-pin they may run wherever the command was allowed to."""
+    with Gochat("--no-pin") as gochat, join(gochat.port):
+        settled = cpus_and_policies(gochat)
+        assert settled == [(os.sched_getaffinity(0), os.SCHED_BATCH)] * len(settled)
+
+
 # Flags.
 
 

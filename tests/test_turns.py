@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from gochat import Channel, select
-from gochat.turns import Turns, turns
+from gochat.turns import Turns, settle, turns
 
 from .support import PATIENCE, wait_until
 
@@ -53,6 +54,14 @@ def test_model_can_tell(mistake: str, tmp_path: Path) -> None:
     said = check_model(tmp_path, mistake)
     assert "errors: 1" in said, said
     assert "invalid end state" in said
+
+
+def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where threads run at the same time, settle leaves them their CPUs."""
+    monkeypatch.setattr("gochat.turns.FREE_THREADED", True)
+    before = os.sched_getscheduler(0), os.sched_getaffinity(0)
+    settle(pin=True)
+    assert (os.sched_getscheduler(0), os.sched_getaffinity(0)) == before
 
 
 def free_of(turns: Turns) -> tuple[int, int]:

@@ -14,13 +14,16 @@ Strategy: a channel is a queue with one more thing to say, "no more will come". 
 behind what is queued, so the receiver drains the queue before it sees the end. A receiver that has
 nothing to take leaves word in each channel that it is idle; who then puts something in wakes it.
 
+A sender that finds no room, and on an unbuffered channel every sender, stands in a line with its
+value, and goes on when a receiver has taken that value over: a rendezvous, as in Go's chan.go.
+
 Where this is not Go:
 
-- An unbuffered Go channel is a rendezvous: the sender goes on when the receiver has the value. So
-  it does here, but meanwhile the value lies in the channel's one place, whether or not anybody is
-  there to take it. So `try_send`, which does not wait, succeeds when that place is free.
 - Any number of goroutines may receive from a Go channel; here it is one thread at a time.
 - `try_send` and `close` are for one thread, the sending side's. Go has the same custom for `close`.
+- `try_send` to an unbuffered channel succeeds when a receiver waits, as in Go; but if that receiver
+  waits for several channels it may take another one's value first, and this one with its next
+  receive.
 - `select` receives; it has no cases that send. `try_send` is the only one that the chat needs. Its
   choice among several is by chance, but not an even one: from a place by chance and round.
 """
@@ -29,24 +32,17 @@ from __future__ import annotations
 
 import queue
 import random
-import sys
 import threading
 import time
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from .turns import Waiter, turns
+from .turns import FREE_THREADED, Waiter, turns
 
 __all__ = ["CLOSED", "Channel", "ClosedChannelError", "select"]
 
 T = TypeVar("T")
-
-# Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
-# all that threads do has one order, and deque's append and popleft are single steps of it
-# (documentation of `collections.deque`). Where a look without a lock relies on that order, this
-# takes the lock.
-FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class ClosedChannelError(RuntimeError):
@@ -65,7 +61,7 @@ CLOSED: Final[Any] = _Sentinel()
 class Channel(queue.Queue[T]):
     """A queue that can be closed, and that one thread can wait for among others.
 
-    capacity: how many values it holds; 0 as in `make(chan T)`, see above for what that means here.
+    capacity: how many values it holds; 0 as in `make(chan T)`: every send is a rendezvous.
     in_turn: its receiver takes turns with the receivers of all such channels, see turns.py. Between
         two receives it may wait for nothing but a Conn.
 
@@ -84,21 +80,17 @@ class Channel(queue.Queue[T]):
         # Whom to wake when something comes: the receiver, from when it has nothing to do until it
         # is woken. `mutex` guards that it is woken once.
         self._idle: _Bell | Waiter | None = None
-        # How many senders wait for room, or to be received; and how many values have been. Guarded
-        # by `mutex`, but for a look at whether anybody waits.
-        self._waiting = 0
-        self._received = 0
+        # The senders that wait, in line. Guarded by `mutex`, but for a look at whether there are
+        # any.
+        self._offers: list[_Offer[T]] = []
 
-    # The conditions of queue.Queue, which cost a kilobyte each: few channels ever wait on one.
+    # The conditions of queue.Queue, which cost a kilobyte each: a channel never waits on one.
     not_empty = cached_property(lambda self: threading.Condition(self.mutex))
     not_full = cached_property(lambda self: threading.Condition(self.mutex))
     all_tasks_done = cached_property(lambda self: threading.Condition(self.mutex))
 
-    # Of an unbuffered channel: the value in its place has been received.
-    _receipt = cached_property(lambda self: threading.Condition(self.mutex))
-
     def __len__(self) -> int:
-        """The number of values queued. Any thread."""
+        """The number of values queued; of an unbuffered channel always 0. Any thread."""
         with self.mutex:
             return len(self.queue) - (self._closed and len(self.queue) > 0)
 
@@ -109,75 +101,99 @@ class Channel(queue.Queue[T]):
 
         What one thread sends is thus received in its order even from several unbuffered channels.
         Any thread. Raises ClosedChannelError if the channel is closed, or gets closed before the
-        value is queued.
+        value is queued or received.
         """
-        self._send(value, None, until_received=self.capacity == 0)
+        self._send(value, None)
 
     def try_send(self, value: T) -> bool:
         """Queue a value if there is room, and say whether there was. Never blocks.
 
-        The sending side's one thread. Raises ClosedChannelError if the channel is closed, as Go
-        panics even where there is a default case.
+        Unbuffered: hand it to a receiver that waits, and say whether there was one. The sending
+        side's one thread. Raises ClosedChannelError if the channel is closed, as Go panics even
+        where there is a default case.
         """
         # The hub comes here for every client and message, so this takes no lock. Whoever sends
         # first queues and then looks for an idle receiver; a receiver first says that it is idle
         # and then looks at the queue. One of them sees the other.
-        if len(self.queue) >= self.maxsize or self._closed:
-            self._check_open()
-            return False
+        if len(self.queue) >= self.capacity or self._closed:
+            return self._try_to_hand_over(value)
         self.queue.append(value)
         if self._idle is not None or FREE_THREADED:
-            self._wake()
+            with self.mutex:
+                self._wake()
         return True
+
+    def _try_to_hand_over(self, value: T) -> bool:
+        with self.mutex:
+            self._check_open()
+            if self.capacity > 0 or self._idle is None:
+                return False
+            self._line_up(value)
+            return True
 
     def close(self) -> None:
         """Say that no more will come. Fits a full channel too, and never blocks.
 
-        The sending side's one thread. What is queued can still be received; who waits for room gets
+        The sending side's one thread. What is queued can still be received; who waits to send gets
         ClosedChannelError. So does a second close: as in Go it is a mistake, and not passed over.
         """
         with self.mutex:
             self._check_open("close of")
             self._closed = True
             self.queue.append(CLOSED)
-            if self._waiting:
-                self.not_full.notify_all()
-        self._wake()
+            for offer in self._offers:
+                offer.answer(accepted=False)
+            self._offers.clear()
+            self._wake()
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """`queue.Queue.put`; raises ClosedChannelError as `send` does."""
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        self._send(item, deadline if block else 0.0)
+        if block:
+            self._send(item, None if timeout is None else time.monotonic() + timeout)
+        elif not self.try_send(item):
+            raise queue.Full
 
-    def _send(self, value: T, deadline: float | None, *, until_received: bool = False) -> None:
+    def _send(self, value: T, deadline: float | None) -> None:
         with self.mutex:
-            self._waiting += 1
-            try:
-                while len(self.queue) >= self.maxsize and not self._closed:
-                    timeout = _seconds_until(deadline)
-                    if timeout == 0:
-                        raise queue.Full
-                    self.not_full.wait(timeout)
-                self._check_open()
+            self._check_open()
+            if len(self.queue) < self.capacity:
                 self.queue.append(value)
-                self._wake_locked()
-                received = self._received
-                while until_received and self._received == received:
-                    self._receipt.wait()
-            finally:
-                self._waiting -= 1
+                self._wake()
+                return
+            offer = self._line_up(value)
+            # A receiver makes room without the lock, and then looks at the line.
+            self._make_room()
+        timeout = _seconds_until(deadline)
+        if not offer.gate.acquire(timeout=-1 if timeout is None else timeout):
+            with self.mutex:
+                if offer.accepted is None:
+                    self._offers.remove(offer)
+                    raise queue.Full
+        if not offer.accepted:
+            raise ClosedChannelError("send on closed channel")
 
     def _check_open(self, what: str = "send on") -> None:
         if self._closed:
             raise ClosedChannelError(f"{what} closed channel")
 
-    def _wake(self) -> None:
-        with self.mutex:
-            self._wake_locked()
+    # With `mutex` held:
 
-    def _wake_locked(self) -> None:
+    def _line_up(self, value: T) -> _Offer[T]:
+        offer = _Offer(value)
+        self._offers.append(offer)
+        self._wake()
+        return offer
+
+    def _make_room(self) -> None:
+        """Queue the values of senders in line, as far as there is room."""
+        while self._offers and len(self.queue) < self.capacity:
+            offer = self._offers.pop(0)
+            self.queue.append(offer.value)
+            offer.answer(accepted=True)
+
+    def _wake(self) -> None:
         if self._idle is not None:
             receiver, self._idle = self._idle, None
             receiver.wake()
@@ -193,50 +209,58 @@ class Channel(queue.Queue[T]):
         return value, ok
 
     def drain(self) -> list[T]:
-        """Take all that is queued by now, oldest first; never blocks. The receiving thread only."""
+        """Take all that is queued by now, oldest first; never blocks. The receiving thread only.
+
+        Of an unbuffered channel: what its senders in line have for it.
+        """
         if self.capacity == 0:
-            return [self._take()[0] for _ in range(len(self))]  # type: ignore[misc]
+            taken = [self._take() for _ in range(len(self._offers))]
+            return [pair[0] for pair in taken if pair and pair[1]]  # type: ignore[misc]
         take = self.queue.popleft
         values = [take() for _ in range(len(self.queue))]
         if values and values[-1] is CLOSED:
             self.queue.append(values.pop())
-        self._make_room(len(values))
+        if self._offers or FREE_THREADED:
+            self._admit()
         return values
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """`queue.Queue.get`; gives CLOSED when closed and drained. The receiving thread only."""
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
-        deadline = 0.0 if not block else None if timeout is None else time.monotonic() + timeout
+        taken = self._take()
+        if taken is None:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            channel, value, ok = select(self, deadline=deadline if block else 0.0)
+            if channel is None:
+                raise queue.Empty
+            taken = value, ok
+        return CLOSED if not taken[1] else taken[0]  # type: ignore[return-value]
+
+    def _take(self) -> tuple[T | None, bool] | None:
+        """Receive, if there is something. The sentinel stays, for every later receive."""
         if self.queue:
-            deadline = None
-        channel, value, ok = select(self, deadline=deadline)
-        if channel is None:
-            raise queue.Empty
-        return value if ok else CLOSED  # type: ignore[no-any-return]
-
-    def _take(self) -> tuple[T | None, bool]:
-        """Receive, where there is something. The sentinel stays, for every later receive."""
-        if self.queue[0] is CLOSED:
-            return None, False
-        if self.capacity > 0:
+            if self.queue[0] is CLOSED:
+                return None, False
             value = self.queue.popleft()
-            self._make_room(1)
+            if self._offers or FREE_THREADED:
+                self._admit()
             return value, True
-        with self.mutex:
-            self._received += 1
-            self._receipt.notify()
-            self.not_full.notify()
-            return self.queue.popleft(), True
-
-    def _make_room(self, places: int) -> None:
-        """Wake the senders that wait for room; after it has been made, as they look in turn."""
-        if self._waiting or FREE_THREADED:
+        if self._offers:
             with self.mutex:
-                self.not_full.notify(places)
+                if self._offers:  # it may have been withdrawn
+                    offer = self._offers.pop(0)
+                    offer.answer(accepted=True)
+                    return offer.value, True
+        return None
+
+    def _admit(self) -> None:
+        """After room was made: a sender first stands in line, and then looks for room."""
+        with self.mutex:
+            self._make_room()
 
     def _set_idle(self, receiver: _Bell | Waiter) -> None:
-        """Have the receiver woken by what comes. It has to look at the queue after this."""
+        """Have the receiver woken by what comes. It has to look for that after this."""
         with self.mutex:
             if self._idle not in (None, receiver):
                 raise RuntimeError("two threads receive from one channel")
@@ -249,6 +273,24 @@ class Channel(queue.Queue[T]):
                 return False
             self._idle = None
             return True
+
+
+class _Offer(Generic[T]):
+    """A sender that waits, and its value (Go: sudog)."""
+
+    __slots__ = ("accepted", "gate", "value")
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        # Whether it was; None for not yet. Guarded by the channel's mutex.
+        self.accepted: bool | None = None
+        # Released with the answer.
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+    def answer(self, *, accepted: bool) -> None:
+        self.accepted = accepted
+        self.gate.release()
 
 
 def select(
@@ -277,8 +319,9 @@ def select(
             for channel in _in_random_order(channels):
                 if bell is not None:
                     channel._set_idle(bell)
-                if channel.queue:
-                    return channel, *channel._take()
+                taken = channel._take()
+                if taken is not None:
+                    return channel, *taken
             # Nothing there. Look once more with the bell in place, and only then wait for it: what
             # is sent after the look rings, what was sent before is seen by it.
             if bell is None:
@@ -296,40 +339,45 @@ def _receive_in_turn(
 ) -> tuple[Channel[Any] | None, Any, bool]:
     """`select` on one channel, with a turn for each value."""
     me = turns.waiter()
+    timeout: float = -1
     while True:
-        if deadline is not None and time.monotonic() >= deadline:
-            return None, None, False
-        if channel.queue:
-            me.line_up()
-            break
-        channel._set_idle(me)
-        if channel.queue and channel._unset_idle(me):
-            continue
-        timeout = _seconds_until(deadline)
-        if not me.wait(-1 if timeout is None else timeout):
-            if channel._unset_idle(me):
+        if deadline is not None:
+            timeout = deadline - time.monotonic()
+            if timeout <= 0:
                 return None, None, False
-            me.wait()
+            timeout = min(timeout, threading.TIMEOUT_MAX)
+        if channel.queue or channel._offers:
+            me.line_up()
+        else:
+            channel._set_idle(me)
+            if (channel.queue or channel._offers) and channel._unset_idle(me):
+                continue
+            if not me.wait(timeout):
+                if channel._unset_idle(me):
+                    return None, None, False
+                me.wait()
         # A sender that was slow to wake may have meant a value that has been received meanwhile.
-        if channel.queue:
-            break
-    return channel, *channel._take()
+        taken = channel._take()
+        if taken is not None:
+            return channel, *taken
 
 
 class _Bell:
     """What a receiver waits for, who waits for several channels, or takes no turns."""
 
-    __slots__ = ("_rung",)
+    __slots__ = ("_gate",)
 
     def __init__(self) -> None:
-        self._rung: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._gate.acquire()
 
     def wake(self) -> None:
-        self._rung.put(None)
+        with suppress(RuntimeError):  # it rings already, for another channel
+            self._gate.release()
 
     def wait(self, deadline: float | None) -> None:
-        with suppress(queue.Empty):
-            self._rung.get(timeout=_seconds_until(deadline))
+        timeout = _seconds_until(deadline)
+        self._gate.acquire(timeout=-1 if timeout is None else timeout)
 
 
 def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], ...]:

@@ -551,7 +551,8 @@ class Conn:
     def _fail(self, code: int, error: OSError) -> None:
         """Tell the peer what it has done, and raise the error. RFC 6455, section 7.1.7."""
         with suppress(OSError):
-            self._write(CLOSE_MESSAGE, format_close_message(code), _after(_CONTROL_WAIT))
+            close = _frame(CLOSE_MESSAGE, format_close_message(code))
+            self._write(close, _after(_CONTROL_WAIT), closing=True)
         self._linger()
         raise error
 
@@ -585,29 +586,20 @@ class Conn:
         """
         if message_type >= CLOSE_MESSAGE and len(data) > 125:
             raise ValueError(f"control frame of {len(data)} bytes")
-        self._write(message_type, data, self._write_deadline)
+        closing = message_type == CLOSE_MESSAGE
+        self._write(_frame(message_type, data), self._write_deadline, closing=closing)
 
     def _send_for_library(self, data: bytes) -> None:
         """Write what the library wants to: bytes of HTTP, or one frame. The reading thread."""
         opcode = 0 if data.startswith(b"HTTP/") else data[0] & 0x0F
         with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
-            self._write_bytes(data, _after(_CONTROL_WAIT), closing=opcode == CLOSE_MESSAGE)
+            self._write(data, _after(_CONTROL_WAIT), closing=opcode == CLOSE_MESSAGE)
 
-    def _write(self, opcode: int, payload: bytes, deadline: float | None) -> None:
-        """RFC 6455, section 5.2; a server does not mask."""
-        length = len(payload)
-        if length < 126:
-            header = struct.pack("!BB", 0x80 | opcode, length)
-        elif length < 65536:
-            header = struct.pack("!BBH", 0x80 | opcode, 126, length)
-        else:
-            header = struct.pack("!BBQ", 0x80 | opcode, 127, length)
-        self._write_bytes(header + payload, deadline, closing=opcode == CLOSE_MESSAGE)
-
-    def _write_bytes(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
-        timeout = _seconds_until(deadline)
-        if not self._write_lock.acquire(blocking=False):
+    def _write(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
+        """Write a whole frame (or bytes of HTTP), behind what others are writing."""
+        if not self._write_lock.acquire(False):
             turns.give_up()
+            timeout = _seconds_until(deadline)
             if not self._write_lock.acquire(timeout=-1 if timeout is None else timeout):
                 raise _WriteLockTimeoutError("websocket: write deadline exceeded")
         try:
@@ -626,16 +618,20 @@ class Conn:
             self._write_lock.release()
 
     def _send_all(self, data: bytes, deadline: float | None) -> None:
-        rest = memoryview(data)
-        while rest:
+        rest: bytes | memoryview = data
+        while True:
             try:
-                rest = rest[self._sock.send(rest, socket.MSG_DONTWAIT) :]
+                sent = self._sock.send(rest, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 turns.give_up()
                 writable = select.poll()
                 writable.register(self._sock, select.POLLOUT)
                 if not _wait(writable, deadline):
                     raise TimeoutError("websocket: write deadline exceeded") from None
+                continue
+            if sent == len(rest):
+                return
+            rest = memoryview(rest)[sent:]
 
     # The end.
 
@@ -660,6 +656,16 @@ class Conn:
 
 class _WriteLockTimeoutError(TimeoutError):
     """Another thread was writing all the time; nothing of this frame was."""
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    """RFC 6455, section 5.2; a server does not mask."""
+    length = len(payload)
+    if length < 126:
+        return struct.pack("!BB", 0x80 | opcode, length) + payload
+    if length < 65536:
+        return struct.pack("!BBH", 0x80 | opcode, 126, length) + payload
+    return struct.pack("!BBQ", 0x80 | opcode, 127, length) + payload
 
 
 def _is_utf8(data: bytes) -> bool:

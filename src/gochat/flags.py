@@ -85,6 +85,13 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that are at work at the same time"
     )
+    serve.add_argument(
+        "--no-pin",
+        "-no-pin",
+        dest="pin",
+        action="store_false",
+        help="use any CPU; without it the process stays on the one where it was started",
+    )
     serve.add_flag(
         "max-clients", count, None, "connections served at the same time (default: no limit)"
     )

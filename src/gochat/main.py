@@ -24,7 +24,7 @@ from .conn import CLOSE_GOING_AWAY, Upgrader, format_close_message
 from .flags import parse_flags
 from .hub import Hub
 from .server import Server
-from .turns import turns
+from .turns import settle, turns
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -136,6 +136,7 @@ def serve(args: argparse.Namespace) -> None:
         max_connections=args.max_clients,
     )
     turns.gomaxprocs(args.gomaxprocs)
+    settle(pin=args.pin)
 
     def stop(*_: object) -> None:
         # Once is a request; whoever asks again does not want to wait.

@@ -17,14 +17,44 @@ module and of `Channel`'s part in it, for the model checker spin.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
-__all__ = ["DEFAULT_GOMAXPROCS", "Turns", "Waiter", "turns"]
+__all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Turns", "Waiter", "settle", "turns"]
+
+# Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
+# all that threads do has one order, and deque's append and popleft are single steps of it
+# (documentation of `collections.deque`). Where a look without a lock relies on that order, this
+# takes the lock.
+FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 #: Measured: see docs/performance.md.
 DEFAULT_GOMAXPROCS: Final = 1
+
+
+def settle(*, pin: bool) -> None:
+    """Have the system run the threads to come as the GIL lets them: one after the other.
+
+    A thread that is woken shall not interrupt the one that has woken it, and still has the GIL: it
+    could but go to sleep again. And a thread on another CPU gets the GIL later than one on this.
+    Both are measured in docs/performance.md. Only what needs no privilege; where the system has no
+    such thing, and on a free-threaded build, nothing.
+
+    pin: have the process stay on the CPU that it is on.
+    """
+    if FREE_THREADED:
+        return
+    with suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        if pin:
+            # The 39th field of proc_pid_stat(5), the 37th behind the name.
+            stat = Path("/proc/self/stat").read_text()
+            os.sched_setaffinity(0, {int(stat.rpartition(")")[2].split()[36])})
 
 
 class Turns:
@@ -72,7 +102,7 @@ class Turns:
                 self._free += 1
                 return
             first = self._line.popleft()
-        first.open_gate()
+        first._gate.release()
 
 
 class Waiter:
@@ -87,10 +117,6 @@ class Waiter:
         self._gate.acquire()
         # Whether the thread has a turn. Its own thread's alone.
         self._holds = False
-
-    def open_gate(self) -> None:
-        """Let the thread go on. Whoever has a turn for it."""
-        self._gate.release()
 
     def wake(self) -> None:
         """Give the thread a turn as soon as there is one. Any thread, once for each `wait`."""
@@ -113,7 +139,8 @@ class Waiter:
                 self._holds = True
                 return
             turns._line.append(self)
-        self.give_up()
+        if self._holds:
+            turns.hand_on()
         self._holds = self._gate.acquire()
 
     def wait(self, timeout: float = -1) -> bool:
@@ -121,9 +148,10 @@ class Waiter:
 
         timeout: in seconds, below 0 for none. Returns False, without a turn, if it has passed.
         """
-        self.give_up()
-        self._holds = self._gate.acquire(timeout=timeout)
-        return self._holds
+        if self._holds:
+            self._turns.hand_on()
+        self._holds = holds = self._gate.acquire(True, timeout)
+        return holds
 
     def give_up(self) -> None:
         """Hand on the turn, if it holds one. Its own thread."""
