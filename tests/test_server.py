@@ -466,6 +466,43 @@ def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> No
     assert logged() == []
 
 
+def going(function: Callable[[socket.socket], object]) -> WSGIApplication:
+    """An application that takes each connection over, and goes on with it after the request."""
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        sock, _ = environ["gochat.hijack"]()
+        thread = threading.current_thread()
+
+        def go() -> None:
+            assert threading.current_thread() is thread
+            function(sock)
+
+        environ["gochat.go"](go)
+        sock.sendall(b"first ")
+        return []
+
+    return app
+
+
+def test_going_on_after_the_request(logged: Callable[[], list[str]]) -> None:
+    """What is left to be done is done on the same thread, and then the connection is closed."""
+    with Serving(going(lambda sock: sock.sendall(b"then"))) as serving:
+        assert answer(serving.port, REQUEST) == b"first then"
+    assert logged() == []
+
+
+def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
+    """An exception out of what is left to be done closes the connection, and is logged once."""
+
+    def fail(_: socket.socket) -> None:
+        raise ValueError("no")
+
+    with Serving(going(fail)) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert read_to_end(peer) == b"first "
+        assert logged() == [f"http: serving {peer.addr} failed"]
+
+
 @pytest.mark.parametrize("error", [OSError("gone"), TimeoutError(), ConnectionResetError()])
 def test_a_handler_that_fails_with_its_connection(
     error: OSError, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture

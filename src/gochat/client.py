@@ -132,11 +132,10 @@ def serve_ws(
     upgrader: websocket.Upgrader,
     settings: Settings,
 ) -> Iterable[bytes]:
-    """Handle a WebSocket request from the peer, until the connection has ended.
+    """Handle a WebSocket request from the peer.
 
-    Where Go starts two goroutines and returns, this starts one thread: the request's own thread
-    becomes the read pump. The server closes the socket when this returns, so it returns when the
-    write pump has left, too.
+    As in Go this starts two pumps and returns: one is a new thread, the other one goes on with the
+    request's own, by `gochat.go` of the environ, when the request is over.
     """
     try:
         conn = upgrader.upgrade(environ)
@@ -158,11 +157,15 @@ def serve_ws(
         )
         hub.unregister.send(client)
         return []
-    threading.current_thread().name = f"readPump {conn.remote_addr}"
-    try:
-        client.read_pump()
-    finally:
-        write_pump.join()
+
+    def read_pump() -> None:
+        threading.current_thread().name = f"readPump {conn.remote_addr}"
+        try:
+            client.read_pump()
+        finally:
+            write_pump.join()  # the server closes the socket behind this
+
+    environ["gochat.go"](read_pump)
     return []
 
 

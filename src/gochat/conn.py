@@ -1,7 +1,7 @@
 """WebSocket connections: what Go has from gorilla/websocket, on `simple_websocket.Server`.
 
-Strategy: the library does the handshake, the parsing, the answers to pings and closes, and puts
-messages together. It believes that it owns a socket and a reader thread. It gets neither:
+Strategy: the library does the parsing, the answers to pings and closes, and puts messages together.
+It believes that it owns a socket and a reader thread. It gets neither:
 
 - Its socket is a `_Wire`. What it sends goes through the one write lock of the connection; what it
   receives is what `Conn.read_message` has taken off the real socket.
@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Final
 
 import simple_websocket
 from wsproto.connection import ConnectionState
+from wsproto.utilities import generate_accept_token
 
 from .turns import turns
 
@@ -103,8 +104,15 @@ _CONTROL_WAIT: Final = 1.0
 # How long a peer that was sent a close frame may take to answer before it is cut, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
-# A key for a handshake whose answer nobody reads.
-_ANY_KEY: Final = base64.b64encode(bytes(16)).decode()
+# The answer to a handshake (RFC 6455, section 4.2.2), but for the token. No extension is accepted:
+# what is offered, permessage-deflate, costs far more than it saves here.
+_ANSWER: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n"
+    b"\r\n"
+)
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -300,7 +308,7 @@ class _Wire:
         return data
 
     def send(self, data: bytes) -> int:
-        """The answer to the handshake, a pong, or a close."""
+        """A pong, or a close."""
         self.output(bytes(data))
         return len(data)
 
@@ -308,24 +316,24 @@ class _Wire:
         """The library thinks that it is through; the socket is closed elsewhere."""
 
 
-def _new_library(wire: _Wire, key: str) -> simple_websocket.Server:
-    """The library at the end of a handshake.
-
-    It is shown one that was checked, and only what it needs of it. So it does not see the offer of
-    permessage-deflate, which it would always take.
-    """
-    return simple_websocket.Server(
+def _new_library(wire: _Wire) -> simple_websocket.Server:
+    """The library behind a handshake. It is shown one whose answer goes nowhere."""
+    output, wire.output = wire.output, lambda _: None
+    library = simple_websocket.Server(
         {
             "werkzeug.socket": wire,
             "HTTP_HOST": "gochat",
             "HTTP_CONNECTION": "Upgrade",
             "HTTP_UPGRADE": "websocket",
             "HTTP_SEC_WEBSOCKET_VERSION": "13",
-            "HTTP_SEC_WEBSOCKET_KEY": key,
+            "HTTP_SEC_WEBSOCKET_KEY": base64.b64encode(bytes(16)).decode(),
         },
         thread_class=_Loop,
         event_class=_Event,
     )
+    wire.output = output
+    library.pong_received = False
+    return library
 
 
 class Conn:
@@ -364,10 +372,11 @@ class Conn:
         # The writing thread's alone.
         self._write_deadline: float | None = None
 
-        # The library answers the handshake. It is let go then, and made again for the first frame
-        # that is not a common one: for most connections that is the close.
-        _new_library(_Wire(self._send_for_library), key)
+        # Made for the first frame that is not a common one: for most connections that is the close.
         self._library: simple_websocket.Server | None = None
+
+        answer = _ANSWER % generate_accept_token(key.encode())
+        self._write(answer, _after(_CONTROL_WAIT), closing=False)
 
     # Reading: one thread.
 
@@ -509,10 +518,7 @@ class Conn:
     def _digest(self, data: bytes) -> tuple[int, bytes] | None:
         """Run the library's read loop on a piece of input, and look at what has become of it."""
         if self._library is None:
-            wire = _Wire(lambda _: None)  # the handshake was answered
-            self._library = _new_library(wire, _ANY_KEY)
-            self._library.pong_received = False
-            wire.output = self._send_for_library
+            self._library = _new_library(_Wire(self._send_for_library))
         library = self._library
         is_answer = self._close_sent
         library.sock.input = data
@@ -590,13 +596,13 @@ class Conn:
         self._write(_frame(message_type, data), self._write_deadline, closing=closing)
 
     def _send_for_library(self, data: bytes) -> None:
-        """Write what the library wants to: bytes of HTTP, or one frame. The reading thread."""
-        opcode = 0 if data.startswith(b"HTTP/") else data[0] & 0x0F
+        """Write a frame of the library's own. The reading thread."""
+        closing = data[0] & 0x0F == CLOSE_MESSAGE
         with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
-            self._write(data, _after(_CONTROL_WAIT), closing=opcode == CLOSE_MESSAGE)
+            self._write(data, _after(_CONTROL_WAIT), closing=closing)
 
     def _write(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
-        """Write a whole frame (or bytes of HTTP), behind what others are writing."""
+        """Write a whole frame (or the handshake's answer), behind what others are writing."""
         if not self._write_lock.acquire(False):
             turns.give_up()
             timeout = _seconds_until(deadline)

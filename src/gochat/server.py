@@ -5,8 +5,9 @@ what a server needs that is open to the world, and that net/http has:
 
 - It listens on what Go's addresses mean: `:8080` is every interface, IPv4 and IPv6.
 - A request has to be there whole by a deadline, however slowly its bytes drip in.
-- A handler may take its connection over from the server: `http.Hijacker`, here the key
-  `gochat.hijack` of the WSGI environ.
+- A handler may take its connection over from the server, and go on with it on this thread when the
+  request is done and forgotten: `http.Hijacker` and the go statement, here the keys `gochat.hijack`
+  and `gochat.go` of the WSGI environ.
 - It can be told to stop, and then waits for what it serves, but not for ever.
 
 Werkzeug's own words (its banner, its access lines) are not in the log.
@@ -26,7 +27,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -267,6 +268,13 @@ class Server(ThreadedWSGIServer):
             self.shutdown_request(request)
             self._log_refusal(str(error))
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection: its request, and then what the handler has left to be done."""
+        # The handler, with all that is known of the request, is gone before that.
+        go = _Handler(request, client_address, self).go
+        if go is not None:
+            go()
+
     def close_request(self, request: Any) -> None:
         """Close a connection: the only place where its descriptor is given back."""
         with self._lock:
@@ -293,6 +301,8 @@ class _Handler(WSGIRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        #: What to call after the request, on this thread; the connection is closed behind it.
+        self.go: Callable[[], object] | None = None
         self.rfile.close()
         deadline = time.monotonic() + self.server.read_header_timeout
         self._request = _RequestReader(self.connection, deadline)
@@ -317,18 +327,18 @@ class _Handler(WSGIRequestHandler):
         environ = super().make_environ()
         environ["REMOTE_ADDR"] = _unmapped(environ["REMOTE_ADDR"])
         environ["gochat.hijack"] = self._hijack
+        environ["gochat.go"] = self._go
         return environ
+
+    def _go(self, function: Callable[[], object]) -> None:
+        self.go = function
 
     def _hijack(self) -> tuple[socket.socket, bytes]:
         """The connection, and what was read of it behind the request."""
         self.close_connection = True
-        # What is known of the request would stay as long as the connection: let it go.
-        self.headers = self.MessageClass()
-        self.environ.clear()
         self.environ["gochat.hijacked"] = True
         self._request.ended = True
         buffered = self.rfile.read()
-        self.rfile.close()  # its buffer would stay as long as the connection
         self.connection.settimeout(None)
         return self.connection, buffered
 
