@@ -525,6 +525,8 @@ def test_put_on_a_full_channel() -> None:
     assert time.monotonic() - begin >= 0.05
     with pytest.raises(ValueError, match="timeout"):
         channel.put(2, timeout=-1)
+    with pytest.raises(queue.Full):
+        channel.put(2, block=False, timeout=-1)
     assert channel.drain() == [1]
 
 
@@ -592,6 +594,67 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gochat.channel._Offer", LateOffer)
     channel.put(1, timeout=PATIENCE)
     assert select(channel, deadline=time.monotonic()) == (None, None, False)
+
+
+def test_an_interrupted_sender_takes_its_value_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that raises in a thread that waits to send leaves nothing behind."""
+
+    class Interrupted:
+        def acquire(self, **_: object) -> bool:
+            raise KeyboardInterrupt
+
+    class InterruptedOffer(_Offer[int]):
+        def __init__(self, value: int) -> None:
+            super().__init__(value)
+            self.gate = Interrupted()  # type: ignore[assignment]
+
+    monkeypatch.setattr("gochat.channel._Offer", InterruptedOffer)
+    channel: Channel[int] = Channel()
+    with pytest.raises(KeyboardInterrupt):
+        channel.send(1)
+    assert select(channel, deadline=time.monotonic() + 0.01) == (None, None, False)
+
+
+def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
+    """A value that an unbuffered try_send has got rid of is received, also after a close."""
+    for _ in range(20):
+        channel: Channel[int] = Channel()
+
+        def receive(channel: Channel[int] = channel) -> list[tuple[int | None, bool]]:
+            return [channel.recv(), channel.recv()]
+
+        receiver = start.parked(receive)
+        assert channel.try_send(1)
+        assert len(channel) == 0
+        channel.close()
+        assert receiver.result() == [(1, True), (None, False)]
+
+
+class JustMissed(deque[Any]):
+    """Is empty at the first look; then its sender queues one value and lines up the next."""
+
+    def __init__(self, channel: Channel[int], start: Tasks) -> None:
+        super().__init__()
+        self.channel, self.start = channel, start
+        self.sender: Task[None] | None = None
+
+    def __len__(self) -> int:
+        if self.sender is None and sys._getframe(1).f_code.co_name == "_take":
+            self.sender = self.start(self.send)
+            self.sender.wait_until_parked()
+            return 0
+        return super().__len__()
+
+    def send(self) -> None:
+        for value in (1, 2):
+            self.channel.send(value)
+
+
+def test_the_queue_comes_before_the_line(start: Tasks) -> None:
+    """A receiver that sees the line just after it has missed the queue looks at the queue again."""
+    channel: Channel[int] = Channel(1)
+    channel.queue = JustMissed(channel, start)
+    assert [channel.recv(), channel.recv()] == [(1, True), (2, True)]
 
 
 class Withdrawing(list[Any]):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from gochat import Settings
-from gochat.client import WHITE_SPACE, trim_space
+from gochat.client import WHITE_SPACE, Client, trim_space
 
 from .support import (
     BINARY,
@@ -206,10 +206,10 @@ def test_refused_handshake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A handshake that is refused gets its status, and one line in the log."""
     caplog.set_level("INFO", "gochat")
     with Room() as room, Peer(room.port) as peer:
-        assert peer.open(headers={"Origin": "http://evil\x1b.example"}).status == 403
+        assert peer.open(headers={"Origin": "http://evil\x9b.example"}).status == 403
         wait_until(lambda: room.threads() == [])
     (record,) = caplog.records
-    assert record.getMessage() == r"websocket: origin 'http://evil\x1b.example' may not connect"
+    assert record.getMessage() == r"websocket: origin 'http://evil\x9b.example' may not connect"
 
 
 def test_dropped_client_gets_an_empty_close() -> None:
@@ -246,3 +246,27 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
         with join(room.port) as other:
             other.send("still here")
             assert other.messages(1) == ["still here"]
+
+
+def test_write_pump_that_cannot_be_started_for_a_client_that_is_gone() -> None:
+    """Nor does such a client stay registered if it cannot be told so."""
+    with Room() as room, Peer(room.port) as peer:
+        wait_until(lambda: len(room.threads()) == 1)
+        gone = threading.Event()
+        register = room.hub.register.send
+
+        def register_late(value: Client) -> None:
+            register(value)
+            assert gone.wait(PATIENCE)
+
+        room.hub.register.send = register_late  # type: ignore[method-assign]
+        threading.stack_size(1 << 46)
+        try:
+            assert peer.open().status == 101
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.sock.close()  # a reset
+            gone.set()
+            wait_until(lambda: room.threads() == [])
+        finally:
+            threading.stack_size(0)
+        assert room.hub.clients == {}

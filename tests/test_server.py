@@ -243,10 +243,8 @@ def test_names_of_threads() -> None:
     "addr",
     [
         "",
-        ":",
         "8080",
         "localhost",
-        "localhost:",
         "127.0.0.1",
         "[::1]",
         "::1:0",
@@ -576,6 +574,29 @@ def test_an_application_that_fails(
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, id="no Host"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, id="two Hosts"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n", 400, id="no colon"),
+        *(
+            pytest.param(
+                b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % header,
+                400,
+                id=header.decode("latin-1"),
+            )
+            for header in (
+                b"Content-Length: abc",
+                b"Content-Length: -5",
+                b"Content-Length: 5\r\nContent-Length: 6",
+                b"X: a\0b",
+                b"X: \x1b[31m",
+            )
+        ),
+        *(
+            pytest.param(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, 400, id=f"Host {host!r}")
+            for host in (b"a b", b"\xe4", b"a/b", b"a\tb")
+        ),
+        *(
+            pytest.param(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path, 400, id=f"path {path!r}")
+            for path in (b"/%zz", b"/%4", b"/%", b"/\x1b[31m", b"/\x07\x7f\0")
+        ),
+        pytest.param(b"GET / HTTP/1.10\r\nHost: x\r\n\r\n", 505, id="version 1.10"),
         pytest.param(b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="half an address"),
         pytest.param(b"GET http://[x]/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="no address"),
         pytest.param(
@@ -611,6 +632,56 @@ def test_a_malformed_request(
         assert b"<" not in text
         assert works(serving.port)
     assert [r for r in caplog.records if r.levelno > logging.DEBUG] == []
+
+
+@pytest.mark.parametrize("size", [20_000, 3_000_000])
+def test_a_body_that_nobody_reads(size: int) -> None:
+    """A request's body is thrown away behind the answer, and nobody waits for more of it."""
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    with Serving(hello, read_header_timeout=PATIENCE * 10) as serving:
+        before = len(os.listdir("/proc/self/fd"))
+        for missing in (0, 1):
+            assert answer(serving.port, request + bytes(size - missing)).endswith(b"hello")
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) == before)
+
+
+def test_a_body_without_end() -> None:
+    """A body that goes on behind the answer is read until the deadline, and not for ever."""
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
+    with Serving(hello, read_header_timeout=0.3) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(request)
+        begin = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() < begin + PATIENCE:
+                peer.sock.send(bytes(65536))
+        assert time.monotonic() < begin + PATIENCE
+
+
+def test_nobody_is_told_to_continue() -> None:
+    """A client that asks whether to send its body gets the answer, and no "100 Continue"."""
+    request = REQUEST[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with Serving(hello) as serving:
+        assert answer(serving.port, request).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_number_sign_is_part_of_the_path() -> None:
+    """No client sends a fragment, so "#" is a character like the others, as in net/http."""
+    paths = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        paths.append(environ["PATH_INFO"])
+        return hello(environ, start_response)
+
+    with Serving(app) as serving:
+        for path in (b"/a#b%20c", b"/a?b#c"):
+            answer(serving.port, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+    assert paths == ["/a#b c", "/a"]
+
+
+def test_no_port_is_any_port() -> None:
+    """As in Go, an address may end with its colon."""
+    with listen("127.0.0.1:") as listener:
+        assert listener.getsockname()[1] > 0
 
 
 def test_clients_that_leave(logged: Callable[[], list[str]]) -> None:

@@ -59,9 +59,13 @@ def test_model_can_tell(mistake: str, tmp_path: Path) -> None:
 def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where threads run at the same time, settle leaves them their CPUs."""
     monkeypatch.setattr("gochat.turns.FREE_THREADED", True)
-    before = os.sched_getscheduler(0), os.sched_getaffinity(0)
+
+    def settled() -> tuple[int, set[int], float]:
+        return os.sched_getscheduler(0), os.sched_getaffinity(0), sys.getswitchinterval()
+
+    before = settled()
     settle(pin=True)
-    assert (os.sched_getscheduler(0), os.sched_getaffinity(0)) == before
+    assert settled() == before
 
 
 def free_of(turns: Turns) -> tuple[int, int]:
@@ -274,3 +278,30 @@ def test_deadline_while_in_line() -> None:
     assert received == [(channel, 1, True)]
     turns.gomaxprocs(before)
     assert free_of(turns) == (before, 0)
+
+
+def test_an_interrupted_waiter_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that raises in a thread that waits leaves the turns as they are."""
+    mine = Turns(1)
+    me = mine.waiter()
+    me.line_up()
+    assert free_of(mine) == (0, 0)
+
+    class Interrupted:
+        def acquire(self, *_: object) -> bool:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(me, "_gate", Interrupted())
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            me.wait()
+        me.give_up()
+        assert free_of(mine) == (1, 0)
+
+
+def test_as_many_turns_as_anybody_could_want() -> None:
+    """The number of turns is a number, however large, and not that many steps."""
+    mine = Turns(1)
+    assert mine.gomaxprocs(10**18) == 1
+    assert mine.gomaxprocs(1) == 10**18
+    assert free_of(mine) == (1, 0)

@@ -21,9 +21,9 @@ Where this is not Go:
 
 - Any number of goroutines may receive from a Go channel; here it is one thread at a time.
 - `try_send` and `close` are for one thread, the sending side's. Go has the same custom for `close`.
-- `try_send` to an unbuffered channel succeeds when a receiver waits, as in Go; but if that receiver
-  waits for several channels it may take another one's value first, and this one with its next
-  receive.
+- `try_send` to an unbuffered channel succeeds when a receiver waits, as in Go; but that receiver
+  may just then come to its deadline, or take another channel's value. It has this one with its
+  next receive.
 - `select` receives; it has no cases that send. `try_send` is the only one that the chat needs. Its
   choice among several is by chance, but not an even one: from a place by chance and round.
 """
@@ -66,7 +66,12 @@ class Channel(queue.Queue[T]):
         two receives it may wait for nothing but a Conn.
 
     Any thread may `send`. `try_send` and `close` are for the one thread that is the sending side,
-    and receiving is for one thread at a time.
+    and receiving is for one thread at a time. If others `send` beside the one that calls
+    `try_send`, the channel may come to hold a value more than its capacity for each of them.
+
+    Of queue.Queue's, `put`, `get` and what is made of them work as there. `qsize` and `full` count
+    the sentinel of a closed channel. `task_done` and `join` have nothing to count, and the
+    `shutdown` of Python 3.13 does nothing: there is `close`.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
@@ -92,6 +97,8 @@ class Channel(queue.Queue[T]):
     def __len__(self) -> int:
         """The number of values queued; of an unbuffered channel always 0. Any thread."""
         with self.mutex:
+            if self.capacity == 0:
+                return 0
             return len(self.queue) - (self._closed and len(self.queue) > 0)
 
     # Sending.
@@ -128,7 +135,8 @@ class Channel(queue.Queue[T]):
             self._check_open()
             if self.capacity > 0 or self._idle is None:
                 return False
-            self._line_up(value)
+            self.queue.append(value)
+            self._wake()
             return True
 
     def close(self) -> None:
@@ -148,10 +156,8 @@ class Channel(queue.Queue[T]):
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """`queue.Queue.put`; raises ClosedChannelError as `send` does."""
-        if timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
         if block:
-            self._send(item, None if timeout is None else time.monotonic() + timeout)
+            self._send(item, _deadline_of(timeout))
         elif not self.try_send(item):
             raise queue.Full
 
@@ -162,29 +168,35 @@ class Channel(queue.Queue[T]):
                 self.queue.append(value)
                 self._wake()
                 return
-            offer = self._line_up(value)
+            offer = _Offer(value)
+            self._offers.append(offer)
+            self._wake()
             # A receiver makes room without the lock, and then looks at the line.
             self._make_room()
         timeout = _seconds_until(deadline)
-        if not offer.gate.acquire(timeout=-1 if timeout is None else timeout):
-            with self.mutex:
-                if offer.accepted is None:
-                    self._offers.remove(offer)
-                    raise queue.Full
+        try:
+            answered = offer.gate.acquire(timeout=-1 if timeout is None else timeout)
+        except BaseException:  # a signal handler's
+            self._withdraw(offer)
+            raise
+        if not answered and self._withdraw(offer):
+            raise queue.Full
         if not offer.accepted:
             raise ClosedChannelError("send on closed channel")
+
+    def _withdraw(self, offer: _Offer[T]) -> bool:
+        """Leave the line. False if it is too late: there is an answer."""
+        with self.mutex:
+            if offer.accepted is not None:
+                return False
+            self._offers.remove(offer)
+            return True
 
     def _check_open(self, what: str = "send on") -> None:
         if self._closed:
             raise ClosedChannelError(f"{what} closed channel")
 
     # With `mutex` held:
-
-    def _line_up(self, value: T) -> _Offer[T]:
-        offer = _Offer(value)
-        self._offers.append(offer)
-        self._wake()
-        return offer
 
     def _make_room(self) -> None:
         """Queue the values of senders in line, as far as there is room."""
@@ -226,12 +238,10 @@ class Channel(queue.Queue[T]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """`queue.Queue.get`; gives CLOSED when closed and drained. The receiving thread only."""
-        if timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
+        deadline = _deadline_of(timeout) if block else 0.0
         taken = self._take()
         if taken is None:
-            deadline = None if timeout is None else time.monotonic() + timeout
-            channel, value, ok = select(self, deadline=deadline if block else 0.0)
+            channel, value, ok = select(self, deadline=deadline)
             if channel is None:
                 raise queue.Empty
             taken = value, ok
@@ -239,16 +249,17 @@ class Channel(queue.Queue[T]):
 
     def _take(self) -> tuple[T | None, bool] | None:
         """Receive, if there is something. The sentinel stays, for every later receive."""
-        if self.queue:
-            if self.queue[0] is CLOSED:
-                return None, False
-            value = self.queue.popleft()
-            if self._offers or FREE_THREADED:
-                self._admit()
-            return value, True
-        if self._offers:
+        while self.queue or self._offers:
+            if self.queue:
+                if self.queue[0] is CLOSED:
+                    return None, False
+                value = self.queue.popleft()
+                if self._offers or FREE_THREADED:
+                    self._admit()
+                return value, True
             with self.mutex:
-                if self._offers:  # it may have been withdrawn
+                # Meanwhile something may have been queued, and the line be behind that.
+                if self._offers and not self.queue:
                     offer = self._offers.pop(0)
                     offer.answer(accepted=True)
                     return offer.value, True
@@ -386,6 +397,15 @@ def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], 
         return channels
     start = int(random.random() * len(channels))
     return channels[start:] + channels[:start]
+
+
+def _deadline_of(timeout: float | None) -> float | None:
+    """What a method of queue.Queue makes of its timeout."""
+    if timeout is None:
+        return None
+    if timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    return time.monotonic() + timeout
 
 
 def _seconds_until(deadline: float | None) -> float | None:

@@ -152,10 +152,10 @@ def serve_ws(
         write_pump.start()
     except RuntimeError as error:  # the system has no more threads
         log.info("error: %s: %s", conn.remote_addr, error)
+        hub.unregister.send(client)
         conn.write_message(
             websocket.CLOSE_MESSAGE, websocket.format_close_message(websocket.CLOSE_TRY_AGAIN_LATER)
         )
-        hub.unregister.send(client)
         return []
 
     def read_pump() -> None:

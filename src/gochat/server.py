@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
@@ -47,8 +48,20 @@ _BACKLOG: Final = 4096
 # How long to accept nothing when there is no descriptor for it, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
 
-# What is requested: a path, or a whole address of http (RFC 9112, section 3.2).
-_TARGET: Final = re.compile(r"/.*|https?://([^][/?#@]+|\[[0-9a-f:.]+\](:\d+)?)([/?].*)?", re.I)
+# What is requested: a path, or a whole address of http (RFC 9112, section 3.2). A "%" in the
+# path is followed by two digits.
+_TARGET: Final = re.compile(
+    r"(/|https?://([^][/?#@%]+|\[[0-9a-f:.]+\](:\d+)?)(?![^/?#]))"
+    r"([^\0-\x20\x7f%?]|%[0-9a-f]{2})*(\?[^\0-\x20\x7f]*)?",
+    re.I,
+)
+
+# What a Host header may consist of: net/http's list. A Content-Length is a number (RFC 9110, 8.6).
+_HOST: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+
+# What no header's value may have in it (RFC 9110, section 5.5).
+_CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 
 # The answer to a connection that cannot be served.
 _REFUSAL: Final = (
@@ -59,6 +72,9 @@ _REFUSAL: Final = (
     b"\r\n"
     b"Service Unavailable\n"
 )
+
+# How long to wait for more of a request that has been answered, in seconds.
+_REST_WAIT: Final = 0.01
 
 # The longest time to wait for at once, in seconds: the system cannot count to any.
 _DAY: Final = 86400.0
@@ -71,7 +87,8 @@ def listen(addr: str) -> socket.socket:
     """Open a listening TCP socket for an address as Go has it: `host:port`, `:port`, `[::1]:port`.
 
     An empty host is every interface, by IPv6 and IPv4 in one socket where the system has both. Port
-    0 is a free one. A name that has several addresses is listened on at one, preferably IPv4.
+    0, or none behind the colon, is a free one. A port is a number; Go knows names of services, too.
+    A name that has several addresses is listened on at one, preferably IPv4.
 
     Raises ValueError for what is no address, OSError if it cannot be listened on; both with a text
     that names it.
@@ -96,6 +113,7 @@ def listen(addr: str) -> socket.socket:
 
 def _split_host_port(addr: str) -> tuple[str, int]:
     host, colon, port = addr.rpartition(":")
+    port = port or "0"
     if not colon or not (port.isascii() and port.isdigit()) or not addr.isprintable():
         raise ValueError(f"address {addr!r} is not host:port, as in :8080 or localhost:8080")
     if len(port) > 5 or int(port) > 65535:
@@ -313,19 +331,34 @@ class _Handler(WSGIRequestHandler):
         if not super().parse_request():
             return False
         hosts = self.headers.get_all("Host", [])
-        if len(hosts) > 1 or (not hosts and self.request_version >= "HTTP/1.1"):
+        lengths = self.headers.get_all("Content-Length", [])
+        if self.request_version not in ("HTTP/1.0", "HTTP/1.1"):
+            self.send_error(505, "HTTP Version Not Supported")
+        elif len(hosts) > 1 or (not hosts and self.request_version == "HTTP/1.1"):
             self.send_error(400, "Bad Request: not one Host header")
-        elif self.headers.defects:
+        elif not all(map(_HOST.fullmatch, hosts)):
+            self.send_error(400, "Bad Request: malformed Host header")
+        elif not all(map(_LENGTH.fullmatch, lengths)) or len(set(lengths)) > 1:
+            self.send_error(400, "Bad Request: malformed Content-Length header")
+        elif self.headers.defects or any(map(_CONTROL.search, self.headers.values())):
             self.send_error(400, "Bad Request: malformed header")
         elif not _TARGET.fullmatch(self.path):
             self.send_error(400, "Bad Request: malformed target")
         else:
+            del self.headers["Expect"]  # Werkzeug would say "100 Continue", to a body unread
             return True
         return False
+
+    def handle_expect_100(self) -> bool:
+        """Nobody here reads a body, so nobody is asked for it."""
+        return True
 
     def make_environ(self) -> WSGIEnvironment:
         environ = super().make_environ()
         environ["REMOTE_ADDR"] = _unmapped(environ["REMOTE_ADDR"])
+        # "#" is a character of the path, as in net/http: no client sends a fragment.
+        _, sharp, fragment = self.path.partition("?")[0].partition("#")
+        environ["PATH_INFO"] += sharp + unquote(fragment, "latin-1")
         environ["gochat.hijack"] = self._hijack
         environ["gochat.go"] = self._go
         return environ
@@ -345,8 +378,9 @@ class _Handler(WSGIRequestHandler):
     def version_string(self) -> str:
         return "gochat"
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """No access lines."""
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
+        """No access lines. It is called when the answer begins."""
+        self._request.answered = True
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """No line for a request that could not be read: its sender has been told."""
@@ -363,18 +397,25 @@ class _RequestReader(io.RawIOBase):
         self._deadline = deadline
         #: Set when there is nothing more to be read here.
         self.ended = False
+        #: Set when the answer begins: what is left of the request is thrown away, and not awaited.
+        self.answered = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        if self.ended:
-            return 0
         timeout = self._deadline - time.monotonic()
+        if self.ended or (self.answered and timeout <= 0):
+            return 0
         if timeout <= 0:
             raise TimeoutError("the request took too long")
-        self._sock.settimeout(min(timeout, _DAY))
-        return self._sock.recv_into(buffer)
+        self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
+        try:
+            return self._sock.recv_into(buffer)
+        except TimeoutError:
+            if not self.answered:
+                raise
+            return 0
 
 
 def _hijackable(application: WSGIApplication) -> WSGIApplication:
