@@ -100,6 +100,22 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
         assert fast.received() == [b"%d" % i for i in range(5)]
 
 
+def test_many_full_clients_are_dropped_at_once() -> None:
+    """One message may drop any number of clients, wherever they stand; the others get it."""
+    with running() as hub:
+        members = [Member(1 if i % 3 else 256) for i in range(100)]
+        for member in members:
+            hub.register.send(member.client)
+        for message in (b"0", b"1", b"2"):
+            hub.broadcast.send(message)
+        stayed = members[::3]
+        wait_until(lambda: list(hub.clients) == [member.client for member in stayed])
+        for member in stayed:
+            hub.unregister.send(member.client)
+        for i, member in enumerate(members):
+            assert member.received() == ([b"0"] if i % 3 else [b"0", b"1", b"2"])
+
+
 def test_stop_closes_all_and_those_who_come_later() -> None:
     """Once stopped, the hub closes every channel, also of a client that registers afterwards."""
     with running() as hub:

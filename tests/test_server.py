@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -643,6 +644,33 @@ def test_a_body_that_nobody_reads(size: int) -> None:
         for missing in (0, 1):
             assert answer(serving.port, request + bytes(size - missing)).endswith(b"hello")
         wait_until(lambda: len(os.listdir("/proc/self/fd")) == before)
+
+
+def test_a_reset_behind_the_answer() -> None:
+    """A client that is gone while its body is thrown away leaves no descriptor behind."""
+    gone = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        yield from hello(environ, start_response)
+        assert gone.wait(PATIENCE)
+
+    with Serving(app) as serving:
+        gc.collect()
+        gc.disable()
+        try:
+            before = descriptors()
+            for _ in range(3):
+                gone.clear()
+                with Peer(serving.port) as peer:
+                    peer.sock.sendall(REQUEST[:-2] + b"Content-Length: 10\r\n\r\n12345")
+                    assert peer.response().body == b"hello"
+                    linger_zero = struct.pack("ii", 1, 0)
+                    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+                gone.set()
+                wait_until(lambda: not serving_threads())
+            assert descriptors() == before
+        finally:
+            gc.enable()
 
 
 def test_a_body_without_end() -> None:

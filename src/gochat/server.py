@@ -412,7 +412,7 @@ class _RequestReader(io.RawIOBase):
         self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
         try:
             return self._sock.recv_into(buffer)
-        except TimeoutError:
+        except OSError:  # also a reset: Werkzeug would lose its selector
             if not self.answered:
                 raise
             return 0
