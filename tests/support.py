@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -127,12 +128,16 @@ class Response(NamedTuple):
 class Peer(Stream):
     """A client on a real socket that sends exactly what it is told to."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0) -> None:
+    def __init__(
+        self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0, source: str = ""
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family)
         if receive_buffer:  # before connect: it sets the window that is offered
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         super().__init__(sock)
+        if source:
+            sock.bind((source, 0))
         sock.connect((host, port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -224,13 +229,18 @@ class Gochat:
     """`gochat serve`, the real command, in a process of its own on a free port.
 
     flags: behind `serve`; `--addr 127.0.0.1:0` unless they say otherwise.
+    fault: Python to run before, to make something go wrong in it.
     """
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, *flags: str, fault: str = "") -> None:
         if "--addr" not in flags:
             flags = ("--addr", "127.0.0.1:0", *flags)
+        command = [str(Path(sys.executable).with_name("gochat"))]
+        if fault:
+            code = f"{textwrap.dedent(fault)}\nimport sys, gochat\nsys.exit(gochat.main())"
+            command = [sys.executable, "-c", code]
         self.process = subprocess.Popen(
-            [Path(sys.executable).with_name("gochat"), "serve", *flags],
+            [*command, "serve", *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,14 @@ FLAGS: list[tuple[str, str, object, object]] = [
     ("pong-wait", "90", 90.0, 60.0),
     ("ping-period", "1e-3", 0.001, 54.0),
     ("read-header-timeout", "7", 7.0, 3.0),
+    ("shutdown-timeout", "0.5", 0.5, 5.0),
     ("max-message-size", "70000", 70000, 512),
     ("send-buffer", "1", 1, 256),
     ("gomaxprocs", "3", 3, DEFAULT_GOMAXPROCS),
     ("max-clients", "1000", 1000, None),
+    ("max-clients-per-address", "20", 20, None),
+    ("rate", "0.5", 0.5, None),
+    ("burst", "3", 3, 10),
     ("allow-origin", "https://example.org", ["https://example.org"], []),
     ("allow-origin", "http://[::1]:8080", ["http://[::1]:8080"], []),
     ("allow-origin", "*", ["*"], []),
@@ -177,8 +182,16 @@ def test_allow_origin_may_be_repeated() -> None:
     assert parse_flags(["serve"]).allow_origin == []
 
 
-TIMES = ["write-wait", "pong-wait", "ping-period", "read-header-timeout"]
-COUNTS = ["max-message-size", "send-buffer", "gomaxprocs", "max-clients"]
+TIMES = ["write-wait", "pong-wait", "ping-period", "read-header-timeout", "shutdown-timeout"]
+RATES = ["0", "-1", "nan", "inf", "x", "", "1e-7", "1e7"]
+COUNTS = [
+    "max-message-size",
+    "send-buffer",
+    "gomaxprocs",
+    "burst",
+    "max-clients",
+    "max-clients-per-address",
+]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +210,7 @@ COUNTS = ["max-message-size", "send-buffer", "gomaxprocs", "max-clients"]
             for value in ("0", "nan")
         ),
         *((["serve", f"--{flag}", "-1"], f"--{flag}") for flag in TIMES + COUNTS),
+        *((["serve", f"--rate={value}"], "--rate") for value in RATES),
         *(
             (["serve", f"-pong-wait={value}"], "--pong-wait")
             for value in ("-0.0", "inf", "-inf", "1e400", "1e10", "", "soon", "1s", "0x10", "5\n6 ")
@@ -729,3 +743,78 @@ def test_the_command_needs_no_terminal() -> None:
         finally:
             process.terminate()
             assert process.wait(PATIENCE) == 0
+
+
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where systemd waits for it, it is told when the chat is ready, and when it is stopping."""
+    for path in (str(tmp_path / "notify"), f"@gochat-{os.getpid()}"):
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(path.replace("@", "\0"))
+            systemd.settimeout(PATIENCE)
+            with Gochat() as chat:
+                assert systemd.recv(100) == b"READY=1"
+                assert chat.stop() == 0
+                assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_a_flooder_at_its_rate_hurts_nobody() -> None:
+    """With a rate, one who sends more is read no faster: he waits, and slow readers stay."""
+    flags = ("--rate=100", "--burst=5", "--send-buffer=16", "--max-message-size=8000")
+    flood = memoryview(frame(b"x" * 8000) * 2500)
+    with (
+        Gochat(*flags) as chat,
+        join(chat.port) as flooder,
+        Peer(chat.port, receive_buffer=4096) as slow,
+    ):
+        assert slow.open().status == 101
+        flooder.sock.settimeout(0.5)
+        begin, sent = time.monotonic(), 0
+        with suppress(TimeoutError):  # TCP holds it back
+            while sent < len(flood):
+                sent += flooder.sock.send(flood[sent:])
+        assert sent < len(flood)
+        # It gets its own messages back, so they were read, but not faster than they may be.
+        assert flooder.messages(20) == ["x" * 8000] * 20
+        assert time.monotonic() - begin >= (20 - 5) / 100
+        # And the slow one is still there, with all of them: none was skipped.
+        assert slow.messages(20) == ["x" * 8000] * 20
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize("when", ["", "self.stop.recv()"], ids=["in a chat", "at the end"])
+def test_a_hub_that_fails(when: str) -> None:
+    """If the hub's thread dies the process says so, and ends with an error: it is not deaf."""
+    fault = f"""
+        from gochat import Hub
+
+        def run(self):
+            self.register.recv()
+            {when}
+            raise LookupError("a mistake")
+
+        Hub.run = run
+    """
+    with Gochat("--shutdown-timeout=0.5", fault=fault) as chat, Peer(chat.port) as peer:
+        assert peer.open().status == 101
+        if when:
+            chat.process.send_signal(signal.SIGTERM)
+        assert chat.wait() == 1
+        assert chat.logged("the hub has failed")
+        assert chat.logged("LookupError: a mistake")
+        assert chat.lines[-1] == "gochat: the hub has failed"
+
+
+def test_the_threads_are_told() -> None:
+    """At SIGUSR1 the log gets what each thread is at, by name, and the chat goes on."""
+    with Gochat() as chat, join(chat.port) as peer:
+        before = len(chat.lines)
+        chat.process.send_signal(signal.SIGUSR1)
+        names = {"MainThread", "hub", f"readPump {peer.addr}", f"writePump {peer.addr}"}
+        wait_until(lambda: names == set(re.findall(r"^thread (.+):$", "\n".join(chat.lines), re.M)))
+        wait_until(lambda: sum(line == "" for line in chat.lines[before:]) == len(names))
+        assert "in read_pump" in "\n".join(chat.lines[before:])
+        peer.send("still here")
+        assert peer.messages(1) == ["still here"]

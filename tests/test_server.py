@@ -80,12 +80,14 @@ class Serving:
         *,
         read_header_timeout: float = PATIENCE,
         max_connections: int | None = None,
+        max_connections_per_address: int | None = None,
     ) -> None:
         self.server = Server(
             addr,
             application,
             read_header_timeout=read_header_timeout,
             max_connections=max_connections,
+            max_connections_per_address=max_connections_per_address,
         )
         self.port = int(self.server.server_address[1])
         self.accepting = threading.Thread(target=self.server.serve_forever, name="accept")
@@ -725,6 +727,24 @@ def test_clients_that_leave(logged: Callable[[], list[str]]) -> None:
         wait_until(lambda: not serving_threads())
         assert works(serving.port)
     assert logged() == []
+
+
+def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
+    """An address may have so many connections; others may have as many, and so may it later."""
+    with Serving(hello, max_connections_per_address=2) as serving:
+        with Peer(serving.port) as first, Peer(serving.port):
+            wait_until(lambda: len(serving_threads()) == 2)
+            with Peer(serving.port) as third:
+                assert third.sock.recv(100).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+            with Peer(serving.port, source="127.0.0.2") as other:
+                assert other.request().body == b"hello"
+            assert first.request().body == b"hello"
+            wait_until(lambda: len(serving_threads()) == 1)
+            assert works(serving.port)
+        wait_until(lambda: not serving_threads())
+        assert serving.server._addresses == {}
+        assert serving.server._address_of == {}
+    assert logged() == ["http: refused a connection (503): 2 of 127.0.0.1 are being served"]
 
 
 def test_a_thread_that_cannot_be_started(

@@ -38,6 +38,10 @@ class Settings:
     # How many messages may wait for a slow reader before the hub drops it.
     send_buffer: int = 256
 
+    # Not in Go: messages a second that are read from the peer, None for no limit; how many at once.
+    rate: float | None = None
+    burst: int = 10
+
 
 NEWLINE = b"\n"
 SPACE = b" "
@@ -75,6 +79,7 @@ class Client:
         """
         try:
             self.conn.set_read_limit(self.settings.max_message_size)
+            self.conn.set_read_rate(self.settings.rate, self.settings.burst)
             self.await_pong()
             self.conn.set_pong_handler(self.await_pong)
             while True:

@@ -358,6 +358,9 @@ class Conn:
         self._read_limit = 0
         self._message_size = 0  # of the message being read, as its frames' headers say
         self._payload_left = 0  # of the frame being read
+        self._message_time = 0.0  # at the read rate, how long a message takes
+        self._ahead = 0.0  # by how much of that time messages may come early
+        self._read_until = 0.0  # the end of the time that all messages so far take
         self._pong_handler: Callable[[], None] = lambda: None
         self._read_error: OSError | None = None
         # Held until reading has ended; `close` waits for it.
@@ -388,6 +391,15 @@ class Conn:
         """When to give up reading, on the monotonic clock; None for never. The reading thread."""
         self._read_deadline = deadline
 
+    def set_read_rate(self, rate: float | None, burst: int = 1) -> None:
+        """How many messages to read a second, and how many at once; None for as many as come.
+
+        Beyond that `read_message` waits, and reads nothing meanwhile, so that TCP holds the peer
+        back: pings, pongs and closes wait behind its messages. The reading thread.
+        """
+        self._message_time = 0.0 if rate is None else 1 / rate
+        self._ahead = self._message_time * burst
+
     def set_pong_handler(self, handler: Callable[[], None]) -> None:
         """What to call, on the reading thread, when a pong has come."""
         self._pong_handler = handler
@@ -416,11 +428,22 @@ class Conn:
                         continue
                     message_type, message = digested
                 if not self._close_sent:
+                    if self._message_time:
+                        self._keep_rate()
                     return message_type, message
         except OSError as error:
             self._read_error = error
             self._reading.release()
             raise
+
+    def _keep_rate(self) -> None:
+        """Wait until the message just read may have been, or until the connection has ended."""
+        now = time.monotonic()
+        self._read_until = max(self._read_until, now) + self._message_time
+        if self._read_until - self._ahead > now:
+            ended = select.poll()
+            ended.register(self._sock, 0)
+            _wait(ended, self._read_until - self._ahead)
 
     def _take_plain_text(self) -> bytes | None:
         """The next message, if it is the common one: text, in one frame, masked, short, all there.

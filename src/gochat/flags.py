@@ -74,6 +74,7 @@ def add_serve_flags(serve: Parser) -> None:
         ("pong-wait", go.pong_wait, "seconds a client has for its next pong"),
         ("ping-period", None, "seconds between pings, under the pong wait (default 0.9 of it)"),
         ("read-header-timeout", 3.0, "seconds a client has to send its request"),
+        ("shutdown-timeout", 5.0, "seconds clients have at the end for what is queued for them"),
     ):
         serve.add_flag(name, seconds, value, text, "S")
     serve.add_flag(
@@ -85,6 +86,10 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that are at work at the same time"
     )
+    serve.add_flag(
+        "rate", rate, None, "messages read from a client a second (default: no limit)", "R"
+    )
+    serve.add_flag("burst", count, go.burst, "messages that may come at once, with --rate")
     serve.add_argument(
         "--no-pin",
         "-no-pin",
@@ -94,6 +99,9 @@ def add_serve_flags(serve: Parser) -> None:
     )
     serve.add_flag(
         "max-clients", count, None, "connections served at the same time (default: no limit)"
+    )
+    serve.add_flag(
+        "max-clients-per-address", count, None, "the same, of one address (default: no limit)"
     )
     serve.add_argument(
         "--allow-origin",
@@ -114,6 +122,17 @@ def seconds(text: str) -> float:
         value = math.nan
     if not 0 < value < threading.TIMEOUT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def rate(text: str) -> float:
+    """A flag's value: a number a second, above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 1e-6 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to 1000000")
     return value
 
 

@@ -6,14 +6,19 @@ import argparse
 import base64
 import hashlib
 import logging
+import os
+import queue
 import re
 import signal
+import socket
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from werkzeug.wrappers import Response
@@ -32,9 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["main", "make_app", "serve", "serve_home"]
 
 log = logging.getLogger("gochat")
-
-# How long clients get at the end for what is queued for them and the close, in seconds.
-SHUTDOWN_TIMEOUT: Final = 5.0
 
 
 def serve_home(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -108,17 +110,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         {"serve": serve, "bench": bench}[args.command](args)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HubError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else error
         print(f"gochat: {text}", file=sys.stderr)
         return 1
     return 0
 
 
+class HubError(Exception):
+    """The hub's thread has ended by itself. Its exception is in the log."""
+
+
 def serve(args: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM, then part with everyone. On the main thread.
 
-    Raises what Server raises.
+    SIGUSR1 writes to stderr what each thread is at. Raises what Server raises; HubError.
     """
     settings = Settings(
         write_wait=args.write_wait,
@@ -126,6 +132,8 @@ def serve(args: argparse.Namespace) -> None:
         ping_period=args.ping_period,
         max_message_size=args.max_message_size,
         send_buffer=args.send_buffer,
+        rate=args.rate,
+        burst=args.burst,
     )
     hub = Hub()
     app = make_app(hub, settings, args.allow_origin)
@@ -134,6 +142,7 @@ def serve(args: argparse.Namespace) -> None:
         app,
         read_header_timeout=args.read_header_timeout,
         max_connections=args.max_clients,
+        max_connections_per_address=args.max_clients_per_address,
     )
     turns.gomaxprocs(args.gomaxprocs)
     settle(pin=args.pin)
@@ -147,13 +156,47 @@ def serve(args: argparse.Namespace) -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
 
-    hub_thread = threading.Thread(target=hub.run, name="hub", daemon=True)
+    signal.signal(signal.SIGUSR1, lambda *_: dump_threads())
+
+    failed = threading.Event()
+
+    def run_hub() -> None:
+        try:
+            hub.run()
+        except Exception:
+            log.exception("the hub has failed")
+            failed.set()
+            server.stop()  # a chat without a hub is deaf
+
+    hub_thread = threading.Thread(target=run_hub, name="hub", daemon=True)
     hub_thread.start()
     log.info("listening on %s, open %s", server.addr, server.url)
+    notify("READY=1")
     server.serve_forever()
 
     log.info("stopping")
-    hub.stop.send(format_close_message(CLOSE_GOING_AWAY, "server is going away"))
-    server.shutdown(SHUTDOWN_TIMEOUT)
-    hub.stop.close()
-    hub_thread.join()
+    notify("STOPPING=1")
+    with suppress(queue.Full):  # only a hub that has failed does not take it
+        farewell = format_close_message(CLOSE_GOING_AWAY, "server is going away")
+        hub.stop.put(farewell, timeout=0 if failed.is_set() else args.shutdown_timeout)
+        server.shutdown(args.shutdown_timeout)
+        hub.stop.close()
+        hub_thread.join()
+    if failed.is_set():
+        raise HubError("the hub has failed")
+
+
+def notify(state: str) -> None:
+    """Tell systemd, if it has started this and waits for it: sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, suppress(OSError):
+            sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+
+
+def dump_threads() -> None:
+    """Write to stderr what each thread is at, by name, as Go does at SIGQUIT."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        where = "".join(traceback.format_stack(frame))
+        print(f"thread {names.get(ident, ident)}:\n{where}", file=sys.stderr)

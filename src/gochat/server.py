@@ -27,6 +27,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -134,6 +135,7 @@ class Server(ThreadedWSGIServer):
 
     max_connections: how many it serves at the same time; what comes beyond gets 503. None for no
         limit but that of the system: out of threads it answers 503 as well, out of descriptors too.
+    max_connections_per_address: the same, of those from one IP address.
 
     Raises what `listen` raises.
     """
@@ -147,17 +149,22 @@ class Server(ThreadedWSGIServer):
         *,
         read_header_timeout: float,
         max_connections: int | None = None,
+        max_connections_per_address: int | None = None,
     ) -> None:
         self.read_header_timeout: Final = read_header_timeout
         self.max_connections: Final = max_connections
+        self.max_connections_per_address: Final = max_connections_per_address
         # A descriptor to give away when there is no other, so that a connection can be refused.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         # When a refusal was last logged, on the monotonic clock.
         self._refused_at = -math.inf
-        # Guards _serving.
+        # Guards _serving and _addresses.
         self._lock = threading.Lock()
         # The accepted connections, and the thread that serves each, from accept to close.
         self._serving: dict[socket.socket, threading.Thread] = {}
+        # How many of them each address has, if that is limited; and which one is whose.
+        self._addresses: Counter[str] = Counter()
+        self._address_of: dict[socket.socket, str] = {}
         # A byte written to the one end wakes serve_forever at the other.
         self._stopped, self._stop = socket.socketpair()
 
@@ -267,10 +274,11 @@ class Server(ThreadedWSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the thread ends when it has been served."""
-        if self.max_connections is not None and len(self._serving) >= self.max_connections:
+        excess = self._excess(request, client_address[0])
+        if excess:
             self._refuse(request)
             self.shutdown_request(request)
-            self._log_refusal(f"{self.max_connections} are being served")
+            self._log_refusal(excess)
             return
         name = f"serve {_join_host_port(*client_address[:2])}"
         args = (request, client_address)
@@ -286,6 +294,20 @@ class Server(ThreadedWSGIServer):
             self.shutdown_request(request)
             self._log_refusal(str(error))
 
+    def _excess(self, request: socket.socket, address: str) -> str:
+        """Why the connection is one too many, if it is; otherwise it is counted."""
+        with self._lock:
+            if self.max_connections is not None and len(self._serving) >= self.max_connections:
+                return f"{self.max_connections} are being served"
+            limit = self.max_connections_per_address
+            if limit is not None:
+                address = _unmapped(address)
+                if self._addresses[address] >= limit:
+                    return f"{limit} of {address} are being served"
+                self._addresses[address] += 1
+                self._address_of[request] = address
+        return ""
+
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection: its request, and then what the handler has left to be done."""
         # The handler, with all that is known of the request, is gone before that.
@@ -297,6 +319,11 @@ class Server(ThreadedWSGIServer):
         """Close a connection: the only place where its descriptor is given back."""
         with self._lock:
             self._serving.pop(request, None)
+            address = self._address_of.pop(request, None)
+            if address is not None:
+                self._addresses[address] -= 1
+                if self._addresses[address] == 0:
+                    del self._addresses[address]
         super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
