@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -320,8 +321,11 @@ class Gochat:
 
     def threads(self) -> list[str]:
         """The names of its threads, as far as the system has them."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+        names = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+                names.append((task / "comm").read_text().strip())
+        return names
 
     def descriptors(self) -> int:
         """How many files and sockets it has open."""

@@ -804,7 +804,8 @@ def test_a_hub_that_fails(when: str) -> None:
         assert chat.wait() == 1
         assert chat.logged("the hub has failed")
         assert chat.logged("LookupError: a mistake")
-        assert chat.lines[-1] == "gochat: the hub has failed"
+        # What the other threads are at does not matter then, and they may say so.
+        assert "gochat: the hub has failed" in chat.lines
 
 
 def test_the_threads_are_told() -> None:
