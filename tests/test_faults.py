@@ -1,0 +1,223 @@
+"""Faults of the system: socket calls that fail, signals, a full disk, an end at full load.
+
+The server is the real command. What goes wrong is put into its process before it starts, at random,
+with a seed: a failure says which.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gochat.server import listen
+
+from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, join, wait_until
+
+#: In the server's process: every send and recv of a connection may be short, slow, interrupted by
+#: a signal, or asked to be tried again; with a chance of `reset`, the connection is gone.
+SHIM = """
+    import random, signal, socket, threading, time
+
+    chance, lock = random.Random({seed}), threading.Lock()
+
+    def draw():
+        with lock:
+            return chance.random()
+
+    def interrupt():
+        # A handler in Python is what makes the system interrupt a call: PEP 475.
+        while True:
+            time.sleep(0.002)
+            thread = random.choice(threading.enumerate())
+            try:
+                signal.pthread_kill(thread.ident, signal.SIGUSR2)
+            except (ProcessLookupError, TypeError):
+                pass
+
+    def faulty(call, take):
+        def shim(self, what, *args):
+            if draw() < {reset}:
+                self.shutdown(socket.SHUT_RDWR)
+                raise ConnectionResetError(104, "fault")
+            if draw() < 0.02:
+                time.sleep(0.005)
+            if args and draw() < 0.1:
+                raise BlockingIOError(11, "fault")
+            return call(self, take(what, draw()) if draw() < 0.5 else what, *args)
+        return shim
+
+    def some(data, part):
+        return data[: max(1, int(len(data) * part))]
+
+    def fewer(size, part):
+        return max(1, int(size * part))
+
+    socket.socket.send = faulty(socket.socket.send, some)
+    socket.socket.recv = faulty(socket.socket.recv, fewer)
+    signal.signal(signal.SIGUSR2, lambda *_: None)
+    threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
+"""
+
+CLIENTS, MESSAGES = 12, 60
+
+
+class Talker(threading.Thread):
+    """A client that says its messages, reads all that is said, and keeps it."""
+
+    def __init__(self, peer: Peer, name: int, messages: int, *, done: Callable[[], bool]) -> None:
+        super().__init__(daemon=True)
+        self.peer, self.number, self.messages, self.done = peer, name, messages, done
+        self.log: list[str] = []
+        self.close: int | None = None
+
+    def run(self) -> None:
+        speaker = threading.Thread(target=self.speak, daemon=True)
+        speaker.start()
+        with suppress(ConnectionError, EOFError):
+            while not self.done():
+                got = self.peer.read_frame()
+                if got.opcode == CLOSE:
+                    self.close = got.code
+                    self.peer.send(got.payload, CLOSE)
+                    break
+                if got.opcode == TEXT:
+                    self.log += got.payload.decode().split("\n")
+        speaker.join(PATIENCE)
+
+    def speak(self) -> None:
+        with suppress(OSError):
+            for i in range(self.messages):
+                self.peer.send(f"#{self.number} {i}")
+
+    @property
+    def said(self) -> list[str]:
+        """What talkers have said. They came one after the other, and greetings are not for all."""
+        return [text for text in self.log if text.startswith("#")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_socket_calls_that_do_half_their_work(seed: int) -> None:
+    """Short, slow and interrupted calls lose nothing, double nothing and change no order."""
+    fault = SHIM.format(seed=seed, reset=0)
+    # Slow as they are made, nobody is to be dropped for it.
+    with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
+        peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
+        total = CLIENTS * MESSAGES
+        talkers: list[Talker] = []
+
+        def has_all(which: int) -> bool:
+            return len(talkers[which].said) == total
+
+        for number, peer in enumerate(peers):
+            talkers.append(Talker(peer, number, MESSAGES, done=partial(has_all, number)))
+        for talker in talkers:
+            talker.start()
+        for talker in talkers:
+            talker.join(PATIENCE)
+            assert not talker.is_alive(), f"seed {seed}: {len(talker.log)} messages"
+        said = talkers[0].said
+        assert all(talker.said == said for talker in talkers), f"seed {seed}"
+        for number in range(CLIENTS):
+            mine = [text for text in said if text.startswith(f"#{number} ")]
+            assert mine == [f"#{number} {i}" for i in range(MESSAGES)], f"seed {seed}"
+        assert not chat.logged("Traceback")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_connections_that_are_reset(seed: int) -> None:
+    """A connection that fails at any call is gone with all that it had; the others miss nothing."""
+    fault = SHIM.format(seed=seed, reset=0.005)
+    flags = ("--send-buffer=100000", "--write-wait=1")
+    with Gochat(*flags, fault=fault) as chat, ExitStack() as stack:
+        with Peer(chat.port) as first, suppress(ConnectionError):
+            first.sock.shutdown(socket.SHUT_WR)
+            first.sock.recv(1)
+        wait_until(lambda: len(chat.threads()) == 3)  # main, hub, and the one that interrupts
+        idle = len(chat.threads()), chat.descriptors()
+        stopped = threading.Event()
+        talkers: list[Talker] = []
+        for number in range(CLIENTS):
+            peer = stack.enter_context(Peer(chat.port))
+            # A connection may be reset from the very first call.
+            with suppress(ConnectionError, EOFError, AssertionError):
+                if peer.open().status == 101:
+                    talkers.append(Talker(peer, number, 10**6, done=stopped.is_set))
+        for talker in talkers:
+            talker.start()
+        wait_until(lambda: any(not talker.is_alive() for talker in talkers))
+        stopped.set()
+        for talker in talkers:
+            with suppress(OSError):
+                talker.peer.sock.shutdown(socket.SHUT_RDWR)
+        for talker in talkers:
+            talker.join(PATIENCE)
+            assert not talker.is_alive(), f"seed {seed}"
+        # What two have in common they have in one order, and without a gap.
+        longest = max((talker.said for talker in talkers), key=len)
+        for talker in talkers:
+            common = [text for text in talker.said if text in set(longest)]
+            if common:
+                start = longest.index(common[0])
+                assert common == longest[start : start + len(common)], f"seed {seed}"
+        wait_until(lambda: (len(chat.threads()), chat.descriptors()) == idle, "all that is left")
+        assert not chat.logged("Traceback")
+
+
+def test_a_full_disk_under_the_log() -> None:
+    """A log that cannot be written does not keep the chat from going on."""
+    with listen("127.0.0.1:0") as listener:
+        port = listener.getsockname()[1]
+    gochat = str(Path(sys.executable).with_name("gochat"))
+    command = [gochat, "serve", "--addr", f"127.0.0.1:{port}"]
+    with Path("/dev/full").open("w") as full, subprocess.Popen(command, stderr=full) as process:
+        try:
+
+            def listens() -> bool:
+                with suppress(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    return True
+                return False
+
+            wait_until(listens)
+            with join(port) as peer:
+                peer.send("the disk is full")
+                assert peer.messages(1) == ["the disk is full"]
+        finally:
+            process.terminate()
+            status = process.wait(PATIENCE)
+        assert status == 0
+
+
+def test_the_end_in_the_middle_of_full_load() -> None:
+    """At SIGTERM everyone gets what was queued, in one order, and 1001; the stuck are cut."""
+    flags = ("--shutdown-timeout=3", "--send-buffer=100000")
+    with Gochat(*flags) as chat, ExitStack() as stack:
+        stuck = stack.enter_context(Peer(chat.port, receive_buffer=4096))
+        assert stuck.open().status == 101
+        peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
+        talkers = [
+            Talker(peer, number, 10**6, done=lambda: False) for number, peer in enumerate(peers)
+        ]
+        for talker in talkers:
+            talker.start()
+        wait_until(lambda: all(len(talker.log) > 1000 for talker in talkers))
+        begin = time.monotonic()
+        assert chat.stop(signal.SIGTERM) == 0
+        assert time.monotonic() - begin < 3 + 15
+        for talker in talkers:
+            talker.join(PATIENCE)
+            assert not talker.is_alive()
+        assert [talker.close for talker in talkers] == [1001] * CLIENTS
+        assert all(talker.said == talkers[0].said for talker in talkers)
+        listen(f"127.0.0.1:{chat.port}").close()
+        assert not chat.logged("Traceback")
