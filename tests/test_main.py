@@ -680,6 +680,24 @@ def test_the_end_of_an_empty_room(number: int) -> None:
         assert is_free(chat.port)
 
 
+def test_a_signal_that_does_not_wake_the_main_thread() -> None:
+    """A signal that comes to another thread, or just before the main one waits, is the end, too."""
+    fault = """
+        import signal
+        from gochat.server import Server
+
+        def serve_forever(self, serve=Server.serve_forever):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+            serve(self)
+
+        Server.serve_forever = serve_forever
+    """
+    with Gochat(fault=fault) as chat:
+        chat.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: any("thread hub:" in line for line in chat.lines))
+        assert chat.stop(signal.SIGTERM) == 0
+
+
 def test_what_is_queued_goes_out_first() -> None:
     """At the end a slow client still gets all that was queued for it, and then the 1001."""
     with Gochat(*BIG) as chat, join(chat.port) as speaker, listener_of(chat) as slow:

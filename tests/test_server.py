@@ -642,10 +642,12 @@ def test_a_body_that_nobody_reads(size: int) -> None:
     """A request's body is thrown away behind the answer, and nobody waits for more of it."""
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
     with Serving(hello, read_header_timeout=PATIENCE * 10) as serving:
-        before = len(os.listdir("/proc/self/fd"))
+        assert works(serving.port)
+        wait_until(lambda: not serving_threads())
+        before = descriptors()
         for missing in (0, 1):
             assert answer(serving.port, request + bytes(size - missing)).endswith(b"hello")
-        wait_until(lambda: len(os.listdir("/proc/self/fd")) == before)
+        wait_until(lambda: descriptors() == before)
 
 
 def test_a_reset_behind_the_answer() -> None:
@@ -657,6 +659,10 @@ def test_a_reset_behind_the_answer() -> None:
         assert gone.wait(PATIENCE)
 
     with Serving(app) as serving:
+        # Once with what is made once.
+        gone.set()
+        assert works(serving.port)
+        wait_until(lambda: not serving_threads())
         gc.collect()
         gc.disable()
         try:

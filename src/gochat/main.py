@@ -153,9 +153,9 @@ def serve(args: argparse.Namespace) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         server.stop()
 
+    signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-
     signal.signal(signal.SIGUSR1, lambda *_: dump_threads())
 
     failed = threading.Event()
@@ -174,6 +174,7 @@ def serve(args: argparse.Namespace) -> None:
     notify("READY=1")
     server.serve_forever()
 
+    signal.set_wakeup_fd(-1)
     log.info("stopping")
     notify("STOPPING=1")
     with suppress(queue.Full):  # only a hub that has failed does not take it

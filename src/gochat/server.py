@@ -165,8 +165,10 @@ class Server(ThreadedWSGIServer):
         # How many of them each address has, if that is limited; and which one is whose.
         self._addresses: Counter[str] = Counter()
         self._address_of: dict[socket.socket, str] = {}
-        # A byte written to the one end wakes serve_forever at the other.
+        # A byte written to the one end wakes serve_forever at the other: 0 to end it. It never
+        # blocks, as a signal may be what writes.
         self._stopped, self._stop = socket.socketpair()
+        self._stop.setblocking(False)
 
         try:
             with listen(addr) as listener:
@@ -197,10 +199,20 @@ class Server(ThreadedWSGIServer):
             selector.register(self._stopped, selectors.EVENT_READ)
             while True:
                 ready = [key.fileobj for key, _ in selector.select()]
-                if self._stopped in ready:
+                if self._stopped in ready and 0 in self._stopped.recv(4096):
                     break
-                self._handle_request_noblock()  # type: ignore[attr-defined]
+                if self.socket in ready:
+                    self._handle_request_noblock()  # type: ignore[attr-defined]
         self.server_close()
+
+    @property
+    def wakeup_fd(self) -> int:
+        """For `signal.set_wakeup_fd`, until `shutdown`.
+
+        Python runs a signal's handler on the main thread when that comes back from what it waits
+        for. A signal that comes just before it waits, or to another thread, does not make it.
+        """
+        return self._stop.fileno()
 
     def stop(self) -> None:
         """Make `serve_forever` return. Any thread, or a signal handler; more than once is once."""
