@@ -1,0 +1,160 @@
+"""Many clients on one thread: sockets that never wait, and a loop that serves them."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from .support import PATIENCE, Frame
+
+
+class Frames:
+    """Cuts what a server sends into frames, however it comes."""
+
+    def __init__(self) -> None:
+        self.rest = bytearray()
+
+    def take(self, data: bytes) -> list[Frame]:
+        """The frames that are whole with this behind what there was."""
+        self.rest += data
+        rest, start, frames = self.rest, 0, []
+        while len(rest) - start >= 2:
+            first, size = rest[start], rest[start + 1]
+            assert size < 0x80, "a server's frame is not masked"
+            begin = start + 2
+            if size >= 126:
+                width = 2 if size == 126 else 8
+                if len(rest) - begin < width:
+                    break
+                size = int.from_bytes(rest[begin : begin + width], "big")
+                begin += width
+            if len(rest) - begin < size:
+                break
+            start = begin + size
+            frames.append(Frame(bool(first & 0x80), first & 0x0F, bytes(rest[begin:start])))
+        del rest[:start]
+        return frames
+
+
+class Loop:
+    """Hands to each link what comes for it, and calls what is due. One thread."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self._count = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call it on this thread when that time has passed."""
+        heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
+
+    def turn(self) -> None:
+        """Wait for something to do, but not long, and do what there is."""
+        timeout = 0.05
+        if self._due:
+            timeout = min(timeout, max(0.0, self._due[0][0] - time.monotonic()))
+        for key, events in self.selector.select(timeout):
+            key.data.ready(events)
+        now, last = time.monotonic(), next(self._count)
+        while self._due and self._due[0][0] <= now and self._due[0][1] < last:
+            heapq.heappop(self._due)[2]()
+
+    def run_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Go on until the condition holds; AssertionError if it does not within PATIENCE."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"never came true: {what}"
+            self.turn()
+
+    def close(self) -> None:
+        """Close all sockets that are left."""
+        for key in list(self.selector.get_map().values()):
+            key.data.close()
+        self.selector.close()
+
+
+class Link:
+    """A connection to a server of this machine, on a loop. A subclass says what it is for."""
+
+    def __init__(self, loop: Loop, port: int, source: str = "127.0.0.1") -> None:
+        self.loop = loop
+        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setblocking(False)
+        self.closed = False
+        self._unsent = bytearray()
+        self._half = False
+        loop.selector.register(self.sock, selectors.EVENT_READ, self)
+
+    def got(self, data: bytes) -> None:
+        """The server has sent this."""
+        raise NotImplementedError
+
+    def ended(self, reset: bool) -> None:
+        """The server has ended the connection; it is closed on this side, too."""
+        raise NotImplementedError
+
+    def send(self, data: bytes) -> None:
+        """Send it, now or when the server takes it."""
+        self._unsent += data
+        self._flush()
+
+    def half_close(self) -> None:
+        """Send no more, but read on."""
+        self._half = True
+        self._flush()
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close the socket, whatever is on its way; the server sees no more than that."""
+        if self.closed:
+            return
+        self.closed = True
+        self.loop.selector.unregister(self.sock)
+        if reset:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def ready(self, events: int) -> None:
+        """The socket can be read from, or written to. Called by the loop."""
+        if self.closed:
+            return
+        if events & selectors.EVENT_WRITE:
+            self._flush()
+        if events & selectors.EVENT_READ:
+            try:
+                data = self.sock.recv(1 << 18)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                self.ended(True)
+                return
+            if data:
+                self.got(data)
+            else:
+                self.close()
+                self.ended(False)
+
+    def _flush(self) -> None:
+        if self.closed:
+            return
+        try:
+            while self._unsent:
+                del self._unsent[: self.sock.send(self._unsent)]
+            if self._half:
+                self.sock.shutdown(socket.SHUT_WR)
+                self._half = False
+        except BlockingIOError:
+            pass
+        except OSError:
+            # Reading notices the end, too, and there may be something to be read first.
+            self._unsent.clear()
+            self._half = False
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+        if self.loop.selector.get_key(self.sock).events != events:
+            self.loop.selector.modify(self.sock, events, self)
