@@ -569,8 +569,12 @@ def test_an_application_that_fails(
         pytest.param(b"NONSENSE\r\n\r\n", 400, id="one word"),
         pytest.param(b"GET / and / HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="five words"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n", 400, id="TLS"),
+        pytest.param(b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="no word"),
+        pytest.param(b"x" * 60_000 + b"\r\n\r\n", 400, id="one long word"),
+        pytest.param(b"GET / " + b"x" * 60_000 + b"\r\n\r\n", 400, id="a long version"),
         pytest.param(b"GET / FTP/1.1\r\nHost: x\r\n\r\n", 400, id="another protocol"),
         pytest.param(b"GET / HTTP/one\r\nHost: x\r\n\r\n", 400, id="version in letters"),
+        pytest.param(b"GET / HTTP/0.9\r\nHost: x\r\n\r\n", 505, id="version 0.9, as said"),
         pytest.param(b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505, id="version 3"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, id="version 2"),
         pytest.param(b"GET /\r\n\r\n", 400, id="version 0.9"),
@@ -628,6 +632,8 @@ def test_a_malformed_request(
         assert not served
         head, _, text = got.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert len(head) < 500
+        assert head.isascii()
         assert b"\r\nContent-Type: text/plain" in head
         assert b"\r\nConnection: close" in head
         assert text.startswith(b"%d " % status)

@@ -368,25 +368,40 @@ class _Handler(WSGIRequestHandler):
     def parse_request(self) -> bool:
         """Refuse what net/http refuses, too, and http.server takes."""
         if not super().parse_request():
+            if not self._request.answered:  # a blank line, which http.server just leaves
+                self.send_error(400)
             return False
         hosts = self.headers.get_all("Host", [])
         lengths = self.headers.get_all("Content-Length", [])
         if self.request_version not in ("HTTP/1.0", "HTTP/1.1"):
-            self.send_error(505, "HTTP Version Not Supported")
+            self.send_error(505)
         elif len(hosts) > 1 or (not hosts and self.request_version == "HTTP/1.1"):
-            self.send_error(400, "Bad Request: not one Host header")
+            self._bad_request("not one Host header")
         elif not all(map(_HOST.fullmatch, hosts)):
-            self.send_error(400, "Bad Request: malformed Host header")
+            self._bad_request("malformed Host header")
         elif not all(map(_LENGTH.fullmatch, lengths)) or len(set(lengths)) > 1:
-            self.send_error(400, "Bad Request: malformed Content-Length header")
+            self._bad_request("malformed Content-Length header")
         elif self.headers.defects or any(map(_CONTROL.search, self.headers.values())):
-            self.send_error(400, "Bad Request: malformed header")
+            self._bad_request("malformed header")
         elif not _TARGET.fullmatch(self.path):
-            self.send_error(400, "Bad Request: malformed target")
+            self._bad_request("malformed target")
         else:
             del self.headers["Expect"]  # Werkzeug would say "100 Continue", to a body unread
             return True
         return False
+
+    def _bad_request(self, why: str) -> None:
+        super().send_error(400, f"Bad Request: {why}")
+
+    def send_error(
+        self,
+        code: int,
+        message: str | None = None,  # noqa: ARG002
+        explain: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Say no more than the code does: http.server's own messages have the request in them."""
+        self.request_version = self.default_request_version  # HTTP/0.9 would get no status
+        super().send_error(code)
 
     def handle_expect_100(self) -> bool:
         """Nobody here reads a body, so nobody is asked for it."""
