@@ -9,8 +9,23 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from .support import PATIENCE, Frame
+from .support import PATIENCE, Frame, Gochat, join, wait_until
+
+
+def resources(gochat: Gochat) -> tuple[int, int]:
+    """How many threads a server has, and how many descriptors; also while some of them end."""
+    tasks = Path(f"/proc/{gochat.process.pid}/task")
+    return len(list(tasks.iterdir())), gochat.descriptors()
+
+
+def idle(gochat: Gochat) -> tuple[int, int]:
+    """The resources of a server that has served somebody, and serves nobody now."""
+    with join(gochat.port):
+        pass
+    wait_until(lambda: resources(gochat)[0] == 2, "an idle server: its main thread and the hub")
+    return resources(gochat)
 
 
 class Frames:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .loop import Frames, Link, Loop
+from .loop import Frames, Link, Loop, idle, resources
 from .support import (
     BINARY,
     CLOSE,
@@ -29,7 +29,6 @@ from .support import (
     Frame,
     Gochat,
     frame,
-    join,
     wait_until,
 )
 
@@ -306,10 +305,7 @@ def chatting(gochat: Gochat, seed: int) -> Iterator[Chat]:
 def test_everybody_gets_every_message_once_and_in_one_order() -> None:
     """Whoever comes, talks and goes meanwhile, each client gets a slice of one order."""
     with Gochat("--pong-wait", "60", "--ping-period", "1") as gochat:
-        with join(gochat.port):
-            pass
-        wait_until(lambda: len(gochat.threads()) == 2, "an idle server")
-        before = gochat.threads(), gochat.descriptors()
+        before = idle(gochat)
         with chatting(gochat, SEED) as chat:
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:
@@ -332,7 +328,7 @@ def test_everybody_gets_every_message_once_and_in_one_order() -> None:
                 f"seed {SEED}: {chat.ids} clients, {len(chat.order)} messages,"
                 f" {chat.delivered} deliveries in {SECONDS:g} s"
             )
-        wait_until(lambda: (gochat.threads(), gochat.descriptors()) == before, "all is given back")
+        wait_until(lambda: resources(gochat) == before, "all is given back")
     assert not gochat.logged("Traceback"), gochat.lines
 
 
