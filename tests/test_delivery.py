@@ -338,7 +338,7 @@ def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:
         with chatting(gochat, SEED) as chat:
             chat.fill(CLIENTS // 4)
             chat.loop.run_until(
-                lambda: len(chat.order) > 500 and all(m.present for m in chat.members),
+                lambda: len(chat.order) > 200 and all(m.present for m in chat.members),
                 "a chat in full swing",
             )
             chat.quiet = True
