@@ -215,6 +215,108 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         assert caught.value.status == 403
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "accepted"),
+    [
+        # The case of what has none.
+        ("Chat.EXAMPLE", "https://chat.example", True),
+        ("[2001:db8::a]", "http://[2001:DB8::A]", True),
+        ("\u0130.example", "http://i\u0307.example", False),
+        ("k.example", "http://\u212a.example", False),
+        # A port is there in both, or in neither: a browser leaves out the same ones.
+        ("chat.example", "http://chat.example", True),
+        ("chat.example", "http://chat.example:80", False),
+        ("chat.example", "https://chat.example:443", False),
+        ("chat.example:80", "http://chat.example", False),
+        ("chat.example:443", "https://chat.example", False),
+        ("chat.example:443", "https://chat.example:443", True),
+        ("chat.example", "http://chat.example:", False),
+        ("chat.example:8080", "http://chat.example:08080", False),
+        ("chat.example:8080", "http://chat.example:8081", False),
+        ("chat.example:8080", "http://chat.example:80800", False),
+        # A dot at the end makes another name.
+        ("chat.example", "http://chat.example.", False),
+        ("chat.example.", "http://chat.example", False),
+        ("chat.example.", "http://chat.example.", True),
+        # Addresses, of which browsers write each in one way.
+        ("[::1]:8080", "http://[::1]:8080", True),
+        ("[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080", False),
+        ("[::1]:8080", "http://::1:8080", False),
+        ("[::1]:8080", "http://[::1%25lo]:8080", False),
+        ("[::ffff:127.0.0.1]", "http://127.0.0.1", False),
+        ("127.0.0.1", "http://127.1", False),
+        ("127.0.0.1", "http://2130706433", False),
+        ("127.0.0.1", "http://localhost", False),
+        # Who is asked, where another parser may see somebody else.
+        ("good.example", "http://good.example@evil.example", False),
+        ("good.example", "http://evil.example@good.example", False),
+        ("good.example", "http://good.example:80@evil.example", False),
+        ("good.example", "http://@good.example", False),
+        ("good.example", "http://good.example%40evil.example", False),
+        ("good.example", "http://good.example\\@evil.example", False),
+        ("good.example", "http://evil.example\\.good.example", False),
+        # Beginnings and ends.
+        ("good.example", "http://good.example.evil.example", False),
+        ("good.example", "http://evilgood.example", False),
+        ("good.example", "http://evil.good.example", False),
+        ("good.example", "http://good.exampl", False),
+        ("good.example", "http://good.example/", False),
+        ("good.example", "http://good.example/chat", False),
+        ("good.example", "http://good.example?", False),
+        ("good.example", "http://good.example#", False),
+        ("good.example", "http://evil.example?good.example", False),
+        ("good.example", "http://evil.example#good.example", False),
+        ("good.example", "http://evil.example/://good.example", False),
+        ("good.example", "http://*", False),
+        ("good.example", "http://*.example", False),
+        ("*", "http://evil.example", False),
+        # As in Go, the scheme does not matter, but there has to be one.
+        ("good.example", "https://good.example", True),
+        ("good.example", "ftp://good.example", True),
+        ("good.example", "good.example", False),
+        ("good.example", "//good.example", False),
+        ("good.example", "http:good.example", False),
+        ("good.example", "http:/good.example", False),
+        ("good.example", "http:///good.example", False),
+        ("good.example", "http://http://good.example", False),
+        ("good.example", "data:text/html,http://good.example", False),
+        # Space, and what looks like it.
+        ("good.example", " http://good.example ", False),
+        ("good.example", "http:// good.example", False),
+        ("good.example", "http://good.example http://evil.example", False),
+        ("good.example", "http://evil.example http://good.example", False),
+        ("good.example", "http://good.example\xa0", False),
+        ("good.example", "http://good\xad.example", False),
+        # No page, and not one.
+        ("null", "null", False),
+        ("good.example", "null", False),
+        ("good.example", "", False),
+        ("", "", False),
+        ("", "://", False),
+        ("", "http://", False),
+        ("good.example", None, True),
+        # Two headers, as WSGI has them.
+        ("good.example", "http://good.example,http://good.example", False),
+        ("good.example", "http://evil.example,http://good.example", False),
+        ("good.example", "http://good.example,http://evil.example", False),
+        ("good.example", "null,http://good.example", False),
+    ],
+)
+def test_ways_round_the_origin_check(host: str, origin: str | None, accepted: bool) -> None:
+    """An origin is the server's own if it is the Host behind a scheme, and no spelling helps.
+
+    Nor is it an allowed one because it looks like it.
+    """
+    if accepted:
+        with connected(HTTP_HOST=host, HTTP_ORIGIN=origin):
+            pass
+    else:
+        allowed = [f"http://{host}", f"https://{host}"] if host else []
+        with pytest.raises(HandshakeError, match="origin") as caught:
+            Upgrader(allowed_origins=allowed).upgrade(handshake(HTTP_HOST=host, HTTP_ORIGIN=origin))
+        assert caught.value.status == 403
+
+
 def test_empty_host_is_no_origin() -> None:
     """An origin without a host is not the same as a request without one."""
     with pytest.raises(HandshakeError, match="origin"):

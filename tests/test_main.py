@@ -525,6 +525,27 @@ def test_foreign_origins_by_default(chat: Gochat) -> None:
     assert opened(chat, chat.url) == 101
 
 
+@pytest.mark.parametrize("first", ["null", "", "http://evil.example", "SAME"])
+@pytest.mark.parametrize("second", ["null", "http://evil.example", "SAME"])
+def test_two_origins(chat: Gochat, first: str, second: str) -> None:
+    """Two Origin headers are refused, whichever of them is the server's own."""
+    with Peer(chat.port) as peer:
+        one, two = (origin.replace("SAME", chat.url) for origin in (first, second))
+        assert peer.open(headers={"Origin": f"{one}\r\nOrigin: {two}"}).status == 403
+
+
+def test_no_other_header_is_the_host(chat: Gochat) -> None:
+    """An origin is compared with Host alone, not with what a proxy might say of another host."""
+    headers = {
+        "Origin": "http://evil.example",
+        "X-Forwarded-Host": "evil.example",
+        "X-Original-Host": "evil.example",
+        "Forwarded": "host=evil.example",
+    }
+    with Peer(chat.port) as peer:
+        assert peer.open(headers=headers).status == 403
+
+
 def end_of(peer: Peer) -> tuple[list[Frame], Frame | None]:
     """The frames until the end, without the pings; and the close frame, if that was the last."""
     frames = [got for got in peer.read_to_end() if got.opcode != PING]

@@ -24,6 +24,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 import select
 import socket
 import struct
@@ -113,6 +114,9 @@ _ANSWER: Final = (
     b"Sec-WebSocket-Accept: %b\r\n"
     b"\r\n"
 )
+
+# The scheme of an origin, in lower case (RFC 3986, section 3.1).
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -245,8 +249,10 @@ class Upgrader:
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True
         origin = _fold(environ["HTTP_ORIGIN"])
-        _, slashes, host = origin.partition("://")
-        same = bool(slashes and host) and host == _fold(environ.get("HTTP_HOST", ""))
+        scheme, _, host = origin.partition("://")
+        # Two headers come as one, and what is before the comma is no scheme.
+        is_origin = bool(_SCHEME.fullmatch(scheme) and host)
+        same = is_origin and host == _fold(environ.get("HTTP_HOST", ""))
         return same or origin in self.allowed_origins or "*" in self.allowed_origins
 
 
