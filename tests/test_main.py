@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,9 @@ FLAGS: list[tuple[str, str, object, object]] = [
     ("allow-origin", "https://example.org", ["https://example.org"], []),
     ("allow-origin", "http://[::1]:8080", ["http://[::1]:8080"], []),
     ("allow-origin", "*", ["*"], []),
+    ("trust-proxy", "127.0.0.1", [ip_network("127.0.0.1/32")], []),
+    ("trust-proxy", "10.0.0.0/8", [ip_network("10.0.0.0/8")], []),
+    ("trust-proxy", "2001:db8::/32", [ip_network("2001:db8::/32")], []),
 ]
 
 
@@ -182,6 +186,13 @@ def test_allow_origin_may_be_repeated() -> None:
     assert parse_flags(["serve"]).allow_origin == []
 
 
+def test_trust_proxy_may_be_repeated() -> None:
+    """Several proxies can be trusted, and one run's are not the next one's."""
+    flags = ["serve", "--trust-proxy", "127.0.0.1", "-trust-proxy=fd00::/8"]
+    assert parse_flags(flags).trust_proxy == [ip_network("127.0.0.1"), ip_network("fd00::/8")]
+    assert parse_flags(["serve"]).trust_proxy == []
+
+
 TIMES = ["write-wait", "pong-wait", "ping-period", "read-header-timeout", "shutdown-timeout"]
 RATES = ["0", "-1", "nan", "inf", "x", "", "1e-7", "1e7"]
 COUNTS = [
@@ -241,6 +252,21 @@ COUNTS = [
                 "https://exa mple.org",
                 "https://example.org\n",
                 "https://*/",
+            )
+        ),
+        *(
+            (["serve", f"--trust-proxy={value}"], "--trust-proxy")
+            for value in (
+                "",
+                "*",
+                "localhost",
+                "127.0.0.1:80",
+                "10.0.0.1/8",
+                "10.0.0.0/33",
+                "[::1]",
+                "127.0.0.1,127.0.0.2",
+                "2130706433",
+                "127.0.0.1\n",
             )
         ),
     ],
@@ -523,6 +549,25 @@ def test_foreign_origins_by_default(chat: Gochat) -> None:
     """Without the flag a page of another origin may not connect."""
     assert opened(chat, "https://a.example") == 403
     assert opened(chat, chat.url) == 101
+
+
+def test_trust_proxy() -> None:
+    """The threads of a chat are named after the client that a trusted proxy names."""
+    with Gochat("--trust-proxy", "127.0.0.1", "--max-clients-per-address=1") as chat:
+        with Peer(chat.port) as proxy, Peer(chat.port) as second, Peer(chat.port) as other:
+            headers = {"X-Forwarded-For": "198.51.100.1, 192.0.2.7"}
+            assert proxy.open(headers=headers).status == 101
+            assert second.open(headers=headers).status == 503
+            assert other.open(headers={"X-Forwarded-For": "192.0.2.8"}).status == 101
+            other.send("hi")
+            assert proxy.messages(1) == ["hi"]
+            chat.process.send_signal(signal.SIGUSR1)
+            addr = f"192.0.2.7:{proxy.addr.partition(':')[2]}"
+            names = (f"thread readPump {addr}:", f"thread writePump {addr}:")
+            wait_until(lambda: all(map(chat.logged, names)))
+        assert chat.stop() == 0
+        assert chat.logged("refused a connection (503): 1 of 192.0.2.7 are being served")
+    assert not any("127.0.0.1" in line for line in chat.lines[1:])
 
 
 @pytest.mark.parametrize("first", ["null", "", "http://evil.example", "SAME"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import ipaddress
 import logging
 import os
 import resource
@@ -11,8 +12,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -81,6 +82,7 @@ class Serving:
         read_header_timeout: float = PATIENCE,
         max_connections: int | None = None,
         max_connections_per_address: int | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         self.server = Server(
             addr,
@@ -88,6 +90,7 @@ class Serving:
             read_header_timeout=read_header_timeout,
             max_connections=max_connections,
             max_connections_per_address=max_connections_per_address,
+            trusted_proxies=[ipaddress.ip_network(network) for network in trusted_proxies],
         )
         self.port = int(self.server.server_address[1])
         self.accepting = threading.Thread(target=self.server.serve_forever, name="accept")
@@ -501,7 +504,7 @@ def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
     with Serving(going(fail)) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(REQUEST)
         assert read_to_end(peer) == b"first "
-        assert logged() == [f"http: serving {peer.addr} failed"]
+        assert logged() == [f"http: serve {peer.addr} failed"]
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), TimeoutError(), ConnectionResetError()])
@@ -757,6 +760,163 @@ def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
         assert serving.server._addresses == {}
         assert serving.server._address_of == {}
     assert logged() == ["http: refused a connection (503): 2 of 127.0.0.1 are being served"]
+
+
+# Behind a proxy.
+
+
+PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48")
+
+
+def who(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Say who the client is: to the application, and in the name of the thread."""
+    text = f"{environ['REMOTE_ADDR']} {threading.current_thread().name}".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+    return [text]
+
+
+def forwarded(*values: str) -> dict[str, str]:
+    """A header for `Peer.request`, or several of the same name."""
+    return {"X-Forwarded-For": "\r\nX-Forwarded-For: ".join(values)} if values else {}
+
+
+@pytest.mark.parametrize(
+    ("values", "client"),
+    [
+        (["192.0.2.7"], "192.0.2.7"),
+        (["2001:DB8::0:7"], "2001:db8::7"),
+        (["::ffff:192.0.2.7"], "192.0.2.7"),
+        ([" \t192.0.2.7\t "], "192.0.2.7"),
+        # What the client has sent stands before it.
+        (["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
+        (["198.51.100.1,192.0.2.7"], "192.0.2.7"),
+        (["127.0.0.1, 192.0.2.7"], "192.0.2.7"),
+        (["nonsense, , 192.0.2.7"], "192.0.2.7"),
+        (["198.51.100.1", "192.0.2.7"], "192.0.2.7"),
+        # More proxies, one behind the other.
+        (["198.51.100.1, 192.0.2.7, 10.1.2.3"], "192.0.2.7"),
+        (["198.51.100.1, 192.0.2.7, 2001:db8:1::2, 10.1.2.3"], "192.0.2.7"),
+        (["192.0.2.7, ::ffff:10.1.2.3"], "192.0.2.7"),
+        (["192.0.2.7", "10.1.2.3"], "192.0.2.7"),
+        (["192.0.2.7, 11.1.2.3"], "11.1.2.3"),
+        # A zone is of no use here, and could be any text.
+        (["fe80::7%eth0"], "fe80::7"),
+        (["fe80::7%\x9b31m"], "fe80::7"),
+    ],
+)
+def test_the_address_behind_a_proxy(values: list[str], client: str) -> None:
+    """The client is who the trusted proxies say it is, the last that is none of them."""
+    with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
+        name = f"[{client}]" if ":" in client else client
+        name += peer.addr[peer.addr.rindex(":") :]
+        assert peer.request(headers=forwarded(*values)).body == f"{client} serve {name}".encode()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [""],
+        [","],
+        ["unknown"],
+        ["_hidden"],
+        ["192.0.2.7:5000"],
+        ["[2001:db8::7]"],
+        ["192.0.2.07"],
+        ["192.0.2"],
+        ["3221225991"],
+        ["192.0.2.7;"],
+        ['"192.0.2.7"'],
+        ["192.0.2.7 198.51.100.1"],
+        ["192.0.2.7/32"],
+        ["chat.example"],
+        ["%eth0"],
+        ["\xb2.0.2.7"],
+        ["192.0.2.7,"],
+        ["192.0.2.7, unknown"],
+        ["192.0.2.7, unknown, 10.1.2.3"],
+        ["192.0.2.7", ""],
+        ["127.0.0.1"],
+        ["10.1.2.3, 127.0.0.1"],
+    ],
+)
+def test_a_proxy_that_does_not_say_who(values: list[str]) -> None:
+    """Where the header is malformed, or names nobody but proxies, the client is the proxy."""
+    with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
+        answer = peer.request(headers=forwarded(*values))
+        assert answer.body == f"127.0.0.1 serve {peer.addr}".encode()
+
+
+def test_no_other_header_names_the_client() -> None:
+    """Of all that proxies say, X-Forwarded-For alone is believed."""
+    names = ("Forwarded", "X-Real-IP", "X_Forwarded_For", "X-Forwarded-For-", "Client-IP")
+    headers = dict.fromkeys(names, "192.0.2.7") | {"Forwarded": "for=192.0.2.7"}
+    with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
+        assert peer.request(headers=headers).body == f"127.0.0.1 serve {peer.addr}".encode()
+
+
+@pytest.mark.parametrize("proxies", [(), ("127.0.0.1",), ("::1", "10.0.0.0/8", "::/0")])
+def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
+    """Any other client is who it is, whatever it says; and by default every one is."""
+    with (
+        Serving(who, trusted_proxies=proxies) as serving,
+        Peer(serving.port, source="127.0.0.2") as peer,
+    ):
+        answer = peer.request(headers=forwarded("192.0.2.7"))
+        assert answer.body == f"127.0.0.2 serve {peer.addr}".encode()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_proxy_on_a_socket_for_both(host: str) -> None:
+    """A proxy is known by IPv4 and by IPv6, on a socket that serves both."""
+    proxies = ("127.0.0.1", "::1")
+    with Serving(who, ":0", trusted_proxies=proxies) as serving, Peer(serving.port, host) as peer:
+        answer = peer.request(headers=forwarded("192.0.2.7"))
+        assert answer.body.startswith(b"192.0.2.7 serve 192.0.2.7:")
+
+
+def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str]]) -> None:
+    """Who comes through a proxy is counted with what comes from him directly; no proxy is."""
+    client = forwarded("127.0.0.2")
+    inside: list[str] = []
+    release = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        inside.append(environ["REMOTE_ADDR"])
+        assert release.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    serving = Serving(app, max_connections_per_address=2, trusted_proxies=["127.0.0.1"])
+    with serving, ExitStack() as peers:
+
+        def ask(headers: dict[str, str], source: str = "127.0.0.1") -> Peer:
+            peer = peers.enter_context(Peer(serving.port, source=source))
+            lines = [f"{name}: {value}" for name, value in headers.items()]
+            head = "\r\n".join(["GET / HTTP/1.1", "Host: gochat", *lines, "", ""])
+            peer.sock.sendall(head.encode())
+            return peer
+
+        served = [ask({}) for _ in range(3)]
+        served += [ask(client), ask({}, "127.0.0.2")]
+        wait_until(lambda: len(inside) == 5)
+        refused = ask(client).response()
+        assert (refused.status, refused.headers["connection"]) == (503, "close")
+        assert ask({}, "127.0.0.2").response().status == 503
+        served += [ask(forwarded("127.0.0.2, 192.0.2.7")) for _ in range(2)]
+        wait_until(lambda: len(inside) == 7)
+        assert serving.server._addresses == {"127.0.0.2": 2, "192.0.2.7": 2}
+        release.set()
+        assert [peer.response().body for peer in served] == [b"hello"] * 7
+        wait_until(lambda: not serving_threads())
+        assert serving.server._addresses == {}
+        assert serving.server._address_of == {}
+        assert ask(client).response().body == b"hello"
+    assert sorted(inside) == ["127.0.0.1"] * 3 + ["127.0.0.2"] * 3 + ["192.0.2.7"] * 2
+    assert logged() == ["http: refused a connection (503): 2 of 127.0.0.2 are being served"]
+
+
+# Limits.
 
 
 def test_a_thread_that_cannot_be_started(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import math
 import re
 import threading
@@ -112,6 +113,16 @@ def add_serve_flags(serve: Parser) -> None:
         metavar="ORIGIN",
         help="origin whose pages may connect too, as in https://example.org; * for any; repeatable",
     )
+    serve.add_argument(
+        "--trust-proxy",
+        "-trust-proxy",
+        action="append",
+        type=network,
+        default=[],
+        metavar="NETWORK",
+        help="address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
+        " 10.0.0.0/8; repeatable",
+    )
 
 
 def seconds(text: str) -> float:
@@ -150,3 +161,13 @@ def origin(text: str) -> str:
             f"{text!r} is not an origin, as in https://example.org (no path, no slash behind it)"
         )
     return text
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A flag's value: an IP address, or a network of them."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an IP address or a network, as in 127.0.0.1 or 10.0.0.0/8"
+        ) from error

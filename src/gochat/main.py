@@ -143,6 +143,7 @@ def serve(args: argparse.Namespace) -> None:
         read_header_timeout=args.read_header_timeout,
         max_connections=args.max_clients,
         max_connections_per_address=args.max_clients_per_address,
+        trusted_proxies=args.trust_proxy,
     )
     turns.gomaxprocs(args.gomaxprocs)
     settle(pin=args.pin)

@@ -9,6 +9,8 @@ what a server needs that is open to the world, and that net/http has:
   request is done and forgotten: `http.Hijacker` and the go statement, here the keys `gochat.hijack`
   and `gochat.go` of the WSGI environ.
 - It can be told to stop, and then waits for what it serves, but not for ever.
+- Behind a proxy that it trusts, a client goes by the address that the proxy gives. net/http leaves
+  that to the handler.
 
 Werkzeug's own words (its banner, its access lines) are not in the log.
 """
@@ -28,7 +30,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -136,6 +138,10 @@ class Server(ThreadedWSGIServer):
     max_connections: how many it serves at the same time; what comes beyond gets 503. None for no
         limit but that of the system: out of threads it answers 503 as well, out of descriptors too.
     max_connections_per_address: the same, of those from one IP address.
+    trusted_proxies: networks of proxies. For a request from there the client's address is the last
+        in X-Forwarded-For that is in none of them, and connections count for that one, as soon as
+        the request is read. If there is none, or the header is malformed, it is the proxy's, and
+        does not count.
 
     Raises what `listen` raises.
     """
@@ -150,13 +156,15 @@ class Server(ThreadedWSGIServer):
         read_header_timeout: float,
         max_connections: int | None = None,
         max_connections_per_address: int | None = None,
+        trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = (),
     ) -> None:
         self.read_header_timeout: Final = read_header_timeout
         self.max_connections: Final = max_connections
         self.max_connections_per_address: Final = max_connections_per_address
+        self.trusted_proxies: Final = tuple(trusted_proxies)
         # A descriptor to give away when there is no other, so that a connection can be refused.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
-        # When a refusal was last logged, on the monotonic clock.
+        # When a refusal was last logged, on the monotonic clock. Two threads at once log two lines.
         self._refused_at = -math.inf
         # Guards _serving and _addresses.
         self._lock = threading.Lock()
@@ -263,7 +271,7 @@ class Server(ThreadedWSGIServer):
             request, _ = self.socket.accept()
             self._refuse(request)
             request.close()
-        self._log_refusal(reason)
+        self.log_refusal(reason)
         with suppress(OSError):
             self._spare = open(os.devnull, "rb")  # noqa: SIM115
         # If somebody else took it, let some connections end.
@@ -278,7 +286,7 @@ class Server(ThreadedWSGIServer):
             # To close with input unread is a reset, which may overtake the answer.
             request.recv(65536, socket.MSG_DONTWAIT)
 
-    def _log_refusal(self, reason: str) -> None:
+    def log_refusal(self, reason: str) -> None:
         """Say why a connection was refused; not for every one of many."""
         if time.monotonic() - self._refused_at >= 1.0:
             self._refused_at = time.monotonic()
@@ -286,11 +294,11 @@ class Server(ThreadedWSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the thread ends when it has been served."""
-        excess = self._excess(request, client_address[0])
+        excess = self._excess(request, _unmapped(client_address[0]))
         if excess:
             self._refuse(request)
             self.shutdown_request(request)
-            self._log_refusal(excess)
+            self.log_refusal(excess)
             return
         name = f"serve {_join_host_port(*client_address[:2])}"
         args = (request, client_address)
@@ -304,20 +312,46 @@ class Server(ThreadedWSGIServer):
         except RuntimeError as error:
             self._refuse(request)
             self.shutdown_request(request)
-            self._log_refusal(str(error))
+            self.log_refusal(str(error))
 
     def _excess(self, request: socket.socket, address: str) -> str:
         """Why the connection is one too many, if it is; otherwise it is counted."""
         with self._lock:
             if self.max_connections is not None and len(self._serving) >= self.max_connections:
                 return f"{self.max_connections} are being served"
-            limit = self.max_connections_per_address
-            if limit is not None:
-                address = _unmapped(address)
+        # Whom a proxy stands for is known when the request is read.
+        return "" if self.trusts(address) else self.count(request, address)
+
+    def count(self, request: socket.socket, address: str) -> str:
+        """Count a connection for its address; why it is one too many, if it is."""
+        limit = self.max_connections_per_address
+        if limit is not None:
+            with self._lock:
                 if self._addresses[address] >= limit:
                     return f"{limit} of {address} are being served"
                 self._addresses[address] += 1
                 self._address_of[request] = address
+        return ""
+
+    def trusts(self, address: str) -> bool:
+        """Whether this is the address of a proxy that is believed."""
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        return any(ip in network for network in self.trusted_proxies)
+
+    def forwarded_for(self, headers: Iterable[str]) -> str:
+        """The client's address in X-Forwarded-For of a trusted proxy; empty if there is none.
+
+        Each proxy adds the address of its own client at the end. What is before the first address
+        that is no proxy's was sent by that client, who may write what he likes.
+        """
+        for entry in reversed(",".join(headers).split(",")):
+            try:
+                # A zone may be any text, and means nothing on another machine.
+                address = _unmapped(str(ipaddress.ip_address(entry.partition("%")[0].strip(" \t"))))
+            except ValueError:
+                break
+            if not self.trusts(address):
+                return address
         return ""
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -340,7 +374,7 @@ class Server(ThreadedWSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """An exception that no handler has caught."""
-        log.exception("http: serving %s failed", _join_host_port(*client_address[:2]))
+        log.exception("http: %s failed", threading.current_thread().name)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - Werkzeug's name
         """What Werkzeug has to say: "error" is an exception in the application."""
@@ -387,7 +421,7 @@ class _Handler(WSGIRequestHandler):
             self._bad_request("malformed target")
         else:
             del self.headers["Expect"]  # Werkzeug would say "100 Continue", to a body unread
-            return True
+            return self._identify()
         return False
 
     def _bad_request(self, why: str) -> None:
@@ -402,6 +436,21 @@ class _Handler(WSGIRequestHandler):
         """Say no more than the code does: http.server's own messages have the request in them."""
         self.request_version = self.default_request_version  # HTTP/0.9 would get no status
         super().send_error(code)
+    def _identify(self) -> bool:
+        """Go by the client's address, and not by its proxy's; False if it has been refused."""
+        peer, port = self.client_address[:2]
+        if not self.server.trusts(_unmapped(peer)):
+            return True
+        client = self.server.forwarded_for(self.headers.get_all("X-Forwarded-For", []))
+        if not client:
+            return True
+        self.client_address = (client, port)
+        threading.current_thread().name = f"serve {_join_host_port(client, port)}"
+        excess = self.server.count(self.connection, client)
+        if excess:
+            self.server.log_refusal(excess)
+            self.send_error(503, "Service Unavailable")
+        return not excess
 
     def handle_expect_100(self) -> bool:
         """Nobody here reads a body, so nobody is asked for it."""
