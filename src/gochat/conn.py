@@ -345,7 +345,8 @@ def _new_library(wire: _Wire) -> simple_websocket.Server:
 class Conn:
     """A WebSocket connection, on the server's side. Made by `Upgrader.upgrade`.
 
-    remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`.
+    remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`, by REMOTE_ADDR
+        and REMOTE_PORT of the environ.
     """
 
     def __init__(

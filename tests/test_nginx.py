@@ -1,0 +1,299 @@
+"""The chat behind a real nginx that ends TLS, with the configuration of docs/proxy.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from .support import CLOSE, PATIENCE, PING, PONG, Gochat, Peer, join, wait_until
+
+ROOT = Path(__file__).parent.parent
+
+#: The name that the certificate is for.
+NAME = "chat.example.org"
+
+#: The idle limit of nginx where the test does not care, in seconds.
+LONG = 4 * PATIENCE
+
+#: What stands around the server of docs/proxy.md: one process, and no path of the system's.
+AROUND = """
+daemon off;
+master_process off;
+pid {dir}/pid;
+lock_file {dir}/lock;
+error_log {dir}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    {server}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate that is its own authority; its key is beside it."""
+    path = tmp_path_factory.mktemp("tls") / "cert.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"),
+            *("-keyout", path.with_suffix(".key"), "-out", path),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    return path
+
+
+class Nginx:
+    """nginx in front of a chat, as a child process that listens on 127.0.0.1, on a free port.
+
+    read_timeout: how long it lets the chat be silent, in seconds.
+    """
+
+    def __init__(
+        self, directory: Path, certificate: Path, chat: Gochat, read_timeout: float = LONG
+    ) -> None:
+        self.directory = directory
+        self.certificate = certificate
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        docs = (ROOT / "docs/proxy.md").read_text()
+        (server,) = re.findall(r"^```nginx\n(.*?)^```", docs, re.M | re.S)
+        changes = {
+            "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
+            f"/etc/ssl/{NAME}.pem": str(certificate),
+            f"/etc/ssl/{NAME}.key": str(certificate.with_suffix(".key")),
+            "http://127.0.0.1:8080": f"http://127.0.0.1:{chat.port}",
+            "proxy_read_timeout 75s": f"proxy_read_timeout {read_timeout * 1000:.0f}ms",
+        }
+        for old, new in changes.items():
+            assert old in server, f"docs/proxy.md has no {old!r}"
+            server = server.replace(old, new)
+        config = directory / "nginx.conf"
+        config.write_text(AROUND.format(dir=directory, server=server))
+        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        assert program, "there is no nginx"
+        with (directory / "stderr").open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [program, "-p", directory, "-c", config],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        try:
+            wait_until(self.listens, "nginx at work")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def listens(self) -> bool:
+        """Whether it accepts connections."""
+        assert self.process.poll() is None, self.log()
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
+
+    def __enter__(self) -> Nginx:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.process.terminate()
+        status = self.process.wait(PATIENCE)
+        assert status == 0, self.log()
+
+    def log(self) -> str:
+        """What it has complained of."""
+        files = [self.directory / "stderr", self.directory / "error.log"]
+        return "".join(file.read_text() for file in files if file.exists())
+
+    @property
+    def origin(self) -> str:
+        """The origin of its page."""
+        return f"https://{NAME}:{self.port}"
+
+    def peer(self, source: str = "") -> Peer:
+        """A client that speaks TLS, and knows whom it speaks to."""
+        peer = Peer(self.port, source=source)
+        context = ssl.create_default_context(cafile=self.certificate)
+        try:
+            peer.sock = context.wrap_socket(peer.sock, server_hostname=NAME)
+        except BaseException:
+            peer.sock.close()
+            raise
+        peer.host = f"{NAME}:{self.port}"
+        return peer
+
+    def join(self, source: str = "") -> Peer:
+        """A browser's client that is in the room: it has had a message of its own back."""
+        peer = self.peer(source)
+        assert peer.open(headers={"Origin": self.origin}).status == 101
+        peer.send("hello")
+        while "hello" not in peer.messages(1):
+            pass
+        return peer
+
+
+@pytest.fixture(scope="module")
+def chat() -> Iterator[Gochat]:
+    """A chat that trusts its proxy, for the tests that need nothing special of it."""
+    with Gochat("--trust-proxy", "127.0.0.1") as chat:
+        yield chat
+        assert chat.stop() == 0
+        assert not chat.logged("Traceback")
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, certificate: Path, chat: Gochat) -> Iterator[Nginx]:
+    with Nginx(tmp_path, certificate, chat) as nginx:
+        yield nginx
+        assert not re.search(r"\[(error|crit)\]", nginx.log())
+
+
+def test_the_page_by_https(nginx: Nginx) -> None:
+    """The page comes by https as it is in the repository, with its policy."""
+    with nginx.peer() as peer:
+        answer = peer.request("/")
+    assert answer.status == 200
+    assert answer.body == (ROOT / "static/home.html").read_bytes()
+    assert "script-src 'sha256-" in answer.headers["content-security-policy"]
+    assert "wss:" in answer.headers["content-security-policy"]
+    with nginx.peer() as peer:
+        assert peer.request("/", {"If-None-Match": answer.headers["etag"]}).status == 304
+    with nginx.peer() as peer:
+        assert peer.request("/nope").status == 404
+
+
+def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
+    """Two chat by wss through the proxy, and with one who needs none; and they part in order."""
+    with nginx.join() as alice, nginx.join() as bob, Peer(chat.port) as direct:
+        assert alice.messages(1) == ["hello"]
+        assert direct.open().status == 101
+        direct.send("hi all")
+        for peer in (alice, bob, direct):
+            assert peer.messages(1) == ["hi all"]
+        bob.send("hi Alice")
+        assert alice.messages(1) == ["hi Alice"]
+        bob.send(b"\x03\xe8", CLOSE)
+        assert [(f.opcode, f.payload) for f in bob.read_to_end()][-1] == (CLOSE, b"\x03\xe8")
+
+
+def test_the_end_of_the_chat_by_wss(tmp_path: Path, certificate: Path) -> None:
+    """At the end of the program the close frame goes through the proxy."""
+    with Gochat() as chat, Nginx(tmp_path, certificate, chat) as nginx, nginx.join() as peer:
+        chat.process.send_signal(signal.SIGTERM)
+        assert [f.code for f in peer.read_to_end()] == [1001]
+        assert chat.wait() == 0
+
+
+def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
+    """Pages that came through the proxy may connect, and no others; Host alone says who it is."""
+    for origin, status in (
+        (nginx.origin, 101),
+        (nginx.origin.upper(), 101),
+        (f"https://{NAME}", 403),
+        (f"https://{NAME}:443", 403),
+        (chat.url, 403),
+        ("https://evil.example", 403),
+        ("null", 403),
+    ):
+        with nginx.peer() as peer:
+            headers = {"Origin": origin, "X-Forwarded-Host": origin.partition("://")[2]}
+            assert peer.open(headers=headers).status == status
+    wait_until(lambda: chat.logged("origin 'https://evil.example' may not connect"))
+
+
+def test_no_handshake_by_https(nginx: Nginx) -> None:
+    """What is no handshake gets the answer that it gets without a proxy."""
+    with nginx.peer() as peer:
+        assert peer.request("/ws").status == 426
+    with nginx.peer() as peer:
+        assert peer.open(headers={"Sec-WebSocket-Version": "8"}).status == 400
+
+
+def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
+    """The client's address is the one that nginx has seen, whatever the client says it is."""
+    flags = ("--trust-proxy", "127.0.0.1", "--max-clients-per-address", "1")
+    with Gochat(*flags) as chat, Nginx(tmp_path, certificate, chat) as nginx:
+        with nginx.join("127.0.0.2"), nginx.join("127.0.0.3"), nginx.peer("127.0.0.2") as forger:
+            headers = {"X-Forwarded-For": "192.0.2.66, 127.0.0.1", "X-Real-IP": "192.0.2.66"}
+            assert forger.open(headers=headers).status == 503
+            wait_until(lambda: chat.logged("(503): 1 of 127.0.0.2 are being served"))
+            chat.process.send_signal(signal.SIGUSR1)
+            pumps = [
+                f"thread {pump} {source}:"
+                for pump in ("readPump", "writePump")
+                for source in ("127.0.0.2", "127.0.0.3")
+            ]
+            wait_until(lambda: all(map(chat.logged, pumps)))
+        with nginx.peer("127.0.0.4") as forger:
+            assert forger.open(headers=headers).status == 101
+            forger.send("hi")
+            assert forger.messages(1) == ["hi"]
+            before = len(chat.lines)
+            chat.process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: any("Pump 127.0.0.4:" in line for line in chat.lines[before:]))
+        assert chat.stop() == 0
+        assert not chat.logged("192.0.2.66")
+
+
+def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
+    """Pings that come faster than the idle limit keep a silent connection, for much longer."""
+    with (
+        Gochat("--ping-period", "0.25") as chat,
+        Nginx(tmp_path, certificate, chat, read_timeout=3) as nginx,
+        nginx.join() as peer,
+    ):
+        begin = time.monotonic()
+        while time.monotonic() < begin + 4:
+            got = peer.read_frame()
+            assert got.opcode == PING
+            peer.send(got.payload, PONG)
+        peer.send("still here")
+        assert peer.messages(1) == ["still here"]
+
+
+def test_a_silent_chat_with_slow_pings_is_cut(tmp_path: Path, certificate: Path) -> None:
+    """Pings that come slower than the idle limit do not: nginx cuts, and nothing stays behind."""
+    with (
+        Gochat() as chat,
+        join(chat.port) as direct,
+        Nginx(tmp_path, certificate, chat, read_timeout=1) as nginx,
+    ):
+        tasks = Path(f"/proc/{chat.process.pid}/task")
+        threads, descriptors = len(list(tasks.iterdir())), chat.descriptors()
+        with nginx.join() as peer:
+            assert len(list(tasks.iterdir())) == threads + 2
+            assert peer.read_to_end() == []
+            wait_until(lambda: len(list(tasks.iterdir())) == threads, "the threads from before")
+            wait_until(lambda: chat.descriptors() == descriptors, "the descriptors from before")
+        assert direct.messages(1) == ["hello"]
+        direct.send("still here")
+        assert direct.messages(1) == ["still here"]
+        assert chat.stop() == 0
+        assert not chat.logged("error")
