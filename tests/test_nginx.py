@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from .support import CLOSE, PATIENCE, PING, PONG, Gochat, Peer, join, wait_until
 
@@ -68,10 +69,17 @@ class Nginx:
     """nginx in front of a chat, as a child process that listens on 127.0.0.1, on a free port.
 
     read_timeout: how long it lets the chat be silent, in seconds.
+    without: what no line of the configuration is to begin with.
     """
 
     def __init__(
-        self, directory: Path, certificate: Path, chat: Gochat, read_timeout: float = LONG
+        self,
+        directory: Path,
+        certificate: Path,
+        chat: Gochat,
+        *,
+        read_timeout: float = LONG,
+        without: str = "",
     ) -> None:
         self.directory = directory
         self.certificate = certificate
@@ -89,6 +97,9 @@ class Nginx:
         for old, new in changes.items():
             assert old in server, f"docs/proxy.md has no {old!r}"
             server = server.replace(old, new)
+        if without:
+            server, lines = re.subn(rf"^ *{without} .*\n", "", server, flags=re.M)
+            assert lines
         config = directory / "nginx.conf"
         config.write_text(AROUND.format(dir=directory, server=server))
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -189,6 +200,29 @@ def test_the_page_by_https(nginx: Nginx) -> None:
         assert peer.request("/nope").status == 404
 
 
+def test_a_browser_by_https(nginx: Nginx) -> None:
+    """A browser gets the page by https, and the page connects by wss, on its own."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    path = next(filter(None, found), None)
+    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
+    with sync_playwright() as playwright:
+        args = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=path, args=args)
+        page = browser.new_page(ignore_https_errors=True)
+        page.set_default_timeout(PATIENCE * 1000)
+        urls: list[str] = []
+        page.on("websocket", lambda socket: urls.append(socket.url))
+        page.goto(f"https://127.0.0.1:{nginx.port}/")
+        page.wait_for_selector("#status[data-state=connected]")
+        with nginx.join() as peer:
+            page.locator("#msg").fill("hi from the page")
+            page.locator("#msg").press("Enter")
+            assert peer.messages(1) == ["hi from the page"]
+        page.wait_for_selector(".message .text >> text=hi from the page")
+        browser.close()
+    assert urls == [f"wss://127.0.0.1:{nginx.port}/ws"]
+
+
 def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
     """Two chat by wss through the proxy, and with one who needs none; and they part in order."""
     with nginx.join() as alice, nginx.join() as bob, Peer(chat.port) as direct:
@@ -234,6 +268,22 @@ def test_no_handshake_by_https(nginx: Nginx) -> None:
         assert peer.request("/ws").status == 426
     with nginx.peer() as peer:
         assert peer.open(headers={"Sec-WebSocket-Version": "8"}).status == 400
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("proxy_set_header Host", 403),
+        ("proxy_set_header Connection", 400),
+        ("proxy_set_header Upgrade", 426),
+    ],
+)
+def test_a_line_that_is_missing(
+    line: str, status: int, tmp_path: Path, certificate: Path, chat: Gochat
+) -> None:
+    """Without one of the lines in the configuration no browser can connect."""
+    with Nginx(tmp_path, certificate, chat, without=line) as nginx, nginx.peer() as peer:
+        assert peer.open(headers={"Origin": nginx.origin}).status == status
 
 
 def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
