@@ -449,7 +449,7 @@ class _Handler(WSGIRequestHandler):
         excess = self.server.count(self.connection, client)
         if excess:
             self.server.log_refusal(excess)
-            self.send_error(503, "Service Unavailable")
+            self.send_error(503)
         return not excess
 
     def handle_expect_100(self) -> bool:
