@@ -82,6 +82,8 @@ class Channel(queue.Queue[T]):
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
         self._closed = False
+        #: How many values `try_send` has found no room for. Its one thread writes it.
+        self.refused = 0
         # Whom to wake when something comes: the receiver, from when it has nothing to do until it
         # is woken. `mutex` guards that it is woken once.
         self._idle: _Bell | Waiter | None = None
@@ -134,6 +136,7 @@ class Channel(queue.Queue[T]):
         with self.mutex:
             self._check_open()
             if self.capacity > 0 or self._idle is None:
+                self.refused += 1
                 return False
             self.queue.append(value)
             self._wake()

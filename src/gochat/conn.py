@@ -221,6 +221,10 @@ class Upgrader:
         addr, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
         remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
         sock, buffered = hijack()
+        return self.new_conn(sock, buffered, key, remote_addr)
+
+    def new_conn(self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str) -> Conn:
+        """Make the Conn that `upgrade` returns: for a subclass that has a Conn of its own."""
         return Conn(sock, buffered, key, remote_addr, self)
 
     def _check(self, environ: WSGIEnvironment) -> None:
@@ -659,15 +663,19 @@ class Conn:
             try:
                 sent = self._sock.send(rest, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                turns.give_up()
-                writable = select.poll()
-                writable.register(self._sock, select.POLLOUT)
-                if not _wait(writable, deadline):
-                    raise TimeoutError("websocket: write deadline exceeded") from None
+                self._await_room(deadline)
                 continue
             if sent == len(rest):
                 return
             rest = memoryview(rest)[sent:]
+
+    def _await_room(self, deadline: float | None) -> None:
+        """Wait until the system takes more of a frame. With the write lock held."""
+        turns.give_up()
+        writable = select.poll()
+        writable.register(self._sock, select.POLLOUT)
+        if not _wait(writable, deadline):
+            raise TimeoutError("websocket: write deadline exceeded") from None
 
     # The end.
 

@@ -76,6 +76,14 @@ _REFUSAL: Final = (
     b"Service Unavailable\n"
 )
 
+# Why a connection is not served: the keys of `Server.refusals`.
+_REFUSAL_REASONS: Final = (
+    "max_connections",
+    "max_connections_per_address",
+    "threads",
+    "descriptors",
+)
+
 # How long to wait for more of a request that has been answered, in seconds.
 _REST_WAIT: Final = 0.01
 
@@ -142,6 +150,8 @@ class Server(ThreadedWSGIServer):
         in X-Forwarded-For that is in none of them, and connections count for that one, as soon as
         the request is read. If there is none, or the header is malformed, it is the proxy's, and
         does not count.
+    on_close: what to call with the socket of each connection that has ended, refused ones too, on
+        the thread that has served it, when no other uses it any more, before it is closed.
 
     Raises what `listen` raises.
     """
@@ -157,16 +167,21 @@ class Server(ThreadedWSGIServer):
         max_connections: int | None = None,
         max_connections_per_address: int | None = None,
         trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = (),
+        on_close: Callable[[socket.socket], object] | None = None,
     ) -> None:
         self.read_header_timeout: Final = read_header_timeout
         self.max_connections: Final = max_connections
         self.max_connections_per_address: Final = max_connections_per_address
         self.trusted_proxies: Final = tuple(trusted_proxies)
+        self._on_close: Final = on_close
+        #: How many connections it has refused with 503, by reason. Written under _lock; any
+        #: thread may read it, as no key comes or goes.
+        self.refusals: Final = dict.fromkeys(_REFUSAL_REASONS, 0)
         # A descriptor to give away when there is no other, so that a connection can be refused.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         # When a refusal was last logged, on the monotonic clock. Two threads at once log two lines.
         self._refused_at = -math.inf
-        # Guards _serving and _addresses.
+        # Guards _serving, _addresses and refusals.
         self._lock = threading.Lock()
         # The accepted connections, and the thread that serves each, from accept to close.
         self._serving: dict[socket.socket, threading.Thread] = {}
@@ -271,7 +286,7 @@ class Server(ThreadedWSGIServer):
             request, _ = self.socket.accept()
             self._refuse(request)
             request.close()
-        self.log_refusal(reason)
+        self.log_refusal("descriptors", reason)
         with suppress(OSError):
             self._spare = open(os.devnull, "rb")  # noqa: SIM115
         # If somebody else took it, let some connections end.
@@ -286,19 +301,25 @@ class Server(ThreadedWSGIServer):
             # To close with input unread is a reset, which may overtake the answer.
             request.recv(65536, socket.MSG_DONTWAIT)
 
-    def log_refusal(self, reason: str) -> None:
-        """Say why a connection was refused; not for every one of many."""
+    def log_refusal(self, reason: str, text: str) -> None:
+        """Count a connection that was refused, and say why; not for every one of many.
+
+        reason: a key of `refusals`. Any thread.
+        """
+        with self._lock:
+            self.refusals[reason] += 1
         if time.monotonic() - self._refused_at >= 1.0:
             self._refused_at = time.monotonic()
-            log.info("http: refused a connection (503): %s", reason)
+            log.info("http: refused a connection (503): %s", text)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the thread ends when it has been served."""
         excess = self._excess(request, _unmapped(client_address[0]))
         if excess:
+            reason, text = excess
             self._refuse(request)
             self.shutdown_request(request)
-            self.log_refusal(excess)
+            self.log_refusal(reason, text)
             return
         name = f"serve {_join_host_port(*client_address[:2])}"
         args = (request, client_address)
@@ -312,26 +333,30 @@ class Server(ThreadedWSGIServer):
         except RuntimeError as error:
             self._refuse(request)
             self.shutdown_request(request)
-            self.log_refusal(str(error))
+            self.log_refusal("threads", str(error))
 
-    def _excess(self, request: socket.socket, address: str) -> str:
-        """Why the connection is one too many, if it is; otherwise it is counted."""
+    def _excess(self, request: socket.socket, address: str) -> tuple[str, str] | None:
+        """Why the connection is one too many, if it is: the reason, and a text that says so.
+
+        Otherwise it is counted.
+        """
         with self._lock:
             if self.max_connections is not None and len(self._serving) >= self.max_connections:
-                return f"{self.max_connections} are being served"
+                return "max_connections", f"{self.max_connections} are being served"
         # Whom a proxy stands for is known when the request is read.
-        return "" if self.trusts(address) else self.count(request, address)
+        return None if self.trusts(address) else self.count(request, address)
 
-    def count(self, request: socket.socket, address: str) -> str:
-        """Count a connection for its address; why it is one too many, if it is."""
+    def count(self, request: socket.socket, address: str) -> tuple[str, str] | None:
+        """Count a connection for its address, or say why it is one too many, as `_excess` does."""
         limit = self.max_connections_per_address
         if limit is not None:
             with self._lock:
                 if self._addresses[address] >= limit:
-                    return f"{limit} of {address} are being served"
+                    text = f"{limit} of {address} are being served"
+                    return "max_connections_per_address", text
                 self._addresses[address] += 1
                 self._address_of[request] = address
-        return ""
+        return None
 
     def trusts(self, address: str) -> bool:
         """Whether this is the address of a proxy that is believed."""
@@ -363,6 +388,8 @@ class Server(ThreadedWSGIServer):
 
     def close_request(self, request: Any) -> None:
         """Close a connection: the only place where its descriptor is given back."""
+        if self._on_close is not None:
+            self._on_close(request)
         with self._lock:
             self._serving.pop(request, None)
             address = self._address_of.pop(request, None)
@@ -448,9 +475,9 @@ class _Handler(WSGIRequestHandler):
         threading.current_thread().name = f"serve {_join_host_port(client, port)}"
         excess = self.server.count(self.connection, client)
         if excess:
-            self.server.log_refusal(excess)
+            self.server.log_refusal(*excess)
             self.send_error(503)
-        return not excess
+        return excess is None
 
     def handle_expect_100(self) -> bool:
         """Nobody here reads a body, so nobody is asked for it."""
