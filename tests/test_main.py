@@ -61,6 +61,7 @@ FLAGS: list[tuple[str, str, object, object]] = [
     ("max-clients-per-address", "20", 20, None),
     ("rate", "0.5", 0.5, None),
     ("burst", "3", 3, 10),
+    ("metrics-addr", "localhost:9100", "localhost:9100", None),
     ("allow-origin", "https://example.org", ["https://example.org"], []),
     ("allow-origin", "http://[::1]:8080", ["http://[::1]:8080"], []),
     ("allow-origin", "*", ["*"], []),

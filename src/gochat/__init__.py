@@ -10,6 +10,7 @@ One thread runs the hub, two serve each client, and they talk over channels:
     conn.py     Upgrader, Conn                            gorilla/websocket
     server.py   Server                                    net/http
     flags.py    the flags                                 flag
+    metrics.py  what --metrics-addr serves
     bench.py    `gochat bench`: a load generator
 
 The first three are the chat. Channel, turns, conn and server know nothing of one.

@@ -104,6 +104,13 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "max-clients-per-address", count, None, "the same, of one address (default: no limit)"
     )
+    serve.add_flag(
+        "metrics-addr",
+        str,
+        None,
+        "address to serve /metrics and /healthz on, as --addr (default: none)",
+        "ADDR",
+    )
     serve.add_argument(
         "--allow-origin",
         "-allow-origin",

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
@@ -33,6 +33,8 @@ from .turns import settle, turns
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .metrics import Metrics
 
 __all__ = ["main", "make_app", "serve", "serve_home"]
 
@@ -84,15 +86,18 @@ def home_page() -> tuple[bytes, str]:
 
 
 def make_app(
-    hub: Hub, settings: Settings | None = None, allowed_origins: Sequence[str] = ()
+    hub: Hub,
+    settings: Settings | None = None,
+    allowed_origins: Sequence[str] = (),
+    new_upgrader: Callable[..., Upgrader] = Upgrader,
 ) -> WSGIApplication:
     """The routes: `/ws` is the chat, all else is serve_home's.
 
-    settings: None for those of Go. allowed_origins: see Upgrader.
+    settings: None for those of Go. allowed_origins: see Upgrader. new_upgrader: what makes one.
     """
     settings = settings or Settings()
     # What comes as binary goes out as text, so it has to be UTF-8 too.
-    upgrader = Upgrader(allowed_origins=allowed_origins, utf8_only=True, read_buffer_size=1024)
+    upgrader = new_upgrader(allowed_origins=allowed_origins, utf8_only=True, read_buffer_size=1024)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/ws":
@@ -110,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         {"serve": serve, "bench": bench}[args.command](args)
-    except (OSError, ValueError, HubError) as error:
+    except (OSError, ValueError, ImportError, HubError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else error
         print(f"gochat: {text}", file=sys.stderr)
         return 1
@@ -124,8 +129,25 @@ class HubError(Exception):
 def serve(args: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM, then part with everyone. On the main thread.
 
-    SIGUSR1 writes to stderr what each thread is at. Raises what Server raises; HubError.
+    SIGUSR1 writes to stderr what each thread is at. Raises what Server raises; HubError;
+    ImportError if the metrics are wanted and their package is missing.
     """
+    hub = Hub()
+    if args.metrics_addr is None:
+        serve_chat(args, hub, None)
+        return
+    try:
+        # Only here: it takes a tenth of a second and a package that others do not need.
+        from .metrics import Metrics  # noqa: PLC0415
+    except ImportError as error:
+        text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"
+        raise ImportError(text) from error
+    with Metrics(args.metrics_addr, hub) as metrics:
+        serve_chat(args, hub, metrics)
+
+
+def serve_chat(args: argparse.Namespace, hub: Hub, metrics: Metrics | None) -> None:
+    """What `serve` says, in a room where nobody is yet. On the main thread."""
     settings = Settings(
         write_wait=args.write_wait,
         pong_wait=args.pong_wait,
@@ -135,8 +157,7 @@ def serve(args: argparse.Namespace) -> None:
         rate=args.rate,
         burst=args.burst,
     )
-    hub = Hub()
-    app = make_app(hub, settings, args.allow_origin)
+    app = make_app(hub, settings, args.allow_origin, metrics.new_upgrader if metrics else Upgrader)
     server = Server(
         args.addr,
         app,
@@ -144,6 +165,7 @@ def serve(args: argparse.Namespace) -> None:
         max_connections=args.max_clients,
         max_connections_per_address=args.max_clients_per_address,
         trusted_proxies=args.trust_proxy,
+        on_close=metrics.closed if metrics else None,
     )
     turns.gomaxprocs(args.gomaxprocs)
     settle(pin=args.pin)
@@ -171,6 +193,8 @@ def serve(args: argparse.Namespace) -> None:
 
     hub_thread = threading.Thread(target=run_hub, name="hub", daemon=True)
     hub_thread.start()
+    if metrics:
+        metrics.start(server, hub_thread)
     log.info("listening on %s, open %s", server.addr, server.url)
     notify("READY=1")
     server.serve_forever()

@@ -1,0 +1,405 @@
+"""What `--metrics-addr` serves: figures for Prometheus, and whether the chat is well.
+
+Strategy: nothing here is in the way of a message when the metrics are off. When they are on, main
+has the room made of what is below: an Upgrader that makes Conns that count, and a `register` that
+shows each Conn what waits for it. Neither hub.py nor client.py knows of it.
+
+- A MeasuredConn counts into plain ints, each written by one thread at a time. The scraper reads
+  them as they are: a figure may be one message old, but never goes back.
+- `Counts` knows the connections that are open, and the totals of those that have ended. A
+  connection comes and goes under its lock, so it is in one of the two. `hub.clients` is the hub's:
+  of that only the length is read, one step of the interpreter.
+- All sums are made when somebody asks.
+
+It listens at an address of its own, which need not be open to the world as the chat's is. The
+package prometheus-client is needed to import this; only main.py does so, and only with the flag.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from .channel import Channel
+from .conn import TEXT_MESSAGE, Conn, HandshakeError, ProtocolError, ReadLimitError, Upgrader
+from .server import Server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from prometheus_client.core import Metric
+
+    from .client import Client
+    from .hub import Hub
+
+__all__ = ["Counts", "MeasuredConn", "MeasuredUpgrader", "Metrics", "health_app", "metrics_app"]
+
+log = logging.getLogger("gochat")
+
+# The histogram's upper bounds, in messages: powers of two, up to what a send buffer holds by
+# default. Behind them comes all that is larger.
+_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+# Why this side drops a client, and what it refuses a handshake with. Each figure is there from the
+# beginning, as 0, so that the first one is seen as a rise.
+_DROP_REASONS: Final = (
+    "full_send_buffer",
+    "write_deadline",
+    "read_deadline",
+    "protocol_error",
+    "message_too_big",
+)
+_STATUSES: Final = (400, 403, 405, 426, 500)
+
+# How long the hub may take to say that it is there, in seconds.
+_HEALTH_WAIT: Final = 2.0
+
+# How long a request may take, and how many are answered at the same time.
+_REQUEST_WAIT: Final = 3.0
+_MAX_REQUESTS: Final = 16
+
+
+class MeasuredConn(Conn):
+    """A Conn that counts. Any thread may read the counts."""
+
+    def __init__(
+        self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str, upgrader: Upgrader
+    ) -> None:
+        # The reading thread's alone.
+        self.messages_in = 0
+        # The writing thread's alone: messages written; how many frames had how many of them, by
+        # the place of the bound in _BOUNDS; whether a write was given up.
+        self.messages_out = 0
+        self.frames_out = [0] * (len(_BOUNDS) + 1)
+        self.gave_up = False
+        # How often a write found the socket full. Guarded by the write lock.
+        self.stalls = 0
+        #: What waits to be written. Set once, by the thread of the request, before the hub knows.
+        self.queue: Channel[bytes] | None = None
+        super().__init__(sock, buffered, key, remote_addr, upgrader)
+
+    def read_message(self) -> tuple[int, bytes]:
+        message = super().read_message()
+        self.messages_in += 1
+        return message
+
+    def write_message(self, message_type: int, data: bytes) -> None:
+        try:
+            super().write_message(message_type, data)
+        except TimeoutError:
+            self.gave_up = True
+            raise
+        if message_type == TEXT_MESSAGE:
+            # A message has no newline in it: the read pump makes them spaces.
+            newlines = data.count(b"\n")
+            self.messages_out += newlines + 1
+            # Of n messages, the bit length of n - 1 is the place of the first bound not under n.
+            place = newlines.bit_length()
+            self.frames_out[place if place < len(_BOUNDS) else -1] += 1
+
+    def _await_room(self, deadline: float | None) -> None:
+        self.stalls += 1
+        super()._await_room(deadline)
+
+    def drop_reason(self) -> str | None:
+        """Why this side has ended the connection; None if it was not for the peer's fault.
+
+        When it has ended: when no pump uses it any more. Several reasons can be true, as when the
+        hub drops a client and its last frame cannot be written either. Then it is what came first:
+        who has broken the protocol is read no more, and so may overflow; who overflows is likely
+        to be stuck; and a write that has failed ends the reading.
+        """
+        if isinstance(self._read_error, ReadLimitError):
+            return "message_too_big"
+        if isinstance(self._read_error, ProtocolError):
+            return "protocol_error"
+        if self.queue is not None and self.queue.refused:
+            return "full_send_buffer"
+        if self.gave_up or isinstance(self._write_error, TimeoutError):
+            return "write_deadline"
+        if isinstance(self._read_error, TimeoutError):
+            return "read_deadline"
+        return None
+
+
+@dataclass
+class Sums:
+    """The totals of some connections."""
+
+    messages_in: int = 0
+    messages_out: int = 0
+    frames_out: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    stalls: int = 0
+
+    def add(self, conn: MeasuredConn | Sums) -> None:
+        self.messages_in += conn.messages_in
+        self.messages_out += conn.messages_out
+        self.frames_out = [a + b for a, b in zip(self.frames_out, conn.frames_out, strict=True)]
+        self.stalls += conn.stalls
+
+
+class Counts:
+    """The connections that are open, and what those have counted that are not. Any thread."""
+
+    def __init__(self) -> None:
+        # Guards the four below. With it held, no other lock is waited for.
+        self._lock = threading.Lock()
+        # By their sockets.
+        self._open: dict[socket.socket, MeasuredConn] = {}
+        self._ended = Sums()
+        self._dropped = dict.fromkeys(_DROP_REASONS, 0)
+        self._refused = dict.fromkeys(_STATUSES, 0)
+
+    def opened(self, sock: socket.socket, conn: MeasuredConn) -> None:
+        """A connection was upgraded."""
+        with self._lock:
+            self._open[sock] = conn
+
+    def closed(self, sock: socket.socket) -> None:
+        """A connection of the server's has ended, and no thread uses it. Upgraded or not."""
+        with self._lock:
+            conn = self._open.pop(sock, None)
+            if conn is None:
+                return
+            self._ended.add(conn)
+            reason = conn.drop_reason()
+            if reason is not None:
+                self._dropped[reason] += 1
+
+    def refused(self, status: int) -> None:
+        """A handshake was refused."""
+        with self._lock:
+            self._refused[status] = self._refused.get(status, 0) + 1
+
+    def read(self) -> tuple[Sums, list[int], dict[str, int], dict[int, int]]:
+        """The totals; how much is queued for each open connection; who was dropped and refused."""
+        sums = Sums()
+        with self._lock:
+            conns = list(self._open.values())
+            sums.add(self._ended)
+            dropped, refused = self._dropped.copy(), self._refused.copy()
+        # One that ends from here on is in the list, and was not in the totals.
+        for conn in conns:
+            sums.add(conn)
+        return sums, [len(c.queue) for c in conns if c.queue is not None], dropped, refused
+
+
+class MeasuredUpgrader(Upgrader):
+    """An Upgrader whose Conns count, and that counts whom it refuses. Any thread may use it."""
+
+    def __init__(self, counts: Counts, **options: Any) -> None:
+        super().__init__(**options)
+        self._counts = counts
+
+    def upgrade(self, environ: WSGIEnvironment) -> Conn:
+        try:
+            return super().upgrade(environ)
+        except HandshakeError as error:
+            self._counts.refused(error.status.value)
+            raise
+
+    def new_conn(self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str) -> Conn:
+        conn = MeasuredConn(sock, buffered, key, remote_addr, self)
+        self._counts.opened(sock, conn)
+        return conn
+
+
+class _Register(Channel["Client"]):
+    """`hub.register`, where each client passes once, on the thread of its request."""
+
+    def send(self, value: Client) -> None:
+        assert isinstance(value.conn, MeasuredConn)
+        value.conn.queue = value.send
+        super().send(value)
+
+
+class ChatCollector(Collector):
+    """The figures, made when they are asked for. Any thread, several at the same time."""
+
+    def __init__(self, hub: Hub, counts: Counts, server: Server) -> None:
+        self._hub = hub
+        self._counts = counts
+        self._server = server
+
+    def collect(self) -> Iterator[Metric]:
+        sums, queued, dropped, refused = self._counts.read()
+        yield GaugeMetricFamily("gochat_clients", "Clients in the room.", len(self._hub.clients))
+        yield CounterMetricFamily(
+            "gochat_messages_received", "Messages read from clients.", sums.messages_in
+        )
+        yield CounterMetricFamily(
+            "gochat_messages_sent",
+            "Messages written to clients, counted for each client that got it.",
+            sums.messages_out,
+        )
+        frames = list(accumulate(sums.frames_out))
+        yield CounterMetricFamily(
+            "gochat_frames_sent", "Frames in which the messages were written.", frames[-1]
+        )
+        bounds = [*(f"{bound:.1f}" for bound in _BOUNDS), "+Inf"]
+        yield HistogramMetricFamily(
+            "gochat_messages_per_frame",
+            "How many messages went out in one frame.",
+            buckets=list(zip(bounds, frames, strict=True)),
+            sum_value=sums.messages_out,
+        )
+        yield GaugeMetricFamily(
+            "gochat_send_queue_messages", "Messages that wait, of all clients.", sum(queued)
+        )
+        yield GaugeMetricFamily(
+            "gochat_send_queue_deepest_messages",
+            "Messages that wait for the client for which most do.",
+            max(queued, default=0),
+        )
+        yield CounterMetricFamily(
+            "gochat_write_stalls", "How often a write found the socket full.", sums.stalls
+        )
+        yield by_label(
+            "gochat_clients_dropped",
+            "Clients that were dropped, counted when their connection has ended.",
+            "reason",
+            dropped,
+        )
+        yield by_label(
+            "gochat_handshakes_refused",
+            "Handshakes that were refused, by the status of the answer.",
+            "status",
+            refused,
+        )
+        yield by_label(
+            "gochat_connections_refused",
+            "Connections that were answered 503, by what there was too much of.",
+            "reason",
+            self._server.refusals,
+        )
+
+
+def by_label(
+    name: str, text: str, label: str, values: dict[str, int] | dict[int, int]
+) -> CounterMetricFamily:
+    """A counter that has a value for each of some labels."""
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([str(key)], value)
+    return family
+
+
+def metrics_app(collector: Collector, healthz: WSGIApplication) -> WSGIApplication:
+    """The routes: `/metrics`, for Prometheus, and `/healthz`."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    # A scrape is as large as ever, whatever is going on: not worth the time to compress it.
+    metrics: WSGIApplication = make_wsgi_app(registry, disable_compression=True)
+    routes = {"/metrics": metrics, "/healthz": healthz}
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        route = routes.get(environ["PATH_INFO"])
+        if route is None:
+            return answer(start_response, "404 Not Found", "Not found")
+        if environ["REQUEST_METHOD"] != "GET":
+            return answer(start_response, "405 Method Not Allowed", "Method not allowed")
+        return route(environ, start_response)
+
+    return app
+
+
+def health_app(
+    hub: Hub, hub_thread: threading.Thread, timeout: float = _HEALTH_WAIT
+) -> WSGIApplication:
+    """200 while the hub's thread lives and takes what is sent to it, 503 otherwise.
+
+    timeout: how long it may take for that, in seconds.
+    """
+    # The hub passes over one who leaves and was never there, as it must: clients leave twice.
+    nobody = cast("Client", object())
+
+    def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not hub_thread.is_alive():
+            return answer(start_response, "503 Service Unavailable", "the hub has ended")
+        try:
+            hub.unregister.put(nobody, timeout=timeout)
+        except queue.Full:
+            return answer(start_response, "503 Service Unavailable", "the hub does not answer")
+        return answer(start_response, "200 OK", "ok")
+
+    return app
+
+
+def answer(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
+    body = f"{text}\n".encode()
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    start_response(status, headers)
+    return [body]
+
+
+class Metrics:
+    """The metrics of one chat, and their server. Its `with` block is the time in which it listens.
+
+    addr: where, see `server.listen`. hub: one that does not run yet.
+
+    Made, started and left on the main thread. Raises what `Server` raises.
+    """
+
+    def __init__(self, addr: str, hub: Hub) -> None:
+        self._hub = hub
+        self._counts = Counts()
+        # Set by `start`, before the first request is accepted.
+        self._app: WSGIApplication
+        self._server = Server(
+            addr, self._serve, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="metrics", daemon=True
+        )
+        hub.register = _Register()
+
+    def new_upgrader(self, **options: Any) -> Upgrader:
+        """What `Upgrader` is in a chat that is not measured."""
+        return MeasuredUpgrader(self._counts, **options)
+
+    def closed(self, sock: socket.socket) -> None:
+        """For the chat's server, to call at the end of a connection. Any thread."""
+        self._counts.closed(sock)
+
+    def start(self, server: Server, hub_thread: threading.Thread) -> None:
+        """Serve, on the thread `metrics`, until the end of the `with` block.
+
+        server: the chat's. hub_thread: where the hub runs.
+        """
+        collector = ChatCollector(self._hub, self._counts, server)
+        self._app = metrics_app(collector, health_app(self._hub, hub_thread))
+        self._thread.start()
+        log.info("metrics at http://%s/metrics", self._server.addr)
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._app(environ, start_response)
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._server.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+        else:  # the chat could not begin
+            self._server.serve_forever()
+        self._server.shutdown()

@@ -1,0 +1,491 @@
+"""The metrics: what is done to a real server, and what it says of that to who asks."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gochat import Hub, main
+from gochat.conn import TEXT_MESSAGE
+from gochat.metrics import Counts, MeasuredConn, MeasuredUpgrader, health_app
+from gochat.server import listen
+
+from .support import CLOSE, KEY, PATIENCE, Gochat, Peer, Stream, frame, join, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+LOCAL = "127.0.0.1:0"
+
+#: Figures by name, with the label's value behind it, if there is one.
+Figures = dict[str, float]
+
+
+class Measured(Gochat):
+    """`gochat serve` with its metrics, which are asked for by HTTP."""
+
+    def __init__(self, *flags: str, fault: str = "") -> None:
+        super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
+        found = re.search(r"metrics at (http://127\.0\.0\.1:(\d+))/metrics$", self.lines[0])
+        assert found, self.lines
+        self.metrics_url = found[1]
+        self.metrics_port = int(found[2])
+
+    def __enter__(self) -> Measured:
+        return self
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(self.metrics_url + path, timeout=PATIENCE) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def figures(self) -> Figures:
+        status, text = self.get("/metrics")
+        assert status == 200
+        return {
+            " ".join([sample.name, *sample.labels.values()]): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def wait_for(self, **expected: float) -> Figures:
+        """Wait for figures, which are given without `gochat_`. Returns all."""
+        wanted = {f"gochat_{name}": value for name, value in expected.items()}
+        figures: Figures = {}
+
+        def there() -> bool:
+            figures.update(self.figures())
+            return wanted.items() <= figures.items()
+
+        try:
+            wait_until(there)
+        except AssertionError:
+            assert {name: figures.get(name) for name in wanted} == wanted
+            raise
+        return figures
+
+
+@pytest.fixture
+def chat() -> Iterator[Measured]:
+    with Measured("--send-buffer=5000") as chat:
+        yield chat
+        assert chat.stop() == 0
+        assert not chat.logged("Traceback")
+
+
+def leave(peer: Peer) -> None:
+    peer.send(b"\x03\xe8", CLOSE)
+    peer.read_to_end()
+    peer.sock.close()
+
+
+# A chat in figures.
+
+
+def test_before_anything_has_happened(chat: Measured) -> None:
+    """All figures are there from the beginning, and 0."""
+    figures = chat.figures()
+    assert set(figures.values()) == {0.0}
+    names = {name.partition(" ")[0] for name in figures}
+    assert names == {
+        "gochat_clients",
+        "gochat_clients_dropped_total",
+        "gochat_connections_refused_total",
+        "gochat_frames_sent_total",
+        "gochat_handshakes_refused_total",
+        "gochat_messages_per_frame_bucket",
+        "gochat_messages_per_frame_count",
+        "gochat_messages_per_frame_sum",
+        "gochat_messages_received_total",
+        "gochat_messages_sent_total",
+        "gochat_send_queue_deepest_messages",
+        "gochat_send_queue_messages",
+        "gochat_write_stalls_total",
+    }
+
+
+def test_a_chat(chat: Measured) -> None:
+    """Who is there, what was said and what was delivered is counted, also of those who left."""
+    alice = join(chat.port)  # who says hello, and hears it
+    bob = join(chat.port)
+    alice.messages(1)
+    chat.wait_for(clients=2, messages_received_total=2, messages_sent_total=3)
+    for number in range(3):
+        alice.send(f"message\n{number}")
+        for peer in (alice, bob):
+            assert peer.messages(1) == [f"message {number}"]
+    said = {"messages_received_total": 5, "messages_sent_total": 9, "frames_sent_total": 9}
+    figures = chat.wait_for(clients=2, **said)
+    assert figures["gochat_messages_per_frame_bucket 1.0"] == 9
+    leave(alice)
+    chat.wait_for(clients=1, **said)
+    bob.send("alone")
+    assert bob.messages(1) == ["alone"]
+    leave(bob)
+    said = {"messages_received_total": 6, "messages_sent_total": 10, "frames_sent_total": 10}
+    figures = chat.wait_for(clients=0, **said)
+    assert sum(figures[name] for name in figures if "dropped" in name or "refused" in name) == 0
+
+
+def test_a_flood(chat: Measured) -> None:
+    """Of one who floods each message is counted, and how they were joined to frames."""
+    flood = [f"message {number}" for number in range(1000)]
+    with join(chat.port) as flooder, join(chat.port) as other:
+        flooder.messages(1)
+        flooder.sock.sendall(b"".join(map(frame, flood)))
+        assert flooder.messages(1000) == other.messages(1000) == flood
+        figures = chat.wait_for(messages_received_total=1002, messages_sent_total=2003)
+    frames = figures["gochat_frames_sent_total"]
+    assert 3 <= frames <= 2003
+    assert figures["gochat_messages_per_frame_count"] == frames
+    assert figures["gochat_messages_per_frame_bucket +Inf"] == frames
+    assert figures["gochat_messages_per_frame_sum"] == 2003
+
+
+def connected(counts: Counts) -> tuple[MeasuredConn, Stream]:
+    """A connection without a chat behind it."""
+    ours, theirs = socket.socketpair()
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "HTTP_CONNECTION": "upgrade",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": KEY,
+        "gochat.hijack": lambda: (ours, b""),
+    }
+    conn = MeasuredUpgrader(counts).upgrade(environ)
+    assert isinstance(conn, MeasuredConn)
+    peer = Stream(theirs)
+    peer.read_until(b"\r\n\r\n")
+    return conn, peer
+
+
+def test_messages_per_frame() -> None:
+    """A frame is counted at the first bound that is not under the number of its messages."""
+    counts = Counts()
+    conn, peer = connected(counts)
+    with conn._sock, peer.sock:
+        for messages in (1, 2, 3, 4, 5, 256, 257, 5000):
+            conn.write_message(TEXT_MESSAGE, b"\n".join([b"x"] * messages))
+            peer.read_frame()
+        sums, queued, _, _ = counts.read()
+        assert sums.frames_out == [1, 1, 2, 1, 0, 0, 0, 0, 1, 2]
+        assert sums.messages_out == 1 + 2 + 3 + 4 + 5 + 256 + 257 + 5000
+        assert queued == []
+        counts.closed(conn._sock)
+        assert counts.read()[0] == sums
+
+
+# Who is dropped, and who is not let in.
+
+LONG = 60_000
+
+
+def listener_of(chat: Gochat) -> Peer:
+    """A client that does not read what it gets, and has little room for it."""
+    peer = Peer(chat.port, receive_buffer=4096)
+    assert peer.open().status == 101
+    return peer
+
+
+def stuff(speaker: Peer, count: int) -> None:
+    """Say more than fits into the system's buffers for a client that does not read."""
+    message = frame(b"x" * LONG, mask=b"\0\0\0\0")
+    for _ in range(count):
+        speaker.sock.sendall(message)
+        assert len(speaker.messages(1)[0]) == LONG
+
+
+def test_one_who_stops_reading() -> None:
+    """What waits for a client is seen, and that its socket was full; and that it was dropped."""
+    flags = (f"--max-message-size={LONG}", "--send-buffer=100", "--write-wait=1000")
+    with Measured(*flags) as chat, join(chat.port) as speaker, listener_of(chat) as slow:
+        chat.wait_for(clients=2)
+        stuff(speaker, 90)
+        figures = chat.wait_for(messages_received_total=91)
+        assert figures["gochat_write_stalls_total"] >= 1
+        waiting = figures["gochat_send_queue_messages"]
+        assert 0 < waiting <= 90
+        assert figures["gochat_send_queue_deepest_messages"] == waiting
+        stuff(speaker, 90)
+        # The hub has dropped it, and what waits for it still does.
+        figures = chat.wait_for(clients=1, messages_received_total=181)
+        assert figures["gochat_send_queue_deepest_messages"] == 100
+        assert figures["gochat_clients_dropped_total full_send_buffer"] == 0
+        got = sum(1 + text.payload.count(b"\n") for text in slow.read_to_end()[:-1])
+        chat.wait_for(
+            **{"clients_dropped_total full_send_buffer": 1},
+            messages_sent_total=181 + got,
+            send_queue_messages=0,
+        )
+        assert chat.stop(signal.SIGINT) == 0
+
+
+def too_long(peer: Peer, _: Gochat) -> None:
+    peer.send("x" * (LONG + 1))
+    peer.read_to_end()
+
+
+def unmasked(peer: Peer, _: Gochat) -> None:
+    peer.sock.sendall(frame("x", mask=None))
+    peer.read_to_end()
+
+
+def silent(peer: Peer, _: Gochat) -> None:
+    """It answers no ping."""
+    peer.read_to_end()
+
+
+def full(_: Peer, chat: Gochat) -> None:
+    """It does not read, while another talks."""
+    with join(chat.port) as speaker:
+        stuff(speaker, 150)
+        leave(speaker)
+
+
+@pytest.mark.parametrize(
+    ("flags", "deed", "reason"),
+    [
+        ((), too_long, "message_too_big"),
+        ((), unmasked, "protocol_error"),
+        (("--pong-wait=0.2",), silent, "read_deadline"),
+        (("--write-wait=0.2",), full, "write_deadline"),
+        (("--write-wait=0.2", "--send-buffer=3"), full, "full_send_buffer"),
+    ],
+)
+def test_a_client_is_dropped(
+    flags: tuple[str, ...], deed: Callable[[Peer, Gochat], None], reason: str
+) -> None:
+    """Why a client was dropped is counted, once."""
+    with Measured(f"--max-message-size={LONG}", *flags) as chat:
+        with listener_of(chat) as peer:
+            deed(peer, chat)
+            figures = chat.wait_for(**{f"clients_dropped_total {reason}": 1}, clients=0)
+        assert sum(n for name, n in figures.items() if "clients_dropped" in name) == 1
+
+
+def gone(peer: Peer) -> None:
+    peer.sock.close()
+
+
+def reset(peer: Peer) -> None:
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.sock.close()
+
+
+def test_one_who_goes() -> None:
+    """A client that goes, in whatever way, was not dropped."""
+    with Measured("--max-clients=1") as chat:
+        for go in (leave, gone, reset, leave):
+            peer = enter_alone(chat)
+            go(peer)
+        enter_alone(chat).sock.close()
+        figures = chat.figures()
+        assert sum(n for name, n in figures.items() if "clients_dropped" in name) == 0
+
+
+def enter_alone(chat: Measured) -> Peer:
+    """The one client of a room for one; the connection of the one before has ended."""
+    peers: list[Peer] = []
+
+    def is_in() -> bool:
+        for peer in peers:
+            peer.sock.close()
+        peers[:] = [Peer(chat.port)]
+        try:
+            return peers[0].open().status == 101
+        except ConnectionError:  # refused before it has said what it wants
+            return False
+
+    wait_until(is_in, "the end of the one before")
+    return peers[0]
+
+
+def test_a_write_that_is_given_up() -> None:
+    """A write that finds the socket full is counted, once for each time that it has to wait."""
+    counts = Counts()
+    conn, peer = connected(counts)
+    with conn._sock, peer.sock:
+        assert conn.drop_reason() is None
+        conn.set_write_deadline(time.monotonic() + 0.05)
+        with pytest.raises(TimeoutError):
+            conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
+        assert conn.drop_reason() == "write_deadline"
+        counts.closed(conn._sock)
+        counts.closed(conn._sock)  # as one that was never upgraded
+        sums, _, dropped, _ = counts.read()
+        assert (sums.stalls, sums.messages_out) == (1, 0)
+        assert dropped["write_deadline"] == sum(dropped.values()) == 1
+
+
+def test_handshakes_that_are_refused(chat: Measured) -> None:
+    """A handshake that is refused is counted by the status of the answer."""
+    for status, headers in (
+        (400, {"Connection": None}),
+        (400, {"Sec-WebSocket-Key": "x"}),
+        (403, {"Origin": "https://elsewhere.example"}),
+        (426, {"Upgrade": None}),
+    ):
+        with Peer(chat.port) as peer:
+            assert peer.open(headers=headers).status == status
+    figures = chat.figures()
+    refused = {name[-3:]: value for name, value in figures.items() if "handshakes" in name}
+    assert refused == {"400": 2, "403": 1, "405": 0, "426": 1, "500": 0}
+    assert figures["gochat_clients"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "reason"),
+    [
+        ("--max-clients=1", "max_connections"),
+        ("--max-clients-per-address=1", "max_connections_per_address"),
+    ],
+)
+def test_connections_that_are_refused(flag: str, reason: str) -> None:
+    """A connection that is answered 503 is counted by the limit; the metrics have none of that."""
+    with Measured(flag) as chat, join(chat.port):
+        for _ in range(3):
+            with Peer(chat.port) as peer:
+                assert peer.response().status == 503
+        figures = chat.figures()
+        refused = {name: n for name, n in figures.items() if "connections_refused" in name and n}
+        assert refused == {f"gochat_connections_refused_total {reason}": 3}
+        assert figures["gochat_clients"] == 1
+
+
+# Their own server.
+
+
+def test_what_it_serves(chat: Measured) -> None:
+    """At its address are the metrics and the health, and nothing of the chat's; nor they there."""
+    status, text = chat.get("/metrics")
+    assert status == 200
+    assert "# TYPE gochat_clients gauge\n" in text
+    assert "# TYPE gochat_messages_received_total counter\n" in text
+    assert "# TYPE gochat_messages_per_frame histogram\n" in text
+    assert chat.get("/healthz") == (200, "ok\n")
+    for path in ("/", "/ws", "/metrics/", "/nope"):
+        assert chat.get(path) == (404, "Not found\n")
+    for path in ("/metrics", "/healthz"):
+        with Peer(chat.metrics_port) as peer:
+            answer = peer.request(path, method="POST")
+            assert (answer.status, answer.body) == (405, b"Method not allowed\n")
+        with Peer(chat.port) as peer:
+            assert peer.request(path).status == 404
+
+
+def test_its_thread() -> None:
+    """It accepts on a thread named `metrics`, and a connection to it does not put off the end."""
+    with Measured() as chat, Peer(chat.metrics_port) as half:
+        half.sock.sendall(b"GET /met")
+        chat.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "thread metrics:" in chat.lines)
+        assert chat.stop() == 0
+        with pytest.raises(EOFError):
+            half.fill()
+    listen(f"127.0.0.1:{chat.metrics_port}").close()
+
+
+def health(app: WSGIApplication) -> tuple[str, bytes]:
+    statuses: list[str] = []
+
+    def start_response(status: str, *_: object) -> Callable[[bytes], object]:
+        statuses.append(status)
+        return lambda _: None
+
+    body = b"".join(app({}, start_response))
+    return statuses[0], body
+
+
+def test_health() -> None:
+    """The chat is well while its hub takes what is sent to it, and not when its thread is dead."""
+    hub = Hub()
+    thread = threading.Thread(target=hub.run, name="hub")
+    app = health_app(hub, thread)
+    thread.start()
+    for _ in range(3):
+        assert health(app) == ("200 OK", b"ok\n")
+    hub.stop.close()
+    thread.join()
+    assert health(app) == ("503 Service Unavailable", b"the hub has ended\n")
+
+
+def test_health_of_a_hub_that_is_stuck() -> None:
+    """Nor is it well when the hub's thread is there, but takes nothing."""
+    hub, end = Hub(), threading.Event()
+    thread = threading.Thread(target=end.wait, name="hub")
+    thread.start()
+    try:
+        app = health_app(hub, thread, timeout=0.05)
+        assert health(app) == ("503 Service Unavailable", b"the hub does not answer\n")
+    finally:
+        end.set()
+        thread.join()
+
+
+# What goes wrong.
+
+
+def run(*flags: str, fault: str = "") -> tuple[int, str]:
+    """Run `gochat serve` to its end, with Python to run before; its status and its log."""
+    code = f"import sys\n{fault}\nimport gochat\nsys.exit(gochat.main())"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "serve", *flags],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.stdout == ""
+    return result.returncode, result.stderr
+
+
+def test_without_the_package() -> None:
+    """Who wants metrics and has no prometheus-client is told how to get it, and that is the end."""
+    missing = "sys.modules['prometheus_client'] = None"
+    assert run("--addr", LOCAL, "--metrics-addr", LOCAL, fault=missing) == (
+        1,
+        "gochat: --metrics-addr needs the package prometheus-client:"
+        " pip install 'gochat[metrics]'\n",
+    )
+    with Gochat(fault=f"import sys; {missing}") as chat, join(chat.port):
+        assert chat.stop() == 0  # the others do not miss it
+
+
+def test_off_costs_nothing() -> None:
+    """Without the flag the package is not even imported."""
+    fault = """
+        import atexit, sys
+        atexit.register(lambda: print("prometheus_client" in sys.modules, file=sys.stderr))
+    """
+    with Gochat(fault=fault) as chat:
+        assert chat.stop() == 0
+        assert chat.lines[-1] == "False"
+
+
+@pytest.mark.parametrize("taken", ["--addr", "--metrics-addr"])
+def test_an_address_that_is_taken(taken: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """If one of its addresses is taken the command ends, and leaves nothing open at the other."""
+    with ExitStack() as stack:
+        flags = dict.fromkeys(("--addr", "--metrics-addr"), LOCAL)
+        listener = stack.enter_context(listen(LOCAL))
+        flags[taken] = addr = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert main(["serve", *(text for flag in flags.items() for text in flag)]) == 1
+    assert capsys.readouterr().err == f"gochat: listen tcp {addr}: Address already in use\n"
