@@ -49,6 +49,7 @@ log = logging.getLogger("gochat")
 # The histogram's upper bounds, in messages: powers of two, up to what a send buffer holds by
 # default. Behind them comes all that is larger.
 _BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_BEYOND: Final = len(_BOUNDS)
 
 # Why this side drops a client, and what it refuses a handshake with. Each figure is there from the
 # beginning, as 0, so that the first one is seen as a rise.
@@ -72,15 +73,18 @@ _MAX_REQUESTS: Final = 16
 class MeasuredConn(Conn):
     """A Conn that counts. Any thread may read the counts."""
 
+    # For each message: `Conn.f(self)` is a tenth of a microsecond less than `super().f()`.
+
     def __init__(
         self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str, upgrader: Upgrader
     ) -> None:
         # The reading thread's alone.
         self.messages_in = 0
-        # The writing thread's alone: messages written; how many frames had how many of them, by
-        # the place of the bound in _BOUNDS; whether a write was given up.
-        self.messages_out = 0
-        self.frames_out = [0] * (len(_BOUNDS) + 1)
+        # The writing thread's alone: the newlines between messages that were written in one frame;
+        # how many frames had how many messages, by the place of the bound in _BOUNDS; whether a
+        # write was given up.
+        self.newlines_out = 0
+        self.frames_out = [0] * (_BEYOND + 1)
         self.gave_up = False
         # How often a write found the socket full. Guarded by the write lock.
         self.stalls = 0
@@ -89,23 +93,23 @@ class MeasuredConn(Conn):
         super().__init__(sock, buffered, key, remote_addr, upgrader)
 
     def read_message(self) -> tuple[int, bytes]:
-        message = super().read_message()
+        message = Conn.read_message(self)
         self.messages_in += 1
         return message
 
     def write_message(self, message_type: int, data: bytes) -> None:
         try:
-            super().write_message(message_type, data)
+            Conn.write_message(self, message_type, data)
         except TimeoutError:
             self.gave_up = True
             raise
         if message_type == TEXT_MESSAGE:
             # A message has no newline in it: the read pump makes them spaces.
             newlines = data.count(b"\n")
-            self.messages_out += newlines + 1
+            self.newlines_out += newlines
             # Of n messages, the bit length of n - 1 is the place of the first bound not under n.
             place = newlines.bit_length()
-            self.frames_out[place if place < len(_BOUNDS) else -1] += 1
+            self.frames_out[place if place < _BEYOND else _BEYOND] += 1
 
     def _await_room(self, deadline: float | None) -> None:
         self.stalls += 1
@@ -137,15 +141,19 @@ class Sums:
     """The totals of some connections."""
 
     messages_in: int = 0
-    messages_out: int = 0
-    frames_out: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    newlines_out: int = 0
+    frames_out: list[int] = field(default_factory=lambda: [0] * (_BEYOND + 1))
     stalls: int = 0
 
     def add(self, conn: MeasuredConn | Sums) -> None:
         self.messages_in += conn.messages_in
-        self.messages_out += conn.messages_out
+        self.newlines_out += conn.newlines_out
         self.frames_out = [a + b for a, b in zip(self.frames_out, conn.frames_out, strict=True)]
         self.stalls += conn.stalls
+
+    @property
+    def messages_out(self) -> int:
+        return self.newlines_out + sum(self.frames_out)
 
 
 class Counts:
