@@ -463,6 +463,7 @@ class _Handler(WSGIRequestHandler):
         """Say no more than the code does: http.server's own messages have the request in them."""
         self.request_version = self.default_request_version  # HTTP/0.9 would get no status
         super().send_error(code)
+
     def _identify(self) -> bool:
         """Go by the client's address, and not by its proxy's; False if it has been refused."""
         peer, port = self.client_address[:2]
