@@ -612,8 +612,9 @@ def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert f"A: {url(other)}\nB: {url(server)}\n" in out
     assert re.search(r"^4 clients, medians +A +B$", out, re.M)
-    assert re.search(r"^pair 3( +\d+\.\d\d){3}$", out, re.M)
-    assert re.search(r"^median( +\d+\.\d\d){3}$", out, re.M)
+    # On a busy machine a run may be too short for a ratio.
+    assert re.search(r"^pair 3( +(\d+\.\d\d|-)){3}$", out, re.M)
+    assert re.search(r"^median( +(\d+\.\d\d|-)){3}$", out, re.M)
 
 
 def test_medians() -> None:
