@@ -636,14 +636,17 @@ class JustMissed(deque[Any]):
     def __init__(self, channel: Channel[int], start: Tasks) -> None:
         super().__init__()
         self.channel, self.start = channel, start
-        self.sender: Task[None] | None = None
+        self.looks = 0
 
     def __len__(self) -> int:
-        if self.sender is None and sys._getframe(1).f_code.co_name == "_take":
-            self.sender = self.start(self.send)
-            self.sender.wait_until_parked()
+        self.looks += 1
+        if self.looks == 1:
+            self.start.parked(self.send)
             return 0
         return super().__len__()
+
+    def __bool__(self) -> bool:  # Python 3.10's deque has its own
+        return len(self) > 0
 
     def send(self) -> None:
         for value in (1, 2):
