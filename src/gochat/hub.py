@@ -43,8 +43,6 @@ class Hub:
             match select(self.register, self.unregister, self.broadcast, self.stop):
                 case self.register, client, _:
                     self.clients[client] = True
-                    if self.farewell:
-                        self.close_all()
                 case self.unregister, client, _:
                     if client in self.clients:
                         del self.clients[client]
@@ -56,12 +54,9 @@ class Hub:
                             del self.clients[client]
                 case self.stop, farewell, True:
                     self.farewell = farewell
-                    self.close_all()
                 case _:
                     return
-
-    def close_all(self) -> None:
-        """Close every client's channel: what is queued there still goes out."""
-        for client in self.clients:
-            client.send.close()
-        self.clients.clear()
+            if self.farewell:
+                for client in self.clients:
+                    client.send.close()
+                self.clients.clear()
