@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from gochat import Hub, Server, Settings, make_app
 from gochat.conn import CLOSE_GOING_AWAY, format_close_message
+from gochat.main import make_upgrader
 
 #: The one bound on waiting for anything, in seconds. Generous: only a failure reaches it.
 PATIENCE = 30.0
@@ -349,7 +350,7 @@ class Room:
         addr: str = "127.0.0.1:0",
     ) -> None:
         self.hub = Hub()
-        app = make_app(self.hub, settings, allowed_origins)
+        app = make_app(self.hub, settings, make_upgrader(allowed_origins=allowed_origins))
         self.server = Server(addr, app, read_header_timeout=read_header_timeout)
         self.port = int(self.server.server_address[1])
         self._threads = [

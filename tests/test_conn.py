@@ -824,8 +824,7 @@ def test_format_close_message() -> None:
 
 def test_read_rate() -> None:
     """So many messages are read at once, and then one for each period."""
-    with connected() as (conn, peer):
-        conn.set_read_rate(10.0, 3)
+    with connected(Upgrader(read_rate=10.0, read_burst=3)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 5)
         begin = time.monotonic()
         times = []
@@ -834,15 +833,11 @@ def test_read_rate() -> None:
             times.append(time.monotonic() - begin)
         assert times[3] >= 0.1
         assert times[4] >= 0.2
-        conn.set_read_rate(None)
-        peer.sock.sendall(frame(b"y"))
-        assert conn.read_message() == (TEXT_MESSAGE, b"y")
 
 
 def test_read_rate_of_a_connection_that_has_ended() -> None:
     """Who waits for the rate does not wait for a connection that is closed on both sides."""
-    with connected() as (conn, peer):
-        conn.set_read_rate(1e-6)
+    with connected(Upgrader(read_rate=1e-6)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 2)
         assert conn.read_message() == (TEXT_MESSAGE, b"x")
         with running(lambda: read_error(conn)):

@@ -470,8 +470,11 @@ def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> No
     assert logged() == []
 
 
-def going(function: Callable[[socket.socket], object]) -> WSGIApplication:
-    """An application that takes each connection over, and goes on with it after the request."""
+def going(
+    function: Callable[[socket.socket], object],
+    beside: Callable[[socket.socket], object] = lambda _: None,
+) -> WSGIApplication:
+    """An application that takes each connection over, and has two threads go on with it."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, _ = environ["gochat.hijack"]()
@@ -481,8 +484,9 @@ def going(function: Callable[[socket.socket], object]) -> WSGIApplication:
             assert threading.current_thread() is thread
             function(sock)
 
-        environ["gochat.go"](go)
+        environ["gochat.go_on"](go, "go on")
         sock.sendall(b"first ")
+        environ["gochat.go"](lambda: beside(sock), "beside")
         return []
 
     return app
@@ -490,8 +494,31 @@ def going(function: Callable[[socket.socket], object]) -> WSGIApplication:
 
 def test_going_on_after_the_request(logged: Callable[[], list[str]]) -> None:
     """What is left to be done is done on the same thread, and then the connection is closed."""
-    with Serving(going(lambda sock: sock.sendall(b"then"))) as serving:
+    names = []
+
+    def then(sock: socket.socket) -> None:
+        names.append(threading.current_thread().name)
+        sock.sendall(b"then")
+
+    with Serving(going(then)) as serving:
         assert answer(serving.port, REQUEST) == b"first then"
+    assert names == ["go on"]
+    assert logged() == []
+
+
+def test_going_on_beside(logged: Callable[[], list[str]]) -> None:
+    """What goes on on another thread still has the connection when this one is through with it."""
+    through = threading.Event()
+    names = []
+
+    def beside(sock: socket.socket) -> None:
+        names.append(threading.current_thread().name)
+        assert through.wait(PATIENCE)
+        sock.sendall(b"beside")
+
+    with Serving(going(lambda _: through.set(), beside)) as serving:
+        assert answer(serving.port, REQUEST) == b"first beside"
+    assert names == ["beside"]
     assert logged() == []
 
 
@@ -504,7 +531,7 @@ def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
     with Serving(going(fail)) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(REQUEST)
         assert read_to_end(peer) == b"first "
-        assert logged() == [f"http: serve {peer.addr} failed"]
+        assert logged() == ["http: go on failed"]
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), TimeoutError(), ConnectionResetError()])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,10 +37,6 @@ class Settings:
 
     # How many messages may wait for a slow reader before the hub drops it.
     send_buffer: int = 256
-
-    # Not in Go: messages a second that are read from the peer, None for no limit; how many at once.
-    rate: float | None = None
-    burst: int = 10
 
 
 NEWLINE = b"\n"
@@ -79,7 +75,6 @@ class Client:
         """
         try:
             self.conn.set_read_limit(self.settings.max_message_size)
-            self.conn.set_read_rate(self.settings.rate, self.settings.burst)
             self.await_pong()
             self.conn.set_pong_handler(self.await_pong)
             while True:
@@ -139,8 +134,8 @@ def serve_ws(
 ) -> Iterable[bytes]:
     """Handle a WebSocket request from the peer.
 
-    As in Go this starts two pumps and returns: one is a new thread, the other one goes on with the
-    request's own, by `gochat.go` of the environ, when the request is over.
+    As in Go this starts two pumps and returns. The write pump is a new thread, the read pump goes
+    on with the request's own when the request is over; the server closes the socket behind both.
     """
     try:
         conn = upgrader.upgrade(environ)
@@ -150,27 +145,15 @@ def serve_ws(
     client = Client(hub, conn, settings)
     client.hub.register.send(client)
 
-    write_pump = threading.Thread(
-        target=client.write_pump, name=f"writePump {conn.remote_addr}", daemon=True
-    )
     try:
-        write_pump.start()
+        environ["gochat.go"](client.write_pump, f"writePump {conn.remote_addr}")
     except RuntimeError as error:  # the system has no more threads
         log.info("error: %s: %s", conn.remote_addr, error)
-        hub.unregister.send(client)
-        conn.write_message(
-            websocket.CLOSE_MESSAGE, websocket.format_close_message(websocket.CLOSE_TRY_AGAIN_LATER)
-        )
-        return []
-
-    def read_pump() -> None:
-        threading.current_thread().name = f"readPump {conn.remote_addr}"
-        try:
-            client.read_pump()
-        finally:
-            write_pump.join()  # the server closes the socket behind this
-
-    environ["gochat.go"](read_pump)
+        sorry = websocket.format_close_message(websocket.CLOSE_TRY_AGAIN_LATER)
+        with suppress(OSError):
+            conn.write_message(websocket.CLOSE_MESSAGE, sorry)
+        conn.close()
+    environ["gochat.go_on"](client.read_pump, f"readPump {conn.remote_addr}")
     return []
 
 

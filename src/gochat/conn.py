@@ -189,6 +189,9 @@ class Upgrader:
         A page of the server's own origin, and a client that names none, always may.
     utf8_only: binary messages must be UTF-8 too. For who passes them on as text.
     read_buffer_size: how much is read from the socket at once, in bytes.
+    read_rate, read_burst: how many messages a connection reads a second, and how many at once; None
+        for as many as come. Beyond that it reads nothing for a while, so that TCP holds the peer
+        back: pings, pongs and closes wait behind its messages.
     """
 
     def __init__(
@@ -197,10 +200,14 @@ class Upgrader:
         allowed_origins: Sequence[str] = (),
         utf8_only: bool = False,
         read_buffer_size: int = 4096,
+        read_rate: float | None = None,
+        read_burst: int = 1,
     ) -> None:
         self.allowed_origins = frozenset(map(_fold, allowed_origins))
         self.utf8_only = utf8_only
         self.read_buffer_size = read_buffer_size
+        self.read_rate = read_rate
+        self.read_burst = read_burst
 
     def upgrade(self, environ: WSGIEnvironment) -> Conn:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
@@ -369,8 +376,9 @@ class Conn:
         self._read_limit = 0
         self._message_size = 0  # of the message being read, as its frames' headers say
         self._payload_left = 0  # of the frame being read
-        self._message_time = 0.0  # at the read rate, how long a message takes
-        self._ahead = 0.0  # by how much of that time messages may come early
+        # At the read rate, how long a message takes, in seconds; 0 for no time.
+        self._message_time = 1 / upgrader.read_rate if upgrader.read_rate else 0.0
+        self._ahead = self._message_time * upgrader.read_burst  # by how much they may come early
         self._read_until = 0.0  # the end of the time that all messages so far take
         self._pong_handler: Callable[[], None] = lambda: None
         self._read_error: OSError | None = None
@@ -401,15 +409,6 @@ class Conn:
     def set_read_deadline(self, deadline: float | None) -> None:
         """When to give up reading, on the monotonic clock; None for never. The reading thread."""
         self._read_deadline = deadline
-
-    def set_read_rate(self, rate: float | None, burst: int = 1) -> None:
-        """How many messages to read a second, and how many at once; None for as many as come.
-
-        Beyond that `read_message` waits, and reads nothing meanwhile, so that TCP holds the peer
-        back: pings, pongs and closes wait behind its messages. The reading thread.
-        """
-        self._message_time = 0.0 if rate is None else 1 / rate
-        self._ahead = self._message_time * burst
 
     def set_pong_handler(self, handler: Callable[[], None]) -> None:
         """What to call, on the reading thread, when a pong has come."""

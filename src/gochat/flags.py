@@ -90,7 +90,7 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "rate", rate, None, "messages read from a client a second (default: no limit)", "R"
     )
-    serve.add_flag("burst", count, go.burst, "messages that may come at once, with --rate")
+    serve.add_flag("burst", count, 10, "messages that may come at once, with --rate")
     serve.add_argument(
         "--no-pin",
         "-no-pin",

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from werkzeug.wrappers import Response
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .metrics import Metrics
 
-__all__ = ["main", "make_app", "serve", "serve_home"]
+__all__ = ["main", "make_app", "make_upgrader", "serve", "serve_home"]
 
 log = logging.getLogger("gochat")
 
@@ -86,18 +86,14 @@ def home_page() -> tuple[bytes, str]:
 
 
 def make_app(
-    hub: Hub,
-    settings: Settings | None = None,
-    allowed_origins: Sequence[str] = (),
-    new_upgrader: Callable[..., Upgrader] = Upgrader,
+    hub: Hub, settings: Settings | None = None, upgrader: Upgrader | None = None
 ) -> WSGIApplication:
     """The routes: `/ws` is the chat, all else is serve_home's.
 
-    settings: None for those of Go. allowed_origins: see Upgrader. new_upgrader: what makes one.
+    settings: None for those of Go. upgrader: one of make_upgrader; None for a plain one.
     """
     settings = settings or Settings()
-    # What comes as binary goes out as text, so it has to be UTF-8 too.
-    upgrader = new_upgrader(allowed_origins=allowed_origins, utf8_only=True, read_buffer_size=1024)
+    upgrader = upgrader or make_upgrader()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/ws":
@@ -105,6 +101,12 @@ def make_app(
         return serve_home(environ, start_response)
 
     return app
+
+
+def make_upgrader(kind: Callable[..., Upgrader] = Upgrader, **options: Any) -> Upgrader:
+    """An Upgrader as the chat needs it; kind: its class, options: what else to make it with."""
+    # What comes as binary goes out as text, so it has to be UTF-8 too.
+    return kind(utf8_only=True, read_buffer_size=1024, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,19 +150,22 @@ def serve(args: argparse.Namespace) -> None:
 
 def serve_chat(args: argparse.Namespace, hub: Hub, metrics: Metrics | None) -> None:
     """What `serve` says, in a room where nobody is yet. On the main thread."""
+    upgrader = make_upgrader(
+        metrics.new_upgrader if metrics else Upgrader,
+        allowed_origins=args.allow_origin,
+        read_rate=args.rate,
+        read_burst=args.burst,
+    )
     settings = Settings(
         write_wait=args.write_wait,
         pong_wait=args.pong_wait,
         ping_period=args.ping_period,
         max_message_size=args.max_message_size,
         send_buffer=args.send_buffer,
-        rate=args.rate,
-        burst=args.burst,
     )
-    app = make_app(hub, settings, args.allow_origin, metrics.new_upgrader if metrics else Upgrader)
     server = Server(
         args.addr,
-        app,
+        make_app(hub, settings, upgrader),
         read_header_timeout=args.read_header_timeout,
         max_connections=args.max_clients,
         max_connections_per_address=args.max_clients_per_address,

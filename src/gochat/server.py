@@ -5,9 +5,9 @@ what a server needs that is open to the world, and that net/http has:
 
 - It listens on what Go's addresses mean: `:8080` is every interface, IPv4 and IPv6.
 - A request has to be there whole by a deadline, however slowly its bytes drip in.
-- A handler may take its connection over from the server, and go on with it on this thread when the
-  request is done and forgotten: `http.Hijacker` and the go statement, here the keys `gochat.hijack`
-  and `gochat.go` of the WSGI environ.
+- A handler may take its connection over from the server, and go on with it when the request is done
+  and forgotten, on this thread and on others: `http.Hijacker` and the go statement, here the keys
+  `gochat.hijack`, `gochat.go_on` and `gochat.go` of the WSGI environ.
 - It can be told to stop, and then waits for what it serves, but not for ever.
 - Behind a proxy that it trusts, a client goes by the address that the proxy gives. net/http leaves
   that to the handler.
@@ -382,9 +382,12 @@ class Server(ThreadedWSGIServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection: its request, and then what the handler has left to be done."""
         # The handler, with all that is known of the request, is gone before that.
-        go = _Handler(request, client_address, self).go
-        if go is not None:
-            go()
+        threads, go_on = _Handler(request, client_address, self).left()
+        try:
+            go_on()
+        finally:
+            for thread in threads:
+                thread.join()
 
     def close_request(self, request: Any) -> None:
         """Close a connection: the only place where its descriptor is given back."""
@@ -419,8 +422,9 @@ class _Handler(WSGIRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        #: What to call after the request, on this thread; the connection is closed behind it.
-        self.go: Callable[[], object] | None = None
+        # What the handler has started, and what it has left to be done on this thread.
+        self._threads: list[threading.Thread] = []
+        self._go_on: Callable[[], object] = lambda: None
         self.rfile.close()
         deadline = time.monotonic() + self.server.read_header_timeout
         self._request = _RequestReader(self.connection, deadline)
@@ -491,11 +495,31 @@ class _Handler(WSGIRequestHandler):
         _, sharp, fragment = self.path.partition("?")[0].partition("#")
         environ["PATH_INFO"] += sharp + unquote(fragment, "latin-1")
         environ["gochat.hijack"] = self._hijack
-        environ["gochat.go"] = self._go
+        environ["gochat.go"] = self._start
+        environ["gochat.go_on"] = self._start_here
         return environ
 
-    def _go(self, function: Callable[[], object]) -> None:
-        self.go = function
+    def _start(self, function: Callable[[], object], name: str) -> None:
+        """Call it on a new thread; the connection is not closed before it has returned.
+
+        Raises RuntimeError if the system has no more threads.
+        """
+        thread = threading.Thread(target=function, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _start_here(self, function: Callable[[], object], name: str) -> None:
+        """Call it on this thread, which gets the name, when the request is over."""
+
+        def go_on() -> None:
+            threading.current_thread().name = name
+            function()
+
+        self._go_on = go_on
+
+    def left(self) -> tuple[list[threading.Thread], Callable[[], object]]:
+        """What is not over when the request is."""
+        return self._threads, self._go_on
 
     def _hijack(self) -> tuple[socket.socket, bytes]:
         """The connection, and what was read of it behind the request."""
