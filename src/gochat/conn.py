@@ -56,6 +56,7 @@ __all__ = [
     "CLOSE_TRY_AGAIN_LATER",
     "PING_MESSAGE",
     "PONG_MESSAGE",
+    "REFUSALS",
     "TEXT_MESSAGE",
     "CloseError",
     "Conn",
@@ -96,6 +97,17 @@ _CLOSE_TEXT = {
     1010: "mandatory extension missing",
     1011: "internal server error",
     1013: "try again later",
+}
+
+#: Why a handshake is refused, and the HTTP status that the Go library answers then.
+REFUSALS: Final = {
+    "connection": HTTPStatus.BAD_REQUEST,
+    "upgrade": HTTPStatus.UPGRADE_REQUIRED,
+    "method": HTTPStatus.METHOD_NOT_ALLOWED,
+    "version": HTTPStatus.BAD_REQUEST,
+    "origin": HTTPStatus.FORBIDDEN,
+    "key": HTTPStatus.BAD_REQUEST,
+    "hijack": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 # How long what the library sends by itself (a pong, a close) may wait for its turn and be written,
@@ -150,12 +162,14 @@ class ReadLimitError(ConnectionError):
 class HandshakeError(Exception):
     """The request is no handshake that is accepted here.
 
+    reason: what is wrong, a key of REFUSALS.
     status: the HTTP status to answer with.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
-        self.status = HTTPStatus(status)
+        self.reason = reason
+        self.status = REFUSALS[reason]
 
     def response(self, start_response: StartResponse) -> Iterable[bytes]:
         """The answer to the request, as a WSGI response: the one that the Go library gives."""
@@ -223,7 +237,7 @@ class Upgrader:
         self._check(environ)
         hijack: Callable[[], tuple[socket.socket, bytes]] | None = environ.get("gochat.hijack")
         if hijack is None:
-            raise HandshakeError(500, "websocket: the server does not let its connections go")
+            raise HandshakeError("hijack", "websocket: the server does not let its connections go")
         key = environ["HTTP_SEC_WEBSOCKET_KEY"]
         addr, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
         remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
@@ -238,18 +252,18 @@ class Upgrader:
         """What the Go library checks, in its order. RFC 6455, section 4.2.1."""
         bad = "websocket: not a handshake: "
         if not _has_token(environ, "HTTP_CONNECTION", "upgrade"):
-            raise HandshakeError(400, bad + "'Connection' does not say upgrade")
+            raise HandshakeError("connection", bad + "'Connection' does not say upgrade")
         if not _has_token(environ, "HTTP_UPGRADE", "websocket"):
-            raise HandshakeError(426, bad + "'Upgrade' does not say websocket")
+            raise HandshakeError("upgrade", bad + "'Upgrade' does not say websocket")
         if environ["REQUEST_METHOD"] != "GET":
-            raise HandshakeError(405, bad + "the method is not GET")
+            raise HandshakeError("method", bad + "the method is not GET")
         if not _has_token(environ, "HTTP_SEC_WEBSOCKET_VERSION", "13"):
-            raise HandshakeError(400, bad + "'Sec-WebSocket-Version' is not 13")
+            raise HandshakeError("version", bad + "'Sec-WebSocket-Version' is not 13")
         if not self._check_origin(environ):
             origin = environ["HTTP_ORIGIN"]
-            raise HandshakeError(403, f"websocket: origin {origin[:100]!r} may not connect")
+            raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
-            raise HandshakeError(400, bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
+            raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
 
     def _check_origin(self, environ: WSGIEnvironment) -> bool:
         """Whether the page that connects is one of this server, or of an origin that may.

@@ -32,7 +32,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from .channel import Channel
-from .conn import TEXT_MESSAGE, Conn, HandshakeError, ProtocolError, ReadLimitError, Upgrader
+from .conn import (
+    REFUSALS,
+    TEXT_MESSAGE,
+    Conn,
+    HandshakeError,
+    ProtocolError,
+    ReadLimitError,
+    Upgrader,
+)
 from .server import Server
 
 if TYPE_CHECKING:
@@ -51,8 +59,8 @@ log = logging.getLogger("gochat")
 _BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BEYOND: Final = len(_BOUNDS)
 
-# Why this side drops a client, and what it refuses a handshake with. Each figure is there from the
-# beginning, as 0, so that the first one is seen as a rise.
+# Why this side drops a client. Each figure is there from the beginning, as 0, so that the first one
+# is seen as a rise.
 _DROP_REASONS: Final = (
     "full_send_buffer",
     "write_deadline",
@@ -60,7 +68,6 @@ _DROP_REASONS: Final = (
     "protocol_error",
     "message_too_big",
 )
-_STATUSES: Final = (400, 403, 405, 426, 500)
 
 # How long the hub may take to say that it is there, in seconds.
 _HEALTH_WAIT: Final = 2.0
@@ -166,7 +173,7 @@ class Counts:
         self._open: dict[socket.socket, MeasuredConn] = {}
         self._ended = Sums()
         self._dropped = dict.fromkeys(_DROP_REASONS, 0)
-        self._refused = dict.fromkeys(_STATUSES, 0)
+        self._refused = dict.fromkeys(REFUSALS, 0)
 
     def opened(self, sock: socket.socket, conn: MeasuredConn) -> None:
         """A connection was upgraded."""
@@ -184,12 +191,12 @@ class Counts:
             if reason is not None:
                 self._dropped[reason] += 1
 
-    def refused(self, status: int) -> None:
-        """A handshake was refused."""
+    def refused(self, reason: str) -> None:
+        """A handshake was refused, for a reason of REFUSALS."""
         with self._lock:
-            self._refused[status] = self._refused.get(status, 0) + 1
+            self._refused[reason] += 1
 
-    def read(self) -> tuple[Sums, list[int], dict[str, int], dict[int, int]]:
+    def read(self) -> tuple[Sums, list[int], dict[str, int], dict[str, int]]:
         """The totals; how much is queued for each open connection; who was dropped and refused."""
         sums = Sums()
         with self._lock:
@@ -213,7 +220,7 @@ class MeasuredUpgrader(Upgrader):
         try:
             return super().upgrade(environ)
         except HandshakeError as error:
-            self._counts.refused(error.status.value)
+            self._counts.refused(error.reason)
             raise
 
     def new_conn(self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str) -> Conn:
@@ -272,33 +279,28 @@ class ChatCollector(Collector):
         yield CounterMetricFamily(
             "gochat_write_stalls", "How often a write found the socket full.", sums.stalls
         )
-        yield by_label(
+        yield by_reason(
             "gochat_clients_dropped",
             "Clients that were dropped, counted when their connection has ended.",
-            "reason",
             dropped,
         )
-        yield by_label(
+        yield by_reason(
             "gochat_handshakes_refused",
-            "Handshakes that were refused, by the status of the answer.",
-            "status",
+            "Handshakes that were refused, by what was wrong.",
             refused,
         )
-        yield by_label(
+        yield by_reason(
             "gochat_connections_refused",
             "Connections that were answered 503, by what there was too much of.",
-            "reason",
             self._server.refusals,
         )
 
 
-def by_label(
-    name: str, text: str, label: str, values: dict[str, int] | dict[int, int]
-) -> CounterMetricFamily:
-    """A counter that has a value for each of some labels."""
-    family = CounterMetricFamily(name, text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([str(key)], value)
+def by_reason(name: str, text: str, values: dict[str, int]) -> CounterMetricFamily:
+    """A counter that has a value for each of some reasons."""
+    family = CounterMetricFamily(name, text, labels=["reason"])
+    for reason, value in values.items():
+        family.add_metric([reason], value)
     return family
 
 
