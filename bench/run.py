@@ -8,6 +8,10 @@ in rounds, A B C, A B C and so on, so that what else the machine does meets them
 server's ratio to the first one is taken round by round. Medians are written: a table to
 docs/performance.md, between two comments, and a picture beside it.
 
+With --against gochat is measured beside one other command, and nothing is written: to see what a
+flag costs, or a change, if the command is that of another checkout. Its ratio of processor time for
+each delivery says more than that of deliveries: what else the machine does is not in it.
+
 A server is started for each measurement and ended behind it, and listens on 127.0.0.1 only.
 """
 
@@ -19,6 +23,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import socket
 import statistics
 import subprocess
@@ -38,6 +43,8 @@ PICTURE = DOCS / "performance.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
 # How long a server has until it listens, and until it has ended, in seconds.
 PATIENCE = 20.0
+# How long it is put to its load before the measurement begins, in seconds.
+WARMUP = 1.0
 
 
 class Server(NamedTuple):
@@ -79,6 +86,8 @@ class Found(NamedTuple):
     p99: float
     dropped: float
     generator: float
+    #: Processor time of the server for a delivery, in microseconds.
+    cost: float
 
 
 #: By server and number of clients; None where a measurement failed.
@@ -109,8 +118,8 @@ def two_cores() -> tuple[int | None, int | None]:
 
 
 @contextmanager
-def running(server: Server, core: int | None) -> Iterator[int]:
-    """The server, in a process of its own. Gives its port."""
+def running(server: Server, core: int | None) -> Iterator[tuple[int, int]]:
+    """The server, in a process of its own. Gives its port and its process's number."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     with on_core(core):
@@ -125,7 +134,7 @@ def running(server: Server, core: int | None) -> Iterator[int]:
         )
     try:
         wait_for(port, server, process)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         try:
@@ -148,19 +157,46 @@ def wait_for(port: int, server: Server, process: subprocess.Popen[bytes]) -> Non
     sys.exit(f"bench/run.py: {server.name} does not listen: {' '.join(server.command)}")
 
 
-def measure(port: int, clients: int, seconds: float, core: int | None) -> Found | None:
+def cpu_time(pid: int) -> float:
+    """The processor time of a process, in seconds; NaN where the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return math.nan
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(port: int, pid: int, clients: int, seconds: float, core: int | None) -> Found | None:
     """What `gochat bench` finds; None if it finds nothing, after it has said why."""
-    flags = ["--clients", str(clients), "--seconds", str(seconds), "--json"]
-    command = [sys.executable, "-m", "gochat", "bench", f"ws://127.0.0.1:{port}/ws", *flags]
+    flags = ["--clients", str(clients), "--seconds", str(seconds), "--warmup", str(WARMUP)]
+    command = [
+        sys.executable,
+        "-m",
+        "gochat",
+        "bench",
+        f"ws://127.0.0.1:{port}/ws",
+        *flags,
+        "--json",
+    ]
     with on_core(core):
         # A server that has dropped somebody makes it fail, and its figures are worth showing.
+        before = cpu_time(pid)
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        spent = cpu_time(pid) - before
     if not done.stdout:
         return None
     (run,) = json.loads(done.stdout)["runs"]
+    # With the warm-up, in which as much is delivered a second.
+    delivered = run["deliveries_per_s"] * (seconds + WARMUP)
     late = {name: value or math.nan for name, value in run["latency_ms"].items()}
     return Found(
-        run["deliveries_per_s"], late["p50"], late["p99"], run["closes"], run["generator_cpu"]
+        run["deliveries_per_s"],
+        late["p50"],
+        late["p99"],
+        run["closes"],
+        run["generator_cpu"],
+        spent / delivered * 1e6 if delivered else math.nan,
     )
 
 
@@ -173,9 +209,10 @@ def measure_all(
     results: Results = {(server.name, n): [] for n in clients for server in contenders}
     for number in range(1, rounds + 1):
         for n in clients:
-            for server in contenders:
-                with running(server, core) as port:
-                    found = measure(port, n, seconds, other)
+            # There and back: what gets slower meanwhile does so for the last one, too.
+            for server in contenders if number % 2 else reversed(contenders):
+                with running(server, core) as (port, pid):
+                    found = measure(port, pid, n, seconds, other)
                 results[server.name, n].append(found)
                 text = "failed" if found is None else f"{found.deliveries:,.0f} deliveries/s"
                 where = f"round {number} of {rounds}, {n:,} clients, {server.name}"
@@ -191,10 +228,32 @@ def medians(found: Sequence[Found | None]) -> Found | None:
     return Found(*map(statistics.median, zip(*known, strict=True))) if known else None
 
 
+def ratios(
+    found: Sequence[Found | None], first: Sequence[Found | None], what: str = "deliveries"
+) -> list[float]:
+    """The rounds' ratios of a figure, in order of size."""
+    pairs = [(a, b) for a, b in zip(found, first, strict=True) if a and b]
+    values = [(getattr(a, what), getattr(b, what)) for a, b in pairs]
+    return sorted(a / b for a, b in values if b)
+
+
 def ratio(found: Sequence[Found | None], first: Sequence[Found | None]) -> float:
     """The median of the rounds' ratios of deliveries; NaN if there is none."""
-    pairs = [(a, b) for a, b in zip(found, first, strict=True) if a and b and b.deliveries]
-    return statistics.median(a.deliveries / b.deliveries for a, b in pairs) if pairs else math.nan
+    return statistics.median(ratios(found, first) or [math.nan])
+
+
+def compare(contenders: Sequence[Server], clients: Sequence[int], results: Results) -> None:
+    """Print the ratios of the last server to the first."""
+    ours, other = contenders[0].name, contenders[-1].name
+    for n in clients:
+        for what, text in (("deliveries", "deliveries/s"), ("cost", "processor time a delivery")):
+            of_all = ratios(results[other, n], results[ours, n], what)
+            if of_all:
+                print(
+                    f"{n:,} clients, {text}: {other!r} to {ours}"
+                    f" {statistics.median(of_all):.3f}"
+                    f" (from {of_all[0]:.3f} to {of_all[-1]:.3f}, {len(of_all)} pairs)"
+                )
 
 
 def shown(value: float, form: str) -> str:
@@ -377,10 +436,19 @@ def main() -> None:
         " examples/chat of the repository gorilla/websocket. It is run in the directory where it"
         " is, as it looks for its home.html there",
     )
+    parser.add_argument(
+        "--against",
+        metavar="COMMAND",
+        help="measure gochat beside this command alone, in which PORT stands for the port, print"
+        " the ratios, and write nothing",
+    )
     args = parser.parse_args()
     if args.go is not None and not os.access(args.go, os.X_OK):
         parser.error(f"{args.go} is no program")
     contenders = servers(args.go)
+    if args.against is not None:
+        command = tuple(shlex.split(args.against))
+        contenders = [contenders[0], Server(args.against, command, directory=Path.cwd())]
     try:
         made_of(contenders)
     except PackageNotFoundError as error:
@@ -389,6 +457,9 @@ def main() -> None:
         results = measure_all(contenders, args.clients, args.rounds, args.seconds)
     except KeyboardInterrupt:
         sys.exit(130)
+    if args.against is not None:
+        compare(contenders, args.clients, results)
+        return
     write_page(section(contenders, args.clients, results, args.rounds, args.seconds))
     PICTURE.write_text(picture(contenders, args.clients, results))
     print(f"written: {PAGE.relative_to(HERE.parent)}, {PICTURE.relative_to(HERE.parent)}")
