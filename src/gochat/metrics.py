@@ -4,8 +4,9 @@ Strategy: nothing here is in the way of a message when the metrics are off. When
 has the room made of what is below: an Upgrader that makes Conns that count, and a `register` that
 shows each Conn what waits for it. Neither hub.py nor client.py knows of it.
 
-- A MeasuredConn counts into plain ints, each written by one thread at a time. The scraper reads
-  them as they are: a figure may be one message old, but never goes back.
+- A MeasuredConn counts what it reads, and the channel of its write pump what is taken out of it for
+  a frame: plain ints, each written by one thread at a time. The scraper reads them as they are: a
+  figure may be one message old, but never goes back.
 - `Counts` knows the connections that are open, and the totals of those that have ended. A
   connection comes and goes under its lock, so it is in one of the two. `hub.clients` is the hub's:
   of that only the length is read, one step of the interpreter.
@@ -22,7 +23,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -34,7 +35,6 @@ from prometheus_client.registry import Collector
 from .channel import Channel
 from .conn import (
     REFUSALS,
-    TEXT_MESSAGE,
     Conn,
     HandshakeError,
     ProtocolError,
@@ -87,11 +87,7 @@ class MeasuredConn(Conn):
     ) -> None:
         # The reading thread's alone.
         self.messages_in = 0
-        # The writing thread's alone: the newlines between messages that were written in one frame;
-        # how many frames had how many messages, by the place of the bound in _BOUNDS; whether a
-        # write was given up.
-        self.newlines_out = 0
-        self.frames_out = [0] * (_BEYOND + 1)
+        # The writing thread's alone: whether a write was given up.
         self.gave_up = False
         # How often a write found the socket full. Guarded by the write lock.
         self.stalls = 0
@@ -110,13 +106,6 @@ class MeasuredConn(Conn):
         except TimeoutError:
             self.gave_up = True
             raise
-        if message_type == TEXT_MESSAGE:
-            # A message has no newline in it: the read pump makes them spaces.
-            newlines = data.count(b"\n")
-            self.newlines_out += newlines
-            # Of n messages, the bit length of n - 1 is the place of the first bound not under n.
-            place = newlines.bit_length()
-            self.frames_out[place if place < _BEYOND else _BEYOND] += 1
 
     def _await_room(self, deadline: float | None) -> None:
         self.stalls += 1
@@ -148,19 +137,26 @@ class Sums:
     """The totals of some connections."""
 
     messages_in: int = 0
-    newlines_out: int = 0
+    #: Behind the first message of a frame.
+    joined_out: int = 0
+    #: How many frames had how many messages, by the place of the bound in _BOUNDS.
     frames_out: list[int] = field(default_factory=lambda: [0] * (_BEYOND + 1))
     stalls: int = 0
 
-    def add(self, conn: MeasuredConn | Sums) -> None:
+    def add(self, conn: MeasuredConn) -> None:
         self.messages_in += conn.messages_in
-        self.newlines_out += conn.newlines_out
-        self.frames_out = [a + b for a, b in zip(self.frames_out, conn.frames_out, strict=True)]
         self.stalls += conn.stalls
+        if conn.queue is None or conn.queue.drains is None:
+            return
+        self.joined_out += conn.queue.drained
+        # Of n messages the write pump drains n - 1, and the bit length of that is the place of the
+        # first bound that is not under n.
+        for place, frames in enumerate(conn.queue.drains):
+            self.frames_out[min(place, _BEYOND)] += frames
 
     @property
     def messages_out(self) -> int:
-        return self.newlines_out + sum(self.frames_out)
+        return self.joined_out + sum(self.frames_out)
 
 
 class Counts:
@@ -198,10 +194,9 @@ class Counts:
 
     def read(self) -> tuple[Sums, list[int], dict[str, int], dict[str, int]]:
         """The totals; how much is queued for each open connection; who was dropped and refused."""
-        sums = Sums()
         with self._lock:
             conns = list(self._open.values())
-            sums.add(self._ended)
+            sums = replace(self._ended, frames_out=self._ended.frames_out.copy())
             dropped, refused = self._dropped.copy(), self._refused.copy()
         # One that ends from here on is in the list, and was not in the totals.
         for conn in conns:
@@ -234,6 +229,7 @@ class _Register(Channel["Client"]):
 
     def send(self, value: Client) -> None:
         assert isinstance(value.conn, MeasuredConn)
+        value.send.drains = [0] * 32
         value.conn.queue = value.send
         super().send(value)
 
@@ -254,7 +250,7 @@ class ChatCollector(Collector):
         )
         yield CounterMetricFamily(
             "gochat_messages_sent",
-            "Messages written to clients, counted for each client that got it.",
+            "Messages put into frames for clients, counted for each client.",
             sums.messages_out,
         )
         frames = list(accumulate(sums.frames_out))
