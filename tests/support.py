@@ -227,22 +227,33 @@ def join(port: int, *, receive_buffer: int = 0) -> Peer:
     return peer
 
 
+def activated(descriptor: int, command: Sequence[str], count: str = "1") -> list[str]:
+    """The command, run as systemd does for a socket of its own: sd_listen_fds(3)."""
+    script = f'exec 3<&{descriptor}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
+    return ["bash", "-c", script, "bash", *command]
+
+
 class Gochat:
     """`gochat serve`, the real command, in a process of its own on a free port.
 
     flags: behind `serve`; `--addr 127.0.0.1:0` unless they say otherwise.
     fault: Python to run before, to make something go wrong in it.
+    listener: a socket that it gets from systemd, so to say, in place of an address.
     """
 
-    def __init__(self, *flags: str, fault: str = "") -> None:
-        if "--addr" not in flags:
+    def __init__(self, *flags: str, fault: str = "", listener: socket.socket | None = None) -> None:
+        if "--addr" not in flags and listener is None:
             flags = ("--addr", "127.0.0.1:0", *flags)
         command = [str(Path(sys.executable).with_name("gochat"))]
         if fault:
             code = f"{textwrap.dedent(fault)}\nimport sys, gochat\nsys.exit(gochat.main())"
             command = [sys.executable, "-c", code]
+        command += ["serve", *flags]
+        if listener is not None:
+            command = activated(listener.fileno(), command)
         self.process = subprocess.Popen(
-            [*command, "serve", *flags],
+            command,
+            pass_fds=[] if listener is None else [listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -28,7 +28,7 @@ from .client import Settings, serve_ws
 from .conn import CLOSE_GOING_AWAY, Upgrader, format_close_message
 from .flags import parse_flags
 from .hub import Hub
-from .server import Server
+from .server import Server, inherited_listener
 from .turns import settle, turns
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def serve_chat(args: argparse.Namespace, hub: Hub, metrics: Metrics | None) -> N
         send_buffer=args.send_buffer,
     )
     server = Server(
-        args.addr,
+        inherited_listener() or args.addr,
         make_app(hub, settings, upgrader),
         read_header_timeout=args.read_header_timeout,
         max_connections=args.max_clients,

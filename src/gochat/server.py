@@ -41,12 +41,15 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["Server", "listen"]
+__all__ = ["Server", "inherited_listener", "listen"]
 
 log = logging.getLogger("gochat")
 
 # Connections that the system completes before they are accepted. It cuts this to its own limit.
 _BACKLOG: Final = 4096
+
+# The first descriptor that systemd gives to a process: SD_LISTEN_FDS_START.
+_FIRST_INHERITED: Final = 3
 
 # How long to accept nothing when there is no descriptor for it, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
@@ -122,6 +125,23 @@ def listen(addr: str) -> socket.socket:
         raise OSError(error.errno, f"listen tcp {addr}: {reason}") from error
 
 
+def inherited_listener() -> socket.socket | None:
+    """The socket at which systemd listens for this process, if it does: sd_listen_fds(3).
+
+    Raises ValueError if what it has given is not one TCP socket that listens.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    fds = os.environ.get("LISTEN_FDS", "")
+    with suppress(OSError):
+        listener = socket.socket(fileno=_FIRST_INHERITED)
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if fds == "1" and listens and listener.family in (socket.AF_INET, socket.AF_INET6):
+            return listener
+        listener.close()
+    raise ValueError(f"LISTEN_FDS={fds}: not one TCP socket that listens, from descriptor 3 on")
+
+
 def _split_host_port(addr: str) -> tuple[str, int]:
     host, colon, port = addr.rpartition(":")
     port = port or "0"
@@ -139,7 +159,7 @@ def _split_host_port(addr: str) -> tuple[str, int]:
 class Server(ThreadedWSGIServer):
     """Serves a WSGI application at an address, one thread for each connection.
 
-    addr: where to listen, see `listen`.
+    addr: where to listen, see `listen`; or a socket that listens, which is closed here.
     read_header_timeout: how long a client may take over its request, in seconds, from the moment
         that it was accepted. net/http's ReadHeaderTimeout.
 
@@ -160,7 +180,7 @@ class Server(ThreadedWSGIServer):
 
     def __init__(
         self,
-        addr: str,
+        addr: str | socket.socket,
         application: WSGIApplication,
         *,
         read_header_timeout: float,
@@ -194,7 +214,7 @@ class Server(ThreadedWSGIServer):
         self._stop.setblocking(False)
 
         try:
-            with listen(addr) as listener:
+            with listen(addr) if isinstance(addr, str) else addr as listener:
                 host = listener.getsockname()[0]
                 super().__init__(
                     host, 0, _hijackable(application), handler=_Handler, fd=listener.fileno()
