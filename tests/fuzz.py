@@ -722,11 +722,13 @@ class Friend(Link):
 class Fuzz:
     """One run of it: so many inputs, some of them at the same time."""
 
-    def __init__(self, port: int, seed: int, limit: float = LIMIT) -> None:
+    def __init__(
+        self, port: int, seed: int, limit: float = LIMIT, loop: Loop | None = None
+    ) -> None:
         self.port = port
         self.seed = seed
         self.limit = limit
-        self.loop = Loop()
+        self.loop = loop or Loop()
         self.open = 0
         self.longest = 0.0
         self.friends: list[Friend] = []

@@ -61,6 +61,8 @@ class Loop:
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
+        #: How many links there were, and how many of them are closed.
+        self.opened = self.closed = 0
         self._count = itertools.count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
@@ -94,14 +96,22 @@ class Loop:
 
 
 class Link:
-    """A connection to a server of this machine, on a loop. A subclass says what it is for."""
+    """A connection to a server of this machine, on a loop. A subclass says what it is for.
 
-    def __init__(self, loop: Loop, port: int, source: str = "127.0.0.1") -> None:
+    send_buffer: how much the system keeps of what the server does not take, in bytes.
+    """
+
+    def __init__(
+        self, loop: Loop, port: int, source: str = "127.0.0.1", *, send_buffer: int = 0
+    ) -> None:
         self.loop = loop
         self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if send_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.sock.setblocking(False)
         self.closed = False
+        loop.opened += 1
         self._unsent = bytearray()
         self._half = False
         loop.selector.register(self.sock, selectors.EVENT_READ, self)
@@ -129,6 +139,7 @@ class Link:
         if self.closed:
             return
         self.closed = True
+        self.loop.closed += 1
         self.loop.selector.unregister(self.sock)
         if reset:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,0 +1,281 @@
+"""Many clients who chat at random in one room, and what each of them has to get: all, in one order.
+
+One witness stays for the whole time: what it gets is the hub's order. Everybody else may come, talk
+and go at any moment, and what they get is compared with it.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .loop import Frames, Link, Loop
+from .support import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Frame, Gochat, frame
+
+#: How long a client is silent between two times that it talks, on average, in seconds.
+PAUSE = 1.0
+#: Nobody talks while so many messages are on their way, or somebody is so far behind the witness.
+#: Both together are less than the 256 messages that may wait for a client, so none may be dropped.
+ON_THEIR_WAY, BEHIND = 64, 96
+
+HANDSHAKE = (
+    "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+).encode()
+
+#: What fills a message: of one, two, three and four bytes; and what is special elsewhere.
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
+
+#: How a client goes. After "close" and "half close" the server has read all that it has said.
+WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
+
+
+class Chat:
+    """Many clients in one room, on one thread, with one source of chance."""
+
+    def __init__(self, gochat: Gochat, seed: int) -> None:
+        self.gochat = gochat
+        self.random = random.Random(seed)
+        self.loop = Loop()
+        #: What the witness has got, and where in it each message is.
+        self.order: list[bytes] = []
+        self.place: dict[bytes, int] = {}
+        #: By client: what it has said and the witness has not got yet.
+        self.unheard: dict[int, deque[bytes]] = {}
+        #: Whose messages have to reach the witness, all of them.
+        self.audible: list[int] = []
+        #: Those whose connection is open; those who have got what the witness has not.
+        self.members: set[Member] = set()
+        self.ahead: set[Member] = set()
+        self.on_their_way = 0
+        self.ids = 0
+        self.delivered = 0
+        self.quiet = False  # nobody comes, goes or talks any more
+        self.stopping = False  # the server has been told to stop
+        self.witness = Member(self)
+        self.loop.run_until(lambda: self.witness.present, "the witness is in the room")
+
+    def heard(self, messages: list[bytes]) -> None:
+        """The witness has got these: each as it was sent, and next after its sender's last one."""
+        for message in messages:
+            sender = int(message.partition(b".")[0])
+            unheard = self.unheard[sender]
+            assert unheard, f"{sender} has not said {message!r}, or not twice"
+            said = unheard.popleft()
+            assert message == said, f"{sender} has said {said!r}, not {message!r}"
+            self.place[message] = len(self.order)
+            self.order.append(message)
+        for member in list(self.ahead):
+            member.compare()
+
+    def may_talk(self) -> bool:
+        behind = max((m.behind() for m in self.members if not m.leaving), default=0)
+        return self.on_their_way < ON_THEIR_WAY and behind < BEHIND
+
+    def fill(self, clients: int) -> None:
+        """Have so many besides the witness in the room."""
+        while len(self.members) <= clients:
+            Member(self)
+
+    def last_word(self) -> None:
+        """All that was said and could be read has reached the witness, who got nothing else."""
+        self.witness.say()
+        self.loop.run_until(lambda: not self.witness.unechoed, "the witness's last word")
+        for sender in self.audible:
+            assert not self.unheard[sender], f"lost: {list(self.unheard[sender])}"
+
+
+class Member(Link):
+    """A client. The first one is the witness."""
+
+    def __init__(self, chat: Chat) -> None:
+        super().__init__(chat.loop, chat.gochat.port)
+        self.chat = chat
+        self.id = chat.ids
+        chat.ids += 1
+        self.mark = b"%d." % self.id
+        self.said = 0
+        #: What it has said and not got back.
+        self.unechoed: deque[bytes] = deque()
+        #: It has had a message of its own back.
+        self.present = False
+        #: How it goes, once it has decided to.
+        self.leaving = ""
+        #: The close frame that it has got.
+        self.farewell: Frame | None = None
+        #: The payload of the close frame that it has sent.
+        self.goodbye = b""
+        #: Where in the order its next message is; None before the first.
+        self.next: int | None = None
+        self.begin = len(chat.order)
+        #: What it has got and the witness has not, from the first such message on.
+        self.unproved: list[bytes] = []
+        self.head = b""
+        self.frames: Frames | None = None
+        chat.unheard[self.id] = deque()
+        chat.members.add(self)
+        self.send(HANDSHAKE)
+
+    def __repr__(self) -> str:
+        return f"client {self.id} ({self.leaving or 'in the room'})"
+
+    def behind(self) -> int:
+        """How many messages the witness has got and this one has not."""
+        return len(self.chat.order) - (self.begin if self.next is None else self.next)
+
+    # What it gets.
+
+    def got(self, data: bytes) -> None:
+        if self.frames is None:
+            self.head += data
+            head, end, data = self.head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            assert head.startswith(b"HTTP/1.1 101 "), head
+            self.frames = Frames()
+            self.say()  # at once: before this the hub may not know it
+        for got in self.frames.take(data):
+            assert self.farewell is None, f"{self} gets {got} behind a close frame"
+            assert got.fin, got
+            if got.opcode == TEXT:
+                self.receive(got.payload.split(b"\n"))
+            elif got.opcode == PING:
+                if self.leaving != "close":  # behind a close frame nothing may come
+                    self.send(frame(got.payload, PONG))
+            elif got.opcode == CLOSE:
+                self.farewell = got
+                if not self.leaving:
+                    self.send(frame(got.payload, CLOSE))
+            else:
+                assert got.opcode == PONG, got
+
+    def receive(self, messages: list[bytes]) -> None:
+        self.chat.delivered += len(messages)
+        for message in messages:
+            if message.startswith(self.mark):
+                assert self.unechoed, f"{self} gets {message!r} back, which it has not said"
+                said = self.unechoed.popleft()
+                assert message == said, f"{self} gets {message!r} back, and has said {said!r}"
+                self.chat.on_their_way -= 1
+                if not self.present:
+                    self.present = True
+                    self.chat.loop.after(self.pause(), self.talk)
+        if self.id == 0:
+            self.chat.heard(messages)
+            self.next = len(self.chat.order)
+        else:
+            self.unproved += messages
+            self.compare()
+        if self.leaving == "close when all is back" and not self.unechoed:
+            self.close_frame()
+
+    def compare(self) -> None:
+        """What it has got is what the witness has got, as far as that is known."""
+        order, got = self.chat.order, self.unproved
+        if self.next is None:
+            self.next = self.chat.place.get(got[0]) if got else None
+        if self.next is not None:
+            end = min(self.next + len(got), len(order))
+            expected = order[self.next : end]
+            mine = got[: len(expected)]
+            assert mine == expected, f"{self} gets {mine}, the witness {expected}"
+            del got[: len(expected)]
+            self.next = end
+        if got:
+            self.chat.ahead.add(self)
+        else:
+            self.chat.ahead.discard(self)
+
+    def ended(self, reset: bool) -> None:
+        chat = self.chat
+        assert self.leaving or chat.stopping, f"{self} was dropped"
+        assert not reset, f"{self} was reset"
+        self.forget()
+        if chat.stopping:
+            code = self.farewell and self.farewell.code
+            assert self.leaving or code == 1001, f"{self} was sent away with {self.farewell}"
+            return
+        if self.leaving.startswith("close"):
+            assert self.farewell is not None, f"{self} has got no answer to its close frame"
+            assert self.farewell.payload == self.goodbye
+        # It has not read its own last words, perhaps, but the server has.
+        chat.audible.append(self.id)
+
+    def forget(self) -> None:
+        self.chat.members.discard(self)
+        self.chat.on_their_way -= len(self.unechoed)
+
+    # What it does.
+
+    def pause(self) -> float:
+        return self.chat.random.expovariate(1 / PAUSE)
+
+    def talk(self) -> None:
+        """Say something, or go, and do it again after a pause."""
+        chat = self.chat
+        if self.closed or self.leaving or chat.quiet:
+            return
+        if not chat.may_talk():
+            chat.loop.after(0.05, self.talk)
+            return
+        for _ in range(chat.random.randint(1, 4)):
+            self.say()
+        if self.id and chat.random.random() < 0.15:
+            self.leave(chat.random.choice(WAYS))
+        else:
+            chat.loop.after(self.pause(), self.talk)
+
+    def say(self) -> None:
+        """Say what nobody else says: in one frame or in several, with a ping between them."""
+        chance = self.chat.random
+        text = self.mark + b"%d " % self.said
+        self.said += 1
+        filler = "".join(chance.choices(CHARACTERS, k=chance.choice([0, 5, 30, 120])))
+        text += filler.encode() + b"."
+        self.unechoed.append(text)
+        self.chat.unheard[self.id].append(text)
+        self.chat.on_their_way += 1
+        mask = chance.randbytes(4)
+        opcode = BINARY if chance.random() < 0.1 else TEXT
+        if chance.random() < 0.8:
+            self.send(frame(text, opcode, mask=mask))
+            return
+        cut = chance.randrange(len(text) + 1)
+        self.send(frame(text[:cut], opcode, fin=False, mask=mask))
+        self.send(frame(b"still there?", PING))
+        self.send(frame(text[cut:], CONTINUATION, mask=mask))
+
+    def leave(self, way: str) -> None:
+        self.leaving = way
+        if way == "close when all is back":
+            if not self.unechoed:
+                self.close_frame()
+        elif way == "close":
+            self.close_frame()
+        elif way == "half close":
+            self.half_close()
+        else:
+            self.close(reset=way == "reset")
+            self.forget()
+
+    def close_frame(self) -> None:
+        self.leaving = "close"
+        self.goodbye = struct.pack("!H", self.chat.random.choice([1000, 1001, 3000, 4999]))
+        self.send(frame(self.goodbye, CLOSE))
+
+
+@contextmanager
+def chatting(gochat: Gochat, seed: int) -> Iterator[Chat]:
+    """A chat; what fails in it says how to repeat it."""
+    chat = None
+    try:
+        chat = Chat(gochat, seed)
+        yield chat
+    except AssertionError as error:
+        raise AssertionError(f"with GOCHAT_SEED={seed}: {error}") from error
+    finally:
+        if chat is not None:
+            chat.loop.close()
