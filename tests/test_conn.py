@@ -843,3 +843,15 @@ def test_read_rate_of_a_connection_that_has_ended() -> None:
         with running(lambda: read_error(conn)):
             conn.close()
             peer.sock.close()
+
+
+def test_read_rate_is_kept_to_the_end() -> None:
+    """What is over the rate when the peer has gone is not read at once, but not at all."""
+    with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
+        peer.sock.sendall(frame(b"x") * 5)
+        peer.sock.close()
+        assert conn.read_message() == conn.read_message() == (TEXT_MESSAGE, b"x")
+        with pytest.raises(ConnectionAbortedError):
+            conn.read_message()
+        with pytest.raises(ConnectionAbortedError):
+            conn.read_message()

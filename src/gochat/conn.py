@@ -205,7 +205,8 @@ class Upgrader:
     read_buffer_size: how much is read from the socket at once, in bytes.
     read_rate, read_burst: how many messages a connection reads a second, and how many at once; None
         for as many as come. Beyond that it reads nothing for a while, so that TCP holds the peer
-        back: pings, pongs and closes wait behind its messages.
+        back: pings, pongs and closes wait behind its messages. If the connection ends meanwhile,
+        what waits is not read any more.
     """
 
     def __init__(
@@ -461,13 +462,18 @@ class Conn:
             raise
 
     def _keep_rate(self) -> None:
-        """Wait until the message just read may have been, or until the connection has ended."""
+        """Wait until the message just read may have been.
+
+        Raises ConnectionAbortedError if the connection ends before: what is over the rate is not
+        read any faster because its sender has gone, however much of it the system still holds.
+        """
         now = time.monotonic()
         self._read_until = max(self._read_until, now) + self._message_time
         if self._read_until - self._ahead > now:
             ended = select.poll()
             ended.register(self._sock, 0)
-            _wait(ended, self._read_until - self._ahead)
+            if _wait(ended, self._read_until - self._ahead):
+                raise ConnectionAbortedError("websocket: ended over the read rate")
 
     def _take_plain_text(self) -> bytes | None:
         """The next message, if it is the common one: text, in one frame, masked, short, all there.
