@@ -845,6 +845,19 @@ def test_read_rate_of_a_connection_that_has_ended() -> None:
             peer.sock.close()
 
 
+def test_read_rate_stops_the_read_deadline() -> None:
+    """A pong that waits behind messages that are not read yet is not late."""
+    with connected(Upgrader(read_rate=10.0)) as (conn, peer):
+        conn.set_pong_handler(lambda: conn.set_read_deadline(time.monotonic() + 0.25))
+        conn.set_read_deadline(time.monotonic() + 0.25)
+        message = frame(b"x" * 1000)  # of which four are read at once
+        peer.sock.sendall(message * 6 + frame(b"", PONG) + message)
+        for _ in range(7):
+            assert conn.read_message() == (TEXT_MESSAGE, b"x" * 1000)
+        with pytest.raises(TimeoutError):
+            conn.read_message()
+
+
 def test_read_rate_is_kept_to_the_end() -> None:
     """What is over the rate when the peer has gone is not read at once, but not at all."""
     with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):

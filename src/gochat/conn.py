@@ -205,8 +205,8 @@ class Upgrader:
     read_buffer_size: how much is read from the socket at once, in bytes.
     read_rate, read_burst: how many messages a connection reads a second, and how many at once; None
         for as many as come. Beyond that it reads nothing for a while, so that TCP holds the peer
-        back: pings, pongs and closes wait behind its messages. If the connection ends meanwhile,
-        what waits is not read any more.
+        back: pings, pongs and closes wait behind its messages, and the read deadline waits, too.
+        If the connection ends meanwhile, what waits is not read any more.
     """
 
     def __init__(
@@ -474,6 +474,9 @@ class Conn:
             ended.register(self._sock, 0)
             if _wait(ended, self._read_until - self._ahead):
                 raise ConnectionAbortedError("websocket: ended over the read rate")
+            if self._read_deadline is not None:
+                # The pong that is due may be there, behind what is not read: this side is late.
+                self._read_deadline += time.monotonic() - now
 
     def _take_plain_text(self) -> bytes | None:
         """The next message, if it is the common one: text, in one frame, masked, short, all there.
