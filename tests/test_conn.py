@@ -148,6 +148,8 @@ def test_remote_addr_of_ipv6() -> None:
         ({"HTTP_SEC_WEBSOCKET_KEY": "YWJjZA=="}, 400),
         ({"HTTP_SEC_WEBSOCKET_KEY": "~" * 24}, 400),
         ({"HTTP_SEC_WEBSOCKET_KEY": "é" * 24}, 400),
+        ({"CONTENT_LENGTH": "5"}, 400),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, 400),
         ({}, 500),  # a server that has no hijack
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import os
 import re
@@ -197,7 +198,7 @@ def test_trust_proxy_may_be_repeated() -> None:
 
 
 TIMES = ["write-wait", "pong-wait", "ping-period", "read-header-timeout", "shutdown-timeout"]
-RATES = ["0", "-1", "nan", "inf", "x", "", "1e-7", "1e7"]
+RATES = ["0", "-1", "nan", "inf", "x", "", "1e-7", "1e7", "1_0", " 5", "\u0665", "1.2.3", "."]
 COUNTS = [
     "max-message-size",
     "send-buffer",
@@ -227,7 +228,21 @@ COUNTS = [
         *((["serve", f"--rate={value}"], "--rate") for value in RATES),
         *(
             (["serve", f"-pong-wait={value}"], "--pong-wait")
-            for value in ("-0.0", "inf", "-inf", "1e400", "1e10", "", "soon", "1s", "0x10", "5\n6 ")
+            for value in (
+                "-0.0",
+                "inf",
+                "-inf",
+                "1e400",
+                "1e10",
+                "",
+                "soon",
+                "1s",
+                "0x10",
+                "5\n6 ",
+                " 5",
+                "5_0",
+                "\u0665",
+            )
         ),
         *(
             (["serve", f"--{flag}={value}"], f"--{flag}")
@@ -236,7 +251,18 @@ COUNTS = [
         ),
         *(
             (["serve", f"-send-buffer={value}"], "--send-buffer")
-            for value in ("", "many", "+1", "1e3", "0x10", "1_000", "\u0661", " 1", "1" * 5000)
+            for value in (
+                "",
+                "many",
+                "+1",
+                "1e3",
+                "0x10",
+                "1_000",
+                "\u0661",
+                " 1",
+                "1" * 10,
+                "1" * 5000,
+            )
         ),
         (["serve", "--ping-period", "60"], "under the pong wait"),
         (["serve", "--ping-period", "61"], "under the pong wait"),
@@ -269,6 +295,8 @@ COUNTS = [
                 "[::1]",
                 "127.0.0.1,127.0.0.2",
                 "2130706433",
+                "::ffff:127.0.0.1",
+                "::ffff:10.0.0.0/104",
                 "127.0.0.1\n",
             )
         ),
@@ -363,6 +391,22 @@ def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
     assert re.fullmatch(DATE + re.escape(path), chat.lines[-1])
     assert re.fullmatch(DATE + re.escape(path), chat.lines[-2])
     assert len(chat.lines) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        ("/\xc3\xa9?\xe2\x82\xac=%41", "/%C3%A9?%E2%82%AC=%41"),  # as UTF-8
+        ("/\xe9", "/%E9"),
+        ("/" + "x" * 50_000, "/" + "x" * 999),
+        ("/" + "\xff" * 50_000, "/" + "%FF" * 999),
+    ],
+)
+def test_a_url_in_the_log(chat: Gochat, sent: str, line: str) -> None:
+    """A URL is logged as it came, its bytes beyond ASCII in percent-encoding; a long one is cut."""
+    with Peer(chat.port) as peer:
+        assert peer.request(sent).status == 404
+    wait_until(lambda: chat.lines[-1].endswith(f" {line}"))
 
 
 def test_a_chat_is_not_logged(chat: Gochat) -> None:
@@ -962,6 +1006,63 @@ def test_a_hub_that_fails(when: str) -> None:
         assert chat.logged("LookupError: a mistake")
         # What the other threads are at does not matter then, and they may say so.
         assert "gochat: the hub has failed" in chat.lines
+
+
+def test_the_threads_are_told_to_nobody() -> None:
+    """SIGUSR1 does no harm where the log is full, and none if it comes while it is being served."""
+    with Path("/dev/full").open("w") as full, listen(LOCAL) as listener:
+        command = activated(listener.fileno(), [COMMAND, "serve"])
+        port = listener.getsockname()[1]
+        with subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=full) as process:
+            try:
+                with ExitStack() as stack:
+                    peers = [stack.enter_context(join(port)) for _ in range(20)]
+                    for _ in range(500):
+                        process.send_signal(signal.SIGUSR1)
+                    peers[0].send("still here")
+                    assert "still here" in peers[0].messages(20)
+            finally:
+                process.terminate()
+                assert process.wait(PATIENCE) == 0
+
+
+def test_a_log_that_nobody_takes() -> None:
+    """A full pipe for a log holds nobody up: pages, clients who go, the end. The gap is told."""
+    read, write = os.pipe()
+    with ExitStack() as stack, listen(LOCAL) as listener:
+        log = stack.enter_context(open(read, "rb"))
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+        command = activated(listener.fileno(), [COMMAND, "serve"])
+        port = listener.getsockname()[1]
+        process = stack.enter_context(
+            subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=write)
+        )
+        os.close(write)
+
+        def ask() -> None:
+            with Peer(port) as peer:
+                assert peer.request("/" + "x" * 900).status == 404
+
+        try:
+            for _ in range(20):
+                ask()
+            with join(port) as peer, join(port) as strange:
+                peer.messages(1)
+                strange.send(b"\x0b\xb8", CLOSE)  # 3000, which is worth a line
+                assert parted(strange).code == 3000
+                assert os.read(read, 4096).count(b"\n") < 20
+                ask()
+                taken = b""
+                while b" lines of the log were not taken, and are lost\n" not in taken:
+                    taken += os.read(read, 4096)
+                for _ in range(20):
+                    ask()
+                process.terminate()
+                assert parted(peer).code == 1001
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+        assert b"Traceback" not in log.read()
 
 
 def test_the_threads_are_told() -> None:

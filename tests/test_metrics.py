@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import urllib.error
@@ -360,6 +361,7 @@ def test_handshakes_that_are_refused(chat: Measured) -> None:
         "version": 0,
         "origin": 1,
         "key": 2,
+        "body": 0,
         "hijack": 0,
     }
     assert figures["gochat_clients"] == 0
@@ -459,7 +461,7 @@ def test_health_of_a_hub_that_is_stuck() -> None:
 
 def run(*flags: str, fault: str = "") -> tuple[int, str]:
     """Run `gochat serve` to its end, with Python to run before; its status and its log."""
-    code = f"import sys\n{fault}\nimport gochat\nsys.exit(gochat.main())"
+    code = f"import sys\n{textwrap.dedent(fault)}\nimport gochat\nsys.exit(gochat.main())"
     result = subprocess.run(
         [sys.executable, "-c", code, "serve", *flags],
         capture_output=True,
@@ -469,6 +471,25 @@ def run(*flags: str, fault: str = "") -> tuple[int, str]:
     )
     assert result.stdout == ""
     return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("name", ["hub", "metrics"])
+def test_a_thread_that_cannot_be_started(name: str) -> None:
+    """Without a thread for the hub, or for the metrics, the command ends with a line."""
+    fault = f"""
+        import threading
+
+        def start(thread, start=threading.Thread.start):
+            if thread.name == "{name}":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        threading.Thread.start = start
+    """
+    assert run("--addr", LOCAL, "--metrics-addr", LOCAL, fault=fault) == (
+        1,
+        "gochat: can't start new thread\n",
+    )
 
 
 def test_without_the_package() -> None:

@@ -107,6 +107,7 @@ REFUSALS: Final = {
     "version": HTTPStatus.BAD_REQUEST,
     "origin": HTTPStatus.FORBIDDEN,
     "key": HTTPStatus.BAD_REQUEST,
+    "body": HTTPStatus.BAD_REQUEST,
     "hijack": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -265,6 +266,12 @@ class Upgrader:
             raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
             raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
+        # Not in Go: what comes next would be the body to a proxy, and frames here.
+        if (
+            environ.get("CONTENT_LENGTH") not in (None, "", "0")
+            or "HTTP_TRANSFER_ENCODING" in environ
+        ):
+            raise HandshakeError("body", bad + "there is a body")
 
     def _check_origin(self, environ: WSGIEnvironment) -> bool:
         """Whether the page that connects is one of this server, or of an origin that may.

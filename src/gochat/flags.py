@@ -132,12 +132,15 @@ def add_serve_flags(serve: Parser) -> None:
     )
 
 
+def number(text: str) -> float:
+    """A number in digits, as 2.5 or 1e-3; NaN if it is none."""
+    # float takes spaces, underscores and the digits of all languages, too.
+    return float(text) if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", text, re.I) else math.nan
+
+
 def seconds(text: str) -> float:
     """A flag's value: a time above 0, in seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not 0 < value < threading.TIMEOUT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
@@ -145,10 +148,7 @@ def seconds(text: str) -> float:
 
 def rate(text: str) -> float:
     """A flag's value: a number a second, above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not 1e-6 <= value <= 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to 1000000")
     return value
@@ -156,8 +156,8 @@ def rate(text: str) -> float:
 
 def count(text: str) -> int:
     """A flag's value: a whole number from 1."""
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text[:99]!r} is not a whole number from 1 to 999999999")
     return int(text)
 
 
@@ -173,8 +173,11 @@ def origin(text: str) -> str:
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A flag's value: an IP address, or a network of them."""
     try:
-        return ipaddress.ip_network(text)
+        found = ipaddress.ip_network(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an IP address or a network, as in 127.0.0.1 or 10.0.0.0/8"
         ) from error
+    if isinstance(found, ipaddress.IPv6Network) and found.network_address.ipv4_mapped:
+        raise argparse.ArgumentTypeError(f"{text!r}: write it as an IPv4 address or network")
+    return found

@@ -19,7 +19,7 @@ class Hub:
     """
 
     def __init__(self) -> None:
-        # Registered clients. The hub's thread alone touches it; a dict, as it keeps their order.
+        # Registered clients. The hub's thread alone changes it; a dict, as it keeps their order.
         self.clients: dict[Client, bool] = {}
 
         # Inbound messages from the clients.
@@ -54,7 +54,7 @@ class Hub:
                             del self.clients[client]
                 case self.stop, farewell, True:
                     self.farewell = farewell
-                case _:
+                case self.stop, _, False:
                     return
             if self.farewell:
                 for client in self.clients:

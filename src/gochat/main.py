@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import re
+import select
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote
 
 from werkzeug.wrappers import Response
@@ -43,7 +44,9 @@ log = logging.getLogger("gochat")
 
 def serve_home(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answer a request for the page; any other path is not found."""
-    log.info("%s", quote(environ["RAW_URI"], safe="/:?#[]@!$&'()*+,;=%~"))
+    # Not cut in Go. What is in RAW_URI has been decoded, encoded and decoded again.
+    target = environ["RAW_URI"][:2000].encode("latin-1").decode(errors="ignore")[:1000]
+    log.info("%s", quote(target, safe="/:?#[]@!$&'()*+,;=%~", encoding="latin-1"))
     if environ["PATH_INFO"] != "/":
         return text_error("Not found", 404)(environ, start_response)
     if environ["REQUEST_METHOD"] != "GET":
@@ -92,6 +95,7 @@ def make_app(
 
     settings: None for those of Go. upgrader: one of make_upgrader; None for a plain one.
     """
+    home_page()  # read now, as there may be no descriptor for it later
     settings = settings or Settings()
     upgrader = upgrader or make_upgrader()
 
@@ -113,7 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command. argv: without the program's name; None for the process's. Returns the status."""
     args = parse_flags(argv)
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y/%m/%d %H:%M:%S"
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y/%m/%d %H:%M:%S",
+        handlers=[LogHandler()],
     )
     try:
         {"serve": serve, "bench": bench}[args.command](args)
@@ -124,8 +131,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Writes the log to stderr, but does not wait for who takes nothing: Ctrl-S, a full pipe.
+
+    A chat that waited for its log would take no signal, and keep clients who are gone. The first
+    line that is not taken waits a second. That one and those that follow are lost, until one is
+    taken: then the log says how many there were.
+    """
+
+    # How many, in a row. Guarded by the handler's lock.
+    lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or lose it. The handler's lock is held."""
+        if not writable(self.stream, 0.0 if self.lost else 1.0):
+            self.lost += 1
+            return
+        if self.lost:
+            text = f"{self.lost} lines of the log were not taken, and are lost"
+            self.lost = 0
+            super().emit(logging.makeLogRecord({"msg": text}))
+        super().emit(record)
+
+
+def writable(stream: TextIO | None, timeout: float) -> bool:
+    """Whether a line can be written without waiting, or will be within so many seconds."""
+    try:
+        descriptor = stream.fileno()  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):  # none, closed, or of no file
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(timeout * 1000))
+
+
 class HubError(Exception):
-    """The hub's thread has ended by itself. Its exception is in the log."""
+    """The hub's thread has ended by itself, which is in the log, or could not be started."""
 
 
 def serve(args: argparse.Namespace) -> None:
@@ -197,9 +238,12 @@ def serve_chat(args: argparse.Namespace, hub: Hub, metrics: Metrics | None) -> N
             server.stop()  # a chat without a hub is deaf
 
     hub_thread = threading.Thread(target=run_hub, name="hub", daemon=True)
-    hub_thread.start()
-    if metrics:
-        metrics.start(server, hub_thread)
+    try:
+        hub_thread.start()
+        if metrics:
+            metrics.start(server, hub_thread)
+    except RuntimeError as error:
+        raise HubError(error) from error
     log.info("listening on %s, open %s", server.addr, server.url)
     notify("READY=1")
     server.serve_forever()
@@ -221,13 +265,30 @@ def notify(state: str) -> None:
     """Tell systemd, if it has started this and waits for it: sd_notify(3)."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, suppress(OSError):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
+# Held while the threads are dumped.
+dumping = threading.Lock()
+
+
 def dump_threads() -> None:
-    """Write to stderr what each thread is at, by name, as Go does at SIGQUIT."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():
-        where = "".join(traceback.format_stack(frame))
-        print(f"thread {names.get(ident, ident)}:\n{where}", file=sys.stderr)
+    """Write to stderr what each thread is at, by name, as Go does at SIGQUIT.
+
+    For a signal's handler, which may interrupt itself: then once is enough. It may also interrupt
+    somebody who writes to sys.stderr, so it writes past that.
+    """
+    if not dumping.acquire(blocking=False):
+        return
+    try:
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        text = ""
+        for ident, frame in sys._current_frames().items():
+            where = "".join(traceback.format_stack(frame))
+            text += f"thread {names.get(ident, ident)}:\n{where}\n"
+        with suppress(OSError):  # a log that is full, or closed
+            if writable(sys.stderr, 0.0):
+                os.write(2, text.encode(errors="backslashreplace"))
+    finally:
+        dumping.release()
