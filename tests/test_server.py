@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import os
 import resource
+import signal
 import socket
 import struct
 import threading
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -255,6 +256,9 @@ def test_names_of_threads() -> None:
         "[::1]",
         "::1:0",
         "[::1:0",
+        "[::1",
+        "::1]:0",
+        "127.0.0.1:0:0",
         ":-1",
         ":+1",
         ": 1",
@@ -622,6 +626,9 @@ def test_an_application_that_fails(
                 b"Content-Length: -5",
                 b"Content-Length: 5\r\nContent-Length: 6",
                 b"X: a\0b",
+                b"X: a\rOrigin: http://x",
+                b"X: a\r\r\nY: b",
+                b"X: a\rY: b\nZ: c",
                 b"X: \x1b[31m",
             )
         ),
@@ -635,7 +642,12 @@ def test_an_application_that_fails(
         ),
         pytest.param(b"GET / HTTP/1.10\r\nHost: x\r\n\r\n", 505, id="version 1.10"),
         pytest.param(b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="half an address"),
-        pytest.param(b"GET http://[x]/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="no address"),
+        *(
+            pytest.param(
+                b"GET http://[%b]/ HTTP/1.1\r\nHost: x\r\n\r\n" % host, 400, id=f"[{host!r}]"
+            )
+            for host in (b"x", b"::::1", b"1.2", b":", b"::1%")
+        ),
         pytest.param(
             b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", 431, id="header"
         ),
@@ -671,6 +683,27 @@ def test_a_malformed_request(
         assert b"<" not in text
         assert works(serving.port)
     assert [r for r in caplog.records if r.levelno > logging.DEBUG] == []
+
+
+def test_a_head_without_a_body() -> None:
+    """Who asks for the head alone gets no body, whatever the application answers."""
+    closed = []
+
+    class Body(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return Body(hello(environ, start_response))
+
+    with Serving(app) as serving:
+        head, _, body = answer(serving.port, b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").partition(
+            b"\r\n\r\n"
+        )
+    assert b"200" in head
+    assert b"Content-Length: 5" in head
+    assert body == b""
+    assert closed == [True]
 
 
 @pytest.mark.parametrize("size", [20_000, 3_000_000])
@@ -1023,6 +1056,45 @@ def test_no_more_descriptors(over: bool) -> None:
         assert gochat.logged("Too many open files")
 
 
+def test_no_more_descriptors_for_a_request() -> None:
+    """Who is connected gets the page at the limit, too; the log has a line and no traceback."""
+    with Gochat("--read-header-timeout", str(PATIENCE)) as gochat:
+        pid = gochat.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        peers = [Peer(gochat.port) for _ in range(5)]
+        for peer in peers:
+            peer.sock.sendall(REQUEST[:10])
+        wait_until(lambda: len(gochat.threads()) == 2 + len(peers))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (gochat.descriptors(), limits[1]))
+        for peer in peers:
+            peer.sock.sendall(REQUEST[10:])
+            assert peer.response().status == 200
+            peer.sock.close()
+        wait_until(lambda: gochat.logged("Too many open files"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        assert gochat.stop() == 0
+        assert not gochat.logged("Traceback"), gochat.lines
+
+
+@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM])
+def test_no_more_memory_for_a_connection(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the system has no memory for a connection, the server does not spin, and goes on."""
+    calls: list[float] = []
+    accept = socket.socket.accept
+
+    def fail(sock: socket.socket) -> tuple[socket.socket, Any]:
+        calls.append(time.monotonic())
+        if len(calls) < 4:
+            raise OSError(code, os.strerror(code))
+        return accept(sock)
+
+    with Serving(hello) as serving:
+        monkeypatch.setattr(socket.socket, "accept", fail)
+        assert works(serving.port)
+        assert len(calls) == 4
+        assert calls[3] - calls[0] >= 0.3
+
+
 def test_a_listener_that_fails() -> None:
     """What else goes wrong with accepting is the caller's to know."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
@@ -1047,6 +1119,20 @@ def test_stop_from_another_thread() -> None:
     assert not accepting.is_alive()
     with socket.socket() as late, pytest.raises(ConnectionRefusedError):
         late.connect(server.server_address)
+    server.shutdown()
+
+
+def test_stop_among_many_signals() -> None:
+    """It ends even if what wakes it is full of signals that it has not looked at."""
+    server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(server.wakeup_fd, bytes([signal.SIGUSR1]))
+    server.stop()
+    accepting = threading.Thread(target=server.serve_forever)
+    accepting.start()
+    accepting.join(PATIENCE)
+    assert not accepting.is_alive()
     server.shutdown()
 
 

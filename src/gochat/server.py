@@ -27,13 +27,14 @@ import re
 import select
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
@@ -152,9 +153,17 @@ def _split_host_port(addr: str) -> tuple[str, int]:
         raise ValueError(f"address {addr!r}: the port is over 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    elif ":" in host:
+    elif _is_ipv6(host):
         raise ValueError(f"address {addr!r}: an IPv6 address is written [{host}]:{port}")
+    if any(char in host for char in "[]") or (":" in host and not _is_ipv6(host)):
+        raise ValueError(f"address {addr!r} is not host:port, as in :8080 or [::1]:8080")
     return host, int(port)
+
+
+def _is_ipv6(host: str) -> bool:
+    with suppress(ValueError):
+        return bool(ipaddress.IPv6Address(host))
+    return False
 
 
 class Server(ThreadedWSGIServer):
@@ -209,10 +218,11 @@ class Server(ThreadedWSGIServer):
         # How many of them each address has, if that is limited; and which one is whose.
         self._addresses: Counter[str] = Counter()
         self._address_of: dict[socket.socket, str] = {}
-        # A byte written to the one end wakes serve_forever at the other: 0 to end it. It never
-        # blocks, as a signal may be what writes.
-        self._stopped, self._stop = socket.socketpair()
-        self._stop.setblocking(False)
+        # A byte written to the one end wakes serve_forever at the other, which then looks whether
+        # it is to end. Writing never blocks, as a signal may be what writes.
+        self._woken, self._wake = socket.socketpair()
+        self._wake.setblocking(False)
+        self._ending = False
 
         try:
             with listen(addr) if isinstance(addr, str) else addr as listener:
@@ -240,12 +250,12 @@ class Server(ThreadedWSGIServer):
         """Accept connections until `stop` is called, then listen no more. One thread, once."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.socket, selectors.EVENT_READ)
-            selector.register(self._stopped, selectors.EVENT_READ)
-            while True:
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not self._ending:
                 ready = [key.fileobj for key, _ in selector.select()]
-                if self._stopped in ready and 0 in self._stopped.recv(4096):
-                    break
-                if self.socket in ready:
+                if self._woken in ready:
+                    self._woken.recv(4096)
+                elif self.socket in ready:
                     self._handle_request_noblock()  # type: ignore[attr-defined]
         self.server_close()
 
@@ -256,12 +266,13 @@ class Server(ThreadedWSGIServer):
         Python runs a signal's handler on the main thread when that comes back from what it waits
         for. A signal that comes just before it waits, or to another thread, does not make it.
         """
-        return self._stop.fileno()
+        return self._wake.fileno()
 
     def stop(self) -> None:
         """Make `serve_forever` return. Any thread, or a signal handler; more than once is once."""
-        with suppress(OSError):
-            self._stop.send(b"\0")
+        self._ending = True
+        with suppress(OSError):  # so full of signals that it wakes anyway
+            self._wake.send(b"\0")
 
     def shutdown(self, timeout: float = 0.0) -> None:
         """Wait until all that is being served has ended, and cut what has not by the timeout.
@@ -278,8 +289,8 @@ class Server(ThreadedWSGIServer):
         self._close_own()
 
     def _close_own(self) -> None:
-        self._stopped.close()
-        self._stop.close()
+        self._woken.close()
+        self._wake.close()
         self._spare.close()
 
     def _join(self, deadline: float) -> None:
@@ -295,24 +306,31 @@ class Server(ThreadedWSGIServer):
         try:
             return super().get_request()
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            self._refuse_with_spare(str(error.strerror))
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse_with_spare(str(error.strerror))
+            elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
+                self._pause()
             raise
 
     def _refuse_with_spare(self, reason: str) -> None:
         """Out of descriptors: refuse the next in the queue, who would wait in it for ever."""
         self._spare.close()
-        with suppress(OSError):
+        try:
             request, _ = self.socket.accept()
+        except OSError:
+            self._log_now_and_then("http: no connection can be accepted: %s", reason)
+        else:
             self._refuse(request)
             request.close()
-        self.log_refusal("descriptors", reason)
+            self.log_refusal("descriptors", reason)
         with suppress(OSError):
             self._spare = open(os.devnull, "rb")  # noqa: SIM115
-        # If somebody else took it, let some connections end.
-        pause = _ACCEPT_PAUSE if self._spare.closed else 0.0
-        select.select([self._stopped], [], [], pause)
+        if self._spare.closed:  # somebody else took it
+            self._pause()
+
+    def _pause(self) -> None:
+        """Let some connections end before the next one is accepted."""
+        select.select([self._woken], [], [], _ACCEPT_PAUSE)
 
     def _refuse(self, request: socket.socket) -> None:
         """Answer 503 to a connection that is not served."""
@@ -329,9 +347,12 @@ class Server(ThreadedWSGIServer):
         """
         with self._lock:
             self.refusals[reason] += 1
+        self._log_now_and_then("http: refused a connection (503): %s", text)
+
+    def _log_now_and_then(self, message: str, text: str) -> None:
         if time.monotonic() - self._refused_at >= 1.0:
             self._refused_at = time.monotonic()
-            log.info("http: refused a connection (503): %s", text)
+            log.info(message, text)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the thread ends when it has been served."""
@@ -425,11 +446,22 @@ class Server(ThreadedWSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """An exception that no handler has caught."""
-        log.exception("http: %s failed", threading.current_thread().name)
+        if not self._is_short_of_descriptors():
+            log.exception("http: %s failed", threading.current_thread().name)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - Werkzeug's name
-        """What Werkzeug has to say: "error" is an exception in the application."""
-        log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
+        """What Werkzeug has to say: "error" is an exception in the application, or its own."""
+        if not self._is_short_of_descriptors():
+            log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
+
+    def _is_short_of_descriptors(self) -> bool:
+        """Whether that is what the current exception says; then it is worth a line."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            name = threading.current_thread().name
+            self._log_now_and_then("http: %s", f"{name}: {error.strerror}")
+            return True
+        return False
 
 
 class _Handler(WSGIRequestHandler):
@@ -449,7 +481,7 @@ class _Handler(WSGIRequestHandler):
         self.rfile.close()
         deadline = time.monotonic() + self.server.read_header_timeout
         self._request = _RequestReader(self.connection, deadline)
-        self.rfile = io.BufferedReader(self._request)
+        self.rfile = self._lines = _LineReader(self._request)
 
     def parse_request(self) -> bool:
         """Refuse what net/http refuses, too, and http.server takes."""
@@ -467,9 +499,13 @@ class _Handler(WSGIRequestHandler):
             self._bad_request("malformed Host header")
         elif not all(map(_LENGTH.fullmatch, lengths)) or len(set(lengths)) > 1:
             self._bad_request("malformed Content-Length header")
-        elif self.headers.defects or any(map(_CONTROL.search, self.headers.values())):
+        elif (
+            self.headers.defects
+            or self._lines.stray_cr
+            or any(map(_CONTROL.search, self.headers.values()))
+        ):
             self._bad_request("malformed header")
-        elif not _TARGET.fullmatch(self.path):
+        elif not _is_target(self.path):
             self._bad_request("malformed target")
         else:
             del self.headers["Expect"]  # Werkzeug would say "100 Continue", to a body unread
@@ -562,6 +598,22 @@ class _Handler(WSGIRequestHandler):
         """No line for a request that could not be read: its sender has been told."""
 
 
+class _LineReader(io.BufferedReader):
+    """Notices a CR that is not at the end of a line.
+
+    The parser of the headers takes it for one all the same, and what is behind it for a header,
+    which to a proxy was part of a value.
+    """
+
+    stray_cr = False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if b"\r" in line[:-2]:
+            self.stray_cr = True
+        return line
+
+
 class _RequestReader(io.RawIOBase):
     """What the client sends, until a deadline for all of it.
 
@@ -595,7 +647,10 @@ class _RequestReader(io.RawIOBase):
 
 
 def _hijackable(application: WSGIApplication) -> WSGIApplication:
-    """Keep Werkzeug from writing an HTTP response into a connection that was taken over."""
+    """Keep Werkzeug from writing what net/http does not write either, whatever the handler returns:
+
+    a response into a connection that was taken over, and a body to who asks for HEAD.
+    """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -609,9 +664,20 @@ def _hijackable(application: WSGIApplication) -> WSGIApplication:
                 log.exception("http: %s failed", threading.current_thread().name)
         if "gochat.hijacked" in environ:
             raise ConnectionAbortedError("hijacked")  # Werkzeug's quiet way out
+        if environ["REQUEST_METHOD"] == "HEAD":
+            getattr(response, "close", lambda: None)()
+            return []
         return response
 
     return app
+
+
+def _is_target(target: str) -> bool:
+    """Whether it can be taken apart as the target of a request."""
+    try:
+        return bool(_TARGET.fullmatch(target) and urlsplit(target))
+    except ValueError:  # an address in brackets that is none
+        return False
 
 
 def _unmapped(host: str) -> str:
