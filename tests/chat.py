@@ -7,6 +7,7 @@ and go at any moment, and what they get is compared with it.
 from __future__ import annotations
 
 import random
+import re
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -33,15 +34,28 @@ CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\uf
 WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
 
 
-class Chat:
-    """Many clients in one room, on one thread, with one source of chance."""
+#: How a message begins that was said here.
+MARK = re.compile(rb"client (\d+): ")
 
-    def __init__(self, gochat: Gochat, seed: int) -> None:
+
+class Chat:
+    """Many clients in one room, on one thread, with one source of chance.
+
+    pause: how long a client is silent between two times that it talks, on average, in seconds.
+    strangers: whether others talk in the room, too. What they say has to reach all in one order.
+    """
+
+    def __init__(
+        self, gochat: Gochat, seed: int, *, pause: float = PAUSE, strangers: bool = False
+    ) -> None:
         self.gochat = gochat
         self.random = random.Random(seed)
+        self.pause = pause
+        self.strangers = strangers
         self.loop = Loop()
-        #: What the witness has got, and where in it each message is.
+        #: What the witness has got, from number `first` on; and the numbers of what was said here.
         self.order: list[bytes] = []
+        self.first = 0
         self.place: dict[bytes, int] = {}
         #: By client: what it has said and the witness has not got yet.
         self.unheard: dict[int, deque[bytes]] = {}
@@ -61,15 +75,32 @@ class Chat:
     def heard(self, messages: list[bytes]) -> None:
         """The witness has got these: each as it was sent, and next after its sender's last one."""
         for message in messages:
-            sender = int(message.partition(b".")[0])
-            unheard = self.unheard[sender]
-            assert unheard, f"{sender} has not said {message!r}, or not twice"
-            said = unheard.popleft()
-            assert message == said, f"{sender} has said {said!r}, not {message!r}"
-            self.place[message] = len(self.order)
+            found = MARK.match(message)
+            if found:
+                sender = int(found[1])
+                unheard = self.unheard[sender]
+                assert unheard, f"{sender} has not said {message!r}, or not twice"
+                said = unheard.popleft()
+                assert message == said, f"{sender} has said {said!r}, not {message!r}"
+                self.place[message] = self.count
+            else:
+                assert self.strangers, f"nobody has said {message!r}"
             self.order.append(message)
         for member in list(self.ahead):
             member.compare()
+
+    @property
+    def count(self) -> int:
+        """How many messages the witness has got."""
+        return self.first + len(self.order)
+
+    def forget(self) -> None:
+        """Forget the part of the order that everybody has got."""
+        needed = min((m.place for m in self.members | self.ahead), default=self.count)
+        for message in self.order[: needed - self.first]:
+            self.place.pop(message, None)
+        del self.order[: needed - self.first]
+        self.first = needed
 
     def may_talk(self) -> bool:
         behind = max((m.behind() for m in self.members if not m.leaving), default=0)
@@ -87,17 +118,51 @@ class Chat:
         for sender in self.audible:
             assert not self.unheard[sender], f"lost: {list(self.unheard[sender])}"
 
+    def part(self) -> None:
+        """Everybody stops talking, gets all that was said, and goes; the witness goes last."""
+        self.quiet = True
+        self.loop.run_until(
+            lambda: all(m.present and not m.unechoed for m in self.members if not m.leaving),
+            "everybody has had everything back",
+        )
+        for member in list(self.members - {self.witness}):
+            if not member.leaving:
+                member.leave(self.random.choice(WAYS))
+        self.loop.run_until(lambda: self.members == {self.witness}, "everybody is gone")
+        self.last_word()
+        assert not self.ahead, f"got what the witness has not: {self.ahead}"
+        self.witness.leave("close")
+        self.loop.run_until(lambda: not self.members, "the witness is gone")
 
-class Member(Link):
-    """A client. The first one is the witness."""
+
+class Voice:
+    """Somebody who says what nobody else says."""
 
     def __init__(self, chat: Chat) -> None:
-        super().__init__(chat.loop, chat.gochat.port)
         self.chat = chat
         self.id = chat.ids
         chat.ids += 1
-        self.mark = b"%d." % self.id
+        self.mark = b"client %d: " % self.id
         self.said = 0
+        self.unheard = chat.unheard[self.id] = deque[bytes]()
+
+    def words(self, filler: str) -> bytes:
+        """The next message, which the witness has to get next of this one."""
+        text = self.mark + b"%d %b." % (self.said, filler.encode())
+        self.said += 1
+        self.unheard.append(text)
+        return text
+
+
+class Member(Voice, Link):
+    """A client. The first one is the witness."""
+
+    #: Whether what it says counts for how much may be on its way.
+    patient = True
+
+    def __init__(self, chat: Chat, *, send_buffer: int = 0) -> None:
+        Voice.__init__(self, chat)
+        Link.__init__(self, chat.loop, chat.gochat.port, send_buffer=send_buffer)
         #: What it has said and not got back.
         self.unechoed: deque[bytes] = deque()
         #: It has had a message of its own back.
@@ -108,23 +173,27 @@ class Member(Link):
         self.farewell: Frame | None = None
         #: The payload of the close frame that it has sent.
         self.goodbye = b""
-        #: Where in the order its next message is; None before the first.
+        #: Where in the order its next message is; None before the first. Not before begin.
         self.next: int | None = None
-        self.begin = len(chat.order)
+        self.begin = chat.count
         #: What it has got and the witness has not, from the first such message on.
         self.unproved: list[bytes] = []
         self.head = b""
         self.frames: Frames | None = None
-        chat.unheard[self.id] = deque()
         chat.members.add(self)
         self.send(HANDSHAKE)
 
     def __repr__(self) -> str:
         return f"client {self.id} ({self.leaving or 'in the room'})"
 
+    @property
+    def place(self) -> int:
+        """Where in the order its next message is, or may be."""
+        return self.begin if self.next is None else self.next
+
     def behind(self) -> int:
         """How many messages the witness has got and this one has not."""
-        return len(self.chat.order) - (self.begin if self.next is None else self.next)
+        return self.chat.count - self.place
 
     # What it gets.
 
@@ -159,13 +228,13 @@ class Member(Link):
                 assert self.unechoed, f"{self} gets {message!r} back, which it has not said"
                 said = self.unechoed.popleft()
                 assert message == said, f"{self} gets {message!r} back, and has said {said!r}"
-                self.chat.on_their_way -= 1
+                self.chat.on_their_way -= self.patient
                 if not self.present:
                     self.present = True
                     self.chat.loop.after(self.pause(), self.talk)
         if self.id == 0:
             self.chat.heard(messages)
-            self.next = len(self.chat.order)
+            self.next = self.chat.count
         else:
             self.unproved += messages
             self.compare()
@@ -174,16 +243,21 @@ class Member(Link):
 
     def compare(self) -> None:
         """What it has got is what the witness has got, as far as that is known."""
-        order, got = self.chat.order, self.unproved
+        chat, got = self.chat, self.unproved
         if self.next is None:
-            self.next = self.chat.place.get(got[0]) if got else None
+            # What strangers say is not said once only: the first message of ours tells the place.
+            for i, message in enumerate(got):
+                if message in chat.place:
+                    self.next = chat.place[message] - i
+                    assert self.next >= self.begin, f"{self} gets what was said before it came"
+                    break
         if self.next is not None:
-            end = min(self.next + len(got), len(order))
-            expected = order[self.next : end]
+            start = self.next - chat.first
+            expected = chat.order[start : start + len(got)]
             mine = got[: len(expected)]
             assert mine == expected, f"{self} gets {mine}, the witness {expected}"
             del got[: len(expected)]
-            self.next = end
+            self.next += len(expected)
         if got:
             self.chat.ahead.add(self)
         else:
@@ -206,12 +280,13 @@ class Member(Link):
 
     def forget(self) -> None:
         self.chat.members.discard(self)
-        self.chat.on_their_way -= len(self.unechoed)
+        if self.patient:
+            self.chat.on_their_way -= len(self.unechoed)
 
     # What it does.
 
     def pause(self) -> float:
-        return self.chat.random.expovariate(1 / PAUSE)
+        return self.chat.random.expovariate(1 / self.chat.pause)
 
     def talk(self) -> None:
         """Say something, or go, and do it again after a pause."""
@@ -231,13 +306,9 @@ class Member(Link):
     def say(self) -> None:
         """Say what nobody else says: in one frame or in several, with a ping between them."""
         chance = self.chat.random
-        text = self.mark + b"%d " % self.said
-        self.said += 1
-        filler = "".join(chance.choices(CHARACTERS, k=chance.choice([0, 5, 30, 120])))
-        text += filler.encode() + b"."
+        text = self.words("".join(chance.choices(CHARACTERS, k=chance.choice([0, 5, 30, 120]))))
         self.unechoed.append(text)
-        self.chat.unheard[self.id].append(text)
-        self.chat.on_their_way += 1
+        self.chat.on_their_way += self.patient
         mask = chance.randbytes(4)
         opcode = BINARY if chance.random() < 0.1 else TEXT
         if chance.random() < 0.8:
@@ -268,11 +339,13 @@ class Member(Link):
 
 
 @contextmanager
-def chatting(gochat: Gochat, seed: int) -> Iterator[Chat]:
+def chatting(
+    gochat: Gochat, seed: int, *, pause: float = PAUSE, strangers: bool = False
+) -> Iterator[Chat]:
     """A chat; what fails in it says how to repeat it."""
     chat = None
     try:
-        chat = Chat(gochat, seed)
+        chat = Chat(gochat, seed, pause=pause, strangers=strangers)
         yield chat
     except AssertionError as error:
         raise AssertionError(f"with GOCHAT_SEED={seed}: {error}") from error

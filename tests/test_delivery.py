@@ -11,7 +11,7 @@ import os
 import signal
 import time
 
-from .chat import WAYS, chatting
+from .chat import chatting
 from .loop import idle, resources
 from .support import Gochat, wait_until
 
@@ -29,21 +29,9 @@ def test_everybody_gets_every_message_once_and_in_one_order() -> None:
             while time.monotonic() < end:
                 chat.fill(CLIENTS)
                 chat.loop.turn()
-            chat.quiet = True
-            chat.loop.run_until(
-                lambda: all(m.present and not m.unechoed for m in chat.members if not m.leaving),
-                "everybody has had everything back",
-            )
-            for member in list(chat.members - {chat.witness}):
-                if not member.leaving:
-                    member.leave(chat.random.choice(WAYS))
-            chat.loop.run_until(lambda: chat.members == {chat.witness}, "everybody is gone")
-            chat.last_word()
-            assert not chat.ahead, f"got what the witness has not: {chat.ahead}"
-            chat.witness.leave("close")
-            chat.loop.run_until(lambda: not chat.members, "the witness is gone")
+            chat.part()
             print(
-                f"seed {SEED}: {chat.ids} clients, {len(chat.order)} messages,"
+                f"seed {SEED}: {chat.ids} clients, {chat.count} messages,"
                 f" {chat.delivered} deliveries in {SECONDS:g} s"
             )
         wait_until(lambda: resources(gochat) == before, "all is given back")
@@ -56,7 +44,7 @@ def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:
         with chatting(gochat, SEED) as chat:
             chat.fill(CLIENTS // 4)
             chat.loop.run_until(
-                lambda: len(chat.order) > 200 and all(m.present for m in chat.members),
+                lambda: chat.count > 200 and all(m.present for m in chat.members),
                 "a chat in full swing",
             )
             chat.quiet = True
@@ -69,6 +57,6 @@ def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:
             chat.loop.run_until(lambda: not chat.members, "all have been sent away")
             assert not chat.ahead, f"got what the witness has not: {chat.ahead}"
             ends = {member.next for member in members}
-            assert ends == {len(chat.order)}, f"not all got the same: {ends}, {len(chat.order)}"
+            assert ends == {chat.count}, f"not all got the same: {ends}, {chat.count}"
         assert gochat.wait() == 0
     assert not gochat.logged("Traceback"), gochat.lines

@@ -1,0 +1,382 @@
+"""Everything at once, for long: churn, floods, stuck clients and bad input against a real gochat.
+
+    python -m tests.soak --minutes 30 --seed 1 --plot docs/soak.svg
+
+Once a second it looks at the server's memory, threads and descriptors. Nothing may be lost, doubled
+or out of order for anybody who reads, whatever the others do, and nothing may grow. The plot needs
+matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .chat import HANDSHAKE, WAYS, Chat, Member, Voice, chatting
+from .fuzz import Attack, Fuzz
+from .loop import idle, resources
+from .support import PONG, Gochat, frame, wait_until
+
+#: In seconds. A flood of fuzz.py's, of 500 messages, has to be read within the pong wait.
+PONG_WAIT, WRITE_WAIT = 15.0, 3.0
+RATE, BURST = 60.0, 20
+FLAGS = [
+    *("--pong-wait", f"{PONG_WAIT:g}", "--ping-period", "4", "--write-wait", f"{WRITE_WAIT:g}"),
+    *("--rate", f"{RATE:g}", "--burst", str(BURST)),
+    *("--max-clients-per-address", "1000"),  # it is never reached, but there is something to count
+]
+
+#: How long a connection may last that the server has to end, in seconds: the longest deadline, the
+#: time to write what was queued, a second to answer a close, and what a busy machine takes.
+LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
+
+#: How many there are of each, and how long a member is silent and a flooder floods on average, in
+#: seconds.
+MEMBERS, FLOODERS, STUCK = 100, 3, 6
+PAUSE, FLOOD = 2.0, 15.0
+#: How many bad inputs begin in a second.
+ATTACKS = 25.0
+
+#: How much of a flood waits on this side, in bytes. What waits is read at the rate in the end.
+SEND_BUFFER = 16_384
+
+#: How much more memory the server may have in the last quarter of the time than in the second, in
+#: bytes: always, and in a run of a minute besides, in a longer one in proportion less. In the first
+#: minute the stack and the buffers of each thread become as large as they have to be. A leak of a
+#: few hundred bytes for each connection is more than that in half an hour.
+GROWTH, WARM_UP = 4 << 20, 12 << 20
+
+#: How long the server may take over a connection that this side has ended, in seconds.
+WINDING_UP = 10.0
+
+#: How many points a line of the plot has, at most about twice; and the colors of lines.
+POINTS = 600
+COLORS = ["#0072b2", "#d55e00"]
+
+#: States of /proc/net/tcp: the server has not ended the connection.
+OPEN = {"01", "08"}  # ESTABLISHED, CLOSE_WAIT
+
+
+class Sample(NamedTuple):
+    """What there was at one moment."""
+
+    time: float  # in seconds, from the beginning
+    memory: int  # in bytes
+    threads: int
+    descriptors: int
+    clients: int  # connections that are open on this side
+    came: int  # connections that there have been
+    messages: int
+    deliveries: int
+
+
+def windows(samples: Sequence[Sample]) -> tuple[float, float]:
+    """The median of the memory in the second quarter of the samples, and in the last one."""
+    memory = [sample.memory for sample in samples]
+    quarter = len(memory) // 4
+    return statistics.median(memory[quarter : 2 * quarter]), statistics.median(memory[-quarter:])
+
+
+def judge(samples: Sequence[Sample]) -> None:
+    """AssertionError if the memory grows."""
+    early, late = windows(samples)
+    came = (samples[-1].came - samples[0].came) // 2
+    assert late - early <= GROWTH + WARM_UP / max(samples[-1].time / 60, 1.0), (
+        f"memory grows: {early / 1e6:.1f} MB, then {late / 1e6:.1f} MB,"
+        f" {(late - early) / max(came, 1):,.0f} bytes for each connection"
+    )
+
+
+class Flooder(Member):
+    """A client who sends as fast as TCP takes it. Its answers to pings would come behind its
+    messages, much too late, so it sends pongs among them.
+    """
+
+    patient = False
+
+    def __init__(self, chat: Chat) -> None:
+        super().__init__(chat, send_buffer=SEND_BUFFER)
+        self.begun = time.monotonic()
+        self.flooding = False
+
+    @property
+    def heard(self) -> int:
+        """How many of its messages have been read by the server, at least."""
+        return self.said - len(self.unheard)
+
+    def talk(self) -> None:
+        """Begin the flood, and go some time."""
+        self.flooding = True
+        self.loop.after(self.chat.random.expovariate(1 / FLOOD), self.enough)
+        self.flood()
+
+    def enough(self) -> None:
+        if not self.leaving and not self.chat.quiet:
+            self.leave(self.chat.random.choice(WAYS))
+
+    def ready(self, events: int) -> None:
+        super().ready(events)
+        self.flood()
+
+    def flood(self) -> None:
+        while self.flooding and not (
+            self._unsent or self.closed or self.leaving or self.chat.quiet
+        ):
+            text = self.words("x" * self.chat.random.choice([300, 400]))
+            self.unechoed.append(text)
+            self.send(frame(text) + frame("", PONG))
+
+
+class Stuck(Voice):
+    """A client who says something, perhaps, and then reads nothing and answers no ping."""
+
+    def __init__(self, chat: Chat) -> None:
+        super().__init__(chat)
+        self.sock = socket.socket()
+        # Before connect: it sets the window that is offered.
+        size = chat.random.choice([2304, 65_536])
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        self.sock.connect(("127.0.0.1", chat.gochat.port))
+        self.port = self.sock.getsockname()[1]
+        self.begun = time.monotonic()
+        words = [self.words("and no more") for _ in range(chat.random.randrange(4))]
+        self.sock.sendall(HANDSHAKE + b"".join(map(frame, words)))
+
+
+def open_ports(port: int) -> set[int]:
+    """The ports of the clients of the server at that port whose connections it has not ended.
+
+    A client that does not read does not see the end: it is behind what waits to be read.
+    """
+    ports = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, _ = line.split(maxsplit=4)
+        if state in OPEN and int(local[9:], 16) == port:
+            ports.add(int(remote[9:], 16))
+    return ports
+
+
+class Soak:
+    """One run of it."""
+
+    def __init__(self, chat: Chat, before: tuple[int, int], seed: int) -> None:
+        self.gochat = chat.gochat
+        self.chat = chat
+        #: The threads and descriptors of the server when it served nobody.
+        self.before = before
+        self.seed = seed
+        self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, chat.loop)
+        self.attacks = 0
+        #: Those who are in the room, and all that there were.
+        self.flooding: list[Flooder] = []
+        self.flooders: list[Flooder] = []
+        self.stuck: list[Stuck] = []
+        self.stuck_ended = 0
+        self.longest_stuck = 0.0
+        self.samples: list[Sample] = []
+        self.over = False  # no more bad input, and no more stuck clients
+        self.begun = time.monotonic()
+
+    # What it does.
+
+    def run(self, seconds: float, progress: bool = False) -> None:
+        """Everything, for that long, and then until nobody is left. progress: say how far it is."""
+        self.attack()
+        while self.elapsed() < seconds:
+            self.turn()
+            self.look()
+            if progress and len(self.samples) % 60 == 0:
+                print(self.samples[-1], flush=True)
+        self.over = True
+        while self.stuck or self.fuzz.open:
+            self.turn()
+            self.look_at_stuck()
+        assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
+        self.chat.part()
+        wait_until(lambda: resources(self.gochat) == self.before, "all is given back")
+
+    def elapsed(self) -> float:
+        """How long it has run, in seconds."""
+        return time.monotonic() - self.begun
+
+    def turn(self) -> None:
+        """Have so many of each in the room, and serve them for a second."""
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]
+            while len(self.flooding) < FLOODERS:
+                self.flooding.append(Flooder(self.chat))
+                self.flooders.append(self.flooding[-1])
+            self.chat.fill(MEMBERS + FLOODERS)
+            while not self.over and len(self.stuck) < STUCK:
+                self.stuck.append(Stuck(self.chat))
+            self.chat.loop.turn()
+
+    def attack(self) -> None:
+        """Make the next bad input, and the one behind it after a pause."""
+        if not self.over:
+            self.fuzz.open += 1
+            Attack(self.fuzz, self.attacks)
+            self.attacks += 1
+            self.chat.loop.after(self.chat.random.expovariate(ATTACKS), self.attack)
+
+    # What it sees.
+
+    def look(self) -> None:
+        """Look at everything once. AssertionError if something is not as it should be."""
+        assert self.gochat.process.poll() is None, "\n".join(self.gochat.lines[-100:])
+        self.look_at_stuck()
+        self.look_at_flooders()
+        self.chat.forget()
+        threads, descriptors = resources(self.gochat)
+        sample = Sample(
+            self.elapsed(),
+            self.gochat.memory(),
+            threads,
+            descriptors,
+            self.chat.loop.opened - self.chat.loop.closed + len(self.stuck),
+            self.chat.loop.opened + len(self.stuck) + self.stuck_ended,
+            self.chat.count,
+            self.chat.delivered,
+        )
+        self.samples.append(sample)
+        serving = sample.came - self.ended(sample.time - WINDING_UP)
+        assert threads <= self.before[0] + 2 * serving, f"for {serving} connections: {sample}"
+        assert descriptors <= self.before[1] + serving, f"for {serving} connections: {sample}"
+        assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
+
+    def ended(self, moment: float) -> int:
+        """How many connections had ended at that time, as far as was seen."""
+        for sample in reversed(self.samples):
+            if sample.time <= moment:
+                return sample.came - sample.clients
+        return 0
+
+    def look_at_stuck(self) -> None:
+        """Each that does not read is sent away in time."""
+        still_open = open_ports(self.gochat.port)
+        now = time.monotonic()
+        for stuck in list(self.stuck):
+            age = now - stuck.begun
+            if stuck.port in still_open:
+                assert age <= LIMIT, f"who reads nothing is there for {age:.1f} s: {stuck.id}"
+            else:
+                self.longest_stuck = max(self.longest_stuck, age)
+                self.stuck_ended += 1
+                self.stuck.remove(stuck)
+                stuck.sock.close()
+
+    def look_at_flooders(self) -> None:
+        """None is read faster than the rate allows, whether it is there or gone."""
+        for flooder in self.flooders:
+            most = BURST + RATE * (time.monotonic() - flooder.begun) + 1
+            assert flooder.heard <= most, f"{flooder.heard} messages of {flooder}, not {most:.0f}"
+
+    def report(self) -> str:
+        """What there was, in short."""
+        chat, samples = self.chat, self.samples
+        early, late = windows(samples)
+        floods = sum(flooder.heard for flooder in self.flooders)
+        bad = sum(outcomes.total() for outcomes in self.fuzz.kinds.values())
+
+        def spread(figures: Sequence[int], unit: float = 1) -> str:
+            low, high = min(figures) / unit, max(figures) / unit
+            return f"{low:.4g} to {high:.4g}, median {statistics.median(figures) / unit:.4g}"
+
+        return "\n".join(
+            [
+                f"seed {self.seed}, {samples[-1].time / 60:.1f} minutes",
+                f"{samples[-1].came:,} connections, {chat.ids:,} clients, {chat.count:,} messages,"
+                f" {chat.delivered:,} deliveries",
+                f"{len(self.flooders)} flooders, {floods:,} messages of theirs",
+                f"{self.stuck_ended} stuck clients, the last of them gone after"
+                f" {self.longest_stuck:.1f} s",
+                f"{bad:,} bad inputs, the longest wait for an end {self.fuzz.longest:.1f} s",
+                f"memory in MB: {spread([s.memory for s in samples], 1e6)};"
+                f" second quarter {early / 1e6:.2f}, last {late / 1e6:.2f}",
+                f"threads: {spread([s.threads for s in samples])}",
+                f"descriptors: {spread([s.descriptors for s in samples])}",
+                f"threads and descriptors before and afterwards: {self.before}",
+            ]
+        )
+
+
+def soak(seconds: float, seed: int, *, fault: str = "", progress: bool = False) -> Soak:
+    """Soak a server of its own. AssertionError if something was lost, or grows.
+
+    fault: Python to run in it before.
+    """
+    with Gochat(*FLAGS, fault=fault) as gochat:
+        before = idle(gochat)
+        with chatting(gochat, seed, pause=PAUSE, strangers=True) as chat:
+            run = Soak(chat, before, seed)
+            try:
+                run.run(seconds, progress)
+                judge(run.samples)
+            finally:
+                for stuck in run.stuck:
+                    stuck.sock.close()
+    assert not gochat.logged("Traceback"), "\n".join(gochat.lines[-100:])
+    return run
+
+
+def plot(samples: Sequence[Sample], path: str) -> None:
+    """Draw memory, threads and descriptors over the time."""
+    matplotlib = importlib.import_module("matplotlib")
+    figures = importlib.import_module("matplotlib.figure")
+    step = max(1, len(samples) // POINTS)
+    shown = samples[::step]
+    minutes = [sample.time / 60 for sample in shown]
+    panels: dict[str, dict[str, Sequence[float]]] = {
+        "memory, MB": {"resident memory": [sample.memory / 1e6 for sample in shown]},
+        "threads": {
+            "threads": [sample.threads for sample in shown],
+            "connections, on the other side": [sample.clients for sample in shown],
+        },
+        "descriptors": {"descriptors": [sample.descriptors for sample in shown]},
+    }
+    # Text stays text, so no font is in the file; and the same samples make the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "soak"}):
+        figure = figures.Figure(figsize=(8.5, 7), layout="constrained", facecolor="white")
+        all_axes = figure.subplots(3, sharex=True)
+        for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
+            for color, (name, line) in zip(COLORS, lines.items(), strict=False):
+                axes.plot(minutes, line, color=color, linewidth=1, label=name)
+            axes.set(ylabel=title, ylim=(0, None), xlim=(0, minutes[-1]))
+            axes.grid(color="#ddd")
+            axes.spines[["top", "right"]].set_visible(False)
+            if len(lines) > 1:
+                axes.legend(loc="lower right", framealpha=1)
+        all_axes[-1].set_xlabel("minutes")
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns 1 if the server has failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw what there was over the time")
+    args = parser.parse_args(argv)
+    if args.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib, which is in bench/requirements.txt")
+    try:
+        run = soak(args.minutes * 60, args.seed, progress=True)
+    except AssertionError as error:
+        print(f"seed {args.seed}: {error}", file=sys.stderr)
+        return 1
+    print(run.report())
+    if args.plot:
+        plot(run.samples, args.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The one-minute form of soak.py, and what it would not let pass."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from .soak import Sample, judge, soak
+
+SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
+SECONDS = 60.0
+
+#: What keeps 500 KB for each connection that is accepted.
+LEAK = """
+    from gochat import Server
+
+    kept, process_request = [], Server.process_request
+
+    def keep(self, *args):
+        kept.append(b"x" * 500_000)
+        process_request(self, *args)
+
+    Server.process_request = keep
+"""
+
+
+@pytest.fixture(autouse=True)
+def _not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coverage keeps something of each thread that there has been: not in this server."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+
+
+def test_everything_at_once() -> None:
+    """With churn, floods, stuck clients and bad input at once nothing is lost, nothing grows."""
+    run = soak(SECONDS, SEED)
+    print(run.report())
+    assert len(run.samples) > SECONDS / 2
+    assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
+    assert run.stuck_ended
+
+
+def test_a_leak_is_seen() -> None:
+    """A server that keeps something of each connection fails."""
+    with pytest.raises(AssertionError, match="memory grows"):
+        soak(8.0, SEED, fault=LEAK)
+
+
+def samples(memory: list[float]) -> list[Sample]:
+    """A run in which there was that much, in MB."""
+    return [
+        Sample(float(i), int(megabytes * 1e6), 240, 120, 118, 118 + 40 * i, 300 * i, 30_000 * i)
+        for i, megabytes in enumerate(memory)
+    ]
+
+
+def test_memory_is_judged() -> None:
+    """Memory may be taken at the beginning, and go up and down; to go up and up it may not."""
+    judge(samples([20 + min(i, 20) for i in range(60)]))
+    judge(samples([40 + 10 * (i % 2) for i in range(60)]))
+    judge(samples([40 + min(i / 5, 10) for i in range(1800)]))
+    with pytest.raises(AssertionError, match="memory grows"):
+        judge(samples([40 + i * 40 * 20_000 / 1e6 for i in range(60)]))
+    with pytest.raises(AssertionError, match="memory grows"):
+        judge(samples([40 + i * 40 * 200 / 1e6 for i in range(1800)]))
