@@ -22,7 +22,7 @@ from typing import NamedTuple
 from .chat import HANDSHAKE, WAYS, Chat, Member, Voice, chatting
 from .fuzz import Attack, Fuzz
 from .loop import idle, resources
-from .support import PONG, Gochat, frame, wait_until
+from .support import PATIENCE, PONG, Gochat, frame, wait_until
 
 #: In seconds. A flood of fuzz.py's, of 500 messages, has to be read within the pong wait.
 PONG_WAIT, WRITE_WAIT = 15.0, 3.0
@@ -95,8 +95,9 @@ def judge(samples: Sequence[Sample]) -> None:
 
 
 class Flooder(Member):
-    """A client who sends as fast as TCP takes it. Its answers to pings would come behind its
-    messages, much too late, so it sends pongs among them.
+    """A client who sends as fast as TCP takes it.
+
+    An answer to a ping would come behind it all, much too late: it sends pongs in between.
     """
 
     patient = False
@@ -140,9 +141,12 @@ class Stuck(Voice):
     def __init__(self, chat: Chat) -> None:
         super().__init__(chat)
         self.sock = socket.socket()
-        # Before connect: it sets the window that is offered.
-        size = chat.random.choice([2304, 65_536])
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        self.sock.settimeout(PATIENCE)
+        if chat.random.random() < 0.5:
+            # A small window, and small segments, for which the system keeps small buffers on the
+            # other side: they are full long before the pong wait is over.
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.sock.connect(("127.0.0.1", chat.gochat.port))
         self.port = self.sock.getsockname()[1]
         self.begun = time.monotonic()
@@ -178,8 +182,8 @@ class Soak:
         self.flooding: list[Flooder] = []
         self.flooders: list[Flooder] = []
         self.stuck: list[Stuck] = []
-        self.stuck_ended = 0
-        self.longest_stuck = 0.0
+        #: How long each that was stuck was there, in seconds.
+        self.ages: list[float] = []
         self.samples: list[Sample] = []
         self.over = False  # no more bad input, and no more stuck clients
         self.begun = time.monotonic()
@@ -242,7 +246,7 @@ class Soak:
             threads,
             descriptors,
             self.chat.loop.opened - self.chat.loop.closed + len(self.stuck),
-            self.chat.loop.opened + len(self.stuck) + self.stuck_ended,
+            self.chat.loop.opened + len(self.stuck) + len(self.ages),
             self.chat.count,
             self.chat.delivered,
         )
@@ -268,8 +272,7 @@ class Soak:
             if stuck.port in still_open:
                 assert age <= LIMIT, f"who reads nothing is there for {age:.1f} s: {stuck.id}"
             else:
-                self.longest_stuck = max(self.longest_stuck, age)
-                self.stuck_ended += 1
+                self.ages.append(age)
                 self.stuck.remove(stuck)
                 stuck.sock.close()
 
@@ -296,8 +299,8 @@ class Soak:
                 f"{samples[-1].came:,} connections, {chat.ids:,} clients, {chat.count:,} messages,"
                 f" {chat.delivered:,} deliveries",
                 f"{len(self.flooders)} flooders, {floods:,} messages of theirs",
-                f"{self.stuck_ended} stuck clients, the last of them gone after"
-                f" {self.longest_stuck:.1f} s",
+                f"{len(self.ages)} stuck clients, gone after {min(self.ages):.1f} to"
+                f" {max(self.ages):.1f} s, median {statistics.median(self.ages):.1f} s",
                 f"{bad:,} bad inputs, the longest wait for an end {self.fuzz.longest:.1f} s",
                 f"memory in MB: {spread([s.memory for s in samples], 1e6)};"
                 f" second quarter {early / 1e6:.2f}, last {late / 1e6:.2f}",
@@ -323,7 +326,8 @@ def soak(seconds: float, seed: int, *, fault: str = "", progress: bool = False) 
             finally:
                 for stuck in run.stuck:
                     stuck.sock.close()
-    assert not gochat.logged("Traceback"), "\n".join(gochat.lines[-100:])
+    for number, line in enumerate(gochat.lines):
+        assert "Traceback" not in line, "\n".join(gochat.lines[max(0, number - 1) :][:50])
     return run
 
 
@@ -338,7 +342,7 @@ def plot(samples: Sequence[Sample], path: str) -> None:
         "memory, MB": {"resident memory": [sample.memory / 1e6 for sample in shown]},
         "threads": {
             "threads": [sample.threads for sample in shown],
-            "connections, on the other side": [sample.clients for sample in shown],
+            "connections, as the clients see them": [sample.clients for sample in shown],
         },
         "descriptors": {"descriptors": [sample.descriptors for sample in shown]},
     }
@@ -349,12 +353,14 @@ def plot(samples: Sequence[Sample], path: str) -> None:
         for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
             for color, (name, line) in zip(COLORS, lines.items(), strict=False):
                 axes.plot(minutes, line, color=color, linewidth=1, label=name)
-            axes.set(ylabel=title, ylim=(0, None), xlim=(0, minutes[-1]))
+            top = 1.1 * max(map(max, lines.values()))
+            axes.set(ylabel=title, ylim=(0, top), xlim=(0, minutes[-1]))
             axes.grid(color="#ddd")
             axes.spines[["top", "right"]].set_visible(False)
             if len(lines) > 1:
                 axes.legend(loc="lower right", framealpha=1)
         all_axes[-1].set_xlabel("minutes")
+        figure.align_ylabels()
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 

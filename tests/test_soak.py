@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from .soak import Sample, judge, soak
+from .soak import PONG_WAIT, Sample, judge, soak
 
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 SECONDS = 60.0
@@ -39,7 +39,8 @@ def test_everything_at_once() -> None:
     print(run.report())
     assert len(run.samples) > SECONDS / 2
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
-    assert run.stuck_ended
+    # Of those who read nothing some are sent away for it, and some as they do not answer pings.
+    assert min(run.ages) < PONG_WAIT <= max(run.ages)
 
 
 def test_a_leak_is_seen() -> None:
