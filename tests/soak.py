@@ -265,7 +265,8 @@ class Soak:
 
     def look_at_stuck(self) -> None:
         """Each that does not read is sent away in time."""
-        still_open = open_ports(self.gochat.port)
+        # Twice, as the system may miss some that are open while others come and go.
+        still_open = open_ports(self.gochat.port) | open_ports(self.gochat.port)
         now = time.monotonic()
         for stuck in list(self.stuck):
             age = now - stuck.begun
