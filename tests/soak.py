@@ -39,7 +39,7 @@ LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
 #: How many there are of each, and how long a member is silent and a flooder floods on average, in
 #: seconds.
-MEMBERS, FLOODERS, STUCK = 100, 3, 6
+MEMBERS, FLOODERS, STUCK = 200, 3, 6
 PAUSE, FLOOD = 2.0, 15.0
 #: How many bad inputs begin in a second.
 ATTACKS = 25.0
