@@ -89,13 +89,15 @@ INVALID_UTF8 = [
 
 
 class Input(NamedTuple):
-    """What a connection is sent, in pieces of their own. A None waits for the answer so far.
+    """What a connection is sent, in pieces of their own.
+
+    A None waits for the answer so far, a number for as many seconds.
 
     end: what is done behind it: "wait" for the server to end it, "half close" and wait, "close" or
     "reset". expected: the answers that are right; none for any that ANSWER has.
     """
 
-    pieces: Sequence[bytes | None]
+    pieces: Sequence[bytes | float | None]
     end: str = "half close"
     expected: Sequence[str] = ()
 
@@ -314,7 +316,7 @@ def random_request(chance: random.Random) -> Input:
 
 def abandoned(chance: random.Random) -> Input:
     """Nothing at all, or a handshake alone."""
-    pieces: list[list[bytes | None]] = [[], [request()], [request(), None]]
+    pieces: list[list[bytes | float | None]] = [[], [request()], [request(), None]]
     return Input(chance.choice(pieces), any_end(chance))
 
 
@@ -494,8 +496,10 @@ def flood_of_messages(chance: random.Random) -> Input:
     return frames(chance, data + close(), [CLOSED], "wait")
 
 
-#: The kinds of input, and how often each comes.
-KINDS: list[tuple[Callable[[random.Random], Input], int]] = [
+#: Kinds of input, and how often each comes.
+Kinds = list[tuple[Callable[[random.Random], Input], int]]
+
+REQUESTS: Kinds = [
     (split_request, 8),
     (dripping_request, 2),
     (truncated_request, 5),
@@ -508,6 +512,9 @@ KINDS: list[tuple[Callable[[random.Random], Input], int]] = [
     (mutated_request, 10),
     (random_request, 4),
     (abandoned, 3),
+]
+
+FRAMES: Kinds = [
     (any_frame, 8),
     (reserved, 3),
     (unmasked, 2),
@@ -527,10 +534,13 @@ KINDS: list[tuple[Callable[[random.Random], Input], int]] = [
 ]
 
 
-def make_input(seed: int, number: int) -> tuple[str, Input]:
+KINDS = REQUESTS + FRAMES
+
+
+def make_input(seed: int, number: int, kinds: Kinds = KINDS) -> tuple[str, Input]:
     """The input of that number, and the name of its kind."""
     chance = random.Random(f"{seed}/{number}")
-    ((kind, _),) = chance.choices(KINDS, [weight for _, weight in KINDS])
+    ((kind, _),) = chance.choices(kinds, [weight for _, weight in kinds])
     return kind.__name__, kind(chance)
 
 
@@ -593,11 +603,10 @@ class Attack(Link):
 
     def __init__(self, run: Fuzz, number: int) -> None:
         self.begin = time.monotonic()
-        # Each address has its own ports: those of one would not be enough.
-        super().__init__(run.loop, run.port, f"127.0.0.{2 + number % 200}")
+        super().__init__(run.loop, run.port, run.source(number))
         self.run = run
         self.number = number
-        self.kind, self.input = make_input(run.seed, number)
+        self.kind, self.input = run.make(run.seed, number)
         self.pieces = deque(self.input.pieces)
         self.answer = Answer()
         self.waiting = False
@@ -612,6 +621,9 @@ class Attack(Link):
             piece = self.pieces.popleft()
             if piece is None and not self.answer.status:
                 self.waiting = True
+                return
+            if isinstance(piece, float):
+                self.loop.after(piece, self.step)
                 return
             self.send(piece or b"")
             self.loop.after(0, self.step)
@@ -638,8 +650,7 @@ class Attack(Link):
             self.step()
 
     def ended(self, reset: bool) -> None:
-        if self.sent:
-            self.run.longest = max(self.run.longest, time.monotonic() - self.sent)
+        self.run.waits.append(time.monotonic() - (self.sent or self.begin))
         self.over("reset" if reset else "EOF")
 
     def over(self, how: str) -> None:
@@ -663,7 +674,7 @@ class Attack(Link):
 
 
 class Friend(Link):
-    """One of two who chat all the time: each has to get all that the two say, once and in order."""
+    """One of some who chat all the time: each has to get all that they say, once and in order."""
 
     def __init__(self, loop: Loop, port: int, name: str, limit: float) -> None:
         super().__init__(loop, port)
@@ -674,6 +685,8 @@ class Friend(Link):
         #: By name: how many of that one's messages have come.
         self.heard: Counter[str] = Counter()
         self.since = time.monotonic()
+        #: How long each of its own messages took to come back, in seconds.
+        self.round_trips: list[float] = []
         self.quiet = False
         self.send(request())
 
@@ -702,6 +715,7 @@ class Friend(Link):
         assert int(number) == self.heard[name], f"{self.name} got {message!r} for {self.heard}"
         self.heard[name] += 1
         if name == self.name:
+            self.round_trips.append(time.monotonic() - self.since)
             self.loop.after(0.02, self.say)
 
     def ended(self, reset: bool) -> None:
@@ -719,19 +733,75 @@ class Friend(Link):
             self.loop.after(0.5, self.keep_alive)
 
 
-class Fuzz:
-    """One run of it: so many inputs, some of them at the same time."""
+class Chat:
+    """Friends who chat with each other. They have all heard of each other when it is made."""
 
     def __init__(
-        self, port: int, seed: int, limit: float = LIMIT, loop: Loop | None = None
+        self,
+        loop: Loop,
+        port: int,
+        prefix: str,
+        limit: float = LIMIT,
+        names: Sequence[str] = ("Ann", "Bob"),
+    ) -> None:
+        self.loop = loop
+        self.friends: list[Friend] = []
+        for name in names:
+            friend = Friend(loop, port, f"{prefix} {name}", limit)
+            self.friends.append(friend)
+            friend.keep_alive()
+        loop.run_until(lambda: all(len(f.heard) == len(names) for f in self.friends), "a chat")
+
+    @property
+    def said(self) -> int:
+        """How many messages they have said; when it has ended, each has had all of them."""
+        return sum(friend.said for friend in self.friends)
+
+    def check(self) -> None:
+        """AssertionError if somebody is disturbed."""
+        for friend in self.friends:
+            friend.check()
+
+    def end(self) -> None:
+        """They say no more, and wait for what they have said. They stay connected."""
+        for friend in self.friends:
+            friend.quiet = True
+        said = Counter({friend.name: friend.said for friend in self.friends})
+        self.loop.run_until(lambda: all(f.heard == said for f in self.friends), "the last words")
+
+
+def any_source(number: int) -> str:
+    """Where a connection comes from: the ports of one address would not be enough for all."""
+    return f"127.0.0.{2 + number % 200}"
+
+
+class Fuzz:
+    """One run of it: so many inputs, some of them at the same time.
+
+    make: makes the input of a seed and a number, and its kind. source: the address of a number.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        seed: int,
+        limit: float = LIMIT,
+        *,
+        make: Callable[[int, int], tuple[str, Input]] = make_input,
+        source: Callable[[int], str] = any_source,
+        loop: Loop | None = None,
     ) -> None:
         self.port = port
         self.seed = seed
         self.limit = limit
+        self.make = make
+        self.source = source
         self.loop = loop or Loop()
         self.open = 0
-        self.longest = 0.0
-        self.friends: list[Friend] = []
+        #: From the last byte of each input, or from the first if the last was not sent, to the end
+        #: by the server, in seconds.
+        self.waits: list[float] = []
+        self.said = 0
         self.kinds: dict[str, Counter[str]] = {}
         self.failures: list[str] = []
 
@@ -751,34 +821,28 @@ class Fuzz:
 
     def run(self, count: int, first: int = 0, at_once: int = 100, progress: int = 0) -> None:
         """Make the inputs from that number on. AssertionError if the two who chat are disturbed."""
-        prefix = f"friends of {self.seed}"
         try:
-            for name in ("Ann", "Bob"):
-                friend = Friend(self.loop, self.port, f"{prefix} {name}", self.limit)
-                self.friends.append(friend)
-                friend.keep_alive()
-            self.loop.run_until(lambda: all(len(f.heard) == 2 for f in self.friends), "a chat")
-            number, end = first, first + count
-            while number < end or self.open:
-                while number < end and self.open < at_once:
-                    self.open += 1
-                    Attack(self, number)
-                    number += 1
-                    if progress and number % progress == 0:
-                        print(
-                            f"{number - first} of {count}, {len(self.failures)} failed", flush=True
-                        )
-                self.loop.turn()
-                for friend in self.friends:
-                    friend.check()
-            for friend in self.friends:
-                friend.quiet = True
-            said = Counter({friend.name: friend.said for friend in self.friends})
-            self.loop.run_until(
-                lambda: all(f.heard == said for f in self.friends), "the last words"
-            )
+            chat = Chat(self.loop, self.port, f"friends of {self.seed}", self.limit)
+            self.attack(count, first, at_once, progress, chat.check)
+            chat.end()
+            self.said = chat.said
         finally:
             self.loop.close()
+
+    def attack(
+        self, count: int, first: int, at_once: int, progress: int, check: Callable[[], object]
+    ) -> None:
+        """The same with nobody there. check: called all the while."""
+        number, end = first, first + count
+        while number < end or self.open:
+            while number < end and self.open < at_once:
+                self.open += 1
+                Attack(self, number)
+                number += 1
+                if progress and number % progress == 0:
+                    print(f"{number - first} of {count}, {len(self.failures)} failed", flush=True)
+            self.loop.turn()
+            check()
 
     def report(self) -> str:
         """How many inputs there were of each kind, and what the server has answered."""
@@ -789,9 +853,9 @@ class Fuzz:
         total = sum(self.kinds.values(), Counter())
         lines.append("")
         lines += [f"{outcome}: {n}" for outcome, n in total.most_common()]
-        said = sum(friend.said for friend in self.friends)
-        lines.append(f"{total.total()} inputs, the longest wait for an end {self.longest:.1f} s")
-        lines.append(f"the two who chat have said {said}, and each got all of it")
+        longest = max(self.waits, default=0.0)
+        lines.append(f"{total.total()} inputs, the longest wait for an end {longest:.1f} s")
+        lines.append(f"the two who chat have said {self.said}, and each got all of it")
         return "\n".join([*lines, *self.failures])
 
 

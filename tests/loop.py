@@ -20,11 +20,14 @@ def resources(gochat: Gochat) -> tuple[int, int]:
     return len(list(tasks.iterdir())), gochat.descriptors()
 
 
-def idle(gochat: Gochat) -> tuple[int, int]:
-    """The resources of a server that has served somebody, and serves nobody now."""
+def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
+    """The resources of a server that has served somebody, and serves nobody now.
+
+    threads: what it has then, the main thread and the hub.
+    """
     with join(gochat.port):
         pass
-    wait_until(lambda: resources(gochat)[0] == 2, "an idle server: its main thread and the hub")
+    wait_until(lambda: resources(gochat)[0] == threads, "an idle server")
     return resources(gochat)
 
 

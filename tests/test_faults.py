@@ -24,15 +24,23 @@ from gochat.server import listen
 from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, join, wait_until
 
 #: In the server's process: every send and recv of a connection may be short, slow, interrupted by
-#: a signal, or asked to be tried again; with a chance of `reset`, the connection is gone.
+#: a signal, or asked to be tried again; with a chance of `reset`, the connection is gone, if it is
+#: not one of the address `spare`. At its end the process says how often it did what.
 SHIM = """
-    import random, signal, socket, threading, time
+    import atexit, collections, random, signal, socket, sys, threading, time
 
     chance, lock = random.Random({seed}), threading.Lock()
+    done = collections.Counter()
 
-    def draw():
+    def happens(what, how_often):
         with lock:
-            return chance.random()
+            happening = chance.random() < how_often
+            done[what] += happening
+        return happening
+
+    def tell():
+        counts = (f"{{count:,}} {{what}}" for what, count in done.items())
+        print("faults:", ", ".join(counts), file=sys.stderr)
 
     def interrupt():
         # A handler in Python is what makes the system interrupt a call: PEP 475.
@@ -41,6 +49,7 @@ SHIM = """
             thread = random.choice(threading.enumerate())
             try:
                 signal.pthread_kill(thread.ident, signal.SIGUSR2)
+                done["interrupts"] += 1
             except (ProcessLookupError, TypeError):
                 pass
 
@@ -48,14 +57,17 @@ SHIM = """
         def shim(self, what, *args):
             if self.family == socket.AF_UNIX:  # what wakes the server: no connection
                 return call(self, what, *args)
-            if draw() < {reset}:
+            spared = {spare!r} and self.getpeername()[0] == {spare!r}
+            if not spared and happens("resets", {reset}):
                 self.shutdown(socket.SHUT_RDWR)
                 raise ConnectionResetError(104, "fault")
-            if draw() < 0.02:
+            if happens("late", 0.02):
                 time.sleep(0.005)
-            if args and draw() < 0.1:
+            if args and happens("to be tried again", 0.1):
                 raise BlockingIOError(11, "fault")
-            return call(self, take(what, draw()) if draw() < 0.5 else what, *args)
+            if happens("short", 0.5):
+                what = take(what, chance.random())
+            return call(self, what, *args)
         return shim
 
     def some(data, part):
@@ -68,6 +80,7 @@ SHIM = """
     socket.socket.recv = faulty(socket.socket.recv, fewer)
     signal.signal(signal.SIGUSR2, lambda *_: None)
     threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
+    atexit.register(tell)
 """
 
 CLIENTS, MESSAGES = 12, 60
@@ -110,7 +123,7 @@ class Talker(threading.Thread):
 @pytest.mark.parametrize("seed", range(3))
 def test_socket_calls_that_do_half_their_work(seed: int) -> None:
     """Short, slow and interrupted calls lose nothing, double nothing and change no order."""
-    fault = SHIM.format(seed=seed, reset=0)
+    fault = SHIM.format(seed=seed, reset=0, spare="")
     # Slow as they are made, nobody is to be dropped for it.
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
@@ -138,7 +151,7 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_connections_that_are_reset(seed: int) -> None:
     """A connection that fails at any call is gone with all that it had; the others miss nothing."""
-    fault = SHIM.format(seed=seed, reset=0.005)
+    fault = SHIM.format(seed=seed, reset=0.005, spare="")
     flags = ("--send-buffer=100000", "--write-wait=1")
     with Gochat(*flags, fault=fault) as chat, ExitStack() as stack:
         with Peer(chat.port) as first, suppress(ConnectionError):
