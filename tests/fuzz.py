@@ -657,7 +657,10 @@ class Attack(Link):
         try:
             outcome = self.answer.outcome(how)
         except AssertionError as error:
-            self.run.failed(self, str(error))
+            if self.run.breaking:
+                self.run.over(self, "half an answer")
+            else:
+                self.run.failed(self, str(error))
             return
         expected = list(self.input.expected)
         if expected and time.monotonic() - self.begin >= REQUEST_TIME:
@@ -779,6 +782,7 @@ class Fuzz:
     """One run of it: so many inputs, some of them at the same time.
 
     make: makes the input of a seed and a number, and its kind. source: the address of a number.
+    breaking: the server's connections break, so half an answer is one, too.
     """
 
     def __init__(
@@ -790,6 +794,7 @@ class Fuzz:
         make: Callable[[int, int], tuple[str, Input]] = make_input,
         source: Callable[[int], str] = any_source,
         loop: Loop | None = None,
+        breaking: bool = False,
     ) -> None:
         self.port = port
         self.seed = seed
@@ -797,6 +802,7 @@ class Fuzz:
         self.make = make
         self.source = source
         self.loop = loop or Loop()
+        self.breaking = breaking
         self.open = 0
         #: From the last byte of each input, or from the first if the last was not sent, to the end
         #: by the server, in seconds.

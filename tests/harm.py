@@ -1,0 +1,1102 @@
+"""Faults and bad input, many of each, against a real gochat while two clients chat; and a table.
+
+    python -m tests.harm --seed 1
+
+starts a server of its own, on 127.0.0.1 and with short times, for each fault. The two who chat are
+in a process of their own, so that what they notice is not due to the one that does harm. Each has
+to get every message once and in order, and the server has to have its threads and descriptors back.
+What is not as it should be is an AssertionError that names the fault and the seed.
+
+--write puts the table into docs/reliability.md, between two comments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from gochat.server import listen
+
+from .fuzz import (
+    BROKEN,
+    CLOSED,
+    FRAMES,
+    HEADERS,
+    LIMIT,
+    NOT_UTF8,
+    REQUESTS,
+    TOO_BIG,
+    Answer,
+    Chat,
+    Fuzz,
+    Input,
+    Kinds,
+    any_source,
+    close,
+    make_input,
+    request,
+)
+from .loop import Frames, Link, Loop, idle, resources
+from .support import CLOSE, PATIENCE, PING, PONG, TEXT, Gochat, Peer, frame, join, wait_until
+from .test_faults import SHIM
+
+TOP = Path(__file__).resolve().parent.parent
+PAGE = TOP / "docs" / "reliability.md"
+BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
+
+#: The times of client.go, scaled down. The buffer holds what floods put into it: who reads is not
+#: to be dropped because others are fast.
+HEADER_TIMEOUT, PONG_WAIT, WRITE_WAIT, SHUTDOWN_TIMEOUT = 1.0, 3.0, 1.0, 1.0
+FLAGS = [
+    f"--read-header-timeout={HEADER_TIMEOUT}",
+    f"--pong-wait={PONG_WAIT}",
+    f"--write-wait={WRITE_WAIT}",
+    f"--shutdown-timeout={SHUTDOWN_TIMEOUT}",
+    "--ping-period=1",
+    "--send-buffer=20000",
+]
+
+#: What a busy machine may add to any time, in seconds.
+SLACK = 15.0
+
+#: The two who chat come from 127.0.0.1, those who do harm from elsewhere.
+ELSEWHERE = "127.0.0.2"
+
+
+class Row(NamedTuple):
+    """What there is to say of a fault, in the order of the table."""
+
+    done: str
+    client: str
+    others: str = ""
+    left: str = ""
+
+
+class Amount(NamedTuple):
+    """How much harm is done: all of it, or a little."""
+
+    seed: int
+    quick: bool = False
+
+    def __call__(self, much: int, little: int) -> int:
+        return little if self.quick else much
+
+
+# What is said of it.
+
+
+def took(times: Sequence[float]) -> str:
+    """Median and maximum, in words."""
+    if not times:
+        return "at once"
+    middle, most = statistics.median(times), max(times)
+    if most < 0.1:
+        return f"after {1000 * middle:.0f} ms, {1000 * most:.0f} at most"
+    return f"after {middle:.2f} s, {most:.2f} at most"
+
+
+def counted(outcomes: Counter[str]) -> str:
+    """How often there was which answer; those of HTTP that refuse are one, if there are many."""
+    counts: Counter[str] = Counter()
+    refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
+    for outcome, count in outcomes.items():
+        words = {"left": "we left", "EOF": "cut", "reset": "reset"}
+        name = outcome.removeprefix("101, ")
+        if len(refusals) > 2 and outcome in refusals:
+            name = "400 to 505"
+        counts[words.get(name, name)] += count
+    return "; ".join(f"{count:,} × {name}" for name, count in counts.most_common())
+
+
+# The two who chat.
+
+
+class Word:
+    """Waits on a loop for standard input to end."""
+
+    said = False
+
+    def ready(self, _: int) -> None:
+        self.said = True
+
+    def close(self) -> None:
+        pass
+
+
+def chat(seed: int) -> None:
+    """Two chat with the server whose port stands in the input, until that ends. Prints figures."""
+    port, loop, word = int(sys.stdin.readline()), Loop(), Word()
+    friends = Chat(loop, port, f"friends of {seed}")
+    print("ready", flush=True)
+    loop.selector.register(sys.stdin, select.EPOLLIN, word)
+    while not word.said:
+        loop.turn()
+        friends.check()
+    friends.end()
+    trips = [trip for friend in friends.friends for trip in friend.round_trips]
+    print(json.dumps({"said": friends.said, "trips": trips}))
+    loop.close()
+
+
+class Others:
+    """The process of those two."""
+
+    def __init__(self, seed: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.harm", "--chat", "--seed", str(seed)],
+            cwd=TOP,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def begin(self, port: int) -> None:
+        """Returns when they chat."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{port}\n")
+        self.process.stdin.flush()
+        if self.process.stdout.readline() != "ready\n":
+            self.end()
+
+    def check(self) -> None:
+        """AssertionError if they have been disturbed."""
+        if self.process.poll() is not None:
+            self.end()
+
+    def end(self) -> str:
+        """What they have noticed. AssertionError if that is more than that it took longer."""
+        out, errors = self.process.communicate(timeout=2 * PATIENCE)
+        assert self.process.returncode == 0, f"the two who chat: {errors}"
+        found = json.loads(out)
+        trips = [1000 * trip for trip in found["trips"]]
+        said = f"{found['said']:,} of {found['said']:,}"
+        return f"{said}; {statistics.median(trips):.1f} / {max(trips):.0f} ms"
+
+    def kill(self) -> None:
+        """After a failure: they need not be asked."""
+        self.process.kill()
+        self.process.communicate()
+
+
+# Where harm is done.
+
+
+class Scene:
+    """A gochat with two who chat, as long as the block lasts.
+
+    threads: how many the server has when nobody is there. When the block has ended, `others` and
+    `left` say what it was to the others, and what the server has more than before.
+    """
+
+    def __init__(
+        self,
+        amount: Amount,
+        *flags: str,
+        fault: str = "",
+        threads: int = 2,
+        traceback: bool = False,
+    ) -> None:
+        self.seed = amount.seed
+        self.traceback = traceback
+        self.two = Others(self.seed)
+        try:
+            self.gochat = Gochat(*FLAGS, *flags, fault=fault)
+            self.before = idle(self.gochat, threads)
+            self.memory = self.gochat.memory()
+            self.loop = Loop()
+        except BaseException:
+            self.two.kill()
+            raise
+        self.others = self.left = ""
+
+    def __enter__(self) -> Scene:
+        self.two.begin(self.gochat.port)
+        #: The resources with those two alone.
+        self.calm = resources(self.gochat)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        with self.gochat:
+            try:
+                if error is None:
+                    self.run_until(lambda: resources(self.gochat) == self.calm, "nothing is left")
+                    self.others = self.two.end()
+                    wait_until(lambda: resources(self.gochat) == self.before, "all is given back")
+                    self.left = f"nothing; {(self.gochat.memory() - self.memory) / 1e6:+.1f} MB"
+                else:
+                    self.two.kill()
+            finally:
+                self.loop.close()
+        if error is None:
+            assert self.gochat.process.returncode == 0
+            tail = "\n".join(self.gochat.lines[-50:])
+            assert self.traceback or not self.gochat.logged("Traceback"), tail
+
+    def row(self, done: str, client: str) -> Row:
+        """When the block has ended."""
+        return Row(done, client, self.others, self.left)
+
+    def run_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Go on until it holds, and let nobody be disturbed meanwhile."""
+
+        def checked() -> bool:
+            self.two.check()
+            return condition()
+
+        self.loop.run_until(checked, what)
+
+    def run_for(self, seconds: float) -> None:
+        """Go on for so long."""
+        end = time.monotonic() + seconds
+        self.run_until(lambda: time.monotonic() >= end, "the time")
+
+    def inflict(
+        self,
+        count: int,
+        make: Callable[[int], Input],
+        *,
+        at_once: int = 100,
+        source: Callable[[int], str] = any_source,
+        breaking: bool = False,
+    ) -> tuple[Counter[str], list[float]]:
+        """Make so many inputs, and see what comes of them: the answers, and how long each took."""
+
+        def make_one(_: int, number: int) -> tuple[str, Input]:
+            return "made", make(number)
+
+        return self.fuzz(count, make_one, at_once=at_once, source=source, breaking=breaking)
+
+    def fuzz(
+        self,
+        count: int,
+        make: Callable[[int, int], tuple[str, Input]],
+        *,
+        at_once: int = 100,
+        source: Callable[[int], str] = any_source,
+        breaking: bool = False,
+    ) -> tuple[Counter[str], list[float]]:
+        """The same with inputs of which each has a kind."""
+        fuzz = Fuzz(
+            self.gochat.port,
+            self.seed,
+            make=make,
+            source=source,
+            loop=self.loop,
+            breaking=breaking,
+        )
+        fuzz.attack(count, 0, at_once, 0, self.two.check)
+        assert not fuzz.failures, "\n".join(fuzz.failures[:20])
+        return sum(fuzz.kinds.values(), Counter()), fuzz.waits
+
+    def gone(self, count: int, since: float) -> list[float]:
+        """How long after `since` the server had given back the sockets of so many clients.
+
+        They are all that it has, with those two. Threads end before the socket is closed.
+        """
+        times: list[float] = []
+
+        def look() -> None:
+            left = max(0, self.gochat.descriptors() - self.calm[1])
+            times.extend([time.monotonic() - since] * (count - len(times) - left))
+            if left:
+                self.loop.after(0.002, look)
+
+        look()
+
+        self.run_until(lambda: len(times) == count, "the end of all of them")
+        return times
+
+    def members(self, count: int) -> list[Member]:
+        """So many clients that are in the room, and read."""
+        members = [Member(self.loop, self.gochat.port, ELSEWHERE) for _ in range(count)]
+        self.run_until(lambda: all(m.answer.frames is not None for m in members), "a full room")
+        return members
+
+
+class Member(Link):
+    """A client that reads, and does what clients do: it answers pings and a close."""
+
+    def __init__(self, loop: Loop, port: int, source: str) -> None:
+        super().__init__(loop, port, source)
+        self.answer = Answer()
+        self.outcome = ""
+        self.send(request())
+
+    def got(self, data: bytes) -> None:
+        was = self.answer.farewell
+        self.answer.take(data)
+        for payload in self.answer.messages:
+            for message in payload.split(b"\n"):
+                self.hear(message)
+        self.answer.messages.clear()
+        if self.answer.farewell is not was and self.answer.farewell is not None:
+            self.send(frame(self.answer.farewell.payload, CLOSE))
+
+    def hear(self, message: bytes) -> None:
+        """Somebody has said this."""
+
+    def ended(self, reset: bool) -> None:
+        self.outcome = self.answer.outcome("reset" if reset else "EOF")
+
+
+def deaf(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
+    """Clients that are in the room and do not read, with little room for what comes."""
+    peers = []
+    for _ in range(count):
+        peer = Peer(gochat.port, receive_buffer=4096, source=ELSEWHERE)
+        peers.append(stack.enter_context(peer))
+        assert peer.open().status == 101
+    return peers
+
+
+class Talker(Member):
+    """Says its next message when the last has come back to it, and keeps what all talkers say."""
+
+    def __init__(self, loop: Loop, port: int, number: int, size: int) -> None:
+        super().__init__(loop, port, ELSEWHERE)
+        self.mine = b"talker %d " % number
+        self.padding = b"x" * size
+        self.said = 0
+        #: The numbers of all that talkers have said, and of whom.
+        self.heard: list[tuple[int, int]] = []
+
+    def say(self) -> None:
+        if self.answer.farewell is None and not self.closed:
+            self.send(frame(b"%s%d %s" % (self.mine, self.said, self.padding)))
+            self.said += 1
+
+    def hear(self, message: bytes) -> None:
+        if message.startswith(b"talker "):
+            _, who, number, _ = message.split(b" ", 3)
+            self.heard.append((int(who), int(number)))
+            if message.startswith(self.mine):
+                self.say()
+
+
+# The faults. Each is done as often as its row says, and returns that row.
+
+Trial = Callable[[Amount], Row]
+
+#: By name: what goes wrong, what does it, and the test that shows the same.
+TRIALS: dict[str, tuple[str, Trial, str]] = {}
+
+
+def trial(name: str, fault: str, tests: str = "") -> Callable[[Trial], Trial]:
+    """Adds it to the table."""
+
+    def add(function: Trial) -> Trial:
+        TRIALS[name] = fault, function, tests
+        return function
+
+    return add
+
+
+@trial("calm", "none: those two are alone")
+def calm(amount: Amount) -> Row:
+    with Scene(amount) as scene:
+        scene.run_for(amount(10, 1))
+    return scene.row("10 s", "-")
+
+
+@trial("deaf", "It stops reading", "`test_client_that_stops_reading_is_dropped`")
+def stops_reading(amount: Amount) -> Row:
+    count = amount(50, 5)
+    with Scene(amount, "--send-buffer=256", "--max-message-size=20100") as scene:
+        with ExitStack() as stack:
+            deaf(scene.gochat, count, stack)
+            talker = Talker(scene.loop, scene.gochat.port, 0, 20_000)
+            scene.run_until(lambda: talker.answer.frames is not None, "one who talks")
+            scene.calm = scene.calm[0] + 2, scene.calm[1] + 1
+            begin = time.monotonic()
+            talker.say()
+            times = scene.gone(count, begin)
+            talker.close()
+            said = talker.said
+            scene.calm = scene.calm[0] - 2, scene.calm[1] - 1
+        assert talker.heard == [(0, number) for number in range(len(talker.heard))]
+    return scene.row(
+        f"{count} clients, while one says {said:,} messages of 20 kB",
+        f"{count} × dropped, with threads and socket {took(times)}: buffers had to be full first,"
+        f" and the write wait is {WRITE_WAIT:g} s",
+    )
+
+
+class Flooder(Member):
+    """Sends as fast as the server takes it."""
+
+    def __init__(self, loop: Loop, port: int, number: int) -> None:
+        super().__init__(loop, port, ELSEWHERE)
+        self.mine = b"flood %d " % number
+        self.said = 0
+        self.accepted = 0
+        self.stopped = False
+
+    def flood(self) -> None:
+        """Keep more to be sent than goes out."""
+        if self.stopped or self.closed:
+            return
+        while len(self._unsent) < 1 << 16:
+            self.send(
+                b"".join(
+                    frame(b"%s%d %s" % (self.mine, self.said + i, b"x" * 100)) for i in range(50)
+                )
+            )
+            self.said += 50
+        self.loop.after(0.02, self.flood)
+
+    def hear(self, message: bytes) -> None:
+        if message.startswith(self.mine):
+            self.accepted += 1
+
+
+class SlowReader:
+    """Reads a little now and then, and misses nothing."""
+
+    def __init__(self, scene: Scene, peer: Peer, size: int) -> None:
+        self.scene, self.peer, self.size = scene, peer, size
+        self.frames = Frames()
+        self.stopped = False
+        self.last: dict[bytes, int] = {}
+
+    def read(self) -> None:
+        if self.stopped:
+            return
+        with suppress(BlockingIOError):
+            data = self.peer.sock.recv(self.size, socket.MSG_DONTWAIT)
+            assert data, "a slow reader was dropped"
+            for got in self.frames.take(self.peer.buffer + data):
+                assert got.opcode != CLOSE, f"a slow reader was dropped: {got}"
+                if got.opcode == PING:
+                    self.peer.send(got.payload, PONG)
+                if got.opcode == TEXT:
+                    self.hear(got.payload)
+            self.peer.buffer = b""
+        self.scene.loop.after(0.05, self.read)
+
+    def hear(self, payload: bytes) -> None:
+        for message in payload.split(b"\n"):
+            if message.startswith(b"flood "):
+                _, who, number, _ = message.split(b" ", 3)
+                if who in self.last:
+                    assert int(number) == self.last[who] + 1, message
+                self.last[who] = int(number)
+
+
+@trial("flood", "It floods, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
+def floods(amount: Amount) -> Row:
+    count, seconds, rate, burst = amount(10, 3), amount(5, 1), 60, 10
+    with Scene(amount, f"--rate={rate}", f"--burst={burst}", "--send-buffer=256") as scene:
+        with ExitStack() as stack:
+            slow = [
+                SlowReader(scene, peer, 8192)  # 160 kB a second: somewhat more than there is
+                for peer in deaf(scene.gochat, 2, stack)
+            ]
+            port = scene.gochat.port
+            flooders = [Flooder(scene.loop, port, number) for number in range(count)]
+            scene.run_until(
+                lambda: all(f.answer.frames is not None for f in flooders), "all flooders"
+            )
+            memory, begin = scene.gochat.memory(), time.monotonic()
+            for reader in slow:
+                reader.read()
+            for flooder in flooders:
+                flooder.flood()
+            scene.run_for(seconds)
+            seconds_taken = time.monotonic() - begin
+            grown = scene.gochat.memory() - memory
+            accepted = [flooder.accepted for flooder in flooders]
+            for flooder in flooders:
+                flooder.stopped = True
+                assert not flooder.closed, flooder.outcome
+                flooder.close(reset=True)
+            for reader in slow:
+                reader.stopped = True
+                assert len(reader.last) == count, "a slow reader gets nothing"
+        most = max(accepted)
+        # What a busy machine has held up may come at once, but no more than the burst.
+        assert most <= burst + rate * (seconds_taken + 0.5), f"{most} in {seconds_taken} s"
+        assert min(accepted) >= rate * seconds_taken / 4, f"{accepted} in {seconds_taken} s"
+        assert grown < 20e6, f"{grown} bytes more"
+    each = [(n - burst) / seconds_taken for n in accepted]
+    return scene.row(
+        f"{count} clients for {seconds} s, beside 2 slow readers; the rate is {rate} a second",
+        f"{min(each):.1f} to {max(each):.1f} messages a second were read of each, behind a burst of"
+        f" {burst}; no slow reader was dropped; {grown / 1e6:+.1f} MB meanwhile",
+    )
+
+
+@trial("silent", "It is silent", "`test_silent_client_is_given_up_at_the_pong_wait`")
+def silent(amount: Amount) -> Row:
+    count = amount(50, 5)
+    with Scene(amount) as scene:
+        ends = ["101, EOF", "101, close 1005"]
+        outcomes, times = scene.inflict(count, lambda _: Input([request(), None], "wait", ends))
+        assert min(times) > PONG_WAIT - 0.5
+        assert max(times) < PONG_WAIT + SLACK
+    return scene.row(
+        f"{count} clients that answer no ping",
+        f"{counted(outcomes)}, {took(times)}: the pong wait is {PONG_WAIT:g} s",
+    )
+
+
+@trial("killed", "It is gone without a word", "tests/test_delivery.py")
+def killed(amount: Amount) -> Row:
+    count = amount(200, 10)
+    times: list[float] = []
+    with Scene(amount) as scene:
+        for reset in (True, False):
+            members = scene.members(count)
+            begin = time.monotonic()
+            for member in members:
+                if reset:
+                    member.close(reset=True)
+                else:
+                    member.half_close()
+            times += scene.gone(count, begin)
+            scene.run_until(lambda: all(m.closed for m in members), "the end of each")  # noqa: B023
+    return scene.row(
+        f"{count} clients reset at once, and {count} that end with FIN and no close frame",
+        f"{2 * count} × gone, {took(times)}",
+    )
+
+
+@trial("drip", "Half a request, or a byte now and then", "`test_a_request_that_drips_is_cut`")
+def drips(amount: Amount) -> Row:
+    count = amount(200, 10)
+    whole = request()
+
+    def make(number: int) -> Input:
+        if number % 2:
+            return Input([whole[: number % len(whole)]], "wait", ["EOF"])
+        drops: list[bytes | float | None] = []
+        for i in range(len(whole)):
+            drops += [whole[i : i + 1], 1.0 if number % 4 else 0.1]
+        return Input(drops, "wait", ["EOF"])
+
+    with Scene(amount) as scene:
+        outcomes, times = scene.inflict(count, make, at_once=count)
+        assert min(times) > HEADER_TIMEOUT - 0.5
+        assert max(times) < HEADER_TIMEOUT + SLACK
+    return scene.row(
+        f"{count // 2} halves; {count // 2} with 1 or 10 bytes a second",
+        f"{counted(outcomes)}, {took(times)}: the deadline is {HEADER_TIMEOUT:g} s",
+    )
+
+
+@trial("abandoned", "A connection that is opened and left", "`test_clients_that_leave`")
+def abandoned(amount: Amount) -> Row:
+    count = amount(5000, 100)
+    ways = [
+        Input([], "close", ["left"]),
+        Input([], "reset", ["left"]),
+        Input([request()], "reset", ["left", "101, left"]),
+        Input([request(), None], "close", ["101, left"]),
+    ]
+    with Scene(amount) as scene:
+        outcomes, _ = scene.inflict(count, lambda number: ways[number % len(ways)])
+        begin = time.monotonic()
+        scene.run_until(lambda: resources(scene.gochat) == scene.calm, "an end of it")
+        over = time.monotonic() - begin
+        assert outcomes.total() == count
+        assert over < HEADER_TIMEOUT + SLACK
+    return scene.row(
+        f"{count:,}: half of them before a request, half behind it",
+        f"all gone {1000 * over:.0f} ms after the last one",
+    )
+
+
+def bad_input(amount: Amount, kinds: Kinds) -> Row:
+    count = amount(2000, 100)
+    with Scene(amount) as scene:
+        outcomes, times = scene.fuzz(count, lambda seed, n: make_input(seed, n, kinds))
+        assert max(times) < LIMIT
+    return scene.row(
+        f"{count:,} of {len(kinds)} kinds, at random", f"{counted(outcomes)}; {took(times)}"
+    )
+
+
+@trial("handshakes", "Bad handshakes", "tests/test_fuzz.py, `test_a_malformed_request`")
+def bad_handshakes(amount: Amount) -> Row:
+    return bad_input(amount, REQUESTS)
+
+
+@trial("frames", "Bad frames", "tests/test_fuzz.py, 301 Autobahn cases")
+def bad_frames(amount: Amount) -> Row:
+    return bad_input(amount, FRAMES)
+
+
+@trial(
+    "body", "A request with a body", "`test_a_body_that_nobody_reads`, `test_a_body_without_end`"
+)
+def bodies(amount: Amount) -> Row:
+    count = amount(200, 10)
+    head = request([*HEADERS[:1], ("Content-Length", "1000000")], "GET / HTTP/1.1")
+    with Scene(amount) as scene:
+        outcomes, times = scene.inflict(
+            count, lambda number: Input([head + b"x" * (number * 5000)], "wait", ["200"])
+        )
+        assert max(times) < HEADER_TIMEOUT + SLACK
+    return scene.row(f"{count}, of up to a megabyte", f"{counted(outcomes)}, {took(times)}")
+
+
+@trial("messages", "A message that may not be", "test_conn.py, test_recorded.py")
+def bad_messages(amount: Amount) -> Row:
+    count = amount(200, 10)
+    ways = [
+        (frame("x" * 513), TOO_BIG),
+        (frame("hello", mask=None), BROKEN),
+        (frame(b"caf\xe9"), NOT_UTF8),
+    ]
+
+    def make(number: int) -> Input:
+        data, expected = ways[number % len(ways)]
+        return Input([request(), None, data], "half close", [expected])
+
+    with Scene(amount) as scene:
+        outcomes, times = scene.inflict(count * len(ways), make)
+    return scene.row(
+        f"{count} each that are too long, unmasked, not UTF-8",
+        f"{counted(outcomes)}, {took(times)}",
+    )
+
+
+@trial("pings", "Floods of pings", "tests/test_fuzz.py")
+def pings(amount: Amount) -> Row:
+    count, each = amount(100, 5), amount(2000, 200)
+    data = frame(b"x" * 125, PING) * each + close()
+    with Scene(amount) as scene:
+        outcomes, times = scene.inflict(
+            count, lambda _: Input([request(), None, data], "wait", [CLOSED]), at_once=10
+        )
+    return scene.row(f"{count} clients with {each:,} each", f"{counted(outcomes)}, {took(times)}")
+
+
+@trial("empty", "Floods of empty messages", "tests/test_fuzz.py")
+def empty_messages(amount: Amount) -> Row:
+    count, each = amount(50, 3), amount(500, 100)
+    data = frame("") * each + close()
+    with Scene(amount) as scene:
+        outcomes, times = scene.inflict(
+            count, lambda _: Input([request(), None, data], "wait", [CLOSED]), at_once=10
+        )
+    return scene.row(f"{count} clients with {each:,} each", f"{counted(outcomes)}, {took(times)}")
+
+
+#: A refusal does not wait for the request, and a request that comes behind it is a reset.
+REFUSED = ["503", "503, reset", "reset"]
+
+
+def too_many(amount: Amount, flag: str, inside: int, source: Callable[[int], str]) -> Row:
+    count = amount(1000, 30)
+    with Scene(amount, flag) as scene:
+        members = scene.members(inside)
+        outcomes, times = scene.inflict(
+            count, lambda _: Input([request()], "wait", REFUSED), source=source
+        )
+        assert outcomes["503"] + outcomes["503, reset"] > 0
+        for member in members:
+            member.close()
+        scene.run_until(lambda: resources(scene.gochat) == scene.calm, "room")
+        again, _ = scene.inflict(
+            inside,
+            lambda _: Input([request() + close()], "wait", [CLOSED]),
+            at_once=1,
+            source=source,
+        )
+    return scene.row(
+        f"{count:,} above {flag.partition('=')[0][2:]}",
+        f"{counted(outcomes)}, {took(times)}; then {counted(again)}",
+    )
+
+
+@trial("full", "Too many clients", "`test_many_connections`")
+def too_many_in_all(amount: Amount) -> Row:
+    return too_many(amount, "--max-clients=20", 18, any_source)
+
+
+@trial("address", "Too many of one address", "`test_connections_of_one_address`")
+def too_many_of_one_address(amount: Amount) -> Row:
+    return too_many(amount, "--max-clients-per-address=5", 5, lambda _: ELSEWHERE)
+
+
+@trial("descriptors", "No more descriptors", "`test_no_more_descriptors`")
+def no_descriptors(amount: Amount) -> Row:
+    limit, count = amount(60, 30), amount(200, 20)
+    fault = f"""
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, hard))
+    """
+    with Scene(amount, fault=fault) as scene:
+        assert resource.prlimit(scene.gochat.process.pid, resource.RLIMIT_NOFILE)[0] == limit
+        room = limit - scene.calm[1]
+        members = scene.members(room)
+        outcomes, times = scene.inflict(count, lambda _: Input([request()], "wait", REFUSED))
+        assert outcomes["503"] + outcomes["503, reset"] > 0
+        for member in members:
+            assert not member.closed, "one who was served was cut"
+            member.close()
+        scene.run_until(lambda: resources(scene.gochat) == scene.calm, "room")
+        again, _ = scene.inflict(
+            room, lambda _: Input([request() + close()], "wait", [CLOSED]), at_once=5
+        )
+    return scene.row(
+        f"{count} above the limit of {limit}",
+        f"{counted(outcomes)}, {took(times)}; then {counted(again)}",
+    )
+
+
+@trial(
+    "threads",
+    "No more threads",
+    "`test_a_thread_that_cannot_be_started`, `test_write_pump_that_cannot_be_started`",
+)
+def no_threads(amount: Amount) -> Row:
+    count = amount(500, 50)
+    # Those two are spared: whoever gets no thread is refused.
+    fault = f"""
+        import random, threading
+
+        chance = random.Random({amount.seed})
+
+        def start(self, start=threading.Thread.start):
+            pump = self.name.startswith(("serve ", "writePump "))
+            if pump and " 127.0.0.1:" not in self.name and chance.random() < 0.3:
+                raise RuntimeError("can't start new thread")
+            start(self)
+
+        threading.Thread.start = start
+    """
+    expected = [*REFUSED, "101, close 1013", CLOSED]
+    with Scene(amount, fault=fault) as scene:
+        outcomes, times = scene.inflict(
+            count, lambda _: Input([request(), close()], "wait", expected), at_once=20
+        )
+        for answer in ("503", "101, close 1013", CLOSED):
+            assert outcomes[answer] > 0, f"{answer} is not among {outcomes}"
+    return scene.row(
+        f"{count} clients; 30 % of all starts fail", f"{counted(outcomes)}, {took(times)}"
+    )
+
+
+def injected(gochat: Gochat) -> str:
+    """What the shim says that it has done."""
+    (line,) = (line for line in gochat.lines if line.startswith("faults: "))
+    parts = line.removeprefix("faults: ").split(", ")
+    return ", ".join(part for part in parts if not part.startswith("0 "))
+
+
+@trial("calls", "System calls do half, are slow", "`test_socket_calls_that_do_half_their_work`")
+def half_calls(amount: Amount) -> Row:
+    count = amount(10, 4)
+    fault = SHIM.format(seed=amount.seed, reset=0, spare="")
+    with Scene(amount, fault=fault, threads=3) as scene:
+        names = [f"No{number}" for number in range(count)]
+        talk = Chat(scene.loop, scene.gochat.port, "these", names=names)
+        end = time.monotonic() + amount(10, 1)
+        while time.monotonic() < end:
+            scene.loop.turn()
+            talk.check()
+            scene.two.check()
+        talk.end()
+        for friend in talk.friends:
+            friend.close()
+    return scene.row(
+        f"{count} clients that chat; {injected(scene.gochat)}",
+        f"each got all {talk.said:,} that they said, once and in order",
+    )
+
+
+@trial("resets", "Connections break at any call", "`test_connections_that_are_reset`")
+def resets(amount: Amount) -> Row:
+    count = amount(500, 30)
+    fault = SHIM.format(seed=amount.seed, reset=0.02, spare="127.0.0.1")
+    data = [frame(f"{i} " + "x" * 100) for i in range(10)]
+    with Scene(amount, fault=fault, threads=3) as scene:
+        outcomes, _ = scene.inflict(
+            count,
+            lambda _: Input([request(), None, *data, close()], "wait"),
+            at_once=20,
+            breaking=True,
+        )
+        cut = outcomes.total() - outcomes[CLOSED]
+        assert cut > 0
+    return scene.row(f"{count} clients; {injected(scene.gochat)}", f"{counted(outcomes)}")
+
+
+@trial("origin", "A foreign page", "`test_ways_round_the_origin_check`")
+def origins(amount: Amount) -> Row:
+    count = amount(500, 30)
+    foreign = ["http://evil.example", "null", "http://localhost.evil.example", "http://localhost:1"]
+
+    def make(number: int) -> Input:
+        headers = [*HEADERS, ("Origin", foreign[number % len(foreign)])]
+        return Input([request(headers) + frame("hello")], "half close", ["403"])
+
+    with Scene(amount) as scene:
+        outcomes, times = scene.inflict(count, make)
+        assert scene.gochat.logged("may not connect")
+    return scene.row(f"{count}, of 4 origins", f"{counted(outcomes)}, {took(times)}")
+
+
+@trial("disk", "A full disk under the log", "`test_a_full_disk_under_the_log`")
+def full_disk(amount: Amount) -> Row:
+    count = amount(500, 30)
+    fault = """
+        import os, signal
+
+        full = os.open("/dev/full", os.O_WRONLY)
+        signal.signal(signal.SIGUSR2, lambda *_: os.dup2(full, 2))
+    """
+    headers = [*HEADERS, ("Origin", "http://evil.example")]
+    with Scene(amount, fault=fault) as scene:
+        scene.gochat.process.send_signal(signal.SIGUSR2)
+        log = Path(f"/proc/{scene.gochat.process.pid}/fd/2")
+        wait_until(lambda: str(log.readlink()) == "/dev/full", "a full disk")
+        outcomes, times = scene.inflict(
+            count, lambda _: Input([request(headers)], "half close", ["403"])
+        )
+    return scene.row(f"{count} lines that cannot be written", f"{counted(outcomes)}, {took(times)}")
+
+
+# The end of the server.
+
+
+@contextmanager
+def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStack]]:
+    """A gochat that is going to end. Its clients are closed behind it."""
+    loop = Loop()
+    try:
+        with ExitStack() as stack, Gochat(*FLAGS, *flags, fault=fault) as gochat:
+            yield gochat, loop, stack
+    finally:
+        loop.close()
+
+
+def end_of(gochat: Gochat, loop: Loop | None = None) -> float:
+    """When the process has ended, on the monotonic clock; its clients live on meanwhile."""
+    fd = os.pidfd_open(gochat.process.pid)
+    try:
+        ended = select.poll()
+        ended.register(fd, select.POLLIN)
+        deadline = time.monotonic() + PATIENCE
+        while not ended.poll(0 if loop else 100):
+            assert time.monotonic() < deadline, "it does not end"
+            if loop:
+                loop.turn()
+        return time.monotonic()
+    finally:
+        os.close(fd)
+
+
+def stuff(talker: Talker, loop: Loop, size: int) -> None:
+    """Let it say more than fits into the buffers of those who do not read."""
+    enough = talker.said + size // len(talker.padding)
+    loop.run_until(lambda: talker.said > enough, "full buffers")
+
+
+@trial("term", "SIGTERM, at full load", "`test_the_end_in_the_middle_of_full_load`")
+def terminated(amount: Amount) -> Row:
+    runs, count, stuck = amount(10, 1), amount(50, 10), amount(5, 2)
+    times: list[float] = []
+    codes: Counter[str] = Counter()
+    messages = 0
+    for _ in range(runs):
+        # The stuck are to be there until the end.
+        flags = ("--write-wait=20", "--max-message-size=20100")
+        with stage(*flags) as (gochat, loop, stack):
+            deaf(gochat, stuck, stack)
+            talkers = [Talker(loop, gochat.port, i, 400) for i in range(count)]
+            talkers[0].padding *= 50
+            loop.run_until(
+                lambda: all(t.answer.frames is not None for t in talkers),  # noqa: B023
+                "a full room",
+            )
+            for talker in talkers:
+                talker.say()
+            stuff(talkers[0], loop, 6_000_000)
+            begin = time.monotonic()
+            gochat.process.send_signal(signal.SIGTERM)
+            times.append(end_of(gochat, loop) - begin)
+            assert gochat.wait() == 0
+            listen(f"127.0.0.1:{gochat.port}").close()
+            loop.run_until(lambda: all(t.closed for t in talkers), "their ends")  # noqa: B023
+            assert not gochat.logged("Traceback")
+        codes.update(talker.outcome for talker in talkers)
+        # They came before anything was said, and so have had the same.
+        assert all(talker.heard == talkers[0].heard for talker in talkers), "not all had the same"
+        messages += len(talkers[0].heard)
+        for number in range(count):
+            mine = [n for who, n in talkers[0].heard if who == number]
+            assert mine == list(range(len(mine))), "not in order"
+    assert codes == Counter({"101, close 1001": runs * count}), codes
+    assert max(times) < SHUTDOWN_TIMEOUT + SLACK
+    return Row(
+        f"{runs} times, with {count} who talk and {stuck} who do not read",
+        f"{runs * stuck} who do not read × cut; the process ended {took(times)}:"
+        f" `--shutdown-timeout` is {SHUTDOWN_TIMEOUT:g} s",
+        f"{counted(codes)}; all had the same {messages:,} messages",
+        "status 0, the port free",
+    )
+
+
+@trial("twice", "A second Ctrl-C", "`test_the_second_signal_is_the_last`")
+def interrupted_twice(amount: Amount) -> Row:
+    runs = amount(10, 1)
+    times = []
+    for _ in range(runs):
+        flags = ("--write-wait=60", "--shutdown-timeout=60", "--max-message-size=20100")
+        with stage(*flags) as (gochat, loop, stack):
+            deaf(gochat, 1, stack)
+            talker = Talker(loop, gochat.port, 0, 20_000)
+            loop.run_until(lambda: talker.answer.frames is not None, "somebody")  # noqa: B023
+            talker.say()
+            stuff(talker, loop, 6_000_000)
+            gochat.process.send_signal(signal.SIGINT)
+            loop.run_until(lambda: gochat.logged("stopping"), "the first signal")
+            begin = time.monotonic()
+            gochat.process.send_signal(signal.SIGINT)
+            times.append(end_of(gochat) - begin)
+            assert gochat.wait() == -signal.SIGINT
+            listen(f"127.0.0.1:{gochat.port}").close()
+            assert not gochat.logged("Traceback")
+    assert max(times) < SLACK
+    return Row(
+        f"{runs} times, with one who does not read and a minute to wait for him",
+        f"cut; the process ended {took(times)}",
+        "cut",
+        "ended by SIGINT, the port free",
+    )
+
+
+@trial("hub", "The hub's thread dies", "`test_a_hub_that_fails`")
+def hub_dies(amount: Amount) -> Row:
+    runs = amount(10, 1)
+    fault = """
+        import time
+        from gochat import Hub
+
+        def run(self, run=Hub.run):
+            broadcast = self.broadcast
+
+            def fail(client, message):
+                raise LookupError(f"at {time.monotonic()} s")
+
+            from gochat.channel import Channel
+            try_send = Channel.try_send
+            Channel.try_send = lambda c, m: fail(c, m) if m == b"die" else try_send(c, m)
+            run(self)
+
+        Hub.run = run
+    """
+    times = []
+    for _ in range(runs):
+        with stage(fault=fault) as (gochat, _, stack):
+            peers = [stack.enter_context(join(gochat.port)) for _ in range(10)]
+            peers[0].send("die")
+            ended = end_of(gochat)
+            assert gochat.wait() == 1
+            listen(f"127.0.0.1:{gochat.port}").close()
+            assert gochat.logged("the hub has failed")
+            (line,) = (line for line in gochat.lines if line.startswith("LookupError: at "))
+            times.append(ended - float(line.split()[2]))
+    assert max(times) < SLACK
+    return Row(
+        f"{runs} times, with 10 clients",
+        f"cut; the process ended {took(times)}",
+        "cut",
+        "status 1, the port free",
+    )
+
+
+# The table.
+
+HEAD = (
+    "| Fault | Done | That client | The others: their messages, round trip median / max"
+    " | Left over | Tests |\n| --- | --- | --- | --- | --- | --- |"
+)
+
+
+def run(name: str, amount: Amount) -> str:
+    """Do that harm, and return its row. AssertionError, with the seed, if something is wrong."""
+    fault, function, tests = TRIALS[name]
+    try:
+        row = function(amount)
+    except AssertionError as error:
+        raise AssertionError(f"{name}, with the seed {amount.seed}: {error}") from error
+    return f"| {fault} | {' | '.join(row)} | {tests or '-'} |"
+
+
+def section(rows: Sequence[str], seed: int, seconds: float) -> str:
+    """What stands between the two comments."""
+    made = (
+        f"`python -m tests.harm --seed {seed}`: {seconds:.0f} s, {date.today():%B %Y},"
+        f" {platform.python_implementation()} {platform.python_version()}, {platform.system()} on"
+        f" {platform.machine()} with {os.cpu_count()} cores."
+    )
+    return "\n".join([BEGIN, "", HEAD, *rows, "", made, "", END])
+
+
+def write_page(text: str) -> None:
+    """Put the text in place of what stands between the two comments."""
+    page = PAGE.read_text()
+    before, begin, rest = page.partition(BEGIN)
+    _, end, behind = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"tests/harm.py: {PAGE} lacks {BEGIN} and {END}")
+    PAGE.write_text(before + text + behind)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.harm", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=TRIALS, metavar="NAME", help=", ".join(TRIALS))
+    parser.add_argument("--quick", action="store_true", help="a little of each only")
+    parser.add_argument("--write", action="store_true", help="the table into docs/reliability.md")
+    parser.add_argument("--chat", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.chat:
+        chat(args.seed)
+        return 0
+    if args.write and (args.only or args.quick):
+        parser.error("--write needs all of it")
+    amount, begin, rows = Amount(args.seed, args.quick), time.monotonic(), []
+    print(HEAD, flush=True)
+    for name in [args.only] if args.only else TRIALS:
+        rows.append(run(name, amount))
+        print(rows[-1], flush=True)
+    seconds = time.monotonic() - begin
+    print(f"{seconds:.0f} s", file=sys.stderr)
+    if args.write:
+        write_page(section(rows, args.seed, seconds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
