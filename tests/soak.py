@@ -302,7 +302,7 @@ class Soak:
                 f"{len(self.flooders)} flooders, {floods:,} messages of theirs",
                 f"{len(self.ages)} stuck clients, gone after {min(self.ages):.1f} to"
                 f" {max(self.ages):.1f} s, median {statistics.median(self.ages):.1f} s",
-                f"{bad:,} bad inputs, the longest wait for an end {self.fuzz.longest:.1f} s",
+                f"{bad:,} bad inputs, the longest wait for an end {max(self.fuzz.waits):.1f} s",
                 f"memory in MB: {spread([s.memory for s in samples], 1e6)};"
                 f" second quarter {early / 1e6:.2f}, last {late / 1e6:.2f}",
                 f"threads: {spread([s.threads for s in samples])}",

@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -767,6 +768,19 @@ def test_nobody_is_told_to_continue() -> None:
     request = REQUEST[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     with Serving(hello) as serving:
         assert answer(serving.port, request).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_long_target_takes_little_memory() -> None:
+    """A target as long as may be takes a few times its size while it is looked at."""
+    with Serving(hello) as serving:
+        tracemalloc.start()
+        try:
+            got = answer(serving.port, b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 65_000))
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert most < 4_000_000
 
 
 def test_a_number_sign_is_part_of_the_path() -> None:
