@@ -686,9 +686,10 @@ def bad_messages(amount: Amount) -> Row:
 
 @trial("pings", "Floods of pings", "tests/test_fuzz.py")
 def pings(amount: Amount) -> Row:
-    count, each = amount(100, 5), amount(2000, 200)
+    count, each = amount(200, 5), amount(1000, 200)
     data = frame(b"x" * 125, PING) * each + close()
-    with Scene(amount) as scene:
+    # It answers none of ours meanwhile: only the time of a busy machine could be over.
+    with Scene(amount, "--pong-wait=30", "--write-wait=30") as scene:
         outcomes, times = scene.inflict(
             count, lambda _: Input([request(), None, data], "wait", [CLOSED]), at_once=10
         )
@@ -915,7 +916,7 @@ def end_of(gochat: Gochat, loop: Loop | None = None) -> float:
 
 
 def stuff(talker: Talker, loop: Loop, size: int) -> None:
-    """Let it say more than fits into the buffers of those who do not read."""
+    """Let it say so many bytes, to fill the buffers of those who do not read."""
     enough = talker.said + size // len(talker.padding)
     loop.run_until(lambda: talker.said > enough, "full buffers")
 
@@ -928,18 +929,17 @@ def terminated(amount: Amount) -> Row:
     messages = 0
     for _ in range(runs):
         # The stuck are to be there until the end.
-        flags = ("--write-wait=20", "--max-message-size=20100")
+        flags = ("--write-wait=20", "--max-message-size=4100")
         with stage(*flags) as (gochat, loop, stack):
             deaf(gochat, stuck, stack)
-            talkers = [Talker(loop, gochat.port, i, 400) for i in range(count)]
-            talkers[0].padding *= 50
+            talkers = [Talker(loop, gochat.port, i, 4000) for i in range(count)]
             loop.run_until(
                 lambda: all(t.answer.frames is not None for t in talkers),  # noqa: B023
                 "a full room",
             )
             for talker in talkers:
                 talker.say()
-            stuff(talkers[0], loop, 6_000_000)
+            stuff(talkers[0], loop, 6_000_000 // count)
             begin = time.monotonic()
             gochat.process.send_signal(signal.SIGTERM)
             times.append(end_of(gochat, loop) - begin)
