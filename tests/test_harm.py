@@ -1,0 +1,40 @@
+"""A little of harm.py, so that it goes on doing harm, and its table."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import pytest
+
+from .harm import BEGIN, END, HEAD, PAGE, TOP, TRIALS, Amount, run
+
+SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
+
+#: What other tests do with as much, and some that mostly wait.
+ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
+
+
+@pytest.mark.parametrize("name", [name for name in TRIALS if name not in ELSEWHERE])
+def test_a_little_harm(name: str) -> None:
+    """A fault that meets a few of the clients is the end of these alone, and of nothing else."""
+    row = run(name, Amount(SEED, quick=True))
+    assert row.count(" | ") == HEAD.splitlines()[0].count(" | ")
+
+
+def test_the_table_has_a_row_for_each_fault() -> None:
+    """What docs/reliability.md says was measured is what would be measured now."""
+    table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+    faults = re.findall(r"^\| (.+?) \|", table, re.M)[2:]
+    assert faults == [fault for fault, _, _ in TRIALS.values()]
+
+
+def test_the_tests_in_the_table_are_there() -> None:
+    """Each test that is named as one that shows the same exists."""
+    code = "".join(path.read_text() for path in TOP.glob("tests/test_*.py"))
+    for _, _, tests in TRIALS.values():
+        for name in re.findall(r"`(\w+)`", tests):
+            assert f"def {name}(" in code
+        for name in re.findall(r"(test_\w+\.py)", tests):
+            assert (TOP / "tests" / name).exists()
