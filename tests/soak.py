@@ -176,7 +176,7 @@ class Soak:
         #: The threads and descriptors of the server when it served nobody.
         self.before = before
         self.seed = seed
-        self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, chat.loop)
+        self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, loop=chat.loop)
         self.attacks = 0
         #: Those who are in the room, and all that there were.
         self.flooding: list[Flooder] = []

@@ -963,24 +963,6 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
         assert slow.messages(20) == ["x" * 8000] * 20
 
 
-def test_a_long_target_costs_little_memory() -> None:
-    """What a request asks for is looked at without a multiple of its size in memory."""
-
-    with Gochat() as chat:
-        status = Path(f"/proc/{chat.process.pid}/status")
-
-        def most() -> int:
-            """The most resident memory that there has been, in bytes."""
-            return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-
-        with Peer(chat.port) as peer:
-            assert peer.request("/no").status == 404
-        before = most()
-        with Peer(chat.port) as peer:
-            assert peer.request("/" + "a" * 60_000).status == 404
-        assert most() - before < 3 << 20
-
-
 # What goes wrong.
 
 
