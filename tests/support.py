@@ -25,6 +25,9 @@ from gochat.main import make_upgrader
 #: The one bound on waiting for anything, in seconds. Generous: only a failure reaches it.
 PATIENCE = 30.0
 
+#: The command, as it is installed.
+COMMAND = str(Path(sys.executable).with_name("gochat"))
+
 #: The key of RFC 6455, section 1.3, and the answer to it.
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -216,6 +219,28 @@ class Peer(Stream):
         return messages
 
 
+def is_one_line(text: str, what: str = "") -> bool:
+    """Whether it is a line of the command's, with its end, that says this."""
+    return (
+        text.startswith("gochat")
+        and text.endswith("\n")
+        and text[:-1].isprintable()
+        and what in text
+    )
+
+
+def parted(peer: Peer) -> Frame:
+    """Answer the server's close frame, which has to be the last that it sends, and return it."""
+    while True:
+        got = peer.read_frame()
+        if got.opcode == CLOSE:
+            break
+        assert got.opcode == TEXT
+    peer.send(got.payload, CLOSE)
+    assert peer.read_to_end() == []
+    return got
+
+
 def join(port: int, *, receive_buffer: int = 0) -> Peer:
     """A peer that is in the room: it has had a message of its own back."""
     peer = Peer(port, receive_buffer=receive_buffer)
@@ -244,7 +269,7 @@ class Gochat:
     def __init__(self, *flags: str, fault: str = "", listener: socket.socket | None = None) -> None:
         if "--addr" not in flags and listener is None:
             flags = ("--addr", "127.0.0.1:0", *flags)
-        command = [str(Path(sys.executable).with_name("gochat"))]
+        command = [str(Path(sys.executable).with_name("gochat"))]  # of whose Python it is now
         if fault:
             code = f"{textwrap.dedent(fault)}\nimport sys, gochat\nsys.exit(gochat.main())"
             command = [sys.executable, "-c", code]

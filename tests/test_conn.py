@@ -827,6 +827,7 @@ def test_format_close_message() -> None:
 def test_read_rate() -> None:
     """So many messages are read at once, and then one for each period."""
     with connected(Upgrader(read_rate=10.0, read_burst=3)) as (conn, peer):
+        conn.set_read_deadline(None)
         peer.sock.sendall(frame(b"x") * 5)
         begin = time.monotonic()
         times = []

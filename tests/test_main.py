@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import os
 import re
@@ -14,10 +13,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -29,6 +27,7 @@ from gochat.turns import DEFAULT_GOMAXPROCS
 
 from .support import (
     CLOSE,
+    COMMAND,
     PATIENCE,
     PING,
     PONG,
@@ -38,13 +37,13 @@ from .support import (
     Peer,
     Response,
     Room,
-    activated,
     frame,
+    is_one_line,
     join,
+    parted,
     wait_until,
 )
 
-COMMAND = str(Path(sys.executable).with_name("gochat"))
 LOCAL = "127.0.0.1:0"
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
 
@@ -79,16 +78,6 @@ def run(*args: str, module: bool = False) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gochat"] if module else [COMMAND]
     return subprocess.run(
         [*command, *args], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-
-
-def is_one_line(text: str, what: str = "") -> bool:
-    """Whether it is a line of the command's, with its end, that says this."""
-    return (
-        text.startswith("gochat")
-        and text.endswith("\n")
-        and text[:-1].isprintable()
-        and what in text
     )
 
 
@@ -745,18 +734,6 @@ def test_the_send_buffer_is_in_force() -> None:
 # The end.
 
 
-def parted(peer: Peer) -> Frame:
-    """Answer the server's close frame, which has to be the last that it sends, and return it."""
-    while True:
-        got = peer.read_frame()
-        if got.opcode == CLOSE:
-            break
-        assert got.opcode == TEXT
-    peer.send(got.payload, CLOSE)
-    assert peer.read_to_end() == []
-    return got
-
-
 def is_free(port: int) -> bool:
     listen(f"127.0.0.1:{port}").close()
     return True
@@ -876,70 +853,6 @@ def test_the_command_needs_no_terminal() -> None:
             assert process.wait(PATIENCE) == 0
 
 
-def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where systemd waits for it, it is told when the chat is ready, and when it is stopping."""
-    for path in (str(tmp_path / "notify"), f"@gochat-{os.getpid()}"):
-        monkeypatch.setenv("NOTIFY_SOCKET", path)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-            systemd.bind(path.replace("@", "\0"))
-            systemd.settimeout(PATIENCE)
-            with Gochat() as chat:
-                assert systemd.recv(100) == b"READY=1"
-                assert chat.stop() == 0
-                assert systemd.recv(100) == b"STOPPING=1"
-
-
-def test_socket_activation() -> None:
-    """At a socket of systemd's it listens where that is; who comes between two runs is served."""
-    with listen("127.0.0.1:0") as listener:
-        port = listener.getsockname()[1]
-        with Gochat("--addr=127.0.0.1:1", listener=listener) as chat:
-            assert chat.port == port
-            with join(port) as peer:
-                peer.send("hello")
-                assert peer.messages(1) == ["hello"]
-            assert chat.stop() == 0
-        with Peer(port) as early, Gochat(listener=listener):
-            assert early.request().status == 200
-
-
-def test_a_socket_of_another_process() -> None:
-    """What systemd has said to a process that has started this one does not count."""
-    environ = os.environ | {"LISTEN_PID": "1", "LISTEN_FDS": "1"}
-    command = [sys.executable, "-c", "import gochat.server as s; print(s.inherited_listener())"]
-    assert subprocess.check_output(command, env=environ, text=True) == "None\n"
-
-
-@pytest.mark.parametrize("count", ["1", "2", ""])
-@pytest.mark.parametrize("kind", ["a file", "TCP", "UDP", "a path"])
-def test_socket_activation_that_makes_no_sense(kind: str, count: str, tmp_path: Path) -> None:
-    """What is not one listening TCP socket is said in a line."""
-    with ExitStack() as stack:
-        given: IO[bytes] | socket.socket
-        if kind == "a file":
-            given = stack.enter_context((tmp_path / "file").open("wb+"))
-        elif kind == "TCP" and count != "1":
-            given = stack.enter_context(listen("127.0.0.1:0"))
-        elif kind == "a path":
-            given = stack.enter_context(socket.socket(socket.AF_UNIX))
-            given.bind(str(tmp_path / "socket"))
-            given.listen()
-        else:
-            kinds = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
-            given = stack.enter_context(socket.socket(type=kinds[kind]))
-        command = activated(given.fileno(), [COMMAND, "serve"], count)
-        done = subprocess.run(
-            command,
-            pass_fds=[given.fileno()],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert is_one_line(done.stderr, f"LISTEN_FDS={count}: not one TCP socket")
-
-
 def test_a_flooder_at_its_rate_hurts_nobody() -> None:
     """With a rate, one who sends more is read no faster: he waits, and slow readers stay."""
     flags = ("--rate=100", "--burst=5", "--send-buffer=16", "--max-message-size=8000")
@@ -988,73 +901,3 @@ def test_a_hub_that_fails(when: str) -> None:
         assert chat.logged("LookupError: a mistake")
         # What the other threads are at does not matter then, and they may say so.
         assert "gochat: the hub has failed" in chat.lines
-
-
-def test_the_threads_are_told_to_nobody() -> None:
-    """SIGUSR1 does no harm where the log is full, and none if it comes while it is being served."""
-    with Path("/dev/full").open("w") as full, listen(LOCAL) as listener:
-        command = activated(listener.fileno(), [COMMAND, "serve"])
-        port = listener.getsockname()[1]
-        with subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=full) as process:
-            try:
-                with ExitStack() as stack:
-                    peers = [stack.enter_context(join(port)) for _ in range(20)]
-                    for _ in range(500):
-                        process.send_signal(signal.SIGUSR1)
-                    peers[0].send("still here")
-                    assert "still here" in peers[0].messages(20)
-            finally:
-                process.terminate()
-                assert process.wait(PATIENCE) == 0
-
-
-def test_a_log_that_nobody_takes() -> None:
-    """A full pipe for a log holds nobody up: pages, clients who go, the end. The gap is told."""
-    read, write = os.pipe()
-    with ExitStack() as stack, listen(LOCAL) as listener:
-        log = stack.enter_context(open(read, "rb"))
-        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-        command = activated(listener.fileno(), [COMMAND, "serve"])
-        port = listener.getsockname()[1]
-        process = stack.enter_context(
-            subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=write)
-        )
-        os.close(write)
-
-        def ask() -> None:
-            with Peer(port) as peer:
-                assert peer.request("/" + "x" * 900).status == 404
-
-        try:
-            for _ in range(20):
-                ask()
-            with join(port) as peer, join(port) as strange:
-                peer.messages(1)
-                strange.send(b"\x0b\xb8", CLOSE)  # 3000, which is worth a line
-                assert parted(strange).code == 3000
-                assert os.read(read, 4096).count(b"\n") < 20
-                ask()
-                taken = b""
-                while b" lines of the log were not taken, and are lost\n" not in taken:
-                    taken += os.read(read, 4096)
-                for _ in range(20):
-                    ask()
-                process.terminate()
-                assert parted(peer).code == 1001
-            assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
-        assert b"Traceback" not in log.read()
-
-
-def test_the_threads_are_told() -> None:
-    """At SIGUSR1 the log gets what each thread is at, by name, and the chat goes on."""
-    with Gochat() as chat, join(chat.port) as peer:
-        before = len(chat.lines)
-        chat.process.send_signal(signal.SIGUSR1)
-        names = {"MainThread", "hub", f"readPump {peer.addr}", f"writePump {peer.addr}"}
-        wait_until(lambda: names == set(re.findall(r"^thread (.+):$", "\n".join(chat.lines), re.M)))
-        wait_until(lambda: sum(line == "" for line in chat.lines[before:]) == len(names))
-        assert "in read_pump" in "\n".join(chat.lines[before:])
-        peer.send("still here")
-        assert peer.messages(1) == ["still here"]

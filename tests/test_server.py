@@ -7,6 +7,7 @@ import gc
 import ipaddress
 import logging
 import os
+import re
 import resource
 import signal
 import socket
@@ -525,6 +526,25 @@ def test_going_on_beside(logged: Callable[[], list[str]]) -> None:
         assert answer(serving.port, REQUEST) == b"first beside"
     assert names == ["beside"]
     assert logged() == []
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_failing_for_want_of_a_descriptor(
+    code: int, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who fails as there are no more descriptors is a line in the log, now and then."""
+
+    def fail(*_: object) -> Iterable[bytes]:
+        raise OSError(code, os.strerror(code))
+
+    with Serving(fail) as serving:
+        for _ in range(3):
+            assert answer(serving.port, REQUEST).startswith(b"HTTP/1.1 500 ")
+    with Serving(going(fail)) as serving:
+        assert answer(serving.port, REQUEST) == b"first "
+    assert re.fullmatch(rf"http: serve \S+: {os.strerror(code)}", logged()[0])
+    assert logged()[-1] == f"http: go on: {os.strerror(code)}"
+    assert "Traceback" not in caplog.text
 
 
 def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:

@@ -10,6 +10,8 @@ One thread runs the hub, two serve each client, and they talk over channels:
     conn.py     Upgrader, Conn                            gorilla/websocket
     server.py   Server                                    net/http
     flags.py    the flags                                 flag
+    log.py      the log, and what threads are at          log
+    systemd.py  what systemd is told, and gives
     metrics.py  what --metrics-addr serves
     bench.py    `gochat bench`: a load generator
 

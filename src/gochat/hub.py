@@ -54,7 +54,7 @@ class Hub:
                             del self.clients[client]
                 case self.stop, farewell, True:
                     self.farewell = farewell
-                case self.stop, _, False:
+                case _:  # stop is closed
                     return
             if self.farewell:
                 for client in self.clients:

@@ -6,20 +6,16 @@ import argparse
 import base64
 import hashlib
 import logging
-import os
 import queue
 import re
-import select
 import signal
-import socket
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from werkzeug.wrappers import Response
@@ -29,7 +25,9 @@ from .client import Settings, serve_ws
 from .conn import CLOSE_GOING_AWAY, Upgrader, format_close_message
 from .flags import parse_flags
 from .hub import Hub
-from .server import Server, inherited_listener
+from .log import LogHandler, dump_threads
+from .server import Server
+from .systemd import inherited_listener, notify
 from .turns import settle, turns
 
 if TYPE_CHECKING:
@@ -131,40 +129,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class LogHandler(logging.StreamHandler[TextIO]):
-    """Writes the log to stderr, but does not wait for who takes nothing: Ctrl-S, a full pipe.
-
-    A chat that waited for its log would take no signal, and keep clients who are gone. The first
-    line that is not taken waits a second. That one and those that follow are lost, until one is
-    taken: then the log says how many there were.
-    """
-
-    # How many, in a row. Guarded by the handler's lock.
-    lost = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or lose it. The handler's lock is held."""
-        if not writable(self.stream, 0.0 if self.lost else 1.0):
-            self.lost += 1
-            return
-        if self.lost:
-            text = f"{self.lost} lines of the log were not taken, and are lost"
-            self.lost = 0
-            super().emit(logging.makeLogRecord({"msg": text}))
-        super().emit(record)
-
-
-def writable(stream: TextIO | None, timeout: float) -> bool:
-    """Whether a line can be written without waiting, or will be within so many seconds."""
-    try:
-        descriptor = stream.fileno()  # type: ignore[union-attr]
-    except (AttributeError, OSError, ValueError):  # none, closed, or of no file
-        return True
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    return bool(poll.poll(timeout * 1000))
-
-
 class HubError(Exception):
     """The hub's thread has ended by itself, which is in the log, or could not be started."""
 
@@ -259,36 +223,3 @@ def serve_chat(args: argparse.Namespace, hub: Hub, metrics: Metrics | None) -> N
         hub_thread.join()
     if failed.is_set():
         raise HubError("the hub has failed")
-
-
-def notify(state: str) -> None:
-    """Tell systemd, if it has started this and waits for it: sd_notify(3)."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
-
-
-# Held while the threads are dumped.
-dumping = threading.Lock()
-
-
-def dump_threads() -> None:
-    """Write to stderr what each thread is at, by name, as Go does at SIGQUIT.
-
-    For a signal's handler, which may interrupt itself: then once is enough. It may also interrupt
-    somebody who writes to sys.stderr, so it writes past that.
-    """
-    if not dumping.acquire(blocking=False):
-        return
-    try:
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        text = ""
-        for ident, frame in sys._current_frames().items():
-            where = "".join(traceback.format_stack(frame))
-            text += f"thread {names.get(ident, ident)}:\n{where}\n"
-        with suppress(OSError):  # a log that is full, or closed
-            if writable(sys.stderr, 0.0):
-                os.write(2, text.encode(errors="backslashreplace"))
-    finally:
-        dumping.release()

@@ -42,15 +42,12 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["Server", "inherited_listener", "listen"]
+__all__ = ["Server", "listen"]
 
 log = logging.getLogger("gochat")
 
 # Connections that the system completes before they are accepted. It cuts this to its own limit.
 _BACKLOG: Final = 4096
-
-# The first descriptor that systemd gives to a process: SD_LISTEN_FDS_START.
-_FIRST_INHERITED: Final = 3
 
 # How long to accept nothing when there is no descriptor for it, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
@@ -123,23 +120,6 @@ def listen(addr: str) -> socket.socket:
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
         raise OSError(error.errno, f"listen tcp {addr}: {reason}") from error
-
-
-def inherited_listener() -> socket.socket | None:
-    """The socket at which systemd listens for this process, if it does: sd_listen_fds(3).
-
-    Raises ValueError if what it has given is not one TCP socket that listens.
-    """
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
-    fds = os.environ.get("LISTEN_FDS", "")
-    with suppress(OSError):
-        listener = socket.socket(fileno=_FIRST_INHERITED)
-        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if fds == "1" and listens and listener.family in (socket.AF_INET, socket.AF_INET6):
-            return listener
-        listener.close()
-    raise ValueError(f"LISTEN_FDS={fds}: not one TCP socket that listens, from descriptor 3 on")
 
 
 def _split_host_port(addr: str) -> tuple[str, int]:
@@ -253,7 +233,7 @@ class Server(ThreadedWSGIServer):
                 ready = [key.fileobj for key, _ in selector.select()]
                 if self._woken in ready:
                     self._woken.recv(4096)
-                elif self.socket in ready:
+                if self.socket in ready and not self._ending:
                     self._handle_request_noblock()  # type: ignore[attr-defined]
         self.server_close()
 
