@@ -1,13 +1,15 @@
 /* The turns of the write pumps, for the model checker spin: src/gochat/turns.py, and what channel.py
- * does with them. One hub sends M messages to each of N pumps, which share K turns.
+ * does with them. One hub sends M messages to each of N pumps, which share K turns, and then closes
+ * their channels.
  *
  *     spin -run docs/turns.pml                        no errors: see below
  *     spin -run -DLOOK_FIRST docs/turns.pml           an error: a pump sleeps on a message
  *     spin -run -DKEEP_TURN docs/turns.pml            an error: a stuck pump stops the others
+ *     spin -run -DTAKE_ANYWAY docs/turns.pml          an error: who is let go has a turn too many
  *
  * What is checked in every state that can be reached:
- * - Nothing is lost: there is no end but the one in which every pump has received everything. A
- *   pump that waits for ever with a message queued would be another end, and an error.
+ * - Nothing is lost: there is no end but the one in which every pump has received everything, and has
+ *   ended. A pump that waits for ever with a message queued would be another end, and an error.
  * - No more than K pumps have a turn.
  * - At the end all turns are free, and nobody is in line.
  *
@@ -26,10 +28,14 @@
 #endif
 
 byte queued[N];         /* Channel.queue: how many values are in it */
+bool closed[N];         /* Channel._closed */
+bool sentinel[N];       /* Channel.queue: what lies behind the last value */
 bool idle[N];           /* Channel._idle: the receiver is to be woken */
-bool gate[N];           /* Waiter._gate: a turn was given, and not taken yet */
+bool gate[N];           /* Waiter._gate: a turn was given, or it was let go, and has not run yet */
+bool let_go[N];         /* Waiter._let_go */
 bool holds[N];          /* Waiter._holds */
 byte received[N];
+bool ended[N];
 byte held;              /* how many pumps have a turn, to be checked */
 
 chan line = [N] of { byte };    /* Turns._line */
@@ -56,7 +62,17 @@ inline give_up()
 /* What Waiter.line_up and Waiter.wait do when their gate opens. */
 inline pass_gate()
 {
-    atomic { gate[me]; gate[me] = false; holds[me] = true; held++; assert(held <= K) }
+    atomic {
+        gate[me]; gate[me] = false;
+        if
+#ifndef TAKE_ANYWAY
+        :: let_go[me] -> let_go[me] = false
+        :: !let_go[me] -> holds[me] = true; held++; assert(held <= K)
+#else
+        :: true -> holds[me] = true; held++; assert(held <= K)
+#endif
+        fi
+    }
 }
 
 /* Waiter.line_up */
@@ -96,6 +112,22 @@ inline try_send(to)
     fi
 }
 
+/* Channel.close, by the hub's thread. Between the two steps the mutex is held, but who only looks does
+ * not know. */
+inline close(to)
+{
+    closed[to] = true;
+    atomic {
+        sentinel[to] = true;
+        if
+        :: idle[to] -> idle[to] = false; let_go[to] = true; gate[to] = true
+        :: else
+        fi
+    }
+}
+
+#define NONEMPTY (queued[me] > 0 || sentinel[me])
+
 proctype pump(byte me)
 {
     byte first;
@@ -104,12 +136,16 @@ proctype pump(byte me)
     /* channel._receive_in_turn, and what Client.write_pump does with what it gives */
 receive:
     if
-    :: queued[me] > 0 ->
-        line_up();
+    :: NONEMPTY ->
+        if
+        :: closed[me]           /* the rest needs no turn */
+        :: !closed[me] -> line_up()
+        fi;
 take:
         if
-        :: queued[me] == 0 -> goto receive  /* woken for what it has received meanwhile */
-        :: else
+        :: !NONEMPTY -> goto receive        /* woken for what it has received meanwhile */
+        :: queued[me] == 0 && sentinel[me] -> goto done
+        :: queued[me] > 0
         fi;
         do                      /* Channel.drain: what comes meanwhile is taken, or left */
         :: queued[me] > 0 -> atomic { queued[me]--; received[me]++ }
@@ -125,15 +161,13 @@ take:
 #endif
         fi;
         goto receive
-    :: queued[me] == 0 && received[me] == M ->
-        goto done
-    :: queued[me] == 0 && received[me] < M ->
+    :: !NONEMPTY ->
 #ifdef LOOK_FIRST
         idle[me] = true;        /* too late: what came between the look and this rings for nobody */
 #else
         idle[me] = true;
         if
-        :: queued[me] > 0 ->
+        :: NONEMPTY ->
             atomic {
                 if
                 :: idle[me] -> idle[me] = false; goto receive
@@ -159,7 +193,8 @@ take:
         goto take
     fi;
 done:
-    give_up()                   /* Conn.close */
+    give_up();                  /* Conn.close */
+    ended[me] = true
 }
 
 init
@@ -176,12 +211,15 @@ init
             try_send(i)
         }
     }
+    for (i : 0 .. N - 1) {
+        close(i)
+    }
     /* Everyone has ended, or is pump 0 and stuck. */
     for (i : 1 .. N - 1) {
-        received[i] == M && !holds[i]
+        ended[i] && received[i] == M
     }
     if
-    :: received[0] == M && !holds[0]
+    :: ended[0] && received[0] == M
     :: pump[1]@end_stuck
     fi;
     assert(free == K && empty(line))

@@ -160,7 +160,9 @@ class Channel(queue.Queue[T]):
             for offer in self._offers:
                 offer.answer(accepted=False)
             self._offers.clear()
-            self._wake()
+            if self._idle is not None:
+                receiver, self._idle = self._idle, None
+                receiver.let_go()
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """`queue.Queue.put`; raises ClosedChannelError as `send` does."""
@@ -368,7 +370,9 @@ def _receive_in_turn(
             if timeout <= 0:
                 return None, None, False
             timeout = min(timeout, threading.TIMEOUT_MAX)
-        if channel.queue or channel._offers:
+        if channel._closed and channel.queue:
+            pass  # the rest needs no turn
+        elif channel.queue or channel._offers:
             me.line_up()
         else:
             channel._set_idle(me)
@@ -396,6 +400,8 @@ class _Bell:
     def wake(self) -> None:
         with suppress(RuntimeError):  # it rings already, for another channel
             self._gate.release()
+
+    let_go = wake
 
     def wait(self, deadline: float | None) -> None:
         timeout = _seconds_until(deadline)

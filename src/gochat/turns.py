@@ -11,6 +11,9 @@ A thread that holds a turn must not wait for anything but its next one. Before i
 or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that blocks in
 a system call. It lines up again with its next receive.
 
+A pump whose channel has been closed takes no turn for the rest. Nothing more can gather for it, and
+if many clients leave at the same time, those who stay would have to wait behind all of them.
+
 That nobody who has something to do is forgotten is checked by `docs/turns.pml`, a model of this
 module and of `Channel`'s part in it, for the model checker spin.
 """
@@ -119,13 +122,15 @@ class Turns:
 class Waiter:
     """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it."""
 
-    __slots__ = ("_gate", "_holds", "_turns")
+    __slots__ = ("_gate", "_holds", "_let_go", "_turns")
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        # Released by whoever gives this thread a turn, and by nobody else.
+        # Released by whoever gives this thread a turn, or lets it go without, and by nobody else.
         self._gate = threading.Lock()
         self._gate.acquire()
+        # Whether it is let go without. Set before the gate is opened for that, and unset behind it.
+        self._let_go = False
         # Whether the thread has a turn. Its own thread's alone.
         self._holds = False
 
@@ -137,6 +142,11 @@ class Waiter:
                 turns._line.append(self)
                 return
             turns._free -= 1
+        self._gate.release()
+
+    def let_go(self) -> None:
+        """Wake the thread without a turn. Any thread, once for each `wait`, in place of `wake`."""
+        self._let_go = True
         self._gate.release()
 
     def line_up(self) -> None:
@@ -156,13 +166,17 @@ class Waiter:
     def wait(self, timeout: float = -1) -> bool:
         """Wait to be woken, and for a turn, without holding one meanwhile. Its own thread.
 
-        timeout: in seconds, below 0 for none. Returns False, without a turn, if it has passed.
+        timeout: in seconds, below 0 for none. Returns False, without a turn, if it has passed. Who
+        is let go has none either, and True.
         """
         if self._holds:
             self._holds = False
             self._turns.hand_on()
-        self._holds = holds = self._gate.acquire(True, timeout)
-        return holds
+        woken = self._gate.acquire(True, timeout)
+        if woken:
+            self._holds = not self._let_go
+            self._let_go = False
+        return woken
 
     def give_up(self) -> None:
         """Hand on the turn, if it holds one. Its own thread."""
