@@ -12,12 +12,17 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 __all__ = ["LogHandler", "dump_threads"]
 
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler  # to Python 3.10 it is no generic
 
-class LogHandler(logging.StreamHandler[TextIO]):
+
+class LogHandler(_StreamHandler):
     """Writes the log to stderr, but does not wait for who takes nothing: Ctrl-S, a full pipe.
 
     A chat that waited for its log would take no signal, and keep clients who are gone. The first
