@@ -363,6 +363,7 @@ def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
             assert top_of(message) == place
             assert page.locator(".message").count() == 2000
             expect(page.locator(".message").first).to_have_text(re.compile("old 39$"))
+        page.close()  # before its server ends
 
 
 def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
@@ -612,6 +613,7 @@ def test_a_client_that_is_dropped(tabs: Tabs) -> None:
         )
         page.clock.resume()
         expect_state(page, "connected")
+        page.close()  # before its server ends
 
 
 def test_close_codes_in_words(tabs: Tabs, gochat: Gochat) -> None:

@@ -12,14 +12,14 @@ from .soak import PONG_WAIT, Sample, judge, soak
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 SECONDS = 60.0
 
-#: What keeps 500 KB for each connection that is accepted.
+#: What keeps 2 MB for each connection that is accepted.
 LEAK = """
     from gochat import Server
 
     kept, process_request = [], Server.process_request
 
     def keep(self, *args):
-        kept.append(b"x" * 500_000)
+        kept.append(b"x" * 2_000_000)
         process_request(self, *args)
 
     Server.process_request = keep

@@ -34,7 +34,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
@@ -55,7 +55,9 @@ _ACCEPT_PAUSE: Final = 0.1
 # What is requested: a path, or a whole address of http (RFC 9112, section 3.2). This is how it
 # begins, and what may not be in it: a "%" in the path is followed by two digits. One pattern for
 # all of it would take the time and the memory for a step back from each character.
-_TARGET: Final = re.compile(r"/|https?://([^][/?#@%]+|\[[0-9a-f:.]+\](:\d+)?)(?![^/?#])", re.I)
+_TARGET: Final = re.compile(
+    r"/|https?://([^][/?#@%]+|\[(?P<literal>[0-9a-f:.]+)\](:\d+)?)(?![^/?#])", re.I
+)
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
@@ -652,17 +654,12 @@ def _hijackable(application: WSGIApplication) -> WSGIApplication:
 
 def _is_target(target: str) -> bool:
     """Whether it can be taken apart as the target of a request."""
-    if (
-        not _TARGET.match(target)
-        or _NO_TARGET.search(target)
-        or _NO_PATH.search(target.partition("?")[0])
-    ):
+    found = _TARGET.match(target)
+    if not found or _NO_TARGET.search(target) or _NO_PATH.search(target.partition("?")[0]):
         return False
-    try:
-        urlsplit(target)
-    except ValueError:  # an address in brackets that is none
-        return False
-    return True
+    # From 3.11.4 on Python's parser raises ValueError for what else is between the brackets.
+    literal = found["literal"]
+    return literal is None or _is_ipv6(literal)
 
 
 def _unmapped(host: str) -> str:
