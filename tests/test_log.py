@@ -6,11 +6,13 @@ import fcntl
 import io
 import logging
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -93,35 +95,108 @@ def test_the_threads_are_told_to_nobody() -> None:
                 assert process.wait(PATIENCE) == 0
 
 
+def test_a_terminal_that_is_stopped() -> None:
+    """A terminal that takes only a part of a line, and then nothing, holds nobody up either."""
+    terminal, stderr = pty.openpty()
+    try:
+        with listen(LOCAL) as listener:
+            command = activated(listener.fileno(), [COMMAND, "serve"])
+            port = listener.getsockname()[1]
+            process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=stderr)
+            try:
+                for _ in range(30):
+                    with Peer(port) as peer:
+                        assert peer.request("/" + "x" * 900).status == 404
+                process.send_signal(signal.SIGUSR1)
+                with join(port) as peer:
+                    process.terminate()
+                    assert parted(peer).code == 1001
+                assert process.wait(PATIENCE) == 0
+            finally:
+                process.kill()
+    finally:
+        os.close(terminal)
+        os.close(stderr)
+
+
+def test_the_threads_are_told_to_nobody_who_reads() -> None:
+    """A pipe that is too small for what the threads are at, and that nobody reads, stops nobody."""
+    read, write = os.pipe()
+    with open(read, "rb"), ExitStack() as stack, listen(LOCAL) as listener:
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+        command = activated(listener.fileno(), [COMMAND, "serve"])
+        process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=write)
+        os.close(write)
+        try:
+            port = listener.getsockname()[1]
+            peers = [stack.enter_context(join(port)) for _ in range(10)]
+            process.send_signal(signal.SIGUSR1)
+            with join(port):
+                process.terminate()
+                assert parted(peers[0]).code == 1001
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def record(text: str) -> logging.LogRecord:
+    return logging.makeLogRecord({"msg": text})
+
+
+def handler_for(stream: object) -> LogHandler:
+    """One for a process that has this for its stderr."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        return LogHandler()
+
+
+def test_lines_that_are_lost_are_counted() -> None:
+    """Who comes back to a log finds how many lines are lost, behind what there is of the first."""
+    read, write = os.pipe()
+    with open(read, "rb") as log, open(write, "wb") as stderr:
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
+        handler = handler_for(stderr)
+        begin = time.monotonic()
+        for _ in range(3):
+            handler.handle(record("x" * 10_000))
+        assert 0.9 < time.monotonic() - begin < 2.0  # the first one alone is waited for
+        taken = os.read(log.fileno(), 20_000)
+        handler.handle(record("y"))
+        handler.handle(record("z"))
+        taken += os.read(log.fileno(), 20_000)
+        handler.close()
+    first, *others = taken.decode().split("\n")
+    assert first == "x" * 8192
+    assert others == ["3 lines of the log were not taken, and are lost", "y", "z", ""]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), None])
+def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
+    """Where there is no stderr, or it is no file, there is no log, and nobody minds."""
+    handler = handler_for(stream)
+    handler.handle(record("a line"))
+    handler.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        dump_threads()
+
+
+def test_a_log_in_a_file(tmp_path: Path) -> None:
+    """A line is behind what others have written into the same file, and not over it."""
+    with (tmp_path / "log").open("w") as file:
+        handler = handler_for(file)
+        file.write("before\n")
+        file.flush()
+        handler.handle(record("line"))
+        file.write("behind\n")
+        handler.close()
+    assert (tmp_path / "log").read_text() == "before\nline\nbehind\n"
+
+
 def test_the_threads_are_told_once_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """Who asks while they are being told is not told again; nobody where nothing can be written."""
+    """Who asks while they are being told is not told again."""
     with dumping:
         dump_threads()
     assert capfd.readouterr().err == ""
     dump_threads()
     assert "thread MainThread:" in capfd.readouterr().err
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stderr", None)
-        dump_threads()
-    read, write = os.pipe()
-    with open(read, "rb") as full, open(write, "w") as stuck:
-        os.set_blocking(write, False)
-        with suppress(BlockingIOError):
-            while True:
-                os.write(write, bytes(4096))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "stderr", stuck)
-            dump_threads()
-        assert b"thread" not in os.read(full.fileno(), 1 << 20)
-
-
-@pytest.mark.parametrize("stream", [io.StringIO(), None])
-def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
-    """A line goes where there is no file as well, and nowhere if there is nothing."""
-    handler = LogHandler(stream)
-    if stream is None:
-        handler.stream = None  # type: ignore[assignment]  # as in a process without a stderr
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logging, "raiseExceptions", False)
-        handler.handle(logging.makeLogRecord({"msg": "a line"}))
-    assert stream is None or stream.getvalue() == "a line\n"

@@ -879,6 +879,19 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
 # What goes wrong.
 
 
+def test_a_hub_that_does_not_answer() -> None:
+    """The end is not put off by a hub that is stuck; the status says that not all was well."""
+    fault = """
+        import threading
+        from gochat import Hub
+
+        Hub.run = lambda self: threading.Event().wait()
+    """
+    with Gochat("--shutdown-timeout=0.5", fault=fault) as chat:
+        assert chat.stop() == 1
+        assert chat.lines[-1] == "gochat: the hub does not answer"
+
+
 @pytest.mark.parametrize("when", ["", "self.stop.recv()"], ids=["in a chat", "at the end"])
 def test_a_hub_that_fails(when: str) -> None:
     """If the hub's thread dies the process says so, and ends with an error: it is not deaf."""

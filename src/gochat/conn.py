@@ -445,7 +445,8 @@ class Conn:
 
         Raises CloseError if the peer has closed, ProtocolError or ReadLimitError if it was at fault
         and has been told so, TimeoutError at the read deadline, ConnectionAbortedError if this side
-        has closed, or the system's OSError; and the same again when called again.
+        has closed or the connection ends over the read rate, or the system's OSError; and the same
+        again when called again.
         """
         if self._read_error is not None:
             raise self._read_error

@@ -1,6 +1,7 @@
 """The log: what Go has in its package log, and at SIGQUIT from its runtime.
 
-Each line has a date, as Go's. But nobody waits for a log that is not taken.
+Each line has a date, as Go's. But nobody waits for a log that is not taken, as behind Ctrl-S or in
+a full pipe: a chat that did would hear no signal, and keep clients who are gone.
 """
 
 from __future__ import annotations
@@ -8,52 +9,100 @@ from __future__ import annotations
 import logging
 import os
 import select
+import stat
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import Final
 
 __all__ = ["LogHandler", "dump_threads"]
 
-if TYPE_CHECKING:
-    _StreamHandler = logging.StreamHandler[TextIO]
-else:
-    _StreamHandler = logging.StreamHandler  # to Python 3.10 it is no generic
+# How long a log may take over a line, in seconds. One that takes longer is not waited for again.
+_PATIENCE: Final = 1.0
 
 
-class LogHandler(_StreamHandler):
-    """Writes the log to stderr, but does not wait for who takes nothing: Ctrl-S, a full pipe.
+class LogHandler(logging.Handler):
+    """Writes the log to stderr.
 
-    A chat that waited for its log would take no signal, and keep clients who are gone. The first
-    line that is not taken waits a second. That one and those that follow are lost, until one is
-    taken: then the log says how many there were.
+    The first line that is not taken waits a second. That one and those that follow are lost, until
+    one is taken: then the log says how many there were.
     """
 
-    # How many, in a row. Guarded by the handler's lock.
-    lost = 0
+    def __init__(self) -> None:
+        super().__init__()
+        # The three are guarded by the handler's lock. Where to write; how many lines in a row are
+        # lost; whether what was written last is half a line.
+        self._output = Output()
+        self._lost = 0
+        self._half = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, or lose it. The handler's lock is held."""
-        with suppress(TypeError, OSError, ValueError):  # it is no file, or there is none
-            if not writable(self.stream, 0.0 if self.lost else 1.0):
-                self.lost += 1
-                return
-        if self.lost:
-            text = f"{self.lost} lines of the log were not taken, and are lost"
-            self.lost = 0
-            super().emit(logging.makeLogRecord({"msg": text}))
-        super().emit(record)
+        line = f"{self.format(record)}\n"
+        if self._lost:
+            line = f"{self._lost} lines of the log were not taken, and are lost\n{line}"
+        if self._half:
+            line = f"\n{line}"
+        data = line.encode(errors="backslashreplace")
+        written = self._output.write(data, 0.0 if self._lost else _PATIENCE)
+        if written:
+            self._half = written < len(data)
+        self._lost = self._lost + 1 if written < len(data) else 0
+
+    def close(self) -> None:
+        """Write no more. At the end of the process, by `logging.shutdown`."""
+        self._output.close()
+        super().close()
 
 
-def writable(stream: TextIO, timeout: float) -> bool:
-    """Whether a line can be written without waiting, or will be within so many seconds.
+class Output:
+    """Stderr, to be written to without waiting for who does not read it.
 
-    Raises TypeError, OSError or ValueError for a stream of no file, and for None.
+    That a pipe or a terminal has room does not say how much. To ask for that it is opened once
+    more: O_NONBLOCK belongs to what was opened, and others may have the first one.
     """
-    poll = select.poll()
-    poll.register(stream, select.POLLOUT)
-    return bool(poll.poll(timeout * 1000))
+
+    def __init__(self) -> None:
+        # -1 if there is no stderr.
+        self._descriptor = -1
+        self._own = False
+        try:
+            self._descriptor = sys.stderr.fileno()
+            mode = os.fstat(self._descriptor).st_mode
+        except (AttributeError, OSError, ValueError):  # none, or of no file
+            return
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            with suppress(OSError):  # another user's, or no /proc
+                self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+                self._own = True
+
+    def write(self, data: bytes, patience: float) -> int:
+        """Write what is taken within so many seconds, and say how much that is.
+
+        What cannot be written, as the disk is full, or nobody has the other end, counts as taken.
+        """
+        if self._descriptor < 0:
+            return len(data)
+        deadline = time.monotonic() + patience
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        written = 0
+        with suppress(OSError):
+            while written < len(data):
+                left = deadline - time.monotonic()
+                if not poll.poll(max(0.0, left) * 1000):
+                    return written
+                written += os.write(self._descriptor, data[written:])
+        return len(data)
+
+    def close(self) -> None:
+        """Give the descriptor back, if it is its own."""
+        if self._own:
+            os.close(self._descriptor)
+        self._descriptor, self._own = -1, False
 
 
 # Held while the threads are dumped.
@@ -74,8 +123,8 @@ def dump_threads() -> None:
         for ident, frame in sys._current_frames().items():
             where = "".join(traceback.format_stack(frame))
             text += f"thread {names.get(ident, ident)}:\n{where}\n"
-        with suppress(TypeError, OSError, ValueError):  # it is closed, or full, or no file
-            if writable(sys.stderr, 0.0):
-                os.write(sys.stderr.fileno(), text.encode(errors="backslashreplace"))
+        output = Output()
+        output.write(text.encode(errors="backslashreplace"), _PATIENCE)
+        output.close()
     finally:
         dumping.release()

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -215,11 +214,16 @@ def serve_chat(args: argparse.Namespace, hub: Hub, metrics: Metrics | None) -> N
     signal.set_wakeup_fd(-1)
     log.info("stopping")
     notify("STOPPING=1")
-    with suppress(queue.Full):  # only a hub that has failed does not take it
-        farewell = format_close_message(CLOSE_GOING_AWAY, "server is going away")
+    farewell = format_close_message(CLOSE_GOING_AWAY, "server is going away")
+    try:
         hub.stop.put(farewell, timeout=0 if failed.is_set() else args.shutdown_timeout)
+    except queue.Full as error:
+        if failed.is_set():
+            raise HubError("the hub has failed") from error
         server.shutdown(args.shutdown_timeout)
-        hub.stop.close()
-        hub_thread.join()
+        raise HubError("the hub does not answer") from error
+    server.shutdown(args.shutdown_timeout)
+    hub.stop.close()
+    hub_thread.join()
     if failed.is_set():
         raise HubError("the hub has failed")
