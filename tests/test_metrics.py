@@ -380,10 +380,14 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
         for _ in range(3):
             with Peer(chat.port) as peer:
                 assert peer.response().status == 503
-        figures = chat.figures()
-        refused = {name: n for name, n in figures.items() if "connections_refused" in name and n}
-        assert refused == {f"gochat_connections_refused_total {reason}": 3}
-        assert figures["gochat_clients"] == 1
+
+        def refused() -> dict[str, float]:
+            figures = chat.figures().items()
+            return {name: n for name, n in figures if "connections_refused" in name and n}
+
+        # It is counted behind the answer.
+        wait_until(lambda: refused() == {f"gochat_connections_refused_total {reason}": 3})
+        assert chat.figures()["gochat_clients"] == 1
 
 
 # Their own server.

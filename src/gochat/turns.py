@@ -40,7 +40,7 @@ FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 DEFAULT_GOMAXPROCS: Final = 1
 
 #: How long a thread waits for the GIL before it asks for it, in seconds. Python's own is 0.005.
-SWITCH_INTERVAL: Final = 60.0
+SWITCH_INTERVAL: Final = 2.0
 
 
 def settle(*, pin: bool) -> None:
@@ -49,8 +49,8 @@ def settle(*, pin: bool) -> None:
     - A thread that is woken shall not interrupt the one that has woken it, and still has the GIL:
       it could but go to sleep again.
     - A thread that waits for the GIL shall not look up every 5 ms, nor twice a second: when
-      thousands do, as when all clients leave at the same time, nothing else is done. Who has the
-      GIL gives it away without being asked.
+      thousands do, as when all clients leave at the same time, nothing else is done. Nor never: who
+      gives the GIL away and takes it again at once is only so kept from starving the others.
     - A thread on another CPU gets the GIL later than one on this.
 
     All three are measured in docs/performance.md. Nothing here needs a privilege; on a
