@@ -187,23 +187,30 @@ class Soak:
         #: How long each that was stuck was there, in seconds.
         self.ages: list[float] = []
         self.samples: list[Sample] = []
-        self.over = False  # no more bad input, and no more stuck clients
+        self.over = False  # no more bad input
         self.begun = time.monotonic()
 
     # What it does.
 
     def run(self, seconds: float, progress: bool = False) -> None:
-        """Everything, for that long, and then until nobody is left. progress: say how far it is."""
+        """Everything, for that long, and then until nobody is left. progress: say how far it is.
+
+        AssertionError if something is lost, or grows.
+        """
         self.attack()
         while self.elapsed() < seconds:
+            # The last inputs have their end by then, even if that is the pong wait's.
+            self.over = self.elapsed() > seconds - PONG_WAIT
             self.turn()
             self.look()
             if progress and len(self.samples) % 60 == 0:
                 print(self.samples[-1], flush=True)
-        self.over = True
-        while self.stuck or self.fuzz.open:
+        judge(self.samples)
+        while self.fuzz.open:
             self.turn()
             self.look_at_stuck()
+        for stuck in self.stuck:
+            stuck.sock.close()
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
         self.chat.part()
         wait_until(lambda: resources(self.gochat) == self.before, "all is given back")
@@ -221,7 +228,7 @@ class Soak:
                 self.flooding.append(Flooder(self.chat))
                 self.flooders.append(self.flooding[-1])
             self.chat.fill(MEMBERS + FLOODERS)
-            while not self.over and len(self.stuck) < STUCK:
+            while len(self.stuck) < STUCK:
                 self.stuck.append(Stuck(self.chat))
             self.chat.loop.turn()
 
@@ -325,7 +332,6 @@ def soak(seconds: float, seed: int, *, fault: str = "", progress: bool = False) 
             run = Soak(chat, before, seed)
             try:
                 run.run(seconds, progress)
-                judge(run.samples)
             finally:
                 for stuck in run.stuck:
                     stuck.sock.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import socket
 import struct
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -49,6 +51,33 @@ def test_trim_space_cuts_what_go_cuts() -> None:
         text = f"{char}a{char}b{char}".encode()
         assert trim_space(text) == (f"a{char}b".encode() if char in space else text)
     assert trim_space(b" \n ") == b""
+
+
+@pytest.mark.parametrize(
+    "goodbye",
+    [
+        pytest.param(frame(struct.pack("!H", 1000), CLOSE), id="close frame"),
+        pytest.param(frame(b"\xff"), id="at fault"),
+        pytest.param(b"", id="gone"),
+    ],
+)
+def test_a_client_leaves_no_garbage(goodbye: bytes) -> None:
+    """All of a client is gone with its threads: none of it has to be found by the collector."""
+    with Room() as room:
+        for measured in (False, True):
+            gc.collect()
+            gc.disable()
+            with join(room.port) as peer:
+                if goodbye:
+                    peer.sock.sendall(goodbye)
+                    peer.read_to_end()
+            wait_until(lambda: not room.threads(), "the client's threads have ended")
+            gc.set_debug(gc.DEBUG_SAVEALL if measured else 0)
+            gc.collect()
+            garbage, gc.garbage[:] = list(gc.garbage), []
+            gc.set_debug(0)
+            gc.enable()
+    assert not garbage, Counter(map(type, garbage))
 
 
 def test_two_threads_a_client_and_none_left() -> None:

@@ -179,8 +179,9 @@ def test_connections_that_are_reset(seed: int) -> None:
             assert not talker.is_alive(), f"seed {seed}"
         # What two have in common they have in one order, and without a gap.
         longest = max((talker.said for talker in talkers), key=len)
+        known = set(longest)
         for talker in talkers:
-            common = [text for text in talker.said if text in set(longest)]
+            common = [text for text in talker.said if text in known]
             if common:
                 start = longest.index(common[0])
                 assert common == longest[start : start + len(common)], f"seed {seed}"

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import math
 import re
 import select
@@ -402,7 +403,7 @@ class Conn:
         self._message_time = 1 / upgrader.read_rate if upgrader.read_rate else 0.0
         self._ahead = self._message_time * upgrader.read_burst  # by how much they may come early
         self._read_until = 0.0  # the end of the time that all messages so far take
-        self._pong_handler: Callable[[], None] = lambda: None
+        self._pong_handler: Callable[[], None] = _no_pong_handler
         self._read_error: OSError | None = None
         # Held until reading has ended; `close` waits for it.
         self._reading = threading.Lock()
@@ -465,9 +466,20 @@ class Conn:
                         self._keep_rate()
                     return message_type, message
         except OSError as error:
-            self._read_error = error
+            self._read_error = _bare(error)
+            self._forget()
             self._reading.release()
             raise
+
+    def _forget(self) -> None:
+        """Let go of what refers back here or to itself, so that all of it goes at once.
+
+        A garbage collector that finds it when thousands have gone stops all threads for a second.
+        """
+        self._pong_handler = _no_pong_handler
+        if self._library:
+            vars(self._library).clear()
+            self._library = None
 
     def _keep_rate(self) -> None:
         """Wait until the message just read may have been.
@@ -681,7 +693,7 @@ class Conn:
             try:
                 self._send_all(data, deadline)
             except OSError as error:
-                self._write_error = error
+                self._write_error = _bare(error)
                 self._shutdown(socket.SHUT_RDWR)
                 raise
         finally:
@@ -740,6 +752,15 @@ def _frame(opcode: int, payload: bytes) -> bytes:
     if length < 65536:
         return struct.pack("!BBH", 0x80 | opcode, 126, length) + payload
     return struct.pack("!BBQ", 0x80 | opcode, 127, length) + payload
+
+
+def _no_pong_handler() -> None:
+    """What a pong means when nobody has asked."""
+
+
+def _bare(error: OSError) -> OSError:
+    """The same error to be kept, without the traceback: that refers to all who were in it."""
+    return copy.copy(error)
 
 
 def _is_utf8(data: bytes) -> bool:

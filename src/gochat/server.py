@@ -555,7 +555,8 @@ class _Handler(WSGIRequestHandler):
         self._go_on = go_on
 
     def left(self) -> tuple[list[threading.Thread], Callable[[], object]]:
-        """What is not over when the request is."""
+        """What is not over when the request is. The handler is of no more use then."""
+        self.environ = {}  # what it has of the handler would keep all of it from going at once
         return self._threads, self._go_on
 
     def _hijack(self) -> tuple[socket.socket, bytes]:
