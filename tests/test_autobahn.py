@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ def address() -> Iterator[str]:
         server.shutdown(5.0)
 
 
-def test_autobahn(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_autobahn(address: str, record_property: Callable[[str, object], None]) -> None:
     """Every case passes."""
     shutil.rmtree(REPORT, ignore_errors=True)
     command: list[str | Path] = [Path(sys.executable).with_name("kosoku"), f"ws://{address}"]
@@ -87,12 +87,11 @@ def test_autobahn(address: str, capsys: pytest.CaptureFixture[str]) -> None:
         for name, case in cases.items()
         if not {case["behavior"], case["behaviorClose"]} <= PASSED
     }
-    with capsys.disabled():
-        print(
-            f"\nAutobahn: {len(cases) - len(failed)} of {len(cases)} cases passed,"
-            f" {verdicts['NON-STRICT']} NON-STRICT,"
-            f" {verdicts['INFORMATIONAL']} INFORMATIONAL"
-        )
+    record_property(
+        "Autobahn",
+        f"{len(cases) - len(failed)} of {len(cases)} cases passed,"
+        f" {verdicts['NON-STRICT']} NON-STRICT, {verdicts['INFORMATIONAL']} INFORMATIONAL",
+    )
     assert not failed, f"failed: {failed}; the report is in {REPORT}"
     assert len(cases) == CASES, f"not all were run; the report is in {REPORT}"
     assert run.returncode == 0, run.stdout

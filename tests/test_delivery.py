@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 
 from .chat import chatting
 from .loop import idle, resources
@@ -20,7 +21,9 @@ SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 CLIENTS = 200
 
 
-def test_everybody_gets_every_message_once_and_in_one_order() -> None:
+def test_everybody_gets_every_message_once_and_in_one_order(
+    record_property: Callable[[str, object], None],
+) -> None:
     """Whoever comes, talks and goes meanwhile, each client gets a slice of one order."""
     with Gochat("--pong-wait", "60", "--ping-period", "1") as gochat:
         before = idle(gochat)
@@ -30,9 +33,10 @@ def test_everybody_gets_every_message_once_and_in_one_order() -> None:
                 chat.fill(CLIENTS)
                 chat.loop.turn()
             chat.part()
-            print(
-                f"seed {SEED}: {chat.ids} clients, {chat.count} messages,"
-                f" {chat.delivered} deliveries in {SECONDS:g} s"
+            record_property(
+                "delivery",
+                f"seed {SEED}, {chat.ids:,} clients, {chat.count:,} messages,"
+                f" {chat.delivered:,} deliveries in {SECONDS:g} s",
             )
         wait_until(lambda: resources(gochat) == before, "all is given back")
     assert not gochat.logged("Traceback"), gochat.lines

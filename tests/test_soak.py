@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -33,10 +34,10 @@ def _not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
 
 
-def test_everything_at_once() -> None:
+def test_everything_at_once(record_property: Callable[[str, object], None]) -> None:
     """With churn, floods, stuck clients and bad input at once nothing is lost, nothing grows."""
     run = soak(SECONDS, SEED)
-    print(run.report())
+    record_property("soak", run.report())
     assert len(run.samples) > SECONDS / 2
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
     # Of those who read nothing some are sent away for it, and some as they do not answer pings.
