@@ -9,9 +9,11 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -119,11 +121,24 @@ def test_a_terminal_that_is_stopped() -> None:
         os.close(stderr)
 
 
-def test_the_threads_are_told_to_nobody_who_reads() -> None:
-    """A pipe that is too small for what the threads are at, and that nobody reads, stops nobody."""
+def small_pipe() -> tuple[int, int]:
     read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    return read, write
+
+
+def small_socket() -> tuple[int, int]:
+    """What systemd gives a service, the other end being the journal's."""
+    read, write = socket.socketpair()
+    write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return read.detach(), write.detach()
+
+
+@pytest.mark.parametrize("make", [small_pipe, small_socket])
+def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, int]]) -> None:
+    """A log that is too small for what the threads are at, and that nobody reads, stops nobody."""
+    read, write = make()
     with open(read, "rb"), ExitStack() as stack, listen(LOCAL) as listener:
-        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
         command = activated(listener.fileno(), [COMMAND, "serve"])
         process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=write)
         os.close(write)

@@ -60,8 +60,9 @@ class LogHandler(logging.Handler):
 class Output:
     """Stderr, to be written to without waiting for who does not read it.
 
-    That a pipe or a terminal has room does not say how much. To ask for that it is opened once
-    more: O_NONBLOCK belongs to what was opened, and others may have the first one.
+    That there is room does not say how much. To ask for that, a pipe or a terminal is opened once
+    more: O_NONBLOCK belongs to what was opened, and others may have the first one. A socket cannot
+    be, and has room for PIPE_BUF bytes when it has any, as a pipe has.
     """
 
     def __init__(self) -> None:
@@ -95,7 +96,7 @@ class Output:
                 left = deadline - time.monotonic()
                 if not poll.poll(max(0.0, left) * 1000):
                     return written
-                written += os.write(self._descriptor, data[written:])
+                written += os.write(self._descriptor, data[written : written + select.PIPE_BUF])
         return len(data)
 
     def close(self) -> None:
