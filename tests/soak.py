@@ -77,12 +77,13 @@ class Sample(NamedTuple):
     came: int  # connections that there have been
     messages: int
     deliveries: int
+    bad_input: bool = True  # whether there was some at that time
 
 
 def windows(samples: Sequence[Sample]) -> tuple[float, float]:
     """The median of the memory in the second quarter of the samples, and in the last one."""
     memory = [sample.memory for sample in samples]
-    quarter = len(memory) // 4
+    quarter = max(1, len(memory) // 4)
     return statistics.median(memory[quarter : 2 * quarter]), statistics.median(memory[-quarter:])
 
 
@@ -205,7 +206,7 @@ class Soak:
             self.look()
             if progress and len(self.samples) % 60 == 0:
                 print(self.samples[-1], flush=True)
-        judge(self.samples)
+        judge([sample for sample in self.samples if sample.bad_input] or self.samples)
         while self.fuzz.open:
             self.turn()
             self.look_at_stuck()
@@ -258,6 +259,7 @@ class Soak:
             self.chat.loop.opened + len(self.stuck) + len(self.ages),
             self.chat.count,
             self.chat.delivered,
+            not self.over,
         )
         self.samples.append(sample)
         serving = sample.came - self.ended(sample.time - WINDING_UP)
@@ -380,6 +382,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", metavar="FILE.svg", help="draw what there was over the time")
     args = parser.parse_args(argv)
+    if args.minutes < 1:
+        parser.error("--minutes has to be 1 at least: less shows nothing")
     if args.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib, which is in bench/requirements.txt")
     try:

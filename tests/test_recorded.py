@@ -162,8 +162,9 @@ def test_recording_is_complete() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
-def test_answers_as_go_does(room: Gochat, scenario: Scenario) -> None:
-    """Clients that do the same see the same."""
+@pytest.mark.parametrize("time", range(10))
+def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None:  # noqa: ARG001
+    """Clients that do the same see the same, ten times in a row."""
     assert Replay(room.port).play(scenario["steps"]) == GO[scenario["name"]]
 
 

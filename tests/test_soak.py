@@ -36,6 +36,7 @@ def _not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_at_once(record_property: Callable[[str, object], None]) -> None:
     """With churn, floods, stuck clients and bad input at once nothing is lost, nothing grows."""
+    record_property("soak with", f"GOCHAT_SEED={SEED}")
     run = soak(SECONDS, SEED)
     record_property("soak", run.report())
     assert len(run.samples) > SECONDS / 2

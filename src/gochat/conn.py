@@ -450,7 +450,7 @@ class Conn:
         again when called again.
         """
         if self._read_error is not None:
-            raise self._read_error
+            raise _bare(self._read_error)
         try:
             while True:
                 text = self._take_plain_text()
@@ -563,7 +563,8 @@ class Conn:
             # A frame that is wrong in another way is that first.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
             if plain and 0 < self._read_limit < size_so_far:
-                self._fail(CLOSE_MESSAGE_TOO_BIG, ReadLimitError("websocket: read limit exceeded"))
+                self._fail(CLOSE_MESSAGE_TOO_BIG)
+                raise ReadLimitError("websocket: read limit exceeded")
             self._message_size = 0 if self._input[0] & 0x80 else size_so_far
         elif self._input.startswith(b"\x88\x81"):
             # Half a close code: none, says the Go library; a breach of protocol, says this one.
@@ -613,7 +614,7 @@ class Conn:
                 self._check_utf8(message)
             return BINARY_MESSAGE, message
         if self._write_error is not None:
-            raise self._write_error
+            raise _bare(self._write_error)
         if is_answer:
             raise ConnectionAbortedError("websocket: closed by this side")
         code, text = int(library.close_reason), library.close_message or ""
@@ -625,18 +626,15 @@ class Conn:
 
     def _check_utf8(self, message: bytes) -> None:
         if not _is_utf8(message):
-            self._fail(
-                CLOSE_INVALID_FRAME_PAYLOAD_DATA,
-                ProtocolError("websocket: invalid UTF-8 in a binary message"),
-            )
+            self._fail(CLOSE_INVALID_FRAME_PAYLOAD_DATA)
+            raise ProtocolError("websocket: invalid UTF-8 in a binary message")
 
-    def _fail(self, code: int, error: OSError) -> None:
-        """Tell the peer what it has done, and raise the error. RFC 6455, section 7.1.7."""
+    def _fail(self, code: int) -> None:
+        """Tell the peer that it was at fault, before that is raised. RFC 6455, section 7.1.7."""
         with suppress(OSError):
             close = _frame(CLOSE_MESSAGE, format_close_message(code))
             self._write(close, _after(_CONTROL_WAIT), closing=True)
         self._linger()
-        raise error
 
     def _linger(self) -> None:
         """Send no more, and wait for the peer to close, but not long.
@@ -686,7 +684,7 @@ class Conn:
                 raise _WriteLockTimeoutError("websocket: write deadline exceeded")
         try:
             if self._write_error is not None:
-                raise self._write_error
+                raise _bare(self._write_error)
             if self._close_sent:
                 raise ConnectionAbortedError("websocket: close sent")
             self._close_sent = closing
@@ -759,7 +757,10 @@ def _no_pong_handler() -> None:
 
 
 def _bare(error: OSError) -> OSError:
-    """The same error to be kept, without the traceback: that refers to all who were in it."""
+    """The same error, without the traceback: that refers to all who were in it.
+
+    What is kept is one, and what is raised another: a traceback is of the one that was raised.
+    """
     return copy.copy(error)
 
 
