@@ -206,7 +206,7 @@ class Soak:
             self.look()
             if progress and len(self.samples) % 60 == 0:
                 print(self.samples[-1], flush=True)
-        judge([sample for sample in self.samples if sample.bad_input] or self.samples)
+        judge(self.judged)
         while self.fuzz.open:
             self.turn()
             self.look_at_stuck()
@@ -215,6 +215,11 @@ class Soak:
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
         self.chat.part()
         wait_until(lambda: resources(self.gochat) == self.before, "all is given back")
+
+    @property
+    def judged(self) -> list[Sample]:
+        """The samples of the time with bad input, unless it was too short to have some."""
+        return [sample for sample in self.samples if sample.bad_input] or self.samples
 
     def elapsed(self) -> float:
         """How long it has run, in seconds."""
@@ -297,7 +302,7 @@ class Soak:
     def report(self) -> str:
         """What there was, in short."""
         chat, samples = self.chat, self.samples
-        early, late = windows(samples)
+        early, late = windows(self.judged)
         floods = sum(flooder.heard for flooder in self.flooders)
         bad = sum(outcomes.total() for outcomes in self.fuzz.kinds.values())
 

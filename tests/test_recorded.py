@@ -164,7 +164,7 @@ def test_recording_is_complete() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 @pytest.mark.parametrize("time", range(10))
 def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None:  # noqa: ARG001
-    """Clients that do the same see the same, ten times in a row."""
+    """Clients that do the same see the same, ten times."""
     assert Replay(room.port).play(scenario["steps"]) == GO[scenario["name"]]
 
 
