@@ -54,17 +54,17 @@ def test_trim_space_cuts_what_go_cuts() -> None:
 
 
 @pytest.mark.parametrize(
-    "goodbye",
+    ("goodbye", "waits"),
     [
-        pytest.param(frame(struct.pack("!H", 1000), CLOSE), id="close frame"),
-        pytest.param(frame(b"\xff"), id="not UTF-8"),
-        pytest.param(frame(b"\xff", BINARY), id="binary, not UTF-8"),
-        pytest.param(frame(b"x" * 513), id="too long"),
-        pytest.param(b"", id="gone"),
-        pytest.param(frame(b"?", PING) * 50, id="pings, and gone"),
+        pytest.param(frame(struct.pack("!H", 1000), CLOSE), True, id="close frame"),
+        pytest.param(frame(b"\xff"), True, id="not UTF-8"),
+        pytest.param(frame(b"\xff", BINARY), True, id="binary, not UTF-8"),
+        pytest.param(frame(b"x" * 513), True, id="too long"),
+        pytest.param(b"", False, id="gone"),
+        pytest.param(frame(b"?", PING) * 50, False, id="pings, and gone"),
     ],
 )
-def test_a_client_leaves_no_garbage(goodbye: bytes) -> None:
+def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
     """All of a client is gone with its threads: none of it has to be found by the collector."""
     garbage: list[object] = []
     with Room() as room:
@@ -74,7 +74,7 @@ def test_a_client_leaves_no_garbage(goodbye: bytes) -> None:
             try:
                 with join(room.port) as peer:
                     peer.sock.sendall(goodbye)
-                    if goodbye and not goodbye.startswith(frame(b"?", PING)):
+                    if waits:
                         peer.read_to_end()
                 wait_until(lambda: not room.threads(), "the client's threads have ended")
                 gc.set_debug(gc.DEBUG_SAVEALL if measured else 0)

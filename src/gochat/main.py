@@ -218,12 +218,12 @@ def serve_chat(args: argparse.Namespace, hub: Hub, metrics: Metrics | None) -> N
     try:
         hub.stop.put(farewell, timeout=0 if failed.is_set() else args.shutdown_timeout)
     except queue.Full as error:
-        if failed.is_set():
-            raise HubError("the hub has failed") from error
+        if not failed.is_set():
+            server.shutdown(args.shutdown_timeout)
+            raise HubError("the hub does not answer") from error
+    else:
         server.shutdown(args.shutdown_timeout)
-        raise HubError("the hub does not answer") from error
-    server.shutdown(args.shutdown_timeout)
-    hub.stop.close()
-    hub_thread.join()
+        hub.stop.close()
+        hub_thread.join()
     if failed.is_set():
         raise HubError("the hub has failed")
