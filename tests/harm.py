@@ -32,7 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from gochat.server import listen
+from gochat.golang.http.address import listen
 
 from .fuzz import (
     BROKEN,
@@ -1013,7 +1013,7 @@ def hub_dies(amount: Amount) -> Row:
             def fail(client, message):
                 raise LookupError(f"at {time.monotonic()} s")
 
-            from gochat.channel import Channel
+            from gochat import Channel
             try_send = Channel.try_send
             Channel.try_send = lambda c, m: fail(c, m) if m == b"die" else try_send(c, m)
             run(self)

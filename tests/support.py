@@ -13,14 +13,12 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from gochat import Hub, Server, Settings, make_app
-from gochat.conn import CLOSE_GOING_AWAY, format_close_message
-from gochat.main import make_upgrader
+from gochat import Hub, Server, Settings, make_app, make_upgrader, running
 
 #: The one bound on waiting for anything, in seconds. Generous: only a failure reaches it.
 PATIENCE = 30.0
@@ -388,29 +386,16 @@ class Room:
         self.hub = Hub()
         app = make_app(self.hub, settings, make_upgrader(allowed_origins=allowed_origins))
         self.server = Server(addr, app, read_header_timeout=read_header_timeout)
-        self.port = int(self.server.server_address[1])
-        self._threads = [
-            threading.Thread(target=self.hub.run, name="hub"),
-            threading.Thread(target=self.server.serve_forever, name="accept"),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self.port = self.server.port
+        self._stack = ExitStack()
+        self._stack.enter_context(running(self.server, self.hub))
+        self.server.start()
 
     def __enter__(self) -> Room:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.server.stop()
-        self._threads[1].join()
-        self.hub.stop.send(format_close_message(CLOSE_GOING_AWAY))
-        self.server.shutdown(5.0)
-        self.hub.stop.close()
-        self._threads[0].join()
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def threads(self) -> list[str]:
         """The names of the threads that serve somebody, sorted."""

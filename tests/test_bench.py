@@ -27,8 +27,20 @@ from typing import Any
 
 import pytest
 
-from gochat import bench, main
-from gochat.bench import Latencies, Load, Member, Report, Result, Run, Scale, Target, medians, plot
+from gochat import main
+from gochat.bench import command as bench
+from gochat.bench.command import (
+    Latencies,
+    Load,
+    Member,
+    Report,
+    Result,
+    Run,
+    Scale,
+    Target,
+    medians,
+    plot,
+)
 
 from .support import (
     BINARY,

@@ -20,8 +20,8 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.channel import CLOSED, _Offer
-from gochat.turns import turns
+from gochat.golang.channel import CLOSED, _Offer
+from gochat.golang.turns import turns
 
 from .support import PATIENCE, wait_until
 
@@ -591,7 +591,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__(value)
             self.gate = Late()  # type: ignore[assignment]
 
-    monkeypatch.setattr("gochat.channel._Offer", LateOffer)
+    monkeypatch.setattr("gochat.golang.channel._Offer", LateOffer)
     channel.put(1, timeout=PATIENCE)
     assert select(channel, deadline=time.monotonic()) == (None, None, False)
 
@@ -608,7 +608,7 @@ def test_an_interrupted_sender_takes_its_value_back(monkeypatch: pytest.MonkeyPa
             super().__init__(value)
             self.gate = Interrupted()  # type: ignore[assignment]
 
-    monkeypatch.setattr("gochat.channel._Offer", InterruptedOffer)
+    monkeypatch.setattr("gochat.golang.channel._Offer", InterruptedOffer)
     channel: Channel[int] = Channel()
     with pytest.raises(KeyboardInterrupt):
         channel.send(1)

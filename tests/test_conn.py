@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from gochat.conn import (
+from gochat.golang.http import Hijacker
+from gochat.golang.websocket import (
     BINARY_MESSAGE,
     CLOSE_ABNORMAL_CLOSURE,
     CLOSE_GOING_AWAY,
@@ -74,7 +75,7 @@ def connected(
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     with ours, theirs:
-        environ = handshake(**changes) | {"gochat.hijack": lambda: (ours, buffered)}
+        environ = handshake(**changes) | {"gochat.hijacker": Hijacker(ours, lambda: buffered)}
         conn = (upgrader or Upgrader()).upgrade(environ)
         peer = Stream(theirs)
         peer.read_until(b"\r\n\r\n")
@@ -115,7 +116,7 @@ def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
             HTTP_SEC_WEBSOCKET_EXTENSIONS="permessage-deflate; client_max_window_bits",
             HTTP_SEC_WEBSOCKET_PROTOCOL="chat",
         )
-        conn = Upgrader().upgrade(environ | {"gochat.hijack": lambda: (ours, b"")})
+        conn = Upgrader().upgrade(environ | {"gochat.hijacker": Hijacker(ours, lambda: b"")})
         status, *headers = Stream(theirs).read_until(b"\r\n\r\n").decode().lower().split("\r\n")
         assert status.startswith("http/1.1 101 ")
         assert sorted(headers) == [
@@ -331,7 +332,7 @@ def test_peer_that_is_gone_before_the_answer() -> None:
     with ours:
         theirs.close()
         with pytest.raises(OSError, match="Broken pipe"):
-            Upgrader().upgrade(handshake() | {"gochat.hijack": lambda: (ours, b"")})
+            Upgrader().upgrade(handshake() | {"gochat.hijacker": Hijacker(ours, lambda: b"")})
 
 
 def test_no_thread_is_started() -> None:
@@ -774,7 +775,9 @@ def test_close_frame_is_not_overtaken_by_a_reset() -> None:
     ):
         ours, _ = listener.accept()
         with ours:
-            conn = Upgrader().upgrade(handshake() | {"gochat.hijack": lambda: (ours, b"")})
+            conn = Upgrader().upgrade(
+                handshake() | {"gochat.hijacker": Hijacker(ours, lambda: b"")}
+            )
             conn.set_read_limit(512)
             sock.sendall(frame("x" * 513) + frame("y" * 100) * 100)
             with running(lambda: sock.shutdown(socket.SHUT_WR)):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from gochat.server import listen
+from gochat.golang.http.address import listen
 
 from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, join, wait_until
 

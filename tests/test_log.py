@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from gochat.log import LogHandler, dump_threads, dumping
-from gochat.server import listen
+from gochat.golang.http.address import listen
+from gochat.golang.log import LogHandler, dump_threads, dumping
 
 from .support import CLOSE, COMMAND, PATIENCE, Gochat, Peer, activated, join, parted, wait_until
 

@@ -21,9 +21,9 @@ import pytest
 
 import gochat
 from gochat import Settings, main
-from gochat.flags import parse_flags
-from gochat.server import listen
-from gochat.turns import DEFAULT_GOMAXPROCS
+from gochat.golang.http.address import listen
+from gochat.golang.turns import DEFAULT_GOMAXPROCS
+from gochat.ops.flags import parse_flags
 
 from .support import (
     CLOSE,
@@ -774,7 +774,7 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
     """A signal that comes to another thread, or just before the main one waits, is the end, too."""
     fault = """
         import signal
-        from gochat.server import Server
+        from gochat import Server
 
         def serve_forever(self, serve=Server.serve_forever):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
@@ -897,7 +897,8 @@ def test_a_hub_that_does_not_answer() -> None:
 def test_a_hub_that_fails(when: str) -> None:
     """If the hub's thread dies the process says so, and ends with an error: it is not deaf."""
     fault = f"""
-        from gochat import Hub, server
+        from gochat import Hub
+        from gochat.golang.http import server
 
         def run(self):
             self.register.recv()

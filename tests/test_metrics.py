@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gochat import Channel, Hub, main
-from gochat.conn import TEXT_MESSAGE
-from gochat.metrics import Counts, MeasuredConn, MeasuredUpgrader, health_app
-from gochat.server import listen
+from gochat import Hub, main
+from gochat.golang.http import Hijacker
+from gochat.golang.http.address import listen
+from gochat.golang.websocket import TEXT_MESSAGE
+from gochat.ops.metrics import Counts, MeasuredChannel, MeasuredConn, MeasuredUpgrader, health_app
 
 from .support import CLOSE, KEY, PATIENCE, Gochat, Peer, Stream, frame, join, wait_until
 
@@ -169,7 +170,7 @@ def connected(counts: Counts) -> tuple[MeasuredConn, Stream]:
         "HTTP_UPGRADE": "websocket",
         "HTTP_SEC_WEBSOCKET_VERSION": "13",
         "HTTP_SEC_WEBSOCKET_KEY": KEY,
-        "gochat.hijack": lambda: (ours, b""),
+        "gochat.hijacker": Hijacker(ours, lambda: b""),
     }
     conn = MeasuredUpgrader(counts).upgrade(environ)
     assert isinstance(conn, MeasuredConn)
@@ -183,9 +184,7 @@ def test_messages_per_frame() -> None:
     counts = Counts()
     conn, peer = connected(counts)
     with conn._sock, peer.sock:
-        queue: Channel[bytes] = Channel(5000)
-        queue.drains = [0] * 32
-        conn.queue = queue
+        queue = conn.queue = MeasuredChannel[bytes](5000)
         for messages in (1, 2, 3, 4, 5, 256, 257, 5000):
             for _ in range(messages):
                 queue.send(b"x")
@@ -435,29 +434,16 @@ def health(app: WSGIApplication) -> tuple[str, bytes]:
 
 
 def test_health() -> None:
-    """The chat is well while its hub takes what is sent to it, and not when its thread is dead."""
+    """The chat is well while its hub takes what is sent to it, and not when the hub has ended."""
     hub = Hub()
     thread = threading.Thread(target=hub.run, name="hub")
-    app = health_app(hub, thread)
+    app = health_app(hub, timeout=0.5)
     thread.start()
     for _ in range(3):
         assert health(app) == ("200 OK", b"ok\n")
     hub.stop.close()
     thread.join()
-    assert health(app) == ("503 Service Unavailable", b"the hub has ended\n")
-
-
-def test_health_of_a_hub_that_is_stuck() -> None:
-    """Nor is it well when the hub's thread is there, but takes nothing."""
-    hub, end = Hub(), threading.Event()
-    thread = threading.Thread(target=end.wait, name="hub")
-    thread.start()
-    try:
-        app = health_app(hub, thread, timeout=0.05)
-        assert health(app) == ("503 Service Unavailable", b"the hub does not answer\n")
-    finally:
-        end.set()
-        thread.join()
+    assert health(app) == ("503 Service Unavailable", b"the hub does not answer\n")
 
 
 # What goes wrong.

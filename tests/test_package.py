@@ -92,9 +92,9 @@ def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
     modules = {
         name.removeprefix("src/")
         for name in built.names
-        if re.fullmatch(r"src/gochat/\w+\.py", name)
+        if re.fullmatch(r"src/gochat/[\w/]+\.py", name)
     }
-    assert "gochat/conn.py" in modules
+    assert "gochat/golang/websocket/conn.py" in modules
     packed = {name for name in wheel if ".dist-info/" not in name}
     assert packed == modules | {"gochat/py.typed", "gochat/static/home.html"}
 

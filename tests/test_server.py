@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gochat import Server
-from gochat.server import listen
+from gochat.golang.http.address import listen
 
 from .support import PATIENCE, Gochat, Peer, join, wait_until
 
@@ -132,7 +132,7 @@ def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplic
     """An application that takes each connection over, and hands it to the handler."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
-        sock, buffered = environ["gochat.hijack"]()
+        sock, buffered = environ["gochat.hijacker"].hijack()
         handler(sock, buffered)
         return []
 
@@ -459,7 +459,7 @@ def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) ->
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
-        sock, _ = environ["gochat.hijack"]()
+        sock, _ = environ["gochat.hijacker"].hijack()
         sock.sendall(b"raw")
         return [b"a body"]
 
@@ -483,16 +483,16 @@ def going(
     """An application that takes each connection over, and has two threads go on with it."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
-        sock, _ = environ["gochat.hijack"]()
+        sock, _ = environ["gochat.hijacker"].hijack()
         thread = threading.current_thread()
 
         def go() -> None:
             assert threading.current_thread() is thread
             function(sock)
 
-        environ["gochat.go_on"](go, "go on")
+        environ["gochat.hijacker"].go_on(go, "go on")
         sock.sendall(b"first ")
-        environ["gochat.go"](lambda: beside(sock), "beside")
+        environ["gochat.hijacker"].go(lambda: beside(sock), "beside")
         return []
 
     return app
@@ -851,8 +851,8 @@ def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
             wait_until(lambda: len(serving_threads()) == 1)
             assert works(serving.port)
         wait_until(lambda: not serving_threads())
-        assert serving.server._addresses == {}
-        assert serving.server._address_of == {}
+        assert serving.server.admission._addresses == {}
+        assert serving.server.admission._admitted == {}
     assert logged() == ["http: refused a connection (503): 2 of 127.0.0.1 are being served"]
 
 
@@ -999,12 +999,12 @@ def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str
         assert ask({}, "127.0.0.2").response().status == 503
         served += [ask(forwarded("127.0.0.2, 192.0.2.7")) for _ in range(2)]
         wait_until(lambda: len(inside) == 7)
-        assert serving.server._addresses == {"127.0.0.2": 2, "192.0.2.7": 2}
+        assert serving.server.admission._addresses == {"127.0.0.2": 2, "192.0.2.7": 2}
         release.set()
         assert [peer.response().body for peer in served] == [b"hello"] * 7
         wait_until(lambda: not serving_threads())
-        assert serving.server._addresses == {}
-        assert serving.server._address_of == {}
+        assert serving.server.admission._addresses == {}
+        assert serving.server.admission._admitted == {}
         assert ask(client).response().body == b"hello"
     assert sorted(inside) == ["127.0.0.1"] * 3 + ["127.0.0.2"] * 3 + ["192.0.2.7"] * 2
     assert logged() == ["http: refused a connection (503): 2 of 127.0.0.2 are being served"]
@@ -1243,7 +1243,7 @@ def test_shutdown_cuts_the_others() -> None:
 
 def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that does not even end when its connection is cut is not waited for any longer."""
-    monkeypatch.setattr("gochat.server._CUT_WAIT", 0.1)
+    monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     go_on = threading.Event()
     busy = threading.Event()
 

@@ -12,7 +12,7 @@ from typing import IO
 
 import pytest
 
-from gochat.server import listen
+from gochat.golang.http.address import listen
 
 from .support import COMMAND, PATIENCE, Gochat, Peer, activated, is_one_line, join
 
@@ -47,7 +47,11 @@ def test_socket_activation() -> None:
 def test_a_socket_of_another_process() -> None:
     """What systemd has said to a process that has started this one does not count."""
     environ = os.environ | {"LISTEN_PID": "1", "LISTEN_FDS": "1"}
-    command = [sys.executable, "-c", "import gochat.systemd as s; print(s.inherited_listener())"]
+    command = [
+        sys.executable,
+        "-c",
+        "from gochat.ops import systemd; print(systemd.inherited_listener())",
+    ]
     assert subprocess.check_output(command, env=environ, text=True) == "None\n"
 
 

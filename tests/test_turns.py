@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gochat import Channel, select
-from gochat.turns import Turns, settle, turns
+from gochat.golang.turns import Turns, settle, turns
 
 from .support import PATIENCE, wait_until
 
@@ -65,7 +65,7 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
 
 def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where threads run at the same time, settle leaves them their CPUs."""
-    monkeypatch.setattr("gochat.turns.FREE_THREADED", True)
+    monkeypatch.setattr("gochat.golang.turns.FREE_THREADED", True)
 
     def settled() -> tuple[int, set[int], float]:
         return os.sched_getscheduler(0), os.sched_getaffinity(0), sys.getswitchinterval()

@@ -2,30 +2,34 @@
 
 One thread runs the hub, two serve each client, and they talk over channels:
 
-    hub.py      Hub: who is in the room                   hub.go
+    hub.py      Hub: the clients in the room              hub.go
     client.py   Client, serve_ws: the two pumps           client.go
     main.py     serve_home, make_app, main: the command   main.go
-    channel.py  Channel, select                           the language
-    turns.py    Turns: few pumps at work at a time        the scheduler
-    conn.py     Upgrader, Conn                            gorilla/websocket
-    server.py   Server                                    net/http
-    flags.py    the flags                                 flag
-    log.py      the log, and what threads are at          log
-    systemd.py  what systemd is told, and gives
-    metrics.py  what --metrics-addr serves
-    bench.py    `gochat bench`: a load generator
 
-The first three are the chat. Channel, turns, conn and server know nothing of one.
+That is the chat. Everything else is behind one door each:
+
+    golang/     what Go brings: channels, the scheduler, net/http, gorilla/websocket
+    ops/        running it for real: flags, signals, the end, metrics, systemd
+    bench/      `gochat bench`: a load generator
 """
 
-from .channel import Channel, ClosedChannelError, select
-from .client import Client, Settings, serve_ws
-from .conn import CloseError, Conn, HandshakeError, Upgrader
+from .client import Client, Settings, make_upgrader, serve_ws
+from .golang.channel import Channel, ClosedChannelError, select
+from .golang.http import Server
+from .golang.websocket import (
+    CLOSE_GOING_AWAY,
+    CloseError,
+    Conn,
+    HandshakeError,
+    Upgrader,
+    format_close_message,
+)
 from .hub import Hub
 from .main import main, make_app, serve_home
-from .server import Server
+from .ops.serve import HubError, running
 
 __all__ = [
+    "CLOSE_GOING_AWAY",
     "Channel",
     "Client",
     "CloseError",
@@ -33,11 +37,15 @@ __all__ = [
     "Conn",
     "HandshakeError",
     "Hub",
+    "HubError",
     "Server",
     "Settings",
     "Upgrader",
+    "format_close_message",
     "main",
     "make_app",
+    "make_upgrader",
+    "running",
     "select",
     "serve_home",
     "serve_ws",

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import conn as websocket
-from .channel import Channel, select
+from .golang import http, websocket
+from .golang.channel import Channel, select
 from .hub import Hub
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["Client", "Settings", "serve_ws"]
+__all__ = ["Client", "Settings", "make_upgrader", "serve_ws"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Settings:
     send_buffer: int = 256
 
 
+# How long the hub may take to register a client, in seconds. Not in Go, which would wait for ever
+# for a hub that nobody runs.
+REGISTER_WAIT = 10.0
+
 NEWLINE = b"\n"
 SPACE = b" "
 
@@ -50,6 +55,17 @@ WHITE_SPACE = (
 )
 
 log = logging.getLogger("gochat")
+
+
+def make_upgrader(
+    kind: Callable[..., websocket.Upgrader] = websocket.Upgrader, **options: Any
+) -> websocket.Upgrader:
+    """An Upgrader as the chat needs it. kind: its class. options: what else to make it with."""
+    # Binary messages go out as text, so they have to be UTF-8 too.
+    return kind(read_buffer_size=1024, utf8_only=True, **options)
+
+
+upgrader = make_upgrader()
 
 
 class Client:
@@ -70,8 +86,9 @@ class Client:
     def read_pump(self) -> None:
         """Pump messages from the connection to the hub, until reading fails.
 
-        Runs on the thread `readPump ADDR`, one per connection: all reads are made from it, so there
-        is at most one reader. While it waits for the hub it reads nothing, and TCP tells the peer.
+        Runs on the thread `readPump ADDR`, one for each connection. All reads are made from it, so
+        a connection has at most one reader. While the pump waits for the hub it reads nothing, and
+        TCP holds the peer back.
         """
         try:
             self.conn.set_read_limit(self.settings.max_message_size)
@@ -97,9 +114,9 @@ class Client:
     def write_pump(self) -> None:
         """Pump messages from the hub to the connection, until the hub closes the channel.
 
-        Runs on the thread `writePump ADDR`, one per connection: all messages are written from it,
-        so there is at most one writer. What the connection writes by itself (pongs, the answer to a
-        close) is kept apart by the lock in conn.py.
+        Runs on the thread `writePump ADDR`, one for each connection. All messages are written from
+        it, so a connection has at most one writer. What the connection writes by itself (a pong,
+        the answer to a close) is kept apart by the lock in conn.py.
         """
         tick = time.monotonic() + self.settings.ping_period
         try:
@@ -129,34 +146,51 @@ def serve_ws(
     hub: Hub,
     environ: WSGIEnvironment,
     start_response: StartResponse,
-    upgrader: websocket.Upgrader,
-    settings: Settings,
+    *,
+    upgrader: websocket.Upgrader = upgrader,
+    settings: Settings | None = None,
+    kind: Callable[[Hub, websocket.Conn, Settings], Client] = Client,
 ) -> Iterable[bytes]:
-    """Handle a WebSocket request from the peer.
+    """Handle a WebSocket request from the peer. On the request's thread, of an `http.Server`.
 
-    As in Go this starts two pumps and returns. The write pump is a new thread, the read pump goes
-    on with the request's own when the request is over; the server closes the socket behind both.
+    upgrader: one of make_upgrader. settings: None for Go's. kind: the class of the client.
+
+    As in Go this starts two pumps and returns. The write pump gets a new thread. The read pump gets
+    the request's own, when the request is over. The server closes the socket when both have ended.
     """
     try:
         conn = upgrader.upgrade(environ)
     except websocket.HandshakeError as error:
         log.info("%s", error)
         return error.response(start_response)
-    client = Client(hub, conn, settings)
-    client.hub.register.send(client)
-
+    client = kind(hub, conn, settings or Settings())
     try:
-        environ["gochat.go"](client.write_pump, f"writePump {conn.remote_addr}")
+        client.hub.register.put(client, timeout=REGISTER_WAIT)
+    except queue.Full:
+        log.error("error: %s: the hub does not answer; is Hub.run running?", conn.remote_addr)
+        turn_away(conn)
+        return []
+
+    connection = http.hijacker(environ)
+    assert connection is not None, "a request that was upgraded has one"
+    try:
+        connection.go(client.write_pump, f"writePump {conn.remote_addr}")
     except RuntimeError as error:  # the system has no more threads
         log.info("error: %s: %s", conn.remote_addr, error)
-        sorry = websocket.format_close_message(websocket.CLOSE_TRY_AGAIN_LATER)
-        with suppress(OSError):
-            conn.write_message(websocket.CLOSE_MESSAGE, sorry)
-        conn.close()
-    environ["gochat.go_on"](client.read_pump, f"readPump {conn.remote_addr}")
+        turn_away(conn)
+    connection.go_on(client.read_pump, f"readPump {conn.remote_addr}")
     return []
 
 
+def turn_away(conn: websocket.Conn) -> None:
+    """Ask the peer to try again later, and end the connection."""
+    with suppress(OSError):
+        sorry = websocket.format_close_message(websocket.CLOSE_TRY_AGAIN_LATER)
+        conn.write_message(websocket.CLOSE_MESSAGE, sorry)
+    conn.close()
+
+
 def trim_space(message: bytes) -> bytes:
-    """Cut surrounding white space from UTF-8 text, as Go's bytes.TrimSpace does."""
-    return message.decode().strip(WHITE_SPACE).encode()
+    """Cut surrounding white space, as Go's bytes.TrimSpace does. Takes any bytes, as that does."""
+    text = message.decode(errors="surrogateescape").strip(WHITE_SPACE)
+    return text.encode(errors="surrogateescape")

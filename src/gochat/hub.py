@@ -1,10 +1,10 @@
-"""The hub: who is in the room, and what is said in it (Go: hub.go)."""
+"""The hub: the clients in the room, and what they say to each other (Go: hub.go)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .channel import Channel, select
+from .golang.channel import Channel, select
 
 if TYPE_CHECKING:
     from .client import Client
@@ -13,13 +13,13 @@ __all__ = ["Hub"]
 
 
 class Hub:
-    """Hub keeps the set of active clients and sends what one of them says to all of them.
+    """Hub keeps the set of active clients, and sends what a client says to all of them.
 
-    It never blocks, and it never sends on its own channels.
+    Its thread never blocks but in select, and never sends on the hub's own channels.
     """
 
     def __init__(self) -> None:
-        # Registered clients. The hub's thread alone changes it; a dict, as it keeps their order.
+        # Registered clients. The hub's thread alone changes them. A dict, because that keeps order.
         self.clients: dict[Client, bool] = {}
 
         # Inbound messages from the clients.
@@ -31,14 +31,17 @@ class Hub:
         # Requests to unregister, from the clients' read pumps.
         self.unregister: Channel[Client] = Channel()
 
-        # Not in Go: a value is the close frame to part with from now on; closed, it ends run.
+        # Not in Go: takes the farewell, with which everyone is sent away from then on. Closing this
+        # channel ends run.
         self.stop: Channel[bytes] = Channel()
 
-        # What a write pump puts into its close frame; empty, as in Go, until the hub is stopped.
+        # The payload of the close frame that a write pump sends at the end; empty, as in Go, until
+        # the hub is stopped. It is set before any channel is closed for it, so a write pump that
+        # finds its channel closed finds the right farewell.
         self.farewell = b""
 
     def run(self) -> None:
-        """Serve the channels until `stop` is closed. On the thread `hub`."""
+        """Serve the channels until `stop` is closed. On the thread `hub`, once."""
         while True:
             match select(self.register, self.unregister, self.broadcast, self.stop):
                 case self.register, client, _:

@@ -82,13 +82,6 @@ class Channel(queue.Queue[T]):
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
         self._closed = False
-        #: How many values `try_send` has found no room for. Its one thread writes it.
-        self.refused = 0
-        #: Set to 32 zeros by who wants to know what `drain` finds in a buffered channel: at place b
-        #: it counts the times that it has found a number of values that has b bits (0, 1, 2 or 3,
-        #: 4 to 7, and so on), and in `drained` all these values. The receiving thread counts.
-        self.drains: list[int] | None = None
-        self.drained = 0
         # Whom to wake when something comes: the receiver, from when it has nothing to do until it
         # is woken. `mutex` guards that it is woken once.
         self._idle: _Bell | Waiter | None = None
@@ -130,18 +123,22 @@ class Channel(queue.Queue[T]):
         # first queues and then looks for an idle receiver; a receiver first says that it is idle
         # and then looks at the queue. One of them sees the other.
         if len(self.queue) >= self.capacity or self._closed:
-            return self._try_to_hand_over(value)
+            return self.no_room(value)
         self.queue.append(value)
         if self._idle is not None or FREE_THREADED:
             with self.mutex:
                 self._wake()
         return True
 
-    def _try_to_hand_over(self, value: T) -> bool:
+    def no_room(self, value: T) -> bool:
+        """What `try_send` comes to without room: for a subclass that counts how often.
+
+        Hands the value to a receiver that waits for an unbuffered channel, and says whether there
+        was one. The sending side's one thread. Raises ClosedChannelError.
+        """
         with self.mutex:
             self._check_open()
             if self.capacity > 0 or self._idle is None:
-                self.refused += 1
                 return False
             self.queue.append(value)
             self._wake()
@@ -244,9 +241,6 @@ class Channel(queue.Queue[T]):
             self.queue.append(values.pop())
         if self._offers or FREE_THREADED:
             self._admit()
-        if self.drains is not None:
-            self.drains[len(values).bit_length()] += 1
-            self.drained += len(values)
         return values
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:

@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from .flags import Parser
+    from ..golang.flag import Parser
 
 __all__ = ["add_bench_flags", "bench"]
 

@@ -1,19 +1,19 @@
 """What `--metrics-addr` serves: figures for Prometheus, and whether the chat is well.
 
-Strategy: nothing here is in the way of a message when the metrics are off. When they are on, main
-has the room made of what is below: an Upgrader that makes Conns that count, and a `register` that
-shows each Conn what waits for it. Neither hub.py nor client.py knows of it.
+Strategy: nothing here is in the way of a message when the metrics are off. When they are on, the
+chat is made of the subclasses below: a MeasuredUpgrader makes each Conn, a MeasuredClient has a
+MeasuredChannel. Neither hub.py nor client.py, nor anything that stands for Go's, knows of it.
 
-- A MeasuredConn counts what it reads, and the channel of its write pump what is taken out of it for
-  a frame: plain ints, each written by one thread at a time. The scraper reads them as they are: a
-  figure may be one message old, but never goes back.
+- A MeasuredConn counts what it reads, and a MeasuredChannel what the write pump takes for a frame:
+  plain ints, each written by one thread at a time. A scrape reads them as they are: a figure may be
+  one message old, but never goes back.
 - `Counts` knows the connections that are open, and the totals of those that have ended. A
-  connection comes and goes under its lock, so it is in one of the two. `hub.clients` is the hub's:
-  of that only the length is read, one step of the interpreter.
+  connection comes and goes under the lock of Counts, so it is always in one of the two.
+  `hub.clients` is the hub's: only its length is read, which is one step of the interpreter.
 - All sums are made when somebody asks.
 
-It listens at an address of its own, which need not be open to the world as the chat's is. The
-package prometheus-client is needed to import this; only main.py does so, and only with the flag.
+The metrics have an address of their own, which need not be open to the world as the chat's is. The
+package prometheus-client is needed to import this; serve.py does so only with the flag.
 """
 
 from __future__ import annotations
@@ -25,32 +25,46 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from .channel import Channel
-from .conn import (
+from ..client import Client, Settings
+from ..golang import http
+from ..golang.channel import Channel
+from ..golang.http import Server
+from ..golang.websocket import (
     REFUSALS,
     Conn,
+    ConnOptions,
     HandshakeError,
     ProtocolError,
     ReadLimitError,
     Upgrader,
 )
-from .server import Server
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from prometheus_client.core import Metric
 
-    from .client import Client
-    from .hub import Hub
+    from ..hub import Hub
 
-__all__ = ["Counts", "MeasuredConn", "MeasuredUpgrader", "Metrics", "health_app", "metrics_app"]
+__all__ = [
+    "Counts",
+    "MeasuredChannel",
+    "MeasuredClient",
+    "MeasuredConn",
+    "MeasuredUpgrader",
+    "Metrics",
+    "health_app",
+    "metrics_app",
+]
+
+T = TypeVar("T")
 
 log = logging.getLogger("gochat")
 
@@ -77,13 +91,37 @@ _REQUEST_WAIT: Final = 3.0
 _MAX_REQUESTS: Final = 16
 
 
+class MeasuredChannel(Channel[T]):
+    """A buffered channel that counts. Any thread may read the counts."""
+
+    def __init__(self, capacity: int, *, in_turn: bool = False) -> None:
+        super().__init__(capacity, in_turn=in_turn)
+        #: How many values found no room. The sending side's one thread counts.
+        self.refused = 0
+        #: At place b, how often `drain` has found a number of values that has b bits (0, 1, 2 or 3,
+        #: 4 to 7, and so on); and all these values. The receiving thread counts.
+        self.drains = [0] * 32
+        self.drained = 0
+
+    def no_room(self, value: T) -> bool:
+        handed_over = super().no_room(value)
+        self.refused += not handed_over
+        return handed_over
+
+    def drain(self) -> list[T]:
+        values = Channel.drain(self)
+        self.drains[len(values).bit_length()] += 1
+        self.drained += len(values)
+        return values
+
+
 class MeasuredConn(Conn):
     """A Conn that counts. Any thread may read the counts."""
 
     # For each message: `Conn.f(self)` is a tenth of a microsecond less than `super().f()`.
 
     def __init__(
-        self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str, upgrader: Upgrader
+        self, sock: socket.socket, buffered: bytes, remote_addr: str, options: ConnOptions
     ) -> None:
         # The reading thread's alone.
         self.messages_in = 0
@@ -92,8 +130,8 @@ class MeasuredConn(Conn):
         # How often a write found the socket full. Guarded by the write lock.
         self.stalls = 0
         #: What waits to be written. Set once, by the thread of the request, before the hub knows.
-        self.queue: Channel[bytes] | None = None
-        super().__init__(sock, buffered, key, remote_addr, upgrader)
+        self.queue: MeasuredChannel[bytes] | None = None
+        super().__init__(sock, buffered, remote_addr, options)
 
     def read_message(self) -> tuple[int, bytes]:
         message = Conn.read_message(self)
@@ -107,27 +145,27 @@ class MeasuredConn(Conn):
             self.gave_up = True
             raise
 
-    def _await_room(self, deadline: float | None) -> None:
+    def await_room(self, deadline: float | None) -> None:
         self.stalls += 1
-        super()._await_room(deadline)
+        super().await_room(deadline)
 
     def drop_reason(self) -> str | None:
         """Why this side has ended the connection; None if it was not for the peer's fault.
 
-        When it has ended: when no pump uses it any more. Several reasons can be true, as when the
-        hub drops a client and its last frame cannot be written either. Then it is what came first:
-        who has broken the protocol is read no more, and so may overflow; who overflows is likely
-        to be stuck; and a write that has failed ends the reading.
+        To be asked when the connection has ended and no pump uses it any more. Several reasons can
+        be true, as when the hub drops a client whose last frame cannot be written either. Then the
+        answer is what came first: a client that has broken the protocol is read no more, and so may
+        overflow; one that overflows is likely to be stuck; and a write that fails ends the reading.
         """
-        if isinstance(self._read_error, ReadLimitError):
+        if isinstance(self.read_error, ReadLimitError):
             return "message_too_big"
-        if isinstance(self._read_error, ProtocolError):
+        if isinstance(self.read_error, ProtocolError):
             return "protocol_error"
         if self.queue is not None and self.queue.refused:
             return "full_send_buffer"
-        if self.gave_up or isinstance(self._write_error, TimeoutError):
+        if self.gave_up or isinstance(self.write_error, TimeoutError):
             return "write_deadline"
-        if isinstance(self._read_error, TimeoutError):
+        if isinstance(self.read_error, TimeoutError):
             return "read_deadline"
         return None
 
@@ -146,7 +184,7 @@ class Sums:
     def add(self, conn: MeasuredConn) -> None:
         self.messages_in += conn.messages_in
         self.stalls += conn.stalls
-        if conn.queue is None or conn.queue.drains is None:
+        if conn.queue is None:
             return
         self.joined_out += conn.queue.drained
         # Of n messages the write pump drains n - 1, and the bit length of that is the place of the
@@ -218,20 +256,25 @@ class MeasuredUpgrader(Upgrader):
             self._counts.refused(error.reason)
             raise
 
-    def new_conn(self, sock: socket.socket, buffered: bytes, key: str, remote_addr: str) -> Conn:
-        conn = MeasuredConn(sock, buffered, key, remote_addr, self)
+    def new_conn(
+        self,
+        environ: WSGIEnvironment,  # noqa: ARG002
+        sock: socket.socket,
+        buffered: bytes,
+        remote_addr: str,
+    ) -> Conn:
+        conn = MeasuredConn(sock, buffered, remote_addr, self.options)
         self._counts.opened(sock, conn)
         return conn
 
 
-class _Register(Channel["Client"]):
-    """`hub.register`, where each client passes once, on the thread of its request."""
+class MeasuredClient(Client):
+    """A Client whose channel counts. Its conn is a MeasuredConn, which gets to know the channel."""
 
-    def send(self, value: Client) -> None:
-        assert isinstance(value.conn, MeasuredConn)
-        value.send.drains = [0] * 32
-        value.conn.queue = value.send
-        super().send(value)
+    def __init__(self, hub: Hub, conn: Conn, settings: Settings) -> None:
+        super().__init__(hub, conn, settings)
+        assert isinstance(conn, MeasuredConn)
+        self.send = conn.queue = MeasuredChannel(settings.send_buffer, in_turn=True)
 
 
 class ChatCollector(Collector):
@@ -288,7 +331,7 @@ class ChatCollector(Collector):
         yield by_reason(
             "gochat_connections_refused",
             "Connections that were answered 503, by what there was too much of.",
-            self._server.refusals,
+            self._server.admission.refusals,
         )
 
 
@@ -311,54 +354,47 @@ def metrics_app(collector: Collector, healthz: WSGIApplication) -> WSGIApplicati
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         route = routes.get(environ["PATH_INFO"])
         if route is None:
-            return answer(start_response, "404 Not Found", "Not found")
+            return answer(start_response, "Not found", 404)
         if environ["REQUEST_METHOD"] != "GET":
-            return answer(start_response, "405 Method Not Allowed", "Method not allowed")
+            return answer(start_response, "Method not allowed", 405)
         return route(environ, start_response)
 
     return app
 
 
-def health_app(
-    hub: Hub, hub_thread: threading.Thread, timeout: float = _HEALTH_WAIT
-) -> WSGIApplication:
-    """200 while the hub's thread lives and takes what is sent to it, 503 otherwise.
+def health_app(hub: Hub, timeout: float = _HEALTH_WAIT) -> WSGIApplication:
+    """200 while the hub takes what is sent to it, 503 otherwise.
 
-    timeout: how long it may take for that, in seconds.
+    timeout: how long the hub may take for that, in seconds.
     """
-    # The hub passes over one who leaves and was never there, as it must: clients leave twice.
+    # The hub passes over a client that was never there, as it must: clients leave twice.
     nobody = cast("Client", object())
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if not hub_thread.is_alive():
-            return answer(start_response, "503 Service Unavailable", "the hub has ended")
         try:
             hub.unregister.put(nobody, timeout=timeout)
         except queue.Full:
-            return answer(start_response, "503 Service Unavailable", "the hub does not answer")
-        return answer(start_response, "200 OK", "ok")
+            return answer(start_response, "the hub does not answer", 503)
+        return answer(start_response, "ok", 200)
 
     return app
 
 
-def answer(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
-    body = f"{text}\n".encode()
-    headers = [
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
-    ]
-    start_response(status, headers)
-    return [body]
+def answer(start_response: StartResponse, text: str, code: int) -> Iterable[bytes]:
+    """A line of text that no cache keeps."""
+    return http.error(start_response, text, code, [("Cache-Control", "no-store")])
 
 
 class Metrics:
     """The metrics of one chat, and their server. Its `with` block is the time in which it listens.
 
-    addr: where, see `server.listen`. hub: one that does not run yet.
+    addr: where, see `http.Server`. hub: the chat's.
 
-    Made, started and left on the main thread. Raises what `Server` raises.
+    Made, started and left on one thread. Raises what `Server` raises.
     """
+
+    #: What `Client` is in a chat that is not measured.
+    new_client = MeasuredClient
 
     def __init__(self, addr: str, hub: Hub) -> None:
         self._hub = hub
@@ -368,10 +404,6 @@ class Metrics:
         self._server = Server(
             addr, self._serve, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
         )
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="metrics", daemon=True
-        )
-        hub.register = _Register()
 
     def new_upgrader(self, **options: Any) -> Upgrader:
         """What `Upgrader` is in a chat that is not measured."""
@@ -381,14 +413,14 @@ class Metrics:
         """For the chat's server, to call at the end of a connection. Any thread."""
         self._counts.closed(sock)
 
-    def start(self, server: Server, hub_thread: threading.Thread) -> None:
-        """Serve, on the thread `metrics`, until the end of the `with` block.
+    def start(self, server: Server) -> None:
+        """Serve, on the thread `metrics`, until the end of the `with` block. server: the chat's.
 
-        server: the chat's. hub_thread: where the hub runs.
+        Raises RuntimeError if the system has no more threads.
         """
         collector = ChatCollector(self._hub, self._counts, server)
-        self._app = metrics_app(collector, health_app(self._hub, hub_thread))
-        self._thread.start()
+        self._app = metrics_app(collector, health_app(self._hub))
+        self._server.start("metrics")
         log.info("metrics at http://%s/metrics", self._server.addr)
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -403,9 +435,4 @@ class Metrics:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._server.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
-        else:  # the chat could not begin
-            self._server.serve_forever()
         self._server.shutdown()

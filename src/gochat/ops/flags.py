@@ -1,45 +1,20 @@
-"""The flags of the command: what Go has from its package flag, on argparse."""
+"""The command line of gochat (Go: the flags of main.go)."""
 
 from __future__ import annotations
 
 import argparse
 import ipaddress
-import math
 import re
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
 
 import gochat
 
-from .bench import add_bench_flags
-from .client import Settings
-from .turns import DEFAULT_GOMAXPROCS
+from ..bench.command import add_bench_flags
+from ..client import Settings
+from ..golang.flag import Parser, count, number, seconds
+from ..golang.turns import DEFAULT_GOMAXPROCS
 
-__all__ = ["Parser", "count", "parse_flags", "seconds"]
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the flags in one line, and knows each in Go's form (`-addr`) too."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {one_line(message)}\n")
-
-    def add_flag(
-        self, name: str, kind: Callable[[str], Any], default: Any, text: str, metavar: str = "N"
-    ) -> None:
-        """Add a flag that has a value; its help ends with the default, if that is not None."""
-        if default is not None:
-            shown = default if isinstance(default, str) else f"{default:g}"
-            text += f" (default {shown})"
-        self.add_argument(
-            f"--{name}", f"-{name}", type=kind, default=default, metavar=metavar, help=text
-        )
-
-
-def one_line(text: str) -> str:
-    """The text with what does not print, line ends among it, written as in Python."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+__all__ = ["parse_flags"]
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -118,7 +93,8 @@ def add_serve_flags(serve: Parser) -> None:
         type=origin,
         default=[],
         metavar="ORIGIN",
-        help="origin whose pages may connect too, as in https://example.org; * for any; repeatable",
+        help="origin whose pages may connect too, as in https://example.org; * for any; null for"
+        " any page that was opened from a file or has no origin for another reason; repeatable",
     )
     serve.add_argument(
         "--trust-proxy",
@@ -132,38 +108,18 @@ def add_serve_flags(serve: Parser) -> None:
     )
 
 
-def number(text: str) -> float:
-    """A number in digits, as 2.5 or 1e-3; NaN if it is none."""
-    # float takes spaces, underscores and the digits of all languages, too.
-    return float(text) if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", text, re.I) else math.nan
-
-
-def seconds(text: str) -> float:
-    """A flag's value: a time above 0, in seconds."""
-    value = number(text)
-    if not 0 < value < threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
 def rate(text: str) -> float:
-    """A flag's value: a number a second, above 0."""
+    """A flag's value: how many a second, above 0."""
     value = number(text)
     if not 1e-6 <= value <= 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to 1000000")
     return value
 
 
-def count(text: str) -> int:
-    """A flag's value: a whole number from 1."""
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text[:99]!r} is not a whole number from 1 to 999999999")
-    return int(text)
-
-
 def origin(text: str) -> str:
-    """A flag's value: an origin as browsers send it, or `*`."""
-    if text != "*" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+", text):
+    """A flag's value: an origin as browsers send it, `*`, or the `null` of a page from a file."""
+    pattern = r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+"
+    if not re.fullmatch(pattern, text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an origin, as in https://example.org (no path, no slash behind it)"
         )

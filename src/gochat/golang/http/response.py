@@ -1,0 +1,35 @@
+"""A short answer in plain text (Go: http.Error)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+__all__ = ["error"]
+
+
+def error(
+    start_response: StartResponse,
+    text: str,
+    code: int,
+    headers: Iterable[tuple[str, str]] = (),
+) -> Iterable[bytes]:
+    """Answer a request with a line of text, as a WSGI application does. Any thread.
+
+    text: without its line end. code: the HTTP status. headers: those to send besides.
+    """
+    body = f"{text}\n".encode()
+    start_response(
+        f"{code} {HTTPStatus(code).phrase}",
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Length", str(len(body))),
+            *headers,
+        ],
+    )
+    return [body]

@@ -1,0 +1,505 @@
+"""Connections: reading, writing, and their end (gorilla/websocket: conn.go).
+
+A connection has one reading thread and one writing thread; any thread may close it. Its socket
+stays in blocking mode and has no timeout: a timeout would make `send` give up in the middle of a
+frame, and would hold for both directions. Reading and writing wait in `poll` instead, each for its
+own deadline.
+
+A common message (text, in one frame, short) is read without the library; anything else goes through
+it. Whatever is written, by the writing thread or by the library, goes through one lock, so that a
+frame is never in the middle of another.
+
+Deadlines are in seconds of `time.monotonic()`. All failures to read or write are OSError: a
+CloseError, ProtocolError or ReadLimitError, TimeoutError for a deadline, or what the system said.
+After one, the connection is of no more use.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from ..turns import turns
+from .library import Library
+from .protocol import (
+    BINARY_MESSAGE,
+    CLOSE_ABNORMAL_CLOSURE,
+    CLOSE_INVALID_FRAME_PAYLOAD_DATA,
+    CLOSE_MESSAGE,
+    CLOSE_MESSAGE_TOO_BIG,
+    TEXT_MESSAGE,
+    CloseError,
+    ProtocolError,
+    ReadLimitError,
+    format_close_message,
+    frame,
+    is_utf8,
+)
+
+__all__ = ["CONTROL_WAIT", "Conn", "ConnOptions", "after", "await_room", "send_all"]
+
+#: How long what is written without the writing thread's asking (a pong, a close, the answer to a
+#: handshake) may wait for its turn and be written, in seconds. gorilla/websocket's writeWait.
+CONTROL_WAIT: Final = 1.0
+
+# How long a peer that was sent a close frame may take to answer before it is cut, in seconds.
+_CLOSE_WAIT: Final = 1.0
+
+# An empty close frame, masked with zeros.
+_EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
+
+
+@dataclass(frozen=True)
+class ConnOptions:
+    """What an Upgrader decides for all its connections."""
+
+    #: Whether binary messages must be UTF-8 too, for a program that passes them on as text.
+    utf8_only: bool = False
+
+    #: How much is read from the socket at once, in bytes.
+    read_buffer_size: int = 4096
+
+    #: How many messages a connection reads a second; None for as many as come. Beyond that, reading
+    #: pauses, so that TCP holds the peer back: pings, pongs and closes wait behind the messages,
+    #: and the read deadline waits, too. If the connection ends meanwhile, what waits is not read.
+    read_rate: float | None = None
+
+    #: How many messages may come at once, with `read_rate`.
+    read_burst: int = 1
+
+
+class Conn:
+    """A WebSocket connection, on the server's side. Made by `Upgrader.upgrade`.
+
+    sock: a socket in blocking mode, behind the handshake. Its descriptor stays its owner's.
+    buffered: what was read from the socket behind the handshake.
+    remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        buffered: bytes,
+        remote_addr: str,
+        options: ConnOptions = ConnOptions(),
+    ) -> None:
+        self.remote_addr: Final = remote_addr
+        self._sock = sock
+
+        #: Why reading, and why writing, has ended; None until then. Each is set once, the first by
+        #: the reading thread, the second under the write lock. Any thread may look at them.
+        self.read_error: OSError | None = None
+        self.write_error: OSError | None = None
+
+        # The reading thread's alone.
+        self._input = bytearray(buffered)
+        self._read_buffer_size = options.read_buffer_size
+        self._utf8_only = options.utf8_only
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
+        self._read_deadline: float | None = None
+        self._read_limit = 0
+        self._message_size = 0  # of the message being read, as its frames' headers say
+        self._payload_left = 0  # of the frame being read
+        # At the read rate, how long a message takes, in seconds; 0 for no time.
+        self._message_time = 1 / options.read_rate if options.read_rate else 0.0
+        self._ahead = self._message_time * options.read_burst  # by how much they may come early
+        self._read_until = 0.0  # the end of the time that all messages so far take
+        self._pong_handler: Callable[[], None] = _no_pong_handler
+        # Made for the first frame that is not a common one: for most connections that is the close.
+        self._library: Library | None = None
+
+        # Held until reading has ended. `close` waits for that, on another thread.
+        self._reading = threading.Lock()
+        self._reading.acquire()
+        # The thread that has read last: `close` must know whether it is called there.
+        self._reader = 0
+
+        # Guards the stream of bytes to the peer, so that each frame is whole and follows the one
+        # before it; and with the stream `write_error` and the field below. Both go from unset to
+        # set, once, so a look without the lock finds at worst what was true a moment ago: the
+        # reading thread then reads one message more, or `close` waits for an answer in vain.
+        self._write_lock = threading.Lock()
+        self._close_sent = False
+        # The writing thread's alone.
+        self._write_deadline: float | None = None
+
+    # Reading: one thread.
+
+    def set_read_limit(self, limit: int) -> None:
+        """The largest message to accept, in bytes; 0 for no limit. The reading thread."""
+        self._read_limit = limit
+
+    def set_read_deadline(self, deadline: float | None) -> None:
+        """When to give up reading, on the monotonic clock; None for never. The reading thread."""
+        self._read_deadline = deadline
+
+    def set_pong_handler(self, handler: Callable[[], None]) -> None:
+        """What to call, on the reading thread, when a pong has come."""
+        self._pong_handler = handler
+
+    def read_message(self) -> tuple[int, bytes]:
+        """Wait for the next message: `(TEXT_MESSAGE or BINARY_MESSAGE, payload)`.
+
+        Text is valid UTF-8. Pings and closes are answered, and pongs reported, meanwhile. After a
+        close frame was written, messages are dropped, and only the peer's answer is waited for. The
+        reading thread.
+
+        Raises CloseError if the peer has closed, ProtocolError or ReadLimitError if it was at fault
+        and has been told so, TimeoutError at the read deadline, ConnectionAbortedError if this side
+        has closed or the connection ends over the read rate, or the system's OSError; and the same
+        again when called again.
+        """
+        self._reader = threading.get_ident()
+        if self.read_error is not None:
+            raise _bare(self.read_error)
+        try:
+            while True:
+                text = self._take_plain_text()
+                if text is not None:
+                    message_type, message = TEXT_MESSAGE, text
+                else:
+                    digested = self._read_frame()
+                    if digested is None:
+                        continue
+                    message_type, message = digested
+                if not self._close_sent:
+                    if self._message_time:
+                        self._keep_rate()
+                    return message_type, message
+        except OSError as error:
+            self._read_no_more(_bare(error))
+            raise
+        except BaseException:  # a pong handler's, or a signal handler's
+            self._read_no_more(ConnectionAbortedError("websocket: reading has failed"))
+            raise
+
+    def _read_no_more(self, error: OSError) -> None:
+        """Say that reading has ended, and let go of all that refers back here or to itself.
+
+        Reference counts then free the connection at once. Left to the garbage collector, thousands
+        of connections that go together would stop all threads for a second.
+        """
+        self.read_error = error
+        self._pong_handler = _no_pong_handler
+        if self._library:
+            self._library.forget()
+            self._library = None
+        with suppress(RuntimeError):  # close has done it, on the thread that had read before
+            self._reading.release()
+
+    def _keep_rate(self) -> None:
+        """Wait until the rate allows the message that was just read.
+
+        Raises ConnectionAbortedError if the connection ends before that: a sender does not get what
+        is over the rate read any faster by leaving, however much of it the system still holds.
+        """
+        now = time.monotonic()
+        self._read_until = max(self._read_until, now) + self._message_time
+        if self._read_until - self._ahead > now:
+            ended = select.poll()
+            ended.register(self._sock, 0)
+            if _wait(ended, self._read_until - self._ahead):
+                raise ConnectionAbortedError("websocket: ended over the read rate")
+            if self._read_deadline is not None:
+                # The pong that is due may lie behind what was not read: then this side is late.
+                self._read_deadline += time.monotonic() - now
+
+    def _take_plain_text(self) -> bytes | None:
+        """The next message, if it is a common one: text, in one frame, masked, short, all there.
+
+        That saves the tens of microseconds that the library takes. The pong that answers a ping of
+        this side is taken on the way. Returns None for anything else, also for what is wrong in any
+        way, and leaves that in the input, for the library.
+        """
+        if self._payload_left or (self._library and self._library.inside_message):
+            return None
+        data = self._input
+        while True:
+            if not data:
+                data += self._receive()
+            if len(data) < 6 or not data.startswith(b"\x8a\x80"):
+                break
+            del data[:6]
+            self._pong_handler()
+        if len(data) < 8 or data[0] != 0x81 or not 0x80 <= data[1] <= 0xFE:
+            return None
+        short = data[1] - 0x80
+        length, start = (short, 6) if short < 126 else (data[2] << 8 | data[3], 8)
+        end = start + length
+        if (short == 126) != (length >= 126) or end > len(data) or 0 < self._read_limit < length:
+            return None
+        mask = data[start - 4 : start] * (length // 4 + 1)
+        number = int.from_bytes(data[start:end], "big") ^ int.from_bytes(mask[:length], "big")
+        text = number.to_bytes(length, "big")
+        if not is_utf8(text):
+            return None
+        del data[:end]
+        return text
+
+    def _read_frame(self) -> tuple[int, bytes] | None:
+        """Give a frame, or a piece of its payload, to the library. The message, if it is whole."""
+        if self._payload_left == 0:
+            header = self._read_header()
+        else:
+            header = b""
+            self._need(1)
+        piece = self._input[: self._payload_left]
+        del self._input[: len(piece)]
+        self._payload_left -= len(piece)
+        return self._digest(header + bytes(piece))
+
+    def _read_header(self) -> bytes:
+        """Take a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
+
+        What else is wrong with the header is for the library to say.
+        """
+        self._need(2)
+        opcode, length = self._input[0] & 0x0F, self._input[1] & 0x7F
+        size = 2 + (4 if self._input[1] & 0x80 else 0)
+        if opcode < CLOSE_MESSAGE:
+            if length == 126:
+                size += 2
+                self._need(4)
+                (length,) = struct.unpack_from("!H", self._input, 2)
+            elif length == 127:
+                size += 8
+                self._need(10)
+                (length,) = struct.unpack_from("!Q", self._input, 2)
+            size_so_far = length + (0 if opcode else self._message_size)
+            # A frame that is also wrong in another way is refused for that.
+            plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
+            if plain and 0 < self._read_limit < size_so_far:
+                self._fail(CLOSE_MESSAGE_TOO_BIG)
+                raise ReadLimitError("websocket: read limit exceeded")
+            self._message_size = 0 if self._input[0] & 0x80 else size_so_far
+        elif self._input.startswith(b"\x88\x81"):
+            # Half a close code: to the Go library that is none, to this one a breach of protocol.
+            return _EMPTY_CLOSE
+        self._need(size)
+        header = bytes(self._input[:size])
+        del self._input[:size]
+        self._payload_left = length
+        return header
+
+    def _need(self, size: int) -> None:
+        """Read until that many bytes are there."""
+        while len(self._input) < size:
+            self._input += self._receive()
+
+    def _receive(self) -> bytes:
+        # A deadline that has passed is the end even if there is input: a peer that sends and sends,
+        # but no pong, is not waited for either.
+        if _seconds_until(self._read_deadline) == 0 or not _wait(
+            self._readable, self._read_deadline
+        ):
+            raise TimeoutError("websocket: read deadline exceeded")
+        data = self._sock.recv(self._read_buffer_size)
+        if not data:
+            raise CloseError(CLOSE_ABNORMAL_CLOSURE, "unexpected EOF")
+        return data
+
+    def _digest(self, data: bytes) -> tuple[int, bytes] | None:
+        """Have the library look at a piece of input, and see what has become of it."""
+        if self._library is None:
+            self._library = Library(self._send_for_library)
+        library = self._library
+        is_answer = self._close_sent
+        library.feed(data)
+        if library.take_pong():
+            self._pong_handler()
+        if library.open:
+            message = library.take_message()
+            if message is None:
+                return None
+            if isinstance(message, str):
+                return TEXT_MESSAGE, message.encode()
+            if self._utf8_only:
+                self._check_utf8(message)
+            return BINARY_MESSAGE, message
+        if self.write_error is not None:
+            raise _bare(self.write_error)
+        if is_answer:
+            raise ConnectionAbortedError("websocket: closed by this side")
+        code, text = library.close_code, library.close_text
+        if not library.closed_by_peer:
+            self._linger()
+            raise ProtocolError(f"websocket: {text}")
+        raise CloseError(code, text)
+
+    def _check_utf8(self, message: bytes) -> None:
+        if not is_utf8(message):
+            self._fail(CLOSE_INVALID_FRAME_PAYLOAD_DATA)
+            raise ProtocolError("websocket: invalid UTF-8 in a binary message")
+
+    def _fail(self, code: int) -> None:
+        """Tell the peer that it was at fault, before that is raised. RFC 6455, section 7.1.7."""
+        with suppress(OSError):
+            close = frame(CLOSE_MESSAGE, format_close_message(code))
+            self._write(close, after(CONTROL_WAIT), closing=True)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Send no more, and wait for the peer to close, but not long.
+
+        Closing a socket that still has input resets the connection, and a reset may overtake the
+        close frame: the peer would never learn why.
+        """
+        self._shutdown(socket.SHUT_WR)
+        self._read_deadline = after(_CLOSE_WAIT)
+        with suppress(OSError):
+            while True:
+                self._receive()
+
+    # Writing: any thread, but data messages from one.
+
+    def set_write_deadline(self, deadline: float | None) -> None:
+        """When to give up writing, on the monotonic clock; None for never. The writing thread."""
+        self._write_deadline = deadline
+
+    def write_message(self, message_type: int, data: bytes) -> None:
+        """Write a message, or a control frame, as one whole frame. The writing thread.
+
+        Text must be UTF-8; a control frame's payload is at most 125 bytes (ValueError). The payload
+        of a close frame is made by `format_close_message`, or empty.
+
+        Raises TimeoutError at the write deadline, ConnectionAbortedError if a close frame was
+        written before, or the system's OSError. If the peer may have got half a frame, the
+        connection is ended.
+        """
+        if message_type >= CLOSE_MESSAGE and len(data) > 125:
+            raise ValueError(f"control frame of {len(data)} bytes")
+        closing = message_type == CLOSE_MESSAGE
+        self._write(frame(message_type, data), self._write_deadline, closing=closing)
+
+    def _send_for_library(self, data: bytes) -> None:
+        """Write a frame of the library's own. The reading thread."""
+        closing = data[0] & 0x0F == CLOSE_MESSAGE
+        with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
+            self._write(data, after(CONTROL_WAIT), closing=closing)
+
+    def _write(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
+        """Write a whole frame, behind what other threads are writing."""
+        if not self._write_lock.acquire(False):
+            turns.give_up()
+            timeout = _seconds_until(deadline)
+            if not self._write_lock.acquire(timeout=-1 if timeout is None else timeout):
+                raise _WriteLockTimeoutError("websocket: write deadline exceeded")
+        try:
+            if self.write_error is not None:
+                raise _bare(self.write_error)
+            if self._close_sent:
+                raise ConnectionAbortedError("websocket: close sent")
+            self._close_sent = closing
+            try:
+                send_all(self._sock, data, deadline, self.await_room)
+            except OSError as error:
+                self.write_error = _bare(error)
+                self._shutdown(socket.SHUT_RDWR)
+                raise
+        finally:
+            self._write_lock.release()
+
+    def await_room(self, deadline: float | None) -> None:
+        """Wait until the system takes more of a frame: for a subclass that counts how often.
+
+        On any thread that writes, with the write lock held. Raises TimeoutError at the deadline.
+        """
+        await_room(self._sock, deadline)
+
+    # The end.
+
+    def close(self) -> None:
+        """End the connection, so that a thread that waits to read or write comes back. Any thread.
+
+        Sends no close frame. If one was sent, the peer first has a second to answer it, provided
+        that the reading thread still reads. The descriptor is closed by the HTTP server, which owns
+        it, when no thread is left that could use a number that is somebody else's by then.
+        """
+        turns.give_up()
+        if threading.get_ident() == self._reader and self.read_error is None:
+            # This is the reading thread, which reads no more: something may have gone wrong between
+            # two messages. So it waits for the peer's answer itself, and nobody waits for it.
+            if self._close_sent:
+                self._linger()
+            self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
+        if self._close_sent and self.read_error is None:
+            self._shutdown(socket.SHUT_WR)
+            if self._reading.acquire(timeout=_CLOSE_WAIT):
+                self._reading.release()
+        self._shutdown(socket.SHUT_RDWR)
+
+    def _shutdown(self, how: int) -> None:
+        with suppress(OSError):  # the peer was faster
+            self._sock.shutdown(how)
+
+
+class _WriteLockTimeoutError(TimeoutError):
+    """Another thread was writing all the time; nothing of this frame was written."""
+
+
+def send_all(
+    sock: socket.socket, data: bytes, deadline: float | None, wait: Callable[[float | None], None]
+) -> None:
+    """Send all of it. wait: is called with the deadline to wait for room when there is none."""
+    rest: bytes | memoryview = data
+    while True:
+        try:
+            sent = sock.send(rest, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            wait(deadline)
+            continue
+        if sent == len(rest):
+            return
+        rest = memoryview(rest)[sent:]
+
+
+def await_room(sock: socket.socket, deadline: float | None) -> None:
+    """Wait until the system takes more. Raises TimeoutError at the deadline."""
+    turns.give_up()
+    writable = select.poll()
+    writable.register(sock, select.POLLOUT)
+    if not _wait(writable, deadline):
+        raise TimeoutError("websocket: write deadline exceeded") from None
+
+
+def _no_pong_handler() -> None:
+    """What a pong means when no handler is set."""
+
+
+def _bare(error: OSError) -> OSError:
+    """A copy of the error without its traceback, which would keep every frame that it names alive.
+
+    What is kept is one object, and what is raised is another: raising gives a traceback to the
+    object that was raised.
+    """
+    return copy.copy(error)
+
+
+def after(seconds: float) -> float:
+    """The point of the monotonic clock that is so many seconds from now."""
+    return time.monotonic() + seconds
+
+
+def _seconds_until(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _wait(socket_poll: select.poll, deadline: float | None) -> bool:
+    """Wait until the socket is ready; False at the deadline."""
+    while True:
+        timeout = _seconds_until(deadline)
+        # In whole milliseconds, and not more than the system can count.
+        if socket_poll.poll(None if timeout is None else min(math.ceil(timeout * 1000), 2**31 - 1)):
+            return True
+        if timeout == 0:
+            return False

@@ -1,0 +1,106 @@
+"""The protocol: message types, close codes, what can go wrong, and frames (RFC 6455).
+
+No socket and no lock: everything in here is a constant or a function of its arguments.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from typing import Final
+
+# Message types: the opcodes of RFC 6455, section 11.8.
+TEXT_MESSAGE = 1
+BINARY_MESSAGE = 2
+CLOSE_MESSAGE = 8
+PING_MESSAGE = 9
+PONG_MESSAGE = 10
+
+# Close codes: RFC 6455, section 7.4.1.
+CLOSE_NORMAL_CLOSURE = 1000
+CLOSE_GOING_AWAY = 1001
+CLOSE_NO_STATUS_RECEIVED = 1005
+CLOSE_ABNORMAL_CLOSURE = 1006
+CLOSE_INVALID_FRAME_PAYLOAD_DATA = 1007
+CLOSE_MESSAGE_TOO_BIG = 1009
+CLOSE_INTERNAL_SERVER_ERR = 1011
+CLOSE_TRY_AGAIN_LATER = 1013
+
+_CLOSE_TEXT = {
+    1000: "normal",
+    1001: "going away",
+    1002: "protocol error",
+    1003: "unsupported data",
+    1005: "no status",
+    1006: "abnormal closure",
+    1007: "invalid payload data",
+    1008: "policy violation",
+    1009: "message too big",
+    1010: "mandatory extension missing",
+    1011: "internal server error",
+    1013: "try again later",
+}
+
+# What a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
+_KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class CloseError(ConnectionError):
+    """The peer has closed the connection: with a close frame, or (1006) without one.
+
+    code: of RFC 6455, section 7.4.1; 1005 if its close frame had none.
+    text: the reason in its close frame, mostly empty.
+    """
+
+    def __init__(self, code: int, text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        known = f" ({_CLOSE_TEXT[self.code]})" if self.code in _CLOSE_TEXT else ""
+        return f"websocket: close {self.code}{known}" + (f": {self.text!r}" if self.text else "")
+
+
+class ProtocolError(ConnectionError):
+    """The peer has broken the protocol, and was told so with the close code 1002 or 1007."""
+
+
+class ReadLimitError(ConnectionError):
+    """The peer's message was over the read limit, and it was told so with the close code 1009."""
+
+
+def is_unexpected_close_error(error: BaseException, *expected: int) -> bool:
+    """Whether the peer has closed, and with a code that is not among the expected ones."""
+    return isinstance(error, CloseError) and error.code not in expected
+
+
+def format_close_message(code: int, text: str = "") -> bytes:
+    """The payload of a close frame: RFC 6455, section 5.5.1. The text is cut to fit."""
+    return struct.pack("!H", code) + text.encode()[:123].decode(errors="ignore").encode()
+
+
+def accept_key(key: str) -> bytes:
+    """What proves to the client that its handshake was read: RFC 6455, section 4.2.2."""
+    return base64.b64encode(hashlib.sha1(key.encode() + _KEY_GUID).digest())
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A whole frame of a server, which does not mask: RFC 6455, section 5.2."""
+    length = len(payload)
+    if length < 126:
+        return struct.pack("!BB", 0x80 | opcode, length) + payload
+    if length < 65536:
+        return struct.pack("!BBH", 0x80 | opcode, 126, length) + payload
+    return struct.pack("!BBQ", 0x80 | opcode, 127, length) + payload
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return False
+    return True

@@ -1,0 +1,176 @@
+"""The handshake: from a request to a Conn (gorilla/websocket: server.go)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from .. import http
+from .conn import CONTROL_WAIT, Conn, ConnOptions, after, await_room, send_all
+from .protocol import accept_key
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["REFUSALS", "HandshakeError", "Upgrader"]
+
+#: Why a handshake is refused, and the HTTP status that the Go library answers then.
+REFUSALS: Final = {
+    "connection": HTTPStatus.BAD_REQUEST,
+    "upgrade": HTTPStatus.UPGRADE_REQUIRED,
+    "method": HTTPStatus.METHOD_NOT_ALLOWED,
+    "version": HTTPStatus.BAD_REQUEST,
+    "origin": HTTPStatus.FORBIDDEN,
+    "key": HTTPStatus.BAD_REQUEST,
+    "body": HTTPStatus.BAD_REQUEST,
+    "hijack": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+# The answer to a handshake (RFC 6455, section 4.2.2), but for the key. No extension is accepted:
+# the one that browsers offer, permessage-deflate, costs far more here than it saves.
+_ANSWER: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n"
+    b"\r\n"
+)
+
+# The scheme of an origin, in lower case (RFC 3986, section 3.1).
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+class HandshakeError(Exception):
+    """The request is no handshake that is accepted here.
+
+    reason: what is wrong, a key of REFUSALS.
+    status: the HTTP status to answer with.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = REFUSALS[reason]
+
+    def response(self, start_response: StartResponse) -> Iterable[bytes]:
+        """The answer to the request, as a WSGI response: the one that the Go library gives."""
+        headers = [("Sec-WebSocket-Version", "13")]
+        if self.status == HTTPStatus.UPGRADE_REQUIRED:
+            headers.append(("Upgrade", "websocket"))
+        return http.error(start_response, self.status.phrase, self.status, headers)
+
+
+class Upgrader:
+    """Upgrades HTTP requests to WebSocket connections. Any thread may use it.
+
+    allowed_origins: origins (`https://example.org:8443`) whose pages may connect, or `*` for all.
+        A page of the server's own origin, and a client that names no origin, always may.
+    utf8_only, read_buffer_size, read_rate, read_burst: see `ConnOptions`.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_origins: Sequence[str] = (),
+        utf8_only: bool = False,
+        read_buffer_size: int = 4096,
+        read_rate: float | None = None,
+        read_burst: int = 1,
+    ) -> None:
+        self.allowed_origins: Final = frozenset(map(_fold, allowed_origins))
+        self.options: Final = ConnOptions(
+            utf8_only=utf8_only,
+            read_buffer_size=read_buffer_size,
+            read_rate=read_rate,
+            read_burst=read_burst,
+        )
+
+    def upgrade(self, environ: WSGIEnvironment) -> Conn:
+        """Answer the handshake with 101, and take the connection over from the HTTP server.
+
+        environ: the request's, of a `http.Server`. The socket remains the server's to close, see
+        `http.Hijacker`; so the last use of the Conn is within what the server calls.
+
+        Raises HandshakeError, with the status that the Go library answers; OSError if the answer
+        could not be sent.
+        """
+        self._check(environ)
+        hijacker = http.hijacker(environ)
+        if hijacker is None:
+            raise HandshakeError("hijack", "websocket: the server does not let its connections go")
+        addr, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
+        remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
+        sock, buffered = hijacker.hijack()
+        answer = _ANSWER % accept_key(environ["HTTP_SEC_WEBSOCKET_KEY"])
+        send_all(sock, answer, after(CONTROL_WAIT), lambda deadline: await_room(sock, deadline))
+        return self.new_conn(environ, sock, buffered, remote_addr)
+
+    def new_conn(
+        self, environ: WSGIEnvironment, sock: socket.socket, buffered: bytes, remote_addr: str
+    ) -> Conn:
+        """Make the Conn that `upgrade` returns: for a subclass that has a Conn of its own.
+
+        environ: the request's, in which a login may have named the user. For the rest, see `Conn`.
+        """
+        del environ  # for a subclass
+        return Conn(sock, buffered, remote_addr, self.options)
+
+    def _check(self, environ: WSGIEnvironment) -> None:
+        """Check what the Go library checks, in its order. RFC 6455, section 4.2.1."""
+        bad = "websocket: not a handshake: "
+        if not _has_token(environ, "HTTP_CONNECTION", "upgrade"):
+            raise HandshakeError("connection", bad + "'Connection' does not say upgrade")
+        if not _has_token(environ, "HTTP_UPGRADE", "websocket"):
+            raise HandshakeError("upgrade", bad + "'Upgrade' does not say websocket")
+        if environ["REQUEST_METHOD"] != "GET":
+            raise HandshakeError("method", bad + "the method is not GET")
+        if not _has_token(environ, "HTTP_SEC_WEBSOCKET_VERSION", "13"):
+            raise HandshakeError("version", bad + "'Sec-WebSocket-Version' is not 13")
+        if not self._check_origin(environ):
+            origin = environ["HTTP_ORIGIN"]
+            raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
+        if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
+            raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
+        # Not in Go: what comes next would be the body to a proxy, and frames here.
+        if (
+            environ.get("CONTENT_LENGTH") not in (None, "", "0")
+            or "HTTP_TRANSFER_ENCODING" in environ
+        ):
+            raise HandshakeError("body", bad + "there is a body")
+
+    def _check_origin(self, environ: WSGIEnvironment) -> bool:
+        """Whether the page that connects is one of this server, or of an origin that may.
+
+        An origin is nothing but `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared
+        as a whole and never parsed: what another parser might make of it does not matter.
+        """
+        if "HTTP_ORIGIN" not in environ:  # not a browser
+            return True
+        origin = _fold(environ["HTTP_ORIGIN"])
+        scheme, _, host = origin.partition("://")
+        # Two headers come as one, and what is before the comma is no scheme.
+        is_origin = bool(_SCHEME.fullmatch(scheme) and host)
+        same = is_origin and host == _fold(environ.get("HTTP_HOST", ""))
+        return same or origin in self.allowed_origins or "*" in self.allowed_origins
+
+
+def _fold(header: str) -> str:
+    """Lower case, of ASCII letters alone. WSGI gives headers as Latin-1, which has others."""
+    return header.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
+
+
+def _has_token(environ: WSGIEnvironment, header: str, token: str) -> bool:
+    """Whether a header that is a list of tokens has this one, in any case."""
+    return token in (part.strip(" \t") for part in _fold(environ.get(header, "")).split(","))
+
+
+def _is_challenge_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
