@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from gochat import Settings
+from gochat import Hub, Server, Settings, Upgrader, make_app, running
 from gochat.client import WHITE_SPACE, Client, trim_space
 
 from .support import (
@@ -306,3 +306,36 @@ def test_write_pump_that_cannot_be_started_for_a_client_that_is_gone() -> None:
         finally:
             threading.stack_size(0)
         assert room.hub.clients == {}
+
+
+def test_a_hub_that_nobody_runs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client of a hub that does not run is sent away, and the log says why."""
+    monkeypatch.setattr("gochat.client.REGISTER_WAIT", 0.1)
+    with running(Server("127.0.0.1:0", make_app(Hub()))) as server:
+        server.start()
+        with Peer(server.port) as peer:
+            assert peer.open().status == 101
+            assert [got.code for got in peer.read_to_end()] == [1013]
+    assert "the hub does not answer; is Hub.run running?" in caplog.text
+
+
+# What Go's bytes.TrimSpace makes of these: invalid bytes are no white space, and end the cutting.
+GO_TRIMS = {
+    b"\xff\xfe": b"\xff\xfe",
+    b" \x85 a\xff \xc2\x85": b"\x85 a\xff",
+    b"\xe3\x80\x80\xe3\x80": b"\xe3\x80",
+}
+
+
+@pytest.mark.parametrize("message", GO_TRIMS)
+def test_any_bytes_with_an_upgrader_that_lets_them_pass(message: bytes) -> None:
+    """With a plain Upgrader a binary message may be any bytes, and is passed on as in Go."""
+    hub = Hub()
+    with running(Server("127.0.0.1:0", make_app(hub, upgrader=Upgrader())), hub) as server:
+        server.start()
+        with join(server.port) as peer:
+            peer.send(message, BINARY)
+            got = peer.read_frame()
+            assert (got.opcode, got.payload) == (TEXT, GO_TRIMS[message])

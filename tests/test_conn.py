@@ -760,6 +760,42 @@ def test_close_after_a_close_frame_waits_for_the_answer() -> None:
         assert isinstance(errors[0], ConnectionAbortedError)
 
 
+def test_close_on_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading thread that gives up between two messages keeps no other thread from closing."""
+    monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
+    with connected() as (conn, peer):
+        peer.sock.sendall(frame("x"))
+        assert conn.read_message() == (TEXT_MESSAGE, b"x")
+        conn.write_message(CLOSE_MESSAGE, b"")
+        closer = threading.Thread(target=conn.close)
+        closer.start()
+        peer.sock.shutdown(socket.SHUT_RDWR)
+        conn.close()
+        closer.join(PATIENCE)
+        assert not closer.is_alive()
+        assert isinstance(read_error(conn), ConnectionAbortedError)
+
+
+def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends the reading, a thread that closes does not wait for it in vain."""
+    monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
+
+    def fail() -> None:
+        raise LookupError("a mistake")
+
+    with connected() as (conn, peer):
+        conn.set_pong_handler(fail)
+        peer.sock.sendall(frame(b"", PONG))
+        with pytest.raises(LookupError):
+            conn.read_message()
+        conn.write_message(CLOSE_MESSAGE, b"")
+        closer = threading.Thread(target=conn.close)
+        closer.start()
+        closer.join(PATIENCE)
+        assert not closer.is_alive()
+        assert isinstance(read_error(conn), ConnectionAbortedError)
+
+
 def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
     """A peer that does not answer the close frame is cut all the same."""
     with connected() as (conn, _), running(lambda: read_error(conn)):

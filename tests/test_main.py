@@ -201,9 +201,6 @@ COUNTS = [
 @pytest.mark.parametrize(
     ("args", "what"),
     [
-        ([], "required"),
-        (["sevre"], "sevre"),
-        (["--addr", LOCAL], ""),
         (["serve", "--nonsense"], "--nonsense"),
         (["serve", "--non\nsense"], "sense"),
         (["serve", "more"], "more"),
@@ -304,9 +301,30 @@ def test_flags_that_make_no_sense(
 
 
 @pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        ([], "gochat serve"),
+        (["serv"], "did you mean gochat serve?"),
+        (["sevre", "--addr", LOCAL], "did you mean gochat serve?"),
+        (["benhc"], "did you mean gochat bench?"),
+        (["x\ny"], "there are serve and bench"),
+        (["-addr", ":8080"], "gochat serve -addr :8080"),
+        (["--addr=:8080", "--no-pin"], "gochat serve --addr=:8080 --no-pin"),
+    ],
+)
+def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
+    """If the first word is no command, the usage is shown, and a line that says what is meant."""
+    result = run(*args)
+    assert (result.returncode, result.stdout) == (2, "")
+    usage, line = result.stderr.splitlines(keepends=True)
+    assert usage.startswith("usage: gochat ")
+    assert "{serve,bench}" in usage
+    assert is_one_line(line, meant), line
+
+
+@pytest.mark.parametrize(
     ("args", "what"),
     [
-        ([], "required"),
         (["serve", "--nonsense"], "--nonsense"),
         (["serve", "--addr", "nonsense"], "'nonsense'"),
         (["serve", "--addr", "\udcff:0"], "udcff:0"),  # no UTF-8

@@ -27,6 +27,7 @@ from .golang.websocket import (
 from .hub import Hub
 from .main import main, make_app, serve_home
 from .ops.serve import HubError, running
+from .version import __version__
 
 __all__ = [
     "CLOSE_GOING_AWAY",
@@ -41,6 +42,7 @@ __all__ = [
     "Server",
     "Settings",
     "Upgrader",
+    "__version__",
     "format_close_message",
     "main",
     "make_app",
@@ -50,5 +52,3 @@ __all__ = [
     "serve_home",
     "serve_ws",
 ]
-
-__version__ = "0.1.0"

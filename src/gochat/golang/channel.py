@@ -11,21 +11,23 @@
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
 Strategy: a channel is a queue with one more thing to say, "no more will come". That is a sentinel
-behind what is queued, so the receiver drains the queue before it sees the end. A receiver that has
-nothing to take leaves word in each channel that it is idle; who then puts something in wakes it.
+behind the queued values, so a receiver drains the queue before it sees the end. A receiver that
+finds nothing marks itself as idle in each of its channels; whichever thread then sends wakes it.
 
-A sender that finds no room, and on an unbuffered channel every sender, stands in a line with its
-value, and goes on when a receiver has taken that value over: a rendezvous, as in Go's chan.go.
+A sender that finds no room, and on an unbuffered channel every sender, joins a line with its value,
+and goes on when a receiver has taken that value over: a rendezvous, as in Go's chan.go.
 
 Where this is not Go:
 
-- Any number of goroutines may receive from a Go channel; here it is one thread at a time.
-- `try_send` and `close` are for one thread, the sending side's. Go has the same custom for `close`.
-- `try_send` to an unbuffered channel succeeds when a receiver waits, as in Go; but that receiver
-  may just then come to its deadline, or take another channel's value. It has this one with its
-  next receive.
-- `select` receives; it has no cases that send. `try_send` is the only one that the chat needs. Its
-  choice among several is by chance, but not an even one: from a place by chance and round.
+- Any number of goroutines may receive from a Go channel; here one thread at a time may.
+- `try_send` and `close` are for one thread, the sending side's. In Go the same is a custom for
+  `close`.
+- `try_send` to an unbuffered channel succeeds when a receiver waits, as in Go. But that receiver
+  may reach its deadline at the same moment, or take another channel's value; then it finds this
+  value with its next receive.
+- `select` only receives; it has no cases that send. `try_send` is the only such case that the chat
+  needs. The choice among several ready channels is random, but not uniform: the search begins at a
+  random channel and goes round.
 """
 
 from __future__ import annotations
@@ -54,48 +56,48 @@ class _Sentinel:
         return "CLOSED"
 
 
-#: What lies behind the last value of a closed channel, and what the inherited `get` finds there.
+#: Stands behind the last value of a closed channel. The inherited `get` returns it.
 CLOSED: Final[Any] = _Sentinel()
 
 
 class Channel(queue.Queue[T]):
-    """A queue that can be closed, and that one thread can wait for among others.
+    """A queue that can be closed, and that a thread can wait for together with others.
 
-    capacity: how many values it holds; 0 as in `make(chan T)`: every send is a rendezvous.
-    in_turn: its receiver takes turns with the receivers of all such channels, see turns.py. Between
-        two receives it may wait for nothing but a Conn.
+    capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
+    in_turn: the receiver takes turns with the receivers of all such channels, see turns.py. Between
+        two receives that thread may wait for nothing but a Conn.
 
     Any thread may `send`. `try_send` and `close` are for the one thread that is the sending side,
-    and receiving is for one thread at a time. If others `send` beside the one that calls
-    `try_send`, the channel may come to hold a value more than its capacity for each of them.
+    and one thread at a time may receive. If other threads `send` beside the one that calls
+    `try_send`, each of them may bring the channel one value above its capacity.
 
-    Of queue.Queue's, `put`, `get` and what is made of them work as there. `qsize` and `full` count
-    the sentinel of a closed channel. `task_done` and `join` have nothing to count, and the
-    `shutdown` of Python 3.13 does nothing: there is `close`.
+    Of queue.Queue's methods, `put`, `get` and those made of them work as usual. `qsize` and `full`
+    count the sentinel of a closed channel. `task_done` and `join` have nothing to count, and the
+    `shutdown` of Python 3.13 does nothing: `close` takes its place.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
         super().__init__(max(capacity, 1))
-        del self.not_empty, self.not_full, self.all_tasks_done  # made again when they are used
+        del self.not_empty, self.not_full, self.all_tasks_done  # made anew if they are used
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
         self._closed = False
-        # Whom to wake when something comes: the receiver, from when it has nothing to do until it
-        # is woken. `mutex` guards that it is woken once.
+        # The receiver, from when it has found nothing until a sender wakes it. Guarded by `mutex`,
+        # so that it is woken once; `try_send` looks without.
         self._idle: _Bell | Waiter | None = None
-        # The senders that wait, in line. Guarded by `mutex`, but for a look at whether there are
-        # any.
+        # The senders that wait, in line. Guarded by `mutex`; whether there are any is looked at
+        # without.
         self._offers: list[_Offer[T]] = []
 
-    # The conditions of queue.Queue, which cost a kilobyte each: a channel never waits on one.
+    # The conditions of queue.Queue cost a kilobyte each, and a channel never waits for them.
     not_empty = cached_property(lambda self: threading.Condition(self.mutex))
     not_full = cached_property(lambda self: threading.Condition(self.mutex))
     all_tasks_done = cached_property(lambda self: threading.Condition(self.mutex))
 
     def __len__(self) -> int:
-        """The number of values queued; of an unbuffered channel always 0. Any thread."""
+        """How many values are queued; 0 for an unbuffered channel. Any thread."""
         with self.mutex:
             if self.capacity == 0:
                 return 0
@@ -104,24 +106,25 @@ class Channel(queue.Queue[T]):
     # Sending.
 
     def send(self, value: T) -> None:
-        """Queue a value, and wait for room if there is none; unbuffered, until it is received.
+        """Queue a value, and wait for room if there is none; unbuffered, wait for a receiver.
 
-        What one thread sends is thus received in its order even from several unbuffered channels.
-        Any thread. Raises ClosedChannelError if the channel is closed, or gets closed before the
-        value is queued or received.
+        So values that a thread sends to several unbuffered channels are received in that order. Any
+        thread. Raises ClosedChannelError if the channel is closed, or gets closed before the value
+        is queued or received.
         """
         self._send(value, None)
 
     def try_send(self, value: T) -> bool:
         """Queue a value if there is room, and say whether there was. Never blocks.
 
-        Unbuffered: hand it to a receiver that waits, and say whether there was one. The sending
-        side's one thread. Raises ClosedChannelError if the channel is closed, as Go panics even
-        where there is a default case.
+        Unbuffered: hand the value to a receiver that waits, and say whether there was one. The
+        sending side's one thread. Raises ClosedChannelError if the channel is closed, as Go panics
+        even where there is a default case.
         """
-        # The hub comes here for every client and message, so this takes no lock. Whoever sends
-        # first queues and then looks for an idle receiver; a receiver first says that it is idle
-        # and then looks at the queue. One of them sees the other.
+        # The hub comes here for every client and message, so this takes no lock. The sender first
+        # queues its value and then looks for an idle receiver. The receiver first marks itself as
+        # idle and then looks at the queue. Whichever comes second sees what the first has done, so
+        # no value is left lying before a sleeping receiver.
         if len(self.queue) >= self.capacity or self._closed:
             return self.no_room(value)
         self.queue.append(value)
@@ -147,8 +150,9 @@ class Channel(queue.Queue[T]):
     def close(self) -> None:
         """Say that no more will come. Fits a full channel too, and never blocks.
 
-        The sending side's one thread. What is queued can still be received; who waits to send gets
-        ClosedChannelError. So does a second close: as in Go it is a mistake, and not passed over.
+        The sending side's one thread. What is queued can still be received. A thread that waits to
+        send gets ClosedChannelError. A second close raises ClosedChannelError too, because in Go it
+        is a panic.
         """
         with self.mutex:
             self._check_open("close of")
@@ -178,7 +182,8 @@ class Channel(queue.Queue[T]):
             offer = _Offer(value)
             self._offers.append(offer)
             self._wake()
-            # A receiver makes room without the lock, and then looks at the line.
+            # A receiver takes a value without the lock, and then looks at the line. Either it saw
+            # this offer there, or it had made room before this line looks for room.
             self._make_room()
         timeout = _seconds_until(deadline)
         try:
@@ -192,7 +197,7 @@ class Channel(queue.Queue[T]):
             raise ClosedChannelError("send on closed channel")
 
     def _withdraw(self, offer: _Offer[T]) -> bool:
-        """Leave the line. False if it is too late: there is an answer."""
+        """Leave the line. False if it is too late, because the offer was answered."""
         with self.mutex:
             if offer.accepted is not None:
                 return False
@@ -206,7 +211,7 @@ class Channel(queue.Queue[T]):
     # With `mutex` held:
 
     def _make_room(self) -> None:
-        """Queue the values of senders in line, as far as there is room."""
+        """Queue the values of the senders in line, as far as there is room."""
         while self._offers and len(self.queue) < self.capacity:
             offer = self._offers.pop(0)
             self.queue.append(offer.value)
@@ -230,14 +235,18 @@ class Channel(queue.Queue[T]):
     def drain(self) -> list[T]:
         """Take all that is queued by now, oldest first; never blocks. The receiving thread only.
 
-        Of an unbuffered channel: what its senders in line have for it.
+        Of an unbuffered channel: the values of the senders in line.
         """
         if self.capacity == 0:
             taken = [self._take() for _ in range(len(self._offers))]
             return [pair[0] for pair in taken if pair and pair[1]]  # type: ignore[misc]
+        # Without the lock. Senders only append, and this thread alone pops, so the number of values
+        # seen here can only grow until they are popped, and each popleft is a single step.
         take = self.queue.popleft
         values = [take() for _ in range(len(self.queue))]
         if values and values[-1] is CLOSED:
+            # The sentinel is the last value that ever comes. It is put back for every later
+            # receive, which must find it again; nothing can have been queued behind it meanwhile.
             self.queue.append(values.pop())
         if self._offers or FREE_THREADED:
             self._admit()
@@ -255,7 +264,7 @@ class Channel(queue.Queue[T]):
         return CLOSED if not taken[1] else taken[0]  # type: ignore[return-value]
 
     def _take(self) -> tuple[T | None, bool] | None:
-        """Receive, if there is something. The sentinel stays, for every later receive."""
+        """Receive, if there is anything. The sentinel stays, for every later receive."""
         while self.queue or self._offers:
             if self.queue:
                 if self.queue[0] is CLOSED:
@@ -265,7 +274,7 @@ class Channel(queue.Queue[T]):
                     self._admit()
                 return value, True
             with self.mutex:
-                # Meanwhile something may have been queued, and the line be behind that.
+                # Something may have been queued since. The line stands behind it.
                 if self._offers and not self.queue:
                     offer = self._offers.pop(0)
                     offer.answer(accepted=True)
@@ -273,19 +282,24 @@ class Channel(queue.Queue[T]):
         return None
 
     def _admit(self) -> None:
-        """After room was made: a sender first stands in line, and then looks for room."""
+        """Let senders in after making room. A sender joins the line first, then looks for room."""
         with self.mutex:
             self._make_room()
 
     def _set_idle(self, receiver: _Bell | Waiter) -> None:
-        """Have the receiver woken by what comes. It has to look for that after this."""
+        """Mark the receiver as idle, to be woken. It must look at the queue after this."""
         with self.mutex:
             if self._idle not in (None, receiver):
                 raise RuntimeError("two threads receive from one channel")
             self._idle = receiver
 
     def _unset_idle(self, receiver: _Bell | Waiter) -> bool:
-        """Have it woken no more. False if it has been: then a turn is on its way."""
+        """Withdraw the mark. False if a sender has taken the mark, and wakes the receiver.
+
+        A False must not be ignored by a receiver that takes turns: the sender has promised it a
+        turn, which may come only later. It must wait once more, to take that turn; otherwise the
+        turn would be lost, or come in the middle of its next wait.
+        """
         with self.mutex:
             if self._idle is not receiver:
                 return False
@@ -294,15 +308,15 @@ class Channel(queue.Queue[T]):
 
 
 class _Offer(Generic[T]):
-    """A sender that waits, and its value (Go: sudog)."""
+    """A value that a sender waits to hand over (Go: sudog)."""
 
     __slots__ = ("accepted", "gate", "value")
 
     def __init__(self, value: T) -> None:
         self.value = value
-        # Whether it was; None for not yet. Guarded by the channel's mutex.
+        # The answer: whether the value was taken. None until then. Guarded by the channel's mutex.
         self.accepted: bool | None = None
-        # Released with the answer.
+        # Released with the answer, for the sender that waits.
         self.gate = threading.Lock()
         self.gate.acquire()
 
@@ -319,11 +333,11 @@ def select(
     Returns `(channel, value, True)`; `(channel, None, False)` for one that is closed and drained;
     `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
 
-    Among several that are ready the choice is by chance: none is starved. A deadline that
-    has passed comes before them all, so what is to happen at that time happens in a busy room, too.
+    Among several that are ready the choice is random, so none is starved. A deadline that has
+    passed comes before them all, so that what is due then happens in a busy room, too.
 
-    One thread at a time may wait for a channel: RuntimeError if a second one is seen. A channel
-    whose receiver takes turns is waited for alone: ValueError.
+    Raises RuntimeError if a second thread is seen to wait for a channel, and ValueError if a
+    channel whose receiver takes turns is not the only one.
     """
     if len(channels) == 1 and channels[0]._in_turn:
         return _receive_in_turn(channels[0], deadline)
@@ -340,8 +354,8 @@ def select(
                 taken = channel._take()
                 if taken is not None:
                     return channel, *taken
-            # Nothing there. Look once more with the bell in place, and only then wait for it: what
-            # is sent after the look rings, what was sent before is seen by it.
+            # Nothing there. Look once more with the bell in place, and only then wait for it. A
+            # value sent before that second look is seen by it; a value sent after it rings.
             if bell is None:
                 bell = _Bell()
             else:
@@ -365,7 +379,7 @@ def _receive_in_turn(
                 return None, None, False
             timeout = min(timeout, threading.TIMEOUT_MAX)
         if channel._closed and channel.queue:
-            pass  # the rest needs no turn
+            pass  # what is left needs no turn
         elif channel.queue or channel._offers:
             me.line_up()
         else:
@@ -375,15 +389,16 @@ def _receive_in_turn(
             if not me.wait(timeout):
                 if channel._unset_idle(me):
                     return None, None, False
-                me.wait()
-        # A sender that was slow to wake may have meant a value that has been received meanwhile.
+                me.wait()  # a sender has taken the mark just now: its turn is on the way
+        # There may be nothing: a sender that is slow to wake this thread may do it for a value that
+        # was received meanwhile.
         taken = channel._take()
         if taken is not None:
             return channel, *taken
 
 
 class _Bell:
-    """What a receiver waits for, who waits for several channels, or takes no turns."""
+    """What a receiver sleeps on that waits for several channels, or takes no turns."""
 
     __slots__ = ("_gate",)
 
@@ -392,7 +407,7 @@ class _Bell:
         self._gate.acquire()
 
     def wake(self) -> None:
-        with suppress(RuntimeError):  # it rings already, for another channel
+        with suppress(RuntimeError):  # another channel has rung it
             self._gate.release()
 
     let_go = wake
@@ -403,7 +418,7 @@ class _Bell:
 
 
 def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], ...]:
-    """The channels, from a place by chance and round."""
+    """The channels, from a random one on and round."""
     if len(channels) < 2:
         return channels
     start = int(random.random() * len(channels))
@@ -411,7 +426,7 @@ def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], 
 
 
 def _deadline_of(timeout: float | None) -> float | None:
-    """What a method of queue.Queue makes of its timeout."""
+    """The deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
     if timeout is None:
         return None
     if timeout < 0:
@@ -420,7 +435,7 @@ def _deadline_of(timeout: float | None) -> float | None:
 
 
 def _seconds_until(deadline: float | None) -> float | None:
-    """For waiting: from 0 to what the system can wait for."""
+    """How long to wait: from 0 to what the system can wait for."""
     if deadline is None:
         return None
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

@@ -1,7 +1,8 @@
 """The log: what Go has in its package log, and at SIGQUIT from its runtime.
 
-Each line has a date, as Go's. But nobody waits for a log that is not taken, as behind Ctrl-S or in
-a full pipe: a chat that did would hear no signal, and keep clients who are gone.
+Each line has a date, as Go's lines have. But no thread waits long for a log that is not read, as
+behind Ctrl-S or in a full pipe: otherwise the chat would hear no signal, and would keep clients
+that are gone.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from typing import Final
 
 __all__ = ["LogHandler", "dump_threads"]
 
-# How long a log may take over a line, in seconds. One that takes longer is not waited for again.
+# How long a log may take to accept a line, in seconds. After one such wait, it gets no more time.
 _PATIENCE: Final = 1.0
 
 
 class LogHandler(logging.Handler):
     """Writes the log to stderr.
 
-    The first line that is not taken waits a second. That one and those that follow are lost, until
-    one is taken: then the log says how many there were.
+    A line that is not taken waits a second, and is lost. The following lines are lost without a
+    wait, until one is taken: then the log says how many were lost.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # The three are guarded by the handler's lock. Where to write; how many lines in a row are
-        # lost; whether what was written last is half a line.
+        # All guarded by the handler's lock: where to write, how many lines in a row are lost, and
+        # whether the last thing written is half a line.
         self._output = Output()
         self._lost = 0
         self._half = False
@@ -52,17 +53,18 @@ class LogHandler(logging.Handler):
         self._lost = self._lost + 1 if written < len(data) else 0
 
     def close(self) -> None:
-        """Write no more. At the end of the process, by `logging.shutdown`."""
+        """Write no more. Called by `logging.shutdown`, at the end of the process."""
         self._output.close()
         super().close()
 
 
 class Output:
-    """Stderr, to be written to without waiting for who does not read it.
+    """Stderr, written to without waiting for a reader that does not read.
 
-    That there is room does not say how much. To ask for that, a pipe or a terminal is opened once
-    more: O_NONBLOCK belongs to what was opened, and others may have the first one. A socket cannot
-    be, and has room for PIPE_BUF bytes when it has any, as a pipe has.
+    `poll` says whether there is room, but not how much. So that a write takes what fits and comes
+    back, a pipe or a terminal is opened once more, with O_NONBLOCK, because that flag would also
+    hold for other processes that share the first one. A socket cannot be opened again; like a pipe,
+    it has room for PIPE_BUF bytes when it has any.
     """
 
     def __init__(self) -> None:
@@ -81,9 +83,9 @@ class Output:
                 self._own = True
 
     def write(self, data: bytes, patience: float) -> int:
-        """Write what is taken within so many seconds, and say how much that is.
+        """Write as much as is taken within `patience`, in seconds. Returns how many bytes that is.
 
-        What cannot be written, as the disk is full, or nobody has the other end, counts as taken.
+        What cannot be written, because the disk is full or the other end closed, counts as taken.
         """
         if self._descriptor < 0:
             return len(data)
@@ -111,10 +113,10 @@ dumping = threading.Lock()
 
 
 def dump_threads() -> None:
-    """Write to stderr what each thread is at, by name, as Go does at SIGQUIT.
+    """Write to stderr what each thread is doing, by name, as Go does at SIGQUIT.
 
-    For a signal's handler, which may interrupt itself: then once is enough. It may also interrupt
-    somebody who writes to sys.stderr, so it writes past that.
+    For a signal handler. A handler may interrupt itself, and then one dump is enough; or a thread
+    that writes to sys.stderr, so this does not use that object.
     """
     if not dumping.acquire(blocking=False):
         return

@@ -1,21 +1,21 @@
-"""Turns: what Go has from its scheduler, for the threads that Python has.
+"""Turns: what Go's scheduler does for goroutines, for the threads of Python.
 
-One message in a room of a thousand wakes a thousand write pumps. Goroutines would line up for the
-few processors that GOMAXPROCS allows; threads all run at once, and fight for the interpreter. So
-they are made to line up here. There are as many turns as `gomaxprocs` says. Who is to be woken gets
-a free turn, or stands in line; who has nothing left to do hands its turn to the first in line.
-While a pump stands in line messages gather for it, and go out in one frame: the longer the line,
-the larger the frames.
+A message in a room of a thousand clients wakes a thousand write pumps. Goroutines would line up for
+the few processors that GOMAXPROCS allows; threads all run at once, and fight for the interpreter.
+So here they line up too. There are as many turns as `gomaxprocs` says. A pump that has work takes a
+free turn or joins the line; one with nothing left passes its turn to the first in line. While a
+pump stands in line, messages gather for it, and go out in one frame: the longer the line, the
+larger the frames.
 
-A thread that holds a turn must not wait for anything but its next one. Before it waits for a socket
-or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that blocks in
-a system call. It lines up again with its next receive.
+A thread that holds a turn must not wait for anything but its next turn. Before it waits for a
+socket or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that
+blocks in a system call. The thread lines up again with its next receive.
 
-A pump whose channel has been closed takes no turn for the rest. Nothing more can gather for it, and
-if many clients leave at the same time, those who stay would have to wait behind all of them.
+A pump whose channel has been closed takes no turn for what is left. Nothing more can gather for it,
+and if many clients leave at the same time, those that stay would have to wait behind all of them.
 
-That nobody who has something to do is forgotten is checked by `docs/turns.pml`, a model of this
-module and of `Channel`'s part in it, for the model checker spin.
+`docs/turns.pml` is a model of this module, and of `Channel`'s part in it, for the model checker
+spin, which shows that no pump with work is ever forgotten.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from typing import Final
 __all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Turns", "Waiter", "settle", "turns"]
 
 # Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
-# all that threads do has one order, and deque's append and popleft are single steps of it
-# (documentation of `collections.deque`). Where a look without a lock relies on that order, this
-# takes the lock.
+# all that threads do has one order, and deque's append and popleft are single steps of that order
+# (documentation of `collections.deque`). Code that relies on the order, and looks without a lock,
+# takes the lock if this is set.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 #: Measured: see docs/performance.md.
@@ -44,23 +44,23 @@ SWITCH_INTERVAL: Final = 2.0
 
 
 def settle(*, pin: bool) -> None:
-    """Have the system run the threads to come as the GIL lets them: one after the other.
+    """Have the system run the threads to come as the GIL lets them run: one after the other.
 
-    - A thread that is woken shall not interrupt the one that has woken it, and still has the GIL:
-      it could but go to sleep again.
-    - A thread that waits for the GIL shall not look up every 5 ms, nor twice a second: when
-      thousands do, as when all clients leave at the same time, nothing else is done. Nor never: who
-      gives the GIL away and takes it again at once is only so kept from starving the others.
-    - A thread on another CPU gets the GIL later than one on this.
+    - A thread that is woken should not interrupt the thread that has woken it, which still has the
+      GIL: the woken thread could only go back to sleep.
+    - A thread that waits for the GIL should not ask for it every 5 ms, nor twice a second: when
+      thousands ask, as when all clients leave at the same time, nothing else is done. But it must
+      ask sometimes: a thread that releases the GIL and retakes it at once would starve the rest.
+    - The process should stay on one CPU, because a thread on another CPU gets the GIL later.
 
-    All three are measured in docs/performance.md. Nothing here needs a privilege; on a
-    free-threaded build, and as far as the system has no such thing, nothing is done.
+    docs/performance.md has measurements of all three. Nothing here needs a privilege. On a
+    free-threaded build nothing is done, and whatever the system does not know is left out.
 
     pin: have the process stay on the CPU that it is on.
     """
     if FREE_THREADED:
         return
-    # Nobody here computes for long. Who waits is woken when the GIL is free.
+    # No thread here computes for long, and one that waits is woken when the GIL is free.
     sys.setswitchinterval(SWITCH_INTERVAL)
     with suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -71,21 +71,22 @@ def settle(*, pin: bool) -> None:
 
 
 class Turns:
-    """So many turns, and the line of threads that wait for one. Any thread may use it."""
+    """A number of turns, and the line of threads that wait for one. Any thread may use it."""
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
-        # Guards the three below. It is taken last: with it held, no other lock is waited for.
+        # Guards the three below. This lock is taken last: no other is waited for while it is held.
         self._lock = threading.Lock()
         self._limit = limit
-        # Below 0 while more turns are held than there are to be.
+        # Below 0 while more turns are held than the limit allows.
         self._free = limit
         self._line: deque[Waiter] = deque()
         self._local = threading.local()
 
     def gomaxprocs(self, limit: int) -> int:
-        """Set the number of turns, if it is above 0; returns what it was. Go: runtime.GOMAXPROCS.
+        """Set the number of turns, unless it is 0 or less. Returns the number before.
 
-        A turn that is held is not taken away: a lower number comes as turns are handed on.
+        A turn that is held is not taken away: a lower limit takes effect as turns are handed on.
+        (Go: runtime.GOMAXPROCS.)
         """
         with self._lock:
             before = self._limit
@@ -99,7 +100,7 @@ class Turns:
         return before
 
     def waiter(self) -> Waiter:
-        """The calling thread's own."""
+        """The calling thread's own place in line."""
         try:
             waiter: Waiter = self._local.waiter
         except AttributeError:
@@ -107,11 +108,11 @@ class Turns:
         return waiter
 
     def give_up(self) -> None:
-        """Hand on the turn that the calling thread holds, if any, before it waits for something."""
+        """Hand on the calling thread's turn, if it holds one, before the thread waits."""
         self.waiter().give_up()
 
     def hand_on(self) -> None:
-        """Give a turn to the first in line. It is free if there is none, gone if one too many."""
+        """Give a turn to the first in line; free it if nobody waits, or drop it above the limit."""
         with self._lock:
             if not self._line or self._free < 0:
                 self._free += 1
@@ -127,16 +128,17 @@ class Waiter:
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        # Released by whoever gives this thread a turn, or lets it go without, and by nobody else.
+        # Released by the thread that gives this one a turn, or lets it go without one.
         self._gate = threading.Lock()
         self._gate.acquire()
-        # Whether it is let go without. Set before the gate is opened for that, and unset behind it.
+        # Whether the thread is let go without a turn. Set before the gate is released for that, and
+        # unset by the woken thread.
         self._let_go = False
-        # Whether the thread has a turn. Its own thread's alone.
+        # Whether the thread has a turn. Only the thread itself looks at this.
         self._holds = False
 
     def wake(self) -> None:
-        """Give the thread a turn as soon as there is one. Any thread, once for each `wait`."""
+        """Give the thread a turn as soon as one is free. Any thread, once for each `wait`."""
         turns = self._turns
         with turns._lock:
             if turns._free <= 0:
@@ -151,7 +153,7 @@ class Waiter:
         self._gate.release()
 
     def line_up(self) -> None:
-        """Return with a turn, behind all who are in line. Its own thread."""
+        """Return with a turn, after all that are in line. The thread's own call."""
         turns = self._turns
         with turns._lock:
             if self._holds and not turns._line:
@@ -165,10 +167,10 @@ class Waiter:
         self._holds = self._gate.acquire()
 
     def wait(self, timeout: float = -1) -> bool:
-        """Wait to be woken, and for a turn, without holding one meanwhile. Its own thread.
+        """Wait to be woken, and for a turn, without holding one meanwhile. The thread's own call.
 
-        timeout: in seconds, below 0 for none. Returns False, without a turn, if it has passed. Who
-        is let go has none either, and True.
+        timeout: in seconds, below 0 for none. Returns False, without a turn, when it has passed;
+        True otherwise, and without a turn if the thread was let go.
         """
         if self._holds:
             self._holds = False
@@ -180,11 +182,11 @@ class Waiter:
         return woken
 
     def give_up(self) -> None:
-        """Hand on the turn, if it holds one. Its own thread."""
+        """Hand on the turn, if the thread holds one. The thread's own call."""
         if self._holds:
             self._holds = False
             self._turns.hand_on()
 
 
-#: Those of the write pumps.
+#: The turns of the write pumps.
 turns: Final = Turns()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import ipaddress
 import re
+import sys
 from collections.abc import Sequence
-
-import gochat
+from typing import Final
 
 from ..bench.command import add_bench_flags
 from ..client import Settings
 from ..golang.flag import Parser, count, number, seconds
 from ..golang.turns import DEFAULT_GOMAXPROCS
+from ..version import __version__
 
 __all__ = ["parse_flags"]
+
+_COMMANDS: Final = ("serve", "bench")
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -22,12 +26,20 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
 
     argv: without the program's name; None for the process's own.
     """
-    parser = Parser(prog="gochat", description=str(gochat.__doc__).partition("\n")[0])
-    parser.add_argument("--version", action="version", version=f"gochat {gochat.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = Parser(
+        prog="gochat",
+        description="The chat example of gorilla/websocket, on Python threads.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gochat {__version__}")
+    argv = sys.argv[1:] if argv is None else argv
+    commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve the chat")
     add_serve_flags(serve)
     add_bench_flags(commands.add_parser("bench", help="measure a chat server"))
+    if mistake := _mistake_before_command(argv):
+        parser.print_usage(sys.stderr)
+        parser.error(mistake)
     args = parser.parse_args(argv)
     if args.command == "bench":
         return args
@@ -39,6 +51,20 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
             f" the pong wait ({args.pong_wait:g} s)"
         )
     return args
+
+
+def _mistake_before_command(argv: Sequence[str]) -> str:
+    """What is wrong with the first word of a command line, and what is meant; empty if nothing."""
+    if not argv:
+        return "say what to do: gochat serve, to serve the chat, or gochat bench URL, to measure it"
+    word = argv[0]
+    if word in (*_COMMANDS, "-h", "--help", "--version"):
+        return ""
+    if word.startswith("-"):
+        return f"a flag comes after a command: gochat serve {' '.join(argv)}"
+    (near,) = difflib.get_close_matches(word, _COMMANDS, 1) or [""]
+    meant = f"did you mean gochat {near}?" if near else f"there are {' and '.join(_COMMANDS)}"
+    return f"there is no command {word!r}: {meant}"
 
 
 def add_serve_flags(serve: Parser) -> None:

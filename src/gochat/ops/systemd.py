@@ -1,7 +1,6 @@
-"""systemd: the socket that it listens at for this process, and word for it of how that is.
+"""systemd: the socket that it hands over, and the state that it is told.
 
-Go has neither; there it is a library, too. What is not there is not missed: without systemd nothing
-is done here. docs/gochat.service and docs/gochat.socket are units for it.
+Without systemd nothing is done here. docs/gochat.service and docs/gochat.socket are units for it.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ _FIRST_INHERITED: Final = 3
 
 
 def inherited_listener() -> socket.socket | None:
-    """The socket at which systemd listens for this process, if it does: sd_listen_fds(3).
+    """The socket that systemd listens at for this process; None without one: sd_listen_fds(3).
 
-    Raises ValueError if what it has given is not one TCP socket that listens.
+    Raises ValueError if systemd has handed over anything but one listening TCP socket.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return None
@@ -35,7 +34,7 @@ def inherited_listener() -> socket.socket | None:
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it has started this and waits for it: sd_notify(3)."""
+    """Tell systemd the state of this process, if systemd has asked for that: sd_notify(3)."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

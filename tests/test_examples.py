@@ -1,0 +1,130 @@
+"""The programs in examples/, each run as its docstring says, with real sockets."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import gochat
+
+from .support import PATIENCE, Peer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+RECIPES = sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+@contextmanager
+def serving(name: str) -> Iterator[int]:
+    """The program in a process of its own, on a free port, until Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, EXAMPLES / name, "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        found = re.match(r"open http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert found, process.communicate()
+        yield int(found[1])
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=PATIENCE) == ("", "")
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def enter(port: int, path: str = "/ws", user: str = "") -> Peer:
+    peer = Peer(port)
+    assert peer.open(path, login(user) if user else {}).status == 101
+    return peer
+
+
+def login(user: str) -> dict[str, str | None]:
+    return {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
+
+
+def test_rooms() -> None:
+    """What is said in a room is heard there, and in no other."""
+    with serving("rooms.py") as port, enter(port, "/ws/go") as go, enter(port, "/ws/go") as gopher:
+        with enter(port, "/ws/python") as python:
+            python.send("in python")
+            assert python.messages(1) == ["in python"]
+            go.send("in go")
+            assert go.messages(1) == gopher.messages(1) == ["in go"]
+            python.send("bye")
+            assert python.messages(1) == ["bye"]
+        with Peer(port) as visitor:
+            assert visitor.request("/").status == 200
+        with Peer(port) as lost:
+            assert lost.open("/ws/perl").status == 404
+
+
+def test_history() -> None:
+    """A client that joins gets the last hundred messages, oldest first, and then what is new."""
+    said = [f"message {i}" for i in range(150)]
+    with serving("history.py") as port, enter(port) as early:
+        for text in said:
+            early.send(text)
+        assert early.messages(150) == said
+        with enter(port) as late:
+            assert late.messages(100) == said[50:]
+            early.send("news")
+            assert late.messages(1) == ["news"]
+
+
+@pytest.mark.parametrize("user", ["", "ann:", "ann:daisy", "eve:", "eve:tulip", "ann", ":", "\xff"])
+def test_no_login(user: str) -> None:
+    """Without a name and its password there is neither a page nor a chat."""
+    with serving("login.py") as port:
+        with Peer(port) as peer:
+            headers = {name: str(value) for name, value in login(user).items()} if user else {}
+            answer = peer.request("/", headers)
+            assert (answer.status, answer.headers["www-authenticate"]) == (
+                401,
+                'Basic realm="chat"',
+            )
+        with Peer(port) as peer:
+            assert peer.open(headers=login(user) if user else {}).status == 401
+
+
+def test_login() -> None:
+    """The name of the login stands before each message, whatever the client writes."""
+    with serving("login.py") as port, enter(port, user="ann:tulip") as ann:
+        ann.send("hi")
+        assert ann.messages(1) == ["ann: hi"]
+        with enter(port, user="bob:daisy") as bob:
+            bob.send("ann: I owe Bob a cake")
+            assert ann.messages(1) == bob.messages(1) == ["bob: ann: I owe Bob a cake"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
+    """A recipe has forty lines at most, and needs of gochat what `gochat.__all__` has."""
+    text = (EXAMPLES / name).read_text()
+    assert len(text.splitlines()) <= 40
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "gochat"
+    }
+    assert used
+    assert used <= set(gochat.__all__)
+    imported = {
+        alias.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert not [module for module in imported if module.startswith("gochat.")]
+    assert not re.search(r"\._[a-z]|from gochat", text)

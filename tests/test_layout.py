@@ -1,0 +1,146 @@
+"""The house: which module may import which, and what each package says of itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gochat
+
+HOUSE = Path(gochat.__file__).parent
+
+#: What the modules of the left may import of gochat at run time: these, and what is below these.
+#: The longest name that fits counts.
+RULES = {
+    "version": (),
+    "golang": ("golang",),
+    "golang.turns": (),
+    "golang.flag": (),
+    "golang.log": (),
+    "golang.channel": ("golang.turns",),
+    "golang.http": ("golang.http",),
+    "golang.http.address": (),
+    "golang.http.response": (),
+    "golang.websocket": ("golang.websocket", "golang.turns", "golang.http"),
+    "golang.websocket.protocol": (),
+    "golang.websocket.library": (),
+    "hub": ("golang.channel",),
+    "client": ("golang", "hub"),
+    "bench": ("bench", "golang.flag"),
+    "ops": ("ops", "golang", "hub", "client"),
+    "ops.flags": ("bench.command", "client", "golang", "version"),
+    "ops.page": (),
+    "ops.systemd": (),
+    "main": ("ops", "bench", "client", "hub", "golang"),
+    "__main__": ("main",),
+    "": ("main", "ops", "client", "hub", "golang", "version"),
+}
+
+#: Packages of others, and the modules that alone may import them.
+GUESTS = {
+    "simple_websocket": ("golang.websocket.library",),
+    "wsproto": (),
+    "werkzeug": ("golang.http", "ops.page"),
+    "prometheus_client": ("ops.metrics",),
+    "matplotlib": ("bench.plot",),
+}
+
+
+def name_of(path: Path) -> str:
+    """A module's name below gochat."""
+    parts = path.relative_to(HOUSE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {name_of(path): path for path in HOUSE.rglob("*.py")}
+PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"]
+
+
+def at_run_time(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports of a module but for those that are for type checkers alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.Import, ast.ImportFrom)):
+            yield child
+        elif not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from at_run_time(child)
+
+
+def imports(name: str) -> set[str]:
+    """Whole names of the modules that a module imports at run time."""
+    path = MODULES[name]
+    package = ["gochat", *name.split(".")] if name else ["gochat"]
+    if path.name != "__init__.py":
+        package.pop()
+    found = set()
+    for node in at_run_time(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+            continue
+        base = package[: len(package) - node.level + 1] if node.level else []
+        module = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+        for alias in node.names:
+            whole = f"{module}.{alias.name}".removeprefix("gochat.")
+            found.add(f"gochat.{whole}" if whole in MODULES and node.level else module)
+    return found
+
+
+def own_imports(name: str) -> set[str]:
+    return {
+        found.partition(".")[2] for found in imports(name) if found.partition(".")[0] == "gochat"
+    }
+
+
+def is_within(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_go_downward(name: str) -> None:
+    """A module imports of gochat's what the rules allow it, and nothing else."""
+    rule = max((key for key in RULES if is_within(name, (key,))), key=len, default="")
+    for found in own_imports(name):
+        assert is_within(found, RULES[rule]), f"{name} may not import {found}"
+
+
+def test_no_circle() -> None:
+    """No module imports itself at run time, by whatever detour."""
+    reached = {name: own_imports(name) for name in MODULES}
+    for name in MODULES:
+        seen: set[str] = set()
+        ahead = set(reached[name])
+        while ahead:
+            found = ahead.pop()
+            seen.add(found)
+            ahead |= reached.get(found, set()) - seen
+        assert name not in seen, f"{name} imports itself"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_guests_have_one_door(name: str) -> None:
+    """Each package of others is known to the one place that stands for it, and to no other."""
+    for found in imports(name):
+        places = GUESTS.get(found.partition(".")[0])
+        assert places is None or is_within(name, places), f"{name} may not import {found}"
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_package_says_what_is_in_it(name: str) -> None:
+    """A package's docstring names each of its files and packages, and none that is not there."""
+    folder = MODULES[name].parent
+    text = ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""
+    files = {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
+    files -= {"version.py"}
+    files |= {f"{path.name}/" for path in folder.iterdir() if (path / "__init__.py").exists()}
+    assert set(re.findall(r"^    (\w+\.py|\w+/)", text, re.MULTILINE)) == files
+    assert name == "" or "The rules" in text, "a package says what may be in it"
+
+
+@pytest.mark.parametrize("twin", ["hub", "client"])
+def test_the_twins_stay_plain(twin: str) -> None:
+    """Neither hub.py nor client.py has a lock, a socket option or a figure for metrics."""
+    text = MODULES[twin].read_text()
+    assert not re.search(r"Lock\(|setsockopt|import socket|import threading|metric", text)

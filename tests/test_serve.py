@@ -1,0 +1,174 @@
+"""ops/serve.py: the life of a chat in a program of one's own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gochat import Hub, HubError, Server, make_app, running
+
+from .support import PATIENCE, Peer, join, parted, wait_until
+
+LOCAL = "127.0.0.1:0"
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """Each test ends with the threads that it began with."""
+    threads = threading.enumerate()
+    yield
+    wait_until(lambda: threading.enumerate() == threads, "the threads from before")
+
+
+def error_of(function: Callable[[], object]) -> Exception | None:
+    """What a function raises."""
+    try:
+        function()
+    except Exception as error:
+        return error
+    return None
+
+
+def is_closed(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
+    """Clients of every hub get what is queued and the code 1001, and nobody new is accepted."""
+    hubs = {"/ws": Hub(), "/ws/other": Hub()}
+    apps = {path: make_app(hub) for path, hub in hubs.items()}
+
+    def app(environ, start_response):  # type: ignore[no-untyped-def]
+        path, environ["PATH_INFO"] = environ["PATH_INFO"], "/ws"
+        return apps[path](environ, start_response)
+
+    closers = []
+    with running(Server(LOCAL, app), *hubs.values()) as server:
+        server.start()
+        peers = [Peer(server.port) for _ in hubs]
+        for peer, path in zip(peers, hubs, strict=True):
+            assert peer.open(path).status == 101
+            peer.send(path)
+            assert peer.messages(1) == [path]
+            closers.append(threading.Thread(target=lambda p=peer: codes.append(parted(p).code)))
+        codes: list[int | None] = []
+        for closer in closers:
+            closer.start()
+    for closer in closers:
+        closer.join(PATIENCE)
+    assert codes == [1001, 1001]
+    assert is_closed(server.port)
+    for peer in peers:
+        peer.sock.close()
+
+
+def test_an_exception_in_the_block() -> None:
+    """An exception, as Ctrl-C is while the block accepts, ends the chat in order, too."""
+    hub = Hub()
+    server = Server(LOCAL, make_app(hub))
+
+    def chat() -> None:
+        with running(server, hub):
+            server.start()
+            peers.append(join(server.port))
+            closer.start()
+            raise KeyboardInterrupt
+
+    peers: list[Peer] = []
+    codes: list[int | None] = []
+    closer = threading.Thread(target=lambda: codes.append(parted(peers[0]).code))
+    with pytest.raises(KeyboardInterrupt):
+        chat()
+    closer.join(PATIENCE)
+    peers[0].sock.close()
+    assert codes == [1001]
+    assert is_closed(server.port)
+
+
+def test_a_chat_that_never_accepts() -> None:
+    """A block that does not accept leaves nothing behind."""
+    hub = Hub()
+    with running(Server(LOCAL, make_app(hub)), hub) as server:
+        pass
+    assert is_closed(server.port)
+
+
+def test_a_hub_that_fails() -> None:
+    """A hub that fails ends the chat: its clients get 1011, and the block ends with HubError."""
+
+    class Failing(Hub):
+        def run(self) -> None:
+            client, _ = self.register.recv()
+            assert client is not None
+            self.clients[client] = True
+            self.broadcast.recv()
+            raise LookupError("a mistake")
+
+    hub = Failing()
+    server = Server(LOCAL, make_app(hub))
+
+    def chat() -> None:
+        with running(server, hub):
+            server.serve_forever()
+
+    chatting = threading.Thread(target=lambda: errors.append(error_of(chat)))
+    errors: list[Exception | None] = []
+    chatting.start()
+    with Peer(server.port) as peer:
+        assert peer.open().status == 101
+        peer.send("x")
+        peer.send("the hub takes no more")
+        assert parted(peer).code == 1011
+    chatting.join(PATIENCE)
+    (error,) = errors
+    assert isinstance(error, HubError)
+    assert str(error) == "the hub has failed"
+
+
+def test_a_hub_that_does_not_answer() -> None:
+    """A hub that is stuck at the end does not put the end off; the block ends with HubError."""
+    release = threading.Event()
+
+    class Stuck(Hub):
+        def run(self) -> None:
+            release.wait()
+
+    server = Server(LOCAL, make_app(Hub()))
+
+    def chat() -> None:
+        with running(server, Stuck(), timeout=0.1):
+            server.start()
+
+    assert str(error_of(chat)) == "the hub does not answer"
+    assert is_closed(server.port)
+    release.set()
+
+
+def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there is no thread for the second hub, the first one and the server end."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start_once(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    server = Server(LOCAL, make_app(Hub()))
+    monkeypatch.setattr(threading.Thread, "start", start_once)
+
+    def chat() -> None:
+        with running(server, Hub(), Hub()):
+            raise AssertionError("the block has begun")
+
+    assert isinstance(error_of(chat), HubError)
+    assert not started[0].is_alive()
+    assert is_closed(server.port)
