@@ -83,6 +83,9 @@ class Channel(queue.Queue[T]):
         del self.not_empty, self.not_full, self.all_tasks_done  # made anew if they are used
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
+        # Set once, under `mutex`. Two look at it without the lock: `try_send`, which is called by
+        # the thread that closes, and so cannot miss it; and a receiver, which only decides by it
+        # whether to take a turn for what is left, and learns of the end from the sentinel.
         self._closed = False
         # The receiver, from when it has found nothing until a sender wakes it. Guarded by `mutex`,
         # so that it is woken once; `try_send` looks without.

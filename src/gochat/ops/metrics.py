@@ -10,7 +10,7 @@ MeasuredChannel. Neither hub.py nor client.py, nor anything that stands for Go's
 - `Counts` knows the connections that are open, and the totals of those that have ended. A
   connection comes and goes under the lock of Counts, so it is always in one of the two.
   `hub.clients` is the hub's: only its length is read, which is one step of the interpreter.
-- All sums are made when somebody asks.
+- All sums are made at a scrape.
 
 The metrics have an address of their own, which need not be open to the world as the chat's is. The
 package prometheus-client is needed to import this; serve.py does so only with the flag.
@@ -198,10 +198,10 @@ class Sums:
 
 
 class Counts:
-    """The connections that are open, and what those have counted that are not. Any thread."""
+    """The open connections, and what those have counted that have ended. Any thread."""
 
     def __init__(self) -> None:
-        # Guards the four below. With it held, no other lock is waited for.
+        # Guards the four below. No other lock is waited for while this one is held.
         self._lock = threading.Lock()
         # By their sockets.
         self._open: dict[socket.socket, MeasuredConn] = {}
@@ -231,19 +231,19 @@ class Counts:
             self._refused[reason] += 1
 
     def read(self) -> tuple[Sums, list[int], dict[str, int], dict[str, int]]:
-        """The totals; how much is queued for each open connection; who was dropped and refused."""
+        """The totals; how much is queued for each open connection; the drops; the refusals."""
         with self._lock:
             conns = list(self._open.values())
             sums = replace(self._ended, frames_out=self._ended.frames_out.copy())
             dropped, refused = self._dropped.copy(), self._refused.copy()
-        # One that ends from here on is in the list, and was not in the totals.
+        # A connection that ends from here on is in the list, and was not in the totals.
         for conn in conns:
             sums.add(conn)
         return sums, [len(c.queue) for c in conns if c.queue is not None], dropped, refused
 
 
 class MeasuredUpgrader(Upgrader):
-    """An Upgrader whose Conns count, and that counts whom it refuses. Any thread may use it."""
+    """An Upgrader whose Conns count, and that counts its refusals. Any thread may use it."""
 
     def __init__(self, counts: Counts, **options: Any) -> None:
         super().__init__(**options)
