@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,6 +176,17 @@ def stop_clock(page: Page) -> None:
     page.clock.pause_at(datetime.now(timezone.utc) + timedelta(minutes=1))
 
 
+def hide(page: Page, hidden: bool) -> None:
+    """Tell the page that its tab is hidden, or seen: a browser without a window hides none."""
+    page.evaluate(
+        """hidden => {
+          Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+          document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        hidden,
+    )
+
+
 def choose(page: Page, address: str, *, remember: bool = False) -> None:
     """Type a server's address into the panel, and connect."""
     page.locator("#settings summary").click()
@@ -268,6 +280,44 @@ def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
     assert stamp.text_content() == date.astimezone(kolkata).strftime("%H:%M:%S")
 
 
+def test_the_time_is_seen_and_not_read_out(tabs: Tabs, gochat: Gochat) -> None:
+    """A screen reader reads out a message without its time, which stays visible."""
+    page = tabs.open(gochat)
+    say(page, "hello")
+    expect(page.locator(".message time")).to_be_visible()
+    assert page.locator("#log").aria_snapshot() == '- log "Messages": hello'
+
+
+def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
+    """A log without messages says that the server keeps no earlier ones, until one comes."""
+    page = tabs.open(gochat)
+    shown = "log => getComputedStyle(log, '::before').content"
+    text = "No messages yet. They appear here as they arrive; the server keeps no earlier ones."
+    assert page.locator("#log").evaluate(shown) == f'"{text}"'
+    say(page, "hello")
+    expect_texts(page, "hello")
+    assert page.locator("#log").evaluate(shown) == "none"
+
+
+def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> None:
+    """The title of a hidden tab has the number of messages that have come since, until it is seen."""
+    page = tabs.open(gochat)
+    with join(gochat.port) as peer:
+        send_all(peer, ["seen"])
+        expect(page.locator(".message")).to_have_count(2)
+        expect(page).to_have_title("gochat")
+        hide(page, True)
+        send_all(peer, ["one"])
+        expect(page).to_have_title("(1) gochat")
+        send_all(peer, ["two", "three"])
+        expect(page).to_have_title("(3) gochat")
+        hide(page, False)
+        expect(page).to_have_title("gochat")
+        send_all(peer, ["seen again"])
+        expect(page.locator(".message")).to_have_count(6)
+        expect(page).to_have_title("gochat")
+
+
 # ---- Scrolling ----
 
 
@@ -348,6 +398,23 @@ def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
         assert scroll_top(page) == place
 
 
+def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
+    """A tab that is scrolled up and sends is at the end again, and follows."""
+    page = tabs.open(gochat)
+    with join(gochat.port) as peer:
+        send_all(peer, [f"old {i}" for i in range(60)])
+        expect(page.locator(".message")).to_have_count(61)
+        wheel(page, -700)
+        say(page, "mine")
+        expect(page.locator(".message").last).to_have_text(re.compile("mine$"))
+        expect(page.locator(".message").last).to_be_in_viewport(ratio=1)
+        assert peer.messages(1) == ["mine"]
+        send_all(peer, [f"new {i}" for i in range(30)])
+        expect(page.locator(".message").last).to_have_text(re.compile("new 29$"))
+        expect(page.locator(".message").last).to_be_in_viewport(ratio=1)
+        expect(page.locator("#jump")).to_be_hidden()
+
+
 def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
     """Of 2000 messages the oldest go as new ones come, and who reads does not notice."""
     with Gochat("--send-buffer", "4096") as gochat:
@@ -403,6 +470,46 @@ def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
     expect_texts(page, "by Enter", "by the button", "Ann: after")
 
 
+def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat) -> None:
+    """While a word is being composed, as in Japanese, Enter sends nothing and leaves the field."""
+    page = tabs.open(gochat)
+    page.locator("#msg").focus()
+    devtools = tabs.context.new_cdp_session(page)
+    composition = {"text": "にほん", "selectionStart": 3, "selectionEnd": 3}
+    devtools.send("Input.imeSetComposition", composition)
+    page.keyboard.press("Enter")
+    expect(page.locator("#msg")).to_have_value("にほん")
+    devtools.send("Input.insertText", {"text": "日本"})  # the end of the composition
+    # Safari's Enter, which has this code though the composition has ended.
+    enter = {"type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r"}
+    devtools.send("Input.dispatchKeyEvent", {**enter, "windowsVirtualKeyCode": 229})
+    expect(page.locator("#msg")).to_have_value("日本")
+    page.keyboard.press("Enter")
+    expect_texts(page, "日本")
+
+    page.locator("#name").focus()
+    devtools.send("Input.imeSetComposition", composition)
+    page.keyboard.press("Enter")
+    expect(page.locator("#name")).to_be_focused()
+
+
+def test_each_tab_has_its_own_name(tabs: Tabs, gochat: Gochat) -> None:
+    """A tab keeps its name, or that it has none; a new tab starts with the last that was typed."""
+    nameless, ann, bob = (tabs.open(gochat) for _ in range(3))
+    ann.locator("#name").fill("Ann")
+    bob.locator("#name").fill("Bob")
+    carol = tabs.open(gochat)  # which only takes the name over
+    expect(carol.locator("#name")).to_have_value("Bob")
+    carol.close()
+    for page, name in ((nameless, ""), (ann, "Ann"), (bob, "Bob")):
+        page.reload()
+        expect(page.locator("#name")).to_have_value(name)
+    late = tabs.open(gochat)
+    ann.locator("#name").fill("Anna")
+    late.reload()
+    expect(late.locator("#name")).to_have_value("Bob")
+
+
 def test_the_name_is_in_front_and_is_kept(tabs: Tabs, gochat: Gochat) -> None:
     """The name goes in front of each message, and is there again after a reload."""
     page = tabs.open(gochat)
@@ -423,9 +530,10 @@ def test_the_name_is_in_front_and_is_kept(tabs: Tabs, gochat: Gochat) -> None:
 
 def test_without_storage_the_chat_works(tabs: Tabs, gochat: Gochat) -> None:
     """A browser that forbids a page to keep anything still lets it chat."""
-    tabs.context.add_init_script(
-        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no'); } })"
-    )
+    for storage in ("localStorage", "sessionStorage"):
+        tabs.context.add_init_script(
+            f"Object.defineProperty(window, '{storage}', {{ get() {{ throw new Error('no'); }} }})"
+        )
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
     say(page, "hello")
@@ -777,6 +885,45 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
         page.reload()
         expect(state).to_have_text(own)
         expect(page.locator("#remember")).not_to_be_checked()
+
+
+def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
+    """A page from a file says that its server needs --allow-origin null, and what that lets in."""
+    tabs.may_lose_server = True
+    need = (
+        "For a page that was opened from a file, the server must be started with --allow-origin"
+        " null. It then lets in any page, of anybody, that was opened from a file or stands in a"
+        " sandboxed frame."
+    )
+    page = tabs.context.new_page()
+    page.goto((Path(__file__).parent.parent / "static" / "home.html").as_uri())
+    expect_state(page, "closed")
+    expect(page.locator("#state")).to_have_text(
+        f"This page has no server of its own. Give an address under “Server”. {need}"
+    )
+    with Gochat() as strict, Gochat("--allow-origin", "null") as open_:
+        choose(page, f"127.0.0.1:{strict.port}")
+        expect_state(page, "waiting")
+        expect(page.locator("#state")).to_have_text(
+            f"127.0.0.1:{strict.port} cannot be reached, or refuses pages from null (code 1006)."
+            f" {need}"
+        )
+        choose(page, f"127.0.0.1:{open_.port}")
+        expect_state(page, "connected")
+        say(page, "from a file")
+        expect_texts(page, "from a file")
+        page.close()  # before its server ends
+
+
+def test_a_click_outside_closes_the_panel(tabs: Tabs, gochat: Gochat) -> None:
+    """The panel stays open under clicks into it, and closes with one beside it."""
+    page = tabs.open(gochat)
+    page.locator("#settings summary").click()
+    page.locator("#panel").click(position={"x": 5, "y": 5})
+    page.get_by_text("Server's address").click()
+    expect(page.locator("#panel")).to_be_visible()
+    page.locator("#log").click(position={"x": 5, "y": 200})
+    expect(page.locator("#panel")).to_be_hidden()
 
 
 # ---- For everybody ----
