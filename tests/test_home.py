@@ -300,7 +300,7 @@ def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> None:
-    """The title of a hidden tab has the number of messages that have come since, until it is seen."""
+    """The title of a hidden tab counts the messages that come, until the tab is seen again."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, ["seen"])
@@ -601,6 +601,68 @@ def test_512_bytes_pass_and_513_are_kept_back(tabs: Tabs, gochat: Gochat) -> Non
     expect_state(page, "connected")
 
 
+def test_the_limit_is_the_servers(tabs: Tabs) -> None:
+    """The page counts to --max-message-size, keeps back what is over it, and names it for 1009."""
+    tabs.context.clock.install()
+    with Gochat("--max-message-size", "100") as gochat:
+        page = tabs.open(gochat)
+        counter = page.locator("#counter")
+        expect(counter).to_have_text("0 / 100 bytes")
+        page.locator("#msg").fill("x" * 80)
+        expect(counter).to_have_text("80 / 100 bytes (20 left)")
+        say(page, "x" * 101)
+        expect(page.locator("#refusal")).to_have_text(
+            "Not sent: 101 bytes is over the limit of 100. Your text is kept."
+        )
+        say(page, "x" * 100)
+        expect_texts(page, "x" * 100)
+        stop_clock(page)
+        page.evaluate("socket.send('x'.repeat(101))")
+        expect(page.locator("#state")).to_contain_text(
+            "The message was too big for the server, which takes 100 bytes (code 1009"
+        )
+        page.close()  # before its server ends
+
+
+def test_a_limit_that_has_changed(tabs: Tabs) -> None:
+    """After a connection was lost, the page asks again for the limit: the server may be another."""
+    tabs.may_lose_server = True
+    with Gochat("--max-message-size", "100") as gochat:
+        page = tabs.open(gochat)
+        expect(page.locator("#counter")).to_have_text("0 / 100 bytes")
+        gochat.stop()
+    expect_state(page, "waiting")
+    with Gochat("--addr", f"127.0.0.1:{gochat.port}", "--max-message-size", "50"):
+        expect(page.locator("#counter")).to_have_text("0 / 50 bytes")
+        expect_state(page, "connected")
+        say(page, "x" * 51)
+        expect(page.locator("#refusal")).to_contain_text("over the limit of 50.")
+        page.close()  # before its server ends
+
+
+def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
+    """Of another server the page knows no limit: it counts bytes, sends, and names no number."""
+    tabs.context.clock.install()
+    page = tabs.open(gochat)
+    flags = ("--max-message-size", "1000", "--allow-origin", gochat.url)
+    with Gochat(*flags) as other:
+        choose(page, f"127.0.0.1:{other.port}")
+        expect(page.locator("#state")).to_contain_text("which is not this page's server")
+        page.locator("#msg").fill("x" * 1000)
+        expect(page.locator("#counter")).to_have_text("1000 bytes")
+        expect(page.locator("#counter")).to_have_attribute("data-level", "ok")
+        page.locator("#msg").press("Enter")
+        expect_texts(page, "x" * 1000)
+        stop_clock(page)
+        say(page, "x" * 1001)
+        expect(page.locator("#state")).to_have_text(
+            re.compile(r"^The message was too big for the server \(code 1009")
+        )
+        page.locator("#settings summary").click()
+        page.locator("#home").click()
+        expect(page.locator("#counter")).to_have_text("0 / 512 bytes")
+
+
 # ---- The connection ----
 
 
@@ -898,6 +960,7 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
     page = tabs.context.new_page()
     page.goto((Path(__file__).parent.parent / "static" / "home.html").as_uri())
     expect_state(page, "closed")
+    expect(page.locator("#counter")).to_have_text("0 bytes")
     expect(page.locator("#state")).to_have_text(
         f"This page has no server of its own. Give an address under “Server”. {need}"
     )
