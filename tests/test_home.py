@@ -249,7 +249,7 @@ def test_messages_are_text_and_never_html(tabs: Tabs, gochat: Gochat) -> None:
     expect(page.locator(".message")).to_have_count(5)
     assert texts(page)[1:] == [*hostile, "<i>Ann: </span><h1>hello"]
     tags = page.locator("#log *").evaluate_all("all => [...new Set(all.map(e => e.tagName))]")
-    assert sorted(tags) == ["DIV", "SPAN", "TIME"]
+    assert sorted(tags) == ["BDI", "DIV", "TIME"]
 
 
 def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
@@ -263,6 +263,98 @@ def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
     assert bodies.all_text_contents() == said
     assert bodies.first.inner_text() == "a   b"  # as drawn, not only as kept
     assert bodies.last.evaluate("e => getComputedStyle(e).direction") == "rtl"
+
+
+def test_names_stand_out(tabs: Tabs, gochat: Gochat) -> None:
+    """What is before the first colon and space is a name, and bold, if it is as short as one."""
+    page = tabs.open(gochat)
+    for text, name in (
+        ("Ann: hello: you", "Ann"),
+        (f"{'n' * 40}: hello", "n" * 40),
+        (f"{'n' * 41}: hello", None),
+        ("at 10:30", None),
+        (": hello", None),
+        ("hello", None),
+    ):
+        say(page, text)
+        message = page.locator(".message .text").last
+        expect(message).to_have_text(text, use_inner_text=False)
+        expect(message.locator(".name")).to_have_text([] if name is None else [name])
+    weights = page.locator(".message").first.evaluate(
+        "e => ['.name', '.text'].map(part => getComputedStyle(e.querySelector(part)).fontWeight)"
+    )
+    assert weights == ["700", "400"]
+
+
+def test_names_and_texts_of_two_directions(tabs: Tabs, gochat: Gochat) -> None:
+    """A name that runs from the right does not disturb the text behind it, and vice versa."""
+    page = tabs.open(gochat)
+    where = """(message, part) => {
+      const range = document.createRange();
+      const walker = document.createTreeWalker(message, NodeFilter.SHOW_TEXT);
+      while (walker.nextNode()) {
+        const start = walker.currentNode.data.indexOf(part);
+        if (start < 0) continue;
+        range.setStart(walker.currentNode, start);
+        range.setEnd(walker.currentNode, start + part.length);
+        return range.getBoundingClientRect().left;
+      }
+    }"""
+    for text, direction, parts in (  # the parts as they stand from left to right
+        ("שלום: 3 apples, 5 pears", "ltr", ["שלום", "3", "apples", "5", "pears"]),
+        ("Ann: אחת 3 שתיים", "rtl", ["שתיים", "3", "אחת", "Ann"]),
+        ("שלום: https://example.org/a?", "ltr", ["שלום", "https:", "org/a", "?"]),
+        ("שלום 3", "rtl", ["3", "שלום"]),
+    ):
+        say(page, text)
+        message = page.locator(".message .text").last
+        expect(message).to_have_text(text, use_inner_text=False)
+        assert message.evaluate("e => getComputedStyle(e).direction") == direction
+        places = [message.evaluate(where, part) for part in parts]
+        assert places == sorted(places), text
+
+
+def test_links(tabs: Tabs, gochat: Gochat) -> None:
+    """Links of http and https can be clicked, without the punctuation and brackets around them."""
+    page = tabs.open(gochat)
+    for text, links in (
+        ("see http://example.org/.", ["http://example.org/"]),
+        (
+            "https://a.example/x?y=1#z, HTTPS://B.example!",
+            ["https://a.example/x?y=1#z", "HTTPS://B.example"],
+        ),
+        ("(https://a.example/wiki/Go_(game))", ["https://a.example/wiki/Go_(game)"]),
+        ("[http://[::1]:8080/]...", ["http://[::1]:8080/"]),
+        (
+            "\"https://a.example/q'\" 'https://a.example/'",
+            ["https://a.example/q", "https://a.example/"],
+        ),
+        ("<https://a.example/><b>", ["https://a.example/"]),
+        ("https://a.example/\u202egnp.exe", ["https://a.example/"]),
+        ("Ann: https://a.example/", ["https://a.example/"]),
+        ("http:// https://. http://% xhttp://a.example http://:80 https://[x]/", []),
+        ("javascript:alert(1) ftp://a.example data:text/html,x www.example.org", []),
+    ):
+        say(page, text)
+        message = page.locator(".message .text").last
+        expect(message).to_have_text(text, use_inner_text=False)
+        found = message.locator("a").evaluate_all("all => all.map(a => [a.textContent, a.href])")
+        assert [shown for shown, _ in found] == links
+        assert [target.rstrip("/").lower() for _, target in found] == [
+            link.rstrip("/").lower() for link in links
+        ]
+    with Gochat() as other:
+        say(page, f"http://127.0.0.1:{other.port}/?a=b&c=<d>")
+        link = page.locator(".message a").last
+        expect(link).to_have_text(f"http://127.0.0.1:{other.port}/?a=b&c=")
+        with tabs.context.expect_page() as opening, tabs.context.expect_event("request") as request:
+            link.click()
+        opened = opening.value
+        expect_state(opened, "connected")
+        assert opened.evaluate("window.opener") is None
+        assert "referer" not in request.value.all_headers()
+        opened.close()
+    expect_state(page, "connected")  # it is where it was
 
 
 def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
@@ -1174,6 +1266,9 @@ def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
     page.locator("#name").fill("Ann")
     say(page, "hello")
     for selector in (".message .text", ".message time", "#name"):
+        measure(selector)
+    say(page, "https://example.org/")
+    for selector in (".message .name", ".message a"):
         measure(selector)
     page.locator("#msg").fill("x" * 450)
     expect(page.locator("#counter")).to_have_attribute("data-level", "warn")
