@@ -770,7 +770,7 @@ def test_a_killed_server_comes_back(tabs: Tabs) -> None:
     expect_state(page, "waiting")
     expect(status).to_contain_text("code 1006")
     expect(status).to_contain_text(re.compile(r"Connecting again in \d+ s\."))
-    expect(page.locator(".note").first).to_have_text(re.compile("^Disconnected"))
+    expect(page.locator(".note .text").first).to_have_text(re.compile("^Disconnected"))
     say(page, "into the void")
     expect(page.locator("#refusal")).to_have_text("Not sent: not connected. Your text is kept.")
     expect(page.locator("#msg")).to_have_value("into the void")
@@ -810,7 +810,10 @@ def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
 
 
 def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
-    """A message that had not come back when the connection was lost is named."""
+    """What had not come back when the connection was lost is named, and a button sends it again.
+
+    The button says why it cannot send yet, and is gone once it has sent.
+    """
     tabs.may_lose_server = True
     with Gochat() as gochat:
         page = tabs.open(gochat)
@@ -821,12 +824,74 @@ def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
         expect(page.locator("#msg")).to_have_value("")
         gochat.kill()
     expect_state(page, "waiting")
-    expect(page.locator(".note")).to_have_text(
-        [
-            re.compile("^Disconnected"),
-            "The server did not confirm this, it may be lost: perhaps lost",
-        ]
-    )
+    notes, again = page.locator(".note .text"), page.get_by_role("button", name="Send again")
+    lost = "This message has not come back and may be lost: perhaps lost"
+    expect(notes).to_have_text([re.compile("^Disconnected"), f"{lost} Send again"])
+    again.click()
+    expect(page.locator("#refusal")).to_have_text("Not sent: not connected.")
+    expect(again).to_be_visible()
+    with Gochat("--addr", f"127.0.0.1:{gochat.port}"):
+        expect_state(page, "connected")
+        expect(notes).to_have_text(
+            [re.compile("^Disconnected"), f"{lost} Send again", "Connected again."]
+        )
+        for stamp in page.locator(".note time").all():
+            expect(stamp).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+        page.locator("#msg").focus()
+        page.keyboard.press("Shift+Tab")
+        assert focused(page) == ("button", True)
+        page.keyboard.press("Enter")
+        expect_texts(page, "arrived", "perhaps lost")
+        expect(again).to_have_count(0)
+        expect(notes.nth(1)).to_have_text(lost)
+        expect(page.locator("#msg")).to_be_focused()
+        page.close()  # before its server ends
+
+
+def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) -> None:
+    """What may be lost at one server is not sent to another."""
+    tabs.may_lose_server = True
+    with Gochat("--allow-origin", gochat.url) as other:
+        page = tabs.open(gochat)
+        choose(page, f"127.0.0.1:{other.port}")
+        expect(page.locator("#state")).to_contain_text("which is not this page's server")
+        other.pause()
+        say(page, "for the other room")
+        page.locator("#settings summary").click()
+        page.locator("#home").click()
+        expect(page.locator("#state")).to_have_text(f"Connected to 127.0.0.1:{gochat.port}.")
+        page.get_by_role("button", name="Send again").click()
+        expect(page.locator("#refusal")).to_have_text("Not sent: this was for another server.")
+        say(page, "home")
+        expect_texts(page, "home")
+        other.kill()
+    expect(page.get_by_text("Connected again.")).to_have_count(0)
+
+
+def test_notes_below_count(tabs: Tabs) -> None:
+    """A tab that is scrolled up counts the notes that come below, too, and stays where it is."""
+    tabs.may_lose_server = True
+    with Gochat() as gochat:
+        page = tabs.open(gochat)
+        jump = page.locator("#jump")
+        with join(gochat.port) as peer:
+            send_all(peer, [f"old {i}" for i in range(60)])
+            expect(page.locator(".message")).to_have_count(61)
+            gochat.pause()
+            say(page, "lost")
+            wheel(page, -700)
+            place = scroll_top(page)
+            gochat.kill()
+    expect(jump).to_have_text("2 new notes below ↓")
+    with Gochat("--addr", f"127.0.0.1:{gochat.port}") as gochat:
+        expect(jump).to_have_text("3 new notes below ↓")
+        with join(gochat.port):
+            expect(jump).to_have_text("3 new notes and 1 new message below ↓")
+            assert scroll_top(page) == place
+            jump.click()
+            expect(page.get_by_text("Connected again.")).to_be_in_viewport(ratio=1)
+            expect(jump).to_be_hidden()
+        page.close()  # before its server ends
 
 
 @pytest.mark.parametrize(
@@ -1279,7 +1344,8 @@ def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
         measure(selector, "over")
     measure("#refusal")
     page.evaluate("socket.send('x'.repeat(513))")  # a way to be disconnected
-    measure(".note")
+    for selector in (".note .text", ".note time"):
+        measure(selector)
     choose(page, "two words")
     for selector in ("#server-error", "#connect", "#panel label", "#server"):
         measure(selector)
