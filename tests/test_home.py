@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import selectors
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -33,7 +35,7 @@ NO_CONNECTION = re.compile(
     r"WebSocket connection to '\S+' failed: "
     "(Error in connection establishment: net::|Connection closed before receiving a handshake|"
     "WebSocket is closed before the connection|"
-    "Error during WebSocket handshake: Unexpected response code: 403)"
+    "Error during WebSocket handshake: (Unexpected response code: 403|net::ERR_CONNECTION_RESET))"
 )
 
 LIMIT = 512
@@ -60,6 +62,74 @@ def gochat() -> Iterator[Gochat]:
     """A server for the tests that do not end it."""
     with Gochat() as gochat:
         yield gochat
+
+
+class Network:
+    """A network before a server, as a TCP proxy, that can die without a sign to either side."""
+
+    def __init__(self, port: int) -> None:
+        self.server = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        #: What becomes of a new connection: "forward" it, "swallow" what it says, "refuse" it.
+        self.mode = "forward"
+        self._cuts = 0
+        self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
+        self._selector = selectors.DefaultSelector()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="network")
+
+    def cut(self) -> None:
+        """From now on the connections that there are carry nothing, and stay."""
+        self._cuts += 1
+
+    def __enter__(self) -> Network:
+        self._selector.register(self.listener, selectors.EVENT_READ)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._thread.join()
+        self._selector.close()
+        for sock in [self.listener, *self._others]:
+            sock.close()
+
+    def _run(self) -> None:
+        while not self._ended:
+            for key, _ in self._selector.select(0.02):
+                if key.fileobj is self.listener:
+                    self._accept()
+                elif key.fileobj in self._others:  # not closed just now
+                    self._carry(key.fileobj)
+
+    def _accept(self) -> None:
+        client, _ = self.listener.accept()
+        if self.mode == "refuse":
+            client.close()
+            return
+        server = None
+        if self.mode == "forward":
+            server = socket.create_connection(("127.0.0.1", self.server))
+            self._others[server] = client, self._cuts
+            self._selector.register(server, selectors.EVENT_READ)
+        self._others[client] = server, self._cuts
+        self._selector.register(client, selectors.EVENT_READ)
+
+    def _carry(self, sock: socket.socket) -> None:
+        other, cuts = self._others[sock]
+        try:
+            data = sock.recv(65536)
+            if data and other and cuts == self._cuts:
+                other.sendall(data)
+        except ConnectionError:
+            data = b""
+        if not data:
+            for end in filter(None, (sock, other)):
+                del self._others[end]
+                self._selector.unregister(end)
+                end.close()
 
 
 class Tabs:
@@ -98,7 +168,7 @@ class Tabs:
     def _socket(self, socket: WebSocket) -> None:
         self.sockets.append(socket)
 
-    def open(self, gochat: Gochat, state: str = "connected") -> Page:
+    def open(self, gochat: Gochat | Network, state: str = "connected") -> Page:
         """The page of a server, when it is in a state."""
         page = self.context.new_page()
         page.on("websocket", self._socket)
@@ -173,7 +243,21 @@ def wheel(page: Page, pixels: int) -> None:
 
 def stop_clock(page: Page) -> None:
     """Keep the page from connecting again by itself. Its clock must be installed."""
-    page.clock.pause_at(datetime.now(timezone.utc) + timedelta(minutes=1))
+    page.clock.pause_at(datetime.now(timezone.utc) + timedelta(seconds=10))
+
+
+def run_until(page: Page, condition: str) -> int:
+    """Let the page's clock, which must stand, run until this holds. How long, in milliseconds."""
+    for passed in range(0, 100_000, 250):
+        if page.evaluate(condition):
+            return passed
+        page.clock.run_for(250)
+    raise AssertionError(f"never came true: {condition}")
+
+
+def run_to_silence(page: Page, milliseconds: int) -> None:
+    """Let the page's clock, which must stand, run to this time after something last came."""
+    page.clock.run_for(milliseconds - page.evaluate("Date.now() - heardAt"))
 
 
 def hide(page: Page, hidden: bool) -> None:
@@ -343,17 +427,15 @@ def test_links(tabs: Tabs, gochat: Gochat) -> None:
         assert [target.rstrip("/").lower() for _, target in found] == [
             link.rstrip("/").lower() for link in links
         ]
-    with Gochat() as other:
-        say(page, f"http://127.0.0.1:{other.port}/?a=b&c=<d>")
-        link = page.locator(".message a").last
-        expect(link).to_have_text(f"http://127.0.0.1:{other.port}/?a=b&c=")
-        with tabs.context.expect_page() as opening, tabs.context.expect_event("request") as request:
-            link.click()
-        opened = opening.value
-        expect_state(opened, "connected")
-        assert opened.evaluate("window.opener") is None
-        assert "referer" not in request.value.all_headers()
-        opened.close()
+    say(page, f"{gochat.url}/?a=b&c=<d>")
+    link = page.locator(".message a").last
+    expect(link).to_have_text(f"{gochat.url}/?a=b&c=")
+    with tabs.context.expect_page() as opening, tabs.context.expect_event("request") as request:
+        link.click()
+    opened = opening.value
+    expect_state(opened, "connected")
+    assert opened.evaluate("window.opener") is None
+    assert "referer" not in request.value.all_headers()
     expect_state(page, "connected")  # it is where it was
 
 
@@ -998,6 +1080,231 @@ def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
     say(page, "hello?")
     expect(page.locator("#refusal")).to_have_text("Not sent: not connected. Your text is kept.")
     expect(page.locator("#msg")).to_have_value("hello?")
+
+
+# ---- Is the connection alive? ----
+
+
+def expect_sockets(page: Page, tabs: Tabs, *open_: bool) -> None:
+    """The page has made so many connections, and these of them are open."""
+
+    def states() -> list[bool]:
+        page.title()  # news comes in only while the browser is being talked to
+        return [not socket.is_closed() for socket in tabs.sockets]
+
+    wait_until(lambda: states() == list(open_), f"connections that are open: {open_}")
+
+
+def test_a_message_into_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
+    """What does not come back is shown as waiting after 3 seconds; 5 later the page gives up.
+
+    It says why, and when the network is back it connects, and can send the message again.
+    """
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    with Network(gochat.port) as network:
+        page = tabs.open(network)
+        status, late = page.locator("#status"), page.locator("#late")
+        say(page, "arrived")
+        expect_texts(page, "arrived")
+        stop_clock(page)
+        network.mode = "swallow"
+        network.cut()
+        say(page, "into nothing")
+        passed = run_until(page, "!ui.late.hidden")
+        assert 3_000 <= passed <= 4_250
+        expect(late).to_have_text("waiting…into nothing")
+        expect(status).to_contain_text("1 message has not come back yet.")
+        expect_sockets(page, tabs, True, True)
+        say(page, "and another")
+        passed += run_until(page, "ui.status.dataset.state === 'waiting'")
+        assert 8_000 <= passed <= 9_500
+        expect(page.locator("#state")).to_have_text(
+            f"The connection is dead: 127.0.0.1:{network.port} has not answered for 5 seconds."
+        )
+        expect(late).to_be_hidden()
+        network.mode = "forward"
+        page.clock.resume()
+        expect_state(page, "connected")
+        lost = "This message has not come back and may be lost:"
+        expect(page.locator(".note .text")).to_have_text(
+            [
+                re.compile("^Disconnected"),
+                f"{lost} into nothing Send again",
+                f"{lost} and another Send again",
+                "Connected again.",
+            ]
+        )
+        page.get_by_role("button", name="Send again").first.click()
+        expect_texts(page, "arrived", "into nothing")
+        page.close()  # before its network ends
+
+
+def test_silence_in_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
+    """A dead network is noticed without a message, too: after 45 seconds of silence and 5 more."""
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    with Network(gochat.port) as network:
+        page = tabs.open(network)
+        stop_clock(page)
+        network.mode = "swallow"
+        network.cut()
+        run_to_silence(page, 44_900)
+        expect_sockets(page, tabs, True)
+        assert 5_000 <= run_until(page, "ui.status.dataset.state === 'waiting'") <= 6_500
+        expect(page.locator("#state")).to_contain_text("The connection is dead")
+        page.close()  # before its network ends
+
+
+def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
+    """With --rate a message waits, and is shown so, but the connection stays and it comes back."""
+    with Gochat("--rate", "0.2", "--burst", "1") as gochat:
+        page = tabs.open(gochat)
+        say(page, "at once")
+        expect_texts(page, "at once")
+        say(page, "after five seconds")
+        expect(page.locator("#late")).to_have_text("waiting…after five seconds")
+        expect(page.locator("#doubt")).to_have_text("1 message has not come back yet.")
+        expect_texts(page, "at once", "after five seconds")
+        expect(page.locator("#late")).to_be_hidden()
+        expect(page.locator("#doubt")).to_have_text("")
+        expect_sockets(page, tabs, True, False)
+        expect(page.locator(".note")).to_have_count(0)
+        page.close()  # before its server ends
+
+
+def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
+    """When the network lives and the connection does not, within a minute it is replaced.
+
+    A note says from when on messages may be missing; what was sent into the old one may be lost.
+    """
+    tabs.context.clock.install()
+    with Network(gochat.port) as network:
+        page = tabs.open(network)
+        stop_clock(page)
+        network.cut()
+        say(page, "unheard")
+        page.clock.run_for(4_000)
+        expect_sockets(page, tabs, True, False)  # the network lives: the message is given time
+        heard = page.evaluate("clock(new Date(heardAt))")
+        run_until(page, "probe !== null")
+        assert page.evaluate("Date.now() - unconfirmed[0].at") < 51_000
+        wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
+        page.clock.run_for(1_000)
+        say(page, "heard")
+        wait_until(lambda: page.evaluate("unconfirmed.length") == 1, "the second has come back")
+        page.clock.run_for(100)
+        expect_texts(page, "heard")
+        expect(page.locator("#late")).to_have_text("waiting…unheard")
+        expect_state(page, "connected")
+        page.clock.run_for(31_000)
+        expect(page.locator(".note .text")).to_have_text(
+            [
+                f"The connection had died. What others wrote after {heard} may be missing here.",
+                "This message has not come back and may be lost: unheard Send again",
+            ]
+        )
+        expect(page.locator("#late")).to_be_hidden()
+        page.close()  # before its network ends
+
+
+def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
+    """In a silent room a live connection gives way to a new one, and nobody sees anything of it."""
+    tabs.context.clock.install()
+    page = tabs.open(gochat)
+    stop_clock(page)
+    run_to_silence(page, 46_000)
+    expect_sockets(page, tabs, True, True)
+    wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
+    page.clock.run_for(1_000)
+    expect_sockets(page, tabs, False, True)
+    # The next time somebody speaks while there are two: what he says is there once.
+    run_to_silence(page, 46_000)
+    expect_sockets(page, tabs, False, True, True)
+    wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
+    with join(gochat.port) as peer:
+        send_all(peer, ["hello"])
+        wait_until(lambda: page.evaluate("arrived.length") == 2, "both have come")
+    page.clock.run_for(5_000)
+    expect(page.locator(".message .text")).to_have_count(2)
+    wait_until(lambda: page.title() != "" and sum(s.is_closed() for s in tabs.sockets) == 2, "one")
+    expect(page.locator(".note")).to_have_count(0)
+    expect(page.locator("#doubt")).to_have_text("")
+    expect_state(page, "connected")
+
+
+def test_a_probe_that_is_refused(tabs: Tabs, gochat: Gochat) -> None:
+    """A server that refuses a second connection is alive, until it has done so three times."""
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    with Network(gochat.port) as network:
+        page = tabs.open(network)
+        stop_clock(page)
+        network.mode = "refuse"
+        network.cut()
+        run_to_silence(page, 45_000)
+        for refusals in (1, 2):
+            page.clock.run_for(1_000)
+            wait_until(lambda n=refusals: page.evaluate("refusals") == n, "refused")  # type: ignore[misc]
+            expect_state(page, "connected")
+            page.clock.run_for(45_000)
+        page.clock.run_for(1_000)
+        expect_state(page, "waiting")
+        expect(page.locator("#state")).to_have_text(
+            re.compile(
+                r"^Nothing has come for 1[34]\d seconds, and"
+                rf" 127.0.0.1:{network.port} refuses another connection\.$"
+            )
+        )
+        page.close()  # before its network ends
+
+
+def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
+    """While it is hidden a tab waits, however long; it asks at once when it is seen again."""
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    with Network(gochat.port) as network:
+        page = tabs.open(network)
+        stop_clock(page)
+        network.mode = "swallow"
+        network.cut()
+        hide(page, True)
+        page.clock.run_for(300_000)
+        expect_sockets(page, tabs, True)
+        hide(page, False)
+        expect_sockets(page, tabs, True, True)
+        assert 4_750 <= run_until(page, "ui.status.dataset.state === 'waiting'") <= 5_250
+        page.close()  # before its network ends
+
+
+def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
+    """The page says when the browser is offline; online again, it asks or connects at once."""
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    with Network(gochat.port) as network:
+        page = tabs.open(network)
+        stop_clock(page)
+        offline = page.get_by_text("The browser is offline.")
+        tabs.context.set_offline(True)
+        expect(offline).to_be_visible()
+        tabs.context.set_offline(False)
+        expect(offline).to_be_hidden()
+        expect_sockets(page, tabs, True, True)
+        wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
+        page.clock.run_for(1_000)
+        expect_sockets(page, tabs, False, True)
+
+        network.mode = "swallow"
+        network.cut()
+        tabs.context.set_offline(True)
+        say(page, "hello?")
+        run_until(page, "ui.status.dataset.state === 'waiting'")
+        expect(page.locator("#state")).to_contain_text("The connection is dead")
+        expect(offline).to_be_visible()
+        network.mode = "forward"
+        tabs.context.set_offline(False)
+        expect_state(page, "connected")  # and the clock stands
+        page.close()  # before its network ends
 
 
 # ---- Another server ----
