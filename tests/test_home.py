@@ -546,7 +546,7 @@ def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
-    """Who scrolls up by less than a message's height, just as one comes, is not taken down again.
+    """A reader who scrolls up by a few pixels, just as a message comes, is not taken down again.
 
     In a busy room there is a message with each picture, and a wheel turns by a few pixels in each.
     """
@@ -590,7 +590,7 @@ def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
-    """Of 2000 messages the oldest go as new ones come, and who reads does not notice."""
+    """Of 2000 messages the oldest go as new ones come, and the reader does not notice."""
     with Gochat("--send-buffer", "4096") as gochat:
         page = tabs.open(gochat)
         with join(gochat.port) as peer:
@@ -1038,10 +1038,10 @@ def test_close_codes_in_words(tabs: Tabs, gochat: Gochat) -> None:
     stop_clock(page)
     for code, words in (
         (1000, "The server closed the connection, as it does when a client reads too slowly"),
-        (1008, "The server refused this as against its policy"),
+        (1008, "The server refused this because of its policy"),
         (1011, "The server failed"),
         (1012, "The server is restarting"),
-        (1013, "The server is too busy; it asks to try again later"),
+        (1013, "The server is too busy, and asks for another attempt later"),
         (4000, "The server closed the connection"),
     ):
         expect_state(page, "connected")
@@ -1074,7 +1074,7 @@ def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
     tabs.context.add_init_script("delete window.WebSocket")
     page = tabs.open(gochat, "unsupported")
     expect(page.locator("#status")).to_have_text(
-        re.compile("This browser does not support WebSocket, and the chat needs it.")
+        re.compile("This browser does not support WebSocket, which the chat needs.")
     )
     expect(page.locator("#settings")).to_be_hidden()
     say(page, "hello?")
@@ -1174,7 +1174,7 @@ def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
 
 
 def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
-    """When the network lives and the connection does not, within a minute it is replaced.
+    """When the network lives and the connection does not, a new one replaces it within a minute.
 
     A note says from when on messages may be missing; what was sent into the old one may be lost.
     """
@@ -1218,7 +1218,7 @@ def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
     page.clock.run_for(1_000)
     expect_sockets(page, tabs, False, True)
-    # The next time somebody speaks while there are two: what he says is there once.
+    # The next time somebody speaks while there are two: a message is there once.
     run_to_silence(page, 46_000)
     expect_sockets(page, tabs, False, True, True)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
@@ -1365,12 +1365,12 @@ def test_nonsense_for_an_address(tabs: Tabs, gochat: Gochat) -> None:
     field = page.locator("#server")
     choose(page, "http://", remember=True)
     for address, words in (
-        ("http://", "“http://” is not the address of a server. Write for example"),
-        ("two words", "“two words” is not the address of a server. Write for example"),
-        ("host:port", "“host:port” is not the address of a server. Write for example"),
-        ("host:", "“host:” is not the address of a server. Write for example"),
-        ("8080", "“8080” is not the address of a server. Write for example"),
-        ("ftp://host", "A gochat server is not reached by ftp://. Write for example"),
+        ("http://", "“http://” is not the address of a server. Write, for example,"),
+        ("two words", "“two words” is not the address of a server. Write, for example,"),
+        ("host:port", "“host:port” is not the address of a server. Write, for example,"),
+        ("host:", "“host:” is not the address of a server. Write, for example,"),
+        ("8080", "“8080” is not the address of a server. Write, for example,"),
+        ("ftp://host", "A gochat server cannot be reached by ftp://. Write, for example,"),
         ("ann:pass@host", "An address with a user name or password cannot be used."),
     ):
         field.fill(address)
@@ -1418,8 +1418,8 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
     tabs.may_lose_server = True
     need = (
         "For a page that was opened from a file, the server must be started with --allow-origin"
-        " null. It then lets in any page, of anybody, that was opened from a file or stands in a"
-        " sandboxed frame."
+        " null. That server then accepts every page, no matter whose, that was opened from a file"
+        " or is in a sandboxed frame."
     )
     page = tabs.context.new_page()
     page.goto((Path(__file__).parent.parent / "static" / "home.html").as_uri())
@@ -1498,7 +1498,7 @@ def focused(page: Page) -> tuple[str, bool]:
 
 
 def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
-    """Tab reaches everything in the order of the page, the focus is seen, and one can chat so."""
+    """Tab reaches everything in the order of the page, the focus is seen, and all can be done."""
     page = tabs.open(gochat)
     press, write = page.keyboard.press, page.keyboard.type
     expect(page.locator("#msg")).to_be_focused()
@@ -1650,8 +1650,11 @@ def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
     for selector in ("#counter", "#send"):
         measure(selector, "over")
     measure("#refusal")
+    page.evaluate("unconfirmed.push({ text: 'late', at: 0, by: socket, server }), showDoubt()")
+    for selector in (".late .tag", ".late .text", "#doubt"):
+        measure(selector)
     page.evaluate("socket.send('x'.repeat(513))")  # a way to be disconnected
-    for selector in (".note .text", ".note time"):
+    for selector in (".note .text", ".note time", ".note bdi", ".note button"):
         measure(selector)
     choose(page, "two words")
     for selector in ("#server-error", "#connect", "#panel label", "#server"):
