@@ -428,7 +428,7 @@ class Conn:
         turns.give_up()
         if threading.get_ident() == self._reader and self.read_error is None:
             # This is the reading thread, which reads no more: something may have gone wrong between
-            # two messages. So this thread waits for the peer's answer itself, and no other need wait.
+            # two messages. So this thread waits for the peer's answer itself, and no other does.
             if self._close_sent:
                 self._linger()
             self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
