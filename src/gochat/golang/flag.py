@@ -42,16 +42,23 @@ def number(text: str) -> float:
     return float(text) if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", text, re.I) else math.nan
 
 
-def seconds(text: str) -> float:
-    """A flag's value: a time above 0, in seconds. Raises ArgumentTypeError."""
+def seconds(text: str, zero: bool = False) -> float:
+    """A flag's value: a time in seconds, above 0. Raises ArgumentTypeError.
+
+    zero: whether 0 is a value, too.
+    """
     value = number(text)
-    if not 0 < value < threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    if not 0 < value < threading.TIMEOUT_MAX and not (zero and value == 0):
+        least = "from" if zero else "above"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {least} 0")
     return value
 
 
-def count(text: str) -> int:
-    """A flag's value: a whole number from 1. Raises ArgumentTypeError."""
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text[:99]!r} is not a whole number from 1 to 999999999")
-    return int(text)
+def count(text: str, least: int = 1, most: int = 999_999_999) -> int:
+    """A flag's value: a whole number within bounds. Raises ArgumentTypeError."""
+    # Nine digits at most, as Python refuses to convert thousands of them.
+    if not re.fullmatch(r"0*[0-9]{1,9}", text) or not least <= int(text[-9:]) <= most:
+        raise argparse.ArgumentTypeError(
+            f"{text[:99]!r} is not a whole number from {least} to {most}"
+        )
+    return int(text[-9:])
