@@ -1,4 +1,4 @@
-"""The load generator: what it counts, what it shows, and how it fails."""
+"""The load generator: its counters, its output, and its errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -25,22 +26,17 @@ from selectors import EVENT_READ, EVENT_WRITE
 from types import TracebackType
 from typing import Any
 
+import matplotlib
 import pytest
 
+import gochat
 from gochat import main
-from gochat.bench import command as bench
-from gochat.bench.command import (
-    Latencies,
-    Load,
-    Member,
-    Report,
-    Result,
-    Run,
-    Scale,
-    Target,
-    medians,
-    plot,
-)
+from gochat.bench import report as reporting
+from gochat.bench import run as running
+from gochat.bench.load import Latencies, Load, Result, Target, medians
+from gochat.bench.plot import draw
+from gochat.bench.report import FIGURES, Report
+from gochat.bench.run import Connection, Run
 
 from .support import (
     BINARY,
@@ -89,8 +85,8 @@ def server() -> Iterator[Gochat]:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine that is busy with other things, too, these tests do not mind."""
-    monkeypatch.setattr(bench, "BUSY", 2.0)
+    """Never warn about a busy generator: other programs may slow down the machine."""
+    monkeypatch.setattr(reporting, "BUSY", 2.0)
 
 
 def url(process: Gochat) -> str:
@@ -98,9 +94,9 @@ def url(process: Gochat) -> str:
 
 
 def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
-    """What `gochat bench --json` says when all goes well.
+    """Run `gochat bench --json`, which has to succeed, and return its output.
 
-    It may warn that a busy machine could not send all that was due.
+    The only warning allowed is that a busy machine could not send all messages that were due.
     """
     status = main(["bench", *args, "--json"])
     out, err = capsys.readouterr()
@@ -112,7 +108,7 @@ def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
 
 
 def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """The last line that `gochat bench` says when a server cannot be measured."""
+    """Run `gochat bench`, which has to fail, and return the last line of its errors."""
     assert main(["bench", *args]) == 1
     err = capsys.readouterr().err
     assert err.endswith("\n")
@@ -123,10 +119,10 @@ def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 
 
 class Scripted:
-    """A server that opens a WebSocket for whoever comes, and then does what it is told to.
+    """A server that opens a WebSocket for every client, and then does as the test says.
 
-    serve: called for each connection, in a thread of its own; the connection's end ends it.
-    answer: to all requests, in place of the handshake's.
+    serve: called for each connection, in a thread of its own; EOFError and OSError may end it.
+    answer: the answer to all requests, instead of a handshake's.
     """
 
     def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
@@ -172,7 +168,7 @@ class Scripted:
 
 
 def handshake(request: str) -> bytes:
-    """The answer to a request for a WebSocket, RFC 6455, section 4.2.2."""
+    """Return the answer to a request for a WebSocket (RFC 6455, section 4.2.2)."""
     found = re.search(r"Sec-WebSocket-Key: (\S+)", request)
     assert found
     digest = hashlib.sha1(f"{found[1]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
@@ -183,7 +179,7 @@ def handshake(request: str) -> bytes:
 
 
 def read_masked(stream: Stream) -> tuple[int, bytes]:
-    """A client's frame: its opcode, and its payload of less than 64 KiB."""
+    """Read a client's frame; return its opcode, and its payload of less than 64 KiB."""
     head, size = stream.read(2)
     assert head & 0x80
     assert size & 0x80
@@ -195,25 +191,25 @@ def read_masked(stream: Stream) -> tuple[int, bytes]:
 
 
 def echo(stream: Stream) -> None:
-    """Give back what comes, up to the close."""
+    """Send every frame back, until a close frame arrives."""
     while (got := read_masked(stream))[0] != CLOSE:
         stream.sock.sendall(frame(got[1], got[0], mask=None))
 
 
 def swallow(stream: Stream) -> None:
-    """Say nothing until the client has gone."""
+    """Send nothing, and read until the client has gone."""
     while True:
         stream.read(1)
 
 
-# What is counted.
+# Counting.
 
 
 @pytest.mark.parametrize("pace", [("--window", "2"), ("--rate", "200")])
 def test_all_is_delivered(
     server: Gochat, capsys: pytest.CaptureFixture[str], pace: tuple[str, str]
 ) -> None:
-    """All clients have got what the senders sent, at a fixed rate and in a closed loop."""
+    """All clients receive all messages, at a fixed rate and in a closed loop."""
     flags = (*pace, "--clients", "10", "--senders", "3", *SHORT)
     (run,) = measured(capsys, url(server), *flags)["runs"]
     assert run["sent"] > 0
@@ -228,20 +224,20 @@ def test_all_is_delivered(
 
 
 def test_rate(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """At a fixed rate so many messages are sent as are due, those of the warm-up too."""
+    """At a fixed rate the messages that are due are sent, also during the warm-up."""
     flags = ("--rate", "100", "--clients", "5", "--seconds", "0.5", "--warmup", "0.2")
     (run,) = measured(capsys, url(server), *flags)["runs"]
-    # How late the last look at the clock was is chance.
+    # The end may be noticed a little late.
     assert 60 <= run["sent"] <= 71
     assert run["received"] == 5 * run["sent"]
 
 
 def test_window(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a closed loop a sender keeps so many messages on their way, and no more."""
-    told: list[list[bytes]] = []
+    """In a closed loop a sender keeps a full window of messages in flight, and no more."""
+    received: list[list[bytes]] = []
 
     def until_pong(stream: Stream) -> list[bytes]:
-        """What was said before the answer to a ping, and at least once after it came."""
+        """Return the messages that arrive before the second of two pongs."""
         messages = []
         for _ in range(2):
             stream.sock.sendall(frame(b"", PING, mask=None))
@@ -251,23 +247,23 @@ def test_window(capsys: pytest.CaptureFixture[str]) -> None:
 
     def serve(stream: Stream) -> None:
         stream.sock.sendall(frame(read_masked(stream)[1], mask=None))
-        told.append(until_pong(stream))
-        stream.sock.sendall(frame(told[0][0], mask=None))
-        told.append(until_pong(stream))
-        stream.sock.sendall(frame(b"\n".join(told[0][1:] + told[1]), mask=None))
-        told.append(until_pong(stream))
+        received.append(until_pong(stream))
+        stream.sock.sendall(frame(received[0][0], mask=None))
+        received.append(until_pong(stream))
+        stream.sock.sendall(frame(b"\n".join(received[0][1:] + received[1]), mask=None))
+        received.append(until_pong(stream))
         echo(stream)
 
     with Scripted(serve) as peer:
         main(["bench", peer.url, *ONE, "--window", "3", "--size", "30", *SHORT])
-    assert list(map(len, told)) == [3, 1, 3]
-    for message in (message for messages in told for message in messages):
+    assert list(map(len, received)) == [3, 1, 3]
+    for message in (message for messages in received for message in messages):
         assert re.fullmatch(rb"@[0-9a-f]{4}0000[0-9a-f]{12}x{9}", message)
     assert capsys.readouterr().out
 
 
 def test_coordinated_omission() -> None:
-    """At a fixed rate a pause of the server shows in the latencies of all that it held up."""
+    """At a fixed rate a stall shows in the latencies of all messages that it delays."""
     with Gochat() as process, Peer(process.port) as peer:
         assert peer.open().status == 101
         command = [COMMAND, "bench", url(process), "--rate", "200", "--clients", "8"]
@@ -276,7 +272,7 @@ def test_coordinated_omission() -> None:
             while b"@" not in peer.read_frame().payload:
                 pass
             process.pause()
-            # This is no waiting: for so long the server stands still.
+            # This is not a wait for anything, but the length of the stall.
             time.sleep(0.3)
             process.process.send_signal(signal.SIGCONT)
             out, _ = program.communicate(timeout=PATIENCE)
@@ -288,7 +284,7 @@ def test_coordinated_omission() -> None:
 
 
 def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Messages have the size that was asked for."""
+    """Messages have the size that --size gives."""
     with join(server.port) as peer:
         report = measured(capsys, url(server), *ONE, "--size", "300", "--rate", "20", *SHORT)
         assert report["load"]["size"] == 300
@@ -298,7 +294,7 @@ def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    """What somebody else says is delivered, but its time is not read, and no sender awaits it."""
+    """Messages of strangers are counted, but have no latency, and make no sender send more."""
 
     def serve(stream: Stream) -> None:
         while (got := read_masked(stream))[0] != CLOSE:
@@ -312,7 +308,7 @@ def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[st
 
 
 def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs with the same seed say the same; others do not."""
+    """Runs with the same seed send the same marks; runs with other seeds do not."""
     marks = []
 
     def serve(stream: Stream) -> None:
@@ -328,17 +324,17 @@ def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @contextmanager
-def in_room(mark: bytes = b"", **load: Any) -> Iterator[tuple[Member, socket.socket]]:
-    """A client of a run that has just connected, and the server's end."""
+def in_room(mark: bytes = b"", **load: Any) -> Iterator[tuple[Connection, socket.socket]]:
+    """Yield the connection of a run's only client, and the server's end of it."""
     run = Run(TARGET, Load(**{"clients": 1, "senders": 1, "seed": 1} | load), lambda _: None)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    member = Member(run, ours, mark)
-    run.members.append(member)
-    run.selector.register(ours, EVENT_READ, member)
+    connection = Connection(run, ours, mark)
+    run.connections.append(connection)
+    run.selector.register(ours, EVENT_READ, connection)
     run.alive = 1
     with ours, theirs, run.selector:
-        yield member, theirs
+        yield connection, theirs
 
 
 FRAMES = [
@@ -355,36 +351,38 @@ FRAMES = [
 
 @pytest.mark.parametrize("mark", [b"", b"@00000000"])
 def test_frames(mark: bytes) -> None:
-    """However the frames come, and in whatever pieces, all messages in them are counted."""
+    """All messages are counted, however the stream of frames is cut into pieces."""
     stream = b"".join(data for data, _ in FRAMES)
     chance = random.Random(4)
     for _ in range(50):
         cuts = sorted(chance.randrange(len(stream)) for _ in range(5))
-        # Most of it is one long frame; the pieces that matter are in what is around it.
+        # Most of the stream is one long frame; cut around it, too.
         cuts += range(150, 165)
         cuts += range(len(stream) - 40, len(stream))
         edges = [0, *sorted(set(cuts)), len(stream)]
-        with in_room(mark) as (member, theirs):
+        with in_room(mark) as (connection, theirs):
             for start, stop in pairwise(edges):
                 rest = stream[start:stop]
                 while rest:
                     rest = rest[theirs.send(rest) :]
-                    member.ready(EVENT_READ)
-            while member.rest:
-                member.ready(EVENT_READ)
-            assert member.received == member.run.received == sum(count for _, count in FRAMES)
-            assert member.run.frames == len(FRAMES) - 1
+                    connection.ready(EVENT_READ)
+            while connection.partial:
+                connection.ready(EVENT_READ)
+            assert (
+                connection.received == connection.run.received == sum(count for _, count in FRAMES)
+            )
+            assert connection.run.frames == len(FRAMES) - 1
 
 
 def test_nothing_to_read() -> None:
-    """A socket that turns out to have nothing is left alone."""
-    with in_room() as (member, _):
-        member.ready(EVENT_READ)
-        assert member.open
+    """A read that would block changes nothing."""
+    with in_room() as (connection, _):
+        connection.ready(EVENT_READ)
+        assert connection.open
 
 
-def test_what_comes_with_the_handshake(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the server sends in the packet of its answer is seen at once."""
+def test_data_behind_the_handshake(capsys: pytest.CaptureFixture[str]) -> None:
+    """A frame in the same packet as the answer to the handshake is handled."""
 
     class Hasty(Scripted):
         def _talk(self, sock: socket.socket) -> None:
@@ -401,7 +399,7 @@ def test_what_comes_with_the_handshake(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who is connected may not be in the room yet: it begins when everybody gets what is said."""
+    """The run begins only when all clients receive messages sent to the room."""
     calls = []
 
     def serve(stream: Stream) -> None:
@@ -428,71 +426,71 @@ def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_ends(data: bytes, code: int) -> None:
-    """A connection that ends is counted, with its code; what comes behind that is not."""
-    with in_room() as (member, theirs):
+    """A connection that ends is counted by its close code; frames behind the end are not."""
+    with in_room() as (connection, theirs):
         theirs.sendall(frame("before", mask=None) + data + frame("behind", mask=None))
         theirs.close()
-        while member.open:
-            member.ready(EVENT_READ)
-        assert member.run.close_codes == {code: 1}
-        assert member.received == (1 if data else 2)
-        assert member.run.alive == 0
+        while connection.open:
+            connection.ready(EVENT_READ)
+        assert connection.run.close_codes == {code: 1}
+        assert connection.received == (1 if data else 2)
+        assert connection.run.alive == 0
 
 
 def test_reset() -> None:
-    """A connection that was reset has ended, too, and sending to it is no error before that."""
-    with in_room() as (member, theirs):
-        member.send(b"never read")
+    """A reset connection is counted as dropped, and sending on it before that is no error."""
+    with in_room() as (connection, theirs):
+        connection.send(b"never read")
         theirs.close()
-        member.send(b"nobody there")
-        member.ready(EVENT_READ)
-        assert member.run.close_codes == {1006: 1}
+        connection.send(b"nobody there")
+        connection.ready(EVENT_READ)
+        assert connection.run.close_codes == {1006: 1}
 
 
 def test_full_socket() -> None:
-    """What a server does not take at once is kept in order, and goes out when it does."""
-    with in_room() as (member, theirs):
+    """Frames that the socket does not take at once are sent later, in order."""
+    with in_room() as (connection, theirs):
         frames = [b"%07d\n" % i * 1000 for i in range(200)]
         for data in frames:
-            member.send(data)
-        assert member.unsent
-        assert member.run.selector.get_key(member.sock).events == EVENT_READ | EVENT_WRITE
+            connection.send(data)
+        assert connection.unsent
+        assert connection.run.selector.get_key(connection.sock).events == EVENT_READ | EVENT_WRITE
         got = b""
         while len(got) < sum(map(len, frames)):
             got += theirs.recv(1 << 20)
-            if member.unsent:
-                member.ready(EVENT_WRITE)
+            if connection.unsent:
+                connection.ready(EVENT_WRITE)
         assert got == b"".join(frames)
-        assert member.run.selector.get_key(member.sock).events == EVENT_READ
+        assert connection.run.selector.get_key(connection.sock).events == EVENT_READ
 
 
-def test_sender_that_was_dropped_is_passed_over() -> None:
-    """Whose connection has ended sends no more; at a fixed rate its messages are left out."""
+def test_dropped_sender() -> None:
+    """A sender that was dropped sends no more, and its messages are skipped at a fixed rate."""
     for load in ({"window": 3}, {"rate": 100.0}):
-        with in_room(b"@00000000", **load) as (member, theirs):
-            run = member.run
-            run.talking = True
+        with in_room(b"@00000000", **load) as (connection, theirs):
+            run = connection.run
+            run.sending = True
             theirs.close()
-            member.ready(EVENT_READ)
+            connection.ready(EVENT_READ)
             run.refill()
             run.send_due(time.monotonic_ns(), 100.0)
             assert run.sent == 0
 
 
 def test_double_echo() -> None:
-    """A server that gives messages back twice does not make a sender say more than it may."""
-    with in_room(b"@00000000", window=2) as (member, theirs):
-        member.run.refill()
+    """A server that sends every message twice does not make a sender exceed its window."""
+    with in_room(b"@00000000", window=2) as (connection, theirs):
+        connection.run.refill()
         theirs.sendall(frame("@00000000 a\n@00000000 a\n@00000000 b\n@00000000 b", mask=None))
-        member.ready(EVENT_READ)
-        assert member.on_their_way == 0
+        connection.ready(EVENT_READ)
+        assert connection.in_flight == 0
 
 
 # Latencies.
 
 
 def test_percentiles() -> None:
-    """Percentiles are those of the values, each as often as its weight, to a 256th."""
+    """Percentiles take the weights into account, and are exact to 1/256."""
     latencies = Latencies()
     assert latencies.percentile(50) is None
     for value in range(1, 1001):
@@ -507,17 +505,16 @@ def test_percentiles() -> None:
 
 @pytest.mark.parametrize("pieces", [False, True])
 def test_sampling(pieces: bool) -> None:
-    """Reading the times of some payloads gives the percentiles of all, and the true maximum."""
+    """Sampled payloads give the percentiles of all messages, and the exact maximum."""
     chance = random.Random(7)
-    with in_room() as (member, _):
-        run = member.run
+    with in_room() as (connection, _):
+        run = connection.run
         run.stride = 20
         latencies = []
         now = 60_000_000_000
         for _ in range(40_000):
             now += 1_000_000
-            # The more there are in a payload, the later they are: a choice by payloads that did
-            # not count all messages in them would be wrong by far.
+            # Larger payloads are later: counting payloads instead of messages would be far off.
             count = chance.randrange(1, 20)
             late = [count * 1_000_000 + chance.randrange(1000) for _ in range(count)]
             late.sort(reverse=True)
@@ -527,7 +524,7 @@ def test_sampling(pieces: bool) -> None:
                 data = frame(lines, fin=False, mask=None) + frame("xx", CONTINUATION, mask=None)
             else:
                 data = frame(lines + b"xx", mask=None)
-            assert member.take(bytearray(data), len(data), now) == len(data)
+            assert connection.parse(bytearray(data), len(data), now) == len(data)
     latencies.sort()
     assert run.received == len(latencies)
     assert run.latencies.samples == pytest.approx(len(latencies) / 20, rel=0.1)
@@ -538,53 +535,52 @@ def test_sampling(pieces: bool) -> None:
 
 
 def test_warmup_has_no_latency() -> None:
-    """What was sent before the time that is measured counts as delivered, but is not timed."""
-    with in_room() as (member, _):
-        run = member.run
+    """Messages sent during the warm-up count as received, but have no latency."""
+    with in_room() as (connection, _):
+        run = connection.run
         run.begin = 1000
         for when in (999, 1000):
             data = frame(run.tag + b"0000%012x" % when, mask=None)
-            member.take(bytearray(data), len(data), 2000)
+            connection.parse(bytearray(data), len(data), 2000)
         assert run.received == 2
         assert run.latencies.samples == 1
         assert run.latencies.max == 1000
 
 
-def test_fewer_times_are_read_when_more_comes(
+def test_only_a_sample_is_read(
     server: Gochat, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When messages come faster than their times can be read, some payloads are left out."""
-    monkeypatch.setattr(bench, "SAMPLES", 1000)
+    """When messages arrive faster than their time stamps can be read, only some are sampled."""
+    monkeypatch.setattr(running, "SAMPLES", 1000)
     (run,) = measured(capsys, url(server), "--clients", "20", "--seconds", "0.5")["runs"]
     assert 0 < run["samples"] < run["received"] * 0.9
     assert run["latency_ms"]["p50"] <= run["latency_ms"]["max"]
 
 
-# What is shown.
+# The output.
 
 
 def test_table(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """People get a table with a column for each number of clients, and programs' flags nothing."""
+    """The table has a column for each number of clients."""
     assert main(["bench", f"http://127.0.0.1:{server.port}/", "--clients", "4,12", *SHORT]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     first, second, empty, *table = out.splitlines()
     assert first == url(server)
     assert second == (
-        "closed loop: 4 senders, each 4 messages on their way, 64 bytes, 0.3 s after 0.1 s of"
-        " warm-up"
+        "closed loop: 4 senders, 4 messages in flight each, 64 bytes, 0.3 s after 0.1 s of warm-up"
     )
     assert empty == ""
     assert len({len(line) for line in table}) == 1
     rows = {line[:20].strip(): line[20:].split() for line in table}
     assert rows["clients"] == ["4", "12"]
-    assert list(rows) == ["clients", *(figure.name for figure in bench.FIGURES)]
+    assert list(rows) == ["clients", *(figure.name for figure in FIGURES)]
     assert all(len(row) == 2 for row in rows.values())
     assert rows["clients dropped"] == ["0", "0"]
 
 
 def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Programs get one object, with the load and every run."""
+    """With --json one object is printed, with the load and every run."""
     report = measured(capsys, url(server), "--rate", "100", "--clients", "5,4", *SHORT)
     assert set(report) == {"servers", "loop", "load", "runs"}
     assert report["servers"] == {"A": url(server)}
@@ -605,7 +601,7 @@ def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two servers are measured in turn, and compared pair by pair and in the median."""
+    """Two servers are measured alternately, and compared in each pair and in the median."""
     flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", *SHORT)
     with Gochat() as other:
         report = measured(capsys, url(other), *flags)
@@ -630,7 +626,7 @@ def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_medians() -> None:
-    """The median is of each figure by itself; what went wrong is added up."""
+    """Each figure has its own median; drops and missing messages are added up."""
     runs = [
         replace(
             RESULT,
@@ -651,7 +647,7 @@ def test_medians() -> None:
 
 
 def test_half_a_pair() -> None:
-    """A comparison that ended early is shown as far as it went."""
+    """A comparison that ends early shows the pairs that are complete."""
     report = Report(Load(), [TARGET, TARGET])
     unknown = replace(RESULT, latency_ms=dict.fromkeys(RESULT.latency_ms))
     report.runs.append(("A", unknown))
@@ -665,7 +661,7 @@ def test_half_a_pair() -> None:
 @pytest.mark.parametrize(
     ("change", "load", "text"),
     [
-        ({"generator_cpu": 0.95}, {}, "this program took 95% of a core"),
+        ({"generator_cpu": 0.95}, {}, "the generator used 95% of a core"),
         ({"sent_per_s": 900.0}, {"rate": 1000.0}, "only 900 messages/s could be sent"),
         ({"undelivered": 7}, {}, "7 deliveries were missing 2 s after the end"),
     ],
@@ -673,8 +669,8 @@ def test_half_a_pair() -> None:
 def test_warnings(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], load: dict[str, Any], text: str
 ) -> None:
-    """What makes the figures worth less is said in a line each."""
-    monkeypatch.setattr(bench, "BUSY", 0.9)
+    """There is a warning for each reason to trust the results less."""
+    monkeypatch.setattr(reporting, "BUSY", 0.9)
     report = Report(Load(**load), [TARGET])
     report.runs.append(("A", replace(RESULT, **change)))
     (line,) = report.warnings()
@@ -685,9 +681,9 @@ def test_warnings(
 def test_rate_that_is_too_high(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If not all that was due could be sent, that is said, and the table is printed."""
-    monkeypatch.setattr(bench, "DRAIN", 0.1)
-    monkeypatch.setattr(bench, "GOODBYE", 0.1)
+    """If not all messages that were due could be sent, a warning says so below the table."""
+    monkeypatch.setattr(running, "DRAIN", 0.1)
+    monkeypatch.setattr(running, "GOODBYE", 0.1)
     with Scripted(echo) as peer:
         flags = ("--rate", "1e8", "--seconds", "0.02", "--warmup", "0")
         assert main(["bench", peer.url, *ONE, *flags]) == 0
@@ -699,60 +695,110 @@ def test_rate_that_is_too_high(
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def texts(svg: str) -> list[str]:
-    return [element.text or "" for element in ET.fromstring(svg).iter(f"{SVG}text")]
+def texts(path: Path) -> list[str]:
+    """Return the texts of an SVG picture, in order."""
+    return [element.text or "" for element in ET.parse(path).iter(f"{SVG}text")]
+
+
+def markers(path: Path) -> int:
+    """Return the number of points on the lines of an SVG picture."""
+    groups = [group for group in ET.parse(path).iter(f"{SVG}g") if group.get("clip-path")]
+    return sum(len(list(group.iter(f"{SVG}use"))) for group in groups)
 
 
 def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The picture has a title, axes with their units and ticks, a legend and all points."""
+    """The picture has a title, axes with units and ticks, a legend, and all points."""
     path = tmp_path / "plot.svg"
-    flags = ("--clients", "12,5", "--plot", str(path), *SHORT)
-    measured(capsys, url(server), *flags)
-    svg = path.read_text()
-    found = texts(svg)
-    assert f"gochat bench {url(server)}" in found
-    for text in ("Throughput", "deliveries/s", "Latency", "latency, ms", "all clients"):
+    measured(capsys, url(server), "--clients", "12,5", "--plot", str(path), *SHORT)
+    found = texts(path)
+    for text in (f"gochat bench {url(server)}", "clients", "deliveries/s", "latency, ms"):
         assert found.count(text) == 1
-    for text in ("p50", "p90", "p99", "p99.9"):
+    assert sum("of warm-up" in text for text in found) == 1
+    for text in ("all clients", "p50", "p90", "p99", "p99.9"):
         assert found.count(text) == 1
-    assert found.count("clients") == found.count("5") == found.count("12") == 2
-    root = ET.fromstring(svg)
-    assert len(list(root.iter(f"{SVG}circle"))) == 2 * 5
-    assert root.find(f"{SVG}rect").get("fill") == "#fff"  # type: ignore[union-attr]
+    assert found.count("5") == found.count("12") == 1
+    assert markers(path) == 2 * 5
 
 
-def test_plot_of_two() -> None:
-    """The picture of a comparison has both servers' throughput, p50 and p99."""
+def test_plot_of_two(tmp_path: Path) -> None:
+    """The picture of a comparison has the throughput, the p50 and the p99 of both servers."""
     other = Target.parse("ws://example.org/a&b")
     report = Report(Load(), [TARGET, other])
     for clients in (10, 1000):
         report.runs.append(("A", replace(RESULT, clients=clients)))
         report.runs.append(("B", replace(RESULT, clients=clients, deliveries_per_s=5.0)))
-    found = texts(plot(report))
-    assert f"gochat bench A: {TARGET.url}, B: ws://example.org:80/a&b" in found
-    assert {"A", "B", "A p50", "A p99", "B p50", "B p99"} <= set(found)
+    path = tmp_path / "plot.svg"
+    draw(report, path)
+    found = texts(path)
+    assert f"gochat bench A: {TARGET.url}" in found
+    assert "gochat bench B: ws://example.org:80/a&b" in found
+    assert {"A", "B", "A p50", "A p99", "B p50", "B p99", "10", "1,000"} <= set(found)
+    assert markers(path) == 2 * 6
 
 
-@pytest.mark.parametrize("top", [0, 0.07, 1, 1.4, 3.3, 6.9, 9.99, 45_678, 600_000])
-def test_ticks_from_zero(top: float) -> None:
-    """An axis from zero has up to eight ticks, the last of them at or above all values."""
-    scale = Scale.from_zero("", [top, top / 2])
-    assert 4 <= len(scale.ticks) <= 9
-    assert scale.ticks[0] == 0
-    assert scale.ticks[-1] >= top
-    assert (scale.place(0), scale.place(scale.ticks[-1])) == (0, 1)
+def test_plot_is_reproducible(tmp_path: Path) -> None:
+    """The same results make the same file, a small one, whatever matplotlib is set to."""
+    report = Report(Load(), [TARGET])
+    report.runs += [("A", replace(RESULT, clients=clients)) for clients in (1, 10, 100)]
+    draw(report, tmp_path / "a.svg")
+    with matplotlib.rc_context({"axes.facecolor": "black", "svg.fonttype": "path"}):
+        draw(report, tmp_path / "b.svg")
+        assert matplotlib.rcParams["axes.facecolor"] == "black"
+    svg = (tmp_path / "a.svg").read_bytes()
+    assert svg == (tmp_path / "b.svg").read_bytes()
+    assert len(svg) < 50_000
 
 
-def test_ticks_by_tens() -> None:
-    """A logarithmic axis has a tick for each power of ten around the values."""
-    scale = Scale.by_tens("", [0.3, 44])
-    assert scale.ticks == pytest.approx([0.1, 1, 10, 100])
-    assert scale.place(10) == pytest.approx(2 / 3)
-    assert Scale.by_tens("", []).ticks == [1, 10]
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
+def test_plot_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
+    """The suffix of the file gives the picture's format."""
+    path = tmp_path / f"plot{suffix}"
+    report = Report(Load(), [TARGET])
+    report.runs.append(("A", RESULT))
+    draw(report, path)
+    assert path.read_bytes().startswith(magic)
+
+
+def test_plot_without_matplotlib(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without matplotlib --plot is refused before any client connects."""
+    monkeypatch.delitem(sys.modules, "gochat.bench.plot")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        address = f"ws://127.0.0.1:{sock.getsockname()[1]}"
+        with pytest.raises(SystemExit) as caught:
+            main(["bench", address, "--plot", str(tmp_path / "plot.svg")])
+        with pytest.raises(BlockingIOError):
+            sock.accept()
+    assert caught.value.code == 2
+    assert capsys.readouterr() == (
+        "",
+        "gochat bench: --plot needs the package matplotlib: pip install 'gochat[plot]'\n",
+    )
+
+
+def test_imports() -> None:
+    """Importing gochat does not import matplotlib, and the load generator only needs the flags."""
+    code = """
+        import sys, types
+        sys.modules["gochat"] = types.ModuleType("gochat")
+        sys.modules["gochat"].__path__ = [sys.argv[1]]
+        import gochat.bench.command
+        print(*sorted(name for name in sys.modules if name.startswith(("gochat.", "matplotlib"))))
+    """
+    package = str(Path(str(gochat.__file__)).parent)
+    command = [sys.executable, "-c", textwrap.dedent(code), package]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    names = [name.removeprefix("gochat.") for name in done.stdout.split()]
+    own = [name for name in names if not name.startswith("bench")]
+    assert own == ["golang", "golang.flag"]
+    assert "bench.plot" not in names
 
 
 def test_progress(server: Gochat) -> None:
-    """On a terminal there is a bar while it measures, and nothing of it is left."""
+    """A terminal shows a progress bar during the measurement, and nothing of it afterwards."""
     ours, theirs = pty.openpty()
     command = [COMMAND, "bench", url(server), "--clients", "4", *SHORT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as program:
@@ -761,7 +807,7 @@ def test_progress(server: Gochat) -> None:
         while True:
             try:
                 shown += os.read(ours, 1024)
-            except OSError:  # how a terminal says that nobody has its other end any more
+            except OSError:  # the other end has been closed
                 break
         out, _ = program.communicate(timeout=PATIENCE)
     os.close(ours)
@@ -776,7 +822,7 @@ def test_progress(server: Gochat) -> None:
 
 
 def interrupted(process: Gochat, *flags: str) -> tuple[str, str]:
-    """What is printed when Ctrl-C comes while messages go round."""
+    """Press Ctrl-C while messages are in flight; return stdout and stderr."""
     command = [COMMAND, "bench", url(process), "--clients", "4", *flags]
     pipe = subprocess.PIPE
     with (
@@ -793,7 +839,7 @@ def interrupted(process: Gochat, *flags: str) -> tuple[str, str]:
 
 
 def test_interrupted() -> None:
-    """After Ctrl-C what was measured is printed, and nothing else."""
+    """After Ctrl-C the result so far is printed, and nothing else."""
     with Gochat() as process:
         out, err = interrupted(process, "--warmup", "0", "--seconds", "60", "--json")
     (run,) = json.loads(out)["runs"]
@@ -803,12 +849,12 @@ def test_interrupted() -> None:
 
 
 def test_interrupted_too_early() -> None:
-    """After Ctrl-C in the warm-up there is nothing to print."""
+    """After Ctrl-C during the warm-up nothing is printed."""
     with Gochat() as process:
         assert interrupted(process, "--warmup", "60") == ("", "")
 
 
-# What can go wrong.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -822,25 +868,27 @@ def test_interrupted_too_early() -> None:
         (["ws://host/\x07"], "is not an address"),
         (["ws://h", "--clients", "0"], "is not a whole number from 1"),
         (["ws://h", "--clients", "10,x"], "is not a whole number from 1"),
-        (["ws://h", "--clients", "10,10"], "is not a whole number from 1"),
+        (["ws://h", "--clients", "10,10"], "has the same number twice"),
         (["ws://h", "--clients", "10,3"], "4 senders are more than 3 clients"),
         (["ws://h", "--senders", "0"], "is not a whole number from 1 to 65536"),
         (["ws://h", "--senders", "1.5"], "is not a whole number from 1"),
-        (["ws://h", "--size", "20"], "is not a number of bytes from 21 to 65535"),
-        (["ws://h", "--size", "65536"], "is not a number of bytes from 21 to 65535"),
-        (["ws://h", "--rate", "0"], "is not a number above 0"),
-        (["ws://h", "--rate", "inf"], "is not a number above 0"),
-        (["ws://h", "--seconds", "nan"], "is not a number above 0"),
+        (["ws://h", "--size", "20"], "is not a whole number from 21 to 65535"),
+        (["ws://h", "--size", "65536"], "is not a whole number from 21 to 65535"),
+        (["ws://h", "--rate", "0"], "is not a number from 0.000001 to 1000000000"),
+        (["ws://h", "--rate", "inf"], "is not a number from 0.000001 to 1000000000"),
+        (["ws://h", "--seconds", "nan"], "is not a number of seconds above 0"),
         (["ws://h", "--warmup", "-1"], "is not a number of seconds from 0"),
+        (["ws://h", "--warmup", "1e300"], "is not a number of seconds from 0"),
         (["ws://h", "--pairs", "two"], "is not a whole number from 1"),
         (["ws://h", "--versus", "h"], "is not an address"),
         (["ws://h", "--plot", "/nowhere/x.svg"], "cannot be written"),
-        (["ws://h", "--plot", "/"], "cannot be written"),
+        (["ws://h", "--plot", "/"], "does not end in .svg, .png, .pdf"),
+        (["ws://h", "--plot", "x.jpeg"], "'x.jpeg' does not end in .svg, .png, .pdf"),
         (["ws://h", "--seed", "x"], "invalid int value"),
     ],
 )
 def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str) -> None:
-    """Flags that make no sense are refused, with one line that says why."""
+    """Flags that make no sense are refused with one line that says why."""
     with pytest.raises(SystemExit) as caught:
         main(["bench", *args])
     out, err = capsys.readouterr()
@@ -860,12 +908,12 @@ def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str
     ],
 )
 def test_address(text: str, expected: tuple[object, ...]) -> None:
-    """The address may be the page's, or the WebSocket's; the path is /ws if there is none."""
+    """The URL may be the page's or the WebSocket's; the default path is /ws."""
     assert Target.parse(text) == expected
 
 
 def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
-    """A server that is not there is named."""
+    """The error names the address where no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     line = failed(capsys, f"ws://127.0.0.1:{port}")
@@ -873,7 +921,7 @@ def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_websocket(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a server that has no WebSocket there the status is shown."""
+    """The error shows the status of an answer that opens no WebSocket."""
     line = failed(capsys, f"ws://127.0.0.1:{server.port}/elsewhere")
     assert "no WebSocket at" in line
     assert "'404 NOT FOUND'" in line.upper() or "'404 Not Found'" in line
@@ -883,25 +931,25 @@ def test_no_websocket(server: Gochat, capsys: pytest.CaptureFixture[str]) -> Non
     ("answer", "text"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
-        (b"", "the connection was closed instead of an answer"),
+        (b"", "the connection was closed without an answer"),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "the answer is '101 Switching Protocols'"),
     ],
 )
 def test_bad_handshake(capsys: pytest.CaptureFixture[str], answer: bytes, text: str) -> None:
-    """A server that answers with anything else is no WebSocket."""
+    """The error says what is wrong with an answer that opens no WebSocket."""
     with Scripted(lambda _: None, answer) as peer:
         assert failed(capsys, peer.url) == f"gochat: no WebSocket at {peer.url}: {text}"
 
 
 def test_no_answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that never answers is given up."""
-    monkeypatch.setattr(bench, "PATIENCE", 0.2)
+    """A server that does not answer in time is an error."""
+    monkeypatch.setattr(running, "PATIENCE", 0.2)
     with Scripted(swallow, b"") as peer:
         assert failed(capsys, peer.url) == f"gochat: no WebSocket at {peer.url}: no answer in 0.2 s"
 
 
 def test_server_is_full(capsys: pytest.CaptureFixture[str]) -> None:
-    """When not all clients get in, it is said which of them did not."""
+    """When a client cannot connect, the error says which one."""
     first = threading.Lock()
 
     class Small(Scripted):
@@ -917,7 +965,7 @@ def test_server_is_full(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def limited(files: str, server: Gochat, clients: int) -> subprocess.CompletedProcess[str]:
-    """Run it with a limit on open files, set by `ulimit`."""
+    """Run the command with a limit on open files, set by `ulimit`."""
     command = f'ulimit {files} && exec "$0" bench "$@"'
     args = [COMMAND, url(server), "--clients", str(clients), *SHORT]
     return subprocess.run(
@@ -926,7 +974,7 @@ def limited(files: str, server: Gochat, clients: int) -> subprocess.CompletedPro
 
 
 def test_too_few_files(server: Gochat) -> None:
-    """More clients than the process may open files are refused before any of them connects."""
+    """Clients that would exceed the limit on open files are refused before any connects."""
     done = limited("-n 100", server, 90)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -935,14 +983,14 @@ def test_too_few_files(server: Gochat) -> None:
 
 
 def test_more_files_are_asked_for(server: Gochat) -> None:
-    """A limit that may be raised is raised."""
+    """The soft limit on open files is raised if the hard limit allows that."""
     done = limited("-S -n 40", server, 50)
     assert done.returncode == 0
     assert re.search(r"^clients dropped +0$", done.stdout, re.M)
 
 
 def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
-    """Clients that the server drops are counted, and said to be, with the code that it gave."""
+    """Dropped clients are counted by close code, and are an error."""
     with Gochat("--max-message-size", "32") as process:
         args = [url(process), "--clients", "6", "--senders", "2", "--json", *SHORT]
         assert main(["bench", *args]) == 1
@@ -950,7 +998,7 @@ def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
     (run,) = json.loads(out)["runs"]
     assert run["closes"] == 2
     assert run["close_codes"] == {"1009": 2}
-    # The other four never got what was said.
+    # The other four received nothing.
     assert run["undelivered"] == 4 * run["sent"]
     warning, line = err.splitlines()
     assert "deliveries were missing" in warning
@@ -958,7 +1006,7 @@ def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_all_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
-    """When nobody is left it is over at once."""
+    """A run ends at once when the server has dropped all clients."""
     with Gochat("--max-message-size", "32") as process:
         line = failed(capsys, url(process), "--clients", "4", "--seconds", str(10 * PATIENCE))
     assert "dropped 4 of 4 clients" in line
@@ -970,27 +1018,27 @@ def test_no_chat(
     monkeypatch: pytest.MonkeyPatch,
     serve: Callable[[Stream], None],
 ) -> None:
-    """A server that passes nothing on, or hangs up when it should, is no chat."""
-    monkeypatch.setattr(bench, "PATIENCE", 0.3)
+    """A server that passes no messages on, or hangs up instead, is an error."""
+    monkeypatch.setattr(running, "PATIENCE", 0.3)
     with Scripted(serve) as peer:
         line = failed(capsys, peer.url, "--clients", "3", "--senders", "1")
     assert line == (
-        f"gochat: 3 of 3 clients at {peer.url} did not get what was said to all: is it a chat?"
+        f"gochat: 3 of 3 clients at {peer.url} did not receive a message sent to all: is it a chat?"
     )
 
 
 def test_fails_later(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What was measured before something went wrong is shown, with dots where there is nothing."""
-    monkeypatch.setattr(bench, "DRAIN", 0.1)
+    """The results before an error are shown and drawn, with `-` where one is missing."""
+    monkeypatch.setattr(running, "DRAIN", 0.1)
     path = tmp_path / "plot.svg"
 
     def serve(stream: Stream) -> None:
         stream.sock.sendall(frame(read_masked(stream)[1], mask=None))
         swallow(stream)
 
-    monkeypatch.setattr(bench, "GOODBYE", 0.1)
+    monkeypatch.setattr(running, "GOODBYE", 0.1)
     with Scripted(serve) as peer:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             nobody = f"ws://127.0.0.1:{sock.getsockname()[1]}"
@@ -999,7 +1047,7 @@ def test_fails_later(
     out, err = capsys.readouterr()
     assert re.search(r"^latency p50, ms +-$", out, re.M)
     assert err.splitlines()[-1].startswith("gochat: cannot connect to ")
-    assert "A p50" in texts(path.read_text())
+    assert "A p50" in texts(path)
 
 
 @pytest.mark.parametrize(
@@ -1013,7 +1061,7 @@ def test_fails_later(
     ],
 )
 def test_source(host: str, clients: int, index: int, expected: tuple[str, int] | None) -> None:
-    """More clients than one address has ports for use several, on the loopback device."""
+    """On the loopback device clients use more addresses when one has too few ports."""
     run = Run(Target.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
     with run.selector:
         assert run.source(index) == expected

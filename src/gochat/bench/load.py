@@ -1,0 +1,168 @@
+"""The load that a server is put under, and the result of measuring it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+__all__ = ["PERCENTILES", "Latencies", "Load", "Result", "Target", "median", "medians", "ratios"]
+
+PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
+
+
+class Target(NamedTuple):
+    """A server's address."""
+
+    url: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Parse ws://HOST:PORT/PATH, or the page's http:// URL. Raises ValueError."""
+        parts = urlsplit(text)
+        if parts.scheme not in ("ws", "http") or not parts.hostname or not text.isprintable():
+            raise ValueError("not an address")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        port = parts.port or 80
+        path = parts.path if parts.path.strip("/") else "/ws"
+        if parts.query:
+            path += f"?{parts.query}"
+        return cls(f"ws://{host}:{port}{path}", parts.hostname, port, path)
+
+    @property
+    def authority(self) -> str:
+        """The host and the port, as in the header Host."""
+        return urlsplit(self.url).netloc
+
+
+@dataclass(frozen=True)
+class Load:
+    """The load of one measurement. Times are in seconds."""
+
+    clients: int = 100
+    senders: int = 4
+    #: Bytes per message.
+    size: int = 64
+    #: Messages that each sender keeps in flight, in a closed loop.
+    window: int = 4
+    #: Messages per second, from all senders together; None for a closed loop.
+    rate: float | None = None
+    seconds: float = 5.0
+    warmup: float = 1.0
+    #: Seed of the random sampling; None for a different one each time.
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        if self.rate:
+            pace = f"fixed rate: {self.rate:,.10g} messages/s from {self.senders} senders"
+        else:
+            pace = f"closed loop: {self.senders} senders, {self.window} messages in flight each"
+        return f"{pace}, {self.size} bytes, {self.seconds:g} s after {self.warmup:g} s of warm-up"
+
+
+class Latencies:
+    """A histogram of latencies in nanoseconds, which are rounded to 1/512 to save memory."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self.samples = 0
+        self.max = 0
+
+    def add(self, value: int, weight: int) -> None:
+        """Add a sample that stands for `weight` messages."""
+        shift = max(value.bit_length() - 9, 0)
+        # The middle of all values with the same first nine bits.
+        self.counts[(value >> shift << shift) + (1 << shift >> 1)] += weight
+        self.samples += 1
+        self.max = max(self.max, value)
+
+    def percentile(self, percent: float) -> float | None:
+        """Return a percentile in milliseconds, or None if there are no samples."""
+        left = sum(self.counts.values()) * percent / 100
+        for value, weight in sorted(self.counts.items()):
+            left -= weight
+            if left <= 0:
+                return min(value, self.max) / 1e6
+        return None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of one measurement. Times are in seconds, latencies in milliseconds."""
+
+    url: str
+    clients: int
+    connect_s: float
+    #: The time measured, to which all rates refer.
+    seconds: float
+    sent_per_s: float
+    #: Messages received, summed over all clients.
+    deliveries_per_s: float
+    frames_per_s: float
+    messages_per_frame: float
+    #: The keys are those of PERCENTILES, and "max"; None if nothing was received.
+    latency_ms: Mapping[str, float | None]
+    #: The number of latencies from which the percentiles were estimated.
+    samples: int
+    #: From the start of the warm-up to the end: messages sent, messages received by all clients,
+    #: and messages that clients which were not dropped should have received but did not.
+    sent: int
+    received: int
+    undelivered: int
+    #: Clients that the server dropped, in all and by close code.
+    closes: int
+    close_codes: Mapping[int, int]
+    #: The share of one core that the load generator used, from 0 to 1.
+    generator_cpu: float
+    interrupted: bool
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """Return the median of the values that are not None, or None if there are none."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def medians(results: Sequence[Result]) -> Result:
+    """Return the median of each figure; counts of messages and of drops are added up instead."""
+    middle = {
+        name: statistics.median(getattr(result, name) for result in results)
+        for name in (
+            "connect_s",
+            "seconds",
+            "sent_per_s",
+            "deliveries_per_s",
+            "frames_per_s",
+            "messages_per_frame",
+            "generator_cpu",
+        )
+    }
+    total = {
+        name: sum(getattr(result, name) for result in results)
+        for name in ("samples", "sent", "received", "undelivered", "closes")
+    }
+    codes: Counter[int] = Counter()
+    for result in results:
+        codes.update(result.close_codes)
+    return replace(
+        results[0],
+        **middle,
+        **total,
+        close_codes=dict(codes),
+        latency_ms={
+            name: median(result.latency_ms[name] for result in results)
+            for name in results[0].latency_ms
+        },
+        interrupted=any(result.interrupted for result in results),
+    )
+
+
+def ratios(pairs: Iterable[tuple[float | None, float | None]]) -> list[float | None]:
+    """Divide the first value of each pair by the second; None where that is not possible."""
+    return [a / b if a is not None and b else None for a, b in pairs]

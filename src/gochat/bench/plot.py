@@ -1,0 +1,90 @@
+"""Pictures, drawn with matplotlib: the style of them all, and the picture of `gochat bench`.
+
+Import this module only when a picture is wanted: matplotlib is an extra, and slow to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
+
+from .load import PERCENTILES
+from .report import Report
+
+__all__ = ["COLOURS", "draw", "picture"]
+
+#: From the palette of Okabe and Ito, for all kinds of colour vision.
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+STYLE: Final[dict[Any, Any]] = {
+    "axes.autolimit_mode": "round_numbers",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": "#555",
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.titleweight": "bold",
+    "grid.color": "#ddd",
+    "legend.frameon": False,
+    # The same picture is the same file, and small: its text is text, not outlines.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gochat",
+}
+
+
+@contextmanager
+def picture(path: Path, width: float, height: float, title: str = "") -> Iterator[Figure]:
+    """Yield a figure to draw on, which is saved at the end of the block. One thread at a time.
+
+    path: its suffix gives the format. width, height: in inches.
+
+    Raises OSError if the file cannot be written.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        figure = Figure((width, height))
+        if title:
+            figure.suptitle(title, x=0.01, ha="left")
+        yield figure
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def draw(report: Report, path: Path) -> None:
+    """Draw throughput and latency over the number of clients. Raises OSError."""
+    two = len(report.targets) > 1
+    title = "\n".join(f"gochat bench {line}" for line in report.servers())
+    with picture(path, 9, 7, title) as figure:
+        upper, lower = figure.subplots(2, sharex=True)
+        lower.set(xlabel="clients", ylabel="latency, ms", xscale="log", yscale="log")
+        lower.set_xticks(report.clients, [f"{n:,}" for n in report.clients])
+        lower.minorticks_off()
+        for i, name in enumerate(report.targets):
+            runs = report.medians(name)
+            speeds = {run.clients: run.deliveries_per_s for run in runs}
+            label = name if two else "all clients"
+            upper.plot(list(speeds), list(speeds.values()), "o-", label=label)
+            for j, percentile in enumerate(("p50", "p99") if two else PERCENTILES):
+                # A logarithmic axis has no place for 0.
+                late = {run.clients: ms for run in runs if (ms := run.latency_ms[percentile])}
+                lower.plot(
+                    list(late),
+                    list(late.values()),
+                    "o--" if two and j else "o-",
+                    color=COLOURS[i if two else j],
+                    label=f"{name} {percentile}" if two else percentile,
+                )
+        upper.set(title=str(report.load), ylabel="deliveries/s")
+        upper.set_ylim(0)
+        for axes in (upper, lower):
+            axes.yaxis.set_major_formatter("{x:,.10g}")
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

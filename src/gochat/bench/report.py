@@ -1,0 +1,203 @@
+"""Measurements for people and for programs: tables, JSON, warnings, and the progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple, TextIO
+
+from .load import PERCENTILES, Load, Result, Target, median, medians, ratios
+from .run import DRAIN
+
+__all__ = ["Bar", "Report"]
+
+# Above this share of one core, the generator may have been the bottleneck.
+BUSY: Final = 0.9
+
+
+class Figure(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    value: Callable[[Result], float | None]
+    format: str = "{:,.0f}"
+
+    def of(self, result: Result) -> str:
+        value = self.value(result)
+        return "-" if value is None else self.format.format(value)
+
+
+def latency(name: str) -> Figure:
+    return Figure(f"latency {name}, ms", lambda result: result.latency_ms[name], "{:,.2f}")
+
+
+DELIVERIES: Final = Figure("deliveries/s", lambda result: result.deliveries_per_s)
+FIGURES: Final = (
+    Figure("time to connect, s", lambda result: result.connect_s, "{:,.2f}"),
+    Figure("sent/s", lambda result: result.sent_per_s),
+    DELIVERIES,
+    Figure("frames/s", lambda result: result.frames_per_s),
+    Figure("messages per frame", lambda result: result.messages_per_frame, "{:,.1f}"),
+    *(latency(name) for name in (*PERCENTILES, "max")),
+    Figure("undelivered", lambda result: result.undelivered),
+    Figure("clients dropped", lambda result: result.closes),
+    Figure("generator's CPU", lambda result: result.generator_cpu, "{:.0%}"),
+)
+COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
+
+
+class Report:
+    """The results for one server or for two, with one number of clients or several."""
+
+    def __init__(self, load: Load, targets: Sequence[Target]) -> None:
+        self.load = load
+        #: The servers, by the names that they have in a comparison.
+        self.targets = dict(zip("AB", targets, strict=False))
+        self.runs: list[tuple[str, Result]] = []
+
+    def of(self, server: str, clients: int) -> list[Result]:
+        """Return the results of a server with that many clients, in order."""
+        return [run for name, run in self.runs if (name, run.clients) == (server, clients)]
+
+    @property
+    def clients(self) -> list[int]:
+        """The numbers of clients, in the order in which they were measured."""
+        return list(dict.fromkeys(run.clients for _, run in self.runs))
+
+    def medians(self, server: str) -> list[Result]:
+        """Return a server's medians, one result for each number of clients measured."""
+        found = [self.of(server, clients) for clients in self.clients]
+        return [medians(runs) for runs in found if runs]
+
+    def ratios(self, clients: int, figure: Figure) -> list[float | None]:
+        """Return a figure's ratios, the first server's to the second's, in each pair of runs."""
+        pairs = zip(self.of("A", clients), self.of("B", clients), strict=False)
+        return ratios((figure.value(a), figure.value(b)) for a, b in pairs)
+
+    def servers(self) -> list[str]:
+        """Return a line for each server: the URL, after the name if there are two."""
+        if len(self.targets) == 1:
+            return [self.targets["A"].url]
+        return [f"{name}: {target.url}" for name, target in self.targets.items()]
+
+    def text(self) -> str:
+        """Return the tables for people."""
+        lines = [*self.servers(), str(self.load)]
+        if len(self.targets) == 1:
+            measured = {f"{run.clients:,}": run for run in self.medians("A")}
+            return "\n".join([*lines, "", *table("clients", measured)])
+        for clients in self.clients:
+            found = {name: self.of(name, clients) for name in self.targets}
+            measured = {name: medians(runs) for name, runs in found.items() if runs}
+            lines += ["", *table(f"{clients:,} clients, medians", measured)]
+            columns = [self.ratios(clients, figure) for figure in COMPARED]
+            rows = [["A / B", *(figure.name for figure in COMPARED)]]
+            for number, pair in enumerate(zip(*columns, strict=True), 1):
+                rows.append([f"pair {number}", *map(shown, pair)])
+            rows.append(["median", *(shown(median(column)) for column in columns)])
+            lines += ["", *aligned(rows)]
+        return "\n".join(lines)
+
+    def json(self) -> dict[str, Any]:
+        """Return an object for programs, made of JSON's types."""
+        report = {
+            "servers": {name: target.url for name, target in self.targets.items()},
+            "loop": "open" if self.load.rate else "closed",
+            "load": {k: v for k, v in asdict(self.load).items() if k != "clients"},
+            "runs": [{"server": name} | asdict(run) for name, run in self.runs],
+        }
+        if len(self.targets) > 1:
+            report["medians"] = [
+                {"server": name} | asdict(run)
+                for name in self.targets
+                for run in self.medians(name)
+            ]
+            report["ratios"] = [
+                {
+                    "clients": clients,
+                    "figure": figure.name,
+                    "pairs": self.ratios(clients, figure),
+                    "median": median(self.ratios(clients, figure)),
+                }
+                for clients in self.clients
+                for figure in COMPARED
+            ]
+        return report
+
+    def warnings(self) -> list[str]:
+        """Return a line for each reason to trust the results less."""
+        lines = []
+        for _, run in self.runs:
+            where = f"{run.url} with {run.clients:,} clients"
+            if run.generator_cpu > BUSY:
+                lines.append(
+                    f"{where}: the generator used {run.generator_cpu:.0%} of a core,"
+                    " and may have been slower than the server"
+                )
+            if self.load.rate and run.sent_per_s < 0.98 * self.load.rate:
+                lines.append(f"{where}: only {run.sent_per_s:,.0f} messages/s could be sent")
+            if run.undelivered:
+                lines.append(
+                    f"{where}: {run.undelivered:,} deliveries were missing {DRAIN:g} s after the"
+                    " end, so the latencies look better than they were"
+                )
+        return lines
+
+    def failure(self) -> str | None:
+        """Say which server dropped clients, or return None if none did."""
+        for _, run in self.runs:
+            if run.closes:
+                codes = ", ".join(f"{code}: {n:,}" for code, n in run.close_codes.items())
+                return f"{run.url} dropped {run.closes:,} of {run.clients:,} clients ({codes})"
+        return None
+
+
+def shown(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as lines, the first column aligned left and the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [
+                f"{first:{widths[0]}}",
+                *(f"{c:>{max(w, 9)}}" for c, w in zip(rest, widths[1:], strict=True)),
+            ]
+        )
+        for first, *rest in rows
+    ]
+
+
+def table(title: str, results: Mapping[str, Result]) -> list[str]:
+    """Return the lines of a table with a row for each figure, and a column for each result."""
+    rows = [[figure.name, *map(figure.of, results.values())] for figure in FIGURES]
+    return aligned([[title, *results], *rows])
+
+
+class Bar:
+    """A progress bar on a terminal; on any other stream it shows nothing."""
+
+    def __init__(self, stream: TextIO, seconds: float) -> None:
+        """seconds: how long all runs take together."""
+        self.stream = stream if stream.isatty() else None
+        self.seconds = seconds
+        self.before = 0.0
+        self.text = ""
+
+    def begin(self, before: float, text: str) -> None:
+        """Start another run. before: the share of all runs that is done, from 0 to 1."""
+        self.before, self.text = before, text
+        self.show(0)
+
+    def show(self, seconds: float) -> None:
+        """Show that the current run has taken that long so far."""
+        done = int(30 * min(self.before + seconds / self.seconds, 1))
+        self.write(f"[{'#' * done}{'.' * (30 - done)}] {self.text}")
+
+    def write(self, line: str = "") -> None:
+        """Replace what is shown."""
+        if self.stream:
+            self.stream.write(f"\r{line}\x1b[K")
+            self.stream.flush()

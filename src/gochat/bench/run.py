@@ -1,0 +1,586 @@
+"""One measurement of a server: the clients, their load, and what they count.
+
+One thread drives all clients, over non-blocking sockets. The less it does per message, the faster
+are the servers that it can measure:
+
+- Messages are counted, not read: a payload has one more of them than newlines.
+- A message begins with its sender's mark, which occurs nowhere else. By counting its mark a sender
+  knows how many of its own messages have come back.
+- Latencies are sampled. Payloads are picked at random, all with the same probability, and the time
+  stamps in them are read: about 20,000 per second. The weight of a sample is the number of payloads
+  that it was picked from, so the percentiles are estimates for all messages.
+- The maximum is exact. Messages arrive in order, so of those read from a socket at once the first
+  is the oldest, and its time stamp is always read.
+
+In a closed loop each sender keeps some messages in flight, and sends the next when one comes back.
+The server sets the pace, and a server that stalls also stalls the senders.
+
+At a fixed rate every message has a time when it is due, from which its latency counts, even if it
+is sent later. So a stall shows in every message that it delays, not only in those that were in
+flight; leaving out the rest is known as coordinated omission. For the same reason messages that are
+in flight at the end are waited for.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import re
+import resource
+import select
+import selectors
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from .load import PERCENTILES, Latencies, Load, Result, Target
+
+__all__ = ["Run"]
+
+FIN, TEXT, CLOSE, PING, PONG = 0x80, 1, 8, 9, 10
+NEWLINE: Final = 10
+# RFC 6455, section 7.4.1.
+GOING_AWAY, NO_CODE = 1001, 1006
+
+# The bytes before a message's padding: "@", then in hexadecimal digits 4 for the run, 4 for the
+# sender and 12 for the time in nanoseconds.
+STAMPED: Final = 21
+# What fits into a frame with a 16-bit length, and senders into 4 digits.
+LARGEST: Final = 65_535
+SENDERS: Final = 65_536
+
+# Time stamps to read per second, about: enough for p99.9, and little work.
+SAMPLES: Final = 20_000
+# The longest wait between two calls of the progress callback, in seconds.
+TICK: Final = 0.1
+# The most bytes to read from a socket at once.
+BUFFER: Final = 1 << 18
+
+# The timeouts, in seconds: of a handshake, and of everybody's arrival in the room; of messages in
+# flight at the end; and of the server's answers to the close frames, which would otherwise be work
+# for it in the next run.
+PATIENCE: Final = 10.0
+DRAIN: Final = 2.0
+GOODBYE: Final = 2.0
+
+# Linux has 28,000 ports for connections between the same two addresses. On the loopback device more
+# clients need more source addresses, which it has: all of 127.0.0.0/8.
+PORTS: Final = 20_000
+# Open files besides the clients' sockets, with some to spare.
+FILES: Final = 32
+
+
+def masked(payload: bytes, opcode: int, mask: bytes) -> bytes:
+    """Return a client's frame (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        head = struct.pack("!BB4s", FIN | opcode, 0x80 | size, mask)
+    else:
+        head = struct.pack("!BBH4s", FIN | opcode, 0x80 | 126, size, mask)
+    # On two large integers this is one operation, instead of one per byte.
+    key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+    return head + (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")
+
+
+class Connection:
+    """One client's connection. Only the run's thread may use it."""
+
+    def __init__(self, run: Run, sock: socket.socket, mark: bytes) -> None:
+        self.run = run
+        self.sock = sock
+        #: The prefix of this client's messages; empty if it sends none.
+        self.mark = mark
+        self.open = True
+        self.received = 0
+        self.in_flight = 0
+        #: Whether the last message of the roll call has arrived.
+        self.present = False
+        # The start of an incomplete frame, and the frame's size, or 0 while that is unknown.
+        self.partial = bytearray()
+        self.needed = 0
+        # Of a message in fragments: the payload so far, if it has to be inspected, and its weight.
+        self.fragments: bytearray | None = None
+        self.weight = 0
+        self.unsent = bytearray()
+
+    def ready(self, events: int) -> None:
+        """Read and write what the socket is ready for."""
+        if events & selectors.EVENT_WRITE:
+            del self.unsent[: self.try_send(self.unsent)]
+            if not self.unsent:
+                self.run.listen(self, selectors.EVENT_READ)
+        if events & selectors.EVENT_READ:
+            self.read()
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame now, or queue what the socket does not take."""
+        if self.unsent:
+            self.unsent += frame
+        elif (size := self.try_send(frame)) < len(frame):
+            self.unsent += frame[size:]
+            self.run.listen(self, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def try_send(self, data: bytes | bytearray) -> int:
+        """Return how many bytes need not be sent again."""
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            # The next read fails, too, and there may be a close frame to read before that.
+            return len(data)
+
+    def read(self) -> None:
+        buffer = self.run.buffer
+        try:
+            size = self.sock.recv_into(buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        if not size:
+            self.run.drop(self, NO_CODE)
+            return
+        now = time.monotonic_ns()
+        if self.partial:
+            self.feed(memoryview(buffer)[:size], now)
+        elif (done := self.parse(buffer, size, now)) < size:
+            self.partial += buffer[done:size]
+
+    def feed(self, more: bytes | memoryview, now: int) -> None:
+        """Parse more bytes behind those of the incomplete frame."""
+        self.partial += more
+        if len(self.partial) >= self.needed:
+            done = self.parse(self.partial, len(self.partial), now)
+            del self.partial[:done]
+
+    def parse(self, data: bytearray, end: int, now: int) -> int:
+        """Count the messages in the complete frames of data[:end]; return where these end."""
+        run = self.run
+        start = frames = messages = 0
+        oldest = -1
+        self.needed = 0
+        while end - start > 1:
+            head, size = data[start], data[start + 1]
+            at = start + 2
+            if size > 125:
+                if size > 127:
+                    # Masked, which servers may not do. The length and all that follows is garbage.
+                    run.drop(self, NO_CODE)
+                    start = end
+                    break
+                at += 2 if size == 126 else 8
+                if at > end:
+                    break
+                size = int.from_bytes(data[start + 2 : at], "big")
+            stop = at + size
+            if stop > end:
+                self.needed = stop - start
+                break
+            start = stop
+            if oldest < 0 and size >= STAMPED and 0 < head & 0x7F < 3:
+                oldest = at
+            if head == FIN | TEXT:
+                frames += 1
+                messages += data.count(NEWLINE, at, stop) + 1
+                run.gap -= 1
+                if run.gap <= 0 or self.mark:
+                    self.inspect(data[at:stop], run.sample(), now)
+            elif head & 0x7F < 3:
+                frames += 1
+                messages += self.fragment(head, data[at:stop], now)
+            elif self.control(head, bytes(data[at:stop])):
+                start = end
+                break
+        self.received += messages
+        run.received += messages
+        run.frames += frames
+        if oldest >= 0:
+            run.record_oldest(data, oldest, now)
+        return start
+
+    def fragment(self, head: int, payload: bytearray, now: int) -> int:
+        """Take a fragment or a binary frame; return how many messages end in it."""
+        run = self.run
+        if head & 0x7F:
+            run.gap -= 1
+            self.weight = run.sample()
+            self.fragments = bytearray() if self.weight or self.mark else None
+        if self.fragments is not None:
+            self.fragments += payload
+            if head & FIN:
+                self.inspect(self.fragments, self.weight, now)
+        return payload.count(NEWLINE) + (head >> 7)
+
+    def inspect(self, payload: bytearray, weight: int, now: int) -> None:
+        """Read a payload that was sampled, or that may contain this client's messages."""
+        run = self.run
+        if run.call:
+            self.present |= run.call in payload
+        if weight:
+            run.record(payload, weight, now)
+        if self.mark:
+            self.in_flight = max(self.in_flight - payload.count(self.mark), 0)
+
+    def control(self, head: int, payload: bytes) -> bool:
+        """Handle a frame without messages; return whether the connection ends with it."""
+        if head == FIN | PING:
+            self.send(masked(payload, PONG, self.run.mask))
+        elif head != FIN | PONG:
+            # A close frame, or a violation of the protocol.
+            known = head == FIN | CLOSE and len(payload) > 1
+            self.run.drop(self, int.from_bytes(payload[:2], "big") if known else NO_CODE)
+            return True
+        return False
+
+
+class Counts(NamedTuple):
+    """The counters at one moment. time: in nanoseconds; cpu: in seconds."""
+
+    time: int
+    cpu: float
+    sent: int
+    received: int
+    frames: int
+
+
+class Run:
+    """One measurement of one server. Only one thread may use it, and `measure` only once.
+
+    progress: called about ten times per second with the seconds since the warm-up began.
+    """
+
+    def __init__(self, target: Target, load: Load, progress: Callable[[float], None]) -> None:
+        self.target = target
+        self.load = load
+        self.progress = progress
+        self.random = random.Random(load.seed)
+        self.buffer = bytearray(BUFFER)
+        # Tells this run's messages from others in the room, such as those of an earlier run.
+        self.tag = b"@%04x" % self.random.randrange(1 << 16)
+        self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
+        self.mask = self.random.randbytes(4)
+        # Messages differ only in their first bytes, so the rest of the frame is masked only once.
+        message = masked(bytes(STAMPED).ljust(load.size, b"x"), TEXT, self.mask)
+        begin = len(message) - load.size
+        self.head, self.padding = message[:begin], message[begin + STAMPED :]
+        self.key = int.from_bytes(message[begin : begin + STAMPED], "big")
+        self.connections: list[Connection] = []
+        self.alive = 0
+        # Opened before the sockets: `select` needs a low file number.
+        self.selector = selectors.DefaultSelector()
+
+        self.sent = self.received = self.frames = 0
+        self.close_codes: Counter[int] = Counter()
+        self.latencies = Latencies()
+        # Payloads until the next sample, the weight of that sample, and that of the one after it.
+        self.gap = self.weight = self.stride = 1
+
+        # On the monotonic clock, in nanoseconds: time 0 of the stamps, the end of the warm-up, and
+        # the time when the next message is due at a fixed rate.
+        self.epoch = 0
+        self.begin = 0
+        self.due = 0
+        # How many messages were due so far.
+        self.turn = 0
+        # The last message of the roll call; empty when that is over.
+        self.call = b""
+        self.sending = False
+        # Connections that end while the clients leave were not dropped.
+        self.leaving = False
+
+    def measure(self) -> Result:
+        """Connect, warm up, measure, and leave.
+
+        After Ctrl-C while it measures, the result covers the time until then.
+
+        Raises OSError if the clients cannot connect or the server does not pass messages on, and
+        KeyboardInterrupt after Ctrl-C before the measurement.
+        """
+        interrupted = False
+        try:
+            started = time.monotonic()
+            self.connect()
+            connected = time.monotonic() - started
+            self.call_roll()
+            first, last, interrupted = self.exchange()
+            # After Ctrl-C messages in flight were not waited for.
+            undelivered = 0 if interrupted else self.undelivered()
+            if not interrupted:
+                self.leave()
+        finally:
+            for connection in self.connections:
+                connection.sock.close()
+            self.selector.close()
+        seconds = max(last.time - first.time, 1) / 1e9
+        frames = last.frames - first.frames
+        deliveries = last.received - first.received
+        names = {name: self.latencies.percentile(p) for name, p in PERCENTILES.items()}
+        return Result(
+            url=self.target.url,
+            clients=self.load.clients,
+            connect_s=connected,
+            seconds=seconds,
+            sent_per_s=(last.sent - first.sent) / seconds,
+            deliveries_per_s=deliveries / seconds,
+            frames_per_s=frames / seconds,
+            messages_per_frame=deliveries / max(frames, 1),
+            latency_ms={**names, "max": self.latencies.max / 1e6 if self.latencies.max else None},
+            samples=self.latencies.samples,
+            sent=self.sent,
+            received=self.received,
+            undelivered=undelivered,
+            closes=sum(self.close_codes.values()),
+            close_codes=dict(sorted(self.close_codes.items())),
+            generator_cpu=(last.cpu - first.cpu) / seconds,
+            interrupted=interrupted,
+        )
+
+    # Connecting and leaving.
+
+    def connect(self) -> None:
+        allow_files(self.load.clients + FILES)
+        address = (self.target.host, self.target.port)
+        for i in range(self.load.clients):
+            mark = self.tag + b"%04x" % i if i < self.load.senders else b""
+            try:
+                sock = socket.create_connection(address, PATIENCE, self.source(i))
+            except OSError as error:
+                raise self.refused(f"cannot connect to {self.target.authority}", error) from None
+            connection = Connection(self, sock, mark)
+            self.connections.append(connection)
+            # Look up a host name only once.
+            address = sock.getpeername()[:2]
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                rest = self.handshake(sock)
+            except OSError as error:
+                raise self.refused(f"no WebSocket at {self.target.url}", error) from None
+            sock.setblocking(False)
+            self.selector.register(sock, selectors.EVENT_READ, connection)
+            self.alive += 1
+            connection.feed(rest, time.monotonic_ns())
+
+    def call_roll(self) -> None:
+        """Wait until all clients are in the room, which takes longer than their handshakes.
+
+        Raises OSError if a client does not receive the messages sent there.
+        """
+        now = time.monotonic_ns()
+        until, pause, number = now + int(PATIENCE * 1e9), int(TICK * 1e9), 0
+        while self.absent():
+            if now >= until or self.alive < len(self.connections):
+                raise ConnectionError(
+                    f"{self.absent():,} of {self.load.clients:,} clients at {self.target.url} did"
+                    " not receive a message sent to all: is it a chat?"
+                )
+            # A client that receives this call receives everything sent later. Clients that joined
+            # after the last call did not receive that one.
+            number, pause = number + 1, 2 * pause
+            self.call = b"#%b %06d" % (self.tag[1:], number)
+            for connection in self.connections:
+                connection.present = False
+            self.connections[0].send(masked(self.call, TEXT, self.mask))
+            self.poll(min(now + pause, until), self.absent)
+            now = time.monotonic_ns()
+        self.call = b""
+        self.received = 0
+        for connection in self.connections:
+            connection.received = 0
+
+    def absent(self) -> int:
+        """Return how many clients have not received the last message of the roll call."""
+        return sum(not connection.present for connection in self.connections)
+
+    def refused(self, what: str, error: OSError) -> ConnectionError:
+        """Return the exception for a client that could not connect."""
+        late = isinstance(error, TimeoutError)
+        why = f"no answer in {PATIENCE:g} s" if late else error.strerror or error
+        return ConnectionError(
+            f"{what}: {why}"
+            + (f" (for client {self.alive + 1:,} of {self.load.clients:,})" if self.alive else "")
+        )
+
+    def source(self, index: int) -> tuple[str, int] | None:
+        """Return the address to connect a client from, or None if any will do."""
+        if self.load.clients <= PORTS or not self.target.host.startswith(("127.", "localhost")):
+            return None
+        return f"127.0.{1 + index // PORTS}.1", 0
+
+    def handshake(self, sock: socket.socket) -> bytes:
+        """Open a WebSocket; return the bytes that follow the server's answer.
+
+        Raises OSError with what is wrong with the answer.
+        """
+        key = base64.b64encode(self.random.randbytes(16)).decode()
+        sock.sendall(
+            f"GET {self.target.path} HTTP/1.1\r\n"
+            f"Host: {self.target.authority}\r\n"
+            f"Origin: http://{self.target.authority}\r\n"
+            "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        )
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            more = sock.recv(4096)
+            if not more:
+                raise ConnectionError("the connection was closed without an answer")
+            answer += more
+            if not answer.startswith(b"HTTP/"[: len(answer)]) or len(answer) > BUFFER:
+                raise ConnectionError("the answer is not HTTP")
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        status = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2]
+        accept = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+        if not status.startswith("101") or base64.b64encode(accept) not in head:
+            raise ConnectionError(f"the answer is {status!r}")
+        return rest
+
+    def drop(self, connection: Connection, code: int) -> None:
+        """Close a connection that the server has ended. code: the close code."""
+        if not self.leaving:
+            self.close_codes[code] += 1
+        self.selector.unregister(connection.sock)
+        connection.sock.close()
+        connection.open = False
+        self.alive -= 1
+
+    def listen(self, connection: Connection, events: int) -> None:
+        """Set the events to wait for."""
+        self.selector.modify(connection.sock, events, connection)
+
+    def leave(self) -> None:
+        self.leaving = True
+        # Browsers send this code when their user leaves a page, so servers do not log an error.
+        frame = masked(GOING_AWAY.to_bytes(2, "big"), CLOSE, self.mask)
+        for connection in self.connections:
+            if connection.open:
+                connection.send(frame)
+        self.poll(time.monotonic_ns() + int(GOODBYE * 1e9))
+
+    # Sending.
+
+    def exchange(self) -> tuple[Counts, Counts, bool]:
+        """Warm up, measure, and wait for messages in flight.
+
+        Returns the counts at the start and at the end of the time measured, and whether Ctrl-C
+        ended it early.
+        """
+        last: Counts | None = None
+        interrupted = False
+        self.epoch = self.due = time.monotonic_ns()
+        self.begin = self.epoch + int(self.load.warmup * 1e9)
+        end = self.begin + int(self.load.seconds * 1e9)
+        self.sending = True
+        self.poll(self.begin)
+        first = self.counts()
+        try:
+            self.poll(end)
+            self.sending = False
+            last = self.counts()
+            self.poll(time.monotonic_ns() + int(DRAIN * 1e9), self.undelivered)
+        except KeyboardInterrupt:
+            interrupted = True
+        return first, last or self.counts(), interrupted
+
+    def counts(self) -> Counts:
+        return Counts(
+            time.monotonic_ns(), time.thread_time(), self.sent, self.received, self.frames
+        )
+
+    def undelivered(self) -> int:
+        """Return how many deliveries are missing, summed over the open connections."""
+        return sum(max(self.sent - c.received, 0) for c in self.connections if c.open)
+
+    def poll(self, until: int, waiting: Callable[[], int] = lambda: 1) -> None:
+        """Send and read until that time, until `waiting()` is 0, or until no client is left."""
+        now = ticked = time.monotonic_ns()
+        messages = self.received
+        while now < until and self.alive and waiting():
+            wait = min(until - now, int(TICK * 1e9))
+            if self.sending and self.load.rate:
+                # The selector would round up to a millisecond, longer than many a latency.
+                wait = min(wait, self.send_due(now, self.load.rate))
+                select.select([self.selector.fileno()], [], [], max(wait, 0) / 1e9)
+                wait = 0
+            elif self.sending:
+                self.refill()
+            for key, events in self.selector.select(wait / 1e9):
+                key.data.ready(events)
+            now = time.monotonic_ns()
+            if now - ticked >= TICK * 1e9:
+                speed = (self.received - messages) * 1e9 / (now - ticked)
+                ticked, messages = now, self.received
+                if self.sending:
+                    self.stride = 1 + int(speed / SAMPLES)
+                    self.progress((now - self.epoch) / 1e9)
+
+    def send_due(self, now: int, rate: float) -> int:
+        """Send up to 1,000 messages that are due; return the nanoseconds until the next is."""
+        limit = self.turn + 1000
+        while self.due <= now and self.turn < limit:
+            connection = self.connections[self.turn % self.load.senders]
+            if connection.open:
+                self.send_message(connection, self.due)
+            self.turn += 1
+            self.due = self.epoch + int(self.turn * 1e9 / rate)
+        return self.due - now
+
+    def refill(self) -> None:
+        """In a closed loop, send until all senders have a full window in flight.
+
+        Called only when all arrived messages have been read: if a sender refilled at once, its
+        messages would return to the first clients before the last ones were served.
+        """
+        for connection in self.connections[: self.load.senders]:
+            while connection.open and connection.in_flight < self.load.window:
+                self.send_message(connection, time.monotonic_ns())
+                connection.in_flight += 1
+
+    def send_message(self, connection: Connection, when: int) -> None:
+        """Send a message whose latency counts from `when`."""
+        stamped = int.from_bytes(connection.mark + b"%012x" % (when - self.epoch), "big") ^ self.key
+        connection.send(self.head + stamped.to_bytes(STAMPED, "big") + self.padding)
+        self.sent += 1
+
+    # Sampling.
+
+    def sample(self) -> int:
+        """Return the weight of this payload as a sample, or 0 if it is not picked."""
+        if self.gap > 0:
+            return 0
+        weight, self.weight = self.weight, self.stride
+        self.gap = self.random.randrange(1, 2 * self.weight)
+        return weight
+
+    def record(self, payload: bytearray, weight: int, now: int) -> None:
+        """Record the latencies of all messages in a sampled payload."""
+        for stamp in self.stamp.findall(payload):
+            sent = self.epoch + int(stamp, 16)
+            if sent >= self.begin:
+                self.latencies.add(now - sent, weight)
+
+    def record_oldest(self, data: bytearray, at: int, now: int) -> None:
+        """Update the maximum with the message at data[at:], the oldest of those just read."""
+        if data.startswith(self.tag, at):
+            try:
+                sent = self.epoch + int(data[at + STAMPED - 12 : at + STAMPED], 16)
+            except ValueError:
+                return  # Somebody else's message that begins with the same tag.
+            if sent >= self.begin and now - sent > self.latencies.max:
+                self.latencies.max = now - sent
+
+
+def allow_files(count: int) -> None:
+    """Raise the limit of open files if that is needed. Raises OSError if it is not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise OSError(
+            f"{count - FILES} clients need {count} open files, {hard} are allowed (see ulimit -n)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
