@@ -4,13 +4,12 @@
 
 Once a second it looks at the server's memory, threads and descriptors. Nothing may be lost, doubled
 or out of order for anybody who reads, whatever the others do, and nothing may grow. The plot needs
-matplotlib.
+matplotlib, which is in the extra `plot`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import socket
 import statistics
 import sys
@@ -18,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from gochat.bench.command import import_draw, picture_path
 
 from .chat import HANDSHAKE, WAYS, Chat, Member, Voice, chatting
 from .fuzz import Attack, Fuzz
@@ -58,9 +59,8 @@ GROWTH, WARM_UP = 4 << 20, 12 << 20
 #: How long the server may take over a connection that this side has ended, in seconds.
 WINDING_UP = 10.0
 
-#: How many points a line of the plot has, at most about twice; and the colors of lines.
+#: How many points a line of the plot has, at most about twice.
 POINTS = 600
-COLORS = ["#0072b2", "#d55e00"]
 
 #: States of /proc/net/tcp: the server has not ended the connection.
 OPEN = {"01", "08"}  # ESTABLISHED, CLOSE_WAIT
@@ -347,14 +347,13 @@ def soak(seconds: float, seed: int, *, fault: str = "", progress: bool = False) 
     return run
 
 
-def plot(samples: Sequence[Sample], path: str) -> None:
+def plot(samples: Sequence[Sample], path: Path) -> None:
     """Draw memory, threads and descriptors over the time."""
-    matplotlib = importlib.import_module("matplotlib")
-    figures = importlib.import_module("matplotlib.figure")
-    step = max(1, len(samples) // POINTS)
-    shown = samples[::step]
+    from gochat.bench.plot import picture  # noqa: PLC0415
+
+    shown = samples[:: max(1, len(samples) // POINTS)]
     minutes = [sample.time / 60 for sample in shown]
-    panels: dict[str, dict[str, Sequence[float]]] = {
+    panels: dict[str, dict[str, list[float]]] = {
         "memory, MB": {"resident memory": [sample.memory / 1e6 for sample in shown]},
         "threads": {
             "threads": [sample.threads for sample in shown],
@@ -362,22 +361,17 @@ def plot(samples: Sequence[Sample], path: str) -> None:
         },
         "descriptors": {"descriptors": [sample.descriptors for sample in shown]},
     }
-    # Text stays text, so no font is in the file; and the same samples make the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "soak"}):
-        figure = figures.Figure(figsize=(8.5, 7), layout="constrained", facecolor="white")
+    with picture(path, 8.5, 7) as figure:
         all_axes = figure.subplots(3, sharex=True)
         for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
-            for color, (name, line) in zip(COLORS, lines.items(), strict=False):
-                axes.plot(minutes, line, color=color, linewidth=1, label=name)
-            top = 1.1 * max(map(max, lines.values()))
-            axes.set(ylabel=title, ylim=(0, top), xlim=(0, minutes[-1]))
-            axes.grid(color="#ddd")
-            axes.spines[["top", "right"]].set_visible(False)
+            for name, line in lines.items():
+                axes.plot(minutes, line, linewidth=1, label=name)
+            # Room for the legend below the lines.
+            axes.set(ylabel=title, ylim=(0, 1.1 * max(map(max, lines.values()))))
             if len(lines) > 1:
-                axes.legend(loc="lower right", framealpha=1)
-        all_axes[-1].set_xlabel("minutes")
+                axes.legend(loc="lower right", frameon=True, framealpha=1)
+        all_axes[-1].set(xlabel="minutes", xlim=(0, minutes[-1]))
         figure.align_ylabels()
-        figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -385,12 +379,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--plot", metavar="FILE.svg", help="draw what there was over the time")
+    parser.add_argument(
+        "--plot", type=picture_path, metavar="FILE.svg", help="draw what there was over the time"
+    )
     args = parser.parse_args(argv)
     if args.minutes < 1:
         parser.error("--minutes has to be 1 at least: less shows nothing")
-    if args.plot and importlib.util.find_spec("matplotlib") is None:
-        parser.error("--plot needs matplotlib, which is in bench/requirements.txt")
+    if args.plot:
+        import_draw(parser.error)
     try:
         run = soak(args.minutes * 60, args.seed, progress=True)
     except AssertionError as error:
