@@ -1,7 +1,7 @@
-"""The chat on aiohttp, as its documentation has it: a set of sockets, and a `send_str` to each.
+"""The chat on aiohttp, as in its documentation: a set of sockets, and a `send_str` to each.
 
-There is no broadcast: a frame is built for every client. The sends are started together, so one
-slow client does not hold up the others.
+aiohttp has no broadcast and builds a frame for every client. All sends are started together, so a
+slow client does not delay the others.
 """
 
 import asyncio

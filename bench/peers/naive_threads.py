@@ -1,10 +1,10 @@
-"""The Go example on threads as one would write it first: simple-websocket, Werkzeug, `queue.Queue`.
+"""The Go example as a first draft on threads: simple-websocket, Werkzeug and `queue.Queue`.
 
-A thread runs the hub, a reader and a writer serve each client, and simple-websocket has one more
-thread for each. As in the Go example, whoever is 256 messages behind is dropped, and what is queued
-for a client goes out as one message with newlines in it. Python has no `select`, so one queue
-brings the hub everything. simple-websocket always takes compression if a client offers it; the
-generator offers none.
+One thread runs the hub, a reader and a writer serve each client, and simple-websocket adds one more
+thread per client. As in the Go example, a client that is 256 messages behind is dropped, and all
+messages queued for a client are sent as one, with newlines between them. Python has no `select` on
+queues, so the hub has one queue for everything. simple-websocket always accepts compression, but
+the load generator does not offer it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from typing import Any
 from simple_websocket import ConnectionClosed, Server
 from werkzeug.serving import BaseWSGIServer, make_server
 
-#: What the hub has to do: ("join", client), ("leave", client) or ("say", message).
-todo: queue.Queue[tuple[str, Any]] = queue.Queue()
+#: The hub's events: ("join", client), ("leave", client) or ("say", message).
+events: queue.Queue[tuple[str, Any]] = queue.Queue()
 
 
 class Client:
     def __init__(self, ws: Server) -> None:
         self.ws = ws
         self.send: queue.Queue[str | None] = queue.Queue(256)
-        #: Set by the hub: nothing more will be queued.
+        #: Set by the hub when it queues no more messages.
         self.dropped = threading.Event()
 
     def read_pump(self) -> None:
         try:
             while True:
                 message = self.ws.receive()
-                todo.put(("say", message.replace("\n", " ").strip()))
+                events.put(("say", message.replace("\n", " ").strip()))
         except ConnectionClosed:
-            todo.put(("leave", self))
+            events.put(("leave", self))
 
     def write_pump(self) -> None:
         try:
@@ -58,10 +58,10 @@ class Client:
 def hub() -> None:
     clients: set[Client] = set()
     while True:
-        what, value = todo.get()
-        if what == "join":
+        kind, value = events.get()
+        if kind == "join":
             clients.add(value)
-        elif what == "leave":
+        elif kind == "leave":
             drop(clients, value)
         else:
             for client in list(clients):
@@ -75,7 +75,7 @@ def drop(clients: set[Client], client: Client) -> None:
     if client in clients:
         clients.remove(client)
         client.dropped.set()
-        # If it is full the writer does not wait, and sees that it was dropped.
+        # The writer does not wait on a full queue, so it sees `dropped` without this.
         with suppress(queue.Full):
             client.send.put_nowait(None)
 
@@ -85,10 +85,10 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("404 Not Found", [])
         return []
     client = Client(Server(environ, max_message_size=512))
-    todo.put(("join", client))
+    events.put(("join", client))
     threading.Thread(target=client.write_pump, daemon=True).start()
     client.read_pump()
-    # The connection is over, and Werkzeug is not to write an answer to it.
+    # Keeps Werkzeug from writing an answer to the connection that has ended.
     raise ConnectionError
 
 

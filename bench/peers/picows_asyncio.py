@@ -1,7 +1,7 @@
-"""The chat on picows, whose protocol is written in Cython, in asyncio.
+"""The chat on picows, an asyncio library with the protocol in Cython.
 
-A listener gets each frame as it comes, without a task or a queue, and writes it to the transports
-of all clients at once. Nobody waits for a slow client: the transport keeps what it did not take.
+A listener is called for each frame, without a task or a queue, and writes to the transports of all
+clients at once. Nothing waits for a slow client: its transport buffers without limit.
 """
 
 import asyncio

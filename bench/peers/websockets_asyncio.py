@@ -1,7 +1,8 @@
-"""The chat on websockets, in asyncio: what its documentation recommends.
+"""The chat on websockets with asyncio, as its documentation recommends.
 
-`broadcast` writes a frame that is built once to the transports of all clients and waits for none of
-them, so a slow client is not dropped but buffered for. Its keepalive does what pings do in gochat.
+`broadcast` builds a frame once, writes it to the transports of all clients, and waits for none of
+them: messages for a slow client are buffered, and it is not dropped. The library's keepalive has
+the purpose of gochat's pings.
 """
 
 import asyncio
