@@ -361,7 +361,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
         },
         "descriptors": {"descriptors": [sample.descriptors for sample in shown]},
     }
-    with picture(path, 8.5, 7) as figure:
+    with picture(path, 8.5, 7, "The server, with everything at once") as figure:
         all_axes = figure.subplots(3, sharex=True)
         for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
             for name, line in lines.items():

@@ -759,6 +759,14 @@ def test_plot_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
     assert path.read_bytes().startswith(magic)
 
 
+def test_plot_into_a_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A directory is refused as the file of a picture."""
+    (tmp_path / "plot.svg").mkdir()
+    with pytest.raises(SystemExit):
+        main(["bench", "ws://h", "--plot", str(tmp_path / "plot.svg")])
+    assert "plot.svg' cannot be written" in capsys.readouterr().err
+
+
 def test_plot_without_matplotlib(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

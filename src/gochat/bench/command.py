@@ -144,12 +144,9 @@ def bench(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     finally:
-        if report.runs:
-            print(json.dumps(report.json()) if args.json else report.text())
-            for line in report.warnings():
-                print(f"gochat: warning: {line}", file=sys.stderr)
-            if draw:
-                draw(report, args.plot)
+        show(report, args.json)
+        if draw and report.runs:
+            draw(report, args.plot)
     if text := report.failure():
         raise OSError(text)
 
@@ -181,3 +178,11 @@ def measure(report: Report, clients: Sequence[int], rounds: int) -> None:
                 raise KeyboardInterrupt
     finally:
         bar.write()
+
+
+def show(report: Report, as_json: bool) -> None:
+    """Print the results, if there are any, and the warnings."""
+    if report.runs:
+        print(json.dumps(report.json()) if as_json else report.text())
+        for line in report.warnings():
+            print(f"gochat: warning: {line}", file=sys.stderr)

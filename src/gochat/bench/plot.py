@@ -42,7 +42,7 @@ STYLE: Final[dict[Any, Any]] = {
 
 
 @contextmanager
-def picture(path: Path, width: float, height: float, title: str = "") -> Iterator[Figure]:
+def picture(path: Path, width: float, height: float, title: str) -> Iterator[Figure]:
     """Yield a figure to draw on, which is saved at the end of the block. One thread at a time.
 
     path: its suffix gives the format. width, height: in inches.
@@ -53,8 +53,7 @@ def picture(path: Path, width: float, height: float, title: str = "") -> Iterato
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         figure = Figure((width, height))
-        if title:
-            figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle(title, x=0.01, ha="left")
         yield figure
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
