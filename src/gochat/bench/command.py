@@ -103,13 +103,7 @@ def add_bench_flags(bench: Parser) -> None:
         ),
         ("versus", address, None, "compare with this server, in alternating runs", "URL"),
         ("pairs", count, 5, "runs of each server, with --versus", "N"),
-        (
-            "plot",
-            picture_path,
-            None,
-            "draw throughput and latency over the clients; needs matplotlib",
-            "FILE.svg",
-        ),
+        ("plot", picture_path, None, "draw throughput and latency over the clients", "FILE.svg"),
         ("seed", int, None, "seed of the random sampling, to repeat a run's choices", "N"),
     ):
         bench.add_flag(name, kind, value, text, metavar)
@@ -120,8 +114,8 @@ def add_bench_flags(bench: Parser) -> None:
 def bench(args: argparse.Namespace) -> None:
     """Measure, and print the results. On the main thread.
 
-    After Ctrl-C it prints what there is, and exits with 130. Flags that do not fit together, or a
-    picture without matplotlib, make it exit with 2 before anything is measured.
+    Exits with 2 before it measures, if the flags contradict each other or matplotlib is missing;
+    with 130 after Ctrl-C, when it has printed what there is.
 
     Raises OSError if a server cannot be measured, or drops clients.
     """

@@ -110,8 +110,8 @@ class Result:
     latency_ms: Mapping[str, float | None]
     #: The number of latencies from which the percentiles were estimated.
     samples: int
-    #: From the start of the warm-up to the end: messages sent, messages received by all clients,
-    #: and messages that clients which were not dropped should have received but did not.
+    #: From the warm-up to the end: messages sent, messages received by all clients, and messages
+    #: missing at clients that were not dropped.
     sent: int
     received: int
     undelivered: int

@@ -113,14 +113,10 @@ class Report:
                 for run in self.medians(name)
             ]
             report["ratios"] = [
-                {
-                    "clients": clients,
-                    "figure": figure.name,
-                    "pairs": self.ratios(clients, figure),
-                    "median": median(self.ratios(clients, figure)),
-                }
+                {"clients": clients, "figure": figure.name, "pairs": r, "median": median(r)}
                 for clients in self.clients
                 for figure in COMPARED
+                for r in [self.ratios(clients, figure)]
             ]
         return report
 

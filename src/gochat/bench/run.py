@@ -46,8 +46,8 @@ NEWLINE: Final = 10
 # RFC 6455, section 7.4.1.
 GOING_AWAY, NO_CODE = 1001, 1006
 
-# The bytes before a message's padding: "@", then in hexadecimal digits 4 for the run, 4 for the
-# sender and 12 for the time in nanoseconds.
+# Bytes before a message's padding: "@", and hexadecimal digits: 4 for the run, 4 for the sender, 12
+# for the time in nanoseconds.
 STAMPED: Final = 21
 # What fits into a frame with a 16-bit length, and senders into 4 digits.
 LARGEST: Final = 65_535
@@ -60,17 +60,15 @@ TICK: Final = 0.1
 # The most bytes to read from a socket at once.
 BUFFER: Final = 1 << 18
 
-# The timeouts, in seconds: of a handshake, and of everybody's arrival in the room; of messages in
-# flight at the end; and of the server's answers to the close frames, which would otherwise be work
-# for it in the next run.
+# Timeouts in seconds: of a handshake, and until all clients are in the room; of messages in flight
+# at the end; and of the server's close frames, so that they do not disturb the next run.
 PATIENCE: Final = 10.0
 DRAIN: Final = 2.0
 GOODBYE: Final = 2.0
 
-# Linux has 28,000 ports for connections between the same two addresses. On the loopback device more
-# clients need more source addresses, which it has: all of 127.0.0.0/8.
+# Linux has 28,000 ports per source address. The loopback device has more of these: 127.0.0.0/8.
 PORTS: Final = 20_000
-# Open files besides the clients' sockets, with some to spare.
+# Open files besides the clients' sockets, and some to spare.
 FILES: Final = 32
 
 
@@ -81,7 +79,7 @@ def masked(payload: bytes, opcode: int, mask: bytes) -> bytes:
         head = struct.pack("!BB4s", FIN | opcode, 0x80 | size, mask)
     else:
         head = struct.pack("!BBH4s", FIN | opcode, 0x80 | 126, size, mask)
-    # On two large integers this is one operation, instead of one per byte.
+    # On large integers this is one operation, not one per byte.
     key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
     return head + (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")
 
@@ -99,10 +97,10 @@ class Connection:
         self.in_flight = 0
         #: Whether the last message of the roll call has arrived.
         self.present = False
-        # The start of an incomplete frame, and the frame's size, or 0 while that is unknown.
+        # The start of an incomplete frame, and its full size, or 0 while that is unknown.
         self.partial = bytearray()
         self.needed = 0
-        # Of a message in fragments: the payload so far, if it has to be inspected, and its weight.
+        # Of a fragmented message: the payload so far, if it will be inspected, and its weight.
         self.fragments: bytearray | None = None
         self.weight = 0
         self.unsent = bytearray()
@@ -112,7 +110,7 @@ class Connection:
         if events & selectors.EVENT_WRITE:
             del self.unsent[: self.try_send(self.unsent)]
             if not self.unsent:
-                self.run.listen(self, selectors.EVENT_READ)
+                self.run.selector.modify(self.sock, selectors.EVENT_READ, self)
         if events & selectors.EVENT_READ:
             self.read()
 
@@ -122,7 +120,8 @@ class Connection:
             self.unsent += frame
         elif (size := self.try_send(frame)) < len(frame):
             self.unsent += frame[size:]
-            self.run.listen(self, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            events = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self.run.selector.modify(self.sock, events, self)
 
     def try_send(self, data: bytes | bytearray) -> int:
         """Return how many bytes need not be sent again."""
@@ -131,7 +130,7 @@ class Connection:
         except BlockingIOError:
             return 0
         except OSError:
-            # The next read fails, too, and there may be a close frame to read before that.
+            # There may be a close frame to read; after that, reading fails, too.
             return len(data)
 
     def read(self) -> None:
@@ -169,7 +168,7 @@ class Connection:
             at = start + 2
             if size > 125:
                 if size > 127:
-                    # Masked, which servers may not do. The length and all that follows is garbage.
+                    # Masked, as no server's frame may be: what follows is garbage.
                     run.drop(self, NO_CODE)
                     start = end
                     break
@@ -260,11 +259,11 @@ class Run:
         self.progress = progress
         self.random = random.Random(load.seed)
         self.buffer = bytearray(BUFFER)
-        # Tells this run's messages from others in the room, such as those of an earlier run.
+        # Messages of other runs may be in the room.
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
         self.mask = self.random.randbytes(4)
-        # Messages differ only in their first bytes, so the rest of the frame is masked only once.
+        # Messages differ only in their first bytes, so the rest is masked only once.
         message = masked(bytes(STAMPED).ljust(load.size, b"x"), TEXT, self.mask)
         begin = len(message) - load.size
         self.head, self.padding = message[:begin], message[begin + STAMPED :]
@@ -280,26 +279,24 @@ class Run:
         # Payloads until the next sample, the weight of that sample, and that of the one after it.
         self.gap = self.weight = self.stride = 1
 
-        # On the monotonic clock, in nanoseconds: time 0 of the stamps, the end of the warm-up, and
-        # the time when the next message is due at a fixed rate.
+        # In nanoseconds of the monotonic clock: time 0 of the stamps, the end of the warm-up, and
+        # when the next message is due at a fixed rate.
         self.epoch = 0
         self.begin = 0
         self.due = 0
-        # How many messages were due so far.
+        # Messages that were due so far.
         self.turn = 0
         # The last message of the roll call; empty when that is over.
         self.call = b""
         self.sending = False
-        # Connections that end while the clients leave were not dropped.
+        # While clients leave, connections that end were not dropped.
         self.leaving = False
 
     def measure(self) -> Result:
-        """Connect, warm up, measure, and leave.
+        """Connect, warm up, measure, and leave. After Ctrl-C the result covers the time until then.
 
-        After Ctrl-C while it measures, the result covers the time until then.
-
-        Raises OSError if the clients cannot connect or the server does not pass messages on, and
-        KeyboardInterrupt after Ctrl-C before the measurement.
+        Raises OSError if a client cannot connect or does not receive the room's messages;
+        KeyboardInterrupt after Ctrl-C before the end of the warm-up.
         """
         interrupted = False
         try:
@@ -308,13 +305,13 @@ class Run:
             connected = time.monotonic() - started
             self.call_roll()
             first, last, interrupted = self.exchange()
-            # After Ctrl-C messages in flight were not waited for.
+            # Ctrl-C skips the wait for messages in flight.
             undelivered = 0 if interrupted else self.undelivered()
             if not interrupted:
                 self.leave()
         finally:
-            for connection in self.connections:
-                connection.sock.close()
+            for conn in self.connections:
+                conn.sock.close()
             self.selector.close()
         seconds = max(last.time - first.time, 1) / 1e9
         frames = last.frames - first.frames
@@ -351,8 +348,8 @@ class Run:
                 sock = socket.create_connection(address, PATIENCE, self.source(i))
             except OSError as error:
                 raise self.refused(f"cannot connect to {self.target.authority}", error) from None
-            connection = Connection(self, sock, mark)
-            self.connections.append(connection)
+            conn = Connection(self, sock, mark)
+            self.connections.append(conn)
             # Look up a host name only once.
             address = sock.getpeername()[:2]
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -361,14 +358,14 @@ class Run:
             except OSError as error:
                 raise self.refused(f"no WebSocket at {self.target.url}", error) from None
             sock.setblocking(False)
-            self.selector.register(sock, selectors.EVENT_READ, connection)
+            self.selector.register(sock, selectors.EVENT_READ, conn)
             self.alive += 1
-            connection.feed(rest, time.monotonic_ns())
+            conn.feed(rest, time.monotonic_ns())
 
     def call_roll(self) -> None:
-        """Wait until all clients are in the room, which takes longer than their handshakes.
+        """Wait until all clients are in the room. Raises OSError if one does not get there.
 
-        Raises OSError if a client does not receive the messages sent there.
+        Servers may answer a handshake before they pass messages on to its client.
         """
         now = time.monotonic_ns()
         until, pause, number = now + int(PATIENCE * 1e9), int(TICK * 1e9), 0
@@ -378,23 +375,22 @@ class Run:
                     f"{self.absent():,} of {self.load.clients:,} clients at {self.target.url} did"
                     " not receive a message sent to all: is it a chat?"
                 )
-            # A client that receives this call receives everything sent later. Clients that joined
-            # after the last call did not receive that one.
+            # Clients that receive a call receive all that follows; some may have joined after it.
             number, pause = number + 1, 2 * pause
             self.call = b"#%b %06d" % (self.tag[1:], number)
-            for connection in self.connections:
-                connection.present = False
+            for conn in self.connections:
+                conn.present = False
             self.connections[0].send(masked(self.call, TEXT, self.mask))
             self.poll(min(now + pause, until), self.absent)
             now = time.monotonic_ns()
         self.call = b""
         self.received = 0
-        for connection in self.connections:
-            connection.received = 0
+        for conn in self.connections:
+            conn.received = 0
 
     def absent(self) -> int:
         """Return how many clients have not received the last message of the roll call."""
-        return sum(not connection.present for connection in self.connections)
+        return sum(not conn.present for conn in self.connections)
 
     def refused(self, what: str, error: OSError) -> ConnectionError:
         """Return the exception for a client that could not connect."""
@@ -412,10 +408,7 @@ class Run:
         return f"127.0.{1 + index // PORTS}.1", 0
 
     def handshake(self, sock: socket.socket) -> bytes:
-        """Open a WebSocket; return the bytes that follow the server's answer.
-
-        Raises OSError with what is wrong with the answer.
-        """
+        """Open a WebSocket; return the bytes behind the server's answer. Raises OSError."""
         key = base64.b64encode(self.random.randbytes(16)).decode()
         sock.sendall(
             f"GET {self.target.path} HTTP/1.1\r\n"
@@ -439,26 +432,22 @@ class Run:
             raise ConnectionError(f"the answer is {status!r}")
         return rest
 
-    def drop(self, connection: Connection, code: int) -> None:
+    def drop(self, conn: Connection, code: int) -> None:
         """Close a connection that the server has ended. code: the close code."""
         if not self.leaving:
             self.close_codes[code] += 1
-        self.selector.unregister(connection.sock)
-        connection.sock.close()
-        connection.open = False
+        self.selector.unregister(conn.sock)
+        conn.sock.close()
+        conn.open = False
         self.alive -= 1
-
-    def listen(self, connection: Connection, events: int) -> None:
-        """Set the events to wait for."""
-        self.selector.modify(connection.sock, events, connection)
 
     def leave(self) -> None:
         self.leaving = True
-        # Browsers send this code when their user leaves a page, so servers do not log an error.
+        # Browsers send this code when a page is left, so servers do not log an error.
         frame = masked(GOING_AWAY.to_bytes(2, "big"), CLOSE, self.mask)
-        for connection in self.connections:
-            if connection.open:
-                connection.send(frame)
+        for conn in self.connections:
+            if conn.open:
+                conn.send(frame)
         self.poll(time.monotonic_ns() + int(GOODBYE * 1e9))
 
     # Sending.
@@ -466,8 +455,7 @@ class Run:
     def exchange(self) -> tuple[Counts, Counts, bool]:
         """Warm up, measure, and wait for messages in flight.
 
-        Returns the counts at the start and at the end of the time measured, and whether Ctrl-C
-        ended it early.
+        Returns the counts at the start and at the end, and whether Ctrl-C ended it early.
         """
         last: Counts | None = None
         interrupted = False
@@ -522,9 +510,9 @@ class Run:
         """Send up to 1,000 messages that are due; return the nanoseconds until the next is."""
         limit = self.turn + 1000
         while self.due <= now and self.turn < limit:
-            connection = self.connections[self.turn % self.load.senders]
-            if connection.open:
-                self.send_message(connection, self.due)
+            conn = self.connections[self.turn % self.load.senders]
+            if conn.open:
+                self.send_message(conn, self.due)
             self.turn += 1
             self.due = self.epoch + int(self.turn * 1e9 / rate)
         return self.due - now
@@ -532,18 +520,18 @@ class Run:
     def refill(self) -> None:
         """In a closed loop, send until all senders have a full window in flight.
 
-        Called only when all arrived messages have been read: if a sender refilled at once, its
-        messages would return to the first clients before the last ones were served.
+        Only when all sockets have been read: if senders refilled one by one, new messages would
+        return to the first clients before the last ones were read.
         """
-        for connection in self.connections[: self.load.senders]:
-            while connection.open and connection.in_flight < self.load.window:
-                self.send_message(connection, time.monotonic_ns())
-                connection.in_flight += 1
+        for conn in self.connections[: self.load.senders]:
+            while conn.open and conn.in_flight < self.load.window:
+                self.send_message(conn, time.monotonic_ns())
+                conn.in_flight += 1
 
-    def send_message(self, connection: Connection, when: int) -> None:
+    def send_message(self, conn: Connection, when: int) -> None:
         """Send a message whose latency counts from `when`."""
-        stamped = int.from_bytes(connection.mark + b"%012x" % (when - self.epoch), "big") ^ self.key
-        connection.send(self.head + stamped.to_bytes(STAMPED, "big") + self.padding)
+        stamped = int.from_bytes(conn.mark + b"%012x" % (when - self.epoch), "big") ^ self.key
+        conn.send(self.head + stamped.to_bytes(STAMPED, "big") + self.padding)
         self.sent += 1
 
     # Sampling.
