@@ -55,7 +55,9 @@ def picture(path: Path, width: float, height: float, title: str) -> Iterator[Fig
         figure = Figure((width, height))
         figure.suptitle(title, x=0.01, ha="left")
         yield figure
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(
+            path, metadata={"Date": None, "Creator": None} if path.suffix == ".svg" else None
+        )
 
 
 def draw(report: Report, path: Path) -> None:
