@@ -123,7 +123,7 @@ def running(server: Server, core: int | None) -> Iterator[tuple[int, int]]:
         process = subprocess.Popen(
             [part.replace("PORT", str(port)) for part in server.command],
             cwd=server.directory,
-            # The Go example would use as many threads as there are cores, but it has only one.
+            # Go would start a thread for each core of the machine.
             env=os.environ | {"GOMAXPROCS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -211,8 +211,8 @@ def measure_all(
 def values(found: Sequence[Measurement | None], what: str) -> list[float | None]:
     """Return a figure's value in each round: `cost`, or a field of Result."""
     if what == "cost":
-        return [one and one.cost for one in found]
-    return [one and getattr(one.result, what) for one in found]
+        return [m and m.cost for m in found]
+    return [m and getattr(m.result, what) for m in found]
 
 
 def known_ratios(
@@ -258,7 +258,7 @@ def tables(contenders: Sequence[Server], clients: Sequence[int], results: Result
         ]
         for server in contenders:
             found = results[server.name, n]
-            runs = [one.result for one in found if one]
+            runs = [m.result for m in found if m]
             if not runs:
                 lines.append(f"| {server.name} | failed | - | - | - | - | - |")
                 continue
