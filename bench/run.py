@@ -123,7 +123,7 @@ def running(server: Server, core: int | None) -> Iterator[tuple[int, int]]:
         process = subprocess.Popen(
             [part.replace("PORT", str(port)) for part in server.command],
             cwd=server.directory,
-            # Go would start a thread for each core of the machine.
+            # The Go example has one core, even where nothing can be pinned.
             env=os.environ | {"GOMAXPROCS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
