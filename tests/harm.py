@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from gochat.golang.http.address import listen
@@ -235,12 +234,7 @@ class Scene:
         self.calm = resources(self.gochat)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _tb: object) -> None:
         with self.gochat:
             try:
                 if error is None:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -128,12 +127,7 @@ class Nginx:
     def __enter__(self) -> Nginx:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.process.terminate()
         status = self.process.wait(PATIENCE)
         assert status == 0, self.log()
