@@ -12,8 +12,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,18 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
         time.sleep(0.005)
+
+
+@contextmanager
+def in_background(target: Callable[[], object], name: str | None = None) -> Iterator[None]:
+    """Call the target on a thread during the block; the thread has to end by itself."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), f"a thread is left: {name or target}"
 
 
 class Frame(NamedTuple):

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gochat import Server, Upgrader
+from gochat import Server, Upgrader, running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -51,14 +50,9 @@ def address() -> Iterator[str]:
         return []
 
     server = Server("127.0.0.1:0", echo, read_header_timeout=30.0)
-    accept = threading.Thread(target=server.serve_forever, name="accept")
-    accept.start()
-    try:
+    with running(server):
+        server.start()
         yield server.addr
-    finally:
-        server.stop()
-        accept.join()
-        server.shutdown(5.0)
 
 
 def test_autobahn(address: str, record_property: Callable[[str, object], None]) -> None:

@@ -26,6 +26,7 @@ from .support import (
     Peer,
     Room,
     frame,
+    in_background,
     join,
     wait_until,
 )
@@ -136,17 +137,15 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
                     talker.send("blah")
                     talker.messages(1)
 
-        talking = threading.Thread(target=talk)
-        talking.start()
         pings: list[float] = []
-        since = time.monotonic()
-        while len(pings) < 5:
-            got = peer.read_frame()
-            if got.opcode == PING:
-                pings.append(time.monotonic() - since)
-                peer.send(got.payload, PONG)
-        stop.set()
-        talking.join()
+        with in_background(talk):
+            since = time.monotonic()
+            while len(pings) < 5:
+                got = peer.read_frame()
+                if got.opcode == PING:
+                    pings.append(time.monotonic() - since)
+                    peer.send(got.payload, PONG)
+            stop.set()
         # Five periods, and not five times the pong wait.
         assert 0.4 <= pings[-1] < 5 * QUICK.pong_wait
 
@@ -197,13 +196,11 @@ def test_flooder_is_held_back() -> None:
             while received < 10**7:
                 received += len(flooder.sock.recv(65536))
 
-        reading = threading.Thread(target=read)
-        reading.start()
-        sent = 0
-        while sent < 11 * 10**6:
-            flooder.sock.sendall(flood)
-            sent += len(flood)
-        reading.join(PATIENCE)
+        with in_background(read):
+            sent = 0
+            while sent < 11 * 10**6:
+                flooder.sock.sendall(flood)
+                sent += len(flood)
         assert received >= 10**7
         assert gochat.memory() - before < 4 * 10**6
 

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -45,6 +45,7 @@ from .support import (
     Frame,
     Stream,
     frame,
+    in_background,
     wait_until,
 )
 
@@ -82,18 +83,6 @@ def connected(
         conn.set_read_deadline(time.monotonic() + PATIENCE)
         conn.set_write_deadline(time.monotonic() + PATIENCE)
         yield conn, peer
-
-
-@contextlib.contextmanager
-def running(target: Callable[[], object]) -> Iterator[threading.Thread]:
-    """A thread for the length of the block; it must come to its end by itself."""
-    thread = threading.Thread(target=target)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
 
 
 def read_error(conn: Conn) -> OSError:
@@ -379,7 +368,7 @@ def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
             for piece in pieces.get(how, []):
                 peer.sock.sendall(piece)
 
-        with running(send):
+        with in_background(send):
             assert conn.read_message() == received
 
 
@@ -442,7 +431,7 @@ def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
             assert [f.code for f in peer.read_to_end()] == [1009]
             peer.sock.close()
 
-        with running(answer):
+        with in_background(answer):
             error = read_error(conn)
         assert isinstance(error, ReadLimitError)
         assert repr(read_error(conn)) == repr(error)
@@ -450,7 +439,7 @@ def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
 
 def test_no_read_limit() -> None:
     """A limit of 0 is none."""
-    with connected() as (conn, peer), running(lambda: peer.sock.sendall(frame(b"x" * 10**6))):
+    with connected() as (conn, peer), in_background(lambda: peer.sock.sendall(frame(b"x" * 10**6))):
         conn.set_read_limit(0)
         assert conn.read_message() == (TEXT_MESSAGE, b"x" * 10**6)
 
@@ -493,7 +482,7 @@ def test_breach_of_protocol(sent: bytes, code: int) -> None:
             assert [f.code for f in peer.read_to_end()] == [code]
             peer.sock.close()
 
-        with running(answer):
+        with in_background(answer):
             assert isinstance(read_error(conn), ProtocolError)
 
 
@@ -507,7 +496,7 @@ def test_utf8_only() -> None:
             assert [f.code for f in peer.read_to_end()] == [1007]
             peer.sock.close()
 
-        with running(answer):
+        with in_background(answer):
             assert isinstance(read_error(conn), ProtocolError)
 
 
@@ -567,7 +556,7 @@ def test_read_deadline_ends_a_peer_that_only_talks() -> None:
                 while not stop.is_set():
                     peer.sock.sendall(frame("blah"))
 
-        with running(talk):
+        with in_background(talk):
             conn.set_read_deadline(time.monotonic() + 0.3)
             assert isinstance(read_error(conn), TimeoutError)
             stop.set()
@@ -586,7 +575,7 @@ def test_read_deadline_that_is_moved_on() -> None:
             wait_until(lambda: time.monotonic() > old)
             peer.sock.sendall(frame("late"))
 
-        with running(late):
+        with in_background(late):
             assert conn.read_message() == (TEXT_MESSAGE, b"late")
 
 
@@ -611,7 +600,7 @@ def test_write(size: int) -> None:
     """A message goes out as one whole frame, of whatever length."""
     with (
         connected() as (conn, peer),
-        running(lambda: conn.write_message(TEXT_MESSAGE, b"x" * size)),
+        in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * size)),
     ):
         assert peer.read_frame() == Frame(True, TEXT, b"x" * size)
 
@@ -649,7 +638,7 @@ def test_whole_frame_through_a_small_socket() -> None:
             conn.write_message(BINARY_MESSAGE, bytes(range(256)) * 8000)
             conn.write_message(TEXT_MESSAGE, b"next")
 
-        with running(write):
+        with in_background(write):
             assert peer.read_frame() == Frame(True, BINARY, bytes(range(256)) * 8000)
             assert peer.read_frame() == Frame(True, TEXT, b"next")
 
@@ -666,7 +655,7 @@ def test_pong_waits_for_the_frame_that_is_being_written() -> None:
         def read() -> None:
             assert conn.read_message() == (TEXT_MESSAGE, b"read")
 
-        with running(write), running(read):
+        with in_background(write), in_background(read):
             wait_until(conn._write_lock.locked)
             peer.sock.sendall(frame("p", PING) + frame("read"))
             assert not writing.is_set()
@@ -677,7 +666,7 @@ def test_pong_waits_for_the_frame_that_is_being_written() -> None:
 def test_pong_that_cannot_be_written_is_left_out() -> None:
     """A pong that would have to wait long is not sent, and the reading goes on."""
     with connected(small=True) as (conn, peer):
-        with running(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)):
+        with in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)):
             wait_until(conn._write_lock.locked)
             peer.sock.sendall(frame("p", PING) + frame("read"))
             assert conn.read_message() == (TEXT_MESSAGE, b"read")
@@ -688,7 +677,7 @@ def test_pong_that_cannot_be_written_is_left_out() -> None:
 
 def test_write_deadline_ends_the_connection() -> None:
     """A peer that does not read is given up at the write deadline, for reading as well."""
-    with connected(small=True) as (conn, peer), running(lambda: read_error(conn)):
+    with connected(small=True) as (conn, peer), in_background(lambda: read_error(conn)):
         start = time.monotonic()
         conn.set_write_deadline(start + 0.3)
         with pytest.raises(TimeoutError):
@@ -704,7 +693,7 @@ def test_write_deadline_while_another_thread_writes() -> None:
     """Who does not get to write by its deadline gives up, and the other's frame stays whole."""
     with (
         connected(small=True) as (conn, peer),
-        running(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
+        in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
     ):
         wait_until(conn._write_lock.locked)
         conn.set_write_deadline(time.monotonic() + 0.1)
@@ -728,7 +717,7 @@ def test_close_wakes_a_reader() -> None:
     """Close ends a read that waits on a silent peer; a second close does nothing."""
     with connected() as (conn, peer):
         errors: list[OSError] = []
-        with running(lambda: errors.append(read_error(conn))):
+        with in_background(lambda: errors.append(read_error(conn))):
             conn.close()
         conn.close()
         assert len(errors) == 1
@@ -743,7 +732,7 @@ def test_close_wakes_a_writer() -> None:
             with pytest.raises(OSError, match="Broken pipe"):
                 conn.write_message(TEXT_MESSAGE, b"x" * 10**7)
 
-        with running(write):
+        with in_background(write):
             wait_until(conn._write_lock.locked)
             conn.close()
 
@@ -752,9 +741,9 @@ def test_close_after_a_close_frame_waits_for_the_answer() -> None:
     """After a close frame, close lets the reader take in what the peer sends up to its answer."""
     with connected() as (conn, peer):
         errors: list[OSError] = []
-        with running(lambda: errors.append(read_error(conn))):
+        with in_background(lambda: errors.append(read_error(conn))):
             conn.write_message(CLOSE_MESSAGE, b"")
-            with running(conn.close):
+            with in_background(conn.close):
                 assert peer.read_to_end() == [Frame(True, CLOSE, b"")]
                 peer.sock.sendall(frame("said before the close came") + frame("", CLOSE))
         assert isinstance(errors[0], ConnectionAbortedError)
@@ -798,7 +787,7 @@ def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
     """A peer that does not answer the close frame is cut all the same."""
-    with connected() as (conn, _), running(lambda: read_error(conn)):
+    with connected() as (conn, _), in_background(lambda: read_error(conn)):
         conn.write_message(CLOSE_MESSAGE, b"")
         conn.close()
 
@@ -816,7 +805,7 @@ def test_close_frame_is_not_overtaken_by_a_reset() -> None:
             )
             conn.set_read_limit(512)
             sock.sendall(frame("x" * 513) + frame("y" * 100) * 100)
-            with running(lambda: sock.shutdown(socket.SHUT_WR)):
+            with in_background(lambda: sock.shutdown(socket.SHUT_WR)):
                 assert isinstance(read_error(conn), ReadLimitError)
             conn.close()
         peer = Stream(sock)
@@ -834,7 +823,7 @@ def test_peer_at_fault_that_goes_on_talking_is_cut() -> None:
                 while True:
                     peer.sock.sendall(frame("x", mask=None))
 
-        with running(talk):
+        with in_background(talk):
             assert isinstance(read_error(conn), ProtocolError)
             conn.close()
 
@@ -882,7 +871,7 @@ def test_read_rate_of_a_connection_that_has_ended() -> None:
     with connected(Upgrader(read_rate=1e-6)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 2)
         assert conn.read_message() == (TEXT_MESSAGE, b"x")
-        with running(lambda: read_error(conn)):
+        with in_background(lambda: read_error(conn)):
             conn.close()
             peer.sock.close()
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import cast
 
 from gochat import Channel, Client, Hub
 
-from .support import PATIENCE, wait_until
+from .support import in_background, wait_until
 
 
-class Member:
+class FakeClient:
     """What the hub knows of a client: that it has a channel."""
 
     def __init__(self, capacity: int = 256) -> None:
@@ -31,23 +30,17 @@ class Member:
 
 
 @contextmanager
-def running() -> Iterator[Hub]:
-    """A hub whose thread runs for the length of the block."""
+def hub_at_work() -> Iterator[Hub]:
+    """A hub whose thread runs for the length of the block, with no server around it."""
     hub = Hub()
-    thread = threading.Thread(target=hub.run, name="hub")
-    thread.start()
-    try:
+    with in_background(hub.run, "hub"), closing(hub.stop):
         yield hub
-    finally:
-        hub.stop.close()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
 
 
 def test_everyone_gets_every_message_in_one_order() -> None:
     """Each registered client gets each message, in the order of the hub."""
-    with running() as hub:
-        members = [Member(), Member(), Member()]
+    with hub_at_work() as hub:
+        members = [FakeClient(), FakeClient(), FakeClient()]
         for member in members:
             hub.register.send(member.client)
         for i in range(100):
@@ -59,8 +52,8 @@ def test_everyone_gets_every_message_in_one_order() -> None:
 
 def test_message_before_registering_is_not_received() -> None:
     """Who joins gets what is said from then on, and who has left gets nothing more."""
-    with running() as hub:
-        early, late = Member(), Member()
+    with hub_at_work() as hub:
+        early, late = FakeClient(), FakeClient()
         hub.register.send(early.client)
         hub.broadcast.send(b"one")
         hub.register.send(late.client)
@@ -74,8 +67,8 @@ def test_message_before_registering_is_not_received() -> None:
 
 def test_unregister_closes_the_channel_once() -> None:
     """A client may ask to be unregistered more than once, or without having been registered."""
-    with running() as hub:
-        member, stranger = Member(), Member()
+    with hub_at_work() as hub:
+        member, stranger = FakeClient(), FakeClient()
         hub.register.send(member.client)
         for client in (member.client, member.client, stranger.client):
             hub.unregister.send(client)
@@ -86,8 +79,8 @@ def test_unregister_closes_the_channel_once() -> None:
 
 def test_full_client_is_dropped_and_the_others_are_not() -> None:
     """A client whose channel is full is dropped: it gets what was queued, the others get all."""
-    with running() as hub:
-        slow, slower, fast = Member(2), Member(1), Member()
+    with hub_at_work() as hub:
+        slow, slower, fast = FakeClient(2), FakeClient(1), FakeClient()
         for member in (slow, slower, fast):
             hub.register.send(member.client)
         for i in range(5):
@@ -102,8 +95,8 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
 
 def test_many_full_clients_are_dropped_at_once() -> None:
     """One message may drop any number of clients, wherever they stand; the others get it."""
-    with running() as hub:
-        members = [Member(1 if i % 3 else 256) for i in range(100)]
+    with hub_at_work() as hub:
+        members = [FakeClient(1 if i % 3 else 256) for i in range(100)]
         for member in members:
             hub.register.send(member.client)
         for message in (b"0", b"1", b"2"):
@@ -118,8 +111,8 @@ def test_many_full_clients_are_dropped_at_once() -> None:
 
 def test_stop_closes_all_and_those_who_come_later() -> None:
     """Once stopped, the hub closes every channel, also of a client that registers afterwards."""
-    with running() as hub:
-        member, late = Member(), Member()
+    with hub_at_work() as hub:
+        member, late = FakeClient(), FakeClient()
         hub.register.send(member.client)
         hub.broadcast.send(b"queued")
         assert hub.farewell == b""

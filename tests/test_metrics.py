@@ -9,12 +9,11 @@ import struct
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +25,18 @@ from gochat.golang.http.address import listen
 from gochat.golang.websocket import TEXT_MESSAGE
 from gochat.ops.metrics import Counts, MeasuredChannel, MeasuredConn, MeasuredUpgrader, health_app
 
-from .support import CLOSE, KEY, PATIENCE, Gochat, Peer, Stream, frame, join, wait_until
+from .support import (
+    CLOSE,
+    KEY,
+    PATIENCE,
+    Gochat,
+    Peer,
+    Stream,
+    frame,
+    in_background,
+    join,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -436,13 +446,11 @@ def health(app: WSGIApplication) -> tuple[str, bytes]:
 def test_health() -> None:
     """The chat is well while its hub takes what is sent to it, and not when the hub has ended."""
     hub = Hub()
-    thread = threading.Thread(target=hub.run, name="hub")
+    app = health_app(hub, timeout=PATIENCE)
+    with in_background(hub.run, "hub"), closing(hub.stop):
+        for _ in range(3):
+            assert health(app) == ("200 OK", b"ok\n")
     app = health_app(hub, timeout=0.5)
-    thread.start()
-    for _ in range(3):
-        assert health(app) == ("200 OK", b"ok\n")
-    hub.stop.close()
-    thread.join()
     assert health(app) == ("503 Service Unavailable", b"the hub does not answer\n")
 
 
