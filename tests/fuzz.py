@@ -32,6 +32,7 @@ from .support import (
     Frame,
     Gochat,
     frame,
+    raw_frame,
     wait_until,
 )
 
@@ -332,22 +333,6 @@ def frames(
         return Input([request() + data], end, expected)
     cut = chance.randrange(len(data) + 1) if how == 1 else len(data)
     return Input([request(), None, data[:cut], data[cut:]], end, expected)
-
-
-def raw_frame(
-    first: int, length: int, form: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04"
-) -> bytes:
-    """A frame whose length is what it says it is, in a form of 7, 16 or 64 bits."""
-    bit = 0x80 if mask is not None else 0
-    if form == 7:
-        head = bytes([first, bit | length & 0x7F])
-    elif form == 16:
-        head = struct.pack("!BBH", first, bit | 126, length & 0xFFFF)
-    else:
-        head = struct.pack("!BBQ", first, bit | 127, length & (1 << 64) - 1)
-    if mask is None:
-        return head + payload
-    return head + mask + bytes(byte ^ mask[i & 3] for i, byte in enumerate(payload))
 
 
 def any_frame(chance: random.Random) -> Input:

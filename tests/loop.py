@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .support import PATIENCE, Frame, Gochat, join, wait_until
+from .support import PATIENCE, Frame, Gochat, cut_frame, join, wait_until
 
 
 def resources(gochat: Gochat) -> tuple[int, int]:
@@ -32,30 +32,19 @@ def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
 
 
 class Frames:
-    """Cuts what a server sends into frames, however it comes."""
+    """Cuts what a server sends into frames, in whatever pieces it comes."""
 
     def __init__(self) -> None:
         self.rest = bytearray()
 
     def take(self, data: bytes) -> list[Frame]:
-        """The frames that are whole with this behind what there was."""
+        """Take in what has come, and return the frames that are whole with it."""
         self.rest += data
-        rest, start, frames = self.rest, 0, []
-        while len(rest) - start >= 2:
-            first, size = rest[start], rest[start + 1]
-            assert size < 0x80, "a server's frame is not masked"
-            begin = start + 2
-            if size >= 126:
-                width = 2 if size == 126 else 8
-                if len(rest) - begin < width:
-                    break
-                size = int.from_bytes(rest[begin : begin + width], "big")
-                begin += width
-            if len(rest) - begin < size:
-                break
-            start = begin + size
-            frames.append(Frame(bool(first & 0x80), first & 0x0F, bytes(rest[begin:start])))
-        del rest[:start]
+        start, frames = 0, []
+        while cut := cut_frame(self.rest, start):
+            got, start = cut
+            frames.append(got)
+        del self.rest[:start]
         return frames
 
 

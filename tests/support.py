@@ -74,21 +74,51 @@ def frame(
     """A client's frame, RFC 6455, section 5.2. mask None leaves it unmasked."""
     if isinstance(payload, str):
         payload = payload.encode()
-    size, bit = len(payload), 0x80 if mask is not None else 0
-    head = bytes([fin << 7 | rsv << 4 | opcode])
-    if size < 126:
-        head += bytes([bit | size])
-    elif size < 65536:
-        head += struct.pack("!BH", bit | 126, size)
+    size = len(payload)
+    form = 7 if size < 126 else 16 if size < 65536 else 64
+    return raw_frame(fin << 7 | rsv << 4 | opcode, size, form, payload, mask)
+
+
+def raw_frame(
+    first: int, length: int, form: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04"
+) -> bytes:
+    """A frame that begins with this byte and says that it is so long, true or not.
+
+    form: how many bits the length is written in: 7, 16 or 64.
+    """
+    bit = 0x80 if mask is not None else 0
+    if form == 7:
+        head = bytes([first, bit | length & 0x7F])
+    elif form == 16:
+        head = struct.pack("!BBH", first, bit | 126, length & 0xFFFF)
     else:
-        head += struct.pack("!BQ", bit | 127, size)
+        head = struct.pack("!BBQ", first, bit | 127, length & (1 << 64) - 1)
     if mask is None:
         return head + payload
     return head + mask + bytes(byte ^ mask[i & 3] for i, byte in enumerate(payload))
 
 
+def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | None:
+    """A server's frame that begins at `start`, and where it ends; None if it is not whole yet."""
+    begin = start + 2
+    if len(data) < begin:
+        return None
+    first, size = data[start], data[start + 1]
+    assert size < 0x80, "a server's frame is not masked"
+    if size >= 126:
+        width = 2 if size == 126 else 8
+        if len(data) < begin + width:
+            return None
+        size = int.from_bytes(data[begin : begin + width], "big")
+        begin += width
+    end = begin + size
+    if len(data) < end:
+        return None
+    return Frame(bool(first & 0x80), first & 0x0F, bytes(data[begin:end])), end
+
+
 class Stream:
-    """Reads exact amounts, and frames, from a socket. EOFError at its end."""
+    """Reads exact amounts, and frames, from a socket. Raises EOFError at its end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -114,14 +144,11 @@ class Stream:
         return data
 
     def read_frame(self) -> Frame:
-        first, second = self.read(2)
-        assert not second & 0x80, "a server's frame is not masked"
-        size = second & 0x7F
-        if size == 126:
-            (size,) = struct.unpack("!H", self.read(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", self.read(8))
-        return Frame(bool(first & 0x80), first & 0x0F, self.read(size))
+        while (cut := cut_frame(self.buffer)) is None:
+            self.fill()
+        got, end = cut
+        self.buffer = self.buffer[end:]
+        return got
 
     def read_to_end(self) -> list[Frame]:
         """The frames until the server ends the connection, by FIN or reset."""
