@@ -14,18 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .loop import Frames, Link, Loop
-from .support import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Frame, Gochat, frame
+from .support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, Gochat, frame, request
 
 #: How long a client is silent between two times that it talks, on average, in seconds.
 PAUSE = 1.0
 #: Nobody talks while so many messages are on their way, or somebody is so far behind the witness.
 #: Both together are less than the 256 messages that may wait for a client, so none may be dropped.
 ON_THEIR_WAY, BEHIND = 64, 96
-
-HANDSHAKE = (
-    "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-).encode()
 
 #: What fills a message: of one, two, three and four bytes; and what is special elsewhere.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
@@ -181,7 +176,7 @@ class Member(Voice, Link):
         self.head = b""
         self.frames: Frames | None = None
         chat.members.add(self)
-        self.send(HANDSHAKE)
+        self.send(request())
 
     def __repr__(self) -> str:
         return f"client {self.id} ({self.leaving or 'in the room'})"

@@ -25,7 +25,7 @@ from .support import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    KEY,
+    HANDSHAKE,
     PING,
     PONG,
     TEXT,
@@ -33,6 +33,7 @@ from .support import (
     Gochat,
     frame,
     raw_frame,
+    request,
     wait_until,
 )
 
@@ -47,14 +48,6 @@ REQUEST_TIME = 1.0
 #: From the last byte of an input to the end of its connection, in seconds: the longest deadline
 #: above, a second to answer a close, and what a busy machine takes. Of an unknown server: Go's.
 LIMIT, LIMIT_OF_OTHERS = 20.0, 90.0
-
-HEADERS = (
-    ("Host", "localhost"),
-    ("Upgrade", "websocket"),
-    ("Connection", "Upgrade"),
-    ("Sec-WebSocket-Key", KEY),
-    ("Sec-WebSocket-Version", "13"),
-)
 
 #: How an answer may be: no other is one.
 ANSWER = re.compile(
@@ -101,14 +94,6 @@ class Input(NamedTuple):
     pieces: Sequence[bytes | float | None]
     end: str = "half close"
     expected: Sequence[str] = ()
-
-
-def request(
-    headers: Sequence[tuple[str, str]] = HEADERS, start: str = "GET /ws HTTP/1.1", end: str = "\r\n"
-) -> bytes:
-    """A request, as far as it is one."""
-    lines = [start, *(f"{name}: {value}" for name, value in headers), "", ""]
-    return end.join(lines).encode("latin-1")
 
 
 def close(code: int = 1000) -> bytes:
@@ -170,18 +155,18 @@ def long_request(chance: random.Random) -> Input:
     if what == 0:
         return Input([request(start=f"GET /{'a' * size} HTTP/1.1")])
     if what == 1:
-        return Input([request([*HEADERS, ("X-Long", "a" * size)])])
+        return Input([request([*HANDSHAKE, ("X-Long", "a" * size)])])
     if what == 2:
         count = chance.choice([50, 94, 95, 96, 101, 500])
-        return Input([request([*HEADERS, *((f"X-{i}", "a" * 1000) for i in range(count))])])
+        return Input([request([*HANDSHAKE, *((f"X-{i}", "a" * 1000) for i in range(count))])])
     return Input([b"a" * size])
 
 
 def doubled_header(chance: random.Random) -> Input:
     """A header of the handshake twice, the same or another, or not at all."""
-    name, value = chance.choice(HEADERS)
+    name, value = chance.choice(HANDSHAKE)
     other = chance.choice([value, value.upper(), "", "x", "a, " + value, value + ", " + value])
-    headers = [header for header in HEADERS if header[0] != name or chance.random() < 0.8]
+    headers = [header for header in HANDSHAKE if header[0] != name or chance.random() < 0.8]
     headers.insert(chance.randrange(len(headers) + 1), (chance.choice([name, name.lower()]), other))
     if chance.random() < 0.3:
         origin = chance.choice(["http://localhost", "http://evil.example", "null", "", "://"])
@@ -193,7 +178,7 @@ def smuggled_request(chance: random.Random) -> Input:
     """A body whose length can be understood in two ways, and a second request in it."""
     lengths = ["0", "5", "05", "+5", "-5", "0x5", "5, 5", "5,6", "", "9" * 30, "5 ", "\x0b5", "5\r"]
     codings = ["chunked", "Chunked", "identity", "chunked, chunked", "xchunked", "\x0bchunked"]
-    headers = list(chance.choice([HEADERS, HEADERS[:1]]))
+    headers = list(chance.choice([HANDSHAKE, HANDSHAKE[:1]]))
     for _ in range(chance.randint(0, 2)):
         headers.append(("Content-Length", chance.choice(lengths)))
     for _ in range(chance.randint(0, 2)):
@@ -207,7 +192,7 @@ def smuggled_request(chance: random.Random) -> Input:
     body = chance.choice(
         [b"", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello", b"ffffffffff\r\n"]
     )
-    return Input([head + body + request(HEADERS[:1], "GET / HTTP/1.1")])
+    return Input([head + body + request(HANDSHAKE[:1], "GET / HTTP/1.1")])
 
 
 def odd_target(chance: random.Random) -> Input:

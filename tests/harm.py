@@ -37,7 +37,6 @@ from .fuzz import (
     BROKEN,
     CLOSED,
     FRAMES,
-    HEADERS,
     LIMIT,
     NOT_UTF8,
     REQUESTS,
@@ -51,10 +50,22 @@ from .fuzz import (
     close,
     flood_of_messages,
     make_input,
-    request,
 )
 from .loop import Frames, Link, Loop, idle, resources
-from .support import CLOSE, PATIENCE, PING, PONG, TEXT, Gochat, Peer, frame, join, wait_until
+from .support import (
+    CLOSE,
+    HANDSHAKE,
+    PATIENCE,
+    PING,
+    PONG,
+    TEXT,
+    Gochat,
+    Peer,
+    frame,
+    join,
+    request,
+    wait_until,
+)
 from .test_faults import SHIM
 
 TOP = Path(__file__).resolve().parent.parent
@@ -651,7 +662,7 @@ def bad_frames(amount: Amount) -> Row:
 )
 def bodies(amount: Amount) -> Row:
     count = amount(200, 10)
-    head = request([*HEADERS[:1], ("Content-Length", "1000000")], "GET / HTTP/1.1")
+    head = request([*HANDSHAKE[:1], ("Content-Length", "1000000")], "GET / HTTP/1.1")
     with Scene(amount) as scene:
         outcomes, times = scene.inflict(
             count, lambda number: Input([head + b"x" * (number * 5000)], "wait", ["200"])
@@ -853,7 +864,7 @@ def origins(amount: Amount) -> Row:
     foreign = ["http://evil.example", "null", "http://localhost.evil.example", "http://localhost:1"]
 
     def make(number: int) -> Input:
-        headers = [*HEADERS, ("Origin", foreign[number % len(foreign)])]
+        headers = [*HANDSHAKE, ("Origin", foreign[number % len(foreign)])]
         return Input([request(headers) + frame("hello")], "half close", ["403"])
 
     with Scene(amount) as scene:
@@ -871,7 +882,7 @@ def full_disk(amount: Amount) -> Row:
         full = os.open("/dev/full", os.O_WRONLY)
         signal.signal(signal.SIGUSR2, lambda *_: os.dup2(full, 2))
     """
-    headers = [*HEADERS, ("Origin", "http://evil.example")]
+    headers = [*HANDSHAKE, ("Origin", "http://evil.example")]
     with Scene(amount, fault=fault) as scene:
         scene.gochat.process.send_signal(signal.SIGUSR2)
         log = Path(f"/proc/{scene.gochat.process.pid}/fd/2")

@@ -6,12 +6,11 @@ import heapq
 import itertools
 import selectors
 import socket
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .support import PATIENCE, Frame, Gochat, cut_frame, join, wait_until
+from .support import PATIENCE, Frame, Gochat, cut_frame, join, reset_socket, wait_until
 
 
 def resources(gochat: Gochat) -> tuple[int, int]:
@@ -134,8 +133,9 @@ class Link:
         self.loop.closed += 1
         self.loop.selector.unregister(self.sock)
         if reset:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
+            reset_socket(self.sock)
+        else:
+            self.sock.close()
 
     def ready(self, events: int) -> None:
         """The socket can be read from, or written to. Called by the loop."""

@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 from gochat.bench.command import import_draw, picture_path
 
-from .chat import HANDSHAKE, WAYS, Chat, Member, Voice, chatting
+from .chat import WAYS, Chat, Member, Voice, chatting
 from .fuzz import Attack, Fuzz
 from .loop import idle, resources
-from .support import PATIENCE, PONG, Gochat, frame, wait_until
+from .support import PATIENCE, PONG, Gochat, frame, request, wait_until
 
 #: In seconds. A flood of fuzz.py's, of 500 messages, has to be read within the pong wait.
 PONG_WAIT, WRITE_WAIT = 15.0, 3.0
@@ -154,7 +154,7 @@ class Stuck(Voice):
         self.port = self.sock.getsockname()[1]
         self.begun = time.monotonic()
         words = [self.words("and no more") for _ in range(chat.random.randrange(4))]
-        self.sock.sendall(HANDSHAKE + b"".join(map(frame, words)))
+        self.sock.sendall(request() + b"".join(map(frame, words)))
 
 
 def open_ports(port: int) -> set[int]:

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,15 @@ COMMAND = str(Path(sys.executable).with_name("gochat"))
 #: The key of RFC 6455, section 1.3, and the answer to it.
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+#: The headers of a good handshake.
+HANDSHAKE = (
+    ("Host", "localhost"),
+    ("Upgrade", "websocket"),
+    ("Connection", "Upgrade"),
+    ("Sec-WebSocket-Key", KEY),
+    ("Sec-WebSocket-Version", "13"),
+)
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
@@ -50,6 +59,22 @@ def in_background(target: Callable[[], object], name: str | None = None) -> Iter
     finally:
         thread.join(PATIENCE)
         assert not thread.is_alive(), f"a thread is left: {name or target}"
+
+
+def request(
+    headers: Iterable[tuple[str, str]] = HANDSHAKE,
+    start: str = "GET /ws HTTP/1.1",
+    end: str = "\r\n",
+) -> bytes:
+    """A request of HTTP, a good handshake by default. end: of each line."""
+    lines = [start, *(f"{name}: {value}" for name, value in headers), "", ""]
+    return end.join(lines).encode("latin-1")
+
+
+def reset_socket(sock: socket.socket) -> None:
+    """Close a socket so that its peer gets a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 class Frame(NamedTuple):
@@ -199,12 +224,8 @@ class Peer(Stream):
         self, path: str = "/", headers: Mapping[str, str] | None = None, method: str = "GET"
     ) -> Response:
         """Send a request, and read the answer to it."""
-        lines = [f"{method} {path} HTTP/1.1"]
-        lines += [
-            f"{name}: {value}"
-            for name, value in ({"Host": self.host} | dict(headers or {})).items()
-        ]
-        self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        fields = {"Host": self.host} | dict(headers or {})
+        self.sock.sendall(request(fields.items(), f"{method} {path} HTTP/1.1"))
         return self.response(method)
 
     def response(self, method: str = "GET") -> Response:
@@ -219,18 +240,13 @@ class Peer(Stream):
         headers: Mapping[str, str | None] | None = None,
         then: bytes = b"",
     ) -> Response:
-        """Send a handshake, with what is to be in the same packet behind it; read the answer."""
-        fields: dict[str, str | None] = {
-            "Host": self.host,
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Key": KEY,
-            "Sec-WebSocket-Version": "13",
-        }
-        fields |= dict(headers or {})
-        lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
-        head = "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
-        self.sock.sendall(head + then)
+        """Send a handshake, and `then` in the same packet behind it; read the answer.
+
+        headers: other values for those of a good handshake, or more headers; None leaves one out.
+        """
+        fields = {**dict(HANDSHAKE), "Host": self.host, **(headers or {})}
+        present = [(name, value) for name, value in fields.items() if value is not None]
+        self.sock.sendall(request(present, f"GET {path} HTTP/1.1") + then)
         return self.response()
 
     def send(self, payload: bytes | str = b"", opcode: int = TEXT) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import socket
 import struct
 import threading
 import time
@@ -28,6 +27,7 @@ from .support import (
     frame,
     in_background,
     join,
+    reset_socket,
     wait_until,
 )
 
@@ -214,9 +214,7 @@ def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> Non
                 peer.send(struct.pack("!H", code) + b"reason\n", CLOSE)
                 assert [f.code for f in peer.read_to_end()] == [code]
         join(room.port).sock.close()
-        reset = join(room.port)
-        reset.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        reset.sock.close()
+        reset_socket(join(room.port).sock)
         wait_until(lambda: room.threads() == [])
     assert [r.getMessage() for r in caplog.records if "error" in r.getMessage()] == [
         r"error: websocket: close 1000 (normal): 'reason\n'",
@@ -296,8 +294,7 @@ def test_write_pump_that_cannot_be_started_for_a_client_that_is_gone() -> None:
         threading.stack_size(1 << 46)
         try:
             assert peer.open().status == 101
-            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            peer.sock.close()  # a reset
+            reset_socket(peer.sock)
             gone.set()
             wait_until(lambda: room.threads() == [])
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import textwrap
@@ -35,6 +34,7 @@ from .support import (
     frame,
     in_background,
     join,
+    reset_socket,
     wait_until,
 )
 
@@ -300,15 +300,14 @@ def gone(peer: Peer) -> None:
     peer.sock.close()
 
 
-def reset(peer: Peer) -> None:
-    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.sock.close()
+def break_off(peer: Peer) -> None:
+    reset_socket(peer.sock)
 
 
 def test_one_who_goes() -> None:
     """A client that goes, in whatever way, was not dropped."""
     with Measured("--max-clients=1") as chat:
-        for go in (leave, gone, reset, leave):
+        for go in (leave, gone, break_off, leave):
             peer = enter_alone(chat)
             go(peer)
         enter_alone(chat).sock.close()
