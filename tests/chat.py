@@ -57,14 +57,14 @@ class Chat:
         #: Whose messages have to reach the witness, all of them.
         self.audible: list[int] = []
         #: Those whose connection is open; those who have got what the witness has not.
-        self.members: set[Member] = set()
-        self.ahead: set[Member] = set()
+        self.members: set[Chatter] = set()
+        self.ahead: set[Chatter] = set()
         self.on_their_way = 0
         self.ids = 0
         self.delivered = 0
         self.quiet = False  # nobody comes, goes or talks any more
         self.stopping = False  # the server has been told to stop
-        self.witness = Member(self)
+        self.witness = Chatter(self)
         self.loop.run_until(lambda: self.witness.present, "the witness is in the room")
 
     def heard(self, messages: list[bytes]) -> None:
@@ -104,7 +104,7 @@ class Chat:
     def fill(self, clients: int) -> None:
         """Have so many besides the witness in the room."""
         while len(self.members) <= clients:
-            Member(self)
+            Chatter(self)
 
     def last_word(self) -> None:
         """All that was said and could be read has reached the witness, who got nothing else."""
@@ -149,7 +149,7 @@ class Voice:
         return text
 
 
-class Member(Voice, Link):
+class Chatter(Voice, Link):
     """A client. The first one is the witness."""
 
     #: Whether what it says counts for how much may be on its way.

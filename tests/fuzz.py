@@ -523,16 +523,17 @@ class Answer:
         self.status = ""
         self.frames: Frames | None = None
         self.farewell: Frame | None = None
-        #: Messages that have come and were not looked at.
-        self.messages: list[bytes] = []
 
-    def take(self, data: bytes) -> None:
-        """AssertionError if it is no answer of HTTP, or no frame that a server may send."""
+    def take(self, data: bytes) -> list[Frame]:
+        """Take in what has come, and return the frames that are whole with it.
+
+        Raises AssertionError if this is no answer of HTTP, or no frame that a server may send.
+        """
         if not self.status:
             self.head += data
             head, end, data = self.head.partition(b"\r\n\r\n")
             if not end:
-                return
+                return []
             found = re.match(rb"HTTP/1\.1 (\d{3}) [ -~]+(\r\n[!-9;-~]+: [ -~]*)*$", head)
             assert found, f"no answer of HTTP: {head!r}"
             self.head, self.status = head, found[1].decode()
@@ -540,15 +541,15 @@ class Answer:
                 self.frames = Frames()
         if self.frames is None:
             self.body += data
-            return
-        for got in self.frames.take(data):
+            return []
+        whole = self.frames.take(data)
+        for got in whole:
             assert self.farewell is None, f"{got} behind a close frame"
             assert got.fin, f"a fragment: {got}"
             assert got.opcode in (TEXT, PING, PONG, CLOSE), got
-            if got.opcode == TEXT:
-                self.messages.append(got.payload)
             if got.opcode == CLOSE:
                 self.farewell = got
+        return whole
 
     def outcome(self, how: str) -> str:
         """In short. how: EOF, reset, or left, if it was this side."""
@@ -614,7 +615,6 @@ class Attack(Link):
             self.close()
             self.run.failed(self, str(error))
             return
-        self.answer.messages.clear()
         if self.waiting and self.answer.status:
             self.waiting = False
             self.step()
@@ -646,14 +646,40 @@ class Attack(Link):
             self.run.failed(self, f"silence, {self.run.limit} s long")
 
 
-class Friend(Link):
-    """One of some who chat all the time: each has to get all that they say, once and in order."""
+class Guest(Link):
+    """A client that reads, and answers pings and a close frame, as clients do."""
+
+    def __init__(self, loop: Loop, port: int, source: str = "127.0.0.1") -> None:
+        super().__init__(loop, port, source)
+        self.answer = Answer()
+        self.send(request())
+
+    @property
+    def connected(self) -> bool:
+        """Whether its handshake was accepted."""
+        return self.answer.frames is not None
+
+    def got(self, data: bytes) -> None:
+        for got in self.answer.take(data):
+            if got.opcode == TEXT:
+                for message in got.payload.split(b"\n"):
+                    self.hear(message)
+            elif got.opcode == PING:
+                self.send(frame(got.payload, PONG))
+            elif got.opcode == CLOSE:
+                self.send(frame(got.payload, CLOSE))
+
+    def hear(self, message: bytes) -> None:
+        """Somebody has said this."""
+
+
+class Friend(Guest):
+    """Chats all the time with others of this class, who all get what each says, once, in order."""
 
     def __init__(self, loop: Loop, port: int, name: str, limit: float) -> None:
         super().__init__(loop, port)
         self.prefix, _, self.name = name.rpartition(" ")
         self.limit = limit
-        self.answer = Answer()
         self.said = 0
         #: By name: how many of that one's messages have come.
         self.heard: Counter[str] = Counter()
@@ -661,7 +687,7 @@ class Friend(Link):
         #: How long each of its own messages took to come back, in seconds.
         self.round_trips: list[float] = []
         self.quiet = False
-        self.send(request())
+        self.keep_alive()
 
     def say(self) -> None:
         if not self.quiet and not self.closed:
@@ -671,21 +697,19 @@ class Friend(Link):
 
     def got(self, data: bytes) -> None:
         new = not self.answer.status
-        self.answer.take(data)
+        super().got(data)
         if new and self.answer.status:
-            assert self.answer.frames is not None, self.answer.status
+            assert self.connected, self.answer.status
             self.say()
-        for payload in self.answer.messages:
-            for message in payload.decode().split("\n"):
-                if message.startswith(f"{self.prefix} "):
-                    self.hear(message)
-        self.answer.messages.clear()
 
-    def hear(self, message: str) -> None:
-        name, number = message[len(self.prefix) + 1 :].split()
+    def hear(self, message: bytes) -> None:
+        text = message.decode()
+        if not text.startswith(f"{self.prefix} "):
+            return
+        name, number = text[len(self.prefix) + 1 :].split()
         if name not in self.heard:  # what was said before this one came is not for it
             self.heard[name] = int(number)
-        assert int(number) == self.heard[name], f"{self.name} got {message!r} for {self.heard}"
+        assert int(number) == self.heard[name], f"{self.name} got {text!r} for {self.heard}"
         self.heard[name] += 1
         if name == self.name:
             self.round_trips.append(time.monotonic() - self.since)
@@ -700,14 +724,14 @@ class Friend(Link):
         assert not late, f"{self.name} does not get back what it says"
 
     def keep_alive(self) -> None:
-        """A pong that nobody has asked for does as well as an answer."""
+        """Send pongs that nobody has asked for: they do not have to wait for the server's pings."""
         if not self.closed:
             self.send(frame("", PONG))
             self.loop.after(0.5, self.keep_alive)
 
 
-class Chat:
-    """Friends who chat with each other. They have all heard of each other when it is made."""
+class Friends:
+    """Some who chat with each other. They have all heard from each other when this is made."""
 
     def __init__(
         self,
@@ -718,29 +742,25 @@ class Chat:
         names: Sequence[str] = ("Ann", "Bob"),
     ) -> None:
         self.loop = loop
-        self.friends: list[Friend] = []
-        for name in names:
-            friend = Friend(loop, port, f"{prefix} {name}", limit)
-            self.friends.append(friend)
-            friend.keep_alive()
-        loop.run_until(lambda: all(len(f.heard) == len(names) for f in self.friends), "a chat")
+        self.all = [Friend(loop, port, f"{prefix} {name}", limit) for name in names]
+        loop.run_until(lambda: all(len(f.heard) == len(names) for f in self.all), "a chat")
 
     @property
     def said(self) -> int:
         """How many messages they have said; when it has ended, each has had all of them."""
-        return sum(friend.said for friend in self.friends)
+        return sum(friend.said for friend in self.all)
 
     def check(self) -> None:
         """AssertionError if somebody is disturbed."""
-        for friend in self.friends:
+        for friend in self.all:
             friend.check()
 
     def end(self) -> None:
         """They say no more, and wait for what they have said. They stay connected."""
-        for friend in self.friends:
+        for friend in self.all:
             friend.quiet = True
-        said = Counter({friend.name: friend.said for friend in self.friends})
-        self.loop.run_until(lambda: all(f.heard == said for f in self.friends), "the last words")
+        said = Counter({friend.name: friend.said for friend in self.all})
+        self.loop.run_until(lambda: all(f.heard == said for f in self.all), "the last words")
 
 
 def any_source(number: int) -> str:
@@ -798,10 +818,10 @@ class Fuzz:
     def run(self, count: int, first: int = 0, at_once: int = 100, progress: int = 0) -> None:
         """Make the inputs from that number on. AssertionError if the two who chat are disturbed."""
         try:
-            chat = Chat(self.loop, self.port, f"friends of {self.seed}", self.limit)
-            self.attack(count, first, at_once, progress, chat.check)
-            chat.end()
-            self.said = chat.said
+            friends = Friends(self.loop, self.port, f"friends of {self.seed}", self.limit)
+            self.attack(count, first, at_once, progress, friends.check)
+            friends.end()
+            self.said = friends.said
         finally:
             self.loop.close()
 

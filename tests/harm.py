@@ -41,9 +41,9 @@ from .fuzz import (
     NOT_UTF8,
     REQUESTS,
     TOO_BIG,
-    Answer,
-    Chat,
+    Friends,
     Fuzz,
+    Guest,
     Input,
     Kinds,
     any_source,
@@ -51,7 +51,7 @@ from .fuzz import (
     flood_of_messages,
     make_input,
 )
-from .loop import Frames, Link, Loop, idle, resources
+from .loop import Frames, Loop, idle, resources
 from .support import (
     CLOSE,
     HANDSHAKE,
@@ -151,17 +151,17 @@ class Word:
         pass
 
 
-def chat(seed: int) -> None:
+def chat_as_friends(seed: int) -> None:
     """Two chat with the server whose port stands in the input, until that ends. Prints figures."""
     port, loop, word = int(sys.stdin.readline()), Loop(), Word()
-    friends = Chat(loop, port, f"friends of {seed}")
+    friends = Friends(loop, port, f"friends of {seed}")
     print("ready", flush=True)
     loop.selector.register(sys.stdin, select.EPOLLIN, word)
     while not word.said:
         loop.turn()
         friends.check()
     friends.end()
-    trips = [trip for friend in friends.friends for trip in friend.round_trips]
+    trips = [trip for friend in friends.all for trip in friend.round_trips]
     print(json.dumps({"said": friends.said, "trips": trips}))
     loop.close()
 
@@ -336,34 +336,19 @@ class Scene:
         self.run_until(lambda: len(times) == count, "the end of all of them")
         return times
 
-    def members(self, count: int) -> list[Member]:
+    def strangers(self, count: int) -> list[Stranger]:
         """So many clients that are in the room, and read."""
-        members = [Member(self.loop, self.gochat.port, ELSEWHERE) for _ in range(count)]
-        self.run_until(lambda: all(m.answer.frames is not None for m in members), "a full room")
-        return members
+        strangers = [Stranger(self.loop, self.gochat.port) for _ in range(count)]
+        self.run_until(lambda: all(one.connected for one in strangers), "a full room")
+        return strangers
 
 
-class Member(Link):
-    """A client that reads, and does what clients do: it answers pings and a close."""
+class Stranger(Guest):
+    """A client that is not one of the two who chat, and how its connection ended."""
 
-    def __init__(self, loop: Loop, port: int, source: str) -> None:
-        super().__init__(loop, port, source)
-        self.answer = Answer()
+    def __init__(self, loop: Loop, port: int) -> None:
+        super().__init__(loop, port, ELSEWHERE)
         self.outcome = ""
-        self.send(request())
-
-    def got(self, data: bytes) -> None:
-        was = self.answer.farewell
-        self.answer.take(data)
-        for payload in self.answer.messages:
-            for message in payload.split(b"\n"):
-                self.hear(message)
-        self.answer.messages.clear()
-        if self.answer.farewell is not was and self.answer.farewell is not None:
-            self.send(frame(self.answer.farewell.payload, CLOSE))
-
-    def hear(self, message: bytes) -> None:
-        """Somebody has said this."""
 
     def ended(self, reset: bool) -> None:
         self.outcome = self.answer.outcome("reset" if reset else "EOF")
@@ -379,11 +364,11 @@ def deaf(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
     return peers
 
 
-class Talker(Member):
-    """Says its next message when the last has come back to it, and keeps what all talkers say."""
+class EchoTalker(Stranger):
+    """Says its next message when the last has come back, and keeps what all of its class say."""
 
     def __init__(self, loop: Loop, port: int, number: int, size: int) -> None:
-        super().__init__(loop, port, ELSEWHERE)
+        super().__init__(loop, port)
         self.mine = b"talker %d " % number
         self.padding = b"x" * size
         self.said = 0
@@ -434,8 +419,8 @@ def stops_reading(amount: Amount) -> Row:
     with Scene(amount, "--send-buffer=256", "--max-message-size=20100") as scene:
         with ExitStack() as stack:
             deaf(scene.gochat, count, stack)
-            talker = Talker(scene.loop, scene.gochat.port, 0, 20_000)
-            scene.run_until(lambda: talker.answer.frames is not None, "one who talks")
+            talker = EchoTalker(scene.loop, scene.gochat.port, 0, 20_000)
+            scene.run_until(lambda: talker.connected, "one who talks")
             scene.calm = scene.calm[0] + 2, scene.calm[1] + 1
             begin = time.monotonic()
             talker.say()
@@ -451,11 +436,11 @@ def stops_reading(amount: Amount) -> Row:
     )
 
 
-class Flooder(Member):
-    """Sends as fast as the server takes it."""
+class CountingFlooder(Stranger):
+    """Sends as fast as the server takes it, and counts what comes back."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
-        super().__init__(loop, port, ELSEWHERE)
+        super().__init__(loop, port)
         self.mine = b"flood %d " % number
         self.said = 0
         self.accepted = 0
@@ -524,10 +509,8 @@ def floods(amount: Amount) -> Row:
                 for peer in deaf(scene.gochat, 2, stack)
             ]
             port = scene.gochat.port
-            flooders = [Flooder(scene.loop, port, number) for number in range(count)]
-            scene.run_until(
-                lambda: all(f.answer.frames is not None for f in flooders), "all flooders"
-            )
+            flooders = [CountingFlooder(scene.loop, port, number) for number in range(count)]
+            scene.run_until(lambda: all(f.connected for f in flooders), "all flooders")
             memory, begin = scene.gochat.memory(), time.monotonic()
             for reader in slow:
                 reader.read()
@@ -557,7 +540,7 @@ def floods(amount: Amount) -> Row:
 
 
 @trial("silent", "It is silent", "`test_silent_client_is_given_up_at_the_pong_wait`")
-def silent(amount: Amount) -> Row:
+def answers_no_ping(amount: Amount) -> Row:
     count = amount(50, 5)
     with Scene(amount) as scene:
         ends = ["101, EOF", "101, close 1005"]
@@ -576,15 +559,15 @@ def killed(amount: Amount) -> Row:
     times: list[float] = []
     with Scene(amount) as scene:
         for reset in (True, False):
-            members = scene.members(count)
+            strangers = scene.strangers(count)
             begin = time.monotonic()
-            for member in members:
+            for stranger in strangers:
                 if reset:
-                    member.close(reset=True)
+                    stranger.close(reset=True)
                 else:
-                    member.half_close()
+                    stranger.half_close()
             times += scene.gone(count, begin)
-            scene.run_until(lambda: all(m.closed for m in members), "the end of each")  # noqa: B023
+            scene.run_until(lambda: all(s.closed for s in strangers), "each end")  # noqa: B023
     return scene.row(
         f"{count} clients reset at once, and {count} that end with FIN and no close frame",
         f"{2 * count} × gone, {took(times)}",
@@ -615,7 +598,7 @@ def drips(amount: Amount) -> Row:
 
 
 @trial("abandoned", "A connection that is opened and left", "`test_clients_that_leave`")
-def abandoned(amount: Amount) -> Row:
+def leaves_at_once(amount: Amount) -> Row:
     count = amount(5000, 100)
     ways = [
         Input([], "close", ["left"]),
@@ -722,13 +705,13 @@ REFUSED = ["503", "503, reset", "reset"]
 def too_many(amount: Amount, flag: str, inside: int, source: Callable[[int], str]) -> Row:
     count = amount(1000, 30)
     with Scene(amount, flag) as scene:
-        members = scene.members(inside)
+        strangers = scene.strangers(inside)
         outcomes, times = scene.inflict(
             count, lambda _: Input([request()], "wait", REFUSED), source=source
         )
         assert outcomes["503"] + outcomes["503, reset"] > 0
-        for member in members:
-            member.close()
+        for stranger in strangers:
+            stranger.close()
         scene.run_until(lambda: resources(scene.gochat) == scene.calm, "room")
         again, _ = scene.inflict(
             inside,
@@ -764,12 +747,12 @@ def no_descriptors(amount: Amount) -> Row:
     with Scene(amount, fault=fault) as scene:
         assert resource.prlimit(scene.gochat.process.pid, resource.RLIMIT_NOFILE)[0] == limit
         room = limit - scene.calm[1]
-        members = scene.members(room)
+        strangers = scene.strangers(room)
         outcomes, times = scene.inflict(count, lambda _: Input([request()], "wait", REFUSED))
         assert outcomes["503"] + outcomes["503, reset"] > 0
-        for member in members:
-            assert not member.closed, "one who was served was cut"
-            member.close()
+        for stranger in strangers:
+            assert not stranger.closed, "a client that was served was cut"
+            stranger.close()
         scene.run_until(lambda: resources(scene.gochat) == scene.calm, "room")
         again, _ = scene.inflict(
             room, lambda _: Input([request() + close()], "wait", [CLOSED]), at_once=5
@@ -826,14 +809,14 @@ def half_calls(amount: Amount) -> Row:
     fault = SHIM.format(seed=amount.seed, reset=0, spare="")
     with Scene(amount, fault=fault, threads=3) as scene:
         names = [f"No{number}" for number in range(count)]
-        talk = Chat(scene.loop, scene.gochat.port, "these", names=names)
+        talk = Friends(scene.loop, scene.gochat.port, "these", names=names)
         end = time.monotonic() + amount(10, 1)
         while time.monotonic() < end:
             scene.loop.turn()
             talk.check()
             scene.two.check()
         talk.end()
-        for friend in talk.friends:
+        for friend in talk.all:
             friend.close()
     return scene.row(
         f"{count} clients that chat; {injected(scene.gochat)}",
@@ -907,7 +890,7 @@ def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStac
         loop.close()
 
 
-def end_of(gochat: Gochat, loop: Loop | None = None) -> float:
+def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
     """When the process has ended, on the monotonic clock; its clients live on meanwhile."""
     fd = os.pidfd_open(gochat.process.pid)
     try:
@@ -923,7 +906,7 @@ def end_of(gochat: Gochat, loop: Loop | None = None) -> float:
         os.close(fd)
 
 
-def stuff(talker: Talker, loop: Loop, size: int) -> None:
+def fill_buffers(talker: EchoTalker, loop: Loop, size: int) -> None:
     """Let it say so many bytes, to fill the buffers of those who do not read."""
     enough = talker.said + size // len(talker.padding)
     loop.run_until(lambda: talker.said > enough, "full buffers")
@@ -940,17 +923,17 @@ def terminated(amount: Amount) -> Row:
         flags = ("--write-wait=60", "--pong-wait=60", "--max-message-size=4100")
         with stage(*flags) as (gochat, loop, stack):
             deaf(gochat, stuck, stack)
-            talkers = [Talker(loop, gochat.port, i, 4000) for i in range(count)]
+            talkers = [EchoTalker(loop, gochat.port, i, 4000) for i in range(count)]
             loop.run_until(
-                lambda: all(t.answer.frames is not None for t in talkers),  # noqa: B023
+                lambda: all(t.connected for t in talkers),  # noqa: B023
                 "a full room",
             )
             for talker in talkers:
                 talker.say()
-            stuff(talkers[0], loop, 6_000_000 // count)
+            fill_buffers(talkers[0], loop, 6_000_000 // count)
             begin = time.monotonic()
             gochat.process.send_signal(signal.SIGTERM)
-            times.append(end_of(gochat, loop) - begin)
+            times.append(process_end(gochat, loop) - begin)
             assert gochat.wait() == 0
             listen(f"127.0.0.1:{gochat.port}").close()
             loop.run_until(lambda: all(t.closed for t in talkers), "their ends")  # noqa: B023
@@ -984,15 +967,15 @@ def interrupted_twice(amount: Amount) -> Row:
         flags = ["--write-wait=60", "--pong-wait=60", "--shutdown-timeout=60"]
         with stage(*flags, "--max-message-size=20100") as (gochat, loop, stack):
             deaf(gochat, 1, stack)
-            talker = Talker(loop, gochat.port, 0, 20_000)
-            loop.run_until(lambda: talker.answer.frames is not None, "somebody")  # noqa: B023
+            talker = EchoTalker(loop, gochat.port, 0, 20_000)
+            loop.run_until(lambda: talker.connected, "somebody")  # noqa: B023
             talker.say()
-            stuff(talker, loop, 6_000_000)
+            fill_buffers(talker, loop, 6_000_000)
             gochat.process.send_signal(signal.SIGINT)
             loop.run_until(lambda: gochat.logged("stopping"), "the first signal")
             begin = time.monotonic()
             gochat.process.send_signal(signal.SIGINT)
-            times.append(end_of(gochat) - begin)
+            times.append(process_end(gochat) - begin)
             assert gochat.wait() == -signal.SIGINT
             listen(f"127.0.0.1:{gochat.port}").close()
             assert not gochat.logged("Traceback")
@@ -1030,7 +1013,7 @@ def hub_dies(amount: Amount) -> Row:
         with stage(fault=fault) as (gochat, _, stack):
             peers = [stack.enter_context(join(gochat.port)) for _ in range(10)]
             peers[0].send("die")
-            ended = end_of(gochat)
+            ended = process_end(gochat)
             assert gochat.wait() == 1
             listen(f"127.0.0.1:{gochat.port}").close()
             assert gochat.logged("the hub has failed")
@@ -1093,7 +1076,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--chat", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.chat:
-        chat(args.seed)
+        chat_as_friends(args.seed)
         return 0
     if args.write and (args.only or args.quick):
         parser.error("--write needs all of it")

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from gochat.bench.command import import_draw, picture_path
 
-from .chat import WAYS, Chat, Member, Voice, chatting
+from .chat import WAYS, Chat, Chatter, Voice, chatting
 from .fuzz import Attack, Fuzz
 from .loop import idle, resources
 from .support import PATIENCE, PONG, Gochat, frame, request, wait_until
@@ -97,7 +97,7 @@ def judge(samples: Sequence[Sample]) -> None:
     )
 
 
-class Flooder(Member):
+class FloodingChatter(Chatter):
     """A client who sends as fast as TCP takes it.
 
     An answer to a ping would come behind it all, much too late: it sends pongs in between.
@@ -182,8 +182,8 @@ class Soak:
         self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, loop=chat.loop)
         self.attacks = 0
         #: Those who are in the room, and all that there were.
-        self.flooding: list[Flooder] = []
-        self.flooders: list[Flooder] = []
+        self.flooding: list[FloodingChatter] = []
+        self.flooders: list[FloodingChatter] = []
         self.stuck: list[Stuck] = []
         #: How long each that was stuck was there, in seconds.
         self.ages: list[float] = []
@@ -231,7 +231,7 @@ class Soak:
         while time.monotonic() < end:
             self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]
             while len(self.flooding) < FLOODERS:
-                self.flooding.append(Flooder(self.chat))
+                self.flooding.append(FloodingChatter(self.chat))
                 self.flooders.append(self.flooding[-1])
             self.chat.fill(MEMBERS + FLOODERS)
             while len(self.stuck) < STUCK:

@@ -86,7 +86,7 @@ SHIM = """
 CLIENTS, MESSAGES = 12, 60
 
 
-class Talker(threading.Thread):
+class TalkerThread(threading.Thread):
     """A client that says its messages, reads all that is said, and keeps it."""
 
     def __init__(self, peer: Peer, name: int, messages: int, *, done: Callable[[], bool]) -> None:
@@ -128,13 +128,13 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         total = CLIENTS * MESSAGES
-        talkers: list[Talker] = []
+        talkers: list[TalkerThread] = []
 
         def has_all(which: int) -> bool:
             return len(talkers[which].said) == total
 
         for number, peer in enumerate(peers):
-            talkers.append(Talker(peer, number, MESSAGES, done=partial(has_all, number)))
+            talkers.append(TalkerThread(peer, number, MESSAGES, done=partial(has_all, number)))
         for talker in talkers:
             talker.start()
         for talker in talkers:
@@ -160,13 +160,13 @@ def test_connections_that_are_reset(seed: int) -> None:
         wait_until(lambda: len(chat.threads()) == 3)  # main, hub, and the one that interrupts
         idle = len(chat.threads()), chat.descriptors()
         stopped = threading.Event()
-        talkers: list[Talker] = []
+        talkers: list[TalkerThread] = []
         for number in range(CLIENTS):
             peer = stack.enter_context(Peer(chat.port))
             # A connection may be reset from the very first call.
             with suppress(ConnectionError, EOFError, AssertionError):
                 if peer.open().status == 101:
-                    talkers.append(Talker(peer, number, 10**6, done=stopped.is_set))
+                    talkers.append(TalkerThread(peer, number, 10**6, done=stopped.is_set))
         for talker in talkers:
             talker.start()
         wait_until(lambda: any(not talker.is_alive() for talker in talkers))
@@ -222,7 +222,8 @@ def test_the_end_in_the_middle_of_full_load() -> None:
         assert stuck.open().status == 101
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         talkers = [
-            Talker(peer, number, 10**6, done=lambda: False) for number, peer in enumerate(peers)
+            TalkerThread(peer, number, 10**6, done=lambda: False)
+            for number, peer in enumerate(peers)
         ]
         for talker in talkers:
             talker.start()

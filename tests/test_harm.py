@@ -13,10 +13,10 @@ from .harm import BEGIN, END, HEAD, PAGE, TOP, TRIALS, Amount, run
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 
 #: What other tests do with as much, and some that mostly wait.
-ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
+TESTED_ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
 
 
-@pytest.mark.parametrize("name", [name for name in TRIALS if name not in ELSEWHERE])
+@pytest.mark.parametrize("name", [name for name in TRIALS if name not in TESTED_ELSEWHERE])
 def test_a_little_harm(name: str) -> None:
     """A fault that meets a few of the clients is the end of these alone, and of nothing else."""
     row = run(name, Amount(SEED, quick=True))

@@ -33,7 +33,7 @@ DIFFERENCES: list[Scenario] = load("differences.json")
 GO: dict[str, list[Any]] = load("go.json")
 
 #: The headers that were recorded. What else an answer has is the HTTP server's own.
-HEADERS = (
+RECORDED_HEADERS = (
     "allow",
     "connection",
     "content-type",
@@ -114,7 +114,7 @@ class Replay:
         self.seen.append([*map(noted, self.peers[name].read_to_end()), "closed"])
 
     def see_response(self, answer: Response, *, body: bool) -> None:
-        headers = {k: v for k, v in answer.headers.items() if k in HEADERS}
+        headers = {k: v for k, v in answer.headers.items() if k in RECORDED_HEADERS}
         for name in headers.keys() & {"upgrade", "connection"}:
             headers[name] = headers[name].lower()
         if answer.status != 101:
