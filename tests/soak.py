@@ -14,7 +14,7 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,16 +80,16 @@ class Sample(NamedTuple):
     bad_input: bool = True  # whether there was some at that time
 
 
-def windows(samples: Sequence[Sample]) -> tuple[float, float]:
-    """The median of the memory in the second quarter of the samples, and in the last one."""
-    memory = [sample.memory for sample in samples]
-    quarter = max(1, len(memory) // 4)
-    return statistics.median(memory[quarter : 2 * quarter]), statistics.median(memory[-quarter:])
+def windows(figures: Sequence[float]) -> tuple[float, float]:
+    """The median of the figures in the second quarter of the time, and in the last one."""
+    quarter = max(1, len(figures) // 4)
+    early = figures[quarter : 2 * quarter] or figures
+    return statistics.median(early), statistics.median(figures[-quarter:])
 
 
 def judge(samples: Sequence[Sample]) -> None:
     """AssertionError if the memory grows."""
-    early, late = windows(samples)
+    early, late = windows([sample.memory for sample in samples])
     came = (samples[-1].came - samples[0].came) // 2
     assert late - early <= GROWTH + WARM_UP / max(samples[-1].time / 60, 1.0), (
         f"memory grows: {early / 1e6:.1f} MB, then {late / 1e6:.1f} MB,"
@@ -193,10 +193,14 @@ class Soak:
 
     # What it does.
 
-    def run(self, seconds: float, progress: bool = False) -> None:
+    def run(
+        self, seconds: float, progress: bool = False, enough: Callable[[], bool] | None = None
+    ) -> None:
         """Everything, for that long, and then until nobody is left. progress: say how far it is.
 
-        AssertionError if something is lost, or grows.
+        enough: is called once after each sample; if it returns true, the time is over.
+
+        Raises AssertionError if something is lost, or grows.
         """
         self.attack()
         while self.elapsed() < seconds:
@@ -206,6 +210,9 @@ class Soak:
             self.look()
             if progress and len(self.samples) % 60 == 0:
                 print(self.samples[-1], flush=True)
+            if enough is not None and enough():
+                break
+        self.over = True
         judge(self.judged)
         while self.fuzz.open:
             self.turn()
@@ -302,7 +309,7 @@ class Soak:
     def report(self) -> str:
         """What there was, in short."""
         chat, samples = self.chat, self.samples
-        early, late = windows(self.judged)
+        early, late = windows([sample.memory for sample in self.judged])
         floods = sum(flooder.heard for flooder in self.flooders)
         bad = sum(outcomes.total() for outcomes in self.fuzz.kinds.values())
 
@@ -328,17 +335,24 @@ class Soak:
         )
 
 
-def soak(seconds: float, seed: int, *, fault: str = "", progress: bool = False) -> Soak:
-    """Soak a server of its own. AssertionError if something was lost, or grows.
+def soak(
+    seconds: float,
+    seed: int,
+    *,
+    fault: str = "",
+    progress: bool = False,
+    enough: Callable[[], bool] | None = None,
+) -> Soak:
+    """Soak a server of its own. Raises AssertionError if something was lost, or grows.
 
-    fault: Python to run in it before.
+    fault: Python to run in it before. progress, enough: see Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
         before = idle(gochat)
         with chatting(gochat, seed, pause=PAUSE, strangers=True) as chat:
             run = Soak(chat, before, seed)
             try:
-                run.run(seconds, progress)
+                run.run(seconds, progress, enough)
             finally:
                 for stuck in run.stuck:
                     stuck.sock.close()
