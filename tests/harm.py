@@ -58,9 +58,11 @@ from .support import (
     PATIENCE,
     PING,
     PONG,
+    ROOT,
     TEXT,
     Gochat,
     Peer,
+    deaf,
     frame,
     join,
     request,
@@ -68,8 +70,7 @@ from .support import (
 )
 from .test_faults import SHIM
 
-TOP = Path(__file__).resolve().parent.parent
-PAGE = TOP / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
 
 #: The times of client.go, scaled down. The buffer holds what floods put into it: who reads is not
@@ -172,7 +173,7 @@ class Others:
     def __init__(self, seed: int) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.harm", "--chat", "--seed", str(seed)],
-            cwd=TOP,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -354,14 +355,9 @@ class Stranger(Guest):
         self.outcome = self.answer.outcome("reset" if reset else "EOF")
 
 
-def deaf(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
-    """Clients that are in the room and do not read, with little room for what comes."""
-    peers = []
-    for _ in range(count):
-        peer = Peer(gochat.port, receive_buffer=4096, source=ELSEWHERE)
-        peers.append(stack.enter_context(peer))
-        assert peer.open().status == 101
-    return peers
+def deaf_strangers(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
+    """So many clients that are in the room and do not read."""
+    return [stack.enter_context(deaf(gochat.port, ELSEWHERE)) for _ in range(count)]
 
 
 class EchoTalker(Stranger):
@@ -418,7 +414,7 @@ def stops_reading(amount: Amount) -> Row:
     count = amount(50, 5)
     with Scene(amount, "--send-buffer=256", "--max-message-size=20100") as scene:
         with ExitStack() as stack:
-            deaf(scene.gochat, count, stack)
+            deaf_strangers(scene.gochat, count, stack)
             talker = EchoTalker(scene.loop, scene.gochat.port, 0, 20_000)
             scene.run_until(lambda: talker.connected, "one who talks")
             scene.calm = scene.calm[0] + 2, scene.calm[1] + 1
@@ -506,7 +502,7 @@ def floods(amount: Amount) -> Row:
         with ExitStack() as stack:
             slow = [
                 SlowReader(scene, peer, 8192)  # 160 kB a second: somewhat more than there is
-                for peer in deaf(scene.gochat, 2, stack)
+                for peer in deaf_strangers(scene.gochat, 2, stack)
             ]
             port = scene.gochat.port
             flooders = [CountingFlooder(scene.loop, port, number) for number in range(count)]
@@ -922,7 +918,7 @@ def terminated(amount: Amount) -> Row:
         # The stuck are to be there until the end.
         flags = ("--write-wait=60", "--pong-wait=60", "--max-message-size=4100")
         with stage(*flags) as (gochat, loop, stack):
-            deaf(gochat, stuck, stack)
+            deaf_strangers(gochat, stuck, stack)
             talkers = [EchoTalker(loop, gochat.port, i, 4000) for i in range(count)]
             loop.run_until(
                 lambda: all(t.connected for t in talkers),  # noqa: B023
@@ -966,7 +962,7 @@ def interrupted_twice(amount: Amount) -> Row:
     for _ in range(runs):
         flags = ["--write-wait=60", "--pong-wait=60", "--shutdown-timeout=60"]
         with stage(*flags, "--max-message-size=20100") as (gochat, loop, stack):
-            deaf(gochat, 1, stack)
+            deaf_strangers(gochat, 1, stack)
             talker = EchoTalker(loop, gochat.port, 0, 20_000)
             loop.run_until(lambda: talker.connected, "somebody")  # noqa: B023
             talker.say()

@@ -15,12 +15,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
-from gochat import Hub, Server, Settings, make_app, make_upgrader, running
+from gochat import Conn, Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
+from gochat.golang.http import Hijacker
+from gochat.golang.http.address import listen
 
 #: The one bound on waiting for anything, in seconds. Generous: only a failure reaches it.
 PATIENCE = 30.0
+
+#: What decides on everything that is done at random; a failure says it, to be repeated.
+SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
+
+#: The repository.
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Where servers listen: on a free port.
+LOCAL = "127.0.0.1:0"
 
 #: The command, as it is installed.
 COMMAND = str(Path(sys.executable).with_name("gochat"))
@@ -185,6 +196,47 @@ class Stream:
             return frames
 
 
+def handshake_environ(**changes: Any) -> dict[str, Any]:
+    """The environ of a good handshake, changed; None takes a key out."""
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "REMOTE_ADDR": "192.0.2.1",
+        "REMOTE_PORT": 5000,
+        "HTTP_HOST": "chat.example:8080",
+        "HTTP_CONNECTION": "keep-alive, Upgrade",
+        "HTTP_UPGRADE": "WebSocket",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": KEY,
+    }
+    environ |= changes
+    return {key: value for key, value in environ.items() if value is not None}
+
+
+@contextmanager
+def connected(
+    upgrader: Upgrader | None = None, buffered: bytes = b"", *, small: bool = False, **changes: Any
+) -> Iterator[tuple[Conn, Stream]]:
+    """A connection without a server, and its peer.
+
+    buffered: what has come behind the handshake. small: the sockets between the two hold a few KB.
+    changes: of the environ of the handshake.
+    """
+    ours, theirs = socket.socketpair()
+    if small:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    with ours, theirs:
+        environ = handshake_environ(**changes) | {
+            "gochat.hijacker": Hijacker(ours, lambda: buffered)
+        }
+        conn = (upgrader or Upgrader()).upgrade(environ)
+        peer = Stream(theirs)
+        peer.read_until(b"\r\n\r\n")
+        conn.set_read_deadline(time.monotonic() + PATIENCE)
+        conn.set_write_deadline(time.monotonic() + PATIENCE)
+        yield conn, peer
+
+
 class Response(NamedTuple):
     status: int
     headers: dict[str, str]
@@ -266,6 +318,28 @@ class Peer(Stream):
         return messages
 
 
+#: The size of the messages of say_long, in bytes.
+LONG_MESSAGE = 60_000
+
+
+def deaf(port: int, source: str = "") -> Peer:
+    """A peer that is in the room, does not read what it gets, and has little room for it."""
+    peer = Peer(port, receive_buffer=4096, source=source)
+    assert peer.open().status == 101
+    return peer
+
+
+def say_long(speaker: Peer, count: int) -> None:
+    """Have so many long messages said, and heard by the speaker: 150 are too much for a deaf peer.
+
+    They are more than fits into the system's buffers.
+    """
+    message = frame(b"x" * LONG_MESSAGE, mask=b"\0\0\0\0")
+    for _ in range(count):
+        speaker.sock.sendall(message)
+        assert len(speaker.messages(1)[0]) == LONG_MESSAGE
+
+
 def is_one_line(text: str, what: str = "") -> bool:
     """Whether it is a line of the command's, with its end, that says this."""
     return (
@@ -288,9 +362,9 @@ def parted(peer: Peer) -> Frame:
     return got
 
 
-def join(port: int, *, receive_buffer: int = 0) -> Peer:
+def join(port: int) -> Peer:
     """A peer that is in the room: it has had a message of its own back."""
-    peer = Peer(port, receive_buffer=receive_buffer)
+    peer = Peer(port)
     assert peer.open().status == 101
     hello = f"hello from {peer.addr}"
     peer.send(hello)
@@ -305,6 +379,40 @@ def activated(descriptor: int, command: Sequence[str], count: str = "1") -> list
     return ["bash", "-c", script, "bash", *command]
 
 
+def command(fault: str = "") -> list[str]:
+    """The command of the Python that runs now. fault: Python to run before, to break something."""
+    if not fault:
+        return [str(Path(sys.executable).with_name("gochat"))]
+    code = f"{textwrap.dedent(fault)}\nimport sys, gochat\nsys.exit(gochat.main())"
+    return [sys.executable, "-c", code]
+
+
+def finished(
+    command: Sequence[str], pass_fds: Sequence[int] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        command, pass_fds=pass_fds, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+@contextmanager
+def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`gochat serve` with this for its stderr, and its port. The block has to terminate it."""
+    with listen(LOCAL) as listener:
+        process = subprocess.Popen(
+            activated(listener.fileno(), [COMMAND, "serve"]),
+            pass_fds=[listener.fileno()],
+            stderr=stderr,
+        )
+        try:
+            yield process, listener.getsockname()[1]
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
 class Gochat:
     """`gochat serve`, the real command, in a process of its own on a free port.
 
@@ -315,16 +423,12 @@ class Gochat:
 
     def __init__(self, *flags: str, fault: str = "", listener: socket.socket | None = None) -> None:
         if "--addr" not in flags and listener is None:
-            flags = ("--addr", "127.0.0.1:0", *flags)
-        command = [str(Path(sys.executable).with_name("gochat"))]  # of whose Python it is now
-        if fault:
-            code = f"{textwrap.dedent(fault)}\nimport sys, gochat\nsys.exit(gochat.main())"
-            command = [sys.executable, "-c", code]
-        command += ["serve", *flags]
+            flags = ("--addr", LOCAL, *flags)
+        args = [*command(fault), "serve", *flags]
         if listener is not None:
-            command = activated(listener.fileno(), command)
+            args = activated(listener.fileno(), args)
         self.process = subprocess.Popen(
-            command,
+            args,
             pass_fds=[] if listener is None else [listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -425,7 +529,7 @@ class Room:
         *,
         allowed_origins: Sequence[str] = (),
         read_header_timeout: float = 3.0,
-        addr: str = "127.0.0.1:0",
+        addr: str = LOCAL,
     ) -> None:
         self.hub = Hub()
         app = make_app(self.hub, settings, make_upgrader(allowed_origins=allowed_origins))

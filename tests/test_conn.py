@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,52 +36,18 @@ from .support import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    KEY,
     PATIENCE,
     PING,
     PONG,
     TEXT,
     Frame,
     Stream,
+    connected,
     frame,
+    handshake_environ,
     in_background,
     wait_until,
 )
-
-
-def handshake(**changes: Any) -> dict[str, Any]:
-    """The environ of a good handshake, changed; None takes a key out."""
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "REMOTE_ADDR": "192.0.2.1",
-        "REMOTE_PORT": 5000,
-        "HTTP_HOST": "chat.example:8080",
-        "HTTP_CONNECTION": "keep-alive, Upgrade",
-        "HTTP_UPGRADE": "WebSocket",
-        "HTTP_SEC_WEBSOCKET_VERSION": "13",
-        "HTTP_SEC_WEBSOCKET_KEY": KEY,
-    }
-    environ |= changes
-    return {key: value for key, value in environ.items() if value is not None}
-
-
-@contextlib.contextmanager
-def connected(
-    upgrader: Upgrader | None = None, buffered: bytes = b"", *, small: bool = False, **changes: Any
-) -> Iterator[tuple[Conn, Stream]]:
-    """A connection and its peer. small: the sockets between them hold a few KB."""
-    ours, theirs = socket.socketpair()
-    if small:
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    with ours, theirs:
-        environ = handshake(**changes) | {"gochat.hijacker": Hijacker(ours, lambda: buffered)}
-        conn = (upgrader or Upgrader()).upgrade(environ)
-        peer = Stream(theirs)
-        peer.read_until(b"\r\n\r\n")
-        conn.set_read_deadline(time.monotonic() + PATIENCE)
-        conn.set_write_deadline(time.monotonic() + PATIENCE)
-        yield conn, peer
 
 
 def read_error(conn: Conn) -> OSError:
@@ -101,7 +66,7 @@ def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
     """A handshake is answered with its key; compression and subprotocols are not taken."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        environ = handshake(
+        environ = handshake_environ(
             HTTP_SEC_WEBSOCKET_EXTENSIONS="permessage-deflate; client_max_window_bits",
             HTTP_SEC_WEBSOCKET_PROTOCOL="chat",
         )
@@ -147,7 +112,7 @@ def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
     """What is no handshake is refused with the status and the headers that Go gives it."""
     answers: list[tuple[str, dict[str, str]]] = []
     with pytest.raises(HandshakeError, match=r"^websocket: ") as caught:
-        Upgrader().upgrade(handshake(**changes))
+        Upgrader().upgrade(handshake_environ(**changes))
 
     def start_response(status: str, headers: list[tuple[str, str]]) -> Any:
         answers.append((status, dict(headers)))
@@ -203,7 +168,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
             pass
     else:
         with pytest.raises(HandshakeError, match="origin") as caught:
-            upgrader.upgrade(handshake(HTTP_ORIGIN=origin))
+            upgrader.upgrade(handshake_environ(HTTP_ORIGIN=origin))
         assert caught.value.status == 403
 
 
@@ -305,14 +270,16 @@ def test_ways_round_the_origin_check(host: str, origin: str | None, accepted: bo
     else:
         allowed = [f"http://{host}", f"https://{host}"] if host else []
         with pytest.raises(HandshakeError, match="origin") as caught:
-            Upgrader(allowed_origins=allowed).upgrade(handshake(HTTP_HOST=host, HTTP_ORIGIN=origin))
+            Upgrader(allowed_origins=allowed).upgrade(
+                handshake_environ(HTTP_HOST=host, HTTP_ORIGIN=origin)
+            )
         assert caught.value.status == 403
 
 
 def test_empty_host_is_no_origin() -> None:
     """An origin without a host is not the same as a request without one."""
     with pytest.raises(HandshakeError, match="origin"):
-        Upgrader().upgrade(handshake(HTTP_ORIGIN="http://", HTTP_HOST=None))
+        Upgrader().upgrade(handshake_environ(HTTP_ORIGIN="http://", HTTP_HOST=None))
 
 
 def test_peer_that_is_gone_before_the_answer() -> None:
@@ -321,7 +288,9 @@ def test_peer_that_is_gone_before_the_answer() -> None:
     with ours:
         theirs.close()
         with pytest.raises(OSError, match="Broken pipe"):
-            Upgrader().upgrade(handshake() | {"gochat.hijacker": Hijacker(ours, lambda: b"")})
+            Upgrader().upgrade(
+                handshake_environ() | {"gochat.hijacker": Hijacker(ours, lambda: b"")}
+            )
 
 
 def test_no_thread_is_started() -> None:
@@ -801,7 +770,7 @@ def test_close_frame_is_not_overtaken_by_a_reset() -> None:
         ours, _ = listener.accept()
         with ours:
             conn = Upgrader().upgrade(
-                handshake() | {"gochat.hijacker": Hijacker(ours, lambda: b"")}
+                handshake_environ() | {"gochat.hijacker": Hijacker(ours, lambda: b"")}
             )
             conn.set_read_limit(512)
             sock.sendall(frame("x" * 513) + frame("y" * 100) * 100)

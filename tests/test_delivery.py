@@ -14,10 +14,9 @@ from collections.abc import Callable
 
 from .chat import chatting
 from .loop import idle, resources
-from .support import Gochat, wait_until
+from .support import SEED, Gochat, wait_until
 
 SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))
-SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 CLIENTS = 200
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +19,7 @@ import pytest
 
 from gochat.golang.http.address import listen
 
-from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, join, wait_until
+from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, deaf, join, logging_to, wait_until
 
 #: In the server's process: every send and recv of a connection may be short, slow, interrupted by
 #: a signal, or asked to be tried again; with a chance of `reset`, the connection is gone, if it is
@@ -191,35 +189,18 @@ def test_connections_that_are_reset(seed: int) -> None:
 
 def test_a_full_disk_under_the_log() -> None:
     """A log that cannot be written does not keep the chat from going on."""
-    with listen("127.0.0.1:0") as listener:
-        port = listener.getsockname()[1]
-    gochat = str(Path(sys.executable).with_name("gochat"))
-    command = [gochat, "serve", "--addr", f"127.0.0.1:{port}"]
-    with Path("/dev/full").open("w") as full, subprocess.Popen(command, stderr=full) as process:
-        try:
-
-            def listens() -> bool:
-                with suppress(ConnectionRefusedError):
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    return True
-                return False
-
-            wait_until(listens)
-            with join(port) as peer:
-                peer.send("the disk is full")
-                assert peer.messages(1) == ["the disk is full"]
-        finally:
-            process.terminate()
-            status = process.wait(PATIENCE)
-        assert status == 0
+    with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
+        with join(port) as peer:
+            peer.send("the disk is full")
+            assert peer.messages(1) == ["the disk is full"]
+        process.terminate()
 
 
 def test_the_end_in_the_middle_of_full_load() -> None:
     """At SIGTERM everyone gets what was queued, in one order, and 1001; the stuck are cut."""
     flags = ("--shutdown-timeout=5", "--send-buffer=100000")
     with Gochat(*flags) as chat, ExitStack() as stack:
-        stuck = stack.enter_context(Peer(chat.port, receive_buffer=4096))
-        assert stuck.open().status == 101
+        stack.enter_context(deaf(chat.port))
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         talkers = [
             TalkerThread(peer, number, 10**6, done=lambda: False)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-import time
 
 import pytest
 
 from .fuzz import ANSWER, KINDS, Answer, fuzz_server, make_input
+from .support import SEED
 
-SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 COUNT = 1500
 
 

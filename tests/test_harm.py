@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 
 import pytest
 
-from .harm import BEGIN, END, HEAD, PAGE, TOP, TRIALS, Amount, run
-
-SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
+from .harm import BEGIN, END, HEAD, PAGE, TRIALS, Amount, run
+from .support import ROOT, SEED
 
 #: What other tests do with as much, and some that mostly wait.
 TESTED_ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
@@ -32,9 +29,9 @@ def test_the_table_has_a_row_for_each_fault() -> None:
 
 def test_the_tests_in_the_table_are_there() -> None:
     """Each test that is named as one that shows the same exists."""
-    code = "".join(path.read_text() for path in TOP.glob("tests/test_*.py"))
+    code = "".join(path.read_text() for path in ROOT.glob("tests/test_*.py"))
     for _, _, tests in TRIALS.values():
         for name in re.findall(r"`(\w+)`", tests):
             assert f"def {name}(" in code
         for name in re.findall(r"(test_\w+\.py)", tests):
-            assert (TOP / "tests" / name).exists()
+            assert (ROOT / "tests" / name).exists()

@@ -10,7 +10,6 @@ import pty
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,50 +18,38 @@ from pathlib import Path
 
 import pytest
 
-from gochat.golang.http.address import listen
 from gochat.golang.log import LogHandler, dump_threads, dumping
 
-from .support import CLOSE, COMMAND, PATIENCE, Gochat, Peer, activated, join, parted, wait_until
+from .support import CLOSE, Gochat, Peer, join, logging_to, parted, wait_until
 
-LOCAL = "127.0.0.1:0"
+
+def ask_for_much(port: int, times: int) -> None:
+    """Ask so often for a page that is not there; each time the log has a long line more."""
+    for _ in range(times):
+        with Peer(port) as peer:
+            assert peer.request("/" + "x" * 900).status == 404
 
 
 def test_a_log_that_nobody_takes() -> None:
     """A full pipe for a log holds nobody up: pages, clients who go, the end. The gap is told."""
     read, write = os.pipe()
-    with ExitStack() as stack, listen(LOCAL) as listener:
-        log = stack.enter_context(open(read, "rb"))
-        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-        command = activated(listener.fileno(), [COMMAND, "serve"])
-        port = listener.getsockname()[1]
-        process = stack.enter_context(
-            subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=write)
-        )
-        os.close(write)
-
-        def ask() -> None:
-            with Peer(port) as peer:
-                assert peer.request("/" + "x" * 900).status == 404
-
-        try:
-            for _ in range(20):
-                ask()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    with open(read, "rb") as log:
+        with logging_to(write) as (process, port):
+            os.close(write)
+            ask_for_much(port, 20)
             with join(port) as peer, join(port) as strange:
                 peer.messages(1)
                 strange.send(b"\x0b\xb8", CLOSE)  # 3000, which is worth a line
                 assert parted(strange).code == 3000
                 assert os.read(read, 4096).count(b"\n") < 20
-                ask()
+                ask_for_much(port, 1)
                 taken = b""
                 while b" lines of the log were not taken, and are lost\n" not in taken:
                     taken += os.read(read, 4096)
-                for _ in range(20):
-                    ask()
+                ask_for_much(port, 20)
                 process.terminate()
                 assert parted(peer).code == 1001
-            assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
         assert b"Traceback" not in log.read()
 
 
@@ -81,41 +68,26 @@ def test_the_threads_are_told() -> None:
 
 def test_the_threads_are_told_to_nobody() -> None:
     """SIGUSR1 does no harm where the log is full, and none if it comes while it is being served."""
-    with Path("/dev/full").open("w") as full, listen(LOCAL) as listener:
-        command = activated(listener.fileno(), [COMMAND, "serve"])
-        port = listener.getsockname()[1]
-        with subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=full) as process:
-            try:
-                with ExitStack() as stack:
-                    peers = [stack.enter_context(join(port)) for _ in range(20)]
-                    for _ in range(500):
-                        process.send_signal(signal.SIGUSR1)
-                    peers[0].send("still here")
-                    assert "still here" in peers[0].messages(20)
-            finally:
-                process.terminate()
-                assert process.wait(PATIENCE) == 0
+    with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(join(port)) for _ in range(20)]
+            for _ in range(500):
+                process.send_signal(signal.SIGUSR1)
+            peers[0].send("still here")
+            assert "still here" in peers[0].messages(20)
+        process.terminate()
 
 
 def test_a_terminal_that_is_stopped() -> None:
     """A terminal that takes only a part of a line, and then nothing, holds nobody up either."""
     terminal, stderr = pty.openpty()
     try:
-        with listen(LOCAL) as listener:
-            command = activated(listener.fileno(), [COMMAND, "serve"])
-            port = listener.getsockname()[1]
-            process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=stderr)
-            try:
-                for _ in range(30):
-                    with Peer(port) as peer:
-                        assert peer.request("/" + "x" * 900).status == 404
-                process.send_signal(signal.SIGUSR1)
-                with join(port) as peer:
-                    process.terminate()
-                    assert parted(peer).code == 1001
-                assert process.wait(PATIENCE) == 0
-            finally:
-                process.kill()
+        with logging_to(stderr) as (process, port):
+            ask_for_much(port, 30)
+            process.send_signal(signal.SIGUSR1)
+            with join(port) as peer:
+                process.terminate()
+                assert parted(peer).code == 1001
     finally:
         os.close(terminal)
         os.close(stderr)
@@ -138,20 +110,13 @@ def small_socket() -> tuple[int, int]:
 def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, int]]) -> None:
     """A log that is too small for what the threads are at, and that nobody reads, stops nobody."""
     read, write = make()
-    with open(read, "rb"), ExitStack() as stack, listen(LOCAL) as listener:
-        command = activated(listener.fileno(), [COMMAND, "serve"])
-        process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=write)
+    with open(read, "rb"), ExitStack() as stack, logging_to(write) as (process, port):
         os.close(write)
-        try:
-            port = listener.getsockname()[1]
-            peers = [stack.enter_context(join(port)) for _ in range(10)]
-            process.send_signal(signal.SIGUSR1)
-            with join(port):
-                process.terminate()
-                assert parted(peers[0]).code == 1001
-            assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
+        peers = [stack.enter_context(join(port)) for _ in range(10)]
+        process.send_signal(signal.SIGUSR1)
+        with join(port):
+            process.terminate()
+            assert parted(peers[0]).code == 1001
 
 
 def record(text: str) -> logging.LogRecord:

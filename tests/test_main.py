@@ -28,27 +28,32 @@ from gochat.ops.flags import parse_flags
 from .support import (
     CLOSE,
     COMMAND,
+    LOCAL,
+    LONG_MESSAGE,
     PATIENCE,
     PING,
     PONG,
+    ROOT,
     TEXT,
     Frame,
     Gochat,
     Peer,
     Response,
     Room,
+    deaf,
+    finished,
     frame,
     is_one_line,
     join,
     parted,
+    say_long,
     wait_until,
 )
 
-LOCAL = "127.0.0.1:0"
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
 
 #: A flag, a value for it, what becomes of that, and what the flag is without.
-FLAGS: list[tuple[str, str, object, object]] = [
+FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("addr", "localhost:9000", "localhost:9000", ":8080"),
     ("addr", ":0", ":0", ":8080"),
     ("write-wait", "2.5", 2.5, 10.0),
@@ -74,12 +79,9 @@ FLAGS: list[tuple[str, str, object, object]] = [
 ]
 
 
-def run(*args: str, module: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    command = [sys.executable, "-m", "gochat"] if module else [COMMAND]
-    return subprocess.run(
-        [*command, *args], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+def run_command(*args: str, module: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, or the module."""
+    return finished([*([sys.executable, "-m", "gochat"] if module else [COMMAND]), *args])
 
 
 def cpus_and_policies(gochat: Gochat) -> list[tuple[set[int], int]]:
@@ -111,7 +113,7 @@ def test_no_pin() -> None:
 @pytest.mark.parametrize("module", [False, True])
 def test_version(module: bool) -> None:
     """The version can be asked for, of the command and of the module."""
-    result = run("--version", module=module)
+    result = run_command("--version", module=module)
     assert (result.returncode, result.stdout) == (0, f"gochat {gochat.__version__}\n")
     assert result.stderr == ""
 
@@ -122,7 +124,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         main(["serve", "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert all(f"--{flag}" in text for flag, *_ in FLAGS)
+    assert all(f"--{flag}" in text for flag, *_ in FLAG_CASES)
     for default in (":8080", "10", "60", "512", "256", "0.9 of it", "3"):
         assert re.search(rf"\(default:? {re.escape(default)}", text)
     assert "None" not in text
@@ -133,7 +135,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "serve" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("flag", "value", "expected", "default"), FLAGS)
+@pytest.mark.parametrize(("flag", "value", "expected", "default"), FLAG_CASES)
 def test_flags(flag: str, value: str, expected: object, default: object) -> None:
     """A flag may be written with one dash or two, and its value apart or behind an equals sign."""
     name = flag.replace("-", "_")
@@ -143,7 +145,9 @@ def test_flags(flag: str, value: str, expected: object, default: object) -> None
             parsed = parse_flags(["serve", *args])
             assert getattr(parsed, name) == expected
             others = {
-                other: value for other, _, _, value in FLAGS if other not in (flag, "ping-period")
+                other: value
+                for other, _, _, value in FLAG_CASES
+                if other not in (flag, "ping-period")
             }
             if flag != "pong-wait":
                 others["ping-period"] = 54.0 if flag != "ping-period" else expected
@@ -315,7 +319,7 @@ def test_flags_that_make_no_sense(
 )
 def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
     """If the first word is no command, the usage is shown, and a line that says what is meant."""
-    result = run(*args)
+    result = run_command(*args)
     assert (result.returncode, result.stdout) == (2, "")
     usage, line = result.stderr.splitlines(keepends=True)
     assert usage.startswith("usage: gochat ")
@@ -334,7 +338,7 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
 )
 def test_errors_of_the_command(args: list[str], what: str) -> None:
     """The command ends with one line that says why, and a status that says that it failed."""
-    result = run(*args)
+    result = run_command(*args)
     assert result.returncode in (1, 2)
     assert is_one_line(result.stderr, what), result.stderr
     assert result.stdout == ""
@@ -353,7 +357,7 @@ def test_a_port_that_is_taken() -> None:
     """A port that is taken is said in one line."""
     with listen(LOCAL) as listener:
         addr = f"127.0.0.1:{listener.getsockname()[1]}"
-        result = run("serve", "-addr", addr)
+        result = run_command("serve", "-addr", addr)
     assert result.returncode == 1
     assert result.stderr == f"gochat: listen tcp {addr}: Address already in use\n"
     assert result.stdout == ""
@@ -489,7 +493,7 @@ def test_the_page(room: Room) -> None:
     """At / is home.html as it is in the repository, and nothing that is not told about it."""
     status, headers, body = get(room)
     assert status == 200
-    source = (Path(__file__).parent.parent / "static" / "home.html").read_bytes()
+    source = (ROOT / "static" / "home.html").read_bytes()
     assert body == source.replace(b'size" content=""', b'size" content="512"')
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert headers["x-content-type-options"] == "nosniff"
@@ -647,7 +651,7 @@ def test_no_other_header_is_the_host(chat: Gochat) -> None:
         assert peer.open(headers=headers).status == 403
 
 
-def end_of(peer: Peer) -> tuple[list[Frame], Frame | None]:
+def frames_to_end(peer: Peer) -> tuple[list[Frame], Frame | None]:
     """The frames until the end, without the pings; and the close frame, if that was the last."""
     frames = [got for got in peer.read_to_end() if got.opcode != PING]
     return (frames[:-1], frames[-1]) if frames and frames[-1].opcode == CLOSE else (frames, None)
@@ -673,13 +677,13 @@ def test_times_and_sizes_are_in_force() -> None:
             peer.send("12345")
             assert peer.messages(1) == ["12345"]
             peer.send("123456")
-            _, close = end_of(peer)
+            _, close = frames_to_end(peer)
             assert close is not None
             assert close.code == 1009
         with Peer(chat.port) as peer:
             begin = time.monotonic()
             assert peer.open().status == 101
-            frames, _ = end_of(peer)  # it does not answer pings
+            frames, _ = frames_to_end(peer)  # it does not answer pings
             assert frames == []
             assert 0.5 <= time.monotonic() - begin < 5
 
@@ -703,34 +707,17 @@ def test_very_long_times() -> None:
         assert not chat.logged("Error")
 
 
-LONG = 60_000
-BIG = ("--max-message-size", str(LONG))
-
-
-def stuff(speaker: Peer, count: int) -> None:
-    """Say more than fits into the system's buffers for a client that does not read."""
-    message = frame(b"x" * LONG, mask=b"\0\0\0\0")
-    for _ in range(count):
-        speaker.sock.sendall(message)
-        while speaker.read_frame().opcode != TEXT:
-            pass
-
-
-def listener_of(chat: Gochat) -> Peer:
-    """A client that does not read what it gets, and has little room for it."""
-    peer = Peer(chat.port, receive_buffer=4096)
-    assert peer.open().status == 101
-    return peer
+BIG = ("--max-message-size", str(LONG_MESSAGE))
 
 
 def test_the_write_wait_is_in_force() -> None:
     """A client that does not read is given up after the write wait."""
     with Gochat("--write-wait=0.3", *BIG) as chat, join(chat.port) as speaker:
         before = chat.descriptors()
-        with listener_of(chat):
+        with deaf(chat.port):
             wait_until(lambda: chat.descriptors() == before + 1)
             begin = time.monotonic()
-            stuff(speaker, 150)
+            say_long(speaker, 150)
             wait_until(lambda: chat.descriptors() == before, "the end of the client")
             assert time.monotonic() - begin < 8  # and not the 10 s that it is without the flag
             speaker.send("alone")
@@ -742,10 +729,10 @@ def test_the_send_buffer_is_in_force() -> None:
     with (
         Gochat("--send-buffer=3", *BIG) as chat,
         join(chat.port) as speaker,
-        listener_of(chat) as slow,
+        deaf(chat.port) as slow,
     ):
-        stuff(speaker, 150)
-        frames, close = end_of(slow)
+        say_long(speaker, 150)
+        frames, close = frames_to_end(slow)
         assert sum(got.payload.count(b"\n") + 1 for got in frames) < 150
         assert close is not None
         assert close.payload == b""
@@ -810,8 +797,8 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
 
 def test_what_is_queued_goes_out_first() -> None:
     """At the end a slow client still gets all that was queued for it, and then the 1001."""
-    with Gochat(*BIG) as chat, join(chat.port) as speaker, listener_of(chat) as slow:
-        stuff(speaker, 150)
+    with Gochat(*BIG) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
+        say_long(speaker, 150)
         slow.sock.settimeout(PATIENCE)
         chat.process.send_signal(signal.SIGTERM)
         wait_until(lambda: chat.logged("stopping"))
@@ -830,9 +817,10 @@ def test_what_is_queued_goes_out_first() -> None:
 def test_the_end_is_not_put_off() -> None:
     """Clients that do not read, or do not answer, cannot keep the command from its end."""
     flags = ("--shutdown-timeout=1", *BIG)
-    with Gochat(*flags) as chat, join(chat.port) as speaker, listener_of(chat), join(chat.port):
+    with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port), join(chat.port):
+        speaker.messages(1)
         with Peer(chat.port):
-            stuff(speaker, 150)
+            say_long(speaker, 150)
             begin = time.monotonic()
             assert chat.stop(signal.SIGINT) == 0
             assert time.monotonic() - begin < 8  # and not the write wait of 10 s
@@ -842,8 +830,8 @@ def test_the_end_is_not_put_off() -> None:
 
 def test_the_second_signal_is_the_last() -> None:
     """Meanwhile nobody new is let in, and who asks a second time need not wait for anybody."""
-    with Gochat(*BIG) as chat, join(chat.port) as speaker, listener_of(chat):
-        stuff(speaker, 150)
+    with Gochat(*BIG) as chat, join(chat.port) as speaker, deaf(chat.port):
+        say_long(speaker, 150)
         begin = time.monotonic()
         chat.process.send_signal(signal.SIGINT)
         wait_until(lambda: chat.logged("stopping"))
@@ -878,12 +866,7 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
     """With a rate, one who sends more is read no faster: he waits, and slow readers stay."""
     flags = ("--rate=100", "--burst=5", "--send-buffer=16", "--max-message-size=8000")
     flood = memoryview(frame(b"x" * 8000) * 2500)
-    with (
-        Gochat(*flags) as chat,
-        join(chat.port) as flooder,
-        Peer(chat.port, receive_buffer=4096) as slow,
-    ):
-        assert slow.open().status == 101
+    with Gochat(*flags) as chat, join(chat.port) as flooder, deaf(chat.port) as slow:
         flooder.sock.settimeout(0.5)
         begin, sent = time.monotonic(), 0
         with suppress(TimeoutError):  # TCP holds it back

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
-import subprocess
-import sys
-import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -19,29 +15,31 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gochat import Hub, main
-from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
 from gochat.golang.websocket import TEXT_MESSAGE
 from gochat.ops.metrics import Counts, MeasuredChannel, MeasuredConn, MeasuredUpgrader, health_app
 
 from .support import (
     CLOSE,
-    KEY,
+    LOCAL,
+    LONG_MESSAGE,
     PATIENCE,
     Gochat,
     Peer,
-    Stream,
+    command,
+    connected,
+    deaf,
+    finished,
     frame,
     in_background,
     join,
     reset_socket,
+    say_long,
     wait_until,
 )
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-
-LOCAL = "127.0.0.1:0"
 
 #: Figures by name, with the label's value behind it, if there is one.
 Figures = dict[str, float]
@@ -171,29 +169,11 @@ def test_a_flood(chat: Measured) -> None:
     assert figures["gochat_messages_per_frame_sum"] == 2003
 
 
-def connected(counts: Counts) -> tuple[MeasuredConn, Stream]:
-    """A connection without a chat behind it."""
-    ours, theirs = socket.socketpair()
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "HTTP_CONNECTION": "upgrade",
-        "HTTP_UPGRADE": "websocket",
-        "HTTP_SEC_WEBSOCKET_VERSION": "13",
-        "HTTP_SEC_WEBSOCKET_KEY": KEY,
-        "gochat.hijacker": Hijacker(ours, lambda: b""),
-    }
-    conn = MeasuredUpgrader(counts).upgrade(environ)
-    assert isinstance(conn, MeasuredConn)
-    peer = Stream(theirs)
-    peer.read_until(b"\r\n\r\n")
-    return conn, peer
-
-
 def test_messages_per_frame() -> None:
     """A frame is counted at the first bound that is not under the number of its messages."""
     counts = Counts()
-    conn, peer = connected(counts)
-    with conn._sock, peer.sock:
+    with connected(MeasuredUpgrader(counts)) as (conn, _):
+        assert isinstance(conn, MeasuredConn)
         queue = conn.queue = MeasuredChannel[bytes](5000)
         for messages in (1, 2, 3, 4, 5, 256, 257, 5000):
             for _ in range(messages):
@@ -210,36 +190,19 @@ def test_messages_per_frame() -> None:
 
 # Who is dropped, and who is not let in.
 
-LONG = 60_000
-
-
-def listener_of(chat: Gochat) -> Peer:
-    """A client that does not read what it gets, and has little room for it."""
-    peer = Peer(chat.port, receive_buffer=4096)
-    assert peer.open().status == 101
-    return peer
-
-
-def stuff(speaker: Peer, count: int) -> None:
-    """Say more than fits into the system's buffers for a client that does not read."""
-    message = frame(b"x" * LONG, mask=b"\0\0\0\0")
-    for _ in range(count):
-        speaker.sock.sendall(message)
-        assert len(speaker.messages(1)[0]) == LONG
-
 
 def test_one_who_stops_reading() -> None:
     """What waits for a client is seen, and that its socket was full; and that it was dropped."""
-    flags = (f"--max-message-size={LONG}", "--send-buffer=100", "--write-wait=1000")
-    with Measured(*flags) as chat, join(chat.port) as speaker, listener_of(chat) as slow:
+    flags = (f"--max-message-size={LONG_MESSAGE}", "--send-buffer=100", "--write-wait=1000")
+    with Measured(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         chat.wait_for(clients=2)
-        stuff(speaker, 90)
+        say_long(speaker, 90)
         figures = chat.wait_for(messages_received_total=91)
         assert figures["gochat_write_stalls_total"] >= 1
         waiting = figures["gochat_send_queue_messages"]
         assert 0 < waiting <= 90
         assert figures["gochat_send_queue_deepest_messages"] == waiting
-        stuff(speaker, 90)
+        say_long(speaker, 90)
         # The hub has dropped it, and what waits for it still does.
         figures = chat.wait_for(clients=1, messages_received_total=181)
         assert figures["gochat_send_queue_deepest_messages"] == 100
@@ -253,44 +216,44 @@ def test_one_who_stops_reading() -> None:
         assert chat.stop(signal.SIGINT) == 0
 
 
-def too_long(peer: Peer, _: Gochat) -> None:
-    peer.send("x" * (LONG + 1))
+def send_too_long(peer: Peer, _: Gochat) -> None:
+    peer.send("x" * (LONG_MESSAGE + 1))
     peer.read_to_end()
 
 
-def unmasked(peer: Peer, _: Gochat) -> None:
+def send_unmasked(peer: Peer, _: Gochat) -> None:
     peer.sock.sendall(frame("x", mask=None))
     peer.read_to_end()
 
 
-def silent(peer: Peer, _: Gochat) -> None:
+def answer_no_ping(peer: Peer, _: Gochat) -> None:
     """It answers no ping."""
     peer.read_to_end()
 
 
-def full(_: Peer, chat: Gochat) -> None:
+def read_nothing(_: Peer, chat: Gochat) -> None:
     """It does not read, while another talks."""
     with join(chat.port) as speaker:
-        stuff(speaker, 150)
+        say_long(speaker, 150)
         leave(speaker)
 
 
 @pytest.mark.parametrize(
     ("flags", "deed", "reason"),
     [
-        ((), too_long, "message_too_big"),
-        ((), unmasked, "protocol_error"),
-        (("--pong-wait=0.2",), silent, "read_deadline"),
-        (("--write-wait=0.2",), full, "write_deadline"),
-        (("--write-wait=0.2", "--send-buffer=3"), full, "full_send_buffer"),
+        ((), send_too_long, "message_too_big"),
+        ((), send_unmasked, "protocol_error"),
+        (("--pong-wait=0.2",), answer_no_ping, "read_deadline"),
+        (("--write-wait=0.2",), read_nothing, "write_deadline"),
+        (("--write-wait=0.2", "--send-buffer=3"), read_nothing, "full_send_buffer"),
     ],
 )
 def test_a_client_is_dropped(
     flags: tuple[str, ...], deed: Callable[[Peer, Gochat], None], reason: str
 ) -> None:
     """Why a client was dropped is counted, once."""
-    with Measured(f"--max-message-size={LONG}", *flags) as chat:
-        with listener_of(chat) as peer:
+    with Measured(f"--max-message-size={LONG_MESSAGE}", *flags) as chat:
+        with deaf(chat.port) as peer:
             deed(peer, chat)
             figures = chat.wait_for(**{f"clients_dropped_total {reason}": 1}, clients=0)
         assert sum(n for name, n in figures.items() if "clients_dropped" in name) == 1
@@ -335,8 +298,8 @@ def enter_alone(chat: Measured) -> Peer:
 def test_a_write_that_is_given_up() -> None:
     """A write that finds the socket full is counted, once for each time that it has to wait."""
     counts = Counts()
-    conn, peer = connected(counts)
-    with conn._sock, peer.sock:
+    with connected(MeasuredUpgrader(counts)) as (conn, _):
+        assert isinstance(conn, MeasuredConn)
         assert conn.drop_reason() is None
         conn.set_write_deadline(time.monotonic() + 0.05)
         with pytest.raises(TimeoutError):
@@ -456,16 +419,9 @@ def test_health() -> None:
 # What goes wrong.
 
 
-def run(*flags: str, fault: str = "") -> tuple[int, str]:
+def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
     """Run `gochat serve` to its end, with Python to run before; its status and its log."""
-    code = f"import sys\n{textwrap.dedent(fault)}\nimport gochat\nsys.exit(gochat.main())"
-    result = subprocess.run(
-        [sys.executable, "-c", code, "serve", *flags],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    result = finished([*command(fault), "serve", *flags])
     assert result.stdout == ""
     return result.returncode, result.stderr
 
@@ -483,7 +439,7 @@ def test_a_thread_that_cannot_be_started(name: str) -> None:
 
         threading.Thread.start = start
     """
-    assert run("--addr", LOCAL, "--metrics-addr", LOCAL, fault=fault) == (
+    assert serve_to_end("--addr", LOCAL, "--metrics-addr", LOCAL, fault=fault) == (
         1,
         "gochat: can't start new thread\n",
     )
@@ -491,13 +447,13 @@ def test_a_thread_that_cannot_be_started(name: str) -> None:
 
 def test_without_the_package() -> None:
     """Who wants metrics and has no prometheus-client is told how to get it, and that is the end."""
-    missing = "sys.modules['prometheus_client'] = None"
-    assert run("--addr", LOCAL, "--metrics-addr", LOCAL, fault=missing) == (
+    missing = "import sys; sys.modules['prometheus_client'] = None"
+    assert serve_to_end("--addr", LOCAL, "--metrics-addr", LOCAL, fault=missing) == (
         1,
         "gochat: --metrics-addr needs the package prometheus-client:"
         " pip install 'gochat[metrics]'\n",
     )
-    with Gochat(fault=f"import sys; {missing}") as chat, join(chat.port):
+    with Gochat(fault=missing) as chat, join(chat.port):
         assert chat.stop() == 0  # the others do not miss it
 
 

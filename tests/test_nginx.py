@@ -17,9 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from .support import CLOSE, PATIENCE, PING, PONG, Gochat, Peer, join, wait_until
-
-ROOT = Path(__file__).parent.parent
+from .support import CLOSE, PATIENCE, PING, PONG, ROOT, Gochat, Peer, join, wait_until
 
 #: The name that the certificate is for.
 NAME = "chat.example.org"

@@ -18,9 +18,7 @@ import pytest
 
 import gochat
 
-from .support import Gochat, Peer, join
-
-ROOT = Path(__file__).parent.parent
+from .support import ROOT, Gochat, Peer, join
 
 
 class Built(NamedTuple):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from .soak import PONG_WAIT, Sample, judge, soak, windows
+from .support import SEED
 
-SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 SECONDS = 60.0
 
 #: Keeps 1 MB for each connection that is accepted, and writes a byte into the file `path`.

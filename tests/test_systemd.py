@@ -14,7 +14,7 @@ import pytest
 
 from gochat.golang.http.address import listen
 
-from .support import COMMAND, PATIENCE, Gochat, Peer, activated, is_one_line, join
+from .support import COMMAND, PATIENCE, Gochat, Peer, activated, finished, is_one_line, join
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,13 +73,6 @@ def test_socket_activation_that_makes_no_sense(kind: str, count: str, tmp_path: 
             kinds = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
             given = stack.enter_context(socket.socket(type=kinds[kind]))
         command = activated(given.fileno(), [COMMAND, "serve"], count)
-        done = subprocess.run(
-            command,
-            pass_fds=[given.fileno()],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = finished(command, [given.fileno()])
     assert done.returncode == 1
     assert is_one_line(done.stderr, f"LISTEN_FDS={count}: not one TCP socket")

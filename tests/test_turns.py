@@ -18,9 +18,9 @@ import pytest
 from gochat import Channel, select
 from gochat.golang.turns import Turns, settle, turns
 
-from .support import PATIENCE, wait_until
+from .support import PATIENCE, ROOT, wait_until
 
-MODEL = Path(__file__).parent.parent / "docs" / "turns.pml"
+MODEL = ROOT / "docs" / "turns.pml"
 
 
 def check_model(folder: Path, *definitions: str) -> str:
