@@ -402,6 +402,30 @@ def trial(name: str, fault: str, tests: str = "") -> Callable[[Trial], Trial]:
     return add
 
 
+def inflicted(
+    amount: Amount,
+    done: str,
+    count: int,
+    make: Callable[[int], Input],
+    *flags: str,
+    at_once: int = 100,
+    deadline: tuple[str, float] | None = None,
+) -> Row:
+    """The row of so many inputs, and nothing else.
+
+    deadline: the time at which the server ends each of them, in words and in seconds.
+    """
+    with Scene(amount, *flags) as scene:
+        outcomes, times = scene.inflict(count, make, at_once=at_once)
+    client = f"{counted(outcomes)}, {took(times)}"
+    if deadline is not None:
+        name, seconds = deadline
+        assert min(times) > seconds - 0.5
+        assert max(times) < seconds + SLACK
+        client += f": the {name} is {seconds:g} s"
+    return scene.row(done, client)
+
+
 @trial("calm", "None: those two are alone")
 def calm(amount: Amount) -> Row:
     with Scene(amount) as scene:
@@ -537,15 +561,13 @@ def floods(amount: Amount) -> Row:
 
 @trial("silent", "It is silent", "`test_silent_client_is_given_up_at_the_pong_wait`")
 def answers_no_ping(amount: Amount) -> Row:
-    count = amount(50, 5)
-    with Scene(amount) as scene:
-        ends = ["101, EOF", "101, close 1005"]
-        outcomes, times = scene.inflict(count, lambda _: Input([request(), None], "wait", ends))
-        assert min(times) > PONG_WAIT - 0.5
-        assert max(times) < PONG_WAIT + SLACK
-    return scene.row(
+    count, ends = amount(50, 5), ["101, EOF", "101, close 1005"]
+    return inflicted(
+        amount,
         f"{count} clients that answer no ping",
-        f"{counted(outcomes)}, {took(times)}: the pong wait is {PONG_WAIT:g} s",
+        count,
+        lambda _: Input([request(), None], "wait", ends),
+        deadline=("pong wait", PONG_WAIT),
     )
 
 
@@ -583,13 +605,13 @@ def drips(amount: Amount) -> Row:
             drops += [whole[i : i + 1], 1.0 if number % 4 else 0.1]
         return Input(drops, "wait", ["EOF"])
 
-    with Scene(amount) as scene:
-        outcomes, times = scene.inflict(count, make, at_once=count)
-        assert min(times) > HEADER_TIMEOUT - 0.5
-        assert max(times) < HEADER_TIMEOUT + SLACK
-    return scene.row(
+    return inflicted(
+        amount,
         f"{count // 2} halves; {count // 2} with 1 or 10 bytes a second",
-        f"{counted(outcomes)}, {took(times)}: the deadline is {HEADER_TIMEOUT:g} s",
+        count,
+        make,
+        at_once=count,
+        deadline=("deadline", HEADER_TIMEOUT),
     )
 
 
@@ -663,35 +685,36 @@ def bad_messages(amount: Amount) -> Row:
         data, expected = ways[number % len(ways)]
         return Input([request(), None, data], "half close", [expected])
 
-    with Scene(amount) as scene:
-        outcomes, times = scene.inflict(count * len(ways), make)
-    return scene.row(
-        f"{count} each that are too long, unmasked, not UTF-8",
-        f"{counted(outcomes)}, {took(times)}",
-    )
+    done = f"{count} each that are too long, unmasked, not UTF-8"
+    return inflicted(amount, done, count * len(ways), make)
 
 
 @trial("pings", "Floods of pings", "tests/test_fuzz.py")
 def pings(amount: Amount) -> Row:
     count, each = amount(200, 5), amount(1000, 200)
     data = frame(b"x" * 125, PING) * each + close()
-    # It answers none of ours meanwhile: only the time of a busy machine could be over.
-    with Scene(amount, "--pong-wait=30", "--write-wait=30") as scene:
-        outcomes, times = scene.inflict(
-            count, lambda _: Input([request(), None, data], "wait", [CLOSED]), at_once=10
-        )
-    return scene.row(f"{count} clients with {each:,} each", f"{counted(outcomes)}, {took(times)}")
+    return inflicted(
+        amount,
+        f"{count} clients with {each:,} each",
+        count,
+        lambda _: Input([request(), None, data], "wait", [CLOSED]),
+        # They answer no ping meanwhile, and a busy machine takes longer than the usual times.
+        *("--pong-wait=30", "--write-wait=30"),
+        at_once=10,
+    )
 
 
 @trial("empty", "Floods of empty messages", "tests/test_fuzz.py")
 def empty_messages(amount: Amount) -> Row:
     count, each = amount(50, 3), amount(500, 100)
     data = frame("") * each + close()
-    with Scene(amount) as scene:
-        outcomes, times = scene.inflict(
-            count, lambda _: Input([request(), None, data], "wait", [CLOSED]), at_once=10
-        )
-    return scene.row(f"{count} clients with {each:,} each", f"{counted(outcomes)}, {took(times)}")
+    return inflicted(
+        amount,
+        f"{count} clients with {each:,} each",
+        count,
+        lambda _: Input([request(), None, data], "wait", [CLOSED]),
+        at_once=10,
+    )
 
 
 #: A refusal does not wait for the request, and a request that comes behind it is a reset.

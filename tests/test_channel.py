@@ -575,7 +575,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender whose timeout comes when its value has just been received has sent it."""
     channel: Channel[int] = Channel()
 
-    class Late:
+    class LateGate:
         """Stays closed until the timeout, and meanwhile the value is received."""
 
         def acquire(self, *, timeout: float) -> bool:
@@ -589,7 +589,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     class LateOffer(_Offer[int]):
         def __init__(self, value: int) -> None:
             super().__init__(value)
-            self.gate = Late()  # type: ignore[assignment]
+            self.gate = LateGate()  # type: ignore[assignment]
 
     monkeypatch.setattr("gochat.golang.channel._Offer", LateOffer)
     channel.put(1, timeout=PATIENCE)
@@ -599,14 +599,14 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interrupted_sender_takes_its_value_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal handler that raises in a thread that waits to send leaves nothing behind."""
 
-    class Interrupted:
+    class InterruptedGate:
         def acquire(self, **_: object) -> bool:
             raise KeyboardInterrupt
 
     class InterruptedOffer(_Offer[int]):
         def __init__(self, value: int) -> None:
             super().__init__(value)
-            self.gate = Interrupted()  # type: ignore[assignment]
+            self.gate = InterruptedGate()  # type: ignore[assignment]
 
     monkeypatch.setattr("gochat.golang.channel._Offer", InterruptedOffer)
     channel: Channel[int] = Channel()

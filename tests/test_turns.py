@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from gochat import Channel, select
 from gochat.golang.turns import Turns, settle, turns
 
-from .support import PATIENCE, ROOT, wait_until
+from .support import PATIENCE, ROOT, in_background, wait_until
 
 MODEL = ROOT / "docs" / "turns.pml"
 
@@ -78,6 +79,16 @@ def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def free_of(turns: Turns) -> tuple[int, int]:
     """How many turns are free, and how many threads are in line."""
     return turns._free, len(turns._line)
+
+
+@contextmanager
+def no_turn_free() -> Iterator[None]:
+    """In the block this thread has the only turn, until it gives that up."""
+    before = turns.gomaxprocs(1)
+    turns.waiter().line_up()
+    yield
+    turns.gomaxprocs(before)
+    assert free_of(turns) == (before, 0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -226,20 +237,18 @@ def test_woken_for_nothing() -> None:
         received.append(channel.recv())
         turns.give_up()
 
-    thread = threading.Thread(target=receive)
-    thread.start()
-    for _ in range(3):
+    with in_background(receive):
+        for _ in range(3):
+            wait_until(lambda: channel._idle is not None)
+            channel._wake()
         wait_until(lambda: channel._idle is not None)
-        channel._wake()
-    wait_until(lambda: channel._idle is not None)
-    assert received == []
-    assert channel.try_send(1)
-    thread.join(PATIENCE)
+        assert received == []
+        assert channel.try_send(1)
     assert received == [(1, True)]
     assert free_of(turns) == (turns.gomaxprocs(0), 0)
 
 
-class Interrupted(Channel[int]):
+class WatchedChannel(Channel[int]):
     """A channel to which something happens just when its receiver has said that it is idle."""
 
     def __init__(self, happens: Callable[[Channel[int]], object]) -> None:
@@ -258,7 +267,7 @@ class Interrupted(Channel[int]):
 )
 def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]) -> None:
     """A value that comes after the first look at the queue is seen by the second."""
-    assert Interrupted(happens).recv() == (1, True)
+    assert WatchedChannel(happens).recv() == (1, True)
     turns.give_up()
     assert free_of(turns) == (turns.gomaxprocs(0), 0)
 
@@ -276,31 +285,26 @@ def test_a_closed_channel_needs_no_turn() -> None:
         received.append(select(other))
         turns.give_up()
 
-    before = turns.gomaxprocs(1)
-    turns.waiter().line_up()  # nobody else gets one
-    thread = threading.Thread(target=receive)
-    thread.start()
-    wait_until(lambda: closed._idle is not None)
-    for value in (1, 2):
-        assert full.try_send(value)
-    full.close()
-    closed.close()
-    wait_until(lambda: len(received) == 4)
-    assert received == [
-        (closed, None, False),
-        (full, 1, True),
-        (full, 2, True),
-        (full, None, False),
-    ]
-    assert free_of(turns) == (0, 0)
-    wait_until(lambda: other._idle is not None)
-    assert other.try_send(3)
-    wait_until(lambda: free_of(turns) == (0, 1))  # this one does
-    turns.give_up()
-    thread.join(PATIENCE)
-    assert received[4] == (other, 3, True)
-    turns.gomaxprocs(before)
-    assert free_of(turns) == (before, 0)
+    with no_turn_free():
+        with in_background(receive):
+            wait_until(lambda: closed._idle is not None)
+            for value in (1, 2):
+                assert full.try_send(value)
+            full.close()
+            closed.close()
+            wait_until(lambda: len(received) == 4)
+            assert received == [
+                (closed, None, False),
+                (full, 1, True),
+                (full, 2, True),
+                (full, None, False),
+            ]
+            assert free_of(turns) == (0, 0)
+            wait_until(lambda: other._idle is not None)
+            assert other.try_send(3)
+            wait_until(lambda: free_of(turns) == (0, 1))  # the last one needs a turn
+            turns.give_up()
+        assert received[4] == (other, 3, True)
 
 
 def test_deadline_while_in_line() -> None:
@@ -313,19 +317,14 @@ def test_deadline_while_in_line() -> None:
         received.append(select(channel, deadline=deadline))
         turns.give_up()
 
-    before = turns.gomaxprocs(1)
-    turns.waiter().line_up()  # nobody else gets one
-    thread = threading.Thread(target=receive)
-    thread.start()
-    wait_until(lambda: channel._idle is not None)
-    assert channel.try_send(1)
-    wait_until(lambda: time.monotonic() > deadline + 0.2)
-    assert received == []
-    turns.give_up()
-    thread.join(PATIENCE)
-    assert received == [(channel, 1, True)]
-    turns.gomaxprocs(before)
-    assert free_of(turns) == (before, 0)
+    with no_turn_free():
+        with in_background(receive):
+            wait_until(lambda: channel._idle is not None)
+            assert channel.try_send(1)
+            wait_until(lambda: time.monotonic() > deadline + 0.2)
+            assert received == []
+            turns.give_up()
+        assert received == [(channel, 1, True)]
 
 
 def test_an_interrupted_waiter_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,11 +334,11 @@ def test_an_interrupted_waiter_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> N
     me.line_up()
     assert free_of(mine) == (0, 0)
 
-    class Interrupted:
+    class InterruptedGate:
         def acquire(self, *_: object) -> bool:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(me, "_gate", Interrupted())
+    monkeypatch.setattr(me, "_gate", InterruptedGate())
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             me.wait()
