@@ -1,7 +1,7 @@
-"""Many clients who chat at random in one room, and what each of them has to get: all, in one order.
+"""Many clients that chat at random in one room; each has to get all that is said, in one order.
 
-One witness stays for the whole time: what it gets is the hub's order. Everybody else may come, talk
-and go at any moment, and what they get is compared with it.
+One witness stays for the whole time, and gets the messages in the hub's order. All others may come,
+talk and go at any moment; what they get is compared with what the witness gets.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from .support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, Gocha
 
 #: How long a client is silent between two times that it talks, on average, in seconds.
 PAUSE = 1.0
-#: Nobody talks while so many messages are on their way, or somebody is so far behind the witness.
-#: Both together are less than the 256 messages that may wait for a client, so none may be dropped.
+#: No client talks while so many messages are on their way, or while a client is so many messages
+#: behind the witness. Both together are less than the 256 messages that may wait for a client, so
+#: none may be dropped.
 ON_THEIR_WAY, BEHIND = 64, 96
 
-#: What fills a message: of one, two, three and four bytes; and what is special elsewhere.
+#: What fills a message: characters of one to four bytes, and some with a meaning elsewhere.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
-#: How a client goes. After "close" and "half close" the server has read all that it has said.
+#: How a client goes. After "close" and "half close" the server has read all that the client said.
 WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
 
 
@@ -34,10 +35,10 @@ MARK = re.compile(rb"client (\d+): ")
 
 
 class Chat:
-    """Many clients in one room, on one thread, with one source of chance.
+    """Many clients in one room, on one thread, with one source of random numbers.
 
     pause: how long a client is silent between two times that it talks, on average, in seconds.
-    strangers: whether others talk in the room, too. What they say has to reach all in one order.
+    strangers: whether others talk in the room, too. Their messages have to reach all in one order.
     """
 
     def __init__(
@@ -48,15 +49,16 @@ class Chat:
         self.pause = pause
         self.strangers = strangers
         self.loop = Loop()
-        #: What the witness has got, from number `first` on; and the numbers of what was said here.
+        #: What the witness has got, from message number `first` on, and the number of each message
+        #: of ours.
         self.order: list[bytes] = []
         self.first = 0
         self.place: dict[bytes, int] = {}
-        #: By client: what it has said and the witness has not got yet.
+        #: By client: the messages that the client has sent, and the witness has not got yet.
         self.unheard: dict[int, deque[bytes]] = {}
-        #: Whose messages have to reach the witness, all of them.
+        #: The clients of whose messages none may be lost on the way to the witness.
         self.audible: list[int] = []
-        #: Those whose connection is open; those who have got what the witness has not.
+        #: The clients whose connection is open, and those that have got what the witness has not.
         self.members: set[Chatter] = set()
         self.ahead: set[Chatter] = set()
         self.on_their_way = 0
@@ -68,7 +70,7 @@ class Chat:
         self.loop.run_until(lambda: self.witness.present, "the witness is in the room")
 
     def heard(self, messages: list[bytes]) -> None:
-        """The witness has got these: each as it was sent, and next after its sender's last one."""
+        """Check what the witness has got: each message unchanged, and in its sender's order."""
         for message in messages:
             found = MARK.match(message)
             if found:
@@ -90,7 +92,7 @@ class Chat:
         return self.first + len(self.order)
 
     def forget(self) -> None:
-        """Forget the part of the order that everybody has got."""
+        """Forget the part of the order that all clients have got."""
         needed = min((m.place for m in self.members | self.ahead), default=self.count)
         for message in self.order[: needed - self.first]:
             self.place.pop(message, None)
@@ -102,19 +104,19 @@ class Chat:
         return self.on_their_way < ON_THEIR_WAY and behind < BEHIND
 
     def fill(self, clients: int) -> None:
-        """Have so many besides the witness in the room."""
+        """Have so many clients besides the witness in the room."""
         while len(self.members) <= clients:
             Chatter(self)
 
     def last_word(self) -> None:
-        """All that was said and could be read has reached the witness, who got nothing else."""
+        """Check that all that the server could read has reached the witness, and nothing else."""
         self.witness.say()
         self.loop.run_until(lambda: not self.witness.unechoed, "the witness's last word")
         for sender in self.audible:
             assert not self.unheard[sender], f"lost: {list(self.unheard[sender])}"
 
     def part(self) -> None:
-        """Everybody stops talking, gets all that was said, and goes; the witness goes last."""
+        """Have all clients stop talking, get all that was said, and go; the witness goes last."""
         self.quiet = True
         self.loop.run_until(
             lambda: all(m.present and not m.unechoed for m in self.members if not m.leaving),
@@ -131,7 +133,7 @@ class Chat:
 
 
 class Voice:
-    """Somebody who says what nobody else says."""
+    """A client whose messages no other client sends."""
 
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
@@ -142,7 +144,7 @@ class Voice:
         self.unheard = chat.unheard[self.id] = deque[bytes]()
 
     def words(self, filler: str) -> bytes:
-        """The next message, which the witness has to get next of this one."""
+        """The next message, and the next that the witness has to get from this client."""
         text = self.mark + b"%d %b." % (self.said, filler.encode())
         self.said += 1
         self.unheard.append(text)
@@ -150,28 +152,29 @@ class Voice:
 
 
 class Chatter(Voice, Link):
-    """A client. The first one is the witness."""
+    """A client that comes, talks and goes at random. The first of a chat is the witness."""
 
-    #: Whether what it says counts for how much may be on its way.
+    #: Whether the messages of this client count among those that are on their way.
     patient = True
 
     def __init__(self, chat: Chat, *, send_buffer: int = 0) -> None:
         Voice.__init__(self, chat)
         Link.__init__(self, chat.loop, chat.gochat.port, send_buffer=send_buffer)
-        #: What it has said and not got back.
+        #: What this client has said, and not got back.
         self.unechoed: deque[bytes] = deque()
-        #: It has had a message of its own back.
+        #: Whether a message of this client has come back.
         self.present = False
-        #: How it goes, once it has decided to.
+        #: How this client goes, as soon as that is decided.
         self.leaving = ""
-        #: The close frame that it has got.
+        #: The close frame that has come.
         self.farewell: Frame | None = None
-        #: The payload of the close frame that it has sent.
+        #: The payload of the close frame that was sent.
         self.goodbye = b""
-        #: Where in the order its next message is; None before the first. Not before begin.
+        #: Where in the order the next message for this client is, at `begin` or behind. None
+        #: before the first message.
         self.next: int | None = None
         self.begin = chat.count
-        #: What it has got and the witness has not, from the first such message on.
+        #: What this client has got, from the first message on that the witness has not.
         self.unproved: list[bytes] = []
         self.head = b""
         self.frames: Frames | None = None
@@ -183,14 +186,14 @@ class Chatter(Voice, Link):
 
     @property
     def place(self) -> int:
-        """Where in the order its next message is, or may be."""
+        """Where in the order the next message for this client is, or may be."""
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:
-        """How many messages the witness has got and this one has not."""
+        """How many messages the witness has got, and this client has not."""
         return self.chat.count - self.place
 
-    # What it gets.
+    # What this client gets.
 
     def got(self, data: bytes) -> None:
         if self.frames is None:
@@ -200,7 +203,7 @@ class Chatter(Voice, Link):
                 return
             assert head.startswith(b"HTTP/1.1 101 "), head
             self.frames = Frames()
-            self.say()  # at once: before this the hub may not know it
+            self.say()  # at once: before this the hub may not know the client
         for got in self.frames.take(data):
             assert self.farewell is None, f"{self} gets {got} behind a close frame"
             assert got.fin, got
@@ -237,10 +240,10 @@ class Chatter(Voice, Link):
             self.close_frame()
 
     def compare(self) -> None:
-        """What it has got is what the witness has got, as far as that is known."""
+        """Check that this client has got what the witness has got, as far as that is known."""
         chat, got = self.chat, self.unproved
         if self.next is None:
-            # What strangers say is not said once only: the first message of ours tells the place.
+            # Strangers may say the same twice: the first message of ours tells the place.
             for i, message in enumerate(got):
                 if message in chat.place:
                     self.next = chat.place[message] - i
@@ -270,7 +273,7 @@ class Chatter(Voice, Link):
         if self.leaving.startswith("close"):
             assert self.farewell is not None, f"{self} has got no answer to its close frame"
             assert self.farewell.payload == self.goodbye
-        # It has not read its own last words, perhaps, but the server has.
+        # The server has read the last messages, even if they have not come back to this client.
         chat.audible.append(self.id)
 
     def forget(self) -> None:
@@ -278,13 +281,13 @@ class Chatter(Voice, Link):
         if self.patient:
             self.chat.on_their_way -= len(self.unechoed)
 
-    # What it does.
+    # What this client does.
 
     def pause(self) -> float:
         return self.chat.random.expovariate(1 / self.chat.pause)
 
     def talk(self) -> None:
-        """Say something, or go, and do it again after a pause."""
+        """Say something, and then go, or talk again after a pause."""
         chat = self.chat
         if self.closed or self.leaving or chat.quiet:
             return
@@ -299,7 +302,7 @@ class Chatter(Voice, Link):
             chat.loop.after(self.pause(), self.talk)
 
     def say(self) -> None:
-        """Say what nobody else says: in one frame or in several, with a ping between them."""
+        """Say what no other client says: in one frame, or in two with a ping between them."""
         chance = self.chat.random
         text = self.words("".join(chance.choices(CHARACTERS, k=chance.choice([0, 5, 30, 120]))))
         self.unechoed.append(text)
@@ -337,7 +340,7 @@ class Chatter(Voice, Link):
 def chatting(
     gochat: Gochat, seed: int, *, pause: float = PAUSE, strangers: bool = False
 ) -> Iterator[Chat]:
-    """A chat; what fails in it says how to repeat it."""
+    """A chat; what fails in the block says how to repeat the chat."""
     chat = None
     try:
         chat = Chat(gochat, seed, pause=pause, strangers=strangers)

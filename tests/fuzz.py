@@ -1,9 +1,9 @@
-"""Bad input of our own making against a real gochat, while two clients chat as if nothing was.
+"""Bad input of our own making against a real gochat, while two clients chat as if there was none.
 
     python -m tests.fuzz --count 100000 --seed 1
 
 starts a server with short timeouts, and looks at its threads, descriptors and log afterwards. With
---port it takes a server of this machine that runs already, and looks at its answers alone.
+--port the input goes to a server of this machine that runs already, and only answers are looked at.
 
 Each input follows from the seed and its number: --first N --count 1 makes number N again.
 """
@@ -37,8 +37,8 @@ from .support import (
     wait_until,
 )
 
-#: A request has a second, a silent client five. The buffer holds what floods put into it: who reads
-#: is not to be dropped because others are fast.
+#: A request has a second, a silent client five. The buffer is large enough for floods: a client
+#: that reads is not to be dropped because others are fast.
 FLAGS = ["--read-header-timeout", "1", "--pong-wait", "5", "--ping-period", "2"]
 FLAGS += ["--send-buffer", "20000"]
 
@@ -49,7 +49,7 @@ REQUEST_TIME = 1.0
 #: above, a second to answer a close, and what a busy machine takes. Of an unknown server: Go's.
 LIMIT, LIMIT_OF_OTHERS = 20.0, 90.0
 
-#: How an answer may be: no other is one.
+#: All that may come of an input. Anything else is a failure.
 ANSWER = re.compile(
     r"(101, )?(close \d{4}|EOF|reset|left)|200|404|[45]\d\d|(200|404|[45]\d\d), (reset|left)"
 )
@@ -59,7 +59,7 @@ BROKEN = "101, close 1002"
 NOT_UTF8 = "101, close 1007"
 TOO_BIG = "101, close 1009"
 
-#: Codes that may be sent (RFC 6455, section 7.4), and such that may not.
+#: Codes that a close frame may have (RFC 6455, section 7.4), and codes that it may not have.
 GOOD_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999]
 BAD_CODES = [0, 1, 255, 256, 999, 1004, 1005, 1006, 1015, 5000, 32767, 32768, 65535]
 
@@ -85,10 +85,10 @@ INVALID_UTF8 = [
 class Input(NamedTuple):
     """What a connection is sent, in pieces of their own.
 
-    A None waits for the answer so far, a number for as many seconds.
+    A None waits until the answer has begun, a number for so many seconds.
 
-    end: what is done behind it: "wait" for the server to end it, "half close" and wait, "close" or
-    "reset". expected: the answers that are right; none for any that ANSWER has.
+    end: what follows: "wait" for the server to end the connection, "half close" and wait, "close",
+    or "reset". expected: the right outcomes; if there are none, all that ANSWER matches are right.
     """
 
     pieces: Sequence[bytes | float | None]
@@ -101,12 +101,12 @@ def close(code: int = 1000) -> bytes:
 
 
 def any_end(chance: random.Random) -> str:
-    """Mostly such that is over at once."""
+    """An end for an input, mostly one with which the connection is over at once."""
     return chance.choices(["half close", "wait", "close", "reset"], [80, 3, 9, 8])[0]
 
 
 def mutated(chance: random.Random, data: bytes) -> bytes:
-    """The same with some bytes changed, gone, doubled, moved or new."""
+    """The data with some bytes changed, gone, doubled, moved or new."""
     text = bytearray(data)
     for _ in range(chance.randint(1, 6)):
         at, size = chance.randrange(len(text) + 1), chance.randint(1, 8)
@@ -130,7 +130,7 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
 
 
 def split_request(chance: random.Random) -> Input:
-    """A good handshake in two packets, parted at any byte."""
+    """A good handshake in two packets, cut at any byte."""
     good = request()
     cut = chance.randrange(1, len(good))
     return Input([good[:cut], good[cut:] + close()], "wait", [CLOSED])
@@ -163,7 +163,7 @@ def long_request(chance: random.Random) -> Input:
 
 
 def doubled_header(chance: random.Random) -> Input:
-    """A header of the handshake twice, the same or another, or not at all."""
+    """A handshake with one header twice, with the same value or two, or without some header."""
     name, value = chance.choice(HANDSHAKE)
     other = chance.choice([value, value.upper(), "", "x", "a, " + value, value + ", " + value])
     headers = [header for header in HANDSHAKE if header[0] != name or chance.random() < 0.8]
@@ -312,7 +312,7 @@ def abandoned(chance: random.Random) -> Input:
 def frames(
     chance: random.Random, data: bytes, expected: Sequence[str] = (), end: str = "half close"
 ) -> Input:
-    """Behind a good handshake: at once, in a packet of its own, or in two."""
+    """A good handshake with data behind it: at once, in a packet of their own, or in two."""
     how = chance.randrange(3)
     if how == 0:
         return Input([request() + data], end, expected)
@@ -364,7 +364,7 @@ def mutated_frames(chance: random.Random) -> Input:
 
 
 def huge_frame(chance: random.Random) -> Input:
-    """A frame that says it is longer than a message may be."""
+    """A frame that claims to be longer than a message may be."""
     length = chance.choice([513, 1024, 65_535, 65_536, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63])
     length = chance.choice([length, 2**64 - 1, chance.randrange(1 << 16, 1 << 64)])
     form = 64 if length >= 65_536 else 16
@@ -415,7 +415,7 @@ def good_utf8(chance: random.Random) -> Input:
 
 
 def close_codes(chance: random.Random) -> Input:
-    """A close frame with any code, or with half of one, or none."""
+    """A close frame with any code, with half a code, or with none."""
     what = chance.randrange(5)
     reason = b"x" * chance.choice([0, 0, 5, 123])
     if what == 0:
@@ -441,7 +441,7 @@ def out_of_order(chance: random.Random) -> Input:
 
 
 def many_fragments(chance: random.Random) -> Input:
-    """A message in many pieces, that may become too long."""
+    """A message in many pieces, which may be too long together."""
     count, size = chance.choice([2, 50, 200, 600]), chance.choice([0, 1, 10])
     parts = [frame("x" * size, TEXT, fin=False)]
     parts += [frame("x" * size, CONTINUATION, fin=False) for _ in range(count)]
@@ -458,7 +458,7 @@ def flood_of_pings(chance: random.Random) -> Input:
 
 
 def flood_of_messages(chance: random.Random) -> Input:
-    """Many messages at once, empty ones or nearly."""
+    """Many messages at once, empty or nearly so."""
     message = frame(chance.choice(["", "", " ", "\n", "x"]), chance.choice([TEXT, BINARY]))
     data = message * chance.choice([10, 100, 500])
     if chance.random() < 0.2:
@@ -552,7 +552,7 @@ class Answer:
         return whole
 
     def outcome(self, how: str) -> str:
-        """In short. how: EOF, reset, or left, if it was this side."""
+        """What came, in short. how: the connection ended by "EOF", by "reset", or was "left"."""
         if self.frames is not None:
             if self.farewell is not None:
                 return f"101, close {self.farewell.code or 1005}"
@@ -570,7 +570,7 @@ class Answer:
 
 
 class Attack(Link):
-    """A connection that is sent one input, and that has to come to an end."""
+    """A connection on which one input is sent, and which has to come to an end."""
 
     def __init__(self, run: Fuzz, number: int) -> None:
         self.begin = time.monotonic()
@@ -585,7 +585,7 @@ class Attack(Link):
         self.step()
 
     def step(self) -> None:
-        """Send the next piece; behind the last one, do what is to be done there."""
+        """Send the next piece of the input; after the last one, do what its `end` says."""
         if self.closed:
             return
         if self.pieces:
@@ -634,7 +634,7 @@ class Attack(Link):
             return
         expected = list(self.input.expected)
         if expected and time.monotonic() - self.begin >= REQUEST_TIME:
-            expected.append("EOF")  # a machine too busy to send it in time
+            expected.append("EOF")  # a busy machine has not sent the request in time
         if not ANSWER.fullmatch(outcome) or (expected and outcome not in expected):
             self.run.failed(self, outcome)
         else:
@@ -670,21 +670,21 @@ class Guest(Link):
                 self.send(frame(got.payload, CLOSE))
 
     def hear(self, message: bytes) -> None:
-        """Somebody has said this."""
+        """This message has come."""
 
 
 class Friend(Guest):
-    """Chats all the time with others of this class, who all get what each says, once, in order."""
+    """Chats all the time with others of this class; each gets all messages once, in order."""
 
     def __init__(self, loop: Loop, port: int, name: str, limit: float) -> None:
         super().__init__(loop, port)
         self.prefix, _, self.name = name.rpartition(" ")
         self.limit = limit
         self.said = 0
-        #: By name: how many of that one's messages have come.
+        #: By name of a friend: how many messages of that friend have come.
         self.heard: Counter[str] = Counter()
         self.since = time.monotonic()
-        #: How long each of its own messages took to come back, in seconds.
+        #: How long each message of this friend took to come back, in seconds.
         self.round_trips: list[float] = []
         self.quiet = False
         self.keep_alive()
@@ -707,7 +707,7 @@ class Friend(Guest):
         if not text.startswith(f"{self.prefix} "):
             return
         name, number = text[len(self.prefix) + 1 :].split()
-        if name not in self.heard:  # what was said before this one came is not for it
+        if name not in self.heard:  # this friend need not get what was said before it came
             self.heard[name] = int(number)
         assert int(number) == self.heard[name], f"{self.name} got {text!r} for {self.heard}"
         self.heard[name] += 1
@@ -719,7 +719,7 @@ class Friend(Guest):
         raise AssertionError(f"{self.name} was dropped: {self.answer.outcome('EOF')}, {reset=}")
 
     def check(self) -> None:
-        """Its last message has come back, or may still do so."""
+        """Check that the last message of this friend has come back, or still has time to."""
         late = self.said > self.heard[self.name] and time.monotonic() - self.since > self.limit
         assert not late, f"{self.name} does not get back what it says"
 
@@ -731,7 +731,7 @@ class Friend(Guest):
 
 
 class Friends:
-    """Some who chat with each other. They have all heard from each other when this is made."""
+    """Friends that chat with each other. When this is made, each has heard from all the others."""
 
     def __init__(
         self,
@@ -747,16 +747,16 @@ class Friends:
 
     @property
     def said(self) -> int:
-        """How many messages they have said; when it has ended, each has had all of them."""
+        """How many messages the friends have said; after `end`, each has got all of them."""
         return sum(friend.said for friend in self.all)
 
     def check(self) -> None:
-        """AssertionError if somebody is disturbed."""
+        """Raise AssertionError if a friend was disturbed."""
         for friend in self.all:
             friend.check()
 
     def end(self) -> None:
-        """They say no more, and wait for what they have said. They stay connected."""
+        """Have the friends say no more, and get all that they have said. They stay connected."""
         for friend in self.all:
             friend.quiet = True
         said = Counter({friend.name: friend.said for friend in self.all})
@@ -764,15 +764,15 @@ class Friends:
 
 
 def any_source(number: int) -> str:
-    """Where a connection comes from: the ports of one address would not be enough for all."""
+    """The address for the connection of that number: one address has not enough ports for all."""
     return f"127.0.0.{2 + number % 200}"
 
 
 class Fuzz:
-    """One run of it: so many inputs, some of them at the same time.
+    """One run: so many inputs, some of them at the same time.
 
     make: makes the input of a seed and a number, and its kind. source: the address of a number.
-    breaking: the server's connections break, so half an answer is one, too.
+    breaking: whether the server's connections break, so that half an answer is no failure.
     """
 
     def __init__(
@@ -794,8 +794,8 @@ class Fuzz:
         self.loop = loop or Loop()
         self.breaking = breaking
         self.open = 0
-        #: From the last byte of each input, or from the first if the last was not sent, to the end
-        #: by the server, in seconds.
+        #: How long the server took to end the connection of each input, in seconds: from the last
+        #: byte on, or from the first if the last was not sent.
         self.waits: list[float] = []
         self.said = 0
         self.kinds: dict[str, Counter[str]] = {}
@@ -816,7 +816,7 @@ class Fuzz:
         )
 
     def run(self, count: int, first: int = 0, at_once: int = 100, progress: int = 0) -> None:
-        """Make the inputs from that number on. AssertionError if the two who chat are disturbed."""
+        """Make the inputs from number `first` on, while two friends chat."""
         try:
             friends = Friends(self.loop, self.port, f"friends of {self.seed}", self.limit)
             self.attack(count, first, at_once, progress, friends.check)
@@ -828,7 +828,7 @@ class Fuzz:
     def attack(
         self, count: int, first: int, at_once: int, progress: int, check: Callable[[], object]
     ) -> None:
-        """The same with nobody there. check: called all the while."""
+        """The same without the friends. check: called all the while."""
         number, end = first, first + count
         while number < end or self.open:
             while number < end and self.open < at_once:
@@ -858,7 +858,7 @@ class Fuzz:
 def fuzz_server(
     count: int, seed: int, first: int = 0, at_once: int = 100, progress: int = 0
 ) -> Fuzz:
-    """Fuzz a server of its own. AssertionError if it has lost threads, descriptors or its calm."""
+    """Fuzz a new server. Raises AssertionError if that keeps resources, or has a traceback."""
     with Gochat(*FLAGS) as gochat:
         before = idle(gochat)
         fuzz = Fuzz(gochat.port, seed)
@@ -869,7 +869,7 @@ def fuzz_server(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns 1 if an answer was not right."""
+    """The command. Returns 1 if an input has failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000, help="how many inputs")
     parser.add_argument("--seed", type=int, default=1)

@@ -2,10 +2,10 @@
 
     python -m tests.harm --seed 1
 
-starts a server of its own, on 127.0.0.1 and with short times, for each fault. The two who chat are
-in a process of their own, so that what they notice is not due to the one that does harm. Each has
-to get every message once and in order, and the server has to have its threads and descriptors back.
-What is not as it should be is an AssertionError that names the fault and the seed.
+starts a server of its own, on 127.0.0.1 and with short times, for each fault. The two clients that
+chat are in a process of their own: what they notice is not due to the process that does harm. Each
+has to get every message once and in order, and the server has to have its threads and descriptors
+back. What is not as it should be is an AssertionError that names the fault and the seed.
 
 --write puts the table into docs/reliability.md, between two comments.
 """
@@ -73,8 +73,8 @@ from .test_faults import SHIM
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
 
-#: The times of client.go, scaled down. The buffer holds what floods put into it: who reads is not
-#: to be dropped because others are fast.
+#: The times of client.go, scaled down. The buffer is large enough for floods: a client that reads
+#: is not to be dropped because others are fast.
 HEADER_TIMEOUT, PONG_WAIT, WRITE_WAIT, SHUTDOWN_TIMEOUT = 1.0, 3.0, 1.0, 1.0
 FLAGS = [
     f"--read-header-timeout={HEADER_TIMEOUT}",
@@ -88,7 +88,7 @@ FLAGS = [
 #: What a busy machine may add to any time, in seconds.
 SLACK = 15.0
 
-#: The two who chat come from 127.0.0.1, those who do harm from elsewhere.
+#: The two clients that chat come from 127.0.0.1, the harmful ones from elsewhere.
 ELSEWHERE = "127.0.0.2"
 
 
@@ -111,7 +111,7 @@ class Amount(NamedTuple):
         return little if self.quick else much
 
 
-# What is said of it.
+# How the table says it.
 
 
 def took(times: Sequence[float]) -> str:
@@ -125,7 +125,7 @@ def took(times: Sequence[float]) -> str:
 
 
 def counted(outcomes: Counter[str]) -> str:
-    """How often there was which answer; those of HTTP that refuse are one, if there are many."""
+    """How often there was which answer; many kinds of refusals by HTTP are counted as one."""
     counts: Counter[str] = Counter()
     refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
     for outcome, count in outcomes.items():
@@ -137,7 +137,7 @@ def counted(outcomes: Counter[str]) -> str:
     return "; ".join(f"{count:,} × {name}" for name, count in counts.most_common())
 
 
-# The two who chat.
+# The two clients that chat.
 
 
 class Word:
@@ -153,7 +153,10 @@ class Word:
 
 
 def chat_as_friends(seed: int) -> None:
-    """Two chat with the server whose port stands in the input, until that ends. Prints figures."""
+    """Two clients chat until the input ends, with the server whose port it begins with.
+
+    Prints what they have noticed.
+    """
     port, loop, word = int(sys.stdin.readline()), Loop(), Word()
     friends = Friends(loop, port, f"friends of {seed}")
     print("ready", flush=True)
@@ -168,7 +171,7 @@ def chat_as_friends(seed: int) -> None:
 
 
 class Others:
-    """The process of those two."""
+    """The process of the two clients that chat."""
 
     def __init__(self, seed: int) -> None:
         self.process = subprocess.Popen(
@@ -181,7 +184,7 @@ class Others:
         )
 
     def begin(self, port: int) -> None:
-        """Returns when they chat."""
+        """Have the two clients join, and return when they chat."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{port}\n")
@@ -190,12 +193,12 @@ class Others:
             self.end()
 
     def check(self) -> None:
-        """AssertionError if they have been disturbed."""
+        """Raise AssertionError if the two clients have been disturbed."""
         if self.process.poll() is not None:
             self.end()
 
     def end(self) -> str:
-        """What they have noticed. AssertionError if that is more than that it took longer."""
+        """What the two clients have noticed. Raises AssertionError if that is more than delays."""
         out, errors = self.process.communicate(timeout=2 * PATIENCE)
         assert self.process.returncode == 0, f"the two who chat: {errors}"
         found = json.loads(out)
@@ -204,7 +207,7 @@ class Others:
         return f"{said}; {statistics.median(trips):.1f} / {max(trips):.0f} ms"
 
     def kill(self) -> None:
-        """After a failure: they need not be asked."""
+        """End the process after a failure, without asking what its clients have noticed."""
         self.process.kill()
         self.process.communicate()
 
@@ -213,10 +216,10 @@ class Others:
 
 
 class Scene:
-    """A gochat with two who chat, as long as the block lasts.
+    """A gochat with two clients that chat, as long as the block lasts.
 
-    threads: how many the server has when nobody is there. When the block has ended, `others` and
-    `left` say what it was to the others, and what the server has more than before.
+    threads: how many the server has when no client is there. When the block has ended, `others`
+    says what the two clients have noticed, and `left` what the server has more than before.
     """
 
     def __init__(
@@ -242,7 +245,7 @@ class Scene:
 
     def __enter__(self) -> Scene:
         self.two.begin(self.gochat.port)
-        #: The resources with those two alone.
+        #: The resources of the server with those two clients alone.
         self.calm = resources(self.gochat)
         return self
 
@@ -264,11 +267,11 @@ class Scene:
             assert self.traceback or not self.gochat.logged("Traceback"), tail
 
     def row(self, done: str, client: str) -> Row:
-        """When the block has ended."""
+        """The row of the table, when the block has ended."""
         return Row(done, client, self.others, self.left)
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Go on until it holds, and let nobody be disturbed meanwhile."""
+        """Go on until the condition holds; the two clients must not be disturbed meanwhile."""
 
         def checked() -> bool:
             self.two.check()
@@ -290,7 +293,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """Make so many inputs, and see what comes of them: the answers, and how long each took."""
+        """Make so many inputs, and return the answers, and how long each of them took."""
 
         def make_one(_: int, number: int) -> tuple[str, Input]:
             return "made", make(number)
@@ -306,7 +309,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """The same with inputs of which each has a kind."""
+        """The same as inflict, with inputs of which each has a kind."""
         fuzz = Fuzz(
             self.gochat.port,
             self.seed,
@@ -322,7 +325,7 @@ class Scene:
     def gone(self, count: int, since: float) -> list[float]:
         """How long after `since` the server had given back the sockets of so many clients.
 
-        They are all that it has, with those two. Threads end before the socket is closed.
+        The server has no clients but these and the two. Threads end before the socket is closed.
         """
         times: list[float] = []
 
@@ -338,14 +341,14 @@ class Scene:
         return times
 
     def strangers(self, count: int) -> list[Stranger]:
-        """So many clients that are in the room, and read."""
+        """Have so many more clients in the room, which read."""
         strangers = [Stranger(self.loop, self.gochat.port) for _ in range(count)]
         self.run_until(lambda: all(one.connected for one in strangers), "a full room")
         return strangers
 
 
 class Stranger(Guest):
-    """A client that is not one of the two who chat, and how its connection ended."""
+    """A client that is not one of the two that chat. `outcome` says how its connection ended."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         super().__init__(loop, port, ELSEWHERE)
@@ -368,7 +371,7 @@ class EchoTalker(Stranger):
         self.mine = b"talker %d " % number
         self.padding = b"x" * size
         self.said = 0
-        #: The numbers of all that talkers have said, and of whom.
+        #: Of each message of a talker that came: the numbers of the talker and of the message.
         self.heard: list[tuple[int, int]] = []
 
     def say(self) -> None:
@@ -384,7 +387,7 @@ class EchoTalker(Stranger):
                 self.say()
 
 
-# The faults. Each is done as often as its row says, and returns that row.
+# The faults. Each function does as much harm as its row says, and returns that row.
 
 Trial = Callable[[Amount], Row]
 
@@ -393,7 +396,7 @@ TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
 def trial(name: str, fault: str, tests: str = "") -> Callable[[Trial], Trial]:
-    """Adds it to the table."""
+    """Add the function that follows to the table."""
 
     def add(function: Trial) -> Trial:
         TRIALS[name] = fault, function, tests
@@ -470,7 +473,7 @@ class CountingFlooder(Stranger):
         raise AssertionError(f"a flooder was cut: {self.outcome}")
 
     def flood(self) -> None:
-        """Keep more to be sent than goes out."""
+        """Always have more to send than the server takes."""
         if self.closed:
             return
         if len(self._unsent) < 1 << 16:
@@ -485,7 +488,7 @@ class CountingFlooder(Stranger):
 
 
 class SlowReader:
-    """Reads a little now and then, and misses nothing."""
+    """Reads a little now and then from a peer, and must not miss a message."""
 
     def __init__(self, scene: Scene, peer: Peer, size: int) -> None:
         self.scene, self.peer, self.size = scene, peer, size
@@ -519,7 +522,7 @@ class SlowReader:
 
 @trial("flood", "It floods, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
 def floods(amount: Amount) -> Row:
-    """It is read at its rate for longer than the pong wait, though its pongs lie behind that."""
+    """A flooder is read for longer than the pong wait, though its pongs are behind the flood."""
     count, seconds, rate, burst = amount(10, 3), amount(5, 2), 60, 10
     flags = (f"--rate={rate}", f"--burst={burst}", f"--pong-wait={seconds}", "--send-buffer=256")
     with Scene(amount, *flags) as scene:
@@ -544,7 +547,7 @@ def floods(amount: Amount) -> Row:
                 reader.stopped = True
                 assert len(reader.last) == count, "a slow reader gets nothing"
         for flooder in flooders:
-            # What a busy machine has held up may come at once, but no more than the burst.
+            # What a busy machine has held up may be read at once, but no more than the burst.
             assert flooder.accepted <= burst + rate * (lived + 1), (
                 f"{flooder.accepted} in {lived} s"
             )
@@ -654,7 +657,7 @@ def bad_handshakes(amount: Amount) -> Row:
 
 @trial("frames", "Bad frames", "tests/test_fuzz.py, 301 Autobahn cases")
 def bad_frames(amount: Amount) -> Row:
-    # Floods are good frames, which without --rate everybody has to get: that is another row.
+    # Floods are good frames, which without --rate all clients have to get: another row.
     return bad_input(amount, [kind for kind in FRAMES if kind[0] is not flood_of_messages])
 
 
@@ -717,7 +720,7 @@ def empty_messages(amount: Amount) -> Row:
     )
 
 
-#: A refusal does not wait for the request, and a request that comes behind it is a reset.
+#: A refusal does not wait for the request, and a request that comes later is answered by a reset.
 REFUSED = ["503", "503, reset", "reset"]
 
 
@@ -789,7 +792,7 @@ def no_descriptors(amount: Amount) -> Row:
 )
 def no_threads(amount: Amount) -> Row:
     count = amount(500, 50)
-    # Those two are spared: whoever gets no thread is refused.
+    # The two clients that chat are spared: a client without a thread is refused.
     fault = f"""
         import random, threading
 
@@ -816,7 +819,7 @@ def no_threads(amount: Amount) -> Row:
 
 
 def injected(gochat: Gochat) -> str:
-    """What the shim says that it has done."""
+    """How often the shim has done what, in its own words."""
     (line,) = (line for line in gochat.lines if line.startswith("faults: "))
     parts = line.removeprefix("faults: ").split(", ")
     return ", ".join(part for part in parts if not part.startswith("0 "))
@@ -900,7 +903,7 @@ def full_disk(amount: Amount) -> Row:
 
 @contextmanager
 def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStack]]:
-    """A gochat that is going to end. Its clients are closed behind it."""
+    """A gochat that is going to end. What is on the loop and the stack is closed afterwards."""
     loop = Loop()
     try:
         with ExitStack() as stack, Gochat(*FLAGS, *flags, fault=fault) as gochat:
@@ -910,14 +913,14 @@ def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStac
 
 
 def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
-    """When the process has ended, on the monotonic clock; its clients live on meanwhile."""
+    """Wait for the end of the process, and return the time; a loop goes on meanwhile."""
     fd = os.pidfd_open(gochat.process.pid)
     try:
         ended = select.poll()
         ended.register(fd, select.POLLIN)
         deadline = time.monotonic() + PATIENCE
         while not ended.poll(0 if loop else 100):
-            assert time.monotonic() < deadline, "it does not end"
+            assert time.monotonic() < deadline, "the process does not end"
             if loop:
                 loop.turn()
         return time.monotonic()
@@ -926,7 +929,7 @@ def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
 
 
 def fill_buffers(talker: EchoTalker, loop: Loop, size: int) -> None:
-    """Let it say so many bytes, to fill the buffers of those who do not read."""
+    """Let a talker say so many bytes, to fill the buffers of the clients that do not read."""
     enough = talker.said + size // len(talker.padding)
     loop.run_until(lambda: talker.said > enough, "full buffers")
 
@@ -938,7 +941,7 @@ def terminated(amount: Amount) -> Row:
     codes: Counter[str] = Counter()
     messages = 0
     for _ in range(runs):
-        # The stuck are to be there until the end.
+        # The clients that do not read are to be there until the end.
         flags = ("--write-wait=60", "--pong-wait=60", "--max-message-size=4100")
         with stage(*flags) as (gochat, loop, stack):
             deaf_strangers(gochat, stuck, stack)
@@ -958,7 +961,7 @@ def terminated(amount: Amount) -> Row:
             loop.run_until(lambda: all(t.closed for t in talkers), "their ends")  # noqa: B023
             assert not gochat.logged("Traceback")
         codes.update(talker.outcome for talker in talkers)
-        # Who came a little later lacks the first of them, but none behind those.
+        # A talker that came a little later lacks the first messages, but none behind those.
         longest = max((talker.heard for talker in talkers), key=len)
         for talker in talkers:
             had = len(talker.heard)
@@ -1056,7 +1059,7 @@ HEAD = (
 
 
 def run(name: str, amount: Amount) -> str:
-    """Do that harm, and return its row. AssertionError, with the seed, if something is wrong."""
+    """Do that harm, and return its row. An AssertionError says what is wrong, and the seed."""
     fault, function, tests = TRIALS[name]
     try:
         row = function(amount)

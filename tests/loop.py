@@ -14,15 +14,15 @@ from .support import PATIENCE, Frame, Gochat, cut_frame, join, reset_socket, wai
 
 
 def resources(gochat: Gochat) -> tuple[int, int]:
-    """How many threads a server has, and how many descriptors; also while some of them end."""
+    """How many threads and descriptors a server has; some of them may end meanwhile."""
     tasks = Path(f"/proc/{gochat.process.pid}/task")
     return len(list(tasks.iterdir())), gochat.descriptors()
 
 
 def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
-    """The resources of a server that has served somebody, and serves nobody now.
+    """The resources of a server that has served a client, and serves none now.
 
-    threads: what it has then, the main thread and the hub.
+    threads: how many an idle server has: the main thread, the hub, and what a fault may add.
     """
     with join(gochat.port):
         pass
@@ -48,7 +48,7 @@ class Frames:
 
 
 class Loop:
-    """Hands to each link what comes for it, and calls what is due. One thread."""
+    """Hands to each link what the link has received, and calls what is due. One thread."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
@@ -58,7 +58,7 @@ class Loop:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call it on this thread when that time has passed."""
+        """Have `call` called on this thread when that time has passed."""
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
 
     def turn(self) -> None:
@@ -73,7 +73,7 @@ class Loop:
             heapq.heappop(self._due)[2]()
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Go on until the condition holds; AssertionError if it does not within PATIENCE."""
+        """Go on until the condition holds; raise AssertionError if it does not within PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, f"never came true: {what}"
@@ -112,11 +112,11 @@ class Link:
         raise NotImplementedError
 
     def ended(self, reset: bool) -> None:
-        """The server has ended the connection; it is closed on this side, too."""
+        """The server has ended the connection, which is closed on this side, too."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
-        """Send it, now or when the server takes it."""
+        """Send the data, now or when the server takes them."""
         self._unsent += data
         self._flush()
 
@@ -126,7 +126,7 @@ class Link:
         self._flush()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket, whatever is on its way; the server sees no more than that."""
+        """Close the socket without a close frame, whatever is still to be sent."""
         if self.closed:
             return
         self.closed = True

@@ -2,9 +2,9 @@
 
     python -m tests.soak --minutes 30 --seed 1 --plot docs/soak.svg
 
-Once a second it looks at the server's memory, threads and descriptors. Nothing may be lost, doubled
-or out of order for anybody who reads, whatever the others do, and nothing may grow. The plot needs
-matplotlib, which is in the extra `plot`.
+Once a second the command looks at the server's memory, threads and descriptors. For clients that
+read nothing may be lost, doubled or out of order, whatever the others do, and nothing may grow. The
+plot needs matplotlib, which is in the extra `plot`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FLAGS = [
     *("--rate", f"{RATE:g}", "--burst", str(BURST)),
     # Half a second of what is said fills 256: a machine that does other things, too, needs more.
     *("--send-buffer", "2000"),
-    *("--max-clients-per-address", "1000"),  # it is never reached, but there is something to count
+    *("--max-clients-per-address", "1000"),  # never reached, but the server has to count
 ]
 
 #: How long a connection may last that the server has to end, in seconds: the longest deadline, the
@@ -88,7 +88,7 @@ def windows(figures: Sequence[float]) -> tuple[float, float]:
 
 
 def judge(samples: Sequence[Sample]) -> None:
-    """AssertionError if the memory grows."""
+    """Raise AssertionError if the memory grows."""
     early, late = windows([sample.memory for sample in samples])
     came = (samples[-1].came - samples[0].came) // 2
     assert late - early <= GROWTH + WARM_UP / max(samples[-1].time / 60, 1.0), (
@@ -98,9 +98,9 @@ def judge(samples: Sequence[Sample]) -> None:
 
 
 class FloodingChatter(Chatter):
-    """A client who sends as fast as TCP takes it.
+    """A client that sends as fast as TCP takes it.
 
-    An answer to a ping would come behind it all, much too late: it sends pongs in between.
+    Answers to pings would come behind all of the flood, much too late: so pongs are a part of it.
     """
 
     patient = False
@@ -112,11 +112,11 @@ class FloodingChatter(Chatter):
 
     @property
     def heard(self) -> int:
-        """How many of its messages have been read by the server, at least."""
+        """How many messages of this client the server has read, at least."""
         return self.said - len(self.unheard)
 
     def talk(self) -> None:
-        """Begin the flood, and go some time."""
+        """Begin the flood, and end it at some time by going."""
         self.flooding = True
         self.loop.after(self.chat.random.expovariate(1 / FLOOD), self.enough)
         self.flood()
@@ -139,7 +139,7 @@ class FloodingChatter(Chatter):
 
 
 class Stuck(Voice):
-    """A client who says something, perhaps, and then reads nothing and answers no ping."""
+    """A client that may say something at first, and then reads nothing and answers no ping."""
 
     def __init__(self, chat: Chat) -> None:
         super().__init__(chat)
@@ -160,7 +160,7 @@ class Stuck(Voice):
 def open_ports(port: int) -> set[int]:
     """The ports of the clients of the server at that port whose connections it has not ended.
 
-    A client that does not read does not see the end: it is behind what waits to be read.
+    Clients that do not read cannot see that: the end of a connection is behind what is to be read.
     """
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -171,7 +171,7 @@ def open_ports(port: int) -> set[int]:
 
 
 class Soak:
-    """One run of it."""
+    """One run of all this against a server."""
 
     def __init__(self, chat: Chat, before: tuple[int, int], seed: int) -> None:
         self.gochat = chat.gochat
@@ -181,17 +181,17 @@ class Soak:
         self.seed = seed
         self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, loop=chat.loop)
         self.attacks = 0
-        #: Those who are in the room, and all that there were.
+        #: The flooders that are in the room, and all that there were.
         self.flooding: list[FloodingChatter] = []
         self.flooders: list[FloodingChatter] = []
         self.stuck: list[Stuck] = []
-        #: How long each that was stuck was there, in seconds.
+        #: How long each stuck client that is gone was there, in seconds.
         self.ages: list[float] = []
         self.samples: list[Sample] = []
         self.over = False  # no more bad input
         self.begun = time.monotonic()
 
-    # What it does.
+    # What happens.
 
     def run(
         self, seconds: float, progress: bool = False, enough: Callable[[], bool] | None = None
@@ -229,11 +229,11 @@ class Soak:
         return [sample for sample in self.samples if sample.bad_input] or self.samples
 
     def elapsed(self) -> float:
-        """How long it has run, in seconds."""
+        """How long the run has lasted, in seconds."""
         return time.monotonic() - self.begun
 
     def turn(self) -> None:
-        """Have so many of each in the room, and serve them for a second."""
+        """Have the right number of each kind of client, and let them act for a second."""
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]
@@ -246,17 +246,17 @@ class Soak:
             self.chat.loop.turn()
 
     def attack(self) -> None:
-        """Make the next bad input, and the one behind it after a pause."""
+        """Make a bad input, and after a pause the next."""
         if not self.over:
             self.fuzz.open += 1
             Attack(self.fuzz, self.attacks)
             self.attacks += 1
             self.chat.loop.after(self.chat.random.expovariate(ATTACKS), self.attack)
 
-    # What it sees.
+    # What is seen.
 
     def look(self) -> None:
-        """Look at everything once. AssertionError if something is not as it should be."""
+        """Look at everything once. Raises AssertionError if something is not as it should be."""
         assert self.gochat.process.poll() is None, "\n".join(self.gochat.lines[-100:])
         self.look_at_stuck()
         self.look_at_flooders()
@@ -287,21 +287,21 @@ class Soak:
         return 0
 
     def look_at_stuck(self) -> None:
-        """Each that does not read is sent away in time."""
-        # Twice, as the system may miss some that are open while others come and go.
+        """Check that each client that does not read is sent away in time."""
+        # Twice, as the system may leave out open connections while others come and go.
         still_open = open_ports(self.gochat.port) | open_ports(self.gochat.port)
         now = time.monotonic()
         for stuck in list(self.stuck):
             age = now - stuck.begun
             if stuck.port in still_open:
-                assert age <= LIMIT, f"who reads nothing is there for {age:.1f} s: {stuck.id}"
+                assert age <= LIMIT, f"{stuck.id} reads nothing, and is there for {age:.1f} s"
             else:
                 self.ages.append(age)
                 self.stuck.remove(stuck)
                 stuck.sock.close()
 
     def look_at_flooders(self) -> None:
-        """None is read faster than the rate allows, whether it is there or gone."""
+        """Check that no flooder was read faster than the rate allows."""
         for flooder in self.flooders:
             most = BURST + RATE * (time.monotonic() - flooder.begun) + 1
             assert flooder.heard <= most, f"{flooder.heard} messages of {flooder}, not {most:.0f}"

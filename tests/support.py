@@ -53,7 +53,7 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
 
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
-    """Return when the condition holds; AssertionError if it does not within PATIENCE."""
+    """Return when the condition holds; raise AssertionError if it does not within PATIENCE."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
@@ -107,7 +107,7 @@ def frame(
     rsv: int = 0,
     mask: bytes | None = b"\x01\x02\x03\x04",
 ) -> bytes:
-    """A client's frame, RFC 6455, section 5.2. mask None leaves it unmasked."""
+    """A client's frame, RFC 6455, section 5.2; with mask None an unmasked one."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload)
@@ -118,7 +118,7 @@ def frame(
 def raw_frame(
     first: int, length: int, form: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04"
 ) -> bytes:
-    """A frame that begins with this byte and says that it is so long, true or not.
+    """A frame that begins with the byte `first`, and claims to be so long, truly or not.
 
     form: how many bits the length is written in: 7, 16 or 64.
     """
@@ -305,7 +305,7 @@ class Peer(Stream):
         self.sock.sendall(frame(payload, opcode))
 
     def messages(self, count: int) -> list[str]:
-        """The next messages, however they are put into frames. Pings are answered."""
+        """The next messages, in however many frames; meanwhile pings are answered."""
         messages: list[str] = []
         while len(messages) < count:
             got = self.read_frame()
@@ -341,7 +341,7 @@ def say_long(speaker: Peer, count: int) -> None:
 
 
 def is_one_line(text: str, what: str = "") -> bool:
-    """Whether it is a line of the command's, with its end, that says this."""
+    """Whether the text is one whole line of the command's log or errors, with `what` in it."""
     return (
         text.startswith("gochat")
         and text.endswith("\n")
@@ -351,7 +351,7 @@ def is_one_line(text: str, what: str = "") -> bool:
 
 
 def parted(peer: Peer) -> Frame:
-    """Answer the server's close frame, which has to be the last that it sends, and return it."""
+    """Answer the server's close frame, which has to be its last frame, and return that."""
     while True:
         got = peer.read_frame()
         if got.opcode == CLOSE:
@@ -363,7 +363,7 @@ def parted(peer: Peer) -> Frame:
 
 
 def join(port: int) -> Peer:
-    """A peer that is in the room: it has had a message of its own back."""
+    """A peer that is in the room: a message of its own has come back."""
     peer = Peer(port)
     assert peer.open().status == 101
     hello = f"hello from {peer.addr}"
@@ -374,7 +374,7 @@ def join(port: int) -> Peer:
 
 
 def activated(descriptor: int, command: Sequence[str], count: str = "1") -> list[str]:
-    """The command, run as systemd does for a socket of its own: sd_listen_fds(3)."""
+    """The command that runs `command` as systemd does, with a socket: see sd_listen_fds(3)."""
     script = f'exec 3<&{descriptor}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
     return ["bash", "-c", script, "bash", *command]
 
@@ -416,9 +416,9 @@ def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes],
 class Gochat:
     """`gochat serve`, the real command, in a process of its own on a free port.
 
-    flags: behind `serve`; `--addr 127.0.0.1:0` unless they say otherwise.
-    fault: Python to run before, to make something go wrong in it.
-    listener: a socket that it gets from systemd, so to say, in place of an address.
+    flags: what stands behind `serve`; with `--addr 127.0.0.1:0` unless they have another address.
+    fault: Python to run before in the process, to make something go wrong.
+    listener: a socket that the process gets, as from systemd, in place of an address.
     """
 
     def __init__(self, *flags: str, fault: str = "", listener: socket.socket | None = None) -> None:
@@ -466,12 +466,12 @@ class Gochat:
             self.stop()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it with a signal, and return its exit status."""
+        """End the process with a signal, and return its exit status."""
         self.process.send_signal(number)
         return self.wait()
 
     def pause(self) -> None:
-        """Stop it in its tracks, all threads of it: it is not gone, but does nothing more."""
+        """Stop all threads of the process: it is not gone, but does nothing more."""
         self.process.send_signal(signal.SIGSTOP)
 
         def paused() -> bool:
@@ -481,12 +481,12 @@ class Gochat:
         wait_until(paused, "a stopped process")
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End the process as a crash would."""
         self.process.kill()
         self.wait()
 
     def wait(self) -> int:
-        """Wait for its end; its whole log is in `lines` then."""
+        """Wait for the end of the process; its whole log is in `lines` then."""
         try:
             status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -503,19 +503,19 @@ class Gochat:
         return any(text in line for line in self.lines)
 
     def threads(self) -> list[str]:
-        """The names of its threads, as far as the system has them."""
+        """The names of the threads of the process, as far as the system has them."""
         names = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+            with suppress(FileNotFoundError, ProcessLookupError):  # the thread ends just now
                 names.append((task / "comm").read_text().strip())
         return names
 
     def descriptors(self) -> int:
-        """How many files and sockets it has open."""
+        """How many files and sockets the process has open."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def memory(self) -> int:
-        """Its resident memory, in bytes."""
+        """The resident memory of the process, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
@@ -546,6 +546,6 @@ class Room:
         self._stack.close()
 
     def threads(self) -> list[str]:
-        """The names of the threads that serve somebody, sorted."""
+        """The names of the threads that serve a client, sorted."""
         kinds = ("serve", "readPump", "writePump")
         return sorted(t.name for t in threading.enumerate() if t.name.startswith(kinds))

@@ -18,7 +18,7 @@ from gochat import Server, Upgrader, running
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Where a run's report is; the browser shows its index.html.
+#: The directory of a run's report, which begins at index.html.
 REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}".format(*sys.version_info)
 
 #: All cases but those of compression, which is not offered.
@@ -28,13 +28,13 @@ COMPRESSION = ("12.*", "13.*")
 #: What counts as passed, for the messages and for the close.
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
-#: For all cases together, in seconds. They take about 15, of which 6 are pauses of the cases.
+#: How long all cases together may take, in seconds. They take about 15, with pauses of 6.
 BOUND = 300
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """Where a server sends every message back as it came."""
+    """The address of a server that sends every message back unchanged."""
     upgrader = Upgrader()
 
     def echo(environ: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
@@ -56,7 +56,7 @@ def address() -> Iterator[str]:
 
 
 def test_autobahn(address: str, record_property: Callable[[str, object], None]) -> None:
-    """Every case passes."""
+    """The server passes every case of the Autobahn test suite."""
     shutil.rmtree(REPORT, ignore_errors=True)
     command: list[str | Path] = [Path(sys.executable).with_name("kosoku"), f"ws://{address}"]
     # One at a time: in some cases the answer has to come within a second, whatever else goes on.

@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 class Task(threading.Thread, Generic[R]):
-    """Calls a function on a thread of its own, and has its result."""
+    """Calls a function on a thread of its own, and keeps the result."""
 
     def __init__(self, function: Callable[[], R]) -> None:
         super().__init__(daemon=True)
@@ -40,11 +40,11 @@ class Task(threading.Thread, Generic[R]):
     def run(self) -> None:
         try:
             self._results.append(self._function())
-        except BaseException as error:  # noqa: BLE001, RUF100 - it is for the test to see
+        except BaseException as error:  # noqa: BLE001, RUF100 - result raises it
             self._error = error
 
     def result(self) -> R:
-        """What the function has returned, or raise what it has raised."""
+        """Return what the function has returned, or raise what it has raised."""
         self.join(PATIENCE)
         assert not self.is_alive(), "still waiting"
         error, self._error = self._error, None
@@ -53,13 +53,13 @@ class Task(threading.Thread, Generic[R]):
         return self._results[0]
 
     def switches(self) -> int | None:
-        """How often it has given its processor up; None unless it sleeps at the moment."""
+        """How often the thread has given up its CPU; None if it does not sleep at the moment."""
         status = Path(f"/proc/self/task/{self.native_id}/status").read_text()
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         return int(fields["voluntary_ctxt_switches"]) if fields["State"][0] == "S" else None
 
     def wait_until_parked(self) -> None:
-        """Return when it waits for something, and does not look up in between."""
+        """Return when the thread waits for something, without waking up in between."""
 
         def parked() -> bool:
             before = self.switches()
@@ -82,7 +82,7 @@ class Tasks:
         return task
 
     def parked(self, function: Callable[[], R]) -> Task[R]:
-        """Start a task, and wait until it waits."""
+        """Start a task, and return when its thread waits for something."""
         task = self(function)
         task.wait_until_parked()
         return task
@@ -90,7 +90,7 @@ class Tasks:
 
 @pytest.fixture
 def start() -> Iterator[Tasks]:
-    """All that it starts has to end within the test, and without an error that nobody saw."""
+    """Starts tasks, which have to end within the test, without an error that was not looked at."""
     tasks = Tasks()
     yield tasks
     for task in tasks.started:
@@ -101,7 +101,7 @@ def start() -> Iterator[Tasks]:
 
 @pytest.fixture
 def _seeded() -> Iterator[None]:
-    """The same chances in every run."""
+    """Have the same random numbers in every run."""
     state = random.getstate()
     random.seed(20)
     yield
@@ -110,7 +110,7 @@ def _seeded() -> Iterator[None]:
 
 @pytest.fixture
 def _hasty() -> Iterator[None]:
-    """Threads are switched as often as can be, to find what is not guarded."""
+    """Have threads switched as often as possible, to find what is not guarded."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -177,13 +177,13 @@ def test_capacity(capacity: int) -> None:
 
 
 def test_negative_capacity() -> None:
-    """There is no channel of a negative capacity."""
+    """A channel cannot have a negative capacity."""
     with pytest.raises(ValueError, match="negative capacity: -1"):
         Channel(-1)
 
 
 def test_falsy_values_are_values() -> None:
-    """None, 0 and nothing at all can be sent, and are not taken for the end."""
+    """None, 0 and empty values can be sent, and are not taken for the end."""
     channel = filled(4, None, 0, b"", False)
     channel.close()
     assert [channel.recv() for _ in range(4)] == [
@@ -207,7 +207,7 @@ def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) 
 
 
 def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
-    """Many senders wait at a full channel, and none is forgotten."""
+    """Of many senders that wait at a full channel none is forgotten."""
     channel = filled(1, -1)
     senders = [start.parked(partial(channel.send, value)) for value in range(5)]
     assert channel.recv() == (-1, True)
@@ -217,7 +217,7 @@ def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
 
 
 def test_try_send_never_waits(start: Tasks) -> None:
-    """try_send says at once that there is no room, also while others wait for it."""
+    """try_send says at once that there is no room, also while others wait for room."""
     channel = filled(1, "first")
     sender = start.parked(lambda: channel.send("second"))
     assert [channel.try_send("third") for _ in range(1000)] == [False] * 1000
@@ -228,7 +228,7 @@ def test_try_send_never_waits(start: Tasks) -> None:
 
 
 def test_drain() -> None:
-    """drain takes what is there, oldest first, leaves the end in place, and never waits."""
+    """drain takes all values, oldest first, leaves the end in place, and never waits."""
     channel = filled(3, 1, 2, 3)
     assert channel.drain() == [1, 2, 3]
     assert channel.drain() == []
@@ -267,7 +267,7 @@ def test_unbuffered_try_send(start: Tasks) -> None:
 
 
 def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
-    """Senders to an unbuffered channel stand in line, and each waits for its own value's turn."""
+    """Senders to an unbuffered channel are in a line, each until its value is received."""
     channel: Channel[int] = Channel()
     first = start.parked(lambda: channel.send(1))
     second = start.parked(lambda: channel.send(2))
@@ -298,7 +298,7 @@ def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
 
 
 class SlowDeque(deque[Any]):
-    """Lets other threads run at the worst moment: when a value is taken, and nobody knows yet."""
+    """Lets other threads run at the worst moment: just after a value was taken."""
 
     def popleft(self) -> Any:
         value = super().popleft()
@@ -308,7 +308,7 @@ class SlowDeque(deque[Any]):
 
 @pytest.mark.usefixtures("_hasty")
 def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
-    """Of each of many threads, too, what it sends to two unbuffered channels keeps its order."""
+    """What each of many threads sends to two unbuffered channels keeps its order."""
     channels: list[Channel[tuple[int, int]]] = [Channel(), Channel()]
     for channel in channels:
         channel.queue = SlowDeque()
@@ -331,7 +331,7 @@ def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_hasty")
 def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
-    """Of many senders to an unbuffered channel each has its values received once, in its order."""
+    """The values of each of many senders are received once, in that sender's order."""
     channel: Channel[tuple[int, int]] = Channel()
 
     def send(who: int) -> None:
@@ -416,7 +416,7 @@ def test_close_fits_a_full_channel(capacity: int) -> None:
 
 
 def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
-    """Who waits for room gets ClosedChannelError at once, and nothing of it is in the channel."""
+    """A sender that waits for room gets ClosedChannelError at a close, and its value is gone."""
     channel = filled(1, "kept")
     senders = [start.parked(lambda: channel.send("lost")) for _ in range(3)]
     channel.close()
@@ -428,7 +428,7 @@ def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
 
 
 def test_close_ends_a_waiting_put(start: Tasks) -> None:
-    """Who waits for room in put gets ClosedChannelError at once, too."""
+    """A put that waits for room raises ClosedChannelError at a close, too."""
     channel = filled(2, 1, 2)
     putter = start.parked(lambda: channel.put(3))
     channel.close()
@@ -436,14 +436,14 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
         putter.join(2)
         assert not putter.is_alive()
     finally:
-        left = channel.drain()  # makes room for it: it has to end in any case
+        left = channel.drain()  # makes room for the putter, which has to end in any case
         with pytest.raises(ClosedChannelError):
             putter.result()
     assert left == [1, 2]
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """Who waits to be received when the channel is closed gets ClosedChannelError at once."""
+    """A sender to an unbuffered channel that is closed gets ClosedChannelError at once."""
     channel: Channel[int] = Channel()
     senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()
@@ -454,7 +454,7 @@ def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
 
 
 def test_second_close() -> None:
-    """To close a closed channel is an error, and changes nothing."""
+    """A second close is an error, and changes nothing."""
     channel = filled(2, 1)
     channel.close()
     with pytest.raises(ClosedChannelError, match=r"^close of closed channel$"):
@@ -469,7 +469,7 @@ def test_second_close() -> None:
 def test_send_on_a_closed_channel(
     start: Tasks, put: Callable[[Channel[Any], Any], Any], capacity: int
 ) -> None:
-    """To send on a closed channel is an error at once, whether it is full, empty or in between."""
+    """A send on a closed channel is an error at once, whether that is full, empty or neither."""
     channel = filled(capacity, *[1] * min(capacity, 2))
     channel.close()
     for _ in range(2):
@@ -490,7 +490,7 @@ def test_close_wakes_the_receiver(start: Tasks, take: str) -> None:
 
 
 def test_the_sentinel_has_a_name() -> None:
-    """What the inherited get returns at the end says what it is."""
+    """The value that the inherited get returns at the end prints as CLOSED."""
     assert repr(CLOSED) == "CLOSED"
 
 
@@ -513,7 +513,7 @@ def test_it_is_a_queue() -> None:
 
 
 def test_put_on_a_full_channel() -> None:
-    """put raises Full when it may not wait, and not before its timeout when it may."""
+    """put raises Full at once if it may not wait, and otherwise at its timeout."""
     channel = filled(1, 1)
     with pytest.raises(queue.Full):
         channel.put_nowait(2)
@@ -531,7 +531,7 @@ def test_put_on_a_full_channel() -> None:
 
 
 def test_get_on_an_empty_channel() -> None:
-    """get raises Empty when it may not wait, and not before its timeout when it may."""
+    """get raises Empty at once if it may not wait, and otherwise at its timeout."""
     channel: Channel[int] = Channel(1)
     with pytest.raises(queue.Empty):
         channel.get_nowait()
@@ -557,7 +557,7 @@ def test_a_timeout_of_zero() -> None:
 
 
 def test_unbuffered_put(start: Tasks) -> None:
-    """put to an unbuffered channel waits to be received, and takes its value back if it is not."""
+    """put to an unbuffered channel waits for a receiver, and withdraws a value that none takes."""
     channel: Channel[int] = Channel()
     for kwargs in ({"block": False}, {"timeout": 0}, {"timeout": 0.05}):
         with pytest.raises(queue.Full):
@@ -576,7 +576,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     channel: Channel[int] = Channel()
 
     class LateGate:
-        """Stays closed until the timeout, and meanwhile the value is received."""
+        """A gate that stays closed until the timeout; meanwhile the value is received."""
 
         def acquire(self, *, timeout: float) -> bool:
             assert timeout > 0
@@ -584,7 +584,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
             return False
 
         def release(self) -> None:
-            """There is nobody behind it."""
+            """No thread waits at this gate."""
 
     class LateOffer(_Offer[int]):
         def __init__(self, value: int) -> None:
@@ -616,7 +616,7 @@ def test_an_interrupted_sender_takes_its_value_back(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
-    """A value that an unbuffered try_send has got rid of is received, also after a close."""
+    """A value for which an unbuffered try_send has found a receiver survives a close."""
     for _ in range(20):
         channel: Channel[int] = Channel()
 
@@ -631,7 +631,7 @@ def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
 
 
 class JustMissed(deque[Any]):
-    """Is empty at the first look; then its sender queues one value and lines up the next."""
+    """A queue that is empty at the first look; then a sender queues a value and offers another."""
 
     def __init__(self, channel: Channel[int], start: Tasks) -> None:
         super().__init__()
@@ -654,14 +654,14 @@ class JustMissed(deque[Any]):
 
 
 def test_the_queue_comes_before_the_line(start: Tasks) -> None:
-    """A receiver that sees the line just after it has missed the queue looks at the queue again."""
+    """A value in the queue is received before an offered one, even if both came just now."""
     channel: Channel[int] = Channel(1)
     channel.queue = JustMissed(channel, start)
     assert [channel.recv(), channel.recv()] == [(1, True), (2, True)]
 
 
 class Withdrawing(list[Any]):
-    """A line that its only sender leaves right after it was seen there."""
+    """A line of offers whose only sender leaves right after it was seen there."""
 
     def __bool__(self) -> bool:
         self.seen = getattr(self, "seen", 0) + 1
@@ -671,7 +671,7 @@ class Withdrawing(list[Any]):
 
 
 def test_an_offer_that_is_withdrawn(start: Tasks) -> None:
-    """A receiver that comes too late for a sender's timeout waits for the next one."""
+    """A receiver that sees an offer just before it is withdrawn waits for the next."""
     channel: Channel[int] = Channel()
     channel._offers = Withdrawing([None])
     receiver = start.parked(channel.recv)
@@ -682,7 +682,7 @@ def test_an_offer_that_is_withdrawn(start: Tasks) -> None:
 
 @pytest.mark.parametrize("put", ["send", "try_send"])
 def test_get_is_woken_by_a_send(start: Tasks, put: str) -> None:
-    """A thread that waits in the inherited get has what is sent."""
+    """A thread that waits in the inherited get receives what is sent."""
     channel: Channel[str] = Channel()
     receiver = start.parked(channel.get)
     PUTS[put](channel, "value")
@@ -690,7 +690,7 @@ def test_get_is_woken_by_a_send(start: Tasks, put: str) -> None:
 
 
 def test_put_is_woken_by_a_receive(start: Tasks) -> None:
-    """A thread that waits for room in the inherited put has it when a value was received."""
+    """A thread that waits for room in the inherited put goes on when a value was received."""
     channel = filled(1, 1)
     putter = start.parked(lambda: channel.put(2, timeout=PATIENCE))
     assert channel.recv() == (1, True)
@@ -702,7 +702,7 @@ def test_put_is_woken_by_a_receive(start: Tasks) -> None:
 
 
 def test_select_of_what_is_there() -> None:
-    """select names the channel, and takes one value from it alone."""
+    """select takes one value from one channel, and returns both."""
     a, b, c = filled(2), filled(2, "b1", "b2"), filled(2)
     assert select(a, b, c) == (b, "b1", True)
     assert select(c, b, a) == (b, "b2", True)
@@ -736,7 +736,7 @@ def test_select_is_woken_by_close(start: Tasks) -> None:
 
 
 def test_select_with_a_closed_channel() -> None:
-    """A closed channel is always ready, and keeps nobody from the others for ever."""
+    """A closed channel is always ready, and does not keep select from the others for ever."""
     closed: Channel[int] = Channel()
     closed.close()
     other = filled(1)
@@ -761,7 +761,7 @@ def test_select_takes_a_closed_channels_values_first() -> None:
 
 @pytest.mark.parametrize("ago", [0.0, 1.0, math.inf])
 def test_a_deadline_that_has_passed_comes_first(ago: float) -> None:
-    """A deadline of now, or before, wins over channels that are ready, and takes nothing."""
+    """A deadline that has passed wins over channels that are ready, and takes nothing."""
     ready, closed = filled(1, 1), filled(1)
     closed.close()
     for _ in range(50):
@@ -782,7 +782,7 @@ def test_deadline(count: int) -> None:
 
 @pytest.mark.parametrize("deadline", [1e9, 1e18, math.inf, threading.TIMEOUT_MAX * 2])
 def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
-    """A deadline beyond what the system can wait for is one that never comes."""
+    """A select whose deadline is beyond what the system can wait for waits for ever."""
     channel: Channel[int] = Channel()
     selector = start.parked(lambda: select(channel, deadline=deadline))
     channel.send(1)
@@ -791,7 +791,7 @@ def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
-    """select sleeps until something comes: it does not look from time to time."""
+    """A select that waits sleeps until something comes, without a look from time to time."""
     channels: list[Channel[int]] = [Channel() for _ in range(count)]
 
     def cost() -> tuple[float, int]:
@@ -809,7 +809,7 @@ def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
 @pytest.mark.usefixtures("_seeded")
 @pytest.mark.parametrize("ready", [*itertools.combinations(range(4), 2), (0, 1, 2, 3)])
 def test_select_is_fair(ready: tuple[int, ...]) -> None:
-    """Of several channels that are ready none is starved, wherever they stand."""
+    """Of several channels that are ready none is starved, in whatever order they are given."""
     channels: list[Channel[int]] = [Channel(400) for _ in range(4)]
     for which, value in itertools.product(ready, range(400)):
         channels[which].send(value)
@@ -819,7 +819,7 @@ def test_select_is_fair(ready: tuple[int, ...]) -> None:
 
 
 def test_two_threads_that_receive(start: Tasks) -> None:
-    """A second thread that would wait for a channel is told so, and the first is not disturbed."""
+    """A second thread that would wait for a channel gets an error; the first waits on."""
     shared: Channel[str] = Channel()
     own: Channel[str] = Channel()
     first = start.parked(lambda: select(shared))
@@ -861,7 +861,7 @@ def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
 
 
 def test_two_values_wake_one_select_each(start: Tasks) -> None:
-    """Two channels that are sent to while one select waits are received from in turn."""
+    """Two values for one waiting thread are received by one select each."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     selector = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -872,7 +872,7 @@ def test_two_values_wake_one_select_each(start: Tasks) -> None:
 
 
 def test_a_channel_may_be_named_twice(start: Tasks) -> None:
-    """To select from a channel and the same again is to select from it."""
+    """A channel that is given to select twice is as good as once."""
     channel: Channel[int] = Channel()
     selector = start.parked(lambda: select(channel, channel))
     channel.send(1)
@@ -947,7 +947,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_hasty")
 def test_close_among_many_senders(start: Tasks) -> None:
-    """Whenever a channel is closed: what was sent is received, and what was not has raised."""
+    """However a close falls among sends, each value is received, or its send raises."""
     for capacity in (0, 1, 8):
         for _ in range(25):
             channel: Channel[int] = Channel(capacity)
@@ -972,7 +972,7 @@ def test_close_among_many_senders(start: Tasks) -> None:
 
 
 class ShyDeque(deque[Any]):
-    """Is empty at the first look: as if what is there had come right after it."""
+    """A queue that is empty at the first look, as if its values had come right after that."""
 
     looks = 0
 
@@ -983,7 +983,7 @@ class ShyDeque(deque[Any]):
 
 @pytest.fixture
 def _one_turn() -> Iterator[None]:
-    """One turn is all there is, and it is free again afterwards."""
+    """There is only one turn, which is free again afterwards."""
     before = turns.gomaxprocs(1)
     yield
     turns.give_up()
@@ -993,7 +993,7 @@ def _one_turn() -> Iterator[None]:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.usefixtures("_one_turn")
 def test_a_value_between_the_look_and_the_wait(in_turn: bool) -> None:
-    """What comes when select has just looked is seen before it waits."""
+    """A value that comes when select has just looked is seen before select waits."""
     channel: Channel[int] = Channel(1, in_turn=in_turn)
     channel.queue = ShyDeque([1])
     assert select(channel, deadline=soon()) == (channel, 1, True)
@@ -1048,7 +1048,7 @@ def test_deadlines_with_turns() -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_receivers_take_turns(start: Tasks) -> None:
-    """A receiver that was sent something waits for its turn, even if it misses its deadline."""
+    """A receiver that was sent a value waits for its turn, even if it misses its deadline."""
     busy: Channel[int] = Channel(1, in_turn=True)
     channel: Channel[int] = Channel(1, in_turn=True)
 

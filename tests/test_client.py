@@ -67,7 +67,7 @@ def test_trim_space_cuts_what_go_cuts() -> None:
     ],
 )
 def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
-    """All of a client is gone with its threads: none of it has to be found by the collector."""
+    """All of a client is gone with its threads: nothing is left for the garbage collector."""
     garbage: list[object] = []
     with Room() as room:
         for measured in (False, True):
@@ -104,14 +104,14 @@ def test_two_threads_a_client_and_none_left() -> None:
 
 
 def test_queued_messages_are_joined_into_one_frame() -> None:
-    """What is queued while a client's connection is busy goes out joined by newlines."""
+    """Messages that are queued while a client's connection is busy go out joined by newlines."""
     with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
         with join(room.port) as other, client.conn._write_lock:  # its connection is busy
             peer.read_frame()
             other.send("first")
             other.messages(1)
-            wait_until(lambda: len(client.send) == 0)  # its write pump has it, and waits
+            wait_until(lambda: len(client.send) == 0)  # the write pump has the message, and waits
             for i in range(100):
                 other.send(f"m{i}")
             other.messages(100)
@@ -152,7 +152,7 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
 
 
 def test_silent_client_is_given_up_at_the_pong_wait() -> None:
-    """A client that answers no ping is gone after the pong wait; one that does stays."""
+    """A client that answers no ping is gone after the pong wait; a client that does stays."""
     with Room(QUICK) as room, join(room.port) as alive:
         dead = join(room.port)
         alive.messages(1)
@@ -167,8 +167,8 @@ def test_silent_client_is_given_up_at_the_pong_wait() -> None:
 
 
 def test_client_that_stops_reading_is_dropped() -> None:
-    """A client that reads no more is dropped, with its threads and socket; the others chat on."""
-    # It is the write wait that ends it here, not the pong wait.
+    """A client that stops reading is dropped, with its threads and socket; others chat on."""
+    # The write wait is the end of that client here, not the pong wait.
     with Room(Settings(write_wait=0.5)) as room:
         stuck = deaf(room.port)
         with join(room.port) as talker:
@@ -206,7 +206,7 @@ def test_flooder_is_held_back() -> None:
 
 
 def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """A close with 1001, or none at all, is not logged; another is, on one line."""
+    """An end with 1001, or without a close frame, is not logged; another code is, on one line."""
     caplog.set_level("INFO", "gochat")
     with Room() as room:
         for code in (1001, 1000, 4000):
@@ -223,7 +223,7 @@ def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_too_long_a_message_ends_its_sender_alone() -> None:
-    """Who sends too much gets 1009, even in the middle of more; the others notice nothing."""
+    """A client that sends too long a message gets 1009; the others notice nothing."""
     with Room() as room, join(room.port) as other:
         with join(room.port) as peer:
             other.messages(1)
@@ -280,7 +280,7 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_write_pump_that_cannot_be_started_for_a_client_that_is_gone() -> None:
-    """Nor does such a client stay registered if it cannot be told so."""
+    """A client without a write pump does not stay registered, even if it is gone already."""
     with Room() as room, Peer(room.port) as peer:
         wait_until(lambda: len(room.threads()) == 1)
         gone = threading.Event()

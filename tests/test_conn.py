@@ -1,4 +1,4 @@
-"""conn.py, over a pair of real sockets: one is the connection's, the other the peer's."""
+"""conn.py, over a pair of real sockets: the connection's and its peer's."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_remote_addr_of_ipv6() -> None:
     ],
 )
 def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
-    """What is no handshake is refused with the status and the headers that Go gives it."""
+    """A request that is no good handshake is refused with the status and the headers of Go."""
     answers: list[tuple[str, dict[str, str]]] = []
     with pytest.raises(HandshakeError, match=r"^websocket: ") as caught:
         Upgrader().upgrade(handshake_environ(**changes))
@@ -175,12 +175,12 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
 @pytest.mark.parametrize(
     ("host", "origin", "accepted"),
     [
-        # The case of what has none.
+        # Letters whose case does not matter.
         ("Chat.EXAMPLE", "https://chat.example", True),
         ("[2001:db8::a]", "http://[2001:DB8::A]", True),
         ("\u0130.example", "http://i\u0307.example", False),
         ("k.example", "http://\u212a.example", False),
-        # A port is there in both, or in neither: a browser leaves out the same ones.
+        # A port is in both, or in neither: browsers leave the same ports out of both.
         ("chat.example", "http://chat.example", True),
         ("chat.example", "http://chat.example:80", False),
         ("chat.example", "https://chat.example:443", False),
@@ -204,7 +204,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("127.0.0.1", "http://127.1", False),
         ("127.0.0.1", "http://2130706433", False),
         ("127.0.0.1", "http://localhost", False),
-        # Who is asked, where another parser may see somebody else.
+        # Hosts that another parser may find elsewhere in the origin.
         ("good.example", "http://good.example@evil.example", False),
         ("good.example", "http://evil.example@good.example", False),
         ("good.example", "http://good.example:80@evil.example", False),
@@ -244,7 +244,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://evil.example http://good.example", False),
         ("good.example", "http://good.example\xa0", False),
         ("good.example", "http://good\xad.example", False),
-        # No page, and not one.
+        # No origin, and more than one page's.
         ("null", "null", False),
         ("good.example", "null", False),
         ("good.example", "", False),
@@ -260,10 +260,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
     ],
 )
 def test_ways_round_the_origin_check(host: str, origin: str | None, accepted: bool) -> None:
-    """An origin is the server's own if it is the Host behind a scheme, and no spelling helps.
-
-    Nor is it an allowed one because it looks like it.
-    """
+    """An origin that is not a scheme and the Host is refused, however similar the two are."""
     if accepted:
         with connected(HTTP_HOST=host, HTTP_ORIGIN=origin):
             pass
@@ -342,7 +339,7 @@ def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
 
 
 def test_messages_that_come_together() -> None:
-    """What has come in one packet is one message after the other."""
+    """Messages that come in one packet are read one after the other."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("one") + frame("two", fin=False) + frame("!", CONTINUATION))
         assert conn.read_message() == (TEXT_MESSAGE, b"one")
@@ -358,7 +355,7 @@ def test_ping_is_answered_between_fragments() -> None:
 
 
 def test_pong_handler_is_called_for_pongs_alone() -> None:
-    """The pong handler is called once a pong, and for nothing else."""
+    """The pong handler is called once for each pong, and for nothing else."""
     with connected() as (conn, peer):
         pongs: list[threading.Thread] = []
         peer.sock.sendall(frame("unasked", PONG) + frame("x"))
@@ -382,13 +379,13 @@ def test_pong_handler_is_called_for_pongs_alone() -> None:
         (8, frame("x" * 6, PING) + frame("x" * 6), True),
         (8, frame("x" * 126), False),
         (8, frame("x" * 65536), False),
-        # The header is enough: nobody waits for the rest.
+        # The header is enough: the rest is not waited for.
         (512, frame(b"x" * 513)[:4], False),
         (512, struct.pack("!BBQ", 0x81, 0xFF, 1 << 62), False),
     ],
 )
 def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
-    """The read limit counts a message's bytes; the header of one that is longer gets 1009."""
+    """The read limit counts a message's bytes; the header of a longer message gets 1009."""
     with connected() as (conn, peer):
         conn.set_read_limit(limit)
         peer.sock.sendall(sent)
@@ -407,7 +404,7 @@ def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
 
 
 def test_no_read_limit() -> None:
-    """A limit of 0 is none."""
+    """With a limit of 0, messages may be of any size."""
     with connected() as (conn, peer), in_background(lambda: peer.sock.sendall(frame(b"x" * 10**6))):
         conn.set_read_limit(0)
         assert conn.read_message() == (TEXT_MESSAGE, b"x" * 10**6)
@@ -443,7 +440,7 @@ def test_no_read_limit() -> None:
     ],
 )
 def test_breach_of_protocol(sent: bytes, code: int) -> None:
-    """Who breaks the protocol is told so by a close code, and reading fails."""
+    """A peer that breaks the protocol is told so by a close code, and reading fails."""
     with connected() as (conn, peer):
         peer.sock.sendall(sent)
 
@@ -456,7 +453,7 @@ def test_breach_of_protocol(sent: bytes, code: int) -> None:
 
 
 def test_utf8_only() -> None:
-    """With utf8_only, a binary message that is not UTF-8 is refused with 1007, and no other."""
+    """With utf8_only, a binary message is refused with 1007 if it is not UTF-8."""
     with connected(Upgrader(utf8_only=True)) as (conn, peer):
         peer.sock.sendall(frame("é", BINARY) + frame(b"\xff\xfe", BINARY))
         assert conn.read_message() == (BINARY_MESSAGE, "é".encode())
@@ -497,7 +494,7 @@ def test_close_of_the_peer(payload: bytes, code: int, text: str) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"\x81", frame("hello")[:-1]])
 def test_end_without_a_close_frame(sent: bytes) -> None:
-    """A connection that just ends is the close code 1006, wherever it ends."""
+    """A connection that ends without a close frame has the close code 1006, wherever it ends."""
     with connected() as (conn, peer):
         peer.sock.sendall(sent)
         peer.sock.close()
@@ -549,7 +546,7 @@ def test_read_deadline_that_is_moved_on() -> None:
 
 
 def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
-    """Without a call to read_message nothing is read: the peer's sends come to a stop."""
+    """Without a call to read_message nothing is read, and the peer cannot send for ever."""
     with connected(small=True) as (conn, peer):
         peer.sock.setblocking(False)
         message, sent = frame("x" * 100), 0
@@ -575,7 +572,7 @@ def test_write(size: int) -> None:
 
 
 def test_write_of_control_frames() -> None:
-    """Pings and closes go out; one that is too long for a control frame is a ValueError."""
+    """Pings and closes go out; a payload too long for a control frame is a ValueError."""
     with connected() as (conn, peer):
         conn.write_message(PING_MESSAGE, b"x" * 125)
         with pytest.raises(ValueError, match="126"):
@@ -613,7 +610,7 @@ def test_whole_frame_through_a_small_socket() -> None:
 
 
 def test_pong_waits_for_the_frame_that_is_being_written() -> None:
-    """A ping that comes while a frame is half out is answered behind it, not in its middle."""
+    """A ping that comes while a frame is being written is answered behind that frame."""
     with connected(small=True) as (conn, peer):
         writing = threading.Event()
 
@@ -659,7 +656,7 @@ def test_write_deadline_ends_the_connection() -> None:
 
 
 def test_write_deadline_while_another_thread_writes() -> None:
-    """Who does not get to write by its deadline gives up, and the other's frame stays whole."""
+    """A thread that cannot write by its deadline gives up, and the other's frame stays whole."""
     with (
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
@@ -672,7 +669,7 @@ def test_write_deadline_while_another_thread_writes() -> None:
 
 
 def test_reader_sees_that_its_pong_failed() -> None:
-    """When an answer of the library cannot be written, that is the error of the read."""
+    """Reading fails with the error of an answer that cannot be written."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("p", PING))
         peer.sock.close()
@@ -762,7 +759,7 @@ def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
 
 
 def test_close_frame_is_not_overtaken_by_a_reset() -> None:
-    """Who is at fault reads the close code, even if it had sent more than was read."""
+    """A peer at fault reads the close code, even if it had sent more than was read."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as sock,
@@ -822,7 +819,7 @@ def test_format_close_message() -> None:
 
 
 def test_read_rate() -> None:
-    """So many messages are read at once, and then one for each period."""
+    """As many messages as the burst are read at once, and then one in each period."""
     with connected(Upgrader(read_rate=10.0, read_burst=3)) as (conn, peer):
         conn.set_read_deadline(None)
         peer.sock.sendall(frame(b"x") * 5)
@@ -836,7 +833,7 @@ def test_read_rate() -> None:
 
 
 def test_read_rate_of_a_connection_that_has_ended() -> None:
-    """Who waits for the rate does not wait for a connection that is closed on both sides."""
+    """A read that waits for the rate ends when the connection is closed on both sides."""
     with connected(Upgrader(read_rate=1e-6)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 2)
         assert conn.read_message() == (TEXT_MESSAGE, b"x")
@@ -859,7 +856,7 @@ def test_read_rate_stops_the_read_deadline() -> None:
 
 
 def test_read_rate_is_kept_to_the_end() -> None:
-    """What is over the rate when the peer has gone is not read at once, but not at all."""
+    """Messages over the rate are not read any more when the peer has gone."""
     with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 5)
         peer.sock.close()

@@ -1,4 +1,4 @@
-"""The delivery promise: everyone who is in the room gets every message, once, whole, in one order.
+"""The delivery promise: all that are in the room get every message, once, whole, in one order.
 
 The clients of chat.py come, talk and go at any moment; a witness stays.
 
@@ -23,7 +23,7 @@ CLIENTS = 200
 def test_everybody_gets_every_message_once_and_in_one_order(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Whoever comes, talks and goes meanwhile, each client gets a slice of one order."""
+    """Each client gets a slice of one order, whoever comes, talks and goes meanwhile."""
     with Gochat("--pong-wait", "60", "--ping-period", "1") as gochat:
         before = idle(gochat)
         with chatting(gochat, SEED) as chat:
@@ -42,7 +42,7 @@ def test_everybody_gets_every_message_once_and_in_one_order(
 
 
 def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:
-    """When the server stops in the middle of a chat, all get the same to the last message."""
+    """When the server stops in the middle of a chat, all get the same messages to the last."""
     with Gochat() as gochat:
         with chatting(gochat, SEED) as chat:
             chat.fill(CLIENTS // 4)

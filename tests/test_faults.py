@@ -21,9 +21,9 @@ from gochat.golang.http.address import listen
 
 from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, deaf, join, logging_to, wait_until
 
-#: In the server's process: every send and recv of a connection may be short, slow, interrupted by
-#: a signal, or asked to be tried again; with a chance of `reset`, the connection is gone, if it is
-#: not one of the address `spare`. At its end the process says how often it did what.
+#: For the server's process: every send and recv of a connection may be short, slow, interrupted by
+#: a signal, or asked to be tried again; with the probability `reset` the connection is gone, unless
+#: it comes from the address `spare`. At its end the process says how often it did what.
 SHIM = """
     import atexit, collections, random, signal, socket, sys, threading, time
 
@@ -85,7 +85,7 @@ CLIENTS, MESSAGES = 12, 60
 
 
 class TalkerThread(threading.Thread):
-    """A client that says its messages, reads all that is said, and keeps it."""
+    """A client that says its messages, and keeps all messages that come."""
 
     def __init__(self, peer: Peer, name: int, messages: int, *, done: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
@@ -114,15 +114,15 @@ class TalkerThread(threading.Thread):
 
     @property
     def said(self) -> list[str]:
-        """What talkers have said. They came one after the other, and greetings are not for all."""
+        """The messages of talkers that have come, without the greetings, which not all can get."""
         return [text for text in self.log if text.startswith("#")]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_socket_calls_that_do_half_their_work(seed: int) -> None:
-    """Short, slow and interrupted calls lose nothing, double nothing and change no order."""
+    """With short, slow and interrupted socket calls no message is lost, doubled or misplaced."""
     fault = SHIM.format(seed=seed, reset=0, spare="")
-    # Slow as they are made, nobody is to be dropped for it.
+    # The calls are slow, but no client is to be dropped for that.
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         total = CLIENTS * MESSAGES
@@ -148,14 +148,14 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_connections_that_are_reset(seed: int) -> None:
-    """A connection that fails at any call is gone with all that it had; the others miss nothing."""
+    """A connection that fails at any call is gone completely; the other clients miss nothing."""
     fault = SHIM.format(seed=seed, reset=0.005, spare="")
     flags = ("--send-buffer=100000", "--write-wait=1")
     with Gochat(*flags, fault=fault) as chat, ExitStack() as stack:
         with Peer(chat.port) as first, suppress(ConnectionError):
             first.sock.shutdown(socket.SHUT_WR)
             first.sock.recv(1)
-        wait_until(lambda: len(chat.threads()) == 3)  # main, hub, and the one that interrupts
+        wait_until(lambda: len(chat.threads()) == 3)  # MainThread, hub, interrupt
         idle = len(chat.threads()), chat.descriptors()
         stopped = threading.Event()
         talkers: list[TalkerThread] = []
@@ -175,7 +175,7 @@ def test_connections_that_are_reset(seed: int) -> None:
         for talker in talkers:
             talker.join(PATIENCE)
             assert not talker.is_alive(), f"seed {seed}"
-        # What two have in common they have in one order, and without a gap.
+        # The messages that two clients both have are in one order, without a gap.
         longest = max((talker.said for talker in talkers), key=len)
         known = set(longest)
         for talker in talkers:
@@ -188,7 +188,7 @@ def test_connections_that_are_reset(seed: int) -> None:
 
 
 def test_a_full_disk_under_the_log() -> None:
-    """A log that cannot be written does not keep the chat from going on."""
+    """The chat goes on even if the log cannot be written."""
     with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
         with join(port) as peer:
             peer.send("the disk is full")
@@ -197,7 +197,7 @@ def test_a_full_disk_under_the_log() -> None:
 
 
 def test_the_end_in_the_middle_of_full_load() -> None:
-    """At SIGTERM everyone gets what was queued, in one order, and 1001; the stuck are cut."""
+    """At SIGTERM all get what was queued, in one order, and 1001; a deaf client is cut."""
     flags = ("--shutdown-timeout=5", "--send-buffer=100000")
     with Gochat(*flags) as chat, ExitStack() as stack:
         stack.enter_context(deaf(chat.port))

@@ -1,4 +1,4 @@
-"""A bounded run of fuzz.py, and what it would not let pass."""
+"""A short run of fuzz.py, and answers that fuzz.py would not let pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNT = 1500
 
 
 def test_bad_input_harms_nobody() -> None:
-    """Each bad input has an end, two who chat notice nothing, and the server keeps nothing."""
+    """Each bad input has an end, two chatting clients notice nothing, and nothing is kept."""
     try:
         fuzz = fuzz_server(COUNT, SEED)
     except AssertionError as error:
@@ -24,7 +24,7 @@ def test_bad_input_harms_nobody() -> None:
 
 
 def test_an_input_can_be_made_again() -> None:
-    """The seed and the number decide on an input alone, whatever came before it."""
+    """An input depends on its seed and its number alone."""
     random.seed(1)
     inputs = [make_input(1, number) for number in range(500)]
     random.seed(2)
@@ -49,7 +49,7 @@ def test_an_input_can_be_made_again() -> None:
     ],
 )
 def test_an_answer_that_is_none_is_seen(wrong: bytes) -> None:
-    """What is no whole answer of a server's is a failure, however it comes."""
+    """An answer that no server may give is a failure, in whatever pieces it comes."""
 
     def judge(size: int) -> None:
         answer = Answer()

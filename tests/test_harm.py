@@ -1,4 +1,4 @@
-"""A little of harm.py, so that it goes on doing harm, and its table."""
+"""A little of all that harm.py does, and the table that harm.py writes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import pytest
 from .harm import BEGIN, END, HEAD, PAGE, TRIALS, Amount, run
 from .support import ROOT, SEED
 
-#: What other tests do with as much, and some that mostly wait.
+#: Trials that other tests have as much of, and some that mostly wait.
 TESTED_ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
 
 
 @pytest.mark.parametrize("name", [name for name in TRIALS if name not in TESTED_ELSEWHERE])
 def test_a_little_harm(name: str) -> None:
-    """A fault that meets a few of the clients is the end of these alone, and of nothing else."""
+    """A fault of some clients is the end of these clients, and of nothing else."""
     row = run(name, Amount(SEED, quick=True))
     assert row.count(" | ") == HEAD.splitlines()[0].count(" | ")
 
 
 def test_the_table_has_a_row_for_each_fault() -> None:
-    """What docs/reliability.md says was measured is what would be measured now."""
+    """The table of docs/reliability.md has the faults of harm.py, in the same order."""
     table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
     faults = re.findall(r"^\| (.+?) \|", table, re.M)[2:]
     assert faults == [fault for fault, _, _ in TRIALS.values()]
 
 
 def test_the_tests_in_the_table_are_there() -> None:
-    """Each test that is named as one that shows the same exists."""
+    """Each test that the table names exists."""
     code = "".join(path.read_text() for path in ROOT.glob("tests/test_*.py"))
     for _, _, tests in TRIALS.values():
         for name in re.findall(r"`(\w+)`", tests):

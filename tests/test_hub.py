@@ -12,7 +12,7 @@ from .support import in_background, wait_until
 
 
 class FakeClient:
-    """What the hub knows of a client: that it has a channel."""
+    """All that the hub knows of a client: the channel `send`."""
 
     def __init__(self, capacity: int = 256) -> None:
         self.send: Channel[bytes] = Channel(capacity)
@@ -22,7 +22,7 @@ class FakeClient:
         return cast(Client, self)
 
     def received(self) -> list[bytes]:
-        """All that is sent until the hub closes the channel."""
+        """All that the hub sends until it closes the channel."""
         values = []
         while (received := self.send.recv())[1]:
             values.append(cast(bytes, received[0]))
@@ -38,7 +38,7 @@ def hub_at_work() -> Iterator[Hub]:
 
 
 def test_everyone_gets_every_message_in_one_order() -> None:
-    """Each registered client gets each message, in the order of the hub."""
+    """Each registered client gets each message, in the hub's order."""
     with hub_at_work() as hub:
         members = [FakeClient(), FakeClient(), FakeClient()]
         for member in members:
@@ -51,7 +51,7 @@ def test_everyone_gets_every_message_in_one_order() -> None:
 
 
 def test_message_before_registering_is_not_received() -> None:
-    """Who joins gets what is said from then on, and who has left gets nothing more."""
+    """A client gets what is said from the moment that it joins until it leaves."""
     with hub_at_work() as hub:
         early, late = FakeClient(), FakeClient()
         hub.register.send(early.client)
@@ -88,13 +88,13 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
         assert slow.received() == [b"0", b"1"]
         assert slower.received() == [b"0"]
         wait_until(lambda: list(hub.clients) == [fast.client])
-        hub.unregister.send(slow.client)  # its read pump ends, later
+        hub.unregister.send(slow.client)  # as its read pump does in the end
         hub.unregister.send(fast.client)
         assert fast.received() == [b"%d" % i for i in range(5)]
 
 
 def test_many_full_clients_are_dropped_at_once() -> None:
-    """One message may drop any number of clients, wherever they stand; the others get it."""
+    """A message may be the end of any number of full clients; all the others get the message."""
     with hub_at_work() as hub:
         members = [FakeClient(1 if i % 3 else 256) for i in range(100)]
         for member in members:

@@ -1,4 +1,4 @@
-"""The log: who does not take it, and what threads are at."""
+"""The log, also where its lines are not taken, and what it says of the threads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ask_for_much(port: int, times: int) -> None:
 
 
 def test_a_log_that_nobody_takes() -> None:
-    """A full pipe for a log holds nobody up: pages, clients who go, the end. The gap is told."""
+    """A log that is not read holds up no page, client or end, and says what is missing."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     with open(read, "rb") as log:
@@ -54,7 +54,7 @@ def test_a_log_that_nobody_takes() -> None:
 
 
 def test_the_threads_are_told() -> None:
-    """At SIGUSR1 the log gets what each thread is at, by name, and the chat goes on."""
+    """At SIGUSR1 the log says what each thread is at, by name, and the chat goes on."""
     with Gochat() as chat, join(chat.port) as peer:
         before = len(chat.lines)
         chat.process.send_signal(signal.SIGUSR1)
@@ -67,7 +67,7 @@ def test_the_threads_are_told() -> None:
 
 
 def test_the_threads_are_told_to_nobody() -> None:
-    """SIGUSR1 does no harm where the log is full, and none if it comes while it is being served."""
+    """SIGUSR1 does no harm where the log is full, or while another SIGUSR1 is being served."""
     with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
         with ExitStack() as stack:
             peers = [stack.enter_context(join(port)) for _ in range(20)]
@@ -100,7 +100,7 @@ def small_pipe() -> tuple[int, int]:
 
 
 def small_socket() -> tuple[int, int]:
-    """What systemd gives a service, the other end being the journal's."""
+    """A pair of sockets as between a service of systemd and the journal."""
     read, write = socket.socketpair()
     write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return read.detach(), write.detach()
@@ -108,7 +108,7 @@ def small_socket() -> tuple[int, int]:
 
 @pytest.mark.parametrize("make", [small_pipe, small_socket])
 def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, int]]) -> None:
-    """A log that is too small for what the threads are at, and that nobody reads, stops nobody."""
+    """A log too small for what the threads are at, and that is not read, holds up no client."""
     read, write = make()
     with open(read, "rb"), ExitStack() as stack, logging_to(write) as (process, port):
         os.close(write)
@@ -124,14 +124,14 @@ def record(text: str) -> logging.LogRecord:
 
 
 def handler_for(stream: object) -> LogHandler:
-    """One for a process that has this for its stderr."""
+    """A handler as in a process with this stderr."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         return LogHandler()
 
 
 def test_lines_that_are_lost_are_counted() -> None:
-    """Who comes back to a log finds how many lines are lost, behind what there is of the first."""
+    """When a log is read again, it has the number of lost lines, behind the half of the first."""
     read, write = os.pipe()
     with open(read, "rb") as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
@@ -152,7 +152,7 @@ def test_lines_that_are_lost_are_counted() -> None:
 
 @pytest.mark.parametrize("stream", [io.StringIO(), None])
 def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
-    """Where there is no stderr, or it is no file, there is no log, and nobody minds."""
+    """Where there is no stderr, or where stderr is no file, there is no log and no error."""
     handler = handler_for(stream)
     handler.handle(record("a line"))
     handler.close()
@@ -162,7 +162,7 @@ def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
 
 
 def test_a_log_in_a_file(tmp_path: Path) -> None:
-    """A line is behind what others have written into the same file, and not over it."""
+    """A line is written behind what others have written into the same file, and not over that."""
     with (tmp_path / "log").open("w") as file:
         handler = handler_for(file)
         file.write("before\n")
@@ -174,7 +174,7 @@ def test_a_log_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_threads_are_told_once_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """Who asks while they are being told is not told again."""
+    """A request for the threads during another one is left out."""
     with dumping:
         dump_threads()
     assert capfd.readouterr().err == ""

@@ -52,7 +52,7 @@ from .support import (
 
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
 
-#: A flag, a value for it, what becomes of that, and what the flag is without.
+#: A flag, a value for the flag, what is parsed of the value, and the flag's default.
 FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("addr", "localhost:9000", "localhost:9000", ":8080"),
     ("addr", ":0", ":0", ":8080"),
@@ -85,7 +85,7 @@ def run_command(*args: str, module: bool = False) -> subprocess.CompletedProcess
 
 
 def cpus_and_policies(gochat: Gochat) -> list[tuple[set[int], int]]:
-    """Where each of its threads may run, and how the system schedules it."""
+    """By thread of the process: where the thread may run, and how the system schedules it."""
     threads = [int(task.name) for task in Path(f"/proc/{gochat.process.pid}/task").iterdir()]
     assert len(threads) >= 4
     return [(os.sched_getaffinity(thread), os.sched_getscheduler(thread)) for thread in threads]
@@ -101,7 +101,7 @@ def test_settle() -> None:
 
 
 def test_no_pin() -> None:
-    """With --no-pin they may run wherever the command was allowed to."""
+    """With --no-pin the server's threads may run wherever the command was allowed to."""
     with Gochat("--no-pin") as gochat, join(gochat.port):
         settled = cpus_and_policies(gochat)
         assert settled == [(os.sched_getaffinity(0), os.SCHED_BATCH)] * len(settled)
@@ -112,14 +112,14 @@ def test_no_pin() -> None:
 
 @pytest.mark.parametrize("module", [False, True])
 def test_version(module: bool) -> None:
-    """The version can be asked for, of the command and of the module."""
+    """The command and the module say their version at --version."""
     result = run_command("--version", module=module)
     assert (result.returncode, result.stdout) == (0, f"gochat {gochat.__version__}\n")
     assert result.stderr == ""
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help names every flag, and what each is without."""
+    """The help names every flag and its default."""
     with pytest.raises(SystemExit) as caught:
         main(["serve", "--help"])
     assert caught.value.code == 0
@@ -137,7 +137,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("flag", "value", "expected", "default"), FLAG_CASES)
 def test_flags(flag: str, value: str, expected: object, default: object) -> None:
-    """A flag may be written with one dash or two, and its value apart or behind an equals sign."""
+    """A flag may have one dash or two, and its value may be apart or behind an equals sign."""
     name = flag.replace("-", "_")
     assert getattr(parse_flags(["serve"]), name) == default
     for dashes in ("-", "--"):
@@ -172,20 +172,20 @@ def test_defaults_are_those_of_go() -> None:
 
 
 def test_ping_period_follows_pong_wait() -> None:
-    """Without one of its own the ping period is nine tenths of the pong wait."""
+    """Without a flag the ping period is nine tenths of the pong wait."""
     assert parse_flags(["serve", "--pong-wait", "10"]).ping_period == 9
     assert parse_flags(["serve", "--pong-wait", "10", "-ping-period", "3"]).ping_period == 3
 
 
 def test_allow_origin_may_be_repeated() -> None:
-    """Several origins can be allowed, and one run's are not the next one's."""
+    """Several origins can be allowed, and they are forgotten when flags are parsed again."""
     flags = ["serve", "--allow-origin", "https://a.example", "-allow-origin", "http://b.example:81"]
     assert parse_flags(flags).allow_origin == ["https://a.example", "http://b.example:81"]
     assert parse_flags(["serve"]).allow_origin == []
 
 
 def test_trust_proxy_may_be_repeated() -> None:
-    """Several proxies can be trusted, and one run's are not the next one's."""
+    """Several proxies can be trusted, and they are forgotten when flags are parsed again."""
     flags = ["serve", "--trust-proxy", "127.0.0.1", "-trust-proxy=fd00::/8"]
     assert parse_flags(flags).trust_proxy == [ip_network("127.0.0.1"), ip_network("fd00::/8")]
     assert parse_flags(["serve"]).trust_proxy == []
@@ -266,7 +266,7 @@ WRONG_VALUES = {
 def test_flags_that_make_no_sense(
     args: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What makes no sense is said in one line, with the status 2."""
+    """Flags that make no sense are an error of one line, with the status 2."""
     with pytest.raises(SystemExit) as caught:
         parse_flags(args)
     assert caught.value.code == 2
@@ -316,7 +316,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 
 @pytest.mark.parametrize("addr", ["a..b:0", "bad\nname.invalid:0", "x" * 64 + ":0", "127.0.0.1"])
 def test_errors_of_an_address(addr: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address that cannot be listened on is an error of one line, whatever is in it."""
+    """An address at which nothing can listen is an error of one line, whatever it consists of."""
     assert main(["serve", "--addr", addr]) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -324,7 +324,7 @@ def test_errors_of_an_address(addr: str, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_port_that_is_taken() -> None:
-    """A port that is taken is said in one line."""
+    """A port that is taken is an error of one line."""
     with listen(LOCAL) as listener:
         addr = f"127.0.0.1:{listener.getsockname()[1]}"
         result = run_command("serve", "-addr", addr)
@@ -338,7 +338,7 @@ def test_a_port_that_is_taken() -> None:
 
 @pytest.fixture(scope="module")
 def chat() -> Iterator[Gochat]:
-    """A server for the tests that need nothing special of it."""
+    """A server for the tests that need no flags."""
     with Gochat() as chat:
         yield chat
         assert chat.stop() == 0
@@ -385,7 +385,7 @@ def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
     ],
 )
 def test_a_url_in_the_log(chat: Gochat, sent: str, line: str) -> None:
-    """A URL is logged as it came, its bytes beyond ASCII in percent-encoding; a long one is cut."""
+    """A URL is logged as it came, bytes beyond ASCII in percent-encoding; a long URL is cut."""
     with Peer(chat.port) as peer:
         assert peer.request(sent).status == 404
     wait_until(lambda: chat.lines[-1].endswith(f" {line}"))
@@ -431,7 +431,7 @@ def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-WebSocket-Key", "Upgrade"])
 def test_a_handshake_cannot_forge_a_line(chat: Gochat, header: str) -> None:
-    """Nor does what stands in a handshake that is refused."""
+    """Whatever stands in a handshake that is refused, in the log it is one line of plain text."""
     before = len(chat.lines)
     with Peer(chat.port) as peer:
         assert peer.open(headers={header: "\x9b31m\xa0\x84" + "x" * 1000}).status >= 400
@@ -460,7 +460,7 @@ def get(
 
 
 def test_the_page(room: Room) -> None:
-    """At / is home.html as it is in the repository, and nothing that is not told about it."""
+    """At / is home.html as it is in the repository, with its type and two headers for safety."""
     status, headers, body = get(room)
     assert status == 200
     source = (ROOT / "static" / "home.html").read_bytes()
@@ -501,7 +501,7 @@ def test_the_policy_of_the_page(room: Room) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get"])
 def test_methods(room: Room, method: str) -> None:
-    """The page is there for GET alone."""
+    """The page is served for GET alone."""
     status, headers, body = get(room, "/", method)
     assert status == 405
     assert headers["content-type"] == "text/plain; charset=utf-8"
@@ -521,7 +521,7 @@ def test_other_paths(room: Room, path: str, method: str) -> None:
 
 
 def test_a_page_that_is_known_already(room: Room) -> None:
-    """A browser that has the page is told so, and does not get it again."""
+    """A browser that has the page is told so, and does not get the page again."""
     first = get(room)
     etag = first.headers["etag"]
     assert re.fullmatch(r'"[0-9a-f]+"', etag)
@@ -537,7 +537,7 @@ def test_a_page_that_is_known_already(room: Room) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/ws"])
 def test_the_server_does_not_say_its_version(room: Room, path: str) -> None:
-    """No answer tells which software, in which version, is behind it."""
+    """No answer of the server tells which software it uses, or in which version."""
     headers = get(room, path).headers
     assert headers["server"] == "gochat"
     text = str(headers).lower()
@@ -610,7 +610,7 @@ def test_two_origins(chat: Gochat, first: str, second: str) -> None:
 
 
 def test_no_other_header_is_the_host(chat: Gochat) -> None:
-    """An origin is compared with Host alone, not with what a proxy might say of another host."""
+    """An origin is compared with Host alone, not with headers of a proxy about another host."""
     headers = {
         "Origin": "http://evil.example",
         "X-Forwarded-Host": "evil.example",
@@ -628,7 +628,7 @@ def frames_to_end(peer: Peer) -> tuple[list[Frame], Frame | None]:
 
 
 def test_times_and_sizes_are_in_force() -> None:
-    """The constants that are given as flags are those that the server goes by."""
+    """The server goes by the times and sizes that are given as flags."""
     with Gochat(
         "--max-message-size=5",
         "--ping-period=0.1",
@@ -637,7 +637,7 @@ def test_times_and_sizes_are_in_force() -> None:
     ) as chat:
         with Peer(chat.port) as peer, Peer(chat.port) as silent:
             assert peer.open().status == 101
-            # It answers pings, and stays for longer than the pong wait.
+            # A client that answers pings stays for longer than the pong wait.
             begin = time.monotonic()
             while time.monotonic() - begin < 1:
                 got = peer.read_frame()
@@ -653,7 +653,7 @@ def test_times_and_sizes_are_in_force() -> None:
         with Peer(chat.port) as peer:
             begin = time.monotonic()
             assert peer.open().status == 101
-            frames, _ = frames_to_end(peer)  # it does not answer pings
+            frames, _ = frames_to_end(peer)  # the peer does not answer pings
             assert frames == []
             assert 0.5 <= time.monotonic() - begin < 5
 
@@ -664,7 +664,7 @@ def read_end(peer: Peer) -> bool:
 
 
 def test_very_long_times() -> None:
-    """A time of centuries is as good as any other."""
+    """The command takes times of centuries, and works."""
     flags = [f"--{flag}=9e9" for flag in TIMES if flag != "ping-period"]
     with Gochat(*flags) as chat:
         with Peer(chat.port) as peer:
@@ -689,13 +689,13 @@ def test_the_write_wait_is_in_force() -> None:
             begin = time.monotonic()
             say_long(speaker, 150)
             wait_until(lambda: chat.descriptors() == before, "the end of the client")
-            assert time.monotonic() - begin < 8  # and not the 10 s that it is without the flag
+            assert time.monotonic() - begin < 8  # and not 10 s, the write wait without the flag
             speaker.send("alone")
             assert speaker.messages(1) == ["alone"]
 
 
 def test_the_send_buffer_is_in_force() -> None:
-    """A client for which more messages wait than the send buffer holds is dropped."""
+    """A client is dropped if more messages wait for it than the send buffer holds."""
     with (
         Gochat("--send-buffer=3", *BIG) as chat,
         join(chat.port) as speaker,
@@ -722,7 +722,7 @@ def test_a_signal_is_the_end(number: int) -> None:
     with Gochat("--read-header-timeout=0.5") as chat:
         peers = [join(chat.port) for _ in range(5)]
         with Peer(chat.port) as half:
-            half.sock.sendall(b"GET / HT")  # someone who has not even asked yet
+            half.sock.sendall(b"GET / HT")  # a client whose request is not whole yet
             begin = time.monotonic()
             chat.process.send_signal(number)
             for peer in peers:
@@ -738,7 +738,7 @@ def test_a_signal_is_the_end(number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_of_an_empty_room(number: int) -> None:
-    """With nobody there the command ends at once."""
+    """Without clients the command ends at once."""
     with Gochat() as chat:
         begin = time.monotonic()
         assert chat.stop(number) == 0
@@ -748,7 +748,7 @@ def test_the_end_of_an_empty_room(number: int) -> None:
 
 
 def test_a_signal_that_does_not_wake_the_main_thread() -> None:
-    """A signal that comes to another thread, or just before the main one waits, is the end, too."""
+    """A signal is the end, too, if it comes to another thread than the main one."""
     fault = """
         import signal
         from gochat import Server
@@ -766,7 +766,7 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
 
 
 def test_what_is_queued_goes_out_first() -> None:
-    """At the end a slow client still gets all that was queued for it, and then the 1001."""
+    """At the end a slow client still gets all that was queued for it, and then 1001."""
     with Gochat(*BIG) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         say_long(speaker, 150)
         slow.sock.settimeout(PATIENCE)
@@ -799,7 +799,7 @@ def test_the_end_is_not_put_off() -> None:
 
 
 def test_the_second_signal_is_the_last() -> None:
-    """Meanwhile nobody new is let in, and who asks a second time need not wait for anybody."""
+    """After the first signal no new client is let in, and a second signal is the end at once."""
     with Gochat(*BIG) as chat, join(chat.port) as speaker, deaf(chat.port):
         say_long(speaker, 150)
         begin = time.monotonic()
@@ -833,7 +833,7 @@ def test_the_command_needs_no_terminal() -> None:
 
 
 def test_a_flooder_at_its_rate_hurts_nobody() -> None:
-    """With a rate, one who sends more is read no faster: he waits, and slow readers stay."""
+    """With a rate, a client that sends more is read no faster, and slow readers stay."""
     flags = ("--rate=100", "--burst=5", "--send-buffer=16", "--max-message-size=8000")
     flood = memoryview(frame(b"x" * 8000) * 2500)
     with Gochat(*flags) as chat, join(chat.port) as flooder, deaf(chat.port) as slow:
@@ -843,10 +843,10 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
             while sent < len(flood):
                 sent += flooder.sock.send(flood[sent:])
         assert sent < len(flood)
-        # It gets its own messages back, so they were read, but not faster than they may be.
+        # The flooder gets its own messages back, so they were read, but not faster than allowed.
         assert flooder.messages(20) == ["x" * 8000] * 20
         assert time.monotonic() - begin >= (20 - 5) / 100
-        # And the slow one is still there, with all of them: none was skipped.
+        # And the slow client is still there, with all of the messages: none was skipped.
         assert slow.messages(20) == ["x" * 8000] * 20
 
 
@@ -854,7 +854,7 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """The end is not put off by a hub that is stuck; the status says that not all was well."""
+    """A hub that is stuck does not delay the end, and makes the status 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -868,7 +868,7 @@ def test_a_hub_that_does_not_answer() -> None:
 
 @pytest.mark.parametrize("when", ["", "self.stop.recv()"], ids=["in a chat", "at the end"])
 def test_a_hub_that_fails(when: str) -> None:
-    """If the hub's thread dies the process says so, and ends with an error: it is not deaf."""
+    """If the hub's thread dies, the process says so and ends with the status 1."""
     fault = f"""
         from gochat import Hub
         from gochat.golang.http import server
@@ -888,5 +888,5 @@ def test_a_hub_that_fails(when: str) -> None:
         assert chat.wait() == 1
         assert chat.logged("the hub has failed")
         assert chat.logged("LookupError: a mistake")
-        # What the other threads are at does not matter then, and they may say so.
+        # Other threads may log something, too, as the hub is gone.
         assert "gochat: the hub has failed" in chat.lines

@@ -1,4 +1,4 @@
-"""The metrics: what is done to a real server, and what it says of that to who asks."""
+"""The metrics: what is done to a real server, and what its metrics say of that."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from .support import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-#: Figures by name, with the label's value behind it, if there is one.
+#: Figures by name; behind the name is the value of the label, if there is one.
 Figures = dict[str, float]
 
 
 class Measured(Gochat):
-    """`gochat serve` with its metrics, which are asked for by HTTP."""
+    """`gochat serve` with its metrics, which are read by HTTP."""
 
     def __init__(self, *flags: str, fault: str = "") -> None:
         super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
@@ -76,7 +76,7 @@ class Measured(Gochat):
         }
 
     def wait_for(self, **expected: float) -> Figures:
-        """Wait for figures, which are given without `gochat_`. Returns all."""
+        """Wait for these figures, named without `gochat_`, and return all."""
         wanted = {f"gochat_{name}": value for name, value in expected.items()}
         figures: Figures = {}
 
@@ -132,8 +132,8 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 
 
 def test_a_chat(chat: Measured) -> None:
-    """Who is there, what was said and what was delivered is counted, also of those who left."""
-    alice = join(chat.port)  # who says hello, and hears it
+    """Clients, what they said and what was delivered to them is counted, even when they left."""
+    alice = join(chat.port)  # she says hello, and hears that
     bob = join(chat.port)
     alice.messages(1)
     chat.wait_for(clients=2, messages_received_total=2, messages_sent_total=3)
@@ -155,7 +155,7 @@ def test_a_chat(chat: Measured) -> None:
 
 
 def test_a_flood(chat: Measured) -> None:
-    """Of one who floods each message is counted, and how they were joined to frames."""
+    """Each message of a flood is counted, and how many messages each frame has."""
     flood = [f"message {number}" for number in range(1000)]
     with join(chat.port) as flooder, join(chat.port) as other:
         flooder.messages(1)
@@ -188,11 +188,11 @@ def test_messages_per_frame() -> None:
         assert counts.read()[0] == sums
 
 
-# Who is dropped, and who is not let in.
+# Clients that are dropped, and clients that are not let in.
 
 
 def test_one_who_stops_reading() -> None:
-    """What waits for a client is seen, and that its socket was full; and that it was dropped."""
+    """The figures show what waits for a client, that its socket was full, and its end."""
     flags = (f"--max-message-size={LONG_MESSAGE}", "--send-buffer=100", "--write-wait=1000")
     with Measured(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         chat.wait_for(clients=2)
@@ -203,7 +203,7 @@ def test_one_who_stops_reading() -> None:
         assert 0 < waiting <= 90
         assert figures["gochat_send_queue_deepest_messages"] == waiting
         say_long(speaker, 90)
-        # The hub has dropped it, and what waits for it still does.
+        # The hub has dropped the slow client, and its messages still wait.
         figures = chat.wait_for(clients=1, messages_received_total=181)
         assert figures["gochat_send_queue_deepest_messages"] == 100
         assert figures["gochat_clients_dropped_total full_send_buffer"] == 0
@@ -227,12 +227,12 @@ def send_unmasked(peer: Peer, _: Gochat) -> None:
 
 
 def answer_no_ping(peer: Peer, _: Gochat) -> None:
-    """It answers no ping."""
+    """Answer no ping, and so reach the pong wait."""
     peer.read_to_end()
 
 
 def read_nothing(_: Peer, chat: Gochat) -> None:
-    """It does not read, while another talks."""
+    """Read nothing while another client talks."""
     with join(chat.port) as speaker:
         say_long(speaker, 150)
         leave(speaker)
@@ -251,7 +251,7 @@ def read_nothing(_: Peer, chat: Gochat) -> None:
 def test_a_client_is_dropped(
     flags: tuple[str, ...], deed: Callable[[Peer, Gochat], None], reason: str
 ) -> None:
-    """Why a client was dropped is counted, once."""
+    """A client that is dropped is counted once, by the reason."""
     with Measured(f"--max-message-size={LONG_MESSAGE}", *flags) as chat:
         with deaf(chat.port) as peer:
             deed(peer, chat)
@@ -279,7 +279,7 @@ def test_one_who_goes() -> None:
 
 
 def enter_alone(chat: Measured) -> Peer:
-    """The one client of a room for one; the connection of the one before has ended."""
+    """The only client of a room for one; the connection of the last one has ended before."""
     peers: list[Peer] = []
 
     def is_in() -> bool:
@@ -288,7 +288,7 @@ def enter_alone(chat: Measured) -> Peer:
         peers[:] = [Peer(chat.port)]
         try:
             return peers[0].open().status == 101
-        except ConnectionError:  # refused before it has said what it wants
+        except ConnectionError:  # refused before the handshake was sent
             return False
 
     wait_until(is_in, "the end of the one before")
@@ -296,7 +296,7 @@ def enter_alone(chat: Measured) -> Peer:
 
 
 def test_a_write_that_is_given_up() -> None:
-    """A write that finds the socket full is counted, once for each time that it has to wait."""
+    """A write that finds the socket full is counted, once for each time that the write waits."""
     counts = Counts()
     with connected(MeasuredUpgrader(counts)) as (conn, _):
         assert isinstance(conn, MeasuredConn)
@@ -306,7 +306,7 @@ def test_a_write_that_is_given_up() -> None:
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
         assert conn.drop_reason() == "write_deadline"
         counts.closed(conn._sock)
-        counts.closed(conn._sock)  # as one that was never upgraded
+        counts.closed(conn._sock)  # once more, as for a connection without a handshake
         sums, _, dropped, _ = counts.read()
         assert (sums.stalls, sums.messages_out) == (1, 0)
         assert dropped["write_deadline"] == sum(dropped.values()) == 1
@@ -346,7 +346,7 @@ def test_handshakes_that_are_refused(chat: Measured) -> None:
     ],
 )
 def test_connections_that_are_refused(flag: str, reason: str) -> None:
-    """A connection that is answered 503 is counted by the limit; the metrics have none of that."""
+    """A connection that is answered 503 is counted by the limit, and is no client."""
     with Measured(flag) as chat, join(chat.port):
         for _ in range(3):
             with Peer(chat.port) as peer:
@@ -356,16 +356,16 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
             figures = chat.figures().items()
             return {name: n for name, n in figures if "connections_refused" in name and n}
 
-        # It is counted behind the answer.
+        # The server counts a refusal after its answer.
         wait_until(lambda: refused() == {f"gochat_connections_refused_total {reason}": 3})
         assert chat.figures()["gochat_clients"] == 1
 
 
-# Their own server.
+# The metrics' own server.
 
 
 def test_what_it_serves(chat: Measured) -> None:
-    """At its address are the metrics and the health, and nothing of the chat's; nor they there."""
+    """The metrics and the health have their own address, and nothing else is there."""
     status, text = chat.get("/metrics")
     assert status == 200
     assert "# TYPE gochat_clients gauge\n" in text
@@ -383,7 +383,7 @@ def test_what_it_serves(chat: Measured) -> None:
 
 
 def test_its_thread() -> None:
-    """It accepts on a thread named `metrics`, and a connection to it does not put off the end."""
+    """The metrics are served on a thread `metrics`, and a client of theirs cannot delay the end."""
     with Measured() as chat, Peer(chat.metrics_port) as half:
         half.sock.sendall(b"GET /met")
         chat.process.send_signal(signal.SIGUSR1)
@@ -420,7 +420,7 @@ def test_health() -> None:
 
 
 def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
-    """Run `gochat serve` to its end, with Python to run before; its status and its log."""
+    """Run `gochat serve` to its end, with Python to run before; return its status and its log."""
     result = finished([*command(fault), "serve", *flags])
     assert result.stdout == ""
     return result.returncode, result.stderr
@@ -428,7 +428,7 @@ def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["hub", "metrics"])
 def test_a_thread_that_cannot_be_started(name: str) -> None:
-    """Without a thread for the hub, or for the metrics, the command ends with a line."""
+    """Without a thread for the hub or for the metrics the command ends, and says so in a line."""
     fault = f"""
         import threading
 
@@ -446,7 +446,7 @@ def test_a_thread_that_cannot_be_started(name: str) -> None:
 
 
 def test_without_the_package() -> None:
-    """Who wants metrics and has no prometheus-client is told how to get it, and that is the end."""
+    """Without prometheus-client, --metrics-addr is an error that says how to get the package."""
     missing = "import sys; sys.modules['prometheus_client'] = None"
     assert serve_to_end("--addr", LOCAL, "--metrics-addr", LOCAL, fault=missing) == (
         1,
@@ -454,7 +454,7 @@ def test_without_the_package() -> None:
         " pip install 'gochat[metrics]'\n",
     )
     with Gochat(fault=missing) as chat, join(chat.port):
-        assert chat.stop() == 0  # the others do not miss it
+        assert chat.stop() == 0  # without the flag the package is not missed
 
 
 def test_off_costs_nothing() -> None:
@@ -470,7 +470,7 @@ def test_off_costs_nothing() -> None:
 
 @pytest.mark.parametrize("taken", ["--addr", "--metrics-addr"])
 def test_an_address_that_is_taken(taken: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If one of its addresses is taken the command ends, and leaves nothing open at the other."""
+    """If one of its addresses is taken the command ends, and has nothing open at the other."""
     with ExitStack() as stack:
         flags = dict.fromkeys(("--addr", "--metrics-addr"), LOCAL)
         listener = stack.enter_context(listen(LOCAL))

@@ -25,7 +25,7 @@ NAME = "chat.example.org"
 #: The idle limit of nginx where the test does not care, in seconds.
 LONG = 4 * PATIENCE
 
-#: What stands around the server of docs/proxy.md: one process, and no path of the system's.
+#: The rest of the configuration, around the server of docs/proxy.md: one process, own paths only.
 AROUND = """
 daemon off;
 master_process off;
@@ -65,8 +65,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Nginx:
     """nginx in front of a chat, as a child process that listens on 127.0.0.1, on a free port.
 
-    read_timeout: how long it lets the chat be silent, in seconds.
-    without: what no line of the configuration is to begin with.
+    read_timeout: how long nginx lets the chat be silent, in seconds.
+    without: how the lines begin that are left out of the configuration.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Nginx:
             raise
 
     def listens(self) -> bool:
-        """Whether it accepts connections."""
+        """Whether nginx accepts connections."""
         assert self.process.poll() is None, self.log()
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
             return True
@@ -131,17 +131,17 @@ class Nginx:
         assert status == 0, self.log()
 
     def log(self) -> str:
-        """What it has complained of."""
+        """What nginx has complained of."""
         files = [self.directory / "stderr", self.directory / "error.log"]
         return "".join(file.read_text() for file in files if file.exists())
 
     @property
     def origin(self) -> str:
-        """The origin of its page."""
+        """The origin of the page behind nginx."""
         return f"https://{NAME}:{self.port}"
 
     def peer(self, source: str = "") -> Peer:
-        """A client that speaks TLS, and knows whom it speaks to."""
+        """A client that speaks TLS, and has checked the certificate."""
         peer = Peer(self.port, source=source)
         context = ssl.create_default_context(cafile=self.certificate)
         try:
@@ -153,7 +153,7 @@ class Nginx:
         return peer
 
     def join(self, source: str = "") -> Peer:
-        """A browser's client that is in the room: it has had a message of its own back."""
+        """A client as of a browser, in the room: a message of its own has come back."""
         peer = self.peer(source)
         assert peer.open(headers={"Origin": self.origin}).status == 101
         peer.send("hello")
@@ -164,7 +164,7 @@ class Nginx:
 
 @pytest.fixture(scope="module")
 def chat() -> Iterator[Gochat]:
-    """A chat that trusts its proxy, for the tests that need nothing special of it."""
+    """A chat that trusts its proxy, for tests that need no other flags."""
     with Gochat("--trust-proxy", "127.0.0.1") as chat:
         yield chat
         assert chat.stop() == 0
@@ -179,7 +179,7 @@ def nginx(tmp_path: Path, certificate: Path, chat: Gochat) -> Iterator[Nginx]:
 
 
 def test_the_page_by_https(nginx: Nginx) -> None:
-    """The page comes by https as it is in the repository, with its policy."""
+    """The page is served by https as it is in the repository, with its policy."""
     with nginx.peer() as peer:
         answer = peer.request("/")
     assert answer.status == 200
@@ -194,7 +194,7 @@ def test_the_page_by_https(nginx: Nginx) -> None:
 
 
 def test_a_browser_by_https(nginx: Nginx) -> None:
-    """A browser gets the page by https, and the page connects by wss, on its own."""
+    """A browser gets the page by https, and the page itself connects by wss."""
     found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
     path = next(filter(None, found), None)
     assert path, "no chromium, chromium-browser or google-chrome on the PATH"
@@ -217,7 +217,7 @@ def test_a_browser_by_https(nginx: Nginx) -> None:
 
 
 def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Two chat by wss through the proxy, and with one who needs none; and they part in order."""
+    """Clients behind the proxy chat with each other and with a direct one, and part in order."""
     with nginx.join() as alice, nginx.join() as bob, Peer(chat.port) as direct:
         assert alice.messages(1) == ["hello"]
         assert direct.open().status == 101
@@ -239,7 +239,7 @@ def test_the_end_of_the_chat_by_wss(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Pages that came through the proxy may connect, and no others; Host alone says who it is."""
+    """Pages that came through the proxy may connect, and no others: only Host is looked at."""
     for origin, status in (
         (nginx.origin, 101),
         (nginx.origin.upper(), 101),
@@ -256,7 +256,7 @@ def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
 
 
 def test_no_handshake_by_https(nginx: Nginx) -> None:
-    """What is no handshake gets the answer that it gets without a proxy."""
+    """A bad handshake gets the same answer through the proxy as without."""
     with nginx.peer() as peer:
         assert peer.request("/ws").status == 426
     with nginx.peer() as peer:
@@ -280,7 +280,7 @@ def test_a_line_that_is_missing(
 
 
 def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
-    """The client's address is the one that nginx has seen, whatever the client says it is."""
+    """A client's address is what nginx has seen, whatever the client says."""
     flags = ("--trust-proxy", "127.0.0.1", "--max-clients-per-address", "1")
     with Gochat(*flags) as chat, Nginx(tmp_path, certificate, chat) as nginx:
         with nginx.join("127.0.0.2"), nginx.join("127.0.0.3"), nginx.peer("127.0.0.2") as forger:
@@ -306,7 +306,7 @@ def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
-    """Pings that come faster than the idle limit keep a silent connection, for much longer."""
+    """Pings that come faster than nginx's idle limit keep a silent connection for longer."""
     with (
         Gochat("--ping-period", "0.25") as chat,
         Nginx(tmp_path, certificate, chat, read_timeout=3) as nginx,
@@ -322,7 +322,7 @@ def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_a_silent_chat_with_slow_pings_is_cut(tmp_path: Path, certificate: Path) -> None:
-    """Pings that come slower than the idle limit do not: nginx cuts, and nothing stays behind."""
+    """With pings slower than nginx's idle limit nginx cuts, and gochat keeps nothing."""
     with (
         Gochat() as chat,
         join(chat.port) as direct,

@@ -22,7 +22,7 @@ from .support import ROOT, Gochat, Peer, join
 
 
 class Built(NamedTuple):
-    #: The files that it was built from, under their names in the repository.
+    #: The files that the sdist was built from, under their names in the repository.
     names: set[str]
     source: Path
     sdist: Path
@@ -46,7 +46,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Both, built the usual way from a copy of what git would commit: the wheel from the sdist."""
+    """The sdist, built from a copy of what git would commit, and the wheel, built from that."""
     source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     listed = run(*git, "--cached", "--others", "--exclude-standard", cwd=ROOT)
@@ -73,7 +73,7 @@ def metadata(wheel: dict[str, bytes]) -> email.message.Message:
 
 
 def test_sdist_is_the_whole_source(built: Built) -> None:
-    """The sdist has every file of the repository, tests and docs too, but the hidden ones."""
+    """The sdist has every file of the repository, tests and docs, too, but no hidden ones."""
     with tarfile.open(built.sdist) as archive:
         packed = {m.name.partition("/")[2] for m in archive.getmembers() if not m.isdir()}
     wanted = {name for name in built.names if not name.startswith(".")}
@@ -86,7 +86,7 @@ def test_sdist_is_the_whole_source(built: Built) -> None:
 
 
 def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
-    """The wheel has the package's modules, its page and `py.typed`, and nothing of the rest."""
+    """The wheel has the package's modules, its page and `py.typed`, and nothing else."""
     modules = {
         name.removeprefix("src/")
         for name in built.names
@@ -111,7 +111,7 @@ def test_wheel_has_the_licence(
 
 
 def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
-    """One command is installed, `gochat`."""
+    """The wheel installs one command, `gochat`."""
     parser = configparser.ConfigParser()
     parser.read_string(wheel[f"gochat-{gochat.__version__}.dist-info/entry_points.txt"].decode())
     assert {name: dict(parser[name]) for name in parser.sections()} == {
@@ -120,7 +120,7 @@ def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
 
 
 def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
-    """It needs Python 3.10 and two packages."""
+    """The wheel needs Python 3.10 or later, and two packages."""
     assert metadata["Name"] == "gochat"
     assert metadata["Version"] == gochat.__version__
     assert metadata["Requires-Python"] == ">=3.10"
@@ -130,7 +130,7 @@ def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
 
 
 def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installed alone and run from an empty directory, it serves the page and the chat."""
+    """The wheel, installed alone and run in an empty directory, serves the page and the chat."""
     venv, empty = tmp_path / "venv", tmp_path / "empty"
     empty.mkdir()
     monkeypatch.delenv("PYTHONPATH", raising=False)

@@ -32,7 +32,7 @@ SCENARIOS: list[Scenario] = load("scenarios.json")
 DIFFERENCES: list[Scenario] = load("differences.json")
 GO: dict[str, list[Any]] = load("go.json")
 
-#: The headers that were recorded. What else an answer has is the HTTP server's own.
+#: The headers that were recorded. Others are left to the HTTP server.
 RECORDED_HEADERS = (
     "allow",
     "connection",
@@ -56,7 +56,7 @@ class Replay:
     def play(self, steps: list[Step]) -> list[Any]:
         try:
             for step in steps:
-                # A step is named by its first key; whom it is about, or what, is the value.
+                # A step's first key names a method here, and the value is its first argument.
                 kind, subject = next(iter(step.items()))
                 getattr(self, kind)(subject, step)
         except (EOFError, ConnectionError):
@@ -139,10 +139,10 @@ def gochat() -> Iterator[Gochat]:
 
 @pytest.fixture
 def room(gochat: Gochat) -> Iterator[Gochat]:
-    """The server with nobody in the room, and afterwards again.
+    """The server, with an empty room before and after.
 
-    Nothing late can come from the scenario before then: the hub hands a message to all in one go,
-    and the two threads of a client end when it has let go of it.
+    Nothing of the scenario before can come late: the hub hands a message to all clients in one go,
+    and the two threads of a client end only when the hub has let go of the client.
     """
     yield gochat
     tasks = f"/proc/{gochat.process.pid}/task"
@@ -150,12 +150,12 @@ def room(gochat: Gochat) -> Iterator[Gochat]:
         # The main thread, which accepts, and the hub.
         wait_until(lambda: len(os.listdir(tasks)) == 2, "the clients' threads ended")
     except AssertionError:
-        gochat.kill()  # it is of no use for the scenarios to come
+        gochat.kill()  # such a server is of no use for the scenarios to come
         raise
 
 
 def test_recording_is_complete() -> None:
-    """There are 48 scenarios, and an answer to each."""
+    """The recording has 48 scenarios, and the answers of Go to each."""
     names = [scenario["name"] for scenario in SCENARIOS]
     assert len(names) == 48
     assert names == list(GO)
@@ -164,13 +164,13 @@ def test_recording_is_complete() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 @pytest.mark.parametrize("time", range(10))
 def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None:  # noqa: ARG001
-    """Clients that do the same see the same, ten times."""
+    """Clients that do the same see the same of gochat as of Go, ten times."""
     assert Replay(room.port).play(scenario["steps"]) == GO[scenario["name"]]
 
 
 @pytest.mark.parametrize("scenario", DIFFERENCES, ids=lambda scenario: scenario["name"])
 def test_answers_better_than_go_does(room: Gochat, scenario: Scenario) -> None:
-    """What is not UTF-8 ends its sender with the code 1007, and reaches nobody else."""
+    """A message that is not UTF-8 ends its sender with the code 1007, and reaches no others."""
     with join(room.port) as other:
         opened, ended = Replay(room.port).play(scenario["steps"])
         assert opened["status"] == 101

@@ -1,4 +1,4 @@
-"""The one-minute form of soak.py, and what it would not let pass."""
+"""A minute of soak.py, and the growth of memory that soak.py would not let pass."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ LEAKED = 40
 
 @pytest.fixture(autouse=True)
 def _not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coverage keeps something of each thread that there has been: not in this server."""
+    """Leave this server without coverage, which keeps something of each thread that has ended."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
 
 
 def test_everything_at_once(record_property: Callable[[str, object], None]) -> None:
-    """With churn, floods, stuck clients and bad input at once nothing is lost, nothing grows."""
+    """Under churn, floods, stuck clients and bad input nothing is lost, and nothing grows."""
     record_property("soak with", f"GOCHAT_SEED={SEED}")
     run = soak(SECONDS, SEED)
     record_property("soak", run.report())
     assert len(run.samples) > SECONDS / 2
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
-    # Of those who read nothing some are sent away for it, and some as they do not answer pings.
+    # Of the stuck clients some are sent away at the write wait, and some at the pong wait.
     assert min(run.ages) < PONG_WAIT <= max(run.ages)
 
 
 def test_a_leak_is_seen(tmp_path: Path) -> None:
-    """A server that keeps something of each connection fails."""
+    """A server that keeps something of each connection is found out by its memory."""
     path, counts = tmp_path / "count", list[int]()
 
     def enough() -> bool:
@@ -65,7 +65,7 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
 
 
 def samples(memory: list[float]) -> list[Sample]:
-    """A run in which there was that much, in MB."""
+    """A run in which the server had that much memory, in MB."""
     return [
         Sample(float(i), int(megabytes * 1e6), 240, 120, 118, 118 + 40 * i, 300 * i, 30_000 * i)
         for i, megabytes in enumerate(memory)
@@ -73,7 +73,7 @@ def samples(memory: list[float]) -> list[Sample]:
 
 
 def test_memory_is_judged() -> None:
-    """Memory may be taken at the beginning, and go up and down; to go up and up it may not."""
+    """Memory may grow at the beginning, and may go up and down, but may not go on growing."""
     judge(samples([20 + min(i, 20) for i in range(60)]))
     judge(samples([40 + 10 * (i % 2) for i in range(60)]))
     judge(samples([40 + min(i / 5, 10) for i in range(1800)]))

@@ -1,4 +1,4 @@
-"""systemd: what it is told, and the socket that it may hand over."""
+"""systemd: what gochat tells systemd, and a socket that systemd hands over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .support import COMMAND, PATIENCE, Gochat, Peer, activated, finished, is_on
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where systemd waits for it, it is told when the chat is ready, and when it is stopping."""
+    """The command tells systemd when the chat is ready, and when the chat is stopping."""
     for path in (str(tmp_path / "notify"), f"@gochat-{os.getpid()}"):
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -31,7 +31,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_socket_activation() -> None:
-    """At a socket of systemd's it listens where that is; who comes between two runs is served."""
+    """The command listens at a socket of systemd's, where clients may wait for its next run."""
     with listen("127.0.0.1:0") as listener:
         port = listener.getsockname()[1]
         with Gochat("--addr=127.0.0.1:1", listener=listener) as chat:
@@ -45,7 +45,7 @@ def test_socket_activation() -> None:
 
 
 def test_a_socket_of_another_process() -> None:
-    """What systemd has said to a process that has started this one does not count."""
+    """A socket that systemd has handed to another process does not count."""
     environ = os.environ | {"LISTEN_PID": "1", "LISTEN_FDS": "1"}
     command = [
         sys.executable,
@@ -58,7 +58,7 @@ def test_a_socket_of_another_process() -> None:
 @pytest.mark.parametrize("count", ["1", "2", ""])
 @pytest.mark.parametrize("kind", ["a file", "TCP", "UDP", "a path"])
 def test_socket_activation_that_makes_no_sense(kind: str, count: str, tmp_path: Path) -> None:
-    """What is not one listening TCP socket is said in a line."""
+    """Anything but one listening TCP socket is an error of one line."""
     with ExitStack() as stack:
         given: IO[bytes] | socket.socket
         if kind == "a file":

@@ -1,4 +1,4 @@
-"""turns.py: the model of it, and the real thing under random load."""
+"""turns.py: its model, and the real turns under random load."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MODEL = ROOT / "docs" / "turns.pml"
 
 
 def check_model(folder: Path, *definitions: str) -> str:
-    """What spin says of the model, after it has looked at every state that can be reached."""
+    """What spin says of the model after a look at every state that can be reached."""
     shutil.copy(MODEL, folder)
     subprocess.run(["spin", "-a", *definitions, MODEL.name], cwd=folder, check=True)
     compile_ = ["cc", "-w", "-O2", "-DSAFETY", "-o", "pan", "pan.c"]
     subprocess.run(compile_, cwd=folder, check=True)
-    # Too short a search would find nothing, too.
+    # A search that is too short would find nothing, either.
     run = subprocess.run(
         ["./pan", "-m1000000"], cwd=folder, check=False, capture_output=True, text=True
     )
@@ -58,14 +58,14 @@ def test_model_has_no_error(definitions: tuple[str, ...], tmp_path: Path) -> Non
     ],
 )
 def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
-    """A pump is found out that looks too early, keeps its turn, or has one that nobody gave it."""
+    """The model finds a pump that looks too early, keeps its turn, or takes a turn by itself."""
     said = check_model(tmp_path, mistake)
     assert "errors: 1" in said, said
     assert what in said
 
 
 def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where threads run at the same time, settle leaves them their CPUs."""
+    """Where threads can run at the same time, settle leaves all their CPUs to them."""
     monkeypatch.setattr("gochat.golang.turns.FREE_THREADED", True)
 
     def settled() -> tuple[int, set[int], float]:
@@ -94,7 +94,7 @@ def no_turn_free() -> Iterator[None]:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("limit", [1, 2, 5])
 def test_no_message_is_forgotten(seed: int, limit: int) -> None:
-    """At random speeds every receiver gets all, with never more turns held than there are."""
+    """At random speeds every receiver gets all messages, and there are never too many turns."""
     rng = random.Random(seed)
     receivers, messages = 20, 300
     channels: list[Channel[int]] = [Channel(messages, in_turn=True) for _ in range(receivers)]
@@ -154,7 +154,7 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
 
 
 def test_turn_is_kept_while_nobody_is_in_line() -> None:
-    """Who is alone lines up without waiting, again and again."""
+    """A thread that is alone gets its turn at once, again and again."""
     mine = Turns(1)
     waiter = mine.waiter()
     waiter.line_up()
@@ -188,7 +188,7 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
 
 
 def test_wait_that_ends_without_a_turn() -> None:
-    """A wait that times out leaves its thread without a turn, and the turn free."""
+    """After a wait that times out the thread has no turn, and the turn is free."""
     mine = Turns(1)
     mine.waiter().line_up()
     assert not mine.waiter().wait(0.01)
@@ -196,7 +196,7 @@ def test_wait_that_ends_without_a_turn() -> None:
 
 
 def test_number_of_turns_can_be_changed() -> None:
-    """More turns go to those in line; fewer come into force as turns are handed on."""
+    """New turns go to threads in line; a lower number takes effect as turns are given up."""
     mine = Turns(1)
     assert mine.gomaxprocs(0) == 1
     assert mine.gomaxprocs(3) == 1
@@ -229,7 +229,7 @@ def test_number_of_turns_can_be_changed() -> None:
 
 
 def test_woken_for_nothing() -> None:
-    """A receiver that is woken late, for what it has received meanwhile, waits again, unharmed."""
+    """A receiver that is woken without a value waits on, and gets the next value."""
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[tuple[int | None, bool]] = []
 
@@ -249,7 +249,7 @@ def test_woken_for_nothing() -> None:
 
 
 class WatchedChannel(Channel[int]):
-    """A channel to which something happens just when its receiver has said that it is idle."""
+    """A channel to which something happens just after its receiver has said that it is idle."""
 
     def __init__(self, happens: Callable[[Channel[int]], object]) -> None:
         super().__init__(1, in_turn=True)
@@ -266,14 +266,14 @@ class WatchedChannel(Channel[int]):
     ids=["queued, and not woken yet", "queued and woken"],
 )
 def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]) -> None:
-    """A value that comes after the first look at the queue is seen by the second."""
+    """A value that comes just before its receiver sleeps is received at once."""
     assert WatchedChannel(happens).recv() == (1, True)
     turns.give_up()
     assert free_of(turns) == (turns.gomaxprocs(0), 0)
 
 
 def test_a_closed_channel_needs_no_turn() -> None:
-    """Whoever receives what a closed channel has left waits for nobody: there may be thousands."""
+    """A receiver waits for no turn when its channel is closed: there may be thousands of them."""
     closed: Channel[int] = Channel(2, in_turn=True)
     full: Channel[int] = Channel(2, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
@@ -328,7 +328,7 @@ def test_deadline_while_in_line() -> None:
 
 
 def test_an_interrupted_waiter_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal handler that raises in a thread that waits leaves the turns as they are."""
+    """A signal handler that raises in a thread that waits for its turn takes no turn away."""
     mine = Turns(1)
     me = mine.waiter()
     me.line_up()
@@ -347,7 +347,7 @@ def test_an_interrupted_waiter_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_as_many_turns_as_anybody_could_want() -> None:
-    """The number of turns is a number, however large, and not that many steps."""
+    """The number of turns may be changed by any amount in one step."""
     mine = Turns(1)
     assert mine.gomaxprocs(10**18) == 1
     assert mine.gomaxprocs(1) == 10**18
