@@ -154,13 +154,13 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
 def test_silent_client_is_given_up_at_the_pong_wait() -> None:
     """A client that answers no ping is gone after the pong wait; a client that does stays."""
     with Room(QUICK) as room, join(room.port) as alive:
+        start = time.monotonic()
         dead = join(room.port)
         alive.messages(1)
-        start = time.monotonic()
         while alive.addr in str(room.threads()) and dead.addr in str(room.threads()):
             got = alive.read_frame()
             alive.send(got.payload, PONG)
-        assert time.monotonic() - start >= QUICK.pong_wait - 0.5
+        assert time.monotonic() - start >= QUICK.pong_wait
         wait_until(lambda: len(room.threads()) == 2)
         assert alive.addr in str(room.threads())
         dead.sock.close()
