@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from .http_support import logged, nothing_left  # noqa: F401 - fixtures
+
 # A job that a shell has put into the background ignores SIGINT, and so would all that it starts:
 # the tests that press Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

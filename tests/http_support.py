@@ -1,0 +1,137 @@
+"""What the tests of the HTTP server share: a server at work, simple applications, and fixtures."""
+
+from __future__ import annotations
+
+import gc
+import ipaddress
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gochat.golang.http import Server
+
+from .support import PATIENCE, Peer, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+LOCAL = "127.0.0.1:0"
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: gochat\r\n\r\n"
+
+
+def _has_ipv6() -> bool:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return socket.has_dualstack_ipv6()
+    return False
+
+
+#: For tests that need IPv6 on this machine.
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def serving_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("serve ")]
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Each test leaves the threads and descriptors that it has found, and no socket to warn of."""
+    gc.collect()
+    threads, files = threading.enumerate(), descriptors()
+    yield
+    wait_until(lambda: threading.enumerate() == threads, "the threads from before")
+    wait_until(lambda: descriptors() == files, "the descriptors from before")
+    gc.collect()
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """All that is logged, and what of it is more than for debugging."""
+    caplog.set_level(logging.DEBUG, "gochat")
+
+    def lines() -> list[str]:
+        assert "code 4" not in caplog.text
+        return [r.getMessage() for r in caplog.records if r.levelno > logging.DEBUG]
+
+    return lines
+
+
+class Serving:
+    """A server at work, with its accepting thread. The end of the block is its end."""
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        addr: str = LOCAL,
+        *,
+        read_header_timeout: float = PATIENCE,
+        max_connections: int | None = None,
+        max_connections_per_address: int | None = None,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
+        self.server = Server(
+            addr,
+            application,
+            read_header_timeout=read_header_timeout,
+            max_connections=max_connections,
+            max_connections_per_address=max_connections_per_address,
+            trusted_proxies=[ipaddress.ip_network(network) for network in trusted_proxies],
+        )
+        self.port = self.server.port
+        self.server.start()
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.server.shutdown(0 if any(error) else PATIENCE)
+
+
+def hello(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]
+
+
+def works(port: int) -> bool:
+    """Whether `hello` is served there."""
+    with Peer(port) as peer:
+        return peer.request().body == b"hello"
+
+
+def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplication:
+    """An application that takes each connection over, and hands it to the handler."""
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        sock, buffered = environ["gochat.hijacker"].hijack()
+        handler(sock, buffered)
+        return []
+
+    return app
+
+
+def read_to_end(peer: Peer) -> bytes:
+    """All that comes until the server ends the connection, by FIN or reset."""
+    data = peer.buffer
+    with suppress(ConnectionError):
+        while piece := peer.sock.recv(65536):
+            data += piece
+    return data
+
+
+def answer(port: int, request: bytes) -> bytes:
+    """All that the server has to say to a request."""
+    with Peer(port) as peer:
+        with suppress(ConnectionError):
+            peer.sock.sendall(request)
+        return read_to_end(peer)

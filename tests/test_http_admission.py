@@ -1,0 +1,297 @@
+"""Admission: limits, the clients of proxies, and what happens without descriptors or threads."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .http_support import (
+    REQUEST,
+    Serving,
+    answer,
+    hello,
+    needs_ipv6,
+    read_to_end,
+    serving_threads,
+    taking_over,
+    works,
+)
+from .support import PATIENCE, Gochat, Peer, join, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def test_many_connections(logged: Callable[[], list[str]]) -> None:
+    """Beyond max_connections clients are told to come again later, and in the log it is a line."""
+    serving = Serving(taking_over(lambda sock, _: sock.recv(1)), max_connections=3)
+    with serving:
+        inside = [Peer(serving.port) for _ in range(3)]
+        for peer in inside:
+            peer.sock.sendall(REQUEST)
+        wait_until(lambda: len(serving_threads()) == 3)
+        for _ in range(5):
+            with Peer(serving.port) as peer:
+                peer.sock.sendall(REQUEST)
+                assert peer.response().status == 503
+                assert peer.buffer == b""
+                assert read_to_end(peer) == b""
+        assert logged() == ["http: refused a connection (503): 3 are being served"]
+        assert len(serving_threads()) == 3
+        inside.pop().sock.close()
+        wait_until(lambda: len(serving_threads()) == 2)
+        with Peer(serving.port) as peer:
+            peer.sock.sendall(REQUEST)
+            wait_until(lambda: len(serving_threads()) == 3)
+        for peer in inside:
+            peer.sock.close()
+
+
+def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
+    """An address may have so many connections; others may have as many, and so may it later."""
+    with Serving(hello, max_connections_per_address=2) as serving:
+        with Peer(serving.port) as first, Peer(serving.port):
+            wait_until(lambda: len(serving_threads()) == 2)
+            with Peer(serving.port) as third:
+                assert third.sock.recv(100).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+            with Peer(serving.port, source="127.0.0.2") as other:
+                assert other.request().body == b"hello"
+            assert first.request().body == b"hello"
+            wait_until(lambda: len(serving_threads()) == 1)
+            assert works(serving.port)
+        wait_until(lambda: not serving_threads())
+        assert serving.server.admission._addresses == {}
+        assert serving.server.admission._admitted == {}
+    assert logged() == ["http: refused a connection (503): 2 of 127.0.0.1 are being served"]
+
+
+def test_a_thread_that_cannot_be_started(
+    logged: Callable[[], list[str]],
+) -> None:
+    """When the system gives no more threads, the client is told so, and the server goes on."""
+    with Serving(hello) as serving:
+        threading.stack_size(1 << 46)  # more than there is
+        try:
+            for _ in range(3):
+                got = answer(serving.port, REQUEST)
+                assert got.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+                assert got.endswith(b"\r\n\r\nService Unavailable\n")
+        finally:
+            threading.stack_size(0)
+        assert logged() == ["http: refused a connection (503): can't start new thread"]
+        assert works(serving.port)
+
+
+def cpu(pid: int) -> float:
+    """How much of a processor's time a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_no_more_descriptors(over: bool) -> None:
+    """At the limit of open files, or over it, the server serves whom it has, and does not spin."""
+    with Gochat("--read-header-timeout", str(PATIENCE)) as gochat, join(gochat.port) as member:
+        pid = gochat.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        limit = 3 if over else gochat.descriptors() + 2
+        for soft in (limit, limits[0], limit):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, limits[1]))
+            waiting = [Peer(gochat.port) for _ in range(5)]
+            before = cpu(pid)
+            for peer in waiting:
+                peer.sock.sendall(REQUEST)
+            if soft == limit:
+                threading.Event().wait(0.5)
+                assert cpu(pid) - before < 0.1
+            else:
+                for peer in waiting:
+                    assert peer.response().status == 200
+            member.send("still here")
+            assert member.messages(1) == ["still here"]
+            for peer in waiting:
+                peer.sock.close()
+        member.sock.close()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        assert gochat.stop() == 0
+        assert gochat.logged("Too many open files")
+
+
+def test_no_more_descriptors_for_a_request() -> None:
+    """Who is connected gets the page at the limit, too; the log has a line and no traceback."""
+    with Gochat("--read-header-timeout", str(PATIENCE)) as gochat:
+        pid = gochat.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        peers = [Peer(gochat.port) for _ in range(5)]
+        for peer in peers:
+            peer.sock.sendall(REQUEST[:10])
+        wait_until(lambda: len(gochat.threads()) == 2 + len(peers))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (gochat.descriptors(), limits[1]))
+        for peer in peers:
+            peer.sock.sendall(REQUEST[10:])
+            assert peer.response().status == 200
+            peer.sock.close()
+        wait_until(lambda: gochat.logged("Too many open files"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        assert gochat.stop() == 0
+        assert not gochat.logged("Traceback"), gochat.lines
+
+
+PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48")
+
+
+def who(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Say who the client is: to the application, and in the name of the thread."""
+    text = f"{environ['REMOTE_ADDR']} {threading.current_thread().name}".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+    return [text]
+
+
+def forwarded(*values: str) -> dict[str, str]:
+    """A header for `Peer.request`, or several of the same name."""
+    return {"X-Forwarded-For": "\r\nX-Forwarded-For: ".join(values)} if values else {}
+
+
+@pytest.mark.parametrize(
+    ("values", "client"),
+    [
+        (["192.0.2.7"], "192.0.2.7"),
+        (["2001:DB8::0:7"], "2001:db8::7"),
+        (["::ffff:192.0.2.7"], "192.0.2.7"),
+        ([" \t192.0.2.7\t "], "192.0.2.7"),
+        # What the client has sent stands before it.
+        (["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
+        (["198.51.100.1,192.0.2.7"], "192.0.2.7"),
+        (["127.0.0.1, 192.0.2.7"], "192.0.2.7"),
+        (["nonsense, , 192.0.2.7"], "192.0.2.7"),
+        (["198.51.100.1", "192.0.2.7"], "192.0.2.7"),
+        # More proxies, one behind the other.
+        (["198.51.100.1, 192.0.2.7, 10.1.2.3"], "192.0.2.7"),
+        (["198.51.100.1, 192.0.2.7, 2001:db8:1::2, 10.1.2.3"], "192.0.2.7"),
+        (["192.0.2.7, ::ffff:10.1.2.3"], "192.0.2.7"),
+        (["192.0.2.7", "10.1.2.3"], "192.0.2.7"),
+        (["192.0.2.7, 11.1.2.3"], "11.1.2.3"),
+        # A zone is of no use here, and could be any text.
+        (["fe80::7%eth0"], "fe80::7"),
+        (["fe80::7%\x9b31m"], "fe80::7"),
+    ],
+)
+def test_the_address_behind_a_proxy(values: list[str], client: str) -> None:
+    """The client is who the trusted proxies say it is, the last that is none of them."""
+    with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
+        name = f"[{client}]" if ":" in client else client
+        name += peer.addr[peer.addr.rindex(":") :]
+        assert peer.request(headers=forwarded(*values)).body == f"{client} serve {name}".encode()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [""],
+        [","],
+        ["unknown"],
+        ["_hidden"],
+        ["192.0.2.7:5000"],
+        ["[2001:db8::7]"],
+        ["192.0.2.07"],
+        ["192.0.2"],
+        ["3221225991"],
+        ["192.0.2.7;"],
+        ['"192.0.2.7"'],
+        ["192.0.2.7 198.51.100.1"],
+        ["192.0.2.7/32"],
+        ["chat.example"],
+        ["%eth0"],
+        ["\xb2.0.2.7"],
+        ["192.0.2.7,"],
+        ["192.0.2.7, unknown"],
+        ["192.0.2.7, unknown, 10.1.2.3"],
+        ["192.0.2.7", ""],
+        ["127.0.0.1"],
+        ["10.1.2.3, 127.0.0.1"],
+    ],
+)
+def test_a_proxy_that_does_not_say_who(values: list[str]) -> None:
+    """Where the header is malformed, or names nobody but proxies, the client is the proxy."""
+    with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
+        answer = peer.request(headers=forwarded(*values))
+        assert answer.body == f"127.0.0.1 serve {peer.addr}".encode()
+
+
+def test_no_other_header_names_the_client() -> None:
+    """Of all that proxies say, X-Forwarded-For alone is believed."""
+    names = ("Forwarded", "X-Real-IP", "X_Forwarded_For", "X-Forwarded-For-", "Client-IP")
+    headers = dict.fromkeys(names, "192.0.2.7") | {"Forwarded": "for=192.0.2.7"}
+    with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
+        assert peer.request(headers=headers).body == f"127.0.0.1 serve {peer.addr}".encode()
+
+
+@pytest.mark.parametrize("proxies", [(), ("127.0.0.1",), ("::1", "10.0.0.0/8", "::/0")])
+def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
+    """Any other client is who it is, whatever it says; and by default every one is."""
+    with (
+        Serving(who, trusted_proxies=proxies) as serving,
+        Peer(serving.port, source="127.0.0.2") as peer,
+    ):
+        answer = peer.request(headers=forwarded("192.0.2.7"))
+        assert answer.body == f"127.0.0.2 serve {peer.addr}".encode()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_proxy_on_a_socket_for_both(host: str) -> None:
+    """A proxy is known by IPv4 and by IPv6, on a socket that serves both."""
+    proxies = ("127.0.0.1", "::1")
+    with Serving(who, ":0", trusted_proxies=proxies) as serving, Peer(serving.port, host) as peer:
+        answer = peer.request(headers=forwarded("192.0.2.7"))
+        assert answer.body.startswith(b"192.0.2.7 serve 192.0.2.7:")
+
+
+def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str]]) -> None:
+    """Who comes through a proxy is counted with what comes from him directly; no proxy is."""
+    client = forwarded("127.0.0.2")
+    inside: list[str] = []
+    release = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        inside.append(environ["REMOTE_ADDR"])
+        assert release.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    serving = Serving(app, max_connections_per_address=2, trusted_proxies=["127.0.0.1"])
+    with serving, ExitStack() as peers:
+
+        def ask(headers: dict[str, str], source: str = "127.0.0.1") -> Peer:
+            peer = peers.enter_context(Peer(serving.port, source=source))
+            lines = [f"{name}: {value}" for name, value in headers.items()]
+            head = "\r\n".join(["GET / HTTP/1.1", "Host: gochat", *lines, "", ""])
+            peer.sock.sendall(head.encode())
+            return peer
+
+        served = [ask({}) for _ in range(3)]
+        served += [ask(client), ask({}, "127.0.0.2")]
+        wait_until(lambda: len(inside) == 5)
+        refused = ask(client).response()
+        assert (refused.status, refused.headers["connection"]) == (503, "close")
+        assert ask({}, "127.0.0.2").response().status == 503
+        served += [ask(forwarded("127.0.0.2, 192.0.2.7")) for _ in range(2)]
+        wait_until(lambda: len(inside) == 7)
+        assert serving.server.admission._addresses == {"127.0.0.2": 2, "192.0.2.7": 2}
+        release.set()
+        assert [peer.response().body for peer in served] == [b"hello"] * 7
+        wait_until(lambda: not serving_threads())
+        assert serving.server.admission._addresses == {}
+        assert serving.server.admission._admitted == {}
+        assert ask(client).response().body == b"hello"
+    assert sorted(inside) == ["127.0.0.1"] * 3 + ["127.0.0.2"] * 3 + ["192.0.2.7"] * 2
+    assert logged() == ["http: refused a connection (503): 2 of 127.0.0.2 are being served"]

@@ -1,0 +1,334 @@
+"""One connection: its request and its answer, and handlers that take it over."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import os
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .http_support import (
+    REQUEST,
+    Serving,
+    answer,
+    descriptors,
+    hello,
+    read_to_end,
+    serving_threads,
+    taking_over,
+    works,
+)
+from .support import PATIENCE, Peer, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@pytest.mark.parametrize("size", [0, 1, 3000, 100_000])
+def test_what_came_behind_the_request_is_handed_over(size: int) -> None:
+    """Bytes in the packet of the request, and those after it, reach the handler in their order."""
+    data = bytes(i % 251 for i in range(size))
+    buffered_sizes: list[int] = []
+
+    def echo(sock: socket.socket, buffered: bytes) -> None:
+        buffered_sizes.append(len(buffered))
+        sock.sendall(b"!" + buffered)
+        while piece := sock.recv(4096):
+            sock.sendall(piece)
+
+    with Serving(taking_over(echo)) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST + data)
+        assert peer.read(1 + size) == b"!" + data
+        peer.sock.sendall(b"more")
+        assert peer.read(4) == b"more"
+        peer.sock.shutdown(socket.SHUT_WR)
+        assert read_to_end(peer) == b""
+    assert min(size, 1) <= buffered_sizes[0] <= size
+
+
+def test_a_connection_taken_over_has_no_deadline() -> None:
+    """The deadline is for the request: who takes the connection over gets it without one."""
+
+    def echo(sock: socket.socket, _: bytes) -> None:
+        assert sock.gettimeout() is None
+        sock.sendall(sock.recv(100))
+
+    with Serving(taking_over(echo), read_header_timeout=0.2) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        peer.sock.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            peer.sock.recv(1)
+        peer.sock.sendall(b"late")
+        assert read_to_end(peer) == b"late"
+
+
+def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) -> None:
+    """When a handler that has taken its connection over returns, it is closed, and no more said."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        sock, _ = environ["gochat.hijacker"].hijack()
+        sock.sendall(b"raw")
+        return [b"a body"]
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST) == b"raw"
+    assert logged() == []
+
+
+def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> None:
+    """What a handler that has its connection leaves unread is not taken for a request."""
+    with Serving(taking_over(lambda sock, _: sock.sendall(b"raw"))) as serving:
+        for rest in (REQUEST, b"\x81\x80junk\r\n\r\n", b"\r\n" * 5000):
+            assert answer(serving.port, REQUEST + rest) == b"raw"
+    assert logged() == []
+
+
+def going(
+    function: Callable[[socket.socket], object],
+    beside: Callable[[socket.socket], object] = lambda _: None,
+) -> WSGIApplication:
+    """An application that takes each connection over, and has two threads go on with it."""
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        sock, _ = environ["gochat.hijacker"].hijack()
+        thread = threading.current_thread()
+
+        def go() -> None:
+            assert threading.current_thread() is thread
+            function(sock)
+
+        environ["gochat.hijacker"].go_on(go, "go on")
+        sock.sendall(b"first ")
+        environ["gochat.hijacker"].go(lambda: beside(sock), "beside")
+        return []
+
+    return app
+
+
+def test_going_on_after_the_request(logged: Callable[[], list[str]]) -> None:
+    """What is left to be done is done on the same thread, and then the connection is closed."""
+    names = []
+
+    def then(sock: socket.socket) -> None:
+        names.append(threading.current_thread().name)
+        sock.sendall(b"then")
+
+    with Serving(going(then)) as serving:
+        assert answer(serving.port, REQUEST) == b"first then"
+    assert names == ["go on"]
+    assert logged() == []
+
+
+def test_going_on_beside(logged: Callable[[], list[str]]) -> None:
+    """What goes on on another thread still has the connection when this one is through with it."""
+    through = threading.Event()
+    names = []
+
+    def beside(sock: socket.socket) -> None:
+        names.append(threading.current_thread().name)
+        assert through.wait(PATIENCE)
+        sock.sendall(b"beside")
+
+    with Serving(going(lambda _: through.set(), beside)) as serving:
+        assert answer(serving.port, REQUEST) == b"first beside"
+    assert names == ["beside"]
+    assert logged() == []
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_failing_for_want_of_a_descriptor(
+    code: int, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who fails as there are no more descriptors is a line in the log, now and then."""
+
+    def fail(*_: object) -> Iterable[bytes]:
+        raise OSError(code, os.strerror(code))
+
+    with Serving(fail) as serving:
+        for _ in range(3):
+            assert answer(serving.port, REQUEST).startswith(b"HTTP/1.1 500 ")
+    with Serving(going(fail)) as serving:
+        assert answer(serving.port, REQUEST) == b"first "
+    assert re.fullmatch(rf"http: serve \S+: {os.strerror(code)}", logged()[0])
+    assert logged()[-1] == f"http: go on: {os.strerror(code)}"
+    assert "Traceback" not in caplog.text
+
+
+def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
+    """An exception out of what is left to be done closes the connection, and is logged once."""
+
+    def fail(_: socket.socket) -> None:
+        raise ValueError("no")
+
+    with Serving(going(fail)) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert read_to_end(peer) == b"first "
+        assert logged() == ["http: go on failed"]
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), TimeoutError(), ConnectionResetError()])
+def test_a_handler_that_fails_with_its_connection(
+    error: OSError, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An OSError out of a handler that has taken its connection over closes it: that is a line."""
+
+    def handler(sock: socket.socket, _: bytes) -> None:
+        sock.sendall(b"raw")
+        raise error
+
+    with Serving(taking_over(handler)) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert read_to_end(peer) == b"raw"
+        assert logged() == [f"http: serve {peer.addr}: {error}"]
+    assert "Traceback" not in caplog.text
+
+
+def test_a_handler_that_fails(
+    logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another exception out of such a handler closes the connection, and is logged once."""
+
+    def handler(sock: socket.socket, _: bytes) -> None:
+        sock.sendall(b"raw")
+        raise LookupError("a mistake")
+
+    with Serving(taking_over(handler)) as serving:
+        with Peer(serving.port) as peer:
+            name = f"serve {peer.addr}"
+            peer.sock.sendall(REQUEST)
+            assert read_to_end(peer) == b"raw"
+        assert logged() == [f"http: {name} failed"]
+        assert caplog.text.count("LookupError: a mistake") == 1
+        assert answer(serving.port, REQUEST) == b"raw"
+
+
+def test_an_application_that_fails(
+    logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception in the application is a 500 and an entry in the log, and the server goes on."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/bad":
+            raise LookupError("100 % a mistake")
+        return hello(environ, start_response)
+
+    with Serving(app) as serving:
+        got = answer(serving.port, b"GET /bad HTTP/1.1\r\nHost: gochat\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 500 ")
+        assert b"a mistake" not in got
+        assert len(logged()) == 1
+        assert "LookupError: 100 % a mistake" in caplog.text
+        assert caplog.records[-1].levelno == logging.ERROR
+        assert works(serving.port)
+
+
+def test_a_head_without_a_body() -> None:
+    """Who asks for the head alone gets no body, whatever the application answers."""
+    closed = []
+
+    class Body(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return Body(hello(environ, start_response))
+
+    with Serving(app) as serving:
+        head, _, body = answer(serving.port, b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").partition(
+            b"\r\n\r\n"
+        )
+    assert b"200" in head
+    assert b"Content-Length: 5" in head
+    assert body == b""
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("size", [20_000, 3_000_000])
+def test_a_body_that_nobody_reads(size: int) -> None:
+    """A request's body is thrown away behind the answer, and nobody waits for more of it."""
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    with Serving(hello, read_header_timeout=PATIENCE * 10) as serving:
+        assert works(serving.port)
+        wait_until(lambda: not serving_threads())
+        before = descriptors()
+        for missing in (0, 1):
+            assert answer(serving.port, request + bytes(size - missing)).endswith(b"hello")
+        wait_until(lambda: descriptors() == before)
+
+
+def test_a_reset_behind_the_answer() -> None:
+    """A client that is gone while its body is thrown away leaves no descriptor behind."""
+    gone = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        yield from hello(environ, start_response)
+        assert gone.wait(PATIENCE)
+
+    with Serving(app) as serving:
+        # Once with what is made once.
+        gone.set()
+        assert works(serving.port)
+        wait_until(lambda: not serving_threads())
+        gc.collect()
+        gc.disable()
+        try:
+            before = descriptors()
+            for _ in range(3):
+                gone.clear()
+                with Peer(serving.port) as peer:
+                    peer.sock.sendall(REQUEST[:-2] + b"Content-Length: 10\r\n\r\n12345")
+                    assert peer.response().body == b"hello"
+                    linger_zero = struct.pack("ii", 1, 0)
+                    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+                gone.set()
+                wait_until(lambda: not serving_threads())
+            assert descriptors() == before
+        finally:
+            gc.enable()
+
+
+def test_a_body_without_end() -> None:
+    """A body that goes on behind the answer is read until the deadline, and not for ever."""
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
+    with Serving(hello, read_header_timeout=0.3) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(request)
+        begin = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() < begin + PATIENCE:
+                peer.sock.send(bytes(65536))
+        assert time.monotonic() < begin + PATIENCE
+
+
+def test_nobody_is_told_to_continue() -> None:
+    """A client that asks whether to send its body gets the answer, and no "100 Continue"."""
+    request = REQUEST[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with Serving(hello) as serving:
+        assert answer(serving.port, request).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_clients_that_leave(logged: Callable[[], list[str]]) -> None:
+    """A client that goes away, politely or not, in the middle of a request, is not worth a word."""
+    with Serving(hello) as serving:
+        for sent in (b"", b"GET /", REQUEST[:-2], REQUEST):
+            for linger in (False, True):
+                with Peer(serving.port) as peer:
+                    peer.sock.sendall(sent)
+                    if linger:  # closed so, the connection is reset
+                        linger_zero = b"\1\0\0\0\0\0\0\0"
+                        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+        wait_until(lambda: not serving_threads())
+        assert works(serving.port)
+    assert logged() == []

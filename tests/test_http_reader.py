@@ -1,0 +1,89 @@
+"""Reading a request: its deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .http_support import REQUEST, Serving, hello, read_to_end, serving_threads, works
+from .support import Peer, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def drip(peer: Peer, data: bytes) -> float:
+    """Send byte after byte, slowly, until the server ends the connection; return the time taken."""
+    begin = time.monotonic()
+    peer.sock.settimeout(0.02)
+    for byte in data:
+        try:
+            peer.sock.send(bytes([byte]))
+            assert peer.sock.recv(100) == b""
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            pass
+        return time.monotonic() - begin
+    raise AssertionError("all of it was taken")
+
+
+@pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
+def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]]) -> None:
+    """A request must be there by a deadline from its accept on: single bytes do not move that."""
+    with Serving(hello, read_header_timeout=0.5) as serving:
+        begin = time.monotonic()
+        with Peer(serving.port) as peer:
+            peer.sock.sendall(head)
+            drip(peer, b"a" * 1000)
+            assert 0.5 <= time.monotonic() - begin < 5
+        wait_until(lambda: not serving_threads())
+    assert logged() == []
+
+
+def test_a_silent_connection_is_cut(logged: Callable[[], list[str]]) -> None:
+    """A client that connects and says nothing is cut at the same deadline."""
+    with Serving(hello, read_header_timeout=0.3) as serving:
+        begin = time.monotonic()
+        with Peer(serving.port) as peer:
+            assert read_to_end(peer) == b""
+            assert 0.3 <= time.monotonic() - begin < 5
+        wait_until(lambda: not serving_threads())
+    assert logged() == []
+
+
+def test_a_body_is_under_the_deadline_too(logged: Callable[[], list[str]]) -> None:
+    """A handler that reads the request's body does not wait longer than the deadline for it."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["wsgi.input"].read(1000)
+        return hello(environ, start_response)
+
+    with Serving(app, read_header_timeout=0.3) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(b"POST / HTTP/1.1\r\nHost: gochat\r\nContent-Length: 1000\r\n\r\nbegin")
+        assert drip(peer, b"a" * 900) < 5
+    assert logged() == []
+
+
+def test_a_request_in_pieces_is_served() -> None:
+    """A request that comes in many pieces, but in time, is served."""
+    with Serving(hello) as serving, Peer(serving.port) as peer:
+        for byte in REQUEST:
+            peer.sock.send(bytes([byte]))
+        assert peer.response().body == b"hello"
+
+
+def test_the_others_are_served_meanwhile() -> None:
+    """Clients that keep the server waiting keep no other client waiting."""
+    with Serving(hello, read_header_timeout=2) as serving:
+        slow = [Peer(serving.port) for _ in range(20)]
+        for peer in slow:
+            peer.sock.sendall(b"GET /")
+        assert works(serving.port)
+        for peer in slow:
+            peer.sock.close()

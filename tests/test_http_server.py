@@ -1,0 +1,305 @@
+"""The server: where it listens, how it accepts, and its end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gochat.golang.http import Server
+from gochat.golang.http.address import listen
+
+from .http_support import (
+    LOCAL,
+    REQUEST,
+    Serving,
+    answer,
+    descriptors,
+    hello,
+    needs_ipv6,
+    read_to_end,
+    serving_threads,
+    taking_over,
+    works,
+)
+from .support import PATIENCE, Peer, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def test_listen_at_a_port() -> None:
+    """The port that is asked for is the one that is used, also right after another one's use."""
+    with Serving(hello) as serving:
+        assert works(serving.port)
+    with Serving(hello, f"127.0.0.1:{serving.port}") as again:
+        assert again.port == serving.port
+        assert works(again.port)
+
+
+@needs_ipv6
+def test_every_interface() -> None:
+    """An empty host is every interface, and a client that comes by IPv4 is shown as such."""
+    seen: list[tuple[str, str, str]] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        name = threading.current_thread().name
+        seen.append((environ["REMOTE_ADDR"], str(environ["REMOTE_PORT"]), name))
+        return hello(environ, start_response)
+
+    with Serving(app, ":0") as serving:
+        assert serving.server.addr == f"[::]:{serving.port}"
+        assert serving.server.url == f"http://localhost:{serving.port}/"
+        for host in ("127.0.0.1", "::1"):
+            with Peer(serving.port, host) as peer:
+                assert peer.request().body == b"hello"
+                port = str(peer.sock.getsockname()[1])
+                assert seen.pop() == (host, port, f"serve {peer.addr}")
+
+
+@pytest.mark.parametrize(
+    "addr", ["127.0.0.1:0", "localhost:0", pytest.param("[::1]:0", marks=needs_ipv6)]
+)
+def test_addr_and_url(addr: str) -> None:
+    """A server says where it listens, and what to open there."""
+    with Serving(hello, addr) as serving:
+        server = serving.server
+        host, _, port = server.addr.rpartition(":")
+        assert host in ("127.0.0.1", "[::1]")
+        assert int(port) == serving.port
+        assert server.url == f"http://{host}:{port}/"
+        with Peer(serving.port, host.strip("[]")) as peer:
+            assert peer.request().body == b"hello"
+
+
+def test_a_port_that_is_taken() -> None:
+    """Two servers cannot listen on one port: the second one says so, and leaves nothing behind."""
+    with Serving(hello) as serving:
+        with pytest.raises(OSError) as caught:
+            Server(serving.server.addr, hello, read_header_timeout=PATIENCE)
+        assert caught.value.errno == errno.EADDRINUSE
+        assert caught.value.strerror == (
+            f"listen tcp {serving.server.addr}: {os.strerror(errno.EADDRINUSE)}"
+        )
+        assert works(serving.port)
+
+
+def test_many_may_wait_to_be_accepted() -> None:
+    """Hundreds of clients can connect at the same moment, before the first is accepted."""
+    server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
+    peers = [Peer(int(server.server_address[1])) for _ in range(300)]
+    for peer in peers:
+        peer.sock.close()
+    server.server_close()
+    server.shutdown()
+
+
+def test_no_delay() -> None:
+    """What is written to a client goes out at once: Nagle's algorithm is off."""
+    options: list[int] = []
+
+    def handler(sock: socket.socket, _: bytes) -> None:
+        options.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    with Serving(taking_over(handler)) as serving:
+        answer(serving.port, REQUEST)
+    assert options
+    assert options[0] != 0
+
+
+def test_names_of_threads() -> None:
+    """The thread that serves a connection is named after the client's address."""
+    names: list[str] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        names.append(threading.current_thread().name)
+        return hello(environ, start_response)
+
+    with Serving(app) as serving:
+        for _ in range(3):
+            with Peer(serving.port) as peer:
+                peer.request()
+                assert names.pop() == f"serve {peer.addr}"
+
+
+@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM])
+def test_no_more_memory_for_a_connection(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the system has no memory for a connection, the server does not spin, and goes on."""
+    calls: list[float] = []
+    accept = socket.socket.accept
+
+    def fail(sock: socket.socket) -> tuple[socket.socket, Any]:
+        calls.append(time.monotonic())
+        if len(calls) < 4:
+            raise OSError(code, os.strerror(code))
+        return accept(sock)
+
+    with Serving(hello) as serving:
+        monkeypatch.setattr(socket.socket, "accept", fail)
+        assert works(serving.port)
+        assert len(calls) == 4
+        assert calls[3] - calls[0] >= 0.3
+
+
+def test_a_listener_that_fails() -> None:
+    """What else goes wrong with accepting is the caller's to know."""
+    server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
+    server.server_close()
+    with pytest.raises(OSError) as caught:
+        server.get_request()
+    assert caught.value.errno == errno.EBADF
+    server.shutdown()
+
+
+def test_stop_from_another_thread() -> None:
+    """stop, from any thread, makes serve_forever return, and nobody is accepted from then on."""
+    server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
+    accepting = threading.Thread(target=server.serve_forever)
+    accepting.start()
+    assert works(int(server.server_address[1]))
+    server.stop()
+    accepting.join(PATIENCE)
+    assert not accepting.is_alive()
+    with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+        late.connect(server.server_address)
+    server.shutdown()
+
+
+def test_stop_among_many_signals() -> None:
+    """It ends even if what wakes it is full of signals that it has not looked at."""
+    server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(server.wakeup_fd, bytes([signal.SIGUSR1]))
+    server.stop()
+    accepting = threading.Thread(target=server.serve_forever)
+    accepting.start()
+    accepting.join(PATIENCE)
+    assert not accepting.is_alive()
+    server.shutdown()
+
+
+def test_stop_before_it_serves() -> None:
+    """A server that is stopped before it serves does not begin to; and twice is once."""
+    server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
+    server.stop()
+    server.stop()
+    accepting = threading.Thread(target=server.serve_forever)
+    accepting.start()
+    accepting.join(PATIENCE)
+    assert not accepting.is_alive()
+    server.shutdown()
+    server.stop()
+
+
+def test_shutdown_waits_for_who_ends_in_time() -> None:
+    """shutdown lets a handler finish, and returns when it has, long before its timeout."""
+    heard: list[bytes] = []
+
+    def handler(sock: socket.socket, _: bytes) -> None:
+        sock.sendall(b"go on")
+        heard.append(sock.recv(100))
+        sock.sendall(b"done")
+
+    serving = Serving(taking_over(handler))
+    with Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert peer.read(5) == b"go on"
+        closing = threading.Thread(target=serving.server.shutdown, args=(PATIENCE,))
+        begin = time.monotonic()
+        closing.start()
+        peer.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):  # it is not cut
+            peer.sock.recv(1)
+        assert closing.is_alive()
+        peer.sock.settimeout(PATIENCE)
+        peer.sock.sendall(b"the rest")
+        assert read_to_end(peer) == b"done"
+        closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert time.monotonic() - begin < PATIENCE / 2
+    assert heard == [b"the rest"]
+    assert serving_threads() == []
+
+
+def test_shutdown_cuts_the_others() -> None:
+    """At its timeout shutdown cuts who is still served: in a handler, or before its request."""
+    heard: list[bytes] = []
+    cleared_up = threading.Event()
+
+    def handler(sock: socket.socket, _: bytes) -> None:
+        sock.sendall(b"ready")
+        heard.append(sock.recv(100))
+        cleared_up.wait(0.1)  # what a handler still does then is waited for, too
+        heard.append(b"cleared up")
+
+    serving = Serving(taking_over(handler))
+    with Peer(serving.port) as taken, Peer(serving.port) as silent, Peer(serving.port) as half:
+        half.sock.sendall(b"GET / HT")
+        taken.sock.sendall(REQUEST)
+        assert taken.read(5) == b"ready"
+        wait_until(lambda: len(serving_threads()) == 3)
+        begin = time.monotonic()
+        serving.server.shutdown(0.3)
+        assert 0.3 <= time.monotonic() - begin < 5
+        assert heard == [b"", b"cleared up"]
+        for peer in (taken, silent, half):
+            assert read_to_end(peer) == b""
+    wait_until(lambda: serving_threads() == [])
+
+
+def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that does not even end when its connection is cut is not waited for any longer."""
+    monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
+    go_on = threading.Event()
+    busy = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        busy.set()
+        go_on.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    serving = Serving(app)
+    with Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert busy.wait(PATIENCE)
+        begin = time.monotonic()
+        serving.server.shutdown(0.1)
+        assert time.monotonic() - begin < 5
+        assert len(serving_threads()) == 1
+        assert read_to_end(peer) == b""
+        go_on.set()
+        wait_until(lambda: serving_threads() == [])
+
+
+def test_shutdown_with_many() -> None:
+    """All of many connections are given back: threads, descriptors, and the port."""
+    ready = threading.Barrier(31)
+
+    def handler(sock: socket.socket, _: bytes) -> None:
+        ready.wait(PATIENCE)
+        sock.recv(1)
+
+    files = descriptors()
+    serving = Serving(taking_over(handler))
+    peers = [Peer(serving.port) for _ in range(30)]
+    for peer in peers:
+        peer.sock.sendall(REQUEST)
+    ready.wait(PATIENCE)
+    assert len(serving_threads()) == 30
+    serving.server.shutdown()
+    wait_until(lambda: serving_threads() == [])
+    for peer in peers:
+        peer.sock.close()
+    wait_until(lambda: descriptors() == files)
+    listen(serving.server.addr).close()
