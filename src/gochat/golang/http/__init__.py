@@ -1,15 +1,16 @@
 """The HTTP server: what Go has in net/http, on Werkzeug's threaded server.
 
-    server.py      Server: accepting, and an orderly end
-    handler.py     one connection: its request, its answer, and what goes on behind it
-    request.py     reading a request, within a deadline and within bounds
-    admission.py   which connections are served, and by whose address they are counted
-    address.py     addresses as Go writes them
-    response.py    error: a short answer in plain text
+    server.py      Server: accepts connections, and ends in order
+    handler.py     one connection: its request, its response, and its hijacker
+    request.py     parses a request: the request line, the header, the target
+    reader.py      reads a request within a deadline and a size
+    admission.py   which connections are served, and for which client's address they count
+    address.py     addresses in Go's notation
+    response.py    error: a short response in plain text
 
-The rules: nothing in here knows of WebSocket or of a chat, and only this package subclasses
-Werkzeug's server. Imports go down the list above: `server` imports all the others, `address` and
-`response` import nothing.
+The rules: nothing here knows of WebSocket or of the chat, and only this package subclasses
+Werkzeug's server. Modules import only modules further down the list, and of those `reader`,
+`address` and `response` import none.
 """
 
 from .handler import Hijacker, hijacker

@@ -8,17 +8,28 @@ Go; here it is the `Hijacker` in the WSGI environ.
 from __future__ import annotations
 
 import logging
+import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
-from werkzeug.serving import WSGIRequestHandler
+from werkzeug.serving import DechunkedInput, WSGIRequestHandler
 
 from .address import join_host_port, unmapped
-from .request import CONTROL, HOST, LENGTH, LineReader, RequestReader, is_target
+from .reader import RequestReader
+from .request import (
+    Header,
+    RequestError,
+    check_header,
+    parse_target,
+    read_header,
+    read_request_line,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -30,6 +41,9 @@ __all__ = ["Handler", "Hijacker", "hijackable", "hijacker"]
 log = logging.getLogger("gochat")
 
 _KEY: Final = "gochat.hijacker"
+
+# Whether a Transfer-Encoding, a list of tokens, has this one.
+_CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
 
 
 class Hijacker:
@@ -95,60 +109,50 @@ class Handler(WSGIRequestHandler):
     """Reads and answers the one request of a connection. On the connection's thread."""
 
     disable_nagle_algorithm = True
-    default_request_version = "HTTP/1.1"  # of a request line without: not HTTP/0.9, with no status
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
+    command = ""  # until the client's is known, and so the next
+    request_version = "HTTP/1.1"
     server: Server
+
+    # Werkzeug looks here for Expect alone: it would answer "100 Continue", and ask for a body that
+    # no handler reads.
+    headers = HTTPMessage()
 
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
         deadline = time.monotonic() + self.server.read_header_timeout
-        self._request = RequestReader(self.connection, deadline)
-        self.rfile = self._lines = LineReader(self._request)
-        self.hijacker = Hijacker(self.connection, self._lines.take)
+        self.rfile = self._reader = RequestReader(self.connection, deadline)
+        self.hijacker = Hijacker(self.connection, self._reader.take)
+        self._header: Header = {}
 
-    def parse_request(self) -> bool:
-        """Refuse what net/http refuses, too, and http.server takes."""
-        if not super().parse_request():
-            if not self._request.answered:  # a blank line, which http.server just leaves
-                self.send_error(400)
+    def handle_one_request(self) -> None:
+        """Read the request, and have the application answer it, or refuse it."""
+        try:
+            if self._read_request() and self._identify():
+                self.run_wsgi()
+        except RequestError as error:
+            self._refuse(error.status, error.reason)
+
+    def _read_request(self) -> bool:
+        """Read the request. False if there is none. Raises RequestError."""
+        line = read_request_line(self._reader)
+        if line is None:
             return False
-        hosts = self.headers.get_all("Host", [])
-        lengths = self.headers.get_all("Content-Length", [])
-        if self.request_version not in ("HTTP/1.0", "HTTP/1.1"):
-            self.send_error(505)
-        elif len(hosts) > 1 or (not hosts and self.request_version == "HTTP/1.1"):
-            self._bad_request("not one Host header")
-        elif not all(map(HOST.fullmatch, hosts)):
-            self._bad_request("malformed Host header")
-        elif not all(map(LENGTH.fullmatch, lengths)) or len(set(lengths)) > 1:
-            self._bad_request("malformed Content-Length header")
-        elif (
-            self.headers.defects
-            or self._lines.stray_cr
-            or any(map(CONTROL.search, self.headers.values()))
-        ):
-            self._bad_request("malformed header")
-        elif not is_target(self.path):
-            self._bad_request("malformed target")
-        else:
-            del self.headers["Expect"]  # Werkzeug would say "100 Continue", to a body unread
-            return self._identify()
-        return False
+        self.command, self.path, self.request_version = line
+        self._header = read_header(self._reader)
+        check_header(self._header, self.request_version)
+        return True
 
-    def _bad_request(self, why: str) -> None:
-        super().send_error(400, f"Bad Request: {why}")
-
-    def send_error(
-        self,
-        code: int,
-        message: str | None = None,  # noqa: ARG002
-        explain: str | None = None,  # noqa: ARG002
-    ) -> None:
-        """Say no more than the code does: http.server's own messages have the request in them."""
-        self.request_version = self.default_request_version  # HTTP/0.9 would get no status
-        super().send_error(code)
+    def _refuse(self, status: int, reason: str = "") -> None:
+        phrase = HTTPStatus(status).phrase
+        self.send_error(status, f"{phrase}: {reason}" if reason else phrase)
+        if status == 431:
+            # Closing a socket with input unread resets the connection, and a reset may overtake
+            # the answer. In all other cases most clients have sent everything.
+            while self._reader.read1():
+                pass
 
     def _identify(self) -> bool:
         """Go by the client's address, and not by its proxy's; False if it has been refused."""
@@ -156,7 +160,7 @@ class Handler(WSGIRequestHandler):
         admission = self.server.admission
         if not admission.trusts(unmapped(peer)):
             return True
-        client = admission.forwarded_for(self.headers.get_all("X-Forwarded-For", []))
+        client = admission.forwarded_for(self._header.get("x-forwarded-for", []))
         if not client:
             return True
         self.client_address = (client, port)
@@ -164,20 +168,54 @@ class Handler(WSGIRequestHandler):
         refusal = admission.count(self.connection, client)
         if refusal is not None:
             admission.refused(refusal)
-            self.send_error(503)
+            self._refuse(503)
         return refusal is None
 
-    def handle_expect_100(self) -> bool:
-        """Nobody here reads a body, so nobody is asked for it."""
-        return True
-
     def make_environ(self) -> WSGIEnvironment:
-        environ = super().make_environ()
-        environ["REMOTE_ADDR"] = unmapped(environ["REMOTE_ADDR"])
-        # "#" is a character of the path, as in net/http: no client sends a fragment.
-        _, sharp, fragment = self.path.partition("?")[0].partition("#")
-        environ["PATH_INFO"] += sharp + unquote(fragment, "latin-1")
-        environ[_KEY] = self.hijacker
+        """The request as WSGI has it, PEP 3333, with Werkzeug's additions.
+
+        Werkzeug's own version takes time that is quadratic in the number of headers of one name,
+        and keeps the last targets in a cache.
+        """
+        host, path, query = parse_target(self.path)
+        # As Werkzeug encodes it. Most are ASCII: no copy of what may be a megabyte.
+        raw = self.path if self.path.isascii() else self.path.encode().decode("latin-1")
+        environ: WSGIEnvironment = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": self._reader,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "werkzeug.socket": self.connection,
+            "SERVER_SOFTWARE": self.version_string(),
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_URI": raw,
+            "RAW_URI": raw,
+            "REMOTE_ADDR": unmapped(self.client_address[0]),
+            "REMOTE_PORT": self.client_address[1],
+            "SERVER_NAME": self.server.server_address[0],
+            "SERVER_PORT": str(self.server.server_address[1]),
+            "SERVER_PROTOCOL": self.request_version,
+            _KEY: self.hijacker,
+        }
+        for name, values in self._header.items():
+            if "_" in name:
+                continue  # its key would be that of the header with "-"
+            key = name.upper().replace("-", "_")
+            if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+                environ[key] = values[-1]
+            else:
+                environ[f"HTTP_{key}"] = ",".join(values)
+        if host:  # the target's goes before the header's (RFC 9112, section 3.2.2)
+            environ["HTTP_HOST"] = host
+        if _CHUNKED.search(environ.get("HTTP_TRANSFER_ENCODING", "")):
+            environ["wsgi.input_terminated"] = True
+            environ["wsgi.input"] = DechunkedInput(self._reader)
         return environ
 
     def left(self) -> Hijacker:
@@ -190,7 +228,7 @@ class Handler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
         """No access lines. It is called when the answer begins."""
-        self._request.answered = True
+        self._reader.answered()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """No line for a request that could not be read: its sender has been told."""

@@ -1,103 +1,184 @@
-"""Reading a request: within a deadline, and refusing what net/http refuses."""
+"""Parsing a request: its first line and its header (Go: http.ReadRequest, textproto.Reader).
+
+The grammar is that of RFC 9112, read as strictly as in net/http. http.server is less strict, and
+hands the header to the email package, which takes it for the head of a mail.
+"""
 
 from __future__ import annotations
 
-import io
+import binascii
 import re
-import socket
-import time
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from .address import is_ipv6
+from .reader import RequestReader
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+__all__ = [
+    "MAX_HEADER_LINES",
+    "Header",
+    "RequestError",
+    "RequestLine",
+    "check_header",
+    "parse_target",
+    "read_header",
+    "read_request_line",
+]
 
-__all__ = ["CONTROL", "HOST", "LENGTH", "LineReader", "RequestReader", "is_target"]
+#: The values of each header, by its name in lower case (Go: http.Header).
+Header = dict[str, list[str]]
 
-# What is requested: a path, or a whole address of http (RFC 9112, section 3.2). This is how it
-# begins, and what may not be in it: a "%" in the path is followed by two digits. One pattern for
-# all of it would take time and memory for a step back from each character.
+#: How many lines a header may have. net/http's DefaultMaxHeaderValueCount, which was introduced so
+#: that small fields, each an object of its own, cannot take a multiple of their size.
+MAX_HEADER_LINES: Final = 500
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+_VERSION: Final = re.compile(r"HTTP/[0-9]\.[0-9]")  # RFC 9112, section 2.3
+_CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
+_HOST: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")  # as in net/http
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")  # RFC 9110, section 8.6
+_SPACE: Final = " \t"
+
+# A target is a path, or a whole http address (RFC 9112, section 3.2). These are its beginning, what
+# may not occur in it, and what may not occur in its path: a "%" without two digits. One pattern for
+# everything would need time and memory for a step back from each character.
 _TARGET: Final = re.compile(
-    r"/|https?://([^][/?#@%]+|\[(?P<literal>[0-9a-f:.]+)\](:\d+)?)(?![^/?#])", re.I
+    r"/|https?://(?P<host>[^][/?#@%]+|\[(?P<literal>[0-9a-f:.]{2,45})\](:\d+)?)(?![^/?#])", re.I
 )
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
-#: What a Host header may consist of: net/http's list. A Content-Length is a number (RFC 9110, 8.6).
-HOST: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")
-LENGTH: Final = re.compile(r"[0-9]{1,18}")
-
-#: What no header's value may have in it (RFC 9110, section 5.5).
-CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
-
-# How long to wait for more of a request that has been answered, in seconds.
-_REST_WAIT: Final = 0.01
-
-# The longest time to wait for at once, in seconds: the system cannot count to any.
-_DAY: Final = 86400.0
+# How many characters of a path are decoded at once, so that copies of them are small.
+_PART: Final = 1 << 16
 
 
-def is_target(target: str) -> bool:
-    """Whether the text can be taken apart as the target of a request."""
+class RequestError(Exception):
+    """The request is refused. status: the HTTP status. reason: for the client; may be empty."""
+
+    def __init__(self, status: int, reason: str = "") -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class RequestLine(NamedTuple):
+    """The first line of a request. The version is `HTTP/1.` and a digit."""
+
+    method: str
+    target: str
+    version: str
+
+
+def read_request_line(reader: RequestReader) -> RequestLine | None:
+    """Read and parse the first line; None if the client sends nothing at all.
+
+    Raises RequestError, and what the reader raises.
+    """
+    if not reader.peek():
+        return None
+    words = _read_line(reader).decode("latin-1").split(" ", 2)
+    if len(words) < 3 or not _TOKEN.fullmatch(words[0]) or not _VERSION.fullmatch(words[2]):
+        raise RequestError(400)
+    method, target, version = words
+    if not version.startswith("HTTP/1."):
+        raise RequestError(505)
+    if not _is_target(target):
+        raise RequestError(400, "malformed target")
+    if target.startswith("//"):
+        target = "/" + target.lstrip("/")  # no redirection, for which Go's ServeMux would ask
+    return RequestLine(method, target, version)
+
+
+def read_header(reader: RequestReader) -> Header:
+    """Read and parse the header, including the empty line behind it.
+
+    Values have no white space around them. A folded line counts as a line of its own, and is joined
+    to the one before by a space (RFC 9112, section 5.2).
+
+    Raises RequestError, and what the reader raises.
+    """
+    header: Header = {}
+    field = bytearray()
+    for _ in range(MAX_HEADER_LINES + 1):
+        line = _read_line(reader)
+        if field and line.startswith((b" ", b"\t")):
+            field += b" " + line.strip(b" \t")
+            continue
+        if field:
+            _add(header, field)
+        if not line:
+            return header
+        if b":" not in line:
+            raise RequestError(400, "malformed header")
+        field = line.rstrip(b" \t")
+    raise RequestError(431)
+
+
+def _read_line(reader: RequestReader) -> bytearray:
+    line = reader.read_line()
+    if not line.endswith(b"\n"):
+        raise RequestError(400 if reader.left else 431)
+    del line[-2 if line.endswith(b"\r\n") else -1 :]
+    return line
+
+
+def _add(header: Header, field: bytearray) -> None:
+    name, _, value = field.decode("latin-1").partition(":")
+    if not _TOKEN.fullmatch(name) or _CONTROL.search(value):
+        raise RequestError(400, "malformed header")
+    header.setdefault(name.lower(), []).append(value.strip(_SPACE))
+
+
+def check_header(header: Header, version: str) -> None:
+    """Check the headers on which it depends where the request goes and where it ends.
+
+    Raises RequestError.
+    """
+    hosts = header.get("host", [])
+    lengths = header.get("content-length", [])
+    if len(hosts) > 1 or (not hosts and version != "HTTP/1.0"):
+        raise RequestError(400, "not one Host header")
+    if not all(map(_HOST.fullmatch, hosts)):
+        raise RequestError(400, "malformed Host header")
+    if not all(map(_LENGTH.fullmatch, lengths)) or len(set(lengths)) > 1:
+        raise RequestError(400, "malformed Content-Length header")
+
+
+def _is_target(target: str) -> bool:
     found = _TARGET.match(target)
     if not found or _NO_TARGET.search(target) or _NO_PATH.search(target.partition("?")[0]):
         return False
-    # From 3.11.4 on Python's parser raises ValueError for anything else between the brackets.
-    literal = found["literal"]
-    return literal is None or is_ipv6(literal)
+    return found["literal"] is None or is_ipv6(found["literal"])
 
 
-class LineReader(io.BufferedReader):
-    """Notices a CR that is not at the end of a line.
+def parse_target(target: str) -> tuple[str, str, str]:
+    """The host (empty if the target names none), the path and the query of a request's target.
 
-    The parser of the headers takes such a CR for the end of a line all the same, and what follows
-    it for a header, which to a proxy was part of a value.
+    The path has its escapes decoded, to characters up to U+00FF, as WSGI has them. A "#" is a
+    character like any other: as in net/http, no client sends a fragment.
     """
-
-    raw: RequestReader
-    stray_cr = False
-
-    def take(self) -> bytes:
-        """What was read behind the request. Nothing more is read after that."""
-        self.raw.ended = True
-        return self.read()
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if b"\r" in line[:-2]:
-            self.stray_cr = True
-        return line
+    found = _TARGET.match(target)
+    host = (found and found["host"]) or ""
+    start = found.end("host") if found and host else 0
+    path, _, query = target[start:].partition("?")
+    return host, _unquote(path), query
 
 
-class RequestReader(io.RawIOBase):
-    """What the client sends, until a deadline for all of it, in seconds of the monotonic clock.
+def _unquote(path: str) -> str:
+    """Decode the escapes, of which each is known to be a "%" and two digits.
 
-    A timeout of the socket alone would be moved on by every byte.
+    urllib.parse.unquote would make objects of them all. Quoted-printable is the same with "=" for
+    "%", and binascii decodes that at once.
     """
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock = sock
-        self._deadline = deadline
-        #: Set when there is nothing more to be read here.
-        self.ended = False
-        #: Set when the answer begins: what is left of the request is thrown away, and not awaited.
-        self.answered = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read what is there. Raises TimeoutError at the deadline, or the system's OSError."""
-        timeout = self._deadline - time.monotonic()
-        if self.ended or (self.answered and timeout <= 0):
-            return 0
-        if timeout <= 0:
-            raise TimeoutError("the request took too long")
-        self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
-        try:
-            return self._sock.recv_into(buffer)
-        except OSError:  # also a reset: Werkzeug would lose its selector
-            if not self.answered:
-                raise
-            return 0
+    if "%" not in path:
+        return path
+    parts = []
+    at = 0
+    while at < len(path):
+        part = path[at : at + _PART]
+        cut = part.rfind("%", max(0, len(part) - 2))
+        if cut > 0:  # an escape that goes on in the next part
+            part = part[:cut]
+        quoted = part.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"=")
+        parts.append(binascii.a2b_qp(quoted).decode("latin-1"))
+        at += len(part)
+    return "".join(parts)
