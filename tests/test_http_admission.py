@@ -1,16 +1,21 @@
-"""Admission: limits, the clients of proxies, and what happens without descriptors or threads."""
+"""Admission: limits, clients of proxies, and a lack of descriptors or threads."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import resource
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from gochat.golang.http.admission import Admission
 
 from .http_support import (
     REQUEST,
@@ -32,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_many_connections(logged: Callable[[], list[str]]) -> None:
-    """Beyond max_connections clients are told to come again later, and in the log it is a line."""
+    """A connection beyond max_connections gets 503, and is logged at most once a second."""
     serving = Serving(taking_over(lambda sock, _: sock.recv(1)), max_connections=3)
     with serving:
         inside = [Peer(serving.port) for _ in range(3)]
@@ -57,7 +62,7 @@ def test_many_connections(logged: Callable[[], list[str]]) -> None:
 
 
 def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """An address may have so many connections; others may have as many, and so may it later."""
+    """Each client address has its own limit, and may connect again after a connection has ended."""
     with Serving(hello, max_connections_per_address=2) as serving:
         with Peer(serving.port) as first, Peer(serving.port):
             wait_until(lambda: len(serving_threads()) == 2)
@@ -77,9 +82,9 @@ def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
 def test_a_thread_that_cannot_be_started(
     logged: Callable[[], list[str]],
 ) -> None:
-    """When the system gives no more threads, the client is told so, and the server goes on."""
+    """A connection for which no thread can be started is answered with 503; the server goes on."""
     with Serving(hello) as serving:
-        threading.stack_size(1 << 46)  # more than there is
+        threading.stack_size(1 << 46)  # more than any machine has
         try:
             for _ in range(3):
                 got = answer(serving.port, REQUEST)
@@ -92,14 +97,14 @@ def test_a_thread_that_cannot_be_started(
 
 
 def cpu(pid: int) -> float:
-    """How much of a processor's time a process has used, in seconds."""
+    """The processor time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("over", [False, True])
 def test_no_more_descriptors(over: bool) -> None:
-    """At the limit of open files, or over it, the server serves whom it has, and does not spin."""
+    """At the limit of open files, the server keeps serving its connections, and does not spin."""
     with Gochat("--read-header-timeout", str(PATIENCE)) as gochat, join(gochat.port) as member:
         pid = gochat.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -127,7 +132,7 @@ def test_no_more_descriptors(over: bool) -> None:
 
 
 def test_no_more_descriptors_for_a_request() -> None:
-    """Who is connected gets the page at the limit, too; the log has a line and no traceback."""
+    """At the limit of open files, connected clients still get the page, without a traceback."""
     with Gochat("--read-header-timeout", str(PATIENCE)) as gochat:
         pid = gochat.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -150,14 +155,14 @@ PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48")
 
 
 def who(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Say who the client is: to the application, and in the name of the thread."""
+    """Answer with the client's address in the environ, and the name of the thread."""
     text = f"{environ['REMOTE_ADDR']} {threading.current_thread().name}".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
     return [text]
 
 
 def forwarded(*values: str) -> dict[str, str]:
-    """A header for `Peer.request`, or several of the same name."""
+    """X-Forwarded-For for `Peer.request`, with one line for each value."""
     return {"X-Forwarded-For": "\r\nX-Forwarded-For: ".join(values)} if values else {}
 
 
@@ -168,25 +173,27 @@ def forwarded(*values: str) -> dict[str, str]:
         (["2001:DB8::0:7"], "2001:db8::7"),
         (["::ffff:192.0.2.7"], "192.0.2.7"),
         ([" \t192.0.2.7\t "], "192.0.2.7"),
-        # What the client has sent stands before it.
+        # The client itself may have sent the beginning.
         (["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
         (["198.51.100.1,192.0.2.7"], "192.0.2.7"),
         (["127.0.0.1, 192.0.2.7"], "192.0.2.7"),
         (["nonsense, , 192.0.2.7"], "192.0.2.7"),
         (["198.51.100.1", "192.0.2.7"], "192.0.2.7"),
-        # More proxies, one behind the other.
+        # Several proxies in a row.
         (["198.51.100.1, 192.0.2.7, 10.1.2.3"], "192.0.2.7"),
         (["198.51.100.1, 192.0.2.7, 2001:db8:1::2, 10.1.2.3"], "192.0.2.7"),
         (["192.0.2.7, ::ffff:10.1.2.3"], "192.0.2.7"),
         (["192.0.2.7", "10.1.2.3"], "192.0.2.7"),
+        (["192.0.2.7" + ", 10.1.2.3" * 100], "192.0.2.7"),
+        (["2001:0db8:0000:0000:0000:ffff:192.100.200.207"], "2001:db8::ffff:c064:c8cf"),
         (["192.0.2.7, 11.1.2.3"], "11.1.2.3"),
-        # A zone is of no use here, and could be any text.
+        # A zone is removed.
         (["fe80::7%eth0"], "fe80::7"),
         (["fe80::7%\x9b31m"], "fe80::7"),
     ],
 )
 def test_the_address_behind_a_proxy(values: list[str], client: str) -> None:
-    """The client is who the trusted proxies say it is, the last that is none of them."""
+    """The client's address is the last one that is not a trusted proxy's."""
     with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
         name = f"[{client}]" if ":" in client else client
         name += peer.addr[peer.addr.rindex(":") :]
@@ -219,17 +226,36 @@ def test_the_address_behind_a_proxy(values: list[str], client: str) -> None:
         ["192.0.2.7", ""],
         ["127.0.0.1"],
         ["10.1.2.3, 127.0.0.1"],
+        ["192.0.2.7" + ", 10.1.2.3" * 101],
+        ["192.0.2.7" + "0" * 100],
     ],
 )
 def test_a_proxy_that_does_not_say_who(values: list[str]) -> None:
-    """Where the header is malformed, or names nobody but proxies, the client is the proxy."""
+    """If the header is malformed or names only proxies, the client's address is the proxy's."""
     with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
         answer = peer.request(headers=forwarded(*values))
         assert answer.body == f"127.0.0.1 serve {peer.addr}".encode()
 
 
+@pytest.mark.parametrize("part", ["127.0.0.1,", "::1,", ",", ":", " ", "%"])
+def test_a_long_list_of_proxies(part: str) -> None:
+    """A header of one megabyte costs little time and memory."""
+    proxies = [ipaddress.ip_network(network) for network in ("127.0.0.0/8", "::1")]
+    admission = Admission(trusted_proxies=proxies)
+    text = part * (1_000_000 // len(part))
+    tracemalloc.start()
+    try:
+        begin = time.process_time()
+        assert admission.forwarded_for([text]) == ""
+        assert time.process_time() - begin < 1
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4_000_000
+
+
 def test_no_other_header_names_the_client() -> None:
-    """Of all that proxies say, X-Forwarded-For alone is believed."""
+    """No header of a proxy but X-Forwarded-For has any effect."""
     names = ("Forwarded", "X-Real-IP", "X_Forwarded_For", "X-Forwarded-For-", "Client-IP")
     headers = dict.fromkeys(names, "192.0.2.7") | {"Forwarded": "for=192.0.2.7"}
     with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
@@ -238,7 +264,7 @@ def test_no_other_header_names_the_client() -> None:
 
 @pytest.mark.parametrize("proxies", [(), ("127.0.0.1",), ("::1", "10.0.0.0/8", "::/0")])
 def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
-    """Any other client is who it is, whatever it says; and by default every one is."""
+    """X-Forwarded-For of a client that is not a trusted proxy has no effect."""
     with (
         Serving(who, trusted_proxies=proxies) as serving,
         Peer(serving.port, source="127.0.0.2") as peer,
@@ -250,7 +276,7 @@ def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
 @needs_ipv6
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_proxy_on_a_socket_for_both(host: str) -> None:
-    """A proxy is known by IPv4 and by IPv6, on a socket that serves both."""
+    """A trusted proxy is recognized by IPv4 and by IPv6 on a socket for both."""
     proxies = ("127.0.0.1", "::1")
     with Serving(who, ":0", trusted_proxies=proxies) as serving, Peer(serving.port, host) as peer:
         answer = peer.request(headers=forwarded("192.0.2.7"))
@@ -258,7 +284,7 @@ def test_a_proxy_on_a_socket_for_both(host: str) -> None:
 
 
 def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str]]) -> None:
-    """Who comes through a proxy is counted with what comes from him directly; no proxy is."""
+    """A client's connections count together, direct or by a proxy; a proxy's own do not count."""
     client = forwarded("127.0.0.2")
     inside: list[str] = []
     release = threading.Event()
