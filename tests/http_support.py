@@ -1,4 +1,4 @@
-"""What the tests of the HTTP server share: a server at work, simple applications, and fixtures."""
+"""Shared by the tests of the HTTP server: a running server, simple applications, fixtures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _has_ipv6() -> bool:
     return False
 
 
-#: For tests that need IPv6 on this machine.
+#: Skips a test on a machine without IPv6.
 needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 
 
@@ -46,7 +46,7 @@ def serving_threads() -> list[str]:
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """Each test leaves the threads and descriptors that it has found, and no socket to warn of."""
+    """The test has to leave no thread, no descriptor, and no unclosed socket."""
     gc.collect()
     threads, files = threading.enumerate(), descriptors()
     yield
@@ -57,7 +57,7 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """All that is logged, and what of it is more than for debugging."""
+    """Returns the messages logged so far, without those for debugging."""
     caplog.set_level(logging.DEBUG, "gochat")
 
     def lines() -> list[str]:
@@ -68,7 +68,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 class Serving:
-    """A server at work, with its accepting thread. The end of the block is its end."""
+    """A running server, until the end of the block."""
 
     def __init__(
         self,
@@ -104,13 +104,13 @@ def hello(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def works(port: int) -> bool:
-    """Whether `hello` is served there."""
+    """Whether a server at this port answers as `hello` does."""
     with Peer(port) as peer:
         return peer.request().body == b"hello"
 
 
 def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplication:
-    """An application that takes each connection over, and hands it to the handler."""
+    """An application that takes each connection over, and passes it to the handler."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, buffered = environ["gochat.hijacker"].hijack()
@@ -121,7 +121,7 @@ def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplic
 
 
 def read_to_end(peer: Peer) -> bytes:
-    """All that comes until the server ends the connection, by FIN or reset."""
+    """Everything that the server sends until it ends the connection, by FIN or reset."""
     data = peer.buffer
     with suppress(ConnectionError):
         while piece := peer.sock.recv(65536):
@@ -130,7 +130,7 @@ def read_to_end(peer: Peer) -> bytes:
 
 
 def answer(port: int, request: bytes) -> bytes:
-    """All that the server has to say to a request."""
+    """Everything that the server sends after a request."""
     with Peer(port) as peer:
         with suppress(ConnectionError):
             peer.sock.sendall(request)

@@ -1,4 +1,4 @@
-"""Addresses: what can be listened on, and what cannot."""
+"""Addresses: where a socket can listen, and which texts are not addresses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
     ],
 )
 def test_listen(addr: str, host: str) -> None:
-    """An address is host:port, the port 0 is a free one, and brackets may stand around the host."""
+    """An address is host:port; port 0 means a free port, and the host may be in brackets."""
     with listen(addr) as listener:
         got, port = listener.getsockname()[:2]
         assert got == host
@@ -33,7 +33,7 @@ def test_listen(addr: str, host: str) -> None:
 
 
 def test_listen_at_a_name() -> None:
-    """A name is looked up, and IPv4 is preferred."""
+    """A host name is resolved, and an IPv4 address is preferred."""
     with listen("localhost:0") as listener:
         assert listener.getsockname()[0] in ("127.0.0.1", "::1")
         families = {info[0] for info in socket.getaddrinfo("localhost", 0)}
@@ -42,7 +42,7 @@ def test_listen_at_a_name() -> None:
 
 
 def test_no_port_is_any_port() -> None:
-    """As in Go, an address may end with its colon."""
+    """An empty port means a free port, as in Go."""
     with listen("127.0.0.1:") as listener:
         assert listener.getsockname()[1] > 0
 
@@ -79,7 +79,7 @@ def test_no_port_is_any_port() -> None:
     ],
 )
 def test_what_is_no_address(addr: str) -> None:
-    """What is no address is refused, in one line that names it."""
+    """A text that is not an address is refused with one line that names it."""
     with pytest.raises((ValueError, OSError)) as caught:
         listen(addr).close()
     text = str(caught.value)
@@ -88,14 +88,14 @@ def test_what_is_no_address(addr: str) -> None:
 
 
 def test_a_port_of_very_many_digits() -> None:
-    """A port that Python would not even convert is over 65535 all the same."""
+    """A port with more digits than Python converts is refused like any port over 65535."""
     with pytest.raises(ValueError, match="65535"):
         listen(":" + "1" * 5000).close()
 
 
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0"])
 def test_an_address_that_is_not_here(addr: str) -> None:
-    """A host that is unknown, or another machine's, cannot be listened on."""
+    """A socket cannot listen at an unknown host, or at the address of another machine."""
     with pytest.raises(OSError) as caught:
         listen(addr).close()
     assert f"listen tcp {addr}: " in str(caught.value)

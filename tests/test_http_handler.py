@@ -1,4 +1,4 @@
-"""One connection: its request and its answer, and handlers that take it over."""
+"""One connection: its request, its response, and applications that take it over."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+
+from gochat.golang.http import hijacker
 
 from .http_support import (
     REQUEST,
@@ -38,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 @pytest.mark.parametrize("size", [0, 1, 3000, 100_000])
 def test_what_came_behind_the_request_is_handed_over(size: int) -> None:
-    """Bytes in the packet of the request, and those after it, reach the handler in their order."""
+    """Bytes after the request reach the application in order, also those in the same packet."""
     data = bytes(i % 251 for i in range(size))
     buffered_sizes: list[int] = []
 
@@ -59,7 +62,7 @@ def test_what_came_behind_the_request_is_handed_over(size: int) -> None:
 
 
 def test_a_connection_taken_over_has_no_deadline() -> None:
-    """The deadline is for the request: who takes the connection over gets it without one."""
+    """A connection that is taken over has no deadline any more."""
 
     def echo(sock: socket.socket, _: bytes) -> None:
         assert sock.gettimeout() is None
@@ -75,7 +78,7 @@ def test_a_connection_taken_over_has_no_deadline() -> None:
 
 
 def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) -> None:
-    """When a handler that has taken its connection over returns, it is closed, and no more said."""
+    """When the application returns, a taken-over connection is closed without a response."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
@@ -89,7 +92,7 @@ def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) ->
 
 
 def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> None:
-    """What a handler that has its connection leaves unread is not taken for a request."""
+    """Input that the application leaves unread is not taken for another request."""
     with Serving(taking_over(lambda sock, _: sock.sendall(b"raw"))) as serving:
         for rest in (REQUEST, b"\x81\x80junk\r\n\r\n", b"\r\n" * 5000):
             assert answer(serving.port, REQUEST + rest) == b"raw"
@@ -100,7 +103,7 @@ def going(
     function: Callable[[socket.socket], object],
     beside: Callable[[socket.socket], object] = lambda _: None,
 ) -> WSGIApplication:
-    """An application that takes each connection over, and has two threads go on with it."""
+    """An application that takes each connection over, and uses `go_on` and `go`."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, _ = environ["gochat.hijacker"].hijack()
@@ -119,7 +122,7 @@ def going(
 
 
 def test_going_on_after_the_request(logged: Callable[[], list[str]]) -> None:
-    """What is left to be done is done on the same thread, and then the connection is closed."""
+    """A function passed to go_on runs on the same thread, and then the connection is closed."""
     names = []
 
     def then(sock: socket.socket) -> None:
@@ -133,7 +136,7 @@ def test_going_on_after_the_request(logged: Callable[[], list[str]]) -> None:
 
 
 def test_going_on_beside(logged: Callable[[], list[str]]) -> None:
-    """What goes on on another thread still has the connection when this one is through with it."""
+    """A function passed to go can use the connection after the thread of the request is done."""
     through = threading.Event()
     names = []
 
@@ -148,11 +151,51 @@ def test_going_on_beside(logged: Callable[[], list[str]]) -> None:
     assert logged() == []
 
 
+def test_a_connection_is_taken_over_once() -> None:
+    """A connection cannot be taken over twice."""
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        taken = hijacker(environ)
+        assert taken is not None
+        assert not taken.hijacked
+        sock, buffered = taken.hijack()
+        assert buffered == b""
+        assert taken.hijacked
+        with pytest.raises(RuntimeError, match="taken over before"):
+            taken.hijack()
+        sock.sendall(b"once")
+        return []
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST) == b"once"
+
+
+def test_the_hijacker_of_another_server() -> None:
+    """An environ from another server has no Hijacker."""
+    assert hijacker({"wsgi.version": (1, 0)}) is None
+
+
+def test_a_body_that_was_begun_before_the_connection_is_taken_over() -> None:
+    """An application that has read a part of the body gets the rest when it takes over."""
+    got = []
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        got.append(environ["wsgi.input"].read(3))
+        sock, buffered = environ["gochat.hijacker"].hijack()
+        got.append(buffered)
+        sock.sendall(b"done")
+        return []
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST + b"one two") == b"done"
+    assert got == [b"one", b" two"]
+
+
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
 def test_failing_for_want_of_a_descriptor(
     code: int, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who fails as there are no more descriptors is a line in the log, now and then."""
+    """A lack of descriptors is logged without a traceback, at most once a second."""
 
     def fail(*_: object) -> Iterable[bytes]:
         raise OSError(code, os.strerror(code))
@@ -168,7 +211,7 @@ def test_failing_for_want_of_a_descriptor(
 
 
 def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
-    """An exception out of what is left to be done closes the connection, and is logged once."""
+    """An exception in a function passed to go_on closes the connection, and is logged once."""
 
     def fail(_: socket.socket) -> None:
         raise ValueError("no")
@@ -183,7 +226,7 @@ def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
 def test_a_handler_that_fails_with_its_connection(
     error: OSError, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An OSError out of a handler that has taken its connection over closes it: that is a line."""
+    """An OSError after a connection was taken over closes it, and is logged as one line."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"raw")
@@ -199,7 +242,7 @@ def test_a_handler_that_fails_with_its_connection(
 def test_a_handler_that_fails(
     logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another exception out of such a handler closes the connection, and is logged once."""
+    """Any other exception after a connection was taken over closes it, and is logged once."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"raw")
@@ -218,7 +261,7 @@ def test_a_handler_that_fails(
 def test_an_application_that_fails(
     logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception in the application is a 500 and an entry in the log, and the server goes on."""
+    """An exception in the application is answered with 500 and logged, and the server goes on."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/bad":
@@ -236,7 +279,7 @@ def test_an_application_that_fails(
 
 
 def test_a_head_without_a_body() -> None:
-    """Who asks for the head alone gets no body, whatever the application answers."""
+    """The response to HEAD has no body, even if the application returns one."""
     closed = []
 
     class Body(list[bytes]):
@@ -258,7 +301,7 @@ def test_a_head_without_a_body() -> None:
 
 @pytest.mark.parametrize("size", [20_000, 3_000_000])
 def test_a_body_that_nobody_reads(size: int) -> None:
-    """A request's body is thrown away behind the answer, and nobody waits for more of it."""
+    """After the response, the unread body is discarded, and the server does not wait for more."""
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
     with Serving(hello, read_header_timeout=PATIENCE * 10) as serving:
         assert works(serving.port)
@@ -269,8 +312,22 @@ def test_a_body_that_nobody_reads(size: int) -> None:
         wait_until(lambda: descriptors() == before)
 
 
+def test_an_unread_body_takes_little_memory() -> None:
+    """An unread body is discarded in pieces of at most one megabyte."""
+    size = 20_000_000
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    with Serving(hello) as serving:
+        tracemalloc.start()
+        try:
+            assert answer(serving.port, request).endswith(b"hello")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 3_000_000
+
+
 def test_a_reset_behind_the_answer() -> None:
-    """A client that is gone while its body is thrown away leaves no descriptor behind."""
+    """A client that resets the connection while its body is discarded leaks no descriptor."""
     gone = threading.Event()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -278,7 +335,7 @@ def test_a_reset_behind_the_answer() -> None:
         assert gone.wait(PATIENCE)
 
     with Serving(app) as serving:
-        # Once with what is made once.
+        # The first request creates what exists only once.
         gone.set()
         assert works(serving.port)
         wait_until(lambda: not serving_threads())
@@ -301,7 +358,7 @@ def test_a_reset_behind_the_answer() -> None:
 
 
 def test_a_body_without_end() -> None:
-    """A body that goes on behind the answer is read until the deadline, and not for ever."""
+    """A body that does not end is discarded until the deadline, not for ever."""
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
     with Serving(hello, read_header_timeout=0.3) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(request)
@@ -313,20 +370,20 @@ def test_a_body_without_end() -> None:
 
 
 def test_nobody_is_told_to_continue() -> None:
-    """A client that asks whether to send its body gets the answer, and no "100 Continue"."""
+    """A client that expects "100 Continue" gets the final response instead."""
     request = REQUEST[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     with Serving(hello) as serving:
         assert answer(serving.port, request).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_clients_that_leave(logged: Callable[[], list[str]]) -> None:
-    """A client that goes away, politely or not, in the middle of a request, is not worth a word."""
+    """A client that closes or resets its connection is not logged, however far its request was."""
     with Serving(hello) as serving:
         for sent in (b"", b"GET /", REQUEST[:-2], REQUEST):
             for linger in (False, True):
                 with Peer(serving.port) as peer:
                     peer.sock.sendall(sent)
-                    if linger:  # closed so, the connection is reset
+                    if linger:  # closing resets the connection
                         linger_zero = b"\1\0\0\0\0\0\0\0"
                         peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
         wait_until(lambda: not serving_threads())

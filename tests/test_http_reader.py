@@ -1,4 +1,4 @@
-"""Reading a request: its deadline."""
+"""Reading a request until its deadline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def drip(peer: Peer, data: bytes) -> float:
-    """Send byte after byte, slowly, until the server ends the connection; return the time taken."""
+    """Send bytes one by one until the server ends the connection; return the seconds taken."""
     begin = time.monotonic()
     peer.sock.settimeout(0.02)
     for byte in data:
@@ -35,7 +35,7 @@ def drip(peer: Peer, data: bytes) -> float:
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
 def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]]) -> None:
-    """A request must be there by a deadline from its accept on: single bytes do not move that."""
+    """A request has to be complete by a deadline after its accept, which bytes do not postpone."""
     with Serving(hello, read_header_timeout=0.5) as serving:
         begin = time.monotonic()
         with Peer(serving.port) as peer:
@@ -47,7 +47,7 @@ def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]
 
 
 def test_a_silent_connection_is_cut(logged: Callable[[], list[str]]) -> None:
-    """A client that connects and says nothing is cut at the same deadline."""
+    """A client that connects and sends nothing is cut at the same deadline."""
     with Serving(hello, read_header_timeout=0.3) as serving:
         begin = time.monotonic()
         with Peer(serving.port) as peer:
@@ -58,7 +58,7 @@ def test_a_silent_connection_is_cut(logged: Callable[[], list[str]]) -> None:
 
 
 def test_a_body_is_under_the_deadline_too(logged: Callable[[], list[str]]) -> None:
-    """A handler that reads the request's body does not wait longer than the deadline for it."""
+    """An application that reads the body does not wait for it beyond the deadline."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["wsgi.input"].read(1000)
@@ -71,7 +71,7 @@ def test_a_body_is_under_the_deadline_too(logged: Callable[[], list[str]]) -> No
 
 
 def test_a_request_in_pieces_is_served() -> None:
-    """A request that comes in many pieces, but in time, is served."""
+    """A request that arrives in many pieces, but in time, is served."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         for byte in REQUEST:
             peer.sock.send(bytes([byte]))
@@ -79,7 +79,7 @@ def test_a_request_in_pieces_is_served() -> None:
 
 
 def test_the_others_are_served_meanwhile() -> None:
-    """Clients that keep the server waiting keep no other client waiting."""
+    """Slow clients do not delay other clients."""
     with Serving(hello, read_header_timeout=2) as serving:
         slow = [Peer(serving.port) for _ in range(20)]
         for peer in slow:

@@ -1,4 +1,4 @@
-"""Parsing a request: what is refused, and what the application gets."""
+"""Parsing a request: what the application gets, what is refused, and the cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def get(*lines: bytes, start: bytes = b"GET / HTTP/1.1") -> bytes:
-    """A request with these header lines, and Host."""
+    """A request with Host and these header lines."""
     return b"\r\n".join([start, b"Host: x", *lines, b"", b""])
 
 
@@ -41,7 +41,7 @@ class Seen:
 
 
 def seen(request: bytes) -> WSGIEnvironment:
-    """What the application gets for this request, which has to be answered with 200."""
+    """The environ of a request that has to be answered with 200."""
     app = Seen()
     with Serving(app) as serving:
         assert answer(serving.port, request).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -49,7 +49,7 @@ def seen(request: bytes) -> WSGIEnvironment:
     return environ
 
 
-# What is taken.
+# What the application gets.
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def seen(request: bytes) -> WSGIEnvironment:
     ],
 )
 def test_headers_that_mean_something_to_a_mail(line: bytes) -> None:
-    """Headers that would say how a mail goes on mean nothing for the head of a request."""
+    """Headers that describe the body of a mail have no effect on the parser."""
     seen(get(line))
 
 
 @pytest.mark.parametrize("before", [b"", b" ", b"\t", b" \t  "])
 @pytest.mark.parametrize("behind", [b"", b" ", b"\t", b" \t  "])
 def test_white_space_around_a_value(before: bytes, behind: bytes) -> None:
-    """White space around a header's value is no part of it (RFC 9110, section 5.5)."""
+    """White space around a header's value is not part of the value (RFC 9110, section 5.5)."""
     headers = {
         b"Host": b"a",
         b"Content-Length": b"0",
@@ -99,13 +99,13 @@ def test_versions(version: bytes) -> None:
 
 
 def test_only_1_0_needs_no_host() -> None:
-    """A request of HTTP/1.0 may do without Host."""
+    """A request with HTTP/1.0 needs no Host header."""
     assert "HTTP_HOST" not in seen(b"GET / HTTP/1.0\r\n\r\n")
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_ends_of_lines(end: bytes) -> None:
-    """A line may end with LF alone, each as it likes."""
+    """Each line may end with CR LF or with LF alone."""
     assert seen(b"GET / HTTP/1.1\nHost: x" + end + b"X: a\r\n" + end)["HTTP_X"] == "a"
 
 
@@ -120,20 +120,20 @@ def test_ends_of_lines(end: bytes) -> None:
     ],
 )
 def test_folded_lines(lines: bytes, value: str) -> None:
-    """A line that begins with white space continues the one before, as in net/http."""
+    """A line that begins with white space continues the previous line, as in net/http."""
     environ = seen(get(lines, b"Y: z"))
     assert environ["HTTP_X"] == value
     assert environ["HTTP_Y"] == "z"
 
 
 def test_headers_of_one_name() -> None:
-    """Values of headers of one name are joined by commas in their order, whatever the case."""
+    """Values of headers with the same name, in any case, are joined by commas in order."""
     environ = seen(get(b"X-a: 1", b"Y: 2", b"x-A: 3,4", b"X-A:", b"X-A: 5"))
     assert environ["HTTP_X_A"] == "1,3,4,,5"
 
 
 def test_what_werkzeug_adds() -> None:
-    """A length that is said twice is one, of two types the last counts, and "_" is ignored."""
+    """Equal lengths count once, the last type counts, and names with "_" are ignored."""
     environ = seen(
         get(
             b"Content-Length: 0",
@@ -172,9 +172,9 @@ def test_what_werkzeug_adds() -> None:
     ],
 )
 def test_targets(target: bytes, host: str, path: str, query: str) -> None:
-    """A target is a path or a whole address, whose host goes before the header's.
+    """A target is a path, or an absolute URL, whose host replaces the Host header.
 
-    No client sends a fragment, so "#" is a character like the others, as in net/http.
+    As in net/http, a "#" has no special meaning.
     """
     environ = seen(get(start=b"GET %b HTTP/1.1" % target))
     assert environ["HTTP_HOST"] == host
@@ -182,14 +182,14 @@ def test_targets(target: bytes, host: str, path: str, query: str) -> None:
 
 
 def test_the_target_as_it_came() -> None:
-    """RAW_URI has the target as it came, in the encoding of Werkzeug."""
+    """RAW_URI is the target as the client sent it, in the encoding of Werkzeug."""
     assert seen(get(start=b"GET /%41?b HTTP/1.1"))["RAW_URI"] == "/%41?b"
     assert seen(get(start=b"GET /\xe4 HTTP/1.1"))["RAW_URI"] == "/\xc3\xa4"
 
 
 @pytest.mark.parametrize("shift", range(3))
 def test_a_long_path_with_escapes(shift: int) -> None:
-    """A path of any length has its escapes decoded, wherever they are."""
+    """Escapes are decoded anywhere in a path of any length."""
     path = b"/" + b"a" * shift + b"%41%2541b=" * 8000
     environ = seen(get(start=b"GET %b HTTP/1.1" % path))
     assert environ["PATH_INFO"] == "/" + "a" * shift + "A%41b=" * 8000
@@ -208,7 +208,7 @@ def test_a_long_path_with_escapes(shift: int) -> None:
     ],
 )
 def test_a_chunked_body(coding: bytes, chunked: bool) -> None:
-    """An application gets a chunked body without the chunks' sizes."""
+    """An application reads a chunked body without the sizes of the chunks."""
     bodies = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -320,7 +320,7 @@ def test_a_chunked_body(coding: bytes, chunked: bool) -> None:
 def test_a_malformed_request(
     request_: bytes, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A request that is none gets a status line and a short text, and harms nobody."""
+    """A malformed request is answered with a status and a short text, and the server goes on."""
     served: list[str] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -356,7 +356,7 @@ def test_a_malformed_request(
     ],
 )
 def test_the_rest_is_not_waited_for(begin: bytes) -> None:
-    """A request that is malformed from the first line on is answered at once."""
+    """A malformed line is answered at once, without waiting for the rest of the request."""
     with Serving(hello) as serving:
         assert re.match(rb"HTTP/1\.1 (400|431|505) ", answer(serving.port, begin))
 
@@ -365,7 +365,7 @@ def test_the_rest_is_not_waited_for(begin: bytes) -> None:
     "begin", [b"GET / HT", b"GET / HTTP/1.1\r\n", get()[:-4], get()[:-2], get()[:-1]]
 )
 def test_a_request_that_ends_early(begin: bytes) -> None:
-    """A request whose header does not end is malformed, and not one that is shorter."""
+    """A request that ends before the empty line is malformed."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(begin)
         peer.sock.shutdown(socket.SHUT_WR)
@@ -373,14 +373,14 @@ def test_a_request_that_ends_early(begin: bytes) -> None:
 
 
 def test_the_end_before_the_beginning() -> None:
-    """A client that ends without a word gets none either."""
+    """A client that sends nothing gets no answer."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         peer.sock.shutdown(socket.SHUT_WR)
         assert read_to_end(peer) == b""
 
 
 def test_no_body_for_head() -> None:
-    """Where the request line was good, a HEAD that is refused gets no body."""
+    """The answer to a HEAD request with a malformed header has no body."""
     with Serving(hello) as serving:
         request = b"HEAD / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n"
         head, _, body = answer(serving.port, request).partition(b"\r\n\r\n")
@@ -388,11 +388,11 @@ def test_no_body_for_head() -> None:
     assert body == b""
 
 
-# How much is taken.
+# The size and the cost.
 
 
 def filled(prefix: bytes, size: int = MAX_HEADER_BYTES) -> bytes:
-    """A request of this size, up to the empty line, with one long value or target."""
+    """A request of this size in bytes, with one long value or target after the prefix."""
     end = b" HTTP/1.1\r\nHost: x\r\n\r\n" if prefix.startswith(b"GET /a") else b"\r\n\r\n"
     return prefix + b"a" * (size - len(prefix) - len(end)) + end
 
@@ -403,7 +403,7 @@ TARGET = b"GET /a"
 
 @pytest.mark.parametrize("prefix", [VALUE, TARGET])
 def test_a_megabyte(prefix: bytes) -> None:
-    """A request line and header of 1 MiB and 4 KiB are served, as in net/http; more is a 431."""
+    """A request of 1 MiB and 4 KiB is served, as in net/http; a longer one is 431."""
     with Serving(hello) as serving:
         assert answer(serving.port, filled(prefix)).startswith(b"HTTP/1.1 200 OK\r\n")
         for request in (filled(prefix, MAX_HEADER_BYTES + 1), filled(prefix, 5_000_000)):
@@ -414,7 +414,7 @@ def test_a_megabyte(prefix: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"X: a", b"X-%d: a", b" folded"])
 def test_many_lines(line: bytes) -> None:
-    """A header may have 500 lines, as in net/http; the next one is a 431."""
+    """A header may have 500 lines, as in net/http; one more is 431."""
     lines = [line % i if b"%" in line else line for i in range(500)]
     with Serving(hello) as serving:
         for count, status in ((499, b"200"), (500, b"431")):
@@ -423,7 +423,7 @@ def test_many_lines(line: bytes) -> None:
 
 
 def test_all_of_it_has_come_before_a_431() -> None:
-    """A client that sends all before it reads gets its 431, and no reset."""
+    """A client that reads only after sending everything still gets the 431, and no reset."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(filled(VALUE, 3_000_000))
         assert peer.response().status == 431
@@ -450,7 +450,7 @@ LINES = [b"X-%d: " % i + b"a" * 2000 for i in range(490)]
     ],
 )
 def test_what_a_request_costs(request_: bytes) -> None:
-    """A request takes no more memory than a few times its size, and little time."""
+    """A request costs memory of a few times its size, and little time."""
     with Serving(hello) as serving:
         assert works(serving.port)
         wait_until(lambda: not serving_threads())
@@ -470,7 +470,7 @@ def test_what_a_request_costs(request_: bytes) -> None:
 
 
 def test_what_a_request_costs_that_never_ends() -> None:
-    """A client that sends a megabyte in small pieces, and no end, costs about as much memory."""
+    """A request of a megabyte in small pieces that never ends costs about a megabyte of memory."""
     app = Seen()
     with Serving(app) as serving, Peer(serving.port) as peer:
         tracemalloc.start()
@@ -491,7 +491,7 @@ def test_what_a_request_costs_that_never_ends() -> None:
 
 
 def test_no_target_is_kept() -> None:
-    """Nothing of a request is kept when it is over: no cache has its target."""
+    """Nothing of a request is kept after its end, not even in a cache."""
     with Serving(hello) as serving:
         assert works(serving.port)
         wait_until(lambda: not serving_threads())

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_listen_at_a_port() -> None:
-    """The port that is asked for is the one that is used, also right after another one's use."""
+    """A server listens at the given port, also right after another server has used the port."""
     with Serving(hello) as serving:
         assert works(serving.port)
     with Serving(hello, f"127.0.0.1:{serving.port}") as again:
@@ -49,7 +49,7 @@ def test_listen_at_a_port() -> None:
 
 @needs_ipv6
 def test_every_interface() -> None:
-    """An empty host is every interface, and a client that comes by IPv4 is shown as such."""
+    """An empty host means every interface, and IPv4 clients have IPv4 addresses."""
     seen: list[tuple[str, str, str]] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -71,7 +71,7 @@ def test_every_interface() -> None:
     "addr", ["127.0.0.1:0", "localhost:0", pytest.param("[::1]:0", marks=needs_ipv6)]
 )
 def test_addr_and_url(addr: str) -> None:
-    """A server says where it listens, and what to open there."""
+    """A server has the address where it listens, and a URL for a browser."""
     with Serving(hello, addr) as serving:
         server = serving.server
         host, _, port = server.addr.rpartition(":")
@@ -83,7 +83,7 @@ def test_addr_and_url(addr: str) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """Two servers cannot listen on one port: the second one says so, and leaves nothing behind."""
+    """A second server at the same port raises OSError, and leaves nothing open."""
     with Serving(hello) as serving:
         with pytest.raises(OSError) as caught:
             Server(serving.server.addr, hello, read_header_timeout=PATIENCE)
@@ -95,7 +95,7 @@ def test_a_port_that_is_taken() -> None:
 
 
 def test_many_may_wait_to_be_accepted() -> None:
-    """Hundreds of clients can connect at the same moment, before the first is accepted."""
+    """Hundreds of clients can connect before the first connection is accepted."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     peers = [Peer(int(server.server_address[1])) for _ in range(300)]
     for peer in peers:
@@ -105,7 +105,7 @@ def test_many_may_wait_to_be_accepted() -> None:
 
 
 def test_no_delay() -> None:
-    """What is written to a client goes out at once: Nagle's algorithm is off."""
+    """Nagle's algorithm is off, so that data is sent at once."""
     options: list[int] = []
 
     def handler(sock: socket.socket, _: bytes) -> None:
@@ -134,7 +134,7 @@ def test_names_of_threads() -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM])
 def test_no_more_memory_for_a_connection(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the system has no memory for a connection, the server does not spin, and goes on."""
+    """Without memory for a connection, the server pauses, and then goes on."""
     calls: list[float] = []
     accept = socket.socket.accept
 
@@ -152,7 +152,7 @@ def test_no_more_memory_for_a_connection(code: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_listener_that_fails() -> None:
-    """What else goes wrong with accepting is the caller's to know."""
+    """Any other error while accepting is raised."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     server.server_close()
     with pytest.raises(OSError) as caught:
@@ -162,7 +162,7 @@ def test_a_listener_that_fails() -> None:
 
 
 def test_stop_from_another_thread() -> None:
-    """stop, from any thread, makes serve_forever return, and nobody is accepted from then on."""
+    """stop, on any thread, makes serve_forever return, and the server refuses connections."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     accepting = threading.Thread(target=server.serve_forever)
     accepting.start()
@@ -176,7 +176,7 @@ def test_stop_from_another_thread() -> None:
 
 
 def test_stop_among_many_signals() -> None:
-    """It ends even if what wakes it is full of signals that it has not looked at."""
+    """stop works even if the descriptor for signals is full."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     with suppress(BlockingIOError):
         while True:
@@ -190,7 +190,7 @@ def test_stop_among_many_signals() -> None:
 
 
 def test_stop_before_it_serves() -> None:
-    """A server that is stopped before it serves does not begin to; and twice is once."""
+    """A server that is stopped before serve_forever does not accept, and can be stopped twice."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     server.stop()
     server.stop()
@@ -202,8 +202,50 @@ def test_stop_before_it_serves() -> None:
     server.stop()
 
 
+def test_start_and_shutdown() -> None:
+    """start accepts connections on a thread with the given name, and shutdown joins the thread."""
+    server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
+    server.start("door")
+    assert "door" in [thread.name for thread in threading.enumerate()]
+    assert works(server.port)
+    server.shutdown(PATIENCE)
+    assert "door" not in [thread.name for thread in threading.enumerate()]
+    with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+        late.connect(server.server_address)
+
+
+def test_shutdown_without_a_start() -> None:
+    """shutdown frees the port of a server that was never started."""
+    server = Server(LOCAL, hello)
+    server.shutdown()
+    listen(server.addr).close()
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_shutdown_twice(started: bool) -> None:
+    """A second shutdown does nothing."""
+    server = Server(LOCAL, hello)
+    if started:
+        server.start()
+        assert works(server.port)
+    for _ in range(2):
+        server.shutdown(PATIENCE)
+
+
+def test_a_start_without_a_thread() -> None:
+    """start raises RuntimeError if there is no thread, and the server can still be shut down."""
+    server = Server(LOCAL, hello)
+    threading.stack_size(1 << 46)  # more than any machine has
+    try:
+        with pytest.raises(RuntimeError):
+            server.start()
+    finally:
+        threading.stack_size(0)
+    server.shutdown()
+
+
 def test_shutdown_waits_for_who_ends_in_time() -> None:
-    """shutdown lets a handler finish, and returns when it has, long before its timeout."""
+    """shutdown waits for an application to return, and not longer."""
     heard: list[bytes] = []
 
     def handler(sock: socket.socket, _: bytes) -> None:
@@ -233,14 +275,14 @@ def test_shutdown_waits_for_who_ends_in_time() -> None:
 
 
 def test_shutdown_cuts_the_others() -> None:
-    """At its timeout shutdown cuts who is still served: in a handler, or before its request."""
+    """At its timeout, shutdown cuts the connections that are left, with or without a request."""
     heard: list[bytes] = []
     cleared_up = threading.Event()
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"ready")
         heard.append(sock.recv(100))
-        cleared_up.wait(0.1)  # what a handler still does then is waited for, too
+        cleared_up.wait(0.1)  # shutdown waits for this, too
         heard.append(b"cleared up")
 
     serving = Serving(taking_over(handler))
@@ -259,7 +301,7 @@ def test_shutdown_cuts_the_others() -> None:
 
 
 def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that does not even end when its connection is cut is not waited for any longer."""
+    """shutdown does not wait for an application that ignores the cut of its connection."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     go_on = threading.Event()
     busy = threading.Event()
@@ -283,7 +325,7 @@ def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_shutdown_with_many() -> None:
-    """All of many connections are given back: threads, descriptors, and the port."""
+    """shutdown frees the threads, the descriptors and the port of many connections."""
     ready = threading.Barrier(31)
 
     def handler(sock: socket.socket, _: bytes) -> None:
