@@ -1,4 +1,4 @@
-"""Addresses as Go writes them: `host:port`, `:port`, `[::1]:port` (Go: net.Listen)."""
+"""Addresses in Go's notation: `host:port`, `:port`, `[::1]:port` (Go: net.Listen)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 
 __all__ = ["is_ipv6", "join_host_port", "listen", "unmapped"]
 
-# Connections that the system completes before they are accepted. The system cuts this to its own
-# limit.
+# How many connections may wait to be accepted. The system reduces this to its own limit.
 _BACKLOG: Final = 4096
 
 
 def listen(addr: str) -> socket.socket:
-    """Open a listening TCP socket at an address.
+    """Open a TCP socket that listens at an address. Any thread may call this.
 
-    An empty host is every interface, by IPv6 and IPv4 in one socket where the system has both. Port
-    0, like a colon with no port, is a free port. A port is a number; Go knows names of services,
-    too. A name that has several addresses is listened on at one of them, preferably IPv4.
+    An empty host means all interfaces, with one socket for IPv6 and IPv4 where the system has both.
+    Port 0 or an empty port means a free port. The port has to be a number; Go accepts names of
+    services, too. If a host name has several addresses, the socket listens at one of them, if
+    possible an IPv4 address.
 
-    Raises ValueError if the text is no address, OSError if nothing can listen there. Both have a
-    text that names the address.
+    Raises ValueError if the text is not an address, and OSError if the system refuses to listen
+    there. The message of either names the address.
     """
     host, port = _split_host_port(addr)
     try:
@@ -59,14 +59,18 @@ def _split_host_port(addr: str) -> tuple[str, int]:
 
 
 def is_ipv6(host: str) -> bool:
-    """Whether the text is an IPv6 address, without brackets."""
+    """Whether the text is an IPv6 address, written without brackets."""
     with suppress(ValueError):
         return bool(ipaddress.IPv6Address(host))
     return False
 
 
 def unmapped(host: str) -> str:
-    """The IP address of a peer: IPv4 if it came by IPv4 to a socket for both."""
+    """The IP address of a peer, as IPv4 if it is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+
+    A socket for both has such addresses for its IPv4 clients. Raises ValueError if the text is not
+    an IP address.
+    """
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         return str(address.ipv4_mapped)
@@ -74,6 +78,6 @@ def unmapped(host: str) -> str:
 
 
 def join_host_port(host: str, port: int) -> str:
-    """An IP address and a port as one text (Go: net.JoinHostPort)."""
+    """Join an IP address and a port to `host:port` (Go: net.JoinHostPort)."""
     host = unmapped(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

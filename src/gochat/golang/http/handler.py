@@ -1,8 +1,8 @@
-"""One connection, on its own thread: a request, its answer, and what goes on behind it.
+"""One connection, on its own thread: its request, its response, and its hijacker (Go: conn.serve).
 
-A handler may take its connection over from the server, and go on with it when the request is done
-and forgotten, on this thread and on others. That is what `http.Hijacker` and the go statement do in
-Go; here it is the `Hijacker` in the WSGI environ.
+A WSGI application can take a connection over from the server, and use it after the request, on this
+thread and on others. In Go, it would use `http.Hijacker` and the go statement; here, it uses the
+`Hijacker` in the WSGI environ.
 """
 
 from __future__ import annotations
@@ -42,55 +42,55 @@ log = logging.getLogger("gochat")
 
 _KEY: Final = "gochat.hijacker"
 
-# Whether a Transfer-Encoding, a list of tokens, has this one.
+# The token `chunked` in a Transfer-Encoding, which is a list of tokens.
 _CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
 
 
 class Hijacker:
-    """Lets the handler of a request take the connection over (Go: http.Hijacker).
+    """Lets the application take over the connection of a request (Go: http.Hijacker).
 
-    Made by the server, one for each connection. For the thread of the request.
+    The server makes one for each connection. Only the thread of the request may use it.
 
-    take: gives what was read from the socket behind the request, and reads no more.
+    take: returns the bytes that were read from the socket after the request, and ends reading.
     """
 
     def __init__(self, sock: socket.socket, take: Callable[[], bytes]) -> None:
         self._sock = sock
         self._take: Callable[[], bytes] | None = take
-        #: Whether the connection was taken over: then the server writes no answer.
+        #: Whether the connection was taken over, so that the server sends no response.
         self.hijacked = False
         #: The threads that `go` has started.
         self.threads: list[threading.Thread] = []
-        #: What to do on this thread when the request is over.
+        #: What the thread of the request calls after the request.
         self.then: Callable[[], object] = lambda: None
 
     def hijack(self) -> tuple[socket.socket, bytes]:
-        """Take the connection over: the socket, in blocking mode, and what was read from it.
+        """Take the connection over: returns its socket, and the bytes that were read ahead.
 
-        The socket remains the server's to close. The server does that when the handler has returned
-        and all that `go` and `go_on` were given has returned too. Raises RuntimeError the second
-        time.
+        The socket is in blocking mode. The server closes the socket, once the application and all
+        functions that were passed to `go` and `go_on` have returned. Raises RuntimeError if the
+        connection was taken over before.
         """
         if self._take is None:
             raise RuntimeError("the connection was taken over before")
         self.hijacked = True
         buffered = self._take()
-        self._take = None  # and the reader behind it, with a buffer of 8 KiB
+        self._take = None  # frees the reader, with its buffer of 8 KiB
         self._sock.settimeout(None)
         return self._sock, buffered
 
     def go(self, function: Callable[[], object], name: str) -> None:
-        """Call the function on a new thread of this name (Go: the go statement).
+        """Call a function on a new thread with this name (Go: the go statement).
 
-        The connection is not closed before the function has returned. Raises RuntimeError if the
-        system has no more threads.
+        The server does not close the connection before the function has returned. Raises
+        RuntimeError if no thread can be started.
         """
         thread = threading.Thread(target=function, name=name, daemon=True)
         thread.start()
         self.threads.append(thread)
 
     def go_on(self, function: Callable[[], object], name: str) -> None:
-        """Call the function on this thread, which gets the name, when the request is over."""
+        """Call a function on this thread after the request; the thread then gets this name."""
 
         def then() -> None:
             threading.current_thread().name = name
@@ -100,23 +100,25 @@ class Hijacker:
 
 
 def hijacker(environ: WSGIEnvironment) -> Hijacker | None:
-    """The Hijacker of a request; None if it came from a server that has none."""
+    """The Hijacker of a request, or None if another server made the environ."""
     found: Hijacker | None = environ.get(_KEY)
     return found
 
 
 class Handler(WSGIRequestHandler):
-    """Reads and answers the one request of a connection. On the connection's thread."""
+    """Reads and answers the only request of a connection, on the connection's thread."""
 
     disable_nagle_algorithm = True
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
-    command = ""  # until the client's is known, and so the next
-    request_version = "HTTP/1.1"
     server: Server
 
-    # Werkzeug looks here for Expect alone: it would answer "100 Continue", and ask for a body that
-    # no handler reads.
+    # What http.server's send_error looks at, before the request line has been read.
+    command = ""
+    request_version = "HTTP/1.1"
+
+    # Always empty. Werkzeug looks up Expect in it, and would send "100 Continue": the client would
+    # then send a body that no application here reads.
     headers = HTTPMessage()
 
     def setup(self) -> None:
@@ -128,7 +130,7 @@ class Handler(WSGIRequestHandler):
         self._header: Header = {}
 
     def handle_one_request(self) -> None:
-        """Read the request, and have the application answer it, or refuse it."""
+        """Read the request, and let the application answer it, or refuse it."""
         try:
             if self._read_request() and self._identify():
                 self.run_wsgi()
@@ -136,7 +138,10 @@ class Handler(WSGIRequestHandler):
             self._refuse(error.status, error.reason)
 
     def _read_request(self) -> bool:
-        """Read the request. False if there is none. Raises RequestError."""
+        """Read the request line and the header; False if the client sent nothing at all.
+
+        Raises RequestError, and what reading from a socket raises.
+        """
         line = read_request_line(self._reader)
         if line is None:
             return False
@@ -149,13 +154,13 @@ class Handler(WSGIRequestHandler):
         phrase = HTTPStatus(status).phrase
         self.send_error(status, f"{phrase}: {reason}" if reason else phrase)
         if status == 431:
-            # Closing a socket with input unread resets the connection, and a reset may overtake
-            # the answer. In all other cases most clients have sent everything.
+            # This client is probably still sending. If the socket were closed with unread input,
+            # the system would reset the connection, and the client might lose the answer.
             while self._reader.read1():
                 pass
 
     def _identify(self) -> bool:
-        """Go by the client's address, and not by its proxy's; False if it has been refused."""
+        """Replace a trusted proxy's address by its client's; False if the client was refused."""
         peer, port = self.client_address[:2]
         admission = self.server.admission
         if not admission.trusts(unmapped(peer)):
@@ -172,13 +177,13 @@ class Handler(WSGIRequestHandler):
         return refusal is None
 
     def make_environ(self) -> WSGIEnvironment:
-        """The request as WSGI has it, PEP 3333, with Werkzeug's additions.
+        """The environ of the request (PEP 3333), with the keys that Werkzeug adds.
 
-        Werkzeug's own version takes time that is quadratic in the number of headers of one name,
-        and keeps the last targets in a cache.
+        Werkzeug's own method needs time that is quadratic in the number of headers with the same
+        name, and urlsplit keeps the last targets in a cache.
         """
         host, path, query = parse_target(self.path)
-        # As Werkzeug encodes it. Most are ASCII: no copy of what may be a megabyte.
+        # In Werkzeug's encoding. For ASCII that is the same, and a copy could be a megabyte.
         raw = self.path if self.path.isascii() else self.path.encode().decode("latin-1")
         environ: WSGIEnvironment = {
             "wsgi.version": (1, 0),
@@ -205,13 +210,13 @@ class Handler(WSGIRequestHandler):
         }
         for name, values in self._header.items():
             if "_" in name:
-                continue  # its key would be that of the header with "-"
+                continue  # it would have the key of the header with "-"
             key = name.upper().replace("-", "_")
             if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
                 environ[key] = values[-1]
             else:
                 environ[f"HTTP_{key}"] = ",".join(values)
-        if host:  # the target's goes before the header's (RFC 9112, section 3.2.2)
+        if host:  # it replaces the Host header (RFC 9112, section 3.2.2)
             environ["HTTP_HOST"] = host
         if _CHUNKED.search(environ.get("HTTP_TRANSFER_ENCODING", "")):
             environ["wsgi.input_terminated"] = True
@@ -219,25 +224,26 @@ class Handler(WSGIRequestHandler):
         return environ
 
     def left(self) -> Hijacker:
-        """What is not over when the request is. The handler is of no more use after this."""
-        self.environ = {}  # it refers back here, and would keep all of this from going at once
+        """The Hijacker, with what is to be done after the request. Ends the use of the handler."""
+        self.environ = {}  # breaks a cycle that only the garbage collector would find
         return self.hijacker
 
     def version_string(self) -> str:
         return "gochat"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
-        """No access lines. It is called when the answer begins."""
+        """Log nothing. http.server calls this when the response begins."""
         self._reader.answered()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """No line for a request that could not be read: its sender has been told."""
+        """Log nothing: the client of a malformed request gets an answer, and that is enough."""
 
 
 def hijackable(application: WSGIApplication) -> WSGIApplication:
-    """Keep Werkzeug from writing what net/http does not write either, whatever a handler returns:
+    """Wrap an application so that Werkzeug writes no more than net/http does.
 
-    a response into a connection that was taken over, and the body of an answer to HEAD.
+    Werkzeug would write a response to a connection that was taken over, and the body of a response
+    to HEAD.
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -252,7 +258,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             else:
                 log.exception("http: %s failed", threading.current_thread().name)
         if connection.hijacked:
-            raise ConnectionAbortedError("hijacked")  # Werkzeug's quiet way out
+            raise ConnectionAbortedError("hijacked")  # Werkzeug ends without a word
         if environ["REQUEST_METHOD"] == "HEAD":
             getattr(response, "close", lambda: None)()
             return []

@@ -1,4 +1,4 @@
-"""Reading from a client: under a deadline, and line by line within a bound (Go: bufio.Reader)."""
+"""Reading a request from a socket, until a deadline and up to a size (Go: connReader)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_HEADER_BYTES", "RequestReader"]
 
-#: The longest request line and header together, in bytes. net/http's DefaultMaxHeaderBytes, and
-#: what it allows beyond that.
+#: The maximum size of the request line and the header together, in bytes (Go:
+#: DefaultMaxHeaderBytes, and the 4096 bytes that net/http adds).
 MAX_HEADER_BYTES: Final = (1 << 20) + 4096
 
-# How long to wait for more of a request that has been answered, in seconds.
+# How long to wait for the rest of a request that has been answered, in seconds.
 _REST_WAIT: Final = 0.01
 
-# How much of it to read at once, in bytes: Werkzeug asks for 10 MB.
+# How much of that rest to read at once, in bytes. Werkzeug asks for 10 MB.
 _REST_SIZE: Final = 1 << 20
 
 # The longest single wait, in seconds: the system's timeouts have an upper limit.
@@ -27,10 +27,9 @@ _DAY: Final = 86400.0
 
 
 class _SocketReader(io.RawIOBase):
-    """The bytes that a client sends until a deadline, in seconds of the monotonic clock.
+    """Reads from a socket until a deadline, in seconds of the monotonic clock.
 
-    The deadline is for all of them together: a timeout of the socket would start again with every
-    byte.
+    A timeout of the socket alone would start again with every byte.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -51,30 +50,32 @@ class _SocketReader(io.RawIOBase):
         self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
         try:
             return self._sock.recv_into(buffer)
-        except OSError:  # even a reset: Werkzeug would not close its selector
+        except OSError:  # after an exception, Werkzeug would leave its selector open
             if not self.answered:
                 raise
             return 0
 
 
 class RequestReader(io.BufferedReader):
-    """Reads a request from a socket. For the thread of the request.
+    """Reads a request. Only the thread of the request may use it.
 
-    deadline: for the whole request, on the monotonic clock. After it, reading raises TimeoutError.
-    Reading also raises the system's OSError. Once `answered` was called, it does neither.
+    deadline: for the whole request, in seconds of the monotonic clock.
+
+    Reading raises TimeoutError at the deadline, and OSError as the socket does. After `answered`,
+    reading returns an end of file instead.
     """
 
     raw: _SocketReader
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         super().__init__(_SocketReader(sock, deadline))
-        #: How many more bytes `read_line` may read.
+        #: How many bytes `read_line` may still read.
         self.left = MAX_HEADER_BYTES
 
     def read_line(self) -> bytearray:
-        """Read a line, with its LF. Without an LF, the client has ended, or `left` is 0.
+        """Read a line, including its LF. The LF is missing at the end of file, or if `left` is 0.
 
-        BufferedReader.readline would keep an object for every packet until the line is complete.
+        BufferedReader.readline would keep an object for each packet until the line is complete.
         """
         line = bytearray()
         while self.left and not line.endswith(b"\n"):
@@ -92,10 +93,10 @@ class RequestReader(io.BufferedReader):
         return super().read(size)
 
     def answered(self) -> None:
-        """Note that the answer begins: the rest of the request is not worth waiting for."""
+        """Note that the response begins: from now on, reading does not wait for the client."""
         self.raw.answered = True
 
     def take(self) -> bytes:
-        """Return what was read from the socket and not from here. From then on, nothing is read."""
+        """Return the bytes in the buffer, and do not read from the socket any more."""
         self.raw.ended = True
         return self.read()

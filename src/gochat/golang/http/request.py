@@ -1,7 +1,7 @@
-"""Parsing a request: its first line and its header (Go: http.ReadRequest, textproto.Reader).
+"""Parsing a request: the request line and the header (Go: http.ReadRequest, textproto.Reader).
 
-The grammar is that of RFC 9112, read as strictly as in net/http. http.server is less strict, and
-hands the header to the email package, which takes it for the head of a mail.
+This follows the grammar of RFC 9112 as strictly as net/http does. http.server is less strict, and
+leaves the header to the email package, which interprets the header as that of a mail.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = [
 #: The values of each header, by its name in lower case (Go: http.Header).
 Header = dict[str, list[str]]
 
-#: How many lines a header may have. net/http's DefaultMaxHeaderValueCount, which was introduced so
-#: that small fields, each an object of its own, cannot take a multiple of their size.
+#: The maximum number of lines in a header (Go: DefaultMaxHeaderValueCount, since 1.27). It bounds
+#: memory and time: a megabyte of small headers would become hundreds of thousands of objects.
 MAX_HEADER_LINES: Final = 500
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
@@ -36,23 +36,25 @@ _VERSION: Final = re.compile(r"HTTP/[0-9]\.[0-9]")  # RFC 9112, section 2.3
 _CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
 _HOST: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")  # as in net/http
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")  # RFC 9110, section 8.6
-_SPACE: Final = " \t"
 
-# A target is a path, or a whole http address (RFC 9112, section 3.2). These are its beginning, what
-# may not occur in it, and what may not occur in its path: a "%" without two digits. One pattern for
-# everything would need time and memory for a step back from each character.
+# A target is a path or an absolute http URL (RFC 9112, section 3.2). The three patterns are: how it
+# begins, which characters it must not contain, and what its path must not contain. A single pattern
+# for all would keep a backtracking position for each character.
 _TARGET: Final = re.compile(
     r"/|https?://(?P<host>[^][/?#@%]+|\[(?P<literal>[0-9a-f:.]{2,45})\](:\d+)?)(?![^/?#])", re.I
 )
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
-# How many characters of a path are decoded at once, so that copies of them are small.
+# How many characters of a path are decoded at once: this bounds the size of temporary copies.
 _PART: Final = 1 << 16
 
 
 class RequestError(Exception):
-    """The request is refused. status: the HTTP status. reason: for the client; may be empty."""
+    """The request is refused.
+
+    status: the HTTP status of the answer. reason: a text for the client; may be empty.
+    """
 
     def __init__(self, status: int, reason: str = "") -> None:
         super().__init__(reason)
@@ -61,7 +63,7 @@ class RequestError(Exception):
 
 
 class RequestLine(NamedTuple):
-    """The first line of a request. The version is `HTTP/1.` and a digit."""
+    """A request line (RFC 9112, section 3). The version is `HTTP/1.` and a digit."""
 
     method: str
     target: str
@@ -69,9 +71,9 @@ class RequestLine(NamedTuple):
 
 
 def read_request_line(reader: RequestReader) -> RequestLine | None:
-    """Read and parse the first line; None if the client sends nothing at all.
+    """Read and parse the request line; returns None if the client sent nothing at all.
 
-    Raises RequestError, and what the reader raises.
+    Raises RequestError, and what the reader raises. Only the thread of the request may call this.
     """
     if not reader.peek():
         return None
@@ -84,17 +86,17 @@ def read_request_line(reader: RequestReader) -> RequestLine | None:
     if not _is_target(target):
         raise RequestError(400, "malformed target")
     if target.startswith("//"):
-        target = "/" + target.lstrip("/")  # no redirection, for which Go's ServeMux would ask
+        target = "/" + target.lstrip("/")  # Go's ServeMux would redirect the client instead
     return RequestLine(method, target, version)
 
 
 def read_header(reader: RequestReader) -> Header:
-    """Read and parse the header, including the empty line behind it.
+    """Read and parse the header, up to and including the empty line that ends it.
 
-    Values have no white space around them. A folded line counts as a line of its own, and is joined
-    to the one before by a space (RFC 9112, section 5.2).
+    White space around values is removed (RFC 9110, section 5.5). A folded line is appended to the
+    line before it with a space (RFC 9112, section 5.2), and counts as a line.
 
-    Raises RequestError, and what the reader raises.
+    Raises RequestError, and what the reader raises. Only the thread of the request may call this.
     """
     header: Header = {}
     field = bytearray()
@@ -125,13 +127,13 @@ def _add(header: Header, field: bytearray) -> None:
     name, _, value = field.decode("latin-1").partition(":")
     if not _TOKEN.fullmatch(name) or _CONTROL.search(value):
         raise RequestError(400, "malformed header")
-    header.setdefault(name.lower(), []).append(value.strip(_SPACE))
+    header.setdefault(name.lower(), []).append(value.strip(" \t"))
 
 
 def check_header(header: Header, version: str) -> None:
-    """Check the headers on which it depends where the request goes and where it ends.
+    """Check Host and Content-Length; raises RequestError.
 
-    Raises RequestError.
+    A proxy that understands them differently would see another host, or another end of the request.
     """
     hosts = header.get("host", [])
     lengths = header.get("content-length", [])
@@ -151,23 +153,24 @@ def _is_target(target: str) -> bool:
 
 
 def parse_target(target: str) -> tuple[str, str, str]:
-    """The host (empty if the target names none), the path and the query of a request's target.
+    """Split the target of a request into host, path and query. The host is "" if there is none.
 
-    The path has its escapes decoded, to characters up to U+00FF, as WSGI has them. A "#" is a
-    character like any other: as in net/http, no client sends a fragment.
+    The escapes in the path are decoded, to Latin-1 as WSGI demands (PEP 3333). As in net/http, a
+    "#" has no special meaning, because clients do not send fragments.
     """
     found = _TARGET.match(target)
-    host = (found and found["host"]) or ""
-    start = found.end("host") if found and host else 0
+    host, start = "", 0
+    if found and found["host"]:
+        host, start = found["host"], found.end("host")
     path, _, query = target[start:].partition("?")
     return host, _unquote(path), query
 
 
 def _unquote(path: str) -> str:
-    """Decode the escapes, of which each is known to be a "%" and two digits.
+    """Decode the escapes of a path, which is known to have two hex digits after every "%".
 
-    urllib.parse.unquote would make objects of them all. Quoted-printable is the same with "=" for
-    "%", and binascii decodes that at once.
+    urllib.parse.unquote would create several objects for each escape. The quoted-printable encoding
+    (RFC 2045, section 6.7) differs in the "=" that it has for "%", and binascii has it in C.
     """
     if "%" not in path:
         return path
@@ -176,7 +179,7 @@ def _unquote(path: str) -> str:
     while at < len(path):
         part = path[at : at + _PART]
         cut = part.rfind("%", max(0, len(part) - 2))
-        if cut > 0:  # an escape that goes on in the next part
+        if cut > 0:  # an escape that continues in the next part
             part = part[:cut]
         quoted = part.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"=")
         parts.append(binascii.a2b_qp(quoted).decode("latin-1"))

@@ -1,4 +1,4 @@
-"""A short answer in plain text (Go: http.Error)."""
+"""A short response in plain text (Go: http.Error)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def error(
     code: int,
     headers: Iterable[tuple[str, str]] = (),
 ) -> Iterable[bytes]:
-    """Answer a request with a line of text, as a WSGI application does. Any thread.
+    """Answer a request with a line of plain text; returns the body, as a WSGI application does.
 
-    text: without its line end. code: the HTTP status. headers: those to send besides.
+    text: the line, without its end. code: the HTTP status. headers: additional headers. Any thread
+    may call this. Raises ValueError if the status is unknown.
     """
     body = f"{text}\n".encode()
     start_response(

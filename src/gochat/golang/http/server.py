@@ -1,16 +1,15 @@
-"""The server: it accepts, starts a thread for each connection, and ends in order (Go: http.Server).
+"""The server: accepts connections, serves each on a thread, and ends in order (Go: http.Server).
 
-Strategy: Werkzeug accepts, parses and answers. This package adds what a server needs that is open
-to the world, and that net/http has:
+Werkzeug starts the threads, and writes the responses. This package adds what net/http has and a
+public server needs:
 
-- It listens on what Go's addresses mean: `:8080` is every interface, IPv4 and IPv6.
-- A request has to be there whole by a deadline, however slowly its bytes drip in.
-- A handler may take its connection over: see `Hijacker`.
-- `stop` and `shutdown` end it, and wait for what it serves, but not for ever.
-- Behind a proxy that it trusts, a client goes by the address that the proxy gives. net/http leaves
-  that to the handler.
+- Addresses have their meaning in Go: `:8080` is every interface, with IPv4 and IPv6.
+- A request is parsed strictly, and has to be complete by a deadline.
+- An application can take a connection over: see `Hijacker`.
+- `stop` and `shutdown` end the server. They wait for open connections, but not for ever.
+- A trusted proxy names the address of its client. net/http leaves this to the handler.
 
-Werkzeug's own words (its banner, its access lines) are not in the log.
+Werkzeug's banner and access lines are not logged.
 """
 
 from __future__ import annotations
@@ -42,33 +41,36 @@ __all__ = ["Server"]
 
 log = logging.getLogger("gochat")
 
-# How long to accept nothing when there is no descriptor for it, in seconds.
+# How long to pause when a connection cannot be accepted, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
 
-# How long a thread whose socket was cut may take to come back, in seconds.
+# How long a thread may take to end after its connection was cut, in seconds.
 _CUT_WAIT: Final = 5.0
 
 
 class Server(ThreadedWSGIServer):
-    """Serves a WSGI application at an address, one thread for each connection.
+    """Serves a WSGI application at an address, with one thread for each connection.
 
-    addr: where to listen, see `listen`; or a socket that listens, which is closed here.
-    read_header_timeout: how long a client may take over its request, in seconds, from the moment
-        that it was accepted. net/http's ReadHeaderTimeout.
-    max_connections: how many connections are served at the same time; any beyond get 503. None for
-        no limit but that of the system: out of threads or descriptors, the answer is 503 as well.
-    max_connections_per_address: the same, of those from one IP address.
-    trusted_proxies: networks of proxies. For a request from there the client's address is the last
-        in X-Forwarded-For that is in none of them, and connections count for that address as soon
-        as the request is read. If there is none, or the header is malformed, the client's address
-        is the proxy's, and does not count.
-    on_close: is called with the socket of each connection that has ended, refused ones too, on the
-        thread that has served it, when no other uses it any more, before it is closed.
+    addr: where to listen, see `listen`; or a listening socket, which the server takes over and
+        closes.
+    read_header_timeout: how long a client may take to send its request, in seconds from accepting
+        the connection (Go: ReadHeaderTimeout).
+    max_connections: how many connections are served at the same time; further ones are answered
+        with 503. None for no limit except the system's: without threads or descriptors, the answer
+        is 503, too.
+    max_connections_per_address: the same limit for each client's IP address.
+    trusted_proxies: networks of proxies. The client of such a proxy has the last address in
+        X-Forwarded-For that is not in these networks, and its connection counts for that address
+        once the request has been read. If there is no such address, or the header is malformed,
+        the client's address is the proxy's, and there is no limit for it.
+    on_close: called with the socket of each connection, also of a refused one, before the socket is
+        closed. At this time no other thread uses the socket. It is called on the connection's
+        thread; for a refused connection that has none, on the accepting thread.
 
     Raises what `listen` raises.
     """
 
-    daemon_threads = True  # the process does not wait for them at its end; `shutdown` has
+    daemon_threads = True  # the end of the process does not wait for them, as `shutdown` does
 
     def __init__(
         self,
@@ -87,16 +89,16 @@ class Server(ThreadedWSGIServer):
             max_connections, max_connections_per_address, trusted_proxies
         )
         self._on_close: Final = on_close
-        # A descriptor to give away when there is no other, so that a connection can be refused.
+        # A reserved descriptor. It is given up to refuse a connection when no other one is left.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         # Guards _serving.
         self._lock = threading.Lock()
-        # The accepted connections, and the thread that serves each, from accept to close.
+        # The open connections, each with its thread, from accepting to closing.
         self._serving: dict[socket.socket, threading.Thread] = {}
-        # The thread that `start` has started. For the thread that starts and shuts down.
+        # The thread that `start` made. Only for the thread that calls `start` and `shutdown`.
         self._accepting: threading.Thread | None = None
-        # A byte written to the one end wakes serve_forever at the other, which then looks whether
-        # it is to end. Writing never blocks, because a signal handler may be what writes.
+        # A byte that is written to _wake makes serve_forever check _ending. Writing never blocks,
+        # because a signal handler may write.
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
@@ -113,26 +115,29 @@ class Server(ThreadedWSGIServer):
 
     @property
     def addr(self) -> str:
-        """The address in use, as `host:port`."""
+        """The address where the server listens, as `host:port`."""
         return join_host_port(str(self.server_address[0]), self.port)
 
     @property
     def url(self) -> str:
-        """Where to point a browser that runs on this machine."""
+        """The URL of the server for a browser on this machine."""
         if self.server_address[0] in ("::", "0.0.0.0"):
             return f"http://localhost:{self.port}/"
         return f"http://{self.addr}/"
 
     def start(self, name: str = "accept") -> None:
-        """Accept connections on a new thread of this name, until `shutdown`. Once.
+        """Call `serve_forever` on a new thread with this name. May be called once.
 
-        Raises RuntimeError if the system has no more threads.
+        Raises RuntimeError if no thread can be started.
         """
         self._accepting = threading.Thread(target=self.serve_forever, name=name, daemon=True)
         self._accepting.start()
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002 - nothing is polled
-        """Accept connections until `stop` is called, then listen no more. One thread, once."""
+        """Accept connections until `stop` is called, and then stop listening.
+
+        May be called once, on any thread.
+        """
         with selectors.DefaultSelector() as selector:
             selector.register(self.socket, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
@@ -146,24 +151,30 @@ class Server(ThreadedWSGIServer):
 
     @property
     def wakeup_fd(self) -> int:
-        """For `signal.set_wakeup_fd`, until `shutdown`.
+        """A descriptor for `signal.set_wakeup_fd`, open until `shutdown`.
 
-        Python runs a signal's handler on the main thread when that comes back from what it waits
-        for. A signal that comes just before it waits, or to another thread, does not make it.
+        Python calls signal handlers on the main thread, after the system call in which that waits.
+        A signal just before this call, or to another thread, does not interrupt the call; a byte
+        written to this descriptor does.
         """
         return self._wake.fileno()
 
     def stop(self) -> None:
-        """Make `serve_forever` return. Any thread, or a signal handler; more than once is once."""
+        """Make `serve_forever` return, at once or as soon as it is called.
+
+        Any thread and any signal handler may call this, repeatedly.
+        """
         self._ending = True
-        with suppress(OSError):  # so full of signals that it wakes anyway
+        with suppress(OSError):  # full of bytes, which wake serve_forever as well; or closed
             self._wake.send(b"\0")
 
     def shutdown(self, timeout: float = 0.0) -> None:
-        """End: accept no more, wait until all that is being served has ended, and cut the rest.
+        """Stop accepting, wait for open connections to end, and cut those that remain.
 
-        timeout: how long to wait, in seconds. On another thread than `serve_forever`, or when that
-        has returned.
+        timeout: how long to wait for connections, in seconds. Cut connections get another five.
+
+        Not for the thread that runs `serve_forever`, before that has returned. May be called
+        repeatedly, also if the server never accepted anything.
         """
         deadline = time.monotonic() + timeout
         self.stop()
@@ -190,10 +201,10 @@ class Server(ThreadedWSGIServer):
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    # What socketserver and Werkzeug call.
+    # Called by socketserver and Werkzeug.
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Raises OSError if there is none to be served."""
+        """Accept a connection. Raises OSError if there is none that can be served."""
         try:
             return super().get_request()
         except OSError as error:
@@ -204,7 +215,7 @@ class Server(ThreadedWSGIServer):
             raise
 
     def _refuse_with_spare(self, reason: str) -> None:
-        """Out of descriptors: refuse the next in the queue, who would wait in it for ever."""
+        """Refuse a connection that there is no descriptor for, so that its client need not wait."""
         self._spare.close()
         try:
             request, _ = self.socket.accept()
@@ -216,15 +227,15 @@ class Server(ThreadedWSGIServer):
             self.admission.refused(Refusal("descriptors", reason))
         with suppress(OSError):
             self._spare = open(os.devnull, "rb")  # noqa: SIM115
-        if self._spare.closed:  # somebody else took it
+        if self._spare.closed:  # another thread took the descriptor
             self._pause()
 
     def _pause(self) -> None:
-        """Let some connections end before the next one is accepted."""
+        """Wait a moment for connections to end, before the next is accepted."""
         select.select([self._woken], [], [], _ACCEPT_PAUSE)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection on a thread of its own; the thread ends when it has been served."""
+        """Start the thread that serves a connection, or refuse the connection."""
         refusal = self.admission.admit(request, unmapped(client_address[0]))
         if refusal is None:
             thread = threading.Thread(
@@ -245,8 +256,8 @@ class Server(ThreadedWSGIServer):
             self.admission.refused(refusal)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection: its request, and then what the handler has left to be done."""
-        # The handler, with all that is known of the request, is gone before that.
+        """Serve a connection: first its request, then what the application passed to `go_on`."""
+        # This frees the Handler and the request: a connection may last for days.
         left = Handler(request, client_address, self).left()
         try:
             left.then()
@@ -255,7 +266,7 @@ class Server(ThreadedWSGIServer):
                 thread.join()
 
     def close_request(self, request: Any) -> None:
-        """Close a connection: the only place where its descriptor is given back."""
+        """Close a connection. Nothing else closes the socket of an accepted connection."""
         if self._on_close is not None:
             self._on_close(request)
         with self._lock:
@@ -264,17 +275,17 @@ class Server(ThreadedWSGIServer):
         super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """An exception that no handler has caught."""
+        """Log the current exception, which nothing has caught."""
         if not self._is_short_of_descriptors():
             log.exception("http: %s failed", threading.current_thread().name)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - Werkzeug's name
-        """What Werkzeug has to say: "error" is an exception in the application, or its own."""
+        """Log a message of Werkzeug. The type "error" is an exception in the application."""
         if not self._is_short_of_descriptors():
             log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
     def _is_short_of_descriptors(self) -> bool:
-        """Whether that is what the current exception says; then it is worth a line."""
+        """Whether the current exception says so; if it does, log it without a traceback."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             name = threading.current_thread().name
