@@ -225,7 +225,9 @@ class Handler(WSGIRequestHandler):
 
     def left(self) -> Hijacker:
         """The Hijacker, with what is to be done after the request. Ends the use of the handler."""
-        self.environ = {}  # breaks a cycle that only the garbage collector would find
+        # After an exception in the application the handler is in a cycle, and stays for a while.
+        self.environ = {}
+        self._header = {}
         return self.hijacker
 
     def version_string(self) -> str:
