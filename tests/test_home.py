@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import (
@@ -32,13 +33,18 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 #: What Chromium writes to the console when it cannot connect. A page cannot keep it from that.
 NO_CONNECTION = re.compile(
+    r"Failed to load resource: (net::|the server responded with a status of 503)|"
     r"WebSocket connection to '\S+' failed: "
     "(Error in connection establishment: net::|Connection closed before receiving a handshake|"
     "WebSocket is closed before the connection|"
-    "Error during WebSocket handshake: (Unexpected response code: 403|net::ERR_CONNECTION_RESET))"
+    "Error during WebSocket handshake: (Unexpected response code: (403|503)|"
+    "net::ERR_CONNECTION_RESET))"
 )
 
 LIMIT = 512
+
+#: Characters that show nothing, or turn the direction.
+INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u061c\u2060\ufeff\u00ad\u2066"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,8 @@ class Network:
         #: What becomes of a new connection: "forward" it, "swallow" what it says, "refuse" it.
         self.mode = "forward"
         self._cuts = 0
+        #: What is held of what the server says, by the client's end.
+        self._held: dict[socket.socket, bytes] = {}
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
         self._ended = False
@@ -83,6 +91,17 @@ class Network:
     def cut(self) -> None:
         """From now on the connections that there are carry nothing, and stay."""
         self._cuts += 1
+
+    def hold(self) -> None:
+        """From now on keep back what the server says on the connections that there are."""
+        self._held = {client: b"" for client, (other, _) in self._others.items()}
+
+    def release(self) -> None:
+        """Let go of all that, and hold nothing any more."""
+        held, self._held = self._held, {}
+        for client, data in held.items():
+            if client in self._others:
+                client.sendall(data)
 
     def __enter__(self) -> Network:
         self._selector.register(self.listener, selectors.EVENT_READ)
@@ -121,7 +140,9 @@ class Network:
         other, cuts = self._others[sock]
         try:
             data = sock.recv(65536)
-            if data and other and cuts == self._cuts:
+            if other in self._held:
+                self._held[other] += data
+            elif data and other and cuts == self._cuts:
                 other.sendall(data)
         except ConnectionError:
             data = b""
@@ -415,6 +436,13 @@ def test_links(tabs: Tabs, gochat: Gochat) -> None:
         ),
         ("<https://a.example/><b>", ["https://a.example/"]),
         ("https://a.example/\u202egnp.exe", ["https://a.example/"]),
+        *((f"https://a.example/{c}b", ["https://a.example/"]) for c in INVISIBLE),
+        *((f"https://a{c}.example/", []) for c in ("\u2215b", "\u0430", "\u00fc", "\uff41")),
+        ("https://a.example\u2215@b.example/ https://a.example@b.example/", []),
+        (
+            "https://a.example/\u00fc https://xn--mnchen-3ya.de",
+            ["https://a.example/\u00fc", "https://xn--mnchen-3ya.de"],
+        ),
         ("Ann: https://a.example/", ["https://a.example/"]),
         ("http:// https://. http://% xhttp://a.example http://:80 https://[x]/", []),
         ("javascript:alert(1) ftp://a.example data:text/html,x www.example.org", []),
@@ -424,7 +452,7 @@ def test_links(tabs: Tabs, gochat: Gochat) -> None:
         expect(message).to_have_text(text, use_inner_text=False)
         found = message.locator("a").evaluate_all("all => all.map(a => [a.textContent, a.href])")
         assert [shown for shown, _ in found] == links
-        assert [target.rstrip("/").lower() for _, target in found] == [
+        assert [unquote(target).rstrip("/").lower() for _, target in found] == [
             link.rstrip("/").lower() for link in links
         ]
     say(page, f"{gochat.url}/?a=b&c=<d>")
@@ -700,6 +728,16 @@ def test_the_name_is_in_front_and_is_kept(tabs: Tabs, gochat: Gochat) -> None:
     expect_texts(page, "Ann Lee: again", "without")
     page.reload()
     expect(page.locator("#name")).to_have_value("")
+
+
+def test_a_name_with_a_colon(tabs: Tabs, gochat: Gochat) -> None:
+    """A name is bold only up to its first colon and space. The page says so."""
+    page = tabs.open(gochat)
+    refusal = page.locator("#refusal")
+    page.locator("#name").fill("a: b")
+    expect(refusal).to_have_text("Only what is before “: ” is shown as your name.")
+    page.locator("#name").fill("a:b")
+    expect(refusal).to_have_text("")
 
 
 def test_without_storage_the_chat_works(tabs: Tabs, gochat: Gochat) -> None:
@@ -1217,6 +1255,8 @@ def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
     expect_sockets(page, tabs, True, True)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
     page.clock.run_for(1_000)
+    assert page.evaluate("probe === null")  # it has replaced the connection, which stays a little
+    page.clock.run_for(5_000)
     expect_sockets(page, tabs, False, True)
     # The next time somebody speaks while there are two: a message is there once.
     run_to_silence(page, 46_000)
@@ -1259,6 +1299,79 @@ def test_a_probe_that_is_refused(tabs: Tabs, gochat: Gochat) -> None:
         page.close()  # before its network ends
 
 
+def probe_takes_over(page: Page) -> None:
+    """Let 45 seconds pass in silence, the probe open, and a second more pass."""
+    run_to_silence(page, 46_000)
+    wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
+    page.clock.run_for(1_000)
+    assert page.evaluate("probe === null && openedAt > 0")
+
+
+def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
+    """What comes late on the connection that was replaced is shown once, at its end."""
+    tabs.context.clock.install()
+    with Network(gochat.port) as network, join(gochat.port) as peer:
+        page = tabs.open(network)
+        stop_clock(page)
+        network.hold()
+        send_all(peer, ["LOST?", "twice"])
+        probe_takes_over(page)
+        send_all(peer, ["twice", "both"])
+        wait_until(lambda: page.evaluate("arrived.length") == 2, "the new connection's")
+        network.release()
+        send_all(peer, ["after"])
+        wait_until(lambda: page.evaluate("arrived.length") == 3, "the new connection's")
+        page.wait_for_timeout(200)  # the old connection's are there
+        page.clock.run_for(5_500)
+        expect_sockets(page, tabs, False, True)
+        page.clock.run_for(100)
+        expect_texts(page, "twice", "both", "after", "LOST?", "twice")
+        expect(page.locator(".note")).to_have_count(0)
+        page.close()  # before its network ends
+
+
+def test_what_was_held_up_too_long_is_noted(tabs: Tabs, gochat: Gochat) -> None:
+    """After its end has begun, a browser drops what comes on a connection: a note says so."""
+    tabs.context.clock.install()
+    with Network(gochat.port) as network, join(gochat.port) as peer:
+        page = tabs.open(network)
+        stop_clock(page)
+        heard = page.evaluate("clock(new Date(heardAt))")
+        network.hold()
+        send_all(peer, ["LOST?"])
+        probe_takes_over(page)
+        page.clock.run_for(10_000)
+        network.release()
+        expect_sockets(page, tabs, False, True)
+        page.clock.run_for(100)
+        expect(page.locator(".note .text")).to_have_text(
+            [f"The connection was held up. What others wrote after {heard} may be missing here."]
+        )
+        expect_texts(page)
+        page.close()  # before its network ends
+
+
+def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
+    """A page in a silent room keeps its place while the server is full."""
+    tabs.may_lose_server = True
+    tabs.context.clock.install()
+    with Gochat("--max-clients", "1") as gochat:
+        page = tabs.open(gochat)
+        stop_clock(page)
+        run_to_silence(page, 45_000)
+        before = len(tabs.requests)
+        for refusals in (1, 2, 0, 1):
+            page.clock.run_for(1_000)
+            wait_until(lambda n=refusals: page.evaluate("refusals") == n, "refused")  # type: ignore[misc]
+            expect_state(page, "connected")
+            page.clock.run_for(45_000)
+        assert tabs.requests[before:] == [f"{gochat.url}/"]
+        expect_sockets(page, tabs, True, False, False, False, False)
+        say(page, "still here")
+        wait_until(lambda: page.evaluate("arrived.length") == 1, "it has come")
+        page.close()  # before its server ends
+
+
 def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
     """While it is hidden a tab waits, however long; it asks at once when it is seen again."""
     tabs.may_lose_server = True
@@ -1291,7 +1404,7 @@ def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
         expect(offline).to_be_hidden()
         expect_sockets(page, tabs, True, True)
         wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
-        page.clock.run_for(1_000)
+        page.clock.run_for(6_000)
         expect_sockets(page, tabs, False, True)
 
         network.mode = "swallow"
