@@ -10,7 +10,7 @@ import random
 import re
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .loop import Frames, Link, Loop
@@ -22,6 +22,9 @@ PAUSE = 1.0
 #: behind the witness. Both together are less than the 256 messages that may wait for a client, so
 #: none may be dropped.
 ON_THEIR_WAY, BEHIND = 64, 96
+
+#: By how many messages one process of a room may be behind another.
+LAG = 500
 
 #: What fills a message: characters of one to four bytes, and some with a meaning elsewhere.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
@@ -39,12 +42,20 @@ class Chat:
 
     pause: how long a client is silent between two times that it talks, on average, in seconds.
     strangers: whether others talk in the room, too. Their messages have to reach all in one order.
+    others: more processes of the room. A client comes to any of them, and one stays at each.
     """
 
     def __init__(
-        self, gochat: Gochat, seed: int, *, pause: float = PAUSE, strangers: bool = False
+        self,
+        gochat: Gochat,
+        seed: int,
+        *,
+        pause: float = PAUSE,
+        strangers: bool = False,
+        others: Sequence[Gochat] = (),
     ) -> None:
         self.gochat = gochat
+        self.ports = [gochat.port, *(other.port for other in others)]
         self.random = random.Random(seed)
         self.pause = pause
         self.strangers = strangers
@@ -66,8 +77,12 @@ class Chat:
         self.delivered = 0
         self.quiet = False  # nobody comes, goes or talks any more
         self.stopping = False  # the server has been told to stop
-        self.witness = Chatter(self)
-        self.loop.run_until(lambda: self.witness.present, "the witness is in the room")
+        #: The witness, and those that stay at other processes.
+        self.stayers: list[Chatter] = []
+        for port in self.ports:
+            self.stayers.append(Chatter(self, port=port))
+            self.loop.run_until(lambda: self.stayers[-1].present, "one that stays is in the room")
+        self.witness = self.stayers[0]
 
     def heard(self, messages: list[bytes]) -> None:
         """Check what the witness has got: each message unchanged, and in its sender's order."""
@@ -110,8 +125,12 @@ class Chat:
 
     def last_word(self) -> None:
         """Check that all that the server could read has reached the witness, and nothing else."""
-        self.witness.say()
-        self.loop.run_until(lambda: not self.witness.unechoed, "the witness's last word")
+        for stayer in self.stayers:
+            stayer.say()
+        self.loop.run_until(lambda: not any(s.unechoed for s in self.stayers), "the last words")
+        self.loop.run_until(
+            lambda: not any(self.unheard[s.id] for s in self.stayers), "the witness has heard them"
+        )
         for sender in self.audible:
             assert not self.unheard[sender], f"lost: {list(self.unheard[sender])}"
 
@@ -122,13 +141,14 @@ class Chat:
             lambda: all(m.present and not m.unechoed for m in self.members if not m.leaving),
             "everybody has had everything back",
         )
-        for member in list(self.members - {self.witness}):
+        for member in list(self.members.difference(self.stayers)):
             if not member.leaving:
                 member.leave(self.random.choice(WAYS))
-        self.loop.run_until(lambda: self.members == {self.witness}, "everybody is gone")
+        self.loop.run_until(lambda: self.members == set(self.stayers), "everybody is gone")
         self.last_word()
         assert not self.ahead, f"got what the witness has not: {self.ahead}"
-        self.witness.leave("close")
+        for stayer in self.stayers:
+            stayer.leave("close")
         self.loop.run_until(lambda: not self.members, "the witness is gone")
 
 
@@ -157,9 +177,10 @@ class Chatter(Voice, Link):
     #: Whether the messages of this client count among those that are on their way.
     patient = True
 
-    def __init__(self, chat: Chat, *, send_buffer: int = 0) -> None:
+    def __init__(self, chat: Chat, *, send_buffer: int = 0, port: int = 0) -> None:
         Voice.__init__(self, chat)
-        Link.__init__(self, chat.loop, chat.gochat.port, send_buffer=send_buffer)
+        port = port or chat.random.choice(chat.ports)
+        Link.__init__(self, chat.loop, port, send_buffer=send_buffer)
         #: What this client has said, and not got back.
         self.unechoed: deque[bytes] = deque()
         #: Whether a message of this client has come back.
@@ -173,7 +194,10 @@ class Chatter(Voice, Link):
         #: Where in the order the next message for this client is, at `begin` or behind. None
         #: before the first message.
         self.next: int | None = None
-        self.begin = chat.count
+        self.came = chat.count
+        # Another process may be behind that of the witness: there this client can get what the
+        # witness has got before.
+        self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
         #: What this client has got, from the first message on that the witness has not.
         self.unproved: list[bytes] = []
         self.head = b""
@@ -191,7 +215,7 @@ class Chatter(Voice, Link):
 
     def behind(self) -> int:
         """How many messages the witness has got, and this client has not."""
-        return self.chat.count - self.place
+        return self.chat.count - (self.came if self.next is None else self.next)
 
     # What this client gets.
 
@@ -296,7 +320,7 @@ class Chatter(Voice, Link):
             return
         for _ in range(chat.random.randint(1, 4)):
             self.say()
-        if self.id and chat.random.random() < 0.15:
+        if self not in chat.stayers and chat.random.random() < 0.15:
             self.leave(chat.random.choice(WAYS))
         else:
             chat.loop.after(self.pause(), self.talk)
@@ -338,12 +362,17 @@ class Chatter(Voice, Link):
 
 @contextmanager
 def chatting(
-    gochat: Gochat, seed: int, *, pause: float = PAUSE, strangers: bool = False
+    gochat: Gochat,
+    seed: int,
+    *,
+    pause: float = PAUSE,
+    strangers: bool = False,
+    others: Sequence[Gochat] = (),
 ) -> Iterator[Chat]:
     """A chat; what fails in the block says how to repeat the chat."""
     chat = None
     try:
-        chat = Chat(gochat, seed, pause=pause, strangers=strangers)
+        chat = Chat(gochat, seed, pause=pause, strangers=strangers, others=others)
         yield chat
     except AssertionError as error:
         raise AssertionError(f"with GOCHAT_SEED={seed}: {error}") from error

@@ -373,9 +373,13 @@ def join(port: int) -> Peer:
     return peer
 
 
-def activated(descriptor: int, command: Sequence[str], count: str = "1") -> list[str]:
-    """The command that runs `command` as systemd does, with a socket: see sd_listen_fds(3)."""
-    script = f'exec 3<&{descriptor}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
+def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: int) -> list[str]:
+    """The command that runs `command` as systemd does, with a socket: see sd_listen_fds(3).
+
+    count: what is claimed of the number of sockets. more: descriptors of further sockets.
+    """
+    moved = " ".join(f"{number}<&{given}" for number, given in enumerate([descriptor, *more], 3))
+    script = f'exec {moved}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
     return ["bash", "-c", script, "bash", *command]
 
 
@@ -418,18 +422,25 @@ class Gochat:
 
     flags: what stands behind `serve`; with `--addr 127.0.0.1:0` unless they have another address.
     fault: Python to run before in the process, to make something go wrong.
-    listener: a socket that the process gets, as from systemd, in place of an address.
+    listener: a socket that the process gets, as from systemd, in place of an address; or several.
     """
 
-    def __init__(self, *flags: str, fault: str = "", listener: socket.socket | None = None) -> None:
-        if "--addr" not in flags and listener is None:
+    def __init__(
+        self,
+        *flags: str,
+        fault: str = "",
+        listener: socket.socket | Sequence[socket.socket] = (),
+    ) -> None:
+        listeners = [listener] if isinstance(listener, socket.socket) else listener
+        descriptors = [each.fileno() for each in listeners]
+        if "--addr" not in flags and not descriptors:
             flags = ("--addr", LOCAL, *flags)
         args = [*command(fault), "serve", *flags]
-        if listener is not None:
-            args = activated(listener.fileno(), args)
+        if descriptors:
+            args = activated(descriptors[0], args, str(len(descriptors)), *descriptors[1:])
         self.process = subprocess.Popen(
             args,
-            pass_fds=[] if listener is None else [listener.fileno()],
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -11,9 +11,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from .chat import chatting
 from .loop import idle, resources
+from .redis_support import Redis
 from .support import SEED, Gochat, wait_until
 
 SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))
@@ -39,6 +41,36 @@ def test_everybody_gets_every_message_once_and_in_one_order(
             )
         wait_until(lambda: resources(gochat) == before, "all is given back")
     assert not gochat.logged("Traceback"), gochat.lines
+
+
+def test_everybody_at_two_processes_gets_every_message_in_one_order(
+    record_property: Callable[[str, object], None], tmp_path: Path
+) -> None:
+    """With a relay, each client of two processes gets a slice of the one order of both."""
+    flags = ("--pong-wait", "60", "--ping-period", "1")
+    with (
+        Redis(tmp_path) as redis,
+        Gochat("--relay", redis.url, *flags) as gochat,
+        Gochat("--relay", redis.url, *flags) as other,
+    ):
+        before = [idle(each, threads=4) for each in (gochat, other)]
+        with chatting(gochat, SEED, others=[other]) as chat:
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end:
+                chat.fill(CLIENTS // 2)
+                chat.loop.turn()
+            chat.part()
+            record_property(
+                "delivery with a relay",
+                f"seed {SEED}, {chat.ids:,} clients, {chat.count:,} messages,"
+                f" {chat.delivered:,} deliveries in {SECONDS:g} s",
+            )
+        wait_until(
+            lambda: [resources(each) for each in (gochat, other)] == before, "all is given back"
+        )
+    for each in (gochat, other):
+        assert not each.logged("Traceback"), each.lines
+        assert not each.logged("missing"), each.lines
 
 
 def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:

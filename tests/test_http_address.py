@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from contextlib import ExitStack
 
 import pytest
 
-from gochat.golang.http.address import listen
+from gochat.golang.http.address import listen, listen_shared, next_port
 
 from .http_support import needs_ipv6
-from .support import Peer
+from .support import LOCAL, Peer
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -100,3 +102,96 @@ def test_an_address_that_is_not_here(addr: str) -> None:
         listen(addr).close()
     assert f"listen tcp {addr}: " in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def accepted(listener: socket.socket) -> int:
+    """How many connections wait at a socket; they are accepted and closed."""
+    listener.setblocking(False)
+    count = 0
+    try:
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    except BlockingIOError:
+        return count
+
+
+@pytest.mark.parametrize(
+    ("addr", "hosts"),
+    [
+        (LOCAL, ["127.0.0.1"]),
+        pytest.param("[::1]:0", ["::1"], marks=needs_ipv6),
+        pytest.param(":0", ["127.0.0.1", "::1"], marks=needs_ipv6),
+    ],
+)
+def test_listen_shared(addr: str, hosts: list[str]) -> None:
+    """Several sockets listen at one address, and each connection comes to any one of them."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(each) for each in listen_shared(addr, 3)]
+        (port,) = {each.getsockname()[1] for each in listeners}
+        for host in hosts:
+            # By chance one of three gets none of a hundred once in 10 to the 17.
+            for _ in range(100):
+                stack.enter_context(Peer(port, host))
+            counts = [accepted(each) for each in listeners]
+            assert sum(counts) == 100
+            assert all(counts)
+
+
+def test_nobody_joins_a_shared_address() -> None:
+    """Where sockets share an address, nobody else can listen, alone or shared; nor the reverse."""
+    for count in (1, 2):
+        with ExitStack() as stack:
+            first = [stack.enter_context(each) for each in listen_shared(LOCAL, count)]
+            addr = f"127.0.0.1:{first[0].getsockname()[1]}"
+            with pytest.raises(OSError, match="Address already in use"):
+                listen(addr)
+            with pytest.raises(OSError, match="Address already in use"):
+                listen_shared(addr, 2)
+    with listen(LOCAL) as listener:
+        addr = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"^.*listen tcp {addr}: Address already in use$"):
+            listen_shared(addr, 2)
+
+
+def test_a_shared_address_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the last of several sockets cannot be opened, none is left."""
+    create = socket.create_server
+    ports: list[int] = []
+
+    def fail(*args, **options):  # type: ignore[no-untyped-def]
+        if len(ports) == 2:
+            raise OSError(24, os.strerror(24))
+        made = create(*args, **options)
+        ports.append(made.getsockname()[1])
+        return made
+
+    monkeypatch.setattr(socket, "create_server", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        listen_shared(LOCAL, 3)
+    monkeypatch.undo()
+    listen(f"127.0.0.1:{ports[0]}").close()
+
+
+@pytest.mark.parametrize(
+    ("addr", "number", "expected"),
+    [
+        (":9100", 0, ":9100"),
+        (":9100", 3, ":9103"),
+        ("localhost:9100", 1, "localhost:9101"),
+        ("[::1]:9100", 1, "[::1]:9101"),
+        ("127.0.0.1:0", 5, "127.0.0.1:0"),
+        ("127.0.0.1:", 5, "127.0.0.1:0"),
+        (":65535", 1, ":65536"),
+    ],
+)
+def test_next_port(addr: str, number: int, expected: str) -> None:
+    """A higher port of the same host; `listen` is what refuses one too high."""
+    assert next_port(addr, number) == expected
+
+
+@pytest.mark.parametrize("addr", ["", "9100", "localhost", "::1:9100", ":x", ":65536"])
+def test_next_port_of_no_address(addr: str) -> None:
+    """What is no address has no next port."""
+    with pytest.raises(ValueError):
+        next_port(addr, 1)

@@ -345,3 +345,25 @@ def test_shutdown_with_many() -> None:
         peer.sock.close()
     wait_until(lambda: descriptors() == files)
     listen(serving.server.addr).close()
+
+
+def test_one_thread_accepts() -> None:
+    """A second thread that would accept gets RuntimeError; the first one goes on."""
+    server = Server(LOCAL, hello)
+    server.start()
+    wait_until(lambda: works(server.port), "a server at work")
+    with pytest.raises(RuntimeError, match="another thread accepts"):
+        server.serve_forever()
+    assert works(server.port)
+    server.shutdown(PATIENCE)
+
+
+@pytest.mark.parametrize("_", range(20))
+def test_shutdown_waits_for_the_thread_that_accepts(_: int) -> None:
+    """A thread of the caller's own that accepts has returned before its sockets are closed."""
+    server = Server(LOCAL, hello)
+    accepting = threading.Thread(target=server.serve_forever)
+    accepting.start()
+    server.shutdown(PATIENCE)
+    accepting.join(PATIENCE)
+    assert not accepting.is_alive()

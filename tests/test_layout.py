@@ -25,13 +25,26 @@ RULES = {
     "golang.http": ("golang.http",),
     "golang.http.address": (),
     "golang.http.response": (),
+    "golang.http.reader": (),
+    "golang.http.admission": ("golang.http.address",),
+    "golang.http.request": ("golang.http.address", "golang.http.reader"),
+    "golang.http.handler": (
+        "golang.http.address",
+        "golang.http.reader",
+        "golang.http.request",
+    ),
     "golang.websocket": ("golang.websocket", "golang.turns", "golang.http"),
     "golang.websocket.protocol": (),
     "golang.websocket.library": (),
     "hub": ("golang.channel",),
     "client": ("golang", "hub"),
+    "relay": ("relay", "golang.channel", "hub"),
+    "relay.ledger": (),
+    "relay.stream": (),
     "bench": ("bench", "golang.flag"),
     "ops": ("ops", "golang", "hub", "client"),
+    "ops.serve": ("ops", "golang", "hub", "client", "relay"),
+    "ops.processes": ("ops.systemd", "golang.http.address"),
     "ops.flags": ("bench.command", "client", "golang", "version"),
     "ops.page": (),
     "ops.systemd": (),
@@ -47,6 +60,7 @@ GUESTS = {
     "werkzeug": ("golang.http", "ops.page"),
     "prometheus_client": ("ops.metrics",),
     "matplotlib": ("bench.plot",),
+    "redis": ("relay.stream",),
 }
 
 
@@ -60,23 +74,31 @@ MODULES = {name_of(path): path for path in HOUSE.rglob("*.py")}
 PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"]
 
 
-def at_run_time(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The imports of a module but for those that are for type checkers alone."""
+def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports of a module but for those that are for type checkers alone.
+
+    at_once: without those in functions, too.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
             yield child
+        elif at_once and isinstance(child, ast.FunctionDef):
+            continue
         elif not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield from at_run_time(child)
+            yield from at_run_time(child, at_once)
 
 
-def imports(name: str) -> set[str]:
-    """Whole names of the modules that a module imports at run time."""
+def imports(name: str, *, at_once: bool = False) -> set[str]:
+    """Whole names of the modules that a module imports at run time.
+
+    at_once: without those that a function imports when it is called.
+    """
     path = MODULES[name]
     package = ["gochat", *name.split(".")] if name else ["gochat"]
     if path.name != "__init__.py":
         package.pop()
     found = set()
-    for node in at_run_time(ast.parse(path.read_text())):
+    for node in at_run_time(ast.parse(path.read_text()), at_once):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
             continue
@@ -125,6 +147,15 @@ def test_guests_have_one_door(name: str) -> None:
     for found in imports(name):
         places = GUESTS.get(found.partition(".")[0])
         assert places is None or is_within(name, places), f"{name} may not import {found}"
+
+
+@pytest.mark.parametrize("door", ["relay", "ops.processes", "ops.metrics"])
+def test_what_most_chats_do_not_need(door: str) -> None:
+    """Relay, processes and metrics cost a chat without them nothing: they are imported late."""
+    for name in MODULES:
+        if not is_within(name, (door,)):
+            for found in imports(name, at_once=True):
+                assert not is_within(found.removeprefix("gochat."), (door,)), name
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -69,6 +69,12 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("rate", "0.5", 0.5, None),
     ("burst", "3", 3, 10),
     ("metrics-addr", "localhost:9100", "localhost:9100", None),
+    ("relay", "redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0", None),
+    ("relay", "redis://[::1]", "redis://[::1]", None),
+    ("relay", "rediss://me:secret@redis.example/1", "rediss://me:secret@redis.example/1", None),
+    ("relay-timeout", "2.5", 2.5, 30.0),
+    ("relay-maxlen", "1000", 1000, 100_000),
+    ("room", "a.B-c_9", "a.B-c_9", "main"),
     ("allow-origin", "https://example.org", ["https://example.org"], []),
     ("allow-origin", "http://[::1]:8080", ["http://[::1]:8080"], []),
     ("allow-origin", "*", ["*"], []),
@@ -191,7 +197,93 @@ def test_trust_proxy_may_be_repeated() -> None:
     assert parse_flags(["serve"]).trust_proxy == []
 
 
-TIMES = ["write-wait", "pong-wait", "ping-period", "read-header-timeout", "shutdown-timeout"]
+def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several processes need a relay, of whatever source, and Linux; one process needs neither."""
+    assert parse_flags(["serve"]).processes == 1
+    assert parse_flags(["serve", "--processes=1"]).processes == 1
+    assert parse_flags(["serve", "-processes", "1024", "--relay=redis://h"]).processes == 1024
+    with pytest.raises(SystemExit):
+        parse_flags(["serve", "--processes=2"])
+    assert is_one_line(capsys.readouterr().err, "--processes needs --relay")
+    monkeypatch.setenv("GOCHAT_RELAY", "redis://h")
+    assert parse_flags(["serve", "--processes=2"]).processes == 2
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert parse_flags(["serve", "--processes=1"]).processes == 1
+    with pytest.raises(SystemExit):
+        parse_flags(["serve", "--processes=2"])
+    assert is_one_line(capsys.readouterr().err, "--processes needs Linux")
+
+
+def test_where_the_relay_comes_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The URL is that of the flag or of the file, not of both, and else of the environment."""
+    file = tmp_path / "relay"
+    file.write_text("redis://file\n")
+    from_file = f"--relay-file={file}"
+    assert parse_flags(["serve", from_file]).relay == "redis://file"
+    monkeypatch.setenv("GOCHAT_RELAY", "redis://environment")
+    assert parse_flags(["serve"]).relay == "redis://environment"
+    assert parse_flags(["serve", "--relay=redis://flag"]).relay == "redis://flag"
+    assert parse_flags(["serve", from_file]).relay == "redis://file"
+    monkeypatch.setenv("GOCHAT_RELAY", "")
+    assert parse_flags(["serve"]).relay is None
+    for flags, what in (
+        (["--relay=redis://flag", from_file], "--relay and --relay-file"),
+        (["--relay-file="], "--relay-file: "),
+        ([f"--relay-file={tmp_path / 'none'}"], "--relay-file: No such file"),
+    ):
+        with pytest.raises(SystemExit):
+            parse_flags(["serve", *flags])
+        assert is_one_line(capsys.readouterr().err, what)
+
+
+@pytest.mark.parametrize(
+    ("args", "environment", "in_file"),
+    [
+        (["serve", "--relay=http://:tulip@h"], "", b""),
+        (["serve", "--relay", "redis://:tulip@h:x"], "", b""),
+        (["serve", "--relay", "redis://:tulip @h:x/\n"], "", b""),
+        (["serve", "redis://:tulip@h/0"], "", b""),
+        (["serve", "--rely=REDISS://me:tulip@h/0"], "", b""),
+        (["serve", "--relay=redis://h", "redis://h?password=a b,tulip"], "", b""),
+        (["--relay", "redis://:tulip@h/0", "serve"], "", b""),
+        (["redis://:tulip@h/0"], "", b""),
+        (["serve"], "http://:tulip@h/0", b""),
+        (["serve", "--nonsense"], "redis://:tulip@h/0", b""),
+        (["serve", "--relay-file=FILE"], "", b"redis://:tulip@h:x"),
+        (["serve", "--relay-file=FILE"], "", b"redis://:tulip\xff@h"),
+        (["serve", "--relay-file=FILE"], "", b"redis://:tulip@h\nredis://:tulip@h"),
+    ],
+)
+def test_no_error_repeats_a_password(
+    *,
+    args: list[str],
+    environment: str,
+    in_file: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever is wrong with a command line, what is said of it has no password of Redis in it."""
+    (tmp_path / "relay").write_bytes(in_file)
+    monkeypatch.setenv("GOCHAT_RELAY", environment)
+    with pytest.raises(SystemExit) as caught:
+        parse_flags([arg.replace("FILE", str(tmp_path / "relay")) for arg in args])
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(("gochat", "usage: gochat"))
+    assert "tulip" not in err
+
+
+TIMES = [
+    "write-wait",
+    "pong-wait",
+    "ping-period",
+    "read-header-timeout",
+    "shutdown-timeout",
+    "relay-timeout",
+]
 COUNTS = [
     "max-message-size",
     "send-buffer",
@@ -199,6 +291,8 @@ COUNTS = [
     "burst",
     "max-clients",
     "max-clients-per-address",
+    "relay-maxlen",
+    "processes",
 ]
 
 #: By flag: values that it does not take.
@@ -215,6 +309,20 @@ WRONG_VALUES = {
     "-send-buffer": [
         *("", "many", "+1", "1e3", "0x10", "1_000", "\u0661", " 1", "1" * 10, "1" * 5000),
     ],
+    "--processes": ["1025"],
+    "--relay": [
+        *(
+            "",
+            "localhost:6379",
+            "http://localhost",
+            "unix:///run/redis.sock",
+            "redis://",
+            "redis:h",
+        ),
+        *("redis://:6379/0", "redis://h:x", "redis://h:0", "redis://h:65536", "redis://[::1"),
+        *("redis://local\nhost", "redis://h/0\n", " redis://h"),
+    ],
+    "--room": ["", "a b", "a/b", "x" * 65, "\xe9", "a\n"],
     "--allow-origin": [
         "",
         "example.org",
@@ -249,6 +357,7 @@ WRONG_VALUES = {
     ("args", "what"),
     [
         (["serve", "--nonsense"], "--nonsense"),
+        (["serve", "--add", LOCAL], "--add"),
         (["serve", "--non\nsense"], "sense"),
         (["serve", "more"], "more"),
         (["serve", "--addr"], "--addr"),
@@ -469,6 +578,24 @@ def test_the_page(room: Room) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert get(room, "/?a=b").body == body
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"If-Modified-Since": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"},
+        {"If-None-Match": "a," * 400_000},
+        {"If-None-Match": '"' * 100_000},
+    ],
+    ids=["date", "many tags", "quotes"],
+)
+def test_a_condition_that_makes_no_sense(room: Room, header: dict[str, str]) -> None:
+    """Headers that ask for the page on a condition cost little, whatever is in them."""
+    begin = time.process_time()
+    with Peer(room.port) as peer:
+        answer = peer.request("/", header)
+    assert answer.status == 200
+    assert time.process_time() - begin < 0.25
 
 
 def test_the_policy_of_the_page(room: Room) -> None:

@@ -172,3 +172,101 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(error_of(chat), HubError)
     assert not started[0].is_alive()
     assert is_closed(server.port)
+
+
+def test_a_hub_that_ends_by_itself() -> None:
+    """A hub that returns before it was told to is a hub that has failed."""
+
+    class Short(Hub):
+        def run(self) -> None:
+            self.broadcast.recv()
+
+    hub = Short()
+    server = Server(LOCAL, make_app(hub))
+
+    def chat() -> None:
+        with running(server, hub):
+            hub.broadcast.send(b"that is all")
+            server.serve_forever()
+
+    assert str(error_of(chat)) == "the hub has failed"
+    assert is_closed(server.port)
+
+
+def test_a_hub_runs_once() -> None:
+    """A hub that has run before, or is given twice, is refused, and nothing of it is left."""
+    hub = Hub()
+    with running(Server(LOCAL, make_app(hub)), hub):
+        pass
+    again = Server(LOCAL, make_app(hub))
+
+    def chat() -> None:
+        with running(again, hub):
+            again.serve_forever()
+
+    assert isinstance(error_of(chat), HubError)
+    assert is_closed(again.port)
+
+    def twice() -> None:
+        with running(again, Hub(), *[Hub()] * 2):
+            raise AssertionError("the block has begun")
+
+    assert isinstance(error_of(twice), ValueError)
+
+
+def test_no_time_to_part() -> None:
+    """Without a timeout the hub hears of the end all the same, and its clients get 1001."""
+    hub = Hub()
+    with running(Server(LOCAL, make_app(hub)), hub, timeout=0) as server:
+        server.start()
+        with join(server.port):
+            pass
+    assert is_closed(server.port)
+
+
+def test_a_slow_hub_takes_no_time_from_another() -> None:
+    """Each hub has a while of its own to part with its clients."""
+    release = threading.Event()
+
+    class Slow(Hub):
+        def run(self) -> None:
+            release.wait()
+            super().run()
+
+    slow, hub = Slow(), Hub()
+    server = Server(LOCAL, make_app(hub))
+    codes: list[int | None] = []
+
+    def chat() -> None:
+        with running(server, slow, hub, timeout=0.1):
+            server.start()
+            peers.append(join(server.port))
+            closer.start()
+
+    peers: list[Peer] = []
+    closer = threading.Thread(target=lambda: codes.append(parted(peers[0]).code))
+    assert str(error_of(chat)) == "the hub does not answer"
+    closer.join(PATIENCE)
+    peers[0].sock.close()
+    assert codes == [1001]
+    release.set()  # and its thread ends, because its channel is closed
+
+
+def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that is interrupted leaves no hub behind."""
+    hub = Hub()
+    server = Server(LOCAL, make_app(hub))
+    shutdown = server.shutdown
+
+    def interrupted(timeout: float = 0.0) -> None:
+        shutdown(timeout)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "shutdown", interrupted)
+
+    def chat() -> None:
+        with running(server, hub):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        chat()

@@ -50,9 +50,9 @@ def test_a_socket_of_another_process() -> None:
     command = [
         sys.executable,
         "-c",
-        "from gochat.ops import systemd; print(systemd.inherited_listener())",
+        "from gochat.ops import systemd; print(systemd.inherited_listeners())",
     ]
-    assert subprocess.check_output(command, env=environ, text=True) == "None\n"
+    assert subprocess.check_output(command, env=environ, text=True) == "[]\n"
 
 
 @pytest.mark.parametrize("count", ["1", "2", ""])

@@ -9,7 +9,8 @@ One thread runs the hub, two serve each client, and they talk over channels:
 That is the chat. Everything else is behind one door each:
 
     golang/     what Go brings: channels, the scheduler, net/http, gorilla/websocket
-    ops/        running it for real: flags, signals, the end, metrics, systemd
+    ops/        running it for real: flags, signals, the end, processes, metrics, systemd
+    relay/      `--relay`: one room on several processes and machines, by Redis or Valkey
     bench/      `gochat bench`: a load generator
 """
 

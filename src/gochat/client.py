@@ -153,7 +153,8 @@ def serve_ws(
 ) -> Iterable[bytes]:
     """Handle a WebSocket request from the peer. On the request's thread, of an `http.Server`.
 
-    upgrader: one of make_upgrader. settings: None for Go's. kind: the class of the client.
+    upgrader: one of make_upgrader, which lets only UTF-8 pass; anything else would cost every
+    browser in the room its connection. settings: None for Go's. kind: the class of the client.
 
     As in Go this starts two pumps and returns. The write pump gets a new thread. The read pump gets
     the request's own, when the request is over. The server closes the socket when both have ended.

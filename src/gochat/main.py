@@ -15,7 +15,7 @@ from .golang.log import LogHandler
 from .hub import Hub
 from .ops.flags import parse_flags
 from .ops.page import home_page, serve_page
-from .ops.serve import HubError, serve
+from .ops.serve import HubError, serve, supervise
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -70,19 +70,31 @@ def make_app(
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. argv: without the program's name; None for the process's. Returns the status."""
     args = parse_flags(argv)
+    place = None
+    if args.command == "serve" and args.processes > 1:
+        from .ops.processes import find_place  # noqa: PLC0415 - one process has no use for it
+
+        place = find_place()
     logging.basicConfig(
         level=logging.INFO,
-        format="%(asctime)s %(message)s",
+        format=f"%(asctime)s [{place.number}] %(message)s" if place else "%(asctime)s %(message)s",
         datefmt="%Y/%m/%d %H:%M:%S",
         handlers=[LogHandler()],
     )
     try:
         if args.command == "bench":
             bench(args)
+        elif args.processes > 1 and place is None:
+            supervise(args)
         else:
-            serve(args, make_app)
+            serve(args, make_app, place)
     except (OSError, ValueError, ImportError, HubError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else error
-        print(f"gochat: {text}", file=sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if place:
+            place.failed(text)  # the parent says it, once, and with this process's number
+        else:
+            print(f"gochat: {text}", file=sys.stderr)
         return 1
     return 0

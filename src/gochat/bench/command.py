@@ -56,7 +56,7 @@ def address(text: str) -> Target:
 def picture_path(text: str) -> Path:
     """A flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be written."""
     path = Path(text)
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(SUFFIXES)}")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be written")

@@ -277,7 +277,7 @@ class Channel(queue.Queue[T]):
                     self._admit()
                 return value, True
             with self.mutex:
-                # Something may have been queued since. The line stands behind it.
+                # A value may have been queued meanwhile, and comes before those of the line.
                 if self._offers and not self.queue:
                     offer = self._offers.pop(0)
                     offer.answer(accepted=True)

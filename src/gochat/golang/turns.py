@@ -43,8 +43,8 @@ DEFAULT_GOMAXPROCS: Final = 1
 SWITCH_INTERVAL: Final = 2.0
 
 
-def settle(*, pin: bool) -> None:
-    """Have the system run the threads to come as the GIL lets them run: one after the other.
+def settle(*, pin: bool, cpu: int | None = None) -> None:
+    """Set up the system's scheduling for threads that a GIL runs one at a time.
 
     - A thread that is woken should not interrupt the thread that has woken it, which still has the
       GIL: the woken thread could only go back to sleep.
@@ -56,7 +56,8 @@ def settle(*, pin: bool) -> None:
     docs/performance.md has measurements of all three. Nothing here needs a privilege. On a
     free-threaded build nothing is done, and whatever the system does not know is left out.
 
-    pin: have the process stay on the CPU that it is on.
+    pin: have the process stay on one CPU. cpu: of the CPUs that it may use, by number from 0, and
+    round; None for the one that it is on.
     """
     if FREE_THREADED:
         return
@@ -65,9 +66,11 @@ def settle(*, pin: bool) -> None:
     with suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         if pin:
+            allowed = sorted(os.sched_getaffinity(0))
             # The 39th field of proc_pid_stat(5), the 37th behind the name.
             stat = Path("/proc/self/stat").read_text()
-            os.sched_setaffinity(0, {int(stat.rpartition(")")[2].split()[36])})
+            here = int(stat.rpartition(")")[2].split()[36])
+            os.sched_setaffinity(0, {here if cpu is None else allowed[cpu % len(allowed)]})
 
 
 class Turns:

@@ -1,10 +1,11 @@
 """Running the chat for real: what the Go example leaves to whoever deploys it.
 
-    serve.py     running: the hub's thread and an orderly end; the command `gochat serve`
-    flags.py     the command line
-    page.py      the page as it is sent: its policy, its limit
-    metrics.py   what `--metrics-addr` serves, and the classes that count for it
-    systemd.py   what systemd is told, and what it hands over
+    serve.py      running: the hub's thread and an orderly end; the command `gochat serve`
+    processes.py  `--processes`: a parent that keeps several of them running on one port
+    flags.py      the command line
+    page.py       the page as it is sent: its policy, its limit
+    metrics.py    what `--metrics-addr` serves, and the classes that count for it
+    systemd.py    what systemd is told, and what it hands over
 
 The rules: neither hub.py nor client.py imports from in here, and nothing in here puts a line into
 them: what is counted is counted in subclasses. main.py imports this package, and hands make_app to

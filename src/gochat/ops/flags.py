@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import ipaddress
+import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from pathlib import Path
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 from ..bench.command import add_bench_flags
 from ..client import Settings
@@ -21,12 +25,20 @@ __all__ = ["parse_flags"]
 _COMMANDS: Final = ("serve", "bench")
 
 
+class _Parser(Parser):
+    """A Parser whose errors repeat no URL of Redis, which may have a password in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2, after a line that says what is wrong."""
+        super().error(re.sub(r"(rediss?://).*", r"\1...", message, flags=re.I | re.S))
+
+
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags of a command line. Exits with 2 if they make no sense.
 
     argv: without the program's name; None for the process's own.
     """
-    parser = Parser(
+    parser = _Parser(
         prog="gochat",
         description="The chat example of gorilla/websocket, on Python threads.",
         allow_abbrev=False,
@@ -34,7 +46,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"gochat {__version__}")
     argv = sys.argv[1:] if argv is None else argv
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="serve the chat")
+    serve = commands.add_parser("serve", help="serve the chat", allow_abbrev=False)
     add_serve_flags(serve)
     add_bench_flags(commands.add_parser("bench", help="measure a chat server"))
     if mistake := _mistake_before_command(argv):
@@ -43,6 +55,11 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.command == "bench":
         return args
+    args.relay = relay_url(args, serve)
+    if args.processes > 1 and not args.relay:
+        serve.error("--processes needs --relay: without it the processes would be rooms apart")
+    if args.processes > 1 and sys.platform != "linux":
+        serve.error("--processes needs Linux, which spreads connections over the processes")
     if args.ping_period is None:
         args.ping_period = args.pong_wait * 9 / 10
     if args.ping_period >= args.pong_wait:
@@ -83,7 +100,10 @@ def add_serve_flags(serve: Parser) -> None:
         "max-message-size", count, go.max_message_size, "largest message accepted, in bytes"
     )
     serve.add_flag(
-        "send-buffer", count, go.send_buffer, "messages that may wait for a client, then dropped"
+        "send-buffer",
+        count,
+        go.send_buffer,
+        "messages that may wait for a client; one with more is dropped",
     )
     serve.add_flag(
         "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that are at work at the same time"
@@ -104,6 +124,25 @@ def add_serve_flags(serve: Parser) -> None:
     )
     serve.add_flag(
         "max-clients-per-address", count, None, "the same, of one address (default: no limit)"
+    )
+    serve.add_flag(
+        "relay",
+        relay,
+        None,
+        "Redis or Valkey through which processes share the room, as in redis://HOST:PORT/0; also"
+        " taken from the environment variable GOCHAT_RELAY (default: none)",
+        "URL",
+    )
+    serve.add_flag("relay-file", str, None, "a file that has the URL of --relay in it", "FILE")
+    serve.add_flag("relay-timeout", seconds, 30.0, "seconds that Redis may be away", "S")
+    serve.add_flag("relay-maxlen", count, 100_000, "entries that the stream keeps, about")
+    serve.add_flag("room", room, "main", "name of the room on that Redis", "NAME")
+    serve.add_flag(
+        "processes",
+        partial(count, most=1024),
+        1,
+        "processes that share the address and the room, with --relay; limits hold for each; each"
+        " has a port of its own for --metrics-addr, from that on",
     )
     serve.add_flag(
         "metrics-addr",
@@ -132,6 +171,43 @@ def add_serve_flags(serve: Parser) -> None:
         help="address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
         " 10.0.0.0/8; repeatable",
     )
+
+
+def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
+    """The URL of Redis: of the flag, of a file, or of the environment. None if there is none."""
+    if args.relay and args.relay_file is not None:
+        serve.error("--relay and --relay-file are two ways to say the same")
+    if args.relay_file is not None:
+        try:
+            return relay(Path(args.relay_file).read_text().strip())
+        except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
+            serve.error(f"--relay-file: {getattr(error, 'strerror', None) or error}")
+    if not args.relay and os.environ.get("GOCHAT_RELAY"):
+        try:
+            return relay(os.environ["GOCHAT_RELAY"])
+        except argparse.ArgumentTypeError as error:
+            serve.error(f"GOCHAT_RELAY: {error}")
+    url: str | None = args.relay
+    return url
+
+
+def relay(text: str) -> str:
+    """The URL of Redis or Valkey. An error does not repeat the text, which may have a password."""
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError("not a URL as in redis://HOST:PORT/0 or rediss://HOST/0")
+    return text
+
+
+def room(text: str) -> str:
+    """A flag's value: the name of a room."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text[:99]!r} is not a name of letters, digits, _ . -")
+    return text
 
 
 def rate(text: str) -> float:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from ..hub import Hub
+    from ..relay.relay import Relay
 
 __all__ = [
     "Counts",
@@ -175,7 +176,7 @@ class Sums:
     """The totals of some connections."""
 
     messages_in: int = 0
-    #: Behind the first message of a frame.
+    #: Messages after the first one in each frame.
     joined_out: int = 0
     #: How many frames had how many messages, by the place of the bound in _BOUNDS.
     frames_out: list[int] = field(default_factory=lambda: [0] * (_BEYOND + 1))
@@ -280,8 +281,11 @@ class MeasuredClient(Client):
 class ChatCollector(Collector):
     """The figures, made when they are asked for. Any thread, several at the same time."""
 
-    def __init__(self, hub: Hub, counts: Counts, server: Server) -> None:
+    def __init__(
+        self, hub: Hub, counts: Counts, server: Server, relay: Relay | None = None
+    ) -> None:
         self._hub = hub
+        self._relay = relay
         self._counts = counts
         self._server = server
 
@@ -312,7 +316,7 @@ class ChatCollector(Collector):
         )
         yield GaugeMetricFamily(
             "gochat_send_queue_deepest_messages",
-            "Messages that wait for the client for which most do.",
+            "The longest send queue of any client, in messages.",
             max(queued, default=0),
         )
         yield CounterMetricFamily(
@@ -333,6 +337,40 @@ class ChatCollector(Collector):
             "Connections that were answered 503, by what there was too much of.",
             self._server.admission.refusals,
         )
+        if self._relay is not None:
+            yield from relay_figures(self._relay)
+
+
+def relay_figures(relay: Relay) -> Iterator[Metric]:
+    """What is known of the relay."""
+    figures = relay.figures
+    yield GaugeMetricFamily("gochat_relay_up", "Whether Redis answers.", not relay.deaf)
+    yield GaugeMetricFamily(
+        "gochat_relay_behind_entries", "Entries of the stream not read yet.", figures.behind
+    )
+    yield GaugeMetricFamily(
+        "gochat_relay_behind_seconds", "By how much that is behind.", figures.lag
+    )
+    yield GaugeMetricFamily(
+        "gochat_relay_echo_seconds", "How long the last batch took to come back.", figures.echo
+    )
+    for name, text, value in (
+        ("entries_sent", "Batches appended to the stream, again or not.", figures.entries_out),
+        ("entries_repeated", "Batches appended again.", figures.repeated),
+        ("entries_received", "Entries read from the stream.", figures.entries_in),
+        ("messages_doubled", "Messages read twice and dropped once.", figures.doubles),
+        ("messages_missing", "Messages that the stream has lost.", figures.missing),
+        ("reconnects", "How often Redis was away.", figures.reconnects),
+    ):
+        yield CounterMetricFamily(f"gochat_relay_{name}", text, value)
+    batches = list(accumulate(figures.batches[1:]))
+    bounds = [*(f"{2**bit - 1:.1f}" for bit in range(1, 8)), "+Inf"]
+    yield HistogramMetricFamily(
+        "gochat_relay_messages_per_batch",
+        "How many messages were appended at once.",
+        buckets=list(zip(bounds, [*batches[:7], batches[-1]], strict=True)),
+        sum_value=figures.messages_out,
+    )
 
 
 def by_reason(name: str, text: str, values: dict[str, int]) -> CounterMetricFamily:
@@ -362,8 +400,10 @@ def metrics_app(collector: Collector, healthz: WSGIApplication) -> WSGIApplicati
     return app
 
 
-def health_app(hub: Hub, timeout: float = _HEALTH_WAIT) -> WSGIApplication:
-    """200 while the hub takes what is sent to it, 503 otherwise.
+def health_app(
+    hub: Hub, relay: Relay | None = None, timeout: float = _HEALTH_WAIT
+) -> WSGIApplication:
+    """200 while the hub takes what is sent to it, and the relay hears, 503 otherwise.
 
     timeout: how long the hub may take for that, in seconds.
     """
@@ -371,6 +411,8 @@ def health_app(hub: Hub, timeout: float = _HEALTH_WAIT) -> WSGIApplication:
     nobody = cast("Client", object())
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if relay is not None and relay.deaf:
+            return answer(start_response, "the relay is away", 503)
         try:
             hub.unregister.put(nobody, timeout=timeout)
         except queue.Full:
@@ -388,7 +430,7 @@ def answer(start_response: StartResponse, text: str, code: int) -> Iterable[byte
 class Metrics:
     """The metrics of one chat, and their server. Its `with` block is the time in which it listens.
 
-    addr: where, see `http.Server`. hub: the chat's.
+    addr: where, see `http.Server`. hub: the chat's. relay: what stands before the hub, if any.
 
     Made, started and left on one thread. Raises what `Server` raises.
     """
@@ -396,8 +438,9 @@ class Metrics:
     #: What `Client` is in a chat that is not measured.
     new_client = MeasuredClient
 
-    def __init__(self, addr: str, hub: Hub) -> None:
+    def __init__(self, addr: str, hub: Hub, relay: Relay | None = None) -> None:
         self._hub = hub
+        self._relay = relay
         self._counts = Counts()
         # Set by `start`, before the first request is accepted.
         self._app: WSGIApplication
@@ -418,8 +461,8 @@ class Metrics:
 
         Raises RuntimeError if the system has no more threads.
         """
-        collector = ChatCollector(self._hub, self._counts, server)
-        self._app = metrics_app(collector, health_app(self._hub))
+        collector = ChatCollector(self._hub, self._counts, server, self._relay)
+        self._app = metrics_app(collector, health_app(self._hub, self._relay))
         self._server.start("metrics")
         log.info("metrics at http://%s/metrics", self._server.addr)
 

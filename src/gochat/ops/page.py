@@ -56,4 +56,8 @@ def serve_page(
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
-    return response.make_conditional(environ)(environ, start_response)
+    # Of the request only this header matters. Werkzeug would parse others too, and a long list of
+    # tags slowly, while it has the GIL.
+    known = environ.get("HTTP_IF_NONE_MATCH", "")[:1000]
+    response.make_conditional({"REQUEST_METHOD": "GET", "HTTP_IF_NONE_MATCH": known})
+    return response(environ, start_response)

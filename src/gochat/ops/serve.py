@@ -8,6 +8,8 @@ There are four ways out of the command:
 - The hub fails. Its traceback is in the log, everyone gets a close frame with the code 1011, and
   the program ends with the status 1.
 - The hub does not answer at the end. Everyone is cut at the shutdown timeout; the status is 1.
+
+With `--processes` that is the life of each child; processes.py has the life of their parent.
 """
 
 from __future__ import annotations
@@ -25,21 +27,25 @@ from typing import TYPE_CHECKING, Final
 from ..client import Client, Settings, make_upgrader
 from ..golang.channel import ClosedChannelError, select
 from ..golang.http import Server
+from ..golang.http.address import listen_shared, next_port
 from ..golang.log import dump_threads
 from ..golang.turns import settle, turns
 from ..golang.websocket import (
     CLOSE_GOING_AWAY,
     CLOSE_INTERNAL_SERVER_ERR,
+    CLOSE_TRY_AGAIN_LATER,
     Upgrader,
     format_close_message,
 )
 from ..hub import Hub
-from .systemd import inherited_listener, notify
+from .systemd import inherited_listeners, notify
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+    from ..relay.relay import Relay
     from .metrics import Metrics
+    from .processes import Place
 
 __all__ = ["FAREWELL", "HubError", "running", "serve"]
 
@@ -49,36 +55,53 @@ log = logging.getLogger("gochat")
 FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 
 
+# How long a hub has at the least to hear that it is to end, in seconds.
+_FAREWELL_WAIT: Final = 1.0
+
+#: The same when the relay is away.
+SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
+
+
 class HubError(Exception):
     """A hub's thread has ended by itself, does not answer, or could not be started."""
 
 
 @contextmanager
-def running(server: Server, *hubs: Hub, timeout: float = 5.0) -> Iterator[Server]:
+def running(
+    server: Server, *hubs: Hub, timeout: float = 5.0, relay: Relay | None = None
+) -> Iterator[Server]:
     """Run hubs, each on a thread `hub`, for the time of the block; then part with everyone.
 
     In the block call `server.serve_forever()`, or `server.start()` to accept on another thread. Its
     end, in whatever way, is the end of the chat: the server listens no more, all clients of these
     hubs get what is queued for them and a close frame with the code 1001, and no thread is left.
 
-    timeout: how long clients have for that, in seconds, before they are cut.
+    timeout: how long clients have for that, in seconds, before they are cut. relay: what stands
+    before one of the hubs, and is started behind it.
 
-    Raises HubError if a thread cannot be started, if a hub fails (which also stops the server, for
-    a chat without a hub is deaf), or if one does not answer at the end.
+    Raises ValueError if a hub is given twice; HubError if a thread cannot be started, if a hub
+    fails or ends by itself (which also stops the server, because a chat without a hub is deaf), or
+    if a hub does not answer at the end; what `Relay.start` raises, and RelayError if Redis is away
+    for too long.
     """
+    if len(set(hubs)) < len(hubs):
+        raise ValueError("a hub can run once only")
     failed: list[Hub] = []
+    ending = threading.Event()
 
     def run(hub: Hub) -> None:
         try:
             hub.run()
-        except Exception:
+            if ending.is_set():
+                return
+            log.error("the hub has ended, and nobody has stopped it")
+        except BaseException:  # SystemExit would end this thread without a word
             log.exception("the hub has failed")
-            failed.append(hub)
-            server.stop()
-            _see_off(hub)
+        failed.append(hub)
+        server.stop()
+        _see_off(hub)
 
     threads: dict[Hub, threading.Thread] = {}
-    mute = []
     try:
         for hub in hubs:
             thread = threading.Thread(target=run, args=(hub,), name="hub", daemon=True)
@@ -87,24 +110,55 @@ def running(server: Server, *hubs: Hub, timeout: float = 5.0) -> Iterator[Server
             except RuntimeError as error:
                 raise HubError(error) from error
             threads[hub] = thread
+        if relay:
+            relay.lost = server.stop
+            relay.start(lambda: server.stopping)
         yield server
     finally:
-        server.stop()
-        deadline = time.monotonic() + timeout
-        for hub in threads:
-            try:
-                hub.stop.put(FAREWELL, timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Full:
-                mute.append(hub)
-        server.shutdown(max(0.0, deadline - time.monotonic()))
-        for hub, thread in threads.items():
-            if hub not in mute:
-                hub.stop.close()
-                thread.join()
+        ending.set()
+        mute = _end(server, threads, relay, timeout)
     if failed:
         raise HubError("the hub has failed")
     if mute:
         raise HubError("the hub does not answer")
+    if relay and relay.error:
+        raise relay.error
+
+
+def _end(
+    server: Server, threads: dict[Hub, threading.Thread], relay: Relay | None, timeout: float
+) -> list[Hub]:
+    """Part with everyone. Returns the hubs that do not hear of it.
+
+    Whatever interrupts this, Ctrl-C for one, each hub's channel is closed, which ends its thread.
+    """
+    deadline = time.monotonic() + timeout
+    farewell = SORRY if relay and relay.error else FAREWELL
+    mute = []
+    server.stop()
+    try:
+        for hub in threads:
+            try:
+                # Each has a while of its own: a slow hub does not take the time of the others.
+                wait = max(_FAREWELL_WAIT, deadline - time.monotonic())
+                hub.stop.put(farewell, timeout=wait)
+            except queue.Full:
+                mute.append(hub)
+            except ClosedChannelError:  # it has run before
+                pass
+        if relay:
+            relay.close()
+        server.shutdown(max(0.0, deadline - time.monotonic()))
+        if relay:
+            relay.join(deadline)
+    finally:
+        for hub in threads:
+            with suppress(ClosedChannelError):
+                hub.stop.close()
+    for hub, thread in threads.items():
+        if hub not in mute:
+            thread.join()
+    return mute
 
 
 def _see_off(hub: Hub) -> None:
@@ -125,19 +179,24 @@ def _see_off(hub: Hub) -> None:
         leaving = [value] if channel in (hub.register, hub.unregister) else []
 
 
-def serve(args: argparse.Namespace, make_app: Callable[..., WSGIApplication]) -> None:
+def serve(
+    args: argparse.Namespace, make_app: Callable[..., WSGIApplication], place: Place | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM, then part with everyone. On the main thread.
 
-    SIGUSR1 writes to stderr what each thread is doing. make_app: main's.
+    SIGUSR1 writes to stderr what each thread is doing. make_app: main's. place: of a process that a
+    parent has started.
 
-    Raises what Server raises; HubError; ImportError if the metrics are wanted and their package is
-    missing.
+    Raises what Server raises; HubError; RelayError; ImportError if the metrics or the relay are
+    wanted and their package is missing.
     """
     hub = Hub()
+    relay = _new_relay(args, hub) if args.relay else None
     with ExitStack() as stack:
         metrics: Metrics | None = None
         if args.metrics_addr is not None:
-            metrics = stack.enter_context(_new_metrics(args.metrics_addr, hub))
+            addr = next_port(args.metrics_addr, place.number) if place else args.metrics_addr
+            metrics = stack.enter_context(_new_metrics(addr, hub, relay))
         upgrader = make_upgrader(
             metrics.new_upgrader if metrics else Upgrader,
             allowed_origins=args.allow_origin,
@@ -152,8 +211,8 @@ def serve(args: argparse.Namespace, make_app: Callable[..., WSGIApplication]) ->
             send_buffer=args.send_buffer,
         )
         server = Server(
-            inherited_listener() or args.addr,
-            make_app(hub, settings, upgrader, metrics.new_client if metrics else Client),
+            place.listener if place else (inherited_listeners() or [args.addr])[0],
+            make_app(relay or hub, settings, upgrader, metrics.new_client if metrics else Client),
             read_header_timeout=args.read_header_timeout,
             max_connections=args.max_clients,
             max_connections_per_address=args.max_clients_per_address,
@@ -161,15 +220,19 @@ def serve(args: argparse.Namespace, make_app: Callable[..., WSGIApplication]) ->
             on_close=metrics.closed if metrics else None,
         )
         turns.gomaxprocs(args.gomaxprocs)
-        settle(pin=args.pin)
-        _stop_at_signals(server)
-        with running(server, hub, timeout=args.shutdown_timeout):
+        settle(pin=args.pin, cpu=place.number if place else None)
+        _stop_at_signals(server, forced=place is None)
+        with running(server, hub, timeout=args.shutdown_timeout, relay=relay):
             if metrics:
                 try:
                     metrics.start(server)
                 except RuntimeError as error:
                     raise HubError(error) from error
-            log.info("listening on %s, open %s", server.addr, server.url)
+            if place:
+                log.info("ready")
+                place.ready()
+            else:
+                log.info("listening on %s, open %s", server.addr, server.url)
             notify("READY=1")
             server.serve_forever()
             signal.set_wakeup_fd(-1)
@@ -177,23 +240,52 @@ def serve(args: argparse.Namespace, make_app: Callable[..., WSGIApplication]) ->
             notify("STOPPING=1")
 
 
-def _new_metrics(addr: str, hub: Hub) -> Metrics:
+def supervise(args: argparse.Namespace) -> None:
+    """Serve in several processes, see processes.py. On the main thread, which must be the only one.
+
+    Raises what `listen_shared`, `inherited_listeners` and `processes.supervise` raise; ValueError
+    if the relay's URL makes no sense; ImportError if the relay's package is missing.
+    """
+    from . import processes  # noqa: PLC0415 - only here: one process has no use for it
+
+    _new_relay(args, Hub())  # raises here what would otherwise be raised in each process
+    listeners = inherited_listeners(args.processes) or listen_shared(args.addr, args.processes)
+    processes.supervise(listeners, args.shutdown_timeout)
+
+
+def _new_relay(args: argparse.Namespace, hub: Hub) -> Relay:
+    try:
+        from ..relay.relay import Relay  # noqa: PLC0415 - a package that others do not need
+    except ImportError as error:
+        text = "--relay needs the package redis: pip install 'gochat[relay]'"
+        raise ImportError(text) from error
+    return Relay(
+        hub, args.relay, room=args.room, timeout=args.relay_timeout, maxlen=args.relay_maxlen
+    )
+
+
+def _new_metrics(addr: str, hub: Hub, relay: Relay | None) -> Metrics:
     try:
         # Only here: it takes a tenth of a second, and a package that others do not need.
         from .metrics import Metrics  # noqa: PLC0415
     except ImportError as error:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"
         raise ImportError(text) from error
-    return Metrics(addr, hub)
+    return Metrics(addr, hub, relay)
 
 
-def _stop_at_signals(server: Server) -> None:
-    """From now on SIGINT and SIGTERM end the server, the second one the process."""
+def _stop_at_signals(server: Server, *, forced: bool) -> None:
+    """From now on SIGINT and SIGTERM end the server.
+
+    forced: whether a second signal ends the process at once. Not so in a child, which may get the
+    same SIGTERM twice: from its parent, and from a system that sends one to every process of a
+    service. A parent that wants a child's end at once kills it.
+    """
 
     def stop(*_: object) -> None:
-        # The first signal ends in order; a second one kills at once.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if forced:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         server.stop()
 
     signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)

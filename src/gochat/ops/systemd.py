@@ -1,4 +1,4 @@
-"""systemd: the socket that it hands over, and the state that it is told.
+"""systemd: the sockets that it hands over, and the state that it is told.
 
 Without systemd nothing is done here. docs/gochat.service and docs/gochat.socket are units for it.
 """
@@ -10,27 +10,36 @@ import socket
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["inherited_listener", "notify"]
+__all__ = ["inherited_listeners", "notify"]
 
 # The first descriptor that systemd gives to a process: SD_LISTEN_FDS_START.
 _FIRST_INHERITED: Final = 3
 
 
-def inherited_listener() -> socket.socket | None:
-    """The socket that systemd listens at for this process; None without one: sd_listen_fds(3).
+def inherited_listeners(count: int = 1) -> list[socket.socket]:
+    """The sockets at which systemd listens for this process; none without it: sd_listen_fds(3).
 
-    Raises ValueError if systemd has handed over anything but one listening TCP socket.
+    To be called once: the sockets belong to the caller. Raises ValueError if systemd has handed
+    over anything but so many TCP sockets that listen.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
+        return []
     fds = os.environ.get("LISTEN_FDS", "")
+    listeners: list[socket.socket] = []
     with suppress(OSError):
-        listener = socket.socket(fileno=_FIRST_INHERITED)
-        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if fds == "1" and listens and listener.family in (socket.AF_INET, socket.AF_INET6):
-            return listener
+        while fds == str(count) and len(listeners) < count:
+            listener = socket.socket(fileno=_FIRST_INHERITED + len(listeners))
+            listeners.append(listener)
+            listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if not listens or listener.family not in (socket.AF_INET, socket.AF_INET6):
+                break
+        else:
+            if listeners:
+                return listeners
+    for listener in listeners:
         listener.close()
-    raise ValueError(f"LISTEN_FDS={fds}: not one TCP socket that listens, from descriptor 3 on")
+    what = "one TCP socket that listens" if count == 1 else f"{count} TCP sockets that listen"
+    raise ValueError(f"LISTEN_FDS={fds}: not {what}, from descriptor 3 on")
 
 
 def notify(state: str) -> None:

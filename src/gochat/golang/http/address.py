@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
-__all__ = ["is_ipv6", "join_host_port", "listen", "unmapped"]
+__all__ = ["is_ipv6", "join_host_port", "listen", "listen_shared", "next_port", "unmapped"]
 
 # How many connections may wait to be accepted. The system reduces this to its own limit.
 _BACKLOG: Final = 4096
@@ -40,6 +40,47 @@ def listen(addr: str) -> socket.socket:
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
         raise OSError(error.errno, f"listen tcp {addr}: {reason}") from error
+
+
+def listen_shared(addr: str, count: int) -> list[socket.socket]:
+    """Open so many sockets that listen at one address; Linux spreads connections over them evenly.
+
+    Any thread may call this. The sockets are as those of `listen`, with SO_REUSEPORT. This option
+    alone would also let another program of the same user join them unnoticed. So the first socket
+    gets the option when it listens already: before that, the system refuses it if anybody listens
+    there, as `listen` would be refused afterwards. Raises what `listen` raises.
+    """
+    with ExitStack() as stack:
+        first = stack.enter_context(listen(addr))
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        address, family = first.getsockname(), first.family
+        dualstack = family == socket.AF_INET6 and not first.getsockopt(
+            socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+        )
+        others = [
+            stack.enter_context(
+                socket.create_server(
+                    address,
+                    family=family,
+                    backlog=_BACKLOG,
+                    reuse_port=True,
+                    dualstack_ipv6=dualstack,
+                )
+            )
+            for _ in range(count - 1)
+        ]
+        stack.pop_all()  # they stay open
+    return [first, *others]
+
+
+def next_port(addr: str, number: int) -> str:
+    """The address with a port that is higher by so much; port 0, any free port, stays 0.
+
+    Any thread may call this. Raises ValueError if the text is not an address. Whether the new port
+    is too high is left to `listen`.
+    """
+    _, port = _split_host_port(addr)
+    return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
 
 
 def _split_host_port(addr: str) -> tuple[str, int]:

@@ -163,7 +163,7 @@ def parse_target(target: str) -> tuple[str, str, str]:
     if found and found["host"]:
         host, start = found["host"], found.end("host")
     path, _, query = target[start:].partition("?")
-    return host, _unquote(path), query
+    return host, _unquote(path) or "/", query
 
 
 def _unquote(path: str) -> str:

@@ -102,6 +102,8 @@ class Server(ThreadedWSGIServer):
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
+        # Held while a thread accepts: it uses the sockets, which are closed only behind that.
+        self._accepts = threading.Lock()
 
         try:
             with listen(addr) if isinstance(addr, str) else addr as listener:
@@ -136,8 +138,18 @@ class Server(ThreadedWSGIServer):
     def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002 - nothing is polled
         """Accept connections until `stop` is called, and then stop listening.
 
-        May be called once, on any thread.
+        May be called once, on any thread. Raises RuntimeError while another thread accepts.
         """
+        if not self._accepts.acquire(blocking=False):
+            raise RuntimeError("another thread accepts connections")
+        try:
+            if not self._ending:
+                self._accept()
+            self.server_close()
+        finally:
+            self._accepts.release()
+
+    def _accept(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self.socket, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
@@ -147,7 +159,11 @@ class Server(ThreadedWSGIServer):
                     self._woken.recv(4096)
                 if self.socket in ready and not self._ending:
                     self._handle_request_noblock()  # type: ignore[attr-defined]
-        self.server_close()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called. Any thread."""
+        return self._ending
 
     @property
     def wakeup_fd(self) -> int:
@@ -180,7 +196,8 @@ class Server(ThreadedWSGIServer):
         self.stop()
         if self._accepting is not None and self._accepting.ident is not None:
             self._accepting.join()
-        self.server_close()
+        with self._accepts:  # when serve_forever has returned, on whatever thread
+            self.server_close()
         self._join(deadline)
         with self._lock:
             serving = list(self._serving)

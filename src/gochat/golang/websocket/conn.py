@@ -47,12 +47,16 @@ from .protocol import (
 
 __all__ = ["CONTROL_WAIT", "Conn", "ConnOptions", "after", "await_room", "send_all"]
 
-#: How long what is written without the writing thread's asking (a pong, a close, the answer to a
-#: handshake) may wait for its turn and be written, in seconds. gorilla/websocket's writeWait.
+#: How long a frame that the writing thread did not ask for (a pong, a close, the answer to a
+#: handshake) may take, with the wait for the lock, in seconds. gorilla/websocket's writeWait.
 CONTROL_WAIT: Final = 1.0
 
 # How long a peer that was sent a close frame may take to answer before it is cut, in seconds.
 _CLOSE_WAIT: Final = 1.0
+
+# How long a reader may take over a message, in seconds, before that time is added to the read
+# deadline.
+_LATE: Final = 1.0
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -107,6 +111,7 @@ class Conn:
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
         self._read_deadline: float | None = None
+        self._returned = time.monotonic()  # when the last message was given to the caller
         self._read_limit = 0
         self._message_size = 0  # of the message being read, as its frames' headers say
         self._payload_left = 0  # of the frame being read
@@ -160,6 +165,10 @@ class Conn:
         again when called again.
         """
         self._reader = threading.get_ident()
+        late = time.monotonic() - self._returned
+        if self._read_deadline is not None and late > _LATE:
+            # This side has not read. The pong that is due may be there, behind what is not read.
+            self._read_deadline += late
         if self.read_error is not None:
             raise _bare(self.read_error)
         try:
@@ -175,6 +184,7 @@ class Conn:
                 if not self._close_sent:
                     if self._message_time:
                         self._keep_rate()
+                    self._returned = time.monotonic()
                     return message_type, message
         except OSError as error:
             self._read_no_more(_bare(error))

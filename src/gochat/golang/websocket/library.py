@@ -123,21 +123,21 @@ class Library:
 
     @property
     def closed_by_peer(self) -> bool:
-        """Of one that is not open: whether the peer has closed, or else has broken the protocol."""
+        """Whether the peer has closed; if not, it has broken the protocol. Only if not `open`."""
         state: str = self._server.ws.state.name
         return state == "CLOSED"
 
     @property
     def close_code(self) -> int:
-        """Of one that is not open: the code, of RFC 6455, section 7.4.1."""
+        """The close code, of RFC 6455, section 7.4.1. Only if not `open`."""
         return int(self._server.close_reason)
 
     @property
     def close_text(self) -> str:
-        """Of one that is not open: the peer's reason, or what it has done wrong."""
+        """The peer's reason, or what it has done wrong. Only if not `open`."""
         return self._server.close_message or ""
 
     def forget(self) -> None:
-        """Cut what refers back here, so that all of it goes at once. It is of no more use then."""
+        """Break the cycles, so that all objects are freed at once. Ends the use of this object."""
         vars(self._server).clear()
         vars(self._wire).clear()

@@ -41,6 +41,9 @@ _ANSWER: Final = (
     b"\r\n"
 )
 
+# An origin has no path. A longer one is not worth the memory to compare it, in characters.
+_LONGEST_ORIGIN: Final = 2000
+
 # The scheme of an origin, in lower case (RFC 3986, section 3.1).
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 
@@ -151,6 +154,8 @@ class Upgrader:
         """
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True
+        if len(environ["HTTP_ORIGIN"]) > _LONGEST_ORIGIN:
+            return False
         origin = _fold(environ["HTTP_ORIGIN"])
         scheme, _, host = origin.partition("://")
         # Two headers come as one, and what is before the comma is no scheme.

@@ -1,0 +1,317 @@
+"""`--processes N`: a parent that starts N chats on one port, and keeps them running.
+
+The parent has no threads besides its main thread, and serves nobody. It opens N listening sockets
+at one address, and starts a child on each of them: the same command, which finds its place in the
+environment.
+
+- The parent keeps the sockets. A connection that waits to be accepted by a child that dies is
+  accepted by that child's successor.
+- A child tells the parent through a pipe that it listens, or why it ends. The pipe ends with the
+  child, whatever ends the child, so the parent waits for nothing but pipes and signals.
+- A child that dies is started again: at once if it has served for a while, otherwise after a pause,
+  which grows. But if a child dies before all have been ready for the first time, the whole command
+  ends: what is wrong then is likely to stay wrong.
+- SIGINT and SIGTERM end the children in order, and a second signal kills them. SIGUSR1 is handed
+  on. Each child has a session of its own, so that Ctrl-C reaches the parent alone.
+- When the parent dies, whatever its death, the system sends SIGTERM to each child.
+
+Linux only: other systems do not spread connections over the sockets.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import os
+import random
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from ..golang.http.address import join_host_port
+from .systemd import notify
+
+__all__ = ["Place", "ProcessError", "find_place", "supervise"]
+
+log = logging.getLogger("gochat")
+
+# The variable in which a child finds its place: its number, the descriptors of its socket and of
+# its pipe, and the process id of its parent.
+_VARIABLE: Final = "GOCHAT_CHILD"
+
+# What systemd tells the parent is not for the children.
+_NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
+# A child that has served for so long is started again at once, in seconds.
+_YOUNG: Final = 10.0
+
+# The first pause before a child that has died younger is started again, and the longest pause, in
+# seconds.
+_PAUSE: Final = (0.1, 10.0)
+
+# How long the children may take beyond their shutdown timeout before they are killed, in seconds.
+_GRACE: Final = 10.0
+
+# From <linux/prctl.h>.
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class ProcessError(OSError):
+    """A child could not begin, has failed at the end, or had to be killed."""
+
+
+class Place(NamedTuple):
+    """The place of a child among its siblings. For the child's main thread."""
+
+    #: From 0.
+    number: int
+    #: Where the child listens.
+    listener: socket.socket
+    #: The end of the pipe that the child writes to.
+    pipe: int
+
+    def ready(self) -> None:
+        """Tell the parent that this process listens. Once."""
+        self._write("\n")
+
+    def failed(self, reason: str) -> None:
+        """Tell the parent, which passes it on, why this process is about to end. Once."""
+        self._write(f"{reason.strip()[:500] or 'no reason'}\n")  # an empty line says it is ready
+
+    def _write(self, text: str) -> None:
+        with suppress(BrokenPipeError):  # the parent is gone: SIGTERM is on its way
+            os.write(self.pipe, text.encode(errors="backslashreplace"))
+
+
+def find_place() -> Place | None:
+    """The place of this process, if a parent has started it. For the main thread, once.
+
+    From then on this process gets SIGTERM when its parent dies. Exits with 1 if that has happened.
+    """
+    found = os.environ.pop(_VARIABLE, "")
+    if not found:
+        return None
+    number, listener, pipe, parent = map(int, found.split(","))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it has died before the line above
+        raise SystemExit(1)
+    os.set_inheritable(pipe, False)
+    return Place(number, socket.socket(fileno=listener), pipe)
+
+
+@dataclass
+class _Child:
+    """A child that runs, or that waits for its next start."""
+
+    number: int
+    listener: socket.socket
+    #: None while it does not run.
+    process: subprocess.Popen[bytes] | None = None
+    #: The end of its pipe that is read from, while it runs.
+    pipe: int = -1
+    #: Whether it listens.
+    ready: bool = False
+    #: Why it ends, as far as it says so.
+    reason: str = ""
+    #: When it was started, and when it is to be started next: points of the monotonic clock.
+    started: float = 0.0
+    due: float = 0.0
+    #: How long its next pause is, in seconds.
+    pause: float = _PAUSE[0]
+
+    def start(self) -> None:
+        """Start it. Raises OSError if the system cannot."""
+        # With what the parent itself was started, whether that is the command or the module. (In a
+        # program that calls main, the program: it calls main in the child, too.)
+        command = [sys.executable, *sys.orig_argv[1:]]
+        environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
+        reading, writing = os.pipe()
+        environ[_VARIABLE] = f"{self.number},{self.listener.fileno()},{writing},{os.getpid()}"
+        try:
+            self.process = subprocess.Popen(
+                command,
+                env=environ,
+                pass_fds=(self.listener.fileno(), writing),
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self.pipe, self.ready, self.reason = reading, False, ""
+        self.started = time.monotonic()
+
+    def read(self) -> bool:
+        """Read what it has written to its pipe. Whether the pipe goes on."""
+        data = os.read(self.pipe, 4096)
+        self.ready = self.ready or data.startswith(b"\n")
+        self.reason = data.decode().strip() or self.reason
+        return bool(data)
+
+    def wait(self) -> int:
+        """Wait for its end, which is near when its pipe has ended. Returns its status."""
+        assert self.process is not None
+        status = self.process.wait()
+        os.close(self.pipe)
+        self.process, self.pipe = None, -1
+        return status
+
+    def put_off(self) -> float:
+        """Note when to start it next. Returns how long that takes, in seconds."""
+        now = time.monotonic()
+        wait = 0.0
+        if self.ready and now - self.started >= _YOUNG:
+            self.pause = _PAUSE[0]
+        else:
+            # At random, so that children that die together do not always come back together.
+            wait = self.pause * (0.5 + random.random() / 2)
+            self.pause = min(2 * self.pause, _PAUSE[1])
+        self.due = now + wait
+        return wait
+
+
+class _Parent:
+    """The children, and what waits for them. For the main thread."""
+
+    def __init__(self, listeners: Sequence[socket.socket], shutdown_timeout: float) -> None:
+        self.children = [_Child(number, sock) for number, sock in enumerate(listeners)]
+        self.shutdown_timeout = shutdown_timeout
+        self.selector = selectors.DefaultSelector()
+        #: The signals that have come, and are not handled yet. Signal handlers append.
+        self.signals: list[int] = []
+        #: Whether all children have been ready at the same time.
+        self.begun = False
+        self.stopping = False
+        #: When to kill the children that are left, as a point of the monotonic clock.
+        self.deadline = math.inf
+        #: The first thing that has gone wrong for good.
+        self.failure = ""
+
+    def run(self) -> None:
+        """Keep the children running until a signal, then end them. Raises ProcessError."""
+        with ExitStack() as stack:
+            stack.enter_context(self.selector)
+            woken, wake = map(stack.enter_context, socket.socketpair())
+            wake.setblocking(False)
+            # A signal wakes the selector, also if it comes just before the selector waits.
+            signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+            stack.callback(signal.set_wakeup_fd, -1)
+            self.selector.register(woken, selectors.EVENT_READ)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, lambda got, _: self.signals.append(got))
+            self.start_due()
+            while not self.stopping or any(child.process for child in self.children):
+                for key, _ in self.selector.select(self.patience()):
+                    if key.fileobj is woken:
+                        woken.recv(4096)
+                    else:
+                        self.hear(key.data)
+                while self.signals:
+                    self.handle(self.signals.pop(0))
+                if time.monotonic() >= self.deadline:
+                    self.kill("the processes did not end in time")
+                self.start_due()
+        if self.failure:
+            raise ProcessError(self.failure)
+
+    def patience(self) -> float | None:
+        """How long until something is due, in seconds; None for ever."""
+        due = self.deadline
+        if not self.stopping:
+            due = min([due, *(child.due for child in self.children if child.process is None)])
+        return None if due == math.inf else max(0.0, due - time.monotonic())
+
+    def start_due(self) -> None:
+        """Start the children whose time has come."""
+        for child in self.children:
+            if self.stopping or child.process is not None or child.due > time.monotonic():
+                continue
+            try:
+                child.start()
+            except OSError as error:
+                self.lost(child, f"process {child.number}: {error.strerror}")
+            else:
+                self.selector.register(child.pipe, selectors.EVENT_READ, child)
+
+    def hear(self, child: _Child) -> None:
+        """A child has written to its pipe, or has ended."""
+        if child.read():
+            # A child that is told to end while it waits for Redis is ready for a moment.
+            if not self.begun and not self.stopping and all(each.ready for each in self.children):
+                self.begun = True
+                self.say_ready()
+            return
+        self.selector.unregister(child.pipe)
+        status = child.wait()
+        if self.stopping and status in (0, -signal.SIGTERM):  # the latter if it was still starting
+            return
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        reason = f": {child.reason}" if child.reason else f" {how}"
+        self.lost(child, f"process {child.number}{reason}")
+
+    def lost(self, child: _Child, what: str) -> None:
+        """A child has ended that should not have, or cannot be started."""
+        if self.begun and not self.stopping:
+            log.error("%s; next start in %.2f s", what, child.put_off())
+            return
+        self.failure = self.failure or what
+        if not self.stopping:
+            self.stop()
+
+    def say_ready(self) -> None:
+        host, port = self.children[0].listener.getsockname()[:2]
+        addr = join_host_port(host, port)
+        shown = f"localhost:{port}" if host in ("::", "0.0.0.0") else addr
+        log.info("%d processes listening on %s, open http://%s/", len(self.children), addr, shown)
+        notify("READY=1")
+
+    def handle(self, number: int) -> None:
+        """Do what a signal asks for."""
+        if number == signal.SIGUSR1:
+            # It would kill a child that has no handler yet.
+            self.tell(number, [child for child in self.children if child.ready])
+        elif self.stopping:
+            self.kill("killed at the second signal")
+        else:
+            log.info("stopping")
+            notify("STOPPING=1")
+            self.stop()
+
+    def stop(self) -> None:
+        """End the children in order."""
+        self.stopping = True
+        self.deadline = time.monotonic() + self.shutdown_timeout + _GRACE
+        for child in self.children:
+            # Otherwise new clients would wait until the last child has ended, and then be cut.
+            child.listener.close()
+        self.tell(signal.SIGTERM, self.children)
+
+    def kill(self, reason: str) -> None:
+        """End the children that are left on the spot."""
+        self.failure, self.deadline = self.failure or reason, math.inf
+        self.tell(signal.SIGKILL, self.children)
+
+    def tell(self, number: int, children: Sequence[_Child]) -> None:
+        """Send a signal to those of the children that run."""
+        for child in children:
+            if child.process is not None:
+                child.process.send_signal(number)
+
+
+def supervise(listeners: Sequence[socket.socket], shutdown_timeout: float) -> None:
+    """Run a chat on each of the sockets until SIGINT or SIGTERM. On the main thread, the only one.
+
+    listeners: are closed at the end. shutdown_timeout: the children's, in seconds.
+
+    Raises ProcessError if a child could not begin, has failed at the end, or had to be killed.
+    """
+    _Parent(listeners, shutdown_timeout).run()

@@ -1,0 +1,198 @@
+"""A real Redis (or Valkey) on a port of its own, and a proxy before it that cuts at will."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+
+from gochat import Channel, Hub
+from gochat.relay.relay import Relay
+
+from .support import PATIENCE, in_background, wait_until
+
+#: The servers of this machine that speak the protocol. None is a failure: tests/run installs one.
+SERVERS = [name for name in ("redis-server", "valkey-server") if shutil.which(name)]
+
+
+class Redis:
+    """A server in a process of its own.
+
+    folder: for its files. options: of its command line, besides its port.
+    """
+
+    def __init__(self, folder: Path, *options: str, program: str = SERVERS[0]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            self.port = int(sock.getsockname()[1])
+        self.folder = folder
+        self.options = options
+        self.program = program
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it has read its files and answers."""
+        self.process = subprocess.Popen(
+            [
+                self.program,
+                *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+                *("--save", "", *self.options),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+        def answers() -> bool:
+            with suppress(redis.ConnectionError, redis.BusyLoadingError):
+                return bool(self.do("PING"))
+            return False
+
+        wait_until(answers, "an answer of Redis")
+
+    def do(self, *command: str | bytes | int) -> object:
+        """The reply to a command."""
+        with redis.Redis(port=self.port, protocol=2) as client:
+            return client.execute_command(*command)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def __enter__(self) -> Redis:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Proxy:
+    """Before a Redis; one thread. cut: is asked for each piece of data, from which end it comes.
+
+    A connection of which cut says True is closed in place of carrying that piece.
+    """
+
+    def __init__(self, port: int, cut: Callable[[bytes, bool], bool]) -> None:
+        self.server = port
+        self.cut = cut
+        self.cuts = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._others: dict[socket.socket, tuple[socket.socket, bool]] = {}
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._wake = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="proxy")
+
+    def __enter__(self) -> Proxy:
+        self._selector.register(self.listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wake.close()
+        self._thread.join(PATIENCE)
+        self._selector.close()
+        for sock in [self.listener, self._woken, *self._others]:
+            sock.close()
+
+    def _run(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._woken:
+                    return
+                if key.fileobj is self.listener:
+                    self._accept()
+                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._others:
+                    self._carry(key.fileobj)
+
+    def _accept(self) -> None:
+        client, _ = self.listener.accept()
+        try:
+            server = socket.create_connection(("127.0.0.1", self.server))
+        except OSError:
+            client.close()
+            return
+        for sock, other, from_server in ((client, server, False), (server, client, True)):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._others[sock] = other, from_server
+            self._selector.register(sock, selectors.EVENT_READ)
+
+    def _carry(self, sock: socket.socket) -> None:
+        other, from_server = self._others[sock]
+        data = b""
+        with suppress(OSError):
+            data = sock.recv(1 << 16)
+            if data and self.cut(data, from_server):
+                self.cuts += 1
+                data = b""
+            if data:
+                other.sendall(data)
+                return
+        for end in (sock, other):
+            del self._others[end]
+            self._selector.unregister(end)
+            end.close()
+
+
+class Listener:
+    """To a hub, a client: it has a channel, with room for a whole test."""
+
+    def __init__(self) -> None:
+        self.send: Channel[bytes] = Channel(1_000_000)
+
+
+class Node:
+    """A process of a room, without its server: a hub, a relay, and a client who listens."""
+
+    def __init__(self, url: str, room: str = "main", timeout: float = PATIENCE) -> None:
+        self.hub = Hub()
+        self.relay = Relay(self.hub, url, room=room, timeout=timeout)
+        self.listener = Listener()
+        self.heard: list[bytes] = []
+
+    def say(self, *texts: str) -> None:
+        for text in texts:
+            self.relay.broadcast.send(text.encode())
+
+    def hears(self, count: int) -> list[str]:
+        """All that it has heard, when that is so many messages."""
+
+        def enough() -> bool:
+            self.heard += self.listener.send.drain()
+            return len(self.heard) >= count
+
+        wait_until(enough, f"{count} messages")
+        return [text.decode() for text in self.heard]
+
+
+@contextmanager
+def node(url: str, room: str = "main", timeout: float = PATIENCE) -> Iterator[Node]:
+    """A node at work. At the end no thread of it is left."""
+    made = Node(url, room, timeout)
+    with in_background(made.hub.run, "hub"):
+        made.hub.register.send(made.listener)  # type: ignore[arg-type]
+        try:
+            made.relay.start()
+            yield made
+        finally:
+            made.relay.close()
+            made.relay.join(0)
+            made.hub.stop.close()

@@ -1,0 +1,659 @@
+"""`--processes`: several chats on one port, and the parent that keeps them running."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from gochat.golang.http.address import listen, listen_shared
+from gochat.ops.processes import Place
+
+from .redis_support import Redis
+from .support import (
+    LOCAL,
+    PATIENCE,
+    Gochat,
+    Peer,
+    activated,
+    command,
+    finished,
+    is_one_line,
+    join,
+    parted,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOCHAT_RELAY", redis.url)
+
+
+#: Python that makes a child a mere process that says it is ready, which takes less time to start.
+DUMMY = """
+import os, signal, sys
+
+if place := os.environ.get("GOCHAT_CHILD"):
+    number, _, pipe, _ = map(int, place.split(","))
+    os.write(pipe, b"\\n")
+    os.write(2, b"[%d] ready\\n" % number)
+    signal.pause()
+"""
+
+
+class Family(Gochat):
+    """A gochat of several processes. At the end of the block none of them may be left."""
+
+    def __init__(
+        self,
+        count: int,
+        *flags: str,
+        fault: str = "",
+        listener: socket.socket | list[socket.socket] | tuple[()] = (),
+    ) -> None:
+        super().__init__(f"--processes={count}", *flags, fault=fault, listener=listener)
+        self.count = count
+        self.all = set(self.children())
+        # A dummy says so when it has told its parent.
+        wait_until(lambda: all(self.ready(number) for number in range(count)))
+
+    def __enter__(self) -> Family:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.all |= set(self.children())
+        super().__exit__(*error)
+        wait_until(lambda: all(map(has_ended, self.all)), "the end of all children")
+
+    def children(self) -> list[int]:
+        """The process ids of the children that run, in the order of their numbers."""
+        found = children_of(self.process.pid)
+        self.all = getattr(self, "all", set()) | set(found.values())
+        return [found[number] for number in sorted(found)]
+
+    def ready(self, number: int) -> int:
+        """How often the process of this number has been ready."""
+        return sum(line.endswith(f"[{number}] ready") for line in self.lines)
+
+    def numbers_of(self, peers: list[Peer]) -> list[int]:
+        """For each peer, the number of the process that serves it."""
+        owners = {}
+        for number, pid in enumerate(self.children()):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(FileNotFoundError):
+                    owners[os.readlink(descriptor)] = number
+        inodes = {}
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
+            if int(local.partition(":")[2], 16) == self.port:
+                inodes[int(remote.partition(":")[2], 16)] = inode
+        return [owners[f"socket:[{inodes[peer.sock.getsockname()[1]]}]"] for peer in peers]
+
+    def one_each(self, stack: ExitStack) -> list[Peer]:
+        """Peers who are in the room, one of each process, in the order of their numbers."""
+        peers: dict[int, Peer] = {}
+        while len(peers) < self.count:
+            peer = stack.enter_context(join(self.port))
+            (number,) = self.numbers_of([peer])
+            if number in peers:
+                peer.sock.close()
+            else:
+                peers[number] = peer
+        return [peers[number] for number in range(self.count)]
+
+
+def children_of(parent: int) -> dict[int, int]:
+    """The process ids of a parent's children, by their numbers."""
+    found = {}
+    with suppress(FileNotFoundError, ProcessLookupError):  # it, or one of them, ends just now
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            place = re.search(r"\bGOCHAT_CHILD=(\d+),", Path(f"/proc/{pid}/environ").read_text())
+            if place:  # otherwise it has not become the command yet
+                found[int(place[1])] = int(pid)
+    return found
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone; what init has not looked at yet counts as gone, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        with ExitStack() as stack, suppress(OSError):
+            first: int = stack.enter_context(listen(LOCAL)).getsockname()[1]
+            for number in range(1, count):
+                stack.enter_context(listen(f"127.0.0.1:{first + number}"))
+            return first
+
+
+def stop_signal(pid: int) -> None:
+    """Stop all threads of a process: from now on it accepts nothing."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stopped() -> bool:
+        stats = Path(f"/proc/{pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    wait_until(stopped, "a stopped process")
+
+
+def heard_by(peer: Peer, said: set[str]) -> list[str]:
+    """What of all that was said a peer hears, in the peer's order."""
+    heard: list[str] = []
+    while len(heard) < len(said):
+        texts = peer.read_frame().payload.decode().split("\n")
+        heard += [text for text in texts if text in said]
+    return heard
+
+
+# A family of four, for the tests that do it no harm.
+
+
+@pytest.fixture(scope="module")
+def four(redis: Redis) -> Iterator[Family]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("GOCHAT_RELAY", redis.url)
+        flags = ("--read-header-timeout=60", f"--metrics-addr=127.0.0.1:{free_ports(4)}")
+        with Family(4, "--room=four", *flags) as family:
+            yield family
+            assert family.stop() == 0
+            assert not family.logged("Traceback")
+
+
+def test_one_room_over_one_port(four: Family) -> None:
+    """All processes listen on one port, and what is said at one of them is heard at all."""
+    with ExitStack() as stack:
+        peers = four.one_each(stack)
+        for number, peer in enumerate(peers):
+            peer.send(f"from process {number}")
+        said = {f"from process {number}" for number in range(4)}
+        heard = [heard_by(peer, said) for peer in peers]
+        assert set(heard[0]) == said
+        assert heard == [heard[0]] * 4
+
+
+def test_connections_are_spread(four: Family) -> None:
+    """Of 400 connections the fullest process has at most a quarter more than its share.
+
+    The system draws the process of each connection, so a round in two hundred may miss that; the
+    median of five does so once in hundreds of thousands of runs.
+    """
+    fullest = []
+    for _ in range(5):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(Peer(four.port)) for _ in range(400)]
+            for peer in peers:
+                peer.sock.sendall(b"G")
+            counts: Counter[int] = Counter()
+
+            def all_accepted(peers: list[Peer] = peers, counts: Counter[int] = counts) -> bool:
+                counts.clear()
+                with suppress(KeyError):  # one is not accepted yet
+                    counts.update(four.numbers_of(peers))
+                return counts.total() == 400
+
+            wait_until(all_accepted, "400 accepted connections")
+            fullest.append(max(counts.values()) / 100)
+    assert statistics.median(fullest) <= 1.25, fullest
+
+
+def test_the_log_says_which_process(four: Family) -> None:
+    """A line in the log has the number of its process, and one without is the parent's."""
+    for number in range(4):
+        assert four.ready(number) == 1
+    (line,) = [line for line in four.lines if "listening on" in line]
+    assert re.fullmatch(
+        r"[\d/]+ [\d:]+ 4 processes listening on (127\.0\.0\.1:\d+), open http://\1/", line
+    )
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Peer(four.port)) for _ in range(8)]
+        for number, peer in enumerate(peers):
+            assert peer.request(f"/which{number}").status == 404
+    numbers = [re.findall(rf"\[(\d)\] /which{n}$", "\n".join(four.lines), re.M) for n in range(8)]
+    wait_until(lambda: four.logged("/which7"))
+    assert all(len(found) == 1 for found in numbers)
+
+
+def test_the_parent_is_small(four: Family) -> None:
+    """The parent has one thread, and beside its sockets and pipes only a few descriptors."""
+    assert len(four.threads()) == 1
+    assert four.descriptors() < 4 * 2 + 12
+
+
+def test_each_child_has_a_cpu(four: Family) -> None:
+    """Each child stays on one CPU, another one for each as far as there are enough of them."""
+    allowed = sorted(os.sched_getaffinity(0))
+    for number, pid in enumerate(four.children()):
+        cpus = re.search(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())
+        assert cpus
+        assert cpus[1] == str(allowed[number % len(allowed)])
+    assert os.sched_getaffinity(four.process.pid) == set(allowed)
+
+
+def test_each_child_has_metrics(four: Family) -> None:
+    """The first process has its metrics at the port of the flag, and each other one port higher."""
+    found = re.findall(
+        r"\[(\d)\] metrics at http://127\.0\.0\.1:(\d+)/metrics$", "\n".join(four.lines), re.M
+    )
+    ports = {int(number): int(port) for number, port in found}
+    assert ports == {number: ports[0] + number for number in range(4)}
+
+    def clients(port: int) -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            (found,) = re.findall(r"^gochat_clients (\S+)", response.read().decode(), re.M)
+        return int(float(found))
+
+    with ExitStack() as stack:
+        wait_until(lambda: sum(map(clients, ports.values())) == 0, "an empty room")
+        four.one_each(stack)
+        wait_until(lambda: all(clients(port) == 1 for port in ports.values()), "one client each")
+
+
+def test_the_port_is_taken(four: Family) -> None:
+    """A second gochat on the port is refused, whether the first or the second has processes."""
+    with listen(LOCAL) as one:  # as a gochat of one process does
+        for port in (one.getsockname()[1], four.port):
+            addr = f"127.0.0.1:{port}"
+            for flags in ((), ("--processes=2",)):
+                done = finished([*command(), "serve", "--addr", addr, *flags])
+                assert done.returncode == 1
+                assert done.stderr == f"gochat: listen tcp {addr}: Address already in use\n"
+
+
+def test_sigusr1_is_handed_on(four: Family) -> None:
+    """At SIGUSR1 each child writes what its threads are doing, and all go on."""
+    before = sum("thread MainThread:" in line for line in four.lines)
+    four.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: sum("thread MainThread:" in line for line in four.lines) == before + 4)
+    with Peer(four.port) as peer:
+        assert peer.request().status == 200
+
+
+# The end.
+
+
+def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At SIGTERM everyone gets 1001, new clients are refused, and systemd is told each state once.
+
+    So it is when the system sends SIGTERM to every process, as for a service or a container.
+    """
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE)
+        with Family(2, "--shutdown-timeout=60", "--no-pin") as family, ExitStack() as stack:
+            assert systemd.recv(100) == b"READY=1"
+            for pid in family.children():
+                assert os.sched_getaffinity(pid) == os.sched_getaffinity(0)
+            peers = family.one_each(stack)
+            for pid in [family.process.pid, *family.children()]:
+                os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: is_refused(family.port), "a closed port")
+            for peer in peers:
+                assert parted(peer).code == 1001
+            assert family.wait() == 0
+            assert systemd.recv(100) == b"STOPPING=1"
+            systemd.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                systemd.recv(100)
+        assert sum(line.endswith("stopping") for line in family.lines) == 3
+        assert not family.logged("process ")
+        with listen(f"127.0.0.1:{family.port}"):
+            pass
+
+
+def test_ctrl_c() -> None:
+    """Ctrl-C, which goes to all processes of the terminal's job, ends the chat in order."""
+    fault = """
+        import os
+        if "GOCHAT_CHILD" not in os.environ:
+            os.setpgid(0, 0)
+    """
+    with Family(2, fault=fault) as family, ExitStack() as stack:
+        peers = family.one_each(stack)
+        os.killpg(family.process.pid, signal.SIGINT)
+        for peer in peers:
+            assert parted(peer).code == 1001
+        assert family.wait() == 0
+        assert not family.logged("Traceback")
+
+
+def test_the_second_signal_is_the_last() -> None:
+    """A second signal ends all processes at once, whatever they still wait for."""
+    with Family(2, "--shutdown-timeout=600") as family, ExitStack() as stack:
+        family.one_each(stack)  # they do not answer the close frame
+        family.process.send_signal(signal.SIGINT)
+        wait_until(lambda: sum(line.endswith("] stopping") for line in family.lines) == 2)
+        assert family.stop() == 1
+        assert family.lines[-1] == "gochat: killed at the second signal"
+        assert sum("gochat: " in line for line in family.lines) == 1
+
+
+def test_the_parent_is_killed() -> None:
+    """Children whose parent is gone part with everyone, and end."""
+    with Family(2) as family, ExitStack() as stack:
+        peers = family.one_each(stack)
+        family.process.kill()
+        for peer in peers:
+            assert parted(peer).code == 1001
+        assert family.wait() == -signal.SIGKILL
+    assert is_refused(family.port)
+
+
+def test_a_child_that_does_not_end() -> None:
+    """What has not ended some time after the shutdown timeout is killed, and the status is 1."""
+    fault = """
+        from gochat.ops import processes
+        processes._GRACE = 0.0
+    """
+    with Family(2, "--shutdown-timeout=0.3", fault=fault) as family:
+        stop_signal(family.children()[1])
+        assert family.stop() == 1
+        assert family.lines[-1] == "gochat: the processes did not end in time"
+
+
+def test_a_child_that_fails_at_the_end() -> None:
+    """If a child fails at the end, the parent says what and which, once, and the status is 1."""
+    fault = """
+        import threading
+        from gochat import Hub
+
+        Hub.run = lambda self: threading.Event().wait()
+    """
+    with Family(2, "--shutdown-timeout=0.3", fault=fault) as family:
+        assert family.stop() == 1
+        assert re.fullmatch("gochat: process [01]: the hub does not answer", family.lines[-1])
+        assert sum("does not answer" in line for line in family.lines) == 1
+
+
+# The begin.
+
+
+def failing(*flags: str, fault: str = "") -> str:
+    """What a gochat of two processes says that cannot begin, without its children's log."""
+    done = finished([*command(fault), "serve", "--addr", LOCAL, "--processes=2", *flags])
+    assert done.returncode == 1, done
+    return "".join(re.findall(r"^(?!\d{4}/\d\d/\d\d ).*\n", done.stderr, re.M))
+
+
+def test_a_child_that_cannot_begin() -> None:
+    """If a child cannot begin, all end, with one line that says why, and the status 1."""
+    with listen(LOCAL) as taken:
+        port = taken.getsockname()[1]
+        assert failing(f"--metrics-addr=127.0.0.1:{port - 1}") == (
+            f"gochat: process 1: listen tcp 127.0.0.1:{port}: Address already in use\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        ('import sys; sys.executable = "/no/such/python"', "process 0: No such file or directory"),
+        ("import os; 'GOCHAT_CHILD' in os.environ and os._exit(0)", "ended with status 0"),
+        ("import os; 'GOCHAT_CHILD' in os.environ and os.abort()", "was killed by signal 6"),
+    ],
+)
+def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
+    """A child that says nothing before its end, or that cannot be started, is one line, too."""
+    said = failing(fault=fault)
+    assert is_one_line(said, what), said
+
+
+def test_the_end_at_the_begin() -> None:
+    """SIGTERM ends the command in order also while its children still start; SIGUSR1 does not."""
+    fault = "import os, time; 'GOCHAT_CHILD' in os.environ and time.sleep(600)"
+    args = [*command(fault), "serve", "--addr", LOCAL, "--processes=2"]
+    with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(lambda: len(children_of(process.pid)) == 2, "two children")
+            children = children_of(process.pid)
+            process.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+            assert all(map(has_ended, children.values()))
+        finally:
+            process.kill()
+        assert process.stderr
+        assert re.fullmatch(r"[\d/]+ [\d:]+ stopping\n", process.stderr.read())
+
+
+def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM ends the command also while Redis is away; it never says then that it is ready."""
+    monkeypatch.setenv("GOCHAT_RELAY", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with ExitStack() as stack:
+        systemd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        log = stack.enter_context((tmp_path / "log").open("w+"))
+        args = [*command(), "serve", "--addr", LOCAL, "--processes=2", "--relay-timeout=600"]
+        process = stack.enter_context(subprocess.Popen(args, stderr=log))
+        stack.callback(process.kill)
+
+        def both_wait() -> bool:
+            text = (tmp_path / "log").read_text()
+            return all(f"[{number}] relay" in text for number in range(2))
+
+        wait_until(both_wait, "two children that wait for Redis")
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert systemd.recv(100) == b"STOPPING=1"
+        with pytest.raises(BlockingIOError):
+            systemd.recv(100)
+        assert "listening" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_without_the_package(count: int) -> None:
+    """Without redis-py, --relay is an error of one line that says how to get the package."""
+    missing = "import sys; sys.modules['redis'] = None"
+    args = [*command(missing), "serve", "--addr", LOCAL, f"--processes={count}"]
+    done = finished(args)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "gochat: --relay needs the package redis: pip install 'gochat[relay]'\n",
+    )
+
+
+def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child whose parent has died before it could ask for a signal ends by itself."""
+    monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
+    done = finished([*command(), "serve", "--processes=2"])
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_child_that_cannot_tell() -> None:
+    """A child whose parent dies meanwhile gets no error for it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with socket.socket() as listener:
+        place = Place(0, listener, writing)
+        place.ready()
+        place.failed("")
+    os.close(writing)
+
+
+# Children that die.
+
+
+def test_no_connection_is_lost_that_waits() -> None:
+    """When a child is killed, all connections are served that it has not accepted.
+
+    Those in its own queue wait for its next start, which comes after a tenth of a second.
+    """
+    with Family(2) as family, ExitStack() as stack:
+        children = family.children()
+        for pid in children:
+            stop_signal(pid)
+        peers = [stack.enter_context(Peer(family.port)) for _ in range(200)]
+        for peer in peers:
+            peer.sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        os.kill(children[0], signal.SIGKILL)
+        os.kill(children[1], signal.SIGCONT)
+        for peer in peers:
+            assert peer.response().status == 200
+        wait_until(lambda: family.ready(0) == 2, "a child that is started again")
+        assert family.logged("process 0 was killed by signal 9; next start in 0.")
+        assert family.ready(1) == 1
+        assert family.children()[1] == children[1]
+        # Room and port are as before.
+        a, b = family.one_each(stack)
+        a.send("hello")
+        assert heard_by(b, {"hello"}) == ["hello"]
+
+
+def test_a_child_that_keeps_dying() -> None:
+    """A child that dies young again and again is started after pauses that grow."""
+    fault = """
+        import subprocess
+        from gochat.ops import processes
+
+        popen, calls = subprocess.Popen, []
+
+        def start(*args, **options):
+            calls.append(args)
+            if len(calls) == 4:
+                raise BlockingIOError(11, "no more processes")
+            if len(calls) == 5:
+                args = ([sys.executable, "-c", "raise SystemExit(3)"],)
+            return popen(*args, **options)
+
+        subprocess.Popen = start
+    """
+    with Family(2, fault=DUMMY + dedent(fault)) as family:
+        os.kill(family.children()[1], signal.SIGKILL)
+        wait_until(lambda: family.ready(1) == 2, "a second start")
+        os.kill(family.children()[1], signal.SIGKILL)
+        wait_until(lambda: family.ready(1) == 3, "a start that succeeds")
+        found = re.findall(
+            r"process 1:? (.*); next start in (\S+) s$", "\n".join(family.lines), re.M
+        )
+        assert [reason for reason, _ in found] == [
+            "was killed by signal 9",
+            "was killed by signal 9",
+            "no more processes",
+            "ended with status 3",
+        ]
+        for number, (_, pause) in enumerate(found):
+            assert 0.05 * 2**number - 0.006 <= float(pause) <= 0.1 * 2**number + 0.006
+        assert family.ready(0) == 1
+        assert family.stop() == 0
+
+
+def test_a_child_that_fails() -> None:
+    """A child that fails when all have begun says why in a line of the parent, and comes back."""
+    fault = """
+        from gochat import Hub
+
+        class Clients(dict):
+            def __setitem__(self, client, value):
+                super().__setitem__(client, value)
+                raise LookupError("a mistake")
+
+        init = Hub.__init__
+
+        def start(self):
+            init(self)
+            self.clients = Clients()
+
+        Hub.__init__ = start
+    """
+    flag = "--shutdown-timeout=0.3"
+    with Family(2, flag, fault=fault) as family, Peer(family.port) as peer:
+        assert peer.open().status == 101
+        wait_until(lambda: family.logged(": the hub has failed; next start in 0."))
+        wait_until(lambda: family.ready(0) + family.ready(1) == 3, "a child that is back")
+        assert family.stop() == 0
+        assert sum("LookupError: a mistake" in line for line in family.lines) == 1
+
+
+def test_many_restarts() -> None:
+    """Twenty restarts cost the parent no descriptor and no memory; old children restart at once."""
+    fault = "from gochat.ops import processes\nprocesses._YOUNG = 0.0"
+    with Family(4, fault=DUMMY + fault) as family:
+
+        def restart(times: int) -> None:
+            for pid in family.children():
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: all(family.ready(number) == times for number in range(4)))
+
+        restart(2)
+        descriptors, memory = family.descriptors(), family.memory()
+        for times in range(3, 7):
+            restart(times)
+        assert family.descriptors() == descriptors
+        assert family.memory() < memory + 1_000_000
+        assert sum("next start in 0.00 s" in line for line in family.lines) == 20
+
+
+# Systemd's sockets, and flags.
+
+
+def test_sockets_of_systemd() -> None:
+    """Several processes listen at as many sockets of systemd's, with ReusePort=yes in the unit."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(sock) for sock in listen_shared(LOCAL, 2)]
+        port = listeners[0].getsockname()[1]
+        with Family(2, "--addr=127.0.0.1:1", listener=listeners) as family:
+            assert family.port == port
+            with ExitStack() as peers:
+                family.one_each(peers)
+            assert family.stop() == 0
+        # A client that comes now waits for the next start, and is not refused.
+        Peer(port).sock.close()
+
+
+def test_one_socket_of_systemd() -> None:
+    """One socket is not enough for two processes, which is an error of one line."""
+    with listen(LOCAL) as listener:
+        args = activated(listener.fileno(), [*command(), "serve", "--processes=2"])
+        done = finished(args, [listener.fileno()])
+    assert done.returncode == 1
+    assert is_one_line(done.stderr, "LISTEN_FDS=1: not 2 TCP sockets that listen"), done.stderr
+
+
+def test_one_process() -> None:
+    """`--processes 1` is as without the flag: one process, which listens and serves."""
+    with Gochat("--processes=1") as chat:
+        assert children_of(chat.process.pid) == {}
+        assert re.fullmatch(r"[\d/]+ [\d:]+ listening on .*", chat.lines[0])
+        assert chat.stop() == 0
+
+
+def test_processes_need_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a relay, several processes would be rooms apart, and are refused."""
+    monkeypatch.delenv("GOCHAT_RELAY")
+    done = finished([*command(), "serve", "--addr", LOCAL, "--processes=2"])
+    assert done.returncode == 2
+    assert is_one_line(done.stderr, "--processes needs --relay"), done.stderr

@@ -1,0 +1,16 @@
+"""The promise of docs/scale.md, while Redis crashes, stops, forgets; see relay_faults.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from .relay_faults import FAULTS, run
+from .support import SEED
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_redis(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is doubled or out of a sender's order, and all that is lost is said to be missing."""
+    monkeypatch.setattr("gochat.relay.relay._ECHO_WAIT", 0.5)
+    monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
+    run(name, SEED, short=True)
