@@ -180,7 +180,7 @@ def test_stop_among_many_signals() -> None:
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     with suppress(BlockingIOError):
         while True:
-            os.write(server.wakeup_fd, bytes([signal.SIGUSR1]))
+            os.write(server._wake.fileno(), bytes([signal.SIGUSR1]))
     server.stop()
     accepting = threading.Thread(target=server.serve_forever)
     accepting.start()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 
@@ -238,7 +242,7 @@ def test_a_slow_hub_takes_no_time_from_another() -> None:
     codes: list[int | None] = []
 
     def chat() -> None:
-        with running(server, slow, hub, timeout=0.1):
+        with running(server, slow, hub, timeout=2):
             server.start()
             peers.append(join(server.port))
             closer.start()
@@ -270,3 +274,45 @@ def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         chat()
+
+
+def test_a_signal_that_the_main_thread_does_not_get() -> None:
+    """Ctrl-C ends a program that serves, also if the signal comes to another thread."""
+    code = """
+        import signal, sys, threading
+        import gochat
+
+        hub = gochat.Hub()
+        server = gochat.Server("127.0.0.1:0", gochat.make_app(hub))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+        def ready():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            print("ready", flush=True)
+            threading.Event().wait()
+
+        accept = server._accept
+
+        def accepting():
+            threading.Thread(target=ready, daemon=True).start()
+            accept()
+
+        server._accept = accepting
+        try:
+            with gochat.running(server, hub):
+                server.serve_forever()
+        except KeyboardInterrupt:
+            print("parted", flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=PATIENCE)[0] == "parted\n"
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0

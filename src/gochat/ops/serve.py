@@ -20,7 +20,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -55,8 +55,10 @@ log = logging.getLogger("gochat")
 FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 
 
-# How long a hub has at the least to hear that it is to end, in seconds.
+# How long hubs have at the least to hear that they are to end, and how long each is asked in turn,
+# in seconds.
 _FAREWELL_WAIT: Final = 1.0
+_FAREWELL_TURN: Final = 0.1
 
 #: The same when the relay is away.
 SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
@@ -134,18 +136,10 @@ def _end(
     """
     deadline = time.monotonic() + timeout
     farewell = SORRY if relay and relay.error else FAREWELL
-    mute = []
+    mute: list[Hub] = []
     server.stop()
     try:
-        for hub in threads:
-            try:
-                # Each has a while of its own: a slow hub does not take the time of the others.
-                wait = max(_FAREWELL_WAIT, deadline - time.monotonic())
-                hub.stop.put(farewell, timeout=wait)
-            except queue.Full:
-                mute.append(hub)
-            except ClosedChannelError:  # it has run before
-                pass
+        mute = _say_farewell(threads, farewell, max(deadline, time.monotonic() + _FAREWELL_WAIT))
         if relay:
             relay.close()
         server.shutdown(max(0.0, deadline - time.monotonic()))
@@ -158,6 +152,21 @@ def _end(
     for hub, thread in threads.items():
         if hub not in mute:
             thread.join()
+    return mute
+
+
+def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
+    """Have hubs part with their clients. Returns those that do not hear of it by the deadline.
+
+    They are asked in turn, for a moment each: a slow hub does not take the time of the others.
+    """
+    mute = list(hubs)
+    while mute and time.monotonic() < deadline:
+        for hub in mute.copy():
+            with suppress(queue.Full):
+                with suppress(ClosedChannelError):  # it has run before
+                    hub.stop.put(farewell, timeout=_FAREWELL_TURN)
+                mute.remove(hub)
     return mute
 
 
@@ -235,7 +244,6 @@ def serve(
                 log.info("listening on %s, open %s", server.addr, server.url)
             notify("READY=1")
             server.serve_forever()
-            signal.set_wakeup_fd(-1)
             log.info("stopping")
             notify("STOPPING=1")
 
@@ -288,7 +296,6 @@ def _stop_at_signals(server: Server, *, forced: bool) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         server.stop()
 
-    signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGUSR1, lambda *_: dump_threads())

@@ -20,12 +20,13 @@ import logging
 import os
 import select
 import selectors
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import ThreadedWSGIServer
@@ -144,10 +145,28 @@ class Server(ThreadedWSGIServer):
             raise RuntimeError("another thread accepts connections")
         try:
             if not self._ending:
-                self._accept()
+                with self._woken_by_signals():
+                    self._accept()
             self.server_close()
         finally:
             self._accepts.release()
+
+    @contextmanager
+    def _woken_by_signals(self) -> Iterator[None]:
+        """On the main thread, let every signal wake the selector.
+
+        Python calls signal handlers on the main thread, after the system call in which that waits.
+        A signal just before this call, or to another thread, does not interrupt the call; the byte
+        that Python writes for a signal does.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def _accept(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -164,16 +183,6 @@ class Server(ThreadedWSGIServer):
     def stopping(self) -> bool:
         """Whether `stop` was called. Any thread."""
         return self._ending
-
-    @property
-    def wakeup_fd(self) -> int:
-        """A descriptor for `signal.set_wakeup_fd`, open until `shutdown`.
-
-        Python calls signal handlers on the main thread, after the system call in which that waits.
-        A signal just before this call, or to another thread, does not interrupt the call; a byte
-        written to this descriptor does.
-        """
-        return self._wake.fileno()
 
     def stop(self) -> None:
         """Make `serve_forever` return, at once or as soon as it is called.
