@@ -287,7 +287,8 @@ class Chatter(Voice, Link):
 
     def ended(self, reset: bool) -> None:
         chat = self.chat
-        assert self.leaving or chat.stopping, f"{self} was dropped"
+        how = f"{self.farewell}, reset: {reset}, {self.behind()} messages behind"
+        assert self.leaving or chat.stopping, f"{self} was dropped: {how}"
         assert not reset, f"{self} was reset"
         self.forget()
         if chat.stopping:

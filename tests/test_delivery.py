@@ -13,10 +13,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .chat import chatting
 from .loop import idle, resources
 from .redis_support import Redis
 from .support import SEED, Gochat, wait_until
+
+# Busy for itself: never beside another such test.
+pytestmark = pytest.mark.xdist_group("busy")
 
 SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))
 CLIENTS = 200

@@ -35,6 +35,9 @@ from .support import (
     wait_until,
 )
 
+# Busy for itself: never beside another such test.
+pytestmark = pytest.mark.xdist_group("busy")
+
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
@@ -322,7 +325,7 @@ def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             wait_until(lambda: is_refused(family.port), "a closed port")
             for peer in peers:
                 assert parted(peer).code == 1001
-            assert family.wait() == 0
+            assert family.wait() == 0, family.lines
             assert systemd.recv(100) == b"STOPPING=1"
             systemd.setblocking(False)
             with pytest.raises(BlockingIOError):
@@ -345,7 +348,7 @@ def test_ctrl_c() -> None:
         os.killpg(family.process.pid, signal.SIGINT)
         for peer in peers:
             assert parted(peer).code == 1001
-        assert family.wait() == 0
+        assert family.wait() == 0, family.lines
         assert not family.logged("Traceback")
 
 

@@ -7,6 +7,9 @@ import pytest
 from .relay_faults import FAULTS, run
 from .support import SEED
 
+# Busy for itself: never beside another such test.
+pytestmark = pytest.mark.xdist_group("busy")
+
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_redis(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,9 @@ import pytest
 from .soak import PONG_WAIT, Sample, judge, soak, windows
 from .support import SEED
 
+# Busy for itself: never beside another such test.
+pytestmark = pytest.mark.xdist_group("busy")
+
 SECONDS = 60.0
 
 #: Keeps 1 MB for each connection that is accepted, and writes a byte into the file `path`.
