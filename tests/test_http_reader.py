@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import pytest
+
+from gochat.golang.http.reader import RequestReader
 
 from .http_support import REQUEST, Serving, hello, read_to_end, serving_threads, works
 from .support import Peer, wait_until
@@ -31,6 +34,15 @@ def drip(peer: Peer, data: bytes) -> float:
             pass
         return time.monotonic() - begin
     raise AssertionError("all of it was taken")
+
+
+def test_bytes_that_come_after_the_deadline_are_not_read() -> None:
+    """A deadline that has passed counts although there is something to read."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"GET / HTTP/1.1\r\n")
+        with pytest.raises(TimeoutError):
+            RequestReader(ours, time.monotonic()).read_line()
 
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
