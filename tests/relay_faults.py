@@ -2,9 +2,10 @@
 
     python -m tests.relay_faults --seed 1
 
-Each fault gets a Redis of its own and two processes of a room, with three talkers each. What each
-process hears is compared with what was said: lost, doubled, out of a sender's order, and heard in
-another order than by the other process. What is lost has to have been said to be missing.
+Each fault is done to a Redis and to a Valkey, under two processes of a room, with three talkers
+each. What each process hears is compared with what was said: lost, doubled, out of a sender's
+order, and heard in another order than by the other process. What is lost has to have been said to
+be missing.
 
 --write puts the table into docs/scale.md, between two comments.
 """
@@ -22,13 +23,13 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from .redis_support import Node, Redis, node
+from .redis_support import SERVERS, Node, Redis, node
 from .support import PATIENCE, ROOT, in_background, wait_until
 
 PAGE = ROOT / "docs" / "scale.md"
 BEGIN, END = (f"<!-- {what}: written by tests/relay_faults.py -->" for what in ("begin", "end"))
-HEAD = """| Fault | Said | Lost | Said to be missing | Doubled | Out of order | Orders |
-| --- | ---: | ---: | ---: | ---: | ---: | --- |"""
+HEAD = """| Fault | Server | Said | Lost | Said to be missing | Doubled | Out of order | Orders |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"""
 
 EVERYSEC = ("--appendonly", "yes", "--appendfsync", "everysec")
 ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
@@ -36,6 +37,7 @@ ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
 
 class Row(NamedTuple):
     fault: str
+    server: str
     #: Messages said by both processes.
     said: int
     #: Not heard, of both processes together; and what their figures say of that.
@@ -49,8 +51,8 @@ class Row(NamedTuple):
 
     def __str__(self) -> str:
         order = "one" if self.one_order else "differ"
-        numbers = " | ".join(f"{n:,}" for n in self[1:6])
-        return f"| {self.fault} | {numbers} | {order} |"
+        numbers = " | ".join(f"{n:,}" for n in self[2:7])
+        return f"| {self.fault} | {self.server} | {numbers} | {order} |"
 
 
 class Fault(NamedTuple):
@@ -132,7 +134,7 @@ FAULTS = {
 }
 
 
-def run(name: str, seed: int, *, short: bool) -> Row:
+def run(name: str, server: str, seed: int, *, short: bool) -> Row:
     """Do a fault while they talk. AssertionError if they break the promise of docs/scale.md."""
     fault = FAULTS[name]
     chance = random.Random(f"{seed} {name}")
@@ -149,7 +151,7 @@ def run(name: str, seed: int, *, short: bool) -> Row:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        Redis(Path(folder), *fault.options) as redis,
+        Redis(Path(folder), *fault.options, server=server) as redis,
         node(redis.url) as a,
         node(redis.url) as b,
     ):
@@ -175,6 +177,7 @@ def run(name: str, seed: int, *, short: bool) -> Row:
         missing = a.relay.figures.missing + b.relay.figures.missing
     row = Row(
         fault.text,
+        server,
         len(texts),
         sum(len(texts - set(each)) for each in heard),
         missing,
@@ -233,8 +236,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     print(HEAD, flush=True)
     for name in [args.only] if args.only else FAULTS:
-        rows.append(str(run(name, args.seed, short=False)))
-        print(rows[-1], flush=True)
+        for server in SERVERS:
+            rows.append(str(run(name, server, args.seed, short=False)))
+            print(rows[-1], flush=True)
     if args.write:
         before, _, rest = PAGE.read_text().partition(BEGIN)
         _, _, behind = rest.partition(END)

@@ -60,6 +60,24 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
         time.sleep(0.005)
 
 
+def make_certificate(path: Path, name: str) -> Path:
+    """A certificate that is its own authority, for a name like DNS:... or IP:...
+
+    Its key is beside it, as .key. Returns the path.
+    """
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=test", "-addext", f"subjectAltName={name}"),
+            *("-keyout", path.with_suffix(".key"), "-out", path),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    return path
+
+
 @contextmanager
 def in_background(target: Callable[[], object], name: str | None = None) -> Iterator[None]:
     """Call the target on a thread during the block; the thread has to end by itself."""

@@ -17,7 +17,18 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from .support import CLOSE, PATIENCE, PING, PONG, ROOT, Gochat, Peer, join, wait_until
+from .support import (
+    CLOSE,
+    PATIENCE,
+    PING,
+    PONG,
+    ROOT,
+    Gochat,
+    Peer,
+    join,
+    make_certificate,
+    wait_until,
+)
 
 #: The name that the certificate is for.
 NAME = "chat.example.org"
@@ -48,18 +59,7 @@ http {{
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate that is its own authority; its key is beside it."""
-    path = tmp_path_factory.mktemp("tls") / "cert.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"),
-            *("-keyout", path.with_suffix(".key"), "-out", path),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=True,
-    )
-    return path
+    return make_certificate(tmp_path_factory.mktemp("tls") / "cert.pem", f"DNS:{NAME}")
 
 
 class Nginx:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import socket
 import threading
 import time
 import urllib.request
@@ -20,23 +21,27 @@ from gochat.relay.relay import Relay, RelayError
 from gochat.relay.stream import Stream
 
 from .redis_support import SERVERS, Proxy, Redis, node
-from .support import PATIENCE, SEED, Gochat, Peer, in_background, join, wait_until
+from .support import PATIENCE, SEED, Gochat, Peer, in_background, join, make_certificate, wait_until
 
 
-@pytest.fixture(scope="module", params=SERVERS or ["redis-server"])
-def shared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Redis]:
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> str:
+    """Each of the servers that speak the protocol."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def shared(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     """A Redis for the tests that do it no harm; each has a room of its own."""
-    with Redis(tmp_path_factory.mktemp("redis"), program=request.param) as server:
-        yield server
+    with Redis(tmp_path_factory.mktemp("redis"), server=server) as made:
+        yield made
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Redis]:
+def own(server: str, tmp_path: Path) -> Iterator[Redis]:
     """A Redis for one test, without persistence."""
-    with Redis(tmp_path) as server:
-        yield server
+    with Redis(tmp_path, server=server) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -224,9 +229,10 @@ def test_a_pause(own: Redis) -> None:
     [(), ("--appendonly", "yes"), ("--appendonly", "yes", "--appendfsync", "always")],
     ids=["no persistence", "everysec", "always"],
 )
-def test_a_crash(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
     """A Redis that is killed and comes back: what its clients said all comes, once."""
-    with Redis(tmp_path, *options) as redis, node(redis.url) as a, node(redis.url) as b:
+    made = Redis(tmp_path, *options, server=server)
+    with made as redis, node(redis.url) as a, node(redis.url) as b:
         talking = threading.Thread(target=a.say, args=[f"a {i}" for i in range(2000)])
         talking.start()
         b.say(*(f"b {i}" for i in range(100)))
@@ -316,10 +322,11 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
     assert "from number 3 on" in caplog.text
 
 
-def test_a_roll_back(tmp_path: Path) -> None:
+def test_a_roll_back(server: str, tmp_path: Path) -> None:
     """An older state of the stream is noticed; what is said then is heard, and nothing twice."""
     always = ("--appendonly", "yes", "--appendfsync", "always")
-    with Redis(tmp_path, *always) as redis, node(redis.url) as a, node(redis.url) as b:
+    made = Redis(tmp_path, *always, server=server)
+    with made as redis, node(redis.url) as a, node(redis.url) as b:
         a.say("one", "two")
         assert b.hears(2) == ["one", "two"]
         redis.kill()
@@ -501,6 +508,25 @@ def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(AssertionError, match="does not serve") as caught:
             Gochat("--relay-file", str(file), "--room", "secret")
         assert "daisy" not in str(caught.value)
+
+
+def test_tls(tmp_path: Path) -> None:
+    """Of a rediss:// URL the certificate is checked, and the password goes over TLS."""
+    certificate = make_certificate(tmp_path / "cert.pem", "IP:127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    options = [
+        *("--tls-port", str(port), "--tls-cert-file", str(certificate)),
+        *("--tls-key-file", str(certificate.with_suffix(".key")), "--tls-auth-clients", "no"),
+    ]
+    with Redis(tmp_path, *options) as redis:
+        redis.do("CONFIG", "SET", "requirepass", "tulip")
+        url = f"rediss://:tulip@127.0.0.1:{port}/0"
+        with node(f"{url}?ssl_ca_certs={certificate}") as a:
+            a.say("hi")
+            assert a.hears(1) == ["hi"]
+        with pytest.raises(RelayError, match="certificate verify failed"), node(url, timeout=0.1):
+            pass
 
 
 def test_relay_is_in_the_metrics(shared: Redis) -> None:

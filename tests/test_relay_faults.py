@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from .redis_support import SERVERS
 from .relay_faults import FAULTS, run
 from .support import SEED
 
@@ -11,9 +12,10 @@ from .support import SEED
 pytestmark = pytest.mark.xdist_group("busy")
 
 
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_redis(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_redis(name: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is doubled or out of a sender's order, and all that is lost is said to be missing."""
     monkeypatch.setattr("gochat.relay.relay._ECHO_WAIT", 0.5)
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
-    run(name, SEED, short=True)
+    run(name, server, SEED, short=True)
