@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import struct
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -287,7 +288,10 @@ class Chatter(Voice, Link):
 
     def ended(self, reset: bool) -> None:
         chat = self.chat
-        how = f"{self.farewell}, reset: {reset}, {self.behind()} messages behind"
+        how = (
+            f"{self.farewell}, reset: {reset}, {self.behind()} messages behind,"
+            f" {time.monotonic() - self.read_at:.1f} s after it has read"
+        )
         assert self.leaving or chat.stopping, f"{self} was dropped: {how}"
         assert not reset, f"{self} was reset"
         self.forget()

@@ -102,6 +102,8 @@ class Link:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.sock.setblocking(False)
         self.closed = False
+        #: When data last came.
+        self.read_at = time.monotonic()
         loop.opened += 1
         self._unsent = bytearray()
         self._half = False
@@ -153,6 +155,7 @@ class Link:
                 self.ended(True)
                 return
             if data:
+                self.read_at = time.monotonic()
                 self.got(data)
             else:
                 self.close()

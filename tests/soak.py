@@ -26,7 +26,7 @@ from .loop import idle, resources
 from .support import PATIENCE, PONG, Gochat, frame, request, wait_until
 
 #: In seconds. A flood of fuzz.py's, of 500 messages, has to be read within the pong wait.
-PONG_WAIT, WRITE_WAIT = 15.0, 3.0
+PONG_WAIT, WRITE_WAIT = 15.0, 6.0
 RATE, BURST = 60.0, 20
 FLAGS = [
     *("--pong-wait", f"{PONG_WAIT:g}", "--ping-period", "4", "--write-wait", f"{WRITE_WAIT:g}"),
