@@ -6,6 +6,7 @@
  *     spin -run -DLOOK_FIRST docs/turns.pml           an error: a pump sleeps on a message
  *     spin -run -DKEEP_TURN docs/turns.pml            an error: a stuck pump stops the others
  *     spin -run -DTAKE_ANYWAY docs/turns.pml          an error: who is let go has a turn too many
+ *     spin -run -DLOOK_BEFORE_LINE docs/turns.pml     an error: a pump stands in line beside a free turn
  *
  * What is checked in every state that can be reached:
  * - Nothing is lost: there is no end but the one in which every pump has received everything, and has
@@ -13,7 +14,7 @@
  * - No more than K pumps have a turn.
  * - At the end all turns are free, and nobody is in line.
  *
- * One statement here is one step of Python: an append, a look at the queue, a look at who is idle.
+ * One statement here is one step of Python: an append, a pop, a look at the queue, a look at who is idle.
  * What is done with a lock held, and does not block, is atomic: no other thread sees its middle.
  */
 
@@ -41,12 +42,41 @@ byte held;              /* how many pumps have a turn, to be checked */
 chan line = [N] of { byte };    /* Turns._line */
 byte free = K;                  /* Turns._free */
 
-/* Turns.hand_on */
+/* Turns._dispatch, with the lock held */
+inline dispatch()
+{
+    atomic {
+        do
+        :: free > 0 && nempty(line) -> free--; line ? first; gate[first] = true
+        :: free == 0 || empty(line) -> break
+        od
+    }
+}
+
+/* Turns.join_line: first into the line, then a look for a free turn */
+inline join_line(who)
+{
+#ifdef LOOK_BEFORE_LINE
+    if
+    :: free > 0 -> line ! who; dispatch()
+    :: free == 0 -> line ! who
+    fi
+#else
+    line ! who;
+    if
+    :: free > 0 -> dispatch()
+    :: else
+    fi
+#endif
+}
+
+/* Turns.hand_on: straight to the first in line, or first free, and then a look at the line */
 inline hand_on()
 {
     if
-    :: nempty(line) -> line ? first; gate[first] = true
-    :: empty(line) -> free++
+    :: atomic { nempty(line) -> line ? first; gate[first] = true }
+    :: empty(line) -> free++;
+        dispatch()
     fi
 }
 
@@ -54,7 +84,7 @@ inline hand_on()
 inline give_up()
 {
     if
-    :: holds[me] -> atomic { holds[me] = false; held--; hand_on() }
+    :: holds[me] -> holds[me] = false; held--; hand_on()
     :: else
     fi
 }
@@ -78,17 +108,10 @@ inline pass_gate()
 /* Waiter.line_up */
 inline line_up()
 {
-    atomic {
-        if
-        :: holds[me] && empty(line) -> lined_up = false
-        :: !holds[me] && free > 0 -> free--; holds[me] = true; held++; assert(held <= K);
-            lined_up = false
-        :: (holds[me] && nempty(line)) || (!holds[me] && free == 0) -> line ! me; lined_up = true
-        fi
-    }
     if
-    :: lined_up -> give_up(); pass_gate()
-    :: else
+    :: holds[me] && empty(line)
+    :: holds[me] && nempty(line) -> line ! me; give_up(); pass_gate()
+    :: !holds[me] -> join_line(me); pass_gate()
     fi
 }
 
@@ -98,17 +121,12 @@ inline try_send(to)
     queued[to]++;
     if
     :: idle[to] ->
-        atomic {                /* Channel._wake: mutex, and in it Turns._lock */
-            if
-            :: idle[to] -> idle[to] = false;
-                if
-                :: free > 0 -> free--; gate[to] = true
-                :: free == 0 -> line ! to
-                fi
-            :: else
-            fi
-        }
-    :: else
+        if                      /* Channel._claim: one step, that only one thread can do */
+        :: atomic { idle[to] -> idle[to] = false };
+            join_line(to)       /* Waiter.wake */
+        :: !idle[to]
+        fi
+    :: !idle[to]
     fi
 }
 
@@ -117,13 +135,11 @@ inline try_send(to)
 inline close(to)
 {
     closed[to] = true;
-    atomic {
-        sentinel[to] = true;
-        if
-        :: idle[to] -> idle[to] = false; let_go[to] = true; gate[to] = true
-        :: else
-        fi
-    }
+    sentinel[to] = true;
+    if
+    :: atomic { idle[to] -> idle[to] = false }; let_go[to] = true; gate[to] = true
+    :: !idle[to]
+    fi
 }
 
 #define NONEMPTY (queued[me] > 0 || sentinel[me])
@@ -131,7 +147,6 @@ inline close(to)
 proctype pump(byte me)
 {
     byte first;
-    bool lined_up;
 
     /* channel._receive_in_turn, and what Client.write_pump does with what it gives */
 receive:
@@ -171,7 +186,7 @@ take:
             atomic {
                 if
                 :: idle[me] -> idle[me] = false; goto receive
-                :: else         /* woken already: a turn is on its way */
+                :: else         /* claimed already: a turn is on its way */
                 fi
             }
         :: else
@@ -199,7 +214,7 @@ done:
 
 init
 {
-    byte i, n;
+    byte i, n, first;
 
     atomic {
         for (i : 0 .. N - 1) {

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.golang.channel import CLOSED, _Offer
+from gochat.golang.channel import CLOSED, _Bell, _bell, _Offer
 from gochat.golang.turns import turns
 
 from .support import PATIENCE, wait_until
@@ -115,6 +115,13 @@ def _hasty() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(interval)
+
+
+@pytest.fixture(params=[False, True], ids=["GIL", "no GIL"])
+def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the code does with a GIL, and what it does without one, which is right with one, too."""
+    for module in ("channel", "turns"):
+        monkeypatch.setattr(f"gochat.golang.{module}.FREE_THREADED", request.param)
 
 
 def filled(capacity: int, *values: Any) -> Channel[Any]:
@@ -281,6 +288,84 @@ def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
 
 
 @pytest.mark.usefixtures("_seeded")
+class Held(deque[Any]):
+    """A queue whose receiver is held up when it comes for a value."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def popleft(self) -> Any:
+        assert self.gate.wait(PATIENCE)
+        return super().popleft()
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn: bool) -> None:
+    """A sender that finds a receiver waiting goes on at once; the next sender has to wait."""
+    gate = threading.Event()
+    channel: Channel[int] = Channel(in_turn=in_turn)
+    channel.queue = Held(gate)
+
+    def receive() -> list[tuple[int | None, bool]]:
+        received = [channel.recv(), channel.recv()]
+        turns.give_up()
+        return received
+
+    receiver = start.parked(receive)
+    channel.send(1)  # the receiver has it, although it has not run
+    waiting = start.parked(lambda: channel.send(2))
+    assert not channel.try_send(3)
+    gate.set()
+    waiting.result()
+    assert receiver.result() == [(1, True), (2, True)]
+
+
+def test_of_two_channels_one_hands_over(start: Tasks) -> None:
+    """A receiver that waits for two channels is given the value of one; it comes first."""
+    gate = threading.Event()
+    a: Channel[int] = Channel()
+    b: Channel[int] = Channel()
+    a.queue, b.queue = Held(gate), Held(gate)
+    receiver = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
+    assert b.try_send(1)
+    assert not a.try_send(3)
+    waiting = start.parked(lambda: a.send(2))
+    gate.set()
+    waiting.result()
+    assert receiver.result() == [1, 2]
+
+
+def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that was given a value just as its deadline came returns the value."""
+    channel: Channel[int] = Channel()
+    disarm = _Bell.disarm
+
+    def late(bell: Any) -> bool:
+        if not channel.queue:
+            assert channel.try_send(1)
+        return disarm(bell)
+
+    monkeypatch.setattr("gochat.golang.channel._Bell.disarm", late)
+    task = start(lambda: select(channel, deadline=time.monotonic() + 0.01))
+    assert task.result() == (channel, 1, True)
+
+
+def test_a_wait_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an exception out of a wait, nothing is handed to the receiver that has gone."""
+
+    class InterruptedGate:
+        def acquire(self, **_: float) -> bool:
+            raise KeyboardInterrupt
+
+    channel: Channel[int] = Channel()
+    with monkeypatch.context() as patch:
+        patch.setattr(_bell(), "_gate", InterruptedGate())
+        with pytest.raises(KeyboardInterrupt):
+            channel.recv()
+    assert not channel.try_send(1)
+
+
 def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
     """What one thread sends to two unbuffered channels is received in the order it was sent."""
     channels: list[Channel[int]] = [Channel(), Channel()]
@@ -306,7 +391,7 @@ class SlowDeque(deque[Any]):
         return value
 
 
-@pytest.mark.usefixtures("_hasty")
+@pytest.mark.usefixtures("_threading", "_hasty")
 def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
     """What each of many threads sends to two unbuffered channels keeps its order."""
     channels: list[Channel[tuple[int, int]]] = [Channel(), Channel()]
@@ -329,7 +414,7 @@ def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
     assert seen == [list(range(100))] * len(senders)
 
 
-@pytest.mark.usefixtures("_hasty")
+@pytest.mark.usefixtures("_threading", "_hasty")
 def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
     """The values of each of many senders are received once, in that sender's order."""
     channel: Channel[tuple[int, int]] = Channel()
@@ -665,9 +750,9 @@ class Withdrawing(list[Any]):
 
     def __bool__(self) -> bool:
         self.seen = getattr(self, "seen", 0) + 1
-        if self.seen > 1:
+        if self.seen > 2:
             self.clear()
-        return self.seen == 1
+        return self.seen <= 2
 
 
 def test_an_offer_that_is_withdrawn(start: Tasks) -> None:
@@ -834,6 +919,32 @@ def test_two_threads_that_receive(start: Tasks) -> None:
     assert receiver.result() == (own, "for anybody", True)
 
 
+def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
+    """The same holds for a channel whose receiver takes turns."""
+    channel: Channel[int] = Channel(1, in_turn=True)
+
+    def receive() -> tuple[int | None, bool]:
+        received = channel.recv()
+        turns.give_up()
+        return received
+
+    first = start.parked(receive)
+    with pytest.raises(RuntimeError, match="two threads receive from one channel"):
+        channel.recv()
+    channel.send(1)
+    assert first.result() == (1, True)
+
+
+def test_a_bell_that_rings_for_nothing(start: Tasks) -> None:
+    """A receiver that is woken without a value waits on, and gets the next value."""
+    channel: Channel[int] = Channel(1)
+    receiver = start.parked(channel.recv)
+    channel._wake()
+    receiver.wait_until_parked()
+    channel.send(1)
+    assert receiver.result() == (1, True)
+
+
 def test_receivers_may_change(start: Tasks) -> None:
     """A channel may be received from by one thread after the other."""
     a: Channel[int] = Channel()
@@ -879,7 +990,7 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
     assert selector.result() == (channel, 1, True)
 
 
-@pytest.mark.usefixtures("_seeded", "_hasty")
+@pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
     """A receiver that has to wait each time is woken each time, by any of its channels."""
     channels: list[Channel[int]] = [Channel(1), Channel(), Channel(3)]
@@ -898,7 +1009,7 @@ def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
     sender.result()
 
 
-@pytest.mark.usefixtures("_seeded", "_hasty")
+@pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_every_value_is_accounted_for(start: Tasks) -> None:
     """Many threads send to many channels: one select receives each value once, in its order."""
     rounds = 1500
@@ -945,7 +1056,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
     assert [len(channel) for channel in channels] == [0] * len(channels)
 
 
-@pytest.mark.usefixtures("_hasty")
+@pytest.mark.usefixtures("_threading", "_hasty")
 def test_close_among_many_senders(start: Tasks) -> None:
     """However a close falls among sends, each value is received, or its send raises."""
     for capacity in (0, 1, 8):
@@ -1046,7 +1157,7 @@ def test_deadlines_with_turns() -> None:
     assert select(channel, deadline=math.inf) == (channel, 1, True)
 
 
-@pytest.mark.usefixtures("_one_turn")
+@pytest.mark.usefixtures("_threading", "_one_turn")
 def test_receivers_take_turns(start: Tasks) -> None:
     """A receiver that was sent a value waits for its turn, even if it misses its deadline."""
     busy: Channel[int] = Channel(1, in_turn=True)
@@ -1071,7 +1182,7 @@ def test_receivers_take_turns(start: Tasks) -> None:
         assert ([value] if got is channel else channel.drain()) == [2]
 
 
-@pytest.mark.usefixtures("_one_turn", "_hasty")
+@pytest.mark.usefixtures("_threading", "_one_turn", "_hasty")
 def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
     """Many receivers that take turns each get all that is sent to them."""
     channels: list[Channel[int]] = [Channel(4, in_turn=True) for _ in range(8)]

@@ -24,15 +24,19 @@ from .support import PATIENCE, ROOT, in_background, wait_until
 MODEL = ROOT / "docs" / "turns.pml"
 
 
-def check_model(folder: Path, *definitions: str) -> str:
-    """What spin says of the model after a look at every state that can be reached."""
+def check_model(folder: Path, *definitions: str, part: bool = False) -> str:
+    """What spin says of the model after a look at every state that can be reached.
+
+    part: whether to pass over what looks like a state that was seen before, by a small hash of it.
+    """
     shutil.copy(MODEL, folder)
     subprocess.run(["spin", "-a", *definitions, MODEL.name], cwd=folder, check=True)
-    compile_ = ["cc", "-w", "-O1", "-DSAFETY", "-o", "pan", "pan.c"]
+    options, limits = (["-DBITSTATE"], ["-w22"]) if part else ([], [])
+    compile_ = ["cc", "-w", "-O1", "-DSAFETY", *options, "-o", "pan", "pan.c"]
     subprocess.run(compile_, cwd=folder, check=True)
     # A search that is too short would find nothing, either.
     run = subprocess.run(
-        ["./pan", "-m1000000"], cwd=folder, check=False, capture_output=True, text=True
+        ["./pan", "-m1000000", *limits], cwd=folder, check=False, capture_output=True, text=True
     )
     assert "max search depth too small" not in run.stdout
     assert "Search not completed" not in run.stdout or "errors: 1" in run.stdout
@@ -41,11 +45,14 @@ def check_model(folder: Path, *definitions: str) -> str:
 
 @pytest.mark.parametrize(
     "definitions",
-    [("-DN=2", "-DM=3", "-DK=1"), ("-DN=2", "-DM=3", "-DK=2"), ("-DN=3", "-DM=1", "-DK=1")],
+    [("-DN=2", "-DM=2", "-DK=1"), ("-DN=2", "-DM=2", "-DK=2"), ("-DN=3", "-DM=1", "-DK=1")],
 )
 def test_model_has_no_error(definitions: tuple[str, ...], tmp_path: Path) -> None:
-    """In the model, every message is received, whatever the order of the steps."""
-    said = check_model(tmp_path, *definitions)
+    """In the model, every message is received, whatever the order of the steps.
+
+    Three pumps have too many orders: a part of them, millions of states, is looked at.
+    """
+    said = check_model(tmp_path, *definitions, part="-DN=3" in definitions)
     assert "errors: 0" in said, said
 
 
@@ -53,13 +60,14 @@ def test_model_has_no_error(definitions: tuple[str, ...], tmp_path: Path) -> Non
     ("mistake", "what"),
     [
         ("-DLOOK_FIRST", "invalid end state"),
+        ("-DLOOK_BEFORE_LINE", "invalid end state"),
         ("-DKEEP_TURN", "invalid end state"),
         ("-DTAKE_ANYWAY", "assertion violated"),
     ],
 )
 def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
     """The model finds a pump that looks too early, keeps its turn, or takes a turn by itself."""
-    said = check_model(tmp_path, mistake)
+    said = check_model(tmp_path, "-DN=2", mistake)
     assert "errors: 1" in said, said
     assert what in said
 
@@ -239,9 +247,9 @@ def test_woken_for_nothing() -> None:
 
     with in_background(receive):
         for _ in range(3):
-            wait_until(lambda: channel._idle is not None)
+            wait_until(lambda: bool(channel._idle))
             channel._wake()
-        wait_until(lambda: channel._idle is not None)
+        wait_until(lambda: bool(channel._idle))
         assert received == []
         assert channel.try_send(1)
     assert received == [(1, True)]
@@ -287,7 +295,7 @@ def test_a_closed_channel_needs_no_turn() -> None:
 
     with no_turn_free():
         with in_background(receive):
-            wait_until(lambda: closed._idle is not None)
+            wait_until(lambda: bool(closed._idle))
             for value in (1, 2):
                 assert full.try_send(value)
             full.close()
@@ -300,7 +308,7 @@ def test_a_closed_channel_needs_no_turn() -> None:
                 (full, None, False),
             ]
             assert free_of(turns) == (0, 0)
-            wait_until(lambda: other._idle is not None)
+            wait_until(lambda: bool(other._idle))
             assert other.try_send(3)
             wait_until(lambda: free_of(turns) == (0, 1))  # the last one needs a turn
             turns.give_up()
@@ -319,7 +327,7 @@ def test_deadline_while_in_line() -> None:
 
     with no_turn_free():
         with in_background(receive):
-            wait_until(lambda: channel._idle is not None)
+            wait_until(lambda: bool(channel._idle))
             assert channel.try_send(1)
             wait_until(lambda: time.monotonic() > deadline + 0.2)
             assert received == []

@@ -14,17 +14,15 @@ Strategy: a channel is a queue with one more thing to say, "no more will come". 
 behind the queued values, so a receiver drains the queue before it sees the end. A receiver that
 finds nothing marks itself as idle in each of its channels; whichever thread then sends wakes it.
 
-A sender that finds no room, and on an unbuffered channel every sender, joins a line with its value,
-and goes on when a receiver has taken that value over: a rendezvous, as in Go's chan.go.
+On an unbuffered channel, a sender that finds an idle receiver hands its value over, and goes on. A
+sender that finds neither a receiver nor room joins a line with its value, and goes on when that has
+been received. Both are as in Go's chan.go.
 
 Where this is not Go:
 
 - Any number of goroutines may receive from a Go channel; here one thread at a time may.
 - `try_send` and `close` are for one thread, the sending side's. In Go the same is a custom for
   `close`.
-- `try_send` to an unbuffered channel succeeds when a receiver waits, as in Go. But that receiver
-  may reach its deadline at the same moment, or take another channel's value; then it finds this
-  value with its next receive.
 - `select` only receives; it has no cases that send. `try_send` is the only such case that the chat
   needs. The choice among several ready channels is random, but not uniform: the search begins at a
   random channel and goes round.
@@ -36,7 +34,6 @@ import queue
 import random
 import threading
 import time
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
@@ -87,9 +84,10 @@ class Channel(queue.Queue[T]):
         # the thread that closes, and so cannot miss it; and a receiver, which only decides by it
         # whether to take a turn for what is left, and learns of the end from the sentinel.
         self._closed = False
-        # The receiver, from when it has found nothing until a sender wakes it. Guarded by `mutex`,
-        # so that it is woken once; `try_send` looks without.
-        self._idle: _Bell | Waiter | None = None
+        # The mark of the receiver that has found nothing. The receiver appends it; the thread that
+        # pops it, a single step, wakes the receiver, or is the receiver and goes on by itself. (A
+        # bell may be left here from an earlier wait: it counts only while it is armed.)
+        self._idle: list[_Bell | Waiter] = []
         # The senders that wait, in line. Guarded by `mutex`; whether there are any is looked at
         # without.
         self._offers: list[_Offer[T]] = []
@@ -131,9 +129,11 @@ class Channel(queue.Queue[T]):
         if len(self.queue) >= self.capacity or self._closed:
             return self.no_room(value)
         self.queue.append(value)
-        if self._idle is not None or FREE_THREADED:
+        if FREE_THREADED:
             with self.mutex:
                 self._wake()
+        elif self._idle:
+            self._wake()
         return True
 
     def no_room(self, value: T) -> bool:
@@ -144,11 +144,7 @@ class Channel(queue.Queue[T]):
         """
         with self.mutex:
             self._check_open()
-            if self.capacity > 0 or self._idle is None:
-                return False
-            self.queue.append(value)
-            self._wake()
-            return True
+            return self._hand_over(value)
 
     def close(self) -> None:
         """Say that no more will come. Fits a full channel too, and never blocks.
@@ -164,8 +160,7 @@ class Channel(queue.Queue[T]):
             for offer in self._offers:
                 offer.answer(accepted=False)
             self._offers.clear()
-            if self._idle is not None:
-                receiver, self._idle = self._idle, None
+            if receiver := self._claim():
                 receiver.let_go()
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
@@ -181,6 +176,8 @@ class Channel(queue.Queue[T]):
             if len(self.queue) < self.capacity:
                 self.queue.append(value)
                 self._wake()
+                return
+            if self._hand_over(value):
                 return
             offer = _Offer(value)
             self._offers.append(offer)
@@ -220,9 +217,24 @@ class Channel(queue.Queue[T]):
             self.queue.append(offer.value)
             offer.answer(accepted=True)
 
+    def _hand_over(self, value: T) -> bool:
+        """Give a value to a receiver that waits for an unbuffered channel. Whether there is one."""
+        if self.capacity > 0 or (receiver := self._claim()) is None:
+            return False
+        self.queue.append(value)
+        receiver.wake()
+        return True
+
+    def _claim(self) -> _Bell | Waiter | None:
+        """The receiver, if it is idle: this thread has to wake it, and no other will."""
+        try:
+            receiver = self._idle.pop()
+        except IndexError:
+            return None
+        return receiver if receiver.claim(self) else None
+
     def _wake(self) -> None:
-        if self._idle is not None:
-            receiver, self._idle = self._idle, None
+        if receiver := self._claim():
             receiver.wake()
 
     # Receiving.
@@ -241,7 +253,7 @@ class Channel(queue.Queue[T]):
         Of an unbuffered channel: the values of the senders in line.
         """
         if self.capacity == 0:
-            taken = [self._take() for _ in range(len(self._offers))]
+            taken = [self._take() for _ in range(len(self.queue) + len(self._offers))]
             return [pair[0] for pair in taken if pair and pair[1]]  # type: ignore[misc]
         # Without the lock. Senders only append, and this thread alone pops, so the number of values
         # seen here can only grow until they are popped, and each popleft is a single step.
@@ -290,24 +302,37 @@ class Channel(queue.Queue[T]):
             self._make_room()
 
     def _set_idle(self, receiver: _Bell | Waiter) -> None:
-        """Mark the receiver as idle, to be woken. It must look at the queue after this."""
-        with self.mutex:
-            if self._idle not in (None, receiver):
-                raise RuntimeError("two threads receive from one channel")
-            self._idle = receiver
+        """Mark the receiver as idle, to be woken. It must look at the queue after this.
 
-    def _unset_idle(self, receiver: _Bell | Waiter) -> bool:
-        """Withdraw the mark. False if a sender has taken the mark, and wakes the receiver.
-
-        A False must not be ignored by a receiver that takes turns: the sender has promised it a
-        turn, which may come only later. It must wait once more, to take that turn; otherwise the
-        turn would be lost, or come in the middle of its next wait.
+        Raises RuntimeError if another thread is marked.
         """
-        with self.mutex:
-            if self._idle is not receiver:
-                return False
-            self._idle = None
-            return True
+        if FREE_THREADED:
+            with self.mutex:
+                self._mark(receiver)
+        else:
+            self._mark(receiver)
+
+    def _mark(self, receiver: _Bell | Waiter) -> None:
+        for other in self._idle:  # one at most, and a sender may pop it meanwhile
+            if other is receiver:
+                return
+            if other.is_idle():
+                raise RuntimeError("two threads receive from one channel")
+            self._idle.clear()
+        self._idle.append(receiver)
+
+    def _unset_idle(self) -> bool:
+        """Withdraw the mark of a receiver that takes turns. False if a sender has taken the mark.
+
+        That sender wakes the receiver, so a False must not be ignored: the sender has promised a
+        turn, which may come only later. The receiver must wait once more, to take that turn;
+        otherwise the turn would be lost, or come in the middle of its next wait.
+        """
+        try:
+            self._idle.pop()
+        except IndexError:
+            return False
+        return True
 
 
 class _Offer(Generic[T]):
@@ -342,31 +367,42 @@ def select(
     Raises RuntimeError if a second thread is seen to wait for a channel, and ValueError if a
     channel whose receiver takes turns is not the only one.
     """
-    if len(channels) == 1 and channels[0]._in_turn:
+    if channels and channels[0]._in_turn and len(channels) == 1:
         return _receive_in_turn(channels[0], deadline)
-    if any(channel._in_turn for channel in channels):
-        raise ValueError("a channel with turns is waited for alone")
-    bell: _Bell | None = None
-    try:
-        while True:
-            if deadline is not None and time.monotonic() >= deadline:
-                return None, None, False
-            for channel in _in_random_order(channels):
-                if bell is not None:
-                    channel._set_idle(bell)
-                taken = channel._take()
-                if taken is not None:
-                    return channel, *taken
-            # Nothing there. Look once more with the bell in place, and only then wait for it. A
-            # value sent before that second look is seen by it; a value sent after it rings.
-            if bell is None:
-                bell = _Bell()
-            else:
-                bell.wait(deadline)
-    finally:
-        if bell is not None:
-            for channel in channels:
-                channel._unset_idle(bell)
+    for channel in channels:
+        if channel._in_turn:
+            raise ValueError("a channel with turns is waited for alone")
+    bell = _bell()
+    while True:
+        if deadline is not None and time.monotonic() >= deadline:
+            return None, None, False
+        received = _take_any(channels)
+        if received is not None:
+            return received
+        # Nothing there. Look once more with the bell in place, and only then wait for it. A value
+        # sent before that second look is seen by it; a value sent after it rings.
+        bell.arm(channels)
+        for channel in channels:
+            if channel.queue or channel._offers:
+                rung = not bell.disarm() and bell.wait(None)
+                break
+        else:
+            rung = bell.wait(deadline)
+        # The sender that has rung may have handed its value over: that one comes first.
+        if rung and bell.channel is not None:
+            taken = bell.channel._take()
+            if taken is not None:
+                return bell.channel, *taken
+
+
+def _take_any(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], Any, bool] | None:
+    """Receive from one of those that have anything. The search begins at random."""
+    for channel in _in_random_order(channels):
+        if channel.queue or channel._offers:
+            taken = channel._take()
+            if taken is not None:
+                return channel, *taken
+    return None
 
 
 def _receive_in_turn(
@@ -374,6 +410,7 @@ def _receive_in_turn(
 ) -> tuple[Channel[Any] | None, Any, bool]:
     """`select` on one channel, with a turn for each value."""
     me = turns.waiter()
+    queue, offers = channel.queue, channel._offers
     timeout: float = -1
     while True:
         if deadline is not None:
@@ -381,18 +418,16 @@ def _receive_in_turn(
             if timeout <= 0:
                 return None, None, False
             timeout = min(timeout, threading.TIMEOUT_MAX)
-        if channel._closed and channel.queue:
-            pass  # what is left needs no turn
-        elif channel.queue or channel._offers:
-            me.line_up()
-        else:
+        if not queue and not offers:
             channel._set_idle(me)
-            if (channel.queue or channel._offers) and channel._unset_idle(me):
+            if (queue or offers) and channel._unset_idle():
                 continue
             if not me.wait(timeout):
-                if channel._unset_idle(me):
+                if channel._unset_idle():
                     return None, None, False
                 me.wait()  # a sender has taken the mark just now: its turn is on the way
+        elif not channel._closed or not queue:  # what is left of a closed one needs no turn
+            me.line_up()
         # There may be nothing: a sender that is slow to wake this thread may do it for a value that
         # was received meanwhile.
         taken = channel._take()
@@ -401,23 +436,85 @@ def _receive_in_turn(
 
 
 class _Bell:
-    """What a receiver sleeps on that waits for several channels, or takes no turns."""
+    """What a thread sleeps on that waits for several channels, or takes no turns.
 
-    __slots__ = ("_gate",)
+    One for each thread. A sender that claims the bell of a receiver that is armed has to ring it,
+    and may hand a value over first, as in Go a sender does with a `sudog` that it dequeues. The
+    bell's channels keep it after that, and find it unarmed.
+    """
+
+    __slots__ = ("_armed", "_gate", "channel")
 
     def __init__(self) -> None:
+        # Released to sleep. Whichever thread acquires it, a sender or the receiver, wakes up the
+        # receiver.
+        self._armed = threading.Lock()
+        self._armed.acquire()
+        # Released to wake the receiver.
         self._gate = threading.Lock()
         self._gate.acquire()
+        #: The channel whose sender has claimed the bell. Set before the gate is released.
+        self.channel: Channel[Any] | None = None
+
+    # Any sender:
+
+    def claim(self, channel: Channel[Any]) -> bool:
+        """Whether the calling thread is the one that has to wake the receiver."""
+        if not self._armed.acquire(False):
+            return False
+        self.channel = channel
+        return True
+
+    def is_idle(self) -> bool:
+        """Whether the receiver waits."""
+        return not self._armed.locked()
 
     def wake(self) -> None:
-        with suppress(RuntimeError):  # another channel has rung it
-            self._gate.release()
+        self._gate.release()
 
     let_go = wake
 
-    def wait(self, deadline: float | None) -> None:
+    # The receiver:
+
+    def arm(self, channels: tuple[Channel[Any], ...]) -> None:
+        """Begin to wait for these. Raises RuntimeError if another thread waits for one of them."""
+        self._armed.release()
+        try:
+            for channel in channels:
+                channel._set_idle(self)
+        except BaseException:
+            self._settle()
+            raise
+
+    def disarm(self) -> bool:
+        """End the wait. False if a sender has claimed the bell, and will ring it."""
+        return self._armed.acquire(False)
+
+    def wait(self, deadline: float | None) -> bool:
+        """Wait to be rung. False if the deadline came first; then the wait has ended."""
         timeout = _seconds_until(deadline)
-        self._gate.acquire(timeout=-1 if timeout is None else timeout)
+        try:
+            rung = self._gate.acquire(timeout=-1 if timeout is None else timeout)
+        except BaseException:  # a signal handler's
+            self._settle()
+            raise
+        return rung or self._settle()
+
+    def _settle(self) -> bool:
+        """End the wait, or wait for a sender that has claimed the bell. Whether there was one."""
+        return not self.disarm() and self._gate.acquire()
+
+
+_local = threading.local()
+
+
+def _bell() -> _Bell:
+    """The calling thread's bell."""
+    try:
+        bell: _Bell = _local.bell
+    except AttributeError:
+        bell = _local.bell = _Bell()
+    return bell
 
 
 def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], ...]:

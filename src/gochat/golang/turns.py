@@ -74,14 +74,23 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:
 
 
 class Turns:
-    """A number of turns, and the line of threads that wait for one. Any thread may use it."""
+    """A number of turns, and the line of threads that wait for one. Any thread may use it.
+
+    A turn that is passed on goes from its holder straight to the first in line, without the lock.
+    The lock is for turns that are free while nobody is in line. A thread that joins the line does
+    that first, and then looks for a free turn; a thread that frees a turn does that first, and then
+    looks at the line. Whichever comes second sees what the first has done, so no thread is left in
+    line beside a free turn.
+    """
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
-        # Guards the three below. This lock is taken last: no other is waited for while it is held.
+        # Guards changes of the two below; a look without the lock is explained above. This lock is
+        # taken last: no other is waited for while it is held.
         self._lock = threading.Lock()
         self._limit = limit
         # Below 0 while more turns are held than the limit allows.
         self._free = limit
+        # Any thread appends, and pops the first: single steps, see FREE_THREADED.
         self._line: deque[Waiter] = deque()
         self._local = threading.local()
 
@@ -96,10 +105,7 @@ class Turns:
             if limit > 0:
                 self._limit = limit
                 self._free += limit - before
-            first = [self._line.popleft() for _ in range(min(self._free, len(self._line)))]
-            self._free -= len(first)
-        for waiter in first:
-            waiter._gate.release()
+        self._dispatch()
         return before
 
     def waiter(self) -> Waiter:
@@ -116,12 +122,31 @@ class Turns:
 
     def hand_on(self) -> None:
         """Give a turn to the first in line; free it if nobody waits, or drop it above the limit."""
-        with self._lock:
-            if not self._line or self._free < 0:
-                self._free += 1
+        if self._free >= 0:
+            try:
+                first = self._line.popleft()
+            except IndexError:
+                pass
+            else:
+                first._gate.release()
                 return
-            first = self._line.popleft()
-        first._gate.release()
+        with self._lock:
+            self._free += 1
+        self._dispatch()
+
+    def join_line(self, waiter: Waiter) -> None:
+        """Put a thread into the line: a turn comes to it when it is the first, and one is free."""
+        self._line.append(waiter)
+        if self._free > 0 or FREE_THREADED:
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give the free turns to those in line."""
+        with self._lock, suppress(IndexError):
+            while self._free > 0:
+                first = self._line.popleft()
+                self._free -= 1
+                first._gate.release()
 
 
 class Waiter:
@@ -140,15 +165,17 @@ class Waiter:
         # Whether the thread has a turn. Only the thread itself looks at this.
         self._holds = False
 
+    def claim(self, _: object) -> bool:
+        """Whether the caller is to wake the thread: always, once the caller has its mark."""
+        return True
+
+    def is_idle(self) -> bool:
+        """Whether the thread waits, as far as its mark says so: always."""
+        return True
+
     def wake(self) -> None:
         """Give the thread a turn as soon as one is free. Any thread, once for each `wait`."""
-        turns = self._turns
-        with turns._lock:
-            if turns._free <= 0:
-                turns._line.append(self)
-                return
-            turns._free -= 1
-        self._gate.release()
+        self._turns.join_line(self)
 
     def let_go(self) -> None:
         """Wake the thread without a turn. Any thread, once for each `wait`, in place of `wake`."""
@@ -158,15 +185,13 @@ class Waiter:
     def line_up(self) -> None:
         """Return with a turn, after all that are in line. The thread's own call."""
         turns = self._turns
-        with turns._lock:
-            if self._holds and not turns._line:
-                return
-            if not self._holds and turns._free > 0:
-                turns._free -= 1
-                self._holds = True
-                return
+        if self._holds and not turns._line:
+            return
+        if self._holds:
             turns._line.append(self)
-        self.give_up()
+            self.give_up()
+        else:
+            turns.join_line(self)
         self._holds = self._gate.acquire()
 
     def wait(self, timeout: float = -1) -> bool:

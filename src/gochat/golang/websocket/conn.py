@@ -409,9 +409,16 @@ class Conn:
                 raise _bare(self.write_error)
             if self._close_sent:
                 raise ConnectionAbortedError("websocket: close sent")
-            self._close_sent = closing
+            if closing:
+                self._close_sent = True
             try:
-                send_all(self._sock, data, deadline, self.await_room)
+                # As a rule there is room for all of it.
+                try:
+                    sent = self._sock.send(data, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    sent = 0
+                if sent < len(data):
+                    send_all(self._sock, memoryview(data)[sent:], deadline, self.await_room)
             except OSError as error:
                 self.write_error = _bare(error)
                 self._shutdown(socket.SHUT_RDWR)
@@ -458,10 +465,13 @@ class _WriteLockTimeoutError(TimeoutError):
 
 
 def send_all(
-    sock: socket.socket, data: bytes, deadline: float | None, wait: Callable[[float | None], None]
+    sock: socket.socket,
+    data: bytes | memoryview,
+    deadline: float | None,
+    wait: Callable[[float | None], None],
 ) -> None:
     """Send all of it. wait: is called with the deadline to wait for room when there is none."""
-    rest: bytes | memoryview = data
+    rest = data
     while True:
         try:
             sent = sock.send(rest, socket.MSG_DONTWAIT)

@@ -42,6 +42,11 @@ _CLOSE_TEXT = {
     1013: "try again later",
 }
 
+# Headers of frames without a mask: their two bytes, and a length of 16 or 64 bits.
+_SHORT_HEADER: Final = struct.Struct("!BB").pack
+_HEADER: Final = struct.Struct("!BBH").pack
+_LONG_HEADER: Final = struct.Struct("!BBQ").pack
+
 # What a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
 _KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -90,10 +95,10 @@ def frame(opcode: int, payload: bytes) -> bytes:
     """A whole frame of a server, which does not mask: RFC 6455, section 5.2."""
     length = len(payload)
     if length < 126:
-        return struct.pack("!BB", 0x80 | opcode, length) + payload
+        return _SHORT_HEADER(0x80 | opcode, length) + payload
     if length < 65536:
-        return struct.pack("!BBH", 0x80 | opcode, 126, length) + payload
-    return struct.pack("!BBQ", 0x80 | opcode, 127, length) + payload
+        return _HEADER(0x80 | opcode, 126, length) + payload
+    return _LONG_HEADER(0x80 | opcode, 127, length) + payload
 
 
 def is_utf8(data: bytes) -> bool:
