@@ -6,7 +6,7 @@
 Each server is pinned to one core, and the load generator, `gochat bench`, to another. The servers
 are measured in rounds, A B C, C B A and so on, so that other work of the machine affects all alike,
 and each server's ratio to the first one is taken within a round. The medians are written: a table
-to docs/performance.md, between two comments, and a picture beside that page.
+to docs/why/performance.md, between two comments, and a picture beside that page.
 
 With --against gochat is compared with one other command only, and nothing is written. That shows
 the cost of a flag, or of a change if the command is that of another checkout. The ratio of the
@@ -40,7 +40,7 @@ from gochat.golang.flag import count
 from gochat.golang.flag import seconds as duration
 
 HERE = Path(__file__).resolve().parent
-DOCS = HERE.parent / "docs"
+DOCS = HERE.parent / "docs" / "why"
 PAGE = DOCS / "performance.md"
 PICTURE = DOCS / "performance.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
@@ -369,7 +369,7 @@ def draw(contenders: Sequence[Server], clients: Sequence[int], results: Results)
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Compares gochat with other servers of the same chat, and writes"
-        " docs/performance.md and docs/performance.svg.",
+        " docs/why/performance.md and docs/why/performance.svg.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each server")

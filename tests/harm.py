@@ -7,7 +7,7 @@ chat are in a process of their own: what they notice is not due to the process t
 has to get every message once and in order, and the server has to have its threads and descriptors
 back. What is not as it should be is an AssertionError that names the fault and the seed.
 
---write puts the table into docs/reliability.md, between two comments.
+--write puts the table into docs/run/reliability.md, between two comments.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ from .support import (
 )
 from .test_faults import SHIM
 
-PAGE = ROOT / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "run" / "reliability.md"
 BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
 
 #: The times of client.go, scaled down. The buffer is large enough for floods: a client that reads
@@ -1094,7 +1094,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=TRIALS, metavar="NAME", help=", ".join(TRIALS))
     parser.add_argument("--quick", action="store_true", help="a little of each only")
-    parser.add_argument("--write", action="store_true", help="the table into docs/reliability.md")
+    page = "docs/run/reliability.md"
+    parser.add_argument("--write", action="store_true", help=f"the table into {page}")
     parser.add_argument("--chat", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.chat:

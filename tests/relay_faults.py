@@ -7,7 +7,7 @@ each. What each process hears is compared with what was said: lost, doubled, out
 order, and heard in another order than by the other process. What is lost has to have been said to
 be missing.
 
---write puts the table into docs/scale.md, between two comments.
+--write puts the table into docs/run/scale.md, between two comments.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import NamedTuple
 from .redis_support import SERVERS, Node, Redis, node
 from .support import PATIENCE, ROOT, in_background, wait_until
 
-PAGE = ROOT / "docs" / "scale.md"
+PAGE = ROOT / "docs" / "run" / "scale.md"
 BEGIN, END = (f"<!-- {what}: written by tests/relay_faults.py -->" for what in ("begin", "end"))
 HEAD = """| Fault | Server | Said | Lost | Said to be missing | Doubled | Out of order | Orders |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"""
@@ -135,7 +135,7 @@ FAULTS = {
 
 
 def run(name: str, server: str, seed: int, *, short: bool) -> Row:
-    """Do a fault while they talk. AssertionError if they break the promise of docs/scale.md."""
+    """Do a fault while they talk. AssertionError if they break the promise of docs/run/scale.md."""
     fault = FAULTS[name]
     chance = random.Random(f"{seed} {name}")
     enough = threading.Event()
@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.relay_faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=FAULTS, metavar="NAME", help="; ".join(FAULTS))
-    parser.add_argument("--write", action="store_true", help="the table into docs/scale.md")
+    parser.add_argument("--write", action="store_true", help="the table into docs/run/scale.md")
     args = parser.parse_args(argv)
     if args.write and args.only:
         parser.error("--write needs all of it")

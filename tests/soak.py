@@ -1,6 +1,6 @@
 """Everything at once, for long: churn, floods, stuck clients and bad input against a real gochat.
 
-    python -m tests.soak --minutes 30 --seed 1 --plot docs/soak.svg
+    python -m tests.soak --minutes 30 --seed 1 --plot docs/run/soak.svg
 
 Once a second the command looks at the server's memory, threads and descriptors. For clients that
 read nothing may be lost, doubled or out of order, whatever the others do, and nothing may grow. The

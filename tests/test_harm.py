@@ -21,7 +21,7 @@ def test_a_little_harm(name: str) -> None:
 
 
 def test_the_table_has_a_row_for_each_fault() -> None:
-    """The table of docs/reliability.md has the faults of harm.py, in the same order."""
+    """The table of docs/run/reliability.md has the faults of harm.py, in the same order."""
     table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
     faults = re.findall(r"^\| (.+?) \|", table, re.M)[2:]
     assert faults == [fault for fault, _, _ in TRIALS.values()]

@@ -1,4 +1,4 @@
-"""The chat behind a real nginx that ends TLS, with the configuration of docs/proxy.md."""
+"""The chat behind a real nginx that ends TLS, with the configuration of docs/run/proxy.md."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ NAME = "chat.example.org"
 #: The idle limit of nginx where the test does not care, in seconds.
 LONG = 4 * PATIENCE
 
-#: The rest of the configuration, around the server of docs/proxy.md: one process, own paths only.
+#: The rest of the configuration, around the server of docs/run/proxy.md: one process, and own paths
+#: only.
 AROUND = """
 daemon off;
 master_process off;
@@ -82,7 +83,7 @@ class Nginx:
         self.certificate = certificate
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
-        docs = (ROOT / "docs/proxy.md").read_text()
+        docs = (ROOT / "docs/run/proxy.md").read_text()
         (server,) = re.findall(r"^```nginx\n(.*?)^```", docs, re.M | re.S)
         changes = {
             "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
@@ -92,7 +93,7 @@ class Nginx:
             "proxy_read_timeout 75s": f"proxy_read_timeout {read_timeout * 1000:.0f}ms",
         }
         for old, new in changes.items():
-            assert old in server, f"docs/proxy.md has no {old!r}"
+            assert old in server, f"docs/run/proxy.md has no {old!r}"
             server = server.replace(old, new)
         if without:
             server, lines = re.subn(rf"^ *{without} .*\n", "", server, flags=re.M)

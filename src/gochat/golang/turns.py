@@ -36,7 +36,7 @@ __all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Turns", "Waiter", "settle", "
 # takes the lock if this is set.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
-#: Measured: see docs/performance.md.
+#: Measured: see docs/why/performance.md.
 DEFAULT_GOMAXPROCS: Final = 1
 
 #: How long a thread waits for the GIL before it asks for it, in seconds. Python's own is 0.005.
@@ -53,7 +53,7 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:
       ask sometimes: a thread that releases the GIL and retakes it at once would starve the rest.
     - The process should stay on one CPU, because a thread on another CPU gets the GIL later.
 
-    docs/performance.md has measurements of all three. Nothing here needs a privilege. On a
+    docs/why/performance.md has measurements of all three. Nothing here needs a privilege. On a
     free-threaded build nothing is done, and whatever the system does not know is left out.
 
     pin: have the process stay on one CPU. cpu: of the CPUs that it may use, by number from 0, and

@@ -1,6 +1,7 @@
 """systemd: the sockets that it hands over, and the state that it is told.
 
-Without systemd nothing is done here. docs/gochat.service and docs/gochat.socket are units for it.
+Without systemd nothing is done here. docs/run/gochat.service and docs/run/gochat.socket are units
+for it.
 """
 
 from __future__ import annotations
