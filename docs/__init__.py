@@ -1,0 +1,1 @@
+"""The documentation: its pages, and `python -m docs`, which builds a site of them."""

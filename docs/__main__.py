@@ -1,0 +1,78 @@
+"""Build the documentation as a site, and serve it to this machine:
+
+    python -m docs                        on 127.0.0.1:8000
+    python -m docs --addr 127.0.0.1:9000
+    python -m docs --build                only build, into docs/_build/html
+
+From a clone of the repository, with the extra `docs` installed. Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+
+from gochat.golang.flag import Parser
+from gochat.golang.http.address import listen
+
+__all__ = ["main"]
+
+DOCS: Final = Path(__file__).parent
+SITE: Final = DOCS / "_build" / "html"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. argv: without the program's name; None for the process's. Returns the status."""
+    parser = Parser(prog="docs", description="Build the documentation as a site, and serve it.")
+    parser.add_flag("addr", str, "127.0.0.1:8000", "where to serve the site", metavar="ADDR")
+    parser.add_argument("--build", action="store_true", help="build the site, and do not serve it")
+    args = parser.parse_args(argv)
+    try:
+        status = build(SITE)
+        if status == 0 and not args.build:
+            serve(SITE, args.addr)
+    except (ImportError, OSError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else error
+        print(f"docs: {text}", file=sys.stderr)
+        return 1
+    return status
+
+
+def build(site: Path, *options: str) -> int:
+    """Build the site into a folder; returns Sphinx's status. Raises ImportError without Sphinx.
+
+    options: more of sphinx-build's.
+    """
+    try:
+        import furo  # noqa: F401, PLC0415 - here alone a clear line can be said
+        import myst_parser  # noqa: F401, PLC0415
+        from sphinx.cmd.build import main as sphinx_build  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError(
+            f"there is no {error.name}; the site needs: pip install -e '.[docs]'"
+        ) from error
+    doctrees = site.with_name("doctrees")
+    return sphinx_build(["-q", *options, "-d", str(doctrees), str(DOCS), str(site)])
+
+
+def serve(site: Path, addr: str) -> None:
+    """Serve a folder until Ctrl-C. Raises OSError or ValueError if the address cannot be had."""
+    listener = listen(addr)
+    handler = partial(SimpleHTTPRequestHandler, directory=site)
+    with ThreadingHTTPServer(listener.getsockname(), handler, bind_and_activate=False) as server:
+        server.socket.close()
+        server.socket = listener
+        host, port = listener.getsockname()[:2]
+        print(f"The documentation is at http://{host}:{port}/. Ctrl-C ends it.", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""How Sphinx builds the site. `python -m docs` calls it.
+
+Two things are added to Sphinx, MyST and Furo:
+
+- A link to a file of the repository that is no page, such as `../../src/gochat/hub.py`, leads to a
+  page that shows that file, so the same link works on the site and in a repository browser.
+- Docstrings are Markdown.
+"""
+
+from __future__ import annotations
+
+import inspect
+import posixpath
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils import new_document
+from myst_parser.parsers.sphinx_ import MystParser
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import TextLexer, get_lexer_for_filename
+from pygments.util import ClassNotFound
+from sphinx.addnodes import download_reference, pending_xref
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util.docutils import SphinxDirective
+
+import gochat
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+
+project = "gochat"
+version = release = gochat.__version__
+html_title = "gochat"
+copyright = "the gochat authors"  # noqa: A001 - Sphinx's name
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
+highlight_language = "text"
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_typehints_format = "short"
+# Other projects' names lead nowhere: the site is complete without a network.
+nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]
+# Nor do the names of types that are a module's own.
+nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Sums)")]
+
+
+# A page for each file that a link leads to.
+
+
+def page_of(path: str) -> str:
+    """The site's page of a file or folder of the repository."""
+    return f"files/{path}"
+
+
+class FileLinks(SphinxTransform):
+    """Turns each link to a file that is no page of the site into one to the page of that file."""
+
+    default_priority = 5
+
+    def apply(self, **_: Any) -> None:
+        """Change the links of one document."""
+        here = posixpath.dirname(self.env.docname)
+        for node in list(self.document.findall(nodes.Element)):
+            is_link = isinstance(node, (download_reference, pending_xref))
+            if not (is_link and node.get("reftype") == "myst"):
+                continue
+            target, _, anchor = node["reftarget"].partition("#")
+            if node.get("refdomain") == "doc":  # from the top of docs/, and without its suffix
+                path = DOCS / f"{target}.md"
+                if target in self.env.found_docs:
+                    continue
+            else:
+                path = DOCS / here / target
+            path = path.resolve()
+            if not target or not path.exists() or not path.is_relative_to(ROOT):
+                continue
+            name = path.relative_to(ROOT).as_posix()
+            # Of this document, so Sphinx forgets it with the document.
+            self.env.metadata[self.env.docname].setdefault("files", set()).add(name)
+            uri = posixpath.relpath(f"{page_of(name)}.html", here or ".")
+            uri += f"#{anchor}" if anchor else ""
+            node.replace_self(nodes.reference("", "", *node.children, internal=True, refuri=uri))
+
+
+def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """The pages of the files that are linked, of the source, and of the folders of them all."""
+    files = {path.relative_to(ROOT) for path in (ROOT / "src" / "gochat").rglob("*.py")}
+    for meta in app.env.metadata.values():
+        files |= {Path(name) for name in meta.get("files", ())}
+    files |= {parent for path in files for parent in path.parents if parent.name}
+    for path in sorted(files):
+        if (ROOT / path).is_dir():
+            inside = sorted(found.name for found in files if found.parent == path)
+            items = [f'<li><a href="{path.name}/{name}.html">{name}</a></li>' for name in inside]
+            body = f"<ul>{''.join(items)}</ul>"
+        else:
+            try:
+                lexer = get_lexer_for_filename(path.name)
+            except ClassNotFound:
+                lexer = TextLexer()
+            body = highlight((ROOT / path).read_text(), lexer, HtmlFormatter(lineanchors="L"))
+        yield page_of(str(path)), {"title": path, "body": f"<h1>{path}</h1>{body}"}, "page.html"
+
+
+def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
+    """Where the source of something in the reference is: the page of its file, and the line."""
+    found: Any = sys.modules[info["module"]]
+    for name in info["fullname"].split("."):
+        found = getattr(found, name, None)
+    found = getattr(found, "fget", found)  # a property's function
+    try:
+        path = Path(inspect.getsourcefile(inspect.unwrap(found)) or "").resolve()
+        line = inspect.getsourcelines(found)[1]
+    except TypeError:  # a constant
+        return None
+    if not path.is_relative_to(ROOT / "src"):
+        return None
+    name = path.relative_to(ROOT).as_posix()
+    return f"../{page_of(name)}.html#L-{line}"  # all of the reference is in one folder
+
+
+# Docstrings.
+
+
+class Markdown(SphinxDirective):
+    """What is in it is Markdown."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the content."""
+        document = new_document(self.get_source_info()[0], self.state.document.settings)
+        MystParser().parse("\n".join(self.content), document)
+        return list(document.children)
+
+
+def markdown_docstring(*args: Any) -> None:
+    """Have a docstring parsed as Markdown: the last argument, its lines."""
+    lines = args[-1]
+    lines[:] = [".. markdown::", "", *(f"    {line}" for line in lines), ""]
+
+
+def setup(app: Sphinx) -> None:
+    """What is added to Sphinx."""
+    app.add_transform(FileLinks)
+    app.connect("html-collect-pages", file_pages)
+    app.add_directive("markdown", Markdown)
+    app.connect("autodoc-process-docstring", markdown_docstring)
