@@ -1,0 +1,11 @@
+package constructs
+
+import "runtime"
+
+// show
+func useAll(pumps []func()) int {
+	for _, pump := range pumps {
+		go pump() // on any of the cores
+	}
+	return runtime.GOMAXPROCS(0)
+}

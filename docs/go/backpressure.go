@@ -1,0 +1,12 @@
+package constructs
+
+// show
+func (c *client) readAll(h *hub) {
+	for {
+		_, message, err := c.conn.ReadMessage()
+		if err != nil {
+			return
+		}
+		h.broadcast <- message // waits, and reads nothing
+	}
+}

@@ -1,0 +1,3 @@
+module gochat.example/constructs
+
+go 1.25

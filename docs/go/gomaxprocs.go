@@ -1,0 +1,11 @@
+package constructs
+
+import "runtime"
+
+// show
+func oneAtATime(pumps []func()) {
+	runtime.GOMAXPROCS(1)
+	for _, pump := range pumps {
+		go pump() // ready, and waiting for the processor
+	}
+}

@@ -1,0 +1,8 @@
+package constructs
+
+import "log"
+
+// show
+func logClose(reason string) {
+	log.Printf("error: %q", reason) // one line, always
+}

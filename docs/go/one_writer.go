@@ -1,0 +1,9 @@
+package constructs
+
+// show
+// mu has room for one element: it is a lock.
+func whole(mu chan bool, c conn, message []byte) error {
+	mu <- true
+	defer func() { <-mu }()
+	return c.WriteMessage(1, message)
+}
