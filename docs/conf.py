@@ -53,6 +53,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints_format = "short"
+nitpicky = True
 # Other projects' names lead nowhere: the site is complete without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]
 # Nor do the names of types that are a module's own.

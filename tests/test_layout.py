@@ -61,6 +61,11 @@ GUESTS = {
     "prometheus_client": ("ops.metrics",),
     "matplotlib": ("bench.plot",),
     "redis": ("relay.stream",),
+    "docutils": (),
+    "furo": (),
+    "myst_parser": (),
+    "pygments": (),
+    "sphinx": (),
 }
 
 
