@@ -9,6 +9,7 @@ From a clone of the repository, with the extra `docs` installed. Ctrl-C ends it.
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from gochat.golang.flag import Parser
-from gochat.golang.http.address import listen
+from gochat.golang.http.address import join_host_port, listen
 
 __all__ = ["main"]
 
@@ -32,14 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--build", action="store_true", help="build the site, and do not serve it")
     args = parser.parse_args(argv)
     try:
-        status = build(SITE)
-        if status == 0 and not args.build:
-            serve(SITE, args.addr)
+        if args.build:
+            return build(SITE)
+        with listen(args.addr) as listener:  # an address that is in use is said at once
+            status = build(SITE)
+            if status == 0:
+                serve(SITE, listener)
+            return status
     except (ImportError, OSError, ValueError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else error
         print(f"docs: {text}", file=sys.stderr)
         return 1
-    return status
 
 
 def build(site: Path, *options: str) -> int:
@@ -59,15 +63,15 @@ def build(site: Path, *options: str) -> int:
     return sphinx_build(["-q", *options, "-d", str(doctrees), str(DOCS), str(site)])
 
 
-def serve(site: Path, addr: str) -> None:
-    """Serve a folder until Ctrl-C. Raises OSError or ValueError if the address cannot be had."""
-    listener = listen(addr)
+def serve(site: Path, listener: socket.socket) -> None:
+    """Serve a folder until Ctrl-C, on a socket that listens."""
+    address = listener.getsockname()
     handler = partial(SimpleHTTPRequestHandler, directory=site)
-    with ThreadingHTTPServer(listener.getsockname(), handler, bind_and_activate=False) as server:
+    with ThreadingHTTPServer(address, handler, bind_and_activate=False) as server:
         server.socket.close()
         server.socket = listener
-        host, port = listener.getsockname()[:2]
-        print(f"The documentation is at http://{host}:{port}/. Ctrl-C ends it.", flush=True)
+        host = join_host_port(*address[:2])
+        print(f"The documentation is at http://{host}/. Ctrl-C ends it.", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -105,10 +105,13 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         files |= {Path(name) for name in meta.get("files", ())}
     files |= {parent for path in files for parent in path.parents if parent.name}
     for path in sorted(files):
+        page = Path(app.outdir, f"{page_of(str(path))}.html")
         if (ROOT / path).is_dir():
             inside = sorted(found.name for found in files if found.parent == path)
             items = [f'<li><a href="{path.name}/{name}.html">{name}</a></li>' for name in inside]
             body = f"<ul>{''.join(items)}</ul>"
+        elif page.exists() and page.stat().st_mtime > (ROOT / path).stat().st_mtime:
+            continue  # as Sphinx leaves alone what has not changed
         else:
             try:
                 lexer = get_lexer_for_filename(path.name)

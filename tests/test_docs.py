@@ -1,14 +1,45 @@
-"""README.md and docs/: what they point to is there."""
+"""README.md, docs/ and the site that is built of it: links, names, and every block of code."""
 
 from __future__ import annotations
 
+import configparser
+import os
 import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+from docs.__main__ import main
+from gochat.ops.flags import parse_flags
+
+from .support import LOCAL, PATIENCE, ROOT, Gochat, wait_until
+
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")] if "_build" not in path.parts
+)
+
+#: The folders of files that are run by tests other than this one, or compiled by it.
+RUN = [ROOT / "src/gochat", ROOT / "examples", ROOT / "tests", DOCS / "go", DOCS / "run"]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# The pages, as they are read in the repository.
 
 
 def anchors(page: Path) -> set[str]:
@@ -17,7 +48,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link to a file of the repository, and every anchor, is one that exists."""
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
@@ -29,7 +60,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_tests_that_are_named_exist(page: Path) -> None:
     """Every test and every file of tests that a page names is there, and the test in that file."""
     files = {path.name: path.read_text() for path in (ROOT / "tests").glob("*.py")}
@@ -42,3 +73,457 @@ def test_tests_that_are_named_exist(page: Path) -> None:
     for names, file in re.findall(r"((?:`test_\w+`,\s+)*`test_\w+`)\s+\((test_\w+\.py)\)", text):
         for name in re.findall(r"test_\w+", names):
             assert f"def {name}(" in files[file], f"{name} is not in {file}"
+
+
+# Every block of code.
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    #: The language, or the directive in braces.
+    kind: str
+    #: What stands behind that, as the file of a literalinclude.
+    argument: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    """The fenced blocks of all pages, from the outermost in."""
+    found: list[Block] = []
+    for page in PAGES:
+        open_fences: list[tuple[str, int, str]] = []
+        lines = page.read_text().split("\n")
+        for number, line in enumerate(lines):
+            fence = re.match(r"\s*(`{3,}|:{3,})\s*(.*)$", line)
+            if not fence:
+                continue
+            if fence[2]:
+                open_fences.append((fence[1], number, fence[2]))
+                continue
+            assert open_fences, f"{name_of(page)}:{number + 1}: a block without a language"
+            mark, begin, info = open_fences.pop()
+            assert mark == fence[1], f"{name_of(page)}:{number + 1}: closes {mark}"
+            kind, _, argument = info.partition(" ")
+            text = "\n".join(lines[begin + 1 : number])
+            found.append(Block(page, begin + 1, kind, argument, text))
+        assert not open_fences, f"{name_of(page)}: {open_fences}"
+    return sorted(found, key=lambda block: (block.page, block.line))
+
+
+BLOCKS = blocks()
+
+
+def of_kind(*kinds: str) -> list[Block]:
+    return [block for block in BLOCKS if block.kind in kinds]
+
+
+def id_of(block: Block) -> str:
+    return f"{name_of(block.page)}:{block.line}"
+
+
+def test_each_kind_of_block_is_checked() -> None:
+    """No page has a block of code that this file does not know how to check."""
+    code = {"go", "nginx", "python", "sh", "text", "{literalinclude}"}
+    no_code = {"{admonition}", "{container}", "{eval-rst}", "{include}", "{toctree}"}
+    assert {block.kind for block in BLOCKS} <= code | no_code
+    assert of_kind("python", "sh", "nginx", "{literalinclude}")
+
+
+@pytest.mark.parametrize("block", of_kind("{literalinclude}"), ids=id_of)
+def test_included_code_is_run(block: Block) -> None:
+    """What a page includes is a part of a file that the tests run."""
+    path = (block.page.parent / block.argument).resolve()
+    assert path.is_file()
+    assert any(path.is_relative_to(folder) for folder in RUN)
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in of_kind("python")}), ids=name_of)
+def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
+    """The blocks of Python on a page run, in their order; one that serves, until Ctrl-C."""
+    code = "\n".join(block.text for block in of_kind("python") if block.page == page)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # Pages serve all the world.
+    code = code.replace('":8080"', f'"127.0.0.1:{port}"')
+    program = tmp_path / "page.py"
+    program.write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, program], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        if "serve_forever" in code:
+            wait_until(lambda: accepts(port), "the block serves")
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    if "serve_forever" in code:
+        assert errors.endswith("KeyboardInterrupt\n")
+    else:
+        assert (process.returncode, errors) == (0, "")
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The simple commands of a block for the shell, without their variables and paths."""
+    found: list[list[str]] = []
+    for line in block.text.replace("\\\n", " ").split("\n"):
+        words = shlex.split(line, comments=True)
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            command, words = words[:end], words[end + 1 :]
+            while command and re.match(r"\w+=", command[0]):
+                value = command.pop(0).partition("=")[2]
+                if value.startswith("gochat "):
+                    found.append(shlex.split(value))
+            if command:
+                command[0] = command[0].removeprefix(".venv/bin/")
+                found.append(command)
+    return found
+
+
+COMMANDS = [(id_of(block), command) for block in of_kind("sh") for command in commands(block)]
+
+
+@pytest.mark.parametrize(
+    "command", [command for _, command in COMMANDS], ids=[place for place, _ in COMMANDS]
+)
+def test_commands_make_sense(command: list[str]) -> None:
+    """Every command on a page is one of gochat's that can be parsed, or names what is there."""
+    match command:
+        case ["gochat", *flags]:
+            parse_flags([flag.replace("PORT", "8080") for flag in flags])
+        case ["python", "-m", "pip", *arguments] | ["pip", *arguments]:
+            check_pip(arguments)
+        case ["python3", "-m", "venv", ".venv"]:
+            pass
+        case ["python", "-m", module, *flags]:
+            check_program(ROOT.joinpath(*module.split(".")), flags)
+        case ["python", program, *flags]:
+            check_program(ROOT / program.removesuffix(".py"), flags)
+        case ["pytest", path]:
+            assert (ROOT / path).is_file()
+        case ["tests/run", *paths]:
+            assert os.access(ROOT / "tests/run", os.X_OK)
+            assert all((ROOT / path).exists() for path in paths)
+        case _:
+            raise AssertionError(f"nothing checks {command}")
+
+
+def check_pip(arguments: list[str]) -> None:
+    """What pip installs is gochat, with extras that setup.cfg has, or what such an extra needs."""
+    assert arguments[0] == "install"
+    setup = (ROOT / "setup.cfg").read_text()
+    for argument in arguments[1:]:
+        if extras := re.fullmatch(r"\.\[([\w,]+)\]", argument):
+            for extra in extras[1].split(","):
+                assert f"\n{extra} =\n" in setup
+        elif argument not in (".", "-e", "--editable"):
+            assert re.search(rf"^    {argument}\b", setup, re.M), argument
+
+
+def check_program(path: Path, flags: list[str]) -> None:
+    """The program is there, and knows the flags."""
+    file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+    code = file.read_text()
+    for flag in flags:
+        if flag.startswith("--"):
+            name = flag[2:]
+            assert f'"--{name}"' in code or f'add_flag("{name}"' in code, flag
+
+
+SERVED = sorted(
+    {shlex.join(command[2:]) for _, command in COMMANDS if command[:2] == ["gochat", "serve"]}
+)
+
+
+@pytest.mark.parametrize("flags", [flags for flags in SERVED if "--relay" not in flags])
+def test_commands_that_serve(flags: str) -> None:
+    """Each `gochat serve` of a page serves, on free ports of this machine, and ends in order."""
+    flags = re.sub(r"(?<=addr )\S+", LOCAL, flags)
+    with Gochat(*shlex.split(flags)) as gochat:
+        assert gochat.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in of_kind("nginx") if block.page.name != "proxy.md"], ids=id_of
+)
+def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
+    """nginx takes each block for its configuration. test_nginx.py runs the one of proxy.md."""
+    config = tmp_path / "nginx.conf"
+    logs = f"error_log {tmp_path}/log; pid {tmp_path}/pid;"
+    config.write_text(f"{logs} events {{}} http {{ access_log off; {block.text} }}")
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert program, "there is no nginx"
+    done = subprocess.run(
+        [program, "-t", "-p", tmp_path, "-c", config], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_go_is_go() -> None:
+    """The Go in docs/ is formatted, compiles with the standard library, and is short."""
+    tools = Path(sysconfig.get_path("purelib"), "go", "bin")
+    alone = {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+    for tool, *arguments in (("gofmt", "-l", "."), ("go", "vet", "./...")):
+        done = subprocess.run(
+            [tools / tool, *arguments],
+            cwd=DOCS / "go",
+            env=os.environ | alone,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    for path in (DOCS / "go").glob("*.go"):
+        _, mark, shown = path.read_text().partition("// show\n")
+        assert path.name == "doc.go" or (mark and len(shown.splitlines()) <= 12), path.name
+
+
+def test_all_the_go_is_shown() -> None:
+    """Each file of Go is on a page, beside Python."""
+    shown = {Path(block.argument).name for block in of_kind("{literalinclude}")}
+    assert {path.name for path in (DOCS / "go").glob("*.go")} - {"doc.go"} <= shown
+
+
+def test_the_units_for_systemd() -> None:
+    """The units can be read, and the service's command can be parsed."""
+    service = configparser.ConfigParser(strict=False, interpolation=None)
+    service.optionxform = str  # type: ignore[assignment,method-assign]
+    service.read(DOCS / "run/gochat.service")
+    assert service["Service"]["Type"] == "notify"
+    program, *flags = shlex.split(service["Service"]["ExecStart"])
+    assert Path(program).name == "gochat"
+    parse_flags(flags)
+    listener = configparser.ConfigParser(strict=False)
+    listener.read(DOCS / "run/gochat.socket")
+    assert listener["Socket"]["ListenStream"] == "8080"
+
+
+# The site.
+
+
+class Site(HTMLParser):
+    """What a page of the site leads to, loads and has."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the tag."""
+        values = {name: value or "" for name, value in attrs}
+        self.ids |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        elif tag == "link":
+            self.loads.append(values["href"])
+        self.loads += [values[name] for name in ("src", "srcset", "data") if name in values]
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """The site, built anew and without a warning, as `python -m docs --build` builds it."""
+    built = DOCS / "_build/html"
+    shutil.rmtree(built.parent, ignore_errors=True)
+    strict = "import sys; from docs.__main__ import SITE, build; "
+    strict += "sys.exit(build(SITE, '-W', '--keep-going'))"
+    done = subprocess.run(
+        [sys.executable, "-c", strict], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return built
+
+
+@pytest.fixture(scope="module")
+def html(site: Path) -> dict[str, Site]:
+    """The pages of the site, by their paths in it."""
+    return {str(path.relative_to(site)): Site(path) for path in site.rglob("*.html")}
+
+
+@pytest.mark.xdist_group("site")
+def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
+    """Each link within the site leads to a file that is there, and each anchor to an id."""
+    for name, page in html.items():
+        for link in page.links + page.loads:
+            parts = urlsplit(urljoin(f"/{name}", link))
+            if parts.scheme or parts.netloc:
+                continue
+            target = unquote(parts.path).lstrip("/")
+            assert (site / target).is_file(), f"{name}: {link}"
+            if parts.fragment and target in html:
+                assert unquote(parts.fragment) in html[target].ids, f"{name}: {link}"
+
+
+@pytest.mark.xdist_group("site")
+def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> None:
+    """No page and no style sheet names a resource of another server."""
+    for name, page in html.items():
+        for resource in page.loads:
+            parts = urlsplit(resource)
+            assert parts.scheme in ("", "data"), f"{name}: {resource}"
+            assert not parts.netloc, f"{name}: {resource}"
+    for path in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)\s*['\"]?\s*(https?:|//)", path.read_text()), path
+
+
+@pytest.mark.xdist_group("site")
+def test_the_reference_is_complete(html: dict[str, Site]) -> None:
+    """Each class and function that a module of gochat publishes is in the reference."""
+    ids = {each for name, page in html.items() if name[:9] == "reference" for each in page.ids}
+    for path in sorted((ROOT / "src/gochat").rglob("*.py")):
+        if path.name.startswith("__"):
+            continue
+        module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+        code = path.read_text()
+        names = re.search(r"^__all__ = \[(.*?)\]", code, re.M | re.S)
+        for name in re.findall(r'"(\w+)"', names[1]) if names else ():
+            if re.search(rf"^(class|def) {name}\b", code, re.M):
+                assert f"{module}.{name}" in ids
+
+
+class Served:
+    """`python -m docs`, in a process of its own."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "docs", "--addr", LOCAL],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.fullmatch(
+            r"The documentation is at (http://127\.0\.0\.1:\d+/)\. Ctrl-C ends it\.\n", line
+        )
+        assert found, line
+        self.url = found[1]
+
+    def stop(self) -> int:
+        """Press Ctrl-C, and return the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.communicate(timeout=PATIENCE)
+        finally:
+            self.process.kill()
+        return self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[Served]:  # noqa: ARG001 - it has to be built
+    served = Served()
+    yield served
+    assert served.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    path = next(filter(None, found), None)
+    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def brightness(page: Page) -> float:
+    """How bright the background is, from 0 to 1."""
+    color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
+
+
+@pytest.mark.xdist_group("site")
+def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
+    """On a phone and a desk, light and dark, a page fits, and loads from its own server alone."""
+    names = ["", "production/connection.html", "run/reliability.html", "reference/golang.html"]
+    names += ["files/src/gochat/hub.py.html"]
+    for width, scheme in ((360, "dark"), (1280, "light")):
+        context = browser.new_context(
+            viewport={"width": width, "height": 800},
+            color_scheme=scheme,  # type: ignore[arg-type]
+        )
+        page = context.new_page()
+        loaded: list[str] = []
+        page.on("request", lambda request: loaded.append(request.url))  # noqa: B023
+        for name in names:
+            page.goto(served.url + name)
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{name or 'index.html'} is {wide} wide"
+            assert (brightness(page) < 0.2) == (scheme == "dark")
+        assert all(url.startswith((served.url, "data:")) for url in loaded)
+        context.close()
+
+
+@pytest.mark.xdist_group("site")
+def test_beside_each_other(served: Served, browser: Browser) -> None:
+    """Go stands on the left of Python where there is room, and above it on a phone."""
+    for width, beside in ((360, False), (1280, True)):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto(f"{served.url}why/comparison.html")
+        blocks = page.locator(".beside").first.locator("> *")
+        go, python = blocks.nth(0).bounding_box(), blocks.nth(1).bounding_box()
+        assert go
+        assert python
+        assert (python["x"] > go["x"]) == beside
+        assert (python["y"] > go["y"]) != beside
+        page.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--addr"], 2, "docs: argument --addr/-addr: expected one argument\n"),
+        (["--bild"], 2, "docs: unrecognized arguments: --bild\n"),
+    ],
+)
+def test_bad_flags(
+    flags: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bad flag of `python -m docs` is one line and the status 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(flags)
+    assert ended.value.code == status
+    assert capsys.readouterr().err == said
+
+
+def test_an_address_that_cannot_be_had() -> None:
+    """An address that is in use is one line and the status 1, before anything is built."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addr = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-m", "docs", "--addr", addr],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"docs: listen tcp {addr}: Address already in use\n"
+
+
+def test_the_extra_is_missing(tmp_path: Path) -> None:
+    """Without what the extra `docs` installs, `python -m docs` says what to install."""
+    (tmp_path / "furo.py").write_text("raise ModuleNotFoundError(name='furo')")
+    done = subprocess.run(
+        [sys.executable, "-m", "docs", "--build"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "docs: there is no furo; the site needs: pip install -e '.[docs]'\n"
