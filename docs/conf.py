@@ -18,7 +18,8 @@ from typing import Any
 
 from docutils import nodes
 from docutils.utils import new_document
-from myst_parser.parsers.sphinx_ import MystParser
+from myst_parser.mdit_to_docutils.sphinx_ import SphinxRenderer
+from myst_parser.parsers.mdit import create_md_parser
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_for_filename
@@ -148,8 +149,15 @@ class Markdown(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Parse the content."""
+        # One parser for all docstrings of a page: a new one takes longer than most of them.
+        if "gochat_parser" not in self.env.temp_data:
+            config = self.env.myst_config  # type: ignore[attr-defined]
+            parser = create_md_parser(config, SphinxRenderer)
+            self.env.temp_data["gochat_parser"] = parser
+        parser = self.env.temp_data["gochat_parser"]
         document = new_document(self.get_source_info()[0], self.state.document.settings)
-        MystParser().parse("\n".join(self.content), document)
+        parser.options["document"] = document
+        parser.render("\n".join(self.content))
         return list(document.children)
 
 
