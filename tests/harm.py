@@ -973,8 +973,8 @@ def terminated(amount: Amount) -> Row:
     assert codes == Counter({"101, close 1001": runs * count}), codes
     assert max(times) < SHUTDOWN_TIMEOUT + SLACK
     return Row(
-        f"{runs} times, with {count} who talk and {stuck} who do not read",
-        f"{runs * stuck} who do not read × cut; the process ended {took(times)}:"
+        f"{runs} times, with {count} clients that talk and {stuck} that do not read",
+        f"{runs * stuck} that do not read × cut; the process ended {took(times)}:"
         f" `--shutdown-timeout` is {SHUTDOWN_TIMEOUT:g} s",
         f"{counted(codes)}; all had the same to the end, of {messages:,} messages",
         "status 0, the port free",
@@ -1003,7 +1003,7 @@ def interrupted_twice(amount: Amount) -> Row:
             assert not gochat.logged("Traceback")
     assert max(times) < SLACK
     return Row(
-        f"{runs} times, with one who does not read and a minute to wait for him",
+        f"{runs} times, with one that does not read, and a minute to wait for it",
         f"cut; the process ended {took(times)}",
         "cut",
         "ended by SIGINT, the port free",
