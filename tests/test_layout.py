@@ -42,13 +42,20 @@ RULES = {
     "relay.ledger": (),
     "relay.stream": (),
     "bench": ("bench", "golang.flag"),
+    "talk.lines": (),
+    "talk.flags": ("golang.flag",),
+    "talk.frames": (),
+    "talk.connection": ("talk.frames",),
+    "talk.session": ("talk.connection",),
+    "talk.terminal": ("talk.flags", "talk.session"),
+    "talk.command": ("talk",),
     "ops": ("ops", "golang", "hub", "client"),
     "ops.serve": ("ops", "golang", "hub", "client", "relay"),
     "ops.processes": ("ops.systemd", "golang.http.address"),
-    "ops.flags": ("bench.command", "client", "golang", "version"),
+    "ops.flags": ("bench.command", "talk.flags", "client", "golang", "version"),
     "ops.page": (),
     "ops.systemd": (),
-    "main": ("ops", "bench", "client", "hub", "golang"),
+    "main": ("ops", "bench", "talk.command", "client", "hub", "golang"),
     "__main__": ("main",),
     "": ("main", "ops", "client", "hub", "golang", "version"),
 }
@@ -56,7 +63,7 @@ RULES = {
 #: Packages of others, and the modules that alone may import them.
 GUESTS = {
     "simple_websocket": ("golang.websocket.library",),
-    "wsproto": (),
+    "wsproto": ("talk.connection",),
     "werkzeug": ("golang.http", "ops.page"),
     "prometheus_client": ("ops.metrics",),
     "matplotlib": ("bench.plot",),
@@ -66,6 +73,7 @@ GUESTS = {
     "myst_parser": (),
     "pygments": (),
     "sphinx": (),
+    "prompt_toolkit": ("talk.terminal",),
 }
 
 
@@ -154,9 +162,9 @@ def test_guests_have_one_door(name: str) -> None:
         assert places is None or is_within(name, places), f"{name} may not import {found}"
 
 
-@pytest.mark.parametrize("door", ["relay", "ops.processes", "ops.metrics"])
+@pytest.mark.parametrize("door", ["relay", "ops.processes", "ops.metrics", "talk.command"])
 def test_what_most_chats_do_not_need(door: str) -> None:
-    """Relay, processes and metrics cost a chat without them nothing: they are imported late."""
+    """Relay, processes, metrics, talk cost a chat without them nothing: they are imported late."""
     for name in MODULES:
         if not is_within(name, (door,)):
             for found in imports(name, at_once=True):

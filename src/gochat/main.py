@@ -84,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "bench":
             bench(args)
+        elif args.command == "talk":
+            from .talk.command import talk  # noqa: PLC0415 - a server has no use for it
+
+            talk(args)
         elif args.processes > 1 and place is None:
             supervise(args)
         else:

@@ -18,19 +18,21 @@ from ..bench.command import add_bench_flags
 from ..client import Settings
 from ..golang.flag import Parser, count, number, seconds
 from ..golang.turns import DEFAULT_GOMAXPROCS
+from ..talk.flags import add_talk_flags
 from ..version import __version__
 
 __all__ = ["parse_flags"]
 
-_COMMANDS: Final = ("serve", "bench")
+_COMMANDS: Final = ("serve", "bench", "talk")
 
 
 class _Parser(Parser):
-    """A Parser whose errors repeat no URL of Redis, which may have a password in it."""
+    """A Parser whose errors repeat no password: no URL of Redis, and no login of another URL."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
-        super().error(re.sub(r"(rediss?://).*", r"\1...", message, flags=re.I | re.S))
+        message = re.sub(r"(rediss?://).*", r"\1...", message, flags=re.I | re.S)
+        super().error(re.sub(r"\b(wss?|https?)://.*@", r"\1://...@", message, flags=re.I | re.S))
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -49,11 +51,12 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     serve = commands.add_parser("serve", help="serve the chat", allow_abbrev=False)
     add_serve_flags(serve)
     add_bench_flags(commands.add_parser("bench", help="measure a chat server"))
+    add_talk_flags(commands.add_parser("talk", help="talk in a chat, and see the frames"))
     if mistake := _mistake_before_command(argv):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
     args = parser.parse_args(argv)
-    if args.command == "bench":
+    if args.command != "serve":
         return args
     args.relay = relay_url(args, serve)
     if args.processes > 1 and not args.relay:
@@ -73,14 +76,21 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
 def _mistake_before_command(argv: Sequence[str]) -> str:
     """What is wrong with the first word of a command line, and what is meant; empty if nothing."""
     if not argv:
-        return "say what to do: gochat serve, to serve the chat, or gochat bench URL, to measure it"
+        return (
+            "say what to do: gochat serve, to serve the chat, gochat talk URL, to talk in it, or"
+            " gochat bench URL, to measure it"
+        )
     word = argv[0]
     if word in (*_COMMANDS, "-h", "--help", "--version"):
         return ""
     if word.startswith("-"):
         return f"a flag comes after a command: gochat serve {' '.join(argv)}"
     (near,) = difflib.get_close_matches(word, _COMMANDS, 1) or [""]
-    meant = f"did you mean gochat {near}?" if near else f"there are {' and '.join(_COMMANDS)}"
+    meant = (
+        f"did you mean gochat {near}?"
+        if near
+        else f"there are {', '.join(_COMMANDS[:-1])} and {_COMMANDS[-1]}"
+    )
     return f"there is no command {word!r}: {meant}"
 
 

@@ -1,0 +1,16 @@
+"""`gochat talk`: a client for the terminal, which can show the frames.
+
+    command.py     the life of a talk
+    terminal.py    a line editor and the commands, on prompt_toolkit
+    session.py     one talk over many connections: what was said, what waits, what may be lost
+    connection.py  one connection, on wsproto
+    frames.py      frames as they are on the wire, and a line that describes each
+    lines.py       lines from a pipe or a file
+    flags.py       the flags: what is an address, and what is a name
+
+The rules: all but flags.py is imported only when there is a talk. connection.py alone knows
+wsproto, and terminal.py alone knows prompt_toolkit. Modules import only modules further down the
+list. One thread does everything, on asyncio: a client
+has one connection, and no hub to share it with, and prompt_toolkit brings that loop along. So
+nothing in here needs a lock, and no other thread may call it.
+"""

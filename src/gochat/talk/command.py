@@ -1,0 +1,93 @@
+"""The command `gochat talk`: the life of a talk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, cast
+
+from .connection import dial
+from .frames import Describer, Frame
+from .lines import read_lines
+from .session import Session, show
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["talk"]
+
+
+def talk(args: argparse.Namespace) -> None:
+    """Talk until the input ends or a signal comes. On the main thread.
+
+    Exits with 2 on a terminal without prompt_toolkit; with 128 and its number after a signal, as
+    after Ctrl-C; with 1, when that has been said, if something from a pipe may be lost. Raises
+    ConnectionError if there is no connection at first, and the system's OSError if the input cannot
+    be read or what comes cannot be printed.
+    """
+    if sys.stdin is None or sys.stdout is None:
+        raise OSError("stdin and stdout have to be open")
+    # What the terminal's encoding does not have is written out, as in Python.
+    cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if at_terminal:
+        try:
+            from .terminal import converse  # noqa: PLC0415 - a package that a pipe does not need
+        except ImportError:
+            args.error("a terminal needs the package prompt_toolkit: pip install 'gochat[talk]'")
+    try:
+        status = asyncio.run(_talk(args, converse if at_terminal else partial(_send, args.wait)))
+    except KeyboardInterrupt:  # before there was a connection
+        status = 130
+    except BrokenPipeError:
+        # What is left in the buffer would fail once more, when the program ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+    if status:
+        raise SystemExit(status)
+
+
+async def _talk(args: argparse.Namespace, converse: Callable[[Session], Awaitable[int]]) -> int:
+    """Talk, and return the exit status. converse: sends what is typed, and returns its own."""
+    describers = {arrow: Describer(arrow) for arrow in "<>"}
+
+    def trace(arrow: str, frame: Frame) -> None:
+        if args.frames:
+            show(describers[arrow].line(frame))
+
+    session = Session(
+        args.name or "", lambda: dial(args.url, args.connect_timeout, args.ping_period, trace)
+    )
+    connection = await session.dial()
+    loop = asyncio.get_running_loop()
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    signalled = asyncio.create_task(signals.get())
+    running = asyncio.create_task(session.run(connection))
+    talking = asyncio.ensure_future(converse(session))
+    first: set[asyncio.Future[Any]] = {running, talking, signalled}
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+    talking.cancel()
+    await asyncio.wait({talking})
+    certain = await session.end(running)
+    if signalled.done():
+        return 128 + signalled.result()
+    # At a terminal, what may be lost has been seen.
+    return talking.result() or int(not certain and not sys.stdin.isatty())
+
+
+async def _send(wait: float, session: Session) -> int:
+    """Send the lines of stdin, and give them so many seconds to come back."""
+    async for line in read_lines(sys.stdin.fileno()):
+        session.say(line)
+        await session.drain()
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(session.settled.wait(), wait)
+    return 0

@@ -1,0 +1,264 @@
+"""One connection to a server, on wsproto. Nothing else in `talk` knows that library.
+
+wsproto has no socket and no thread: it turns what is to be sent into bytes, and the frames that
+come into events. It is given one frame at a time, so that each can be shown before what is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import http.client
+import os
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    RejectConnection,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from .frames import Frame, cut_frame
+
+if TYPE_CHECKING:
+    from .flags import Address
+
+__all__ = ["Connection", "LostError", "dial"]
+
+#: The longest message that is taken from a server, in bytes. A server joins what waits: in gochat
+#: up to 256 messages, of 512 bytes each.
+LARGEST: Final = 16 * 1024 * 1024
+
+_GOING_AWAY: Final = 1001
+_TOO_BIG: Final = 1009
+
+# What a server means by a close code: RFC 6455, section 7.4.1.
+_MEANINGS: Final = {
+    1000: "the server closed the connection, as it does when a client reads too slowly",
+    1001: "the server is going away or restarting",
+    1002: "the server says that the protocol was broken",
+    1003: "the server does not take this kind of data",
+    1005: "the server closed the connection, as it does when a client reads too slowly",
+    1007: "the server got text that is not UTF-8",
+    1008: "the server refused this because of its policy",
+    1009: "the message was too big for the server",
+    1011: "the server failed",
+    1012: "the server is restarting",
+    1013: "the server is too busy, and asks for another attempt later",
+}
+
+
+class LostError(ConnectionError):
+    """There is no connection, or no longer one. Its text is one sentence that says why."""
+
+
+async def dial(
+    address: Address, timeout: float, ping_period: float, trace: Callable[[str, Frame], None]
+) -> Connection:
+    """Connect, and do the handshake of RFC 6455, section 4.1. As gorilla's Dialer.Dial.
+
+    timeout: for all of it, in seconds. ping_period, trace: see Connection. Raises LostError.
+    """
+    where = address.authority
+    try:
+        return await asyncio.wait_for(_dial(address, ping_period, trace), timeout)
+    except asyncio.TimeoutError:
+        raise LostError(f"{where}: no answer within {timeout:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        reason = error.verify_message.rstrip(".")
+        raise LostError(f"{where}: the certificate is not trusted: {reason}") from None
+    except ssl.SSLError as error:
+        raise LostError(f"{where}: TLS failed: {error.reason}") from None
+    except LostError as error:
+        raise LostError(f"{where}: {error}") from None
+    except OSError as error:
+        raise LostError(f"{where}: {_reason(error)}") from None
+
+
+async def _dial(
+    address: Address, ping_period: float, trace: Callable[[str, Frame], None]
+) -> Connection:
+    context = ssl.create_default_context() if address.tls else None
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+    protocol = WSConnection(ConnectionType.CLIENT)
+    headers = []
+    if address.login:
+        login = base64.b64encode(address.login.encode())
+        headers.append((b"Authorization", b"Basic " + login))
+    request = Request(host=address.authority, target=address.target, extra_headers=headers)
+    event: Event | None = None
+    try:
+        writer.write(protocol.send(request))
+        # Up to its end and no further: what follows are frames.
+        protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
+        event = next(protocol.events(), None)
+    except asyncio.IncompleteReadError:
+        raise LostError("the server closed the connection without an answer") from None
+    except (asyncio.LimitOverrunError, RemoteProtocolError):
+        raise LostError("the server does not speak WebSocket there") from None
+    finally:
+        if not isinstance(event, AcceptConnection):
+            writer.close()
+    if isinstance(event, RejectConnection):
+        phrase = http.client.responses.get(event.status_code, "")
+        raise LostError(f"the server answered {event.status_code} {phrase}".rstrip())
+    return Connection(protocol, reader, writer, ping_period, trace)
+
+
+def _reason(error: OSError) -> str:
+    """What the system said. asyncio puts addresses around it, and joins several errors in one."""
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror)
+    found = re.search(r"\[Errno (\d+)\]", str(error))
+    return os.strerror(int(found[1])) if found else str(error)
+
+
+class Connection:
+    """A connection, behind the handshake. Made by `dial`.
+
+    ping_period: after so many seconds without a sign of life the server is sent a ping, and after
+    as many again the connection counts as lost. trace: is called with `<` or `>` and each frame,
+    when the frame has come, or before it is sent.
+    """
+
+    def __init__(
+        self,
+        protocol: WSConnection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        ping_period: float,
+        trace: Callable[[str, Frame], None],
+    ) -> None:
+        self._protocol = protocol
+        self._reader = reader
+        self._writer = writer
+        self._ping_period = ping_period
+        self._trace = trace
+        self._input = bytearray()
+        # The parts of the message that is under way, and their length in bytes.
+        self._parts: list[str] = []
+        self._size = 0
+
+    async def read(self) -> list[str] | None:
+        """Wait for the next frame of text, and return the messages that were joined in it.
+
+        A message in several frames counts as one frame. Pings and closes are answered meanwhile.
+        Returns None when the server has answered this side's close frame. Raises LostError at any
+        other end.
+        """
+        while True:
+            frame = await self._read_frame()
+            self._trace("<", frame)
+            self._protocol.receive_data(frame.data)
+            for event in self._protocol.events():
+                if isinstance(event, CloseConnection):
+                    self._closed(event)
+                    return None
+                if isinstance(event, Ping):
+                    self._answer(event)
+                elif isinstance(event, (TextMessage, BytesMessage)):
+                    data = event.data
+                    text = data if isinstance(data, str) else data.decode(errors="replace")
+                    self._parts.append(text)
+                    self._size += len(frame.payload)
+                    if self._size > LARGEST:
+                        self._refuse(_TOO_BIG, f"sent a message of over {LARGEST} bytes")
+                    if event.message_finished:
+                        message = "".join(self._parts)
+                        self._parts.clear()
+                        self._size = 0
+                        return message.split("\n")
+
+    async def _read_frame(self) -> Frame:
+        asked = False
+        while True:
+            try:
+                frame = cut_frame(self._input, LARGEST)
+            except ValueError as error:
+                self._refuse(_TOO_BIG, f"sent {error}")
+            if frame:
+                return frame
+            try:
+                data = await asyncio.wait_for(self._reader.read(65536), self._ping_period)
+            except asyncio.TimeoutError:
+                if asked:
+                    silence = f"{2 * self._ping_period:g} s"
+                    raise LostError(f"nothing has come from the server for {silence}") from None
+                asked = True
+                self._send(Ping())
+                continue
+            except OSError as error:
+                raise LostError(f"the connection was lost: {_reason(error)}") from None
+            if not data:
+                raise LostError("the connection was lost: it ended without a close frame")
+            asked = False
+            self._input += data
+
+    def _answer(self, ping: Ping) -> None:
+        """Send a pong, unless `drain` would wait: a server that does not read needs none.
+
+        So pongs do not pile up. RFC 6455, section 5.5.3, allows for that.
+        """
+        transport = self._writer.transport
+        _, most = transport.get_write_buffer_limits()
+        if transport.get_write_buffer_size() <= most:
+            self._send(ping.response())
+
+    def _closed(self, event: CloseConnection) -> None:
+        """Answer a close frame, or refuse what was wrong with a frame. Then raise LostError."""
+        state = self._protocol.state
+        if state is ConnectionState.CLOSED:
+            return
+        if state is not ConnectionState.REMOTE_CLOSING:  # wsproto says what is wrong so
+            self._refuse(event.code, f"broke the protocol: {event.reason}")
+        self._send(event.response())
+        meaning = _MEANINGS.get(event.code, "the server closed the connection")
+        reason = f": {event.reason}" if event.reason else ""
+        raise LostError(f"{meaning} (code {event.code}{reason})")
+
+    def _refuse(self, code: int, what: str) -> NoReturn:
+        self._send(CloseConnection(code))
+        raise LostError(f"the server {what}")
+
+    def write(self, text: str) -> None:
+        """Begin to send a message of text, as one frame. `drain` waits until there is room again.
+
+        Whether the message arrives shows when it comes back.
+        """
+        self._send(TextMessage(text))
+
+    async def drain(self) -> None:
+        """Wait while too much waits to be sent."""
+        with suppress(OSError):  # `read` says that
+            await self._writer.drain()
+
+    def _send(self, event: Event) -> None:
+        try:
+            data = self._protocol.send(event)
+        except LocalProtocolError:  # nothing may follow a close frame
+            return
+        frame = cut_frame(bytearray(data), len(data))
+        assert frame is not None, "wsproto sends whole frames"
+        self._trace(">", frame)
+        self._writer.write(data)
+
+    def close(self) -> None:
+        """Send a close frame, whose answer `read` gets: 1001, as when a page is left."""
+        self._send(CloseConnection(_GOING_AWAY))
+
+    def end(self) -> None:
+        """Let go of the socket, when the system has taken what was written."""
+        self._writer.close()

@@ -1,0 +1,104 @@
+"""Frames as they are on the wire (RFC 6455, section 5.2), and a line that describes each."""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import Final, NamedTuple
+
+__all__ = ["Describer", "Frame", "cut_frame"]
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+_NAMES: Final = {
+    CONTINUATION: "continuation",
+    TEXT: "text",
+    BINARY: "binary",
+    CLOSE: "close",
+    PING: "ping",
+    PONG: "pong",
+}
+
+
+class Frame(NamedTuple):
+    """A whole frame."""
+
+    fin: bool
+    opcode: int
+    #: The masking key; None if the frame is not masked.
+    mask: bytes | None
+    #: Without the mask.
+    payload: bytes
+    #: The frame as it is on the wire.
+    data: bytes
+
+
+def cut_frame(stream: bytearray, largest: int) -> Frame | None:
+    """Take the first frame off a stream; None, and nothing is taken, if it is not whole yet.
+
+    Raises ValueError if its payload is longer than `largest`, in bytes. What else may be wrong with
+    a frame is not looked at here.
+    """
+    if len(stream) < 2:
+        return None
+    length, start = stream[1] & 0x7F, 2
+    if length > 125:
+        form = "!H" if length == 126 else "!Q"
+        start += struct.calcsize(form)
+        if len(stream) < start:
+            return None
+        (length,) = struct.unpack_from(form, stream, 2)
+    if length > largest:
+        raise ValueError(f"a frame of {length} bytes")
+    masked = bool(stream[1] & 0x80)
+    start += 4 * masked
+    if len(stream) < start + length:
+        return None
+    data = bytes(stream[: start + length])
+    del stream[: start + length]
+    payload = data[start:]
+    mask = data[start - 4 : start] if masked else None
+    if mask:
+        key = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
+        payload = (int.from_bytes(payload, "big") ^ key).to_bytes(length, "big")
+    return Frame(bool(data[0] & 0x80), data[0] & 0x0F, mask, payload, data)
+
+
+class Describer:
+    """Describes the frames of one direction, in their order.
+
+    arrow: what stands for the direction: `<` from the server, `>` to the server.
+    """
+
+    def __init__(self, arrow: str) -> None:
+        self.arrow = arrow
+        # Of the message that is under way: whether it is text, and its line ends so far.
+        self._is_text = False
+        self._newlines = 0
+
+    def line(self, frame: Frame) -> str:
+        """The time, the direction, the opcode, FIN, the length, the mask, and what is inside."""
+        now = time.time()
+        clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03}"
+        name = _NAMES.get(frame.opcode, "unknown")
+        fin = "FIN" if frame.fin else "   "
+        size = f"{len(frame.payload)} byte{'s' * (len(frame.payload) != 1)}"
+        mask = f"mask {frame.mask.hex()}" if frame.mask else "no mask"
+        text = f"{clock} {self.arrow} 0x{frame.opcode:x} {name:12} {fin} {size:>11}  {mask:13}"
+        return f"{text}  {self._inside(frame)}".rstrip()
+
+    def _inside(self, frame: Frame) -> str:
+        if frame.opcode == CLOSE:
+            return f"code {int.from_bytes(frame.payload[:2], 'big')}" if frame.payload else ""
+        if frame.opcode in (TEXT, BINARY):
+            self._is_text = frame.opcode == TEXT
+            self._newlines = 0
+        elif frame.opcode != CONTINUATION:
+            return ""
+        if not self._is_text:
+            return ""
+        self._newlines += frame.payload.count(b"\n")
+        if not frame.fin:
+            return "to be continued"
+        # The write pump of the chat joins the messages that wait by line ends.
+        return f"{self._newlines + 1} messages joined" if self._newlines else "1 message"

@@ -1,0 +1,208 @@
+"""One talk over however many connections: what was said, what waits, and what may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from .connection import Connection, LostError
+
+__all__ = ["Session", "note", "show"]
+
+# How many messages `/history` shows, and how many may wait for a connection.
+_HISTORY: Final = 500
+_KEPT: Final = 100
+
+# How many of the messages that were sent last are looked for among what comes back.
+_UNCONFIRMED: Final = 500
+
+# How many of the messages that are lost a note shows: the last ones.
+_SHOWN: Final = 5
+
+# The pause between two attempts to connect is at most a second, and is doubled so many times.
+_DOUBLINGS: Final = 5
+
+# How long a server may take to answer the close frame, in seconds.
+_CLOSE_WAIT: Final = 2.0
+
+# What a terminal would obey: control characters, line ends of Unicode, and what turns the direction
+# of the text around.
+_HARMFUL: Final = re.compile(
+    "[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def show(text: str) -> None:
+    """Print a line of the talk, with no character that a terminal would obey.
+
+    Raises what the system says if nobody reads it.
+    """
+    print(_HARMFUL.sub(lambda found: repr(found[0])[1:-1], text), flush=True)
+
+
+def note(text: str) -> None:
+    """Print a line about the talk, on stderr, as `show` does."""
+    text = _HARMFUL.sub(lambda found: repr(found[0])[1:-1], text)
+    print(f"gochat: {text}", file=sys.stderr, flush=True)
+
+
+def _clean(text: str) -> str:
+    """The text as one message: one line, in UTF-8, without spaces around it."""
+    text = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return re.sub("[\r\n\x85]", " ", text).strip()
+
+
+class Session:
+    """One talk, on the event loop's thread.
+
+    name: is put before what is said, as on the page; empty for none. dial: makes a connection, or
+    raises LostError.
+    """
+
+    def __init__(self, name: str, dial: Callable[[], Awaitable[Connection]]) -> None:
+        self.name = name
+        self.dial = dial
+        #: When each of the last messages came, and what it was.
+        self.history: deque[tuple[str, str]] = deque(maxlen=_HISTORY)
+        #: The connection, while there is one.
+        self.connection: Connection | None = None
+        #: Set while there is a connection.
+        self.online = asyncio.Event()
+        #: Set while nothing that was said waits to be sent, or to come back.
+        self.settled = asyncio.Event()
+        self.settled.set()
+        # What was said without a connection; and what was sent and has not come back.
+        self._kept: deque[str] = deque()
+        self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
+        # Whether something was said that may not have arrived.
+        self._lost = False
+        self._ending = False
+
+    def say(self, text: str) -> None:
+        """Send a message, or keep it for the next connection, or say that too many are kept."""
+        text = _clean(text)
+        if not text:
+            return
+        text = f"{self.name}: {text}" if self.name else text
+        if self.connection:
+            self._send(self.connection, text)
+        elif len(self._kept) < _KEPT:
+            self._kept.append(text)
+            note(f"not connected, kept for later: {text}")
+        else:
+            note(f"not connected, and {_KEPT} messages are kept already, so this is lost: {text}")
+            self._lost = True
+        self._look_whether_settled()
+
+    async def drain(self) -> None:
+        """Wait until there is room for more, and a connection."""
+        if self.connection:
+            await self.connection.drain()
+        await self.online.wait()
+
+    async def run(self, connection: Connection) -> bool:
+        """Read, and connect again whenever the connection is lost, until `end` is called.
+
+        connection: the first. Returns whether the server has answered the close frame: then it has
+        read all that was sent before. Raises OSError if what comes cannot be printed.
+        """
+        attempts = 0
+        while True:
+            began = time.monotonic()
+            reason = await self._read(connection)
+            if self._ending:
+                return not reason
+            # Each second that a connection has lasted takes a doubling back.
+            attempts = max(0, attempts - int(time.monotonic() - began))
+            while True:
+                # At random, so that a server that was restarted does not get all back at once.
+                pause = 2 ** min(attempts, _DOUBLINGS) * random.uniform(0.5, 1)
+                attempts += 1
+                note(f"{reason}; trying again in {pause:.1f} s")
+                await asyncio.sleep(pause)
+                try:
+                    connection = await self.dial()
+                except LostError as error:
+                    reason = str(error)
+                else:
+                    break
+            note("connected again; what others have said meanwhile is not shown")
+
+    async def _read(self, connection: Connection) -> str:
+        """Read until the end of a connection. Returns why it was lost; empty if it was not."""
+        self.connection = connection
+        self.online.set()
+        while self._kept:
+            self._send(connection, self._kept.popleft())
+        try:
+            while (messages := await connection.read()) is not None:
+                self._receive(messages)
+        except LostError as error:
+            self._give_up()
+            return str(error)
+        finally:
+            self.connection = None
+            self.online.clear()
+            connection.end()
+        return ""
+
+    def _send(self, connection: Connection, text: str) -> None:
+        self._unconfirmed.append(text)
+        connection.write(text)
+
+    def _receive(self, messages: Iterable[str]) -> None:
+        clock = time.strftime("%H:%M:%S")
+        for message in messages:
+            self.history.append((clock, message))
+            show(message)
+            # A server may put a name before a message. It answers in order: what was sent before
+            # has arrived, too.
+            for i, text in enumerate(self._unconfirmed):
+                if message.endswith(text):
+                    for _ in range(i + 1):
+                        self._unconfirmed.popleft()
+                    break
+        self._look_whether_settled()
+
+    def _look_whether_settled(self) -> None:
+        if self._kept or self._unconfirmed:
+            self.settled.clear()
+        else:
+            self.settled.set()
+
+    def _give_up(self) -> None:
+        """Say what was sent on a connection that is lost, and has not come back."""
+        if self._unconfirmed:
+            last = " / ".join(list(self._unconfirmed)[-_SHOWN:])
+            note(f"{_count(self._unconfirmed)} not come back and may be lost: {last}")
+            self._unconfirmed.clear()
+            self._lost = True
+        self._look_whether_settled()
+
+    async def end(self, running: asyncio.Task[bool]) -> bool:
+        """Part with the server. Returns whether it has certainly read all that was said.
+
+        running: the task of `run`, which ends with this. Raises what `run` has raised.
+        """
+        self._ending = True
+        if self.connection:
+            self.connection.close()
+            await asyncio.wait({running}, timeout=_CLOSE_WAIT)
+        running.cancel()
+        await asyncio.wait({running})
+        if running.cancelled() or not running.result():
+            self._give_up()
+        if self._kept:
+            last = " / ".join(list(self._kept)[-_SHOWN:])
+            note(f"{_count(self._kept)} not been sent: {last}")
+        return not (self._lost or self._kept)
+
+
+def _count(messages: deque[str]) -> str:
+    return "1 message has" if len(messages) == 1 else f"{len(messages)} messages have"
