@@ -108,6 +108,42 @@ def test_login() -> None:
             assert ann.messages(1) == bob.messages(1) == ["bob: ann: I owe Bob a cake"]
 
 
+def test_direct() -> None:
+    """A direct message reaches whoever it is for, and its sender, and nobody else."""
+    with (
+        serving("direct.py") as port,
+        enter(port, "/ws?name=ann") as ann,
+        enter(port, "/ws?name=bob") as bob,
+        enter(port, "/ws?name=eve%0A") as eve,  # no name, so a guest
+    ):
+        ann.send("/to bob hi")
+        ann.send("/to guest hello")
+        ann.send("/to nobody psst")
+        ann.send("bye")
+        assert ann.messages(4) == [
+            *("ann: /to bob hi", "ann: /to guest hello", "ann: /to nobody psst", "ann: bye"),
+        ]
+        assert bob.messages(2) == ["ann: /to bob hi", "ann: bye"]
+        assert eve.messages(2) == ["ann: /to guest hello", "ann: bye"]
+        for text in ("ann: /to bob I am ann", "/to bob", "/to  bob x", "see: /to ann x"):
+            eve.send(text)  # none of them is a direct message
+            assert ann.messages(1) == bob.messages(1) == eve.messages(1) == [f"guest: {text}"]
+
+
+def test_presence() -> None:
+    """All hear who comes and who leaves, and whoever asks gets a list."""
+    with serving("presence.py") as port, enter(port, "/ws?name=ann") as ann:
+        assert ann.messages(1) == ["ann has come"]
+        with enter(port) as guest:
+            assert ann.messages(1) == guest.messages(1) == ["guest has come"]
+            guest.send("/who")
+            assert ann.messages(1) == guest.messages(1) == ["guest: here are ann, guest"]
+        assert ann.messages(1) == ["guest has left"]
+        ann.send("who is here?")
+        ann.send("/who")
+        assert ann.messages(2) == ["ann: who is here?", "ann: here are ann"]
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
     """A recipe has forty lines at most, and needs of gochat what `gochat.__all__` has."""
