@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 
 import gochat
+from gochat.ops.flags import parse_flags
 
 from .support import PATIENCE, Peer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+PAGES = Path(__file__).parent.parent / "docs" / "recipes"
 RECIPES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
@@ -142,6 +145,22 @@ def test_presence() -> None:
         ann.send("who is here?")
         ann.send("/who")
         assert ann.messages(2) == ["ann: who is here?", "ann: here are ann"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_a_page(name: str) -> None:
+    """A page in the docs includes the recipe, says how to start it, and how to talk to it."""
+    short = name.removesuffix(".py")
+    page = PAGES / f"{short}.md"
+    text = page.read_text()
+    (included,) = re.findall(r"^```{literalinclude} (.*)$", text, re.MULTILINE)
+    assert (PAGES / included).resolve() == EXAMPLES / name
+    assert f"\npython examples/{name} :8080\n" in text
+    talks = re.findall(r"^gochat (talk .*)$", text, re.MULTILINE)
+    assert talks
+    for line in talks:
+        assert parse_flags(shlex.split(line)).url.port == 8080
+    assert f"\n{short}\n" in (PAGES / "index.md").read_text()
 
 
 @pytest.mark.parametrize("name", RECIPES)
