@@ -42,6 +42,7 @@ RULES = {
     "relay.ledger": (),
     "relay.stream": (),
     "bench": ("bench", "golang.flag"),
+    "talk": (),
     "talk.lines": (),
     "talk.flags": ("golang.flag",),
     "talk.frames": (),

@@ -733,6 +733,27 @@ def test_a_loss_while_a_pipe_is_read() -> None:
     assert heard == ["two", "three"]
 
 
+def test_a_server_that_does_not_come_back() -> None:
+    """At the end of a pipe the next connection is not waited for longer than anything else."""
+    with serving(Visitor.greet) as address:
+        process = subprocess.Popen(
+            [COMMAND, "talk", address, "--wait=0.1"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        with process:
+            assert is_one_line(process.stderr.readline(), "trying again in ")
+            _, err = process.communicate("late\n", PATIENCE)
+    assert process.returncode == 1
+    assert err.splitlines() == [
+        "gochat: not connected, kept for later: late",
+        "gochat: 1 message has not been sent: late",
+    ]
+
+
 def test_the_pause_grows() -> None:
     """While a server is away, each pause may be twice as long as the one before."""
     with Gochat() as gochat:
@@ -921,6 +942,7 @@ def test_ctrl_c_before_there_is_a_connection() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("h/x@:80", (False, "h", 80, "h", "/x@:80", "")),
         (":8080", (False, "localhost", 8080, "localhost:8080", "/ws", "")),
         ("example.org", (False, "example.org", 80, "example.org", "/ws", "")),
         ("[::1]:8080", (False, "::1", 8080, "[::1]:8080", "/ws", "")),

@@ -86,8 +86,8 @@ async def _talk(args: argparse.Namespace, converse: Callable[[Session], Awaitabl
 async def _send(wait: float, session: Session) -> int:
     """Send the lines of stdin, and give them so many seconds to come back."""
     async for line in read_lines(sys.stdin.fileno()):
-        session.say(line)
         await session.drain()
+        session.say(line)
     with suppress(asyncio.TimeoutError):
         await asyncio.wait_for(session.settled.wait(), wait)
     return 0

@@ -48,9 +48,7 @@ class Address(NamedTuple):
         kind = _SCHEMES.get(scheme.lower(), "")
         if not kind or not text.isprintable() or " " in text or rest.startswith("/"):
             raise ValueError("not an address")
-        before, at, after = rest.rpartition("@")
-        if after.startswith(":"):
-            rest = f"{before}{at}localhost{after}"
+        rest = re.sub(r"^([^/?#]*@)?:", r"\1localhost:", rest)
         parts = urlsplit(f"{kind}://{rest}")
         host = parts.hostname or ""
         host.encode("idna")  # a UnicodeError is a ValueError

@@ -29,7 +29,7 @@ _SHOWN: Final = 5
 _DOUBLINGS: Final = 5
 
 # How long a server may take to answer the close frame, in seconds.
-_CLOSE_WAIT: Final = 2.0
+_CLOSE_WAIT: Final = 1.0
 
 # What a terminal would obey: control characters, line ends of Unicode, and what turns the direction
 # of the text around.
@@ -101,10 +101,11 @@ class Session:
         self._look_whether_settled()
 
     async def drain(self) -> None:
-        """Wait until there is room for more, and a connection."""
+        """Wait while a message is kept for the next connection, or too much waits to be sent."""
+        if self._kept:
+            await self.online.wait()
         if self.connection:
             await self.connection.drain()
-        await self.online.wait()
 
     async def run(self, connection: Connection) -> bool:
         """Read, and connect again whenever the connection is lost, until `end` is called.

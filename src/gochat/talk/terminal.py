@@ -61,7 +61,7 @@ async def converse(session: Session) -> int:
                     show(f"{clock} {message}")
             elif word == "/name":
                 _rename(session, rest.strip())
-            elif word.startswith("/") and (near := get_close_matches(word, _COMMANDS, 1, 0.7)):
+            elif word.startswith("/") and (near := get_close_matches(word, _COMMANDS, 1, 0.8)):
                 note(f"not sent: did you mean {near[0]}? Put a space first to send it as it is")
             else:
                 session.say(line)
