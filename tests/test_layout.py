@@ -42,6 +42,10 @@ RULES = {
     "relay.ledger": (),
     "relay.stream": (),
     "bench": ("bench", "golang.flag"),
+    "exercise": ("exercise", "golang", "hub", "client"),
+    "exercise.catalogue": (),
+    "exercise.command": ("exercise.catalogue", "exercise.run", "golang.flag"),
+    "exercise.starters": ("", "golang"),
     "talk": (),
     "talk.lines": (),
     "talk.flags": ("golang.flag",),
@@ -53,10 +57,13 @@ RULES = {
     "ops": ("ops", "golang", "hub", "client"),
     "ops.serve": ("ops", "golang", "hub", "client", "relay"),
     "ops.processes": ("ops.systemd", "golang.http.address"),
-    "ops.flags": ("bench.command", "talk.flags", "client", "golang", "version"),
+    "ops.flags": (
+        *("bench.command", "exercise.command", "talk.flags"),
+        *("client", "golang", "version"),
+    ),
     "ops.page": (),
     "ops.systemd": (),
-    "main": ("ops", "bench", "talk.command", "client", "hub", "golang"),
+    "main": ("ops", "bench", "exercise.command", "talk.command", "client", "hub", "golang"),
     "__main__": ("main",),
     "": ("main", "ops", "client", "hub", "golang", "version"),
 }
@@ -163,9 +170,11 @@ def test_guests_have_one_door(name: str) -> None:
         assert places is None or is_within(name, places), f"{name} may not import {found}"
 
 
-@pytest.mark.parametrize("door", ["relay", "ops.processes", "ops.metrics", "talk.command"])
+@pytest.mark.parametrize(
+    "door", ["relay", "ops.processes", "ops.metrics", "exercise.run", "talk.command"]
+)
 def test_what_most_chats_do_not_need(door: str) -> None:
-    """Relay, processes, metrics, talk cost a chat without them nothing: they are imported late."""
+    """What few chats need costs the others nothing, because it is imported late."""
     for name in MODULES:
         if not is_within(name, (door,)):
             for found in imports(name, at_once=True):

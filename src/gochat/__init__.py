@@ -12,6 +12,7 @@ That is the chat. Everything else is behind one door each:
     ops/        running it for real: flags, signals, the end, processes, metrics, systemd
     relay/      `--relay`: one room on several processes and machines, by Redis or Valkey
     bench/      `gochat bench`: a load generator
+    exercise/   `gochat exercise`: exercises, and checks of them
     talk/       `gochat talk`: a client for the terminal
 """
 

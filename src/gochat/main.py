@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from .bench.command import bench
 from .client import Client, Settings, serve_ws, upgrader
+from .exercise.command import exercise
 from .golang import http
 from .golang.log import LogHandler
 from .hub import Hub
@@ -88,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .talk.command import talk  # noqa: PLC0415 - a server has no use for it
 
             talk(args)
+        elif args.command == "exercise":
+            return exercise(args)
         elif args.processes > 1 and place is None:
             supervise(args)
         else:

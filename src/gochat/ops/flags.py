@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ..bench.command import add_bench_flags
 from ..client import Settings
+from ..exercise.command import add_exercise_flags
 from ..golang.flag import Parser, count, number, seconds
 from ..golang.turns import DEFAULT_GOMAXPROCS
 from ..talk.flags import add_talk_flags
@@ -23,7 +24,7 @@ from ..version import __version__
 
 __all__ = ["parse_flags"]
 
-_COMMANDS: Final = ("serve", "bench", "talk")
+_COMMANDS: Final = ("serve", "bench", "exercise", "talk")
 
 
 class _Parser(Parser):
@@ -51,6 +52,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     serve = commands.add_parser("serve", help="serve the chat", allow_abbrev=False)
     add_serve_flags(serve)
     add_bench_flags(commands.add_parser("bench", help="measure a chat server"))
+    add_exercise_flags(commands.add_parser("exercise", help="exercises, and checks of them"))
     add_talk_flags(commands.add_parser("talk", help="talk in a chat, and see the frames"))
     if mistake := _mistake_before_command(argv):
         parser.print_usage(sys.stderr)

@@ -1,0 +1,49 @@
+"""What exercises there are: as the first lines of their starters say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Exercise", "exercises"]
+
+_FIRST_LINE: Final = re.compile(r'"""Exercise (\d+), (\w+), (\w+): (.+?)\.?\n')
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise."""
+
+    number: int
+
+    #: easy, medium or hard.
+    level: str
+
+    #: mend, break or write.
+    kind: str
+
+    title: str
+
+    #: The text of the file that the learner begins with.
+    starter: str
+
+    @property
+    def file(self) -> str:
+        """The name of the learner's file."""
+        return f"exercise_{self.number:02}.py"
+
+
+@cache
+def exercises() -> list[Exercise]:
+    """All exercises, by number from 1. Any thread."""
+    found = []
+    for path in sorted(Path(__file__).with_name("starters").glob("*.py")):
+        text = path.read_text("utf-8")
+        match = _FIRST_LINE.match(text)
+        assert match, path
+        number, level, kind, title = match.groups()
+        found.append(Exercise(int(number), level, kind, title, text))
+    return found

@@ -1,0 +1,158 @@
+"""The command `gochat exercise`, and its flags."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import re
+import sys
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Final
+
+from ..golang.flag import one_line
+from .catalogue import Exercise, exercises
+
+if TYPE_CHECKING:
+    from ..golang.flag import Parser
+
+__all__ = ["add_exercise_flags", "exercise"]
+
+#: How long a check may take, in seconds. It gives up by itself long before, unless the learner's
+#: file keeps its process from doing anything.
+LIMIT: Final = 20.0
+
+# How much of what the learner's file prints is shown: so many bytes, and so many lines of them.
+_PRINTED_BYTES: Final = 4000
+_PRINTED_LINES: Final = 20
+
+# How long the child may take to end behind its check, in seconds, if a thread of the learner's file
+# goes on.
+_GRACE: Final = 5.0
+
+
+def number(text: str) -> Exercise:
+    """A flag's value: the exercise with this number. Raises ArgumentTypeError."""
+    for found in exercises():
+        if re.fullmatch(f"0*{found.number}", text):
+            return found
+    raise argparse.ArgumentTypeError(
+        f"there is no exercise {text[:99]!r}: there are 1 to {len(exercises())}"
+    )
+
+
+def add_exercise_flags(parser: Parser) -> None:
+    """Add the flags of `gochat exercise`."""
+    parser.description = (
+        "Lists the exercises. With a number: writes the file of that exercise into the current"
+        " folder, for you to mend or to break."
+    )
+    parser.add_argument(
+        "exercise", nargs="?", type=number, metavar="N", help="the exercise, by its number"
+    )
+    parser.add_argument(
+        "--check", "-check", action="store_true", help="check your file, and say what was seen"
+    )
+    parser.add_argument(
+        "--force", "-force", action="store_true", help="begin anew: overwrite your file"
+    )
+    parser.set_defaults(error=parser.error)
+
+
+def exercise(args: argparse.Namespace) -> int:
+    """List the exercises, write a file or check a file. On the main thread.
+
+    Returns the status: 1 if the file is not a right answer yet, else 0. Exits with 2 if the flags
+    contradict each other; with 130 after Ctrl-C.
+
+    Raises OSError: FileExistsError rather than overwrite a file, FileNotFoundError if there is none
+    to check, and what the system says.
+    """
+    if args.exercise is None and (args.check or args.force):
+        args.error("say which exercise: gochat exercise N --check")
+    if args.check and args.force:
+        args.error("--check and --force are two different things to do")
+    if args.exercise is None:
+        show_list()
+    elif args.check:
+        return check(args.exercise)
+    else:
+        write(args.exercise, force=args.force)
+    return 0
+
+
+def show_list() -> None:
+    """Print all exercises, and which of them have a file in the current folder."""
+    for found in exercises():
+        here = found.file if Path(found.file).exists() else ""
+        line = f"{found.number:2}  {found.level:6}  {found.kind:5}  {found.title:46}  {here}"
+        print(line.rstrip())
+    print("\ngochat exercise N writes the file of an exercise, gochat exercise N --check checks it")
+
+
+def write(chosen: Exercise, *, force: bool) -> None:
+    """Write the learner's file. Raises FileExistsError if there is one, unless forced."""
+    try:
+        with open(chosen.file, "w" if force else "x", encoding="utf-8") as file:
+            file.write(chosen.starter)
+    except FileExistsError:
+        text = f"{chosen.file} is there already, and was left as it is; --force overwrites it"
+        raise FileExistsError(text) from None
+    print(f"{chosen.file} is written; change it, then: gochat exercise {chosen.number} --check")
+
+
+def check(chosen: Exercise) -> int:
+    """Check the learner's file in a child process, and print one line. Returns 0 if it is right.
+
+    What the file has printed comes before that, on the standard error, with all that could move a
+    cursor escaped. Raises OSError if there is no such file, or no process.
+    """
+    path = Path(chosen.file).absolute()
+    if not path.exists():
+        text = f"there is no {chosen.file} here: gochat exercise {chosen.number} writes it"
+        raise FileNotFoundError(text)
+    with TemporaryFile() as printed:
+        verdict = run(chosen, path, printed)
+        show_printed(printed)
+    print(f"exercise {chosen.number}: {verdict}")
+    return 0 if verdict.startswith("right: ") else 1
+
+
+def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
+    """The verdict of a child process, which `right: ` begins if the answer is right.
+
+    The child ends by itself, or is killed at the limit, or by Ctrl-C. It is forked, because it
+    needs what is imported here, and this process has one thread.
+    """
+    # Only here: a chat has no use for it.
+    from .run import main  # noqa: PLC0415
+
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=main, args=(theirs, chosen.number, path, printed.fileno()))
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(LIMIT):
+            return f"not yet: the check was not done after {LIMIT:g} s"
+        verdict = ours.recv_bytes().decode()
+        child.join(_GRACE)
+        return verdict
+    except EOFError:
+        child.join()
+        return f"not yet: the program has ended in the check, with the status {child.exitcode}"
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+
+
+def show_printed(printed: IO[bytes]) -> None:
+    """Print the last lines of what the learner's file has printed, on the standard error."""
+    size = printed.seek(0, os.SEEK_END)
+    printed.seek(max(0, size - _PRINTED_BYTES))
+    for line in printed.read().decode(errors="replace").splitlines()[-_PRINTED_LINES:]:
+        print(f"  | {one_line(line)}", file=sys.stderr)

@@ -1,0 +1,138 @@
+"""A learner's file, and its code on threads that can be given up."""
+
+from __future__ import annotations
+
+import importlib.util
+import linecache
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from ..golang.flag import one_line
+
+__all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
+
+#: How long a check waits for anything that a learner's code has to do, in seconds.
+WAIT: Final = 2.0
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """The file is not a right answer yet. The text says in one line what was seen."""
+
+
+class Learner:
+    """A learner's file. For the check's thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self._module = ModuleType("exercise")
+
+    def load(self) -> None:
+        """Run the file. Raises Refused if that fails or is not done in time."""
+        spec = importlib.util.spec_from_file_location("exercise", self.path)
+        assert spec, "the name ends in .py"
+        assert spec.loader, "a file has one"
+        self._module = sys.modules["exercise"] = importlib.util.module_from_spec(spec)
+        Task(self, self.path.name, spec.loader.exec_module, self._module).result()
+
+    def get(self, name: str) -> Any:
+        """What the file calls by this name. Raises Refused if there is nothing."""
+        try:
+            return getattr(self._module, name)
+        except AttributeError:
+            raise Refused(f"{self.path.name} has no {name}") from None
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Call a function or a class of the file. Raises Refused if it fails or does not return."""
+        return Task(self, name, self.get(name), *args).result()
+
+    def describe(self, error: BaseException) -> str:
+        """The error in one line, with the innermost line of the file that it came through."""
+        text = one_line(traceback.format_exception_only(error)[-1].strip())[:300]
+        number = None
+        if isinstance(error, SyntaxError) and error.filename == str(self.path):
+            number = error.lineno
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename == str(self.path):
+                number = line
+        return f"{text}{self.line(number)}"
+
+    def line(self, number: int | None) -> str:
+        """A line of the file, to be put behind a text; nothing for None."""
+        if number is None:
+            return ""
+        text = linecache.getline(str(self.path), number).strip()
+        return f" (line {number}: {one_line(text)[:100]})"
+
+
+class Task:
+    """Code of a learner's on a thread of its own, which is given up if it does not end.
+
+    The thread begins at once. It ends when the code does, at the latest with the process.
+    """
+
+    def __init__(
+        self, learner: Learner, what: str, function: Callable[..., Any], *args: Any
+    ) -> None:
+        self._learner = learner
+        self._what = what
+        # Set by the thread, and looked at by others once it has ended.
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+        def run() -> None:
+            try:
+                self._value = function(*args)
+            except BaseException as error:  # SystemExit, too, is an outcome
+                self._error = error
+
+        self._thread = threading.Thread(target=run, name=what, daemon=True)
+        self._thread.start()
+
+    def ended(self, within: float = 0.0) -> bool:
+        """Whether the code has ended, by now or within so many seconds. Any thread."""
+        self._thread.join(within)
+        return not self._thread.is_alive()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the code has died of; None if it has not. Any thread."""
+        return self._error
+
+    def result(self) -> Any:
+        """Wait for what the code returns. Raises Refused if it fails or is not done in time."""
+        if not self.ended(WAIT):
+            raise self.waiting()
+        if self._error is not None:
+            raise Refused(f"{self._what} died of {self._learner.describe(self._error)}")
+        return self._value
+
+    def waiting(self) -> Refused:
+        """That the code is not done, and at which line of the file it is. Any thread."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        number = None
+        for each, line in traceback.walk_stack(frame):
+            if number is None and each.f_code.co_filename == str(self._learner.path):
+                number = line
+        return Refused(f"{self._what} still waits after {WAIT:g} s{self._learner.line(number)}")
+
+
+def wait_for(condition: Callable[[], bool], within: float = WAIT) -> bool:
+    """Wait until the condition holds, so many seconds at most, and return whether it does."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def shown(values: Iterable[Any]) -> str:
+    """Values as they are told to the learner, in one short line."""
+    texts = [value.decode() if isinstance(value, bytes) else repr(value) for value in values]
+    return one_line(", ".join(texts))[:200] or "nothing"

@@ -1,0 +1,80 @@
+"""A hub on a thread, and clients that are only a channel."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from ..golang.channel import CLOSED, Channel
+from .learner import WAIT, Learner, Refused, Task, shown
+
+__all__ = ["Member", "Room"]
+
+# How long the hub is waited for before this looks whether it has died, in seconds.
+_LOOK: Final = 0.02
+
+
+class Member:
+    """All that a hub knows of a client: its channel `send`, and a name. It does not read.
+
+    channel: in place of a Channel with room for so many messages.
+    """
+
+    def __init__(self, name: str, capacity: int = 16, channel: Any = None) -> None:
+        self.name = name.encode()
+        self.send: Any = Channel(capacity) if channel is None else channel
+
+    def expect(self, *messages: bytes) -> None:
+        """Raise Refused unless exactly these messages are in the channel, and take them."""
+        got = self.send.drain()
+        if got != list(messages):
+            name = self.name.decode()
+            raise Refused(f"{name} got {shown(got)}, and not {shown(messages)}")
+
+    @property
+    def parted(self) -> bool:
+        """Whether the channel is closed, when it was drained."""
+        with suppress(queue.Empty):
+            return self.send.get(block=False) is CLOSED
+        return False
+
+
+class Room:
+    """A hub, running on a thread of its own, which ends with the process."""
+
+    def __init__(self, learner: Learner, hub: Callable[[], Any]) -> None:
+        self.hub: Any = Task(learner, "Hub", hub).result()
+        self.task: Final = Task(learner, "the hub", self.hub.run)
+
+    def join(self, *members: Member) -> None:
+        """Register members. Raises Refused if the hub has died, or does not take them in time."""
+        for member in members:
+            self._tell(self.hub.register, member)
+
+    def say(self, *messages: bytes) -> None:
+        """Have messages sent to the room, and wait until the hub has dealt with them. As `join`."""
+        for message in messages:
+            self._tell(self.hub.broadcast, message)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the hub has dealt with all that it has taken. Raises Refused as `join` does.
+
+        The channel for this is unbuffered: when the hub takes a value from it, it has done all
+        that came before.
+        """
+        self._tell(self.hub.unregister, Member("nobody"))
+
+    def _tell(self, channel: Any, value: object) -> None:
+        deadline = time.monotonic() + WAIT
+        while time.monotonic() < deadline:
+            if self.task.ended():
+                self.task.result()
+                raise Refused("the hub has ended by itself")
+            with suppress(queue.Full):
+                channel.put(value, timeout=_LOOK)
+                return
+        raise self.task.waiting()

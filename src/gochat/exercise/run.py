@@ -1,0 +1,55 @@
+"""One check, in the child process that `gochat exercise N --check` forks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+from .checks import CHECKS
+from .learner import Learner, Refused
+
+__all__ = ["examine", "main"]
+
+# What a learner's file may use before the system stops it: enough for any right answer.
+_LIMITS: Final = {
+    resource.RLIMIT_CPU: 60,  # seconds
+    resource.RLIMIT_AS: 4 << 30,  # bytes
+    resource.RLIMIT_FSIZE: 16 << 20,  # bytes
+}
+
+
+def main(verdict: Connection, number: int, path: Path, output: int) -> None:
+    """Be the child: send the verdict, and let all that is printed go to a descriptor.
+
+    On the main thread. The child has a session of its own, without a terminal, so that a learner's
+    file can neither read from the learner's terminal nor change it.
+    """
+    os.setsid()
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # The command's own log has the terminal open once more.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    for limit, value in _LIMITS.items():
+        with suppress(ValueError):  # the system allows less, or has no such limit
+            resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    verdict.send_bytes(examine(number, path).encode())
+
+
+def examine(number: int, path: Path) -> str:
+    """Check a learner's file. Returns one line, which `right: ` begins if the answer is right."""
+    sys.dont_write_bytecode = True  # nothing but the learner's file belongs into that folder
+    learner = Learner(path)
+    try:
+        learner.load()
+        return f"right: {CHECKS[number - 1](learner)}"
+    except Refused as refused:
+        return f"not yet: {refused}"
+    except Exception as error:  # the file has something of another kind than was expected
+        return f"not yet: {learner.describe(error)}"

@@ -1,0 +1,13 @@
+"""Exercise 2, easy, mend: send only while there is room.
+
+`offer` sends values to a buffered channel that nobody receives from. It should never wait, and
+return the values for which there was no room. `send` waits for room, so use what stands for Go's
+`select` with `default`.
+"""
+
+
+def offer(channel, values):
+    rest = []
+    for value in values:
+        channel.send(value)
+    return rest

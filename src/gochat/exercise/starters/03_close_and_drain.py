@@ -1,0 +1,14 @@
+"""Exercise 3, easy, mend: receive until the channel is closed.
+
+`receive_all` should return all values that ever come over a channel, in their order, as
+`for v := range ch` does in Go. This one ends as soon as the channel is empty, although the sender
+may have more. Use the second value that `recv` returns.
+"""
+
+
+def receive_all(channel):
+    values = []
+    while len(channel) > 0:
+        value, _ = channel.recv()
+        values.append(value)
+    return values

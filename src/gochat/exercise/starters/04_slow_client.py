@@ -1,0 +1,25 @@
+"""Exercise 4, medium, mend: a slow client must not hold up the room.
+
+This hub waits for room in a client's channel, so one client that does not read stops the chat for
+all. The hub should part with such a client: the client gets what is queued and then the end, and
+the others get every message. The hub itself must never wait but in `select`.
+"""
+
+import gochat
+
+
+class Hub(gochat.Hub):
+    def run(self):
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast, self.stop):
+                case self.register, client, _:
+                    self.clients[client] = True
+                case self.unregister, client, _:
+                    if client in self.clients:
+                        del self.clients[client]
+                        client.send.close()
+                case self.broadcast, message, _:
+                    for client in list(self.clients):
+                        client.send.send(message)
+                case _:  # stop is closed
+                    return

@@ -1,0 +1,35 @@
+"""Exercise 6, medium, break: what kills this hub?
+
+This hub goes over `self.clients` itself, where the original goes over a list of the clients. Most
+of the time that makes no difference. Change `scenario` so that this hub dies while the original hub
+survives the same; `new_client(capacity)` makes a client that does not read.
+"""
+
+import gochat
+
+
+class Hub(gochat.Hub):
+    def run(self):
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast, self.stop):
+                case self.register, client, _:
+                    self.clients[client] = True
+                case self.unregister, client, _:
+                    if client in self.clients:
+                        del self.clients[client]
+                        client.send.close()
+                case self.broadcast, message, _:
+                    for client in self.clients:
+                        if not client.send.try_send(message):
+                            client.send.close()
+                            del self.clients[client]
+                case _:  # stop is closed
+                    return
+
+
+def scenario(hub, new_client):
+    ann, bob = new_client(16), new_client(16)
+    hub.register.send(ann)
+    hub.register.send(bob)
+    hub.broadcast.send(b"hello")
+    hub.unregister.send(ann)

@@ -1,0 +1,28 @@
+"""Exercise 7, medium, mend: tell the room who has come.
+
+When a client joins, everyone in the room, the client among them, should get the message
+`NAME has come`, before any later message. This hub sends the message to its own channel, and nobody
+but the hub receives from that. Mend `run`; `client.name` is bytes.
+"""
+
+import gochat
+
+
+class Hub(gochat.Hub):
+    def run(self):
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast, self.stop):
+                case self.register, client, _:
+                    self.clients[client] = True
+                    self.broadcast.send(client.name + b" has come")
+                case self.unregister, client, _:
+                    if client in self.clients:
+                        del self.clients[client]
+                        client.send.close()
+                case self.broadcast, message, _:
+                    for client in list(self.clients):
+                        if not client.send.try_send(message):
+                            client.send.close()
+                            del self.clients[client]
+                case _:  # stop is closed
+                    return

@@ -1,0 +1,29 @@
+"""Exercise 8, medium, mend: a ticker that never ticks.
+
+This write pump should send a ping in every ping period, however many messages it sends. But every
+message starts the period anew, so in a busy room nobody is pinged. Mend `write_pump`.
+"""
+
+import time
+
+import gochat
+from gochat.golang import websocket
+
+
+class Client(gochat.Client):
+    def write_pump(self):
+        try:
+            while True:
+                deadline = time.monotonic() + self.settings.ping_period
+                match gochat.select(self.send, deadline=deadline):
+                    case self.send, message, True:
+                        self.conn.write_message(websocket.TEXT_MESSAGE, message)
+                    case self.send, _, False:
+                        self.conn.write_message(websocket.CLOSE_MESSAGE, b"")
+                        return
+                    case _:
+                        self.conn.write_message(websocket.PING_MESSAGE, b"")
+        except OSError:
+            return
+        finally:
+            self.conn.close()

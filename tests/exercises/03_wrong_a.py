@@ -1,0 +1,8 @@
+"""Takes a value that is false for the end."""
+
+
+def receive_all(channel):
+    values = []
+    while value := channel.recv()[0]:
+        values.append(value)
+    return values

@@ -1,0 +1,20 @@
+"""Leaves a message out, and the client does not know."""
+
+import gochat
+
+
+class Hub(gochat.Hub):
+    def run(self):
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast, self.stop):
+                case self.register, client, _:
+                    self.clients[client] = True
+                case self.unregister, client, _:
+                    if client in self.clients:
+                        del self.clients[client]
+                        client.send.close()
+                case self.broadcast, message, _:
+                    for client in self.clients:
+                        client.send.try_send(message)
+                case _:  # stop is closed
+                    return

@@ -1,0 +1,21 @@
+"""Waits for a client that does not read."""
+
+import queue
+
+CLOSED = object()
+
+
+class Channel(queue.Queue):
+    def try_send(self, value):
+        try:
+            self.put_nowait(value)
+        except queue.Full:
+            return False
+        return True
+
+    def recv(self):
+        value = self.get()
+        return (None, False) if value is CLOSED else (value, True)
+
+    def close(self):
+        self.put(CLOSED)

@@ -1,0 +1,9 @@
+"""A registration is a rendezvous: behind it, the hub knows the client."""
+
+import gochat
+
+
+class Hub(gochat.Hub):
+    def __init__(self):
+        super().__init__()
+        self.broadcast = gochat.Channel(1)

@@ -1,0 +1,10 @@
+"""More room makes it no better."""
+
+import gochat
+
+
+class Hub(gochat.Hub):
+    def __init__(self):
+        super().__init__()
+        self.register = gochat.Channel(256)
+        self.broadcast = gochat.Channel(1)

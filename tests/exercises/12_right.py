@@ -1,0 +1,17 @@
+"""The write pump closes the connection, behind the close frame."""
+
+import gochat
+
+
+class Client(gochat.Client):
+    def read_pump(self):
+        try:
+            self.await_pong()
+            self.conn.set_pong_handler(self.await_pong)
+            while True:
+                _, message = self.conn.read_message()
+                self.hub.broadcast.send(message)
+        except OSError:
+            pass
+        finally:
+            self.hub.unregister.send(self)

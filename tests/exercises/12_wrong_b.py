@@ -1,0 +1,15 @@
+"""The close frame comes, but not from this pump's end: nobody is unregistered."""
+
+import gochat
+
+
+class Client(gochat.Client):
+    def read_pump(self):
+        try:
+            self.await_pong()
+            self.conn.set_pong_handler(self.await_pong)
+            while True:
+                _, message = self.conn.read_message()
+                self.hub.broadcast.send(message)
+        except OSError:
+            self.conn.write_message(8, b"")

@@ -1,0 +1,515 @@
+"""`gochat exercise`: the command, and for each exercise what its check accepts and refuses."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from gochat import main
+from gochat.exercise.catalogue import exercises
+from gochat.exercise.checks import CHECKS
+
+from .support import COMMAND, PATIENCE, ROOT, command, is_one_line, wait_until
+
+ANSWERS = ROOT / "tests/exercises"
+PAGE = ROOT / "docs/exercises.md"
+
+#: What is said of the starter, of the right answer and of the two wrong ones.
+SEEN = {
+    1: (
+        "carry still waits after 2 s (line 10: channel.send(value))",
+        "'hello', 0 and None each came over from another thread",
+        "carry still waits after 2 s (line 9: sender.join())",
+        "carry(channel, 'hello') returned ('hello', True)",
+    ),
+    2: (
+        "offer still waits after 2 s (line 12: channel.send(value))",
+        "three values found room, and the two others came back at once",
+        "has 0, 1, 2, and offer returned [3], not [3, 4]",
+        "offer died of queue.Full (line 7: channel.put_nowait(value))",
+    ),
+    3: (
+        "receive_all returned [1, b''], and [1, b'', None, 4, 5] were sent",
+        "all five values were received, and then the end",
+        "receive_all returned [1], and [1, b'', None, 4, 5] were sent",
+        "receive_all returned [1, b''], and [1, b'', None, 4, 5] were sent",
+    ),
+    4: (
+        "the hub still waits after 2 s (line 23: client.send.send(message))",
+        "ann and carol got all, bob got what was queued for him and then the end",
+        "bob, who does not read, misses messages, and his channel is not closed",
+        "the hub died of gochat.golang.channel.ClosedChannelError: send on closed channel (line 18",
+    ),
+    5: (
+        "the hub died of queue.Full (line 26: self.put_nowait(CLOSED))",
+        "the full channel was closed at once, and bob got what was queued and then the end",
+        "the hub still waits after 2 s (line 21: self.put(CLOSED))",
+        "1, 2 were queued when the channel was closed, and bob got 2",
+    ),
+    6: (
+        "this hub survives the scenario",
+        "the hub died of RuntimeError: dictionary changed size during iteration (line 17",
+        "this hub survives the scenario",
+        "this hub died of something else: gochat.golang.channel.ClosedChannelError",
+    ),
+    7: (
+        "the hub still waits after 2 s (line 17: self.broadcast.send(client.name",
+        "everyone was told who has come, and bob, who does not read, was parted with",
+        "the hub still waits after 2 s (line 13: member.send.send(client.name",
+        "ann got bob has come, carol has come, hi, and not ann has come, bob has come, carol has",
+    ),
+    8: (
+        "0 pings went out among",
+        "pings went out among",
+        " s, and one is due every 0.4 s",
+        "0 pings went out among",
+    ),
+    9: (
+        "ann registered, then said hello, and did not get her own hello",
+        "20 of 20 clients got their own first message",
+        "ann registered, then said hello, and did not get her own hello",
+        "broadcast has no buffer any more",
+    ),
+    10: (
+        "it chose the first 300 times, the second 0 times, the third 0 times",
+        "three channels that were always ready were chosen",
+        "it chose the first 0 times, the second 0 times, the third 300 times",
+        "choose still waits after 2 s (line 8: return channel, channel.recv()[0])",
+    ),
+    11: (
+        "ann got @bob psst",
+        "direct messages came to their readers alone, the others to everyone",
+        "bob got @bobby psst",
+        "ann did not get write to me@bob or to me @ann",
+    ),
+    12: (
+        "the connection has ended, and no close frame has come",
+        "the close frame came before the end, both times",
+        "the connection has ended, and no close frame has come",
+        "the client was not unregistered",
+    ),
+    13: (
+        "bob got what was for ann",
+        "the socket was closed behind both pumps, and ann got what was for ann",
+        "bob got what was for ann",
+        "both pumps have ended, and the socket is still open",
+    ),
+    14: (
+        "the message was whole, and 50 pongs came after it",
+        "torn: a pong came after",
+        "the message was whole, and 50 pongs came after it",
+        "the message was whole, but no pong came",
+    ),
+    15: (
+        "ann said one, and got it back",
+        "each of four messages came to the two others, and to nobody else",
+        "carol did not get the three of ann",
+        "bob did not get the one of ann",
+    ),
+}
+
+
+def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run `gochat exercise` in a folder, to its end."""
+    return subprocess.run(
+        [COMMAND, "exercise", *args],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def check(folder: Path, number: int, text: str) -> subprocess.CompletedProcess[str]:
+    """Check a learner's file with this text, which is made in the folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"exercise_{number:02}.py").write_text(text)
+    return run(folder, str(number), "--check")
+
+
+@pytest.mark.parametrize("number", SEEN)
+def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
+    """A check accepts a right answer, and refuses the starter and two wrong answers."""
+    texts = {"starter": exercises()[number - 1].starter}
+    for kind in ("right", "wrong_a", "wrong_b"):
+        texts[kind] = (ANSWERS / f"{number:02}_{kind}.py").read_text()
+    with ThreadPoolExecutor(len(texts)) as pool:
+        results = pool.map(lambda kind: check(tmp_path / kind, number, texts[kind]), texts)
+    for kind, result, seen in zip(texts, results, SEEN[number], strict=True):
+        verdict, status = ("right", 0) if kind == "right" else ("not yet", 1)
+        assert result.stdout.startswith(f"exercise {number}: {verdict}: "), (kind, result)
+        assert seen in result.stdout
+        assert result.stdout[:-1].isprintable()
+        assert (result.returncode, result.stderr) == (status, ""), kind
+
+
+HUB = """
+import gochat
+class Hub(gochat.Hub):
+    def run(self):
+        told = set()
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast):
+                case self.register, client, _:
+                    {register}
+                case self.broadcast, message, _:
+                    for client in list(self.clients):
+                        {broadcast}
+"""
+
+CLIENT = """
+import gochat
+class Client(gochat.Client):
+    def read_pump(self):
+        try:
+            self.await_pong()
+            while True:
+                self.hub.broadcast.send(self.conn.read_message()[1])
+        finally:
+            {}
+"""
+
+#: Further mistakes, each with the exercise that it is made in, and what is said of it.
+MISTAKES = [
+    (1, "def carry(:", "(line 1: def carry(:)"),
+    (1, "import gochatt", "ModuleNotFoundError: No module named 'gochatt' (line 1: import"),
+    (1, "raise SystemExit('\\x1b[2J\\n')", r"died of SystemExit: \x1b[2J"),
+    (1, "def carry(channel, value): return 1 / 0", "carry died of ZeroDivisionError: division by"),
+    (1, "while True: pass", "exercise_01.py still waits after 2 s (line 1: while True: pass)"),
+    (1, "import threading; threading.Event().wait()", "still waits after 2 s (line 1: import"),
+    (1, "carry_on = 1", "exercise_01.py has no carry"),
+    (1, "carry = 1", "carry died of TypeError: 'int' object is not callable"),
+    (
+        2,
+        "def offer(channel, values): return [v for v in values"
+        " if channel.capacity and not channel.try_send(v)]",
+        "an unbuffered channel that nobody receives from took a value",
+    ),
+    (
+        4,
+        HUB.format(
+            register="self.clients[client] = True",
+            broadcast="client in told or client.send.try_send(message) or"
+            " (client.send.close(), told.add(client))",
+        ),
+        "bob was parted with, and is still in hub.clients",
+    ),
+    (
+        4,
+        (ANSWERS / "04_right.py")
+        .read_text()
+        .replace("not client.send.try_send(message)", "wait_for_room(client.send, message)")
+        + "\n\ndef wait_for_room(channel, message):\n    try:\n        channel.put(message,"
+        " timeout=0.1)\n    except Exception:\n        return True\n",
+        "the hub waits for room in bob's channel before it parts with him",
+    ),
+    (
+        4,
+        "import gochat\nclass Hub(gochat.Hub):\n  def run(self): self.register.recv()",
+        "the hub has ended by itself",
+    ),
+    (
+        5,
+        (ANSWERS / "05_right.py").read_text().replace("self.not_empty.notify()", "pass"),
+        "recv, which had found nothing when the channel was closed, still waits after 2 s",
+    ),
+    (
+        6,
+        (ANSWERS / "06_right.py")
+        .read_text()
+        .replace("    hub.register.send(ann)\n", "    hub.register.send(ann)\n" * 2)
+        + "    hub.register.send(ann)\n    hub.broadcast.send(b'')\n",
+        "the original hub died, too, of gochat.golang.channel.ClosedChannelError",
+    ),
+    (6, (ANSWERS / "06_right.py").read_text() + "    1 / 0\n", "scenario died of Zero"),
+    (
+        7,
+        HUB.format(
+            register="self.clients[client] = True; [each.send.try_send(client.name + b' has come')"
+            " for each in self.clients]",
+            broadcast="client.send.try_send(message)",
+        ),
+        "bob's channel was full when carol came, and the hub has not parted with him",
+    ),
+    (8, "import gochat\nclass Client(gochat.Client): write_pump = int", "write_pump has ended"),
+    (
+        9,
+        "import gochat, threading\nclass Hub(gochat.Hub):\n"
+        "  broadcast = property(lambda self: gochat.Channel(1), lambda *_: 0)\n"
+        "  run = lambda self: threading.Event().wait()",
+        "the hub still waits after 2 s (line 4: run",
+    ),
+    (
+        9,
+        HUB.format(register="pass", broadcast="pass")
+        + "    __init__ = lambda self: (super(Hub, self).__init__(),"
+        " setattr(self, 'broadcast', gochat.Channel(1)))[1]",
+        "the hub has not registered ann",
+    ),
+    (9, "Hub = int", "AttributeError: 'int' object has no attribute 'broadcast'"),
+    (
+        10,
+        "def choose(*channels): return channels[0], channels[-1].recv()[0]",
+        "choose returned ('first', 'third')",
+    ),
+    (
+        12,
+        CLIENT.format("self.hub.unregister.send(self); self.conn.write_message(1, b'bye')"),
+        "a frame of the kind 1 has come, and no close frame",
+    ),
+    (12, CLIENT.format("raise OSError('lost')"), "read_pump died of OSError: lost (line 10: raise"),
+    (13, "def serve(sock, read_pump, write_pump): sock.close()", "ann did not get what her write"),
+    (13, "def serve(sock, read_pump, write_pump): 1 / 0", "serve died of ZeroDivisionError"),
+    (
+        15,
+        HUB.format(register="pass", broadcast="pass") + "Client = gochat.Client",
+        "ann has come, and is not in hub.clients",
+    ),
+    (
+        15,
+        HUB.format(
+            register="self.clients[client] = True",
+            broadcast="client.send.try_send(message + b'!')",
+        )
+        + "Client = gochat.Client",
+        "bob got one!, and ann said one",
+    ),
+]
+
+#: Runs a check for each learner's file that is named, as the child of the command does.
+DRIVER = """
+import sys
+from pathlib import Path
+from gochat.exercise.run import examine
+for number, path in zip(sys.argv[1::2], sys.argv[2::2]):
+    print(examine(int(number), Path(path)))
+"""
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    """Whatever else is wrong with a learner's file, one line says what."""
+
+    def verdicts(mistakes: list[tuple[int, str, str]]) -> list[str]:
+        args = []
+        for number, text, _ in mistakes:
+            folder = tmp_path / str(MISTAKES.index((number, text, _)))
+            folder.mkdir()
+            path = folder / f"exercise_{number:02}.py"
+            path.write_text(text)
+            args += [str(number), str(path)]
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER, *args], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    # In four processes, as some of the checks wait.
+    with ThreadPoolExecutor(4) as pool:
+        for i, lines in enumerate(pool.map(verdicts, [MISTAKES[i::4] for i in range(4)])):
+            for line, (number, text, seen) in zip(lines, MISTAKES[i::4], strict=True):
+                assert line.startswith("not yet: "), (number, text, line)
+                assert seen in line, (number, text)
+                assert line.isprintable()
+
+
+def test_list(tmp_path: Path) -> None:
+    """Without a number the command lists the exercises, and says which files are there."""
+    (tmp_path / "exercise_02.py").touch()
+    result = run(tmp_path)
+    lines = result.stdout.splitlines()
+    assert lines[1] == (
+        " 2  easy    mend   send only while there is room                   exercise_02.py"
+    )
+    assert lines[2] == " 3  easy    mend   receive until the channel is closed"
+    assert len(lines) == len(exercises()) + 2
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_each_exercise_has_all_that_belongs_to_it() -> None:
+    """Every exercise has a check, answers in the tests, and a section; three are easy."""
+    found = exercises()
+    assert len(found) == len(CHECKS) == len(SEEN) >= 12
+    assert [each.number for each in found] == list(SEEN)
+    assert [each.level for each in found[:4]] == ["easy"] * 3 + ["medium"]
+    assert {(each.level, each.kind) for each in found} <= {
+        (level, kind) for level in ("easy", "medium", "hard") for kind in ("mend", "break", "write")
+    }
+    sections = re.split(r"^## ", PAGE.read_text(), flags=re.M)[1:]
+    assert len(sections) == len(found)
+    for exercise, section in zip(found, sections, strict=True):
+        assert section.lower().startswith(f"{exercise.number}. {exercise.title}\n".lower())
+        assert section.count("} Hint") == 2
+        assert f"literalinclude}} ../tests/exercises/{exercise.number:02}_right.py" in section
+        assert section.count(":class: dropdown") == section.count(":::\n") == 3
+    names = {f"{n:02}_{kind}.py" for n in SEEN for kind in ("right", "wrong_a", "wrong_b")}
+    assert {path.name for path in ANSWERS.glob("*.py")} == names
+
+
+class Result(NamedTuple):
+    status: object
+    out: str
+    err: str
+
+
+def call(capsys: pytest.CaptureFixture[str], *args: str) -> Result:
+    """Call `gochat exercise` in this process, in the current folder."""
+    try:
+        status: object = main(["exercise", *args])
+    except SystemExit as error:
+        status = error.code
+    return Result(status, *capsys.readouterr())
+
+
+def test_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number writes the file of that exercise; only --force overwrites a learner's file."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "exercise_01.py"
+    said = "exercise_01.py is written; change it, then: gochat exercise 1 --check\n"
+    assert call(capsys, "1") == (0, said, "")
+    assert file.read_text() == exercises()[0].starter
+    file.write_text("mine")
+    again = call(capsys, "01")
+    assert again.status == 1
+    assert is_one_line(again.err, "exercise_01.py is there already, and was left as it is")
+    assert file.read_text() == "mine"
+    assert call(capsys, "1", "--force") == (0, said, "")
+    assert file.read_text() == exercises()[0].starter
+    file.unlink()
+    file.mkdir()
+    broken = call(capsys, "1", "-force")
+    assert broken.status == 1
+    assert is_one_line(broken.err, "exercise_01.py: Is a directory")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "what"),
+    [
+        (["0"], 2, "there is no exercise '0': there are 1 to 15"),
+        (["16"], 2, "there is no exercise '16'"),
+        (["\u0661"], 2, "there is no exercise"),
+        (["x\ny"], 2, "there is no exercise"),
+        (["1", "2"], 2, "unrecognized arguments: 2"),
+        (["--check"], 2, "say which exercise: gochat exercise N --check"),
+        (["--force"], 2, "say which exercise"),
+        (["1", "--check", "--force"], 2, "--check and --force are two different things"),
+        (["1", "--check"], 1, "there is no exercise_01.py here: gochat exercise 1 writes it"),
+    ],
+)
+def test_wrong_flags(
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+    status: int,
+    what: str,
+) -> None:
+    """A command line that makes no sense gets one line, and no file is made."""
+    monkeypatch.chdir(tmp_path)
+    result = call(capsys, *args)
+    assert (result.status, result.out) == (status, "")
+    assert is_one_line(result.err, what)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_file_prints(tmp_path: Path) -> None:
+    """What a learner's file prints is shown, the last lines of it, and cannot move the cursor."""
+    noise = "for i in range(10_000): print(i, '\\x1b[2J')\nprint('here')\n"
+    result = check(tmp_path, 1, noise + (ANSWERS / "01_right.py").read_text())
+    assert result.stdout.startswith("exercise 1: right: ")
+    assert result.returncode == 0
+    *numbers, last = result.stderr.splitlines()
+    assert last == "  | here"
+    assert numbers == [f"  | {i} \\x1b[2J" for i in range(10_000 - 19, 10_000)]
+
+
+def test_the_learners_folder(tmp_path: Path) -> None:
+    """Other files in the folder are not taken for modules, and nothing is written beside them."""
+    (tmp_path / "queue.py").write_text("1 / 0")
+    assert check(tmp_path, 1, (ANSWERS / "01_right.py").read_text()).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"queue.py", "exercise_01.py"}
+
+
+def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
+    """A learner's file neither reads from the terminal nor writes to it."""
+    (tmp_path / "exercise_01.py").write_text("open('/dev/tty', 'w').write('\\x1b[2J')")
+    ours, theirs = pty.openpty()
+    # setsid makes the terminal the controlling one of the command.
+    with subprocess.Popen(
+        ["setsid", "--ctty", "--wait", COMMAND, "exercise", "1", "--check"],
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        assert process.wait(PATIENCE) == 1
+    os.close(theirs)
+    said = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "No such device or address: '/dev/tty' (line 1" in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (
+            "import os; os._exit(3)",
+            "not yet: the program has ended in the check, with the status 3",
+        ),
+        ("import os; os.kill(os.getpid(), 19)", "not yet: the check was not done after 3 s"),
+        (
+            (ANSWERS / "01_right.py").read_text()
+            + "threading.Thread(target=threading.Event().wait, daemon=False).start()",
+            "right: ",
+        ),
+    ],
+)
+def test_time_limit(tmp_path: Path, text: str, seen: str) -> None:
+    """A check that does not end by itself is ended, and what it has seen by then counts."""
+    (tmp_path / "exercise_01.py").write_text(text)
+    fault = "import gochat.exercise.command as module; module.LIMIT = 3"
+    begin = time.monotonic()
+    result = subprocess.run(
+        [*command(fault), "exercise", "1", "--check"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.stdout.startswith(f"exercise 1: {seen}")
+    assert result.returncode == (0 if seen == "right: " else 1)
+    assert time.monotonic() - begin < PATIENCE / 2
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    """Ctrl-C ends the command with 130, and the check with it."""
+    (tmp_path / "exercise_01.py").write_text(
+        "import os, pathlib\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()) + '.')\n"
+        "os.kill(os.getpid(), 19)\n"
+    )
+    with subprocess.Popen(
+        [COMMAND, "exercise", "1", "--check"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        pid = tmp_path / "pid"
+        wait_until(lambda: pid.exists() and pid.read_text().endswith("."))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (130, "")
+    assert not Path(f"/proc/{pid.read_text()[:-1]}").exists()
