@@ -1,0 +1,5 @@
+"""The lesson: its pages, its pictures, and the program that draws them.
+
+pictures.py  runs the programs of examples/lesson, and records what their threads do
+timeline.py  draws threads as lines through time
+"""

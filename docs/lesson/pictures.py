@@ -1,0 +1,440 @@
+"""Runs the lesson's programs and draws what their threads did: python -m docs.lesson.pictures
+
+With a folder as its argument the pictures go there, otherwise beside this file. Each program runs
+in a process of its own, as it stands, on channels that also write down what passes through them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import runpy
+import socket
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import simple_websocket
+
+import gochat
+import gochat.client
+import gochat.hub
+from gochat.golang.websocket import CLOSE_MESSAGE
+
+from .timeline import Arrow, Step, draw
+
+__all__ = ["PROGRAMS", "draw_program"]
+
+HERE = Path(__file__).parent
+PROGRAMS = sorted((HERE.parent.parent / "examples" / "lesson").glob("*.py"))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A value on its way, and the number of the event that has sent it."""
+
+    number: int
+    value: Any
+
+
+@dataclass
+class Event:
+    """What a thread has done.
+
+    number: of this event. cause: the number of the sending, for what was received. channel: None
+    for a frame, and for what has nothing to do with channels. other: a thread that was started or
+    has ended. repeated: the
+    same was received again and again.
+    """
+
+    kind: str
+    thread: threading.Thread
+    number: int
+    cause: int = 0
+    channel: Any = None
+    value: Any = None
+    other: threading.Thread | None = None
+    repeated: bool = False
+
+
+class Recorder:
+    """What the threads of a program have done.
+
+    All threads append to one list, in one step that CPython does not divide, so there is no lock.
+    Each thread's events stand in the order of that thread; nothing else follows from the list.
+    What a thread sends is written down before, so whatever came of it is not there without it.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        # Set by the main thread, which is the one that ends what is recorded.
+        self.done = False
+        self._numbers = itertools.count(1)
+        # What was written to each connection, by the name of the side that reads, and not read yet.
+        # A connection keeps the order: the first to be written is the first to be read.
+        self._frames: dict[str, list[Sent]] = defaultdict(list)
+
+    def add(self, kind: str, **more: Any) -> Event:
+        """Write down what this thread does."""
+        event = Event(kind, threading.current_thread(), next(self._numbers), **more)
+        if not self.done:
+            self.events.append(event)
+        return event
+
+    def write(self, reader: str, value: str) -> Event:
+        """This thread is about to write to a connection."""
+        event = self.add("write", value=value)
+        self._frames[reader].append(Sent(event.number, value))
+        return event
+
+    def unwrite(self, reader: str, event: Event) -> None:
+        """What this thread was about to write was not written."""
+        event.kind = "unwritten"
+        self._frames[reader].pop()
+
+    def read(self, reader: str) -> None:
+        """This thread has read from a connection, or has found the end of the connection."""
+        if self._frames[reader]:
+            sent = self._frames[reader].pop(0)
+            self.add("read", cause=sent.number, value=sent.value)
+
+
+def channel_class(recorder: Recorder) -> type[gochat.Channel[Any]]:
+    """A Channel that writes down how it is used."""
+
+    class RecordedChannel(gochat.Channel[Any]):
+        def send(self, value: Any) -> None:
+            event = recorder.add("send", channel=self, value=value)
+            try:
+                super().send(Sent(event.number, value))
+            except gochat.ClosedChannelError:
+                event.kind = "panic"
+                raise
+
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            event = recorder.add("send", channel=self, value=item)
+            super().put(Sent(event.number, item), block, timeout)
+
+        def try_send(self, value: Any) -> bool:
+            event = recorder.add("send", channel=self, value=value)
+            if super().try_send(Sent(event.number, value)):
+                return True
+            event.kind = "refused"
+            return False
+
+        def close(self) -> None:
+            recorder.add("close", channel=self)
+            super().close()
+
+        def recv(self) -> tuple[Any, bool]:
+            _, value, ok = recorded_select(recorder, self)
+            return value, ok
+
+        def drain(self) -> list[Any]:
+            drained = super().drain()
+            for sent in drained:
+                recorder.add("receive", cause=sent.number, channel=self, value=sent.value)
+            return [sent.value for sent in drained]
+
+    return RecordedChannel
+
+
+real_select = gochat.select
+
+
+def recorded_select(
+    recorder: Recorder, *channels: gochat.Channel[Any], deadline: float | None = None
+) -> tuple[Any, Any, bool]:
+    """`gochat.select`, which writes down what it returns."""
+    channel, sent, ok = real_select(*channels, deadline=deadline)
+    if channel is None:
+        recorder.add("tick")
+    elif not ok:
+        recorder.add("end", channel=channel)
+    else:
+        recorder.add("receive", cause=sent.number, channel=channel, value=sent.value)
+        return channel, sent.value, True
+    return channel, None, False
+
+
+def channel_patches(recorder: Recorder) -> Iterator[Any]:
+    """Channels that write down how they are used, for the program and for the chat."""
+    recorded = channel_class(recorder)
+    for module in (gochat, gochat.hub, gochat.client):
+        yield patch.object(module, "Channel", recorded)
+        yield patch.object(module, "select", partial(recorded_select, recorder))
+
+
+def thread_patches(recorder: Recorder) -> Iterator[Any]:
+    """Threads whose start and join are written down."""
+    start, join = threading.Thread.start, threading.Thread.join
+
+    def record_start(thread: threading.Thread) -> None:
+        recorder.add("start", other=thread)
+        start(thread)
+
+    def record_join(thread: threading.Thread, timeout: float | None = None) -> None:
+        join(thread, timeout)
+        recorder.add("join", other=thread)
+
+    yield patch.object(threading.Thread, "start", record_start)
+    yield patch.object(threading.Thread, "join", record_join)
+
+
+def conn_patches(recorder: Recorder) -> Iterator[Any]:
+    """Connections that write down their messages: the server's side."""
+    read_message, write_message = gochat.Conn.read_message, gochat.Conn.write_message
+
+    def record_read_message(conn: gochat.Conn) -> tuple[int, bytes]:
+        try:
+            return read_message(conn)
+        finally:  # by an exception, too: that is how a close comes
+            recorder.read(f"server of {conn.remote_addr}")
+
+    def record_write_message(conn: gochat.Conn, message_type: int, data: bytes) -> None:
+        reader = f"peer at {conn.remote_addr}"
+        is_close = message_type == CLOSE_MESSAGE
+        event = recorder.write(reader, "close" if is_close else data.decode())
+        try:
+            write_message(conn, message_type, data)
+        except OSError:
+            recorder.unwrite(reader, event)
+            raise
+
+    yield patch.object(gochat.Conn, "read_message", record_read_message)
+    yield patch.object(gochat.Conn, "write_message", record_write_message)
+
+
+def peer_patches(recorder: Recorder) -> Iterator[Any]:
+    """The other side: a socket of a pair, or a client of simple-websocket."""
+    Browser, pair = simple_websocket.Client, socket.socketpair  # noqa: N806
+    connect, send = Browser.__init__, Browser.send
+    receive, close = Browser.receive, Browser.close
+
+    class Peer(socket.socket):
+        """The other end of a socket pair. Its frames are short, and masked with zeros."""
+
+        def sendall(self, data: Any, flags: int = 0) -> None:
+            recorder.write("server of peer", "close" if data[0] == 0x88 else data[6:].decode())
+            super().sendall(data, flags)
+
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            data = super().recv(size, flags)
+            recorder.read("peer at peer")
+            return data
+
+    def record_pair() -> tuple[socket.socket, socket.socket]:
+        ours, theirs = pair()
+        return ours, Peer(fileno=theirs.detach())
+
+    def address(browser: Any) -> str:
+        return "{}:{}".format(*browser.sock.getsockname())
+
+    def record_connect(browser: Any, url: str) -> None:
+        event = recorder.add("connect")
+        connect(browser, url)
+        event.value = address(browser)
+
+    def record_send(browser: Any, data: str) -> None:
+        recorder.write(f"server of {address(browser)}", data)
+        send(browser, data)
+
+    def record_receive(browser: Any) -> Any:
+        data = receive(browser)
+        recorder.read(f"peer at {address(browser)}")
+        return data
+
+    def record_close(browser: Any) -> None:
+        recorder.done = True  # in which order clients leave differs from run to run
+        close(browser)
+
+    yield patch.object(socket, "socketpair", record_pair)
+    yield patch.object(Browser, "__init__", record_connect)
+    yield patch.object(Browser, "send", record_send)
+    yield patch.object(Browser, "receive", record_receive)
+    yield patch.object(Browser, "close", record_close)
+
+
+def run(program: Path) -> tuple[list[Event], dict[str, Any]]:
+    """Run a program to the end of all its threads: what they did, and the program's variables.
+
+    What it prints is written down, and not printed.
+    """
+    recorder = Recorder()
+    before = set(threading.enumerate())
+    join = threading.Thread.join
+
+    def record_print(*values: object) -> None:
+        recorder.add("print", value=" ".join(map(str, values)))
+
+    with ExitStack() as stack:
+        for patches in (channel_patches, thread_patches, conn_patches, peer_patches):
+            for each in patches(recorder):
+                stack.enter_context(each)
+        variables = runpy.run_path(str(program), {"print": record_print})
+        for thread in set(threading.enumerate()) - before:
+            join(thread)
+    return recorder.events, variables
+
+
+def without_repetition(events: list[Event]) -> list[Event]:
+    """The events without what a thread gets from one sender again and again, but for the first."""
+    by_number = {event.number: event for event in events}
+    latest: dict[threading.Thread, tuple[Event, object]] = {}
+    dropped = set()
+    for event in events:
+        kind = None
+        if event.kind == "receive":
+            kind = event.channel, event.value, by_number[event.cause].thread
+            first, known = latest.get(event.thread, (event, None))
+            if kind == known:
+                dropped |= {event.number, event.cause}
+                first.repeated = True
+                continue
+        latest[event.thread] = event, kind
+    return [event for event in events if event.number not in dropped]
+
+
+class Story:
+    """What happened, as steps and arrows for a picture."""
+
+    def __init__(self, events: list[Event], variables: dict[str, Any]) -> None:
+        self.steps: list[Step] = []
+        self.arrows: list[Arrow] = []
+        events = without_repetition(events)
+        # Names of channels and clients, by identity. The first variable that holds one counts.
+        clients = [event.value for event in events if hasattr(event.value, "send")]
+        self._objects: dict[int, str] = {}
+        for name, value in [*variables.items(), *(("client", each) for each in clients)]:
+            for field, each in [("", value), *getattr(value, "__dict__", {}).items()]:
+                if isinstance(each, gochat.Channel) or hasattr(each, "send"):
+                    self._objects.setdefault(id(each), f"{name}.{field}".rstrip("."))
+        # The threads in the picture, the main thread first, in the order of their starts.
+        main = threading.main_thread()
+        active = {event.thread for event in events if event.other is None}
+        starts = [event.other for event in events if event.kind == "start"]
+        connects = {event.value: event for event in events if event.kind == "connect"}
+        self._names = {main: "main"}
+        addresses: list[str] = []
+        for thread in starts:
+            if thread in active:
+                name, _, address = thread.name.partition(" ")
+                if address and address not in addresses:
+                    addresses.append(address)
+                number = f" {addresses.index(address) + 1}" if address else ""
+                self._names[thread] = name + number
+                if name == "readPump" and address in connects:
+                    connects[address].other = thread
+
+        numbers: dict[int, int] = {}  # the steps, by the numbers of the events
+        first: dict[threading.Thread, int] = {}
+        last: dict[threading.Thread, int] = {}
+        told = [
+            each
+            for each in events
+            if each.thread in self._names and (each.other is None or each.other in self._names)
+        ]
+        for thread in self._names:
+            if any(each.kind != "join" and each.other is thread for each in told):
+                first[thread] = self._add(thread, "")
+            for event in told:
+                if event.thread is thread:
+                    numbers[event.number] = last[thread] = self._add(thread, *self._tell(event))
+        self._connect(told, numbers, first, last)
+
+    def _add(self, thread: threading.Thread, sentence: str, note: str = "") -> int:
+        self.steps.append(Step(self._names[thread], sentence, note))
+        return len(self.steps) - 1
+
+    def _tell(self, event: Event) -> tuple[str, str]:
+        """An event as a sentence, and what stands beside it in the picture."""
+        value, channel = self._text(event.value), self._objects.get(id(event.channel), "")
+        quoted = f"“{value}”" if isinstance(event.value, (str, bytes)) else value
+        other = self._names[event.other] if event.other else ""
+        again = " again and again" if event.repeated else ""
+        does, note = {
+            "start": (f"starts {other}", ""),
+            "connect": ("connects to the server", ""),
+            "join": (f"has waited for the end of {other}", ""),
+            "print": (f"prints {quoted}", quoted),
+            "send": (f"sends {quoted} on {channel}", ""),
+            "receive": (f"receives {quoted} from {channel}{again}", ""),
+            "refused": (f"finds no room for {quoted} in {channel}", f"no room for {quoted}"),
+            "panic": (f"cannot send on {channel}, which is closed", ""),
+            "close": (f"closes {channel}", f"close {channel}"),
+            "end": (f"finds {channel} closed", ""),
+            "tick": ("has reached its deadline", "deadline"),
+            "write": (f"writes {quoted} to its connection", ""),
+            "unwritten": (f"is too late to write {quoted}", f"too late to write {quoted}"),
+            "read": (f"reads {quoted} from its connection", ""),
+        }[event.kind]
+        return f"{self._names[event.thread]} {does}.", note
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, bytes):
+            return value.decode()
+        return self._objects.get(id(value), str(value))
+
+    def _connect(
+        self,
+        events: list[Event],
+        numbers: dict[int, int],
+        first: dict[threading.Thread, int],
+        last: dict[threading.Thread, int],
+    ) -> None:
+        """Draw the arrows: what led to what."""
+        closed: dict[int, int] = {}
+        received: dict[int, list[int]] = defaultdict(list)
+        for event in events:
+            if event.kind == "close":
+                closed[id(event.channel)] = numbers[event.number]
+            elif event.kind == "receive":
+                received[id(event.channel)].append(numbers[event.number])
+        sent: dict[int, int] = defaultdict(int)
+        for event in events:
+            step, channel = numbers[event.number], event.channel
+            if event.kind == "start" and event.other:
+                self.arrows.append(Arrow(step, first[event.other], "", level=True, plain=True))
+            elif event.kind == "connect" and event.other:
+                self.arrows.append(Arrow(step, first[event.other], "connect", plain=True))
+            elif event.kind == "join" and event.other:
+                self.arrows.append(Arrow(last[event.other], step, "ended", plain=True))
+            elif event.kind in ("end", "panic"):
+                self.arrows.append(Arrow(closed[id(channel)], step, "closed", plain=True))
+            elif event.kind == "read":
+                self.arrows.append(Arrow(numbers[event.cause], step, self._text(event.value)))
+            elif event.kind == "receive":
+                text = self._text(event.value) + (", again and again" if event.repeated else "")
+                level = channel.capacity == 0
+                self.arrows.append(Arrow(numbers[event.cause], step, text, level=level))
+            elif event.kind == "send" and channel.capacity > 0:
+                # As in Go's memory model: this send needs the room that a receive has made.
+                made = sent[id(channel)] - channel.capacity
+                sent[id(channel)] += 1
+                if 0 <= made < len(received[id(channel)]):
+                    self.arrows.append(Arrow(received[id(channel)][made], step, hidden=True))
+
+
+def draw_program(program: Path) -> str:
+    """Run one of the lesson's programs, and draw what happened. The main thread."""
+    events, variables = run(program)
+    story = Story(events, variables)
+    return draw(variables["__doc__"], story.steps, story.arrows)
+
+
+def main() -> None:
+    """Draw all of them."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    for program in PROGRAMS:
+        picture = draw_program(program)
+        (folder / f"{program.name[:2]}.svg").write_text(picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Draws what threads did as lines through time: time flows down, each thread has a column.
+
+The order is that of cause and effect, as in Go's memory model (https://go.dev/ref/mem), and no
+clock's: a thread's own steps follow each other, and a value is received after it was sent. So two
+runs that did the same give the same picture, byte for byte. The drawing is our own, because an SVG
+that follows the reader's light or dark theme, can be searched and can be read aloud is what no
+plotting library writes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from xml.sax.saxutils import escape
+
+__all__ = ["Arrow", "Step", "draw"]
+
+WIDTH = 360
+TOP = 44
+ROW = 26
+
+STYLE = """
+text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; stroke: #ffffff;
+       stroke-width: 4px; stroke-linejoin: round; }
+.thread { font-weight: 600; text-anchor: middle; }
+.value { text-anchor: middle; }
+.page { fill: #ffffff; }
+.runs { stroke: #1f2328; stroke-width: 3; }
+.waits { stroke: #8c959f; stroke-width: 2; stroke-dasharray: 2 4; }
+.value-line { stroke: #0969da; stroke-width: 2; fill: none; }
+.start-line { stroke: #8c959f; stroke-width: 1.5; fill: none; }
+.step { fill: #1f2328; }
+.tip { fill: #0969da; }
+.start-tip { fill: #8c959f; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3; stroke: #131416; }
+  .page { fill: #131416; }
+  .runs { stroke: #e6edf3; }
+  .waits, .start-line { stroke: #7d8590; }
+  .value-line { stroke: #58a6ff; }
+  .step { fill: #e6edf3; }
+  .tip { fill: #58a6ff; }
+  .start-tip { fill: #7d8590; }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a thread did, at one moment.
+
+    sentence: the same in words. note: what stands beside it in the picture, if anything.
+    """
+
+    thread: str
+    sentence: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """That one step led to another: numbers of steps, and what to write at the arrow.
+
+    level: both happen at one moment, as on an unbuffered channel. plain: it brings no value, as the
+    start of a thread. hidden: it has its effect on the order, and is not drawn.
+    """
+
+    tail: int
+    tip: int
+    label: str = ""
+    level: bool = False
+    plain: bool = False
+    hidden: bool = False
+
+
+def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow]) -> str:
+    """An SVG of the steps. The steps of one thread have to be in its order; any thread may call.
+
+    Its title and its description, which has the sentences of all steps, are for those that cannot
+    see the picture. Raises ValueError if the arrows go round in a circle.
+    """
+    rows, times = _rows(steps, arrows)
+    receivers = {arrow.tip for arrow in arrows if arrow.level}
+    in_order = sorted(range(len(steps)), key=lambda number: (rows[number], number in receivers))
+    told = [steps[number].sentence for number in in_order]
+    threads = list(dict.fromkeys(step.thread for step in steps))
+    left = {name: round(WIDTH * (i + 0.5) / len(threads)) for i, name in enumerate(threads)}
+    depth = [TOP + ROW * (row + 1) for row in rows]
+    height = max(depth) + ROW
+
+    lines: list[str] = []
+    size = 12 if len(threads) < 6 else 9
+    texts = [_thread_name(name, left[name], size) for name in threads]
+    for name in threads:
+        own = [number for number, step in enumerate(steps) if step.thread == name]
+        x, above = left[name], depth[own[0]]
+        if name == threads[0]:  # the others begin where they are started
+            lines.append(f'<path class="runs" d="M{x} {TOP}V{above}"/>')
+        for before, number in pairwise(own):
+            kind = "waits" if _waits(before, number, arrows, times) else "runs"
+            lines.append(f'<path class="{kind}" d="M{x} {depth[before]}V{depth[number]}"/>')
+        lines += [f'<circle class="step" cx="{x}" cy="{depth[n]}" r="3.5"/>' for n in own]
+        lines.append(f'<path class="runs" d="M{x - 6} {depth[own[-1]] + 6}h12"/>')
+    for arrow in sorted(arrows, key=lambda arrow: (arrow.tip, arrow.tail)):
+        if not arrow.hidden:
+            ends = [(left[steps[n].thread], depth[n]) for n in (arrow.tail, arrow.tip)]
+            lines.append(_arrow(*ends[0], *ends[1], plain=arrow.plain))
+            texts.append(_label(*ends[0], *ends[1], arrow.label))
+    for number, step in enumerate(steps):
+        texts.append(_note(left[step.thread], depth[number], step.note))
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
+            f' width="{WIDTH}" height="{height}" role="img" aria-labelledby="title desc">',
+            f'<title id="title">{escape(title)}</title>',
+            f'<desc id="desc">\n{escape(chr(10).join(filter(None, told)))}\n</desc>',
+            f"<style>{STYLE}</style>",
+            f'<rect class="page" width="{WIDTH}" height="{height}" rx="6"/>',
+            *lines,
+            *filter(None, texts),
+            "</svg>\n",
+        ]
+    )
+
+
+def _rows(steps: Sequence[Step], arrows: Sequence[Arrow]) -> tuple[list[int], list[int]]:
+    """For each step its row, and its logical time: how many steps had to come before."""
+    moment = list(range(len(steps)))  # for each step the first of those at the same moment
+    for arrow in arrows:
+        if arrow.level:
+            low, high = sorted((moment[arrow.tail], moment[arrow.tip]))
+            moment = [low if each == high else each for each in moment]
+    causes: dict[int, set[int]] = {each: set() for each in moment}
+    last: dict[str, int] = {}
+    for number, step in enumerate(steps):
+        if step.thread in last:
+            causes[moment[number]].add(moment[last[step.thread]])
+        last[step.thread] = number
+    for arrow in arrows:
+        if not arrow.level:
+            causes[moment[arrow.tip]].add(moment[arrow.tail])
+
+    columns = {name: i for i, name in enumerate(dict.fromkeys(step.thread for step in steps))}
+    place: dict[int, int] = defaultdict(lambda: len(columns))
+    for number, step in enumerate(steps):
+        place[moment[number]] = min(place[moment[number]], columns[step.thread])
+    row: dict[int, int] = {}
+    time: dict[int, int] = {}
+    while len(row) < len(causes):
+        ready = [each for each in causes if each not in row and causes[each] <= row.keys()]
+        if not ready:
+            raise ValueError("the arrows go round in a circle")
+        for each in ready:
+            time[each] = 1 + max((time[cause] for cause in causes[each]), default=0)
+        following = min(ready, key=lambda each: (time[each], place[each]))
+        row[following] = len(row)
+    return [row[each] for each in moment], [time[each] for each in moment]
+
+
+def _waits(before: int, number: int, arrows: Sequence[Arrow], times: list[int]) -> bool:
+    """Whether a thread had to wait, after the step before, for another thread."""
+    for arrow in arrows:
+        if arrow.level and number in (arrow.tail, arrow.tip):
+            return times[number] > times[before] + 1
+        if arrow.tip == number and times[arrow.tail] >= times[before]:
+            return True
+    return False
+
+
+def _thread_name(name: str, x: int, size: int) -> str:
+    lines = name.split(" ")
+    spans = "".join(
+        f'<tspan x="{x}" y="{18 + 14 * i}">{escape(line)}</tspan>' for i, line in enumerate(lines)
+    )
+    return f'<text class="thread" style="font-size: {size}px">{spans}</text>'
+
+
+def _arrow(x1: int, y1: int, x2: int, y2: int, *, plain: bool) -> str:
+    kind, way = ("start-" if plain else ""), (1 if x2 > x1 else -1)
+    line = kind or "value-"
+    end = x2 - way * 5
+    return (
+        f'<path class="{line}line" d="M{x1} {y1}L{end - way * 6} {y2}"/>'
+        f'<path class="{kind}tip" d="M{end} {y2}l{-way * 9} -4v8z"/>'
+    )
+
+
+def _label(x1: int, y1: int, x2: int, y2: int, text: str) -> str:
+    """Text at an arrow: above a level one, and otherwise at the tip, whose row is its own."""
+    if not text:
+        return ""
+    if y1 == y2:
+        half = len(text) * 3.4
+        x = round(min(max((x1 + x2) / 2, half + 4), WIDTH - half - 4))
+        return f'<text class="value" x="{x}" y="{y2 - 5}">{escape(text)}</text>'
+    x, anchor = (x2 + 16, "start") if x2 < x1 else (x2 - 16, "end")
+    return f'<text x="{x}" y="{y2 - 3}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _note(x: int, y: int, text: str) -> str:
+    """Text beside a step, on the side that has room."""
+    if not text:
+        return ""
+    side = (x + 10, "start") if x + 10 + len(text) * 6.8 < WIDTH else (x - 10, "end")
+    return f'<text x="{side[0]}" y="{y + 4}" text-anchor="{side[1]}">{escape(text)}</text>'

@@ -1,0 +1,16 @@
+"""One goroutine, one channel, one value."""
+
+from threading import Thread
+
+from gochat import Channel
+
+greetings = Channel()
+
+
+def greet():
+    greetings.send("hello")
+
+
+Thread(target=greet, name="greeter").start()
+greeting, _ = greetings.recv()
+print("main has:", greeting)

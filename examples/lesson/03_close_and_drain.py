@@ -1,0 +1,23 @@
+"""Close and drain: what was sent before the close still arrives, and then the end."""
+
+from threading import Thread
+
+from gochat import Channel
+
+words = Channel(4)
+
+
+def write():
+    for word in ("first", "second", "third"):
+        words.send(word)
+    words.close()
+
+
+writer = Thread(target=write, name="writer")
+writer.start()
+writer.join()
+word, _ = words.recv()
+print("received:", word)
+print("drained:", " ".join(words.drain()))
+_, ok = words.recv()
+print("open" if ok else "closed")

@@ -1,0 +1,25 @@
+"""defer: however a function ends, it says so."""
+
+from threading import Thread
+
+from gochat import Channel
+
+jobs, ended = Channel(), Channel()
+
+
+def work():
+    try:
+        while True:
+            job, _ = jobs.recv()
+            print("10 divided by", job, "is", 10 // job)
+    except ZeroDivisionError:
+        print("10 cannot be divided by", job)
+    finally:
+        ended.send("the worker")
+
+
+Thread(target=work, name="worker").start()
+jobs.send(5)
+jobs.send(0)
+name, _ = ended.recv()
+print(name, "has ended")

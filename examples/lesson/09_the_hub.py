@@ -1,0 +1,24 @@
+"""The hub without sockets: three clients that are nothing but a channel."""
+
+from threading import Thread
+
+from gochat import Channel, Hub
+
+
+class Listener:  # all that the hub knows of a client
+    def __init__(self, capacity):
+        self.send = Channel(capacity)
+
+
+hub, ann, bob = Hub(), Listener(2), Listener(1)
+Thread(target=hub.run, name="hub").start()
+hub.register.send(ann)
+hub.register.send(bob)
+hub.broadcast.send("hello")
+hub.broadcast.send("goodbye")
+hub.unregister.send(ann)
+hub.stop.close()
+for name, client in ("Ann", ann), ("Bob", bob):
+    while (received := client.send.recv())[1]:
+        print(name, "reads:", received[0])
+    print(name, "is sent away")

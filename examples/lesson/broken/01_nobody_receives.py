@@ -1,0 +1,8 @@
+"""Broken: nobody receives, so main waits for ever."""
+
+from gochat import Channel
+
+greetings = Channel()
+print("main sends")
+greetings.send("hello")
+print("main goes on")

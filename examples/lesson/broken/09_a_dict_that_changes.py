@@ -1,0 +1,12 @@
+"""Broken: the hub goes over the dict itself, and drops a client on the way."""
+
+from gochat import Channel
+
+clients = {"Bob": Channel(0), "Ann": Channel(1)}  # nobody receives, so Bob has no room
+try:
+    for name, send in clients.items():
+        if not send.try_send("hello"):
+            send.close()
+            del clients[name]
+except RuntimeError as error:
+    print("the hub dies:", error)
