@@ -20,4 +20,5 @@ word, _ = words.recv()
 print("received:", word)
 print("drained:", " ".join(words.drain()))
 _, ok = words.recv()
-print("open" if ok else "closed")
+if not ok:
+    print("closed")

