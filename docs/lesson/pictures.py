@@ -111,11 +111,7 @@ def channel_class(recorder: Recorder) -> type[gochat.Channel[Any]]:
     class RecordedChannel(gochat.Channel[Any]):
         def send(self, value: Any) -> None:
             event = recorder.add("send", channel=self, value=value)
-            try:
-                super().send(Sent(event.number, value))
-            except gochat.ClosedChannelError:
-                event.kind = "panic"
-                raise
+            super().send(Sent(event.number, value))
 
         def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
             event = recorder.add("send", channel=self, value=item)
@@ -357,16 +353,14 @@ class Story:
         value, channel = self._text(event.value), self._objects.get(id(event.channel), "")
         quoted = f"“{value}”" if isinstance(event.value, (str, bytes)) else value
         other = self._names[event.other] if event.other else ""
-        again = " again and again" if event.repeated else ""
         does, note = {
             "start": (f"starts {other}", ""),
             "connect": ("connects to the server", ""),
             "join": (f"has waited for the end of {other}", ""),
             "print": (f"prints {quoted}", quoted),
             "send": (f"sends {quoted} on {channel}", ""),
-            "receive": (f"receives {quoted} from {channel}{again}", ""),
+            "receive": (f"receives {quoted} from {channel}", ""),
             "refused": (f"finds no room for {quoted} in {channel}", f"no room for {quoted}"),
-            "panic": (f"cannot send on {channel}, which is closed", ""),
             "close": (f"closes {channel}", f"close {channel}"),
             "end": (f"finds {channel} closed", ""),
             "tick": ("has reached its deadline", "deadline"),
@@ -405,7 +399,7 @@ class Story:
                 self.arrows.append(Arrow(step, first[event.other], "connect", plain=True))
             elif event.kind == "join" and event.other:
                 self.arrows.append(Arrow(last[event.other], step, "ended", plain=True))
-            elif event.kind in ("end", "panic"):
+            elif event.kind == "end":
                 self.arrows.append(Arrow(closed[id(channel)], step, "closed", plain=True))
             elif event.kind == "read":
                 self.arrows.append(Arrow(numbers[event.cause], step, self._text(event.value)))

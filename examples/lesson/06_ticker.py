@@ -1,28 +1,28 @@
 """A ticker: something is due every tenth of a second, however busy the channel is."""
 
 import time
-from threading import Thread
+from threading import Event, Thread
 
-from gochat import Channel, ClosedChannelError, select
+from gochat import Channel, select
 
-messages = Channel()
+messages, stop = Channel(), Event()
 
 
 def talk():
-    try:
-        while True:
-            messages.send("message")
-    except ClosedChannelError:
-        print("the talker is told to stop")
+    while not stop.is_set():
+        messages.send("message")
+    print("the talker stops")
+    messages.close()
 
 
-talker = Thread(target=talk, name="talker")
-talker.start()
+Thread(target=talk, name="talker").start()
 ticks, tick = 0, time.monotonic() + 0.1
 while ticks < 2:
-    channel, message, _ = select(messages, deadline=tick)
+    channel, _, _ = select(messages, deadline=tick)
     if channel is None:
         ticks += 1
         print("tick", ticks)
         tick = time.monotonic() + 0.1
-messages.close()
+stop.set()
+while messages.recv()[1]:
+    pass  # a message that was on its way

@@ -10,7 +10,8 @@ class Listener:  # all that the hub knows of a client
         self.send = Channel(capacity)
 
 
-hub, ann, bob = Hub(), Listener(2), Listener(1)
+hub = Hub()
+ann, bob = Listener(2), Listener(1)
 Thread(target=hub.run, name="hub").start()
 hub.register.send(ann)
 hub.register.send(bob)

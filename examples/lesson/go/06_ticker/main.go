@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-func main() {
-	messages, stop, stopped := make(chan string), make(chan bool), make(chan bool)
-
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case messages <- "message":
-			case <-stop: // to close messages would make the send panic
-				fmt.Println("the talker is told to stop")
-				return
-			}
+func talk(messages chan<- string, stop <-chan bool) {
+	defer close(messages)
+	for {
+		select {
+		case messages <- "message":
+		case <-stop:
+			fmt.Println("the talker stops")
+			return
 		}
-	}()
+	}
+}
+
+func main() {
+	messages, stop := make(chan string), make(chan bool)
+	go talk(messages, stop)
 
 	ticks, ticker := 0, time.NewTicker(100*time.Millisecond)
 	for ticks < 2 {
@@ -32,5 +33,7 @@ func main() {
 	}
 	ticker.Stop()
 	close(stop)
-	<-stopped
+	for range messages {
+		// a message that was on its way
+	}
 }

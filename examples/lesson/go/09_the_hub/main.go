@@ -35,7 +35,8 @@ func run() {
 }
 
 func main() {
-	ann, bob := &client{make(chan string, 2)}, &client{make(chan string, 1)}
+	ann := &client{make(chan string, 2)}
+	bob := &client{make(chan string, 1)}
 	go run()
 	register <- ann
 	register <- bob

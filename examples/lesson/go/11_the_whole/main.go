@@ -1,7 +1,6 @@
 // The whole: the server, the hub, and two clients with two pumps each.
 //
-// The clients speak lines over TCP: the standard library has no WebSocket. So a client may speak
-// before it is registered; it is not, because the pumps start behind the registration.
+// The clients speak lines over TCP: the standard library has no WebSocket.
 package main
 
 import (
