@@ -1,15 +1,15 @@
 """A ticker: something is due every tenth of a second, however busy the channel is."""
 
 import time
-from threading import Event, Thread
+from threading import Thread
 
 from gochat import Channel, select
 
-messages, stop = Channel(), Event()
+messages, stop = Channel(), Channel(1)
 
 
 def talk():
-    while not stop.is_set():
+    while not stop.drain():  # looks, and never waits
         messages.send("message")
     print("the talker stops")
     messages.close()
@@ -23,6 +23,6 @@ while ticks < 2:
         ticks += 1
         print("tick", ticks)
         tick = time.monotonic() + 0.1
-stop.set()
+stop.send("stop")
 while messages.recv()[1]:
     pass  # a message that was on its way
