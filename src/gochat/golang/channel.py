@@ -104,6 +104,11 @@ class Channel(queue.Queue[T]):
                 return 0
             return len(self.queue) - (self._closed and len(self.queue) > 0)
 
+    @property
+    def senders(self) -> int:
+        """How many threads wait to send, or did a moment ago. Any thread."""
+        return len(self._offers)
+
     # Sending.
 
     def send(self, value: T) -> None:

@@ -120,6 +120,10 @@ class Turns:
         """Hand on the calling thread's turn, if it holds one, before the thread waits."""
         self.waiter().give_up()
 
+    def line(self) -> list[Waiter]:
+        """The threads that stand in line for a turn, first come first. Any thread."""
+        return list(self._line.copy())  # a single step, which threads that come and go cannot disturb
+
     def hand_on(self) -> None:
         """Give a turn to the first in line; free it if nobody waits, or drop it above the limit."""
         if self._free >= 0:
@@ -162,7 +166,7 @@ class Waiter:
         # Whether the thread is let go without a turn. Set before the gate is released for that, and
         # unset by the woken thread.
         self._let_go = False
-        # Whether the thread has a turn. Only the thread itself looks at this.
+        # Whether the thread has a turn. Only the thread itself decides by this.
         self._holds = False
 
     def claim(self, _: object) -> bool:
@@ -172,6 +176,11 @@ class Waiter:
     def is_idle(self) -> bool:
         """Whether the thread waits, as far as its mark says so: always."""
         return True
+
+    @property
+    def holds(self) -> bool:
+        """Whether the thread has a turn, or had one a moment ago. Any thread, to show it."""
+        return self._holds
 
     def wake(self) -> None:
         """Give the thread a turn as soon as one is free. Any thread, once for each `wait`."""
