@@ -1,4 +1,4 @@
-"""The page as it is sent: home.html, its limit filled in, with a strict policy."""
+"""Pages as they are sent, with a strict policy: home.html, its limit filled in, for one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["home_page", "serve_page"]
+__all__ = ["home_page", "policy", "read_page", "send_page", "serve_page"]
 
 # Where home.html has room for the limit. A page that is opened from a file knows none.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
@@ -29,27 +29,45 @@ def home_page(max_message_size: int | None = None) -> tuple[bytes, str]:
 
     max_message_size: what the page says of the server, in bytes; None if that is not known.
     """
-    page = (files("gochat") / "static" / "home.html").read_bytes()
+    page = read_page("home.html")
     if max_message_size is not None:
         page = page.replace(_LIMIT % b"", _LIMIT % str(max_message_size).encode())
+    return page, policy(page, "'self' ws: wss:")
+
+
+def read_page(name: str) -> bytes:
+    """A page of static/. Raises FileNotFoundError if it is not there."""
+    return (files("gochat") / "static" / name).read_bytes()
+
+
+def policy(page: bytes, connect: str) -> str:
+    """A Content-Security-Policy that lets a page run its own script and style, and nothing else.
+
+    connect: where the page may connect to, in the words of `connect-src`.
+    """
     hashes = {}
     for element in (b"script", b"style"):
         (text,) = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
         hashes[element] = base64.b64encode(hashlib.sha256(text).digest()).decode()
-    policy = (
+    return (
         "default-src 'none'; "
         f"script-src 'sha256-{hashes[b'script']}'; style-src 'sha256-{hashes[b'style']}'; "
-        "connect-src 'self' ws: wss:; img-src data:; "
+        f"connect-src {connect}; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    return page, policy
 
 
 def serve_page(
     environ: WSGIEnvironment, start_response: StartResponse, max_message_size: int | None
 ) -> Iterable[bytes]:
     """Answer with the page, or with 304 if the browser has it (Go: http.ServeFile). Any thread."""
-    page, policy = home_page(max_message_size)
+    return send_page(environ, start_response, *home_page(max_message_size))
+
+
+def send_page(
+    environ: WSGIEnvironment, start_response: StartResponse, page: bytes, policy: str
+) -> Iterable[bytes]:
+    """Answer with a page and its policy, or with 304 if the browser has it. Any thread."""
     response = Response(page, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = policy
     response.headers["X-Content-Type-Options"] = "nosniff"
