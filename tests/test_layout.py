@@ -62,6 +62,8 @@ RULES = {
         *("client", "golang", "version"),
     ),
     "ops.page": (),
+    "ops.view": ("ops.view", "ops.page", "golang", "hub", "client"),
+    "ops.view.measured": ("ops.view.client", "ops.metrics"),
     "ops.systemd": (),
     "main": ("ops", "bench", "exercise.command", "talk.command", "client", "hub", "golang"),
     "__main__": ("main",),
@@ -171,12 +173,16 @@ def test_guests_have_one_door(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "door", ["relay", "ops.processes", "ops.metrics", "exercise.run", "talk.command"]
+    "door",
+    [
+        *("relay", "ops.processes", "ops.metrics", "ops.view", "ops.view.measured"),
+        *("exercise.run", "talk.command"),
+    ],
 )
 def test_what_most_chats_do_not_need(door: str) -> None:
     """What few chats need costs the others nothing, because it is imported late."""
     for name in MODULES:
-        if not is_within(name, (door,)):
+        if not is_within(name, (door, "ops.view.measured")):
             for found in imports(name, at_once=True):
                 assert not is_within(found.removeprefix("gochat."), (door,)), name
 

@@ -86,7 +86,7 @@ def test_sdist_is_the_whole_source(built: Built) -> None:
 
 
 def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
-    """The wheel has the package's modules, its page and `py.typed`, and nothing else."""
+    """The wheel has the package's modules, its pages and `py.typed`, and nothing else."""
     modules = {
         name.removeprefix("src/")
         for name in built.names
@@ -94,7 +94,9 @@ def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
     }
     assert "gochat/golang/websocket/conn.py" in modules
     packed = {name for name in wheel if ".dist-info/" not in name}
-    assert packed == modules | {"gochat/py.typed", "gochat/static/home.html"}
+    assert packed == modules | {
+        f"gochat/{name}" for name in ("py.typed", "static/home.html", "static/view.html")
+    }
 
 
 def test_wheel_has_the_page(built: Built, wheel: dict[str, bytes]) -> None:

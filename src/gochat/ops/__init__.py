@@ -3,8 +3,9 @@
     serve.py      running: the hub's thread and an orderly end; the command `gochat serve`
     processes.py  `--processes`: a parent that keeps several of them running on one port
     flags.py      the command line
-    page.py       the page as it is sent: its policy, its limit
+    page.py       pages as they are sent: their policy, the limit
     metrics.py    what `--metrics-addr` serves, and the classes that count for it
+    view/         what `--view` serves: a live view of the chat, for a lesson
     systemd.py    what systemd is told, and what it hands over
 
 The rules: neither hub.py nor client.py imports from in here, and nothing in here puts a line into

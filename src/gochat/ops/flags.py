@@ -163,6 +163,14 @@ def add_serve_flags(serve: Parser) -> None:
         "address to serve /metrics and /healthz on, as --addr (default: none)",
         "ADDR",
     )
+    serve.add_flag(
+        "view",
+        view_addr,
+        None,
+        "address to serve the live view on, with switches for a lesson; :port is loopback's"
+        " (default: none)",
+        "ADDR",
+    )
     serve.add_argument(
         "--allow-origin",
         "-allow-origin",
@@ -220,6 +228,11 @@ def room(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text[:99]!r} is not a name of letters, digits, _ . -")
     return text
+
+
+def view_addr(text: str) -> str:
+    """A flag's value: an address, on loopback if it has no host: not everybody is to switch."""
+    return f"127.0.0.1{text}" if text.startswith(":") else text
 
 
 def rate(text: str) -> float:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ..relay.relay import Relay
     from .metrics import Metrics
     from .processes import Place
+    from .view.server import View
 
 __all__ = ["FAREWELL", "HubError", "running", "serve"]
 
@@ -206,6 +207,12 @@ def serve(
         if args.metrics_addr is not None:
             addr = next_port(args.metrics_addr, place.number) if place else args.metrics_addr
             metrics = stack.enter_context(_new_metrics(addr, hub, relay))
+        view: View | None = None
+        new_client: Callable[..., Client] = metrics.new_client if metrics else Client
+        if args.view is not None:
+            addr = next_port(args.view, place.number) if place else args.view
+            view = stack.enter_context(_new_view(addr, hub, relay, measured=metrics is not None))
+            new_client = view.new_client
         upgrader = make_upgrader(
             metrics.new_upgrader if metrics else Upgrader,
             allowed_origins=args.allow_origin,
@@ -221,7 +228,7 @@ def serve(
         )
         server = Server(
             place.listener if place else (inherited_listeners() or [args.addr])[0],
-            make_app(relay or hub, settings, upgrader, metrics.new_client if metrics else Client),
+            make_app(relay or hub, settings, upgrader, new_client),
             read_header_timeout=args.read_header_timeout,
             max_connections=args.max_clients,
             max_connections_per_address=args.max_clients_per_address,
@@ -232,11 +239,13 @@ def serve(
         settle(pin=args.pin, cpu=place.number if place else None)
         _stop_at_signals(server, forced=place is None)
         with running(server, hub, timeout=args.shutdown_timeout, relay=relay):
-            if metrics:
-                try:
+            try:
+                if metrics:
                     metrics.start(server)
-                except RuntimeError as error:
-                    raise HubError(error) from error
+                if view:
+                    view.start()
+            except RuntimeError as error:
+                raise HubError(error) from error
             if place:
                 log.info("ready")
                 place.ready()
@@ -280,6 +289,12 @@ def _new_metrics(addr: str, hub: Hub, relay: Relay | None) -> Metrics:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"
         raise ImportError(text) from error
     return Metrics(addr, hub, relay)
+
+
+def _new_view(addr: str, hub: Hub, relay: Relay | None, *, measured: bool) -> View:
+    from .view.server import View  # noqa: PLC0415 - only here: a chat that is not viewed needs none
+
+    return View(addr, hub, relay, measured=measured)
 
 
 def _stop_at_signals(server: Server, *, forced: bool) -> None:

@@ -1,0 +1,31 @@
+"""The view's client when there are metrics, too. Imported only then: it needs prometheus-client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from ..metrics import MeasuredChannel, MeasuredConn
+from .client import ViewedChannel, ViewedClient, Watch
+
+if TYPE_CHECKING:
+    from ...client import Settings
+    from ...golang.websocket import Conn
+    from ...hub import Hub
+
+__all__ = ["MeasuredViewedClient"]
+
+T = TypeVar("T")
+
+
+class MeasuredViewedChannel(ViewedChannel[T], MeasuredChannel[T]):
+    """A channel that can be held, and counts."""
+
+
+class MeasuredViewedClient(ViewedClient):
+    """A ViewedClient that counts, as a MeasuredClient does. Its conn is a MeasuredConn."""
+
+    def __init__(self, hub: Hub, conn: Conn, settings: Settings, watch: Watch) -> None:
+        super().__init__(hub, conn, settings, watch)
+        assert isinstance(conn, MeasuredConn)
+        channel = MeasuredViewedChannel[bytes](settings.send_buffer, watch)
+        self.send = conn.queue = channel

@@ -1,0 +1,227 @@
+"""The view's server: the page, the state, and the switches, at an address of its own.
+
+| Request                  | What                                                                |
+| ------------------------ | ------------------------------------------------------------------- |
+| `GET /`                  | the page                                                            |
+| `GET /state`             | the state, as JSON                                                  |
+| `POST /hold?client=N`    | hold the write pump of a client, with its next message              |
+| `POST /release?client=N` | let it go on                                                        |
+| `POST /slow?seconds=S`   | slow motion: how long each write pump takes over a frame; 0 for off |
+| `POST /say`              | say something in the room                                           |
+
+Nothing here asks for a password: whoever reaches the address may look and switch. So it is a
+loopback address unless another one is written out. Pages of others, which a browser on this machine
+may be shown, do not get through: a POST must come from this page, by its Origin, and on a loopback
+address the Host must be a loopback's name, which that of a foreign page is not, wherever its name
+leads (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from ...client import Client, Settings
+from ...golang import http
+from ...golang.channel import ClosedChannelError
+from ...golang.http import Server
+from ..page import policy, read_page, send_page
+from .client import ViewedClient, Watch
+from .snapshot import snapshot
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from ...golang.websocket import Conn
+    from ...hub import Hub
+    from ...relay.relay import Relay
+
+__all__ = ["View"]
+
+log = logging.getLogger("gochat")
+
+# How long a state is good, in seconds at the least, and in times of the processor time that it has
+# taken: however many look, and at however many clients, states take no more than a twentieth of it.
+_FRESH: Final = 0.2
+_REST: Final = 20.0
+
+# The slowest motion, in seconds for a frame.
+_SLOWEST: Final = 5.0
+
+# How long the hub may take to hear what the view says, in seconds.
+_SAY_WAIT: Final = 1.0
+
+# How long a request may take, in seconds, and how many are answered at the same time.
+_REQUEST_WAIT: Final = 3.0
+_MAX_REQUESTS: Final = 16
+
+# A header of every answer but the page.
+_NO_STORE: Final = ("Cache-Control", "no-store")
+
+
+class RefusalError(Exception):
+    """A request is refused. status: of HTTP."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class View:
+    """The view of one chat, and its server. Its `with` block is the time in which it listens.
+
+    addr: where, see `http.Server`. hub: the chat's. relay: what stands before the hub, if any.
+    measured: whether the chat has metrics, too.
+
+    Made, started and left on one thread. Raises what `Server` raises.
+    """
+
+    def __init__(
+        self, addr: str, hub: Hub, relay: Relay | None = None, *, measured: bool = False
+    ) -> None:
+        self._hub = hub
+        self._relay = relay
+        self._watch = Watch()
+        self._kind: type[ViewedClient] = ViewedClient
+        if measured:
+            from .measured import MeasuredViewedClient  # noqa: PLC0415 - needs prometheus-client
+
+            self._kind = MeasuredViewedClient
+        self._page = read_page("view.html")
+        self._policy = policy(self._page, "'self'")
+        self._said = count(1)
+        # Guards the two below, and is held while a state is made: another request waits for that.
+        self._lock = threading.Lock()
+        self._state = b""
+        self._good_until = 0.0
+        self._switches: dict[str, Callable[[Mapping[str, str]], None]] = {
+            "/hold": lambda query: self._client(query).send.hold(True),
+            "/release": lambda query: self._client(query).send.hold(False),
+            "/slow": self._slow_down,
+            "/say": self._say,
+        }
+        self._server = Server(
+            addr, self._serve, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
+        )
+
+    def new_client(self, hub: Hub, conn: Conn, settings: Settings) -> Client:
+        """What `Client` is in a chat that is not viewed. Any thread."""
+        return self._kind(hub, conn, settings, self._watch)
+
+    def start(self) -> None:
+        """Serve, on the thread `view`, until the end of the `with` block.
+
+        Raises RuntimeError if the system has no more threads.
+        """
+        self._server.start("view")
+        log.info("view at %s", self._server.url)
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+
+    # Requests, each on its own thread.
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            return self._answer(environ, start_response)
+        except RefusalError as error:
+            return http.error(start_response, str(error), error.status, [_NO_STORE])
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if not self._is_for_here(environ):
+            raise RefusalError(403, "This is not a name of this server")
+        switch = self._switches.get(path)
+        if switch is None and path not in ("/", "/state"):
+            raise RefusalError(404, "Not found")
+        if method != ("GET" if switch is None else "POST"):
+            raise RefusalError(405, "Method not allowed")
+        if path == "/":
+            return send_page(environ, start_response, self._page, self._policy)
+        if switch is None:
+            return self._send_state(start_response)
+        if not _is_from_here(environ):
+            raise RefusalError(403, "Another site's page may not switch")
+        switch(dict(parse_qsl(environ["QUERY_STRING"][:300])))
+        return http.error(start_response, "ok", 200, [_NO_STORE])
+
+    def _is_for_here(self, environ: WSGIEnvironment) -> bool:
+        """Whether the Host is one under which this server is known, as far as that is known."""
+        if not _is_loopback(str(self._server.server_address[0])):
+            return True
+        with suppress(ValueError):
+            name = urlsplit(f"//{environ.get('HTTP_HOST', '')[:300]}").hostname or ""
+            return name == "localhost" or _is_loopback(name)
+        return False
+
+    def _send_state(self, start_response: StartResponse) -> Iterable[bytes]:
+        with self._lock:
+            if time.monotonic() >= self._good_until:
+                begin = time.thread_time()
+                state = snapshot(self._hub, self._watch, self._relay)
+                self._state = json.dumps(state).encode()
+                taken = time.thread_time() - begin
+                self._good_until = time.monotonic() + max(_FRESH, _REST * taken)
+            state_sent = self._state
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(state_sent)))]
+        start_response("200 OK", [*headers, _NO_STORE])
+        return [state_sent]
+
+    # Switches. Each may raise RefusalError.
+
+    def _client(self, query: Mapping[str, str]) -> ViewedClient:
+        text = query.get("client", "")
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise RefusalError(400, "client is not a number")
+        client = self._watch.find(int(text))
+        if client is None:
+            raise RefusalError(404, f"client {int(text)} is not there")
+        return client
+
+    def _slow_down(self, query: Mapping[str, str]) -> None:
+        try:
+            seconds = float(query.get("seconds", ""))
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= _SLOWEST:
+            raise RefusalError(400, f"seconds is not a number from 0 to {_SLOWEST:g}")
+        self._watch.pace = seconds
+
+    def _say(self, _: Mapping[str, str]) -> None:
+        message = f"view: message {next(self._said)}".encode()
+        try:
+            (self._relay or self._hub).broadcast.put(message, timeout=_SAY_WAIT)
+        except (queue.Full, ClosedChannelError):
+            raise RefusalError(503, "the hub does not answer") from None
+
+
+def _is_from_here(environ: WSGIEnvironment) -> bool:
+    """Whether a request is from this server's page, or from no browser."""
+    # A browser sends the Origin with every POST.
+    origin = environ.get("HTTP_ORIGIN")
+    return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST", "")
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False

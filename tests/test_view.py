@@ -1,0 +1,752 @@
+"""The live view: what its page and its state show of a real chat, and what its switches do."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import re
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from gochat import Channel, Hub, Server, Settings, main, make_app, running
+from gochat.ops.view.client import ViewedClient, Watch
+from gochat.ops.view.server import View
+from gochat.ops.view.snapshot import DETAILED, snapshot
+
+from .redis_support import Redis
+from .support import (
+    CLOSE,
+    LOCAL,
+    PATIENCE,
+    Gochat,
+    Peer,
+    Response,
+    command,
+    connected,
+    deaf,
+    finished,
+    is_one_line,
+    join,
+    parted,
+    reset_socket,
+    say_long,
+    wait_until,
+)
+from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
+
+State = dict[str, Any]
+
+
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> Response:
+    """A request to a view, and its answer."""
+    with Peer(port) as peer:
+        return peer.request(path, headers, method)
+
+
+class Viewed(Gochat):
+    """`gochat serve` with its view."""
+
+    def __init__(self, *flags: str, view: str = ":0", fault: str = "") -> None:
+        super().__init__("--view", view, "--addr", LOCAL, *flags, fault=fault)
+        found = re.search(r"view at (http://\S+?:(\d+))/$", "\n".join(self.lines), re.MULTILINE)
+        assert found, self.lines
+        self.view_url = found[1]
+        self.view_port = int(found[2])
+
+    def __enter__(self) -> Viewed:
+        return self
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Response:
+        return ask(self.view_port, path, method, **headers)
+
+    def post(self, path: str) -> None:
+        answer = self.ask(path, "POST")
+        assert answer.status == 200, answer
+
+    def state(self) -> State:
+        answer = self.ask("/state")
+        assert answer.status == 200
+        assert answer.headers["cache-control"] == "no-store"
+        state: State = json.loads(answer.body)
+        return state
+
+    def wait_for(self, condition: Callable[[State], object], what: str = "") -> State:
+        """The first state in which the condition holds."""
+        state: State = {}
+
+        def there() -> bool:
+            state.update(self.state())
+            return bool(condition(state))
+
+        try:
+            wait_until(there, what)
+        except AssertionError as error:
+            raise AssertionError(f"never so: {what}: {state}") from error
+        return state
+
+    def find(self, peer: Peer) -> State:
+        """What the state says of a peer, when it is there."""
+
+        def found(state: State) -> list[State]:
+            return [one for one in state["clients"] if one["addr"] == peer.addr]
+
+        (client,) = found(self.wait_for(found))
+        return client
+
+    def switch(self, name: str, peer: Peer) -> None:
+        self.post(f"/{name}?client={self.find(peer)['number']}")
+
+    def wait_until_held(self, peer: Peer) -> State:
+        """The first state in which the peer's write pump is held."""
+        return self.wait_for(
+            lambda state: any(
+                one["addr"] == peer.addr and (one["writer"] or "").startswith("is held")
+                for one in state["clients"]
+            ),
+            "the pump is held",
+        )
+
+    def reason(self, addr: str) -> str:
+        """Why the client of this address has gone, when it has."""
+        state = self.wait_for(lambda state: addr in [one["addr"] for one in state["gone"]])
+        *_, reason = [one["reason"] for one in state["gone"] if one["addr"] == addr]
+        return str(reason)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Viewed]:
+    """A chat for the tests that do not end it."""
+    with Viewed() as chat:
+        yield chat
+        assert chat.stop() == 0
+
+
+@pytest.fixture
+def chat(shared: Viewed) -> Iterator[Viewed]:
+    """A chat with an empty room, at its usual pace."""
+    yield shared
+    shared.post("/slow?seconds=0")
+    shared.wait_for(lambda state: not state["clients"], "an empty room")
+    assert not shared.logged("Traceback")
+
+
+def joined(port: int, count: int) -> list[Peer]:
+    """So many peers, with no messages on the way to any of them."""
+    peers: list[Peer] = []
+    for _ in range(count):
+        peers.append(join(port))
+        for peer in peers[:-1]:
+            peer.messages(1)
+    return peers
+
+
+# ---- On the page ----
+
+
+def card(page: Page, number: int) -> Locator:
+    return page.locator(f"[data-client='{number}']")
+
+
+def places(card: Locator, kind: str) -> int:
+    """How many places are drawn: all `places` of a queue, or those that are `filled`."""
+    return (card.locator(f".{kind}").get_attribute("d") or "").count("M")
+
+
+def test_two_tabs_chat_in_view(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
+    """The view shows the hub, and each tab with its two threads and its queue, and who leaves."""
+    view = tabs.context.new_page()
+    view.clock.install()
+    view.goto(chat.view_url)
+    expect(view.locator("#status")).to_have_text("Live")
+    expect(view.locator("#empty")).to_be_visible()
+    ann, bob = tabs.open(chat), tabs.open(chat)
+    say(ann, "hi Bob")
+    expect_texts(bob, "hi Bob")
+
+    expect(view.locator("#hub-clients")).to_have_text("2 clients in the room")
+    expect(view.locator("#hub-thread")).to_have_text(re.compile("waits in select"))
+    expect(view.locator("#channels")).to_contain_text("hub.broadcast")
+    for number in (one["number"] for one in chat.state()["clients"]):
+        expect(card(view, number).locator(".reader")).to_have_text(re.compile("the next message"))
+        expect(card(view, number).locator(".writer")).to_have_text("waits for a message")
+        expect(card(view, number).get_by_role("meter")).to_have_attribute("aria-valuemax", "256")
+        expect(card(view, number).locator(".count")).to_have_text("0 of 256 places taken")
+        assert places(card(view, number), "places") == 256
+        assert places(card(view, number), "filled") == 0
+    bob.close()
+    expect(view.locator("#gone li").first).to_have_text(
+        re.compile(f"Client {number}, .*: it left$")
+    )
+    expect(view.locator("#hub-clients")).to_have_text("1 client in the room")
+    expect(card(view, number).locator(".reason")).to_have_text("Gone: it left")
+    view.clock.fast_forward(8000)
+    expect(card(view, number)).to_have_count(0)
+    assert all(url.startswith((chat.url, chat.view_url)) for url in tabs.requests)
+
+
+def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
+    """A held client's queue is seen to fill to 256, and to go, with the reason; nothing is lost."""
+    view = tabs.context.new_page()
+    view.goto(chat.view_url)
+    tab = tabs.open(chat)
+    (number,) = [one["number"] for one in chat.state()["clients"]]
+    with join(chat.port) as peer:
+        expect(tab.locator(".message")).to_have_count(1)
+        hold = view.get_by_role("button", name=f"Hold the write pump of client {number}")
+        hold.click()
+        expect(hold).to_have_attribute("aria-pressed", "true")
+
+        def go_on(count: int) -> None:
+            for _ in range(count):
+                peer.send("hi")
+                peer.messages(1)
+
+        go_on(101)
+        expect(card(view, number).locator(".writer")).to_have_text(re.compile("is held, with one"))
+        expect(card(view, number).get_by_role("meter")).to_have_attribute("aria-valuenow", "100")
+        go_on(156)
+        expect(card(view, number).get_by_role("meter")).to_have_attribute("aria-valuenow", "256")
+        assert places(card(view, number), "filled") == 256
+        expect(tab.locator(".message")).to_have_count(1)
+        go_on(1)
+        expect(card(view, number).locator(".reason")).to_have_text("Gone: its queue was full")
+        expect(card(view, number).get_by_role("meter")).to_have_attribute("aria-valuenow", "256")
+        expect(view.locator("#gone li").first).to_have_text(
+            re.compile(f"Client {number}, .*: its queue was full, with 256 messages queued$")
+        )
+        # What was queued has gone out, and the page has come back, as a new client.
+        expect(tab.locator(".message")).to_have_count(1 + 257)
+        expect(card(view, number + 2).locator(".writer")).to_have_text("waits for a message")
+
+
+def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
+    """Slow motion is chosen on the page, which shows the turn; and the page says messages."""
+    view = tabs.context.new_page()
+    view.goto(chat.view_url)
+    with ExitStack() as stack:
+        for peer in joined(chat.port, 2):
+            stack.enter_context(peer)
+        pace = view.get_by_label("Slow motion")
+        pace.select_option("1 s a frame")
+        view.get_by_label("Say 20 messages a second").check()
+        expect(view.locator("[data-turn=has] .writer")).to_have_text("at work, in slow motion")
+        expect(view.locator("[data-turn=has] .turn")).to_have_text("has the turn")
+        expect(view.get_by_text("place 1 in line")).to_be_visible()
+        view.get_by_label("Say 20 messages a second").uncheck()
+        pace.select_option("off")
+        pace.blur()
+        chat.wait_for(lambda state: state["pace"] == 0)
+        # Another view has the pace of the first.
+        chat.post("/slow?seconds=0.3")
+        expect(pace).to_have_value("0.3")
+
+
+def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa: F811
+    """A narrow screen need not be scrolled sideways; and the page says when the chat has ended."""
+    tabs.may_lose_server = True
+    tabs.shape(viewport={"width": 320, "height": 600}, color_scheme="dark")
+    view = tabs.context.new_page()
+    with Viewed("--send-buffer", "5000") as chat, join(chat.port):
+        view.goto(chat.view_url)
+        expect(card(view, 1).locator(".count")).to_have_text("0 of 5000 places taken")
+        assert places(card(view, 1), "places") == 256
+        assert view.evaluate("document.documentElement.scrollWidth") == 320
+        assert chat.stop() == 0
+    expect(view.locator("#status")).to_have_text(re.compile("^No answer"))
+    view.get_by_label("Say 20 messages a second").click()
+    expect(view.get_by_role("alert")).to_have_text("The chat cannot be reached.")
+    expect(view.get_by_label("Say 20 messages a second")).not_to_be_checked()
+
+
+# ---- The switches ----
+
+
+def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
+    """What was said while a client was held comes when it is let go; the others did not wait."""
+    with ExitStack() as stack:
+        held, other = map(stack.enter_context, joined(chat.port, 2))
+        chat.switch("hold", held)
+        said = [str(i) for i in range(9)]
+        for text in said:
+            other.send(text)
+            assert other.messages(1) == [text]  # there is one turn for all, and the held has none
+        state = chat.wait_until_held(held)
+        assert state["turns"] == {"number": 1, "line": 0, "holders": []}
+        assert chat.find(held)["queued"] == 8
+        assert chat.find(held)["held"]
+        chat.switch("release", held)
+        assert held.messages(9) == said
+        chat.wait_for(lambda state: not any(one["queued"] for one in state["clients"]))
+        assert chat.find(held)["writer"] == "waits for a message"
+        assert held.addr not in [one["addr"] for one in chat.state()["gone"]]
+
+
+def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
+    """A client that was held for longer than the write wait has all of it for its write."""
+    with Viewed("--write-wait", "0.05") as chat, join(chat.port) as peer:
+        chat.switch("hold", peer)
+        peer.send("hi")
+        chat.wait_until_held(peer)
+        begin = time.monotonic()
+        wait_until(lambda: time.monotonic() > begin + 0.1)
+        chat.switch("release", peer)
+        assert peer.messages(1) == ["hi"]
+        peer.send("ho")
+        assert peer.messages(1) == ["ho"]
+
+
+def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
+    """In slow motion a write pump keeps its turn over a frame, and the others stand in line."""
+    with ExitStack() as stack:
+        peers = [stack.enter_context(peer) for peer in joined(chat.port, 3)]
+        chat.post("/slow?seconds=0.5")
+        begin = time.monotonic()
+        peers[0].send("slowly")
+        state = chat.wait_for(lambda state: state["turns"]["line"] == 2, "two are in line")
+        (holder,) = [one for one in state["clients"] if one["has_turn"]]
+        assert state["turns"]["holders"] == [holder["number"]]
+        assert holder["writer"] == "at work, in slow motion"
+        others = [one for one in state["clients"] if not one["has_turn"]]
+        assert [one["writer"] for one in others] == ["stands in line for a turn"] * 2
+        assert sorted(one["place"] for one in others) == [1, 2]
+        for peer in peers:
+            assert peer.messages(1) == ["slowly"]
+        assert time.monotonic() > begin + 3 * 0.5
+        # One that is slowed down can be held, at once.
+        chat.post("/slow?seconds=5")
+        peers[0].send("again")
+        (number,) = chat.wait_for(lambda state: state["turns"]["holders"])["turns"]["holders"]
+        chat.post(f"/hold?client={number}")
+        (held,) = [peer for peer in peers if chat.find(peer)["number"] == number]
+        chat.wait_until_held(held)
+
+
+def test_the_end_while_clients_are_held() -> None:
+    """Ctrl-C ends the chat in time, and in order, whoever is held or slowed down."""
+    with Viewed("--shutdown-timeout=20") as chat, ExitStack() as stack:
+        held, slow = map(stack.enter_context, joined(chat.port, 2))
+        chat.post("/slow?seconds=5")
+        chat.switch("hold", held)
+        slow.send("before the end")
+        chat.wait_until_held(held)
+        wait_until(lambda: chat.find(slow)["writer"] == "at work, in slow motion")
+        begin = time.monotonic()
+        chat.process.send_signal(signal.SIGINT)
+        for peer in (held, slow):
+            assert peer.messages(1) == ["before the end"]
+            assert parted(peer).code == 1001
+        assert chat.wait() == 0
+        assert time.monotonic() < begin + 4
+        assert not chat.logged("Traceback")
+
+
+def test_a_held_client_may_leave(chat: Viewed) -> None:
+    """A client that leaves, or is gone, while it is held leaves no thread behind."""
+
+    for end in (lambda peer: peer.send(b"\x03\xe8", CLOSE), lambda peer: reset_socket(peer.sock)):
+        with join(chat.port) as peer:
+            addr = peer.addr
+            chat.switch("hold", peer)
+            peer.send("hi")
+            chat.wait_until_held(peer)
+            end(peer)
+            chat.reason(addr)
+    wait_until(lambda: len(chat.threads()) == 3, "main, hub and view")
+
+
+def test_the_view_says_something(chat: Viewed) -> None:
+    """What the view says is heard by all, with a number."""
+    with join(chat.port) as peer:
+        chat.post("/say")
+        chat.post("/say")
+        first, second = (int(text.removeprefix("view: message ")) for text in peer.messages(2))
+        assert second == first + 1
+
+
+# ---- Who may ----
+
+
+def test_switches_exist_only_with_the_flag() -> None:
+    """Without --view there are no switches and no view, at any address, and no code of it."""
+    fault = """
+        import atexit, sys
+        atexit.register(lambda: print("view:", "gochat.ops.view" in sys.modules, file=sys.stderr))
+    """
+    with Gochat(fault=fault) as chat, join(chat.port) as peer:
+        for path in ("/hold?client=1", "/slow?seconds=5", "/say", "/state"):
+            with Peer(chat.port) as other:
+                assert other.request(path, method="POST").status == 404
+        peer.send("hi")
+        assert peer.messages(1) == ["hi"]
+        assert chat.stop() == 0
+        assert not chat.logged("view at")
+        assert chat.logged("view: False")
+
+
+def test_another_site_cannot_switch(chat: Viewed) -> None:
+    """A page of another origin, or one whose name leads here, can neither switch nor look."""
+    own = f"127.0.0.1:{chat.view_port}"
+    with join(chat.port) as peer:
+        hold = f"/hold?client={chat.find(peer)['number']}"
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": f"http://localhost:{chat.view_port}", "Host": own},
+            {"Origin": "http://evil.example", "Host": "evil.example"},
+            {"Host": "evil.example"},
+            {"Host": "127.0.0.1.evil.example"},
+            {"Host": "192.0.2.1"},
+            {"Host": "["},
+            {"Host": ""},
+        ):
+            answer = chat.ask(hold, "POST", **headers)
+            assert answer.status in (400, 403), headers
+            if "Host" in headers and headers["Host"] != own:
+                assert chat.ask("/state", **headers).status in (400, 403), headers
+                assert chat.ask("/", **headers).status in (400, 403), headers
+        assert not chat.find(peer)["held"]
+        for host in (own, "localhost", "LOCALHOST:9101", "[::1]:9101", "127.0.0.2"):
+            origin = f"http://{host}"
+            assert chat.ask(hold, "POST", Host=host, Origin=origin).status == 200, host
+
+
+def test_requests_that_are_refused(chat: Viewed) -> None:
+    """A request that makes no sense is answered in a line that says why."""
+    for path, method, status, text in (
+        ("/nonsense", "GET", 404, "Not found"),
+        ("/nonsense", "POST", 404, "Not found"),
+        ("/hold?client=1", "GET", 405, "Method not allowed"),
+        ("/state", "POST", 405, "Method not allowed"),
+        ("/", "POST", 405, "Method not allowed"),
+        ("/hold", "POST", 400, "client is not a number"),
+        ("/hold?client=", "POST", 400, "client is not a number"),
+        ("/hold?client=-1", "POST", 400, "client is not a number"),
+        ("/hold?client=1234567890", "POST", 400, "client is not a number"),
+        ("/hold?client=%D9%A1", "POST", 400, "client is not a number"),
+        ("/hold?client=9999", "POST", 404, "client 9999 is not there"),
+        ("/release?client=9999", "POST", 404, "client 9999 is not there"),
+        ("/slow", "POST", 400, "seconds is not a number from 0 to 5"),
+        ("/slow?seconds=", "POST", 400, "seconds is not a number from 0 to 5"),
+        ("/slow?seconds=nan", "POST", 400, "seconds is not a number from 0 to 5"),
+        ("/slow?seconds=5.1", "POST", 400, "seconds is not a number from 0 to 5"),
+        ("/slow?seconds=-1", "POST", 400, "seconds is not a number from 0 to 5"),
+    ):
+        answer = chat.ask(path, method)
+        assert (answer.status, answer.body.decode()) == (status, f"{text}\n"), path
+
+
+def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
+    """The page's policy lets it run its own script, connect to its own server, and no more."""
+    answer = chat.ask("/")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "connect-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    again = chat.ask("/", **{"If-None-Match": answer.headers["etag"]})
+    assert again.status == 304
+
+
+def test_where_the_view_listens(chat: Viewed) -> None:
+    """Without a host the view is on loopback; with one it is where that says, under any name."""
+    assert chat.view_url.startswith("http://127.0.0.1:")
+    with Viewed(view="0.0.0.0:0") as other, join(other.port):
+        assert other.view_url.startswith("http://localhost:")
+        host, hold = "chat.example:9101", "/hold?client=1"
+        assert other.ask("/state", Host=host).status == 200
+        assert other.ask(hold, "POST", Host=host, Origin="http://evil.example").status == 403
+        assert other.ask(hold, "POST", Host=host, Origin=f"http://{host}").status == 200
+
+
+def test_an_address_that_cannot_be(chat: Viewed, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address that is in use, or is none, ends the command with one line and the status 1."""
+    for addr, what in (
+        (f":{chat.view_port}", f"listen tcp 127.0.0.1:{chat.view_port}: Address already in use"),
+        ("nonsense", "'nonsense'"),
+        ("", "''"),
+        (":99999", "over 65535"),
+    ):
+        assert main(["serve", "--addr", LOCAL, "--view", addr]) == 1
+        assert is_one_line(capsys.readouterr().err, what)
+
+
+def test_a_thread_that_cannot_be_started() -> None:
+    """Without a thread for the view the command ends, and says so in a line."""
+    fault = """
+        import threading
+
+        def start(thread, start=threading.Thread.start):
+            if thread.name == "view":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        threading.Thread.start = start
+    """
+    done = finished([*command(fault), "serve", "--addr", LOCAL, "--view", ":0"])
+    assert done.returncode == 1
+    assert is_one_line(done.stderr, "can't start new thread"), done.stderr
+
+
+# ---- Who has gone, and why ----
+
+
+def close(peer: Peer) -> None:
+    peer.send(b"\x03\xe8", CLOSE)
+    peer.read_to_end()
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (close, "it left"),
+        (lambda peer: reset_socket(peer.sock), "its connection was lost"),
+        (lambda peer: peer.sock.shutdown(1), "its connection was lost"),
+        (lambda peer: peer.send("x" * 513), "its message was too big"),
+        (lambda peer: peer.send(b"\xff"), "it broke the protocol"),
+    ],
+    ids=["close", "reset", "gone", "too big", "not UTF-8"],
+)
+def test_why_a_client_has_gone(chat: Viewed, end: Callable[[Peer], None], reason: str) -> None:
+    """The view says of each client that has gone whether it left, was lost, or was at fault."""
+    with join(chat.port) as peer:
+        addr = peer.addr
+        end(peer)
+        assert chat.reason(addr) == reason
+    *_, gone = chat.state()["gone"]
+    assert (gone["addr"], gone["queued"]) == (addr, 0)
+    assert abs(gone["at"] - time.time()) < PATIENCE
+
+
+def test_a_client_that_sends_no_pong() -> None:
+    """A client that sends no pong in time is gone for that reason."""
+    with Viewed("--pong-wait=0.2") as chat, join(chat.port) as peer:
+        assert chat.reason(peer.addr) == "no pong came in time"
+
+
+def test_a_client_that_does_not_read() -> None:
+    """A client that takes nothing for the write wait is gone for that reason."""
+    with (
+        Viewed("--write-wait=0.5", "--send-buffer=1000", "--max-message-size=70000") as chat,
+        join(chat.port) as speaker,
+        deaf(chat.port) as stuck,
+    ):
+        say_long(speaker, 100)
+        assert chat.reason(stuck.addr) == "a write was not done in time"
+
+
+def test_a_client_that_is_dropped_but_still_there() -> None:
+    """A stuck client whose queue was full is shown with the reason until its threads have ended.
+
+    At the end of the chat the view goes on, and says of those who go that the server stops.
+    """
+    with (
+        Viewed("--write-wait=60", "--send-buffer=3", "--max-message-size=70000") as chat,
+        join(chat.port) as speaker,
+        deaf(chat.port) as stuck,
+    ):
+        say_long(speaker, 150)
+        assert chat.find(stuck)["reason"] == "its queue was full"
+        assert chat.find(stuck)["writer"] == "waits for room in the socket"
+        assert chat.find(speaker)["reason"] is None
+        assert chat.state()["hub"]["clients"] == 1
+        chat.process.terminate()
+        assert parted(speaker).code == 1001
+        assert chat.reason(speaker.addr) == "the server stops"
+        assert chat.find(stuck)["reason"] == "its queue was full"
+        stuck.sock.close()
+        assert chat.wait() == 0
+
+
+# ---- The state ----
+
+
+def test_a_reader_that_keeps_to_the_rate() -> None:
+    """A read pump is seen to keep to the rate."""
+    with Viewed("--rate=0.2", "--burst=1") as chat, join(chat.port) as peer:
+        peer.send("hi")
+        wait_until(lambda: chat.find(peer)["reader"] == "waits, to keep to the rate")
+
+
+class Listener:
+    """To a hub, a client: it has a channel, which takes a message only when the gate is open."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        class Slow(Channel[bytes]):
+            def try_send(self, value: bytes) -> bool:
+                gate.wait(PATIENCE)
+                return super().try_send(value)
+
+        self.send = Slow(1000)
+
+
+def test_a_hub_that_is_slow() -> None:
+    """Read pumps, and the view, are seen to wait for a hub that takes long over a message."""
+    hub, gate = Hub(), threading.Event()
+    with View(LOCAL, hub) as view:
+        server = Server(LOCAL, make_app(hub, kind=view.new_client))
+
+        def state() -> State:
+            found: State = json.loads(ask(view._server.port, "/state").body)
+            return found
+
+        def wait() -> bool:
+            readers = [one["reader"] for one in state()["clients"]]
+            return readers.count("waits for the hub to take what it has") == 1
+
+        with running(server, hub), ExitStack() as stack:
+            server.start()
+            view.start()
+            peers = [stack.enter_context(peer) for peer in joined(server.port, 2)]
+            hub.register.send(Listener(gate))  # type: ignore[arg-type]
+            for peer in peers:
+                peer.send("hi")
+            wait_until(wait)
+            assert state()["hub"]["thread"] == "at work"
+            (broadcast,) = [c for c in state()["hub"]["channels"] if c["name"] == "hub.broadcast"]
+            assert broadcast == {"name": "hub.broadcast", "senders": 1, "queued": 0}
+            answer = ask(view._server.port, "/say", "POST")
+            assert (answer.status, answer.body) == (503, b"the hub does not answer\n")
+            gate.set()
+            for peer in peers:
+                assert peer.messages(2) == ["hi", "hi"]
+
+
+def test_many_clients(chat: Viewed) -> None:
+    """Of many clients a bounded number is shown one by one, held ones first; the rest in sum."""
+    count = DETAILED + 10
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Peer(chat.port)) for _ in range(count)]
+        for peer in peers:
+            assert peer.open().status == 101
+        state = chat.wait_for(lambda state: state["others"]["clients"] == 10)
+        shown = [one["number"] for one in state["clients"]]
+        assert shown == list(range(shown[0], shown[0] + DETAILED))
+        assert state["others"] == {"clients": 10, "queued": 0, "longest": 0}
+        free = shown[-1]
+        (addr,) = [one["addr"] for one in state["clients"] if one["number"] == free]
+        (free_peer,) = [peer for peer in peers if peer.addr == addr]
+        for number in range(shown[0], shown[0] + count):
+            if number != free:
+                chat.post(f"/hold?client={number}")
+        for _ in range(3):
+            peers[0].send("hi")
+        assert free_peer.messages(3) == ["hi"] * 3
+        state = chat.wait_for(lambda state: state["others"]["queued"] == 2 * 9)
+        assert state["others"] == {"clients": 10, "queued": 18, "longest": 2}
+        assert free not in [one["number"] for one in state["clients"]]
+        assert state["hub"]["clients"] == count
+
+
+@pytest.mark.parametrize(("busy", "period"), [(0.0, 0.2), (0.03, 0.6)])
+def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, period: float) -> None:
+    """However many look, a state is made five times a second, and less often if that is much work.
+
+    busy: the processor time that a state takes, in seconds. period: how long it is good.
+    """
+    made: list[float] = []
+
+    def count(*args: Any) -> State:
+        made.append(time.monotonic())
+        end = time.thread_time() + busy
+        while time.thread_time() < end:
+            pass
+        return snapshot(*args)
+
+    monkeypatch.setattr("gochat.ops.view.server.snapshot", count)
+    with View(LOCAL, Hub()) as view:
+        view.start()
+        looks = 0
+        while len(made) < 3:
+            assert ask(view._server.port, "/state").status == 200
+            looks += 1
+    assert looks > 3
+    assert all(after - before >= period for before, after in itertools.pairwise(made))
+
+
+def test_with_metrics() -> None:
+    """With metrics, too, a client can be held and is dropped, and the metrics count that."""
+    with Viewed("--metrics-addr", LOCAL, "--send-buffer=4") as chat, ExitStack() as stack:
+        found = re.search(r"metrics at (\S+)", "\n".join(chat.lines))
+        assert found
+        held, other = map(stack.enter_context, joined(chat.port, 2))
+        chat.switch("hold", held)
+        said = [str(i) for i in range(6)]
+        for text in said:
+            other.send(text)
+            other.messages(1)
+        assert held.messages(5) == said[:5]
+        parted(held)
+        assert chat.reason(held.addr) == "its queue was full"
+
+        def counted() -> bool:
+            with urllib.request.urlopen(found[1]) as response:
+                text = response.read().decode()
+            return (
+                'gochat_clients_dropped_total{reason="full_send_buffer"} 1.0' in text
+                and 'gochat_messages_per_frame_bucket{le="4.0"}' in text
+            )
+
+        wait_until(counted)
+
+
+def test_with_the_relay(tmp_path: Path) -> None:
+    """With a relay the view shows its channel, and what the view says goes through it."""
+    with (
+        Redis(tmp_path) as redis,
+        Viewed("--relay", redis.url, "--room", "view") as chat,
+        join(chat.port) as peer,
+    ):
+        chat.post("/say")
+        assert peer.messages(1) == ["view: message 1"]
+        names = [channel["name"] for channel in chat.state()["hub"]["channels"]]
+        assert names == [
+            *("hub.register", "hub.unregister", "hub.broadcast", "hub.stop", "relay.broadcast")
+        ]
+        chat.switch("hold", peer)
+        peer.send("held")
+        chat.wait_until_held(peer)
+        assert chat.stop() == 0
+        assert peer.messages(1) == ["held"]
+
+
+def test_a_client_without_a_write_pump() -> None:
+    """A client whose write pump has not begun is shown without that, and a hub that is not run."""
+    hub, watch = Hub(), Watch()
+    with connected() as (conn, _):
+        one = ViewedClient(hub, conn, Settings(), watch)
+        watch.enter(one)
+        state = snapshot(hub, watch)
+        assert [(one["writer"], one["place"]) for one in state["clients"]] == [(None, None)]
+        assert state["hub"]["thread"] is None
+        watch.leave(one)
+
+
+def test_a_viewed_client_leaves_no_garbage() -> None:
+    """All of a client is gone with its threads, as without the view: there is no cycle."""
+    hub = Hub()
+    with View(LOCAL, hub) as view:
+        server = Server(LOCAL, make_app(hub, kind=view.new_client))
+        with running(server, hub):
+            server.start()
+            view.start()
+            before = threading.active_count()
+            gc.disable()
+            try:
+                for _ in range(3):
+                    with join(server.port) as peer:
+                        close(peer)
+                    wait_until(lambda: threading.active_count() == before)
+                clients = [one for one in gc.get_objects() if isinstance(one, ViewedClient)]
+                left = [client for client in clients if client.hub is hub]
+            finally:
+                gc.enable()
+    assert len(left) <= 1  # a variable of the hub's still names the last
