@@ -39,7 +39,7 @@ version = release = gochat.__version__
 html_title = "gochat"
 copyright = "the gochat authors"  # noqa: A001 - Sphinx's name
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "sphinx_design"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_static_path = ["_static"]

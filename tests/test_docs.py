@@ -125,7 +125,10 @@ def id_of(block: Block) -> str:
 def test_each_kind_of_block_is_checked() -> None:
     """No page has a block of code that this file does not know how to check."""
     code = {"go", "nginx", "python", "sh", "text", "{literalinclude}"}
-    no_code = {"{admonition}", "{container}", "{eval-rst}", "{figure}", "{include}", "{toctree}"}
+    no_code = {
+        *("{admonition}", "{container}", "{dropdown}", "{eval-rst}", "{figure}", "{include}"),
+        "{toctree}",
+    }
     assert {block.kind for block in BLOCKS} <= code | no_code
     assert of_kind("python", "sh", "nginx", "{literalinclude}")
 

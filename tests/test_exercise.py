@@ -22,7 +22,7 @@ from gochat.exercise.checks import CHECKS
 from .support import COMMAND, PATIENCE, ROOT, command, is_one_line, wait_until
 
 ANSWERS = ROOT / "tests/exercises"
-PAGE = ROOT / "docs/exercises.md"
+PAGE = ROOT / "docs/lesson/exercises.md"
 
 #: What is said of the starter, of the right answer and of the two wrong ones.
 SEEN = {
@@ -352,7 +352,7 @@ def test_each_exercise_has_all_that_belongs_to_it() -> None:
         assert section.lower().startswith(f"{exercise.number}. {exercise.title}\n".lower())
         assert section.count("} Hint") == 2
         assert f"literalinclude}} ../tests/exercises/{exercise.number:02}_right.py" in section
-        assert section.count(":class: dropdown") == section.count(":::\n") == 3
+        assert section.count(":::{dropdown}") == section.count(":::\n") == 3
     names = {f"{n:02}_{kind}.py" for n in SEEN for kind in ("right", "wrong_a", "wrong_b")}
     assert {path.name for path in ANSWERS.glob("*.py")} == names
 

@@ -83,6 +83,7 @@ GUESTS = {
     "myst_parser": (),
     "pygments": (),
     "sphinx": (),
+    "sphinx_design": (),
     "prompt_toolkit": ("talk.terminal",),
 }
 

@@ -122,7 +122,7 @@ class Turns:
 
     def line(self) -> list[Waiter]:
         """The threads that stand in line for a turn, first come first. Any thread."""
-        return list(self._line.copy())  # a single step, which threads that come and go cannot disturb
+        return list(self._line.copy())  # `copy` is a single step: the line may change meanwhile
 
     def hand_on(self) -> None:
         """Give a turn to the first in line; free it if nobody waits, or drop it above the limit."""
