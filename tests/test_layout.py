@@ -41,6 +41,11 @@ RULES = {
     "relay": ("relay", "golang.channel", "hub"),
     "relay.ledger": (),
     "relay.stream": (),
+    "trace": ("trace.recorder", "trace.chrome", "golang", "hub", "client"),
+    "trace.recorder": (),
+    "trace.chrome": ("trace.recorder", "version"),
+    "trace.svg": ("trace.recorder", "trace.chrome"),
+    "trace.command": ("trace.recorder", "trace.chrome", "trace.svg"),
     "bench": ("bench", "golang.flag"),
     "exercise": ("exercise", "golang", "hub", "client"),
     "exercise.catalogue": (),
@@ -55,7 +60,7 @@ RULES = {
     "talk.terminal": ("talk.flags", "talk.session"),
     "talk.command": ("talk",),
     "ops": ("ops", "golang", "hub", "client"),
-    "ops.serve": ("ops", "golang", "hub", "client", "relay"),
+    "ops.serve": ("ops", "golang", "hub", "client", "relay", "trace.probe"),
     "ops.processes": ("ops.systemd", "golang.http.address"),
     "ops.flags": (
         *("bench.command", "exercise.command", "talk.flags"),
@@ -65,7 +70,10 @@ RULES = {
     "ops.view": ("ops.view", "ops.page", "golang", "hub", "client"),
     "ops.view.measured": ("ops.view.client", "ops.metrics"),
     "ops.systemd": (),
-    "main": ("ops", "bench", "exercise.command", "talk.command", "client", "hub", "golang"),
+    "main": (
+        *("ops", "bench", "exercise.command", "talk.command", "trace.command"),
+        *("client", "hub", "golang"),
+    ),
     "__main__": ("main",),
     "": ("main", "ops", "client", "hub", "golang", "version"),
 }
@@ -176,7 +184,7 @@ def test_guests_have_one_door(name: str) -> None:
 @pytest.mark.parametrize(
     "door",
     [
-        *("relay", "ops.processes", "ops.metrics", "ops.view", "ops.view.measured"),
+        *("relay", "trace", "ops.processes", "ops.metrics", "ops.view", "ops.view.measured"),
         *("exercise.run", "talk.command"),
     ],
 )

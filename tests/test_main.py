@@ -395,7 +395,7 @@ def test_flags_that_make_no_sense(
         (["sevre", "--addr", LOCAL], "did you mean gochat serve?"),
         (["benhc"], "did you mean gochat bench?"),
         (["tolk"], "did you mean gochat talk?"),
-        (["x\ny"], "there are serve, bench, exercise and talk"),
+        (["x\ny"], "there are serve, bench, exercise, talk and trace"),
         (["-addr", ":8080"], "gochat serve -addr :8080"),
         (["--addr=:8080", "--no-pin"], "gochat serve --addr=:8080 --no-pin"),
     ],
@@ -406,7 +406,7 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
     assert (result.returncode, result.stdout) == (2, "")
     usage, line = result.stderr.splitlines(keepends=True)
     assert usage.startswith("usage: gochat ")
-    assert "{serve,bench,exercise,talk}" in usage
+    assert "{serve,bench,exercise,talk,trace}" in usage
     assert is_one_line(line, meant), line
 
 

@@ -11,6 +11,7 @@ That is the chat. Everything else is behind one door each:
     golang/     what Go brings: channels, the scheduler, net/http, gorilla/websocket
     ops/        running it for real: flags, signals, the end, processes, metrics, systemd
     relay/      `--relay`: one room on several processes and machines, by Redis or Valkey
+    trace/      `--trace`: what each thread did; `gochat trace`: a picture of it
     bench/      `gochat bench`: a load generator
     exercise/   `gochat exercise`: exercises, and checks of them
     talk/       `gochat talk`: a client for the terminal

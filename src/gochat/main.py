@@ -91,6 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             talk(args)
         elif args.command == "exercise":
             return exercise(args)
+        elif args.command == "trace":
+            from .trace.command import trace  # noqa: PLC0415 - for this command alone
+
+            trace(args)
         elif args.processes > 1 and place is None:
             supervise(args)
         else:

@@ -24,6 +24,7 @@ import os
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -93,6 +94,9 @@ class Turns:
         # Any thread appends, and pops the first: single steps, see FREE_THREADED.
         self._line: deque[Waiter] = deque()
         self._local = threading.local()
+        #: Makes a thread's place in line: for a subclass of Waiter that records. Set before the
+        #: first thread comes.
+        self.new_waiter: Callable[[Turns], Waiter] = Waiter
 
     def gomaxprocs(self, limit: int) -> int:
         """Set the number of turns, unless it is 0 or less. Returns the number before.
@@ -113,7 +117,7 @@ class Turns:
         try:
             waiter: Waiter = self._local.waiter
         except AttributeError:
-            waiter = self._local.waiter = Waiter(self)
+            waiter = self._local.waiter = self.new_waiter(self)
         return waiter
 
     def give_up(self) -> None:

@@ -24,7 +24,7 @@ from ..version import __version__
 
 __all__ = ["parse_flags"]
 
-_COMMANDS: Final = ("serve", "bench", "exercise", "talk")
+_COMMANDS: Final = ("serve", "bench", "exercise", "talk", "trace")
 
 
 class _Parser(Parser):
@@ -54,6 +54,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     add_bench_flags(commands.add_parser("bench", help="measure a chat server"))
     add_exercise_flags(commands.add_parser("exercise", help="exercises, and checks of them"))
     add_talk_flags(commands.add_parser("talk", help="talk in a chat, and see the frames"))
+    add_trace_flags(commands.add_parser("trace", help="say or draw what a trace has"))
     if mistake := _mistake_before_command(argv):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
@@ -65,6 +66,10 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
         serve.error("--processes needs --relay: without it the processes would be rooms apart")
     if args.processes > 1 and sys.platform != "linux":
         serve.error("--processes needs Linux, which spreads connections over the processes")
+    others = {"--relay": args.relay, "--metrics-addr": args.metrics_addr, "--view": args.view}
+    for name, value in others.items():
+        if args.trace is not None and value:
+            serve.error(f"--trace cannot be had together with {name}")
     if args.ping_period is None:
         args.ping_period = args.pong_wait * 9 / 10
     if args.ping_period >= args.pong_wait:
@@ -171,6 +176,15 @@ def add_serve_flags(serve: Parser) -> None:
         " (default: none)",
         "ADDR",
     )
+    serve.add_flag(
+        "trace",
+        Path,
+        None,
+        "file to write at the end, with what each thread did, for Perfetto and gochat trace"
+        " (default: none)",
+        "FILE",
+    )
+    serve.add_flag("trace-events", count, 200_000, "records that the trace keeps, the last ones")
     serve.add_argument(
         "--allow-origin",
         "-allow-origin",
@@ -191,6 +205,30 @@ def add_serve_flags(serve: Parser) -> None:
         help="address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
         " 10.0.0.0/8; repeatable",
     )
+
+
+def add_trace_flags(trace: Parser) -> None:
+    """The flags of `gochat trace`. Here, so that the command alone imports the package."""
+    trace.description = "Says how long each thread of a trace ran and waited; or draws the trace."
+    trace.add_argument("file", type=Path, metavar="FILE", help="of gochat serve --trace")
+    trace.add_flag("svg", Path, None, "draw threads through time into this file", "OUT")
+    trace.add_argument(
+        "--only",
+        "-only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="threads and channels by name, as in hub or '*:5000'; repeatable",
+    )
+    moment = partial(seconds, zero=True)
+    for name, place, value, text in (
+        ("from", "begin", 0.0, "seconds of the trace at which to begin"),
+        ("to", "end", None, "seconds of the trace at which to end"),
+    ):
+        trace.add_argument(
+            f"--{name}", f"-{name}", dest=place, type=moment, default=value, metavar="S", help=text
+        )
+    trace.set_defaults(error=trace.error)
 
 
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:

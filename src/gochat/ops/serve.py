@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..relay.relay import Relay
+    from ..trace.probe import Tracing
     from .metrics import Metrics
     from .processes import Place
     from .view.server import View
@@ -197,8 +198,8 @@ def serve(
     SIGUSR1 writes to stderr what each thread is doing. make_app: main's. place: of a process that a
     parent has started.
 
-    Raises what Server raises; HubError; RelayError; ImportError if the metrics or the relay are
-    wanted and their package is missing.
+    Raises what Server and Tracing raise; HubError; RelayError; ImportError if the metrics or the
+    relay are wanted and their package is missing.
     """
     hub = Hub()
     relay = _new_relay(args, hub) if args.relay else None
@@ -207,14 +208,16 @@ def serve(
         if args.metrics_addr is not None:
             addr = next_port(args.metrics_addr, place.number) if place else args.metrics_addr
             metrics = stack.enter_context(_new_metrics(addr, hub, relay))
+        tracing = stack.enter_context(_new_tracing(args, hub)) if args.trace is not None else None
+        probes = metrics or tracing  # never both
         view: View | None = None
-        new_client: Callable[..., Client] = metrics.new_client if metrics else Client
+        new_client: Callable[..., Client] = probes.new_client if probes else Client
         if args.view is not None:
             addr = next_port(args.view, place.number) if place else args.view
             view = stack.enter_context(_new_view(addr, hub, relay, measured=metrics is not None))
             new_client = view.new_client
         upgrader = make_upgrader(
-            metrics.new_upgrader if metrics else Upgrader,
+            probes.new_upgrader if probes else Upgrader,
             allowed_origins=args.allow_origin,
             read_rate=args.rate,
             read_burst=args.burst,
@@ -289,6 +292,12 @@ def _new_metrics(addr: str, hub: Hub, relay: Relay | None) -> Metrics:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"
         raise ImportError(text) from error
     return Metrics(addr, hub, relay)
+
+
+def _new_tracing(args: argparse.Namespace, hub: Hub) -> Tracing:
+    from ..trace.probe import Tracing  # noqa: PLC0415 - a chat without a trace has no use for it
+
+    return Tracing(args.trace, hub, args.trace_events)
 
 
 def _new_view(addr: str, hub: Hub, relay: Relay | None, *, measured: bool) -> View:

@@ -1,0 +1,173 @@
+"""The file of a trace: written at the end of a chat, and read for `gochat trace`.
+
+The format is the Trace Event Format, in JSON, which Perfetto and Chrome's own viewer open:
+https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+
+| event           | what                                                                        |
+| --------------- | --------------------------------------------------------------------------- |
+| M, metadata     | the name of a thread, and its place among the threads                       |
+| B and E         | a thread comes into a state, of the category `run` or `wait`, and leaves it |
+| s and f, a flow | an arrow; both ends have the same id, and lie in a state of their thread    |
+| C, counter      | how many messages are in a client's channel                                 |
+
+Events are in the order of their times, which are in microseconds since the beginning of the trace.
+An arrow is written only with both its ends. The messages have numbers, from 1: that is the order in
+which the hub has taken them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..version import __version__
+from .recorder import Point, Recorder, Slice
+
+__all__ = ["Flow", "Span", "Trace", "read", "write"]
+
+# At the same time, what ends comes first, then what begins, then what is within.
+_END, _BEGIN, _WITHIN = range(3)
+
+
+def write(file: IO[str], recorder: Recorder) -> None:
+    """Write what a recorder has. Raises OSError. Any thread, once for each file."""
+    slices, points, lost = recorder.read()
+    other = {"program": f"gochat {__version__}", "lost": lost}
+    file.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps(other)},"traceEvents":[')
+    comma = "\n"
+    for event in _events(slices, points, recorder.begin):
+        file.write(comma + json.dumps(event, separators=(",", ":")))
+        comma = ",\n"
+    file.write("\n]}\n")
+
+
+def _events(
+    slices: Sequence[Slice], points: Sequence[Point], zero: int
+) -> Iterator[dict[str, Any]]:
+    """The events of the file, in order. zero: the time that is 0."""
+    pid = os.getpid()
+    # A thread is called a pump only when it has become one: the last name is the right one.
+    names = {point.thread: point.name for point in points}
+    names |= {record.thread: record.name for record in slices}
+    for thread, name in sorted(names.items()):
+        for key, args in (("name", {"name": name}), ("sort_index", {"sort_index": thread})):
+            yield {"ph": "M", "name": f"thread_{key}", "pid": pid, "tid": thread, "args": args}
+    steps: list[tuple[int, int, Slice | Point]] = [(point.time, _WITHIN, point) for point in points]
+    for record in slices:
+        steps += [(record.begin, _BEGIN, record), (record.end, _END, record)]
+    steps.sort(key=lambda step: step[:2])
+    messages = {point.arrow: point.message for point in points if point.arrives}
+    whole = messages.keys() & {point.arrow for point in points if not point.arrives}
+    ids: dict[int, int] = {}
+    for time, what, step in steps:
+        event = {"pid": pid, "tid": step.thread, "ts": (time - zero) / 1000}
+        if what == _END:
+            yield event | {"ph": "E"}
+        elif isinstance(step, Slice):
+            said = dict(step.args)
+            if message := messages.get(said.pop("arrow", 0)):
+                said["message"] = message
+            yield event | {"ph": "B", "name": step.state, "cat": step.kind, "args": said}
+        else:
+            if step.arrow in whole:
+                number = ids.setdefault(step.arrow, len(ids) + 1)
+                way = {"ph": "f", "bp": "e"} if step.arrives else {"ph": "s"}
+                said = {"channel": step.channel}
+                if message := messages[step.arrow]:
+                    said["message"] = message
+                what_goes = {"name": step.what, "cat": "arrow", "id": number, "args": said}
+                yield event | way | what_goes
+            if step.queued is not None:
+                depth = {"messages": step.queued}
+                yield event | {"ph": "C", "name": step.channel, "args": depth}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A state of a thread. Times here and below are in microseconds."""
+
+    thread: int
+    begin: float
+    end: float
+    name: str
+    kind: str
+    args: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """An arrow, from the thread that sends to the thread that receives."""
+
+    name: str
+    #: As in `hub.broadcast` or `client.send 127.0.0.1:5000`.
+    channel: str
+    #: The message's place in the hub's order; None for what is no message.
+    message: int | None
+    sender: int
+    sent: float
+    receiver: int
+    received: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What is in a file."""
+
+    #: The threads' names, by their numbers, in the order in which they came.
+    threads: dict[int, str]
+    #: In the order of their beginnings.
+    spans: list[Span]
+    #: In the order in which they were sent.
+    flows: list[Flow]
+    #: How many messages were in a buffered channel from when on.
+    depths: dict[str, list[tuple[float, int]]]
+    #: How many records were lost, all of them older than what is left.
+    lost: int
+
+
+def read(path: Path) -> Trace:
+    """Read a file. Raises OSError, and ValueError if the file has no trace of a gochat."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        trace = _trace(content["traceEvents"], int(content["otherData"]["lost"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not a trace of gochat") from error
+    return trace
+
+
+def _trace(events: Iterable[dict[str, Any]], lost: int) -> Trace:
+    threads: dict[int, str] = {}
+    spans: list[Span] = []
+    flows: list[Flow] = []
+    depths: dict[str, list[tuple[float, int]]] = {}
+    states: dict[int, dict[str, Any]] = {}
+    starts: dict[int, dict[str, Any]] = {}
+    for event in events:
+        match event["ph"]:
+            case "M" if event["name"] == "thread_name":
+                threads[int(event["tid"])] = str(event["args"]["name"])
+            case "B":
+                states[event["tid"]] = event
+            case "E":
+                b = states.pop(event["tid"])
+                begin, end, args = float(b["ts"]), float(event["ts"]), dict(b["args"])
+                spans.append(Span(b["tid"], begin, end, str(b["name"]), str(b["cat"]), args))
+            case "s":
+                starts[event["id"]] = event
+            case "f":
+                s = starts.pop(event["id"])
+                args, sent, got = s["args"], float(s["ts"]), float(event["ts"])
+                way = (s["tid"], sent, event["tid"], got)
+                flows.append(Flow(str(s["name"]), args["channel"], args.get("message"), *way))
+            case "C":
+                depth = float(event["ts"]), int(event["args"]["messages"])
+                depths.setdefault(str(event["name"]), []).append(depth)
+    if not spans or not {span.thread for span in spans} <= set(threads):
+        raise ValueError("no thread does anything")
+    spans.sort(key=lambda span: span.begin)
+    flows.sort(key=lambda flow: flow.sent)
+    return Trace(threads, spans, flows, depths, lost)

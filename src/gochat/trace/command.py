@@ -1,0 +1,71 @@
+"""The command `gochat trace`: a summary of a trace by thread, or a picture of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from typing import Final
+
+from .chrome import Trace, read
+from .recorder import RUN
+from .svg import Lane, Panel, draw, lanes
+
+__all__ = ["trace"]
+
+# What a thread can wait for, in the order of the summary's columns.
+_WAITS: Final = ("recv", "send", "turn", "socket", "rate", "close")
+
+
+def trace(args: argparse.Namespace) -> None:
+    """Say or draw what is in a trace. Exits with 2 if the flags make no sense.
+
+    Raises OSError if a file cannot be read or written, and ValueError if it has no trace, or
+    nothing of what was asked for.
+    """
+    if args.end is not None and args.end <= args.begin:
+        args.error(f"--from {args.begin:g} is not before --to {args.end:g}")
+    found = read(args.file)
+    last = max(span.end for span in found.spans)
+    begin, end = args.begin * 1e6, last if args.end is None else args.end * 1e6
+    chosen = lanes(found, args.only)
+    if not chosen:
+        raise ValueError(f"{args.file}: no thread or channel has such a name")
+    begin = max(begin, min(span.begin for span in found.spans))
+    if args.svg is None:
+        print(summary(found, chosen, begin, end))
+        return
+    picture = draw(args.file.name, [Panel("", found, chosen, begin, end)])
+    args.svg.write_text(picture, encoding="utf-8")
+
+
+def summary(trace: Trace, chosen: list[Lane], begin: float, end: float) -> str:
+    """A table: how long each thread was there, and how much of that it ran, and waited for what.
+
+    begin, end: in microseconds.
+    """
+    rows = [["thread", "seconds", RUN, *_WAITS]]
+    of_threads: defaultdict[int | None, defaultdict[str, float]]
+    of_threads = defaultdict(lambda: defaultdict(float))
+    for span in trace.spans:
+        inside = min(span.end, end) - max(span.begin, begin)
+        if inside > 0:
+            of_threads[span.thread][RUN if span.kind == RUN else span.name] += inside
+    for lane in chosen:
+        times = of_threads[lane.thread]
+        if whole := sum(times.values()):
+            shares = [
+                f"{times[state] / whole:.1%}" if times[state] else "" for state in rows[0][2:]
+            ]
+            rows.append([lane.name, f"{whole / 1e6:.3f}", *shares])
+    messages = sum(flow.name == "broadcast" and begin <= flow.sent < end for flow in trace.flows)
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [
+        "  ".join(
+            [row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others, strict=True))]
+        )
+        for row in rows
+    ]
+    lines.append(f"{messages} messages went through the hub")
+    if trace.lost:
+        lines.append(f"{trace.lost} older records were lost: --trace-events was too small for them")
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,321 @@
+"""The probes: a chat whose threads record what they do and wait for.
+
+| the thread waits for                       | state    | recorded by              |
+| ------------------------------------------ | -------- | ------------------------ |
+| a value                                    | `recv`   | TracedChannel            |
+| a receiver that takes its value            | `send`   | TracedChannel            |
+| its turn, see golang/turns.py              | `turn`   | TracedWaiter             |
+| input, or room for output                  | `socket` | TracedConn               |
+| the read rate                              | `rate`   | TracedConn               |
+| the peer's answer to a close frame         | `close`  | TracedConn               |
+
+A hub that runs is at `register`, `unregister`, `broadcast` or `stop`; a read pump is at `read`, a
+write pump at `start` or `write`. An arrow starts where a value is sent, and arrives where it is
+received. The value goes through the channel with the arrow's number; the receiver gets it without.
+
+The metrics have subclasses of their own at the same seams, and a relay has other channels: neither
+can be had together with a trace.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from ..client import Client, Settings
+from ..golang.channel import Channel
+from ..golang.turns import Turns, Waiter, turns
+from ..golang.websocket import PING_MESSAGE, Conn, ConnOptions, Upgrader
+from .chrome import write
+from .recorder import Arrow, Recorder, Track
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from ..golang.channel import _Bell
+    from ..hub import Hub
+
+__all__ = ["TracedChannel", "TracedClient", "TracedConn", "TracedWaiter", "Tracing"]
+
+T = TypeVar("T")
+
+
+class TracedChannel(Channel[T]):
+    """A channel that records who waits for it, and the way of each value.
+
+    name: the channel's. work: what the receiver is at when it has a value.
+    """
+
+    def __init__(
+        self, recorder: Recorder, name: str, work: str, capacity: int = 0, *, in_turn: bool = False
+    ) -> None:
+        super().__init__(capacity, in_turn=in_turn)
+        self._recorder: Final = recorder
+        self._name: Final = name
+        self._work: Final = work
+
+    def _send(self, value: T, deadline: float | None) -> None:
+        track = self._recorder.track()
+        arrow = track.new_arrow(self._work, self._name)
+        before = track.wait("send", {"to": self._name, "arrow": arrow[0]})
+        at = track.next()
+        try:
+            super()._send(cast("T", (value, arrow, 0)), deadline)
+            track.starts(arrow, at, 0)
+        finally:
+            track.resume(before)
+
+    def _set_idle(self, receiver: _Bell | Waiter) -> None:
+        track = self._recorder.track()
+        if track.state is None or track.state.name != "recv":
+            track.wait("recv")
+        super()._set_idle(receiver)
+
+    def _take(self) -> tuple[T | None, bool] | None:
+        taken: Any = super()._take()
+        if taken is None:
+            return None
+        track = self._recorder.track()
+        held, ok = taken
+        if not ok:
+            self._end(track)
+            return None, False
+        value, arrow, message = held
+        self._received(value, arrow, message, track)
+        return value, True
+
+    def _received(self, value: T, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+        """The receiver has a value. The receiving thread."""
+        track.run(self._work)
+        track.arrives(arrow, track.next(), message)
+
+    def _end(self, track: Track) -> None:
+        """The receiver has found the end. The receiving thread."""
+        track.leave()
+
+
+class Comings(TracedChannel["Client"]):
+    """`register` or `unregister`."""
+
+    def _received(self, value: Client, arrow: Arrow, message: int, track: Track) -> None:
+        track.run(self._work, {"client": value.conn.remote_addr})
+        track.arrives(arrow, track.next(), message)
+
+
+class Broadcast(TracedChannel[bytes]):
+    """`broadcast`. The hub numbers the messages as it takes them."""
+
+    def _received(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+        track.message += 1
+        track.run(self._work, {"message": track.message})
+        track.arrives(arrow, track.next(), track.message)
+
+
+class Send(TracedChannel[bytes]):
+    """A client's `send`: from the hub to the write pump."""
+
+    def __init__(self, recorder: Recorder, remote_addr: str, capacity: int) -> None:
+        super().__init__(recorder, f"client.send {remote_addr}", "write", capacity, in_turn=True)
+        self._client: Final = remote_addr
+        # The arrow of the end. Set by the thread that closes, before the receiver can find the end.
+        self._last: Arrow
+
+    def try_send(self, value: bytes) -> bool:
+        track = self._recorder.track()
+        arrow, message = track.new_arrow("message", self._name), track.message
+        at, queued = track.now(), len(self.queue) + 1
+        if super().try_send(cast("bytes", (value, arrow, message))):
+            track.starts(arrow, at, message, queued)
+            return True
+        track.note("dropped", self._client)
+        return False
+
+    def close(self) -> None:
+        track = self._recorder.track()
+        at, queued = track.now(), len(self.queue)
+        self._last = track.new_arrow("close", self._name)
+        super().close()
+        track.starts(self._last, at, 0, queued)
+
+    def drain(self) -> list[bytes]:
+        held: Any = super().drain()
+        track = self._recorder.track()
+        left = len(self)
+        for _, arrow, message in held:
+            track.note("messages", message)
+            track.arrives(arrow, track.now(), message, left)
+        return [value for value, *_ in held]
+
+    def _received(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+        track.run("write", {"messages": [message]})
+        track.arrives(arrow, track.next(), message, len(self))
+
+    def _end(self, track: Track) -> None:
+        track.run("write", {"frame": "close"})
+        track.arrives(self._last, track.next(), 0, 0)
+
+
+class TracedConn(Conn):
+    """A Conn that records what its threads wait for, and what the writing thread writes."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        sock: socket.socket,
+        buffered: bytes,
+        remote_addr: str,
+        options: ConnOptions,
+    ) -> None:
+        self._recorder: Final = recorder
+        super().__init__(sock, buffered, remote_addr, options)
+
+    def _receive(self) -> bytes:
+        track = self._recorder.track()
+        before = track.wait("socket")
+        try:
+            return super()._receive()
+        finally:
+            track.resume(before)
+
+    def _keep_rate(self) -> None:
+        track = self._recorder.track()
+        before = track.wait("rate")
+        try:
+            super()._keep_rate()
+        finally:
+            track.resume(before)
+
+    def write_message(self, message_type: int, data: bytes) -> None:
+        if message_type == PING_MESSAGE:
+            self._recorder.track().run("write", {"frame": "ping"})
+        super().write_message(message_type, data)
+
+    def await_room(self, deadline: float | None) -> None:
+        track = self._recorder.track()
+        before = track.wait("socket")
+        try:
+            super().await_room(deadline)
+        finally:
+            track.resume(before)
+
+    def close(self) -> None:
+        track = self._recorder.track()
+        track.wait("close")
+        try:
+            super().close()
+        finally:
+            track.leave()  # it is the last thing that a pump does
+
+
+class TracedUpgrader(Upgrader):
+    """An Upgrader of TracedConns."""
+
+    def __init__(self, recorder: Recorder, **options: Any) -> None:
+        super().__init__(**options)
+        self._recorder: Final = recorder
+
+    def new_conn(
+        self,
+        environ: WSGIEnvironment,  # noqa: ARG002
+        sock: socket.socket,
+        buffered: bytes,
+        remote_addr: str,
+    ) -> Conn:
+        return TracedConn(self._recorder, sock, buffered, remote_addr, self.options)
+
+
+class TracedWaiter(Waiter):
+    """A thread's place in line that records how long the thread stands there."""
+
+    __slots__ = ("_recorder", "_woken")
+
+    def __init__(self, recorder: Recorder, turns: Turns) -> None:
+        super().__init__(turns)
+        self._recorder: Final = recorder
+        # When the thread was woken and began to stand in line; 0 if it was not, or was let go. Set
+        # before the gate is released by the thread that wakes this one, and unset by the woken one.
+        self._woken = 0
+
+    def wake(self) -> None:
+        self._woken = time.monotonic_ns()
+        super().wake()
+
+    def line_up(self) -> None:
+        self._recorder.track().wait("turn")
+        super().line_up()
+
+    def wait(self, timeout: float = -1) -> bool:
+        woken = super().wait(timeout)
+        if self._woken:
+            self._recorder.track().wait("turn", since=self._woken)
+            self._woken = 0
+        return woken
+
+
+class TracedClient(Client):
+    """A Client whose pumps record what they do."""
+
+    def __init__(self, recorder: Recorder, hub: Hub, conn: Conn, settings: Settings) -> None:
+        super().__init__(hub, conn, settings)
+        self._recorder: Final = recorder
+        self.send = Send(recorder, conn.remote_addr, settings.send_buffer)
+
+    def read_pump(self) -> None:
+        with self._recorder.track().life("read"):
+            super().read_pump()
+
+    def write_pump(self) -> None:
+        with self._recorder.track().life("start"):
+            super().write_pump()
+
+
+class Tracing:
+    """The trace of one chat. Its file is written at the end of the `with` block.
+
+    path: of the file, which is opened at once. hub: the chat's, which does not run yet. limit: how
+    many records are kept, the last ones.
+
+    Made, entered and left on one thread. Raises OSError if the file cannot be opened, or written at
+    the end.
+    """
+
+    def __init__(self, path: Path, hub: Hub, limit: int) -> None:
+        self._path: Final = path
+        # Open from the beginning: a file that cannot be written is better known before the chat.
+        self._file: Final = path.open("w", encoding="utf-8")
+        self._recorder: Final = Recorder(limit)
+        hub.broadcast = Broadcast(self._recorder, "hub.broadcast", "broadcast")
+        hub.register = Comings(self._recorder, "hub.register", "register")
+        hub.unregister = Comings(self._recorder, "hub.unregister", "unregister")
+        hub.stop = TracedChannel(self._recorder, "hub.stop", "stop")
+
+    def new_upgrader(self, **options: Any) -> Upgrader:
+        """What `Upgrader` is in a chat that is not traced."""
+        return TracedUpgrader(self._recorder, **options)
+
+    def new_client(self, hub: Hub, conn: Conn, settings: Settings) -> Client:
+        """What `Client` is in a chat that is not traced."""
+        return TracedClient(self._recorder, hub, conn, settings)
+
+    def __enter__(self) -> Tracing:
+        turns.new_waiter = partial(TracedWaiter, self._recorder)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        turns.new_waiter = Waiter
+        try:
+            with self._file as file:
+                write(file, self._recorder)
+        except OSError as failure:
+            failure.filename = str(self._path)
+            raise

@@ -1,0 +1,434 @@
+"""A picture of a trace: threads and channels side by side, time runs down, messages are arrows.
+
+Every thread has a line: where the bar on it is filled the thread runs, and where the bar is hollow
+the thread waits. Every client's channel has a line too, with a bar that is the wider the more
+messages are in the channel. An arrow goes from the thread that sends to the thread that receives,
+by way of the channel if that has a line.
+
+Time is not to scale: the step of a message through the hub takes a ten-thousandth of the time for
+which its sender was silent. Every step gets room for its name, and a little more the longer it
+lasts. The middle of what repeats itself is pressed together.
+
+The SVG is written here, and not by matplotlib as other pictures are, because its text is to be read
+and found as text, its colours follow the reader's light or dark screen, and it comes with a
+description in words. The same trace makes the same picture.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from html import escape
+from itertools import pairwise
+from typing import Final
+
+from .chrome import Flow, Span, Trace
+from .recorder import RUN
+
+__all__ = ["Panel", "describe", "draw", "lanes"]
+
+# In pixels: a picture of four lanes is as wide as a small phone.
+_WIDTH: Final = 360
+_GUTTER: Final = 36
+_LANE: Final = 77
+_BAR: Final = 10
+_LINE: Final = 16
+_CHARACTER: Final = 7.6
+# As long a name fits into the lane.
+_NAME: Final = 11
+# The height of all that repeats itself, and of all else, at most.
+_DENSE: Final = 260
+_SPARSE: Final = 1600
+
+# So many states at most are drawn: with more, a browser is slow.
+_STATES: Final = 20_000
+
+# So many times at the beginning and at the end, what repeats itself is shown at its full height.
+_SHOWN: Final = 2
+
+# So many flows of a kind are told one by one; more are told together.
+_TOLD: Final = 3
+
+_STYLE: Final = """
+:root { --back: #fff; --text: #1a1a1a; --faint: #6b6b6b; --line: #c8c8c8; --run: #0072b2;
+  --wait: #8a8a8a; --send: #b34700; --queue: #9fd3ee; --arrow: #1a1a1a; --end: #b3003c }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #16181c; --text: #ececec; --faint: #a3a3a3; --line: #4a4d52; --run: #56b4e9;
+    --wait: #9a9a9a; --send: #ff9d57; --queue: #1d5a7d; --arrow: #ececec; --end: #ff7a9c } }
+text { font: 12px system-ui, sans-serif; fill: var(--text); paint-order: stroke;
+  stroke: var(--back); stroke-width: 3px; stroke-linejoin: round }
+.title { font-weight: 700; font-size: 14px } .name { font-weight: 700 }
+.time { fill: var(--faint); font-size: 11px } .wait { font-style: italic }
+.back { fill: var(--back) } .life { stroke: var(--line) } .channel { stroke-dasharray: 2 3 }
+.bar { stroke: var(--run); fill: var(--run) }
+.bar.wait { stroke: var(--wait); fill: var(--back) } .bar.send { stroke: var(--send) }
+.queue { fill: var(--queue) }
+.arrow { stroke: var(--arrow); fill: none } .head { fill: var(--arrow) }
+.arrow.many { stroke-width: 0.4 }
+.arrow.close { stroke: var(--end) } .head.close { fill: var(--end) }
+"""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A line of the picture: a thread's, or a channel's."""
+
+    name: str
+    #: The thread's number; None for a channel.
+    thread: int | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One part of a picture. begin, end: in microseconds of the trace."""
+
+    title: str
+    trace: Trace
+    lanes: Sequence[Lane]
+    begin: float
+    end: float
+
+    def spans(self) -> list[Span]:
+        """What threads in the panel are at, in its time."""
+        threads = {lane.thread for lane in self.lanes}
+        return [
+            span
+            for span in self.trace.spans
+            if span.thread in threads and span.begin < self.end and span.end > self.begin
+        ]
+
+    def flows(self) -> list[Flow]:
+        """The arrows that start in the time of the panel, between lanes of the panel."""
+        threads = {lane.thread for lane in self.lanes}
+        return [
+            flow
+            for flow in self.trace.flows
+            if {flow.sender, flow.receiver} <= threads and self.begin <= flow.sent < self.end
+        ]
+
+    def depths(self, channel: str) -> list[tuple[float, int]]:
+        """How full a channel is in the time of the panel, from when on."""
+        steps = self.trace.depths[channel]
+        before = [depth for time, depth in steps if time < self.begin]
+        inside = [(time, depth) for time, depth in steps if self.begin <= time < self.end]
+        return [(self.begin, before[-1] if before else 0), *inside]
+
+
+def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
+    """The lanes of a trace, in the direction of the messages; with patterns, those that match one.
+
+    First the threads that send, then the hub, then each channel with its write pump.
+    """
+    found: list[tuple[int, str, int, Lane]] = []
+    for number, name in trace.threads.items():
+        kind, _, client = name.partition(" ")
+        place = 1 if name == "hub" else 2 if kind == "writePump" else 0
+        found.append((place, client if place == 2 else "", number, Lane(name, number)))
+    for name in trace.depths:
+        found.append((2, name.partition(" ")[2], -1, Lane(name, None)))
+    found.sort(key=lambda each: each[:3])
+    return [
+        lane
+        for *_, lane in found
+        if not patterns or any(fnmatchcase(lane.name, pattern) for pattern in patterns)
+    ]
+
+
+def draw(title: str, panels: Sequence[Panel]) -> str:
+    """The picture: panels one below the other. Raises ValueError if there is nothing to draw."""
+    for panel in panels:
+        states = len(panel.spans())
+        if not states:
+            raise ValueError("no thread of that name does anything in that time")
+        if states > _STATES:
+            raise ValueError(
+                f"{states} states are too many for a picture: choose by --only, --from and --to"
+            )
+    widest = max(
+        len(word) for panel in panels for lane in panel.lanes for word in lane.name.split(" ", 1)
+    )
+    lane_width = _LANE if widest <= _NAME else round(widest * _CHARACTER) + 12
+    width = max(_WIDTH, _GUTTER + lane_width * max(len(panel.lanes) for panel in panels))
+    body: list[str] = []
+    y = 0.0
+    for panel in panels:
+        y = _Drawing(panel, lane_width, width, body).draw(y)
+    for line in _wrapped("Filled: runs. Hollow: waits. Time is not to scale.", width, 6.4):
+        y += _LINE
+        body.append(_text(8, y, "time", line))
+    words = "\n".join(
+        "\n".join([panel.title + ":"] * bool(panel.title) + describe(panel)) for panel in panels
+    )
+    height = math.ceil(y + 10)
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+            f' width="{width}" height="{height}" role="img" aria-labelledby="title desc">',
+            f'<title id="title">{escape(title)}</title>',
+            f'<desc id="desc">{escape(words)}</desc>',
+            f"<style>{_STYLE}</style>",
+            f'<rect class="back" width="{width}" height="{height}"/>',
+            *body,
+            "</svg>\n",
+        ]
+    )
+
+
+class _Drawing:
+    """How one panel is drawn. body: gets the elements."""
+
+    def __init__(self, panel: Panel, lane_width: int, width: int, body: list[str]) -> None:
+        self.panel = panel
+        self.width = width
+        self.body = body
+        self.spans = panel.spans()
+        self.flows = panel.flows()
+        self.x = {lane: _GUTTER + 8 + i * lane_width for i, lane in enumerate(panel.lanes)}
+        self.of_thread = {lane.thread: x for lane, x in self.x.items()}
+        self.of_channel = {lane.name: x for lane, x in self.x.items() if lane.thread is None}
+        self.room = lane_width - _BAR - 16
+        # The times in the middle of what repeats itself.
+        self.dense: set[float] = set()
+        self.times, self.heights = self._rows()
+        # Drawn last, above all lines.
+        self.texts: list[str] = []
+
+    def _rows(self) -> tuple[list[float], list[float]]:
+        """The times at which something happens, and how far below the first they are drawn."""
+        panel = self.panel
+        # A time is dense if all that happens there repeats itself, and is in the middle of that.
+        dense: dict[float, bool] = {panel.begin: False, panel.end: False}
+        kinds: defaultdict[tuple[object, ...], list[tuple[float, ...]]] = defaultdict(list)
+        for span in self.spans:
+            kinds[span.thread, span.name, "dropped" in span.args].append((span.begin, span.end))
+        for flow in self.flows:
+            kinds[flow.channel, flow.name].append((flow.sent, flow.received))
+        for happened in kinds.values():
+            for i, both in enumerate(happened):
+                middle = _SHOWN <= i < len(happened) - _SHOWN
+                for time in both:
+                    if panel.begin < time < panel.end:
+                        dense[time] = dense.get(time, True) and middle
+        self.dense = {time for time, middle in dense.items() if middle}
+        times = sorted(dense)
+        steps = list(pairwise(times))
+        pressed = [dense[begin] or dense[end] for begin, end in steps]
+        full = [0 if end - begin < 0.1 else _room(end - begin) for begin, end in steps]
+        small = sum(room for room, press in zip(full, pressed, strict=True) if press)
+        large = sum(full) - small
+        factors = min(1, _SPARSE / large) if large else 1, min(1, _DENSE / small) if small else 1
+        heights = [0.0]
+        for room, press in zip(full, pressed, strict=True):
+            heights.append(heights[-1] + room * factors[press])
+        return times, heights
+
+    def y(self, time: float) -> float:
+        """Where a time is; times beyond the panel are at its edges."""
+        i = bisect_right(self.times, time) - 1
+        return self.top + self.heights[max(0, i)]
+
+    def draw(self, y: float) -> float:
+        """Draw below y. Returns where the panel ends."""
+        for line in _wrapped(self.panel.title, self.width, 8.6):
+            y += 20
+            self.body.append(_text(8, y, "title", line))
+        y += 24
+        for lane, x in self.x.items():
+            for i, word in enumerate(lane.name.split(" ", 1)):
+                self.body.append(_text(x - _BAR / 2, y + i * 14, "name", word))
+        self.top = y + 26
+        bottom = self.top + self.heights[-1]
+        for lane, x in self.x.items():
+            kind = "life channel" if lane.thread is None else "life"
+            d = f"M{x} {self.top - 6:.1f}V{bottom + 6:.1f}"
+            self.body.append(f'<path class="{kind}" d="{d}"/>')
+        self._draw_times()
+        for channel, x in self.of_channel.items():
+            self._draw_queue(channel, x)
+        for span in self.spans:
+            self._draw_span(span)
+        for flow in self.flows:
+            self._draw_flow(flow)
+        self.body += self.texts
+        return bottom + 16
+
+    def _draw_times(self) -> None:
+        clock, unit = _clock(self.panel.begin, self.panel.end)
+        self.texts.append(_text(4, self.top - 26, "time", unit))
+        last, said = -math.inf, ""
+        for time, height in zip(self.times, self.heights, strict=True):
+            if height - last >= _LINE - 1 and clock(time) != said:
+                last, said = height, clock(time)
+                self.texts.append(_text(4, self.top + height + 4, "time", said))
+
+    def _draw_queue(self, channel: str, x: float) -> None:
+        steps = self.panel.depths(channel)
+        most = max(depth for _, depth in steps)
+        d = f"M{x} {self.top:.1f}"
+        for (time, depth), (until, _) in zip(steps, [*steps[1:], (self.panel.end, 0)], strict=True):
+            wide = max(6, self.room * depth / max(most, 8)) if depth else 0
+            d += f"V{self.y(time):.1f}H{x + wide:.1f}V{self.y(until):.1f}"
+        where = f"{channel}: {most} {'message' if most == 1 else 'messages'} at most"
+        self.body.append(f'<path class="queue" d="{d}H{x}Z"><title>{escape(where)}</title></path>')
+        if most > 1:
+            at = next(time for time, depth in steps if depth == most)
+            self.texts.append(_text(x + 4, self.y(at) + 12, "full", f"{most} queued"))
+
+    def _draw_span(self, span: Span) -> None:
+        x = self.of_thread[span.thread]
+        top, bottom = self.y(span.begin), self.y(span.end)
+        said = f"{self.panel.trace.threads[span.thread]}: {_state(span)}"
+        said += f", {duration(span.end - span.begin)}"
+        self.body.append(
+            f'<rect class="bar {span.kind} {escape(span.name)}" x="{x - _BAR / 2}" y="{top:.1f}"'
+            f' width="{_BAR}" height="{max(bottom - top, 0.5):.1f}">'
+            f"<title>{escape(said)}</title></rect>"
+        )
+        if bottom - top >= _LINE - 2:
+            self.texts.append(_text(x + _BAR / 2 + 4, top + 12, span.kind, _label(span)))
+
+    def _draw_flow(self, flow: Flow) -> None:
+        start = self.of_thread[flow.sender], self.y(flow.sent)
+        end = self.of_thread[flow.receiver], self.y(flow.received)
+        through = self.of_channel.get(flow.channel)
+        if through is None:
+            self._draw_arrow(flow, start, end, flow.received)
+        else:
+            self._draw_arrow(flow, start, (through, start[1]), flow.sent)
+            self._draw_arrow(flow, (through, end[1]), end, flow.received)
+
+    def _draw_arrow(
+        self, flow: Flow, start: tuple[float, float], end: tuple[float, float], time: float
+    ) -> None:
+        """An arrow; without a head if it is one of many, or arrives after the panel's time."""
+        right = 1 if end[0] > start[0] else -1
+        tip = end[0] - right * _BAR / 2
+        many = time in self.dense
+        kind = " many" * many + " close" * (flow.name == "close")
+        d = f"M{start[0] + right * _BAR / 2} {start[1]:.1f}L{tip} {end[1]:.1f}"
+        said = f"{_what(flow)}: {duration(flow.received - flow.sent)} on its way"
+        title = f"<title>{escape(said)}</title>"
+        self.body.append(f'<path class="arrow{kind}" d="{d}">{title}</path>')
+        if time <= self.panel.end and not many:
+            back = tip - right * 7
+            d = f"M{tip} {end[1]:.1f}L{back} {end[1] - 4:.1f}V{end[1] + 4:.1f}Z"
+            self.body.append(f'<path class="head{kind}" d="{d}"/>')
+
+
+def describe(panel: Panel) -> list[str]:
+    """The panel in words, a line for each thing that happens, in the order of time."""
+    names = panel.trace.threads
+    told: list[tuple[float, str]] = []
+    kinds: defaultdict[tuple[str, str, int], list[Flow]] = defaultdict(list)
+    for flow in panel.flows():
+        kinds[flow.name, flow.channel, flow.sender].append(flow)
+    for flows in kinds.values():
+        for group in [[flow] for flow in flows] if len(flows) <= _TOLD else [flows]:
+            told.append((group[0].sent, _told(names, group)))
+    waits: defaultdict[str, list[Span]] = defaultdict(list)
+    for span in panel.spans():
+        name = names[span.thread]
+        for client in span.args.get("dropped", []):
+            told.append(
+                (span.begin, f"{name} finds client.send {client} full, and drops {client}.")
+            )
+        if span.name in ("socket", "close") and name.startswith("writePump"):
+            waits[f"{name} {_state(span)}"].append(span)
+        if "frame" in span.args:
+            told.append((span.begin, f"{name} writes a {span.args['frame']} frame."))
+    for said, spans in waits.items():
+        for some in [[span] for span in spans] if len(spans) <= _TOLD else [spans]:
+            times = f", {len(some)} times" if len(some) > 1 else ""
+            whole = duration(sum(span.end - span.begin for span in some))
+            told.append((some[0].begin, f"{said}{times}, {whole}."))
+    told.sort(key=lambda each: each[0])
+    return [f"{duration(max(0.0, time - panel.begin))}: {said}" for time, said in told]
+
+
+def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
+    """Flows of one kind, in words."""
+    first = flows[0]
+    sender, receiver = names[first.sender], names[first.receiver]
+    times = [flow.received - flow.sent for flow in flows]
+    low, high = duration(min(times)), duration(max(times))
+    after = f"after {low}" if low == high else f"after {low} to {high}"
+    if first.name == "close":
+        return f"{sender} closes {first.channel}; {receiver} comes to the end of it {after}."
+    what = f"{_what(*flows)} to" if first.message else "to"
+    them = "it" if len(flows) == 1 else "them"
+    return f"{sender} sends {what} {first.channel}; {receiver} takes {them} {after}."
+
+
+def duration(microseconds: float) -> str:
+    """A time in a unit that fits, with two digits at least."""
+    for unit, size in (("s", 1e6), ("ms", 1e3)):
+        if microseconds >= size:
+            value = microseconds / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{microseconds:.0f} µs"
+
+
+def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
+    """How the times of a panel are written, since its beginning; and their unit."""
+    long = end - begin
+    if long < 1e3:
+        unit, size, digits = "µs", 1.0, 0
+    elif long < 1e8:
+        unit, size, digits = "ms", 1e3, 2 if long < 1e5 else 1 if long < 1e6 else 0
+    else:
+        unit, size, digits = "s", 1e6, 1
+    return lambda time: f"{(time - begin) / size:.{digits}f}", unit
+
+
+def _room(microseconds: float) -> float:
+    return _LINE + 4 * math.log10(1 + microseconds)
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Numbers that grow, as short as they can be said."""
+    first, last = numbers[0], numbers[-1]
+    return f"{first}" if first == last else f"{first}–{last}"
+
+
+def _what(*flows: Flow) -> str:
+    numbers = [flow.message for flow in flows if flow.message is not None]
+    if numbers:
+        return f"{'message' if len(numbers) == 1 else 'messages'} {_numbers(numbers)}"
+    return flows[0].name
+
+
+def _label(span: Span) -> str:
+    args = span.args
+    if args.get("messages"):
+        return f"write {_numbers(args['messages'])}"
+    if "frame" in args:
+        return f"write {args['frame']}"
+    if span.name == "broadcast" and "dropped" in args:
+        return "drop"
+    return f"{span.name} {args['message']}" if "message" in args else span.name
+
+
+def _state(span: Span) -> str:
+    """What a thread is at, in words."""
+    if span.kind == RUN:
+        return f"runs, {_label(span)}"
+    return {
+        "recv": "waits for a value",
+        "send": "waits until its value is taken",
+        "turn": "waits for its turn",
+        "socket": "waits for the socket",
+        "close": "waits for the end of the connection",
+    }.get(span.name, f"waits: {span.name}")
+
+
+def _wrapped(text: str, width: float, character: float) -> list[str]:
+    return textwrap.wrap(text, int((width - 16) / character))
+
+
+def _text(x: float, y: float, kind: str, text: str) -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
