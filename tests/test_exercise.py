@@ -351,7 +351,7 @@ def test_each_exercise_has_all_that_belongs_to_it() -> None:
     for exercise, section in zip(found, sections, strict=True):
         assert section.lower().startswith(f"{exercise.number}. {exercise.title}\n".lower())
         assert section.count("} Hint") == 2
-        assert f"literalinclude}} ../tests/exercises/{exercise.number:02}_right.py" in section
+        assert f"literalinclude}} ../../tests/exercises/{exercise.number:02}_right.py" in section
         assert section.count(":::{dropdown}") == section.count(":::\n") == 3
     names = {f"{n:02}_{kind}.py" for n in SEEN for kind in ("right", "wrong_a", "wrong_b")}
     assert {path.name for path in ANSWERS.glob("*.py")} == names

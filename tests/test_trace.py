@@ -643,7 +643,7 @@ def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
 def test_docs_show_the_pictures(name: str) -> None:
     """The docs have the pictures, with their text alternatives."""
     page = (ROOT / "docs/run/trace.md").read_text()
-    assert f"![{make.ALT[name]}](pictures/{name}.svg)" in page
+    assert f"![{make.ALT[name]}](../pictures/{name}.svg)" in page
     root = ET.parse(ROOT / f"docs/pictures/{name}.svg").getroot()
     assert root.get("role") == "img"
 

@@ -30,7 +30,7 @@ from typing import Final
 from .chrome import Flow, Span, Trace
 from .recorder import RUN
 
-__all__ = ["Panel", "describe", "draw", "lanes"]
+__all__ = ["Lane", "Panel", "describe", "draw", "lanes"]
 
 # In pixels: a picture of four lanes is as wide as a small phone.
 _WIDTH: Final = 360
