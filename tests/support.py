@@ -40,6 +40,11 @@ COMMAND = str(Path(sys.executable).with_name("gochat"))
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
+#: The environment for a program whose code does not count: to measure its coverage would take long.
+UNMEASURED = {
+    name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")
+}
+
 #: The headers of a good handshake.
 HANDSHAKE = (
     ("Host", "localhost"),

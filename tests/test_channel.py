@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.golang.channel import CLOSED, _Bell, _bell, _Offer
+from gochat.golang.channel import CLOSED, _Bell, _Offer
 from gochat.golang.turns import turns
 
 from .support import PATIENCE, wait_until
@@ -346,7 +346,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
             assert channel.try_send(1)
         return disarm(bell)
 
-    monkeypatch.setattr("gochat.golang.channel._Bell.disarm", late)
+    monkeypatch.setattr(_Bell, "disarm", late)
     task = start(lambda: select(channel, deadline=time.monotonic() + 0.01))
     assert task.result() == (channel, 1, True)
 
@@ -354,16 +354,40 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 def test_a_wait_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an exception out of a wait, nothing is handed to the receiver that has gone."""
 
-    class InterruptedGate:
-        def acquire(self, **_: float) -> bool:
-            raise KeyboardInterrupt
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
 
     channel: Channel[int] = Channel()
     with monkeypatch.context() as patch:
-        patch.setattr(_bell(), "_gate", InterruptedGate())
+        patch.setattr("gochat.golang.channel._seconds_until", interrupted)
         with pytest.raises(KeyboardInterrupt):
             channel.recv()
     assert not channel.try_send(1)
+
+
+def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
+    """A send to a channel that is no longer waited for does not end a wait for another one."""
+    a: Channel[int] = Channel(1)
+    b: Channel[int] = Channel(1)
+    first, second = threading.Event(), threading.Event()
+
+    def receive() -> list[Any]:
+        got = [select(a, b)]
+        first.set()
+        got.append(select(b))
+        second.set()
+        return got
+
+    receiver = start.parked(receive)
+    b.send(1)
+    assert first.wait(PATIENCE)
+    receiver.wait_until_parked()
+    a.send(2)
+    receiver.wait_until_parked()
+    assert not second.is_set()
+    b.send(3)
+    assert receiver.result() == [(b, 1, True), (b, 3, True)]
+    assert a.recv() == (2, True)
 
 
 def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:

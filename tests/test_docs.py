@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from docs.__main__ import main
 from gochat.ops.flags import parse_flags
 
-from .support import LOCAL, PATIENCE, ROOT, Gochat, wait_until
+from .support import LOCAL, PATIENCE, ROOT, UNMEASURED, Gochat, wait_until
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -152,7 +152,11 @@ def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
     program = tmp_path / "page.py"
     program.write_text(code)
     process = subprocess.Popen(
-        [sys.executable, program], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, program],
+        env=UNMEASURED,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         if "serve_forever" in code:
@@ -253,9 +257,11 @@ SERVED = sorted(
 
 
 @pytest.mark.parametrize("flags", [flags for flags in SERVED if "--relay" not in flags])
-def test_commands_that_serve(flags: str) -> None:
+def test_commands_that_serve(flags: str, tmp_path: Path) -> None:
     """Each `gochat serve` of a page serves, on free ports of this machine, and ends in order."""
     flags = re.sub(r"(?<=addr )\S+", LOCAL, flags)
+    flags = re.sub(r"(?<=view )\S+", LOCAL, flags)
+    flags = re.sub(r"(?<=trace )\S+", str(tmp_path / "trace"), flags)
     with Gochat(*shlex.split(flags)) as gochat:
         assert gochat.stop() == 0
 
@@ -346,8 +352,9 @@ def site() -> Path:
     shutil.rmtree(built.parent, ignore_errors=True)
     strict = "import sys; from docs.__main__ import SITE, build; "
     strict += "sys.exit(build(SITE, '-W', '--keep-going'))"
+    command = [sys.executable, "-c", strict]
     done = subprocess.run(
-        [sys.executable, "-c", strict], cwd=ROOT, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=UNMEASURED, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return built

@@ -17,7 +17,7 @@ import pytest
 
 import gochat
 
-from .support import PATIENCE, ROOT, wait_until
+from .support import PATIENCE, ROOT, UNMEASURED, wait_until
 
 # The first build of the Go twins compiles Go's standard library.
 pytestmark = pytest.mark.xdist_group("busy")
@@ -80,7 +80,12 @@ def test_every_step_has_all_its_parts() -> None:
 def test_a_program_prints_what_its_page_says(program: Path) -> None:
     """A program ends by itself, without an error, and prints what stands on its page."""
     done = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, program],
+        env=UNMEASURED,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (done.stdout, done.stderr) == (output_on_page(program, "The output"), "")
     assert done.returncode == 0
@@ -91,7 +96,9 @@ def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
     """A broken program does what its page says: it prints something else, or waits for ever."""
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen([sys.executable, "-u", program], stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(
+            [sys.executable, "-u", program], env=UNMEASURED, stdout=stdout, stderr=stderr
+        )
     expected = output_on_page(program, "What can go wrong")
     try:
         if "for ever" in (ast.get_docstring(ast.parse(program.read_text())) or ""):
@@ -282,6 +289,7 @@ def test_the_pictures_show_what_happens(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "docs.lesson.pictures", tmp_path],
         cwd=ROOT,
+        env=UNMEASURED,
         capture_output=True,
         text=True,
         timeout=PATIENCE,

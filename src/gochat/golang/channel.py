@@ -86,7 +86,7 @@ class Channel(queue.Queue[T]):
         self._closed = False
         # The mark of the receiver that has found nothing. The receiver appends it; the thread that
         # pops it, a single step, wakes the receiver, or is the receiver and goes on by itself. (A
-        # bell may be left here from an earlier wait: it counts only while it is armed.)
+        # bell may be left here from an earlier wait, and cannot be claimed any more.)
         self._idle: list[_Bell | Waiter] = []
         # The senders that wait, in line. Guarded by `mutex`; whether there are any is looked at
         # without.
@@ -377,7 +377,6 @@ def select(
     for channel in channels:
         if channel._in_turn:
             raise ValueError("a channel with turns is waited for alone")
-    bell = _bell()
     while True:
         if deadline is not None and time.monotonic() >= deadline:
             return None, None, False
@@ -386,7 +385,7 @@ def select(
             return received
         # Nothing there. Look once more with the bell in place, and only then wait for it. A value
         # sent before that second look is seen by it; a value sent after it rings.
-        bell.arm(channels)
+        bell = _Bell(channels)
         for channel in channels:
             if channel.queue or channel._offers:
                 rung = not bell.disarm() and bell.wait(None)
@@ -441,38 +440,44 @@ def _receive_in_turn(
 
 
 class _Bell:
-    """What a thread sleeps on that waits for several channels, or takes no turns.
+    """One wait of a thread for several channels, or for one without turns.
 
-    One for each thread. A sender that claims the bell of a receiver that is armed has to ring it,
-    and may hand a value over first, as in Go a sender does with a `sudog` that it dequeues. The
-    bell's channels keep it after that, and find it unarmed.
+    The first sender that claims the bell has to ring it, and may hand a value over before, as in Go
+    a sender does with a `sudog`. Channels may keep the bell after the wait; nobody can claim it any
+    more. So each wait needs a bell of its own: with one bell for many waits, a sender that is slow
+    to claim could claim a later wait, which may be for other channels.
     """
 
-    __slots__ = ("_armed", "_gate", "channel")
+    __slots__ = ("_claimed", "_gate", "channel")
 
-    def __init__(self) -> None:
-        # Released to sleep. Whichever thread acquires it, a sender or the receiver, wakes up the
-        # receiver.
-        self._armed = threading.Lock()
-        self._armed.acquire()
+    def __init__(self, channels: tuple[Channel[Any], ...]) -> None:
+        """Begin to wait. Raises RuntimeError if another thread waits for one of the channels."""
+        # Acquired once, by the sender that claims the bell, or by the receiver that ends the wait.
+        self._claimed = threading.Lock()
         # Released to wake the receiver.
         self._gate = threading.Lock()
         self._gate.acquire()
         #: The channel whose sender has claimed the bell. Set before the gate is released.
         self.channel: Channel[Any] | None = None
+        try:
+            for channel in channels:
+                channel._set_idle(self)
+        except BaseException:
+            self._settle()
+            raise
 
     # Any sender:
 
     def claim(self, channel: Channel[Any]) -> bool:
         """Whether the calling thread is the one that has to wake the receiver."""
-        if not self._armed.acquire(False):
+        if not self._claimed.acquire(False):
             return False
         self.channel = channel
         return True
 
     def is_idle(self) -> bool:
         """Whether the receiver waits."""
-        return not self._armed.locked()
+        return not self._claimed.locked()
 
     def wake(self) -> None:
         self._gate.release()
@@ -481,24 +486,14 @@ class _Bell:
 
     # The receiver:
 
-    def arm(self, channels: tuple[Channel[Any], ...]) -> None:
-        """Begin to wait for these. Raises RuntimeError if another thread waits for one of them."""
-        self._armed.release()
-        try:
-            for channel in channels:
-                channel._set_idle(self)
-        except BaseException:
-            self._settle()
-            raise
-
     def disarm(self) -> bool:
         """End the wait. False if a sender has claimed the bell, and will ring it."""
-        return self._armed.acquire(False)
+        return self._claimed.acquire(False)
 
     def wait(self, deadline: float | None) -> bool:
         """Wait to be rung. False if the deadline came first; then the wait has ended."""
-        timeout = _seconds_until(deadline)
         try:
+            timeout = _seconds_until(deadline)
             rung = self._gate.acquire(timeout=-1 if timeout is None else timeout)
         except BaseException:  # a signal handler's
             self._settle()
@@ -508,18 +503,6 @@ class _Bell:
     def _settle(self) -> bool:
         """End the wait, or wait for a sender that has claimed the bell. Whether there was one."""
         return not self.disarm() and self._gate.acquire()
-
-
-_local = threading.local()
-
-
-def _bell() -> _Bell:
-    """The calling thread's bell."""
-    try:
-        bell: _Bell = _local.bell
-    except AttributeError:
-        bell = _local.bell = _Bell()
-    return bell
 
 
 def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], ...]:
