@@ -19,6 +19,7 @@ RULES = {
     "version": (),
     "golang": ("golang",),
     "golang.turns": (),
+    "golang.processor": ("golang.turns",),
     "golang.flag": (),
     "golang.log": (),
     "golang.channel": ("golang.turns",),

@@ -293,9 +293,9 @@ def test_a_signal_that_the_main_thread_does_not_get() -> None:
 
         accept = server._accept
 
-        def accepting():
+        def accepting(*args):
             threading.Thread(target=ready, daemon=True).start()
-            accept()
+            accept(*args)
 
         server._accept = accepting
         try:

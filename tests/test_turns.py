@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from gochat import Channel, select
-from gochat.golang.turns import Turns, settle, turns
+from gochat.golang.turns import Turns, turns
 
 from .support import PATIENCE, ROOT, in_background, wait_until
 
@@ -70,18 +69,6 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
     said = check_model(tmp_path, "-DN=2", mistake)
     assert "errors: 1" in said, said
     assert what in said
-
-
-def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where threads can run at the same time, settle leaves all their CPUs to them."""
-    monkeypatch.setattr("gochat.golang.turns.FREE_THREADED", True)
-
-    def settled() -> tuple[int, set[int], float]:
-        return os.sched_getscheduler(0), os.sched_getaffinity(0), sys.getswitchinterval()
-
-    before = settled()
-    settle(pin=True)
-    assert settled() == before
 
 
 def free_of(turns: Turns) -> tuple[int, int]:

@@ -20,16 +20,14 @@ spin, which shows that no pump with work is ever forgotten.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
-__all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Turns", "Waiter", "settle", "turns"]
+__all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Turns", "Waiter", "turns"]
 
 # Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
 # all that threads do has one order, and deque's append and popleft are single steps of that order
@@ -39,39 +37,6 @@ FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 #: Measured: see docs/why/performance.md.
 DEFAULT_GOMAXPROCS: Final = 1
-
-#: How long a thread waits for the GIL before it asks for it, in seconds. Python's own is 0.005.
-SWITCH_INTERVAL: Final = 2.0
-
-
-def settle(*, pin: bool, cpu: int | None = None) -> None:
-    """Set up the system's scheduling for threads that a GIL runs one at a time.
-
-    - A thread that is woken should not interrupt the thread that has woken it, which still has the
-      GIL: the woken thread could only go back to sleep.
-    - A thread that waits for the GIL should not ask for it every 5 ms, nor twice a second: when
-      thousands ask, as when all clients leave at the same time, nothing else is done. But it must
-      ask sometimes: a thread that releases the GIL and retakes it at once would starve the rest.
-    - The process should stay on one CPU, because a thread on another CPU gets the GIL later.
-
-    docs/why/performance.md has measurements of all three. Nothing here needs a privilege. On a
-    free-threaded build nothing is done, and whatever the system does not know is left out.
-
-    pin: have the process stay on one CPU. cpu: of the CPUs that it may use, by number from 0, and
-    round; None for the one that it is on.
-    """
-    if FREE_THREADED:
-        return
-    # No thread here computes for long, and one that waits is woken when the GIL is free.
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    with suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        if pin:
-            allowed = sorted(os.sched_getaffinity(0))
-            # The 39th field of proc_pid_stat(5), the 37th behind the name.
-            stat = Path("/proc/self/stat").read_text()
-            here = int(stat.rpartition(")")[2].split()[36])
-            os.sched_setaffinity(0, {here if cpu is None else allowed[cpu % len(allowed)]})
 
 
 class Turns:

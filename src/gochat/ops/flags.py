@@ -134,7 +134,7 @@ def add_serve_flags(serve: Parser) -> None:
         "-no-pin",
         dest="pin",
         action="store_false",
-        help="use any CPU; without it the process stays on the one where it was started",
+        help="use any CPU; without it the process stays on one, and moves when others take that",
     )
     serve.add_flag(
         "max-clients", count, None, "connections served at the same time (default: no limit)"

@@ -29,7 +29,8 @@ from ..golang.channel import ClosedChannelError, select
 from ..golang.http import Server
 from ..golang.http.address import listen_shared, next_port
 from ..golang.log import dump_threads
-from ..golang.turns import settle, turns
+from ..golang.processor import INTERVAL, Processor, settle
+from ..golang.turns import turns
 from ..golang.websocket import (
     CLOSE_GOING_AWAY,
     CLOSE_INTERNAL_SERVER_ERR,
@@ -239,7 +240,7 @@ def serve(
             on_close=metrics.closed if metrics else None,
         )
         turns.gomaxprocs(args.gomaxprocs)
-        settle(pin=args.pin, cpu=place.number if place else None)
+        allowed = settle(pin=args.pin, cpu=place.number if place else None)
         _stop_at_signals(server, forced=place is None)
         with running(server, hub, timeout=args.shutdown_timeout, relay=relay):
             try:
@@ -255,7 +256,10 @@ def serve(
             else:
                 log.info("listening on %s, open %s", server.addr, server.url)
             notify("READY=1")
-            server.serve_forever()
+            if len(allowed) > 1:
+                server.serve_forever(INTERVAL, Processor(allowed).follow)
+            else:
+                server.serve_forever()
             log.info("stopping")
             notify("STOPPING=1")
 

@@ -136,8 +136,13 @@ class Server(ThreadedWSGIServer):
         self._accepting = threading.Thread(target=self.serve_forever, name=name, daemon=True)
         self._accepting.start()
 
-    def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002 - nothing is polled
+    def serve_forever(
+        self, poll_interval: float | None = None, actions: Callable[[], object] | None = None
+    ) -> None:
         """Accept connections until `stop` is called, and then stop listening.
+
+        actions: what to call meanwhile, on this thread, at the latest every poll_interval seconds
+        (in socketserver, service_actions).
 
         May be called once, on any thread. Raises RuntimeError while another thread accepts.
         """
@@ -146,7 +151,7 @@ class Server(ThreadedWSGIServer):
         try:
             if not self._ending:
                 with self._woken_by_signals():
-                    self._accept()
+                    self._accept(poll_interval, actions)
             self.server_close()
         finally:
             self._accepts.release()
@@ -168,16 +173,18 @@ class Server(ThreadedWSGIServer):
         finally:
             signal.set_wakeup_fd(before)
 
-    def _accept(self) -> None:
+    def _accept(self, poll_interval: float | None, actions: Callable[[], object] | None) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self.socket, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._ending:
-                ready = [key.fileobj for key, _ in selector.select()]
+                ready = [key.fileobj for key, _ in selector.select(poll_interval)]
                 if self._woken in ready:
                     self._woken.recv(4096)
                 if self.socket in ready and not self._ending:
                     self._handle_request_noblock()  # type: ignore[attr-defined]
+                if actions and not self._ending:
+                    actions()
 
     @property
     def stopping(self) -> bool:
