@@ -365,6 +365,27 @@ def test_a_wait_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not channel.try_send(1)
 
 
+def test_an_interrupt_just_after_a_ring(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception between the ring and the return comes through; the value is there for later."""
+    channel: Channel[int] = Channel()
+
+    def ring_and_interrupt(_: object) -> None:
+        (bell,) = channel._idle
+        assert isinstance(bell, _Bell)
+        assert channel.try_send(1)
+        bell._gate.acquire()
+        raise InterruptedError
+
+    def receive() -> tuple[int | None, bool]:
+        with monkeypatch.context() as patch:
+            patch.setattr("gochat.golang.channel._seconds_until", ring_and_interrupt)
+            with pytest.raises(InterruptedError):
+                channel.recv()
+        return channel.recv()
+
+    assert start(receive).result() == (1, True)
+
+
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
     """A send to a channel that is no longer waited for does not end a wait for another one."""
     a: Channel[int] = Channel(1)

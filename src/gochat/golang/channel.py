@@ -463,7 +463,7 @@ class _Bell:
             for channel in channels:
                 channel._set_idle(self)
         except BaseException:
-            self._settle()
+            self.disarm()
             raise
 
     # Any sender:
@@ -494,14 +494,11 @@ class _Bell:
         """Wait to be rung. False if the deadline came first; then the wait has ended."""
         try:
             timeout = _seconds_until(deadline)
-            rung = self._gate.acquire(timeout=-1 if timeout is None else timeout)
-        except BaseException:  # a signal handler's
-            self._settle()
+            if self._gate.acquire(timeout=-1 if timeout is None else timeout):
+                return True
+        except BaseException:  # a signal handler's, perhaps after the gate was acquired
+            self.disarm()  # if a sender has come first, its value is there for the next receive
             raise
-        return rung or self._settle()
-
-    def _settle(self) -> bool:
-        """End the wait, or wait for a sender that has claimed the bell. Whether there was one."""
         return not self.disarm() and self._gate.acquire()
 
 
