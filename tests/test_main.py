@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import os
 import re
 import signal
@@ -664,6 +665,17 @@ def test_a_page_that_is_known_already(room: Room) -> None:
         assert "content-security-policy" in again.headers
     other = get(room, headers={"If-None-Match": '"x"'})
     assert (other.status, other.body) == (200, first.body)
+
+
+@pytest.mark.parametrize("known", ['"x"', "*"], ids=["200", "304"])
+def test_no_header_comes_twice(room: Room, known: str) -> None:
+    """The page is sent with one Date, and with every other header once."""
+    peer = http.client.HTTPConnection("127.0.0.1", room.port, timeout=PATIENCE)
+    peer.request("GET", "/", headers={"If-None-Match": known})
+    names = [name.lower() for name, _ in peer.getresponse().getheaders()]
+    peer.close()
+    assert "date" in names
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/ws"])

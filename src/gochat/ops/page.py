@@ -78,4 +78,5 @@ def send_page(
     # tags slowly, while it has the GIL.
     known = environ.get("HTTP_IF_NONE_MATCH", "")[:1000]
     response.make_conditional({"REQUEST_METHOD": "GET", "HTTP_IF_NONE_MATCH": known})
+    response.headers.remove("Date")  # Werkzeug's: the server sends one of its own
     return response(environ, start_response)
