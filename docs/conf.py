@@ -3,7 +3,8 @@
 Two things are added to Sphinx, MyST and Furo:
 
 - A link to a file of the repository that is no page, such as `../../src/gochat/hub.py`, leads to a
-  page that shows that file, so the same link works on the site and in a repository browser.
+  page that shows that file, so the same link works on the site and in a repository browser. A link
+  to a picture leads to the picture.
 - Docstrings are Markdown.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import posixpath
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,9 +66,18 @@ nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Su
 # A page for each file that a link leads to.
 
 
+#: How the names of pictures end.
+PICTURES = {".svg", ".png"}
+
+
 def page_of(path: str) -> str:
     """The site's page of a file or folder of the repository."""
     return f"files/{path}"
+
+
+def file_of(path: str) -> str:
+    """What of the site a link to a file or folder of the repository leads to."""
+    return page_of(path) + ("" if Path(path).suffix in PICTURES else ".html")
 
 
 class FileLinks(SphinxTransform):
@@ -94,7 +105,7 @@ class FileLinks(SphinxTransform):
             name = path.relative_to(ROOT).as_posix()
             # Of this document, so Sphinx forgets it with the document.
             self.env.metadata[self.env.docname].setdefault("files", set()).add(name)
-            uri = posixpath.relpath(f"{page_of(name)}.html", here or ".")
+            uri = posixpath.relpath(file_of(name), here or ".")
             uri += f"#{anchor}" if anchor else ""
             node.replace_self(nodes.reference("", "", *node.children, internal=True, refuri=uri))
 
@@ -109,8 +120,16 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         page = Path(app.outdir, f"{page_of(str(path))}.html")
         if (ROOT / path).is_dir():
             inside = sorted(found.name for found in files if found.parent == path)
-            items = [f'<li><a href="{path.name}/{name}.html">{name}</a></li>' for name in inside]
+            items = [
+                f'<li><a href="{path.name}/{posixpath.basename(file_of(name))}">{name}</a></li>'
+                for name in inside
+            ]
             body = f"<ul>{''.join(items)}</ul>"
+        elif path.suffix in PICTURES:
+            copy = Path(app.outdir, file_of(str(path)))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / path, copy)
+            continue
         elif page.exists() and page.stat().st_mtime > (ROOT / path).stat().st_mtime:
             continue  # as Sphinx leaves alone what has not changed
         else:
