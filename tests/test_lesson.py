@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -55,13 +55,37 @@ def shown(text: str) -> list[tuple[Path, list[str]]]:
     for name, options in re.findall(r"^```\{literalinclude\} (\S+)\n(.*?)^```$", text, re.M | re.S):
         settings = dict(re.findall(r"^:([\w-]+):(.*)$", options, re.M))
         lines = (DOCS / name).read_text().splitlines()
+        if "pyobject" in settings:
+            lines = lines_of("\n".join(lines), settings["pyobject"].strip())
         if "start-at" in settings:
             start = settings["start-at"].strip()
             lines = lines[next(i for i, line in enumerate(lines) if start in line) :]
         if "lines" in settings:
-            lines = lines[: int(settings["lines"].strip().removeprefix("-"))]
+            lines = list(chosen(lines, settings["lines"].strip()))
         found.append(((DOCS / name).resolve(), lines))
     return found
+
+
+def lines_of(code: str, name: str) -> list[str]:
+    """The lines of a method, named by its class and its name."""
+    kind, _, method = name.partition(".")
+    tree = ast.parse(code)
+    (found,) = (
+        each
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == kind
+        for each in node.body
+        if isinstance(each, ast.FunctionDef) and each.name == method
+    )
+    return code.splitlines()[found.lineno - 1 : found.end_lineno]
+
+
+def chosen(lines: list[str], parts: str) -> Iterator[str]:
+    """The lines that an option says, as in 1,3-5 or -9."""
+    for part in parts.split(","):
+        first, dash, last = part.partition("-")
+        begin = int(first or 1)
+        yield from lines[begin - 1 : int(last) if dash else begin]
 
 
 def test_every_step_has_all_its_parts() -> None:
@@ -239,7 +263,7 @@ def whole(lines: list[str]) -> str:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_page_has_all_its_parts(program: Path) -> None:
-    """A page shows both programs in parts of twelve lines, the picture, a guard and a question."""
+    """A page shows both programs in parts of twelve lines, the picture, tests and a question."""
     text = page(program).read_text()
     for heading in (
         "What you will see",
@@ -247,7 +271,7 @@ def test_a_page_has_all_its_parts(program: Path) -> None:
         "The output",
         "The picture",
         "What can go wrong",
-        "The guard",
+        "The tests for this",
         "What you need not know yet",
         "A question",
     ):
@@ -272,9 +296,9 @@ def test_a_page_has_all_its_parts(program: Path) -> None:
     }
     assert re.search(r"!\[[^\]]{40,}\]\(\d\d\.svg\)", text), "the picture in words"
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
-    guards = re.findall(r"`(test_\w+)`", section(program, "The guard"))
-    assert guards
-    assert [name for name in guards if f"def {name}(" not in tests] == []
+    named = re.findall(r"`(test_\w+)`", section(program, "The tests for this"))
+    assert named
+    assert [name for name in named if f"def {name}(" not in tests] == []
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)

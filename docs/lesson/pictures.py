@@ -257,7 +257,7 @@ def peer_patches(recorder: Recorder) -> Iterator[Any]:
     yield patch.object(Browser, "close", record_close)
 
 
-def run(program: Path) -> tuple[list[Event], dict[str, Any]]:
+def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
     """Run a program to the end of all its threads: what they did, and the program's variables.
 
     What it prints is written down, and not printed.
@@ -276,7 +276,7 @@ def run(program: Path) -> tuple[list[Event], dict[str, Any]]:
         variables = runpy.run_path(str(program), {"print": record_print})
         for thread in set(threading.enumerate()) - before:
             join(thread)
-    return recorder.events, variables
+    return recorder, variables
 
 
 def without_repetition(events: list[Event]) -> list[Event]:
@@ -342,6 +342,8 @@ class Story:
             for event in told:
                 if event.thread is thread:
                     numbers[event.number] = last[thread] = self._add(thread, *self._tell(event))
+        self._channels = {id(each.channel) for each in told if each.kind == "receive"}
+        self._channels |= {id(each.channel) for each in told if each.kind == "end"}
         self._connect(told, numbers, first, last)
 
     def _add(self, thread: threading.Thread, sentence: str, note: str = "") -> int:
@@ -360,7 +362,7 @@ class Story:
             "print": (f"prints {quoted}", quoted),
             "send": (f"sends {quoted} on {channel}", ""),
             "receive": (f"receives {quoted} from {channel}", ""),
-            "refused": (f"finds no room for {quoted} in {channel}", f"no room for {quoted}"),
+            "refused": (f"finds no room for {quoted} in {channel}", f"{channel} is full"),
             "close": (f"closes {channel}", f"close {channel}"),
             "end": (f"finds {channel} closed", ""),
             "tick": ("has reached its deadline", "deadline"),
@@ -374,6 +376,22 @@ class Story:
         if isinstance(value, bytes):
             return value.decode()
         return self._objects.get(id(value), str(value))
+
+    def _channel(self, channel: Any) -> str:
+        """A channel's short name, for a picture with several; empty if there is no need or room."""
+        if len(self._channels) < 2 or len(self._names) > 5:
+            return ""
+        name = self._objects.get(id(channel), "")
+        return name if name.endswith(".send") else name.rpartition(".")[2]
+
+    def _value(self, event: Event) -> str:
+        """What stands at the arrow of a value: the channel, too, if there are several."""
+        value, channel = self._text(event.value), self._channel(event.channel)
+        if channel:
+            return f"{channel}: {value}"
+        if hasattr(event.value, "send"):  # of a client the picture has no name
+            return self._objects.get(id(event.channel), value).rpartition(".")[2]
+        return value
 
     def _connect(
         self,
@@ -400,11 +418,13 @@ class Story:
             elif event.kind == "join" and event.other:
                 self.arrows.append(Arrow(last[event.other], step, "ended", plain=True))
             elif event.kind == "end":
-                self.arrows.append(Arrow(closed[id(channel)], step, "closed", plain=True))
+                name = self._channel(channel)
+                text = f"{name} closed" if name else "closed"
+                self.arrows.append(Arrow(closed[id(channel)], step, text, plain=True))
             elif event.kind == "read":
                 self.arrows.append(Arrow(numbers[event.cause], step, self._text(event.value)))
             elif event.kind == "receive":
-                text = self._text(event.value) + (", again and again" if event.repeated else "")
+                text = self._value(event) + (", many times" if event.repeated else "")
                 level = channel.capacity == 0
                 self.arrows.append(Arrow(numbers[event.cause], step, text, level=level))
             elif event.kind == "send" and channel.capacity > 0:
@@ -417,9 +437,9 @@ class Story:
 
 def draw_program(program: Path) -> str:
     """Run one of the lesson's programs, and draw what happened. The main thread."""
-    events, variables = run(program)
-    story = Story(events, variables)
-    return draw(variables["__doc__"], story.steps, story.arrows)
+    recorder, variables = run(program)
+    story = Story(recorder.events, variables)
+    return draw(variables["__doc__"], story.steps, story.arrows, cut=recorder.done)
 
 
 def main() -> None:

@@ -17,17 +17,23 @@ from xml.sax.saxutils import escape
 
 __all__ = ["Arrow", "Step", "draw"]
 
-WIDTH = 360
 TOP = 44
 ROW = 26
+# In pixels. A picture is at least as wide as a small phone.
+WIDTH = 360
+MARGIN = 30
+GAP = 62
+CHARACTER = 6.6
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; stroke: #ffffff;
        stroke-width: 4px; stroke-linejoin: round; }
 .thread { font-weight: 600; text-anchor: middle; }
-.value { text-anchor: middle; }
+.value { fill: #0969da; }
+.cause { fill: #57606a; }
 .page { fill: #ffffff; }
 .runs { stroke: #1f2328; stroke-width: 3; }
+.cut { stroke: #1f2328; stroke-width: 1.5; fill: none; }
 .waits { stroke: #8c959f; stroke-width: 2; stroke-dasharray: 2 4; }
 .value-line { stroke: #0969da; stroke-width: 2; fill: none; }
 .start-line { stroke: #8c959f; stroke-width: 1.5; fill: none; }
@@ -36,8 +42,10 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; str
 .start-tip { fill: #8c959f; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; stroke: #131416; }
+  .value { fill: #58a6ff; }
+  .cause { fill: #8b949e; }
   .page { fill: #131416; }
-  .runs { stroke: #e6edf3; }
+  .runs, .cut { stroke: #e6edf3; }
   .waits, .start-line { stroke: #7d8590; }
   .value-line { stroke: #58a6ff; }
   .step { fill: #e6edf3; }
@@ -75,9 +83,10 @@ class Arrow:
     hidden: bool = False
 
 
-def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow]) -> str:
+def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: bool = False) -> str:
     """An SVG of the steps. The steps of one thread have to be in its order; any thread may call.
 
+    cut: the threads go on where the picture ends, so their lines end with a zigzag, not with a bar.
     Its title and its description, which has the sentences of all steps, are for those that cannot
     see the picture. Raises ValueError if the arrows go round in a circle.
     """
@@ -86,7 +95,8 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow]) -> str:
     in_order = sorted(range(len(steps)), key=lambda number: (rows[number], number in receivers))
     told = [steps[number].sentence for number in in_order]
     threads = list(dict.fromkeys(step.thread for step in steps))
-    left = {name: round(WIDTH * (i + 0.5) / len(threads)) for i, name in enumerate(threads)}
+    left, width = _columns(threads, steps, arrows)
+    outer = _outer(threads)
     depth = [TOP + ROW * (row + 1) for row in rows]
     height = max(depth) + ROW
 
@@ -102,22 +112,28 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow]) -> str:
             kind = "waits" if _waits(before, number, arrows, times) else "runs"
             lines.append(f'<path class="{kind}" d="M{x} {depth[before]}V{depth[number]}"/>')
         lines += [f'<circle class="step" cx="{x}" cy="{depth[n]}" r="3.5"/>' for n in own]
-        lines.append(f'<path class="runs" d="M{x - 6} {depth[own[-1]] + 6}h12"/>')
+        end = depth[own[-1]]
+        if cut:
+            lines.append(f'<path class="cut" d="M{x} {end}v6l5 3l-10 4l10 4l-5 3"/>')
+        else:
+            lines.append(f'<path class="runs" d="M{x - 6} {end + 6}h12"/>')
     for arrow in sorted(arrows, key=lambda arrow: (arrow.tip, arrow.tail)):
         if not arrow.hidden:
             ends = [(left[steps[n].thread], depth[n]) for n in (arrow.tail, arrow.tip)]
             lines.append(_arrow(*ends[0], *ends[1], plain=arrow.plain))
-            texts.append(_label(*ends[0], *ends[1], arrow.label))
+            side = outer.get(steps[arrow.tip].thread, 0)
+            texts.append(_label(ends[0], ends[1], arrow, side, width))
     for number, step in enumerate(steps):
-        texts.append(_note(left[step.thread], depth[number], step.note))
+        side = outer.get(step.thread, 0)
+        texts.append(_note(left[step.thread], depth[number], step.note, side, width))
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
-            f' width="{WIDTH}" height="{height}" role="img" aria-labelledby="title desc">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+            f' width="{width}" height="{height}" role="img" aria-labelledby="title desc">',
             f'<title id="title">{escape(title)}</title>',
             f'<desc id="desc">\n{escape(chr(10).join(filter(None, told)))}\n</desc>',
             f"<style>{STYLE}</style>",
-            f'<rect class="page" width="{WIDTH}" height="{height}" rx="6"/>',
+            f'<rect class="page" width="{width}" height="{height}" rx="6"/>',
             *lines,
             *filter(None, texts),
             "</svg>\n",
@@ -187,21 +203,67 @@ def _arrow(x1: int, y1: int, x2: int, y2: int, *, plain: bool) -> str:
     )
 
 
-def _label(x1: int, y1: int, x2: int, y2: int, text: str) -> str:
+def _outer(threads: Sequence[str]) -> dict[str, int]:
+    """On which side of a thread no arrow comes: there its texts stand, if there are two threads."""
+    return dict(zip(threads, (-1, 1), strict=True)) if len(threads) == 2 else {}
+
+
+def _columns(
+    threads: Sequence[str], steps: Sequence[Step], arrows: Sequence[Arrow]
+) -> tuple[dict[str, int], int]:
+    """Where each thread's line is, and how wide the picture is: as wide as its texts need."""
+    outer = _outer(threads)
+    size = CHARACTER * 1.15 if len(threads) < 6 else 0  # of the threads' names, which are bold
+    margins = {side: max(MARGIN, len(threads[-(side > 0)]) * size / 2 + 6) for side in (-1, 1)}
+    gaps = [max(GAP, (len(a) + len(b)) * size / 2 + 10) for a, b in pairwise(threads)]
+    for step in steps:
+        if side := outer.get(step.thread):
+            margins[side] = max(margins[side], _long(step.note))
+    for arrow in arrows:
+        tail, tip = (threads.index(steps[number].thread) for number in (arrow.tail, arrow.tip))
+        side = outer.get(threads[tip], 0)
+        if side and not arrow.level:
+            margins[side] = max(margins[side], _long(arrow.label))
+        elif not arrow.hidden and len(threads) < 6 and abs(tail - tip) == 1:
+            between = min(tail, tip)
+            gaps[between] = max(gaps[between], _long(arrow.label))
+    spare = max(0, WIDTH - sum(margins.values()) - sum(gaps)) / (len(gaps) + (0 if outer else 1))
+    x = margins[-1] + (0 if outer else spare / 2)
+    left = {threads[0]: round(x)}
+    for name, gap in zip(threads[1:], gaps, strict=True):
+        x += gap + spare
+        left[name] = round(x)
+    return left, round(x + margins[1] + (0 if outer else spare / 2))
+
+
+def _long(text: str) -> float:
+    """How much room a text needs, with some space around it."""
+    return len(text) * CHARACTER + 22
+
+
+def _label(
+    start: tuple[int, int], end: tuple[int, int], arrow: Arrow, side: int, width: int
+) -> str:
     """Text at an arrow: above a level one, and otherwise at the tip, whose row is its own."""
+    (x1, y1), (x2, y2) = start, end
+    text, kind = arrow.label, "cause" if arrow.plain else "value"
     if not text:
         return ""
     if y1 == y2:
-        half = len(text) * 3.4
-        x = round(min(max((x1 + x2) / 2, half + 4), WIDTH - half - 4))
-        return f'<text class="value" x="{x}" y="{y2 - 5}">{escape(text)}</text>'
-    x, anchor = (x2 + 16, "start") if x2 < x1 else (x2 - 16, "end")
-    return f'<text x="{x}" y="{y2 - 3}" text-anchor="{anchor}">{escape(text)}</text>'
+        half = len(text) * CHARACTER / 2
+        x = round(min(max((x1 + x2) / 2, half + 4), width - half - 4))
+        y, anchor = y2 - 5, "middle"
+    elif side:
+        x, y, anchor = x2 + side * 10, y2 + 4, "start" if side > 0 else "end"
+    else:
+        x, y, anchor = (x2 + 16, y2 - 3, "start") if x2 < x1 else (x2 - 16, y2 - 3, "end")
+    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _note(x: int, y: int, text: str) -> str:
+def _note(x: int, y: int, text: str, side: int, width: int) -> str:
     """Text beside a step, on the side that has room."""
     if not text:
         return ""
-    side = (x + 10, "start") if x + 10 + len(text) * 6.8 < WIDTH else (x - 10, "end")
-    return f'<text x="{side[0]}" y="{y + 4}" text-anchor="{side[1]}">{escape(text)}</text>'
+    side = side or (1 if x + 10 + len(text) * CHARACTER < width else -1)
+    anchor = "start" if side > 0 else "end"
+    return f'<text x="{x + side * 10}" y="{y + 4}" text-anchor="{anchor}">{escape(text)}</text>'

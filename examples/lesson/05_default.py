@@ -17,4 +17,5 @@ for letter in ("a", "b", "c"):
     if not mailbox.try_send(letter):
         print("no room for", letter)
         mailbox.close()
+        break
 Thread(target=read, name="reader").start()

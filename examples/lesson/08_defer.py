@@ -9,11 +9,10 @@ jobs, ended = Channel(), Channel()
 
 def work():
     try:
-        while True:
-            job, _ = jobs.recv()
-            print("10 divided by", job, "is", 10 // job)
+        while (received := jobs.recv())[1]:
+            print("10 divided by", received[0], "is", 10 // received[0])
     except ZeroDivisionError:
-        print("10 cannot be divided by", job)
+        print("10 cannot be divided by", received[0])
     finally:
         ended.send("the worker")
 

@@ -1,4 +1,4 @@
-"""The hub without sockets: three clients that are nothing but a channel."""
+"""The hub without sockets, and two clients that are nothing but a channel."""
 
 from threading import Thread
 
@@ -22,4 +22,4 @@ hub.stop.close()
 for name, client in ("Ann", ann), ("Bob", bob):
     while (received := client.send.recv())[1]:
         print(name, "reads:", received[0])
-    print(name, "is sent away")
+    print(f"{name}'s channel is closed")

@@ -1,4 +1,4 @@
-"""Broken: in a case, a name without a dot is a new variable, which anything fits."""
+"""Broken: in a case, a name without a dot is a new variable, which matches anything."""
 
 from gochat import Channel, select
 

@@ -1,4 +1,4 @@
-"""Broken: an exception jumps over the farewell, so main waits for ever."""
+"""Broken: an exception skips the farewell, so main waits for ever."""
 
 from threading import Thread
 

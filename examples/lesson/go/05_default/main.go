@@ -6,12 +6,14 @@ import "fmt"
 func main() {
 	mailbox := make(chan string, 2)
 
+sending:
 	for _, letter := range []string{"a", "b", "c"} {
 		select {
 		case mailbox <- letter:
 		default:
 			fmt.Println("no room for", letter)
 			close(mailbox)
+			break sending
 		}
 	}
 

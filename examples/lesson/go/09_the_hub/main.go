@@ -1,4 +1,4 @@
-// The hub without sockets: clients that are nothing but a channel.
+// The hub without sockets, and two clients that are nothing but a channel.
 package main
 
 import "fmt"
@@ -48,6 +48,6 @@ func main() {
 		for message := range c.send {
 			fmt.Println(name, "reads:", message)
 		}
-		fmt.Println(name, "is sent away")
+		fmt.Println(name + "'s channel is closed")
 	}
 }
