@@ -62,7 +62,7 @@ _STYLE: Final = """
     --wait: #9a9a9a; --send: #ff9d57; --queue: #1d5a7d; --arrow: #ececec; --end: #ff7a9c } }
 text { font: 12px system-ui, sans-serif; fill: var(--text); paint-order: stroke;
   stroke: var(--back); stroke-width: 3px; stroke-linejoin: round }
-.title { font-weight: 700; font-size: 14px } .name { font-weight: 700 }
+.title { font-weight: 700; font-size: 14px } .name { font-weight: 700; font-size: 11px }
 .time { fill: var(--faint); font-size: 11px } .wait { font-style: italic }
 .back { fill: var(--back) } .life { stroke: var(--line) } .channel { stroke-dasharray: 2 3 }
 .bar { stroke: var(--run); fill: var(--run) }
