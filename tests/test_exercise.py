@@ -64,7 +64,7 @@ SEEN = {
     ),
     7: (
         "the hub still waits after 2 s (line 17: self.broadcast.send(client.name",
-        "everyone was told who has come, and bob, who does not read, was parted with",
+        "everyone was told who has come, and bob, who does not read, was dropped",
         "the hub still waits after 2 s (line 13: member.send.send(client.name",
         "ann got bob has come, carol has come, hi, and not ann has come, bob has come, carol has",
     ),
@@ -204,7 +204,7 @@ MISTAKES = [
             broadcast="client in told or client.send.try_send(message) or"
             " (client.send.close(), told.add(client))",
         ),
-        "bob was parted with, and is still in hub.clients",
+        "bob was dropped, and is still in hub.clients",
     ),
     (
         4,
@@ -213,7 +213,7 @@ MISTAKES = [
         .replace("not client.send.try_send(message)", "wait_for_room(client.send, message)")
         + "\n\ndef wait_for_room(channel, message):\n    try:\n        channel.put(message,"
         " timeout=0.1)\n    except Exception:\n        return True\n",
-        "the hub waits for room in bob's channel before it parts with him",
+        "the hub waits for room in bob's channel before it drops him",
     ),
     (
         4,
@@ -241,7 +241,7 @@ MISTAKES = [
             " for each in self.clients]",
             broadcast="client.send.try_send(message)",
         ),
-        "bob's channel was full when carol came, and the hub has not parted with him",
+        "bob's channel was full when carol came, and the hub has not dropped him",
     ),
     (8, "import gochat\nclass Client(gochat.Client): write_pump = int", "write_pump has ended"),
     (

@@ -95,9 +95,9 @@ def slow_client(learner: Learner) -> str:
     if not bob.parted:
         raise Refused("bob, who does not read, misses messages, and his channel is not closed")
     if bob in room.hub.clients:
-        raise Refused("bob was parted with, and is still in hub.clients")
+        raise Refused("bob was dropped, and is still in hub.clients")
     if watched.would_wait:
-        raise Refused("the hub waits for room in bob's channel before it parts with him")
+        raise Refused("the hub waits for room in bob's channel before it drops him")
     return "ann and carol got all, bob got what was queued for him and then the end"
 
 
@@ -160,8 +160,8 @@ def who_has_come(learner: Learner) -> str:
     bob.expect(b"bob has come")
     carol.expect(b"carol has come", b"hi")
     if bob in room.hub.clients or not bob.parted:
-        raise Refused("bob's channel was full when carol came, and the hub has not parted with him")
-    return "everyone was told who has come, and bob, who does not read, was parted with"
+        raise Refused("bob's channel was full when carol came, and the hub has not dropped him")
+    return "everyone was told who has come, and bob, who does not read, was dropped"
 
 
 def ticker(learner: Learner) -> str:

@@ -55,7 +55,7 @@ def add_exercise_flags(parser: Parser) -> None:
         "--check", "-check", action="store_true", help="check your file, and say what was seen"
     )
     parser.add_argument(
-        "--force", "-force", action="store_true", help="begin anew: overwrite your file"
+        "--force", "-force", action="store_true", help="start over: overwrite your file"
     )
     parser.set_defaults(error=parser.error)
 
