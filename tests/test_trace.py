@@ -425,8 +425,8 @@ def test_without_the_flag_there_is_nothing_of_it() -> None:
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (("--metrics-addr", LOCAL), "--trace cannot be had together with --metrics-addr"),
-        (("--relay", "redis://localhost"), "--trace cannot be had together with --relay"),
+        (("--metrics-addr", LOCAL), "--trace cannot be combined with --metrics-addr"),
+        (("--relay", "redis://localhost"), "--trace cannot be combined with --relay"),
         (("--trace-events", "0"), "--trace-events"),
     ],
 )

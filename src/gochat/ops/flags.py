@@ -69,7 +69,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     others = {"--relay": args.relay, "--metrics-addr": args.metrics_addr, "--view": args.view}
     for name, value in others.items():
         if args.trace is not None and value:
-            serve.error(f"--trace cannot be had together with {name}")
+            serve.error(f"--trace cannot be combined with {name}")
     if args.ping_period is None:
         args.ping_period = args.pong_wait * 9 / 10
     if args.ping_period >= args.pong_wait:

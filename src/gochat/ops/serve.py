@@ -54,7 +54,7 @@ __all__ = ["FAREWELL", "HubError", "running", "serve"]
 
 log = logging.getLogger("gochat")
 
-#: The close frame with which a chat that ends parts with everyone.
+#: The close frame with which a chat that ends disconnects everyone.
 FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 
 
@@ -133,7 +133,7 @@ def running(
 def _end(
     server: Server, threads: dict[Hub, threading.Thread], relay: Relay | None, timeout: float
 ) -> list[Hub]:
-    """Part with everyone. Returns the hubs that do not hear of it.
+    """Disconnect everyone. Returns the hubs that do not hear of it.
 
     Whatever interrupts this, Ctrl-C for one, each hub's channel is closed, which ends its thread.
     """
@@ -159,7 +159,7 @@ def _end(
 
 
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
-    """Have hubs part with their clients. Returns those that do not hear of it by the deadline.
+    """Have hubs disconnect their clients. Returns those that do not hear of it by the deadline.
 
     They are asked in turn, for a moment each: a slow hub does not take the time of the others.
     """

@@ -129,9 +129,9 @@ def _reason(error: OSError) -> str:
 class Connection:
     """A connection, behind the handshake. Made by `dial`.
 
-    ping_period: after so many seconds without a sign of life the server is sent a ping, and after
-    as many again the connection counts as lost. trace: is called with `<` or `>` and each frame,
-    when the frame has come, or before it is sent.
+    ping_period: after so many seconds without a sign of life the server is sent a ping; when as
+    many more have passed, the connection counts as lost. trace: is called with `<` or `>` and each
+    frame, when the frame has come, or before it is sent.
     """
 
     def __init__(

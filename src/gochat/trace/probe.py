@@ -14,7 +14,7 @@ write pump at `start` or `write`. An arrow starts where a value is sent, and arr
 received. The value goes through the channel with the arrow's number; the receiver gets it without.
 
 The metrics have subclasses of their own at the same seams, and a relay has other channels: neither
-can be had together with a trace.
+can be combined with a trace.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ Arrow = tuple[int, str, str]
 class State(NamedTuple):
     """What a thread is at.
 
-    A thread that runs may wait for the interpreter meanwhile, of which a program does not hear.
+    A thread that runs may be waiting for the interpreter lock, which a program cannot see.
     """
 
     begin: int

@@ -6,7 +6,7 @@ hands, while the queue behind it fills, and the time to write begins when the pu
 write deadline is set after the drain. A pump that is held has given up its turn, as one that waits
 for its socket. A pump in slow motion keeps its turn, so that the line for it can be seen.
 
-The hub closes a client's channel whenever it parts with the client, for whatever reason. That ends
+The hub closes a client's channel whenever it drops the client, for whatever reason. That ends
 a hold and slow motion too, so nobody is held beyond the end of the client, or of the chat.
 """
 
