@@ -4,7 +4,7 @@
     python -m docs --addr 127.0.0.1:9000
     python -m docs --build                only build, into docs/_build/html
 
-From a clone of the repository, with the extra `docs` installed. Ctrl-C ends it.
+From a copy of the repository, with the extra `docs` installed. Ctrl-C ends it.
 """
 
 from __future__ import annotations
