@@ -215,7 +215,7 @@ def _columns(
     outer = _outer(threads)
     size = CHARACTER * 1.15 if len(threads) < 6 else 0  # of the threads' names, which are bold
     margins = {side: max(MARGIN, len(threads[-(side > 0)]) * size / 2 + 6) for side in (-1, 1)}
-    gaps = [max(GAP, (len(a) + len(b)) * size / 2 + 10) for a, b in pairwise(threads)]
+    gaps = [max(GAP, (len(a) + len(b)) * size / 2 + 18) for a, b in pairwise(threads)]
     for step in steps:
         if side := outer.get(step.thread):
             margins[side] = max(margins[side], _long(step.note))
