@@ -370,7 +370,7 @@ def test_an_interrupt_just_after_a_ring(start: Tasks, monkeypatch: pytest.Monkey
     channel: Channel[int] = Channel()
 
     def ring_and_interrupt(_: object) -> None:
-        (bell,) = channel._idle
+        bell = channel._idle
         assert isinstance(bell, _Bell)
         assert channel.try_send(1)
         bell._gate.acquire()

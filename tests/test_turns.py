@@ -341,6 +341,18 @@ def test_an_interrupted_waiter_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> N
         assert free_of(mine) == (1, 0)
 
 
+def test_a_waiter_can_be_claimed_once() -> None:
+    """Of all that claim a waiter that is armed, one has to wake it, however often it was armed."""
+    waiter = Turns(1).waiter()
+    assert not waiter.claim(None)
+    waiter.arm()
+    waiter.arm()
+    assert waiter.is_idle()
+    assert waiter.claim(None)
+    assert not waiter.claim(None)
+    assert not waiter.is_idle()
+
+
 def test_as_many_turns_as_anybody_could_want() -> None:
     """The number of turns may be changed by any amount in one step."""
     mine = Turns(1)

@@ -84,10 +84,10 @@ class Channel(queue.Queue[T]):
         # the thread that closes, and so cannot miss it; and a receiver, which only decides by it
         # whether to take a turn for what is left, and learns of the end from the sentinel.
         self._closed = False
-        # The mark of the receiver that has found nothing. The receiver appends it; the thread that
-        # pops it, a single step, wakes the receiver, or is the receiver and goes on by itself. (A
-        # bell may be left here from an earlier wait, and cannot be claimed any more.)
-        self._idle: list[_Bell | Waiter] = []
+        # The receiver that has found nothing. Set by the receiver, before it can be claimed; unset
+        # by the thread that claims it, which wakes the receiver, or is the receiver and goes on by
+        # itself. (A bell may be left here from an earlier wait: it cannot be claimed any more.)
+        self._idle: _Bell | Waiter | None = None
         # The senders that wait, in line. Guarded by `mutex`; whether there are any is looked at
         # without.
         self._offers: list[_Offer[T]] = []
@@ -137,7 +137,7 @@ class Channel(queue.Queue[T]):
         if FREE_THREADED:
             with self.mutex:
                 self._wake()
-        elif self._idle:
+        elif self._idle is not None:
             self._wake()
         return True
 
@@ -232,11 +232,11 @@ class Channel(queue.Queue[T]):
 
     def _claim(self) -> _Bell | Waiter | None:
         """The receiver, if it is idle: this thread has to wake it, and no other will."""
-        try:
-            receiver = self._idle.pop()
-        except IndexError:
+        receiver = self._idle
+        if receiver is None or not receiver.claim(self):
             return None
-        return receiver if receiver.claim(self) else None
+        self._idle = None
+        return receiver
 
     def _wake(self) -> None:
         if receiver := self._claim():
@@ -318,25 +318,21 @@ class Channel(queue.Queue[T]):
             self._mark(receiver)
 
     def _mark(self, receiver: _Bell | Waiter) -> None:
-        for other in self._idle:  # one at most, and a sender may pop it meanwhile
-            if other is receiver:
-                return
-            if other.is_idle():
-                raise RuntimeError("two threads receive from one channel")
-            self._idle.clear()
-        self._idle.append(receiver)
+        other = self._idle
+        if other is not None and other is not receiver and other.is_idle():
+            raise RuntimeError("two threads receive from one channel")
+        self._idle = receiver
 
-    def _unset_idle(self) -> bool:
-        """Withdraw the mark of a receiver that takes turns. False if a sender has taken the mark.
+    def _unset_idle(self, receiver: Waiter) -> bool:
+        """Withdraw the mark of a receiver that takes turns. False if a sender has claimed it.
 
         That sender wakes the receiver, so a False must not be ignored: the sender has promised a
         turn, which may come only later. The receiver must wait once more, to take that turn;
         otherwise the turn would be lost, or come in the middle of its next wait.
         """
-        try:
-            self._idle.pop()
-        except IndexError:
+        if not receiver.claim(self):
             return False
+        self._idle = None
         return True
 
 
@@ -424,10 +420,11 @@ def _receive_in_turn(
             timeout = min(timeout, threading.TIMEOUT_MAX)
         if not queue and not offers:
             channel._set_idle(me)
-            if (queue or offers) and channel._unset_idle():
+            me.arm()
+            if (queue or offers) and channel._unset_idle(me):
                 continue
             if not me.wait(timeout):
-                if channel._unset_idle():
+                if channel._unset_idle(me):
                     return None, None, False
                 me.wait()  # a sender has taken the mark just now: its turn is on the way
         elif not channel._closed or not queue:  # what is left of a closed one needs no turn

@@ -125,7 +125,7 @@ class Turns:
 class Waiter:
     """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it."""
 
-    __slots__ = ("_gate", "_holds", "_let_go", "_turns")
+    __slots__ = ("_armed", "_gate", "_holds", "_let_go", "_turns")
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -135,16 +135,25 @@ class Waiter:
         # Whether the thread is let go without a turn. Set before the gate is released for that, and
         # unset by the woken thread.
         self._let_go = False
+        # Released while the thread can be claimed. Acquired by the thread that is to wake this one,
+        # or by this one itself.
+        self._armed = threading.Lock()
+        self._armed.acquire()
         # Whether the thread has a turn. Only the thread itself decides by this.
         self._holds = False
 
+    def arm(self) -> None:
+        """Let the thread be claimed, once. The thread's own call, before `wait`."""
+        if self._armed.locked():  # it is not after a wait that an exception has ended
+            self._armed.release()
+
     def claim(self, _: object) -> bool:
-        """Whether the caller is to wake the thread: always, once the caller has its mark."""
-        return True
+        """Whether the caller is to wake the thread: no other is. Any thread."""
+        return self._armed.acquire(False)
 
     def is_idle(self) -> bool:
-        """Whether the thread waits, as far as its mark says so: always."""
-        return True
+        """Whether the thread can be claimed. Any thread."""
+        return not self._armed.locked()
 
     @property
     def holds(self) -> bool:

@@ -109,9 +109,11 @@ def is_ipv6(host: str) -> bool:
 def unmapped(host: str) -> str:
     """The IP address of a peer, as IPv4 if it is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 
-    A socket for both has such addresses for its IPv4 clients. Raises ValueError if the text is not
-    an IP address.
+    A socket for both has such addresses for its IPv4 clients. Raises ValueError if a text with a
+    colon is not an IP address.
     """
+    if ":" not in host:
+        return host
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         return str(address.ipv4_mapped)

@@ -115,6 +115,8 @@ class Admission:
 
     def trusts(self, address: str) -> bool:
         """Whether this IP address belongs to a trusted proxy. Raises ValueError for other text."""
+        if not self.trusted_proxies:
+            return False
         ip = ipaddress.ip_address(address.partition("%")[0])
         return any(ip in network for network in self.trusted_proxies)
 
