@@ -53,6 +53,12 @@ def enter(port: int, path: str = "/ws", user: str = "") -> Peer:
     return peer
 
 
+def wait_for(peer: Peer, message: str) -> None:
+    """Read messages up to this one."""
+    while peer.messages(1) != [message]:
+        pass
+
+
 def login(user: str) -> dict[str, str | None]:
     return {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
 
@@ -60,6 +66,12 @@ def login(user: str) -> dict[str, str | None]:
 def test_rooms() -> None:
     """What is said in a room is heard there, and in no other."""
     with serving("rooms.py") as port, enter(port, "/ws/go") as go, enter(port, "/ws/go") as gopher:
+        # A client that gets a message of its own is in the room.
+        go.send("go is here")
+        wait_for(go, "go is here")
+        gopher.send("gopher is here")
+        wait_for(gopher, "gopher is here")
+        wait_for(go, "gopher is here")
         with enter(port, "/ws/python") as python:
             python.send("in python")
             assert python.messages(1) == ["in python"]
@@ -119,6 +131,9 @@ def test_direct() -> None:
         enter(port, "/ws?name=bob") as bob,
         enter(port, "/ws?name=eve%0A") as eve,  # no name, so a guest
     ):
+        for peer, name in ((ann, "ann"), (bob, "bob"), (eve, "guest")):
+            peer.send(f"/to {name} here")
+            assert peer.messages(1) == [f"{name}: /to {name} here"]
         ann.send("/to bob hi")
         ann.send("/to guest hello")
         ann.send("/to nobody psst")

@@ -896,9 +896,9 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
         import signal
         from gochat import Server
 
-        def serve_forever(self, serve=Server.serve_forever):
+        def serve_forever(self, *args, serve=Server.serve_forever):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
-            serve(self)
+            serve(self, *args)
 
         Server.serve_forever = serve_forever
     """

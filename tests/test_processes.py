@@ -243,8 +243,8 @@ def test_the_log_says_which_process(four: Family) -> None:
         peers = [stack.enter_context(Peer(four.port)) for _ in range(8)]
         for number, peer in enumerate(peers):
             assert peer.request(f"/which{number}").status == 404
+    wait_until(lambda: all(four.logged(f"/which{n}") for n in range(8)))
     numbers = [re.findall(rf"\[(\d)\] /which{n}$", "\n".join(four.lines), re.M) for n in range(8)]
-    wait_until(lambda: four.logged("/which7"))
     assert all(len(found) == 1 for found in numbers)
 
 
