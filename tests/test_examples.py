@@ -54,8 +54,8 @@ def enter(port: int, path: str = "/ws", user: str = "") -> Peer:
 
 
 def wait_for(peer: Peer, message: str) -> None:
-    """Read messages up to this one."""
-    while peer.messages(1) != [message]:
+    """Read up to the frame that ends with this message."""
+    while not f"\n{peer.read_frame().payload.decode()}".endswith(f"\n{message}"):
         pass
 
 
