@@ -33,7 +33,7 @@ INTERVAL: Final = 1.0
 
 # By how much of its time the own CPU has to be busier with other programs than another CPU is in
 # all, and in how many looks in a row.
-_MARGIN: Final = 0.25
+_MARGIN: Final = 0.1
 _LOOKS: Final = 2
 
 # For how many looks the process stays after a move.
@@ -129,7 +129,7 @@ class Processor:
         for line in self._stat.read_text().splitlines():
             name, *fields = line.split()
             if name.startswith("cpu") and name != "cpu":
-                user, nice, system, *_ = numbers = [int(field) for field in fields]
-                stolen = numbers[7] if len(numbers) > 7 else 0
-                found[int(name[3:])] = (user + nice + system + stolen) / ticks
+                user, nice, system, _idle, _iowait, *rest = [int(field) for field in fields]
+                # What is left: interrupts, of both kinds, and time that the host has taken.
+                found[int(name[3:])] = (user + nice + system + sum(rest[:3])) / ticks
         return found
