@@ -199,6 +199,7 @@ def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     tab = tabs.open(chat)
+    wait_until(lambda: bool(chat.state()["clients"]), "the tab's client")  # after the handshake
     (number,) = [one["number"] for one in chat.state()["clients"]]
     with join(chat.port) as peer:
         expect(tab.locator(".message")).to_have_count(1)
