@@ -84,9 +84,9 @@ class Channel(queue.Queue[T]):
         # the thread that closes, and so cannot miss it; and a receiver, which only decides by it
         # whether to take a turn for what is left, and learns of the end from the sentinel.
         self._closed = False
-        # The receiver that has found nothing. Set by the receiver, before it can be claimed; unset
-        # by the thread that claims it, which wakes the receiver, or is the receiver and goes on by
-        # itself. (A bell may be left here from an earlier wait: it cannot be claimed any more.)
+        # The receiver that has found nothing. Set by the receiver, which can be claimed by then;
+        # unset by the thread that claims it, which wakes the receiver, or is the receiver and goes
+        # on by itself. (What is left here from an earlier wait cannot be claimed any more.)
         self._idle: _Bell | Waiter | None = None
         # The senders that wait, in line. Guarded by `mutex`; whether there are any is looked at
         # without.
@@ -419,8 +419,8 @@ def _receive_in_turn(
                 return None, None, False
             timeout = min(timeout, threading.TIMEOUT_MAX)
         if not queue and not offers:
-            channel._set_idle(me)
             me.arm()
+            channel._set_idle(me)
             if (queue or offers) and channel._unset_idle(me):
                 continue
             if not me.wait(timeout):

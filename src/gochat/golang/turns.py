@@ -143,7 +143,7 @@ class Waiter:
         self._holds = False
 
     def arm(self) -> None:
-        """Let the thread be claimed, once. The thread's own call, before `wait`."""
+        """Let the thread be claimed, once. The thread's own call, before it is marked as idle."""
         if self._armed.locked():  # it is not after a wait that an exception has ended
             self._armed.release()
 

@@ -57,14 +57,13 @@ log = logging.getLogger("gochat")
 #: The close frame with which a chat that ends disconnects everyone.
 FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 
+#: The same when the relay is away.
+SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
 
 # How long hubs have at the least to hear that they are to end, and how long each is asked in turn,
 # in seconds.
 _FAREWELL_WAIT: Final = 1.0
 _FAREWELL_TURN: Final = 0.1
-
-#: The same when the relay is away.
-SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
 
 
 class HubError(Exception):

@@ -33,7 +33,6 @@ from .recorder import Arrow, Recorder, Track
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from _typeshed.wsgi import WSGIEnvironment
 
@@ -306,12 +305,7 @@ class Tracing:
         turns.new_waiter = partial(TracedWaiter, self._recorder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         turns.new_waiter = Waiter
         try:
             with self._file as file:

@@ -409,16 +409,9 @@ class Conn:
                 raise _bare(self.write_error)
             if self._close_sent:
                 raise ConnectionAbortedError("websocket: close sent")
-            if closing:
-                self._close_sent = True
+            self._close_sent = closing
             try:
-                # As a rule there is room for all of it.
-                try:
-                    sent = self._sock.send(data, socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    sent = 0
-                if sent < len(data):
-                    send_all(self._sock, memoryview(data)[sent:], deadline, self.await_room)
+                send_all(self._sock, data, deadline, self.await_room)
             except OSError as error:
                 self.write_error = _bare(error)
                 self._shutdown(socket.SHUT_RDWR)
@@ -465,13 +458,10 @@ class _WriteLockTimeoutError(TimeoutError):
 
 
 def send_all(
-    sock: socket.socket,
-    data: bytes | memoryview,
-    deadline: float | None,
-    wait: Callable[[float | None], None],
+    sock: socket.socket, data: bytes, deadline: float | None, wait: Callable[[float | None], None]
 ) -> None:
     """Send all of it. wait: is called with the deadline to wait for room when there is none."""
-    rest = data
+    rest: bytes | memoryview = data
     while True:
         try:
             sent = sock.send(rest, socket.MSG_DONTWAIT)

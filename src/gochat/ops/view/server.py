@@ -39,8 +39,6 @@ from .client import ViewedClient, Watch
 from .snapshot import snapshot
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from ...golang.websocket import Conn
@@ -130,12 +128,7 @@ class View:
     def __enter__(self) -> View:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
 
     # Requests, each on its own thread.
