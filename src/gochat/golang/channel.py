@@ -34,6 +34,7 @@ import queue
 import random
 import threading
 import time
+from collections import deque
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
@@ -76,8 +77,13 @@ class Channel(queue.Queue[T]):
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
-        super().__init__(max(capacity, 1))
-        del self.not_empty, self.not_full, self.all_tasks_done  # made anew if they are used
+        # What queue.Queue's own method sets, without its three conditions: no channel waits for
+        # them, and they would cost kilobytes and ten microseconds. They are made if asked for.
+        self.maxsize = max(capacity, 1)
+        self.queue: deque[T] = deque()
+        self.mutex = threading.Lock()
+        self.unfinished_tasks = 0
+        self.is_shutdown = False
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
         # Set once, under `mutex`. Two look at it without the lock: `try_send`, which is called by
@@ -92,7 +98,6 @@ class Channel(queue.Queue[T]):
         # without.
         self._offers: list[_Offer[T]] = []
 
-    # The conditions of queue.Queue cost a kilobyte each, and a channel never waits for them.
     not_empty = cached_property(lambda self: threading.Condition(self.mutex))
     not_full = cached_property(lambda self: threading.Condition(self.mutex))
     all_tasks_done = cached_property(lambda self: threading.Condition(self.mutex))
@@ -433,7 +438,8 @@ def _receive_in_turn(
         # was received meanwhile.
         taken = channel._take()
         if taken is not None:
-            return channel, *taken
+            value, ok = taken
+            return channel, value, ok
 
 
 class _Bell:
