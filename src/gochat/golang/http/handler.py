@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import DechunkedInput, WSGIRequestHandler
 
+from ..thread import Thread
 from .address import join_host_port, unmapped
 from .reader import RequestReader
 from .request import (
@@ -85,7 +86,7 @@ class Hijacker:
         The server does not close the connection before the function has returned. Raises
         RuntimeError if no thread can be started.
         """
-        thread = threading.Thread(target=function, name=name, daemon=True)
+        thread = Thread(target=function, name=name, daemon=True)
         thread.start()
         self.threads.append(thread)
 

@@ -31,6 +31,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import ThreadedWSGIServer
 
+from ..thread import Thread
 from .address import join_host_port, listen, unmapped
 from .admission import Admission, Refusal
 from .handler import Handler, hijackable
@@ -271,7 +272,7 @@ class Server(ThreadedWSGIServer):
         """Start the thread that serves a connection, or refuse the connection."""
         refusal = self.admission.admit(request, unmapped(client_address[0]))
         if refusal is None:
-            thread = threading.Thread(
+            thread = Thread(
                 target=self.process_request_thread,
                 args=(request, client_address),
                 name=f"serve {join_host_port(*client_address[:2])}",
