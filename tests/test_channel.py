@@ -21,7 +21,7 @@ import pytest
 
 from gochat import Channel, ClosedChannelError, select
 from gochat.golang.channel import CLOSED, _Bell, _Offer
-from gochat.golang.turns import turns
+from gochat.golang.turns import FREE_THREADED, turns
 
 from .support import PATIENCE, wait_until
 
@@ -117,7 +117,12 @@ def _hasty() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-@pytest.fixture(params=[False, True], ids=["GIL", "no GIL"])
+@pytest.fixture(
+    params=[
+        pytest.param(False, id="GIL", marks=pytest.mark.skipif(FREE_THREADED, reason="no GIL")),
+        pytest.param(True, id="no GIL"),
+    ]
+)
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the code does with a GIL, and what it does without one, which is right with one, too."""
     for module in ("channel", "turns"):

@@ -13,6 +13,7 @@ import pytest
 
 from gochat import Hub, Server, Settings, Upgrader, make_app, running
 from gochat.client import WHITE_SPACE, Client, trim_space
+from gochat.golang.turns import FREE_THREADED
 
 from .support import (
     BINARY,
@@ -66,6 +67,7 @@ def test_trim_space_cuts_what_go_cuts() -> None:
         pytest.param(frame(b"?", PING) * 50, False, id="pings, and gone"),
     ],
 )
+@pytest.mark.skipif(FREE_THREADED, reason="there only the collector frees functions and methods")
 def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
     """All of a client is gone with its threads: nothing is left for the garbage collector."""
     garbage: list[object] = []

@@ -1,0 +1,49 @@
+"""The tests of what threads share, on an interpreter without a GIL, where there is one.
+
+Everywhere else, test_channel.py has the code for such an interpreter run with a GIL, and
+test_turns.py has the model of it checked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from .support import ROOT, UNMEASURED
+
+NAME = re.compile(r"python3\.\d+(t|-nogil)")
+
+TESTS = ("test_channel", "test_turns", "test_hub", "test_client", "test_conn")
+
+
+def interpreters() -> list[str]:
+    """The free-threaded interpreters of this machine, as far as they can be started by name."""
+    folders = (Path(folder) for folder in os.get_exec_path())
+    names = {path.name for each in folders if each.is_dir() for path in each.glob("python3.*")}
+    return sorted(name for name in names if NAME.fullmatch(name))
+
+
+@pytest.mark.skipif(not interpreters(), reason="there is no free-threaded Python here")
+@pytest.mark.parametrize("python", interpreters())
+@pytest.mark.parametrize("test", TESTS)
+def test_without_a_gil(test: str, python: str) -> None:
+    """The tests of channels, turns, the hub, clients and connections pass without a GIL."""
+    # What the tests need is here, and has no compiled part that it cannot do without.
+    path = os.pathsep.join((str(ROOT / "src"), sysconfig.get_path("purelib")))
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{test}.py")
+    done = subprocess.run(
+        # The model checker has nothing to do with the interpreter, and the command that the flooder
+        # is sent to is not installed there.
+        [python, *command, "-k", "not model and not flooder"],
+        cwd=ROOT,
+        env=UNMEASURED | {"PYTHONPATH": path, "PYTHON_GIL": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
