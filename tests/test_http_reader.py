@@ -90,6 +90,19 @@ def test_a_request_in_pieces_is_served() -> None:
         assert peer.response().body == b"hello"
 
 
+def test_a_response_that_nobody_takes() -> None:
+    """A client that sends its request at once, and takes no response, is not waited for."""
+
+    def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b"x" * 1_000_000] * 20  # more than the system takes
+
+    with Serving(app, read_header_timeout=0.5) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        wait_until(lambda: bool(serving_threads()))
+        wait_until(lambda: not serving_threads())
+
+
 def test_the_others_are_served_meanwhile() -> None:
     """Slow clients do not delay other clients."""
     with Serving(hello, read_header_timeout=2) as serving:

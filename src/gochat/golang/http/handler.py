@@ -77,7 +77,8 @@ class Hijacker:
         self.hijacked = True
         buffered = self._take()
         self._take = None  # frees the reader, with its buffer of 8 KiB
-        self._sock.settimeout(None)
+        if self._sock.gettimeout() is not None:
+            self._sock.settimeout(None)
         return self._sock, buffered
 
     def go(self, function: Callable[[], object], name: str) -> None:
@@ -109,7 +110,7 @@ def hijacker(environ: WSGIEnvironment) -> Hijacker | None:
 class Handler(WSGIRequestHandler):
     """Reads and answers the only request of a connection, on the connection's thread."""
 
-    disable_nagle_algorithm = True
+    disable_nagle_algorithm = False  # the listening socket has done it
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
     server: Server

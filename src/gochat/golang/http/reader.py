@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class _SocketReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
         self._deadline = deadline
+        self._patience = max(deadline - time.monotonic(), _REST_WAIT)
         self.ended = False
         self.answered = False
 
@@ -47,13 +49,21 @@ class _SocketReader(io.RawIOBase):
             return 0
         if timeout <= 0:
             raise TimeoutError("the request took too long")
-        self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
         try:
+            # Most requests are there at once. Then a single system call is enough.
+            if self._sock.gettimeout() is None:
+                with suppress(BlockingIOError):
+                    return self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+            self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
             return self._sock.recv_into(buffer)
         except OSError:  # after an exception, Werkzeug would leave its selector open
             if not self.answered:
                 raise
             return 0
+
+    def limit_writes(self) -> None:
+        """Give the client as long to take each piece that is written as it had for the request."""
+        self._sock.settimeout(self._patience)
 
 
 class RequestReader(io.BufferedReader):
@@ -93,8 +103,12 @@ class RequestReader(io.BufferedReader):
         return super().read(size)
 
     def answered(self) -> None:
-        """Note that the response begins: from now on, reading does not wait for the client."""
+        """Note that the response begins: from now on, reading does not wait for the client.
+
+        Writing does, for each piece of the response as long as it might have for the request.
+        """
         self.raw.answered = True
+        self.raw.limit_writes()
 
     def take(self) -> bytes:
         """Return the bytes in the buffer, and do not read from the socket any more."""
