@@ -14,7 +14,7 @@ import inspect
 import posixpath
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,24 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield page_of(str(path)), {"title": path, "body": f"<h1>{path}</h1>{body}"}, "page.html"
 
 
+def share_navigation(app: Sphinx, page: str, _: str, context: dict[str, Any], *__: Any) -> None:
+    """Give the pages of files that are equally deep in folders one navigation: it is the same.
+
+    To make it takes longer than all else of such a page.
+    """
+    if page.startswith("files/"):
+        shared: dict[int, Any] = vars(app).setdefault("gochat_navigation", {})
+        make: Callable[..., str] = context["toctree"]
+
+        def toctree(**options: Any) -> str:
+            key = page.count("/")
+            if key not in shared:
+                shared[key] = make(**options)
+            return str(shared[key])
+
+        context["toctree"] = toctree
+
+
 def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
     """Where the source of something in the reference is: the page of its file, and the line."""
     found: Any = sys.modules[info["module"]]
@@ -190,5 +208,6 @@ def setup(app: Sphinx) -> None:
     """What is added to Sphinx."""
     app.add_transform(FileLinks)
     app.connect("html-collect-pages", file_pages)
+    app.connect("html-page-context", share_navigation, priority=400)  # before the theme, which asks
     app.add_directive("markdown", Markdown)
     app.connect("autodoc-process-docstring", markdown_docstring)
