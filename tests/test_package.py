@@ -18,7 +18,10 @@ import pytest
 
 import gochat
 
-from .support import ROOT, Gochat, Peer, join
+from .support import ROOT, UNMEASURED, Gochat, Peer, join
+
+# One process builds, and not each of them.
+pytestmark = pytest.mark.xdist_group("package")
 
 
 class Built(NamedTuple):
@@ -34,6 +37,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
+        env={name: value for name, value in UNMEASURED.items() if name != "PYTHONPATH"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
