@@ -446,6 +446,7 @@ class Gochat:
     flags: what stands behind `serve`; with `--addr 127.0.0.1:0` unless they have another address.
     fault: Python to run before in the process, to make something go wrong.
     listener: a socket that the process gets, as from systemd, in place of an address; or several.
+    measured: whether its coverage counts; without that it starts much sooner.
     """
 
     def __init__(
@@ -453,6 +454,7 @@ class Gochat:
         *flags: str,
         fault: str = "",
         listener: socket.socket | Sequence[socket.socket] = (),
+        measured: bool = True,
     ) -> None:
         listeners = [listener] if isinstance(listener, socket.socket) else listener
         descriptors = [each.fileno() for each in listeners]
@@ -468,7 +470,8 @@ class Gochat:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "1"},
+            env=(os.environ if measured else UNMEASURED)
+            | {"PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "1"},
         )
         #: Its log, line by line.
         self.lines: list[str] = []

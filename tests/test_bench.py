@@ -79,7 +79,7 @@ TARGET = Target.parse("ws://localhost:8080")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Gochat]:
-    with Gochat() as process:
+    with Gochat(measured=False) as process:
         yield process
 
 
@@ -264,7 +264,7 @@ def test_window(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_coordinated_omission() -> None:
     """At a fixed rate a stall shows in the latencies of all messages that it delays."""
-    with Gochat() as process, Peer(process.port) as peer:
+    with Gochat(measured=False) as process, Peer(process.port) as peer:
         assert peer.open().status == 101
         command = [COMMAND, "bench", url(process), "--rate", "200", "--clients", "8"]
         flags = ["--seconds", "1.5", "--warmup", "0", "--json"]
@@ -603,7 +603,7 @@ def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
     """Two servers are measured alternately, and compared in each pair and in the median."""
     flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", *SHORT)
-    with Gochat() as other:
+    with Gochat(measured=False) as other:
         report = measured(capsys, url(other), *flags)
         assert main(["bench", url(other), *flags]) == 0
         out = capsys.readouterr().out
@@ -848,7 +848,7 @@ def interrupted(process: Gochat, *flags: str) -> tuple[str, str]:
 
 def test_interrupted() -> None:
     """After Ctrl-C the result so far is printed, and nothing else."""
-    with Gochat() as process:
+    with Gochat(measured=False) as process:
         out, err = interrupted(process, "--warmup", "0", "--seconds", "60", "--json")
     (run,) = json.loads(out)["runs"]
     assert run["interrupted"]
@@ -858,7 +858,7 @@ def test_interrupted() -> None:
 
 def test_interrupted_too_early() -> None:
     """After Ctrl-C during the warm-up nothing is printed."""
-    with Gochat() as process:
+    with Gochat(measured=False) as process:
         assert interrupted(process, "--warmup", "60") == ("", "")
 
 
@@ -999,7 +999,7 @@ def test_more_files_are_asked_for(server: Gochat) -> None:
 
 def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
     """Dropped clients are counted by close code, and are an error."""
-    with Gochat("--max-message-size", "32") as process:
+    with Gochat("--max-message-size", "32", measured=False) as process:
         args = [url(process), "--clients", "6", "--senders", "2", "--json", *SHORT]
         assert main(["bench", *args]) == 1
     out, err = capsys.readouterr()
@@ -1015,7 +1015,7 @@ def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_all_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
     """A run ends at once when the server has dropped all clients."""
-    with Gochat("--max-message-size", "32") as process:
+    with Gochat("--max-message-size", "32", measured=False) as process:
         line = failed(capsys, url(process), "--clients", "4", "--seconds", str(10 * PATIENCE))
     assert "dropped 4 of 4 clients" in line
 
