@@ -6,8 +6,11 @@ raises Refused with the line for a wrong one.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import struct
+import termios
 import threading
 import time
 from collections import Counter
@@ -340,8 +343,11 @@ def torn_frame(learner: Learner) -> str:
     Task(learner, "the reading thread", read_all, conn)
     writing = Task(learner, "the writing thread", conn.write_message, 1, b"x" * size)
     message = peer.read(10)  # the header, so the message is on its way
+    taken = True
     for _ in range(pings):
         peer.send(websocket.PING_MESSAGE, b"?")
+        # On a busy machine the reading thread may get no time before the message is over.
+        taken = taken and wait_for(lambda: unread(conn) == 0)
         message += peer.read(size // pings)
         if b"?" in message:
             place = message.index(b"?")
@@ -397,6 +403,12 @@ def connection(kind: Callable[..., Any] = websocket.Conn) -> tuple[Any, Peer]:
     """A connection of this class, without a server, and its peer."""
     ours, theirs = socket.socketpair()
     return kind(ours, b"", "127.0.0.1:1"), Peer(theirs)
+
+
+def unread(conn: Any) -> int:
+    """How many bytes have come that the connection has not read."""
+    (count,) = struct.unpack("i", fcntl.ioctl(conn._sock, termios.FIONREAD, bytes(4)))
+    return int(count)
 
 
 def read_all(conn: Any) -> None:
