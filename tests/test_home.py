@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import selectors
-import shutil
 import socket
 import threading
 import time
@@ -24,9 +23,9 @@ from playwright.sync_api import (
     WebSocket,
     WebSocketRoute,
     expect,
-    sync_playwright,
 )
 
+from .browser import chromium
 from .support import PATIENCE, Gochat, Peer, join, wait_until
 
 expect.set_options(timeout=PATIENCE * 1000)
@@ -49,18 +48,9 @@ INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u061c\u2060\ufeff\u00ad\u2066"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests. None on this machine is a failure: nothing here is optional."""
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    path = next(filter(None, found), None)
-    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
-    flags = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"]
-    flags += ["disable-background-networking", "disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=[f"--{flag}" for flag in flags]
-        )
+    """One Chromium for all tests."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

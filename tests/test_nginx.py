@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
+from .browser import chromium
 from .support import (
     CLOSE,
     PATIENCE,
@@ -196,12 +196,7 @@ def test_the_page_by_https(nginx: Nginx) -> None:
 
 def test_a_browser_by_https(nginx: Nginx) -> None:
     """A browser gets the page by https, and the page itself connects by wss."""
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    path = next(filter(None, found), None)
-    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
-    with sync_playwright() as playwright:
-        args = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=path, args=args)
+    with chromium() as browser:
         page = browser.new_page(ignore_https_errors=True)
         page.set_default_timeout(PATIENCE * 1000)
         urls: list[str] = []
@@ -213,7 +208,6 @@ def test_a_browser_by_https(nginx: Nginx) -> None:
             page.locator("#msg").press("Enter")
             assert peer.messages(1) == ["hi from the page"]
         page.wait_for_selector(".message .text >> text=hi from the page")
-        browser.close()
     assert urls == [f"wss://127.0.0.1:{nginx.port}/ws"]
 
 

@@ -6,11 +6,11 @@ python -m tests.view_picture
 from __future__ import annotations
 
 import re
-import shutil
 from contextlib import ExitStack
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from .browser import chromium
 from .support import PATIENCE, ROOT, Peer
 from .test_view import Viewed, card, joined
 
@@ -23,11 +23,8 @@ def say(speaker: Peer, count: int) -> None:
 
 def draw() -> None:
     """Have four clients chat, hold two of them, and take the picture in slow motion."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with ExitStack() as stack:
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        stack.callback(browser.close)
+        browser = stack.enter_context(chromium())
         expect.set_options(timeout=PATIENCE * 1000)
         chat = stack.enter_context(Viewed())
         view = browser.new_page(viewport={"width": 1000, "height": 600})
