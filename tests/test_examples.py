@@ -63,6 +63,7 @@ def login(user: str) -> dict[str, str | None]:
     return {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
 
 
+@pytest.mark.measured
 def test_rooms() -> None:
     """What is said in a room is heard there, and in no other."""
     with serving("rooms.py") as port, enter(port, "/ws/go") as go, enter(port, "/ws/go") as gopher:

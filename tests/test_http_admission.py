@@ -102,6 +102,7 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("over", [False, True])
 def test_no_more_descriptors(over: bool) -> None:
     """At the limit of open files, the server keeps serving its connections, and does not spin."""
@@ -131,6 +132,7 @@ def test_no_more_descriptors(over: bool) -> None:
         assert gochat.logged("Too many open files")
 
 
+@pytest.mark.measured
 def test_no_more_descriptors_for_a_request() -> None:
     """At the limit of open files, connected clients still get the page, without a traceback."""
     with Gochat("--read-header-timeout", str(PATIENCE)) as gochat:

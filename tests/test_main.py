@@ -110,6 +110,7 @@ def test_settle() -> None:
         assert settled == [({cpu}, os.SCHED_BATCH)] * len(settled)
 
 
+@pytest.mark.measured
 def test_no_pin() -> None:
     """With --no-pin the server's threads may run wherever the command was allowed to."""
     with Gochat("--no-pin") as gochat, join(gochat.port):
@@ -120,6 +121,7 @@ def test_no_pin() -> None:
 # Flags.
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("module", [False, True])
 def test_version(module: bool) -> None:
     """The command and the module say their version at --version."""
@@ -391,7 +393,7 @@ def test_flags_that_make_no_sense(
 @pytest.mark.parametrize(
     ("args", "meant"),
     [
-        ([], "gochat serve"),
+        pytest.param([], "gochat serve", marks=pytest.mark.measured),
         (["serv"], "did you mean gochat serve?"),
         (["sevre", "--addr", LOCAL], "did you mean gochat serve?"),
         (["benhc"], "did you mean gochat bench?"),

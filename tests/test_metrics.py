@@ -131,6 +131,7 @@ def test_before_anything_has_happened(chat: Measured) -> None:
     }
 
 
+@pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
     """Clients, what they said and what was delivered to them is counted, even when they left."""
     alice = join(chat.port)  # she says hello, and hears that
@@ -238,6 +239,7 @@ def read_nothing(_: Peer, chat: Gochat) -> None:
         leave(speaker)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("flags", "deed", "reason"),
     [
@@ -312,6 +314,7 @@ def test_a_write_that_is_given_up() -> None:
         assert dropped["write_deadline"] == sum(dropped.values()) == 1
 
 
+@pytest.mark.measured
 def test_handshakes_that_are_refused(chat: Measured) -> None:
     """A handshake that is refused is counted by what was wrong with it."""
     for status, headers in (
@@ -364,6 +367,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
 # The metrics' own server.
 
 
+@pytest.mark.measured
 def test_what_it_serves(chat: Measured) -> None:
     """The metrics and the health have their own address, and nothing else is there."""
     status, text = chat.get("/metrics")
@@ -445,6 +449,7 @@ def test_a_thread_that_cannot_be_started(name: str) -> None:
     )
 
 
+@pytest.mark.measured
 def test_without_the_package() -> None:
     """Without prometheus-client, --metrics-addr is an error that says how to get the package."""
     missing = "import sys; sys.modules['prometheus_client'] = None"

@@ -51,9 +51,11 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 #: Python that makes a child a mere process that says it is ready, which takes less time to start.
+#: Nor is its coverage measured.
 DUMMY = """
 import os, signal, sys
 
+os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 if place := os.environ.get("GOCHAT_CHILD"):
     number, _, pipe, _ = map(int, place.split(","))
     os.write(pipe, b"\\n")
@@ -352,6 +354,7 @@ def test_ctrl_c() -> None:
         assert not family.logged("Traceback")
 
 
+@pytest.mark.measured
 def test_the_second_signal_is_the_last() -> None:
     """A second signal ends all processes at once, whatever they still wait for."""
     with Family(2, "--shutdown-timeout=600") as family, ExitStack() as stack:
@@ -374,6 +377,7 @@ def test_the_parent_is_killed() -> None:
     assert is_refused(family.port)
 
 
+@pytest.mark.measured
 def test_a_child_that_does_not_end() -> None:
     """What has not ended some time after the shutdown timeout is killed, and the status is 1."""
     fault = """
@@ -386,6 +390,7 @@ def test_a_child_that_does_not_end() -> None:
         assert family.lines[-1] == "gochat: the processes did not end in time"
 
 
+@pytest.mark.measured
 def test_a_child_that_fails_at_the_end() -> None:
     """If a child fails at the end, the parent says what and which, once, and the status is 1."""
     fault = """
@@ -419,6 +424,7 @@ def test_a_child_that_cannot_begin() -> None:
         )
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("fault", "what"),
     [
@@ -433,6 +439,7 @@ def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
     assert is_one_line(said, what), said
 
 
+@pytest.mark.measured
 def test_the_end_at_the_begin() -> None:
     """SIGTERM ends the command in order also while its children still start; SIGUSR1 does not."""
     fault = "import os, time; 'GOCHAT_CHILD' in os.environ and time.sleep(600)"
@@ -477,6 +484,7 @@ def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "listening" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("count", [1, 2])
 def test_without_the_package(count: int) -> None:
     """Without redis-py, --relay is an error of one line that says how to get the package."""
@@ -489,6 +497,7 @@ def test_without_the_package(count: int) -> None:
     )
 
 
+@pytest.mark.measured
 def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child whose parent has died before it could ask for a signal ends by itself."""
     monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
@@ -536,6 +545,7 @@ def test_no_connection_is_lost_that_waits() -> None:
         assert heard_by(b, {"hello"}) == ["hello"]
 
 
+@pytest.mark.measured
 def test_a_child_that_keeps_dying() -> None:
     """A child that dies young again and again is started after pauses that grow."""
     fault = """
@@ -601,6 +611,7 @@ def test_a_child_that_fails() -> None:
         assert sum("LookupError: a mistake" in line for line in family.lines) == 1
 
 
+@pytest.mark.measured
 def test_many_restarts() -> None:
     """Twenty restarts cost the parent no descriptor and no memory; old children restart at once."""
     fault = "from gochat.ops import processes\nprocesses._YOUNG = 0.0"

@@ -446,6 +446,7 @@ def test_two_commands_are_one_room(shared: Redis) -> None:
         assert a.stop() == b.stop() == 0
 
 
+@pytest.mark.measured
 def test_the_command_without_redis(own: Redis) -> None:
     """When Redis is away for too long clients get 1013, and the command ends with the status 1."""
     with relayed(own, "--relay-timeout=0.5", room="gone") as chat, join(chat.port) as peer:
@@ -487,6 +488,7 @@ def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
         assert peer.messages(100) == [f"m {i}" for i in range(100)]
 
 
+@pytest.mark.measured
 def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A password can come from the environment or a file, and is in no line of the log."""
     with Redis(tmp_path) as redis:
@@ -533,6 +535,7 @@ def test_tls(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.measured
 def test_relay_is_in_the_metrics(shared: Redis) -> None:
     """The metrics have figures of the relay, and /healthz says when Redis is away."""
     with relayed(shared, "--metrics-addr=127.0.0.1:0", room="figures") as chat, join(chat.port):

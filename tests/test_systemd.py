@@ -16,6 +16,9 @@ from gochat.golang.http.address import listen
 
 from .support import COMMAND, PATIENCE, Gochat, Peer, activated, finished, is_one_line, join
 
+# No other tests run most of this: the processes count for the coverage.
+pytestmark = pytest.mark.measured
+
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command tells systemd when the chat is ready, and when the chat is stopping."""

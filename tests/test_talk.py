@@ -52,6 +52,9 @@ from .support import (
     wait_until,
 )
 
+# No other tests run most of this: the processes count for the coverage.
+pytestmark = pytest.mark.measured
+
 # What a server does with a connection.
 Script = Callable[["Visitor"], None]
 

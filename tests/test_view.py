@@ -44,6 +44,9 @@ from .support import (
 )
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
 
+# No other tests run most of this: the processes count for the coverage.
+pytestmark = pytest.mark.measured
+
 State = dict[str, Any]
 
 
