@@ -40,8 +40,8 @@ FLAGS = [
 #: time to write what was queued, a second to answer a close, and what a busy machine takes.
 LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
-#: How many there are of each, and how long a member is silent and a flooder floods on average, in
-#: seconds.
+#: How many there are of each, unless a run has fewer members; and how long a member is silent and a
+#: flooder floods on average, in seconds.
 MEMBERS, FLOODERS, STUCK = 200, 3, 6
 PAUSE, FLOOD = 2.0, 15.0
 #: How many bad inputs begin in a second.
@@ -173,9 +173,10 @@ def open_ports(port: int) -> set[int]:
 class Soak:
     """One run of all this against a server."""
 
-    def __init__(self, chat: Chat, before: tuple[int, int], seed: int) -> None:
+    def __init__(self, chat: Chat, before: tuple[int, int], seed: int, members: int) -> None:
         self.gochat = chat.gochat
         self.chat = chat
+        self.members = members
         #: The threads and descriptors of the server when it served nobody.
         self.before = before
         self.seed = seed
@@ -240,7 +241,7 @@ class Soak:
             while len(self.flooding) < FLOODERS:
                 self.flooding.append(FloodingChatter(self.chat))
                 self.flooders.append(self.flooding[-1])
-            self.chat.fill(MEMBERS + FLOODERS)
+            self.chat.fill(self.members + FLOODERS)
             while len(self.stuck) < STUCK:
                 self.stuck.append(Stuck(self.chat))
             self.chat.loop.turn()
@@ -339,18 +340,20 @@ def soak(
     seconds: float,
     seed: int,
     *,
+    members: int = MEMBERS,
     fault: str = "",
     progress: bool = False,
     enough: Callable[[], bool] | None = None,
 ) -> Soak:
     """Soak a server of its own. Raises AssertionError if something was lost, or grows.
 
-    fault: Python to run in it before. progress, enough: see Soak.run.
+    members: how many clients chat. fault: Python to run in it before. progress, enough: see
+    Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
         before = idle(gochat)
         with chatting(gochat, seed, pause=PAUSE, strangers=True) as chat:
-            run = Soak(chat, before, seed)
+            run = Soak(chat, before, seed, members)
             try:
                 run.run(seconds, progress, enough)
             finally:

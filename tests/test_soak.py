@@ -10,10 +10,14 @@ import pytest
 from .soak import PONG_WAIT, Sample, judge, soak, windows
 from .support import SEED
 
-# Busy for itself: never beside another such test.
+# Busy for itself: never beside another such test. The servers are not `measured`: coverage keeps
+# something of each thread that has ended.
 pytestmark = pytest.mark.xdist_group("busy")
 
 SECONDS = 60.0
+
+#: A fifth of soak.py's, who would keep two cores busy: other tests run meanwhile.
+MEMBERS = 40
 
 #: Keeps 1 MB for each connection that is accepted, and writes a byte into the file `path`.
 LEAK = """
@@ -35,17 +39,10 @@ LEAK = """
 LEAKED = 40
 
 
-@pytest.fixture(autouse=True)
-def _not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave this server without coverage, which keeps something of each thread that has ended."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
-
-
 def test_everything_at_once(record_property: Callable[[str, object], None]) -> None:
     """Under churn, floods, stuck clients and bad input nothing is lost, and nothing grows."""
     record_property("soak with", f"GOCHAT_SEED={SEED}")
-    run = soak(SECONDS, SEED)
+    run = soak(SECONDS, SEED, members=MEMBERS)
     record_property("soak", run.report())
     assert len(run.samples) > SECONDS / 2
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
@@ -64,7 +61,13 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
         return late - early >= LEAKED
 
     with pytest.raises(AssertionError, match="memory grows"):
-        soak(SECONDS, SEED, fault=LEAK.format(path=str(path)), enough=enough)
+        soak(
+            SECONDS,
+            SEED,
+            members=MEMBERS,
+            fault=LEAK.format(path=str(path)),
+            enough=enough,
+        )
 
 
 def samples(memory: list[float]) -> list[Sample]:
