@@ -15,6 +15,8 @@ import pytest
 
 from gochat import Server, Upgrader, running
 
+from .support import PATIENCE, ROOT
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -32,9 +34,8 @@ PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 BOUND = 300
 
 
-@pytest.fixture
-def address() -> Iterator[str]:
-    """The address of a server that sends every message back unchanged."""
+def serve_echo() -> None:
+    """Serve an application that sends every message back unchanged, until the input ends."""
     upgrader = Upgrader()
 
     def echo(environ: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
@@ -52,7 +53,25 @@ def address() -> Iterator[str]:
     server = Server("127.0.0.1:0", echo, read_header_timeout=30.0)
     with running(server):
         server.start()
-        yield server.addr
+        print(server.addr, flush=True)
+        sys.stdin.read()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """The address of such a server, in a process of its own: coverage would double its work."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "tests.test_autobahn"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_autobahn(address: str, record_property: Callable[[str, object], None]) -> None:
@@ -89,3 +108,7 @@ def test_autobahn(address: str, record_property: Callable[[str, object], None]) 
     assert not failed, f"failed: {failed}; the report is in {REPORT}"
     assert len(cases) == CASES, f"not all were run; the report is in {REPORT}"
     assert run.returncode == 0, run.stdout
+
+
+if __name__ == "__main__":
+    serve_echo()
