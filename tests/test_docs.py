@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from docs.__main__ import main
 from gochat.ops.flags import parse_flags
 
-from .support import LOCAL, PATIENCE, ROOT, UNMEASURED, Gochat, wait_until
+from .support import LOCAL, PATIENCE, ROOT, Gochat, wait_until
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -155,7 +155,6 @@ def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
     program.write_text(code)
     process = subprocess.Popen(
         [sys.executable, program],
-        env=UNMEASURED,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -358,9 +357,7 @@ def site() -> Path:
     strict = "import sys; from docs.__main__ import SITE, build; "
     strict += "sys.exit(build(SITE, '-W', '--keep-going'))"
     command = [sys.executable, "-c", strict]
-    done = subprocess.run(
-        command, cwd=ROOT, env=UNMEASURED, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return built
 
@@ -439,7 +436,6 @@ class Served:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "docs", "--addr", LOCAL],
             cwd=ROOT,
-            env=UNMEASURED,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -548,7 +544,6 @@ def test_an_address_that_cannot_be_had() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "docs", "--addr", addr],
             cwd=ROOT,
-            env=UNMEASURED,
             capture_output=True,
             text=True,
             check=False,
@@ -563,7 +558,7 @@ def test_the_extra_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "docs", "--build"],
         cwd=ROOT,
-        env=UNMEASURED | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import ROOT, UNMEASURED
+from .support import ROOT
 
 NAME = re.compile(r"python3\.\d+(t|-nogil)")
 
@@ -41,7 +41,7 @@ def test_without_a_gil(test: str, python: str) -> None:
         # is sent to is not installed there.
         [python, *command, "-k", "not model and not flooder"],
         cwd=ROOT,
-        env=UNMEASURED | {"PYTHONPATH": path, "PYTHON_GIL": "0"},
+        env=os.environ | {"PYTHONPATH": path, "PYTHON_GIL": "0"},
         capture_output=True,
         text=True,
         check=False,

@@ -17,7 +17,7 @@ import pytest
 
 import gochat
 
-from .support import PATIENCE, ROOT, UNMEASURED, wait_until
+from .support import PATIENCE, ROOT, wait_until
 
 # The first build of the Go twins compiles Go's standard library.
 pytestmark = pytest.mark.xdist_group("busy")
@@ -105,7 +105,6 @@ def test_a_program_prints_what_its_page_says(program: Path) -> None:
     """A program ends by itself, without an error, and prints what stands on its page."""
     done = subprocess.run(
         [sys.executable, program],
-        env=UNMEASURED,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -120,9 +119,7 @@ def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
     """A broken program does what its page says: it prints something else, or waits for ever."""
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-u", program], env=UNMEASURED, stdout=stdout, stderr=stderr
-        )
+        process = subprocess.Popen([sys.executable, "-u", program], stdout=stdout, stderr=stderr)
     expected = output_on_page(program, "What can go wrong")
     try:
         if "for ever" in (ast.get_docstring(ast.parse(program.read_text())) or ""):
@@ -313,7 +310,6 @@ def test_the_pictures_show_what_happens(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "docs.lesson.pictures", tmp_path],
         cwd=ROOT,
-        env=UNMEASURED,
         capture_output=True,
         text=True,
         timeout=PATIENCE,

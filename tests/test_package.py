@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import email
 import email.message
+import os
 import re
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 import gochat
 
-from .support import ROOT, UNMEASURED, Gochat, Peer, join
+from .support import ROOT, Gochat, Peer, join
 
 # One process builds, and not each of them.
 pytestmark = pytest.mark.xdist_group("package")
@@ -37,7 +38,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={name: value for name, value in UNMEASURED.items() if name != "PYTHONPATH"},
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
