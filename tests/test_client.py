@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
@@ -29,6 +30,7 @@ from .support import (
     frame,
     in_background,
     join,
+    request,
     reset_socket,
     wait_until,
 )
@@ -103,6 +105,28 @@ def test_two_threads_a_client_and_none_left() -> None:
             peer.sock.close()
         wait_until(lambda: threading.active_count() == before)
         wait_until(lambda: room.hub.clients == {}, "the hub has heard of it")
+
+
+def test_everybody_comes_back_at_once() -> None:
+    """A crowd is cut and connects again at once, and two others chat on meanwhile, in order."""
+    with Room() as room, join(room.port) as ann, join(room.port) as bob, ExitStack() as crowd:
+        first = [Peer(room.port) for _ in range(200)]
+        for peer in first:
+            assert peer.open().status == 101
+        wait_until(lambda: len(room.hub.clients) == 202)
+        old = set(room.hub.clients)
+        for peer in first:
+            reset_socket(peer.sock)
+        back = [crowd.enter_context(Peer(room.port)) for _ in first]
+        for i, peer in enumerate(back):
+            peer.sock.sendall(request())
+            if i % 10 == 0:
+                ann.send(f"{i}")
+        assert bob.messages(20) == [f"{i}" for i in range(0, 200, 10)]
+        for peer in back:
+            assert peer.response().status == 101
+        wait_until(lambda: len(old & set(room.hub.clients)) == 2, "those who left are not")
+        wait_until(lambda: len(room.hub.clients) == 202, "those who came back are in the room")
 
 
 def test_queued_messages_are_joined_into_one_frame() -> None:
