@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -28,6 +29,22 @@ def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     before = settled()
     assert settle(pin=True) == set()
     assert settled() == before
+
+
+def test_a_table_for_thousands_that_wait() -> None:
+    """The system has slots for thousands of threads that wait, if it is one that can be told."""
+    program = (
+        "import ctypes\n"
+        "from gochat.golang.processor import settle\n"
+        "def slots():\n"
+        "    return ctypes.CDLL(None).prctl(78, 2, 0, 0, 0)  # PR_FUTEX_HASH_GET_SLOTS\n"
+        "before = slots()\n"
+        "settle(pin=False)\n"
+        "print(before, slots())\n"
+    )
+    command = [sys.executable, "-c", program]
+    before, after = map(int, subprocess.check_output(command, text=True).split())
+    assert after == (-1 if before == -1 else 4096)
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The CPU that the process stays on, and its move to another (in Go, a part of the scheduler).
+"""What the system is told of the process's threads, the CPU that they stay on, and their moves.
+
+In Go, all this is a part of the scheduler.
 
 With a GIL, the threads of a process run one at a time, and a thread on another CPU gets the GIL
 later than one on the same. So the process stays on one CPU. But if other programs take that CPU
@@ -10,6 +12,7 @@ Linux only. /proc/stat says how busy each CPU is (proc_stat(5)).
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -40,9 +43,18 @@ _LOOKS: Final = 2
 _REST: Final = 10
 
 
-def settle(*, pin: bool, cpu: int | None = None) -> set[int]:
-    """Set up the system's scheduling for threads that a GIL runs one at a time.
+# Where threads wait, the system looks them up in a table of so many slots (prctl(2): PR_FUTEX_HASH,
+# PR_FUTEX_HASH_SET_SLOTS; Linux 6.16).
+_FUTEX_SLOTS: Final = 4096
+_PR_FUTEX_HASH: Final = 78
+_PR_FUTEX_HASH_SET_SLOTS: Final = 1
 
+
+def settle(*, pin: bool, cpu: int | None = None) -> set[int]:
+    """Set up the system for thousands of threads that wait, and that a GIL runs one at a time.
+
+    - A call that wakes a thread should find the thread fast. The system's own table of those that
+      wait has a few slots for each CPU, and with thousands of threads each slot is a long list.
     - A thread that is woken should not interrupt the thread that has woken it, which still has the
       GIL: the woken thread could only go back to sleep.
     - A thread that waits for the GIL should not ask for it every 5 ms, nor twice a second: when
@@ -50,14 +62,16 @@ def settle(*, pin: bool, cpu: int | None = None) -> set[int]:
       ask sometimes: a thread that releases the GIL and retakes it at once would starve the rest.
     - The process should stay on one CPU, because a thread on another CPU gets the GIL later.
 
-    docs/why/performance.md has measurements of all three. Nothing here needs a privilege. On a
-    free-threaded build nothing is done, and whatever the system does not know is left out.
+    docs/why/performance.md has measurements of all four. Nothing here needs a privilege. On a
+    free-threaded build only the first is done, and whatever the system does not know is left out.
 
     pin: have the process stay on one CPU. cpu: of the CPUs that it may use, by number from 0, and
     round; None for the one that it is on.
 
     Returns the CPUs to which the process may move, if it stays on one of them: for a Processor.
     """
+    with suppress(AttributeError, OSError):  # of a system that is not Linux
+        ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS, _FUTEX_SLOTS, 0, 0)
     if FREE_THREADED:
         return set()
     # No thread here computes for long, and one that waits is woken when the GIL is free.
