@@ -192,7 +192,8 @@ class Markdown(SphinxDirective):
             parser = create_md_parser(config, SphinxRenderer)
             self.env.temp_data["gochat_parser"] = parser
         parser = self.env.temp_data["gochat_parser"]
-        document = new_document(self.get_source_info()[0], self.state.document.settings)
+        source = self.get_source_info()[0] or ""
+        document = new_document(source, self.state.document.settings)
         parser.options["document"] = document
         parser.render("\n".join(self.content))
         return list(document.children)
