@@ -446,7 +446,7 @@ class Gochat:
     flags: what stands behind `serve`; with `--addr 127.0.0.1:0` unless they have another address.
     fault: Python to run before in the process, to make something go wrong.
     listener: a socket that the process gets, as from systemd, in place of an address; or several.
-    measured: whether its coverage counts; without that it starts much sooner.
+    measured: False if its coverage does not count in a test that is marked so.
     """
 
     def __init__(

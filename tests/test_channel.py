@@ -1259,3 +1259,13 @@ def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
         channel.close()
     for receiver in receivers:
         assert receiver.result() == list(range(rounds))
+
+
+def test_shutdown_does_nothing() -> None:
+    """The method of Python 3.13 neither loses values nor the end, nor refuses a value."""
+    channel = filled(2, 1)
+    channel.shutdown(immediate=True)
+    assert channel.try_send(2)
+    channel.close()
+    channel.shutdown(immediate=True)
+    assert [channel.recv() for _ in range(3)] == [(1, True), (2, True), (None, False)]

@@ -14,18 +14,32 @@ from pathlib import Path
 
 import pytest
 
-from .support import ROOT
+from .support import PATIENCE, ROOT
 
 NAME = re.compile(r"python3\.\d+(t|-nogil)")
 
+NO_GIL = os.environ | {"PYTHON_GIL": "0"}
+
 TESTS = ("test_channel", "test_turns", "test_hub", "test_client", "test_conn")
+
+
+def works(python: str) -> bool:
+    """Whether that is an interpreter, and has no GIL."""
+    program = "import sys; sys.exit(sys._is_gil_enabled())"
+    try:
+        done = subprocess.run(
+            [python, "-c", program], env=NO_GIL, capture_output=True, timeout=PATIENCE, check=False
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
 
 
 def interpreters() -> list[str]:
     """The free-threaded interpreters of this machine, as far as they can be started by name."""
     folders = (Path(folder) for folder in os.get_exec_path())
     names = {path.name for each in folders if each.is_dir() for path in each.glob("python3.*")}
-    return sorted(name for name in names if NAME.fullmatch(name))
+    return sorted(name for name in names if NAME.fullmatch(name) and works(name))
 
 
 @pytest.mark.skipif(not interpreters(), reason="there is no free-threaded Python here")
@@ -41,9 +55,10 @@ def test_without_a_gil(test: str, python: str) -> None:
         # is sent to is not installed there.
         [python, *command, "-k", "not model and not flooder"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": path, "PYTHON_GIL": "0"},
+        env=NO_GIL | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
+        timeout=10 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -101,6 +102,12 @@ def test_a_response_that_nobody_takes() -> None:
         peer.sock.sendall(REQUEST)
         wait_until(lambda: bool(serving_threads()))
         wait_until(lambda: not serving_threads())
+
+
+def test_no_deadline() -> None:
+    """A server that gives its clients any time answers them."""
+    with Serving(hello, read_header_timeout=math.inf) as serving:
+        assert works(serving.port)
 
 
 def test_the_others_are_served_meanwhile() -> None:

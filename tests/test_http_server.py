@@ -111,10 +111,19 @@ def test_no_delay() -> None:
     def handler(sock: socket.socket, _: bytes) -> None:
         options.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    with Serving(taking_over(handler)) as serving:
-        answer(serving.port, REQUEST)
-    assert options
-    assert options[0] != 0
+    # One has connected before there is a server, as when systemd has the socket.
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        Peer(listener.getsockname()[1]) as early,
+    ):
+        server = Server(listener.dup(), taking_over(handler), read_header_timeout=PATIENCE)
+        server.start()
+        early.sock.sendall(REQUEST)
+        assert read_to_end(early) == b""
+        answer(server.port, REQUEST)
+        server.shutdown()
+    assert len(options) == 2
+    assert all(options)
 
 
 def test_names_of_threads() -> None:

@@ -34,7 +34,6 @@ import queue
 import random
 import threading
 import time
-from collections import deque
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
@@ -80,7 +79,7 @@ class Channel(queue.Queue[T]):
         # What queue.Queue's own method sets, without its three conditions: no channel waits for
         # them, and they would cost kilobytes and ten microseconds. They are made if asked for.
         self.maxsize = max(capacity, 1)
-        self.queue: deque[T] = deque()
+        self._init(self.maxsize)
         self.mutex = threading.Lock()
         self.unfinished_tasks = 0
         self.is_shutdown = False
@@ -172,6 +171,12 @@ class Channel(queue.Queue[T]):
             self._offers.clear()
             if receiver := self._claim():
                 receiver.let_go()
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Do nothing: `close` takes the place of what Python 3.13 has under this name. Any thread.
+
+        The inherited method would throw away what is queued, with the sentinel.
+        """
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """`queue.Queue.put`; raises ClosedChannelError as `send` does."""

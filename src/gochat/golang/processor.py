@@ -1,4 +1,4 @@
-"""What the system is told of the process's threads, the CPU that they stay on, and their moves.
+"""What the system is told of the threads: how to find and schedule them, and on which CPU.
 
 In Go, all this is a part of the scheduler.
 
@@ -12,7 +12,6 @@ Linux only. /proc/stat says how busy each CPU is (proc_stat(5)).
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import sys
@@ -44,14 +43,14 @@ _REST: Final = 10
 
 
 # Where threads wait, the system looks them up in a table of so many slots (prctl(2): PR_FUTEX_HASH,
-# PR_FUTEX_HASH_SET_SLOTS; Linux 6.16).
+# PR_FUTEX_HASH_SET_SLOTS; Linux 6.17).
 _FUTEX_SLOTS: Final = 4096
 _PR_FUTEX_HASH: Final = 78
 _PR_FUTEX_HASH_SET_SLOTS: Final = 1
 
 
 def settle(*, pin: bool, cpu: int | None = None) -> set[int]:
-    """Set up the system for thousands of threads that wait, and that a GIL runs one at a time.
+    """Set up the system for thousands of waiting threads, which a GIL runs one at a time.
 
     - A call that wakes a thread should find the thread fast. The system's own table of those that
       wait has a few slots for each CPU, and with thousands of threads each slot is a long list.
@@ -70,7 +69,10 @@ def settle(*, pin: bool, cpu: int | None = None) -> set[int]:
 
     Returns the CPUs to which the process may move, if it stays on one of them: for a Processor.
     """
-    with suppress(AttributeError, OSError):  # of a system that is not Linux
+    # Of a Python that has no ctypes, or a system that is not Linux.
+    with suppress(ImportError, AttributeError, OSError):
+        import ctypes  # noqa: PLC0415
+
         ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS, _FUTEX_SLOTS, 0, 0)
     if FREE_THREADED:
         return set()

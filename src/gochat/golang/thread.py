@@ -15,8 +15,8 @@ _STARTED.set()
 class Thread(threading.Thread):
     """A `threading.Thread` that is smaller by a kilobyte once it has started.
 
-    `start` waits for an event, which every thread then keeps, although it says the same of each:
-    that the thread has started.
+    `start` waits for an event, which every thread then keeps, although all of them say the same:
+    that their thread has started.
     """
 
     def start(self) -> None:

@@ -110,7 +110,7 @@ def hijacker(environ: WSGIEnvironment) -> Hijacker | None:
 class Handler(WSGIRequestHandler):
     """Reads and answers the only request of a connection, on the connection's thread."""
 
-    disable_nagle_algorithm = False  # the listening socket has done it
+    disable_nagle_algorithm = True
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
     server: Server

@@ -36,7 +36,7 @@ class _SocketReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
         self._deadline = deadline
-        self._patience = max(deadline - time.monotonic(), _REST_WAIT)
+        self._patience = min(max(deadline - time.monotonic(), _REST_WAIT), _DAY)
         self.ended = False
         self.answered = False
 
@@ -60,9 +60,13 @@ class _SocketReader(io.RawIOBase):
             if not self.answered:
                 raise
             return 0
+        finally:
+            if self.answered:
+                with suppress(OSError):  # it was closed meanwhile
+                    self.limit_writes()
 
     def limit_writes(self) -> None:
-        """Give the client as long to take each piece that is written as it had for the request."""
+        """Let the client take as long for each piece of the response as it had for the request."""
         self._sock.settimeout(self._patience)
 
 
@@ -105,7 +109,7 @@ class RequestReader(io.BufferedReader):
     def answered(self) -> None:
         """Note that the response begins: from now on, reading does not wait for the client.
 
-        Writing does, for each piece of the response as long as it might have for the request.
+        Writing does: for each piece of the response as long as the client had for its request.
         """
         self.raw.answered = True
         self.raw.limit_writes()

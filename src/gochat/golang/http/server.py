@@ -113,8 +113,6 @@ class Server(ThreadedWSGIServer):
                 super().__init__(
                     host, 0, hijackable(application), handler=Handler, fd=listener.fileno()
                 )
-            # Each connection inherits it: no message waits for another (Go: SetNoDelay).
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             self._close_own()
             raise
