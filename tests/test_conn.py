@@ -158,6 +158,7 @@ HERE = "http://chat.example:8080"
         (HERE, ("https://a.example",), True),
         ("http://evil.example", ("*",), True),
         ("null", ("*",), True),
+        pytest.param("http://" + "a" * 2000, ("*",), False, id="too long to be one"),
     ],
 )
 def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) -> None:

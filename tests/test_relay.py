@@ -536,14 +536,24 @@ def test_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.measured
-def test_relay_is_in_the_metrics(shared: Redis) -> None:
+def test_relay_is_in_the_metrics(own: Redis) -> None:
     """The metrics have figures of the relay, and /healthz says when Redis is away."""
-    with relayed(shared, "--metrics-addr=127.0.0.1:0", room="figures") as chat, join(chat.port):
+    flags = ("--metrics-addr=127.0.0.1:0", "--relay-timeout=60")
+    with relayed(own, *flags, room="figures") as chat, join(chat.port):
         (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(chat.lines))
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
             text = response.read().decode()
         assert "gochat_relay_up 1.0" in text
         assert "gochat_relay_entries_received_total 1.0" in text
         assert 'gochat_relay_messages_per_batch_bucket{le="1.0"} 1.0' in text
-        with Peer(int(port)) as peer:
-            assert peer.request("/healthz").status == 200
+
+        def health() -> tuple[int, bytes]:
+            with Peer(int(port)) as peer:
+                response = peer.request("/healthz")
+                return response.status, response.body
+
+        assert health() == (200, b"ok\n")
+        own.pause()
+        wait_until(lambda: health() == (503, b"the relay is away\n"), "Redis is away")
+        own.go_on()
+        wait_until(lambda: health() == (200, b"ok\n"), "Redis is back")
