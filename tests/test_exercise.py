@@ -282,6 +282,13 @@ MISTAKES = [
     (13, "def serve(sock, read_pump, write_pump): sock.close()", "ann did not get what her write"),
     (13, "def serve(sock, read_pump, write_pump): 1 / 0", "serve died of ZeroDivisionError"),
     (
+        14,
+        "import gochat\n"
+        "class Conn(gochat.Conn):\n"
+        "    def _send_for_library(self, data): self._sock.close()",
+        "Error: ",  # of a pipe that is broken, or a connection that is reset
+    ),
+    (
         15,
         HUB.format(register="pass", broadcast="pass") + "Client = gochat.Client",
         "ann has come, and is not in hub.clients",
