@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from .http_support import logged, nothing_left  # noqa: F401 - fixtures
+from .support import UNMEASURED
 
 # A job that a shell has put into the background ignores SIGINT, and so would all that it starts:
 # the tests that press Ctrl-C would wait for ever.
@@ -14,23 +15,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: What has coverage measure a process that a test starts.
-COVERAGE = {
-    name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")
-}
-
-#: The files of which all tests have that; of other files those have it that are marked `measured`.
-MEASURED = {"test_bench.py", "test_exercise.py", "test_trace.py"}
+COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Have processes measured only by tests that are needed for that: it doubles their start.
+    """Have processes measured only by tests that are marked `measured`: it doubles their start.
 
     Most of what runs in them runs in other tests in this process, too.
     """
     for name, value in COVERAGE.items():
         os.environ.pop(name, None)
-        if item.path.name in MEASURED or item.get_closest_marker("measured"):
+        if item.get_closest_marker("measured"):
             os.environ[name] = value
 
 

@@ -52,6 +52,9 @@ from .support import (
     join,
 )
 
+# No other tests run most of this: the processes count for the coverage.
+pytestmark = pytest.mark.measured
+
 COMMAND = str(Path(sys.executable).with_name("gochat"))
 SHORT = ("--seconds", "0.3", "--warmup", "0.1")
 ONE = ("--clients", "1", "--senders", "1")

@@ -21,11 +21,12 @@ from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from docs.__main__ import main
 from gochat.ops.flags import parse_flags
 
+from .browser import chromium
 from .support import LOCAL, PATIENCE, ROOT, Gochat, wait_until
 
 DOCS = ROOT / "docs"
@@ -468,13 +469,8 @@ def served(site: Path) -> Iterator[Served]:  # noqa: ARG001 - it has to be built
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    path = next(filter(None, found), None)
-    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 def brightness(page: Page) -> float:

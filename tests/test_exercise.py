@@ -21,6 +21,9 @@ from gochat.exercise.checks import CHECKS
 
 from .support import COMMAND, PATIENCE, ROOT, UNMEASURED, command, is_one_line, wait_until
 
+# No other tests run most of this: the processes count for the coverage.
+pytestmark = pytest.mark.measured
+
 ANSWERS = ROOT / "tests/exercises"
 PAGE = ROOT / "docs/lesson/exercises.md"
 

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import struct
 import sys
@@ -23,13 +22,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Route, sync_playwright
+from playwright.sync_api import Browser, Route
 
 from docs.pictures import make
 from gochat import main
 from gochat.trace.chrome import read
 from gochat.trace.svg import duration
 
+from .browser import chromium
 from .support import (
     CLOSE,
     LOCAL,
@@ -45,6 +45,9 @@ from .support import (
     parted,
     wait_until,
 )
+
+# No other tests run most of this: the processes count for the coverage.
+pytestmark = pytest.mark.measured
 
 Event = dict[str, Any]
 
@@ -145,15 +148,9 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium. None on this machine is a failure: nothing here is optional."""
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    path = next(filter(None, found), None)
-    assert path, "no chromium, chromium-browser or google-chrome on the PATH"
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
+    """One Chromium."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 # The file.
