@@ -30,7 +30,7 @@ def works(python: str) -> bool:
         done = subprocess.run(
             [python, "-c", program], env=NO_GIL, capture_output=True, timeout=PATIENCE, check=False
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
 
@@ -42,8 +42,11 @@ def interpreters() -> list[str]:
     return sorted(name for name in names if NAME.fullmatch(name) and works(name))
 
 
-@pytest.mark.skipif(not interpreters(), reason="there is no free-threaded Python here")
-@pytest.mark.parametrize("python", interpreters())
+PYTHONS = interpreters()
+
+
+@pytest.mark.skipif(not PYTHONS, reason="there is no free-threaded Python here")
+@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("test", TESTS)
 def test_without_a_gil(test: str, python: str) -> None:
     """The tests of channels, turns, the hub, clients and connections pass without a GIL."""
