@@ -69,7 +69,7 @@ def settle(*, pin: bool, cpu: int | None = None) -> set[int]:
 
     Returns the CPUs to which the process may move, if it stays on one of them: for a Processor.
     """
-    # Of a Python that has no ctypes, or a system that is not Linux.
+    # A Python without ctypes, and a system that is not Linux, do without.
     with suppress(ImportError, AttributeError, OSError):
         import ctypes  # noqa: PLC0415
 
