@@ -603,8 +603,10 @@ def test_a_hub_that_is_slow() -> None:
             return found
 
         def wait() -> bool:
-            readers = [one["reader"] for one in state()["clients"]]
-            return readers.count("waits for the hub to take what it has") == 1
+            found = state()
+            readers = [one["reader"] for one in found["clients"]]
+            waiting = readers.count("waits for the hub to take what it has")
+            return (waiting, found["hub"]["thread"]) == (1, "at work")  # the hub is woken, too
 
         with running(server, hub), ExitStack() as stack:
             server.start()
