@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
@@ -27,6 +26,7 @@ from docs.__main__ import main
 from gochat.ops.flags import parse_flags
 
 from .browser import chromium
+from .go_support import has_go, not_formatted, run_go
 from .support import LOCAL, PATIENCE, ROOT, Gochat, wait_until
 
 DOCS = ROOT / "docs"
@@ -286,20 +286,12 @@ def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_go_is_go() -> None:
+@pytest.mark.xdist_group("busy")  # as test_lesson.py, for which Go's packages are compiled here
+def test_the_go_is_go(pytestconfig: pytest.Config) -> None:
     """The Go in docs/ is formatted, compiles with the standard library, and is short."""
-    tools = Path(sysconfig.get_path("purelib"), "go", "bin")
-    alone = {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-    for tool, *arguments in (("gofmt", "-l", "."), ("go", "vet", "./...")):
-        done = subprocess.run(
-            [tools / tool, *arguments],
-            cwd=DOCS / "go",
-            env=os.environ | alone,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    if has_go():
+        assert not_formatted(DOCS / "go") == ""
+        run_go(pytestconfig, DOCS / "go", "vet")
     for path in (DOCS / "go").glob("*.go"):
         _, mark, shown = path.read_text().partition("// show\n")
         assert path.name == "doc.go" or (mark and len(shown.splitlines()) <= 12), path.name

