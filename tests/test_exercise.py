@@ -122,6 +122,11 @@ SEEN = {
 }
 
 
+def answer(number: int, kind: str) -> str:
+    """A learner's file: the right answer to an exercise, or a wrong one."""
+    return (ANSWERS / f"{number:02}_{kind}.py").read_text()
+
+
 def run(folder: Path, *args: str, measured: bool = True) -> subprocess.CompletedProcess[str]:
     """Run `gochat exercise` in a folder, to its end. measured: whether its coverage counts."""
     return subprocess.run(
@@ -147,24 +152,24 @@ def check(
 
 @pytest.mark.parametrize("number", SEEN)
 def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
-    """A check accepts a right answer, and refuses the starter and two wrong answers."""
-    texts = {"starter": exercises()[number - 1].starter}
-    for kind in ("right", "wrong_a", "wrong_b"):
-        texts[kind] = (ANSWERS / f"{number:02}_{kind}.py").read_text()
+    """The command accepts a right answer, and refuses the starter."""
+    texts = [exercises()[number - 1].starter, answer(number, "right")]
     with ThreadPoolExecutor(len(texts)) as pool:
         results = pool.map(
             # But for the last one, what is said of a starter is said of other files, too.
-            lambda kind: check(
-                tmp_path / kind, number, texts[kind], measured=kind != "starter" or number == 15
+            lambda text, folder: check(
+                tmp_path / folder, number, text, measured=folder == "right" or number == 15
             ),
             texts,
+            ("starter", "right"),
         )
-    for kind, result, seen in zip(texts, results, SEEN[number], strict=True):
-        verdict, status = ("right", 0) if kind == "right" else ("not yet", 1)
-        assert result.stdout.startswith(f"exercise {number}: {verdict}: "), (kind, result)
+    for result, seen, verdict, status in zip(
+        results, SEEN[number], ("not yet", "right"), (1, 0), strict=False
+    ):
+        assert result.stdout.startswith(f"exercise {number}: {verdict}: ")
         assert seen in result.stdout
         assert result.stdout[:-1].isprintable()
-        assert (result.returncode, result.stderr) == (status, ""), kind
+        assert (result.returncode, result.stderr) == (status, ""), verdict
 
 
 HUB = """
@@ -220,9 +225,9 @@ MISTAKES = [
     ),
     (
         4,
-        (ANSWERS / "04_right.py")
-        .read_text()
-        .replace("not client.send.try_send(message)", "wait_for_room(client.send, message)")
+        answer(4, "right").replace(
+            "not client.send.try_send(message)", "wait_for_room(client.send, message)"
+        )
         + "\n\ndef wait_for_room(channel, message):\n    try:\n        channel.put(message,"
         " timeout=0.1)\n    except Exception:\n        return True\n",
         "the hub waits for room in bob's channel before it drops him",
@@ -234,18 +239,18 @@ MISTAKES = [
     ),
     (
         5,
-        (ANSWERS / "05_right.py").read_text().replace("self.not_empty.notify()", "pass"),
+        answer(5, "right").replace("self.not_empty.notify()", "pass"),
         "recv, which had found nothing when the channel was closed, still waits after 2 s",
     ),
     (
         6,
-        (ANSWERS / "06_right.py")
-        .read_text()
-        .replace("    hub.register.send(ann)\n", "    hub.register.send(ann)\n" * 2)
+        answer(6, "right").replace(
+            "    hub.register.send(ann)\n", "    hub.register.send(ann)\n" * 2
+        )
         + "    hub.register.send(ann)\n    hub.broadcast.send(b'')\n",
         "the original hub died, too, of gochat.golang.channel.ClosedChannelError",
     ),
-    (6, (ANSWERS / "06_right.py").read_text() + "    1 / 0\n", "scenario died of Zero"),
+    (6, answer(6, "right") + "    1 / 0\n", "scenario died of Zero"),
     (
         7,
         HUB.format(
@@ -307,40 +312,41 @@ MISTAKES = [
     ),
 ]
 
-#: Runs a check for each learner's file that is named, as the child of the command does.
+#: Checks the learner's files that are named, each in a process as the command does, four at a time.
 DRIVER = """
-import sys
+import multiprocessing, sys
 from pathlib import Path
 from gochat.exercise.run import examine
-for number, path in zip(sys.argv[1::2], sys.argv[2::2]):
-    print(examine(int(number), Path(path)))
+with multiprocessing.get_context("fork").Pool(4, maxtasksperchild=1) as pool:
+    files = zip(map(int, sys.argv[1::2]), map(Path, sys.argv[2::2]))
+    print(*pool.starmap(examine, files, chunksize=1), sep="\\n")
+    pool.close()
+    pool.join()
 """
 
 
-def test_mistakes(tmp_path: Path) -> None:
-    """Whatever else is wrong with a learner's file, one line says what."""
-
-    def verdicts(mistakes: list[tuple[int, str, str]]) -> list[str]:
-        args = []
-        for number, text, _ in mistakes:
-            folder = tmp_path / str(MISTAKES.index((number, text, _)))
-            folder.mkdir()
-            path = folder / f"exercise_{number:02}.py"
-            path.write_text(text)
-            args += [str(number), str(path)]
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, *args], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
-
-    # In four processes, as some of the checks wait.
-    with ThreadPoolExecutor(4) as pool:
-        for i, lines in enumerate(pool.map(verdicts, [MISTAKES[i::4] for i in range(4)])):
-            for line, (number, text, seen) in zip(lines, MISTAKES[i::4], strict=True):
-                assert line.startswith("not yet: "), (number, text, line)
-                assert seen in line, (number, text)
-                assert line.isprintable()
+def test_what_a_check_refuses(tmp_path: Path) -> None:
+    """Two wrong answers to each exercise, and whatever else may be wrong: one line says what."""
+    wrong = [
+        (number, answer(number, kind), seen)
+        for number, (_, _, *refusals) in SEEN.items()
+        for kind, seen in zip(("wrong_a", "wrong_b"), refusals, strict=True)
+    ]
+    wrong += MISTAKES
+    args = []
+    for i, (number, text, _) in enumerate(wrong):
+        path = tmp_path / str(i) / f"exercise_{number:02}.py"
+        path.parent.mkdir()
+        path.write_text(text)
+        args += [str(number), str(path)]
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, *args], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for line, (number, text, seen) in zip(done.stdout.splitlines(), wrong, strict=True):
+        assert line.startswith("not yet: "), (number, text, line)
+        assert seen in line, (number, text)
+        assert line.isprintable()
 
 
 def test_list(tmp_path: Path) -> None:
@@ -448,7 +454,7 @@ def test_wrong_flags(
 def test_what_a_file_prints(tmp_path: Path) -> None:
     """What a learner's file prints is shown, the last lines of it, and cannot move the cursor."""
     noise = "for i in range(10_000): print(i, '\\x1b[2J')\nprint('here')\n"
-    result = check(tmp_path, 1, noise + (ANSWERS / "01_right.py").read_text(), measured=True)
+    result = check(tmp_path, 1, noise + answer(1, "right"), measured=True)
     assert result.stdout.startswith("exercise 1: right: ")
     assert result.returncode == 0
     *numbers, last = result.stderr.splitlines()
@@ -459,7 +465,7 @@ def test_what_a_file_prints(tmp_path: Path) -> None:
 def test_the_learners_folder(tmp_path: Path) -> None:
     """Other files in the folder are not taken for modules, and nothing is written beside them."""
     (tmp_path / "queue.py").write_text("1 / 0")
-    assert check(tmp_path, 1, (ANSWERS / "01_right.py").read_text()).returncode == 0
+    assert check(tmp_path, 1, answer(1, "right")).returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"queue.py", "exercise_01.py"}
 
 
@@ -493,7 +499,7 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
         ),
         ("import os; os.kill(os.getpid(), 19)", "not yet: the check was not done after 3 s"),
         (
-            (ANSWERS / "01_right.py").read_text()
+            answer(1, "right")
             + "threading.Thread(target=threading.Event().wait, daemon=False).start()",
             "right: ",
         ),
