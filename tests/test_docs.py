@@ -508,6 +508,19 @@ def test_beside_each_other(served: Served, browser: Browser) -> None:
         page.close()
 
 
+@pytest.mark.xdist_group("site")
+def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
+    """A picture that is wider than a phone keeps its size, and scrolls by itself."""
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto(f"{served.url}lesson/08-defer.html")
+    picture = page.locator('img[src$=".svg"]').first
+    assert picture.evaluate("img => img.naturalWidth") > 360
+    assert picture.evaluate("img => img.width == img.naturalWidth")
+    assert picture.evaluate("img => img.parentElement.scrollWidth > img.parentElement.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.close()
+
+
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [
