@@ -57,20 +57,14 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
         dualstack = family == socket.AF_INET6 and not first.getsockopt(
             socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
         )
-        others = [
-            stack.enter_context(
-                socket.create_server(
-                    address,
-                    family=family,
-                    backlog=_BACKLOG,
-                    reuse_port=True,
-                    dualstack_ipv6=dualstack,
-                )
+        sockets = [first]
+        for _ in range(count - 1):
+            other = socket.create_server(
+                address, family=family, backlog=_BACKLOG, reuse_port=True, dualstack_ipv6=dualstack
             )
-            for _ in range(count - 1)
-        ]
+            sockets.append(stack.enter_context(other))
         stack.pop_all()  # they stay open
-    return [first, *others]
+    return sockets
 
 
 def next_port(addr: str, number: int) -> str:
