@@ -108,10 +108,8 @@ def unmapped(host: str) -> str:
     """
     if ":" not in host:
         return host
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return host
+    mapped = ipaddress.IPv6Address(host.partition("%")[0]).ipv4_mapped
+    return str(mapped) if mapped else host
 
 
 def join_host_port(host: str, port: int) -> str:
