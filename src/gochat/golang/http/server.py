@@ -72,8 +72,6 @@ class Server(ThreadedWSGIServer):
     Raises what `listen` raises.
     """
 
-    daemon_threads = True  # the end of the process does not wait for them, as `shutdown` does
-
     def __init__(
         self,
         addr: str | socket.socket,
@@ -276,7 +274,7 @@ class Server(ThreadedWSGIServer):
                 target=self.process_request_thread,
                 args=(request, client_address),
                 name=f"serve {join_host_port(*client_address[:2])}",
-                daemon=True,
+                daemon=True,  # the end of the process does not wait for it, as `shutdown` does
             )
             with self._lock:
                 self._serving[request] = thread
