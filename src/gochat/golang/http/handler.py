@@ -132,25 +132,22 @@ class Handler(WSGIRequestHandler):
         self._header: Header = {}
 
     def handle_one_request(self) -> None:
-        """Read the request, and let the application answer it, or refuse it."""
+        """Read the request, and let the application answer it, or refuse it.
+
+        Nothing is done for a client that sends nothing at all. Raises what reading from a socket
+        raises.
+        """
         try:
-            if self._read_request() and self._identify():
+            line = read_request_line(self._reader)
+            if line is None:
+                return
+            self.command, self.path, self.request_version = line
+            self._header = read_header(self._reader)
+            check_header(self._header, self.request_version)
+            if self._identify():
                 self.run_wsgi()
         except RequestError as error:
             self._refuse(error.status, error.reason)
-
-    def _read_request(self) -> bool:
-        """Read the request line and the header; False if the client sent nothing at all.
-
-        Raises RequestError, and what reading from a socket raises.
-        """
-        line = read_request_line(self._reader)
-        if line is None:
-            return False
-        self.command, self.path, self.request_version = line
-        self._header = read_header(self._reader)
-        check_header(self._header, self.request_version)
-        return True
 
     def _refuse(self, status: int, reason: str = "") -> None:
         phrase = HTTPStatus(status).phrase
