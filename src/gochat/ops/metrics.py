@@ -342,16 +342,13 @@ class ChatCollector(Collector):
 def relay_figures(relay: Relay) -> Iterator[Metric]:
     """What is known of the relay."""
     figures = relay.figures
-    yield GaugeMetricFamily("gochat_relay_up", "Whether Redis answers.", not relay.deaf)
-    yield GaugeMetricFamily(
-        "gochat_relay_behind_entries", "Entries of the stream not read yet.", figures.behind
-    )
-    yield GaugeMetricFamily(
-        "gochat_relay_behind_seconds", "By how much that is behind.", figures.lag
-    )
-    yield GaugeMetricFamily(
-        "gochat_relay_echo_seconds", "How long the last batch took to come back.", figures.echo
-    )
+    for name, text, level in (
+        ("up", "Whether Redis answers.", not relay.deaf),
+        ("behind_entries", "Entries of the stream not read yet.", figures.behind),
+        ("behind_seconds", "By how much that is behind.", figures.lag),
+        ("echo_seconds", "How long the last batch took to come back.", figures.echo),
+    ):
+        yield GaugeMetricFamily(f"gochat_relay_{name}", text, level)
     for name, text, value in (
         ("entries_sent", "Batches appended to the stream, again or not.", figures.entries_out),
         ("entries_repeated", "Batches appended again.", figures.repeated),
