@@ -180,10 +180,9 @@ class Relay:
             try:
                 self._position, self._added, _ = self._in.info()
                 break
-            except AuthenticationError as error:
-                raise RelayError(f"relay: {error}") from None
             except StreamError as error:
-                if time.monotonic() - begin > self.timeout:
+                refused = isinstance(error, AuthenticationError)
+                if refused or time.monotonic() - begin > self.timeout:
                     raise RelayError(f"relay: {error}") from None
                 self._say_away("start", error)
             time.sleep(next(pauses))
