@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from ..bench.command import add_bench_flags
@@ -23,8 +23,6 @@ from ..talk.flags import add_talk_flags
 from ..version import __version__
 
 __all__ = ["parse_flags"]
-
-_COMMANDS: Final = ("serve", "bench", "exercise", "talk", "trace")
 
 
 class _Parser(Parser):
@@ -55,7 +53,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     add_exercise_flags(commands.add_parser("exercise", help="exercises, and checks of them"))
     add_talk_flags(commands.add_parser("talk", help="talk in a chat, and see the frames"))
     add_trace_flags(commands.add_parser("trace", help="say or draw what a trace has"))
-    if mistake := _mistake_before_command(argv):
+    if mistake := _mistake_before_command(argv, list(commands.choices)):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
     args = parser.parse_args(argv)
@@ -80,7 +78,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _mistake_before_command(argv: Sequence[str]) -> str:
+def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str:
     """What is wrong with the first word of a command line, and what is meant; empty if nothing."""
     if not argv:
         return (
@@ -88,15 +86,15 @@ def _mistake_before_command(argv: Sequence[str]) -> str:
             " gochat bench URL, to measure it"
         )
     word = argv[0]
-    if word in (*_COMMANDS, "-h", "--help", "--version"):
+    if word in (*commands, "-h", "--help", "--version"):
         return ""
     if word.startswith("-"):
         return f"a flag comes after a command: gochat serve {' '.join(argv)}"
-    (near,) = difflib.get_close_matches(word, _COMMANDS, 1) or [""]
+    (near,) = difflib.get_close_matches(word, commands, 1) or [""]
     meant = (
         f"did you mean gochat {near}?"
         if near
-        else f"there are {', '.join(_COMMANDS[:-1])} and {_COMMANDS[-1]}"
+        else f"there are {', '.join(commands[:-1])} and {commands[-1]}"
     )
     return f"there is no command {word!r}: {meant}"
 
