@@ -189,8 +189,9 @@ class Terminal:
         self.settings = termios.tcgetattr(slave)
         self.screen = Screen(self.master)
         self.stream = pyte.ByteStream(self.screen)
-        #: All that has come, as it came.
+        #: All that has come, as it came, and the lines of the screen that are not empty.
         self.raw = b""
+        self.lines: list[str] = []
         self.process = subprocess.Popen(
             [*command(fault), "talk", *args],
             stdin=slave,
@@ -210,12 +211,13 @@ class Terminal:
         os.close(self.slave)
 
     def look(self) -> list[str]:
-        """The lines of the screen that are not empty."""
+        """The lines of the screen that are not empty. pyte takes milliseconds to tell them."""
         while select.select([self.master], [], [], 0)[0]:
             data = os.read(self.master, 65536)
             self.raw += data
             self.stream.feed(data)
-        return [line.rstrip() for line in self.screen.display if line.strip()]
+            self.lines = [line.rstrip() for line in self.screen.display if line.strip()]
+        return self.lines
 
     def shows(self, *lines: str) -> None:
         """Wait until the screen ends with these lines."""
