@@ -334,14 +334,16 @@ class Peer(Stream):
         """The next messages, in however many frames; meanwhile pings are answered."""
         messages: list[str] = []
         while len(messages) < count:
-            got = self.read_frame()
-            if got.opcode == PING:
-                self.send(got.payload, PONG)
-                continue
-            assert got.opcode == TEXT, got
-            messages += got.payload.decode().split("\n")
+            messages += self.read_messages()
         assert len(messages) == count, messages
         return messages
+
+    def read_messages(self) -> list[str]:
+        """The messages of the next frame; pings before it are answered."""
+        while (got := self.read_frame()).opcode == PING:
+            self.send(got.payload, PONG)
+        assert got.opcode == TEXT, got
+        return got.payload.decode().split("\n")
 
 
 #: The size of the messages of say_long, in bytes.
@@ -389,13 +391,19 @@ def parted(peer: Peer) -> Frame:
 
 
 def join(port: int) -> Peer:
-    """A peer that is in the room: a message of its own has come back."""
+    """A peer that is in the room: a message of its own has come back.
+
+    What has come before that is dropped; what has come behind it is still to be read.
+    """
     peer = Peer(port)
     assert peer.open().status == 101
     hello = f"hello from {peer.addr}"
     peer.send(hello)
-    while hello not in peer.messages(1):
-        pass
+    messages: list[str] = []
+    while hello not in messages:
+        messages = peer.read_messages()
+    if behind := messages[messages.index(hello) + 1 :]:
+        peer.buffer = frame("\n".join(behind), mask=None) + peer.buffer
     return peer
 
 

@@ -135,14 +135,15 @@ def test_queued_messages_are_joined_into_one_frame() -> None:
     """Messages that are queued while a client's connection is busy go out joined by newlines."""
     with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
-        with join(room.port) as other, client.conn._write_lock:  # its connection is busy
-            peer.read_frame()
-            other.send("first")
-            other.messages(1)
-            wait_until(lambda: len(client.send) == 0)  # the write pump has the message, and waits
-            for i in range(100):
-                other.send(f"m{i}")
-            other.messages(100)
+        with join(room.port) as other:
+            peer.messages(1)  # so the write pump has nothing more to write
+            with client.conn._write_lock:  # the connection is busy
+                other.send("first")
+                other.messages(1)
+                wait_until(lambda: len(client.send) == 0)  # the write pump has it, and waits
+                for i in range(100):
+                    other.send(f"m{i}")
+                other.messages(100)
         assert peer.read_frame().payload == b"first"
         assert peer.read_frame().payload == b"\n".join(b"m%d" % i for i in range(100))
 
