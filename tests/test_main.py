@@ -736,6 +736,8 @@ def test_trust_proxy() -> None:
             assert other.open(headers={"X-Forwarded-For": "192.0.2.8"}).status == 101
             other.send("hi")
             assert proxy.messages(1) == ["hi"]
+            proxy.send("ho")
+            assert proxy.messages(1) == ["ho"]  # so both its pumps are at work
             chat.process.send_signal(signal.SIGUSR1)
             addr = f"192.0.2.7:{proxy.addr.partition(':')[2]}"
             names = (f"thread readPump {addr}:", f"thread writePump {addr}:")
