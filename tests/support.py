@@ -368,6 +368,17 @@ def say_long(speaker: Peer, count: int) -> None:
         assert len(speaker.messages(1)[0]) == LONG_MESSAGE
 
 
+def is_refused(port: int) -> bool:
+    """Whether nobody listens. A socket that is closed just now resets the connection."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        pass
+    return False
+
+
 def is_one_line(text: str, what: str = "") -> bool:
     """Whether the text is one whole line of the command's log or errors, with `what` in it."""
     return (

@@ -30,6 +30,7 @@ from .support import (
     command,
     finished,
     is_one_line,
+    is_refused,
     join,
     parted,
     wait_until,
@@ -142,14 +143,6 @@ def has_ended(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def is_refused(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def free_ports(count: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +13,7 @@ import pytest
 
 from gochat import Hub, HubError, Server, make_app, running
 
-from .support import PATIENCE, Peer, join, parted, wait_until
+from .support import PATIENCE, Peer, is_refused, join, parted, wait_until
 
 LOCAL = "127.0.0.1:0"
 
@@ -34,14 +33,6 @@ def error_of(function: Callable[[], object]) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def is_closed(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
@@ -68,7 +59,7 @@ def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
     for closer in closers:
         closer.join(PATIENCE)
     assert codes == [1001, 1001]
-    assert is_closed(server.port)
+    assert is_refused(server.port)
     for peer in peers:
         peer.sock.close()
 
@@ -93,7 +84,7 @@ def test_an_exception_in_the_block() -> None:
     closer.join(PATIENCE)
     peers[0].sock.close()
     assert codes == [1001]
-    assert is_closed(server.port)
+    assert is_refused(server.port)
 
 
 def test_a_chat_that_never_accepts() -> None:
@@ -101,7 +92,7 @@ def test_a_chat_that_never_accepts() -> None:
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub) as server:
         pass
-    assert is_closed(server.port)
+    assert is_refused(server.port)
 
 
 def test_a_hub_that_fails() -> None:
@@ -151,7 +142,7 @@ def test_a_hub_that_does_not_answer() -> None:
             server.start()
 
     assert str(error_of(chat)) == "the hub does not answer"
-    assert is_closed(server.port)
+    assert is_refused(server.port)
     release.set()
 
 
@@ -175,7 +166,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert isinstance(error_of(chat), HubError)
     assert not started[0].is_alive()
-    assert is_closed(server.port)
+    assert is_refused(server.port)
 
 
 def test_a_hub_that_ends_by_itself() -> None:
@@ -194,7 +185,7 @@ def test_a_hub_that_ends_by_itself() -> None:
             server.serve_forever()
 
     assert str(error_of(chat)) == "the hub has failed"
-    assert is_closed(server.port)
+    assert is_refused(server.port)
 
 
 def test_a_hub_runs_once() -> None:
@@ -209,7 +200,7 @@ def test_a_hub_runs_once() -> None:
             again.serve_forever()
 
     assert isinstance(error_of(chat), HubError)
-    assert is_closed(again.port)
+    assert is_refused(again.port)
 
     def twice() -> None:
         with running(again, Hub(), *[Hub()] * 2):
@@ -225,7 +216,7 @@ def test_no_time_to_part() -> None:
         server.start()
         with join(server.port):
             pass
-    assert is_closed(server.port)
+    assert is_refused(server.port)
 
 
 def test_a_slow_hub_takes_no_time_from_another() -> None:
