@@ -61,13 +61,10 @@ class TracedChannel(Channel[T]):
     def _send(self, value: T, deadline: float | None) -> None:
         track = self._recorder.track()
         arrow = track.new_arrow(self._work, self._name)
-        before = track.wait("send", {"to": self._name, "arrow": arrow[0]})
-        at = track.next()
-        try:
+        with track.waiting("send", {"to": self._name, "arrow": arrow[0]}):
+            at = track.next()
             super()._send(cast("T", (value, arrow, 0)), deadline)
             track.starts(arrow, at, 0)
-        finally:
-            track.resume(before)
 
     def _set_idle(self, receiver: _Bell | Waiter) -> None:
         track = self._recorder.track()
@@ -174,20 +171,12 @@ class TracedConn(Conn):
         super().__init__(sock, buffered, remote_addr, options)
 
     def _receive(self) -> bytes:
-        track = self._recorder.track()
-        before = track.wait("socket")
-        try:
+        with self._recorder.track().waiting("socket"):
             return super()._receive()
-        finally:
-            track.resume(before)
 
     def _keep_rate(self) -> None:
-        track = self._recorder.track()
-        before = track.wait("rate")
-        try:
+        with self._recorder.track().waiting("rate"):
             super()._keep_rate()
-        finally:
-            track.resume(before)
 
     def write_message(self, message_type: int, data: bytes) -> None:
         if message_type == PING_MESSAGE:
@@ -195,12 +184,8 @@ class TracedConn(Conn):
         super().write_message(message_type, data)
 
     def await_room(self, deadline: float | None) -> None:
-        track = self._recorder.track()
-        before = track.wait("socket")
-        try:
+        with self._recorder.track().waiting("socket"):
             super().await_room(deadline)
-        finally:
-            track.resume(before)
 
     def close(self) -> None:
         track = self._recorder.track()

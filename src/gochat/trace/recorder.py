@@ -116,21 +116,23 @@ class Track:
         """The thread works from now on."""
         self._enter(State(self.now(), name, RUN, args))
 
-    def wait(
-        self, name: str, args: dict[str, Any] | None = None, *, since: int = 0
-    ) -> State | None:
-        """The thread waits from now on. Returns what it was at before, for `resume`.
+    def wait(self, name: str, args: dict[str, Any] | None = None, *, since: int = 0) -> None:
+        """The thread waits from now on.
 
         since: the thread has waited for this since then; but not since before its last state began.
         """
-        before = self.state
         self._last = begin = max(since or time.monotonic_ns(), self._last + 1)
         self._enter(State(begin, name, WAIT, args))
-        return before
 
-    def resume(self, before: State | None) -> None:
-        """The wait is over: the thread is again at what it was at before."""
-        self._enter(before and State(self.now(), *before[1:]))
+    @contextmanager
+    def waiting(self, name: str, args: dict[str, Any] | None = None) -> Iterator[None]:
+        """The thread waits in the block, and behind it is again at what it was at before."""
+        before = self.state
+        self.wait(name, args)
+        try:
+            yield
+        finally:
+            self._enter(before and State(self.now(), *before[1:]))
 
     def leave(self) -> None:
         """The thread does nothing more that is traced."""
