@@ -269,7 +269,6 @@ class Tracing:
     """
 
     def __init__(self, path: Path, hub: Hub, limit: int) -> None:
-        self._path: Final = path
         # Open from the beginning: a file that cannot be written is better known before the chat.
         self._file: Final = path.open("w", encoding="utf-8")
         self._recorder: Final = Recorder(limit)
@@ -296,5 +295,5 @@ class Tracing:
             with self._file as file:
                 write(file, self._recorder)
         except OSError as failure:
-            failure.filename = str(self._path)
+            failure.filename = self._file.name
             raise
