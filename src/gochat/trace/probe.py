@@ -272,18 +272,13 @@ class Tracing:
         # Open from the beginning: a file that cannot be written is better known before the chat.
         self._file: Final = path.open("w", encoding="utf-8")
         self._recorder: Final = Recorder(limit)
+        #: What `Upgrader` and `Client` are in a chat that is not traced.
+        self.new_upgrader: Final = partial(TracedUpgrader, self._recorder)
+        self.new_client: Final = partial(TracedClient, self._recorder)
         hub.broadcast = Broadcast(self._recorder, "hub.broadcast", "broadcast")
         hub.register = Comings(self._recorder, "hub.register", "register")
         hub.unregister = Comings(self._recorder, "hub.unregister", "unregister")
         hub.stop = TracedChannel(self._recorder, "hub.stop", "stop")
-
-    def new_upgrader(self, **options: Any) -> Upgrader:
-        """What `Upgrader` is in a chat that is not traced."""
-        return TracedUpgrader(self._recorder, **options)
-
-    def new_client(self, hub: Hub, conn: Conn, settings: Settings) -> Client:
-        """What `Client` is in a chat that is not traced."""
-        return TracedClient(self._recorder, hub, conn, settings)
 
     def __enter__(self) -> Tracing:
         turns.new_waiter = partial(TracedWaiter, self._recorder)

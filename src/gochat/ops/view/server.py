@@ -26,11 +26,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from ...client import Client, Settings
 from ...golang import http
 from ...golang.channel import ClosedChannelError
 from ...golang.http import Server
@@ -41,7 +41,6 @@ from .snapshot import snapshot
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from ...golang.websocket import Conn
     from ...hub import Hub
     from ...relay.relay import Relay
 
@@ -91,11 +90,13 @@ class View:
         self._hub = hub
         self._relay = relay
         self._watch = Watch()
-        self._kind: type[ViewedClient] = ViewedClient
+        kind: type[ViewedClient] = ViewedClient
         if measured:
             from .measured import MeasuredViewedClient  # noqa: PLC0415 - needs prometheus-client
 
-            self._kind = MeasuredViewedClient
+            kind = MeasuredViewedClient
+        #: What `Client` is in a chat that is not viewed. Any thread.
+        self.new_client: Final = partial(kind, watch=self._watch)
         self._page = read_page("view.html")
         self._policy = policy(self._page, "'self'")
         self._said = count(1)
@@ -112,10 +113,6 @@ class View:
         self._server = Server(
             addr, self._serve, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
         )
-
-    def new_client(self, hub: Hub, conn: Conn, settings: Settings) -> Client:
-        """What `Client` is in a chat that is not viewed. Any thread."""
-        return self._kind(hub, conn, settings, self._watch)
 
     def start(self) -> None:
         """Serve, on the thread `view`, until the end of the `with` block.
