@@ -83,13 +83,14 @@ class Task:
         self._what = what
         # Set by the thread, and looked at by others once it has ended.
         self._value: Any = None
-        self._error: BaseException | None = None
+        #: What the code has died of; None if it has not. Any thread.
+        self.error: BaseException | None = None
 
         def run() -> None:
             try:
                 self._value = function(*args)
             except BaseException as error:  # SystemExit, too, is an outcome
-                self._error = error
+                self.error = error
 
         self._thread = threading.Thread(target=run, name=what, daemon=True)
         self._thread.start()
@@ -99,17 +100,12 @@ class Task:
         self._thread.join(within)
         return not self._thread.is_alive()
 
-    @property
-    def error(self) -> BaseException | None:
-        """What the code has died of; None if it has not. Any thread."""
-        return self._error
-
     def result(self) -> Any:
         """Wait for what the code returns. Raises Refused if it fails or is not done in time."""
         if not self.ended(WAIT):
             raise self.waiting()
-        if self._error is not None:
-            raise Refused(f"{self._what} died of {self._learner.describe(self._error)}")
+        if self.error is not None:
+            raise Refused(f"{self._what} died of {self._learner.describe(self.error)}")
         return self._value
 
     def waiting(self) -> Refused:
