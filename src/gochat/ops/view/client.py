@@ -62,16 +62,12 @@ class ViewedChannel(Channel[T]):
         # Guards `held`, and wakes the receiver when that changes or the channel is closed. Nothing
         # is waited for with this lock, so the hub takes it without delay.
         self._changed = threading.Condition(threading.Lock())
-        # The receiver looks without the lock whether it is held: it may see that a frame late.
-        self._held = False
+        #: Whether the receiver is to wait. Any thread may look without the lock, and so does the
+        #: receiver, which may see that a frame late.
+        self.held = False
         # What is left for others to see of the end. Set by the sending side's one thread.
         self.overflowed = False
         self.left = 0
-
-    @property
-    def held(self) -> bool:
-        """Whether the receiver is to wait. Any thread."""
-        return self._held
 
     @property
     def closed(self) -> bool:
@@ -86,7 +82,7 @@ class ViewedChannel(Channel[T]):
     def hold(self, held: bool) -> None:
         """Hold the receiver with its next value, or let it go on. Any thread."""
         with self._changed:
-            self._held = held
+            self.held = held
             self._changed.notify()
 
     def no_room(self, value: T) -> bool:
@@ -102,20 +98,20 @@ class ViewedChannel(Channel[T]):
     def drain(self) -> list[T]:
         if self._watch.pace:
             self._slow_down(self._watch.pace)
-        if self._held:
+        if self.held:
             self._wait_while_held()
         return super().drain()
 
     def _slow_down(self, seconds: float) -> None:
         """Take time, and keep the turn. The receiver."""
         with self._changed:
-            self._changed.wait_for(lambda: self._held or self._closed, seconds)
+            self._changed.wait_for(lambda: self.held or self._closed, seconds)
 
     def _wait_while_held(self) -> None:
         """Wait to be let go, without a turn. The receiver."""
         turns.give_up()
         with self._changed:
-            self._changed.wait_for(lambda: not self._held or self._closed)
+            self._changed.wait_for(lambda: not self.held or self._closed)
 
 
 class ViewedClient(Client):
