@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...client import Client, Settings
 from ...golang.channel import Channel
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Gone", "ViewedChannel", "ViewedClient", "Watch"]
 
-T = TypeVar("T")
-
 # How many of those that have gone are remembered.
 _GONE: Final = 50
 
@@ -50,7 +48,7 @@ class Gone(NamedTuple):
     at: float
 
 
-class ViewedChannel(Channel[T]):
+class ViewedChannel(Channel[bytes]):
     """A client's channel whose receiver can be held, and slowed down.
 
     watch: has the pace.
@@ -85,7 +83,7 @@ class ViewedChannel(Channel[T]):
             self.held = held
             self._changed.notify()
 
-    def no_room(self, value: T) -> bool:
+    def no_room(self, value: bytes) -> bool:
         self.overflowed = True
         return super().no_room(value)
 
@@ -95,7 +93,7 @@ class ViewedChannel(Channel[T]):
         with self._changed:
             self._changed.notify()
 
-    def drain(self) -> list[T]:
+    def drain(self) -> list[bytes]:
         if self._watch.pace:
             self._slow_down(self._watch.pace)
         if self.held:
@@ -120,7 +118,7 @@ class ViewedClient(Client):
     Until the read pump ends, `watch` knows it under its number.
     """
 
-    send: ViewedChannel[bytes]
+    send: ViewedChannel
 
     def __init__(self, hub: Hub, conn: Conn, settings: Settings, watch: Watch) -> None:
         super().__init__(hub, conn, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from ..metrics import MeasuredChannel, MeasuredConn
 from .client import ViewedChannel, ViewedClient, Watch
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasuredViewedClient"]
 
-T = TypeVar("T")
 
-
-class MeasuredViewedChannel(ViewedChannel[T], MeasuredChannel[T]):
+class MeasuredViewedChannel(ViewedChannel, MeasuredChannel[bytes]):
     """A channel that can be held, and counts."""
 
 
@@ -27,5 +25,4 @@ class MeasuredViewedClient(ViewedClient):
     def __init__(self, hub: Hub, conn: Conn, settings: Settings, watch: Watch) -> None:
         super().__init__(hub, conn, settings, watch)
         assert isinstance(conn, MeasuredConn)
-        channel = MeasuredViewedChannel[bytes](settings.send_buffer, watch)
-        self.send = conn.queue = channel
+        self.send = conn.queue = MeasuredViewedChannel(settings.send_buffer, watch)
