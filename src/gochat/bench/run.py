@@ -298,7 +298,6 @@ class Run:
         Raises OSError if a client cannot connect or does not receive the room's messages;
         KeyboardInterrupt after Ctrl-C before the end of the warm-up.
         """
-        interrupted = False
         try:
             started = time.monotonic()
             self.connect()
