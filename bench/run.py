@@ -36,6 +36,7 @@ from typing import NamedTuple
 
 from gochat.bench.command import clients as numbers
 from gochat.bench.load import Result, median, medians, ratios
+from gochat.bench.report import shown
 from gochat.golang.flag import count
 from gochat.golang.flag import seconds as duration
 
@@ -239,10 +240,6 @@ def compare(contenders: Sequence[Server], clients: Sequence[int], results: Resul
                     f"{n:,} clients, {text}: {other!r} to {ours} {median(known):.3f}"
                     f" (from {known[0]:.3f} to {known[-1]:.3f}, {len(known)} pairs)"
                 )
-
-
-def shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 def tables(contenders: Sequence[Server], clients: Sequence[int], results: Results) -> list[str]:

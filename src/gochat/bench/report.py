@@ -20,28 +20,27 @@ class Figure(NamedTuple):
 
     name: str
     value: Callable[[Result], float | None]
-    format: str = "{:,.0f}"
+    format: str = ",.0f"
 
     def of(self, result: Result) -> str:
-        value = self.value(result)
-        return "-" if value is None else self.format.format(value)
+        return shown(self.value(result), self.format)
 
 
 def latency(name: str) -> Figure:
-    return Figure(f"latency {name}, ms", lambda result: result.latency_ms[name], "{:,.2f}")
+    return Figure(f"latency {name}, ms", lambda result: result.latency_ms[name], ",.2f")
 
 
 DELIVERIES: Final = Figure("deliveries/s", lambda result: result.deliveries_per_s)
 FIGURES: Final = (
-    Figure("time to connect, s", lambda result: result.connect_s, "{:,.2f}"),
+    Figure("time to connect, s", lambda result: result.connect_s, ",.2f"),
     Figure("sent/s", lambda result: result.sent_per_s),
     DELIVERIES,
     Figure("frames/s", lambda result: result.frames_per_s),
-    Figure("messages per frame", lambda result: result.messages_per_frame, "{:,.1f}"),
+    Figure("messages per frame", lambda result: result.messages_per_frame, ",.1f"),
     *(latency(name) for name in (*PERCENTILES, "max")),
     Figure("undelivered", lambda result: result.undelivered),
     Figure("clients dropped", lambda result: result.closes),
-    Figure("generator's CPU", lambda result: result.generator_cpu, "{:.0%}"),
+    Figure("generator's CPU", lambda result: result.generator_cpu, ".0%"),
 )
 COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
 
@@ -148,8 +147,9 @@ class Report:
         return None
 
 
-def shown(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f}"
+def shown(value: float | None, form: str = ".2f") -> str:
+    """A figure as it stands in a table; `-` where there is none."""
+    return "-" if value is None else format(value, form)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
