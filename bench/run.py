@@ -289,7 +289,6 @@ def section(
     seconds: float,
 ) -> str:
     """Return the text between the two comments, with them."""
-    cores = os.cpu_count()
     return "\n".join(
         [
             BEGIN,
@@ -299,7 +298,7 @@ def section(
             *tables(contenders, clients, results),
             f"Medians of {rounds} rounds of {seconds:g} seconds, {date.today():%B %Y},"
             f" {platform.python_implementation()} {platform.python_version()},"
-            f" {platform.system()} on {platform.machine()} with {cores} cores;"
+            f" {platform.system()} on {platform.machine()} with {os.cpu_count()} cores;"
             f" {made_of(contenders)}.",
             "",
             END,
