@@ -133,10 +133,9 @@ def read(path: Path) -> Trace:
     """Read a file. Raises OSError, and ValueError if the file has no trace of a gochat."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        trace = _trace(content["traceEvents"], int(content["otherData"]["lost"]))
+        return _trace(content["traceEvents"], int(content["otherData"]["lost"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not a trace of gochat") from error
-    return trace
 
 
 def _trace(events: Iterable[dict[str, Any]], lost: int) -> Trace:
