@@ -25,12 +25,11 @@ def trace(args: argparse.Namespace) -> None:
     if args.end is not None and args.end <= args.begin:
         args.error(f"--from {args.begin:g} is not before --to {args.end:g}")
     found = read(args.file)
-    last = max(span.end for span in found.spans)
-    begin, end = args.begin * 1e6, last if args.end is None else args.end * 1e6
     chosen = lanes(found, args.only)
     if not chosen:
         raise ValueError(f"{args.file}: no thread or channel has such a name")
-    begin = max(begin, min(span.begin for span in found.spans))
+    begin = max(args.begin * 1e6, min(span.begin for span in found.spans))
+    end = max(span.end for span in found.spans) if args.end is None else args.end * 1e6
     if args.svg is None:
         print(summary(found, chosen, begin, end))
         return
