@@ -192,14 +192,14 @@ class _Drawing:
         self.of_thread = {lane.thread: x for lane, x in self.x.items()}
         self.of_channel = {lane.name: x for lane, x in self.x.items() if lane.thread is None}
         self.room = lane_width - _BAR - 16
-        # The times in the middle of what repeats itself.
-        self.dense: set[float] = set()
-        self.times, self.heights = self._rows()
+        # When something happens, how far below the first such time that is drawn, and which of
+        # these times are in the middle of what repeats itself.
+        self.times, self.heights, self.dense = self._rows()
         # Drawn last, above all lines.
         self.texts: list[str] = []
 
-    def _rows(self) -> tuple[list[float], list[float]]:
-        """The times at which something happens, and how far below the first they are drawn."""
+    def _rows(self) -> tuple[list[float], list[float], set[float]]:
+        """The times at which something happens, how they are drawn, and which are dense."""
         panel = self.panel
         # A time is dense if all that happens there repeats itself, and is in the middle of that.
         dense: dict[float, bool] = {panel.begin: False, panel.end: False}
@@ -214,7 +214,6 @@ class _Drawing:
                 for time in both:
                     if panel.begin < time < panel.end:
                         dense[time] = dense.get(time, True) and middle
-        self.dense = {time for time, middle in dense.items() if middle}
         times = sorted(dense)
         steps = list(pairwise(times))
         pressed = [dense[begin] or dense[end] for begin, end in steps]
@@ -225,7 +224,7 @@ class _Drawing:
         heights = [0.0]
         for room, press in zip(full, pressed, strict=True):
             heights.append(heights[-1] + room * factors[press])
-        return times, heights
+        return times, heights, {time for time, middle in dense.items() if middle}
 
     def y(self, time: float) -> float:
         """Where a time is; times beyond the panel are at its edges."""
