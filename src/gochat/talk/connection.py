@@ -82,9 +82,7 @@ async def dial(
         raise LostError(f"{where}: the certificate is not trusted: {reason}") from None
     except ssl.SSLError as error:
         raise LostError(f"{where}: TLS failed: {error.reason}") from None
-    except LostError as error:
-        raise LostError(f"{where}: {error}") from None
-    except OSError as error:
+    except OSError as error:  # LostError, too
         raise LostError(f"{where}: {_reason(error)}") from None
 
 
