@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, TextIO
 
 from .connection import Connection, LostError
 
@@ -38,18 +38,17 @@ _HARMFUL: Final = re.compile(
 )
 
 
-def show(text: str) -> None:
+def show(text: str, file: TextIO | None = None) -> None:
     """Print a line of the talk, with no character that a terminal would obey.
 
-    Raises what the system says if nobody reads it.
+    file: None for stdout. Raises what the system says if nobody reads it.
     """
-    print(_HARMFUL.sub(lambda found: repr(found[0])[1:-1], text), flush=True)
+    print(_HARMFUL.sub(lambda found: repr(found[0])[1:-1], text), file=file, flush=True)
 
 
 def note(text: str) -> None:
     """Print a line about the talk, on stderr, as `show` does."""
-    text = _HARMFUL.sub(lambda found: repr(found[0])[1:-1], text)
-    print(f"gochat: {text}", file=sys.stderr, flush=True)
+    show(f"gochat: {text}", sys.stderr)
 
 
 def _clean(text: str) -> str:
