@@ -306,25 +306,9 @@ def section(
     )
 
 
-NEW_PAGE = f"""# Performance
-
-All clients in the room receive, and four of them also send: each keeps four messages of 64 bytes
-in flight, and sends the next when one of its own comes back. A delivery is a message received by
-one client. Latency is the time from sending a message to receiving it. The server has one core, the
-load generator, `gochat bench`, another. A generator that needs all of its core may have been slower
-than the server.
-
-`python bench/run.py` measures all this again, and writes what follows; `--help` says more.
-
-{BEGIN}
-{END}
-"""
-
-
 def write_page(text: str) -> None:
     """Replace the section between the two comments. Exits with 1 if they are missing."""
-    page = PAGE.read_text() if PAGE.exists() else NEW_PAGE
-    before, begin, rest = page.partition(BEGIN)
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         sys.exit(f"bench/run.py: {PAGE} lacks {BEGIN} and {END}")
