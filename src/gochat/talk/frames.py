@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-import time
+from datetime import datetime
 from typing import Final, NamedTuple
 
 __all__ = ["Describer", "Frame", "cut_frame"]
@@ -78,8 +78,7 @@ class Describer:
 
     def line(self, frame: Frame) -> str:
         """The time, the direction, the opcode, FIN, the length, the mask, and what is inside."""
-        now = time.time()
-        clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03}"
+        clock = datetime.now().time().isoformat("milliseconds")
         name = _NAMES.get(frame.opcode, "unknown")
         fin = "FIN" if frame.fin else "   "
         size = f"{len(frame.payload)} byte{'s' * (len(frame.payload) != 1)}"
