@@ -171,8 +171,7 @@ def ticker(learner: Learner) -> str:
     """Exercise 8."""
     period = 0.4
     conn, peer, _ = connection()
-    settings = Settings(ping_period=period)
-    client = Task(learner, "Client", learner.get("Client"), Hub(), conn, settings).result()
+    client = learner.call("Client", Hub(), conn, Settings(ping_period=period))
     pings: list[bytes] = []
 
     def read() -> None:
@@ -277,9 +276,8 @@ def close_frame_first(learner: Learner) -> str:
     """Exercise 12."""
     for pong_wait in (0.2, 60.0):
         conn, peer, _ = connection()
-        settings = Settings(pong_wait=pong_wait)
         hub = Hub()
-        client = Task(learner, "Client", learner.get("Client"), hub, conn, settings).result()
+        client = learner.call("Client", hub, conn, Settings(pong_wait=pong_wait))
         reading = Task(learner, "read_pump", client.read_pump)
         Task(learner, "write_pump", client.write_pump)
         if pong_wait > 1:  # this client leaves by itself
