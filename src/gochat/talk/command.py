@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from .connection import dial
 from .frames import Describer, Frame
@@ -72,8 +72,7 @@ async def _talk(args: argparse.Namespace, converse: Callable[[Session], Awaitabl
     signalled = asyncio.create_task(signals.get())
     running = asyncio.create_task(session.run(connection))
     talking = asyncio.ensure_future(converse(session))
-    first: set[asyncio.Future[Any]] = {running, talking, signalled}
-    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({running, talking, signalled}, return_when=asyncio.FIRST_COMPLETED)
     talking.cancel()
     await asyncio.wait({talking})
     certain = await session.end(running)
