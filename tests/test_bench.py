@@ -890,6 +890,7 @@ def test_interrupted_too_early() -> None:
         (["ws://h", "--seconds", "nan"], "is not a number of seconds above 0"),
         (["ws://h", "--warmup", "-1"], "is not a number of seconds from 0"),
         (["ws://h", "--warmup", "1e300"], "is not a number of seconds from 0"),
+        (["ws://h", "--warmup", "1.2.3"], "'1.2.3' is not a number of seconds from 0"),
         (["ws://h", "--pairs", "two"], "is not a whole number from 1"),
         (["ws://h", "--versus", "h"], "is not an address"),
         (["ws://h", "--plot", "/nowhere/x.svg"], "cannot be written"),

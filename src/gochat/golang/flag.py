@@ -39,7 +39,8 @@ def one_line(text: str) -> str:
 def number(text: str) -> float:
     """A number in digits, as 2.5 or 1e-3; NaN if the text is none."""
     # float takes spaces, underscores and the digits of all languages, too.
-    return float(text) if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", text, re.I) else math.nan
+    form = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?"
+    return float(text) if re.fullmatch(form, text, re.I) else math.nan
 
 
 def seconds(text: str, zero: bool = False) -> float:
