@@ -915,6 +915,8 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
 def test_what_is_queued_goes_out_first() -> None:
     """At the end a slow client still gets all that was queued for it, and then 1001."""
     with Gochat(*BIG) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
+        slow.send("here")
+        assert speaker.messages(1) == ["here"]  # so the slow one is in the room
         say_long(speaker, 150)
         slow.sock.settimeout(PATIENCE)
         chat.process.send_signal(signal.SIGTERM)
@@ -923,7 +925,7 @@ def test_what_is_queued_goes_out_first() -> None:
         messages = 0
         while (got := slow.read_frame()).opcode == TEXT:
             messages += got.payload.count(b"\n") + 1
-        assert messages == 150
+        assert messages == 1 + 150
         assert (got.opcode, got.code) == (CLOSE, 1001)
         slow.send(got.payload, CLOSE)
         assert slow.read_to_end() == []
