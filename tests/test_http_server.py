@@ -16,6 +16,7 @@ import pytest
 
 from gochat.golang.http import Server
 from gochat.golang.http.address import listen
+from gochat.golang.thread import Thread
 
 from .http_support import (
     LOCAL,
@@ -251,6 +252,51 @@ def test_a_start_without_a_thread() -> None:
     finally:
         threading.stack_size(0)
     server.shutdown()
+
+
+def test_ctrl_c_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is its thread's, also if Ctrl-C comes while that thread is still to start."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        begun.set()
+        assert gate.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    class Interrupted(Thread):
+        def start(self) -> None:
+            super().start()
+            assert begun.wait(PATIENCE)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("gochat.golang.http.server.Thread", Interrupted)
+    server = Server(LOCAL, app)
+    with Peer(server.port) as peer:
+        peer.sock.sendall(REQUEST)
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+        gate.set()
+        assert peer.response().body == b"hello"
+        server.shutdown(PATIENCE)
+
+
+def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose thread never started is cut at the end, which does not wait for it."""
+    interrupted: list[socket.socket] = []
+
+    class Interrupted(Thread):
+        def start(self) -> None:
+            interrupted.extend(server._serving)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("gochat.golang.http.server.Thread", Interrupted)
+    server = Server(LOCAL, hello)
+    with Peer(server.port) as peer:
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+        server.shutdown(PATIENCE)
+        assert peer.read_to_end() == []
+        interrupted[0].close()
 
 
 def test_shutdown_waits_for_who_ends_in_time() -> None:

@@ -231,7 +231,8 @@ class Server(ThreadedWSGIServer):
         with self._lock:
             threads = list(self._serving.values())
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            with suppress(RuntimeError):  # the start of the thread was interrupted
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     # Called by socketserver and Werkzeug.
 
@@ -282,6 +283,8 @@ class Server(ThreadedWSGIServer):
                 thread.start()
             except RuntimeError as error:
                 refusal = Refusal("threads", str(error))
+                with self._lock:
+                    del self._serving[request]
         if refusal is not None:
             self.admission.refuse(request)
             self.shutdown_request(request)
@@ -296,6 +299,17 @@ class Server(ThreadedWSGIServer):
         finally:
             for thread in left.threads:
                 thread.join()
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection, unless another thread is there for that.
+
+        A KeyboardInterrupt can come while `process_request` still waits for a thread to start that
+        is at work already. socketserver then has the accepting thread end the connection, too.
+        """
+        with self._lock:
+            thread = self._serving.get(request)
+        if thread in (None, threading.current_thread()):
+            super().shutdown_request(request)
 
     def close_request(self, request: Any) -> None:
         """Close a connection. Nothing else closes the socket of an accepted connection."""
