@@ -152,24 +152,26 @@ def check(
 
 @pytest.mark.parametrize("number", SEEN)
 def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
-    """The command accepts a right answer, and refuses the starter."""
-    texts = [exercises()[number - 1].starter, answer(number, "right")]
-    with ThreadPoolExecutor(len(texts)) as pool:
+    """The command accepts a right answer, and refuses the starter and two wrong answers."""
+    kinds = ("starter", "right", "wrong_a", "wrong_b")
+    with ThreadPoolExecutor(len(kinds)) as pool:
         results = pool.map(
-            # But for the last one, what is said of a starter is said of other files, too.
-            lambda text, folder: check(
-                tmp_path / folder, number, text, measured=folder == "right" or number == 15
+            # What is said of wrong answers is measured below. Of a starter the same is said, but
+            # for the last one.
+            lambda kind: check(
+                tmp_path / kind,
+                number,
+                exercises()[number - 1].starter if kind == "starter" else answer(number, kind),
+                measured=kind == "right" or (kind, number) == ("starter", 15),
             ),
-            texts,
-            ("starter", "right"),
+            kinds,
         )
-    for result, seen, verdict, status in zip(
-        results, SEEN[number], ("not yet", "right"), (1, 0), strict=False
-    ):
-        assert result.stdout.startswith(f"exercise {number}: {verdict}: ")
+    for kind, result, seen in zip(kinds, results, SEEN[number], strict=True):
+        verdict, status = ("right", 0) if kind == "right" else ("not yet", 1)
+        assert result.stdout.startswith(f"exercise {number}: {verdict}: "), (kind, result)
         assert seen in result.stdout
         assert result.stdout[:-1].isprintable()
-        assert (result.returncode, result.stderr) == (status, ""), verdict
+        assert (result.returncode, result.stderr) == (status, ""), kind
 
 
 HUB = """
@@ -326,7 +328,7 @@ with multiprocessing.get_context("fork").Pool(4, maxtasksperchild=1) as pool:
 
 
 def test_what_a_check_refuses(tmp_path: Path) -> None:
-    """Two wrong answers to each exercise, and whatever else may be wrong: one line says what."""
+    """Whatever is wrong with a learner's file, one line says what."""
     wrong = [
         (number, answer(number, kind), seen)
         for number, (_, _, *refusals) in SEEN.items()
