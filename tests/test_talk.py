@@ -277,12 +277,8 @@ def test_commands() -> None:
         )
         terminal.type("hi\r")
         terminal.shows("Ann: hi", "Ann>")
-        terminal.type("  \r/who\r")
+        terminal.type("  \r /who\r")
         terminal.shows("Ann: /who", "Ann>")
-        terminal.type("/quitt\r")
-        terminal.shows(
-            "gochat: not sent: did you mean /quit? Put a space first to send it as it is", "Ann>"
-        )
         terminal.type(" /quitt\r")
         terminal.shows("Ann: /quitt", "Ann>")
         terminal.type("/history\r")
@@ -295,6 +291,42 @@ def test_commands() -> None:
         wait_until(lambda: any("/quit       end" in line for line in terminal.look()))
         terminal.type("/quit\r")
         assert terminal.status() == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "word"),
+    [
+        ("/quitt", "/quitt"),
+        ("/who", "/who"),
+        ("/h", "/h"),  # /history or /help
+        ("/", "/"),
+        ("/to bob psst", "/to"),
+        ("/NAME Ann", "/NAME"),
+        ("//", "//"),
+        ("/name\u3000Ann", "/name\u3000Ann"),
+        ("\x1b[200~\n/quitt\x1b[201~", "/quitt"),  # pasted, behind the end of another line
+        ("/" + "x" * 500, "/" + "x" * 39),
+    ],
+)
+def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
+    """A line that begins with / and is no command stays here, and one line says which there are."""
+    with (
+        Room() as room,
+        join(room.port) as bob,
+        Terminal(f":{room.port}", "--name", "Ann") as terminal,
+    ):
+        terminal.shows("Ann>")
+        terminal.type(f"{typed}\r")
+        said = (
+            f"gochat: not sent: there is no command {word}; there are /name, /history, /quit and"
+            " /help. Put a space first to send the line as it is"
+        )
+        shown = re.sub(r"\s", "", said)
+        wait_until(
+            lambda: re.sub(r"\s", "", "".join(terminal.look())).endswith(f"{shown}Ann>"), "the note"
+        )
+        terminal.type("after\r")
+        assert bob.messages(1) == ["Ann: after"]  # the first of Ann's that has come
 
 
 @pytest.mark.parametrize(

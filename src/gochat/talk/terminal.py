@@ -8,8 +8,6 @@ something else has been printed over, and another thread may not ask it where th
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
 
@@ -23,9 +21,8 @@ _HELP = """\
 /history    show again what has been said, with the time
 /quit       end, as Ctrl-D does
 /help       show this
-All else is sent as it is. The arrow keys bring back what was typed before."""
-
-_COMMANDS = ("/name", "/history", "/quit", "/help")
+Any other line is sent, one that begins with / only after a space. The arrow keys bring back what
+was typed before."""
 
 
 async def converse(session: Session) -> int:
@@ -50,7 +47,10 @@ async def converse(session: Session) -> int:
                 return 0
             except KeyboardInterrupt:
                 return 130
-            word, _, rest = line.rstrip().partition(" ")
+            # Only a space in front makes a command a message: a line that was pasted may begin with
+            # a line end or a tab.
+            words = line.rstrip() if line.startswith(" ") else line.strip()
+            word, _, rest = words.partition(" ")
             if word == "/quit":
                 return 0
             if word == "/help":
@@ -61,8 +61,11 @@ async def converse(session: Session) -> int:
                     show(f"{clock} {message}")
             elif word == "/name":
                 _rename(session, rest.strip())
-            elif word.startswith("/") and (near := get_close_matches(word, _COMMANDS, 1, 0.8)):
-                note(f"not sent: did you mean {near[0]}? Put a space first to send it as it is")
+            elif word.startswith("/"):
+                note(
+                    f"not sent: there is no command {word[:40]}; there are /name, /history, /quit"
+                    " and /help. Put a space first to send the line as it is"
+                )
             else:
                 session.say(line)
 
