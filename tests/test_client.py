@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import struct
 import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -45,6 +49,40 @@ QUICK = Settings(write_wait=0.5, pong_wait=2.0, ping_period=0.1)
 def test_settings_are_those_of_client_go() -> None:
     """Without flags the constants have Go's values, in seconds and bytes."""
     assert Settings() == Settings(10.0, 60.0, 54.0, 512, 256)
+
+
+@pytest.mark.parametrize("name", ["write_wait", "pong_wait", "ping_period"])
+@pytest.mark.parametrize(
+    "value", [0, -1, 0.0, math.nan, math.inf, 1e10, 10**400, "5", None, True, 5j, Decimal(5)]
+)
+def test_times_that_make_no_sense(name: str, value: Any) -> None:
+    """A time that is no number of seconds above 0 is refused, in the words of the command."""
+    with pytest.raises(ValueError) as caught:
+        Settings(**{name: value})
+    assert str(caught.value) == f"{name}: {value!r} is not a number of seconds above 0"
+
+
+@pytest.mark.parametrize("name", ["max_message_size", "send_buffer"])
+@pytest.mark.parametrize("value", [0, -1, 1.0, 10**9, math.inf, "5", None, True])
+def test_sizes_that_make_no_sense(name: str, value: Any) -> None:
+    """A size that is no whole number from 1 is refused, in the words of the command."""
+    with pytest.raises(ValueError) as caught:
+        Settings(**{name: value})
+    assert str(caught.value) == f"{name}: {value!r} is not a whole number from 1 to 999999999"
+
+
+@pytest.mark.parametrize("settings", [{"ping_period": 70}, {"ping_period": 60}, {"pong_wait": 54}])
+def test_a_ping_period_that_is_too_long(settings: dict[str, float]) -> None:
+    """A peer that cannot get a ping in time would be cut: such settings are refused."""
+    with pytest.raises(ValueError, match=r"^the ping period \(\d+ s\) must be under the pong wait"):
+        Settings(**settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be under"):
+        replace(Settings(), **settings)  # type: ignore[arg-type]
+
+
+def test_settings_at_the_limits() -> None:
+    """What the command accepts, a program may say as well."""
+    Settings(write_wait=1e-3, pong_wait=9e9, ping_period=1, max_message_size=1, send_buffer=10**8)
 
 
 def test_trim_space_cuts_what_go_cuts() -> None:

@@ -69,6 +69,7 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("max-clients-per-address", "20", 20, None),
     ("rate", "0.5", 0.5, None),
     ("burst", "3", 3, 10),
+    ("burst", "10", 10, 10),
     ("metrics-addr", "localhost:9100", "localhost:9100", None),
     ("view", ":9101", "127.0.0.1:9101", None),
     ("view", "0.0.0.0:9101", "0.0.0.0:9101", None),
@@ -79,6 +80,7 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("relay-timeout", "2.5", 2.5, 30.0),
     ("relay-maxlen", "1000", 1000, 100_000),
     ("room", "a.B-c_9", "a.B-c_9", "main"),
+    ("trace-events", "1000", 1000, 200_000),
     ("allow-origin", "https://example.org", ["https://example.org"], []),
     ("allow-origin", "http://[::1]:8080", ["http://[::1]:8080"], []),
     ("allow-origin", "*", ["*"], []),
@@ -87,6 +89,16 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("trust-proxy", "10.0.0.0/8", [ip_network("10.0.0.0/8")], []),
     ("trust-proxy", "2001:db8::/32", [ip_network("2001:db8::/32")], []),
 ]
+
+
+#: By flag that has a meaning only beside another one: that other one, with a value.
+NEEDS = {
+    "burst": "--rate=5",
+    "relay-timeout": "--relay=redis://h",
+    "relay-maxlen": "--relay=redis://h",
+    "room": "--relay=redis://h",
+    "trace-events": "--trace=x.json",
+}
 
 
 def run_command(*args: str, module: bool = False) -> subprocess.CompletedProcess[str]:
@@ -154,13 +166,11 @@ def test_flags(flag: str, value: str, expected: object, default: object) -> None
     assert getattr(parse_flags(["serve"]), name) == default
     for dashes in ("-", "--"):
         for args in ([f"{dashes}{flag}", value], [f"{dashes}{flag}={value}"]):
-            parsed = parse_flags(["serve", *args])
+            needed = [NEEDS[flag]] if flag in NEEDS else []
+            parsed = parse_flags(["serve", *args, *needed])
             assert getattr(parsed, name) == expected
-            others = {
-                other: value
-                for other, _, _, value in FLAG_CASES
-                if other not in (flag, "ping-period")
-            }
+            given = (flag, "ping-period", *(name[2:].partition("=")[0] for name in needed))
+            others = {other: value for other, _, _, value in FLAG_CASES if other not in given}
             if flag != "pong-wait":
                 others["ping-period"] = 54.0 if flag != "ping-period" else expected
             for other, standard in others.items():
@@ -187,6 +197,28 @@ def test_ping_period_follows_pong_wait() -> None:
     """Without a flag the ping period is nine tenths of the pong wait."""
     assert parse_flags(["serve", "--pong-wait", "10"]).ping_period == 9
     assert parse_flags(["serve", "--pong-wait", "10", "-ping-period", "3"]).ping_period == 3
+
+
+@pytest.mark.parametrize("flag", NEEDS)
+def test_a_flag_without_the_flag_it_needs(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag that would change nothing, as the one it belongs to is missing, is refused."""
+    needed = NEEDS[flag].partition("=")[0]
+    ((value, default), *_) = [(each[1], each[3]) for each in FLAG_CASES if each[0] == flag]
+    for text in (value, str(default)):
+        with pytest.raises(SystemExit) as caught:
+            parse_flags(["serve", f"--{flag}={text}"])
+        assert caught.value.code == 2
+        assert capsys.readouterr() == ("", f"gochat serve: --{flag} needs {needed}\n")
+
+
+def test_a_relay_of_any_source_has_its_flags(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The flags of a relay are accepted wherever its URL is from."""
+    (tmp_path / "relay").write_text("redis://h")
+    assert parse_flags(["serve", f"--relay-file={tmp_path / 'relay'}", "--room=a"]).room == "a"
+    monkeypatch.setenv("GOCHAT_RELAY", "redis://h")
+    assert parse_flags(["serve", "--room=a"]).room == "a"
 
 
 def test_allow_origin_may_be_repeated() -> None:
@@ -326,8 +358,16 @@ WRONG_VALUES = {
             "redis:h",
         ),
         *("redis://:6379/0", "redis://h:x", "redis://h:0", "redis://h:65536", "redis://[::1"),
-        *("redis://local\nhost", "redis://h/0\n", " redis://h"),
+        *("redis://local\nhost", "redis://h/0\n", " redis://h", "redis://h/chat", "redis://h/0/1"),
     ],
+    **{
+        flag: [
+            *("", "nonsense", "127.0.0.1", "::1", "::1:80", "[::1", ":http", ":-1", ":65536"),
+            *("http://localhost:80", "localhost:80/", "a b:80", "me@h:80", "a..b:80", "-\n:80"),
+            *(": 1", "\udcff:0", "x" * 64 + ":0", "x." * 127 + ":0"),
+        ]
+        for flag in ("-addr", "--view", "-metrics-addr")
+    },
     "--room": ["", "a b", "a/b", "x" * 65, "\xe9", "a\n"],
     "--allow-origin": [
         "",
@@ -367,9 +407,20 @@ WRONG_VALUES = {
         (["serve", "--non\nsense"], "sense"),
         (["serve", "more"], "more"),
         (["serve", "--addr"], "--addr"),
-        (["serve", "--ping-period", "60"], "under the pong wait"),
-        (["serve", "--ping-period", "61"], "under the pong wait"),
+        (["serve", "--ping-period", "60"], "--ping-period: the ping period (60 s) must be under"),
+        (
+            ["serve", "--ping-period", "61"],
+            "the ping period (61 s) must be under the pong wait (60",
+        ),
         (["serve", "--pong-wait", "54", "--ping-period", "54"], "under the pong wait"),
+        (
+            ["serve", "--processes=3", "--relay=redis://h", "--metrics-addr=:65534"],
+            "--metrics-addr: of 3 processes, the last one's address ':65536': the port is over",
+        ),
+        (
+            ["serve", "--processes=2", "--relay=redis://h", "--view=h:65535"],
+            "--view: of 2 processes",
+        ),
         *((["serve", f"--{flag}", "-1"], f"--{flag}") for flag in TIMES + COUNTS),
         *(
             (["serve", f"{flag}={value}"], f"--{flag.lstrip('-')}")
@@ -417,26 +468,95 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
     ("args", "what"),
     [
         (["serve", "--nonsense"], "--nonsense"),
-        (["serve", "--addr", "nonsense"], "'nonsense'"),
+        (["serve", "--addr", "nonsense"], "--addr/-addr: address 'nonsense' is not host:port"),
         (["serve", "--addr", "\udcff:0"], "udcff:0"),  # no UTF-8
-        (["serve", "--addr", "no-such-host.invalid:0"], "listen tcp no-such-host.invalid:0: "),
+        (
+            ["serve", "--relay=redis://h?socket_timeout=x", "--addr", LOCAL],
+            "--relay: Invalid value",
+        ),
+        (
+            ["serve", "--relay=redis://h?nope=x", "--addr", LOCAL],
+            "--relay: the URL of the relay has",
+        ),
+        (
+            ["serve", "--relay=redis://h?nope=x", "--addr", LOCAL, "--processes=2"],
+            "gochat serve: --relay: the URL of the relay has",
+        ),
     ],
 )
 def test_errors_of_the_command(args: list[str], what: str) -> None:
-    """The command ends with one line that says why, and a status that says that it failed."""
+    """A value that makes no sense is one line that names its flag, and the status 2."""
     result = run_command(*args)
-    assert result.returncode in (1, 2)
+    assert (result.returncode, result.stdout) == (2, "")
     assert is_one_line(result.stderr, what), result.stderr
-    assert result.stdout == ""
 
 
-@pytest.mark.parametrize("addr", ["a..b:0", "bad\nname.invalid:0", "x" * 64 + ":0", "127.0.0.1"])
-def test_errors_of_an_address(addr: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address at which nothing can listen is an error of one line, whatever it consists of."""
-    assert main(["serve", "--addr", addr]) == 1
+@pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
+@pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
+def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address that is one, and at which nothing can listen, is one line and the status 1."""
+    flags = {"addr": LOCAL, flag: addr}
+    assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert is_one_line(err)
+    assert is_one_line(err, f"listen tcp {addr}: ")
+
+
+#: Runs `gochat` with each argument of the program for a value, in one process.
+VALUES = r"""
+import sys
+from gochat.ops.flags import parse_flags
+
+def judge(value):
+    try:
+        parse_flags([arg.replace("VALUE", value) for arg in sys.argv[1:]])
+    except SystemExit as error:
+        print(error.code)
+
+units = "1 0 1. 1e . - a a. A: [ : :: @ / 1, * \x80 \u00e9 \n ws:// ws://@ http://a: redis://:"
+for unit in ["\x20", *units.encode().decode("unicode-escape").split(" ")]:
+    for tail in ("", "x", "@", "\n", ":1", "/"):
+        judge(unit * (100_000 // len(unit)) + tail)
+"""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["VALUE"],
+        ["talk", "VALUE"],
+        ["talk", ":1", "--name=VALUE"],
+        ["talk", ":1", "--wait=VALUE"],
+        ["bench", "VALUE"],
+        ["bench", "ws://h", "--clients=VALUE"],
+        ["bench", "ws://h", "--rate=VALUE"],
+        ["bench", "ws://h", "--seed=VALUE"],
+        ["bench", "ws://h", "--plot=VALUE.svg"],
+        ["exercise", "VALUE"],
+        ["serve", "VALUE"],
+        ["serve", "--VALUE"],
+        ["serve", "--addr=VALUE"],
+        ["serve", "--metrics-addr=VALUE"],
+        ["serve", "--view=VALUE"],
+        ["serve", "--rate=VALUE"],
+        ["serve", "--pong-wait=VALUE"],
+        ["serve", "--send-buffer=VALUE"],
+        ["serve", "--relay=VALUE"],
+        ["serve", "--relay-file=VALUE"],
+        ["serve", "--relay=redis://h", "--room=VALUE"],
+        ["serve", "--allow-origin=VALUE"],
+        ["serve", "--trust-proxy=VALUE"],
+    ],
+)
+def test_very_long_values(args: list[str]) -> None:
+    """A value as long as the system allows is judged at once, and its message is not as long."""
+    # Where the time grows with the square of the length, this takes minutes.
+    result = finished([sys.executable, "-c", VALUES, *args])
+    assert result.returncode == 0, result.stderr[-1000:]
+    assert set(result.stdout.split()) <= {"2"}
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(("usage", " "))]
+    assert len(lines) == len(result.stdout.split())
+    assert max(map(len, lines), default=0) < 1000
 
 
 def test_a_port_that_is_taken() -> None:

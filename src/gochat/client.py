@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .golang import http, websocket
 from .golang.channel import Channel, select
+from .golang.flag import check_counts, check_seconds
 from .hub import Hub
 
 if TYPE_CHECKING:
@@ -38,6 +39,18 @@ class Settings:
 
     # How many messages may wait for a slow reader before the hub drops it.
     send_buffer: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense. Raises ValueError."""
+        check_seconds(
+            write_wait=self.write_wait, pong_wait=self.pong_wait, ping_period=self.ping_period
+        )
+        check_counts(max_message_size=self.max_message_size, send_buffer=self.send_buffer)
+        if self.ping_period >= self.pong_wait:
+            raise ValueError(
+                f"the ping period ({self.ping_period:g} s) must be under"
+                f" the pong wait ({self.pong_wait:g} s)"
+            )
 
 
 # How long the hub may take to register a client, in seconds. Not in Go, which would wait for ever

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,9 +59,10 @@ def picture_path(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() not in SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(SUFFIXES)}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
-    return path
+    with suppress(OSError):  # a name that is too long, for one
+        if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
+            return path
+    raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
 
 
 def add_bench_flags(bench: Parser) -> None:
@@ -81,8 +83,9 @@ def add_bench_flags(bench: Parser) -> None:
         (
             "window",
             count,
-            load.window,
-            "messages that a sender keeps in flight: it sends the next when one comes back",
+            None,
+            "messages that a sender keeps in flight: it sends the next when one comes back"
+            f" (default {load.window})",
             "W",
         ),
         (
@@ -102,11 +105,11 @@ def add_bench_flags(bench: Parser) -> None:
             "T",
         ),
         ("versus", address, None, "compare with this server, in alternating runs", "URL"),
-        ("pairs", count, 5, "runs of each server, with --versus", "N"),
         ("plot", picture_path, None, "draw throughput and latency over the clients", "FILE.svg"),
         ("seed", int, None, "seed of the random sampling, to repeat a run's choices", "N"),
     ):
         bench.add_flag(name, kind, value, text, metavar)
+    bench.add_flag("pairs", count, 5, "runs of each server, with --versus", needs="versus")
     bench.add_argument("--json", "-json", action="store_true", help="print JSON, for programs")
     bench.set_defaults(error=bench.error)
 
@@ -121,12 +124,14 @@ def bench(args: argparse.Namespace) -> None:
     """
     if args.senders > min(args.clients):
         args.error(f"{args.senders} senders are more than {min(args.clients)} clients")
+    if args.window is not None and args.rate is not None:
+        args.error("--window cannot be combined with --rate")
     draw = None if args.plot is None else import_draw(args.error)
     targets = [args.url] if args.versus is None else [args.url, args.versus]
     load = Load(
         senders=args.senders,
         size=args.size,
-        window=args.window,
+        window=args.window or Load.window,
         rate=args.rate,
         seconds=args.seconds,
         warmup=args.warmup,

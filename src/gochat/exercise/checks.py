@@ -277,7 +277,9 @@ def close_frame_first(learner: Learner) -> str:
     for pong_wait in (0.2, 60.0):
         conn, peer, _ = connection()
         hub = Hub()
-        client = learner.call("Client", hub, conn, Settings(pong_wait=pong_wait))
+        client = learner.call(
+            "Client", hub, conn, Settings(pong_wait=pong_wait, ping_period=pong_wait * 0.9)
+        )
         reading = Task(learner, "read_pump", client.read_pump)
         Task(learner, "write_pump", client.write_pump)
         if pong_wait > 1:  # this client leaves by itself
@@ -289,8 +291,10 @@ def close_frame_first(learner: Learner) -> str:
             raise Refused("the client was not unregistered")
         reading.ended(WAIT)
         client.send.close()
+        opcode = websocket.PING_MESSAGE
         try:
-            opcode, _ = peer.read_frame()
+            while opcode == websocket.PING_MESSAGE:
+                opcode, _ = peer.read_frame()
         except EOFError:
             raise Refused("the connection has ended, and no close frame has come") from None
         if opcode != websocket.CLOSE_MESSAGE:

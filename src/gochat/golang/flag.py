@@ -7,59 +7,124 @@ import math
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-__all__ = ["Parser", "count", "number", "one_line", "seconds"]
+__all__ = ["Parser", "check_counts", "check_seconds", "count", "number", "one_line", "seconds"]
+
+#: The largest whole number that a flag takes: nine digits, as Python refuses to convert thousands.
+_MOST: Final = 999_999_999
+
+#: How much of a long message about a flag is shown, at its begin and at its end, in characters. A
+#: message repeats an argument, for which the system allows 128 KiB.
+_BEGIN: Final = 300
+_END: Final = 200
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the flags in one line, and knows each in Go's form (`-addr`) too."""
+    """Reports a mistake in one line, and accepts each flag in Go's form (`-addr`) too."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # By flag that makes sense only beside another one: that other one, and its own default.
+        self._needs: dict[str, tuple[str, Any]] = {}
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
-        self.exit(2, f"{self.prog}: {one_line(message)}\n")
+        line = one_line(message)
+        if len(line) > _BEGIN + _END:
+            line = f"{line[:_BEGIN]}...{line[-_END:]}"
+        self.exit(2, f"{self.prog}: {line}\n")
 
     def add_flag(
-        self, name: str, kind: Callable[[str], Any], default: Any, text: str, metavar: str = "N"
+        self,
+        name: str,
+        kind: Callable[[str], Any],
+        default: Any,
+        text: str,
+        metavar: str = "N",
+        *,
+        needs: str = "",
     ) -> None:
-        """Add a flag that has a value; its help ends with the default, if that is not None."""
+        """Add a flag that has a value; its help ends with the default, if that is not None.
+
+        needs: the flag without which this one has no meaning; `settle` refuses it then.
+        """
         if default is not None:
             shown = default if isinstance(default, str) else f"{default:g}"
             text += f" (default {shown})"
+        if needs:
+            # With None in its place, a default that is written out can be told from none.
+            self._needs[name] = needs, default
+            default = None
         self.add_argument(
             f"--{name}", f"-{name}", type=kind, default=default, metavar=metavar, help=text
         )
 
+    def settle(self, args: argparse.Namespace) -> None:
+        """Set the defaults of flags that need another one. Exits with 2 if that one is missing."""
+        for name, (needed, default) in self._needs.items():
+            if getattr(args, _attribute(name)) is None:
+                setattr(args, _attribute(name), default)
+            elif getattr(args, _attribute(needed)) is None:
+                self.error(f"--{name} needs --{needed}")
+
+
+def _attribute(name: str) -> str:
+    return name.replace("-", "_")
+
 
 def one_line(text: str) -> str:
-    """The text with what does not print, line ends among it, written as in Python."""
+    """Return the text with unprintable characters, line ends included, written as in Python."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def number(text: str) -> float:
-    """A number in digits, as 2.5 or 1e-3; NaN if the text is none."""
-    # float takes spaces, underscores and the digits of all languages, too.
-    form = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?"
+    """Return a number in digits, as 2.5 or 1e-3; NaN if the text is none."""
+    # float takes spaces, underscores and the digits of all languages, too. Each character here can
+    # match in one way only: otherwise the time would grow with the square of the length.
+    form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"
     return float(text) if re.fullmatch(form, text, re.I) else math.nan
 
 
 def seconds(text: str, zero: bool = False) -> float:
-    """A flag's value: a time in seconds, above 0. Raises ArgumentTypeError.
+    """Return a flag's value: a time in seconds, above 0. Raises ArgumentTypeError.
 
     zero: whether 0 is a value, too.
     """
     value = number(text)
-    if not 0 < value < threading.TIMEOUT_MAX and not (zero and value == 0):
-        least = "from" if zero else "above"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {least} 0")
+    if not _is_seconds(value) and not (zero and value == 0):
+        raise argparse.ArgumentTypeError(f"{text!r} {_not_seconds(zero)}")
     return value
 
 
-def count(text: str, least: int = 1, most: int = 999_999_999) -> int:
-    """A flag's value: a whole number within bounds. Raises ArgumentTypeError."""
-    # Nine digits at most, as Python refuses to convert thousands of them.
+def count(text: str, least: int = 1, most: int = _MOST) -> int:
+    """Return a flag's value: a whole number within bounds. Raises ArgumentTypeError."""
     if not re.fullmatch(r"0*[0-9]{1,9}", text) or not least <= int(text[-9:]) <= most:
-        raise argparse.ArgumentTypeError(
-            f"{text[:99]!r} is not a whole number from {least} to {most}"
-        )
+        raise argparse.ArgumentTypeError(f"{text[:99]!r} {_not_a_count(least, most)}")
     return int(text[-9:])
+
+
+def check_seconds(**values: float) -> None:
+    """Refuse what `seconds` refuses. Raises ValueError, which names the value."""
+    for name, value in values.items():
+        if not isinstance(value, (int, float)) or value is True or not _is_seconds(value):
+            raise ValueError(f"{name}: {value!r} {_not_seconds()}")
+
+
+def check_counts(**values: int) -> None:
+    """Refuse what `count` refuses. Raises ValueError, which names the value."""
+    for name, value in values.items():
+        if not isinstance(value, int) or value is True or not 1 <= value <= _MOST:
+            raise ValueError(f"{name}: {value!r} {_not_a_count(1, _MOST)}")
+
+
+def _is_seconds(value: float) -> bool:
+    return 0 < value < threading.TIMEOUT_MAX
+
+
+def _not_seconds(zero: bool = False) -> str:
+    return f"is not a number of seconds {'from' if zero else 'above'} 0"
+
+
+def _not_a_count(least: int, most: int) -> str:
+    return f"is not a whole number from {least} to {most}"

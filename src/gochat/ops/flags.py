@@ -18,6 +18,7 @@ from ..bench.command import add_bench_flags
 from ..client import Settings
 from ..exercise.command import add_exercise_flags
 from ..golang.flag import Parser, count, number, seconds
+from ..golang.http.address import next_port, split_host_port
 from ..golang.turns import DEFAULT_GOMAXPROCS
 from ..talk.flags import add_talk_flags
 from ..version import __version__
@@ -31,7 +32,12 @@ class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
         message = re.sub(r"(rediss?://).*", r"\1...", message, flags=re.I | re.S)
-        super().error(re.sub(r"\b(wss?|https?)://.*@", r"\1://...@", message, flags=re.I | re.S))
+        # One search for the first URL and one for the last @: a pattern with both would look for an
+        # @ behind each URL, in a time that grows with the square of the length.
+        if url := re.search(r"\b(wss?|https?)://", message, re.I):
+            _, at, rest = message[url.end() :].rpartition("@")
+            message = f"{message[: url.end()]}...@{rest}" if at else message
+        super().error(message)
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,8 +64,10 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(mistake)
     args = parser.parse_args(argv)
     if args.command != "serve":
+        commands.choices[args.command].settle(args)
         return args
     args.relay = relay_url(args, serve)
+    serve.settle(args)
     if args.processes > 1 and not args.relay:
         serve.error("--processes needs --relay: without it the processes would be rooms apart")
     if args.processes > 1 and sys.platform != "linux":
@@ -68,13 +76,23 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     for name, value in others.items():
         if args.trace is not None and value:
             serve.error(f"--trace cannot be combined with {name}")
+    for name, value in (("--metrics-addr", args.metrics_addr), ("--view", args.view)):
+        try:
+            split_host_port(next_port(value or ":0", args.processes - 1))
+        except ValueError as error:
+            serve.error(f"{name}: of {args.processes} processes, the last one's {error}")
     if args.ping_period is None:
         args.ping_period = args.pong_wait * 9 / 10
-    if args.ping_period >= args.pong_wait:
-        serve.error(
-            f"the ping period ({args.ping_period:g} s) must be under"
-            f" the pong wait ({args.pong_wait:g} s)"
+    try:
+        args.settings = Settings(
+            write_wait=args.write_wait,
+            pong_wait=args.pong_wait,
+            ping_period=args.ping_period,
+            max_message_size=args.max_message_size,
+            send_buffer=args.send_buffer,
         )
+    except ValueError as error:
+        serve.error(f"--ping-period: {error}")
     return args
 
 
@@ -102,7 +120,7 @@ def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str
 def add_serve_flags(serve: Parser) -> None:
     """The flags of `gochat serve`."""
     go = Settings()
-    serve.add_flag("addr", str, ":8080", "address to listen on, host:port or :port", "ADDR")
+    serve.add_flag("addr", address, ":8080", "address to listen on, host:port or :port", "ADDR")
     for name, value, text in (
         ("write-wait", go.write_wait, "seconds allowed to write a message to a client"),
         ("pong-wait", go.pong_wait, "seconds a client has for its next pong"),
@@ -126,7 +144,7 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "rate", rate, None, "messages read from a client a second (default: no limit)", "R"
     )
-    serve.add_flag("burst", count, 10, "messages that may come at once, with --rate")
+    serve.add_flag("burst", count, 10, "messages that may come at once, with --rate", needs="rate")
     serve.add_argument(
         "--no-pin",
         "-no-pin",
@@ -149,9 +167,13 @@ def add_serve_flags(serve: Parser) -> None:
         "URL",
     )
     serve.add_flag("relay-file", str, None, "a file that has the URL of --relay in it", "FILE")
-    serve.add_flag("relay-timeout", seconds, 30.0, "seconds that Redis may be away", "S")
-    serve.add_flag("relay-maxlen", count, 100_000, "entries that the stream keeps, about")
-    serve.add_flag("room", room, "main", "name of the room on that Redis", "NAME")
+    serve.add_flag(
+        "relay-timeout", seconds, 30.0, "seconds that Redis may be away", "S", needs="relay"
+    )
+    serve.add_flag(
+        "relay-maxlen", count, 100_000, "entries that the stream keeps, about", needs="relay"
+    )
+    serve.add_flag("room", room, "main", "name of the room on that Redis", "NAME", needs="relay")
     serve.add_flag(
         "processes",
         partial(count, most=1024),
@@ -161,7 +183,7 @@ def add_serve_flags(serve: Parser) -> None:
     )
     serve.add_flag(
         "metrics-addr",
-        str,
+        address,
         None,
         "address to serve /metrics and /healthz on, as --addr (default: none)",
         "ADDR",
@@ -182,7 +204,13 @@ def add_serve_flags(serve: Parser) -> None:
         " (default: none)",
         "FILE",
     )
-    serve.add_flag("trace-events", count, 200_000, "records that the trace keeps, the last ones")
+    serve.add_flag(
+        "trace-events",
+        count,
+        200_000,
+        "records that the trace keeps, the last ones",
+        needs="trace",
+    )
     serve.add_argument(
         "--allow-origin",
         "-allow-origin",
@@ -203,6 +231,7 @@ def add_serve_flags(serve: Parser) -> None:
         help="address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
         " 10.0.0.0/8; repeatable",
     )
+    serve.set_defaults(error=serve.error)
 
 
 def add_trace_flags(trace: Parser) -> None:
@@ -251,7 +280,9 @@ def relay(text: str) -> str:
     """The URL of Redis or Valkey. An error does not repeat the text, which may have a password."""
     try:
         parts = urlsplit(text)
-        fits = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
+        # redis-py would ignore a path that is no number.
+        place = parts.hostname and parts.port != 0 and re.fullmatch("/?[0-9]*", parts.path)
+        fits = parts.scheme in ("redis", "rediss") and place
     except ValueError:
         fits = False
     if not fits or not text.isprintable() or " " in text:
@@ -266,8 +297,18 @@ def room(text: str) -> str:
     return text
 
 
+def address(text: str) -> str:
+    """A flag's value: an address in Go's notation. Raises ArgumentTypeError."""
+    try:
+        split_host_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def view_addr(text: str) -> str:
-    """A flag's value: an address, on loopback if it has no host: not everybody is to switch."""
+    """A flag's value: an address, on loopback if it has no host: only local users may switch."""
+    address(text)
     return f"127.0.0.1{text}" if text.startswith(":") else text
 
 
@@ -284,7 +325,8 @@ def origin(text: str) -> str:
     pattern = r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+"
     if not re.fullmatch(pattern, text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not an origin, as in https://example.org (no path, no slash behind it)"
+            f"{text!r} is not an origin, as in https://example.org, which has no path and no"
+            " slash at its end"
         )
     return text
 

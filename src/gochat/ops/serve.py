@@ -22,9 +22,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from ..client import Client, Settings, make_upgrader
+from ..client import Client, make_upgrader
 from ..golang.channel import ClosedChannelError, select
 from ..golang.http import Server
 from ..golang.http.address import listen_shared, next_port
@@ -198,6 +198,8 @@ def serve(
     SIGUSR1 writes to stderr what each thread is doing. make_app: main's. place: of a process that a
     parent has started.
 
+    Exits with 2 if an option in the relay's URL makes no sense.
+
     Raises what Server and Tracing raise; HubError; RelayError; ImportError if the metrics or the
     relay are wanted and their package is missing.
     """
@@ -222,16 +224,9 @@ def serve(
             read_rate=args.rate,
             read_burst=args.burst,
         )
-        settings = Settings(
-            write_wait=args.write_wait,
-            pong_wait=args.pong_wait,
-            ping_period=args.ping_period,
-            max_message_size=args.max_message_size,
-            send_buffer=args.send_buffer,
-        )
         server = Server(
             place.listener if place else (inherited_listeners() or [args.addr])[0],
-            make_app(relay or hub, settings, upgrader, new_client),
+            make_app(relay or hub, args.settings, upgrader, new_client),
             read_header_timeout=args.read_header_timeout,
             max_connections=args.max_clients,
             max_connections_per_address=args.max_clients_per_address,
@@ -266,8 +261,10 @@ def serve(
 def supervise(args: argparse.Namespace) -> None:
     """Serve in several processes, see processes.py. On the main thread, which must be the only one.
 
-    Raises what `listen_shared`, `inherited_listeners` and `processes.supervise` raise; ValueError
-    if the relay's URL makes no sense; ImportError if the relay's package is missing.
+    Exits with 2 if an option in the relay's URL makes no sense.
+
+    Raises what `listen_shared`, `inherited_listeners` and `processes.supervise` raise; ImportError
+    if the relay's package is missing.
     """
     from . import processes  # noqa: PLC0415 - only here: one process has no use for it
 
@@ -282,9 +279,13 @@ def _new_relay(args: argparse.Namespace, hub: Hub) -> Relay:
     except ImportError as error:
         text = "--relay needs the package redis: pip install 'gochat[relay]'"
         raise ImportError(text) from error
-    return Relay(
-        hub, args.relay, room=args.room, timeout=args.relay_timeout, maxlen=args.relay_maxlen
-    )
+    refuse: Callable[[str], NoReturn] = args.error
+    try:
+        return Relay(
+            hub, args.relay, room=args.room, timeout=args.relay_timeout, maxlen=args.relay_maxlen
+        )
+    except ValueError as error:
+        refuse(f"--relay: {error}")
 
 
 def _new_metrics(addr: str, hub: Hub, relay: Relay | None) -> Metrics:

@@ -51,10 +51,10 @@ class Address(NamedTuple):
         rest = re.sub(r"^([^/?#]*@)?:", r"\1localhost:", rest)
         parts = urlsplit(f"{kind}://{rest}")
         host = parts.hostname or ""
-        host.encode("idna")  # a UnicodeError is a ValueError
-        if not host or parts.port == 0 or parts.netloc.endswith(":"):
+        if not host or len(host) > 253 or parts.port == 0 or parts.netloc.endswith(":"):
             raise ValueError("not an address")
         port = parts.port or _PORTS[kind]
+        # A UnicodeError is a ValueError.
         bare = f"[{host}]" if ":" in host else host.encode("idna").decode()
         authority = bare if port == _PORTS[kind] else f"{bare}:{port}"
         target = quote(parts.path if parts.path.strip("/") else "/ws", safe="/%:@!$&'()*+,;=~")
@@ -71,9 +71,11 @@ def address(text: str) -> Address:
     try:
         return Address.parse(text)
     except ValueError:
+        _, at, rest = text.rpartition("@")
+        shown = f"...@{rest}" if at else text
         raise argparse.ArgumentTypeError(
-            f"{re.sub('.*@', '...@', text, flags=re.DOTALL)!r} is not an address such as :8080,"
-            " chat.example.org or wss://chat.example.org/ws"
+            f"{shown!r} is not an address such as :8080, chat.example.org or"
+            " wss://chat.example.org/ws"
         ) from None
 
 

@@ -7,7 +7,15 @@ import socket
 from contextlib import ExitStack, suppress
 from typing import Final
 
-__all__ = ["is_ipv6", "join_host_port", "listen", "listen_shared", "next_port", "unmapped"]
+__all__ = [
+    "is_ipv6",
+    "join_host_port",
+    "listen",
+    "listen_shared",
+    "next_port",
+    "split_host_port",
+    "unmapped",
+]
 
 # How many connections may wait to be accepted. The system reduces this to its own limit.
 _BACKLOG: Final = 4096
@@ -24,7 +32,7 @@ def listen(addr: str) -> socket.socket:
     Raises ValueError if the text is not an address, and OSError if the system refuses to listen
     there. The message of either names the address.
     """
-    host, port = _split_host_port(addr)
+    host, port = split_host_port(addr)
     try:
         if host:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -35,8 +43,6 @@ def listen(addr: str) -> socket.socket:
                 ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
             )
         return socket.create_server(("", port), backlog=_BACKLOG)  # pragma: no cover - no IPv6
-    except UnicodeError as error:
-        raise ValueError(f"listen tcp {addr}: no such host") from error
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
         raise OSError(error.errno, f"listen tcp {addr}: {reason}") from error
@@ -73,11 +79,16 @@ def next_port(addr: str, number: int) -> str:
     Any thread may call this. Raises ValueError if the text is not an address. Whether the new port
     is too high is left to `listen`.
     """
-    _, port = _split_host_port(addr)
+    _, port = split_host_port(addr)
     return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
 
 
-def _split_host_port(addr: str) -> tuple[str, int]:
+def split_host_port(addr: str) -> tuple[str, int]:
+    """Split `host:port` (Go: net.SplitHostPort). The host may be empty; an empty port is 0.
+
+    Any thread may call this. Raises ValueError if the text is not an address. Whether there is such
+    a host, and whether its name can be found, is left to `listen`.
+    """
     host, colon, port = addr.rpartition(":")
     port = port or "0"
     if not colon or not (port.isascii() and port.isdigit()) or not addr.isprintable():
@@ -90,7 +101,20 @@ def _split_host_port(addr: str) -> tuple[str, int]:
         raise ValueError(f"address {addr!r}: an IPv6 address is written [{host}]:{port}")
     if any(char in host for char in "[]") or (":" in host and not is_ipv6(host)):
         raise ValueError(f"address {addr!r} is not host:port, as in :8080 or [::1]:8080")
+    if not _is_host(host):
+        raise ValueError(f"address {addr!r}: {host!r} is not the name of a host")
     return host, int(port)
+
+
+def _is_host(host: str) -> bool:
+    """Whether a text can be the name of a host, or nothing."""
+    # Before it is encoded, which takes long for a long text.
+    if len(host) > 253 or any(char in " /?#@" for char in host):
+        return False
+    with suppress(UnicodeError):
+        host.encode("idna")
+        return True
+    return False
 
 
 def is_ipv6(host: str) -> bool:
