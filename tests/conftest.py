@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+from collections.abc import Generator
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +18,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 #: What has coverage measure a process that a test starts.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
+
+#: How long a test may take, with its fixtures, in seconds: far longer than any of them does.
+LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Have a test that hangs fail, with a traceback of where it does, rather than wait forever."""
+
+    def fail(*_: object) -> NoReturn:
+        pytest.fail(f"the test has not ended after {LIMIT:g} s")
+
+    signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from .support import ROOT
 
 _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
@@ -20,14 +20,14 @@ def has_go() -> bool:
     return _GO is not None
 
 
-def run_go(config: pytest.Config, folder: Path, command: str, *arguments: str | Path) -> None:
+def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
     """Run `go build` or `go vet` in a folder, without a network.
 
     Nothing is optimized, which takes less time. What the compiler makes of Go's own packages is
-    kept with pytest's cache, for all builds of this run and of the next one.
+    kept for all builds of this run and of the next one, beside what pytest keeps.
     """
     assert _GO is not None
-    kept = config.cache.mkdir("go")
+    kept = ROOT / ".pytest_cache" / "go"
     environment = {
         "CGO_ENABLED": "0",
         "GOCACHE": str(kept / "build"),

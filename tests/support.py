@@ -368,6 +368,27 @@ def say_long(speaker: Peer, count: int) -> None:
         assert len(speaker.messages(1)[0]) == LONG_MESSAGE
 
 
+def effort(work: Callable[[], object]) -> float:
+    """The processor time that this process spends on some work, as a multiple of a fixed loop's.
+
+    The loop takes some 10 ms on a machine of 2024, and longer on one that is slower or that others
+    use as well, as the work does. So a bound on this does not depend on the machine.
+    """
+
+    def spent(work: Callable[[], object]) -> float:
+        begin = time.process_time()
+        work()
+        return time.process_time() - begin
+
+    def loop() -> None:
+        for _ in range(500_000):
+            pass
+
+    before = spent(loop)
+    cost = spent(work)
+    return cost / min(before, spent(loop))
+
+
 def is_refused(port: int) -> bool:
     """Whether nobody listens. A socket that is closed just now resets the connection."""
     try:

@@ -937,7 +937,7 @@ def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
         return cpu, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - switches
 
     cpu, switches = start(cost).result()
-    assert cpu < 0.02
+    assert cpu < 0.5 / 4  # a look again and again would take all of it
     assert switches < 10
 
 

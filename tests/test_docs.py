@@ -287,11 +287,11 @@ def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("busy")  # as test_lesson.py, for which Go's packages are compiled here
-def test_the_go_is_go(pytestconfig: pytest.Config) -> None:
+def test_the_go_is_go() -> None:
     """The Go in docs/ is formatted, compiles with the standard library, and is short."""
     if has_go():
         assert not_formatted(DOCS / "go") == ""
-        run_go(pytestconfig, DOCS / "go", "vet")
+        run_go(DOCS / "go", "vet")
     for path in (DOCS / "go").glob("*.go"):
         _, mark, shown = path.read_text().partition("// show\n")
         assert path.name == "doc.go" or (mark and len(shown.splitlines()) <= 12), path.name

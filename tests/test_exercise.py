@@ -315,8 +315,8 @@ MISTAKES = [
 ]
 
 #: Checks the learner's files that are named, each in a process as the command does, four at a time.
-#: It ends, whatever becomes of those processes, and says how each that has not ended well has ended:
-#: when none has ended for the seconds of its first argument, it kills those that are left.
+#: It ends, whatever becomes of those processes, and says how each has ended that has not ended
+#: well. If none ends for as many seconds as its first argument says, it kills those that run.
 DRIVER = """
 import multiprocessing, sys
 from multiprocessing.connection import wait

@@ -6,7 +6,6 @@ import ipaddress
 import os
 import resource
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -28,7 +27,7 @@ from .http_support import (
     taking_over,
     works,
 )
-from .support import PATIENCE, Gochat, Peer, join, wait_until
+from .support import PATIENCE, Gochat, Peer, effort, join, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -245,11 +244,11 @@ def test_a_long_list_of_proxies(part: str) -> None:
     proxies = [ipaddress.ip_network(network) for network in ("127.0.0.0/8", "::1")]
     admission = Admission(trusted_proxies=proxies)
     text = part * (1_000_000 // len(part))
+    found: list[str] = []
     tracemalloc.start()
     try:
-        begin = time.process_time()
-        assert admission.forwarded_for([text]) == ""
-        assert time.process_time() - begin < 1
+        assert effort(lambda: found.append(admission.forwarded_for([text]))) < 40
+        assert found == [""]
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

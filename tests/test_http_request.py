@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import time
 import tracemalloc
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,7 +15,7 @@ import pytest
 from gochat.golang.http.reader import MAX_HEADER_BYTES
 
 from .http_support import Serving, answer, hello, read_to_end, serving_threads, works
-from .support import Peer, wait_until
+from .support import Peer, effort, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -464,9 +463,7 @@ def test_what_a_request_costs(request_: bytes) -> None:
             finally:
                 tracemalloc.stop()
         assert most < 6_000_000
-        begin = time.process_time()
-        answer(serving.port, request_)
-        assert time.process_time() - begin < 2
+        assert effort(lambda: answer(serving.port, request_)) < 80
 
 
 def test_what_a_request_costs_that_never_ends() -> None:

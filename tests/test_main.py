@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from .support import (
     Response,
     Room,
     deaf,
+    effort,
     finished,
     frame,
     is_one_line,
@@ -712,17 +713,18 @@ def test_the_page(room: Room) -> None:
     [
         {"If-Modified-Since": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"},
         {"If-None-Match": "a," * 400_000},
-        {"If-None-Match": '"' * 100_000},
+        {"If-None-Match": '"' * 900_000},
     ],
     ids=["date", "many tags", "quotes"],
 )
 def test_a_condition_that_makes_no_sense(room: Room, header: dict[str, str]) -> None:
     """Headers that ask for the page on a condition cost little, whatever is in them."""
-    begin = time.process_time()
-    with Peer(room.port) as peer:
-        answer = peer.request("/", header)
-    assert answer.status == 200
-    assert time.process_time() - begin < 0.25
+
+    def ask() -> None:
+        with Peer(room.port) as peer:
+            assert peer.request("/", header).status == 200
+
+    assert effort(ask) < 10
 
 
 def test_the_policy_of_the_page(room: Room) -> None:
@@ -896,21 +898,15 @@ def frames_to_end(peer: Peer) -> tuple[list[Frame], Frame | None]:
 
 def test_times_and_sizes_are_in_force() -> None:
     """The server goes by the times and sizes that are given as flags."""
-    with Gochat(
-        "--max-message-size=5",
-        "--ping-period=0.1",
-        "--pong-wait=0.5",
-        "--read-header-timeout=0.4",
-    ) as chat:
-        with Peer(chat.port) as peer, Peer(chat.port) as silent:
+    with Gochat("--max-message-size=5", "--ping-period=0.1", "--pong-wait=2") as chat:
+        with Peer(chat.port) as peer:
             assert peer.open().status == 101
             # A client that answers pings stays for longer than the pong wait.
             begin = time.monotonic()
-            while time.monotonic() - begin < 1:
+            while time.monotonic() - begin < 2.5:
                 got = peer.read_frame()
                 assert got.opcode == PING
                 peer.send(got.payload, PONG)
-            assert read_end(silent)
             peer.send("12345")
             assert peer.messages(1) == ["12345"]
             peer.send("123456")
@@ -922,17 +918,28 @@ def test_times_and_sizes_are_in_force() -> None:
             assert peer.open().status == 101
             frames, _ = frames_to_end(peer)  # the peer does not answer pings
             assert frames == []
-            assert 0.5 <= time.monotonic() - begin < 5
+            assert time.monotonic() - begin >= 2
 
 
-def read_end(peer: Peer) -> bool:
-    """Whether the server has ended the connection, or does so soon, without a word."""
-    return peer.sock.recv(1) == b""
+def test_the_read_header_timeout_is_in_force() -> None:
+    """A client that sends no request is cut at the deadline that the flag says."""
+    flag = "--read-header-timeout"
+    with (
+        Gochat(f"{flag}=600") as patient,
+        Gochat(f"{flag}=0.3") as chat,
+        Peer(patient.port) as first,
+        Peer(chat.port) as second,
+    ):
+        # Without the flag both would be cut after the same time, the first of them first.
+        assert second.sock.recv(1) == b""
+        first.sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first.sock.recv(1)
 
 
 def test_very_long_times() -> None:
     """The command takes times of centuries, and works."""
-    flags = [f"--{flag}=9e9" for flag in TIMES if flag != "ping-period"]
+    flags = [f"--{flag}=9e9" for flag in TIMES if flag not in ("ping-period", "relay-timeout")]
     with Gochat(*flags) as chat:
         with Peer(chat.port) as peer:
             assert peer.open().status == 101
@@ -948,17 +955,25 @@ BIG = ("--max-message-size", str(LONG_MESSAGE))
 
 
 def test_the_write_wait_is_in_force() -> None:
-    """A client that does not read is given up after the write wait."""
-    with Gochat("--write-wait=0.3", *BIG) as chat, join(chat.port) as speaker:
-        before = chat.descriptors()
-        with deaf(chat.port):
-            wait_until(lambda: chat.descriptors() == before + 1)
-            begin = time.monotonic()
+    """A client that does not read is given up after the write wait that the flag says."""
+    with (
+        Gochat("--write-wait=600", *BIG) as patient,
+        Gochat("--write-wait=0.3", *BIG) as chat,
+        ExitStack() as stack,
+    ):
+        # Without the flag both would give their client up after the same time, the first one first.
+        before = {}
+        for each in (patient, chat):
+            speaker = stack.enter_context(join(each.port))
+            before[each] = each.descriptors()
+            stack.enter_context(deaf(each.port))
+            wait_until(lambda each=each: each.descriptors() == before[each] + 1)  # type: ignore[misc]
             say_long(speaker, 150)
-            wait_until(lambda: chat.descriptors() == before, "the end of the client")
-            assert time.monotonic() - begin < 8  # and not 10 s, the write wait without the flag
-            speaker.send("alone")
-            assert speaker.messages(1) == ["alone"]
+        wait_until(lambda: chat.descriptors() == before[chat], "the end of the client")
+        assert patient.descriptors() == before[patient] + 1
+        speaker.send("alone")
+        assert speaker.messages(1) == ["alone"]
+        patient.kill()
 
 
 def test_the_send_buffer_is_in_force() -> None:
@@ -977,6 +992,9 @@ def test_the_send_buffer_is_in_force() -> None:
 
 # The end.
 
+#: A timeout that is longer than any test waits: what ends within PATIENCE has not waited for it.
+NEVER = "--shutdown-timeout=600"
+
 
 def is_free(port: int) -> bool:
     listen(f"127.0.0.1:{port}").close()
@@ -986,16 +1004,14 @@ def is_free(port: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_the_end(number: int) -> None:
     """On SIGINT and SIGTERM each client is told 1001, and the command ends well and soon."""
-    with Gochat("--read-header-timeout=0.5") as chat:
+    with Gochat("--read-header-timeout=0.5", NEVER) as chat:
         peers = [join(chat.port) for _ in range(5)]
         with Peer(chat.port) as half:
             half.sock.sendall(b"GET / HT")  # a client whose request is not whole yet
-            begin = time.monotonic()
             chat.process.send_signal(number)
             for peer in peers:
                 assert parted(peer).code == 1001
             assert chat.wait() == 0
-            assert time.monotonic() - begin < 15
         for peer in peers:
             peer.sock.close()
         assert re.fullmatch(DATE + "stopping", chat.lines[-1])
@@ -1005,11 +1021,9 @@ def test_a_signal_is_the_end(number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_of_an_empty_room(number: int) -> None:
-    """Without clients the command ends at once."""
-    with Gochat() as chat:
-        begin = time.monotonic()
+    """Without clients the command ends, and waits for no timeout."""
+    with Gochat(NEVER) as chat:
         assert chat.stop(number) == 0
-        assert time.monotonic() - begin < 4
         assert [re.sub(DATE, "", line) for line in chat.lines[1:]] == ["stopping"]
         assert is_free(chat.port)
 
@@ -1055,29 +1069,26 @@ def test_what_is_queued_goes_out_first() -> None:
 
 def test_the_end_is_not_put_off() -> None:
     """Clients that do not read, or do not answer, cannot keep the command from its end."""
-    flags = ("--shutdown-timeout=1", *BIG)
+    flags = ("--shutdown-timeout=1", "--write-wait=600", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port), join(chat.port):
         speaker.messages(1)
         with Peer(chat.port):
             say_long(speaker, 150)
-            begin = time.monotonic()
             assert chat.stop(signal.SIGINT) == 0
-            assert time.monotonic() - begin < 8  # and not the write wait of 10 s
         assert [re.sub(DATE, "", line) for line in chat.lines[1:]] == ["stopping"]
         assert is_free(chat.port)
 
 
 def test_the_second_signal_is_the_last() -> None:
     """After the first signal no new client is let in, and a second signal is the end at once."""
-    with Gochat(*BIG) as chat, join(chat.port) as speaker, deaf(chat.port):
+    flags = (NEVER, "--write-wait=600", *BIG)
+    with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port):
         say_long(speaker, 150)
-        begin = time.monotonic()
         chat.process.send_signal(signal.SIGINT)
         wait_until(lambda: chat.logged("stopping"))
         with socket.socket() as late, pytest.raises(ConnectionRefusedError):
             late.connect(("127.0.0.1", chat.port))
         assert chat.stop(signal.SIGINT) == -signal.SIGINT
-        assert time.monotonic() - begin < 4
         assert not chat.logged("Traceback")
 
 

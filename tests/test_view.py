@@ -479,16 +479,11 @@ def test_where_the_view_listens(chat: Viewed) -> None:
         assert other.ask(hold, "POST", Host=host, Origin=f"http://{host}").status == 200
 
 
-def test_an_address_that_cannot_be(chat: Viewed, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address that is in use, or is none, ends the command with one line and the status 1."""
-    for addr, what in (
-        (f":{chat.view_port}", f"listen tcp 127.0.0.1:{chat.view_port}: Address already in use"),
-        ("nonsense", "'nonsense'"),
-        ("", "''"),
-        (":99999", "over 65535"),
-    ):
-        assert main(["serve", "--addr", LOCAL, "--view", addr]) == 1
-        assert is_one_line(capsys.readouterr().err, what)
+def test_an_address_that_is_taken(chat: Viewed, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address that is in use ends the command with one line and the status 1."""
+    assert main(["serve", "--addr", LOCAL, "--view", f":{chat.view_port}"]) == 1
+    what = f"listen tcp 127.0.0.1:{chat.view_port}: Address already in use"
+    assert is_one_line(capsys.readouterr().err, what)
 
 
 def test_a_thread_that_cannot_be_started() -> None:
