@@ -20,6 +20,7 @@ from typing import Final
 
 from gochat.golang.flag import Parser
 from gochat.golang.http.address import join_host_port, listen
+from gochat.ops.flags import address
 
 __all__ = ["main"]
 
@@ -30,7 +31,7 @@ SITE: Final = DOCS / "_build" / "html"
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. argv: without the program's name; None for the process's. Returns the status."""
     parser = Parser(prog="docs", description="Build the documentation as a site, and serve it.")
-    parser.add_flag("addr", str, "127.0.0.1:8000", "where to serve the site", metavar="ADDR")
+    parser.add_flag("addr", address, "127.0.0.1:8000", "where to serve the site", metavar="ADDR")
     parser.add_argument("--build", action="store_true", help="build the site, and do not serve it")
     args = parser.parse_args(argv)
     try:

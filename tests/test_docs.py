@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import inspect
 import os
 import posixpath
 import re
@@ -22,7 +23,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page
 
+from docs import flags as page_of_flags
 from docs.__main__ import main
+from gochat import Hub
 from gochat.ops.flags import parse_flags
 
 from .browser import chromium
@@ -76,6 +79,21 @@ def test_tests_that_are_named_exist(page: Path) -> None:
     for names, file in re.findall(r"((?:`test_\w+`,\s+)*`test_\w+`)\s+\(\[?(test_\w+\.py)", text):
         for name in re.findall(r"test_\w+", names):
             assert f"def {name}(" in files[file], f"{name} is not in {file}"
+
+
+def test_the_readme_is_short() -> None:
+    """The README has at most 120 lines, and shows the loop of hub.py as it is, from its begin."""
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 120
+    (shown,) = re.findall(r"```python\n(def run\(.*?)```", readme, re.DOTALL)
+    lines = [line.strip() for line in inspect.getsource(Hub.run).splitlines()]
+    begin = [line for line in lines if not line.startswith('"""')]
+    assert [line.strip() for line in shown.splitlines()] == begin[: len(shown.splitlines())]
+
+
+def test_the_flags_are_those_of_the_parser() -> None:
+    """The page of the flags is as `python -m docs.flags` writes it."""
+    assert page_of_flags.PAGE.read_text() == page_of_flags.page()
 
 
 # Every block of code.
@@ -220,7 +238,12 @@ def test_commands_make_sense(command: list[str]) -> None:
             assert (ROOT / path).is_file()
         case ["go", "run", path]:
             assert (ROOT / "examples/lesson/go" / path).is_dir()
-        case [".", ".venv/bin/activate"] | ["cd", "gochat"]:  # the repository's own folder
+        # The repository's own folder.
+        case (
+            [".", ".venv/bin/activate"]
+            | ["cd", "gochat"]
+            | ["git", "clone", "REPOSITORY", "gochat"]
+        ):
             pass
         case ["cd", path]:
             assert (ROOT / path).is_dir()
@@ -342,14 +365,51 @@ class Site(HTMLParser):
         self.loads += [values[name] for name in ("src", "srcset", "data") if name in values]
 
 
+#: Builds the site with what the extra `docs` installs, and as if nothing else were installed.
+BUILD = """
+import sys
+from importlib.metadata import packages_distributions, requires
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+found = set()
+
+def find(name, extra=""):
+    if (name, extra) not in found:
+        found.add((name, extra))
+        for each in map(Requirement, requires(name) or ()):
+            if each.marker is None or each.marker.evaluate({"extra": extra}):
+                for wanted in ("", *each.extras):
+                    find(canonicalize_name(each.name), wanted)
+
+find("gochat")
+find("gochat", "docs")
+installed = {name for name, _ in found}
+
+class Absent:
+    modules = {
+        module
+        for module, names in packages_distributions().items()
+        if installed.isdisjoint(map(canonicalize_name, names))
+    }
+
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in self.modules:
+            raise ModuleNotFoundError(f"{name} is not installed by the extra docs", name=name)
+
+sys.meta_path.insert(0, Absent())
+assert "pytest" in Absent.modules
+from docs.__main__ import SITE, build
+sys.exit(build(SITE, "-W", "--keep-going"))
+"""
+
+
 @pytest.fixture(scope="module")
 def site() -> Path:
-    """The site, built anew and without a warning, as `python -m docs --build` builds it."""
+    """The site, built anew and without a warning, as in a fresh environment with the extra."""
     built = DOCS / "_build/html"
     shutil.rmtree(built.parent, ignore_errors=True)
-    strict = "import sys; from docs.__main__ import SITE, build; "
-    strict += "sys.exit(build(SITE, '-W', '--keep-going'))"
-    command = [sys.executable, "-c", strict]
+    command = [sys.executable, "-c", BUILD]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return built

@@ -150,7 +150,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert all(f"--{flag}" in text for flag, *_ in FLAG_CASES)
-    for default in (":8080", "10", "60", "512", "256", "0.9 of it", "3"):
+    for default in (":8080", "10", "60", "512", "256", "0.9 of the pong wait", "3"):
         assert re.search(rf"\(default:? {re.escape(default)}", text)
     assert "None" not in text
     assert "[]" not in text

@@ -93,7 +93,8 @@ def add_bench_flags(bench: Parser) -> None:
             rate,
             None,
             "messages per second from all senders together, instead of --window. Latency counts"
-            " from when a message is due, so a stall shows in every message that it delays",
+            " from when a message is due, so a stall shows in every message that it delays"
+            " (default: none)",
             "R",
         ),
         ("seconds", seconds, load.seconds, "seconds to measure", "T"),
@@ -101,15 +102,34 @@ def add_bench_flags(bench: Parser) -> None:
             "warmup",
             partial(seconds, zero=True),
             load.warmup,
-            "seconds of load before that, which do not count",
+            "seconds of load before the measurement, which do not count",
             "T",
         ),
-        ("versus", address, None, "compare with this server, in alternating runs", "URL"),
-        ("plot", picture_path, None, "draw throughput and latency over the clients", "FILE.svg"),
-        ("seed", int, None, "seed of the random sampling, to repeat a run's choices", "N"),
+        (
+            "versus",
+            address,
+            None,
+            "server to compare with, in alternating runs (default: none)",
+            "URL",
+        ),
+        (
+            "plot",
+            picture_path,
+            None,
+            "file to draw throughput and latency over the clients into: .svg, .png or .pdf; needs"
+            " pip install 'gochat[plot]' (default: none)",
+            "FILE.svg",
+        ),
+        (
+            "seed",
+            int,
+            None,
+            "seed of the random sampling, to repeat a run's choices (default: a random one)",
+            "N",
+        ),
     ):
         bench.add_flag(name, kind, value, text, metavar)
-    bench.add_flag("pairs", count, 5, "runs of each server, with --versus", needs="versus")
+    bench.add_flag("pairs", count, 5, "runs of each server", needs="versus")
     bench.add_argument("--json", "-json", action="store_true", help="print JSON, for programs")
     bench.set_defaults(error=bench.error)
 

@@ -49,8 +49,10 @@ class Parser(argparse.ArgumentParser):
 
         needs: the flag without which this one has no meaning; `settle` refuses it then.
         """
+        if needs:
+            text += f"; needs --{needs}"
         if default is not None:
-            shown = default if isinstance(default, str) else f"{default:g}"
+            shown = f"{default:g}" if isinstance(default, float) else default
             text += f" (default {shown})"
         if needs:
             # With None in its place, a default that is written out can be told from none.

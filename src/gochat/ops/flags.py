@@ -23,7 +23,7 @@ from ..golang.turns import DEFAULT_GOMAXPROCS
 from ..talk.flags import add_talk_flags
 from ..version import __version__
 
-__all__ = ["parse_flags"]
+__all__ = ["address", "new_parser", "parse_flags"]
 
 
 class _Parser(Parser):
@@ -40,18 +40,14 @@ class _Parser(Parser):
         super().error(message)
 
 
-def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags of a command line. Exits with 2 if they make no sense.
-
-    argv: without the program's name; None for the process's own.
-    """
+def new_parser() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of the command line, and that of each command."""
     parser = _Parser(
         prog="gochat",
         description="The chat example of gorilla/websocket, on Python threads.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"gochat {__version__}")
-    argv = sys.argv[1:] if argv is None else argv
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve the chat", allow_abbrev=False)
     add_serve_flags(serve)
@@ -59,13 +55,24 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     add_exercise_flags(commands.add_parser("exercise", help="exercises, and checks of them"))
     add_talk_flags(commands.add_parser("talk", help="talk in a chat, and see the frames"))
     add_trace_flags(commands.add_parser("trace", help="say or draw what a trace has"))
-    if mistake := _mistake_before_command(argv, list(commands.choices)):
+    return parser, dict(commands.choices)
+
+
+def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the flags of a command line. Exits with 2 if they make no sense.
+
+    argv: arguments without the program name; None for `sys.argv[1:]`.
+    """
+    parser, commands = new_parser()
+    argv = sys.argv[1:] if argv is None else argv
+    if mistake := _mistake_before_command(argv, list(commands)):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
     args = parser.parse_args(argv)
     if args.command != "serve":
-        commands.choices[args.command].settle(args)
+        commands[args.command].settle(args)
         return args
+    serve = commands["serve"]
     args.relay = relay_url(args, serve)
     serve.settle(args)
     if args.processes > 1 and not args.relay:
@@ -120,17 +127,31 @@ def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str
 def add_serve_flags(serve: Parser) -> None:
     """The flags of `gochat serve`."""
     go = Settings()
-    serve.add_flag("addr", address, ":8080", "address to listen on, host:port or :port", "ADDR")
+    serve.add_flag(
+        "addr",
+        address,
+        ":8080",
+        "address to listen on, host:port; :port is every interface of this machine",
+        "ADDR",
+    )
     for name, value, text in (
         ("write-wait", go.write_wait, "seconds allowed to write a message to a client"),
         ("pong-wait", go.pong_wait, "seconds a client has for its next pong"),
-        ("ping-period", None, "seconds between pings, under the pong wait (default 0.9 of it)"),
+        (
+            "ping-period",
+            None,
+            "seconds between pings, less than the pong wait (default 0.9 of the pong wait)",
+        ),
         ("read-header-timeout", 3.0, "seconds a client has to send its request"),
-        ("shutdown-timeout", 5.0, "seconds clients have at the end for what is queued for them"),
+        (
+            "shutdown-timeout",
+            5.0,
+            "seconds clients have, at the end, to take what is queued for them",
+        ),
     ):
         serve.add_flag(name, seconds, value, text, "S")
     serve.add_flag(
-        "max-message-size", count, go.max_message_size, "largest message accepted, in bytes"
+        "max-message-size", count, go.max_message_size, "longest message accepted, in bytes"
     )
     serve.add_flag(
         "send-buffer",
@@ -139,60 +160,89 @@ def add_serve_flags(serve: Parser) -> None:
         "messages that may wait for a client; one with more is dropped",
     )
     serve.add_flag(
-        "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that are at work at the same time"
+        "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that work at the same time"
     )
     serve.add_flag(
-        "rate", rate, None, "messages read from a client a second (default: no limit)", "R"
+        "rate", rate, None, "messages read from a client per second (default: no limit)", "R"
     )
-    serve.add_flag("burst", count, 10, "messages that may come at once, with --rate", needs="rate")
+    serve.add_flag(
+        "burst", count, 10, "messages that may come at once, over that rate", needs="rate"
+    )
     serve.add_argument(
         "--no-pin",
         "-no-pin",
         dest="pin",
         action="store_false",
-        help="use any CPU; without it the process stays on one, and moves when others take that",
+        help="use any CPU; without this flag the process stays on one CPU, and moves when others"
+        " take that CPU",
     )
     serve.add_flag(
         "max-clients", count, None, "connections served at the same time (default: no limit)"
     )
     serve.add_flag(
-        "max-clients-per-address", count, None, "the same, of one address (default: no limit)"
+        "max-clients-per-address",
+        count,
+        None,
+        "connections of one address served at the same time; leave room for two of each client, as"
+        " the page opens a second one when it doubts its first one or is loaded again (default: no"
+        " limit)",
     )
     serve.add_flag(
         "relay",
         relay,
         None,
         "Redis or Valkey through which processes share the room, as in redis://HOST:PORT/0; also"
-        " taken from the environment variable GOCHAT_RELAY (default: none)",
+        " taken from the environment variable GOCHAT_RELAY; needs pip install 'gochat[relay]'"
+        " (default: none)",
         "URL",
     )
-    serve.add_flag("relay-file", str, None, "a file that has the URL of --relay in it", "FILE")
     serve.add_flag(
-        "relay-timeout", seconds, 30.0, "seconds that Redis may be away", "S", needs="relay"
+        "relay-file", str, None, "file that has the URL of --relay in it (default: none)", "FILE"
     )
     serve.add_flag(
-        "relay-maxlen", count, 100_000, "entries that the stream keeps, about", needs="relay"
+        "relay-timeout",
+        seconds,
+        30.0,
+        "seconds that Redis may be away before the program ends",
+        "S",
+        needs="relay",
     )
-    serve.add_flag("room", room, "main", "name of the room on that Redis", "NAME", needs="relay")
+    serve.add_flag(
+        "relay-maxlen",
+        count,
+        100_000,
+        "number of entries that the stream keeps, approximately",
+        needs="relay",
+    )
+    serve.add_flag(
+        "room",
+        room,
+        "main",
+        "name of the room; rooms on one Redis do not hear each other",
+        "NAME",
+        needs="relay",
+    )
     serve.add_flag(
         "processes",
         partial(count, most=1024),
         1,
-        "processes that share the address and the room, with --relay; limits hold for each; each"
-        " has a port of its own for --metrics-addr, from that on",
+        "processes that share the address and the room; more than one need --relay and Linux."
+        " Limits hold for each process. Each has its own port for --metrics-addr and --view: the"
+        " first has the port that is given, the next ones the ports after it",
     )
     serve.add_flag(
         "metrics-addr",
         address,
         None,
-        "address to serve /metrics and /healthz on, as --addr (default: none)",
+        "address to serve /metrics and /healthz on; needs pip install 'gochat[metrics]' (default:"
+        " none)",
         "ADDR",
     )
     serve.add_flag(
         "view",
         view_addr,
         None,
-        "address to serve the live view on, with switches for a lesson; :port is loopback's"
+        "address to serve the live view on, with switches for a lesson; :port is 127.0.0.1:port"
         " (default: none)",
         "ADDR",
     )
@@ -200,7 +250,7 @@ def add_serve_flags(serve: Parser) -> None:
         "trace",
         Path,
         None,
-        "file to write at the end, with what each thread did, for Perfetto and gochat trace"
+        "file to write at the end, with what each thread did, for Perfetto and for gochat trace"
         " (default: none)",
         "FILE",
     )
@@ -208,7 +258,7 @@ def add_serve_flags(serve: Parser) -> None:
         "trace-events",
         count,
         200_000,
-        "records that the trace keeps, the last ones",
+        "number of records that the trace keeps: the last ones",
         needs="trace",
     )
     serve.add_argument(
@@ -218,8 +268,9 @@ def add_serve_flags(serve: Parser) -> None:
         type=origin,
         default=[],
         metavar="ORIGIN",
-        help="origin whose pages may connect too, as in https://example.org; * for any; null for"
-        " any page that was opened from a file or has no origin for another reason; repeatable",
+        help="origin whose pages may connect too, as in https://example.org; * is any, null is any"
+        " page that was opened from a file or has no origin for another reason; may be repeated"
+        " (default: the server's own)",
     )
     serve.add_argument(
         "--trust-proxy",
@@ -229,7 +280,7 @@ def add_serve_flags(serve: Parser) -> None:
         default=[],
         metavar="NETWORK",
         help="address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
-        " 10.0.0.0/8; repeatable",
+        " 10.0.0.0/8; may be repeated (default: none)",
     )
     serve.set_defaults(error=serve.error)
 
@@ -237,20 +288,28 @@ def add_serve_flags(serve: Parser) -> None:
 def add_trace_flags(trace: Parser) -> None:
     """The flags of `gochat trace`. Here, so that the command alone imports the package."""
     trace.description = "Says how long each thread of a trace ran and waited; or draws the trace."
-    trace.add_argument("file", type=Path, metavar="FILE", help="of gochat serve --trace")
-    trace.add_flag("svg", Path, None, "draw threads through time into this file", "OUT")
+    trace.add_argument(
+        "file", type=Path, metavar="FILE", help="file that gochat serve --trace has written"
+    )
+    trace.add_flag(
+        "svg",
+        Path,
+        None,
+        "file to draw threads through time into (default: none, and print a summary)",
+        "OUT",
+    )
     trace.add_argument(
         "--only",
         "-only",
         action="append",
         default=[],
         metavar="PATTERN",
-        help="threads and channels by name, as in hub or '*:5000'; repeatable",
+        help="threads and channels by name, as in hub or '*:5000'; may be repeated (default: all)",
     )
     moment = partial(seconds, zero=True)
     for name, place, value, text in (
-        ("from", "begin", 0.0, "seconds of the trace at which to begin"),
-        ("to", "end", None, "seconds of the trace at which to end"),
+        ("from", "begin", 0.0, "seconds of the trace at which to begin (default 0)"),
+        ("to", "end", None, "seconds of the trace at which to end (default: its end)"),
     ):
         trace.add_argument(
             f"--{name}", f"-{name}", dest=place, type=moment, default=value, metavar="S", help=text

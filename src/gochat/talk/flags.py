@@ -109,7 +109,9 @@ def add_talk_flags(talk: Parser) -> None:
         metavar="URL",
         help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
     )
-    talk.add_flag("name", name_flag, None, "a name to put before what is said", "NAME")
+    talk.add_flag(
+        "name", name_flag, None, "name to put before each message (default: none)", "NAME"
+    )
     talk.add_argument(
         "--frames",
         "-frames",
@@ -123,7 +125,8 @@ def add_talk_flags(talk: Parser) -> None:
             "ping-period",
             seconds,
             30.0,
-            "seconds without a sign of the server until it is sent a ping",
+            "seconds of silence after which the server is sent a ping; after the same time once"
+            " more, the connection counts as lost",
         ),
         (
             "wait",

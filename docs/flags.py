@@ -1,0 +1,98 @@
+"""Write docs/run/flags.md: the flags of each command, from the command's own parser.
+
+python -m docs.flags
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Final
+
+from gochat.ops.flags import new_parser
+
+__all__ = ["PAGE", "page"]
+
+PAGE: Final = Path(__file__).parent / "run" / "flags.md"
+
+_CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
+
+#: What Go has in the place of a flag of `gochat serve`.
+_IN_GO: Final = {
+    "addr": f"[`-addr`]({_CHAT}/main.go#L13)",
+    "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
+    "pong-wait": f"[`pongWait`]({_CHAT}/client.go#L21)",
+    "ping-period": f"[`pingPeriod`]({_CHAT}/client.go#L24)",
+    "read-header-timeout": "`http.Server.ReadHeaderTimeout`, which the example does not set",
+    "shutdown-timeout": "none: the program just ends",
+    "max-message-size": f"[`maxMessageSize`]({_CHAT}/client.go#L27)",
+    "send-buffer": f"[the capacity of `send`]({_CHAT}/client.go#L130)",
+    "gomaxprocs": "`GOMAXPROCS`, of which the write pumps are a part",
+    "trust-proxy": "none: handlers read X-Forwarded-For themselves",
+    "processes": "none: a Go process uses all cores",
+    "trace": "the package `runtime/trace`, which the example does not use",
+    "allow-origin": "[`Upgrader.CheckOrigin`](https://github.com/gorilla/websocket/blob/main/"
+    "server.go#L66), which the example does not set",
+}
+
+#: The page that says more about a flag of `gochat serve`.
+_MORE: Final = {
+    "trust-proxy": "proxy.md",
+    "metrics-addr": "metrics.md",
+    "view": "view.md",
+    "relay": "scale.md",
+    "processes": "scale.md",
+    "trace": "trace.md",
+}
+
+_INTRODUCTION: Final = """\
+# Flags
+
+What `gochat COMMAND --help` says, as tables. Each flag is also accepted in Go's form, with one
+dash: `-addr :8080`. Times are in seconds. A bad value, and a flag that has no meaning without
+another one, end the command with one line and the status 2.
+
+[docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
+"""
+
+#: What is code in the help of a flag.
+_CODE: Final = re.compile(
+    r"(?:gochat serve )?--[a-z][a-z-]*|pip install '\S+'|'\*:5000'|\w+://[\w.:/]+\w|GOCHAT_\w+"
+)
+
+
+def page() -> str:
+    """Return the text of the page."""
+    return _INTRODUCTION + "".join(
+        f"\n## gochat {name}\n\n{_table(parser, go=name == 'serve')}"
+        for name, parser in new_parser()[1].items()
+    )
+
+
+def _table(parser: argparse.ArgumentParser, *, go: bool) -> str:
+    """Return the flags of a command as a table. go: whether with what Go has in their place."""
+    rows = [["Flag", "Default", "What it is", *["In Go"] * go]]
+    rows.append(["---"] * len(rows[0]))
+    for action in parser._actions:  # argparse has no public way to them
+        if action.dest == "help":
+            continue
+        name = action.option_strings[0].lstrip("-") if action.option_strings else ""
+        shown = " ".join(filter(None, [f"--{name}" * bool(name), str(action.metavar or "")]))
+        # The default of some flags is no value, but is said in their help.
+        text, default = re.fullmatch(r"(.*?)(?: \(default:? (.*)\))?", action.help or "").groups()  # type: ignore[union-attr]
+        row = [f"`{shown}`", default or "", _marked_up(text)]
+        if go:
+            row[2] += f". [More]({_MORE[name]})" if name in _MORE else ""
+            row.append(_IN_GO.get(name, "none"))
+        rows.append(row)
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _marked_up(text: str) -> str:
+    """Return the help of a flag as Markdown."""
+    return _CODE.sub(r"`\g<0>`", re.sub(r"(?<!')([*<|])", r"\\\1", text))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

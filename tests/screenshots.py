@@ -1,0 +1,84 @@
+"""Draw docs/screenshot.png, the page of a chat of two, and docs/view.png, the live view of a chat.
+
+python -m tests.screenshots
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+from playwright.sync_api import Browser, expect
+
+from .browser import chromium
+from .support import PATIENCE, ROOT, Gochat, Peer, join
+from .test_view import Viewed, card, joined
+
+#: What is said on docs/screenshot.png, and how many seconds after the line before.
+TALK = [
+    ("Ann", "Hi Bob! Is the chat example on threads now?", 0),
+    ("Bob", "It is. Where Go starts a goroutine, this starts a thread: two for each of us.", 5),
+    ("Ann", "Only two? One that reads and one that writes?", 7),
+    ("Bob", "Exactly. And one more for all of us together, the hub. It keeps the clients.", 5),
+    ("Ann", "So who holds the lock on them?", 4),
+    ("Bob", "Nobody. Only the hub touches them; the others send it messages on channels.", 9),
+    ("Ann", "Share memory by communicating, then. And if somebody reads too slowly?", 5),
+    ("Bob", "The buffer fills up, and the hub drops them. The rest of us notice nothing.", 7),
+]
+
+
+def say(speaker: Peer, count: int) -> None:
+    for _ in range(count):
+        speaker.send("hello")
+        speaker.messages(1)
+
+
+def draw_page(browser: Browser) -> None:
+    """Have Ann, on the page, chat with Bob, and take the picture while she types."""
+    with Gochat("--addr", "127.0.0.1:8080") as gochat, join(gochat.port) as bob:
+        context = browser.new_context(viewport={"width": 1000, "height": 500})
+        now = datetime(2025, 2, 14, 12, 19, 20)
+        context.clock.install(time=now)
+        page = context.new_page()
+        page.goto("http://localhost:8080/")
+        expect(page.locator("#status")).to_have_attribute("data-state", "connected")
+        page.locator("#name").fill("Ann")
+        for count, (name, text, seconds) in enumerate(TALK, 1):
+            now += timedelta(seconds=seconds)
+            page.clock.set_fixed_time(now)
+            if name == "Bob":
+                bob.send(f"Bob: {text}")
+            else:
+                page.locator("#msg").fill(text)
+                page.locator("#msg").press("Enter")
+            expect(page.locator(".message")).to_have_count(count)
+        page.locator("#msg").fill("Just as in Go.")
+        page.screenshot(path=ROOT / "docs" / "screenshot.png")
+        context.close()
+
+
+def draw_view(browser: Browser) -> None:
+    """Have four clients chat, hold two of them, and take the picture in slow motion."""
+    with ExitStack() as stack:
+        chat = stack.enter_context(Viewed())
+        view = browser.new_page(viewport={"width": 1000, "height": 600})
+        view.goto(chat.view_url)
+        peers = [stack.enter_context(peer) for peer in joined(chat.port, 4)]
+        chat.switch("hold", peers[1])
+        say(peers[0], 100)
+        chat.switch("hold", peers[3])
+        say(peers[0], 158)
+        expect(card(view, 2).locator(".reason")).to_have_text(re.compile("Gone"))
+        chat.post("/slow?seconds=5")
+        peers[0].send("hello")
+        expect(view.locator("[data-turn=has]")).to_be_visible()
+        expect(view.get_by_text("place 1 in line")).to_be_visible()
+        view.screenshot(path=ROOT / "docs" / "view.png", full_page=True)
+
+
+if __name__ == "__main__":
+    expect.set_options(timeout=PATIENCE * 1000)
+    with chromium() as browser:
+        draw_page(browser)
+        draw_view(browser)
