@@ -11,6 +11,7 @@ Two things are added to Sphinx, MyST and Furo:
 from __future__ import annotations
 
 import inspect
+import logging
 import posixpath
 import shutil
 import sys
@@ -56,6 +57,8 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints_format = "short"
+# Where it has not been used before, matplotlib reports that it looks for fonts.
+logging.getLogger("matplotlib").setLevel(logging.WARNING)
 nitpicky = True
 # Other projects' names lead nowhere: the site is complete without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]

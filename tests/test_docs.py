@@ -405,12 +405,18 @@ sys.exit(build(SITE, "-W", "--keep-going"))
 
 
 @pytest.fixture(scope="module")
-def site() -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built anew and without a warning, as in a fresh environment with the extra."""
     built = DOCS / "_build/html"
     shutil.rmtree(built.parent, ignore_errors=True)
-    command = [sys.executable, "-c", BUILD]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD],
+        cwd=ROOT,
+        env=os.environ | {"MPLCONFIGDIR": str(tmp_path_factory.mktemp("matplotlib"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return built
 
