@@ -24,7 +24,7 @@ _IN_GO: Final = {
     "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
     "pong-wait": f"[`pongWait`]({_CHAT}/client.go#L21)",
     "ping-period": f"[`pingPeriod`]({_CHAT}/client.go#L24)",
-    "read-header-timeout": "`http.Server.ReadHeaderTimeout`, which the example does not set",
+    "read-header-timeout": "`ReadHeaderTimeout` of `http.Server`, which the example does not set",
     "shutdown-timeout": "none: the program just ends",
     "max-message-size": f"[`maxMessageSize`]({_CHAT}/client.go#L27)",
     "send-buffer": f"[the capacity of `send`]({_CHAT}/client.go#L130)",
