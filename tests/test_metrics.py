@@ -19,6 +19,7 @@ from gochat.golang.http.address import listen
 from gochat.golang.websocket import TEXT_MESSAGE
 from gochat.ops.metrics import Counts, MeasuredChannel, MeasuredConn, MeasuredUpgrader, health_app
 
+from .http_support import read_to_end
 from .support import (
     CLOSE,
     LOCAL,
@@ -50,7 +51,7 @@ class Measured(Gochat):
 
     def __init__(self, *flags: str, fault: str = "") -> None:
         super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
-        found = re.search(r"metrics at (http://127\.0\.0\.1:(\d+))/metrics$", self.lines[0])
+        found = re.search(r"metrics at (http://[\d.]+:(\d+))/metrics$", self.lines[0])
         assert found, self.lines
         self.metrics_url = found[1]
         self.metrics_port = int(found[2])
@@ -353,7 +354,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
     with Measured(flag) as chat, join(chat.port):
         for _ in range(3):
             with Peer(chat.port) as peer:
-                assert peer.response().status == 503
+                assert peer.request().status == 503
 
         def refused() -> dict[str, float]:
             figures = chat.figures().items()
@@ -382,8 +383,39 @@ def test_what_it_serves(chat: Measured) -> None:
         with Peer(chat.metrics_port) as peer:
             answer = peer.request(path, method="POST")
             assert (answer.status, answer.body) == (405, b"Method not allowed\n")
+            assert answer.headers["allow"] == "GET, HEAD"
         with Peer(chat.port) as peer:
             assert peer.request(path).status == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz"])
+def test_a_head(chat: Measured, path: str) -> None:
+    """HEAD is answered as GET is, without the body."""
+    answers = []
+    for method in ("GET", "HEAD"):
+        with Peer(chat.metrics_port) as peer:
+            peer.sock.sendall(f"{method} {path} HTTP/1.0\r\n\r\n".encode())
+            answers.append(read_to_end(peer).partition(b"\r\n\r\n"))
+    (get, _, body), (head, _, nothing) = answers
+    assert body
+    assert not nothing
+    assert head.startswith(b"HTTP/1.0 200 OK\r\n")
+    lines = [[line for line in h.split(b"\r\n") if b"Date:" not in line] for h in (get, head)]
+    assert lines[0] == lines[1]
+    assert b"chunked" not in get
+
+
+def test_another_name_that_leads_here(chat: Measured) -> None:
+    """On loopback only a name of loopback is answered; on other addresses any name is."""
+    for host in ("evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[", ""):
+        for path in ("/metrics", "/healthz", "/nope"):
+            with Peer(chat.metrics_port) as peer:
+                assert peer.request(path, {"Host": host}).status in (400, 403), host
+    for host in ("localhost", "LOCALHOST:1", "[::1]:9100", "127.0.0.2", "127.0.0.1:1"):
+        with Peer(chat.metrics_port) as peer:
+            assert peer.request("/healthz", {"Host": host}).status == 200, host
+    with Measured("--metrics-addr", "0.0.0.0:0") as other, Peer(other.metrics_port) as peer:
+        assert peer.request("/healthz", {"Host": "chat.example:9100"}).status == 200
 
 
 def test_its_thread() -> None:

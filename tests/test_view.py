@@ -457,6 +457,22 @@ def test_requests_that_are_refused(chat: Viewed) -> None:
         assert (answer.status, answer.body.decode()) == (status, f"{text}\n"), path
 
 
+def test_methods(chat: Viewed) -> None:
+    """A method that a path does not have is refused with those that the path has; HEAD is GET."""
+    for path, method, allow in (
+        ("/hold?client=1", "GET", "POST"),
+        ("/say", "HEAD", "POST"),
+        ("/state", "POST", "GET, HEAD"),
+        ("/", "DELETE", "GET, HEAD"),
+    ):
+        answer = chat.ask(path, method)
+        assert (answer.status, answer.headers["allow"]) == (405, allow), path
+    for path in ("/", "/state"):
+        get, head = chat.ask(path), chat.ask(path, "HEAD")
+        assert (get.status, head.status, head.body) == (200, 200, b"")
+        assert get.headers.keys() == head.headers.keys()
+
+
 def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
     """The page's policy lets it run its own script, connect to its own server, and no more."""
     answer = chat.ask("/")

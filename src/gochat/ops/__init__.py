@@ -4,6 +4,7 @@
     processes.py  `--processes`: a parent that keeps several of them running on one port
     flags.py      the command line
     page.py       pages as they are sent: their policy, the limit
+    routes.py     who may ask the servers of the metrics and of the view, and how
     metrics.py    what `--metrics-addr` serves, and the classes that count for it
     view/         what `--view` serves: a live view of the chat, for a lesson
     systemd.py    what systemd is told, and what it hands over

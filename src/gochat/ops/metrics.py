@@ -32,7 +32,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ..client import Client, Settings
-from ..golang import http
 from ..golang.channel import Channel
 from ..golang.http import Server
 from ..golang.websocket import (
@@ -44,6 +43,7 @@ from ..golang.websocket import (
     ReadLimitError,
     Upgrader,
 )
+from .routes import make_routes, say
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -382,17 +382,7 @@ def metrics_app(collector: Collector, healthz: WSGIApplication) -> WSGIApplicati
     registry.register(collector)
     # A scrape is as large as ever, whatever is going on: not worth the time to compress it.
     metrics: WSGIApplication = make_wsgi_app(registry, disable_compression=True)
-    routes = {"/metrics": metrics, "/healthz": healthz}
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        route = routes.get(environ["PATH_INFO"])
-        if route is None:
-            return answer(start_response, "Not found", 404)
-        if environ["REQUEST_METHOD"] != "GET":
-            return answer(start_response, "Method not allowed", 405)
-        return route(environ, start_response)
-
-    return app
+    return make_routes({"/metrics": metrics, "/healthz": healthz})
 
 
 def health_app(
@@ -407,19 +397,14 @@ def health_app(
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if relay is not None and relay.deaf:
-            return answer(start_response, "the relay is away", 503)
+            return say(start_response, "the relay is away", 503)
         try:
             hub.unregister.put(nobody, timeout=timeout)
         except queue.Full:
-            return answer(start_response, "the hub does not answer", 503)
-        return answer(start_response, "ok", 200)
+            return say(start_response, "the hub does not answer", 503)
+        return say(start_response, "ok", 200)
 
     return app
-
-
-def answer(start_response: StartResponse, text: str, code: int) -> Iterable[bytes]:
-    """A line of text that no cache keeps."""
-    return http.error(start_response, text, code, [("Cache-Control", "no-store")])
 
 
 class Metrics:

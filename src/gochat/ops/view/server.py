@@ -10,31 +10,28 @@
 | `POST /say`              | say something in the room                                           |
 
 Nothing here asks for a password: whoever reaches the address may look and switch. So it is a
-loopback address unless another one is written out. Pages of others, which a browser on this machine
-may be shown, do not get through: a POST must come from this page, by its Origin, and on a loopback
-address the Host must be a loopback's name, which that of a foreign page is not, wherever its name
-leads (DNS rebinding).
+loopback address unless another one is written out. Pages of other sites, which a browser on this
+machine may be shown, do not get through: a POST must come from this page, by its Origin, and the
+Host must be a name of this server, see routes.py.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from ...golang import http
 from ...golang.channel import ClosedChannelError
 from ...golang.http import Server
 from ..page import policy, read_page, send_page
+from ..routes import NO_STORE, make_routes, say
 from .client import ViewedClient, Watch
 from .snapshot import snapshot
 
@@ -62,9 +59,6 @@ _SAY_WAIT: Final = 1.0
 # How long a request may take, in seconds, and how many are answered at the same time.
 _REQUEST_WAIT: Final = 3.0
 _MAX_REQUESTS: Final = 16
-
-# A header of every answer but the page.
-_NO_STORE: Final = ("Cache-Control", "no-store")
 
 
 class RefusalError(Exception):
@@ -104,14 +98,18 @@ class View:
         self._lock = threading.Lock()
         self._state = b""
         self._good_until = 0.0
-        self._switches: dict[str, Callable[[Mapping[str, str]], None]] = {
+        switches: dict[str, Callable[[Mapping[str, str]], None]] = {
             "/hold": lambda query: self._client(query).send.hold(True),
             "/release": lambda query: self._client(query).send.hold(False),
             "/slow": self._slow_down,
             "/say": self._say,
         }
+        app = make_routes(
+            {"/": self._send_page, "/state": self._send_state},
+            {path: partial(self._switch, switch) for path, switch in switches.items()},
+        )
         self._server = Server(
-            addr, self._serve, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
+            addr, app, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
         )
 
     def start(self) -> None:
@@ -130,40 +128,30 @@ class View:
 
     # Requests, each on its own thread.
 
-    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def _send_page(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        return send_page(environ, start_response, self._page, self._policy)
+
+    def _switch(
+        self,
+        switch: Callable[[Mapping[str, str]], None],
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
         try:
-            return self._answer(environ, start_response)
+            if not _is_from_here(environ):
+                raise RefusalError(403, "Another site's page may not switch")
+            switch(dict(parse_qsl(environ["QUERY_STRING"][:300])))
         except RefusalError as error:
-            return http.error(start_response, str(error), error.status, [_NO_STORE])
+            return say(start_response, str(error), error.status)
+        return say(start_response, "ok", 200)
 
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        if not self._is_for_here(environ):
-            raise RefusalError(403, "This is not a name of this server")
-        switch = self._switches.get(path)
-        if switch is None and path not in ("/", "/state"):
-            raise RefusalError(404, "Not found")
-        if method != ("GET" if switch is None else "POST"):
-            raise RefusalError(405, "Method not allowed")
-        if path == "/":
-            return send_page(environ, start_response, self._page, self._policy)
-        if switch is None:
-            return self._send_state(start_response)
-        if not _is_from_here(environ):
-            raise RefusalError(403, "Another site's page may not switch")
-        switch(dict(parse_qsl(environ["QUERY_STRING"][:300])))
-        return http.error(start_response, "ok", 200, [_NO_STORE])
-
-    def _is_for_here(self, environ: WSGIEnvironment) -> bool:
-        """Whether the Host is one under which this server is known, as far as that is known."""
-        if not _is_loopback(str(self._server.server_address[0])):
-            return True
-        with suppress(ValueError):
-            name = urlsplit(f"//{environ.get('HTTP_HOST', '')[:300]}").hostname or ""
-            return name == "localhost" or _is_loopback(name)
-        return False
-
-    def _send_state(self, start_response: StartResponse) -> Iterable[bytes]:
+    def _send_state(
+        self,
+        environ: WSGIEnvironment,  # noqa: ARG002
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
         with self._lock:
             if time.monotonic() >= self._good_until:
                 begin = time.thread_time()
@@ -173,7 +161,7 @@ class View:
                 self._good_until = time.monotonic() + max(_FRESH, _REST * taken)
             state_sent = self._state
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(state_sent)))]
-        start_response("200 OK", [*headers, _NO_STORE])
+        start_response("200 OK", [*headers, NO_STORE])
         return [state_sent]
 
     # Switches. Each may raise RefusalError.
@@ -209,9 +197,3 @@ def _is_from_here(environ: WSGIEnvironment) -> bool:
     # A browser sends the Origin with every POST.
     origin = environ.get("HTTP_ORIGIN")
     return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST", "")
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
