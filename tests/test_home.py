@@ -1836,3 +1836,21 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
     wait_until(lambda: page.title() != "" and len(tabs.complaints) == 2, "two violations")
     assert all("Content Security Policy" in text for text in tabs.complaints)
     tabs.complaints.clear()
+
+
+@pytest.mark.parametrize("limit", [2, 3])
+def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
+    """A page that is loaded again comes, although the browser has opened a connection in advance.
+
+    Beside the tab's own connection there is room for the page, and with three for all that comes
+    with it. With two the new tab may have to try again, until the server has seen the old one off.
+    """
+    with Gochat("--max-clients-per-address", str(limit)) as gochat:
+        page = tabs.open(gochat)
+        for _ in range(8):
+            answer = page.reload()
+            assert answer is not None
+            assert answer.status == 200
+            expect_state(page, "connected")
+    if limit == 2:
+        tabs.complaints = [text for text in tabs.complaints if "code: 503" not in text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import resource
+import socket
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterable
@@ -62,20 +63,59 @@ def test_many_connections(logged: Callable[[], list[str]]) -> None:
 
 def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
     """Each client address has its own limit, and may connect again after a connection has ended."""
-    with Serving(hello, max_connections_per_address=2) as serving:
-        with Peer(serving.port) as first, Peer(serving.port):
-            wait_until(lambda: len(serving_threads()) == 2)
-            with Peer(serving.port) as third:
-                assert third.sock.recv(100).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+
+    def handler(sock: socket.socket, _: bytes) -> None:
+        sock.sendall(b"in")
+        sock.recv(1)
+
+    app = taking_over(handler)
+    with Serving(app, max_connections_per_address=2) as serving:
+        with ExitStack() as peers:
+            inside = [peers.enter_context(Peer(serving.port)) for _ in range(2)]
+            for peer in inside:
+                peer.sock.sendall(REQUEST)
+                assert peer.read(2) == b"in"
+            for _ in range(3):
+                with Peer(serving.port) as third:
+                    refused = third.request()
+                    assert (refused.status, refused.headers["connection"]) == (503, "close")
+            with Peer(serving.port, source="127.0.0.2") as other:
+                other.sock.sendall(REQUEST)
+                assert other.read(2) == b"in"
+            inside[0].sock.shutdown(socket.SHUT_WR)
+            assert read_to_end(inside[0]) == b""
+            with Peer(serving.port) as again:
+                again.sock.sendall(REQUEST)
+                assert again.read(2) == b"in"
+        wait_until(lambda: not serving_threads())
+        assert_nothing_counts(serving)
+    assert logged() == ["http: refused a connection (503): 2 of 127.0.0.1 are being served"]
+
+
+def assert_nothing_counts(serving: Serving) -> None:
+    admission = serving.server.admission
+    assert (admission._open, admission._served, admission._admitted) == ({}, {}, {})
+
+
+def test_idle_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
+    """Connections without a request leave room for those with one, but are limited, too."""
+    with Serving(hello, max_connections=20, max_connections_per_address=2) as serving:
+        with ExitStack() as peers:
+            idle = [peers.enter_context(Peer(serving.port)) for _ in range(8)]
+            idle[7].sock.sendall(b"GET / HT")
+            wait_until(lambda: len(serving_threads()) == 8)
+            with Peer(serving.port) as ninth:
+                assert ninth.response().status == 503
+            assert idle[0].request().body == b"hello"
             with Peer(serving.port, source="127.0.0.2") as other:
                 assert other.request().body == b"hello"
-            assert first.request().body == b"hello"
-            wait_until(lambda: len(serving_threads()) == 1)
+            wait_until(lambda: len(serving_threads()) == 7)
             assert works(serving.port)
+            idle[7].sock.sendall(REQUEST[8:])
+            assert idle[7].response().body == b"hello"
         wait_until(lambda: not serving_threads())
-        assert serving.server.admission._addresses == {}
-        assert serving.server.admission._admitted == {}
-    assert logged() == ["http: refused a connection (503): 2 of 127.0.0.1 are being served"]
+        assert_nothing_counts(serving)
+    assert logged() == ["http: refused a connection (503): 8 of 127.0.0.1 are being served"]
 
 
 def test_a_thread_that_cannot_be_started(
@@ -188,6 +228,13 @@ def forwarded(*values: str) -> dict[str, str]:
         (["192.0.2.7" + ", 10.1.2.3" * 100], "192.0.2.7"),
         (["2001:0db8:0000:0000:0000:ffff:192.100.200.207"], "2001:db8::ffff:c064:c8cf"),
         (["192.0.2.7, 11.1.2.3"], "11.1.2.3"),
+        # Some proxies add the port.
+        (["192.0.2.7:5000"], "192.0.2.7"),
+        (["[2001:db8::7]:5000"], "2001:db8::7"),
+        (["[2001:db8::7]"], "2001:db8::7"),
+        (["[::ffff:192.0.2.7]:1"], "192.0.2.7"),
+        (["[fe80::7%eth0]:5000"], "fe80::7"),
+        (["198.51.100.1:1, 192.0.2.7:65535, [2001:db8:1::2]:80, 10.1.2.3:5"], "192.0.2.7"),
         # A zone is removed.
         (["fe80::7%eth0"], "fe80::7"),
         (["fe80::7%\x9b31m"], "fe80::7"),
@@ -209,8 +256,16 @@ def test_the_address_behind_a_proxy(values: list[str], client: str) -> None:
         [","],
         ["unknown"],
         ["_hidden"],
-        ["192.0.2.7:5000"],
-        ["[2001:db8::7]"],
+        ["192.0.2.7:"],
+        ["192.0.2.7:port"],
+        ["192.0.2.7:500000"],
+        ["192.0.2:5000"],
+        ["[2001:db8::7"],
+        ["[2001:db8::7]5000"],
+        ["[2001:db8::7]:"],
+        ["[192.0.2.7]:5000"],
+        ["[]:5000"],
+        ["2001:db8::7]:5000"],
         ["192.0.2.07"],
         ["192.0.2"],
         ["3221225991"],
@@ -313,12 +368,25 @@ def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str
         assert ask({}, "127.0.0.2").response().status == 503
         served += [ask(forwarded("127.0.0.2, 192.0.2.7")) for _ in range(2)]
         wait_until(lambda: len(inside) == 7)
-        assert serving.server.admission._addresses == {"127.0.0.2": 2, "192.0.2.7": 2}
+        assert serving.server.admission._served == {"127.0.0.2": 2, "192.0.2.7": 2}
+        assert serving.server.admission._open == {"127.0.0.2": 1}
         release.set()
         assert [peer.response().body for peer in served] == [b"hello"] * 7
         wait_until(lambda: not serving_threads())
-        assert serving.server.admission._addresses == {}
-        assert serving.server.admission._admitted == {}
+        assert_nothing_counts(serving)
         assert ask(client).response().body == b"hello"
     assert sorted(inside) == ["127.0.0.1"] * 3 + ["127.0.0.2"] * 3 + ["192.0.2.7"] * 2
     assert logged() == ["http: refused a connection (503): 2 of 127.0.0.2 are being served"]
+
+
+def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
+    """A header that switches the limit off is logged, quoted and cut, once a second at most."""
+    with Serving(hello, trusted_proxies=PROXIES) as serving:
+        for value in ("\x9b31m" + "x" * 1000, "unknown"):
+            with Peer(serving.port) as peer:
+                assert peer.request(headers=forwarded(value)).body == b"hello"
+        for values in ([], [""], ["10.0.0.1"]):
+            with Peer(serving.port) as peer:
+                assert peer.request(headers=forwarded(*values)).body == b"hello"
+    text = "'\\x9b31m" + "x" * 96 + "'"
+    assert logged() == [f"http: no address in X-Forwarded-For of a proxy: {text}"]

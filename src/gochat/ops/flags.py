@@ -183,8 +183,8 @@ def add_serve_flags(serve: Parser) -> None:
         "max-clients-per-address",
         count,
         None,
-        "connections of one address served at the same time; leave room for two of each client, as"
-        " the page opens a second one when it doubts its first one or is loaded again (default: no"
+        "requests of one address served at the same time; leave room for three of each client: when a"
+        " page is loaded again, the page, its connection and the old one are there (default: no"
         " limit)",
     )
     serve.add_flag(

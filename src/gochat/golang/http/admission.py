@@ -2,8 +2,11 @@
 
 A connection is admitted after it was accepted, unless too many are open, and counts until it is
 closed. If there is a limit for each client address, a connection also counts for the address of its
-client: for a direct client from the start, and for a client of a trusted proxy from the moment that
-its request has been read. net/http has no such limits.
+client from the moment that its request has been read. Only then is the client of a trusted proxy
+known; and browsers open connections in advance, which are idle until they are needed, so that a
+reload of a page would be refused for a connection that nobody uses. But an address cannot have any
+number of idle connections, which would fill the limit for all: six more than its limit may be open.
+net/http has no such limits.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+import re
 import socket
 import threading
 import time
@@ -38,11 +42,22 @@ _REFUSAL: Final = (
 # The reasons for refusing a connection: the keys of `Admission.refusals`.
 _REASONS: Final = ("max_connections", "max_connections_per_address", "threads", "descriptors")
 
+# How many connections an address may have besides those that its limit allows: as many as browsers
+# open to one server. They must be idle, because they get no answer but 503.
+_SPARE: Final = 6
+
 # How many trusted proxies a request may have passed. X-Forwarded-For can have a megabyte of them.
 _MAX_PROXIES: Final = 100
 
-# One character more than the longest IP address has: of longer text, this much is not an address.
-_ADDRESS_LENGTH: Final = 46
+# One character more than the longest IP address has, with brackets and a port: of longer text, this
+# much is not an address.
+_ADDRESS_LENGTH: Final = 54
+
+# An address with a port, as some proxies write it: `192.0.2.7:5000`, `[2001:db8::7]:5000`. The
+# brackets may stand without a port.
+_WITH_PORT: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)(?:%[^]]*)?\]|(?P<v4>[0-9.]+)(?=:))(?::[0-9]{1,5})?"
+)
 
 
 class Refusal(NamedTuple):
@@ -72,46 +87,53 @@ class Admission:
         #: How many connections were refused with 503, by reason. Written under _lock. Reading needs
         #: no lock, because the keys never change.
         self.refusals: Final = dict.fromkeys(_REASONS, 0)
-        # Guards refusals, _admitted and _addresses.
+        # Guards refusals, _admitted, _open and _served.
         self._lock = threading.Lock()
-        # The admitted connections, each with the client address that it counts for, if any.
-        self._admitted: dict[socket.socket, str | None] = {}
-        # How many admitted connections count for each client address.
-        self._addresses: Counter[str] = Counter()
-        # When a refusal was last logged, on the monotonic clock. There is no lock: at worst, two
+        # The admitted connections, each with the addresses that it counts for in _open and _served.
+        self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
+        # How many connections each address has open, idle ones included, and how many requests of
+        # each client's address are being served. Both are empty without a limit.
+        self._open: Counter[str] = Counter()
+        self._served: Counter[str] = Counter()
+        # When a message was last logged, on the monotonic clock. There is no lock: at worst, two
         # threads log a line each.
-        self._logged_at = -math.inf
+        self._logged_at: dict[str, float] = {}
 
     def admit(self, request: socket.socket, address: str) -> Refusal | None:
         """Admit a connection from this IP address until `release`, or return why it is refused."""
+        most, limit = self.max_connections, self.max_connections_per_address
+        # A proxy's connections are those of many clients.
+        counts = limit is not None and not self.trusts(address)
         with self._lock:
-            limit = self.max_connections
-            if limit is not None and len(self._admitted) >= limit:
-                return Refusal("max_connections", f"{limit} are being served")
-            self._admitted[request] = None
-        # For a proxy, the client's address is not known before the request has been read.
-        return None if self.trusts(address) else self.count(request, address)
+            if most is not None and len(self._admitted) >= most:
+                return Refusal("max_connections", f"{most} are being served")
+            if limit is not None and counts:
+                if self._open[address] >= limit + _SPARE:
+                    return _too_many(self._open[address], address)
+                self._open[address] += 1
+            self._admitted[request] = (address if counts else None, None)
+        return None
 
     def count(self, request: socket.socket, address: str) -> Refusal | None:
-        """Count an admitted connection for a client's IP address, or return why it is refused."""
+        """Count a request for its client's IP address, or return why it is refused.
+
+        request: an admitted connection, once.
+        """
         limit = self.max_connections_per_address
         if limit is not None:
             with self._lock:
-                if self._addresses[address] >= limit:
-                    text = f"{limit} of {address} are being served"
-                    return Refusal("max_connections_per_address", text)
-                self._addresses[address] += 1
-                self._admitted[request] = address
+                if self._served[address] >= limit:
+                    return _too_many(limit, address)
+                self._served[address] += 1
+                self._admitted[request] = (self._admitted[request][0], address)
         return None
 
     def release(self, request: socket.socket) -> None:
         """Stop counting a connection. Does nothing if it was never admitted."""
         with self._lock:
-            address = self._admitted.pop(request, None)
-            if address is not None:
-                self._addresses[address] -= 1
-                if self._addresses[address] == 0:
-                    del self._addresses[address]
+            opened, served = self._admitted.pop(request, (None, None))
+            _drop(self._open, opened)
+            _drop(self._served, served)
 
     def trusts(self, address: str) -> bool:
         """Whether this IP address belongs to a trusted proxy. Raises ValueError for other text."""
@@ -130,10 +152,12 @@ class Admission:
         for _ in range(_MAX_PROXIES + 1):
             value, _, entry = value.rpartition(",")
             try:
-                # A zone (RFC 4007) can be any text, and has no meaning on another machine.
-                text = entry.partition("%")[0].strip(" \t")[:_ADDRESS_LENGTH]
-                address = unmapped(str(ipaddress.ip_address(text)))
+                address = _address(entry)
             except ValueError:
+                if entry.strip(" \t"):
+                    self.log(
+                        "http: no address in X-Forwarded-For of a proxy: %s", ascii(entry[:100])
+                    )
                 break
             if not self.trusts(address):
                 return address
@@ -155,7 +179,34 @@ class Admission:
         self.log("http: refused a connection (503): %s", refusal.text)
 
     def log(self, message: str, text: str) -> None:
-        """Log a message that may come many times per second, with at most one line per second."""
-        if time.monotonic() - self._logged_at >= 1.0:
-            self._logged_at = time.monotonic()
+        """Log a message that may come many times per second, with at most one line per second.
+
+        message: a constant, with room for the text.
+        """
+        if time.monotonic() - self._logged_at.get(message, -math.inf) >= 1.0:
+            self._logged_at[message] = time.monotonic()
             log.info(message, text)
+
+
+def _too_many(count: int, address: str) -> Refusal:
+    return Refusal("max_connections_per_address", f"{count} of {address} are being served")
+
+
+def _drop(counter: Counter[str], address: str | None) -> None:
+    """Count one less, and keep no zeros."""
+    if address is not None:
+        counter[address] -= 1
+        if not counter[address]:
+            del counter[address]
+
+
+def _address(entry: str) -> str:
+    """Return the IP address in an entry of X-Forwarded-For. Raises ValueError if there is none."""
+    text = entry.strip(" \t")[:_ADDRESS_LENGTH]
+    with_port = _WITH_PORT.fullmatch(text)
+    if with_port and with_port["v6"]:
+        return unmapped(str(ipaddress.IPv6Address(with_port["v6"])))
+    if with_port:
+        text = with_port["v4"]
+    # A zone (RFC 4007) can be any text, and has no meaning on another machine.
+    return unmapped(str(ipaddress.ip_address(text.partition("%")[0])))
