@@ -534,7 +534,7 @@ class Answer:
             head, end, data = self.head.partition(b"\r\n\r\n")
             if not end:
                 return []
-            found = re.match(rb"HTTP/1\.1 (\d{3}) [ -~]+(\r\n[!-9;-~]+: [ -~]*)*$", head)
+            found = re.match(rb"HTTP/1\.[01] (\d{3}) [ -~]+(\r\n[!-9;-~]+: [ -~]*)*$", head)
             assert found, f"no answer of HTTP: {head!r}"
             self.head, self.status = head, found[1].decode()
             if self.status == "101":

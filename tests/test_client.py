@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gochat import Hub, Server, Settings, Upgrader, make_app, running
+from gochat import Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
 from gochat.client import WHITE_SPACE, Client, trim_space
 from gochat.golang.turns import FREE_THREADED
 
@@ -326,59 +326,63 @@ def test_dropped_client_gets_an_empty_close() -> None:
 
 
 def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> None:
-    """When the system has no thread for the write pump, the client is told to try again later."""
+    """When the system has no thread for the write pump, the handshake is answered with 503."""
     caplog.set_level("INFO", "gochat")
     with Room() as room, Peer(room.port) as peer:
         wait_until(lambda: len(room.threads()) == 1)
         threading.stack_size(1 << 46)  # more than there is
         try:
-            assert peer.open().status == 101
-            assert [f.code for f in peer.read_to_end()] == [1013]
+            assert peer.open().status == 503
+            assert peer.read_to_end() == []
         finally:
             threading.stack_size(0)
         wait_until(lambda: room.threads() == [])
-        wait_until(lambda: room.hub.clients == {}, "the hub has heard of it")
+        assert room.hub.clients == {}
+        assert room.server.admission.refusals["threads"] == 1
         (record,) = caplog.records
-        assert record.getMessage() == f"error: {peer.addr}: can't start new thread"
+        assert record.getMessage() == "http: refused a connection (503): can't start new thread"
         with join(room.port) as other:
             other.send("still here")
             assert other.messages(1) == ["still here"]
 
 
-def test_write_pump_that_cannot_be_started_for_a_client_that_is_gone() -> None:
-    """A client without a write pump does not stay registered, even if it is gone already."""
-    with Room() as room, Peer(room.port) as peer:
-        wait_until(lambda: len(room.threads()) == 1)
-        gone = threading.Event()
-        register = room.hub.register.send
-
-        def register_late(value: Client) -> None:
-            register(value)
-            assert gone.wait(PATIENCE)
-
-        room.hub.register.send = register_late  # type: ignore[method-assign]
-        threading.stack_size(1 << 46)
-        try:
-            assert peer.open().status == 101
-            reset_socket(peer.sock)
-            gone.set()
-            wait_until(lambda: room.threads() == [])
-        finally:
-            threading.stack_size(0)
-        wait_until(lambda: room.hub.clients == {}, "the hub has heard of it")
-
-
-def test_a_hub_that_nobody_runs(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
     """A client of a hub that does not run is sent away, and the log says why."""
-    monkeypatch.setattr("gochat.client.REGISTER_WAIT", 0.1)
-    with running(Server("127.0.0.1:0", make_app(Hub()))) as server:
+    app = make_app(Hub(), upgrader=make_upgrader(handshake_timeout=0.1))
+    with running(Server("127.0.0.1:0", app)) as server:
+        server.start()
+        for _ in range(2):
+            with Peer(server.port) as peer:
+                assert peer.open().status == 101
+                assert [got.code for got in peer.read_to_end()] == [1013]
+                name = f"serve {peer.addr}"
+                text = f"http: {name}: the hub does not answer; is Hub.run running?"
+                assert caplog.records[-1].getMessage() == text
+        wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("serve")])
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_cannot_be_made(reset: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """If a subclass fails after the handshake, the peer gets 1011, and the log has the reason."""
+    made = threading.Event()
+
+    class Broken(Client):
+        def __init__(self, *_: object) -> None:
+            assert made.wait(PATIENCE)
+            raise LookupError("a mistake")
+
+    hub = Hub()
+    with running(Server("127.0.0.1:0", make_app(hub, kind=Broken)), hub) as server:
         server.start()
         with Peer(server.port) as peer:
             assert peer.open().status == 101
-            assert [got.code for got in peer.read_to_end()] == [1013]
-    assert "the hub does not answer; is Hub.run running?" in caplog.text
+            if reset:
+                reset_socket(peer.sock)
+            made.set()
+            if not reset:
+                assert [got.code for got in peer.read_to_end()] == [1011]
+        wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("serve")])
+    assert caplog.text.count("LookupError: a mistake") == 1
 
 
 # What Go's bytes.TrimSpace makes of these: invalid bytes are no white space, and end the cutting.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gochat.golang.http import hijacker
+from gochat.golang.http import Hijacker, UnavailableError, hijacker
 
 from .http_support import (
     REQUEST,
@@ -170,6 +170,108 @@ def test_a_connection_is_taken_over_once() -> None:
         assert answer(serving.port, REQUEST) == b"once"
 
 
+def test_a_thread_that_was_reserved(logged: Callable[[], list[str]]) -> None:
+    """A function that is passed to go gets the thread that was reserved for it."""
+    names: list[str] = []
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        connection = hijacker(environ)
+        assert connection is not None
+        connection.reserve()
+        connection.reserve()  # it has one
+        names.extend(serving_threads())
+        sock, _buffered = connection.hijack()
+        threading.stack_size(1 << 46)  # more than any machine has: no further thread
+        try:
+            connection.go(lambda: sock.sendall(b"beside"), "beside")
+        finally:
+            threading.stack_size(0)
+        return []
+
+    with Serving(app) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert read_to_end(peer) == b"beside"
+        assert sorted(names) == [f"serve {peer.addr}", f"serve {peer.addr} too"]
+    assert logged() == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_reserved_thread_that_gets_no_function(fails: bool, taken: bool) -> None:
+    """A thread that was reserved ends with the request, however that ends."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        connection = hijacker(environ)
+        assert connection is not None
+        connection.reserve()
+        if taken:
+            connection.hijack()
+        if fails:
+            raise LookupError("a mistake")
+        return hello(environ, start_response)
+
+    with Serving(app) as serving:
+        answer(serving.port, REQUEST)
+        wait_until(lambda: not serving_threads())
+
+
+def test_no_thread_to_reserve(logged: Callable[[], list[str]]) -> None:
+    """Without a second thread a request is answered with 503, counted once, and logged."""
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        connection = hijacker(environ)
+        assert connection is not None
+        threading.stack_size(1 << 46)  # more than any machine has
+        try:
+            connection.reserve()
+        finally:
+            threading.stack_size(0)
+        raise AssertionError("there was a thread")
+
+    with Serving(app) as serving:
+        for _ in range(3):
+            with Peer(serving.port) as peer:
+                refused = peer.request()
+                assert (refused.status, refused.body) == (503, b"Service Unavailable\n")
+        assert serving.server.admission.refusals["threads"] == 3
+    assert logged()[0] == "http: refused a connection (503): can't start new thread"
+
+
+def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> None:
+    """UnavailableError is answered with 503; when it is too late for that, it is logged."""
+    taken = [False, True]
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        connection = hijacker(environ)
+        assert connection is not None
+        if taken.pop(0):
+            sock, _buffered = connection.hijack()
+            connection.on_failure = lambda error: sock.sendall(f"sorry, {error}".encode())
+        raise UnavailableError("no room")
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        with Peer(serving.port) as peer:
+            peer.sock.sendall(REQUEST)
+            assert read_to_end(peer) == b"sorry, no room"
+            assert logged() == [f"http: serve {peer.addr}: no room"]
+
+
+def test_going_without_a_thread() -> None:
+    """Without a thread, reserved or not, go raises RuntimeError, and nothing waits for it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = Hijacker(ours, lambda: b"")
+        connection.reserve()  # not from a server: go starts the thread
+        threading.stack_size(1 << 46)
+        try:
+            with pytest.raises(RuntimeError):
+                connection.go(lambda: None, "beside")
+        finally:
+            threading.stack_size(0)
+        connection.end()
+
+
 def test_the_hijacker_of_another_server() -> None:
     """An environ from another server has no Hijacker."""
     assert hijacker({"wsgi.version": (1, 0)}) is None
@@ -276,6 +378,33 @@ def test_an_application_that_fails(
         assert "LookupError: 100 % a mistake" in caplog.text
         assert caplog.records[-1].levelno == logging.ERROR
         assert works(serving.port)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("length", [False, True])
+def test_a_client_of_http_1_0(version: int, length: bool) -> None:
+    """The answer to HTTP/1.0 is one of HTTP/1.0, never chunked, and ends with the connection."""
+
+    def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        headers = [("Content-Type", "text/plain")]
+        start_response("200 OK", headers + [("Content-Length", "9")] * length)
+        return [b"one ", b"", b"", b"three"]
+
+    with Serving(app) as serving:
+        got = answer(serving.port, b"GET / HTTP/1.%d\r\nHost: x\r\n\r\n" % version)
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 OK\r\n" if version == 0 else b"HTTP/1.1 200 OK\r\n")
+    assert b"Connection: close" in head
+    chunked = version > 0 and not length
+    assert (b"Transfer-Encoding: chunked" in head) == chunked
+    assert body == (b"4\r\none \r\n5\r\nthree\r\n0\r\n\r\n" if chunked else b"one three")
+
+
+def test_a_refusal_in_http_1_0() -> None:
+    """A malformed request of HTTP/1.0 is answered in HTTP/1.0, too."""
+    with Serving(hello) as serving:
+        got = answer(serving.port, b"GET / HTTP/1.0\r\nnonsense\r\n\r\n")
+    assert got.startswith(b"HTTP/1.0 400 Bad Request")
 
 
 def test_a_head_without_a_body() -> None:

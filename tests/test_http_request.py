@@ -43,7 +43,7 @@ def seen(request: bytes) -> WSGIEnvironment:
     """The environ of a request that has to be answered with 200."""
     app = Seen()
     with Serving(app) as serving:
-        assert answer(serving.port, request).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert re.match(rb"HTTP/1\.[01] 200 OK\r\n", answer(serving.port, request))
     (environ,) = app.environs
     return environ
 

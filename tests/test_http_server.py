@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gochat.golang.http import Server
+from gochat.golang.http import Server, hijacker
 from gochat.golang.http.address import listen
+from gochat.golang.http.admission import Admission
 from gochat.golang.thread import Thread
 
 from .http_support import (
@@ -31,7 +33,7 @@ from .http_support import (
     taking_over,
     works,
 )
-from .support import PATIENCE, Peer, wait_until
+from .support import PATIENCE, Peer, is_refused, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -142,19 +144,49 @@ def test_names_of_threads() -> None:
                 assert names.pop() == f"serve {peer.addr}"
 
 
-@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM])
-def test_no_more_memory_for_a_connection(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without memory for a connection, the server pauses, and then goes on."""
+@contextmanager
+def many_descriptors() -> Iterator[None]:
+    """Every descriptor that is opened in the block has a number over 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while taken[-1] < 1024:
+            taken.append(os.dup(taken[0]))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        MemoryError(),
+    ],
+    ids=["ENOBUFS", "ENOMEM", "MemoryError"],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_no_more_memory_for_a_connection(
+    error: Exception, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory for a connection, the server pauses, and then goes on.
+
+    many: whether its descriptors have numbers that select.select does not take.
+    """
     calls: list[float] = []
     accept = socket.socket.accept
 
     def fail(sock: socket.socket) -> tuple[socket.socket, Any]:
         calls.append(time.monotonic())
         if len(calls) < 4:
-            raise OSError(code, os.strerror(code))
+            raise error
         return accept(sock)
 
-    with Serving(hello) as serving:
+    with many_descriptors() if many else nullcontext(), Serving(hello) as serving:
         monkeypatch.setattr(socket.socket, "accept", fail)
         assert works(serving.port)
         assert len(calls) == 4
@@ -280,23 +312,270 @@ def test_ctrl_c_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         server.shutdown(PATIENCE)
 
 
-def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection whose thread never started is cut at the end, which does not wait for it."""
-    interrupted: list[socket.socket] = []
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let no more than one start of a connection's thread fail, with this error."""
+    errors = [error]
 
-    class Interrupted(Thread):
+    class Failing(Thread):
         def start(self) -> None:
-            interrupted.extend(server._serving)
-            raise KeyboardInterrupt
+            if errors:
+                raise errors.pop()
+            super().start()
 
-    monkeypatch.setattr("gochat.golang.http.server.Thread", Interrupted)
-    server = Server(LOCAL, hello)
+    monkeypatch.setattr("gochat.golang.http.server.Thread", Failing)
+
+
+def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose thread never starts because of Ctrl-C is closed, and counts no more."""
+    failing(monkeypatch, KeyboardInterrupt())
+    closed: list[socket.socket] = []
+    server = Server(LOCAL, hello, max_connections=1, on_close=closed.append)
     with Peer(server.port) as peer:
         with pytest.raises(KeyboardInterrupt):
             server.serve_forever()
-        server.shutdown(PATIENCE)
         assert peer.read_to_end() == []
-        interrupted[0].close()
+    assert len(closed) == 1
+    server.start()
+    assert works(server.port)
+    server.shutdown(PATIENCE)
+    assert len(closed) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no thread"), MemoryError(), MemoryError("none")])
+def test_a_thread_that_never_starts(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
+) -> None:
+    """A connection whose thread cannot be started gets 503 and is closed, and counts no more."""
+    failing(monkeypatch, error)
+    with Serving(hello, max_connections=1) as serving:
+        assert answer(serving.port, REQUEST).startswith(b"HTTP/1.1 503 ")
+        wait_until(lambda: works(serving.port), "a place for a connection")
+    text = str(error) or "out of memory"
+    assert logged() == [f"http: refused a connection (503): {text}"]
+
+
+def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that has ended before Ctrl-C is not closed once more."""
+
+    class Interrupted(Thread):
+        def start(self) -> None:
+            super().start()
+            self.join(PATIENCE)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("gochat.golang.http.server.Thread", Interrupted)
+    closed: list[int] = []
+    server = Server(LOCAL, hello, on_close=lambda sock: closed.append(sock.fileno()))
+    with Peer(server.port) as peer:
+        peer.sock.sendall(REQUEST)
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+        server.shutdown(PATIENCE)
+        assert peer.response().body == b"hello"
+    assert len(closed) == 1
+    assert closed[0] > 0
+
+
+def test_a_thread_that_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that begins when its connection was taken back leaves the connection alone."""
+    gate = threading.Event()
+
+    class Late(Thread):
+        def start(self) -> None:
+            super().start()
+            raise KeyboardInterrupt
+
+        def run(self) -> None:
+            assert gate.wait(PATIENCE)
+            super().run()
+
+    monkeypatch.setattr("gochat.golang.http.server.Thread", Late)
+    closed: list[socket.socket] = []
+    server = Server(LOCAL, hello, on_close=closed.append)
+    with Peer(server.port) as peer:
+        peer.sock.sendall(REQUEST)
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+        assert read_to_end(peer) == b""
+        gate.set()
+        server.shutdown(PATIENCE)
+    assert len(closed) == 1
+
+
+def test_a_thread_that_has_not_begun_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """shutdown closes a connection whose thread does not get to its first step in time."""
+    gate, started = threading.Event(), threading.Event()
+
+    class Late(Thread):
+        def run(self) -> None:
+            started.set()
+            assert gate.wait(PATIENCE)
+            super().run()
+
+    monkeypatch.setattr("gochat.golang.http.server.Thread", Late)
+    monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
+    server = Server(LOCAL, hello)
+    server.start()
+    with Peer(server.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert started.wait(PATIENCE)
+        server.shutdown()
+        assert read_to_end(peer) == b""
+        gate.set()
+        wait_until(lambda: not serving_threads())
+
+
+@pytest.mark.parametrize("error", [ValueError("a mistake"), SystemExit("a mistake")])
+def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str]]) -> None:
+    """If on_close fails, the connection is closed all the same, and counts no more."""
+    closed: list[socket.socket] = []
+
+    def on_close(sock: socket.socket) -> None:
+        closed.append(sock)
+        raise error
+
+    server = Server(LOCAL, hello, max_connections=1, on_close=on_close)
+    server.start()
+    for count in range(1, 4):
+        wait_until(lambda: works(server.port), "a place for a connection")
+        wait_until(lambda: len(closed) >= count)  # noqa: B023 - called at once
+    with Peer(server.port):
+        wait_until(lambda: len(serving_threads()) == 1)
+        # Refused on the accepting thread, which lives on.
+        assert answer(server.port, REQUEST).startswith(b"HTTP/1.1 503 ")
+    wait_until(lambda: works(server.port), "a place for a connection")
+    server.shutdown(PATIENCE)
+    assert len(set(map(id, closed))) == len(closed)
+    assert "http: on_close failed" in logged()
+
+
+def test_ctrl_c_in_on_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the accepting thread closes a connection leaves nothing open."""
+    failing(monkeypatch, RuntimeError("no thread"))
+    closed: list[socket.socket] = []
+
+    def on_close(sock: socket.socket) -> None:
+        closed.append(sock)
+        raise KeyboardInterrupt
+
+    server = Server(LOCAL, hello, on_close=on_close)
+    with Peer(server.port) as peer:
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+        assert read_to_end(peer).startswith(b"HTTP/1.1 503 ")
+    server.shutdown(PATIENCE)
+    assert len(closed) == 1
+
+
+def test_a_connection_that_cannot_be_admitted(
+    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
+) -> None:
+    """A mistake on the accepting thread costs one connection, and not the server."""
+    mistakes = [LookupError("a mistake")]
+    admit = Admission.admit
+
+    def fail(*args: Any) -> Any:
+        if mistakes:
+            raise mistakes.pop()
+        return admit(*args)
+
+    monkeypatch.setattr(Admission, "admit", fail)
+    with Serving(hello) as serving:
+        assert answer(serving.port, REQUEST) == b""
+        assert works(serving.port)
+    assert logged() == ["http: accept failed"]
+
+
+def test_an_application_that_exits(logged: Callable[[], list[str]]) -> None:
+    """SystemExit in an application ends its connection, and is logged."""
+
+    def app(*_: object) -> Iterable[bytes]:
+        raise SystemExit(3)
+
+    with Serving(app) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert read_to_end(peer) == b""
+        wait_until(lambda: logged() == [f"http: serve {peer.addr} failed"])
+
+
+def test_the_accepting_thread_fails(
+    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
+) -> None:
+    """If the thread of start fails, this is logged, and clients are refused at once."""
+    server = Server(LOCAL, hello)
+
+    def fail() -> None:
+        raise LookupError("a mistake")
+
+    monkeypatch.setattr(server, "get_request", fail)
+    server.start("door")
+    with suppress(ConnectionError), Peer(server.port):
+        pass
+    wait_until(lambda: logged() == ["http: door failed"])
+    wait_until(lambda: is_refused(server.port))
+    server.shutdown(PATIENCE)
+
+
+def test_shutdown_on_a_thread_of_a_connection() -> None:
+    """On a connection's own threads shutdown raises at once, because it would wait for itself."""
+    said: list[str] = []
+
+    def end() -> None:
+        with pytest.raises(RuntimeError) as caught:
+            serving.server.shutdown(PATIENCE)
+        said.append(str(caught.value))
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        connection = hijacker(environ)
+        assert connection is not None
+        end()
+        connection.hijack()
+        connection.go_on(end, "on")
+        connection.go(end, "beside")
+        return []
+
+    with Serving(app) as serving:
+        for _ in range(2):
+            assert answer(serving.port, REQUEST) == b""
+        assert said == ["shutdown would wait for its own thread: call stop instead"] * 6
+
+
+def test_shutdown_on_the_thread_that_accepts() -> None:
+    """The accepting thread can stop the server, and cannot shut it down before it has returned."""
+    server = Server(LOCAL, hello)
+    said: list[str] = []
+
+    def end() -> None:
+        with pytest.raises(RuntimeError) as caught:
+            server.shutdown(PATIENCE)
+        said.append(str(caught.value))
+        server.stop()
+
+    server.serve_forever(0.01, end)
+    server.shutdown(PATIENCE)
+    assert said == ["shutdown would wait for its own thread: call stop instead"]
+
+
+def test_an_accepting_thread_that_does_not_return(
+    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
+) -> None:
+    """shutdown does not wait forever for the accepting thread, and can be called again."""
+    monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
+    busy, gate = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        busy.set()
+        gate.wait(PATIENCE)
+
+    server = Server(LOCAL, hello)
+    accepting = threading.Thread(target=server.serve_forever, args=(0.01, wait))
+    accepting.start()
+    assert busy.wait(PATIENCE)
+    server.shutdown()
+    assert logged() == ["http: the thread that accepts connections does not end"]
+    gate.set()
+    accepting.join(PATIENCE)
+    server.shutdown(PATIENCE)
 
 
 def test_shutdown_waits_for_who_ends_in_time() -> None:

@@ -367,8 +367,8 @@ def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
     """A handshake that nobody registers is told of, and its thread is at nothing behind it."""
     fault = """
         import threading
-        from gochat import Hub, client
-        client.REGISTER_WAIT = 0.1
+        from gochat import Hub, Upgrader
+        Upgrader.__init__.__kwdefaults__["handshake_timeout"] = 0.1
         Hub.run = lambda self: threading.Event().wait()
     """
     path = tmp_path / "trace.json"

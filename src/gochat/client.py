@@ -6,7 +6,6 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +51,6 @@ class Settings:
                 f" the pong wait ({self.pong_wait:g} s)"
             )
 
-
-# How long the hub may take to register a client, in seconds. Not in Go, which would wait for ever
-# for a hub that nobody runs.
-REGISTER_WAIT = 10.0
 
 NEWLINE = b"\n"
 SPACE = b" "
@@ -179,29 +174,15 @@ def serve_ws(
         return error.response(start_response)
     client = kind(hub, conn, settings or Settings())
     try:
-        client.hub.register.put(client, timeout=REGISTER_WAIT)
-    except queue.Full:
-        log.error("error: %s: the hub does not answer; is Hub.run running?", conn.remote_addr)
-        turn_away(conn)
-        return []
+        client.hub.register.put(client, timeout=upgrader.handshake_timeout)
+    except queue.Full:  # not in Go, which waits forever
+        raise http.UnavailableError("the hub does not answer; is Hub.run running?") from None
 
     connection = http.hijacker(environ)
     assert connection is not None, "a request that was upgraded has one"
-    try:
-        connection.go(client.write_pump, f"writePump {conn.remote_addr}")
-    except RuntimeError as error:  # the system has no more threads
-        log.info("error: %s: %s", conn.remote_addr, error)
-        turn_away(conn)
+    connection.go(client.write_pump, f"writePump {conn.remote_addr}")
     connection.go_on(client.read_pump, f"readPump {conn.remote_addr}")
     return []
-
-
-def turn_away(conn: websocket.Conn) -> None:
-    """Ask the peer to try again later, and end the connection."""
-    with suppress(OSError):
-        sorry = websocket.format_close_message(websocket.CLOSE_TRY_AGAIN_LATER)
-        conn.write_message(websocket.CLOSE_MESSAGE, sorry)
-    conn.close()
 
 
 def trim_space(message: bytes) -> bytes:

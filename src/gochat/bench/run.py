@@ -489,7 +489,8 @@ class Run:
         while now < until and self.alive and waiting():
             wait = min(until - now, int(TICK * 1e9))
             if self.sending and self.load.rate:
-                # The selector would round up to a millisecond, longer than many a latency.
+                # The selector would round up to a millisecond, longer than many a latency. select
+                # takes no descriptor over 1023, but this one was opened before the connections.
                 wait = min(wait, self.send_due(now, self.load.rate))
                 select.select([self.selector.fileno()], [], [], max(wait, 0) / 1e9)
                 wait = 0

@@ -1,20 +1,22 @@
 """The HTTP server: what Go has in net/http, on Werkzeug's threaded server.
 
     server.py      Server: accepts connections, and ends in order
-    handler.py     one connection: its request, its response, and its hijacker
+    handler.py     one connection: its request and its response
     request.py     parses a request: the request line, the header, the target
     reader.py      reads a request within a deadline and a size
+    connection.py  one connection: who owns it, and how an application takes it over
+    helper.py      a connection's second thread
     admission.py   which connections are served, and for which client's address they count
     address.py     addresses in Go's notation
     response.py    error: a short response in plain text
 
 The rules: nothing here knows of WebSocket or of the chat, and only this package subclasses
 Werkzeug's server. Modules import only modules further down the list, and of those `reader`,
-`address` and `response` import none.
+`helper`, `address` and `response` import none.
 """
 
-from .handler import Hijacker, hijacker
+from .connection import Hijacker, UnavailableError, hijacker
 from .response import error
 from .server import Server
 
-__all__ = ["Hijacker", "Server", "error", "hijacker"]
+__all__ = ["Hijacker", "Server", "UnavailableError", "error", "hijacker"]

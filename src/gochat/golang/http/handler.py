@@ -1,27 +1,21 @@
-"""One connection, on its own thread: its request, its response, and its hijacker (Go: conn.serve).
-
-A WSGI application can take a connection over from the server, and use it after the request, on this
-thread and on others. In Go, it would use `http.Hijacker` and the go statement; here, it uses the
-`Hijacker` in the WSGI environ.
-"""
+"""One connection, on its own thread: its request and its response (Go: conn.serve)."""
 
 from __future__ import annotations
 
-import logging
 import re
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import DechunkedInput, WSGIRequestHandler
 
-from ..thread import Thread
 from .address import join_host_port, unmapped
+from .connection import KEY, Hijacker, ServerConn, UnavailableError
 from .reader import RequestReader
 from .request import (
     Header,
@@ -31,80 +25,17 @@ from .request import (
     read_header,
     read_request_line,
 )
+from .response import error
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from .server import Server
 
-__all__ = ["Handler", "Hijacker", "hijackable", "hijacker"]
-
-log = logging.getLogger("gochat")
-
-_KEY: Final = "gochat.hijacker"
+__all__ = ["Handler", "hijackable"]
 
 # The token `chunked` in a Transfer-Encoding, which is a list of tokens.
 _CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
-
-
-class Hijacker:
-    """Lets the application take over the connection of a request (Go: http.Hijacker).
-
-    The server makes one for each connection. Only the thread of the request may use it.
-
-    take: returns the bytes that were read from the socket after the request, and ends reading.
-    """
-
-    def __init__(self, sock: socket.socket, take: Callable[[], bytes]) -> None:
-        self._sock = sock
-        self._take: Callable[[], bytes] | None = take
-        #: Whether the connection was taken over, so that the server sends no response.
-        self.hijacked = False
-        #: The threads that `go` has started.
-        self.threads: list[threading.Thread] = []
-        #: What the thread of the request calls after the request.
-        self.then: Callable[[], object] = lambda: None
-
-    def hijack(self) -> tuple[socket.socket, bytes]:
-        """Take the connection over: returns its socket, and the bytes that were read ahead.
-
-        The socket is in blocking mode. The server closes the socket, once the application and all
-        functions that were passed to `go` and `go_on` have returned. Raises RuntimeError if the
-        connection was taken over before.
-        """
-        if self._take is None:
-            raise RuntimeError("the connection was taken over before")
-        self.hijacked = True
-        buffered = self._take()
-        self._take = None  # frees the reader, with its buffer of 8 KiB
-        if self._sock.gettimeout() is not None:
-            self._sock.settimeout(None)
-        return self._sock, buffered
-
-    def go(self, function: Callable[[], object], name: str) -> None:
-        """Call a function on a new thread with this name (Go: the go statement).
-
-        The server does not close the connection before the function has returned. Raises
-        RuntimeError if no thread can be started.
-        """
-        thread = Thread(target=function, name=name, daemon=True)
-        thread.start()
-        self.threads.append(thread)
-
-    def go_on(self, function: Callable[[], object], name: str) -> None:
-        """Call a function on this thread after the request; the thread then gets this name."""
-
-        def then() -> None:
-            threading.current_thread().name = name
-            function()
-
-        self.then = then
-
-
-def hijacker(environ: WSGIEnvironment) -> Hijacker | None:
-    """The Hijacker of a request, or None if another server made the environ."""
-    found: Hijacker | None = environ.get(_KEY)
-    return found
 
 
 class Handler(WSGIRequestHandler):
@@ -123,12 +54,15 @@ class Handler(WSGIRequestHandler):
     # then send a body that no application here reads.
     headers = HTTPMessage()
 
+    def __init__(self, accepted: ServerConn, server: Server) -> None:
+        self._accepted = accepted
+        super().__init__(accepted.sock, accepted.address, server)
+
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
         deadline = time.monotonic() + self.server.read_header_timeout
         self.rfile = self._reader = RequestReader(self.connection, deadline)
-        self.hijacker = Hijacker(self.connection, self._reader.take)
         self._header: Header = {}
 
     def handle_one_request(self) -> None:
@@ -142,6 +76,10 @@ class Handler(WSGIRequestHandler):
             if line is None:
                 return
             self.command, self.path, self.request_version = line
+            if self.request_version == "HTTP/1.0":
+                # As in net/http, the answer is one of HTTP/1.0. So it is not chunked, which such a
+                # client does not understand (RFC 9112, section 6.1): it ends with the connection.
+                self.protocol_version = "HTTP/1.0"
             self._header = read_header(self._reader)
             check_header(self._header, self.request_version)
             if self._identify():
@@ -159,16 +97,19 @@ class Handler(WSGIRequestHandler):
                 pass
 
     def _identify(self) -> bool:
-        """Replace a trusted proxy's address by its client's; False if the client was refused."""
+        """Find out who the client is, and count it; False if it was refused.
+
+        A trusted proxy's address is replaced by that of the proxy's client.
+        """
         peer, port = self.client_address[:2]
         admission = self.server.admission
-        if not admission.trusts(unmapped(peer)):
-            return True
-        client = admission.forwarded_for(self._header.get("x-forwarded-for", []))
-        if not client:
-            return True
-        self.client_address = (client, port)
-        threading.current_thread().name = f"serve {join_host_port(client, port)}"
+        client = unmapped(peer)
+        if admission.trusts(client):
+            client = admission.forwarded_for(self._header.get("x-forwarded-for", []))
+            if not client:
+                return True
+            self.client_address = (client, port)
+            threading.current_thread().name = f"serve {join_host_port(client, port)}"
         refusal = admission.count(self.connection, client)
         if refusal is not None:
             admission.refused(refusal)
@@ -205,7 +146,7 @@ class Handler(WSGIRequestHandler):
             "SERVER_NAME": self.server.server_address[0],
             "SERVER_PORT": str(self.server.server_address[1]),
             "SERVER_PROTOCOL": self.request_version,
-            _KEY: self.hijacker,
+            KEY: self._hijacker(),
         }
         for name, values in self._header.items():
             if "_" in name:
@@ -222,12 +163,16 @@ class Handler(WSGIRequestHandler):
             environ["wsgi.input"] = DechunkedInput(self._reader)
         return environ
 
-    def left(self) -> Hijacker:
-        """The Hijacker, with what is to be done after the request. Ends the use of the handler."""
-        # After an exception in the application the handler is in a cycle, and stays for a while.
+    def _hijacker(self) -> Hijacker:
+        client, port = self.client_address[:2]
+        hire = partial(self.server.hire, f"serve {join_host_port(client, port)} too")
+        made = self._accepted.hijacker = Hijacker(self.connection, self._reader.take, hire)
+        return made
+
+    def clear(self) -> None:
+        """End the use of the handler: an exception in the application leaves it in a cycle."""
         self.environ = {}
         self._header = {}
-        return self.hijacker
 
     def version_string(self) -> str:
         return "gochat"
@@ -248,16 +193,16 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        connection: Hijacker = environ[_KEY]
+        connection: Hijacker = environ[KEY]
         try:
             response = application(environ, start_response)
-        except Exception as error:
-            if not connection.hijacked:
-                raise
-            if isinstance(error, OSError):
-                log.info("http: %s: %s", threading.current_thread().name, error)
+        except Exception as failure:
+            if connection.hijacked:
+                connection.fail(failure)
+            elif isinstance(failure, UnavailableError):
+                response = error(start_response, "Service Unavailable", 503)
             else:
-                log.exception("http: %s failed", threading.current_thread().name)
+                raise
         if connection.hijacked:
             raise ConnectionAbortedError("hijacked")  # Werkzeug ends without a word
         if environ["REQUEST_METHOD"] == "HEAD":

@@ -34,7 +34,9 @@ from werkzeug.serving import ThreadedWSGIServer
 from ..thread import Thread
 from .address import join_host_port, listen, unmapped
 from .admission import Admission, Refusal
+from .connection import ServerConn, UnavailableError
 from .handler import Handler, hijackable
+from .helper import Helper, Helpers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -60,14 +62,16 @@ class Server(ThreadedWSGIServer):
     max_connections: how many connections are served at the same time; further ones are answered
         with 503. None for no limit except the system's: without threads or descriptors, the answer
         is 503, too.
-    max_connections_per_address: the same limit for each client's IP address.
+    max_connections_per_address: the same limit for each client's IP address. A connection counts
+        from its request on. An address may have six connections more that have sent no request:
+        browsers open them in advance.
     trusted_proxies: networks of proxies. The client of such a proxy has the last address in
-        X-Forwarded-For that is not in these networks, and its connection counts for that address
-        once the request has been read. If there is no such address, or the header is malformed,
-        the client's address is the proxy's, and there is no limit for it.
-    on_close: called with the socket of each connection, also of a refused one, before the socket is
-        closed. At this time no other thread uses the socket. It is called on the connection's
-        thread; for a refused connection that has none, on the accepting thread.
+        X-Forwarded-For that is not in these networks. If there is no such address, or the header is
+        malformed, the client's address is the proxy's, and there is no limit for it.
+    on_close: called once with the socket of each connection, also of a refused one, before the
+        socket is closed. At this time no other thread uses the socket. It is called on the
+        connection's thread, or, for a connection that has none, on the thread that accepts or shuts
+        down. An exception in it is logged.
 
     Raises what `listen` raises.
     """
@@ -91,10 +95,11 @@ class Server(ThreadedWSGIServer):
         self._on_close: Final = on_close
         # A reserved descriptor. It is given up to refuse a connection when no other one is left.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
-        # Guards _serving.
+        self._helpers: Final = Helpers()
+        # Guards _serving, and the state of each connection. Held for a moment only.
         self._lock = threading.Lock()
-        # The open connections, each with its thread, from accepting to closing.
-        self._serving: dict[socket.socket, threading.Thread] = {}
+        # The open connections by their sockets, from accepting to closing.
+        self._serving: dict[socket.socket, ServerConn] = {}
         # The thread that `start` made. Only for the thread that calls `start` and `shutdown`.
         self._accepting: threading.Thread | None = None
         # A byte that is written to _wake makes serve_forever check _ending. Writing never blocks,
@@ -102,8 +107,11 @@ class Server(ThreadedWSGIServer):
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
-        # Held while a thread accepts: it uses the sockets, which are closed only behind that.
+        # Held by the thread that accepts. It uses the server's own sockets, which are closed after
+        # that. Also held by a thread that closes connections in place of the one that accepted.
         self._accepts = threading.Lock()
+        # The thread that accepts, which must not wait for itself.
+        self._acceptor: threading.Thread | None = None
 
         try:
             with listen(addr) if isinstance(addr, str) else addr as listener:
@@ -132,8 +140,19 @@ class Server(ThreadedWSGIServer):
 
         Raises RuntimeError if no thread can be started.
         """
-        self._accepting = threading.Thread(target=self.serve_forever, name=name, daemon=True)
+        self._accepting = threading.Thread(target=self._serve_alone, name=name, daemon=True)
         self._accepting.start()
+
+    def _serve_alone(self) -> None:
+        """Call `serve_forever`. If it fails, log that, and listen no more, so that clients notice.
+
+        Thread: the one that `start` made.
+        """
+        try:
+            self.serve_forever()
+        except BaseException:  # SystemExit would end this thread silently
+            log.exception("http: %s failed", threading.current_thread().name)
+            self.server_close()
 
     def serve_forever(
         self, poll_interval: float | None = None, actions: Callable[[], object] | None = None
@@ -148,11 +167,13 @@ class Server(ThreadedWSGIServer):
         if not self._accepts.acquire(blocking=False):
             raise RuntimeError("another thread accepts connections")
         try:
+            self._acceptor = threading.current_thread()
             if not self._ending:
                 with self._woken_by_signals():
                     self._accept(poll_interval, actions)
             self.server_close()
         finally:
+            self._acceptor = None
             self._accepts.release()
 
     @contextmanager
@@ -181,7 +202,7 @@ class Server(ThreadedWSGIServer):
                 if self._woken in ready:
                     self._woken.recv(4096)
                 if self.socket in ready and not self._ending:
-                    self._handle_request_noblock()  # type: ignore[attr-defined]
+                    self._accept_one()
                 if actions and not self._ending:
                     actions()
 
@@ -204,35 +225,153 @@ class Server(ThreadedWSGIServer):
 
         timeout: how long to wait for connections, in seconds. Cut connections get another five.
 
-        Not for the thread that runs `serve_forever`, before that has returned. May be called
-        repeatedly, also if the server never accepted anything.
+        Raises RuntimeError on the thread that accepts, and on a thread of an open connection: they
+        would wait for themselves. They may call `stop`. May be called repeatedly, also if the
+        server never accepted anything. Thread: any other.
         """
         deadline = time.monotonic() + timeout
+        me = threading.current_thread()
+        if me is self._acceptor or any(one.is_served_by(me) for one in self._open()):
+            raise RuntimeError("shutdown would wait for its own thread: call stop instead")
         self.stop()
-        if self._accepting is not None and self._accepting.ident is not None:
-            self._accepting.join()
-        with self._accepts:  # when serve_forever has returned, on whatever thread
-            self.server_close()
+        if not self._close_listener(deadline + _CUT_WAIT):
+            log.error("http: the thread that accepts connections does not end")
+            return
         self._join(deadline)
-        with self._lock:
-            serving = list(self._serving)
-        for request in serving:
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+        with self._accepts:  # for a moment only: `stop` was called
+            for connection in self._open():
+                if connection.take_back():
+                    self._close(connection)
+                connection.cut()
         self._join(time.monotonic() + _CUT_WAIT)
         self._close_own()
+
+    def _close_listener(self, deadline: float) -> bool:
+        """Listen no more, when `serve_forever` has returned, on whatever thread.
+
+        Returns False if it does not return by the deadline.
+        """
+        if self._accepting is not None and self._accepting.ident is not None:
+            self._accepting.join(max(0.0, deadline - time.monotonic()))
+        if not self._accepts.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return False
+        try:
+            self.server_close()
+        finally:
+            self._accepts.release()
+        return True
 
     def _close_own(self) -> None:
         self._woken.close()
         self._wake.close()
         self._spare.close()
 
-    def _join(self, deadline: float) -> None:
+    def _open(self) -> list[ServerConn]:
         with self._lock:
-            threads = list(self._serving.values())
+            return list(self._serving.values())
+
+    def _join(self, deadline: float) -> None:
+        """Wait for the connections' threads. A thread that never started is not alive."""
+        threads = [connection.thread for connection in self._open()]
         for thread in threads:
-            with suppress(RuntimeError):  # the start of the thread was interrupted
+            if thread is not None and thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
+
+    # The life of a connection, see ServerConn.
+
+    def _accept_one(self) -> None:
+        """Accept a connection, if there is one that can be served. Thread: the one that accepts."""
+        try:
+            request, client_address = self.get_request()
+        except MemoryError:
+            self._pause()
+            return
+        except OSError:
+            return
+        try:
+            self.process_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the thread that serves a connection, or refuse the connection."""
+        connection = ServerConn(request, client_address, self._lock)
+        try:
+            with self._lock:
+                self._serving[request] = connection
+            refusal = self.admission.admit(request, unmapped(client_address[0]))
+            if refusal is None:
+                thread = connection.thread = Thread(
+                    target=self._run,
+                    args=(connection,),
+                    name=f"serve {join_host_port(*client_address[:2])}",
+                    daemon=True,  # the end of the process does not wait for it, as `shutdown` does
+                )
+                try:
+                    thread.start()
+                except (RuntimeError, MemoryError) as error:
+                    refusal = Refusal("threads", str(error) or "out of memory")
+            if refusal is not None and connection.take_back():
+                self.admission.refuse(request)
+                self._close(connection)
+                self.admission.refused(refusal)
+        except BaseException:  # as Ctrl-C on the main thread
+            if connection.take_back():
+                self._close(connection)
+            raise
+
+    def _run(self, connection: ServerConn) -> None:
+        """Serve a connection, unless it was taken back. Thread: the connection's own."""
+        if connection.begin():
+            try:
+                self._serve(connection)
+            except BaseException:  # SystemExit would end this thread silently
+                self.handle_error(connection.sock, connection.address)
+            finally:
+                self._close(connection)
+        self._helpers.lend()
+
+    def _serve(self, connection: ServerConn) -> None:
+        """Serve a connection: first its request, then what the application passed to `go_on`."""
+        try:
+            # This frees the Handler and the request: a connection may last for days.
+            Handler(connection, self).clear()
+            if connection.hijacker is not None:
+                connection.hijacker.then()
+        finally:
+            if connection.hijacker is not None:
+                connection.hijacker.end()
+
+    def _close(self, connection: ServerConn) -> None:
+        """Close a connection, and give its place back, whatever fails.
+
+        Nothing else closes the socket of an accepted connection. Thread: the connection's owner. If
+        Ctrl-C interrupts this on the thread that accepts, `shutdown` closes the connection.
+        """
+        said, connection.said_closed = connection.said_closed, True
+        try:
+            if self._on_close is not None and not said:
+                self._on_close(connection.sock)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # SystemExit would end this thread silently
+            log.exception("http: on_close failed")
+        finally:
+            self.admission.release(connection.sock)
+            connection.close()
+            with self._lock:
+                self._serving.pop(connection.sock, None)
+
+    def hire(self, name: str) -> Helper:
+        """Return a second thread for a connection. Raises UnavailableError if there is none.
+
+        Thread: the connection's own.
+        """
+        try:
+            return self._helpers.hire(name)
+        except RuntimeError as error:
+            self.admission.refused(Refusal("threads", str(error) or "out of memory"))
+            raise UnavailableError(str(error)) from error
 
     # Called by socketserver and Werkzeug.
 
@@ -265,60 +404,10 @@ class Server(ThreadedWSGIServer):
 
     def _pause(self) -> None:
         """Wait a moment for connections to end, before the next is accepted."""
-        select.select([self._woken], [], [], _ACCEPT_PAUSE)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Start the thread that serves a connection, or refuse the connection."""
-        refusal = self.admission.admit(request, unmapped(client_address[0]))
-        if refusal is None:
-            thread = Thread(
-                target=self.process_request_thread,
-                args=(request, client_address),
-                name=f"serve {join_host_port(*client_address[:2])}",
-                daemon=True,  # the end of the process does not wait for it, as `shutdown` does
-            )
-            with self._lock:
-                self._serving[request] = thread
-            try:
-                thread.start()
-            except RuntimeError as error:
-                refusal = Refusal("threads", str(error))
-                with self._lock:
-                    del self._serving[request]
-        if refusal is not None:
-            self.admission.refuse(request)
-            self.shutdown_request(request)
-            self.admission.refused(refusal)
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection: first its request, then what the application passed to `go_on`."""
-        # This frees the Handler and the request: a connection may last for days.
-        left = Handler(request, client_address, self).left()
-        try:
-            left.then()
-        finally:
-            for thread in left.threads:
-                thread.join()
-
-    def shutdown_request(self, request: Any) -> None:
-        """End a connection, unless another thread is there for that.
-
-        A KeyboardInterrupt can come while `process_request` still waits for a thread to start that
-        is at work already. socketserver then has the accepting thread end the connection, too.
-        """
-        with self._lock:
-            thread = self._serving.get(request)
-        if thread in (None, threading.current_thread()):
-            super().shutdown_request(request)
-
-    def close_request(self, request: Any) -> None:
-        """Close a connection. Nothing else closes the socket of an accepted connection."""
-        if self._on_close is not None:
-            self._on_close(request)
-        with self._lock:
-            self._serving.pop(request, None)
-        self.admission.release(request)
-        super().close_request(request)
+        # Not by select.select, which takes no descriptor over 1023.
+        woken = select.poll()
+        woken.register(self._woken, select.POLLIN)
+        woken.poll(_ACCEPT_PAUSE * 1000)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log the current exception, which nothing has caught."""

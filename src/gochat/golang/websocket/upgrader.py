@@ -6,12 +6,20 @@ import base64
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from .. import http
 from .conn import CONTROL_WAIT, Conn, ConnOptions, after, await_room, send_all
-from .protocol import accept_key
+from .protocol import (
+    CLOSE_INTERNAL_SERVER_ERR,
+    CLOSE_MESSAGE,
+    CLOSE_TRY_AGAIN_LATER,
+    accept_key,
+    format_close_message,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -72,6 +80,8 @@ class Upgrader:
 
     allowed_origins: origins (`https://example.org:8443`) whose pages may connect, or `*` for all.
         A page of the server's own origin, and a client that names no origin, always may.
+    handshake_timeout: how long the handshake may take, in seconds: sending the answer, and what the
+        application waits for before it serves the connection.
     utf8_only, read_buffer_size, read_rate, read_burst: see `ConnOptions`.
     """
 
@@ -79,12 +89,14 @@ class Upgrader:
         self,
         *,
         allowed_origins: Sequence[str] = (),
+        handshake_timeout: float = 10.0,
         utf8_only: bool = False,
         read_buffer_size: int = 4096,
         read_rate: float | None = None,
         read_burst: int = 1,
     ) -> None:
         self.allowed_origins: Final = frozenset(map(_fold, allowed_origins))
+        self.handshake_timeout: Final = handshake_timeout
         self.options: Final = ConnOptions(
             utf8_only=utf8_only,
             read_buffer_size=read_buffer_size,
@@ -96,21 +108,29 @@ class Upgrader:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
 
         environ: the request's, of a `http.Server`. The socket remains the server's to close, see
-        `http.Hijacker`; so the last use of the Conn is within what the server calls.
+        `http.Hijacker`; so the last use of the Conn is within what the server calls. A second
+        thread is reserved for the connection, so `Hijacker.go` does not fail. If the application
+        fails afterwards, before it has passed functions to the Hijacker, the peer gets the close
+        code 1013 for an `http.UnavailableError` and 1011 for any other exception.
 
-        Raises HandshakeError, with the status that the Go library answers; OSError if the answer
-        could not be sent.
+        Raises HandshakeError, with the status that the Go library answers; http.UnavailableError if
+        there is no second thread, which the server answers with 503; OSError if the answer cannot
+        be sent.
         """
         self._check(environ)
         hijacker = http.hijacker(environ)
         if hijacker is None:
             raise HandshakeError("hijack", "websocket: the server does not let its connections go")
+        hijacker.reserve()
         addr, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
         remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
         sock, buffered = hijacker.hijack()
         answer = _ANSWER % accept_key(environ["HTTP_SEC_WEBSOCKET_KEY"])
-        send_all(sock, answer, after(CONTROL_WAIT), lambda deadline: await_room(sock, deadline))
-        return self.new_conn(environ, sock, buffered, remote_addr)
+        deadline = after(self.handshake_timeout)
+        send_all(sock, answer, deadline, lambda deadline: await_room(sock, deadline))
+        conn = self.new_conn(environ, sock, buffered, remote_addr)
+        hijacker.on_failure = partial(_turn_away, conn)
+        return conn
 
     def new_conn(
         self, environ: WSGIEnvironment, sock: socket.socket, buffered: bytes, remote_addr: str
@@ -161,6 +181,16 @@ class Upgrader:
         is_origin = bool(_SCHEME.fullmatch(scheme) and host)
         same = is_origin and host == _fold(environ.get("HTTP_HOST", ""))
         return same or origin in self.allowed_origins or "*" in self.allowed_origins
+
+
+def _turn_away(conn: Conn, error: Exception) -> None:
+    """Tell the peer that nobody serves its connection, and end the connection."""
+    later = isinstance(error, http.UnavailableError)
+    code = CLOSE_TRY_AGAIN_LATER if later else CLOSE_INTERNAL_SERVER_ERR
+    conn.set_write_deadline(after(CONTROL_WAIT))
+    with suppress(OSError):
+        conn.write_message(CLOSE_MESSAGE, format_close_message(code))
+    conn.close()
 
 
 def _fold(header: str) -> str:

@@ -1,0 +1,227 @@
+"""An accepted connection: who owns it, and how an application takes it over.
+
+A WSGI application can take a connection over from the server, and use it after the request, on this
+thread and on another one. In Go, it would use `http.Hijacker` and the go statement; here, it uses
+the `Hijacker` in the WSGI environ.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from ..thread import Thread
+from .helper import Helper
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["KEY", "Hijacker", "ServerConn", "UnavailableError", "hijacker"]
+
+log = logging.getLogger("gochat")
+
+#: The key of the Hijacker in the environ.
+KEY: Final = "gochat.hijacker"
+
+# The states of a ServerConn.
+_ACCEPTED: Final = "accepted"
+_TAKEN_BACK: Final = "taken back"
+_SERVING: Final = "serving"
+_CLOSED: Final = "closed"
+
+
+class UnavailableError(Exception):
+    """A request cannot be served now. Its client is told to try again later.
+
+    An application may raise this. The answer is 503, or what `Hijacker.on_failure` makes of it.
+    """
+
+
+class ServerConn:
+    """An accepted connection. At any time one thread owns it, and that thread alone closes it.
+
+    | State      | Owner                                                                   |
+    | ---------- | ----------------------------------------------------------------------- |
+    | accepted   | the accepting thread; when that has returned, the one that shuts down   |
+    | taken back | the same, and the connection's own thread will never own the connection |
+    | serving    | the connection's own thread, from its first step to its end             |
+    | closed     | nobody                                                                  |
+
+    The accepting thread starts the connection's thread. `Thread.start` may raise before there is
+    such a thread, for want of memory or of threads. With Ctrl-C it may also raise while the new
+    thread is at work, and even when that has closed the connection. So how `start` ends does not
+    tell who owns the connection. `begin` and `take_back` do: each is one step under the lock, the
+    first one decides, and the other one returns False.
+
+    lock: guards the state, and that a descriptor is not used when it has been closed.
+    """
+
+    def __init__(self, sock: socket.socket, address: Any, lock: threading.Lock) -> None:
+        self.sock: Final = sock
+        self.address: Final = address
+        self._lock: Final = lock
+        self._state = _ACCEPTED
+        #: The connection's own thread, which may not have begun; None before and at the end.
+        self.thread: threading.Thread | None = None
+        #: The Hijacker, once the thread has begun.
+        self.hijacker: Hijacker | None = None
+        #: Whether `on_close` of the server has been called. For the owner.
+        self.said_closed = False
+
+    def begin(self) -> bool:
+        """Own the connection from now on, and return True, unless it was taken back.
+
+        Thread: the connection's own, as its first step.
+        """
+        with self._lock:
+            if self._state != _ACCEPTED:
+                return False
+            self._state = _SERVING
+            return True
+
+    def take_back(self) -> bool:
+        """Keep the connection from its thread, and return True, unless the thread has begun.
+
+        May be called again. Thread: the one that accepts; or, when that has returned, any.
+        """
+        with self._lock:
+            if self._state == _ACCEPTED:
+                self._state = _TAKEN_BACK
+            return self._state == _TAKEN_BACK
+
+    def cut(self) -> None:
+        """End reading and writing, so that nobody waits for the client. Thread: any."""
+        with self._lock, suppress(OSError):
+            if self._state != _CLOSED:
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket. May be called again. Thread: the owner."""
+        with self._lock:
+            self._state = _CLOSED
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
+            self.sock.close()
+        # A thread that never started keeps its arguments, and so this object.
+        self.thread = self.hijacker = None
+
+    def is_served_by(self, thread: threading.Thread) -> bool:
+        """Return whether the thread is one of this connection's. Thread: any."""
+        hijacker = self.hijacker
+        return thread is self.thread or (hijacker is not None and thread in hijacker.threads)
+
+
+class Hijacker:
+    """Lets the application take over the connection of a request (Go: http.Hijacker).
+
+    The server makes one for each connection.
+
+    take: returns the bytes that were read from the socket after the request, and ends reading.
+    hire: returns a second thread, or raises UnavailableError; None to start a thread in `go`.
+
+    Thread: the connection's own.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        take: Callable[[], bytes],
+        hire: Callable[[], Helper] | None = None,
+    ) -> None:
+        self._sock = sock
+        self._take: Callable[[], bytes] | None = take
+        self._hire = hire
+        self._helper: Helper | None = None
+        #: Whether the connection was taken over, so that the server sends no response.
+        self.hijacked = False
+        #: The threads that `go` has given functions.
+        self.threads: list[threading.Thread] = []
+        #: The function that the connection's thread calls after the request.
+        self.then: Callable[[], object] = lambda: None
+        #: Called with the exception if the application fails after it has taken the connection
+        #: over: the last occasion to tell the client. May raise OSError.
+        self.on_failure: Callable[[Exception], object] = lambda _: None
+
+    def reserve(self) -> None:
+        """Get the thread for `go` now, so that `go` cannot fail.
+
+        Raises UnavailableError if the system has no more threads. The server answers that with 503
+        and counts it, if the application lets the exception pass.
+        """
+        if self._hire is not None:
+            self._helper, self._hire = self._hire(), None
+
+    def hijack(self) -> tuple[socket.socket, bytes]:
+        """Take the connection over: returns its socket, and the bytes that were read ahead.
+
+        The socket is in blocking mode. The server closes the socket, once the application and all
+        functions that were passed to `go` and `go_on` have returned. Raises RuntimeError if the
+        connection was taken over before.
+        """
+        if self._take is None:
+            raise RuntimeError("the connection was taken over before")
+        self.hijacked = True
+        buffered = self._take()
+        self._take = None  # frees the reader, with its buffer of 8 KiB
+        if self._sock.gettimeout() is not None:
+            self._sock.settimeout(None)
+        return self._sock, buffered
+
+    def go(self, function: Callable[[], object], name: str) -> None:
+        """Call a function on another thread with this name (Go: the go statement).
+
+        The server does not close the connection before the function has returned. Raises
+        RuntimeError if no thread can be started; never, if one was reserved.
+        """
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            self.threads.append(helper.thread)
+            helper.go(function, name)
+            return
+        thread = Thread(target=function, name=name, daemon=True)
+        self.threads.append(thread)  # before it runs: `is_served_by` looks here
+        try:
+            thread.start()
+        except BaseException:
+            self.threads.remove(thread)
+            raise
+
+    def go_on(self, function: Callable[[], object], name: str) -> None:
+        """Call a function on this thread after the request; the thread then gets this name."""
+
+        def then() -> None:
+            threading.current_thread().name = name
+            function()
+
+        self.then = then
+
+    def fail(self, error: Exception) -> None:
+        """Log an exception of an application that has taken the connection over, and tell it on."""
+        name = threading.current_thread().name
+        if isinstance(error, UnavailableError):
+            log.error("http: %s: %s", name, error)
+        elif isinstance(error, OSError):
+            log.info("http: %s: %s", name, error)
+        else:
+            log.exception("http: %s failed", name)
+        with suppress(OSError):
+            self.on_failure(error)
+
+    def end(self) -> None:
+        """Wait for the functions that were passed to `go`. For the server."""
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            self.threads.append(helper.thread)
+            helper.dismiss()
+        for thread in self.threads:
+            thread.join()
+
+
+def hijacker(environ: WSGIEnvironment) -> Hijacker | None:
+    """Return the Hijacker of a request, or None if another server made the environ."""
+    found: Hijacker | None = environ.get(KEY)
+    return found

@@ -1,0 +1,129 @@
+"""Helpers: a connection has its second thread before it promises anything to its client.
+
+In Go, the go statement cannot fail. Here the system may have no more threads, and a client that was
+told 101 cannot be told 503 any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ..thread import Thread
+
+__all__ = ["Helper", "Helpers"]
+
+# How long a connection waits for a thread when the system has no more of them, in seconds.
+_THREAD_WAIT: Final = 1.0
+
+
+class Helper:
+    """A thread that waits for the one function that it is to call.
+
+    Whoever gets a Helper calls either `go` or `dismiss`, once.
+    """
+
+    def __init__(self) -> None:
+        # Held until there is a function, or none will come.
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._function: Callable[[], object] | None = None
+        #: The thread. Set before anyone gets the Helper.
+        self.thread: threading.Thread
+
+    def run(self) -> None:
+        """Wait for the function, and call it. Thread: the helper's own."""
+        self._gate.acquire()
+        function, self._function = self._function, None
+        if function is not None:
+            function()
+
+    def go(self, function: Callable[[], object], name: str) -> None:
+        """Have the thread call the function; the thread then gets this name."""
+        self.thread.name = name
+        self._function = function
+        self._gate.release()
+
+    def dismiss(self) -> None:
+        """End the thread: no function will come."""
+        self._gate.release()
+
+
+class _Vacancy:
+    """A helper that has no thread yet, and the event that says that it has one."""
+
+    def __init__(self) -> None:
+        self.helper: Final = Helper()
+        self.filled: Final = threading.Event()
+
+
+class Helpers:
+    """Starts helpers, or borrows them when the system has no more threads. One for each server.
+
+    Short of threads, many connections may each have one thread and need another one. If each were
+    refused, nobody would be served, although half of them fit. So they pair up: the first one
+    waits, the second one is refused, and its thread becomes the helper of the first one when the
+    second one's connection is closed. It is handed over while it runs: if it ended first, the
+    accepting thread could start a thread for a newcomer in its place. Any other thread whose
+    connection ends helps out, too.
+
+    Thread: any.
+    """
+
+    def __init__(self) -> None:
+        # Guards the two below.
+        self._lock = threading.Lock()
+        # The vacancy of the connection that waits, and for which no other was refused yet.
+        self._waiting: _Vacancy | None = None
+        # The vacancies for which another connection was refused, whose thread is about to come.
+        # There are at most half as many as threads.
+        self._promised: deque[_Vacancy] = deque()
+
+    def hire(self, name: str) -> Helper:
+        """Return a helper with this name. Raises RuntimeError if there is no thread for it."""
+        helper = Helper()
+        thread = helper.thread = Thread(target=helper.run, name=name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            helper.dismiss()  # after a MemoryError the thread may be running
+            del helper.thread  # breaks a cycle: the thread never drops its target
+            return self._borrow(error)
+        return helper
+
+    def _borrow(self, error: Exception) -> Helper:
+        """Wait for the thread of a connection that ends. Raises RuntimeError if there is none."""
+        vacancy = _Vacancy()
+        with self._lock:
+            if self._waiting is not None:
+                self._promised.append(self._waiting)
+                self._waiting = None
+                raise RuntimeError(str(error)) from error
+            self._waiting = vacancy
+        vacancy.filled.wait(_THREAD_WAIT)
+        with self._lock:
+            if self._waiting is vacancy:
+                self._waiting = None
+                raise RuntimeError(str(error)) from error
+            if vacancy in self._promised:
+                self._promised.remove(vacancy)
+                raise RuntimeError(str(error)) from error
+        return vacancy.helper
+
+    def lend(self) -> None:
+        """Let the calling thread be the helper that a connection waits for, if one does.
+
+        Thread: one that has nothing more to do.
+        """
+        with self._lock:
+            if self._promised:
+                vacancy = self._promised.popleft()
+            elif self._waiting is not None:
+                vacancy, self._waiting = self._waiting, None
+            else:
+                return
+            vacancy.helper.thread = threading.current_thread()
+        vacancy.filled.set()
+        vacancy.helper.run()
