@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import signal
 import socket
 import struct
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from gochat.golang.websocket import (
     BINARY_MESSAGE,
     CLOSE_ABNORMAL_CLOSURE,
     CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_SERVER_ERR,
     CLOSE_MESSAGE,
     CLOSE_NO_STATUS_RECEIVED,
     CLOSE_NORMAL_CLOSURE,
@@ -39,10 +44,12 @@ from .support import (
     PATIENCE,
     PING,
     PONG,
+    SEED,
     TEXT,
     Frame,
     Stream,
     connected,
+    cut_frame,
     frame,
     handshake_environ,
     in_background,
@@ -367,6 +374,11 @@ def test_pong_handler_is_called_for_pongs_alone() -> None:
         assert pongs == [threading.current_thread()] * 2
 
 
+#: Frames of the middle of a message, with a byte and without one.
+ONE_MORE_BYTE = frame("x", CONTINUATION, fin=False)
+ONE_MORE = frame("", CONTINUATION, fin=False)
+
+
 @pytest.mark.parametrize(
     ("limit", "sent", "accepted"),
     [
@@ -379,6 +391,9 @@ def test_pong_handler_is_called_for_pongs_alone() -> None:
         (8, frame("x" * 4, fin=False) + frame("x" * 5, CONTINUATION), False),
         (8, frame("x" * 6, PING) + frame("x" * 6), True),
         (8, frame("x" * 126), False),
+        # A message may have many frames, but there is an end to that.
+        (512, frame("", fin=False) + ONE_MORE_BYTE * 511 + frame("x", CONTINUATION), True),
+        (512, frame("", fin=False) + ONE_MORE * 1022 + frame("x", CONTINUATION), True),
         (8, frame("x" * 65536), False),
         # The header is enough: the rest is not waited for.
         (512, frame(b"x" * 513)[:4], False),
@@ -402,6 +417,26 @@ def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
             error = read_error(conn)
         assert isinstance(error, ReadLimitError)
         assert repr(read_error(conn)) == repr(error)
+
+
+@pytest.mark.parametrize("limit", [0, 512])
+@pytest.mark.parametrize("more", [ONE_MORE, ONE_MORE_BYTE], ids=["empty", "one byte"])
+def test_message_of_too_many_frames(limit: int, more: bytes) -> None:
+    """A message without an end gets 1008 or 1009, however little each of its frames brings."""
+    with connected() as (conn, peer):
+        conn.set_read_limit(limit)
+        codes: list[int | None] = []
+
+        def send() -> None:
+            with contextlib.suppress(OSError):  # until the connection is cut
+                peer.sock.sendall(frame("", fin=False) + more * 20_000)
+            codes.extend(got.code for got in peer.read_to_end())
+
+        with in_background(send):
+            error = read_error(conn)
+            conn.close()
+        assert isinstance(error, ReadLimitError)
+        assert codes == [1009 if limit and more == ONE_MORE_BYTE else 1008]
 
 
 def test_no_read_limit() -> None:
@@ -623,7 +658,7 @@ def test_pong_waits_for_the_frame_that_is_being_written() -> None:
             assert conn.read_message() == (TEXT_MESSAGE, b"read")
 
         with in_background(write), in_background(read):
-            wait_until(conn._write_lock.locked)
+            wait_until(lambda: conn._writing)
             peer.sock.sendall(frame("p", PING) + frame("read"))
             assert not writing.is_set()
             assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
@@ -634,7 +669,7 @@ def test_pong_that_cannot_be_written_is_left_out() -> None:
     """A pong that would have to wait long is not sent, and the reading goes on."""
     with connected(small=True) as (conn, peer):
         with in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)):
-            wait_until(conn._write_lock.locked)
+            wait_until(lambda: conn._writing)
             peer.sock.sendall(frame("p", PING) + frame("read"))
             assert conn.read_message() == (TEXT_MESSAGE, b"read")
             assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
@@ -662,7 +697,7 @@ def test_write_deadline_while_another_thread_writes() -> None:
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
     ):
-        wait_until(conn._write_lock.locked)
+        wait_until(lambda: conn._writing)
         conn.set_write_deadline(time.monotonic() + 0.1)
         with pytest.raises(TimeoutError):
             conn.write_message(PING_MESSAGE, b"")
@@ -700,7 +735,7 @@ def test_close_wakes_a_writer() -> None:
                 conn.write_message(TEXT_MESSAGE, b"x" * 10**7)
 
         with in_background(write):
-            wait_until(conn._write_lock.locked)
+            wait_until(lambda: conn._writing)
             conn.close()
 
 
@@ -742,14 +777,17 @@ def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with connected() as (conn, peer):
         conn.set_pong_handler(fail)
         peer.sock.sendall(frame(b"", PONG))
-        with pytest.raises(LookupError):
+        with (
+            in_background(lambda: peer.sock.shutdown(socket.SHUT_WR)),
+            pytest.raises(LookupError),
+        ):
             conn.read_message()
-        conn.write_message(CLOSE_MESSAGE, b"")
         closer = threading.Thread(target=conn.close)
         closer.start()
         closer.join(PATIENCE)
         assert not closer.is_alive()
         assert isinstance(read_error(conn), ConnectionAbortedError)
+        assert [got.code for got in peer.read_to_end()] == [CLOSE_INTERNAL_SERVER_ERR]
 
 
 def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
@@ -866,3 +904,210 @@ def test_read_rate_is_kept_to_the_end() -> None:
             conn.read_message()
         with pytest.raises(ConnectionAbortedError):
             conn.read_message()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        frame("p", PING) * 3,
+        frame("", PING) * 3,
+        frame("p", PONG) * 3,
+        frame("", PONG) * 3,
+        frame("", fin=False) + ONE_MORE * 2,
+        frame("x") + frame("y", PING) + frame("", fin=False),
+    ],
+    ids=["pings", "empty pings", "pongs", "empty pongs", "continuations", "mixed"],
+)
+def test_read_rate_counts_every_frame(sent: bytes) -> None:
+    """Frames that complete no message count for the rate: reading waits behind the burst."""
+    with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
+        peer.sock.sendall(sent + frame("never read"))
+        peer.sock.shutdown(socket.SHUT_WR)
+
+        def leave() -> None:
+            wait_until(lambda: conn._read_until > 2.5e6)  # the third one was read
+            peer.sock.close()
+
+        with in_background(leave):
+            error = read_error(conn)
+        assert str(error) == "websocket: ended over the read rate"
+
+
+def test_frames_that_complete_no_message_give_way() -> None:
+    """Other threads run while such frames are read, although none has to leave the interpreter."""
+    sent = frame("", fin=False) + ONE_MORE * 1000 + frame("end", CONTINUATION)
+    reading = ran = 0
+    stop = threading.Event()
+
+    def run() -> None:
+        nonlocal ran
+        while not stop.wait(0.0001):
+            ran += reading
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(3600)
+    try:
+        with connected(buffered=sent) as (conn, _), in_background(run):
+            reading = 1
+            assert conn.read_message() == (TEXT_MESSAGE, b"end")
+            reading = 0
+            stop.set()
+    finally:
+        sys.setswitchinterval(before)
+    assert ran > 0
+
+
+# Interruptions.
+
+
+class InterruptError(BaseException):
+    """What a signal handler raises in these tests, as that for Ctrl-C raises KeyboardInterrupt."""
+
+
+@contextlib.contextmanager
+def alarms(handler: Callable[[], object]) -> Iterator[None]:
+    """Call the handler on the main thread for each SIGALRM during the block."""
+
+    def handle(_: int, __: object) -> None:
+        handler()
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def interrupt() -> None:
+    raise InterruptError
+
+
+class InterruptedLock:
+    """A lock after whose acquisition an exception comes, once: before its caller knows of it."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+        self.interrupted = False
+
+    def acquire(self, *args: Any, **options: Any) -> bool:
+        acquired: bool = self.lock.acquire(*args, **options)
+        if not self.interrupted:
+            self.interrupted = True
+            interrupt()
+        return acquired
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
+    """An exception right after the lock was acquired leaves the lock to the next writer."""
+    with connected() as (conn, peer):
+        conn._write_lock = InterruptedLock(conn._write_lock)  # type: ignore[assignment]
+        with pytest.raises(InterruptError):
+            conn.write_message(TEXT_MESSAGE, b"first")
+        with in_background(lambda: conn.write_message(TEXT_MESSAGE, b"second")):
+            assert peer.read_frame().payload == b"second"
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError])
+def test_write_that_is_interrupted_in_the_middle(
+    failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever interrupts a frame ends the connection for writing: nothing lands in the frame."""
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    with connected(small=True) as (conn, peer):
+        monkeypatch.setattr(conn, "await_room", fail)
+        with pytest.raises(failure):
+            conn.write_message(TEXT_MESSAGE, b"x" * 10**6)
+        monkeypatch.undo()
+        for kind in (TEXT_MESSAGE, PING_MESSAGE, CLOSE_MESSAGE):
+            with pytest.raises(ConnectionAbortedError, match="writing has failed"):
+                conn.write_message(kind, b"y")
+        assert isinstance(conn.write_error, ConnectionAbortedError)
+        assert peer.read_to_end() == []
+        assert b"y" not in peer.buffer[10:]
+
+
+def test_writes_that_are_interrupted_anywhere() -> None:
+    """Exceptions at random moments tear no frame but the last one, and leave no lock behind."""
+    chance = random.Random(SEED)
+    letters = [letter * 20_000 for letter in (b"a", b"b", b"c")]
+    torn = 0
+    with alarms(interrupt):
+        for _ in range(200):
+            with connected(small=True) as (conn, peer):
+                written = 0
+
+                def read() -> None:
+                    while True:
+                        with contextlib.suppress(EOFError, ConnectionError):
+                            peer.fill()
+                            continue
+                        return
+
+                with in_background(read):
+                    with contextlib.suppress(InterruptError):
+                        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 4e-4))
+                        for letter in letters * 10:
+                            conn.write_message(TEXT_MESSAGE, letter)
+                            written += 1
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+
+                    def again(conn: Conn = conn) -> None:
+                        with contextlib.suppress(ConnectionAbortedError):
+                            conn.write_message(TEXT_MESSAGE, b"next")
+
+                    with in_background(again):
+                        pass
+                    conn.close()
+                rest = peer.buffer
+                while cut := cut_frame(rest):
+                    got, end = cut
+                    rest = rest[end:]
+                    assert got.payload in (*letters, b"next"), f"a torn frame, with the seed {SEED}"
+                    written -= got.payload != b"next"
+                torn += bool(rest)
+                assert rest[4:] == rest[4:5] * len(rest[4:]), f"with the seed {SEED}"
+                assert written <= 0, f"a frame is lost, with the seed {SEED}"
+    assert torn > 0
+
+
+def test_write_within_a_write() -> None:
+    """A signal handler that writes in the middle of its thread's own frame gets an error."""
+    errors: list[str] = []
+    with connected(small=True) as (conn, peer):
+
+        def write() -> None:
+            try:
+                conn.write_message(PING_MESSAGE, b"")
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        def read() -> None:
+            wait_until(lambda: conn._writing)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            wait_until(lambda: bool(errors))
+            assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
+            assert peer.read_frame() == Frame(True, PING, b"")
+
+        with alarms(write), in_background(read):
+            conn.write_message(TEXT_MESSAGE, b"x" * 10**6)
+            conn.write_message(PING_MESSAGE, b"")
+    assert errors == ["websocket: a write in the middle of another, by one thread"]
+
+
+def test_close_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close that an exception interrupts ends the connection all the same."""
+    monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
+    with connected() as (conn, peer), in_background(lambda: read_error(conn)):
+        conn.write_message(CLOSE_MESSAGE, b"")
+        with alarms(interrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(InterruptError):
+                conn.close()
+        assert peer.read_to_end() == [Frame(True, CLOSE, b"")]

@@ -2,6 +2,7 @@
 
     channel.py   channels, close, select                     the language
     turns.py     few write pumps are at work at a time       the scheduler, GOMAXPROCS
+    clock.py     a clock for deadlines, without pauses       the runtime's timers
     processor.py the CPU that the process stays on           the scheduler's Ps
     thread.py    a thread that keeps little                  goroutines
     flag.py      flags in Go's form                          package flag
@@ -10,7 +11,7 @@
     websocket/   handshakes and connections                  package gorilla/websocket
 
 The rules: nothing in here knows of a chat, and nothing in here imports from outside of this
-package. `channel` and `processor` import `turns`, `http` imports `thread`, `websocket` imports
-`turns` and `http`; the others import nothing of gochat's. The cleverness that keeps hub.py and
-client.py plain belongs in here: locks, socket options, deadlines.
+package. `channel` and `processor` import `turns`, `http` imports `thread` and `clock`, `websocket`
+imports `turns`, `clock` and `http`; the others import nothing. The cleverness that keeps
+hub.py and client.py plain belongs in here: locks, socket options, deadlines.
 """

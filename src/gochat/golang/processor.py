@@ -76,7 +76,8 @@ def settle(*, pin: bool, cpu: int | None = None) -> set[int]:
         ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS, _FUTEX_SLOTS, 0, 0)
     if FREE_THREADED:
         return set()
-    # No thread here computes for long, and one that waits is woken when the GIL is free.
+    # A thread that waits is woken when the GIL is free, and no thread computes for long without
+    # falling asleep: one that could, by what a peer sends, sees to that itself (Conn._give_way).
     sys.setswitchinterval(SWITCH_INTERVAL)
     with suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

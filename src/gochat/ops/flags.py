@@ -163,11 +163,13 @@ def add_serve_flags(serve: Parser) -> None:
         "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that work at the same time"
     )
     serve.add_flag(
-        "rate", rate, None, "messages read from a client per second (default: no limit)", "R"
+        "rate",
+        rate,
+        None,
+        "frames read from a client per second, of any kind (default: no limit)",
+        "R",
     )
-    serve.add_flag(
-        "burst", count, 10, "messages that may come at once, over that rate", needs="rate"
-    )
+    serve.add_flag("burst", count, 10, "frames that may come at once, over that rate", needs="rate")
     serve.add_argument(
         "--no-pin",
         "-no-pin",

@@ -31,6 +31,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import ThreadedWSGIServer
 
+from .. import clock
 from ..thread import Thread
 from .address import join_host_port, listen, unmapped
 from .admission import Admission, Refusal
@@ -194,10 +195,12 @@ class Server(ThreadedWSGIServer):
             signal.set_wakeup_fd(before)
 
     def _accept(self, poll_interval: float | None, actions: Callable[[], object] | None) -> None:
-        with selectors.DefaultSelector() as selector:
+        poll_interval = clock.BEAT if poll_interval is None else min(poll_interval, clock.BEAT)
+        with selectors.DefaultSelector() as selector, clock.beating():
             selector.register(self.socket, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._ending:
+                clock.beat()
                 ready = [key.fileobj for key, _ in selector.select(poll_interval)]
                 if self._woken in ready:
                     self._woken.recv(4096)

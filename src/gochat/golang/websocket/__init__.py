@@ -7,7 +7,7 @@
 
 The rules: nothing in here knows of a chat, and library.py alone knows simple-websocket. Imports go
 down the list above; besides, `upgrader` imports the package `http`, as gorilla's imports net/http,
-and `conn` imports `turns`, to give a turn up before it waits.
+and `conn` imports `turns`, to give a turn up before it waits, and `clock`, for its deadlines.
 """
 
 from .conn import Conn, ConnOptions
@@ -21,6 +21,7 @@ from .protocol import (
     CLOSE_MESSAGE_TOO_BIG,
     CLOSE_NO_STATUS_RECEIVED,
     CLOSE_NORMAL_CLOSURE,
+    CLOSE_POLICY_VIOLATION,
     CLOSE_TRY_AGAIN_LATER,
     PING_MESSAGE,
     PONG_MESSAGE,
@@ -43,6 +44,7 @@ __all__ = [
     "CLOSE_MESSAGE_TOO_BIG",
     "CLOSE_NORMAL_CLOSURE",
     "CLOSE_NO_STATUS_RECEIVED",
+    "CLOSE_POLICY_VIOLATION",
     "CLOSE_TRY_AGAIN_LATER",
     "PING_MESSAGE",
     "PONG_MESSAGE",

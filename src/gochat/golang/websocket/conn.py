@@ -9,9 +9,13 @@ A common message (text, in one frame, short) is read without the library; anythi
 it. Whatever is written, by the writing thread or by the library, goes through one lock, so that a
 frame is never in the middle of another.
 
-Deadlines are in seconds of `time.monotonic()`. All failures to read or write are OSError: a
-CloseError, ProtocolError or ReadLimitError, TimeoutError for a deadline, or what the system said.
-After one, the connection is of no more use.
+Deadlines are in seconds of `time.monotonic()`. The time of a pause of the whole process is added to
+each (see clock.py). All failures to read or write are OSError: a CloseError, ProtocolError or
+ReadLimitError, TimeoutError for a deadline, or what the system said. After one, the connection is
+of no more use.
+
+Whatever a peer sends, its reading thread does not keep the interpreter from the others: it sleeps
+for a moment after each few milliseconds of work (`_give_way`).
 """
 
 from __future__ import annotations
@@ -28,14 +32,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from .. import clock
 from ..turns import turns
 from .library import Library
 from .protocol import (
     BINARY_MESSAGE,
     CLOSE_ABNORMAL_CLOSURE,
+    CLOSE_INTERNAL_SERVER_ERR,
     CLOSE_INVALID_FRAME_PAYLOAD_DATA,
     CLOSE_MESSAGE,
     CLOSE_MESSAGE_TOO_BIG,
+    CLOSE_POLICY_VIOLATION,
     TEXT_MESSAGE,
     CloseError,
     ProtocolError,
@@ -54,9 +61,24 @@ CONTROL_WAIT: Final = 1.0
 # How long a peer that was sent a close frame may take to answer before it is cut, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
+# How much is read at once of what such a peer still sends, in bytes, and how long the peer then has
+# to wait, in seconds: it may be a flood.
+_REST_SIZE: Final = 65536
+_REST_PAUSE: Final = 0.001
+
 # How long a reader may take over a message, in seconds, before that time is added to the read
 # deadline.
 _LATE: Final = 1.0
+
+# The most frames of one message: so many, and one more for every _FRAGMENT bytes of it.
+_FRAGMENTS: Final = 1024
+_FRAGMENT: Final = 16
+
+# How long a reading thread may work before it sleeps, and how long it sleeps then, in seconds. A
+# thread that takes the interpreter again right after a system call would leave it to no other: with
+# a GIL, those that wait for it are woken, but find it taken.
+_WORK: Final = 0.002
+_SLEEP: Final = 0.0001
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -72,12 +94,13 @@ class ConnOptions:
     #: How much is read from the socket at once, in bytes.
     read_buffer_size: int = 4096
 
-    #: How many messages a connection reads a second; None for as many as come. Beyond that, reading
-    #: pauses, so that TCP holds the peer back: pings, pongs and closes wait behind the messages,
-    #: and the read deadline waits, too. If the connection ends meanwhile, what waits is not read.
+    #: How many frames a connection reads a second, of messages and of control; None for as many as
+    #: come. Beyond that, reading pauses, so that TCP holds the peer back: a pong or a close waits
+    #: with the frames before it, and the read deadline waits, too. If the connection ends
+    #: meanwhile, what waits is not read.
     read_rate: float | None = None
 
-    #: How many messages may come at once, with `read_rate`.
+    #: How many frames may come at once, with `read_rate`.
     read_burst: int = 1
 
 
@@ -110,15 +133,17 @@ class Conn:
         self._utf8_only = options.utf8_only
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
-        self._read_deadline: float | None = None
-        self._returned = time.monotonic()  # when the last message was given to the caller
+        self._read_deadline: float | None = None  # of clock.now, as all times here
+        # When to give way: _WORK after the last message was returned, or after the last sleep.
+        self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
         self._message_size = 0  # of the message being read, as its frames' headers say
+        self._message_frames = 0  # how many of its frames have begun
         self._payload_left = 0  # of the frame being read
-        # At the read rate, how long a message takes, in seconds; 0 for no time.
-        self._message_time = 1 / options.read_rate if options.read_rate else 0.0
-        self._ahead = self._message_time * options.read_burst  # by how much they may come early
-        self._read_until = 0.0  # the end of the time that all messages so far take
+        # At the read rate, how long a frame takes, in seconds; 0 for no time.
+        self._frame_time = 1 / options.read_rate if options.read_rate else 0.0
+        self._ahead = self._frame_time * options.read_burst  # by how much they may come early
+        self._read_until = 0.0  # the end of the time that all frames so far take
         self._pong_handler: Callable[[], None] = _no_pong_handler
         # Made for the first frame that is not a common one: for most connections that is the close.
         self._library: Library | None = None
@@ -130,12 +155,16 @@ class Conn:
         self._reader = 0
 
         # Guards the stream of bytes to the peer, so that each frame is whole and follows the one
-        # before it; and with the stream `write_error` and the field below. Both go from unset to
-        # set, once, so a look without the lock finds at worst what was true a moment ago: the
-        # reading thread then reads one message more, or `close` waits for an answer in vain.
-        self._write_lock = threading.Lock()
+        # before it; and with the stream `write_error` and the two below. An RLock, because only its
+        # owner can release it: a thread that is interrupted may not know whether it has the lock.
+        self._write_lock = threading.RLock()
+        # This and `write_error` go from unset to set, once, so a look without the lock finds at
+        # worst what was true a moment ago: the reading thread then reads one message more, or
+        # `close` waits for an answer in vain.
         self._close_sent = False
-        # The writing thread's alone.
+        # Whether the peer may have a part of a frame.
+        self._writing = False
+        # The writing thread's alone; of clock.now.
         self._write_deadline: float | None = None
 
     # Reading: one thread.
@@ -146,7 +175,7 @@ class Conn:
 
     def set_read_deadline(self, deadline: float | None) -> None:
         """When to give up reading, on the monotonic clock; None for never. The reading thread."""
-        self._read_deadline = deadline
+        self._read_deadline = None if deadline is None else clock.since(deadline)
 
     def set_pong_handler(self, handler: Callable[[], None]) -> None:
         """What to call, on the reading thread, when a pong has come."""
@@ -162,10 +191,11 @@ class Conn:
         Raises CloseError if the peer has closed, ProtocolError or ReadLimitError if it was at fault
         and has been told so, TimeoutError at the read deadline, ConnectionAbortedError if this side
         has closed or the connection ends over the read rate, or the system's OSError; and the same
-        again when called again.
+        again when called again. Whatever else comes out of it, from a pong handler for one, ends
+        the reading, and the peer is told so with 1011.
         """
         self._reader = threading.get_ident()
-        late = time.monotonic() - self._returned
+        late = clock.now() - self._sleep_at
         if self._read_deadline is not None and late > _LATE:
             # This side has not read. The pong that is due may be there, behind what is not read.
             self._read_deadline += late
@@ -179,18 +209,23 @@ class Conn:
                 else:
                     digested = self._read_frame()
                     if digested is None:
+                        self._give_way()
                         continue
                     message_type, message = digested
                 if not self._close_sent:
-                    if self._message_time:
+                    if self._frame_time:
                         self._keep_rate()
-                    self._returned = time.monotonic()
+                    self._sleep_at = clock.now() + _WORK
                     return message_type, message
+                self._give_way()
         except OSError as error:
             self._read_no_more(_bare(error))
             raise
         except BaseException:  # a pong handler's, or a signal handler's
-            self._read_no_more(ConnectionAbortedError("websocket: reading has failed"))
+            try:
+                self._fail(CLOSE_INTERNAL_SERVER_ERR)
+            finally:
+                self._read_no_more(ConnectionAbortedError("websocket: reading has failed"))
             raise
 
     def _read_no_more(self, error: OSError) -> None:
@@ -208,13 +243,13 @@ class Conn:
             self._reading.release()
 
     def _keep_rate(self) -> None:
-        """Wait until the rate allows the message that was just read.
+        """Wait until the rate allows the frame that was just read.
 
         Raises ConnectionAbortedError if the connection ends before that: a sender does not get what
         is over the rate read any faster by leaving, however much of it the system still holds.
         """
-        now = time.monotonic()
-        self._read_until = max(self._read_until, now) + self._message_time
+        now = clock.now()
+        self._read_until = max(self._read_until, now) + self._frame_time
         if self._read_until - self._ahead > now:
             ended = select.poll()
             ended.register(self._sock, 0)
@@ -222,7 +257,17 @@ class Conn:
                 raise ConnectionAbortedError("websocket: ended over the read rate")
             if self._read_deadline is not None:
                 # The pong that is due may lie behind what was not read: then this side is late.
-                self._read_deadline += time.monotonic() - now
+                self._read_deadline += clock.now() - now
+
+    def _give_way(self) -> None:
+        """Sleep for a moment, if no message was returned for long and this did not sleep, either.
+
+        Frames that complete no message take time, and nothing makes their sender wait; a message is
+        handed to the hub, which makes its sender wait for its turn.
+        """
+        if clock.now() >= self._sleep_at:
+            time.sleep(_SLEEP)
+            self._sleep_at = clock.now() + _WORK
 
     def _take_plain_text(self) -> bytes | None:
         """The next message, if it is a common one: text, in one frame, masked, short, all there.
@@ -241,6 +286,8 @@ class Conn:
                 break
             del data[:6]
             self._pong_handler()
+            if self._frame_time and not self._close_sent:
+                self._keep_rate()
         if len(data) < 8 or data[0] != 0x81 or not 0x80 <= data[1] <= 0xFE:
             return None
         short = data[1] - 0x80
@@ -257,7 +304,11 @@ class Conn:
         return text
 
     def _read_frame(self) -> tuple[int, bytes] | None:
-        """Give a frame, or a piece of its payload, to the library. The message, if it is whole."""
+        """Give a frame, or a piece of its payload, to the library. The message, if it is whole.
+
+        A frame that completes no message counts for the rate here, and one that does in
+        `read_message`.
+        """
         if self._payload_left == 0:
             header = self._read_header()
         else:
@@ -266,7 +317,10 @@ class Conn:
         piece = self._input[: self._payload_left]
         del self._input[: len(piece)]
         self._payload_left -= len(piece)
-        return self._digest(header + bytes(piece))
+        message = self._digest(header + bytes(piece))
+        if message is None and self._frame_time and not (self._payload_left or self._close_sent):
+            self._keep_rate()
+        return message
 
     def _read_header(self) -> bytes:
         """Take a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
@@ -291,7 +345,14 @@ class Conn:
             if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG)
                 raise ReadLimitError("websocket: read limit exceeded")
-            self._message_size = 0 if self._input[0] & 0x80 else size_so_far
+            self._message_frames += 1
+            if self._message_frames > _FRAGMENTS + size_so_far // _FRAGMENT:
+                self._fail(CLOSE_POLICY_VIOLATION)
+                raise ReadLimitError("websocket: a message of too many frames")
+            if self._input[0] & 0x80:
+                self._message_size = self._message_frames = 0
+            else:
+                self._message_size = size_so_far
         elif self._input.startswith(b"\x88\x81"):
             # Half a close code: to the Go library that is none, to this one a breach of protocol.
             return _EMPTY_CLOSE
@@ -307,11 +368,17 @@ class Conn:
             self._input += self._receive()
 
     def _receive(self) -> bytes:
-        # A deadline that has passed is the end even if there is input: a peer that sends and sends,
-        # but no pong, is not waited for either.
-        if _seconds_until(self._read_deadline) == 0 or not _wait(
-            self._readable, self._read_deadline
-        ):
+        now, deadline = clock.now(), self._read_deadline
+        if now >= self._sleep_at:
+            self._give_way()
+        timeout = None
+        if deadline is not None:
+            # A deadline that has passed is the end even if there is input: a peer that sends and
+            # sends, but no pong, is not waited for either.
+            if now >= deadline:
+                raise TimeoutError("websocket: read deadline exceeded")
+            timeout = _milliseconds(deadline - now)
+        if not self._readable.poll(timeout) and not _wait(self._readable, deadline):
             raise TimeoutError("websocket: read deadline exceeded")
         data = self._sock.recv(self._read_buffer_size)
         if not data:
@@ -365,16 +432,18 @@ class Conn:
         close frame: the peer would never learn why.
         """
         self._shutdown(socket.SHUT_WR)
-        self._read_deadline = after(_CLOSE_WAIT)
+        deadline = after(_CLOSE_WAIT)
         with suppress(OSError):
-            while True:
-                self._receive()
+            while clock.now() < deadline and _wait(self._readable, deadline):
+                if not self._sock.recv(_REST_SIZE):
+                    return
+                time.sleep(_REST_PAUSE)
 
     # Writing: any thread, but data messages from one.
 
     def set_write_deadline(self, deadline: float | None) -> None:
         """When to give up writing, on the monotonic clock; None for never. The writing thread."""
-        self._write_deadline = deadline
+        self._write_deadline = None if deadline is None else clock.since(deadline)
 
     def write_message(self, message_type: int, data: bytes) -> None:
         """Write a message, or a control frame, as one whole frame. The writing thread.
@@ -398,26 +467,42 @@ class Conn:
             self._write(data, after(CONTROL_WAIT), closing=closing)
 
     def _write(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
-        """Write a whole frame, behind what other threads are writing."""
-        if not self._write_lock.acquire(False):
-            turns.give_up()
-            timeout = _seconds_until(deadline)
-            if not self._write_lock.acquire(timeout=-1 if timeout is None else timeout):
-                raise _WriteLockTimeoutError("websocket: write deadline exceeded")
+        """Write a whole frame, after what other threads are writing.
+
+        Whatever ends this in the middle, also what a signal handler raises, ends the connection for
+        writing: the next frame would be taken for the rest of this one. The lock is released in any
+        case. The only owner of the lock is found out by releasing it, because an exception can come
+        after `acquire` has got it and before this method knows.
+        """
         try:
+            if not self._write_lock.acquire(False):
+                turns.give_up()
+                if not _acquire(self._write_lock, deadline):
+                    raise _WriteLockTimeoutError("websocket: write deadline exceeded")
+            if self._writing:
+                raise RuntimeError("websocket: a write in the middle of another, by one thread")
             if self.write_error is not None:
                 raise _bare(self.write_error)
             if self._close_sent:
                 raise ConnectionAbortedError("websocket: close sent")
-            self._close_sent = closing
             try:
+                self._writing = True
+                self._close_sent = closing
                 send_all(self._sock, data, deadline, self.await_room)
-            except OSError as error:
-                self.write_error = _bare(error)
+                self._writing = False
+            except BaseException as error:
+                if isinstance(error, OSError):
+                    self.write_error = _bare(error)
+                else:
+                    self.write_error = ConnectionAbortedError("websocket: writing has failed")
+                self._writing = False
                 self._shutdown(socket.SHUT_RDWR)
                 raise
         finally:
-            self._write_lock.release()
+            try:  # noqa: SIM105 - suppress takes longer, for each frame
+                self._write_lock.release()
+            except RuntimeError:  # this thread does not have it
+                pass
 
     def await_room(self, deadline: float | None) -> None:
         """Wait until the system takes more of a frame: for a subclass that counts how often.
@@ -435,18 +520,21 @@ class Conn:
         that the reading thread still reads. The descriptor is closed by the HTTP server, which owns
         it, when no thread is left that could use a number that is somebody else's by then.
         """
-        turns.give_up()
-        if threading.get_ident() == self._reader and self.read_error is None:
-            # This is the reading thread, which reads no more: something may have gone wrong between
-            # two messages. So this thread waits for the peer's answer itself, and no other does.
-            if self._close_sent:
-                self._linger()
-            self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
-        if self._close_sent and self.read_error is None:
-            self._shutdown(socket.SHUT_WR)
-            if self._reading.acquire(timeout=_CLOSE_WAIT):
-                self._reading.release()
-        self._shutdown(socket.SHUT_RDWR)
+        try:
+            turns.give_up()
+            if threading.get_ident() == self._reader and self.read_error is None:
+                # This is the reading thread, which reads no more: something may have gone wrong
+                # between two messages. So this thread waits for the peer's answer itself, and no
+                # other does.
+                if self._close_sent:
+                    self._linger()
+                self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
+            if self._close_sent and self.read_error is None:
+                self._shutdown(socket.SHUT_WR)
+                if _acquire(self._reading, after(_CLOSE_WAIT)):
+                    self._reading.release()
+        finally:
+            self._shutdown(socket.SHUT_RDWR)
 
     def _shutdown(self, how: int) -> None:
         with suppress(OSError):  # the peer was faster
@@ -496,20 +584,34 @@ def _bare(error: OSError) -> OSError:
 
 
 def after(seconds: float) -> float:
-    """The point of the monotonic clock that is so many seconds from now."""
-    return time.monotonic() + seconds
+    """The time of the clock that is so many seconds from now."""
+    return clock.now() + seconds
 
 
 def _seconds_until(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+    return None if deadline is None else max(0.0, deadline - clock.now())
+
+
+def _milliseconds(seconds: float) -> int:
+    """Whole milliseconds, and not more than the system can count."""
+    return min(math.ceil(seconds * 1000), 2**31 - 1)
 
 
 def _wait(socket_poll: select.poll, deadline: float | None) -> bool:
     """Wait until the socket is ready; False at the deadline."""
     while True:
         timeout = _seconds_until(deadline)
-        # In whole milliseconds, and not more than the system can count.
-        if socket_poll.poll(None if timeout is None else min(math.ceil(timeout * 1000), 2**31 - 1)):
+        if socket_poll.poll(None if timeout is None else _milliseconds(timeout)):
+            return True
+        if timeout == 0:
+            return False
+
+
+def _acquire(lock: threading.Lock | threading.RLock, deadline: float | None) -> bool:
+    """Wait for a lock; False at the deadline."""
+    while True:
+        timeout = _seconds_until(deadline)
+        if lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
             return True
         if timeout == 0:
             return False

@@ -23,6 +23,7 @@ CLOSE_GOING_AWAY = 1001
 CLOSE_NO_STATUS_RECEIVED = 1005
 CLOSE_ABNORMAL_CLOSURE = 1006
 CLOSE_INVALID_FRAME_PAYLOAD_DATA = 1007
+CLOSE_POLICY_VIOLATION = 1008
 CLOSE_MESSAGE_TOO_BIG = 1009
 CLOSE_INTERNAL_SERVER_ERR = 1011
 CLOSE_TRY_AGAIN_LATER = 1013
@@ -73,7 +74,10 @@ class ProtocolError(ConnectionError):
 
 
 class ReadLimitError(ConnectionError):
-    """The peer's message was over the read limit, and it was told so with the close code 1009."""
+    """The peer's message was over a limit, and the peer was told so.
+
+    With the close code 1009 if it was too long, and with 1008 if it had too many frames.
+    """
 
 
 def is_unexpected_close_error(error: BaseException, *expected: int) -> bool:

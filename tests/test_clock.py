@@ -1,0 +1,107 @@
+"""clock.py, and what it is for: a pause of the whole process is no reason to cut a client."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from gochat.golang import clock
+
+from .support import LONG_MESSAGE, Gochat, deaf, join, say_long, wait_until
+
+
+def behind() -> float:
+    """How far the clock is behind that of the system, in seconds."""
+    return time.monotonic() - clock.now()
+
+
+def pass_time(seconds: float) -> None:
+    begin = time.monotonic()
+    wait_until(lambda: time.monotonic() - begin > seconds, "time has passed")
+
+
+@pytest.fixture
+def gap(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The shortest pause, which is short here, in seconds."""
+    monkeypatch.setattr(clock, "_GAP", 0.2)
+    return 0.2
+
+
+def test_a_missing_beat_is_a_pause(gap: float) -> None:
+    """The clock leaves out a time without a beat, once, whoever asks for the time first."""
+    with clock.beating():
+        before = behind()
+        pass_time(gap)
+        assert behind() - before >= gap
+        once = behind()
+        clock.beat()
+        assert behind() - once < gap
+        deadline = clock.since(time.monotonic())
+        assert abs(clock.now() - deadline) < gap
+
+
+def test_nobody_who_beats_is_no_pause(gap: float) -> None:
+    """While no thread accepts connections, the clock runs as that of the system."""
+    with clock.beating():
+        with clock.beating():
+            pass_time(0)
+        before = behind()
+        pass_time(gap)
+        assert behind() - before >= gap  # the outer one has promised to beat
+    before = behind()
+    pass_time(2 * gap)
+    clock.beat()
+    assert behind() - before < gap
+
+
+@contextmanager
+def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
+    """Pause the process for the block, and at least for so long."""
+    gochat.pause()
+    try:
+        yield
+        pass_time(seconds)
+    finally:
+        gochat.process.send_signal(signal.SIGCONT)
+
+
+def test_a_pause_cuts_no_client() -> None:
+    """After a pause longer than the pong wait, all clients are there; a silent one is cut later."""
+    with (
+        Gochat("--pong-wait=3", "--ping-period=2") as gochat,
+        join(gochat.port) as silent,
+        join(gochat.port) as idle,
+        join(gochat.port) as talker,
+    ):
+        idle.messages(1)
+        silent.messages(2)
+        with paused(gochat, 6):
+            talker.send("meanwhile")
+        assert talker.messages(1) == idle.messages(1) == ["meanwhile"]
+        begin = time.monotonic()
+        while time.monotonic() - begin < 4:  # longer than the pong wait
+            talker.send("still here")
+            assert talker.messages(1) == idle.messages(1) == ["still here"]
+            time.sleep(0.05)
+        silent.read_to_end()
+
+
+def test_a_pause_ends_no_write() -> None:
+    """A write that a pause has held up has the rest of its time after the pause."""
+    flags = ("--write-wait=5", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
+    with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
+        say_long(talker, 150)
+        with paused(gochat, 6):
+            pass
+        talker.send("behind the pause")
+        assert talker.messages(1) == ["behind the pause"]
+        slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        messages: list[str] = []
+        while "behind the pause" not in messages:
+            messages += slow.read_messages()
+        assert [len(message) for message in messages].count(LONG_MESSAGE) == 150
