@@ -1079,13 +1079,13 @@ def section(rows: Sequence[str], seed: int, seconds: float) -> str:
     return "\n".join([BEGIN, "", HEAD, *rows, "", made, "", END])
 
 
-def write_page(text: str) -> None:
-    """Put the text in place of what stands between the two comments."""
+def write_page(text: str, first: str = BEGIN, last: str = END) -> None:
+    """Put the text in place of what stands between the two comments, with the comments."""
     page = PAGE.read_text()
-    before, begin, rest = page.partition(BEGIN)
-    _, end, behind = rest.partition(END)
+    before, begin, rest = page.partition(first)
+    _, end, behind = rest.partition(last)
     if not (begin and end):
-        sys.exit(f"tests/harm.py: {PAGE} lacks {BEGIN} and {END}")
+        sys.exit(f"{PAGE} lacks {first} and {last}")
     PAGE.write_text(before + text + behind)
 
 

@@ -1,0 +1,273 @@
+"""Floods of each kind against a real gochat, how long everyone else waits meanwhile, and a table.
+
+    python -m tests.floods --before DIRECTORY
+
+One client and then five flood the server, without `--rate` and with it, for some seconds each. A
+flooder sends as fast as the server reads, reads what comes back, and reconnects when it is cut.
+Meanwhile one client measures how long its messages take to come back, and another one loads the
+page. The longest wait counts.
+
+--before measures the version in that checkout, too. --write puts the table into
+docs/run/reliability.md, between two comments. --only measures one kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import date
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from .harm import write_page
+from .support import (
+    BINARY,
+    CONTINUATION,
+    HANDSHAKE,
+    PATIENCE,
+    PING,
+    PONG,
+    Gochat,
+    Peer,
+    frame,
+    request,
+)
+
+BEGIN = "<!-- begin: written by tests/floods.py -->"
+END = "<!-- end: written by tests/floods.py -->"
+
+#: The flags with which the server is flooded the second time.
+RATE = ("--rate=5", "--burst=5")
+
+#: How many flooders there are, in turn.
+ONE, MANY = 1, 5
+
+
+class Flood(NamedTuple):
+    """One kind of flood.
+
+    what: its name in the table. then: sent again and again after the handshake, and after `first`.
+    slow: whether each byte is sent alone. head: the request; without `then`, the connection is
+    closed after the answer, and made again.
+    """
+
+    what: str
+    then: bytes = b""
+    first: bytes = b""
+    slow: bool = False
+    head: bytes = request()
+
+
+_BEGIN = frame("", fin=False)
+_MORE = frame("", CONTINUATION, fin=False)
+_END = frame("", CONTINUATION)
+_PING, _PONG = frame("p" * 125, PING), frame("p" * 125, PONG)
+
+#: By name.
+FLOODS: Final = {
+    "continuations": Flood("Empty continuation frames without end", _MORE, _BEGIN),
+    "fragments": Flood("Fragments of 1 byte", frame("x", CONTINUATION, fin=False), _BEGIN),
+    "fragmented": Flood("Messages of 64 empty fragments", _BEGIN + _MORE * 62 + _END),
+    "empty": Flood("Empty messages", frame("")),
+    "short": Flood("Messages of 1 byte", frame("x")),
+    "binary": Flood("Binary messages of 1 byte", frame("x", BINARY)),
+    "long": Flood("Messages of 512 bytes", frame("x" * 512)),
+    "bytes": Flood("Messages, one byte at a time", frame("x" * 100), slow=True),
+    "pings": Flood("Empty pings", frame("", PING)),
+    "long pings": Flood("Pings of 125 bytes", _PING),
+    "pongs": Flood("Empty pongs", frame("", PONG)),
+    "long pongs": Flood("Pongs of 125 bytes", _PONG),
+    "mixed": Flood(
+        "All of these mixed", frame("x") + _PING + _PONG + _BEGIN + _MORE + _PING + _END
+    ),
+    "not text": Flood("Text that is not UTF-8", frame(b"\xff")),
+    "too long": Flood("Messages of 513 bytes", frame("x" * 513)),
+    "unmasked": Flood("Frames without a mask", frame("x", mask=None)),
+    "handshakes": Flood("Handshakes"),
+    "pages": Flood("Requests for the page", head=request(HANDSHAKE[:1], "GET / HTTP/1.1")),
+}
+
+
+# The clients, each in a process of its own.
+
+
+def flood(port: int, kind: Flood) -> None:
+    """Flood the server until the process is ended."""
+    block = kind.then * (65536 // max(1, len(kind.then)))
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(PATIENCE)
+            sock.sendall(kind.head)
+            sock.recv(65536)
+            if not kind.then:
+                continue
+            reader = threading.Thread(target=drain, args=[sock], daemon=True)
+            reader.start()
+            sock.sendall(kind.first)
+            while True:
+                if kind.slow:
+                    for place in range(len(kind.then)):
+                        sock.send(kind.then[place : place + 1])
+                else:
+                    sock.sendall(block)
+
+
+def drain(sock: socket.socket) -> None:
+    """Read all that comes, so that the flooder is not cut for not reading."""
+    with suppress(OSError):
+        while sock.recv(1 << 20):
+            pass
+
+
+def measure_echo(port: int, seconds: float, pause: float) -> float:
+    """Talk for so long, and return the longest wait for a message of one's own.
+
+    pause: between two messages. Raises EOFError if the server disconnects this client.
+    """
+    worst, number = 0.0, 0
+    with Peer(port) as peer:
+        assert peer.open().status == 101
+        end = time.monotonic() + seconds
+        while (begin := time.monotonic()) < end:
+            number += 1
+            mine, got = b"message %d of the client that measures" % number, b""
+            peer.send(mine)
+            while mine not in got:
+                data = peer.sock.recv(1 << 20)
+                if not data:
+                    raise EOFError
+                got = got[-len(mine) :] + data
+            worst = max(worst, time.monotonic() - begin)
+            time.sleep(pause)
+    return worst
+
+
+def measure_page(port: int, seconds: float) -> float:
+    """Load the page again and again for so long, and return the longest wait."""
+    worst, end = 0.0, time.monotonic() + seconds
+    while (begin := time.monotonic()) < end:
+        with Peer(port) as peer:
+            peer.sock.sendall(request(HANDSHAKE[:1], "GET / HTTP/1.1"))
+            while peer.sock.recv(1 << 20):
+                pass
+        worst = max(worst, time.monotonic() - begin)
+        time.sleep(0.05)
+    return worst
+
+
+@contextmanager
+def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
+    """Call the target in so many processes during the block."""
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=target, args=args, daemon=True) for _ in range(count)]
+    try:
+        for process in processes:
+            process.start()
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+class Waits(NamedTuple):
+    """The longest waits beside a flood, in seconds; infinite for more than PATIENCE."""
+
+    echo: float
+    page: float
+
+
+def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str = "") -> Waits:
+    """Flood a server, and return the longest waits of others.
+
+    The client that measures says less than `--rate` allows, so it does not wait for that. fault:
+    see `Gochat`.
+    """
+    echo = page = float("inf")
+    # A buffer that no flood fills: a client that is dropped measures nothing.
+    with (
+        Gochat("--send-buffer=1000000", *flags, fault=fault, measured=False) as gochat,
+        in_processes(flooders, flood, gochat.port, kind),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        pages = pool.submit(measure_page, gochat.port, seconds)
+        echoes = pool.submit(measure_echo, gochat.port, seconds, 0.25 if flags else 0.01)
+        with suppress(OSError, EOFError):
+            echo = echoes.result()
+        with suppress(OSError):
+            page = pages.result()
+    return Waits(echo, page)
+
+
+# The table.
+
+HEAD = (
+    "| Flood | 1 flooder | 5 flooders | 1, with `--rate` | 5, with `--rate` |\n"
+    "| --- | --- | --- | --- | --- |"
+)
+
+
+def words(wait: float) -> str:
+    """Return a wait as the table has it."""
+    return f"{wait:.2f} s" if wait < PATIENCE else f"over {PATIENCE:.0f} s"
+
+
+def row(name: str, seconds: float, before: Path | None) -> str:
+    """Measure one kind of flood, and return its row."""
+    versions = [""]
+    if before is not None:
+        versions.insert(0, f"import sys; sys.path.insert(0, {str(before / 'src')!r})")
+    cells = []
+    for flags in ((), RATE):
+        for flooders in (ONE, MANY):
+            waits = [
+                beside(FLOODS[name], flooders, *flags, seconds=seconds, fault=fault)
+                for fault in versions
+            ]
+            cells.append(" → ".join(f"{words(w.echo)} ({words(w.page)})" for w in waits))
+    return f"| {' | '.join([FLOODS[name].what, *cells])} |"
+
+
+def section(rows: Sequence[str], command: str, seconds: float) -> str:
+    """Return what stands between the two comments."""
+    made = (
+        f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"
+        f" {platform.python_implementation()} {platform.python_version()}, {platform.system()} on"
+        f" {platform.machine()} with {os.cpu_count()} cores."
+    )
+    return "\n".join([BEGIN, "", HEAD, *rows, "", made, "", END])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.floods", description=__doc__)
+    parser.add_argument("--only", choices=FLOODS, metavar="NAME", help=", ".join(FLOODS))
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each flood goes on")
+    parser.add_argument("--before", type=Path, metavar="DIRECTORY", help="of another version")
+    parser.add_argument("--write", action="store_true", help="the table into the documentation")
+    args = parser.parse_args(argv)
+    if args.write and (args.only or args.before is None):
+        parser.error("--write needs all of it, and --before")
+    begin, rows = time.monotonic(), []
+    print(HEAD, flush=True)
+    for name in [args.only] if args.only else FLOODS:
+        rows.append(row(name, args.seconds, args.before))
+        print(rows[-1], flush=True)
+    if args.write:
+        command = f"python -m tests.floods --seconds {args.seconds:g} --before OLD"
+        write_page(section(rows, command, time.monotonic() - begin), BEGIN, END)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Floods: nobody is kept from the interpreter by what one client sends."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
+from .harm import PAGE
+from .support import Gochat, join
+
+#: With this, a thread that takes the interpreter again at once leaves it to no other, ever.
+NEVER = "import gochat.golang.processor as processor; processor.SWITCH_INTERVAL = 3600"
+
+
+@pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])
+def test_a_flood_gives_way(name: str) -> None:
+    """Messages come back beside flooders, although no thread has to leave the interpreter."""
+    with (
+        Gochat("--send-buffer=1000000", fault=NEVER, measured=False) as gochat,
+        in_processes(MANY, flood, gochat.port, FLOODS[name]),
+        join(gochat.port) as peer,
+    ):
+        begin, number = time.monotonic(), 0
+        while number < 20 or time.monotonic() - begin < 2:
+            mine = f"message {number}"
+            peer.send(mine)
+            while mine not in peer.read_messages():
+                pass
+            number += 1
+
+
+def test_the_table_has_a_row_for_each_flood() -> None:
+    """The table of docs/run/reliability.md has the floods of floods.py, in the same order."""
+    table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert re.findall(r"^\| (.+?) \|", table, re.M)[2:] == [kind.what for kind in FLOODS.values()]
