@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.golang.channel import CLOSED, _Bell, _Offer
+from gochat.golang.channel import CLOSED, AbandonedChannelError, _Bell, _Offer
 from gochat.golang.turns import FREE_THREADED, turns
 
 from .support import PATIENCE, wait_until
@@ -1269,3 +1269,24 @@ def test_shutdown_does_nothing() -> None:
     channel.close()
     channel.shutdown(immediate=True)
     assert [channel.recv() for _ in range(3)] == [(1, True), (2, True), (None, False)]
+
+
+# A receiver that goes away.
+
+
+@pytest.mark.parametrize("capacity", [0, 1])
+def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) -> None:
+    """A sender that waits when nobody will receive any more gets an error, as all later ones do."""
+    channel: Channel[int] = Channel(capacity)
+    if capacity:
+        channel.send(0)
+    task = start(lambda: channel.send(1))
+    wait_until(lambda: channel.senders == 1)
+    channel.abandon()
+    with pytest.raises(AbandonedChannelError):
+        task.result()
+    for send in (channel.send, channel.try_send, lambda value: channel.put(value, timeout=1)):
+        with pytest.raises(AbandonedChannelError):
+            send(2)
+    channel.abandon()
+    assert len(channel) == capacity

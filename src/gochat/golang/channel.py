@@ -39,13 +39,20 @@ from typing import Any, Final, Generic, TypeVar
 
 from .turns import FREE_THREADED, Waiter, turns
 
-__all__ = ["CLOSED", "Channel", "ClosedChannelError", "select"]
+__all__ = ["CLOSED", "AbandonedChannelError", "Channel", "ClosedChannelError", "select"]
 
 T = TypeVar("T")
 
 
 class ClosedChannelError(RuntimeError):
     """A send on a closed channel, or a second close: a run-time panic in Go."""
+
+
+class AbandonedChannelError(ConnectionAbortedError):
+    """A send on a channel that nobody will receive from: the end of the program in Go.
+
+    Not a mistake of the sender's, so a pump that sends takes it as the end of its connection.
+    """
 
 
 class _Sentinel:
@@ -89,6 +96,8 @@ class Channel(queue.Queue[T]):
         # the thread that closes, and so cannot miss it; and a receiver, which only decides by it
         # whether to take a turn for what is left, and learns of the end from the sentinel.
         self._closed = False
+        # Set once, under `mutex`, with `_closed`: nobody will receive, so there is no sentinel.
+        self._abandoned = False
         # The receiver that has found nothing. Set by the receiver, which can be claimed by then;
         # unset by the thread that claims it, which wakes the receiver, or is the receiver and goes
         # on by itself. (What is left here from an earlier wait cannot be claimed any more.)
@@ -106,7 +115,8 @@ class Channel(queue.Queue[T]):
         with self.mutex:
             if self.capacity == 0:
                 return 0
-            return len(self.queue) - (self._closed and len(self.queue) > 0)
+            sentinel = self._closed and not self._abandoned
+            return len(self.queue) - (sentinel and len(self.queue) > 0)
 
     @property
     def senders(self) -> int:
@@ -172,6 +182,18 @@ class Channel(queue.Queue[T]):
             if receiver := self._claim():
                 receiver.let_go()
 
+    def abandon(self) -> None:
+        """Say that nobody will receive any more. Any thread, repeatedly; never blocks.
+
+        Every send raises AbandonedChannelError from now on, also one that waits. A receiver that
+        waits all the same goes on waiting.
+        """
+        with self.mutex:
+            self._closed = self._abandoned = True
+            for offer in self._offers:
+                offer.answer(accepted=False)
+            self._offers.clear()
+
     def shutdown(self, immediate: bool = False) -> None:
         """Do nothing: `close` takes the place of what Python 3.13 has under this name. Any thread.
 
@@ -209,7 +231,7 @@ class Channel(queue.Queue[T]):
         if not answered and self._withdraw(offer):
             raise queue.Full
         if not offer.accepted:
-            raise ClosedChannelError("send on closed channel")
+            self._check_open()
 
     def _withdraw(self, offer: _Offer[T]) -> bool:
         """Leave the line. False if it is too late, because the offer was answered."""
@@ -220,6 +242,8 @@ class Channel(queue.Queue[T]):
             return True
 
     def _check_open(self, what: str = "send on") -> None:
+        if self._abandoned:
+            raise AbandonedChannelError("nobody receives any more")
         if self._closed:
             raise ClosedChannelError(f"{what} closed channel")
 

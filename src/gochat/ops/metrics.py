@@ -32,7 +32,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ..client import Client, Settings
-from ..golang.channel import Channel
+from ..golang.channel import AbandonedChannelError, Channel
 from ..golang.http import Server
 from ..golang.websocket import (
     REFUSALS,
@@ -400,7 +400,7 @@ def health_app(
             return say(start_response, "the relay is away", 503)
         try:
             hub.unregister.put(nobody, timeout=timeout)
-        except queue.Full:
+        except (queue.Full, AbandonedChannelError):
             return say(start_response, "the hub does not answer", 503)
         return say(start_response, "ok", 200)
 

@@ -28,7 +28,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-from ...golang.channel import ClosedChannelError
+from ...golang.channel import AbandonedChannelError, ClosedChannelError
 from ...golang.http import Server
 from ..page import policy, read_page, send_page
 from ..routes import NO_STORE, make_routes, say
@@ -188,7 +188,7 @@ class View:
         message = f"view: message {next(self._said)}".encode()
         try:
             (self._relay or self._hub).broadcast.put(message, timeout=_SAY_WAIT)
-        except (queue.Full, ClosedChannelError):
+        except (queue.Full, ClosedChannelError, AbandonedChannelError):
             raise RefusalError(503, "the hub does not answer") from None
 
 
