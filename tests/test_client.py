@@ -23,6 +23,7 @@ from gochat.golang.turns import FREE_THREADED
 from .support import (
     BINARY,
     CLOSE,
+    LOCAL,
     LONG_MESSAGE,
     PATIENCE,
     PING,
@@ -35,6 +36,7 @@ from .support import (
     frame,
     in_background,
     join,
+    parted,
     request,
     reset_socket,
     say_long,
@@ -344,6 +346,31 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
         with join(room.port) as other:
             other.send("still here")
             assert other.messages(1) == ["still here"]
+
+
+@pytest.mark.parametrize("pump", ["read_pump", "write_pump"])
+@pytest.mark.parametrize("error", [LookupError("a mistake"), SystemExit(), OSError("no disk")])
+def test_a_pump_that_fails(
+    pump: str, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pump of a subclass that fails before the base class's ends its client, with 1011."""
+
+    def fail(_: Client) -> None:
+        raise error
+
+    failing = type("Failing", (Client,), {pump: fail})
+    hub = Hub()
+    with running(Server(LOCAL, make_app(hub, kind=failing)), hub) as server:
+        server.start()
+        with Peer(server.port) as peer:
+            assert peer.open().status == 101
+            assert parted(peer).code == 1011
+        wait_until(lambda: not hub.clients, "an empty room")
+        wait_until(lambda: not [t for t in threading.enumerate() if "Pump" in t.name])
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.message.startswith("http: ")
+    assert record.exc_info
+    assert record.exc_info[1] is error
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:

@@ -246,7 +246,7 @@ def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> No
         assert connection is not None
         if taken.pop(0):
             sock, _buffered = connection.hijack()
-            connection.on_failure = lambda error: sock.sendall(f"sorry, {error}".encode())
+            connection.on_failure.append(lambda error: sock.sendall(f"sorry, {error}".encode()))
         raise UnavailableError("no room")
 
     with Serving(app) as serving:

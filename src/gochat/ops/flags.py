@@ -185,8 +185,8 @@ def add_serve_flags(serve: Parser) -> None:
         "max-clients-per-address",
         count,
         None,
-        "requests of one address served at the same time; leave room for three of each client: when a"
-        " page is loaded again, the page, its connection and the old one are there (default: no"
+        "requests of one address served at the same time; leave room for three of each client: when"
+        " a page is loaded again, the page, its connection and the old one are there (default: no"
         " limit)",
     )
     serve.add_flag(

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..thread import Thread
@@ -20,7 +21,7 @@ from .helper import Helper
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["KEY", "Hijacker", "ServerConn", "UnavailableError", "hijacker"]
+__all__ = ["KEY", "Hijacker", "ServerConn", "UnavailableError", "hijacker", "log_failure"]
 
 log = logging.getLogger("gochat")
 
@@ -122,6 +123,7 @@ class Hijacker:
 
     take: returns the bytes that were read from the socket after the request, and ends reading.
     hire: returns a second thread, or raises UnavailableError; None to start a thread in `go`.
+    failed: logs the current exception; None for a traceback.
 
     Thread: the connection's own.
     """
@@ -131,8 +133,10 @@ class Hijacker:
         sock: socket.socket,
         take: Callable[[], bytes],
         hire: Callable[[], Helper] | None = None,
+        failed: Callable[[], object] | None = None,
     ) -> None:
         self._sock = sock
+        self._failed = failed or log_failure
         self._take: Callable[[], bytes] | None = take
         self._hire = hire
         self._helper: Helper | None = None
@@ -142,9 +146,11 @@ class Hijacker:
         self.threads: list[threading.Thread] = []
         #: The function that the connection's thread calls after the request.
         self.then: Callable[[], object] = lambda: None
-        #: Called with the exception if the application fails after it has taken the connection
-        #: over: the last occasion to tell the client. May raise OSError.
-        self.on_failure: Callable[[Exception], object] = lambda _: None
+        #: Called in order, each with the exception, if the application fails after it has taken the
+        #: connection over, or if one of its functions does (Go: recover). It is the last occasion
+        #: to tell the client, and whoever in the application still waits for the function. On the
+        #: thread that has failed. Add before `go`.
+        self.on_failure: list[Callable[[BaseException], object]] = []
 
     def reserve(self) -> None:
         """Get the thread for `go` now, so that `go` cannot fail.
@@ -180,9 +186,9 @@ class Hijacker:
         helper, self._helper = self._helper, None
         if helper is not None:
             self.threads.append(helper.thread)
-            helper.go(function, name)
+            helper.go(partial(self.run, function), name)
             return
-        thread = Thread(target=function, name=name, daemon=True)
+        thread = Thread(target=self.run, args=(function,), name=name, daemon=True)
         self.threads.append(thread)  # before it runs: `is_served_by` looks here
         try:
             thread.start()
@@ -199,6 +205,22 @@ class Hijacker:
 
         self.then = then
 
+    def run(self, function: Callable[[], object]) -> None:
+        """Call a function, and end the connection if it raises, whatever it raises.
+
+        The exception is logged, unless it is a ConnectionAbortedError: this side has ended the
+        connection, and knows it (Go: http.ErrAbortHandler). Thread: the function's.
+        """
+        try:
+            function()
+        except BaseException as error:  # SystemExit would end this thread silently
+            if not isinstance(error, ConnectionAbortedError):
+                self._failed()
+            self._tell(error)
+            # The other functions of this connection come back, too.
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+
     def fail(self, error: Exception) -> None:
         """Log an exception of an application that has taken the connection over, and tell it on."""
         name = threading.current_thread().name
@@ -208,8 +230,16 @@ class Hijacker:
             log.info("http: %s: %s", name, error)
         else:
             log.exception("http: %s failed", name)
-        with suppress(OSError):
-            self.on_failure(error)
+        self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        for tell in self.on_failure:
+            try:
+                tell(error)
+            except OSError:
+                continue  # the client is gone, or the chat is over
+            except BaseException:
+                self._failed()
 
     def end(self) -> None:
         """Wait for the functions that were passed to `go`. For the server."""
@@ -219,6 +249,11 @@ class Hijacker:
             helper.dismiss()
         for thread in self.threads:
             thread.join()
+
+
+def log_failure() -> None:
+    """Log the current exception, which has ended what the calling thread did. Thread: any."""
+    log.exception("http: %s failed", threading.current_thread().name)
 
 
 def hijacker(environ: WSGIEnvironment) -> Hijacker | None:

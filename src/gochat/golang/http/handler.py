@@ -166,7 +166,9 @@ class Handler(WSGIRequestHandler):
     def _hijacker(self) -> Hijacker:
         client, port = self.client_address[:2]
         hire = partial(self.server.hire, f"serve {join_host_port(client, port)} too")
-        made = self._accepted.hijacker = Hijacker(self.connection, self._reader.take, hire)
+        made = self._accepted.hijacker = Hijacker(
+            self.connection, self._reader.take, hire, self.server.failed
+        )
         return made
 
     def clear(self) -> None:

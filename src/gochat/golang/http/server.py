@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import ThreadedWSGIServer
@@ -35,7 +35,7 @@ from .. import clock
 from ..thread import Thread
 from .address import join_host_port, listen, unmapped
 from .admission import Admission, Refusal
-from .connection import ServerConn, UnavailableError
+from .connection import ServerConn, UnavailableError, log_failure
 from .handler import Handler, hijackable
 from .helper import Helper, Helpers
 
@@ -51,6 +51,9 @@ _ACCEPT_PAUSE: Final = 0.1
 
 # How long a thread may take to end after its connection was cut, in seconds.
 _CUT_WAIT: Final = 5.0
+
+# How many of the threads that do not end the log names.
+_NAMES: Final = 5
 
 
 class Server(ThreadedWSGIServer):
@@ -226,7 +229,9 @@ class Server(ThreadedWSGIServer):
     def shutdown(self, timeout: float = 0.0) -> None:
         """Stop accepting, wait for open connections to end, and cut those that remain.
 
-        timeout: how long to wait for connections, in seconds. Cut connections get another five.
+        timeout: how long to wait for connections, in seconds. Cut connections get another five, as
+        does the thread that accepts. What has not ended by then is named in the log, and left: no
+        thread can be ended from outside.
 
         Raises RuntimeError on the thread that accepts, and on a thread of an open connection: they
         would wait for themselves. They may call `stop`. May be called repeatedly, also if the
@@ -237,17 +242,24 @@ class Server(ThreadedWSGIServer):
         if me is self._acceptor or any(one.is_served_by(me) for one in self._open()):
             raise RuntimeError("shutdown would wait for its own thread: call stop instead")
         self.stop()
-        if not self._close_listener(deadline + _CUT_WAIT):
-            log.error("http: the thread that accepts connections does not end")
-            return
+        ended = self._close_listener(time.monotonic() + _CUT_WAIT)
+        if not ended:
+            log.error("http: the thread that accepts does not end")
         self._join(deadline)
-        with self._accepts:  # for a moment only: `stop` was called
+        # For a moment only, because `stop` was called. A thread that accepts owns what it accepts.
+        with self._accepts if ended else nullcontext():
             for connection in self._open():
-                if connection.take_back():
+                if ended and connection.take_back():
                     self._close(connection)
                 connection.cut()
         self._join(time.monotonic() + _CUT_WAIT)
-        self._close_own()
+        if ended:  # otherwise the thread that accepts still uses them
+            self._close_own()
+        threads = [connection.thread for connection in self._open()]
+        left = [thread.name for thread in threads if thread is not None and thread.is_alive()]
+        if left:
+            names = ", ".join(left[:_NAMES]) + (", ..." if len(left) > _NAMES else "")
+            log.error("http: threads that do not end: %d (%s)", len(left), names)
 
     def _close_listener(self, deadline: float) -> bool:
         """Listen no more, when `serve_forever` has returned, on whatever thread.
@@ -340,7 +352,7 @@ class Server(ThreadedWSGIServer):
             # This frees the Handler and the request: a connection may last for days.
             Handler(connection, self).clear()
             if connection.hijacker is not None:
-                connection.hijacker.then()
+                connection.hijacker.run(connection.hijacker.then)
         finally:
             if connection.hijacker is not None:
                 connection.hijacker.end()
@@ -414,8 +426,12 @@ class Server(ThreadedWSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log the current exception, which nothing has caught."""
+        self.failed()
+
+    def failed(self) -> None:
+        """Log the current exception, which a thread of a connection has not caught. Any thread."""
         if not self._is_short_of_descriptors():
-            log.exception("http: %s failed", threading.current_thread().name)
+            log_failure()
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - Werkzeug's name
         """Log a message of Werkzeug. The type "error" is an exception in the application."""

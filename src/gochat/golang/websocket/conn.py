@@ -460,6 +460,14 @@ class Conn:
         closing = message_type == CLOSE_MESSAGE
         self._write(frame(message_type, data), self._write_deadline, closing=closing)
 
+    def write_control(self, message_type: int, data: bytes, deadline: float) -> None:
+        """Write a control frame, at the latest by a deadline. Any thread (Go: WriteControl).
+
+        deadline: on the monotonic clock. Raises as `write_message` does.
+        """
+        closing = message_type == CLOSE_MESSAGE
+        self._write(frame(message_type, data), deadline, closing=closing)
+
     def _send_for_library(self, data: bytes) -> None:
         """Write a frame of the library's own. The reading thread."""
         closing = data[0] & 0x0F == CLOSE_MESSAGE

@@ -110,8 +110,8 @@ class Upgrader:
         environ: the request's, of a `http.Server`. The socket remains the server's to close, see
         `http.Hijacker`; so the last use of the Conn is within what the server calls. A second
         thread is reserved for the connection, so `Hijacker.go` does not fail. If the application
-        fails afterwards, before it has passed functions to the Hijacker, the peer gets the close
-        code 1013 for an `http.UnavailableError` and 1011 for any other exception.
+        fails afterwards, or a function that it has passed to the Hijacker does, the peer gets the
+        close code 1013 for an `http.UnavailableError` and 1011 for any other exception.
 
         Raises HandshakeError, with the status that the Go library answers; http.UnavailableError if
         there is no second thread, which the server answers with 503; OSError if the answer cannot
@@ -129,7 +129,7 @@ class Upgrader:
         deadline = after(self.handshake_timeout)
         send_all(sock, answer, deadline, lambda deadline: await_room(sock, deadline))
         conn = self.new_conn(environ, sock, buffered, remote_addr)
-        hijacker.on_failure = partial(_turn_away, conn)
+        hijacker.on_failure.append(partial(_turn_away, conn))
         return conn
 
     def new_conn(
@@ -183,13 +183,12 @@ class Upgrader:
         return same or origin in self.allowed_origins or "*" in self.allowed_origins
 
 
-def _turn_away(conn: Conn, error: Exception) -> None:
+def _turn_away(conn: Conn, error: BaseException) -> None:
     """Tell the peer that nobody serves its connection, and end the connection."""
     later = isinstance(error, http.UnavailableError)
     code = CLOSE_TRY_AGAIN_LATER if later else CLOSE_INTERNAL_SERVER_ERR
-    conn.set_write_deadline(after(CONTROL_WAIT))
     with suppress(OSError):
-        conn.write_message(CLOSE_MESSAGE, format_close_message(code))
+        conn.write_control(CLOSE_MESSAGE, format_close_message(code), after(CONTROL_WAIT))
     conn.close()
 
 
