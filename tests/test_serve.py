@@ -8,12 +8,28 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from gochat import Hub, HubError, Server, make_app, running
+from gochat import Conn, Hub, HubError, Server, Upgrader, make_app, make_upgrader, running
 
-from .support import PATIENCE, Peer, is_refused, join, parted, wait_until
+from .loop import Frames, Link, Loop
+from .redis_support import Redis
+from .support import (
+    CLOSE,
+    PATIENCE,
+    TEXT,
+    Gochat,
+    Peer,
+    frame,
+    is_refused,
+    join,
+    parted,
+    request,
+    wait_until,
+)
 
 LOCAL = "127.0.0.1:0"
 
@@ -144,6 +160,78 @@ def test_a_hub_that_does_not_answer() -> None:
     assert str(error_of(chat)) == "the hub does not answer"
     assert is_refused(server.port)
     release.set()
+
+
+def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
+    """A hub that blocks after the farewell does not put the end off, nor do those who wait for it.
+
+    The pumps that wait for it come back, and their client's connection is ended.
+    """
+    release, stuck = threading.Event(), threading.Event()
+
+    class Stuck(Hub):
+        def run(self) -> None:
+            client, _ = self.register.recv()
+            assert client is not None
+            self.clients[client] = True
+            self.stop.recv()
+            stuck.set()
+            release.wait()
+
+    hub = Stuck()
+    server = Server(LOCAL, make_app(hub))
+
+    def chat() -> None:
+        with running(server, hub, timeout=0.1):
+            server.start()
+            peer = peers[0]
+            assert peer.open().status == 101
+            peer.send("nobody takes this")
+
+    peers = [Peer(server.port)]
+    with peers[0] as peer:
+        assert str(error_of(chat)) == "the hub does not answer"
+        assert stuck.is_set()
+        peer.read_to_end()
+        wait_until(lambda: [t.name for t in threading.enumerate() if "Pump" in t.name] == [])
+    release.set()
+
+
+def test_a_read_pump_that_comes_late(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read pump that is held up does not put the end off; it is logged, and ends by itself."""
+    monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
+    caplog.set_level("INFO")
+    release, held = threading.Event(), threading.Event()
+
+    class Slow(Conn):
+        def read_message(self) -> tuple[int, bytes]:
+            message = super().read_message()
+            held.set()
+            release.wait()
+            return message
+
+    class SlowUpgrader(Upgrader):
+        def new_conn(self, _, sock, buffered, remote_addr):  # type: ignore[no-untyped-def]
+            return Slow(sock, buffered, remote_addr, self.options)
+
+    hub = Hub()
+    server = Server(LOCAL, make_app(hub, upgrader=make_upgrader(SlowUpgrader)))
+    with running(server, hub, timeout=0.1):
+        server.start()
+        peer = Peer(server.port)
+        assert peer.open().status == 101
+        peer.send("hello")
+        assert held.wait(PATIENCE)
+    name = f"readPump {peer.addr}"
+    wait_until(lambda: [t.name for t in threading.enumerate() if "Pump" in t.name] == [name])
+    assert caplog.messages[-1] == f"http: threads that do not end: 1 ({name})"
+    assert [got.code for got in peer.read_to_end()] == [1001]
+    release.set()
+    wait_until(lambda: [t.name for t in threading.enumerate() if "Pump" in t.name] == [])
+    peer.sock.close()
+    assert "Traceback" not in caplog.text
 
 
 def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,3 +395,99 @@ def test_a_signal_that_the_main_thread_does_not_get() -> None:
         process.kill()
         process.communicate()
     assert process.returncode == 0
+
+
+# The end with a relay.
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    with Redis(tmp_path) as server:
+        yield server
+
+
+class Talker(Link):
+    """A client that says more and more, and reads all the time. At the end it has a close code."""
+
+    def __init__(self, loop: Loop, port: int, number: int) -> None:
+        self.number = number
+        self.said = 0
+        self.frames: Frames | None = None
+        self.log: list[bytes] = []
+        self.code: int | None = None
+        super().__init__(loop, port, send_buffer=4096)
+        self.send(request())
+
+    def got(self, data: bytes) -> None:
+        if self.frames is None:
+            head, _, data = data.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101 "), head
+            self.frames = Frames()
+        for got in self.frames.take(data):
+            assert self.code is None
+            if got.opcode == TEXT:
+                self.log += got.payload.split(b"\n")
+            elif got.opcode == CLOSE:
+                self.code = got.code
+                self.send(frame(got.payload, CLOSE))
+
+    def ended(self, reset: bool) -> None:
+        self.was_reset = reset
+
+    def talk(self) -> None:
+        """Say something if the server takes it."""
+        if self.frames is not None and self.code is None and not self._unsent:
+            self.said += 1
+            self.send(frame(b"%d: %d %s" % (self.number, self.said, b"x" * 50)))
+
+
+def talk_until_the_end(
+    chat: Gochat, count: int, at: Callable[[list[Talker]], object]
+) -> list[Talker]:
+    """Have clients talk until the chat has disconnected them all. at: is called in the middle."""
+    loop = Loop()
+    with closing(loop):
+        talkers = [Talker(loop, chat.port, number) for number in range(count)]
+
+        def turn() -> None:
+            for talker in talkers:
+                if not talker.closed:
+                    talker.talk()
+            loop.after(0, turn)
+
+        turn()
+        loop.run_until(lambda: all(len(talker.log) > 100 for talker in talkers), "a busy room")
+        at(talkers)
+        loop.run_until(lambda: all(talker.closed for talker in talkers), "the end of all")
+    return talkers
+
+
+def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
+    """With a relay, too, everyone gets all that is queued, in one order, and then 1001."""
+    flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=20")
+    with Gochat(*flags) as chat:
+        talkers = talk_until_the_end(chat, 120, lambda _: chat.process.terminate())
+        assert chat.wait() == 0
+    assert [talker.code for talker in talkers] == [1001] * 120
+    longest = max((talker.log for talker in talkers), key=len)
+    assert all(talker.log == longest[-len(talker.log) :] for talker in talkers)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
+    """If Redis is away, no client's last frame is cut off because its read pump waits for Redis.
+
+    lost: whether the relay ends the chat itself, because Redis is away for too long.
+    """
+
+    def fail(_: list[Talker]) -> None:
+        redis.kill()
+        if not lost:
+            wait_until(lambda: chat.logged("relay in: "))
+            chat.process.terminate()
+
+    flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=5")
+    with Gochat(*flags, f"--relay-timeout={1 if lost else 60}") as chat:
+        talkers = talk_until_the_end(chat, 60, fail)
+        assert chat.wait() == lost
+    assert [talker.code for talker in talkers] == [1013 if lost else 1001] * 60

@@ -65,6 +65,9 @@ SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, t
 _FAREWELL_WAIT: Final = 1.0
 _FAREWELL_TURN: Final = 0.1
 
+# How long the hubs' threads may take to end when all clients have gone, in seconds.
+_HUB_WAIT: Final = 1.0
+
 
 class HubError(Exception):
     """A hub's thread has ended by itself, does not answer, or could not be started."""
@@ -77,16 +80,22 @@ def running(
     """Run hubs, each on a thread `hub`, for the time of the block; then part with everyone.
 
     In the block call `server.serve_forever()`, or `server.start()` to accept on another thread. Its
-    end, in whatever way, is the end of the chat: the server listens no more, all clients of these
-    hubs get what is queued for them and a close frame with the code 1001, and no thread is left.
+    end, in whatever way, is the end of the chat: the server listens no more, and all clients of
+    these hubs get what is queued for them and a close frame with the code 1001.
 
-    timeout: how long clients have for that, in seconds, before they are cut. relay: what stands
-    before one of the hubs, and is started behind it.
+    timeout: how long clients have for that, in seconds, before they are cut. The block ends a few
+    seconds after the timeout at the latest: five for the threads of clients that were cut, five for
+    the relay's, one for the hubs'. No thread is left, unless it is held up by other code than
+    gochat's, as in a subclass. Such a thread cannot be ended from outside: it is named in the log,
+    and ends by itself when it comes back, because nobody takes what it sends, and its socket is
+    shut down.
+
+    relay: what stands before one of the hubs, and is started after it.
 
     Raises ValueError if a hub is given twice; HubError if a thread cannot be started, if a hub
     fails or ends by itself (which also stops the server, because a chat without a hub is deaf), or
-    if a hub does not answer at the end; what `Relay.start` raises, and RelayError if Redis is away
-    for too long.
+    if a hub does not answer at the end, or does not end; what `Relay.start` raises, and RelayError
+    if Redis is away for too long.
     """
     if len(set(hubs)) < len(hubs):
         raise ValueError("a hub can run once only")
@@ -132,9 +141,15 @@ def running(
 def _end(
     server: Server, threads: dict[Hub, threading.Thread], relay: Relay | None, timeout: float
 ) -> list[Hub]:
-    """Disconnect everyone. Returns the hubs that do not hear of it.
+    """Disconnect everyone. Returns the hubs that do not hear of it, or do not end.
+
+    The order matters. A client gets what is queued for it, and the close frame, from its write
+    pump; its read pump must read on meanwhile, until the peer has answered. If the read pump closed
+    the connection first, it would cut off the write pump's last frames. So everything that a read
+    pump sends to, the hub and the relay, takes what it sends until the connections have ended.
 
     Whatever interrupts this, Ctrl-C for one, each hub's channel is closed, which ends its thread.
+    Nothing here waits without a deadline.
     """
     deadline = time.monotonic() + timeout
     farewell = SORRY if relay and relay.error else FAREWELL
@@ -142,19 +157,35 @@ def _end(
     server.stop()
     try:
         mute = _say_farewell(threads, farewell, max(deadline, time.monotonic() + _FAREWELL_WAIT))
+        for hub in mute:
+            _abandon(hub)
         if relay:
-            relay.close()
+            relay.finish(deadline)
         server.shutdown(max(0.0, deadline - time.monotonic()))
         if relay:
+            relay.close()
             relay.join(deadline)
     finally:
         for hub in threads:
             with suppress(ClosedChannelError):
                 hub.stop.close()
-    for hub, thread in threads.items():
-        if hub not in mute:
-            thread.join()
+        deadline = time.monotonic() + _HUB_WAIT
+        for hub, thread in threads.items():
+            if hub not in mute:
+                thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():
+                    mute.append(hub)
+            _abandon(hub)
     return mute
+
+
+def _abandon(hub: Hub) -> None:
+    """Let all that wait for a hub come back: it takes nothing more, and sends nothing more."""
+    for channel in (hub.register, hub.unregister, hub.broadcast):
+        channel.abandon()
+    for client in list(hub.clients):  # of a hub that is stuck; any other has done it
+        with suppress(ClosedChannelError):
+            client.send.close()
 
 
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:

@@ -8,7 +8,9 @@ the entry has come back, of which `relay in` tells it. What does not come back i
 `relay in` drops what it has seen before, by process and number, and says what is missing.
 
 `relay out` owns a connection, the numbers, and one batch. It waits for `broadcast`, then for its
-batch. It ends when `broadcast` is closed and empty, at the latest at the deadline of `join`.
+batch. It gives up at the deadline of `finish`, and drops what clients say from then on: a read pump
+that waited for it could not read its peer's last frames. It ends when `broadcast` is closed and
+empty.
 
 `relay in` owns a connection, the position, and the ledger. It waits for an entry, then
 for room in `hub.broadcast`. It ends at the end of `join`, or when Redis is away for too long.
@@ -21,6 +23,7 @@ is one batch on its way, and only what is appended again can come back more than
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import threading
@@ -29,7 +32,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..golang.channel import Channel, ClosedChannelError, select
+from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError, select
 from ..hub import Hub
 from .ledger import Ledger
 from .stream import AuthenticationError, EndedError, Entry, Id, Stream, StreamError, text_of
@@ -51,8 +54,8 @@ _ECHO_WAIT: Final = 2.0
 # How long to wait before the next attempt when Redis is away: from, to, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
-# How long a thread that is told to end may take, in seconds, and how often one that waits looks
-# whether it is told.
+# How long the threads may take when they are told to end, in seconds, and how often one that waits
+# looks whether it is told.
 _END_WAIT: Final = 5.0
 _LOOK: Final = 0.25
 
@@ -130,10 +133,11 @@ class Relay:
         #: Called once, on `relay in`, when Redis is away for longer than the timeout. Set before
         #: `start`.
         self.lost: Callable[[], object] = lambda: None
-        # Set once each, by `join`: relay out gives up, relay in ends.
-        self._giving_up = threading.Event()
+        # When relay out gives up, as a point of the monotonic clock. Set by `finish` and `join`.
+        self._deadline = math.inf
+        # Set once, by `join`: relay in ends.
         self._ending = threading.Event()
-        self._out = Stream(url, f"gochat:{room}", self._giving_up.is_set)
+        self._out = Stream(url, f"gochat:{room}", self._gives_up)
         self._in = Stream(url, f"gochat:{room}", self._ending.is_set)
         # From relay in to relay out: the number of the last message of this process that has come
         # back.
@@ -199,23 +203,39 @@ class Relay:
                 raise RelayError(f"relay: {error}") from None
             self._threads.append(thread)
 
+    def finish(self, deadline: float) -> None:
+        """Wait for Redis until the deadline at the longest, and not at all if Redis is away.
+
+        After that, what clients say is dropped, so that no client waits for Redis. For the time in
+        which clients are disconnected. deadline: a point of the monotonic clock.
+        """
+        self._deadline = 0.0 if self.deaf else deadline
+
     def close(self) -> None:
-        """Take no more from clients: read pumps that wait to send fail. Once."""
+        """Take no more from clients: a send fails. When the clients have gone; once."""
         self.broadcast.close()
 
     def join(self, deadline: float) -> None:
         """End: append what is there, if that can be done by the deadline, and read no more.
 
-        After `close`, and while the hub still runs. deadline: a point of the monotonic clock.
+        After `close`, and while the hub still runs. deadline: a point of the monotonic clock. The
+        threads have five seconds more; a thread that has not ended then is named in the log.
         """
         for thread in self._threads[:1]:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._giving_up.set()
+        self._deadline = 0.0
         self._ending.set()
+        deadline = time.monotonic() + _END_WAIT
         for thread in self._threads:
-            thread.join(_END_WAIT)
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                log.error("relay: the thread %r does not end", thread.name)
         self._out.close()
         self._in.close()
+
+    def _gives_up(self) -> bool:
+        """Whether relay out is to wait for Redis no longer. Any thread."""
+        return time.monotonic() >= self._deadline
 
     # relay out.
 
@@ -233,7 +253,8 @@ class Relay:
                 self._append(number, batch)
                 number += len(batch)
         except EndedError:
-            return
+            while self.broadcast.recv()[1]:
+                pass
 
     def _gather(self, batch: list[bytes], busy: bool) -> bool:
         """In a busy room, wait a moment for more to append at once. Whether the room is busy."""
@@ -274,7 +295,7 @@ class Relay:
             _, echo, ok = select(self._echo, deadline=min(deadline, now + _LOOK))
             if ok and echo >= last:
                 return True
-            if self._giving_up.is_set():
+            if self._gives_up():
                 raise EndedError
         return False
 
@@ -297,7 +318,7 @@ class Relay:
                 if now - checked >= _BLOCK or not entries:
                     checked = now
                     self._check()
-            except EndedError:
+            except (EndedError, AbandonedChannelError):  # the latter: the hub does not answer
                 return
             except StreamError as error:
                 self._connected = False
