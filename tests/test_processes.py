@@ -8,6 +8,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -54,14 +55,16 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
 #: Python that makes a child a mere process that says it is ready, which takes less time to start.
 #: Nor is its coverage measured.
 DUMMY = """
-import os, signal, sys
+import os, sys, time
 
 os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 if place := os.environ.get("GOCHAT_CHILD"):
     number, _, pipe, _ = map(int, place.split(","))
-    os.write(pipe, b"\\n")
+    os.write(pipe, b"+\\n")
     os.write(2, b"[%d] ready\\n" % number)
-    signal.pause()
+    while True:
+        time.sleep(0.2)
+        os.write(pipe, b"+\\n")
 """
 
 
@@ -164,6 +167,12 @@ def stop_signal(pid: int) -> None:
         return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
     wait_until(stopped, "a stopped process")
+
+
+def switches(pid: int) -> int:
+    """How often a process has given up its CPU by itself."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def heard_by(peer: Peer, said: set[str]) -> list[str]:
@@ -424,6 +433,21 @@ def test_a_child_that_cannot_begin() -> None:
         ('import sys; sys.executable = "/no/such/python"', "process 0: No such file or directory"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os._exit(0)", "ended with status 0"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os.abort()", "was killed by signal 6"),
+        # Its pipe ends, and it does not.
+        (
+            "import os, time\n"
+            "if place := os.environ.get('GOCHAT_CHILD'):\n"
+            "    os.close(int(place.split(',')[2]))\n"
+            "    time.sleep(600)",
+            "was killed by signal 9",
+        ),
+        (
+            "import os, time\n"
+            "from gochat.ops import processes\n"
+            "processes._START = -29.0\n"  # the relay has 30 s
+            "'GOCHAT_CHILD' in os.environ and time.sleep(600)",
+            ": not ready after 1 s: killed",
+        ),
     ],
 )
 def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
@@ -504,7 +528,8 @@ def test_a_child_that_cannot_tell() -> None:
     os.close(reading)
     with socket.socket() as listener:
         place = Place(0, listener, writing)
-        place.ready()
+        place.alive()
+        place.ending()
         place.failed("")
     os.close(writing)
 
@@ -622,6 +647,145 @@ def test_many_restarts() -> None:
         assert family.descriptors() == descriptors
         assert family.memory() < memory + 1_000_000
         assert sum("next start in 0.00 s" in line for line in family.lines) == 20
+
+
+# Children that hang.
+
+
+def test_a_child_that_is_stopped() -> None:
+    """A child that does nothing more is killed and started again, which is one line in the log."""
+    with Family(2, fault="from gochat.ops import processes\nprocesses._SILENCE = 4.0") as family:
+        stop_signal(family.children()[1])
+        wait_until(lambda: family.ready(1) == 2, "a child that is started again")
+        (line,) = [line for line in family.lines if "process 1" in line]
+        assert re.fullmatch(
+            r"[\d/]+ [\d:]+ process 1: silent for 4 s: killed; next start in \S+ s", line
+        )
+        with ExitStack() as stack:
+            family.one_each(stack)
+        assert family.stop() == 0
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize("stuck", ["the main thread", "the hub"])
+def test_a_child_that_is_stuck(stuck: str) -> None:
+    """A child whose main thread or whose hub does nothing more is killed, however well it looks."""
+    fault = """
+        import os, time
+        from gochat import Hub
+        from gochat.ops import processes, serve
+
+        processes._SILENCE = 4.0
+        if os.environ.get("GOCHAT_CHILD", "").startswith("1,"):
+            stuck = []
+            if STUCK == "the hub":
+                serve.dump_threads = lambda: stuck.append(True)
+            else:
+                serve.dump_threads = lambda: time.sleep(600)
+            run = Hub.run
+
+            class Clients(dict):
+                def __contains__(self, client):
+                    if stuck:
+                        time.sleep(600)
+                    return super().__contains__(client)
+
+            def run_until_stuck(self):
+                self.clients = Clients()
+                run(self)
+
+            Hub.run = run_until_stuck
+    """
+    with Family(2, fault=f"STUCK = {stuck!r}\n{dedent(fault)}") as family:
+        os.kill(family.children()[1], signal.SIGUSR1)
+        wait_until(lambda: family.ready(1) == 2, "a child that is started again")
+        assert family.logged("process 1: silent for 4 s: killed; next start in ")
+        assert family.stop() == 0
+
+
+@pytest.mark.measured
+def test_a_pause_of_the_whole_machine() -> None:
+    """If the parent and all children are paused, nobody is killed when they go on."""
+    silence = 4.0
+    fault = f"from gochat.ops import processes\nprocesses._SILENCE = {silence}"
+    with Family(2, fault=fault) as family:
+        children = family.children()
+        for pid in [family.process.pid, *children]:
+            stop_signal(pid)
+        time.sleep(silence + 1)  # the pause
+        # The parent goes on first, and looks at its children before they do anything.
+        looks = switches(family.process.pid)
+        os.kill(family.process.pid, signal.SIGCONT)
+        wait_until(lambda: switches(family.process.pid) > looks + 1, "a look of the parent's")
+        for pid in children:
+            os.kill(pid, signal.SIGCONT)
+        with ExitStack() as stack:
+            family.one_each(stack)
+            # They are watched as before.
+            stop_signal(children[0])
+            wait_until(lambda: family.ready(0) == 2, "a child that is started again")
+        assert family.children()[1] == children[1]
+        assert family.stop() == 0
+
+
+def test_a_child_that_takes_its_time_to_end() -> None:
+    """A child that ends by itself is not taken for stuck while its clients go."""
+    fault = """
+        import time
+        from gochat.ops import processes, serve
+
+        processes._SILENCE = 2.0
+        end = serve._end
+
+        def slow(*args):
+            time.sleep(4)  # longer than a child may be silent
+            return end(*args)
+
+        serve._end = slow
+    """
+    with Family(2, fault=fault) as family:
+        os.kill(family.children()[1], signal.SIGTERM)
+        wait_until(lambda: family.ready(1) == 2, "a child that is started again")
+        assert family.logged("process 1 ended with status 0; next start in ")
+        assert family.stop() == 0
+
+
+@pytest.mark.measured
+def test_a_child_that_takes_too_long_to_end() -> None:
+    """A child that says it ends has its shutdown timeout for that, and some seconds."""
+    fault = """
+        import time
+        from gochat.ops import processes, serve
+
+        processes._GRACE = 0.5
+        serve._end = lambda *_: time.sleep(600)
+    """
+    with Family(2, "--shutdown-timeout=0.5", fault=fault) as family:
+        os.kill(family.children()[1], signal.SIGTERM)
+        wait_until(lambda: family.ready(1) == 2, "a child that is started again")
+        assert family.logged("process 1: did not end within 1 s: killed; next start in ")
+        assert family.stop() == 1
+
+
+@pytest.mark.measured
+def test_a_child_that_cannot_be_killed() -> None:
+    """The parent does not wait forever for a child that does not die; another one takes over."""
+    fault = """
+        import subprocess
+        from gochat.ops import processes
+
+        processes._SILENCE, processes._DEATH = 1.0, 0.5
+        subprocess.Popen.kill = lambda self: None
+    """
+    with Family(2, fault=DUMMY + dedent(fault)) as family:
+        pid = family.children()[1]
+        stop_signal(pid)
+        try:
+            wait_until(lambda: family.ready(1) == 2, "a child that is started again")
+            assert family.logged("process 1 cannot be killed; next start in ")
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        assert family.stop() == 0
 
 
 # Systemd's sockets, and flags.

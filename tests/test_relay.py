@@ -426,6 +426,18 @@ def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
     assert errors
 
 
+def test_a_thread_of_the_relay_that_does_not_end(
+    own: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end does not wait for a thread that waits for Redis, and the log names the thread."""
+    monkeypatch.setattr("gochat.relay.relay._END_WAIT", 0.0)
+    with node(own.url):
+        own.pause()
+    assert "relay: the thread 'relay in' does not end" in caplog.messages
+    own.go_on()
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("relay")])
+
+
 # The command.
 
 

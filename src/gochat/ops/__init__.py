@@ -3,6 +3,7 @@
     serve.py      running: the hub's thread and an orderly end; the command `gochat serve`
     processes.py  `--processes`: a parent that keeps several of them running on one port
     flags.py      the command line
+    health.py     whether the chat is alive
     page.py       pages as they are sent: their policy, the limit
     routes.py     who may ask the servers of the metrics and of the view, and how
     metrics.py    what `--metrics-addr` serves, and the classes that count for it

@@ -19,20 +19,19 @@ package prometheus-client is needed to import this; serve.py does so only with t
 from __future__ import annotations
 
 import logging
-import queue
 import socket
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from ..client import Client, Settings
-from ..golang.channel import AbandonedChannelError, Channel
+from ..golang.channel import Channel
 from ..golang.http import Server
 from ..golang.websocket import (
     REFUSALS,
@@ -43,6 +42,7 @@ from ..golang.websocket import (
     ReadLimitError,
     Upgrader,
 )
+from .health import answers
 from .routes import make_routes, say
 
 if TYPE_CHECKING:
@@ -392,15 +392,11 @@ def health_app(
 
     timeout: how long the hub may take for that, in seconds.
     """
-    # The hub passes over a client that was never there, as it must: clients leave twice.
-    nobody = cast("Client", object())
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if relay is not None and relay.deaf:
             return say(start_response, "the relay is away", 503)
-        try:
-            hub.unregister.put(nobody, timeout=timeout)
-        except (queue.Full, AbandonedChannelError):
+        if not answers(hub, timeout):
             return say(start_response, "the hub does not answer", 503)
         return say(start_response, "ok", 200)
 

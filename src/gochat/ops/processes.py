@@ -6,8 +6,12 @@ environment.
 
 - The parent keeps the sockets. A connection that waits to be accepted by a child that dies is
   accepted by that child's successor.
-- A child tells the parent through a pipe that it listens, or why it ends. The pipe ends with the
-  child, whatever ends the child, so the parent waits for nothing but pipes and signals.
+- A child writes to a pipe: that its chat is alive, every second; that it is about to end; and why.
+  The pipe ends with the child, whatever ends the child, so the parent waits for nothing but pipes
+  and signals.
+- A child that is silent for too long is stuck or stopped, and the parent kills it. A child has a
+  limited time to start, and to end, too. If the parent itself has not run for a while, the children
+  have probably not run either, as in a virtual machine that was paused: that time does not count.
 - A child that dies is started again: at once if it has served for a while, otherwise after a pause,
   which grows. But if a child dies before all have been ready for the first time, the whole command
   ends: what is wrong then is likely to stay wrong.
@@ -22,7 +26,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import math
 import os
 import random
 import selectors
@@ -57,8 +60,25 @@ _YOUNG: Final = 10.0
 # seconds.
 _PAUSE: Final = (0.1, 10.0)
 
-# How long the children may take beyond their shutdown timeout before they are killed, in seconds.
+# How long a child may be silent before it is killed, in seconds.
+_SILENCE: Final = 10.0
+
+# How long a child may take to start, besides what it may wait for Redis, and to end, beyond its
+# shutdown timeout, before it is killed, in seconds.
+_START: Final = 60.0
 _GRACE: Final = 10.0
+
+# How long a child may take to die when it was killed, in seconds. It takes longer if it waits for a
+# device that does not answer.
+_DEATH: Final = 10.0
+
+# How often the parent looks at its children, in seconds at the most, and how late it may be with
+# that before it takes itself for paused.
+_LOOK: Final = 1.0
+_LATE: Final = 1.0
+
+# How much a pipe holds, in bytes. A write of a line is whole, so a read of that size is, too.
+_PIPE: Final = 65536
 
 # From <linux/prctl.h>.
 _PR_SET_PDEATHSIG: Final = 1
@@ -78,17 +98,23 @@ class Place(NamedTuple):
     #: The end of the pipe that the child writes to.
     pipe: int
 
-    def ready(self) -> None:
-        """Tell the parent that this process listens. Once."""
-        self._write("\n")
+    def alive(self) -> None:
+        """Tell the parent that this process listens, and that its chat is well. Every second."""
+        self._write("+")
+
+    def ending(self) -> None:
+        """Tell the parent that this process ends, and is silent from now on. Once."""
+        self._write("-")
 
     def failed(self, reason: str) -> None:
         """Tell the parent, which passes it on, why this process is about to end. Once."""
-        self._write(f"{reason.strip()[:500] or 'no reason'}\n")  # an empty line says it is ready
+        self._write(f"!{reason.strip()[:500] or 'no reason'}")
 
-    def _write(self, text: str) -> None:
-        with suppress(BrokenPipeError):  # the parent is gone: SIGTERM is on its way
-            os.write(self.pipe, text.encode(errors="backslashreplace"))
+    def _write(self, line: str) -> None:
+        # Without a reader the parent is gone, and SIGTERM is on its way. Without room in the pipe,
+        # the parent has been stopped for hours.
+        with suppress(BrokenPipeError, BlockingIOError):
+            os.write(self.pipe, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def find_place() -> Place | None:
@@ -104,6 +130,7 @@ def find_place() -> Place | None:
     if os.getppid() != parent:  # it has died before the line above
         raise SystemExit(1)
     os.set_inheritable(pipe, False)
+    os.set_blocking(pipe, False)
     return Place(number, socket.socket(fileno=listener), pipe)
 
 
@@ -124,6 +151,11 @@ class _Child:
     #: When it was started, and when it is to be started next: points of the monotonic clock.
     started: float = 0.0
     due: float = 0.0
+    #: When it is killed unless it is heard of before, a point of the monotonic clock; and why then.
+    deadline: float = 0.0
+    overdue: str = ""
+    #: Whether it was killed.
+    killed: bool = False
     #: How long its next pause is, in seconds.
     pause: float = _PAUSE[0]
 
@@ -147,20 +179,35 @@ class _Child:
             raise
         finally:
             os.close(writing)
-        self.pipe, self.ready, self.reason = reading, False, ""
+        self.pipe, self.ready, self.reason, self.killed = reading, False, "", False
         self.started = time.monotonic()
 
-    def read(self) -> bool:
-        """Read what it has written to its pipe. Whether the pipe goes on."""
-        data = os.read(self.pipe, 4096)
-        self.ready = self.ready or data.startswith(b"\n")
-        self.reason = data.decode().strip() or self.reason
-        return bool(data)
+    def read(self) -> list[str]:
+        """Read what it has written to its pipe, in lines. None of them: the pipe has ended."""
+        return os.read(self.pipe, _PIPE).decode().splitlines()
 
-    def wait(self) -> int:
-        """Wait for its end, which is near when its pipe has ended. Returns its status."""
+    def allow(self, seconds: float, overdue: str) -> None:
+        """Have it killed after that time, unless it is allowed more by then. overdue: why."""
+        self.deadline = time.monotonic() + seconds
+        self.overdue = f"{overdue} {seconds:g} s: killed"
+
+    def kill(self, reason: str) -> None:
+        """Kill it. Its pipe ends soon after."""
         assert self.process is not None
-        status = self.process.wait()
+        self.process.kill()
+        self.killed, self.reason = True, reason
+        self.deadline = time.monotonic() + _DEATH
+
+    def leave(self, patience: float) -> int | None:
+        """Wait for its end, which is near when its pipe has ended, unless it has closed the pipe.
+
+        patience: how long, in seconds. Returns its status; None if it cannot be killed.
+        """
+        assert self.process is not None
+        self.process.kill()
+        status: int | None = None
+        with suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(patience)
         os.close(self.pipe)
         self.process, self.pipe = None, -1
         return status
@@ -182,19 +229,26 @@ class _Child:
 class _Parent:
     """The children, and what waits for them. For the main thread."""
 
-    def __init__(self, listeners: Sequence[socket.socket], shutdown_timeout: float) -> None:
+    def __init__(
+        self, listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
+    ) -> None:
         self.children = [_Child(number, sock) for number, sock in enumerate(listeners)]
-        self.shutdown_timeout = shutdown_timeout
+        #: How long a child may take to start, and to end, in seconds.
+        self.start_wait = relay_timeout + _START
+        self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
         #: The signals that have come, and are not handled yet. Signal handlers append.
         self.signals: list[int] = []
         #: Whether all children have been ready at the same time.
         self.begun = False
         self.stopping = False
-        #: When to kill the children that are left, as a point of the monotonic clock.
-        self.deadline = math.inf
         #: The first thing that has gone wrong for good.
         self.failure = ""
+
+    @property
+    def running(self) -> list[_Child]:
+        """The children that run."""
+        return [child for child in self.children if child.process is not None]
 
     def run(self) -> None:
         """Keep the children running until a signal, then end them. Raises ProcessError."""
@@ -209,26 +263,56 @@ class _Parent:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 signal.signal(number, lambda got, _: self.signals.append(got))
             self.start_due()
-            while not self.stopping or any(child.process for child in self.children):
-                for key, _ in self.selector.select(self.patience()):
+            looked = time.monotonic()
+            while not self.stopping or self.running:
+                events = self.selector.select(self.patience())
+                now = time.monotonic()
+                self.excuse(now - looked)
+                looked = now
+                for key, _ in events:
                     if key.fileobj is woken:
                         woken.recv(4096)
                     else:
                         self.hear(key.data)
                 while self.signals:
                     self.handle(self.signals.pop(0))
-                if time.monotonic() >= self.deadline:
-                    self.kill("the processes did not end in time")
+                self.kill_overdue(now)
                 self.start_due()
         if self.failure:
             raise ProcessError(self.failure)
 
-    def patience(self) -> float | None:
-        """How long until something is due, in seconds; None for ever."""
-        due = self.deadline
+    def patience(self) -> float:
+        """How long until something is due, in seconds; not so long that a pause goes unnoticed."""
+        due = [child.deadline for child in self.running]
         if not self.stopping:
-            due = min([due, *(child.due for child in self.children if child.process is None)])
-        return None if due == math.inf else max(0.0, due - time.monotonic())
+            due += [child.due for child in self.children if child.process is None]
+        return min(_LOOK, max(0.0, min(due) - time.monotonic()))
+
+    def excuse(self, passed: float) -> None:
+        """Give the children the time for which this process was paused, and some more.
+
+        When a whole machine goes on after a pause, this process may run before its children, and
+        they have not written anything meanwhile; and at first everything is slow. passed: the time
+        since the last look, in seconds.
+        """
+        if passed > _LOOK + _LATE:
+            for child in self.running:
+                child.deadline += passed + _SILENCE
+
+    def kill_overdue(self, now: float) -> None:
+        """Kill the children whose time was over at the time of the last look.
+
+        Not by this moment: a pause since then is only found out at the next look.
+        """
+        for child in self.running:
+            if now < child.deadline:
+                continue
+            if child.killed:
+                self.leave(child, 0.0)
+            elif self.stopping:
+                self.kill("the processes did not end in time")
+            else:
+                child.kill(child.overdue)
 
     def start_due(self) -> None:
         """Start the children whose time has come."""
@@ -240,22 +324,40 @@ class _Parent:
             except OSError as error:
                 self.lost(child, f"process {child.number}: {error.strerror}")
             else:
+                child.allow(self.start_wait, "not ready after")
                 self.selector.register(child.pipe, selectors.EVENT_READ, child)
 
     def hear(self, child: _Child) -> None:
         """A child has written to its pipe, or has ended."""
-        if child.read():
-            # A child that is told to end while it waits for Redis is ready for a moment.
-            if not self.begun and not self.stopping and all(each.ready for each in self.children):
-                self.begun = True
-                self.say_ready()
-            return
+        lines = child.read()
+        for line in lines:
+            if line.startswith("!"):
+                child.reason = line[1:]
+            elif self.stopping:
+                pass  # it has been told to end, and has its time for that
+            elif line == "-":
+                child.allow(self.end_wait, "did not end within")
+            else:
+                child.ready = True
+                child.allow(_SILENCE, "silent for")
+        if not lines:
+            self.leave(child, _DEATH)
+        # A child that is told to end while it waits for Redis is ready for a moment.
+        elif not self.begun and not self.stopping and all(each.ready for each in self.children):
+            self.begun = True
+            self.say_ready()
+
+    def leave(self, child: _Child, patience: float) -> None:
+        """Take leave of a child that has ended, or should have. patience: see _Child.leave."""
         self.selector.unregister(child.pipe)
-        status = child.wait()
+        status = child.leave(patience)
         if self.stopping and status in (0, -signal.SIGTERM):  # the latter if it was still starting
             return
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        reason = f": {child.reason}" if child.reason else f" {how}"
+        if status is None:
+            how = "cannot be killed"
+        else:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        reason = f": {child.reason}" if child.reason and status is not None else f" {how}"
         self.lost(child, f"process {child.number}{reason}")
 
     def lost(self, child: _Child, what: str) -> None:
@@ -289,7 +391,8 @@ class _Parent:
     def stop(self) -> None:
         """End the children in order."""
         self.stopping = True
-        self.deadline = time.monotonic() + self.shutdown_timeout + _GRACE
+        for child in self.running:
+            child.allow(self.end_wait, "did not end within")
         for child in self.children:
             # Otherwise new clients would wait until the last child has ended, and then be cut.
             child.listener.close()
@@ -297,8 +400,9 @@ class _Parent:
 
     def kill(self, reason: str) -> None:
         """End the children that are left on the spot."""
-        self.failure, self.deadline = self.failure or reason, math.inf
-        self.tell(signal.SIGKILL, self.children)
+        self.failure = self.failure or reason
+        for child in self.running:
+            child.kill(reason)
 
     def tell(self, number: int, children: Sequence[_Child]) -> None:
         """Send a signal to those of the children that run."""
@@ -307,11 +411,13 @@ class _Parent:
                 child.process.send_signal(number)
 
 
-def supervise(listeners: Sequence[socket.socket], shutdown_timeout: float) -> None:
+def supervise(
+    listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
+) -> None:
     """Run a chat on each of the sockets until SIGINT or SIGTERM. On the main thread, the only one.
 
-    listeners: are closed at the end. shutdown_timeout: the children's, in seconds.
+    listeners: are closed at the end. shutdown_timeout, relay_timeout: the children's, in seconds.
 
     Raises ProcessError if a child could not begin, has failed at the end, or had to be killed.
     """
-    _Parent(listeners, shutdown_timeout).run()
+    _Parent(listeners, shutdown_timeout, relay_timeout).run()

@@ -39,6 +39,7 @@ from ..golang.websocket import (
     format_close_message,
 )
 from ..hub import Hub
+from .health import answers
 from .systemd import inherited_listeners, notify
 
 if TYPE_CHECKING:
@@ -275,18 +276,36 @@ def serve(
                     view.start()
             except RuntimeError as error:
                 raise HubError(error) from error
+            act = Processor(allowed).follow if len(allowed) > 1 else None
             if place:
                 log.info("ready")
-                place.ready()
+                act = _heartbeat(place, hub)
             else:
                 log.info("listening on %s, open %s", server.addr, server.url)
             notify("READY=1")
-            if len(allowed) > 1:
-                server.serve_forever(INTERVAL, Processor(allowed).follow)
-            else:
-                server.serve_forever()
+            server.serve_forever(INTERVAL if act else None, act)
+            if place:
+                place.ending()
             log.info("stopping")
             notify("STOPPING=1")
+
+
+def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
+    """What a child calls while it accepts, every INTERVAL at the least, to tell that it is alive.
+
+    On the main thread, so that a child which accepts nobody is silent. It is silent, too, if its
+    hub does not answer. For that this waits: the chat is not held up by it, but by its hub.
+    """
+    place.alive()
+    told = time.monotonic()
+
+    def tell() -> None:
+        nonlocal told
+        if time.monotonic() - told > INTERVAL / 2 and answers(hub, INTERVAL):
+            place.alive()
+            told = time.monotonic()
+
+    return tell
 
 
 def supervise(args: argparse.Namespace) -> None:
@@ -301,7 +320,7 @@ def supervise(args: argparse.Namespace) -> None:
 
     _new_relay(args, Hub())  # raises here what would otherwise be raised in each process
     listeners = inherited_listeners(args.processes) or listen_shared(args.addr, args.processes)
-    processes.supervise(listeners, args.shutdown_timeout)
+    processes.supervise(listeners, args.shutdown_timeout, args.relay_timeout)
 
 
 def _new_relay(args: argparse.Namespace, hub: Hub) -> Relay:
