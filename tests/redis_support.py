@@ -47,6 +47,7 @@ class Redis:
             self.port = int(sock.getsockname()[1])
         self.folder = folder
         self.options = options
+        self.server = server
         self.program = SERVERS[server]()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
@@ -75,6 +76,18 @@ class Redis:
         with redis.Redis(port=self.port, protocol=2) as client:
             return client.execute_command(*command)
 
+    def size(self, key: str) -> int:
+        """How many bytes a key takes."""
+        size = self.do("MEMORY", "USAGE", key, "SAMPLES", 0)
+        assert isinstance(size, int)
+        return size
+
+    def memory(self) -> int:
+        """How many bytes it uses."""
+        info = self.do("INFO", "memory")
+        assert isinstance(info, dict)
+        return int(info["used_memory"])
+
     def kill(self) -> None:
         """End it as a crash would."""
         self.process.kill()
@@ -97,10 +110,11 @@ class Redis:
 class Proxy:
     """Before a Redis; one thread. cut: is asked for each piece of data, from which end it comes.
 
-    A connection of which cut says True is closed in place of carrying that piece.
+    A connection of which cut says True is closed in place of carrying that piece. `server`, the
+    port of the Redis, can be changed: the address moves, and connections that there are stay.
     """
 
-    def __init__(self, port: int, cut: Callable[[bytes, bool], bool]) -> None:
+    def __init__(self, port: int, cut: Callable[[bytes, bool], bool] = lambda _, __: False) -> None:
         self.server = port
         self.cut = cut
         self.cuts = 0
@@ -174,9 +188,11 @@ class Listener:
 class Node:
     """A process of a room, without its server: a hub, a relay, and a client who listens."""
 
-    def __init__(self, url: str, room: str = "main", timeout: float = PATIENCE) -> None:
+    def __init__(
+        self, url: str, room: str = "main", timeout: float = PATIENCE, **options: int
+    ) -> None:
         self.hub = Hub()
-        self.relay = Relay(self.hub, url, room=room, timeout=timeout)
+        self.relay = Relay(self.hub, url, room=room, timeout=timeout, **options)
         self.listener = Listener()
         self.heard: list[bytes] = []
 
@@ -194,11 +210,27 @@ class Node:
         wait_until(enough, f"{count} messages")
         return [text.decode() for text in self.heard]
 
+    def hold(self, gate: threading.Event) -> threading.Event:
+        """Have the hub take nothing more from the relay until the gate is open.
+
+        Returns an event that is set when the relay waits for that.
+        """
+        deliver = self.relay.hub.broadcast.send
+        waits = threading.Event()
+
+        def held(value: bytes) -> None:
+            waits.set()
+            gate.wait(PATIENCE)
+            deliver(value)
+
+        self.relay.hub.broadcast.send = held  # type: ignore[method-assign]
+        return waits
+
 
 @contextmanager
-def node(url: str, room: str = "main", timeout: float = PATIENCE) -> Iterator[Node]:
+def node(url: str, room: str = "main", timeout: float = PATIENCE, **options: int) -> Iterator[Node]:
     """A node at work. At the end no thread of it is left."""
-    made = Node(url, room, timeout)
+    made = Node(url, room, timeout, **options)
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:

@@ -80,6 +80,7 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("relay", "rediss://me:secret@redis.example/1", "rediss://me:secret@redis.example/1", None),
     ("relay-timeout", "2.5", 2.5, 30.0),
     ("relay-maxlen", "1000", 1000, 100_000),
+    ("relay-maxbytes", "65536", 65536, 16 << 20),
     ("room", "a.B-c_9", "a.B-c_9", "main"),
     ("trace-events", "1000", 1000, 200_000),
     ("allow-origin", "https://example.org", ["https://example.org"], []),
@@ -253,6 +254,15 @@ def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert is_one_line(capsys.readouterr().err, "--processes needs Linux")
 
 
+def test_the_stream_has_room_for_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stream that cannot hold some of the largest messages is refused."""
+    flags = ["serve", "--relay=redis://h", "--relay-maxbytes=8191"]
+    with pytest.raises(SystemExit):
+        parse_flags(flags)
+    assert is_one_line(capsys.readouterr().err, "--relay-maxbytes 8191 is too little")
+    assert parse_flags([*flags, "--max-message-size=511"]).relay_maxbytes == 8191
+
+
 def test_where_the_relay_comes_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,6 +341,7 @@ COUNTS = [
     "max-clients",
     "max-clients-per-address",
     "relay-maxlen",
+    "relay-maxbytes",
     "processes",
 ]
 

@@ -5,23 +5,38 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import socket
 import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from gochat import Hub
+from gochat import Hub, Server, make_app, running
+from gochat.ops.metrics import health_app
+from gochat.relay.bound import Bound
+from gochat.relay.entry import Entry, announcement, batch, entry_of, started
 from gochat.relay.ledger import Ledger, Verdict
 from gochat.relay.relay import Relay, RelayError
 from gochat.relay.stream import Stream
 
-from .redis_support import SERVERS, Proxy, Redis, node
-from .support import PATIENCE, SEED, Gochat, Peer, in_background, join, make_certificate, wait_until
+from .redis_support import SERVERS, Node, Proxy, Redis, node
+from .support import (
+    PATIENCE,
+    SEED,
+    Gochat,
+    Peer,
+    in_background,
+    join,
+    make_certificate,
+    parted,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -48,40 +63,178 @@ def own(server: str, tmp_path: Path) -> Iterator[Redis]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for when Redis is away, scaled down."""
     monkeypatch.setattr("gochat.relay.relay._BACKOFF", (0.005, 0.1))
-    monkeypatch.setattr("gochat.relay.relay._ECHO_WAIT", 0.5)
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
 
 
 # Which messages were seen.
 
 
+#: Names of processes, by the id of their first entries.
+OLD, NEW = b"4-9.00000000000a", b"5-1.00000000000b"
+
+
 def test_ledger_takes_each_message_once() -> None:
-    """What was seen is dropped, whole or in part, and what is missing is counted."""
+    """What was seen is dropped, even if it was seen in part, and what is missing is counted."""
     ledger = Ledger((5, 0))
-    assert ledger.take(b"7-0.a", 1, 3) == Verdict(0, 0)
-    assert ledger.take(b"7-0.a", 1, 3) == Verdict(3, 0)
-    assert ledger.take(b"7-0.a", 2, 4) == Verdict(2, 0)
-    assert ledger.take(b"7-0.a", 9, 1) == Verdict(0, 3)
-    assert ledger.take(b"7-0.a", 6, 3) == Verdict(3, 0)
+    assert ledger.take(NEW, 1, 3) == Verdict(False, 0)
+    assert ledger.take(NEW, 1, 3) == Verdict(True, 0)
+    assert ledger.take(NEW, 2, 4) == Verdict(True, 0)
+    assert ledger.take(NEW, 9, 1) == Verdict(False, 3)
+    assert ledger.take(NEW, 6, 3) == Verdict(True, 0)
+
+
+def test_ledger_learns_from_an_announcement() -> None:
+    """A process's next number shows what is missing before it, and counts as no message."""
+    ledger = Ledger((5, 0))
+    assert ledger.take(NEW, 1, 0) == Verdict(False, 0)
+    assert ledger.take(NEW, 4, 0) == Verdict(False, 3)
+    assert ledger.take(NEW, 4, 0) == Verdict(False, 0)
+    assert ledger.take(NEW, 4, 1) == Verdict(False, 0)
+    assert ledger.take(NEW, 2, 0) == Verdict(True, 0)
 
 
 def test_ledger_knows_who_was_there_before() -> None:
     """Of a process that is older nothing is missing at first; a younger one begins with 1."""
     ledger = Ledger((5, 0))
-    assert ledger.take(b"4-9.old", 100, 1) == Verdict(0, 0)
-    assert ledger.take(b"4-9.old", 102, 1) == Verdict(0, 1)
-    assert ledger.take(b"5-0.new", 3, 1) == Verdict(0, 2)
-    assert ledger.take(b"nonsense", 3, 1) == Verdict(0, 0)
+    assert ledger.take(OLD, 100, 1) == Verdict(False, 0)
+    assert ledger.take(OLD, 102, 1) == Verdict(False, 1)
+    assert ledger.take(NEW, 3, 1) == Verdict(False, 2)
+
+
+def test_ledger_learns_where_others_were() -> None:
+    """What an older process says of its numbers shows what is missing before the first heard."""
+    ledger = Ledger((5, 0))
+    assert ledger.begins(OLD, 90) == 0
+    assert ledger.take(OLD, 100, 1) == Verdict(False, 9)
+    ledger = Ledger((5, 0))
+    assert ledger.take(OLD, 100, 1) == Verdict(False, 0)
+    assert ledger.begins(OLD, 90) == 9
+    assert ledger.begins(OLD, 90) == 0
+    assert ledger.take(OLD, 101, 1) == Verdict(False, 0)
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
     """Of all processes that ever were, only the last thousand are remembered."""
-    ledger = Ledger((0, 0))
+    ledger = Ledger((2, 0))
     for number in range(1001):
-        ledger.take(b"1-0.%d" % number, 1, 1)
-    assert not ledger.knows(b"1-0.0")
-    assert ledger.knows(b"1-0.1")
-    assert ledger.knows(b"1-0.1000")
+        ledger.take(b"1-%d.000000000000" % number, 7, 1)
+    assert not ledger.knows(b"1-0.000000000000")
+    assert ledger.begins(b"1-0.000000000000", 3) == 0
+    assert ledger.knows(b"1-1000.000000000000")
+    assert ledger.begins(b"1-1000.000000000000", 3) == 3
+    assert len(ledger) == 1001
+
+
+# How much the stream keeps.
+
+
+def test_bound_by_entries() -> None:
+    """Small entries are bounded by their number."""
+    bound = Bound(1000, 1 << 30)
+    bound.begin()
+    for _ in range(5000):
+        bound.add(1)
+        assert bound.length == 1000
+
+
+def test_bound_by_bytes() -> None:
+    """Large entries are bounded by their bytes, and small ones that follow are kept again."""
+    bound = Bound(10_000, 64_000)
+    bound.begin()
+    for _ in range(1000):
+        bound.add(640)
+    assert 90 <= bound.length <= 100
+    for _ in range(20_000):
+        bound.add(2)
+    assert bound.length == 10_000
+    for _ in range(100):
+        bound.add(640)
+    assert bound.length < 200
+    bound.add(1_000_000)
+    assert bound.length == 1
+
+
+def test_bound_of_what_is_there() -> None:
+    """What a stream has when a process begins counts, and gives way part by part."""
+    bound = Bound(10_000, 64_000)
+    bound.begin(6400, 32_000)
+    assert bound.length == 10_000
+    bound.begin(6400, 128_000)
+    assert 3000 <= bound.length <= 3200
+    for _ in range(20):
+        bound.add(640)
+    assert 2500 <= bound.length <= 2700
+
+
+# Entries that others write.
+
+NAME = b"1-2.0123456789ab"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {b"hello": b"world"},
+        {b"p": NAME},
+        {b"p": NAME, b"n": b"one", b"m": b"x"},
+        {b"p": NAME, b"n": b"0", b"m": b"x"},
+        {b"p": NAME, b"n": b"-1", b"m": b"x"},
+        {b"p": NAME, b"n": b" 1", b"m": b"x"},
+        {b"p": NAME, b"n": "\u0661".encode(), b"m": b"x"},
+        {b"p": NAME, b"n": b"9" * 19, b"m": b"x"},
+        {b"p": NAME, b"n": b"9" * 400, b"m": b"x"},
+        {b"p": b"\x1b[31m\n", b"n": b"1", b"m": b"x"},
+        {b"p": NAME + b"\n", b"n": b"1", b"m": b"x"},
+        {b"p": b"x" * 1000, b"n": b"1", b"m": b"x"},
+        {b"p": b"", b"n": b"1", b"m": b"x"},
+    ],
+    ids=str,
+)
+def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
+    """An entry with a process or a number that no gochat writes is none."""
+    flat = [text for pair in fields.items() for text in pair]
+    made = entry_of(b"7-8", flat, 512)
+    assert made.process == b""
+    assert made.messages == []
+    assert made.fault == "no entry of a gochat"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b"\xff", "a message that is not UTF-8"),
+        (b"\xed\xa0\x80", "a message that is not UTF-8"),
+        (b"a\n" + b"x" * 513, "a message of more than 512 bytes"),
+        (b"x" * 10_000_000, "a message of more than 512 bytes"),
+        (b"\n" * 64, "65 messages in one entry"),
+    ],
+    ids=["byte", "surrogate", "second too long", "10 MB", "too many"],
+)
+def test_messages_that_are_not_taken(text: bytes, fault: str) -> None:
+    """Messages that no client could have sent are not taken, but keep their numbers."""
+    made = entry_of(b"7-8", [b"p", NAME, b"n", b"5", b"m", text], 512)
+    assert (made.process, made.first, made.length) == (NAME, 5, text.count(b"\n") + 1)
+    assert made.messages == []
+    assert made.fault == fault
+
+
+def test_what_is_written_is_read() -> None:
+    """Entries are read as they were written; a first entry gives a process its name."""
+
+    def read(fields: Sequence[bytes | int]) -> Entry:
+        return entry_of(b"7-8", [str(f).encode() if isinstance(f, int) else f for f in fields], 9)
+
+    messages = [b"a", b"", "\u00e4".encode() * 4]
+    made = read(batch(NAME, 3, messages))
+    assert (made.id, made.process, made.first, made.length) == ((7, 8), NAME, 3, 3)
+    assert made.messages == messages
+    assert made.fault == ""
+    made = read(announcement(NAME, 6, {OLD: 0, NEW: 17}))
+    assert (made.process, made.first, made.length, made.messages) == (NAME, 6, 0, [])
+    assert made.bases == {OLD: 0, NEW: 17}
+    made = read(announcement(b"0123456789ab", 1, {}))
+    assert made.process == b"7-8.0123456789ab"
+    assert started(made.process) == (7, 8)
 
 
 # One room.
@@ -137,14 +290,16 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
         shared.do("XADD", "gochat:strange", "*", "p", "x", "n", "one", "m", "text")
         a.say("text")
         assert a.hears(1) == ["text"]
-    assert caplog.text.count("is no entry of a gochat") == 2
+        assert a.relay.figures.invalid == 2
+    assert "relay: entries dropped: 1, the last " in caplog.text
+    assert "no entry of a gochat" in caplog.text
 
 
 def test_the_stream_is_bounded(shared: Redis) -> None:
     """The stream keeps about so many entries as it is told to."""
     stream = Stream(shared.url, "gochat:bounded", lambda: False)
     for number in range(1, 1001):
-        stream.append(100, b"1-0.a", number, [b"x"])
+        stream.append(batch(b"1-0.0123456789ab", number, [b"x"]), 100)
     length = shared.do("XLEN", "gochat:bounded")
     assert isinstance(length, int)
     assert 100 <= length < 300
@@ -255,8 +410,12 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
             assert each.relay.figures.missing == 0 or not options
 
 
-def test_a_flush_is_noticed(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flush_is_noticed(
+    own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FLUSHALL under a silent room is noticed and said, and the room goes on."""
+    monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
+    monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
         assert b.hears(1) == ["before"]
@@ -266,34 +425,46 @@ def test_a_flush_is_noticed(own: Redis, caplog: pytest.LogCaptureFixture) -> Non
         assert a.hears(2) == b.hears(2) == ["before", "after"]
 
 
-def test_what_does_not_come_back_is_appended_again(
-    own: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A message that is slow to come back is appended again, and heard once all the same."""
-    monkeypatch.setattr("gochat.relay.relay._ECHO_WAIT", 0.01)
+def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
+    """What is there and was not read yet is not appended again, however late a reader is."""
     gate = threading.Event()
-    with node(own.url) as a:
-        deliver = a.relay.hub.broadcast.send
-
-        def held(value: bytes) -> None:
-            gate.wait(PATIENCE)
-            deliver(value)
-
-        a.relay.hub.broadcast.send = held  # type: ignore[method-assign]
+    with node(own.url) as a, node(own.url) as b:
+        a.hold(gate)
         a.say("once")
-        wait_until(lambda: a.relay.figures.repeated > 2, "an entry that was appended again")
+        assert b.hears(1) == ["once"]
+        wait_until(lambda: a.relay.deaf, "a reader that is late")
+        assert b.relay.figures.doubles == a.relay.figures.repeated == 0
         gate.set()
         a.say("last")
         assert a.hears(2) == ["once", "last"]
-        assert a.relay.figures.doubles > 0
+        assert not a.relay.deaf
+
+
+def test_what_is_lost_is_appended_again(own: Redis) -> None:
+    """What Redis has taken, and has lost before its process has read it, is appended again."""
+    gate = threading.Event()
+    with node(own.url) as a, node(own.url) as b:
+        holding = a.hold(gate)
+        b.say("held")
+        assert holding.wait(PATIENCE)
+        a.say("lost")
+        assert b.hears(2) == ["held", "lost"]
+        own.do("XTRIM", "gochat:main", "MAXLEN", 0)
+        gate.set()
+        assert a.hears(2) == ["held", "lost"]
+        assert a.relay.figures.repeated > 0
+        a.say("last")
+        assert a.hears(3) == b.hears(3) == ["held", "lost", "last"]
+        assert a.relay.figures.missing == b.relay.figures.missing == 0
 
 
 def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
     """What a stream that has gone back holds from before this process is not heard."""
-    own.do("XADD", "gochat:main", "5-5", "p", "0-0.old", "n", 1, "m", "old")
+    name = "0-1.0123456789ab"
+    own.do("XADD", "gochat:main", "5-5", "p", name, "n", 1, "m", "old")
     with node(own.url) as a:
         own.do("DEL", "gochat:main")
-        own.do("XADD", "gochat:main", "1-1", "p", "0-0.old", "n", 1, "m", "old")
+        own.do("XADD", "gochat:main", "1-1", "p", name, "n", 1, "m", "old")
         wait_until(lambda: a.relay.figures.entries_in == 1, "the old entry")
         a.say("new")
         assert a.hears(1) == ["new"]
@@ -305,15 +476,9 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
     with node(own.url) as a, node(own.url) as b:
         a.say("first")
         assert b.hears(1) == ["first"]
-        deliver = b.relay.hub.broadcast.send
-
-        def held(value: bytes) -> None:
-            gate.wait(PATIENCE)
-            deliver(value)
-
-        b.relay.hub.broadcast.send = held  # type: ignore[method-assign]
+        holding = b.hold(gate)
         a.say("second")
-        wait_until(lambda: b.relay.figures.entries_in == 2)
+        assert holding.wait(PATIENCE)
         for i in range(10):
             a.say(f"lost {i}")
             a.hears(3 + i)
@@ -345,6 +510,522 @@ def test_a_roll_back(server: str, tmp_path: Path) -> None:
         redis.start()
         a.say("five")
         assert a.hears(5) == b.hears(5) == ["one", "two", "three", "four", "five"]
+
+
+# Redis answers, but takes nothing.
+
+
+def refuse_by_replicas(redis: Redis) -> Callable[[], object]:
+    redis.do("CONFIG", "SET", "min-replicas-to-write", 1)
+    return lambda: redis.do("CONFIG", "SET", "min-replicas-to-write", 0)
+
+
+def refuse_by_acl(redis: Redis) -> Callable[[], object]:
+    redis.do("ACL", "SETUSER", "default", "-xadd")
+    return lambda: redis.do("ACL", "SETUSER", "default", "+xadd")
+
+
+def refuse_by_memory(redis: Redis) -> Callable[[], object]:
+    redis.do("CONFIG", "SET", "maxmemory", 1)
+    return lambda: redis.do("CONFIG", "SET", "maxmemory", 0)
+
+
+def refuse_by_role(redis: Redis) -> Callable[[], object]:
+    redis.do("REPLICAOF", "127.0.0.1", redis.port)
+    return lambda: redis.do("REPLICAOF", "NO", "ONE")
+
+
+def refuse_by_ids(redis: Redis) -> Callable[[], object]:
+    redis.do("XADD", "gochat:main", f"{2**64 - 1}-{2**64 - 1}", "hello", "world")
+    return lambda: redis.do("DEL", "gochat:main")
+
+
+REFUSALS = {
+    "NOREPLICAS": refuse_by_replicas,
+    "no permission": refuse_by_acl,
+    "command not allowed when used memory": refuse_by_memory,
+    "read only replica": refuse_by_role,
+    "exhausted the last possible ID": refuse_by_ids,
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_refused_writes_are_an_outage(
+    reason: str, own: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While Redis takes nothing the relay says so, and then all that was said comes."""
+    caplog.set_level("INFO")
+    with node(own.url) as a, node(own.url) as b:
+        a.say("before")
+        assert b.hears(1) == ["before"]
+        allow = REFUSALS[reason](own)
+        with in_background(lambda: a.say(*(str(i) for i in range(200)))):
+            wait_until(lambda: a.relay.deaf, "a notice that Redis takes nothing")
+            wait_until(lambda: reason in caplog.text, "what Redis said")
+            allow()
+        expected = ["before", *(str(i) for i in range(200))]
+        assert a.hears(201) == b.hears(201) == expected
+        wait_until(lambda: not a.relay.deaf and not b.relay.deaf)
+        assert a.relay.figures.missing == b.relay.figures.missing == 0
+    assert caplog.text.count(reason) <= 4
+
+
+def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That Redis takes nothing is noticed although nobody says anything."""
+    monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
+    with node(own.url) as a:
+        allow = refuse_by_replicas(own)
+        wait_until(lambda: a.relay.deaf)
+        allow()
+        wait_until(lambda: not a.relay.deaf)
+
+
+def test_refused_for_too_long(own: Redis) -> None:
+    """A Redis that goes on to take nothing is the end."""
+    with node(own.url, timeout=0.5) as a:
+        ended = threading.Event()
+        a.relay.lost = ended.set
+        refuse_by_replicas(own)
+        a.say("text")
+        assert ended.wait(PATIENCE)
+        assert str(a.relay.error).startswith("relay: Redis refuses: NOREPLICAS")
+        assert a.relay.deaf
+
+
+def test_refused_from_the_beginning(own: Redis) -> None:
+    """A relay does not begin in a room in which it can say nothing."""
+    refuse_by_acl(own)
+    with (
+        pytest.raises(RelayError, match=r"relay: Redis refuses: .*no permission"),
+        node(own.url, timeout=0.3),
+    ):
+        pass
+
+
+def test_a_user_who_may_do_little(own: Redis) -> None:
+    """These commands are enough."""
+    own.do("ACL", "SETUSER", "ann", "on", ">tulip", "~gochat:*", *MAY)
+    url = own.url.replace("redis://", "redis://ann:tulip@")
+    with node(url) as a:
+        a.say("text")
+        assert a.hears(1) == ["text"]
+        own.do("DEL", "gochat:main")
+        wait_until(lambda: a.relay.figures.behind == 0)
+        a.say("more")
+        assert a.hears(2) == ["text", "more"]
+    own.do("ACL", "SETUSER", "ann", "-memory")
+    with node(url) as a:
+        a.say("text")
+        assert a.hears(1) == ["text"]
+
+
+#: What docs/run/scale.md says that a user of Redis has to be allowed.
+MAY = ("+xadd", "+xread", "+xtrim", "+xinfo|stream", "+memory|usage", "+time")
+
+
+def test_memory_that_the_room_has_filled(own: Redis) -> None:
+    """A stream that has filled the memory of Redis is cut, and nothing that is said is lost."""
+    used = own.memory()
+    own.do("CONFIG", "SET", "maxmemory", used + (4 << 20))
+    said = [f"{i} ".ljust(512, "x") for i in range(20_000)]
+    with node(own.url, maxbytes=1 << 30) as a, node(own.url, maxbytes=1 << 30) as b:
+        a.say(*said)
+        assert a.hears(20_000) == b.hears(20_000) == said
+        assert a.relay.figures.missing == b.relay.figures.missing == 0
+
+
+def test_memory_that_was_full_before(own: Redis) -> None:
+    """A process that starts when a stream has filled the memory cuts that, and is heard."""
+    fill(own, "gochat:main", 4000)
+    own.do("CONFIG", "SET", "maxmemory", own.memory())
+    with node(own.url) as a:
+        a.say("text")
+        assert a.hears(1) == ["text"]
+        assert not a.relay.deaf
+
+
+def fill(redis: Redis, key: str, count: int) -> None:
+    """Write entries of a kilobyte, so many, as a process that is gone."""
+    name = b"1-1.0123456789ab"
+    stream = Stream(redis.url, key, lambda: False)
+    for number in range(1, 2 * count, 2):
+        stream.append(batch(name, number, [b"x" * 500] * 2), 10**9)
+    stream.close()
+
+
+def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the messages, and whoever writes, the stream takes about so many bytes."""
+    monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
+    own.do("CONFIG", "SET", "stream-node-max-bytes", 512)
+    fill(own, "gochat:main", 1000)
+    size = 100_000
+    with node(own.url, maxbytes=size) as a, node(own.url, maxbytes=size) as b:
+        assert own.size("gochat:main") < 1.5 * size
+        for each in (a, b, a):
+            each.say(*(["x" * 500] * 1000))
+            each.say(*(["x"] * 1000))
+            each.hears(2000)
+            wait_until(lambda: own.size("gochat:main") < 1.5 * size, "a small stream")
+    with node(own.url, maxbytes=size) as a:
+        fill(own, "gochat:main", 500)
+        wait_until(lambda: own.size("gochat:main") < 1.5 * size, "a small stream")
+
+
+def test_batches_are_bounded_in_bytes(own: Redis) -> None:
+    """Many large messages at once are several entries."""
+    with node(own.url, maxbytes=16 * 512) as a, node(own.url) as b:
+        said = [str(i).ljust(512) for i in range(100)]
+        a.say(*said)
+        assert a.hears(100) == b.hears(100) == said
+        assert b.relay.figures.entries_in >= 100
+
+
+def test_a_planned_failover(server: str, tmp_path: Path) -> None:
+    """When the address moves to a new primary, the relay moves there too, and nothing is lost."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    with (
+        Redis(tmp_path / "old", server=server) as old,
+        Redis(tmp_path / "new", server=server) as new,
+        Proxy(old.port) as proxy,
+        node(proxy.url) as a,
+        node(proxy.url) as b,
+    ):
+        new.do("REPLICAOF", "127.0.0.1", old.port)
+        a.say("one")
+        assert b.hears(1) == ["one"]
+        wait_until(lambda: bool(new.do("EXISTS", "gochat:main")), "a copy")
+        new.do("REPLICAOF", "NO", "ONE")
+        proxy.server = new.port
+        old.do("REPLICAOF", "127.0.0.1", new.port)
+        a.say("two")
+        b.say("three")
+        assert sorted(a.hears(3)) == sorted(b.hears(3)) == ["one", "three", "two"]
+        old.kill()
+        a.say("four")
+        assert a.hears(4)[3] == b.hears(4)[3] == "four"
+
+
+def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
+    """A relay that writes to one server and reads from another finds out, and hears itself."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    with (
+        Redis(tmp_path / "old", server=server) as old,
+        Redis(tmp_path / "new", server=server) as new,
+        Proxy(old.port) as proxy,
+        node(proxy.url) as a,
+    ):
+        a.say("one")
+        assert a.hears(1) == ["one"]
+        proxy.server = new.port
+        clients = str(old.do("CLIENT", "LIST"))
+        (writer,) = re.findall(r"id=(\d+) [^\n]* cmd=xadd ", clients.replace("\\n", "\n"))
+        old.do("CLIENT", "KILL", "ID", writer)
+        a.say("two")
+        assert a.hears(2) == ["one", "two"]
+        assert new.do("EXISTS", "gochat:main")
+
+
+# What is lost is said.
+
+
+def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """A process hears what it has missed of an older one that was silent since it has come."""
+    gate = threading.Event()
+    with node(own.url) as a:
+        a.say(*(f"before {i}" for i in range(10)))
+        a.hears(10)
+        with node(own.url) as b:
+            wait_until(lambda: b.relay.figures.entries_in > 0, "what a announces")
+            holding = b.hold(gate)
+            b.say("held")
+            assert holding.wait(PATIENCE)
+            a.say(*(f"lost {i}" for i in range(50)))
+            a.hears(61)
+            own.do("XTRIM", "gochat:main", "MAXLEN", 0)
+            gate.set()
+            wait_until(lambda: b.relay.figures.missing == 50, "a report of what is missing")
+        assert a.relay.figures.missing == 0
+    assert re.search(r"50 messages of process \S+ are missing, from number 11 on", caplog.text)
+
+
+def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same if the first that it hears of the older process is a message after the gap."""
+    monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
+    gate = threading.Event()
+    with node(own.url) as a:
+        a.say(*(f"before {i}" for i in range(10)))
+        a.hears(10)
+        own.do("XADD", "gochat:main", "*", *announced(b"0123456789ab"))
+        b = Node(own.url)
+        holding = b.hold(gate)
+        with in_background(b.hub.run, "hub"):
+            b.hub.register.send(b.listener)  # type: ignore[arg-type]
+            b.relay.start()
+            try:
+                b.say("held")
+                assert holding.wait(PATIENCE)
+                a.say(*(f"lost {i}" for i in range(50)))
+                a.hears(61)
+                a.relay._me.newcomers, newcomers = {}, a.relay._me.newcomers
+                own.do("XTRIM", "gochat:main", "MAXLEN", 0)
+                a.say("after")
+                gate.set()
+                assert b.hears(2) == ["held", "after"]
+                a.relay._me.newcomers = newcomers
+                wait_until(lambda: b.relay.figures.missing == 50, "a report of what is missing")
+            finally:
+                b.relay.close()
+                b.relay.join(0)
+                b.hub.stop.close()
+
+
+def announced(name: bytes) -> list[bytes | int]:
+    """The first entry of a process."""
+    return announcement(name, 1, {})
+
+
+def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is said although its sender says no more."""
+    monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
+    gate = threading.Event()
+    with node(own.url) as a, node(own.url) as b:
+        a.say("first")
+        assert b.hears(1) == ["first"]
+        holding = b.hold(gate)
+        b.say("held")
+        assert holding.wait(PATIENCE)
+        a.say("lost", "lost too")
+        a.hears(4)
+        own.do("XTRIM", "gochat:main", "MAXLEN", 0)
+        gate.set()
+        wait_until(lambda: b.relay.figures.missing == 2, "a report of what is missing")
+
+
+def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """A stream with ids of the future that is lost is begun again, and all is heard."""
+    own.do("XADD", "gochat:main", "99999999999999-0", *announced(b"0123456789ab"))
+    with node(own.url) as a, node(own.url) as b:
+        a.say("one")
+        assert b.hears(1) == ["one"]
+        own.do("DEL", "gochat:main")
+        a.say("two")
+        b.say("three")
+        assert sorted(a.hears(3)) == sorted(b.hears(3)) == ["one", "three", "two"]
+        with node(own.url) as c:
+            c.say("four")
+            assert a.hears(4)[3] == b.hears(4)[3] == c.hears(1)[0] == "four"
+        wait_until(lambda: not a.relay.deaf and not b.relay.deaf)
+        assert a.relay.figures.missing == b.relay.figures.missing == 0
+    assert "the stream has gone back" in caplog.text
+
+
+# Entries of others.
+
+
+def forge(redis: Redis, process: bytes, number: int, text: bytes) -> None:
+    redis.do("XADD", "gochat:main", "*", "p", process, "n", number, "m", text)
+
+
+@pytest.mark.parametrize("number", [6, 1_000_000, 10**18 - 1], ids=["next", "high", "highest"])
+def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """A process under whose name somebody else writes is heard as before, under another name."""
+    with node(own.url) as a, node(own.url) as b:
+        a.say(*(f"m {i}" for i in range(5)))
+        assert b.hears(5) == [f"m {i}" for i in range(5)]
+        forge(own, a.relay._me.process, number, b"forged")
+        said = [f"n {i}" for i in range(200)]
+        a.say(*said)
+        assert a.hears(205)[5:] == said
+        wait_until(lambda: b.hears(0)[-1] == said[-1], "the last one")
+        assert [text for text in b.hears(0) if text != "forged"][5:] == said
+        assert a.relay.figures.invalid == 1
+        assert not a.relay.deaf
+    assert "under the name of this process" in caplog.text
+
+
+@pytest.mark.parametrize("number", [1, 2, 1_000_000])
+def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
+    """A number that somebody else uses just before its owner does makes no message vanish."""
+    with node(own.url) as a, node(own.url) as b:
+        append = a.relay._out.append
+
+        def forestalled(fields: Sequence[bytes | int], length: int) -> tuple[int, int]:
+            if b"m" in fields:
+                a.relay._out.append = append  # type: ignore[method-assign]
+                forge(own, a.relay._me.process, number, b"forged")
+            return append(fields, length)
+
+        a.relay._out.append = forestalled  # type: ignore[method-assign]
+        a.say("one")
+        a.say("two")
+        a.say("three")
+        assert a.hears(3) == ["one", "two", "three"]
+        wait_until(lambda: b.hears(0)[-1:] == ["three"], "the last one")
+        assert [text for text in b.hears(0) if text != "forged"] == ["one", "two", "three"]
+
+
+def test_a_forged_entry_is_no_answer(own: Redis) -> None:
+    """An entry of somebody else does not count as come back."""
+    with node(own.url) as a, node(own.url) as b:
+        allow = refuse_by_replicas(own)
+        with in_background(lambda: a.say("real")):
+            wait_until(lambda: a.relay.deaf)
+            allow()
+            forge(own, a.relay._me.process, 1, b"forged")
+            forge(own, a.relay._me.process, 7, b"forged")
+            assert a.hears(1) == ["real"]
+            wait_until(lambda: "real" in b.hears(0), "the real one")
+
+
+def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Bytes that are no text, what is too large, and strange names reach no client and no log."""
+    name = b"99-0.0123456789ab"
+    with node(own.url) as a:
+        a.say("before")
+        for text in (b"\xff\xfe", b"x" * 10_000_000, b"\n" * 500, b"x" * 513):
+            forge(own, name, 1, text)
+        for process in (b"\x1b[31mred", b"a\nb", b"x" * 100_000, name + b"\n"):
+            forge(own, process, 1, b"text")
+        own.do("XADD", "gochat:main", "*", "p", name, "n", b"9" * 400, "m", "text")
+        forge(own, name, 1 << 40, b"text")
+        gate = threading.Event()
+        holding = a.hold(gate)
+        forge(own, b"99-1.0123456789ab", 1, b"held")
+        assert holding.wait(PATIENCE)
+        for _ in range(300):
+            own.do("XADD", "gochat:main", "*", "x", "y")
+        gate.set()
+        a.say("after")
+        assert a.hears(3) == ["before", "held", "after"]
+        assert a.relay.figures.invalid == 310
+        assert a.relay.figures.missing < 1 << 30
+    assert 1 <= caplog.text.count("entries dropped") <= 3
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever others write, the log has a few lines a second, and the figures have all of it."""
+    with node(own.url) as a:
+        for number in range(2, 202, 2):
+            forge(own, b"99-0.0123456789ab", number, b"text")
+        for number in range(50):
+            forge(own, b"99-0.0123456789%02d" % number, 1, b"text")
+            forge(own, b"99-0.0123456789%02d" % number, 3, b"text")
+        a.hears(200)
+        assert a.relay.figures.missing == 149
+    counts = [int(count) for count in re.findall(r"(\d+) messages of process", caplog.text)]
+    assert len(counts) <= 60
+
+
+def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """What no client can say is not appended, because it would not come back."""
+    with node(own.url) as a:
+        for value in (b"two\nlines", b"\xff", b"x" * 513):
+            a.relay.broadcast.send(value)
+        wait_until(lambda: caplog.text.count("is dropped") == 3)
+        a.say("text")
+        assert a.hears(1) == ["text"]
+    assert caplog.text.count("was sent to the relay, and is dropped") == 3
+
+
+def test_a_new_name_is_refused(own: Redis) -> None:
+    """A process that needs another name gets that when Redis takes it."""
+    with node(own.url) as a, node(own.url) as b:
+        forge(own, a.relay._me.process, 7, b"forged")
+        wait_until(lambda: a.relay.figures.invalid == 1)
+        allow = refuse_by_replicas(own)
+        with in_background(lambda: a.say("text")):
+            wait_until(lambda: a.relay.deaf)
+            allow()
+            assert a.hears(1) == ["text"]
+        wait_until(lambda: "text" in b.hears(0))
+        wait_until(lambda: not a.relay.deaf)
+
+
+# A thread fails.
+
+
+@pytest.mark.parametrize("broken", ["append", "read"])
+@pytest.mark.parametrize("error", [ValueError("a strange reply"), SystemExit()], ids=repr)
+def test_a_thread_that_fails(
+    broken: str, error: BaseException, own: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure in either thread is logged, disconnects everyone, and ends the chat."""
+    hub = Hub()
+    relay = Relay(hub, own.url)
+    server = Server("127.0.0.1:0", make_app(relay))  # type: ignore[arg-type]
+    health: list[str] = []
+    errors: list[RelayError] = []
+
+    def fail(*_: object) -> None:
+        raise error
+
+    def chat() -> None:
+        with running(server, hub, relay=relay):
+            server.serve_forever()
+            list(health_app(hub, relay)({}, lambda status, *_: health.append(status)))  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            chat()
+        except RelayError as caught:
+            errors.append(caught)
+
+    with in_background(run), join(server.port) as peer:
+        peer.send("before")
+        assert peer.messages(1) == ["before"]
+        setattr(relay._out if broken == "append" else relay._in, broken, fail)
+        peer.send("text")
+        assert parted(peer).code == 1013
+    assert errors == [relay.error]
+    assert "has failed" in str(errors[0])
+    assert health == ["503 Service Unavailable"]
+    assert relay.deaf
+    (record,) = (record for record in caplog.records if record.exc_info)
+    assert record.getMessage() == "relay: a thread has failed"
+
+
+@pytest.mark.measured
+def test_a_thread_that_fails_ends_the_command(own: Redis) -> None:
+    """The command ends with the status 1, after a line that says why."""
+    fault = """
+import threading
+from gochat.relay import relay
+def fail(*_):
+    raise ValueError("a mistake")
+relay.Relay._take_own = relay.is_of = fail
+"""
+    with Gochat("--relay", own.url, fault=fault) as chat, Peer(chat.port) as peer:
+        peer.open()
+        peer.send("text")
+        assert parted(peer).code == 1013
+        assert chat.wait() == 1
+        assert chat.lines[-1].startswith("gochat: relay: the thread 'relay in' has failed: a mist")
+
+
+# Out of descriptors.
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize("spoken", [True, False], ids=["spoken", "silent"])
+def test_descriptors_for_the_relay(spoken: bool, own: Redis) -> None:
+    """When clients hold all descriptors, the relay can connect again, more than once."""
+    with Gochat("--relay", own.url) as chat, join(chat.port) as peer:
+        if spoken:
+            peer.send("before")
+            assert peer.messages(1) == ["before"]
+        most = len(os.listdir(f"/proc/{chat.process.pid}/fd")) + 20
+        resource.prlimit(chat.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        with ExitStack() as stack:
+            for _ in range(50):
+                stack.enter_context(Peer(chat.port)).sock.sendall(b"GET /ws HTTP/1.1\r\n")
+            wait_until(lambda: chat.logged("Too many open files"), "no more descriptors")
+            for number in range(6):
+                own.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                peer.send(f"m {number}")
+                assert peer.messages(1) == [f"m {number}"]
 
 
 # The end.
@@ -555,7 +1236,8 @@ def test_relay_is_in_the_metrics(own: Redis) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
             text = response.read().decode()
         assert "gochat_relay_up 1.0" in text
-        assert "gochat_relay_entries_received_total 1.0" in text
+        assert re.search(r"gochat_relay_entries_received_total [1-9]", text)
+        assert "gochat_relay_entries_invalid_total 0.0" in text
         assert 'gochat_relay_messages_per_batch_bucket{le="1.0"} 1.0' in text
 
         def health() -> tuple[int, bytes]:

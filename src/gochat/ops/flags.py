@@ -79,6 +79,11 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
         serve.error("--processes needs --relay: without it the processes would be rooms apart")
     if args.processes > 1 and sys.platform != "linux":
         serve.error("--processes needs Linux, which spreads connections over the processes")
+    if args.relay and args.relay_maxbytes < 16 * args.max_message_size:
+        serve.error(
+            f"--relay-maxbytes {args.relay_maxbytes} is too little: give the stream room for 16"
+            f" messages of --max-message-size {args.max_message_size}"
+        )
     others = {"--relay": args.relay, "--metrics-addr": args.metrics_addr, "--view": args.view}
     for name, value in others.items():
         if args.trace is not None and value:
@@ -205,7 +210,7 @@ def add_serve_flags(serve: Parser) -> None:
         "relay-timeout",
         seconds,
         30.0,
-        "seconds that Redis may be away before the program ends",
+        "seconds that Redis may be away, or refuse, before the program ends",
         "S",
         needs="relay",
     )
@@ -214,6 +219,14 @@ def add_serve_flags(serve: Parser) -> None:
         count,
         100_000,
         "number of entries that the stream keeps, approximately",
+        needs="relay",
+    )
+    serve.add_flag(
+        "relay-maxbytes",
+        count,
+        16 << 20,
+        "number of bytes that they take in Redis, approximately; at least 16 times the longest"
+        " message",
         needs="relay",
     )
     serve.add_flag(

@@ -343,7 +343,7 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
     """What is known of the relay."""
     figures = relay.figures
     for name, text, level in (
-        ("up", "Whether Redis answers.", not relay.deaf),
+        ("up", "Whether the relay hears, and is heard.", not relay.deaf),
         ("behind_entries", "Entries of the stream not read yet.", figures.behind),
         ("behind_seconds", "By how much that is behind.", figures.lag),
         ("echo_seconds", "How long the last batch took to come back.", figures.echo),
@@ -355,6 +355,7 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
         ("entries_received", "Entries read from the stream.", figures.entries_in),
         ("messages_doubled", "Messages read twice and dropped once.", figures.doubles),
         ("messages_missing", "Messages that the stream has lost.", figures.missing),
+        ("entries_invalid", "Entries read that were not taken.", figures.invalid),
         ("reconnects", "How often Redis was away.", figures.reconnects),
     ):
         yield CounterMetricFamily(f"gochat_relay_{name}", text, value)

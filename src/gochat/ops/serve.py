@@ -332,7 +332,13 @@ def _new_relay(args: argparse.Namespace, hub: Hub) -> Relay:
     refuse: Callable[[str], NoReturn] = args.error
     try:
         return Relay(
-            hub, args.relay, room=args.room, timeout=args.relay_timeout, maxlen=args.relay_maxlen
+            hub,
+            args.relay,
+            room=args.room,
+            timeout=args.relay_timeout,
+            maxlen=args.relay_maxlen,
+            maxbytes=args.relay_maxbytes,
+            max_message_size=args.max_message_size,
         )
     except ValueError as error:
         refuse(f"--relay: {error}")

@@ -3,12 +3,18 @@
 Each process numbers the messages of its clients from 1. An entry of the stream has the process, the
 number of its first message, and the messages. A process appends an entry again if it does not come
 back, so an entry may be there twice; and a stream may lose entries, which shows as a gap.
+
+A gap at the end shows when the process announces its next number, which it does every few seconds.
+A gap at the beginning shows by the process's own word: it announces, for a process that starts
+later, where its numbers were at that moment. Until then the first number heard counts as a guess.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Final, NamedTuple
+
+from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
@@ -19,8 +25,9 @@ _PROCESSES: Final = 1000
 class Verdict(NamedTuple):
     """What an entry is, beside what was seen before."""
 
-    #: How many messages at its begin have been seen.
-    seen: int
+    #: Whether it has been seen, or a number of it. An entry is taken whole or not at all, as its
+    #: process appends it whole, however often.
+    seen: bool
     #: How many messages of the process are missing before it.
     missing: int
 
@@ -28,36 +35,45 @@ class Verdict(NamedTuple):
 class Ledger:
     """The last number of each process.
 
-    since: the position in the stream, as its id, from which everything is read.
+    since: the id of the entry after which everything is read.
     """
 
-    def __init__(self, since: tuple[int, int]) -> None:
-        self._since = since
+    def __init__(self, since: Id) -> None:
+        #: A process whose first entry is after this one is heard from its first message on.
+        self.since = since
         self._last: OrderedDict[bytes, int] = OrderedDict()
+        # Of a process that has started earlier, and has not said where its numbers were: the number
+        # before the first that was heard.
+        self._guesses: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        """How many processes are known. Any thread."""
+        return len(self._last)
 
     def knows(self, process: bytes) -> bool:
-        """Whether anything of the process has been seen."""
+        """Return whether anything of the process has been seen."""
         return process in self._last
 
     def take(self, process: bytes, first: int, count: int) -> Verdict:
         """Note an entry of so many messages, the first of which has this number."""
         last = self._last.get(process)
         if last is None:
-            # A process that has started later than this one is heard from its first message on.
-            # Of one that was there before, what it has said before is none of ours.
-            last = 0 if started(process) >= self._since else first - 1
-        end = first + count - 1
-        self._last[process] = max(last, end)
+            last = 0
+            if started(process) < self.since:
+                last = self._guesses[process] = first - 1
+        self._last[process] = max(last, first + count - 1)
         self._last.move_to_end(process)
         if len(self._last) > _PROCESSES:
-            self._last.popitem(last=False)
-        return Verdict(min(max(last - first + 1, 0), count), max(first - last - 1, 0))
+            forgotten, _ = self._last.popitem(last=False)
+            self._guesses.pop(forgotten, None)
+        return Verdict(first <= last, max(first - last - 1, 0))
 
+    def begins(self, process: bytes, number: int) -> int:
+        """Note the number of the last message of a process that was not for this one.
 
-def started(process: bytes) -> tuple[int, int]:
-    """The position of the stream at which a process has started: its id begins with that."""
-    try:
-        milliseconds, _, rest = process.partition(b"-")
-        return int(milliseconds), int(rest.partition(b".")[0])
-    except ValueError:
-        return (-1, 0)
+        Returns how many messages are missing between that and the first one heard.
+        """
+        if process not in self._last:
+            self._last[process] = number
+            return 0
+        return max(self._guesses.pop(process, 0) - number, 0)

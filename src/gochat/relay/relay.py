@@ -4,20 +4,24 @@
 
 What a client says goes round by the stream, and so comes to the hub in the stream's one order, also
 for the clients of this process. `relay out` appends all that waits as one entry, and waits until
-the entry has come back, of which `relay in` tells it. What does not come back is appended again.
-`relay in` drops what it has seen before, by process and number, and says what is missing.
+`relay in` has read that entry. An entry that is known not to come back is appended again. `relay
+in` drops what it has seen before, by process and number, and says what is missing. See entry.py for
+what an entry has.
 
-`relay out` owns a connection, the numbers, and one batch. It waits for `broadcast`, then for its
-batch. It gives up at the deadline of `finish`, and drops what clients say from then on: a read pump
-that waited for it could not read its peer's last frames. It ends when `broadcast` is closed and
-empty.
+`relay out` owns a connection, this process's name, and one entry on its way. It waits for
+`broadcast`, then for that entry. It gives up at the deadline of `finish`, or when it fails, and
+drops what clients say from then on: a read pump that waited for it could not read its peer's last
+frames. It ends when `broadcast` is closed and empty.
 
-`relay in` owns a connection, the position, and the ledger. It waits for an entry, then
-for room in `hub.broadcast`. It ends at the end of `join`, or when Redis is away for too long.
+`relay in` owns a connection, the position, the ledger and the bound. It waits for an entry, then
+for room in `hub.broadcast`. It ends at the end of `join`.
+
+Either thread also ends when Redis is of no use for longer than the timeout, or when it fails in any
+other way. Then `error` says why, `lost` is called, and the relay is deaf from then on.
 
 `broadcast` holds 64 messages: a read pump waits for room, and so TCP holds its client back.
-`hub.broadcast` holds 256: `relay in` waits for room. `_echo` holds 16 numbers, and needs one: there
-is one batch on its way, and only what is appended again can come back more than once.
+`hub.broadcast` holds 256: `relay in` waits for room. `_echo` and `_wake` only wake `relay out`, and
+one value is enough for that.
 """
 
 from __future__ import annotations
@@ -28,28 +32,32 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError, select
+from ..golang.flag import one_line
 from ..hub import Hub
+from .bound import Bound
+from .entry import MOST, Entry, Id, announcement, batch, entry_of, fault_of, started, text_of
 from .ledger import Ledger
-from .stream import AuthenticationError, EndedError, Entry, Id, Stream, StreamError, text_of
+from .stream import (
+    AuthenticationError,
+    EndedError,
+    OutOfMemoryError,
+    RefusedError,
+    Stream,
+    StreamError,
+)
 
 __all__ = ["Figures", "Relay", "RelayError"]
 
 log = logging.getLogger("gochat")
 
-# How many messages of this process's clients may wait to be appended.
-_BATCH: Final = 64
-
 # How many entries are read at once, and how long a read waits for one, in seconds.
 _COUNT: Final = 200
 _BLOCK: Final = 1.0
-
-# How long what has been appended may take to come back before it is appended again, in seconds.
-_ECHO_WAIT: Final = 2.0
 
 # How long to wait before the next attempt when Redis is away: from, to, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
@@ -62,9 +70,32 @@ _LOOK: Final = 0.25
 # In a busy room a batch is gathered for so long, in seconds: see `Relay._gather`.
 _GATHER: Final = 0.001
 
+# How often a process announces its next number, in seconds, in a room of up to so many processes;
+# in a larger room less often, so that a room has some twenty announcements a second at most.
+_ANNOUNCE: Final = 5.0
+_ROOM: Final = 100
+
+# How long an announcement waits for more to announce when there is news, in seconds; how many
+# newcomers it names, and for how long.
+_NEWS_WAIT: Final = 0.1
+_NEWCOMERS: Final = 64
+_NEWCOMER_TIME: Final = 120.0
+
+# A gap of more messages is nothing that a stream has lost: somebody has made the number up.
+_WIDEST_GAP: Final = 1 << 30
+
+# How often the log says how much is missing, how many processes that names, and how often it says
+# what was dropped, in seconds.
+_MISSING_TIME: Final = 1.0
+_MISSING_LINES: Final = 20
+_DROPPED_TIME: Final = 10.0
+
+# How many different things the log says about one outage.
+_SAID: Final = 8
+
 
 class RelayError(ConnectionError):
-    """The relay cannot begin, or was away for too long."""
+    """The relay cannot begin, has failed, or Redis was of no use for too long."""
 
 
 class _Broadcast(Channel[bytes]):
@@ -89,6 +120,10 @@ class Figures:
     entries_in: int = 0
     doubles: int = 0
     missing: int = 0
+    #: Entries that no gochat has made, or not the one that they name; and entries whose messages
+    #: are not taken.
+    invalid: int = 0
+    # By either, under the lock of outages.
     reconnects: int = 0
     #: How far the stream was ahead when that was last asked: in entries, and in seconds of the
     #: server's clock.
@@ -100,11 +135,42 @@ class Figures:
     batches: list[int] = field(default_factory=lambda: [0] * 32)
 
 
+class _Identity:
+    """Who this process is in the stream. A new one is made if somebody else writes under it."""
+
+    def __init__(self, process: bytes) -> None:
+        self.process: Final = process
+        # All set by relay in. The last number of this process in the stream, whoever has written
+        # it; and whether anyone else has.
+        self.last = 0
+        self.spoilt = False
+        # Processes that have started later: this one's last number then, and when that was.
+        self.newcomers: dict[bytes, tuple[int, float]] = {}
+
+
+class _Flight:
+    """An entry of this process on its way. Made by relay out; relay in says when it is back."""
+
+    def __init__(self, me: _Identity, messages: list[bytes]) -> None:
+        self.me: Final = me
+        # No other flight of this process is on its way, so `me.last` stands still, unless somebody
+        # else writes under its name: see `Relay._take_own`.
+        self.first: Final = me.last + 1
+        self.messages: Final = messages
+        # Whether others have dropped it, because somebody else had used its numbers before. Set
+        # before `back`.
+        self.void = False
+        self.back = False
+
+
 class Relay:
     """A hub for serve_ws, behind which is the hub of this process, and those of others.
 
     hub: one that does not run yet. url: of Redis. room: the name of the stream. timeout: how long
-    Redis may be away, in seconds. maxlen: about how many entries the stream keeps.
+    Redis may be of no use, in seconds. maxlen, maxbytes: about how many entries the stream keeps,
+    and how many bytes they take. max_message_size: in bytes; a larger message is not taken.
+
+    What is sent to `broadcast` is UTF-8 without newlines.
 
     Raises ValueError if the URL makes no sense.
     """
@@ -117,44 +183,65 @@ class Relay:
         room: str = "main",
         timeout: float = 30.0,
         maxlen: int = 100_000,
+        maxbytes: int = 16 << 20,
+        max_message_size: int = 512,
     ) -> None:
         self.hub: Final = hub
         hub.broadcast = Channel(256)
         # What a client needs of a hub.
         self.register: Final = hub.register
         self.unregister: Final = hub.unregister
-        self.broadcast: Final = _Broadcast(_BATCH)
+        self.broadcast: Final = _Broadcast(MOST)
 
         self.timeout: Final = timeout
         self.figures: Final = Figures()
-        #: Why the relay has ended by itself; None until then. Set once, by relay in.
+        #: Why the relay has ended by itself; None until then. Set by the thread that fails first.
         self.error: RelayError | None = None
-        self._maxlen: Final = maxlen
-        #: Called once, on `relay in`, when Redis is away for longer than the timeout. Set before
-        #: `start`.
+        #: Called on each thread that fails. Set before `start`.
         self.lost: Callable[[], object] = lambda: None
+        self._max_message_size: Final = max_message_size
+        self._max_entry_size: Final = maxbytes // 16
         # When relay out gives up, as a point of the monotonic clock. Set by `finish` and `join`.
         self._deadline = math.inf
         # Set once, by `join`: relay in ends.
         self._ending = threading.Event()
         self._out = Stream(url, f"gochat:{room}", self._gives_up)
         self._in = Stream(url, f"gochat:{room}", self._ending.is_set)
-        # From relay in to relay out: the number of the last message of this process that has come
-        # back.
-        self._echo: Channel[int] = Channel(16)
-        # Of relay in: where it is, where it began, and when Redis was last heard.
-        self._position: Id = (0, 0)
-        self._since: Id = (0, 0)
+        # From relay in to relay out: the flight is back; and, there is something to announce.
+        self._echo: Channel[None] = Channel(1)
+        self._wake: Channel[None] = Channel(1)
+        # From relay out to relay in: the entry that is on its way; and, relay in may be connected
+        # to a server that relay out does not write to, and is to connect again.
+        self._flight: _Flight | None = None
+        self._stale = threading.Event()
+        # Set by relay out, when there is no flight.
+        self._me = _Identity(b"")
+        # Set by relay in: when it last worked; and the time up to which all that had been appended
+        # has been delivered.
         self._heard = time.monotonic()
-        self._connected = False
+        self._through = 0.0
+        # Outages: by thread, since when it has not worked; and what the log has said about that.
+        # Guarded by the lock. Whether there is an outage is looked at without.
+        self._lock = threading.Lock()
+        self._away: dict[str, float] = {}
+        self._said: set[str] = set()
+
+        # All that follows is relay in's, once that runs. `begun` is when this process began.
+        self._position: Id = (0, 0)
+        self._begun = time.monotonic()
         # How many entries had ever been added when this side had read them all, and how many it has
         # read since.
         self._added = 0
         self._read = 0
-        # What each thread has last said of Redis being away.
-        self._said: dict[str, str] = {}
-        self._process = b""
         self._ledger = Ledger((0, 0))
+        self._bound = Bound(maxlen, maxbytes)
+        # What the log is to say, and when it last did: for each process how many messages are
+        # missing, and from which number on; how many entries were dropped, and the last one.
+        self._missing: dict[bytes, tuple[int, int]] = {}
+        self._missing_said = 0.0
+        self._dropped = 0
+        self._dropped_last = ""
+        self._dropped_said = -_DROPPED_TIME
         self._threads: list[threading.Thread] = []
 
     @property
@@ -164,13 +251,17 @@ class Relay:
 
     @property
     def deaf(self) -> bool:
-        """Whether Redis is away. Any thread."""
-        return not self._connected or time.monotonic() - self._heard > _BLOCK + 2.0
+        """Whether the room is cut off: Redis is away or takes nothing, or a thread has failed.
+
+        Thread: any.
+        """
+        late = time.monotonic() - self._heard > _BLOCK + 2.0
+        return late or bool(self._away) or self.error is not None
 
     # Begin and end: one thread, in this order.
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Find the stream, and start both threads. The hub may run already.
+        """Join the room, with both connections, and start both threads. The hub may run already.
 
         stopped: whether the chat is to end before it has begun; then nothing is started. Raises
         RelayError if Redis refuses, does not come within the timeout, or if the system has no more
@@ -178,24 +269,24 @@ class Relay:
         """
         begin = time.monotonic()
         pauses = backoff()
-        while True:
-            if stopped():
-                return
+        while not stopped():
             try:
-                self._position, self._added, _ = self._in.info()
+                self._join_room()
                 break
             except StreamError as error:
-                refused = isinstance(error, AuthenticationError)
-                if refused or time.monotonic() - begin > self.timeout:
-                    raise RelayError(f"relay: {error}") from None
-                self._say_away("start", error)
+                self._in.drop()
+                self._out.drop()
+                if isinstance(error, AuthenticationError):
+                    raise RelayError(f"relay: {text_of_error(error)}") from None
+                self._fails("start", begin, error)
             time.sleep(next(pauses))
-        self._since = self._position
-        self._process = f"{text_of(self._since)}.{os.urandom(6).hex()}".encode()
-        self._ledger = Ledger(self._since)
-        self._heard = time.monotonic()
-        self._connected = True
-        for name, run in (("relay out", self._run_out), ("relay in", self._run_in)):
+        else:
+            return
+        self._works("start")
+        for name, run in (
+            ("relay out", self._run_out),
+            ("relay in", lambda: self._run(self._listen)),
+        ):
             thread = threading.Thread(target=run, name=name, daemon=True)
             try:
                 thread.start()
@@ -203,8 +294,21 @@ class Relay:
                 raise RelayError(f"relay: {error}") from None
             self._threads.append(thread)
 
+    def _join_room(self) -> None:
+        info = self._in.info()
+        try:
+            size = self._in.size()
+        except RefusedError:  # a user who may not ask that: what is there counts as nothing
+            size = 0
+        self._bound.begin(info.length, size)
+        self._introduce()
+        self._position = started(self._me.process)
+        self._ledger = Ledger(self._position)
+        self._added, self._read = info.added + 1, 0
+        self._heard = self._begun = time.monotonic()
+
     def finish(self, deadline: float) -> None:
-        """Wait for Redis until the deadline at the longest, and not at all if Redis is away.
+        """Wait for Redis until the deadline at the longest, and not at all if the relay is deaf.
 
         After that, what clients say is dropped, so that no client waits for Redis. For the time in
         which clients are disconnected. deadline: a point of the monotonic clock.
@@ -234,101 +338,213 @@ class Relay:
         self._in.close()
 
     def _gives_up(self) -> bool:
-        """Whether relay out is to wait for Redis no longer. Any thread."""
+        """Return whether relay out is to wait for Redis no longer. Thread: any."""
         return time.monotonic() >= self._deadline
+
+    def _run_out(self) -> None:
+        self._run(self._write)
+        while self.broadcast.recv()[1]:
+            pass
+
+    def _run(self, work: Callable[[], None]) -> None:
+        """Do a thread's work. Whatever ends it early is the end of the relay."""
+        try:
+            work()
+            return
+        except (EndedError, AbandonedChannelError):  # the latter: the hub does not answer
+            return
+        except RelayError as error:
+            cause = error
+            log.error("relay: unreachable for more than %g s; stopping", self.timeout)
+        except BaseException as error:  # SystemExit would end this thread silently
+            name = threading.current_thread().name
+            cause = RelayError(f"relay: the thread {name!r} has failed: {text_of_error(error)}")
+            log.exception("relay: a thread has failed")
+        self.error = self.error or cause
+        self.lost()
 
     # relay out.
 
-    def _run_out(self) -> None:
-        number = 1
+    def _write(self) -> None:
+        """Append what clients send, until `broadcast` is closed and empty."""
         busy = False
-        try:
-            while True:
-                message, ok = self.broadcast.recv()
-                if not ok:
-                    return
-                assert message is not None
-                batch = [message, *self.broadcast.drain()]
-                busy = self._gather(batch, busy)
-                self._append(number, batch)
-                number += len(batch)
-        except EndedError:
-            while self.broadcast.recv()[1]:
-                pass
+        due = self._next_announcement()
+        while True:
+            channel, message, ok = select(self.broadcast, self._wake, deadline=due)
+            if channel is None:
+                self._append([])
+                due = self._next_announcement()
+            elif channel is self._wake:
+                due = min(due, time.monotonic() + _NEWS_WAIT)
+            elif not ok:
+                return
+            else:
+                messages = [message, *self.broadcast.drain()]
+                busy = self._gather(messages, busy)
+                for part in self._parts(messages):
+                    self._append(part)
 
-    def _gather(self, batch: list[bytes], busy: bool) -> bool:
+    def _next_announcement(self) -> float:
+        crowd = max(1.0, len(self._ledger) / _ROOM)
+        return time.monotonic() + _ANNOUNCE * crowd * random.uniform(0.8, 1.0)
+
+    def _gather(self, messages: list[bytes], busy: bool) -> bool:
         """In a busy room, wait a moment for more to append at once. Whether the room is busy."""
         if busy:
             deadline = time.monotonic() + _GATHER
-            while len(batch) < _BATCH:
+            while len(messages) < MOST:
                 _, message, ok = select(self.broadcast, deadline=deadline)
                 if not ok:
                     break
-                batch += [message, *self.broadcast.drain()]
-        return len(batch) > 1
+                messages += [message, *self.broadcast.drain()]
+        return len(messages) > 1
 
-    def _append(self, first: int, batch: list[bytes]) -> None:
-        """Append a batch, again and again until it has come back. Raises EndedError."""
-        last = first + len(batch) - 1
+    def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
+        """Cut messages into entries of a size that others take."""
+        part: list[bytes] = []
+        size = 0
+        for message in messages:
+            if fault := fault_of(message, 1, self._max_message_size):
+                log.error("relay: %s was sent to the relay, and is dropped", fault)
+                continue
+            if part and (len(part) == MOST or size + len(message) > self._max_entry_size):
+                yield part
+                part, size = [], 0
+            part.append(message)
+            size += len(message)
+        if part:
+            yield part
+
+    def _append(self, messages: list[bytes]) -> None:
+        """Append an entry, and wait until it is back. Raises EndedError, RelayError.
+
+        If somebody else has written under this process's name meanwhile, others may have taken it
+        for an old one, and it goes out again under a new name.
+        """
         figures = self.figures
-        figures.batches[len(batch).bit_length()] += 1
-        figures.messages_out += len(batch)
+        if messages:
+            figures.batches[len(messages).bit_length()] += 1
+            figures.messages_out += len(messages)
         begin = time.monotonic()
         pauses = backoff()
+        flight: _Flight | None = None
         while True:
-            wait = _ECHO_WAIT
+            added = 0.0
             try:
-                self._out.append(self._maxlen, self._process, first, batch)
+                if flight is None:
+                    if self._me.spoilt:
+                        self._introduce()
+                    flight = self._flight = _Flight(self._me, messages)
+                self._add(self._fields(flight))
                 figures.entries_out += 1
+                added = time.monotonic()
             except StreamError as error:
-                self._say_away("out", error)
-                wait = next(pauses)
-            if self._has_come_back(last, wait):
-                figures.echo = time.monotonic() - begin
-                return
-            figures.repeated += 1
+                self._out.drop()
+                self._fails("out", begin, error)
+            if not self._is_back(flight, begin, added, next(pauses)):
+                figures.repeated += 1
+            elif flight is not None and not flight.void:
+                break
+            else:
+                flight = None
+        self._works("out")
+        if messages:
+            figures.echo = time.monotonic() - begin
 
-    def _has_come_back(self, last: int, wait: float) -> bool:
-        """Wait for the message of this number, in seconds. Raises EndedError."""
-        deadline = time.monotonic() + wait
-        while (now := time.monotonic()) < deadline:
-            _, echo, ok = select(self._echo, deadline=min(deadline, now + _LOOK))
-            if ok and echo >= last:
+    def _introduce(self) -> None:
+        """Append this process's first entry, of which it has its name. Raises StreamError."""
+        name = os.urandom(6).hex().encode()
+        place = self._add(announcement(name, 1, {}))
+        self._me = _Identity(b"%b.%b" % (text_of(place).encode(), name))
+
+    def _is_back(self, flight: _Flight | None, begin: float, added: float, pause: float) -> bool:
+        """Wait until an entry is back, or is to be appended again. Raises EndedError, RelayError.
+
+        An entry that Redis has not taken is appended again after a pause: it may be there all the
+        same. One that Redis has taken comes back, sooner or later, unless the stream has lost it.
+        That is known when all has been delivered that was there at a later time.
+        """
+        until = time.monotonic() + pause
+        while True:
+            # In this order: relay in delivers an entry before it says how far it is.
+            through = self._through
+            if flight is not None and flight.back:
                 return True
+            now = time.monotonic()
+            if added and through > added:
+                # Relay in may read from another server than this one writes to.
+                self._out.drop()
+                self._stale.set()
+                self._fails("out", begin, "what was appended does not come back")
+                added, until = 0.0, now + pause
+            elif not added and now >= until:
+                return False
             if self._gives_up():
                 raise EndedError
-        return False
+            select(self._echo, deadline=now + _LOOK if added else min(now + _LOOK, until))
+
+    def _fields(self, flight: _Flight) -> Sequence[bytes | int]:
+        me = flight.me
+        if flight.messages:
+            return batch(me.process, flight.first, flight.messages)
+        oldest = time.monotonic() - _NEWCOMER_TIME
+        newcomers = list(me.newcomers.items())[-_NEWCOMERS:]
+        bases = {name: number for name, (number, when) in newcomers if when > oldest}
+        return announcement(me.process, flight.first, bases)
+
+    def _add(self, fields: Sequence[bytes | int]) -> Id:
+        """Append an entry. Raises StreamError.
+
+        Redis that is out of memory refuses XADD before it trims, but not XTRIM. So the stream is
+        cut by half, as often as that helps.
+        """
+        length = self._bound.length
+        while True:
+            try:
+                return self._out.append(fields, length)
+            except OutOfMemoryError:
+                while (length := length // 2) and not self._out.trim(length):
+                    pass
+                if not length:
+                    raise
+                log.error("relay: Redis is out of memory, the stream is cut to %d entries", length)
 
     # relay in.
 
-    def _run_in(self) -> None:
+    def _listen(self) -> None:
+        """Read the stream, and deliver what is new, until told to end."""
         pauses = backoff()
         checked = 0.0
-        while not self._ending.is_set():
-            try:
-                if not self._connected:
-                    self._check()
-                entries = self._in.read(self._position, _COUNT, _BLOCK)
-                now = self._heard = time.monotonic()
-                if not self._connected:
-                    self._say_there()
+        try:
+            while not self._ending.is_set():
+                try:
+                    if self._stale.is_set():
+                        self._stale.clear()
+                        self._in.drop()
+                        checked = 0.0
+                    if time.monotonic() - checked >= _BLOCK:
+                        self._check()
+                        checked = time.monotonic()
+                    begin = time.monotonic()
+                    entries = self._in.read(self._position, _COUNT, _BLOCK)
+                except StreamError as error:
+                    self._in.drop()
+                    checked = 0.0
+                    self._fails("in", self._heard, error)
+                    self._ending.wait(next(pauses))
+                    continue
+                if self._away:
+                    self._works("in")
                     pauses = backoff()
-                for entry in entries:
-                    self._deliver(entry)
-                if now - checked >= _BLOCK or not entries:
-                    checked = now
-                    self._check()
-            except (EndedError, AbandonedChannelError):  # the latter: the hub does not answer
-                return
-            except StreamError as error:
-                self._connected = False
-                self._say_away("in", error)
-                if time.monotonic() - self._heard > self.timeout:
-                    self.error = RelayError(f"relay: Redis is away: {error}")
-                    log.error("relay: away for %g s, which is the end", self.timeout)
-                    self.lost()
-                    return
-                self._ending.wait(next(pauses))
+                for text, fields in entries:
+                    self._deliver(entry_of(text, fields, self._max_message_size))
+                if len(entries) < _COUNT:
+                    self._through = begin
+                # After the deliveries: a hub that takes its time is no outage of Redis.
+                self._heard = time.monotonic()
+                self._report(self._heard)
+        finally:
+            self._report(float("inf"))
 
     def _check(self) -> None:
         """See where the stream stands. If it has lost entries, read it from its beginning."""
@@ -339,7 +555,7 @@ class Relay:
                 text_of(self._position),
                 text_of(info.last),
             )
-            self._position = (0, 0)
+            self._begin_again(info.last)
             self._added, self._read = info.added - info.length, 0
         figures = self.figures
         if info.last <= self._position:
@@ -350,45 +566,152 @@ class Relay:
             begin = self._position[0] or info.last[0]
             figures.lag = (info.last[0] - begin) / 1000
 
+    def _begin_again(self, last: Id) -> None:
+        """Read a stream that has gone back from its beginning. last: the newest id it has given.
+
+        What was there before this process began is passed over, by its id, see `_take`. But if the
+        ids were ahead of the clock, new entries have ids before that; then an entry is old if its
+        id was given before this process began, by the clock of now.
+        """
+        clock = self._in.clock()
+        age = int((time.monotonic() - self._begun) * 1000)
+        begun = last if last > clock else (clock[0] - age, 0)
+        self._ledger.since = min(self._ledger.since, begun)
+        self._position = (0, 0)
+        self._bound.begin()
+        # Others may have missed what this process said last.
+        self._wake.try_send(None)
+
     def _deliver(self, entry: Entry) -> None:
         self._position = entry.id
         self._read += 1
-        figures = self.figures
-        figures.entries_in += 1
-        if not entry.messages:
-            log.error("relay: %s is no entry of a gochat", text_of(entry.id))
-            return
-        process, first, messages = entry.process, entry.first, entry.messages
-        if entry.id <= self._since and not self._ledger.knows(process):
-            return  # said before this process began
-        seen, missing = self._ledger.take(process, first, len(messages))
-        if missing:
-            figures.missing += missing
-            log.error(
-                "relay: %d messages of process %s are missing, from number %d on",
-                missing,
-                process.decode(errors="replace"),
-                first - missing,
-            )
-        figures.doubles += seen
-        for message in messages[seen:] if seen else messages:
+        self.figures.entries_in += 1
+        self._bound.add(entry.size)
+        me, flight = self._me, self._flight
+        if entry.process != me.process:
+            messages = self._take(entry, me)
+        elif flight is not None and is_of(flight, me, entry):
+            flight.void = entry.length > 0 and entry.first <= me.last
+            messages = [] if flight.void else entry.messages
+            me.last = max(me.last, entry.first + entry.length - 1)
+        else:
+            messages, flight = [], None
+            self._take_own(entry, me)
+        for message in messages:
             self.hub.broadcast.send(message)
-        if process == self._process:
-            self._echo.try_send(first + len(messages) - 1)
+        if entry.process == me.process and flight is not None:
+            flight.back = True
+            self._echo.try_send(None)
 
-    # What the log has of it, each thing once.
+    def _take_own(self, entry: Entry, me: _Identity) -> None:
+        """Note an entry under this process's name that is not the one on its way.
 
-    def _say_away(self, which: str, error: Exception) -> None:
-        text = str(error)
-        if self._said.get(which) != text:
-            self._said[which] = text
-            log.info("relay %s: %s", which, text)
+        It is an earlier one again, or not this process's. Then others have noted its numbers, and
+        would take the messages that get them for old ones: the name is of no more use.
+        """
+        last = entry.first + entry.length - 1
+        if last <= me.last:
+            self.figures.doubles += entry.length
+            return
+        self._ledger.take(me.process, entry.first, entry.length)
+        me.last = last
+        me.spoilt = True
+        self._drop(entry, "under the name of this process, and not its own")
 
-    def _say_there(self) -> None:
-        self._connected = True
-        self._said.clear()
-        self.figures.reconnects += 1
-        log.info("relay: Redis is there again")
+    def _take(self, entry: Entry, me: _Identity) -> list[bytes]:
+        """Return the new messages of another process's entry."""
+        process, first, ledger = entry.process, entry.first, self._ledger
+        if not process:
+            return self._drop(entry, entry.fault)
+        if not ledger.knows(process):
+            if entry.id <= ledger.since:
+                return []  # said before this process began
+            if started(process) == entry.id:
+                newcomers = list(me.newcomers.items())[1 - _NEWCOMERS :]
+                me.newcomers = {**dict(newcomers), process: (me.last, time.monotonic())}
+                self._wake.try_send(None)
+        if me.process in entry.bases:
+            base = entry.bases[me.process]
+            self._note_missing(process, ledger.begins(process, base), base + 1)
+        seen, missing = ledger.take(process, first, entry.length)
+        if missing > _WIDEST_GAP:
+            return self._drop(entry, f"number {first} after {first - 1 - missing}")
+        self._note_missing(process, missing, first - missing)
+        if entry.fault:
+            return self._drop(entry, entry.fault)
+        if seen:
+            self.figures.doubles += entry.length
+            return []
+        return entry.messages
+
+    # What the log has of it: seldom, and no more than a few lines.
+
+    def _drop(self, entry: Entry, why: str) -> list[bytes]:
+        """Count an entry that is not taken. Returns no messages."""
+        self.figures.invalid += 1
+        self._dropped += 1
+        self._dropped_last = f"{text_of(entry.id)}: {why}"
+        return []
+
+    def _note_missing(self, process: bytes, count: int, number: int) -> None:
+        """Count messages of a process that are missing, from this number on."""
+        if not 0 < count <= _WIDEST_GAP:
+            return
+        self.figures.missing += count
+        before, number = self._missing.get(process, (0, number))
+        self._missing[process] = before + count, number
+
+    def _report(self, now: float) -> None:
+        """Say what is missing and what was dropped, unless that was said just now."""
+        if self._missing and now - self._missing_said >= _MISSING_TIME:
+            self._missing_said = now
+            for process in list(self._missing)[:_MISSING_LINES]:
+                count, number = self._missing.pop(process)
+                log.error(
+                    "relay: %d messages of process %s are missing, from number %d on",
+                    count,
+                    process.decode(),
+                    number,
+                )
+        if self._dropped and now - self._dropped_said >= _DROPPED_TIME:
+            self._dropped_said = now
+            log.error("relay: entries dropped: %d, the last %s", self._dropped, self._dropped_last)
+            self._dropped = 0
+
+    # Outages. Either thread.
+
+    def _fails(self, which: str, since: float, error: object) -> None:
+        """Note that a thread has not worked since then. Raises RelayError after the timeout."""
+        text = text_of_error(error)
+        with self._lock:
+            self._away.setdefault(which, since)
+            if text not in self._said and len(self._said) < _SAID:
+                self._said.add(text)
+                log.info("relay %s: %s", which, text)
+        if time.monotonic() - since > self.timeout:
+            what = "refuses" if isinstance(error, RefusedError) else "is away"
+            raise RelayError(f"relay: Redis {what}: {text}")
+
+    def _works(self, which: str) -> None:
+        """Note that a thread works."""
+        if which not in self._away:
+            return
+        with self._lock:
+            del self._away[which]
+            if not self._away:
+                self._said.clear()
+                self.figures.reconnects += 1
+                log.info("relay: Redis is there again")
+
+
+def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
+    """Return whether an entry under this process's name is the one that is on its way."""
+    return (
+        not flight.back
+        and flight.me is me
+        and (flight.first, len(flight.messages)) == (entry.first, entry.length)
+        and flight.messages == entry.messages
+    )
 
 
 def backoff() -> Iterator[float]:
@@ -397,3 +720,8 @@ def backoff() -> Iterator[float]:
     while True:
         yield low * (0.5 + random.random())
         low = min(2 * low, high)
+
+
+def text_of_error(error: object) -> str:
+    """Return what an error says, as a line for the log. Redis may send anything."""
+    return one_line(str(error) or type(error).__name__)[:200]

@@ -1,29 +1,41 @@
 """The stream of Redis or Valkey. Nothing else knows redis-py.
 
-A Stream has one connection, and is for one thread. Nothing is repeated behind its back: redis-py's
-own retries would append an entry twice. Every wait is bounded, and looks every quarter of a second
-whether it is to end.
+A Stream has one connection, and is for one thread. Nothing is repeated without its caller's
+knowledge: redis-py's own retries would append an entry twice. Every wait is bounded, and looks
+every quarter of a second whether it is to end.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-__all__ = ["AuthenticationError", "EndedError", "Entry", "Id", "Info", "Stream", "StreamError"]
+from .entry import Id, parse_id, text_of
+
+__all__ = [
+    "AuthenticationError",
+    "EndedError",
+    "Info",
+    "OutOfMemoryError",
+    "RefusedError",
+    "Stream",
+    "StreamError",
+]
 
 #: What goes wrong with Redis: it is away, or refuses a command.
 StreamError = (RedisError, OSError)
 
-#: The id of an entry: milliseconds and a number within them. Ids only grow.
-Id = tuple[int, int]
+#: Redis has answered, and refuses a command.
+RefusedError = ResponseError
 
 # How long Redis may take to answer, beyond what it was asked to wait, in seconds.
 _ANSWER_WAIT: Final = 3.0
@@ -31,19 +43,13 @@ _ANSWER_WAIT: Final = 3.0
 # How often a wait looks whether it is to end, in seconds.
 _LOOK: Final = 0.25
 
+# How many descriptors are kept for the next connection: one for its socket, the others for what the
+# system opens meanwhile, to look up a name or to read certificates.
+_SPARES: Final = 4
+
 
 class EndedError(Exception):
     """The wait was ended by this side."""
-
-
-class Entry(NamedTuple):
-    """An entry of the stream."""
-
-    id: Id
-    #: Who has appended it, the number of its first message, and the messages.
-    process: bytes
-    first: int
-    messages: list[bytes]
 
 
 class Info(NamedTuple):
@@ -61,6 +67,9 @@ class Stream:
 
     url: as redis-py takes it, redis:// or rediss://. key: the stream's. ended: whether a wait is to
     end. Raises ValueError if the URL makes no sense.
+
+    A Stream that has been connected keeps descriptors for its next connection, so that it can
+    connect again when clients hold all others.
     """
 
     def __init__(self, url: str, key: str, ended: Callable[[], bool]) -> None:
@@ -77,31 +86,46 @@ class Stream:
             raise ValueError("the URL of the relay has an option that is not known") from None
         self._key = key
         self._ended = ended
+        self._connected = False
+        self._spares: list[int] = []
+
+    def drop(self) -> None:
+        """Close the connection. The next command makes a new one, perhaps to another server."""
+        self._connected = False
+        self._connection.disconnect()
+        self._keep_spares()
 
     def close(self) -> None:
-        """Close the connection. The next command makes a new one."""
+        """Close the connection, for good."""
+        self._connected = False
         self._connection.disconnect()
+        self._release_spares()
 
-    def append(self, maxlen: int, process: bytes, first: int, messages: Iterable[bytes]) -> Id:
-        """Append an entry, whole or not at all; the stream is cut to about so many entries.
+    def append(self, fields: Sequence[bytes | int], length: int) -> Id:
+        """Append an entry, whole or not at all; the stream keeps about so many entries.
 
         Returns the entry's id. Raises StreamError, after which the entry may be there or not.
         """
-        text = b"\n".join(messages)
-        fields = (b"p", process, b"n", first, b"m", text)
-        return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", maxlen, "*", *fields))
+        return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 
-    def read(self, after: Id, count: int, block: float) -> list[Entry]:
-        """The next entries behind an id, so many at most; waits for one, in seconds, and may come
-        back with none. Raises StreamError.
+    def trim(self, length: int) -> int:
+        """Keep the newest entries only, and return how many were removed. Raises StreamError."""
+        removed: int = self._ask("XTRIM", self._key, "MAXLEN", length)
+        return removed
+
+    def read(self, after: Id, count: int, block: float) -> list[tuple[bytes, list[bytes]]]:
+        """Return the ids and the fields of the next entries after an id, at most so many.
+
+        Waits for one, in seconds, and may return none. Raises StreamError.
         """
         milliseconds = int(block * 1000)
         options = ("COUNT", count, "BLOCK", milliseconds, "STREAMS", self._key, text_of(after))
         reply = self._ask("XREAD", *options, wait=block)
-        return [entry_of(*item) for item in reply[0][1]] if reply else []
+        entries: list[tuple[bytes, list[bytes]]] = reply[0][1] if reply else []
+        return entries
 
     def info(self) -> Info:
-        """Where the stream stands. Raises StreamError."""
+        """Return where the stream stands. Raises StreamError."""
         try:
             reply = self._ask("XINFO", "STREAM", self._key)
         except ResponseError as error:
@@ -114,11 +138,22 @@ class Stream:
         added = fields.get(b"entries-added", length)
         return Info(parse_id(fields[b"last-generated-id"]), added, length)
 
+    def size(self) -> int:
+        """Return how many bytes the stream takes; 0 if there is none. Raises StreamError."""
+        return self._ask("MEMORY", "USAGE", self._key, "SAMPLES", 0) or 0
+
+    def clock(self) -> Id:
+        """Return the id that the server's clock would give now. Raises StreamError."""
+        seconds, microseconds = self._ask("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000, 0
+
     def _ask(self, *command: Any, wait: float = 0.0) -> Any:
         """Send a command and wait for its reply. Raises StreamError, or EndedError."""
-        deadline = time.monotonic() + wait + _ANSWER_WAIT
         connection = self._connection
         try:
+            if not self._connected:
+                self._connect()
+            deadline = time.monotonic() + wait + _ANSWER_WAIT
             connection.send_command(*command, check_health=False)
             while True:
                 try:
@@ -133,26 +168,28 @@ class Stream:
         except ResponseError:
             raise  # a reply like any other: the connection is in order
         except BaseException:
-            connection.disconnect()
+            self.drop()
             raise
 
+    def _connect(self) -> None:
+        """Connect, with the descriptors that were kept for that."""
+        self._release_spares()
+        try:
+            self._connection.connect()
+        except BaseException:
+            self.drop()  # half a connection is none
+            raise
+        self._connected = True
+        self._keep_spares()
 
-def parse_id(text: bytes) -> Id:
-    """An id as Redis writes it."""
-    milliseconds, _, number = text.partition(b"-")
-    return int(milliseconds), int(number)
+    # Another thread can take a descriptor before it is used here, or kept again. There are several,
+    # and each attempt gets back what is free by then.
 
+    def _keep_spares(self) -> None:
+        with suppress(OSError):
+            while len(self._spares) < _SPARES:
+                self._spares.append(os.open(os.devnull, os.O_RDONLY))
 
-def text_of(entry: Id) -> str:
-    """An id for Redis."""
-    return f"{entry[0]}-{entry[1]}"
-
-
-def entry_of(entry: bytes, fields: list[bytes]) -> Entry:
-    """An entry from a reply; one that no gochat has made has no messages."""
-    named = dict(zip(fields[::2], fields[1::2], strict=False))
-    try:
-        messages = named[b"m"].split(b"\n")
-        return Entry(parse_id(entry), named[b"p"], int(named[b"n"]), messages)
-    except (KeyError, ValueError):
-        return Entry(parse_id(entry), b"", 0, [])
+    def _release_spares(self) -> None:
+        while self._spares:
+            os.close(self._spares.pop())

@@ -1,0 +1,74 @@
+"""How many entries the stream keeps. No thread and no I/O: for one thread.
+
+Redis bounds a stream by a number of entries, and clients choose how large an entry is. So the
+sizes of the newest entries are added up, and those are kept that fit into a number of bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+__all__ = ["Bound"]
+
+# In how many parts the entries are counted. The oldest part is let go as a whole.
+_PARTS: Final = 64
+
+
+class Bound:
+    """The number of the newest entries that fit both bounds.
+
+    maxlen: how many entries are kept at most. maxbytes: how many bytes they may take.
+    """
+
+    def __init__(self, maxlen: int, maxbytes: int) -> None:
+        #: How many entries the stream is to keep. Any thread may read it.
+        self.length = maxlen
+        self._maxlen: Final = maxlen
+        self._maxbytes: Final = maxbytes
+        # Of each part, oldest first: entries and bytes. And the sums of those.
+        self._parts: deque[tuple[int, float]] = deque()
+        self._entries = 0
+        self._bytes = 0.0
+        # Of the part that is being counted.
+        self._new = 0
+        self._size = 0
+        # Whether anything did not fit.
+        self._full = False
+
+    def begin(self, entries: int = 0, size: int = 0) -> None:
+        """Forget what was counted. entries, size: of what the stream has, without a look at each.
+
+        It counts as entries of one size.
+        """
+        self._parts.clear()
+        self._entries, self._bytes, self._new, self._size = 0, 0.0, 0, 0
+        self._full = False
+        self.length = self._maxlen
+        for part in range(_PARTS):
+            share = entries * (part + 1) // _PARTS - entries * part // _PARTS
+            self._close(share, size / _PARTS)
+
+    def add(self, size: int) -> None:
+        """Count an entry of so many bytes, after all others."""
+        self._new += 1
+        self._size += size
+        if self._new * _PARTS >= self._maxlen or self._size * _PARTS >= self._maxbytes:
+            self._close(self._new, self._size)
+            self._new = self._size = 0
+
+    def _close(self, entries: int, size: float) -> None:
+        """End a part, and let go of the oldest ones that no longer fit."""
+        parts = self._parts
+        parts.append((entries, size))
+        self._entries += entries
+        self._bytes += size
+        while len(parts) > 1 and (
+            self._bytes > self._maxbytes or self._entries - parts[0][0] >= self._maxlen
+        ):
+            self._full = True
+            old, freed = parts.popleft()
+            self._entries -= old
+            self._bytes -= freed
+        if self._full:
+            self.length = max(1, min(self._maxlen, self._entries))

@@ -1,0 +1,133 @@
+"""What an entry of the stream looks like. No thread and no I/O.
+
+An entry has fields:
+
+    p   the process that has appended it: ID.RANDOM, where ID is that of its first entry
+    n   the number of the first message; without messages, the number that its next one gets
+    m   the messages, joined by newlines; no message contains one. Absent from an announcement
+    a   in an announcement, PROCESS=NUMBER for each process that has started lately: the number of
+        the last message that this process had appended before that process's first entry
+
+The first entry of a process is an announcement whose p is RANDOM alone.
+
+Whoever can write to Redis can write any bytes here, so nothing is taken unchecked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+__all__ = [
+    "MOST",
+    "Entry",
+    "Id",
+    "announcement",
+    "batch",
+    "entry_of",
+    "fault_of",
+    "parse_id",
+    "started",
+    "text_of",
+]
+
+#: The id of an entry: milliseconds and a number within them. Ids only grow.
+Id = tuple[int, int]
+
+#: How many messages an entry has at most.
+MOST: Final = 64
+
+# What an entry takes in Redis beside its fields, about, in bytes.
+_OVERHEAD: Final = 64
+
+_PROCESS: Final = re.compile(rb"(?:[0-9]{1,20}-[0-9]{1,20}\.)?[0-9a-f]{12}")
+# 18 digits fit into 64 bits, with room for the number of the last message.
+_NUMBER: Final = re.compile(rb"[1-9][0-9]{0,17}")
+_BASE: Final = re.compile(rb"([0-9]{1,20}-[0-9]{1,20}\.[0-9a-f]{12})=(0|[1-9][0-9]{0,17})")
+
+
+class Entry(NamedTuple):
+    """An entry of the stream."""
+
+    id: Id
+    #: The process that has appended it, the number of its first message, and how many it has. The
+    #: process is empty if no gochat can have made this entry.
+    process: bytes
+    first: int
+    length: int
+    #: The messages; none if there is a fault, which is the reason why they are not taken.
+    messages: list[bytes]
+    fault: str
+    #: The field a.
+    bases: Mapping[bytes, int]
+    #: About how many bytes it takes in Redis.
+    size: int
+
+
+def batch(process: bytes, first: int, messages: Iterable[bytes]) -> list[bytes | int]:
+    """Return the fields of an entry with messages."""
+    return [b"p", process, b"n", first, b"m", b"\n".join(messages)]
+
+
+def announcement(process: bytes, following: int, bases: Mapping[bytes, int]) -> list[bytes | int]:
+    """Return the fields of an entry without messages. following: the number after the last one."""
+    fields: list[bytes | int] = [b"p", process, b"n", following]
+    if bases:
+        fields += [b"a", b" ".join(b"%b=%d" % pair for pair in bases.items())]
+    return fields
+
+
+def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Entry:
+    """Return the entry with this id and these fields. max_message_size: in bytes."""
+    place = parse_id(text)
+    size = sum(map(len, fields)) + _OVERHEAD
+    named = dict(zip(fields[::2], fields[1::2], strict=False))
+    process, number = named.get(b"p", b""), named.get(b"n", b"")
+    if not _PROCESS.fullmatch(process) or not _NUMBER.fullmatch(number):
+        return Entry(place, b"", 0, 0, [], "no entry of a gochat", {}, size)
+    if b"-" not in process:
+        process = b"%b.%b" % (text, process)
+    joined = named.get(b"m")
+    if joined is None:
+        bases = dict(_BASE.findall(named.get(b"a", b"")))
+        numbers = {name: int(base) for name, base in bases.items()}
+        return Entry(place, process, int(number), 0, [], "", numbers, size)
+    count = joined.count(b"\n") + 1
+    fault = fault_of(joined, count, max_message_size)
+    messages = [] if fault else joined.split(b"\n")
+    return Entry(place, process, int(number), count, messages, fault, {}, size)
+
+
+def fault_of(joined: bytes, count: int, max_message_size: int) -> str:
+    """Return why messages are not taken; empty if they are.
+
+    joined: the messages, joined by newlines. count: how many messages that should be.
+    """
+    if count > MOST:
+        return f"{count} messages in one entry"
+    if joined.count(b"\n") != count - 1:
+        return "a message with a newline"
+    if len(joined) > max_message_size and max(map(len, joined.split(b"\n"))) > max_message_size:
+        return f"a message of more than {max_message_size} bytes"
+    try:
+        joined.decode()
+    except UnicodeDecodeError:
+        return "a message that is not UTF-8"
+    return ""
+
+
+def parse_id(text: bytes) -> Id:
+    """Return an id as Redis writes it."""
+    milliseconds, _, number = text.partition(b"-")
+    return int(milliseconds), int(number)
+
+
+def text_of(place: Id) -> str:
+    """Return an id for Redis."""
+    return f"{place[0]}-{place[1]}"
+
+
+def started(process: bytes) -> Id:
+    """Return the id of a process's first entry."""
+    return parse_id(process.partition(b".")[0])
