@@ -5,7 +5,8 @@
 Each fault is done to a Redis and to a Valkey, under two processes of a room, with three talkers
 each. What each process hears is compared with what was said: lost, doubled, out of a sender's
 order, and heard in another order than by the other process. What is lost has to have been said to
-be missing.
+be missing. Health is what `/healthz` of the two processes has answered: 503 if either did so at any
+time, and then what both answered at the end.
 
 --write puts the table into docs/run/scale.md, between two comments.
 """
@@ -13,23 +14,41 @@ be missing.
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import re
+import resource
+import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from .redis_support import SERVERS, Node, Redis, node
-from .support import PATIENCE, ROOT, in_background, wait_until
+from gochat.ops.metrics import health_app
+
+from .redis_support import SERVERS, Node, Proxy, Redis, node
+from .support import (
+    CLOSE,
+    PATIENCE,
+    ROOT,
+    TEXT,
+    Gochat,
+    Peer,
+    in_background,
+    join,
+    wait_until,
+)
 
 PAGE = ROOT / "docs" / "run" / "scale.md"
 BEGIN, END = (f"<!-- {what}: written by tests/relay_faults.py -->" for what in ("begin", "end"))
-HEAD = """| Fault | Server | Said | Lost | Said to be missing | Doubled | Out of order | Orders |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"""
+COLUMNS = ("Said", "Lost", "Said to be missing", "Doubled", "Out of order", "Orders", "Health")
+HEAD = f"""| Fault | Server | {" | ".join(COLUMNS)} |
+| --- | --- |{" ---: |" * 5} --- | --- |"""
 
 EVERYSEC = ("--appendonly", "yes", "--appendfsync", "everysec")
 ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
@@ -48,76 +67,179 @@ class Row(NamedTuple):
     reordered: int
     #: Whether both have heard what both have heard in the same order.
     one_order: bool
+    health: str
 
     def __str__(self) -> str:
         order = "one" if self.one_order else "differ"
         numbers = " | ".join(f"{n:,}" for n in self[2:7])
-        return f"| {self.fault} | {self.server} | {numbers} | {order} |"
+        return f"| {self.fault} | {self.server} | {numbers} | {order} | {self.health} |"
+
+
+class Scene:
+    """Two processes of a room, and what is said there. short: whether some times are shorter."""
+
+    def __init__(self, redis: Redis, proxy: Proxy, stack: ExitStack, *, short: bool) -> None:
+        self.redis = redis
+        self.proxy = proxy
+        #: Ends after both processes.
+        self.stack = stack
+        self.short = short
+        self.a: Node
+        self.b: Node
+        #: By talker, what was said.
+        self.said: list[list[str]] = []
+        #: What is heard besides.
+        self.forged: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.said))
+
+    def lasts(self, seconds: float) -> None:
+        """Let a fault last, while they talk."""
+        time.sleep(seconds / 10 if self.short else seconds)
+
+    def tell(self, each: Node, talker: str, count: int) -> None:
+        """Say so many messages, one right after the other."""
+        mine = [f"{talker} {number}" for number in range(count)]
+        self.said.append(mine)
+        each.say(*mine)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have b read nothing more until the end of the block, and all trimmed by then."""
+        gate = threading.Event()
+        holding = self.b.hold(gate)
+        self.tell(self.b, "b-held", 1)
+        assert holding.wait(PATIENCE)
+        yield
+        self.redis.do("XTRIM", "gochat:main", "MAXLEN", 0)
+        gate.set()
+
+
+Do = Callable[[Scene], None]
 
 
 class Fault(NamedTuple):
     text: str
-    options: tuple[str, ...]
-    #: What is done while they talk. Of a short run some times are shorter.
-    do: Callable[[Redis, Node, bool], None]
+    #: What is done while they talk; or, if they are silent, all that is done.
+    do: Do
+    options: tuple[str, ...] = ()
     #: Whether Redis keeps what it has acknowledged, so that nothing may be lost.
     keeps: bool = True
+    silent: bool = False
+    #: Whether process b starts after a has spoken.
+    late: bool = False
+    #: What is done to Redis before both processes start.
+    before: Callable[[Redis], object] = lambda _: None
 
 
-def crash(seconds: float) -> Callable[[Redis, Node, bool], None]:
-    def do(redis: Redis, _: Node, short: bool) -> None:
-        redis.kill()
-        time.sleep(seconds / (10 if short else 1))
-        redis.start()
+def crash(seconds: float) -> Do:
+    def do(scene: Scene) -> None:
+        scene.redis.kill()
+        scene.lasts(seconds)
+        scene.redis.start()
 
     return do
 
 
-def kill_clients(redis: Redis, _: Node, short: bool) -> None:
-    for _time in range(3 if short else 30):
-        redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+def kill_clients(scene: Scene) -> None:
+    for _time in range(3 if scene.short else 30):
+        scene.redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         time.sleep(0.05)
 
 
-def pause(redis: Redis, _: Node, short: bool) -> None:
-    redis.pause()
-    time.sleep(0.5 if short else 5)
-    redis.go_on()
+def pause(scene: Scene) -> None:
+    scene.redis.pause()
+    scene.lasts(5)
+    scene.redis.go_on()
 
 
-def flush(redis: Redis, _: Node, __: bool) -> None:
-    redis.do("FLUSHALL")
+def flush(scene: Scene) -> None:
+    scene.redis.do("FLUSHALL")
 
 
-def roll_back(redis: Redis, _: Node, short: bool) -> None:
-    files = Path(redis.folder) / "appendonlydir"
+def delete(scene: Scene) -> None:
+    scene.redis.do("DEL", "gochat:main")
+
+
+def roll_back(scene: Scene) -> None:
+    files = Path(scene.redis.folder) / "appendonlydir"
     (file,) = files.glob("*.incr.aof")
     kept = file.read_bytes()
-    time.sleep(0.1 if short else 0.5)
-    redis.kill()
+    scene.lasts(0.5)
+    scene.redis.kill()
     file.write_bytes(kept)
-    redis.start()
+    scene.redis.start()
 
 
-def trim(redis: Redis, reader: Node, short: bool) -> None:
+def trim(scene: Scene) -> None:
     """Trim under a reader that does not come to read."""
-    gate = threading.Event()
-    deliver = reader.relay.hub.broadcast.send
+    with scene.held():
+        scene.lasts(1)
 
-    def held(value: bytes) -> None:
-        gate.wait(PATIENCE)
-        deliver(value)
 
-    reader.relay.hub.broadcast.send = held  # type: ignore[method-assign]
-    time.sleep(0.1 if short else 1)
-    redis.do("XTRIM", "gochat:main", "MAXLEN", "0")
-    gate.set()
+def trim_the_last(scene: Scene) -> None:
+    """The same, and nobody says anything afterwards."""
+    with scene.held():
+        scene.tell(scene.a, "a1", 50)
+        wait_until(lambda: len(scene.a.hears(0)) == scene.count, "all of it")
+
+
+def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
+    """Have Redis refuse writes for some time."""
+
+    def do(scene: Scene) -> None:
+        scene.redis.do(*deny)
+        wait_until(lambda: scene.a.relay.deaf and scene.b.relay.deaf, "a notice")
+        scene.lasts(2.5)
+        scene.redis.do(*allow)
+
+    return do
+
+
+def fill(scene: Scene) -> None:
+    """Have little memory, and clients who say more than that."""
+    scene.redis.do("CONFIG", "SET", "maxmemory", scene.redis.memory() + (2 << 20))
+    scene.tell(scene.a, "a" * 400, 2000 if scene.short else 20_000)
+
+
+def fail_over(scene: Scene) -> None:
+    """Move the address to a replica that becomes the primary, and cut no connection."""
+    old = scene.redis
+    folder = scene.stack.enter_context(tempfile.TemporaryDirectory())
+    new = scene.stack.enter_context(Redis(Path(folder), server=old.server))
+    new.do("REPLICAOF", "127.0.0.1", old.port)
+    wait_until(lambda: bool(new.do("EXISTS", "gochat:main")), "a copy")
+    old.do("CLIENT", "PAUSE", 60_000, "WRITE")  # as FAILOVER does
+
+    def offset(redis: Redis) -> object:
+        info = redis.do("INFO", "replication")
+        assert isinstance(info, dict)
+        return info["master_repl_offset"]
+
+    wait_until(lambda: offset(new) == offset(old), "all of it in the copy")
+    new.do("REPLICAOF", "NO", "ONE")
+    scene.proxy.server = new.port
+    old.do("REPLICAOF", "127.0.0.1", new.port)
+    old.do("CLIENT", "UNPAUSE")
+
+
+def forge(scene: Scene) -> None:
+    """Write what no gochat writes, and under the name of one."""
+    name = scene.a.relay._me.process
+    key = "gochat:main"
+    scene.forged = {"forged"}
+    for text in (b"\xff", b"x" * 10_000_000, b"\n" * 1000):
+        scene.redis.do("XADD", key, "*", "p", name, "n", 1, "m", text)
+    for process, number in ((b"\x1b[31m\n", b"1"), (name, b"9" * 400), (name, b"9" * 18)):
+        scene.redis.do("XADD", key, "*", "p", process, "n", number, "m", "forged")
 
 
 FAULTS = {
     **{
         f"crash, {name}, {seconds:g} s": Fault(
-            f"`kill -9`, {name}, down for {seconds:g} s", options, crash(seconds), bool(options)
+            f"`kill -9`, {name}, down for {seconds:g} s", crash(seconds), options, bool(options)
         )
         for name, options in (
             ("no persistence", ()),
@@ -126,64 +248,117 @@ FAULTS = {
         )
         for seconds in (0.5, 2.5)
     },
-    "kill clients": Fault("CLIENT KILL, thirty times", (), kill_clients),
-    "pause": Fault("SIGSTOP for 5 s", (), pause),
-    "flush": Fault("FLUSHALL", (), flush, keeps=False),
-    "roll back": Fault("started with an older AOF", ALWAYS, roll_back, keeps=False),
-    "trim": Fault("all trimmed under a reader that is held up", (), trim, keeps=False),
+    "kill clients": Fault("CLIENT KILL, thirty times", kill_clients),
+    "pause": Fault("SIGSTOP for 5 s", pause),
+    "flush": Fault("FLUSHALL", flush, keeps=False),
+    "roll back": Fault("started with an older AOF", roll_back, ALWAYS, keeps=False),
+    "trim": Fault("all trimmed under a reader that is held up", trim, keeps=False),
+    "trim the last": Fault("the same, and then silence", trim_the_last, keeps=False, silent=True),
+    "trim, newcomer": Fault(
+        "the same, and the reader came after the sender", trim_the_last, (), False, True, True
+    ),
+    "no replicas": Fault(
+        "writes refused for 2.5 s: NOREPLICAS",
+        refuse(
+            ("CONFIG", "SET", "min-replicas-to-write", 1),
+            ("CONFIG", "SET", "min-replicas-to-write", 0),
+        ),
+    ),
+    "read only": Fault(
+        "the same: READONLY",
+        refuse(("REPLICAOF", "127.0.0.1", 1), ("REPLICAOF", "NO", "ONE")),
+    ),
+    "acl": Fault(
+        "the same: no permission for XADD",
+        refuse(("ACL", "SETUSER", "default", "-xadd"), ("ACL", "SETUSER", "default", "+xadd")),
+    ),
+    "oom": Fault(
+        "the same: out of memory, by other keys",
+        refuse(("CONFIG", "SET", "maxmemory", 1), ("CONFIG", "SET", "maxmemory", 0)),
+        keeps=False,
+    ),
+    "last id": Fault(
+        "the same: no ids left, until the stream is deleted",
+        refuse(
+            ("XADD", "gochat:main", f"{2**64 - 1}-{2**64 - 1}", "x", "y"), ("DEL", "gochat:main")
+        ),
+        keeps=False,
+    ),
+    "fill": Fault("out of memory, by 20,000 messages of the room", fill, keeps=False),
+    "fail over": Fault("the address moves to a new primary, no connection is cut", fail_over),
+    "future": Fault(
+        "a stream with ids of the future is deleted",
+        delete,
+        keeps=False,
+        before=lambda redis: redis.do("XADD", "gochat:main", "99999999999999-0", "x", "y"),
+    ),
+    "forge": Fault("entries that no gochat has made", forge),
 }
+
+
+class Health:
+    """Asks two processes for their health, on a thread of its own, in a `with` block."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.apps = [health_app(each.hub, each.relay) for each in (scene.a, scene.b)]
+        self.failed = False
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def ask(self) -> bool:
+        """Return whether both are well."""
+        statuses: list[str] = []
+        for app in self.apps:
+            list(app({}, lambda status, *_: statuses.append(status)))  # type: ignore[arg-type]
+        return all(status.startswith("200") for status in statuses)
+
+    def _run(self) -> None:
+        while not self._enough.wait(0.02):
+            self.failed |= not self.ask()
+
+    def __enter__(self) -> Health:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        self._thread.join(PATIENCE)
 
 
 def run(name: str, server: str, seed: int, *, short: bool) -> Row:
     """Do a fault while they talk. AssertionError if they break the promise of docs/run/scale.md."""
     fault = FAULTS[name]
-    chance = random.Random(f"{seed} {name}")
-    enough = threading.Event()
-    said: list[list[str]] = []
-
-    def talk(each: Node, talker: str) -> None:
-        mine: list[str] = []
-        said.append(mine)
-        while not enough.is_set() or len(mine) < 100:
-            mine.append(f"{talker} {len(mine)}")
-            each.say(mine[-1])
-            time.sleep(chance.random() / 500)
-
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Redis(Path(folder), *fault.options, server=server) as redis,
-        node(redis.url) as a,
-        node(redis.url) as b,
-    ):
-        talkers = [
-            threading.Thread(target=talk, args=(each, f"{letter}{i}"))
-            for letter, each in (("a", a), ("b", b))
-            for i in range(3)
-        ]
-        for talker in talkers:
-            talker.start()
-        wait_until(lambda: sum(map(len, said)) >= 300, "some talk")
-        fault.do(redis, b, short)
-        before = sum(map(len, said))
-        wait_until(lambda: sum(map(len, said)) >= before + 300, "some talk after that")
-        enough.set()
-        for talker in talkers:
-            talker.join(PATIENCE)
-            assert not talker.is_alive(), f"{name}: a talker is stuck"
-        texts = {text for mine in said for text in mine}
-        with in_background(lambda: a.say("the end of a")):
-            b.say("the end of b")
-            heard = [hears_the_end(each) for each in (a, b)]
-        missing = a.relay.figures.missing + b.relay.figures.missing
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        redis = stack.enter_context(Redis(Path(folder), *fault.options, server=server))
+        proxy = stack.enter_context(Proxy(redis.port))
+        fault.before(redis)
+        scene = Scene(redis, proxy, stack, short=short)
+        url = proxy.url if name == "fail over" else redis.url
+        with node(url) as scene.a:
+            if fault.late:
+                scene.tell(scene.a, "a0", 100)
+                scene.a.hears(100)
+            early = {text for mine in scene.said for text in mine}
+            with node(url) as scene.b, Health(scene) as health:
+                if fault.silent:
+                    heard = silence(scene, fault, early)
+                else:
+                    heard = talk(scene, fault, random.Random(f"{seed} {name}"))
+                wait_until(health.ask, "both are well")
+            missing = scene.a.relay.figures.missing + scene.b.relay.figures.missing
+    texts = {text for mine in scene.said for text in mine}
+    lost = len(texts - set(heard[0])) + len(texts - early - set(heard[1]))
     row = Row(
         fault.text,
         server,
         len(texts),
-        sum(len(texts - set(each)) for each in heard),
+        lost,
         missing,
         sum(len(each) - len(set(each)) for each in heard),
         sum(map(out_of_order, heard)),
         in_one_order(*heard),
+        "503, then 200" if health.failed else "200",
     )
     where = f"{name} with seed {seed}: {row}"
     assert row.doubled == row.reordered == 0, where
@@ -194,6 +369,225 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
         own = {text for text in texts if text.startswith(letter)}
         assert own <= set(each), f"{where}: a message of its own is lost"
     return row
+
+
+def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
+    """Do a fault while three talkers talk at each process. Returns what each has heard."""
+    enough = threading.Event()
+
+    def speak(each: Node, talker: str) -> None:
+        mine: list[str] = []
+        scene.said.append(mine)
+        while not enough.is_set() or len(mine) < 100:
+            mine.append(f"{talker} {len(mine)}")
+            each.say(mine[-1])
+            time.sleep(chance.random() / 500)
+
+    talkers = [
+        threading.Thread(target=speak, args=(each, f"{letter}{i}"))
+        for letter, each in (("a", scene.a), ("b", scene.b))
+        for i in range(3)
+    ]
+    for talker in talkers:
+        talker.start()
+    wait_until(lambda: scene.count >= 300, "some talk")
+    fault.do(scene)
+    before = scene.count
+    wait_until(lambda: scene.count >= before + 300, "some talk after that")
+    enough.set()
+    for talker in talkers:
+        talker.join(PATIENCE)
+        assert not talker.is_alive(), f"{fault.text}: a talker is stuck"
+    with in_background(lambda: scene.a.say("the end of a")):
+        scene.b.say("the end of b")
+        return [
+            [text for text in hears_the_end(each) if text not in scene.forged]
+            for each in (scene.a, scene.b)
+        ]
+
+
+def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
+    """Do a fault, and say nothing more. Returns what each has heard."""
+    fault.do(scene)
+    a, b = scene.a, scene.b
+
+    def known() -> bool:
+        lost = a.relay.figures.missing + b.relay.figures.missing
+        return len(a.hears(0)) + len(b.hears(0)) + lost == 2 * scene.count - len(early)
+
+    wait_until(known, "that all is heard, or said to be missing")
+    return [a.hears(0), b.hears(0)]
+
+
+class Talker:
+    """A client of a command, who talks and keeps what is heard; each on a thread, until the end."""
+
+    def __init__(self, gochat: Gochat, name: str, chance: random.Random) -> None:
+        self.peer = join(gochat.port)
+        self.name = name
+        self.heard: list[str] = []
+        #: The code of the close frame.
+        self.code: int | None = None
+        self._chance = chance
+        self._number = 0
+        self._quiet = threading.Event()
+        self._threads = [threading.Thread(target=run) for run in (self._hear, self._talk)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def _hear(self) -> None:
+        with suppress(OSError, EOFError):
+            while self.code is None:
+                got = self.peer.read_frame()
+                if got.opcode == TEXT:
+                    texts = got.payload.decode().split("\n")
+                    self.heard += [text for text in texts if not text.startswith("hello from")]
+                elif got.opcode == CLOSE:
+                    self.code = got.code
+        self._quiet.set()
+
+    def _talk(self) -> None:
+        with suppress(OSError):
+            while not self._quiet.wait(self._chance.random() / 100):
+                self.peer.send(f"{self.name} {self._number}")
+                self._number += 1
+
+    def has_heard_itself(self) -> bool:
+        """Return whether all that was said is heard."""
+        return f"{self.name} {self._number - 1}" in self.heard
+
+    def quiet(self) -> None:
+        self._quiet.set()
+        self._threads[1].join(PATIENCE)
+
+    def end(self) -> None:
+        self._quiet.set()
+        with suppress(OSError):  # the server has closed it
+            self.peer.sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+        self.peer.sock.close()
+
+
+class Ending(NamedTuple):
+    """A fault of a process, after which it ends or goes on."""
+
+    text: str
+    do: Callable[[Gochat, Redis, ExitStack], None]
+    #: Python that makes process a fail when there is this file.
+    fault: str = ""
+    #: The close code and the status with which process a ends; None if it goes on.
+    end: tuple[int, int] | None = None
+
+
+def fail(method: str) -> str:
+    """Return Python that has a method of Stream fail when FILE is there."""
+    return f"""
+import os
+from gochat.relay.stream import Stream
+whole = Stream.{method}
+def fail(*args):
+    if os.path.exists(FILE):
+        raise ValueError("a mistake")
+    return whole(*args)
+Stream.{method} = fail
+"""
+
+
+def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
+    """Hold all descriptors, and cut all connections to Redis, several times."""
+    pid = gochat.process.pid
+    most = len(os.listdir(f"/proc/{pid}/fd")) + 20
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
+    for _ in range(40):
+        stack.enter_context(Peer(gochat.port)).sock.sendall(b"GET /ws HTTP/1.1\r\n")
+    wait_until(lambda: gochat.logged("Too many open files"), "no more descriptors")
+    for _ in range(3):
+        redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        time.sleep(0.5)
+
+
+ENDINGS = {
+    "out fails": Ending("the thread `relay out` fails", lambda *_: None, fail("append"), (1013, 1)),
+    "in fails": Ending("the thread `relay in` fails", lambda *_: None, fail("read"), (1013, 1)),
+    "descriptors": Ending("CLIENT KILL, when clients hold all descriptors", take_descriptors),
+}
+
+
+def run_ending(name: str, server: str, seed: int) -> Row:
+    """Do a fault to one of two processes. AssertionError if a client misses anything."""
+    ending = ENDINGS[name]
+    chance = random.Random(f"{seed} {name}")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        redis = stack.enter_context(Redis(folder, server=server))
+        file = folder / "now"
+        fault = f"FILE = {str(file)!r}\n{ending.fault}" if ending.fault else ""
+        flags = ("--relay", redis.url, "--metrics-addr", "127.0.0.1:0", "--send-buffer", "10000")
+        a = stack.enter_context(Gochat(*flags, "--read-header-timeout=30", fault=fault))
+        b = stack.enter_context(Gochat(*flags))
+        talkers = [
+            Talker(each, f"{n}{i}", chance) for n, each in (("a", a), ("b", b)) for i in "012"
+        ]
+        for talker in talkers:
+            stack.callback(talker.end)
+        for talker in talkers:
+            talker.start()
+        wait_until(lambda: all(len(talker.heard) > 300 for talker in talkers), "some talk")
+        file.touch()
+        with ExitStack() as idle:
+            ending.do(a, redis, idle)
+        if ending.end:
+            assert a.wait() == ending.end[1]
+            wait_until(lambda: all(t.code == 1013 for t in talkers[:3]), "a farewell")
+        before = [len(talker.heard) for talker in talkers[3:]]
+        wait_until(lambda: len(talkers[3].heard) > before[0] + 300, "some talk after that")
+        for talker in talkers:
+            talker.quiet()
+        living = talkers[3:] if ending.end else talkers
+        wait_until(
+            lambda: (
+                all(talker.has_heard_itself() for talker in living)
+                and len({len(talker.heard) for talker in living}) == 1
+            ),
+            "all of it",
+        )
+        health = "ends: 1013, status 1" if ending.end else f"{healths(a)}"
+        assert healths(b) == 200
+        missing = sum(
+            int(count)
+            for each in (a, b)
+            for count in re.findall(r"(\d+) messages of process", "\n".join(each.lines))
+        )
+    order = talkers[3].heard
+    lost = 0
+    for some in (talkers[:3], talkers[3:]):
+        longest = max(len(talker.heard) for talker in some)
+        lost += sum(longest - len(talker.heard) for talker in some)
+        lost += sum(len(set(order[: len(t.heard)]) - set(t.heard)) for t in some)
+    row = Row(
+        ending.text,
+        server,
+        len(set(order)),
+        lost,
+        missing,
+        sum(len(talker.heard) - len(set(talker.heard)) for talker in talkers),
+        sum(out_of_order(talker.heard) for talker in talkers),
+        all(in_one_order(order, talker.heard) for talker in talkers),
+        health,
+    )
+    assert row.one_order, row
+    assert row.lost == row.missing == row.doubled == row.reordered == 0, row
+    return row
+
+
+def healths(gochat: Gochat) -> int:
+    """What `/healthz` answers."""
+    (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(gochat.lines))
+    with Peer(int(port)) as peer:
+        return peer.request("/healthz").status
 
 
 def hears_the_end(each: Node) -> list[str]:
@@ -228,16 +622,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.relay_faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=FAULTS, metavar="NAME", help="; ".join(FAULTS))
+    names = [*FAULTS, *ENDINGS]
+    parser.add_argument("--only", choices=names, metavar="NAME", help="; ".join(names))
     parser.add_argument("--write", action="store_true", help="the table into docs/run/scale.md")
     args = parser.parse_args(argv)
     if args.write and args.only:
         parser.error("--write needs all of it")
     rows = []
     print(HEAD, flush=True)
-    for name in [args.only] if args.only else FAULTS:
+    for name in [args.only] if args.only else names:
         for server in SERVERS:
-            rows.append(str(run(name, server, args.seed, short=False)))
+            if name in FAULTS:
+                rows.append(str(run(name, server, args.seed, short=False)))
+            else:
+                rows.append(str(run_ending(name, server, args.seed)))
             print(rows[-1], flush=True)
     if args.write:
         before, _, rest = PAGE.read_text().partition(BEGIN)
