@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -210,6 +210,11 @@ class Node:
         wait_until(enough, f"{count} messages")
         return [text.decode() for text in self.heard]
 
+    @property
+    def name(self) -> bytes:
+        """Its name in the stream."""
+        return self.relay.statistics().process.encode()
+
     def hold(self, gate: threading.Event) -> threading.Event:
         """Have the hub take nothing more from the relay until the gate is open.
 
@@ -228,9 +233,8 @@ class Node:
 
 
 @contextmanager
-def node(url: str, room: str = "main", timeout: float = PATIENCE, **options: int) -> Iterator[Node]:
-    """A node at work. At the end no thread of it is left."""
-    made = Node(url, room, timeout, **options)
+def at_work(made: Node) -> Iterator[Node]:
+    """Have a node work. At the end no thread of it is left."""
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:
@@ -240,3 +244,10 @@ def node(url: str, room: str = "main", timeout: float = PATIENCE, **options: int
             made.relay.close()
             made.relay.join(0)
             made.hub.stop.close()
+
+
+def node(
+    url: str, room: str = "main", timeout: float = PATIENCE, **options: int
+) -> AbstractContextManager[Node]:
+    """Return a new node, at work in a `with` block."""
+    return at_work(Node(url, room, timeout, **options))

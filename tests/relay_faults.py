@@ -227,7 +227,7 @@ def fail_over(scene: Scene) -> None:
 
 def forge(scene: Scene) -> None:
     """Write what no gochat writes, and under the name of one."""
-    name = scene.a.relay._me.process
+    name = scene.a.name
     key = "gochat:main"
     scene.forged = {"forged"}
     for text in (b"\xff", b"x" * 10_000_000, b"\n" * 1000):
@@ -346,7 +346,7 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
                 else:
                     heard = talk(scene, fault, random.Random(f"{seed} {name}"))
                 wait_until(health.ask, "both are well")
-            missing = scene.a.relay.figures.missing + scene.b.relay.figures.missing
+            missing = scene.a.relay.statistics().missing + scene.b.relay.statistics().missing
     texts = {text for mine in scene.said for text in mine}
     lost = len(texts - set(heard[0])) + len(texts - early - set(heard[1]))
     row = Row(
@@ -412,7 +412,7 @@ def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
     a, b = scene.a, scene.b
 
     def known() -> bool:
-        lost = a.relay.figures.missing + b.relay.figures.missing
+        lost = a.relay.statistics().missing + b.relay.statistics().missing
         return len(a.hears(0)) + len(b.hears(0)) + lost == 2 * scene.count - len(early)
 
     wait_until(known, "that all is heard, or said to be missing")

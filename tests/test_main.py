@@ -98,6 +98,7 @@ NEEDS = {
     "burst": "--rate=5",
     "relay-timeout": "--relay=redis://h",
     "relay-maxlen": "--relay=redis://h",
+    "relay-maxbytes": "--relay=redis://h",
     "room": "--relay=redis://h",
     "trace-events": "--trace=x.json",
 }

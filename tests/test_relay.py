@@ -25,7 +25,7 @@ from gochat.relay.ledger import Ledger, Verdict
 from gochat.relay.relay import Relay, RelayError
 from gochat.relay.stream import Stream
 
-from .redis_support import SERVERS, Node, Proxy, Redis, node
+from .redis_support import SERVERS, Node, Proxy, Redis, at_work, node
 from .support import (
     PATIENCE,
     SEED,
@@ -258,7 +258,7 @@ def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest
         for name in ("a", "b", "c", "also a"):
             mine = [text for text in heard if text.rpartition(" ")[0] == name]
             assert mine == [f"{name} {i}" for i in range(500)]
-        assert a.relay.figures.missing == a.relay.figures.doubles == 0
+        assert a.relay.statistics().missing == a.relay.statistics().doubles == 0
 
 
 def test_rooms_do_not_hear_each_other(shared: Redis) -> None:
@@ -290,7 +290,7 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
         shared.do("XADD", "gochat:strange", "*", "p", "x", "n", "one", "m", "text")
         a.say("text")
         assert a.hears(1) == ["text"]
-        assert a.relay.figures.invalid == 2
+        assert a.relay.statistics().invalid == 2
     assert "relay: entries dropped: 1, the last " in caplog.text
     assert "no entry of a gochat" in caplog.text
 
@@ -311,7 +311,7 @@ def test_a_batch_is_one_entry(shared: Redis) -> None:
     with node(shared.url, "batch") as a:
         a.say(*(str(i) for i in range(1000)))
         assert a.hears(1000) == [str(i) for i in range(1000)]
-        assert a.relay.figures.entries_out < 500
+        assert a.relay.statistics().entries_out < 500
 
 
 # Redis goes, and comes back.
@@ -332,7 +332,7 @@ def test_cuts_between_the_append_and_its_answer(own: Redis) -> None:
             a.say(said[-1])
         assert b.hears(len(said)) == said
         assert a.hears(len(said)) == said
-        assert b.relay.figures.missing == 0
+        assert b.relay.statistics().missing == 0
         assert proxy.cuts >= 1000, f"GOCHAT_SEED={SEED}"
 
 
@@ -391,7 +391,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         talking = threading.Thread(target=a.say, args=[f"a {i}" for i in range(2000)])
         talking.start()
         b.say(*(f"b {i}" for i in range(100)))
-        wait_until(lambda: a.relay.figures.messages_out > 200)
+        wait_until(lambda: a.relay.statistics().messages_out > 200)
         redis.kill()
         redis.start()
         talking.join(PATIENCE)
@@ -401,13 +401,13 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         ends = {"the end of a", "the end of b"}
         wait_until(lambda: ends <= set(a.hears(0)) and ends <= set(b.hears(0)), "the ends")
         for each in (a, b):
-            heard = each.hears(2102 - each.relay.figures.missing)
-            assert len(heard) == len(set(heard)) == 2102 - each.relay.figures.missing
+            heard = each.hears(2102 - each.relay.statistics().missing)
+            assert len(heard) == len(set(heard)) == 2102 - each.relay.statistics().missing
             # Its own are never lost: what has not come back is appended again.
             assert heard.count("a 1999") == 1
             mine = [text for text in heard if text.startswith("a ")]
             assert mine == sorted(mine, key=lambda text: int(text[2:]))
-            assert each.relay.figures.missing == 0 or not options
+            assert each.relay.statistics().missing == 0 or not options
 
 
 def test_a_flush_is_noticed(
@@ -433,7 +433,7 @@ def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
         a.say("once")
         assert b.hears(1) == ["once"]
         wait_until(lambda: a.relay.deaf, "a reader that is late")
-        assert b.relay.figures.doubles == a.relay.figures.repeated == 0
+        assert b.relay.statistics().doubles == a.relay.statistics().repeated == 0
         gate.set()
         a.say("last")
         assert a.hears(2) == ["once", "last"]
@@ -452,10 +452,10 @@ def test_what_is_lost_is_appended_again(own: Redis) -> None:
         own.do("XTRIM", "gochat:main", "MAXLEN", 0)
         gate.set()
         assert a.hears(2) == ["held", "lost"]
-        assert a.relay.figures.repeated > 0
+        assert a.relay.statistics().repeated > 0
         a.say("last")
         assert a.hears(3) == b.hears(3) == ["held", "lost", "last"]
-        assert a.relay.figures.missing == b.relay.figures.missing == 0
+        assert a.relay.statistics().missing == b.relay.statistics().missing == 0
 
 
 def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
@@ -465,7 +465,7 @@ def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
     with node(own.url) as a:
         own.do("DEL", "gochat:main")
         own.do("XADD", "gochat:main", "1-1", "p", name, "n", 1, "m", "old")
-        wait_until(lambda: a.relay.figures.entries_in == 1, "the old entry")
+        wait_until(lambda: a.relay.statistics().entries_in == 1, "the old entry")
         a.say("new")
         assert a.hears(1) == ["new"]
 
@@ -486,7 +486,7 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
         gate.set()
         a.say("last")
         assert b.hears(3) == ["first", "second", "last"]
-        assert b.relay.figures.missing == 10
+        assert b.relay.statistics().missing == 10
     assert "10 messages of process " in caplog.text
     assert "from number 3 on" in caplog.text
 
@@ -566,7 +566,7 @@ def test_refused_writes_are_an_outage(
         expected = ["before", *(str(i) for i in range(200))]
         assert a.hears(201) == b.hears(201) == expected
         wait_until(lambda: not a.relay.deaf and not b.relay.deaf)
-        assert a.relay.figures.missing == b.relay.figures.missing == 0
+        assert a.relay.statistics().missing == b.relay.statistics().missing == 0
     assert caplog.text.count(reason) <= 4
 
 
@@ -610,7 +610,7 @@ def test_a_user_who_may_do_little(own: Redis) -> None:
         a.say("text")
         assert a.hears(1) == ["text"]
         own.do("DEL", "gochat:main")
-        wait_until(lambda: a.relay.figures.behind == 0)
+        wait_until(lambda: a.relay.statistics().behind == 0)
         a.say("more")
         assert a.hears(2) == ["text", "more"]
     own.do("ACL", "SETUSER", "ann", "-memory")
@@ -631,7 +631,7 @@ def test_memory_that_the_room_has_filled(own: Redis) -> None:
     with node(own.url, maxbytes=1 << 30) as a, node(own.url, maxbytes=1 << 30) as b:
         a.say(*said)
         assert a.hears(20_000) == b.hears(20_000) == said
-        assert a.relay.figures.missing == b.relay.figures.missing == 0
+        assert a.relay.statistics().missing == b.relay.statistics().missing == 0
 
 
 def test_memory_that_was_full_before(own: Redis) -> None:
@@ -677,7 +677,7 @@ def test_batches_are_bounded_in_bytes(own: Redis) -> None:
         said = [str(i).ljust(512) for i in range(100)]
         a.say(*said)
         assert a.hears(100) == b.hears(100) == said
-        assert b.relay.figures.entries_in >= 100
+        assert b.relay.statistics().entries_in >= 100
 
 
 def test_a_planned_failover(server: str, tmp_path: Path) -> None:
@@ -737,7 +737,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
         a.say(*(f"before {i}" for i in range(10)))
         a.hears(10)
         with node(own.url) as b:
-            wait_until(lambda: b.relay.figures.entries_in > 0, "what a announces")
+            wait_until(lambda: b.relay.statistics().entries_in > 0, "what a announces")
             holding = b.hold(gate)
             b.say("held")
             assert holding.wait(PATIENCE)
@@ -745,8 +745,8 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
             a.hears(61)
             own.do("XTRIM", "gochat:main", "MAXLEN", 0)
             gate.set()
-            wait_until(lambda: b.relay.figures.missing == 50, "a report of what is missing")
-        assert a.relay.figures.missing == 0
+            wait_until(lambda: b.relay.statistics().missing == 50, "a report of what is missing")
+        assert a.relay.statistics().missing == 0
     assert re.search(r"50 messages of process \S+ are missing, from number 11 on", caplog.text)
 
 
@@ -757,28 +757,18 @@ def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.Monk
     with node(own.url) as a:
         a.say(*(f"before {i}" for i in range(10)))
         a.hears(10)
-        own.do("XADD", "gochat:main", "*", *announced(b"0123456789ab"))
         b = Node(own.url)
         holding = b.hold(gate)
-        with in_background(b.hub.run, "hub"):
-            b.hub.register.send(b.listener)  # type: ignore[arg-type]
-            b.relay.start()
-            try:
-                b.say("held")
-                assert holding.wait(PATIENCE)
-                a.say(*(f"lost {i}" for i in range(50)))
-                a.hears(61)
-                a.relay._me.newcomers, newcomers = {}, a.relay._me.newcomers
-                own.do("XTRIM", "gochat:main", "MAXLEN", 0)
-                a.say("after")
-                gate.set()
-                assert b.hears(2) == ["held", "after"]
-                a.relay._me.newcomers = newcomers
-                wait_until(lambda: b.relay.figures.missing == 50, "a report of what is missing")
-            finally:
-                b.relay.close()
-                b.relay.join(0)
-                b.hub.stop.close()
+        with at_work(b):
+            b.say("held")
+            assert holding.wait(PATIENCE)
+            a.say(*(f"lost {i}" for i in range(50)))
+            a.hears(61)
+            own.do("XTRIM", "gochat:main", "MAXLEN", 0)
+            a.say("after")
+            gate.set()
+            assert b.hears(2) == ["held", "after"]
+            wait_until(lambda: b.relay.statistics().missing == 50, "a report of what is missing")
 
 
 def announced(name: bytes) -> list[bytes | int]:
@@ -800,7 +790,7 @@ def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch)
         a.hears(4)
         own.do("XTRIM", "gochat:main", "MAXLEN", 0)
         gate.set()
-        wait_until(lambda: b.relay.figures.missing == 2, "a report of what is missing")
+        wait_until(lambda: b.relay.statistics().missing == 2, "a report of what is missing")
 
 
 def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
@@ -817,7 +807,7 @@ def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixtur
             c.say("four")
             assert a.hears(4)[3] == b.hears(4)[3] == c.hears(1)[0] == "four"
         wait_until(lambda: not a.relay.deaf and not b.relay.deaf)
-        assert a.relay.figures.missing == b.relay.figures.missing == 0
+        assert a.relay.statistics().missing == b.relay.statistics().missing == 0
     assert "the stream has gone back" in caplog.text
 
 
@@ -834,13 +824,13 @@ def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixtu
     with node(own.url) as a, node(own.url) as b:
         a.say(*(f"m {i}" for i in range(5)))
         assert b.hears(5) == [f"m {i}" for i in range(5)]
-        forge(own, a.relay._me.process, number, b"forged")
+        forge(own, a.name, number, b"forged")
         said = [f"n {i}" for i in range(200)]
         a.say(*said)
         assert a.hears(205)[5:] == said
         wait_until(lambda: b.hears(0)[-1] == said[-1], "the last one")
         assert [text for text in b.hears(0) if text != "forged"][5:] == said
-        assert a.relay.figures.invalid == 1
+        assert a.relay.statistics().invalid == 1
         assert not a.relay.deaf
     assert "under the name of this process" in caplog.text
 
@@ -848,19 +838,16 @@ def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("number", [1, 2, 1_000_000])
 def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
     """A number that somebody else uses just before its owner does makes no message vanish."""
-    with node(own.url) as a, node(own.url) as b:
-        append = a.relay._out.append
+    forged: list[int] = []
 
-        def forestalled(fields: Sequence[bytes | int], length: int) -> tuple[int, int]:
-            if b"m" in fields:
-                a.relay._out.append = append  # type: ignore[method-assign]
-                forge(own, a.relay._me.process, number, b"forged")
-            return append(fields, length)
+    def forestall(data: bytes, from_server: bool) -> bool:
+        if not from_server and b"XADD" in data and b"\r\nm\r\n" in data and not forged:
+            forged.append(number)
+            forge(own, a.name, number, b"forged")
+        return False
 
-        a.relay._out.append = forestalled  # type: ignore[method-assign]
-        a.say("one")
-        a.say("two")
-        a.say("three")
+    with Proxy(own.port, forestall) as proxy, node(proxy.url) as a, node(own.url) as b:
+        a.say("one", "two", "three")
         assert a.hears(3) == ["one", "two", "three"]
         wait_until(lambda: b.hears(0)[-1:] == ["three"], "the last one")
         assert [text for text in b.hears(0) if text != "forged"] == ["one", "two", "three"]
@@ -873,8 +860,8 @@ def test_a_forged_entry_is_no_answer(own: Redis) -> None:
         with in_background(lambda: a.say("real")):
             wait_until(lambda: a.relay.deaf)
             allow()
-            forge(own, a.relay._me.process, 1, b"forged")
-            forge(own, a.relay._me.process, 7, b"forged")
+            forge(own, a.name, 1, b"forged")
+            forge(own, a.name, 7, b"forged")
             assert a.hears(1) == ["real"]
             wait_until(lambda: "real" in b.hears(0), "the real one")
 
@@ -899,8 +886,8 @@ def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) 
         gate.set()
         a.say("after")
         assert a.hears(3) == ["before", "held", "after"]
-        assert a.relay.figures.invalid == 310
-        assert a.relay.figures.missing < 1 << 30
+        assert a.relay.statistics().invalid == 310
+        assert a.relay.statistics().missing < 1 << 30
     assert 1 <= caplog.text.count("entries dropped") <= 3
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
@@ -914,7 +901,7 @@ def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -
             forge(own, b"99-0.0123456789%02d" % number, 1, b"text")
             forge(own, b"99-0.0123456789%02d" % number, 3, b"text")
         a.hears(200)
-        assert a.relay.figures.missing == 149
+        assert a.relay.statistics().missing == 149
     counts = [int(count) for count in re.findall(r"(\d+) messages of process", caplog.text)]
     assert len(counts) <= 60
 
@@ -933,8 +920,8 @@ def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture
 def test_a_new_name_is_refused(own: Redis) -> None:
     """A process that needs another name gets that when Redis takes it."""
     with node(own.url) as a, node(own.url) as b:
-        forge(own, a.relay._me.process, 7, b"forged")
-        wait_until(lambda: a.relay.figures.invalid == 1)
+        forge(own, a.name, 7, b"forged")
+        wait_until(lambda: a.relay.statistics().invalid == 1)
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("text")):
             wait_until(lambda: a.relay.deaf)
@@ -950,7 +937,11 @@ def test_a_new_name_is_refused(own: Redis) -> None:
 @pytest.mark.parametrize("broken", ["append", "read"])
 @pytest.mark.parametrize("error", [ValueError("a strange reply"), SystemExit()], ids=repr)
 def test_a_thread_that_fails(
-    broken: str, error: BaseException, own: Redis, caplog: pytest.LogCaptureFixture
+    broken: str,
+    error: BaseException,
+    own: Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A failure in either thread is logged, disconnects everyone, and ends the chat."""
     hub = Hub()
@@ -976,7 +967,7 @@ def test_a_thread_that_fails(
     with in_background(run), join(server.port) as peer:
         peer.send("before")
         assert peer.messages(1) == ["before"]
-        setattr(relay._out if broken == "append" else relay._in, broken, fail)
+        monkeypatch.setattr(Stream, broken, fail)
         peer.send("text")
         assert parted(peer).code == 1013
     assert errors == [relay.error]

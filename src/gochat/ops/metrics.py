@@ -341,31 +341,31 @@ class ChatCollector(Collector):
 
 def relay_figures(relay: Relay) -> Iterator[Metric]:
     """What is known of the relay."""
-    figures = relay.figures
+    now = relay.statistics()
     for name, text, level in (
-        ("up", "Whether the relay hears, and is heard.", not relay.deaf),
-        ("behind_entries", "Entries of the stream not read yet.", figures.behind),
-        ("behind_seconds", "By how much that is behind.", figures.lag),
-        ("echo_seconds", "How long the last batch took to come back.", figures.echo),
+        ("up", "Whether the relay hears, and is heard.", not now.deaf),
+        ("behind_entries", "Entries of the stream not read yet.", now.behind),
+        ("behind_seconds", "By how much that is behind.", now.lag),
+        ("echo_seconds", "How long the last batch took to come back.", now.echo),
     ):
         yield GaugeMetricFamily(f"gochat_relay_{name}", text, level)
     for name, text, value in (
-        ("entries_sent", "Batches appended to the stream, again or not.", figures.entries_out),
-        ("entries_repeated", "Batches appended again.", figures.repeated),
-        ("entries_received", "Entries read from the stream.", figures.entries_in),
-        ("messages_doubled", "Messages read twice and dropped once.", figures.doubles),
-        ("messages_missing", "Messages that the stream has lost.", figures.missing),
-        ("entries_invalid", "Entries read that were not taken.", figures.invalid),
-        ("reconnects", "How often Redis was away.", figures.reconnects),
+        ("entries_sent", "Batches appended to the stream, again or not.", now.entries_out),
+        ("entries_repeated", "Batches appended again.", now.repeated),
+        ("entries_received", "Entries read from the stream.", now.entries_in),
+        ("messages_doubled", "Messages read twice and dropped once.", now.doubles),
+        ("messages_missing", "Messages that the stream has lost.", now.missing),
+        ("entries_invalid", "Entries read that were not taken.", now.invalid),
+        ("reconnects", "How often Redis was away.", now.reconnects),
     ):
         yield CounterMetricFamily(f"gochat_relay_{name}", text, value)
-    batches = list(accumulate(figures.batches[1:]))
-    bounds = [*(f"{2**bit - 1:.1f}" for bit in range(1, 8)), "+Inf"]
+    batches = list(accumulate(now.batches[1:]))
+    bounds = [*(f"{2**bit - 1:.1f}" for bit in range(1, len(batches))), "+Inf"]
     yield HistogramMetricFamily(
         "gochat_relay_messages_per_batch",
         "How many messages were appended at once.",
-        buckets=list(zip(bounds, [*batches[:7], batches[-1]], strict=True)),
-        sum_value=figures.messages_out,
+        buckets=list(zip(bounds, batches, strict=True)),
+        sum_value=now.messages_out,
     )
 
 
@@ -395,7 +395,7 @@ def health_app(
     """
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if relay is not None and relay.deaf:
+        if relay is not None and relay.statistics().deaf:
             return say(start_response, "the relay is away", 503)
         if not answers(hub, timeout):
             return say(start_response, "the hub does not answer", 503)

@@ -33,7 +33,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
+from types import SimpleNamespace
 from typing import Final
 
 from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError, select
@@ -51,7 +52,7 @@ from .stream import (
     StreamError,
 )
 
-__all__ = ["Figures", "Relay", "RelayError"]
+__all__ = ["Relay", "RelayError", "Statistics"]
 
 log = logging.getLogger("gochat")
 
@@ -108,31 +109,39 @@ class _Broadcast(Channel[bytes]):
             raise ConnectionAbortedError("the relay has ended") from error
 
 
-@dataclass
-class Figures:
-    """What a relay counts, each by one thread. Any thread may read them."""
+@dataclass(frozen=True)
+class Statistics:
+    """How a relay is, and what it has counted so far."""
 
-    # By relay out.
-    entries_out: int = 0
-    messages_out: int = 0
-    repeated: int = 0
-    # By relay in.
-    entries_in: int = 0
-    doubles: int = 0
-    missing: int = 0
+    #: Whether the room is cut off: Redis is away or takes nothing, or a thread has failed.
+    deaf: bool
+    #: The name of this process in the stream; empty before it has one.
+    process: str
+
+    # By relay out: entries appended, and attempts after the first; messages in them.
+    entries_out: int
+    repeated: int
+    messages_out: int
+    #: How many batches had how many messages, by the bits of that number.
+    batches: tuple[int, ...]
+    #: How long the last batch took to come back, in seconds.
+    echo: float
+
+    # By relay in: entries read; messages dropped because they were seen before, and messages that
+    # the stream has lost.
+    entries_in: int
+    doubles: int
+    missing: int
     #: Entries that no gochat has made, or not the one that they name; and entries whose messages
     #: are not taken.
-    invalid: int = 0
-    # By either, under the lock of outages.
-    reconnects: int = 0
+    invalid: int
     #: How far the stream was ahead when that was last asked: in entries, and in seconds of the
     #: server's clock.
-    behind: int = 0
-    lag: float = 0.0
-    #: How long the last batch took to come back, in seconds.
-    echo: float = 0.0
-    #: How many batches had how many messages, by the bits of the number.
-    batches: list[int] = field(default_factory=lambda: [0] * 32)
+    behind: int
+    lag: float
+
+    # By either: how often an outage has ended.
+    reconnects: int
 
 
 class _Identity:
@@ -194,7 +203,10 @@ class Relay:
         self.broadcast: Final = _Broadcast(MOST)
 
         self.timeout: Final = timeout
-        self.figures: Final = Figures()
+        # The counters of Statistics, each counted by one thread, `reconnects` under the lock.
+        names = (each.name for each in fields(Statistics))
+        self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
+        self.figures.batches = [0] * 8
         #: Why the relay has ended by itself; None until then. Set by the thread that fails first.
         self.error: RelayError | None = None
         #: Called on each thread that fails. Set before `start`.
@@ -251,12 +263,15 @@ class Relay:
 
     @property
     def deaf(self) -> bool:
-        """Whether the room is cut off: Redis is away or takes nothing, or a thread has failed.
-
-        Thread: any.
-        """
+        """Whether the room is cut off, see `Statistics`. Thread: any."""
         late = time.monotonic() - self._heard > _BLOCK + 2.0
         return late or bool(self._away) or self.error is not None
+
+    def statistics(self) -> Statistics:
+        """Return how the relay is now. Thread: any."""
+        batches, process = tuple(self.figures.batches), self._me.process.decode()
+        now = {"deaf": self.deaf, "process": process, "batches": batches}
+        return Statistics(**vars(self.figures) | now)
 
     # Begin and end: one thread, in this order.
 
@@ -400,7 +415,12 @@ class Relay:
         return len(messages) > 1
 
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
-        """Cut messages into entries of a size that others take."""
+        """Cut messages into entries of a size that others take; mostly that is one."""
+        joined = b"\n".join(messages)
+        fault = fault_of(joined, len(messages), self._max_message_size)
+        if not fault and len(joined) <= self._max_entry_size:
+            yield messages
+            return
         part: list[bytes] = []
         size = 0
         for message in messages:
