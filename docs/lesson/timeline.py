@@ -2,25 +2,24 @@
 
 The order is that of cause and effect, as in Go's memory model (https://go.dev/ref/mem), and no
 clock's: a thread's own steps follow each other, and a value is received after it was sent. So two
-runs that did the same give the same picture, byte for byte. The drawing is our own, because an SVG
-that follows the reader's light or dark theme, can be searched and can be read aloud is what no
-plotting library writes.
+runs that did the same give the same picture, byte for byte.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from html import escape
 from itertools import pairwise
-from xml.sax.saxutils import escape
+
+from gochat.trace import svg
 
 __all__ = ["Arrow", "Step", "draw"]
 
 TOP = 44
 ROW = 26
-# In pixels. A picture is at least as wide as a small phone.
-WIDTH = 360
+# In pixels.
 MARGIN = 30
 GAP = 62
 CHARACTER = 6.6
@@ -93,52 +92,47 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: boo
     rows, times = _rows(steps, arrows)
     receivers = {arrow.tip for arrow in arrows if arrow.level}
     in_order = sorted(range(len(steps)), key=lambda number: (rows[number], number in receivers))
-    told = [steps[number].sentence for number in in_order]
+    told = filter(None, (steps[number].sentence for number in in_order))
     threads = list(dict.fromkeys(step.thread for step in steps))
     left, width = _columns(threads, steps, arrows)
     outer = _outer(threads)
     depth = [TOP + ROW * (row + 1) for row in rows]
     height = max(depth) + ROW
+    at = [(left[step.thread], y) for step, y in zip(steps, depth, strict=True)]
 
-    lines: list[str] = []
+    body = [f'<rect class="page" width="{width}" height="{height}" rx="6"/>']
     size = 12 if len(threads) < 6 else 9
     texts = [_thread_name(name, left[name], size) for name in threads]
     for name in threads:
         own = [number for number, step in enumerate(steps) if step.thread == name]
         x, above = left[name], depth[own[0]]
         if name == threads[0]:  # the others begin where they are started
-            lines.append(f'<path class="runs" d="M{x} {TOP}V{above}"/>')
+            body.append(f'<path class="runs" d="M{x} {TOP}V{above}"/>')
         for before, number in pairwise(own):
             kind = "waits" if _waits(before, number, arrows, times) else "runs"
-            lines.append(f'<path class="{kind}" d="M{x} {depth[before]}V{depth[number]}"/>')
-        lines += [f'<circle class="step" cx="{x}" cy="{depth[n]}" r="3.5"/>' for n in own]
+            body.append(f'<path class="{kind}" d="M{x} {depth[before]}V{depth[number]}"/>')
+        body += [f'<circle class="step" cx="{x}" cy="{depth[n]}" r="3.5"/>' for n in own]
         end = depth[own[-1]]
         if cut:
-            lines.append(f'<path class="cut" d="M{x} {end}v6l5 3l-10 4l10 4l-5 3"/>')
+            body.append(f'<path class="cut" d="M{x} {end}v6l5 3l-10 4l10 4l-5 3"/>')
         else:
-            lines.append(f'<path class="runs" d="M{x - 6} {end + 6}h12"/>')
+            body.append(f'<path class="runs" d="M{x - 6} {end + 6}h12"/>')
     for arrow in sorted(arrows, key=lambda arrow: (arrow.tip, arrow.tail)):
         if not arrow.hidden:
-            ends = [(left[steps[n].thread], depth[n]) for n in (arrow.tail, arrow.tip)]
-            lines.append(_arrow(*ends[0], *ends[1], plain=arrow.plain))
-            side = outer.get(steps[arrow.tip].thread, 0)
-            texts.append(_label(ends[0], ends[1], arrow, side, width))
+            tail, tip = at[arrow.tail], at[arrow.tip]
+            line, head = ("start-line", "start-tip") if arrow.plain else ("value-line", "tip")
+            beside = tip[0] + (-5 if tip[0] > tail[0] else 5), tip[1]
+            body.append(svg.arrow(tail, beside, line, head, size=9, short=6))
+            if arrow.label:
+                side = outer.get(steps[arrow.tip].thread, 0)
+                texts.append(_label(tail, tip, arrow, side, width))
     for number, step in enumerate(steps):
-        side = outer.get(step.thread, 0)
-        texts.append(_note(left[step.thread], depth[number], step.note, side, width))
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-            f' width="{width}" height="{height}" role="img" aria-labelledby="title desc">',
-            f'<title id="title">{escape(title)}</title>',
-            f'<desc id="desc">\n{escape(chr(10).join(filter(None, told)))}\n</desc>',
-            f"<style>{STYLE}</style>",
-            f'<rect class="page" width="{width}" height="{height}" rx="6"/>',
-            *lines,
-            *filter(None, texts),
-            "</svg>\n",
-        ]
-    )
+        if step.note:
+            x, y = at[number]
+            room = width - x - 10 - len(step.note) * CHARACTER
+            side = outer.get(step.thread) or (1 if room > 0 else -1)
+            texts.append(_beside(x + side * 10, y + 4, "", step.note, side))
+    return svg.document(title, ["", *told, ""], STYLE, (width, height), [*body, *texts])
 
 
 def _rows(steps: Sequence[Step], arrows: Sequence[Arrow]) -> tuple[list[int], list[int]]:
@@ -158,20 +152,15 @@ def _rows(steps: Sequence[Step], arrows: Sequence[Arrow]) -> tuple[list[int], li
         if not arrow.level:
             causes[moment[arrow.tip]].add(moment[arrow.tail])
 
-    columns = {name: i for i, name in enumerate(dict.fromkeys(step.thread for step in steps))}
-    place: dict[int, int] = defaultdict(lambda: len(columns))
-    for number, step in enumerate(steps):
-        place[moment[number]] = min(place[moment[number]], columns[step.thread])
-    row: dict[int, int] = {}
+    columns = {name: i for i, name in enumerate(last)}
+    place: dict[int, int] = {}
+    for first, step in zip(moment, steps, strict=True):
+        place[first] = min(place.get(first, len(columns)), columns[step.thread])
     time: dict[int, int] = {}
-    while len(row) < len(causes):
-        ready = [each for each in causes if each not in row and causes[each] <= row.keys()]
-        if not ready:
-            raise ValueError("the arrows go round in a circle")
-        for each in ready:
-            time[each] = 1 + max((time[cause] for cause in causes[each]), default=0)
-        following = min(ready, key=lambda each: (time[each], place[each]))
-        row[following] = len(row)
+    for each in TopologicalSorter(causes).static_order():
+        time[each] = 1 + max((time[cause] for cause in causes[each]), default=0)
+    in_order = sorted(causes, key=lambda each: (time[each], place[each]))
+    row = {each: i for i, each in enumerate(in_order)}
     return [row[each] for each in moment], [time[each] for each in moment]
 
 
@@ -191,16 +180,6 @@ def _thread_name(name: str, x: int, size: int) -> str:
         f'<tspan x="{x}" y="{18 + 14 * i}">{escape(line)}</tspan>' for i, line in enumerate(lines)
     )
     return f'<text class="thread" style="font-size: {size}px">{spans}</text>'
-
-
-def _arrow(x1: int, y1: int, x2: int, y2: int, *, plain: bool) -> str:
-    kind, way = ("start-" if plain else ""), (1 if x2 > x1 else -1)
-    line = kind or "value-"
-    end = x2 - way * 5
-    return (
-        f'<path class="{line}line" d="M{x1} {y1}L{end - way * 6} {y2}"/>'
-        f'<path class="{kind}tip" d="M{end} {y2}l{-way * 9} -4v8z"/>'
-    )
 
 
 def _outer(threads: Sequence[str]) -> dict[str, int]:
@@ -227,13 +206,15 @@ def _columns(
         elif not arrow.hidden and len(threads) < 6 and abs(tail - tip) == 1:
             between = min(tail, tip)
             gaps[between] = max(gaps[between], _long(arrow.label))
-    spare = max(0, WIDTH - sum(margins.values()) - sum(gaps)) / (len(gaps) + (0 if outer else 1))
-    x = margins[-1] + (0 if outer else spare / 2)
+    rest = max(0, svg.WIDTH - sum(margins.values()) - sum(gaps))
+    spare = rest / (len(gaps) if outer else len(gaps) + 1)
+    edge = 0 if outer else spare / 2
+    x = margins[-1] + edge
     left = {threads[0]: round(x)}
     for name, gap in zip(threads[1:], gaps, strict=True):
         x += gap + spare
         left[name] = round(x)
-    return left, round(x + margins[1] + (0 if outer else spare / 2))
+    return left, round(x + margins[1] + edge)
 
 
 def _long(text: str) -> float:
@@ -241,29 +222,20 @@ def _long(text: str) -> float:
     return len(text) * CHARACTER + 22
 
 
-def _label(
-    start: tuple[int, int], end: tuple[int, int], arrow: Arrow, side: int, width: int
-) -> str:
+def _label(tail: tuple[int, int], tip: tuple[int, int], arrow: Arrow, side: int, width: int) -> str:
     """Text at an arrow: above a level one, and otherwise at the tip, whose row is its own."""
-    (x1, y1), (x2, y2) = start, end
-    text, kind = arrow.label, "cause" if arrow.plain else "value"
-    if not text:
-        return ""
+    (x1, y1), (x2, y2) = tail, tip
+    kind = "cause" if arrow.plain else "value"
     if y1 == y2:
-        half = len(text) * CHARACTER / 2
+        half = len(arrow.label) * CHARACTER / 2
         x = round(min(max((x1 + x2) / 2, half + 4), width - half - 4))
-        y, anchor = y2 - 5, "middle"
-    elif side:
-        x, y, anchor = x2 + side * 10, y2 + 4, "start" if side > 0 else "end"
-    else:
-        x, y, anchor = (x2 + 16, y2 - 3, "start") if x2 < x1 else (x2 - 16, y2 - 3, "end")
-    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+        return svg.text(x, y2 - 5, kind, arrow.label, "middle")
+    if side:
+        return _beside(x2 + side * 10, y2 + 4, kind, arrow.label, side)
+    side = 1 if x2 < x1 else -1
+    return _beside(x2 + side * 16, y2 - 3, kind, arrow.label, side)
 
 
-def _note(x: int, y: int, text: str, side: int, width: int) -> str:
-    """Text beside a step, on the side that has room."""
-    if not text:
-        return ""
-    side = side or (1 if x + 10 + len(text) * CHARACTER < width else -1)
-    anchor = "start" if side > 0 else "end"
-    return f'<text x="{x + side * 10}" y="{y + 4}" text-anchor="{anchor}">{escape(text)}</text>'
+def _beside(x: int, y: int, kind: str, text: str, side: int) -> str:
+    """Text that begins at a place, or ends there if the side is the left."""
+    return svg.text(x, y, kind, text, "start" if side > 0 else "end")

@@ -10,8 +10,9 @@ which its sender was silent. Every step gets room for its name, and a little mor
 lasts. The middle of what repeats itself is pressed together.
 
 The SVG is written here, and not by matplotlib as other pictures are, because its text is to be read
-and found as text, its colours follow the reader's light or dark screen, and it comes with a
-description in words. The same trace makes the same picture.
+and found as text, its colors follow the reader's light or dark screen, and it comes with a
+description in words. The same trace makes the same picture. `text`, `arrow` and `document` also
+draw the lesson's pictures, in which time is the order of cause and effect.
 """
 
 from __future__ import annotations
@@ -20,20 +21,23 @@ import math
 import textwrap
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from html import escape
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 from .chrome import Flow, Span, Trace
 from .recorder import RUN
 
-__all__ = ["Lane", "Panel", "describe", "draw", "lanes"]
+__all__ = ["WIDTH", "Lane", "Panel", "Point", "arrow", "document", "draw", "lanes", "text"]
 
-# In pixels: a picture of four lanes is as wide as a small phone.
-_WIDTH: Final = 360
+#: Where something is in a picture: its x and its y, in pixels.
+Point = tuple[float, float]
+
+#: The least width of a picture, in pixels: that of a small phone, which has room for four lanes.
+WIDTH: Final = 360
 _GUTTER: Final = 36
 _LANE: Final = 77
 _BAR: Final = 10
@@ -124,17 +128,18 @@ def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
 
     First the threads that send, then the hub, then each channel with its write pump.
     """
-    found: list[tuple[int, str, int, Lane]] = []
-    for number, name in trace.threads.items():
-        kind, _, client = name.partition(" ")
-        place = 1 if name == "hub" else 2 if kind == "writePump" else 0
-        found.append((place, client if place == 2 else "", number, Lane(name, number)))
-    for name in trace.depths:
-        found.append((2, name.partition(" ")[2], -1, Lane(name, None)))
-    found.sort(key=lambda each: each[:3])
+
+    def place(lane: Lane) -> tuple[int, str, int]:
+        kind, _, client = lane.name.partition(" ")
+        if lane.thread is None or kind == "writePump":
+            return 2, client, lane.thread or 0
+        return int(kind == "hub"), "", lane.thread
+
+    found = [Lane(name, number) for number, name in trace.threads.items()]
+    found += [Lane(name, None) for name in trace.depths]
     return [
         lane
-        for *_, lane in found
+        for lane in sorted(found, key=place)
         if not patterns or any(fnmatchcase(lane.name, pattern) for pattern in patterns)
     ]
 
@@ -153,30 +158,18 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
         len(word) for panel in panels for lane in panel.lanes for word in lane.name.split(" ", 1)
     )
     lane_width = _LANE if widest <= _NAME else round(widest * _CHARACTER) + 12
-    width = max(_WIDTH, _GUTTER + lane_width * max(len(panel.lanes) for panel in panels))
+    width = max(WIDTH, _GUTTER + lane_width * max(len(panel.lanes) for panel in panels))
     body: list[str] = []
     y = 0.0
     for panel in panels:
         y = _Drawing(panel, lane_width, width, body).draw(y)
     for line in _wrapped("Filled: runs. Hollow: waits. Time is not to scale.", width, 6.4):
         y += _LINE
-        body.append(_text(8, y, "time", line))
-    words = "\n".join(
-        "\n".join([panel.title + ":"] * bool(panel.title) + describe(panel)) for panel in panels
-    )
+        body.append(text(8, y, "time", line))
+    words = [[f"{panel.title}:"] * bool(panel.title) + _describe(panel) for panel in panels]
     height = math.ceil(y + 10)
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-            f' width="{width}" height="{height}" role="img" aria-labelledby="title desc">',
-            f'<title id="title">{escape(title)}</title>',
-            f'<desc id="desc">{escape(words)}</desc>',
-            f"<style>{_STYLE}</style>",
-            f'<rect class="back" width="{width}" height="{height}"/>',
-            *body,
-            "</svg>\n",
-        ]
-    )
+    body.insert(0, f'<rect class="back" width="{width}" height="{height}"/>')
+    return document(title, chain.from_iterable(words), _STYLE, (width, height), body)
 
 
 class _Drawing:
@@ -188,9 +181,11 @@ class _Drawing:
         self.body = body
         self.spans = panel.spans()
         self.flows = panel.flows()
-        self.x = {lane: _GUTTER + 8 + i * lane_width for i, lane in enumerate(panel.lanes)}
-        self.of_thread = {lane.thread: x for lane, x in self.x.items()}
-        self.of_channel = {lane.name: x for lane, x in self.x.items() if lane.thread is None}
+        # The middle of each lane, by the thread's number or the channel's name.
+        self.x = {
+            lane.name if lane.thread is None else lane.thread: _GUTTER + 8 + i * lane_width
+            for i, lane in enumerate(panel.lanes)
+        }
         self.room = lane_width - _BAR - 16
         # When something happens, how far below the first such time that is drawn, and which of
         # these times are in the middle of what repeats itself.
@@ -217,7 +212,8 @@ class _Drawing:
         times = sorted(dense)
         steps = list(pairwise(times))
         pressed = [dense[begin] or dense[end] for begin, end in steps]
-        full = [0 if end - begin < 0.1 else _room(end - begin) for begin, end in steps]
+        lengths = [end - begin for begin, end in steps]
+        full = [0 if long < 0.1 else _LINE + 4 * math.log10(1 + long) for long in lengths]
         small = sum(room for room, press in zip(full, pressed, strict=True) if press)
         large = sum(full) - small
         factors = min(1, _SPARSE / large) if large else 1, min(1, _DENSE / small) if small else 1
@@ -235,20 +231,17 @@ class _Drawing:
         """Draw below y. Returns where the panel ends."""
         for line in _wrapped(self.panel.title, self.width, 8.6):
             y += 20
-            self.body.append(_text(8, y, "title", line))
-        y += 24
-        for lane, x in self.x.items():
-            for i, word in enumerate(lane.name.split(" ", 1)):
-                self.body.append(_text(x - _BAR / 2, y + i * 14, "name", word))
-        self.top = y + 26
+            self.body.append(text(8, y, "title", line))
+        self.top = y + 50
         bottom = self.top + self.heights[-1]
-        for lane, x in self.x.items():
+        for lane, x in zip(self.panel.lanes, self.x.values(), strict=True):
+            for i, word in enumerate(lane.name.split(" ", 1)):
+                self.body.append(text(x - _BAR / 2, y + 24 + i * 14, "name", word))
             kind = "life channel" if lane.thread is None else "life"
-            d = f"M{x} {self.top - 6:.1f}V{bottom + 6:.1f}"
-            self.body.append(f'<path class="{kind}" d="{d}"/>')
+            self.body.append(f'<path class="{kind}" d="M{x} {self.top - 6:.1f}V{bottom + 6:.1f}"/>')
+            if lane.thread is None:
+                self._draw_queue(lane.name, x)
         self._draw_times()
-        for channel, x in self.of_channel.items():
-            self._draw_queue(channel, x)
         for span in self.spans:
             self._draw_span(span)
         for flow in self.flows:
@@ -258,12 +251,12 @@ class _Drawing:
 
     def _draw_times(self) -> None:
         clock, unit = _clock(self.panel.begin, self.panel.end)
-        self.texts.append(_text(4, self.top - 26, "time", unit))
+        self.texts.append(text(4, self.top - 26, "time", unit))
         last, said = -math.inf, ""
         for time, height in zip(self.times, self.heights, strict=True):
             if height - last >= _LINE - 1 and clock(time) != said:
                 last, said = height, clock(time)
-                self.texts.append(_text(4, self.top + height + 4, "time", said))
+                self.texts.append(text(4, self.top + height + 4, "time", said))
 
     def _draw_queue(self, channel: str, x: float) -> None:
         steps = self.panel.depths(channel)
@@ -276,10 +269,10 @@ class _Drawing:
         self.body.append(f'<path class="queue" d="{d}H{x}Z"><title>{escape(where)}</title></path>')
         if most > 1:
             at = next(time for time, depth in steps if depth == most)
-            self.texts.append(_text(x + 4, self.y(at) + 12, "full", f"{most} queued"))
+            self.texts.append(text(x + 4, self.y(at) + 12, "full", f"{most} queued"))
 
     def _draw_span(self, span: Span) -> None:
-        x = self.of_thread[span.thread]
+        x = self.x[span.thread]
         top, bottom = self.y(span.begin), self.y(span.end)
         said = f"{self.panel.trace.threads[span.thread]}: {_state(span)}"
         said += f", {duration(span.end - span.begin)}"
@@ -289,37 +282,31 @@ class _Drawing:
             f"<title>{escape(said)}</title></rect>"
         )
         if bottom - top >= _LINE - 2:
-            self.texts.append(_text(x + _BAR / 2 + 4, top + 12, span.kind, _label(span)))
+            self.texts.append(text(x + _BAR / 2 + 4, top + 12, span.kind, _label(span)))
 
     def _draw_flow(self, flow: Flow) -> None:
-        start = self.of_thread[flow.sender], self.y(flow.sent)
-        end = self.of_thread[flow.receiver], self.y(flow.received)
-        through = self.of_channel.get(flow.channel)
+        start = self.x[flow.sender], self.y(flow.sent)
+        end = self.x[flow.receiver], self.y(flow.received)
+        through = self.x.get(flow.channel)
         if through is None:
             self._draw_arrow(flow, start, end, flow.received)
         else:
             self._draw_arrow(flow, start, (through, start[1]), flow.sent)
             self._draw_arrow(flow, (through, end[1]), end, flow.received)
 
-    def _draw_arrow(
-        self, flow: Flow, start: tuple[float, float], end: tuple[float, float], time: float
-    ) -> None:
+    def _draw_arrow(self, flow: Flow, start: Point, end: Point, time: float) -> None:
         """An arrow; without a head if it is one of many, or arrives after the panel's time."""
-        right = 1 if end[0] > start[0] else -1
-        tip = end[0] - right * _BAR / 2
+        right = math.copysign(_BAR / 2, end[0] - start[0])
+        start, end = (start[0] + right, start[1]), (end[0] - right, end[1])
         many = time in self.dense
         kind = " many" * many + " close" * (flow.name == "close")
-        d = f"M{start[0] + right * _BAR / 2} {start[1]:.1f}L{tip} {end[1]:.1f}"
+        head = "" if many or time > self.panel.end else f"head{kind}"
         said = f"{_what(flow)}: {duration(flow.received - flow.sent)} on its way"
-        title = f"<title>{escape(said)}</title>"
-        self.body.append(f'<path class="arrow{kind}" d="{d}">{title}</path>')
-        if time <= self.panel.end and not many:
-            back = tip - right * 7
-            d = f"M{tip} {end[1]:.1f}L{back} {end[1] - 4:.1f}V{end[1] + 4:.1f}Z"
-            self.body.append(f'<path class="head{kind}" d="{d}"/>')
+        drawn = arrow(start, end, f"arrow{kind}", head, size=7)
+        self.body.append(f"<g><title>{escape(said)}</title>{drawn}</g>")
 
 
-def describe(panel: Panel) -> list[str]:
+def _describe(panel: Panel) -> list[str]:
     """The panel in words, a line for each thing that happens, in the order of time."""
     names = panel.trace.threads
     told: list[tuple[float, str]] = []
@@ -384,10 +371,6 @@ def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
     return lambda time: f"{(time - begin) / size:.{digits}f}", unit
 
 
-def _room(microseconds: float) -> float:
-    return _LINE + 4 * math.log10(1 + microseconds)
-
-
 def _numbers(numbers: Sequence[int]) -> str:
     """Numbers that grow, as short as they can be said."""
     first, last = numbers[0], numbers[-1]
@@ -429,5 +412,40 @@ def _wrapped(text: str, width: float, character: float) -> list[str]:
     return textwrap.wrap(text, int((width - 16) / character))
 
 
-def _text(x: float, y: float, kind: str, text: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+# The elements of every picture, and of the lesson's.
+
+
+def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
+    """A text, of a class if that is not empty. anchor: the part of the text that is at x."""
+    head = f'<text class="{kind}"' if kind else "<text"
+    place = f'x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}"'
+    return f"{head} {place}>{escape(content, quote=False)}</text>"
+
+
+def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: int = 0) -> str:
+    """An arrow. line, head: the classes of its two parts; an empty head is left out.
+
+    size: the length of the head. short: how far before the tip the line ends.
+    """
+    (x1, y1), (x2, y2) = ((x, round(y, 1)) for x, y in (start, tip))
+    way = 1 if x2 > x1 else -1
+    drawn = f'<path class="{line}" d="M{x1} {y1}L{x2 - way * short} {y2}"/>'
+    return drawn + f'<path class="{head}" d="M{x2} {y2}l{-way * size} -4v8z"/>' * bool(head)
+
+
+def document(
+    title: str, words: Iterable[str], style: str, size: tuple[int, int], body: Iterable[str]
+) -> str:
+    """The SVG of a picture. words: lines for readers who cannot see it. body: its elements."""
+    width, height = size
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+            f' width="{width}" height="{height}" role="img" aria-labelledby="title desc">',
+            f'<title id="title">{escape(title, quote=False)}</title>',
+            f'<desc id="desc">{escape(chr(10).join(words), quote=False)}</desc>',
+            f"<style>{style}</style>",
+            *body,
+            "</svg>\n",
+        ]
+    )
