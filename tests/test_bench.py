@@ -45,6 +45,7 @@ from .support import (
     PATIENCE,
     PING,
     PONG,
+    ROOT,
     Gochat,
     Peer,
     Stream,
@@ -604,14 +605,14 @@ def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two servers are measured alternately, and compared in each pair and in the median."""
+    """Two servers take turns at being measured first, and are compared in each pair."""
     flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", *SHORT)
     with Gochat(measured=False) as other:
         report = measured(capsys, url(other), *flags)
         assert main(["bench", url(other), *flags]) == 0
         out = capsys.readouterr().out
         assert report["servers"] == {"A": url(other), "B": url(server)}
-    assert [run["server"] for run in report["runs"]] == list("ABABAB")
+    assert [run["server"] for run in report["runs"]] == list("ABBAAB")
     assert [run["server"] for run in report["medians"]] == list("AB")
     a, b = ([r["deliveries_per_s"] for r in report["runs"] if r["server"] == s] for s in "AB")
     assert report["medians"][0]["deliveries_per_s"] == sorted(a)[1]
@@ -626,6 +627,25 @@ def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
     # On a busy machine a run may be too short for a ratio.
     assert re.search(r"^pair 3( +(\d+\.\d\d|-)){3}$", out, re.M)
     assert re.search(r"^median( +(\d+\.\d\d|-)){3}$", out, re.M)
+
+
+def test_comparison_with_a_command() -> None:
+    """bench/run.py starts gochat and another command in turn, and prints each pair's ratios."""
+    flags = ("--rounds", "2", "--clients", "4", "--seconds", "0.2")
+    against = ("--against", f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin")
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench/run.py", *flags, *against],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^4 clients, medians +the other +gochat$", done.stdout, re.M)
+    assert re.search(r"^the other / gochat +deliveries/s +CPU per delivery$", done.stdout, re.M)
+    assert re.search(r"^pair 2( +(\d+\.\d\d|-)){2}$", done.stdout, re.M)
+    order = re.findall(r"^4 clients, (.+): [\d,]+ deliveries/s$", done.stderr, re.M)
+    assert order == ["the other", "gochat", "gochat", "the other"]
 
 
 def test_medians() -> None:
@@ -651,7 +671,7 @@ def test_medians() -> None:
 
 def test_half_a_pair() -> None:
     """A comparison that ends early shows the pairs that are complete."""
-    report = Report(Load(), [TARGET, TARGET])
+    report = Report(Load(), {"A": TARGET.url, "B": TARGET.url})
     unknown = replace(RESULT, latency_ms=dict.fromkeys(RESULT.latency_ms))
     report.runs.append(("A", unknown))
     assert re.search(r"^100 clients, medians +A$", report.text(), re.M)
@@ -674,7 +694,7 @@ def test_warnings(
 ) -> None:
     """There is a warning for each reason to trust the results less."""
     monkeypatch.setattr(reporting, "BUSY", 0.9)
-    report = Report(Load(**load), [TARGET])
+    report = Report(Load(**load), {"A": TARGET.url})
     report.runs.append(("A", replace(RESULT, **change)))
     (line,) = report.warnings()
     assert line.startswith("ws://localhost:8080/ws with 100 clients: ")
@@ -726,7 +746,7 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
 def test_plot_of_two(tmp_path: Path) -> None:
     """The picture of a comparison has the throughput, the p50 and the p99 of both servers."""
     other = Target.parse("ws://example.org/a&b")
-    report = Report(Load(), [TARGET, other])
+    report = Report(Load(), {"A": TARGET.url, "B": other.url})
     for clients in (10, 1000):
         report.runs.append(("A", replace(RESULT, clients=clients)))
         report.runs.append(("B", replace(RESULT, clients=clients, deliveries_per_s=5.0)))
@@ -741,7 +761,7 @@ def test_plot_of_two(tmp_path: Path) -> None:
 
 def test_plot_is_reproducible(tmp_path: Path) -> None:
     """The same results make the same file, a small one, whatever matplotlib is set to."""
-    report = Report(Load(), [TARGET])
+    report = Report(Load(), {"A": TARGET.url})
     report.runs += [("A", replace(RESULT, clients=clients)) for clients in (1, 10, 100)]
     draw(report, tmp_path / "a.svg")
     with matplotlib.rc_context({"axes.facecolor": "black", "svg.fonttype": "path"}):
@@ -756,7 +776,7 @@ def test_plot_is_reproducible(tmp_path: Path) -> None:
 def test_plot_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
     """The suffix of the file gives the picture's format."""
     path = tmp_path / f"plot{suffix}"
-    report = Report(Load(), [TARGET])
+    report = Report(Load(), {"A": TARGET.url})
     report.runs.append(("A", RESULT))
     draw(report, path)
     assert path.read_bytes().startswith(magic)

@@ -7,9 +7,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -147,22 +147,23 @@ def bench(args: argparse.Namespace) -> None:
     if args.window is not None and args.rate is not None:
         args.error("--window cannot be combined with --rate")
     draw = None if args.plot is None else import_draw(args.error)
-    targets = [args.url] if args.versus is None else [args.url, args.versus]
-    load = Load(
-        senders=args.senders,
-        size=args.size,
-        window=args.window or Load.window,
-        rate=args.rate,
-        seconds=args.seconds,
-        warmup=args.warmup,
-        seed=args.seed,
-    )
-    report = Report(load, targets)
+    targets = {"A": args.url} if args.versus is None else {"A": args.url, "B": args.versus}
+    same = [field.name for field in fields(Load) if field.name not in ("clients", "window")]
+    load = Load(**{name: getattr(args, name) for name in same}, window=args.window or Load.window)
+    report = Report(load, {name: target.url for name, target in targets.items()})
+    plan = report.plan(args.clients, 1 if args.versus is None else args.pairs)
+    bar = Bar(sys.stderr, len(plan) * (load.warmup + load.seconds))
     try:
-        measure(report, args.clients, 1 if args.versus is None else args.pairs)
+        for done, (name, step) in enumerate(plan):
+            bar.begin(done / len(plan), f"{targets[name].authority}, {step.clients} clients")
+            run = Run(targets[name], step, bar.show).measure()
+            report.runs.append((name, run))
+            if run.interrupted:
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     finally:
+        bar.write()
         show(report, args.json)
         if draw and report.runs:
             draw(report, args.plot)
@@ -180,23 +181,6 @@ def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], No
     except ImportError:
         error("--plot needs the package matplotlib: pip install 'gochat[plot]'")
     return draw
-
-
-def measure(report: Report, clients: Sequence[int], rounds: int) -> None:
-    """Do all runs, and add their results to the report. Raises what Run.measure raises."""
-    load = report.load
-    plan = [(number, name) for number in clients for _ in range(rounds) for name in report.targets]
-    bar = Bar(sys.stderr, len(plan) * (load.warmup + load.seconds))
-    try:
-        for done, (number, name) in enumerate(plan):
-            target = report.targets[name]
-            bar.begin(done / len(plan), f"{target.authority}, {number} clients")
-            run = Run(target, replace(load, clients=number), bar.show).measure()
-            report.runs.append((name, run))
-            if run.interrupted:
-                raise KeyboardInterrupt
-    finally:
-        bar.write()
 
 
 def show(report: Report, as_json: bool) -> None:

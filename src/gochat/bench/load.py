@@ -6,10 +6,10 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-__all__ = ["PERCENTILES", "Latencies", "Load", "Result", "Target", "median", "medians", "ratios"]
+__all__ = ["PERCENTILES", "Latencies", "Load", "Result", "Target", "median", "medians"]
 
 PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
@@ -130,39 +130,21 @@ def median(values: Iterable[float | None]) -> float | None:
 
 
 def medians(results: Sequence[Result]) -> Result:
-    """Return the median of each figure; counts of messages and of drops are added up instead."""
-    middle = {
+    """Return the median of each time, rate and latency; messages and drops are added up instead."""
+    merged: dict[str, Any] = {
         name: statistics.median(getattr(result, name) for result in results)
-        for name in (
-            "connect_s",
-            "seconds",
-            "sent_per_s",
-            "deliveries_per_s",
-            "frames_per_s",
-            "messages_per_frame",
-            "generator_cpu",
-        )
+        for name, value in vars(results[0]).items()
+        if isinstance(value, float)
     }
-    total = {
-        name: sum(getattr(result, name) for result in results)
-        for name in ("samples", "sent", "received", "undelivered", "closes")
-    }
-    codes: Counter[int] = Counter()
-    for result in results:
-        codes.update(result.close_codes)
+    for name in ("samples", "sent", "received", "undelivered", "closes"):
+        merged[name] = sum(getattr(result, name) for result in results)
     return replace(
         results[0],
-        **middle,
-        **total,
-        close_codes=dict(codes),
+        **merged,
+        close_codes=sum((Counter(result.close_codes) for result in results), Counter()),
         latency_ms={
             name: median(result.latency_ms[name] for result in results)
             for name in results[0].latency_ms
         },
         interrupted=any(result.interrupted for result in results),
     )
-
-
-def ratios(pairs: Iterable[tuple[float | None, float | None]]) -> list[float | None]:
-    """Divide the first value of each pair by the second; None where that is not possible."""
-    return [a / b if a is not None and b else None for a, b in pairs]

@@ -62,14 +62,14 @@ def picture(path: Path, width: float, height: float, title: str) -> Iterator[Fig
 
 def draw(report: Report, path: Path) -> None:
     """Draw throughput and latency over the number of clients. Raises OSError."""
-    two = len(report.targets) > 1
-    title = "\n".join(f"gochat bench {line}" for line in report.servers())
+    two = len(report.servers) > 1
+    title = "\n".join(f"gochat bench {line}" for line in report.titles())
     with picture(path, 9, 7, title) as figure:
         upper, lower = figure.subplots(2, sharex=True)
         lower.set(xlabel="clients", ylabel="latency, ms", xscale="log", yscale="log")
         lower.set_xticks(report.clients, [f"{n:,}" for n in report.clients])
         lower.minorticks_off()
-        for i, name in enumerate(report.targets):
+        for i, name in enumerate(report.servers):
             runs = report.medians(name)
             speeds = {run.clients: run.deliveries_per_s for run in runs}
             label = name if two else "all clients"

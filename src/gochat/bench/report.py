@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple, TextIO
 
-from .load import PERCENTILES, Load, Result, Target, median, medians, ratios
+from .load import PERCENTILES, Load, Result, median, medians
 from .run import DRAIN
 
 __all__ = ["Bar", "Report"]
@@ -46,13 +46,31 @@ COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
 
 
 class Report:
-    """The results for one server or for two, with one number of clients or several."""
+    """The results for one server or more, with one number of clients or several.
 
-    def __init__(self, load: Load, targets: Sequence[Target]) -> None:
+    servers: where each is, by its name. compared: the figures of which there are ratios.
+    """
+
+    def __init__(
+        self, load: Load, servers: Mapping[str, str], compared: Sequence[Figure] = COMPARED
+    ) -> None:
         self.load = load
-        #: The servers, by the names that they have in a comparison.
-        self.targets = dict(zip("AB", targets, strict=False))
+        self.servers = servers
+        self.compared = compared
         self.runs: list[tuple[str, Result]] = []
+
+    def plan(self, clients: Sequence[int], rounds: int) -> list[tuple[str, Load]]:
+        """Return what to measure in which order: each server with each number of clients.
+
+        Every other round is in reverse order, so that a machine that slows down favors no server.
+        """
+        names = list(self.servers)
+        return [
+            (name, replace(self.load, clients=number))
+            for i in range(rounds)
+            for number in clients
+            for name in (reversed(names) if i % 2 else names)
+        ]
 
     def of(self, server: str, clients: int) -> list[Result]:
         """Return the results of a server with that many clients, in order."""
@@ -68,29 +86,30 @@ class Report:
         found = [self.of(server, clients) for clients in self.clients]
         return [medians(runs) for runs in found if runs]
 
-    def ratios(self, clients: int, figure: Figure) -> list[float | None]:
-        """Return a figure's ratios, the first server's to the second's, in each pair of runs."""
-        pairs = zip(self.of("A", clients), self.of("B", clients), strict=False)
-        return ratios((figure.value(a), figure.value(b)) for a, b in pairs)
+    def ratios(self, clients: int, figure: Figure, a: str, b: str) -> list[float | None]:
+        """Return a figure's ratios, server a's to server b's, in each round."""
+        pairs = zip(self.of(a, clients), self.of(b, clients), strict=False)
+        values = [(figure.value(one), figure.value(other)) for one, other in pairs]
+        return [one / other if one is not None and other else None for one, other in values]
 
-    def servers(self) -> list[str]:
-        """Return a line for each server: the URL, after the name if there are two."""
-        if len(self.targets) == 1:
-            return [self.targets["A"].url]
-        return [f"{name}: {target.url}" for name, target in self.targets.items()]
+    def titles(self) -> list[str]:
+        """Return a line for each server: where it is, after the name if there are several."""
+        if len(self.servers) == 1:
+            return list(self.servers.values())
+        return [f"{name}: {where}" for name, where in self.servers.items()]
 
     def text(self) -> str:
-        """Return the tables for people."""
-        lines = [*self.servers(), str(self.load)]
-        if len(self.targets) == 1:
-            measured = {f"{run.clients:,}": run for run in self.medians("A")}
+        """Return the tables for people, of one server or two."""
+        lines = [*self.titles(), str(self.load)]
+        if len(self.servers) == 1:
+            measured = {f"{run.clients:,}": run for run in self.medians(*self.servers)}
             return "\n".join([*lines, "", *table("clients", measured)])
         for clients in self.clients:
-            found = {name: self.of(name, clients) for name in self.targets}
+            found = {name: self.of(name, clients) for name in self.servers}
             measured = {name: medians(runs) for name, runs in found.items() if runs}
             lines += ["", *table(f"{clients:,} clients, medians", measured)]
-            columns = [self.ratios(clients, figure) for figure in COMPARED]
-            rows = [["A / B", *(figure.name for figure in COMPARED)]]
+            columns = [self.ratios(clients, figure, *self.servers) for figure in self.compared]
+            rows = [[" / ".join(self.servers), *(figure.name for figure in self.compared)]]
             for number, pair in enumerate(zip(*columns, strict=True), 1):
                 rows.append([f"pair {number}", *map(shown, pair)])
             rows.append(["median", *(shown(median(column)) for column in columns)])
@@ -100,22 +119,22 @@ class Report:
     def json(self) -> dict[str, Any]:
         """Return an object for programs, made of JSON's types."""
         report = {
-            "servers": {name: target.url for name, target in self.targets.items()},
+            "servers": dict(self.servers),
             "loop": "open" if self.load.rate else "closed",
             "load": {k: v for k, v in asdict(self.load).items() if k != "clients"},
             "runs": [{"server": name} | asdict(run) for name, run in self.runs],
         }
-        if len(self.targets) > 1:
+        if len(self.servers) > 1:
             report["medians"] = [
                 {"server": name} | asdict(run)
-                for name in self.targets
+                for name in self.servers
                 for run in self.medians(name)
             ]
             report["ratios"] = [
                 {"clients": clients, "figure": figure.name, "pairs": r, "median": median(r)}
                 for clients in self.clients
-                for figure in COMPARED
-                for r in [self.ratios(clients, figure)]
+                for figure in self.compared
+                for r in [self.ratios(clients, figure, *self.servers)]
             ]
         return report
 

@@ -72,16 +72,11 @@ PORTS: Final = 20_000
 FILES: Final = 32
 
 
-def masked(payload: bytes, opcode: int, mask: bytes) -> bytes:
-    """Return a client's frame (RFC 6455, section 5.2)."""
+def masked(payload: bytes, opcode: int) -> bytes:
+    """Return a client's frame (RFC 6455, section 5.2). Its mask is zeros, which change nothing."""
     size = len(payload)
-    if size < 126:
-        head = struct.pack("!BB4s", FIN | opcode, 0x80 | size, mask)
-    else:
-        head = struct.pack("!BBH4s", FIN | opcode, 0x80 | 126, size, mask)
-    # On large integers this is one operation, not one per byte.
-    key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
-    return head + (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")
+    length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BH", 0xFE, size)
+    return bytes([FIN | opcode]) + length + bytes(4) + payload
 
 
 class Connection:
@@ -228,7 +223,7 @@ class Connection:
     def control(self, head: int, payload: bytes) -> bool:
         """Handle a frame without messages; return whether the connection ends with it."""
         if head == FIN | PING:
-            self.send(masked(payload, PONG, self.run.mask))
+            self.send(masked(payload, PONG))
         elif head != FIN | PONG:
             # A close frame, or a violation of the protocol.
             known = head == FIN | CLOSE and len(payload) > 1
@@ -262,12 +257,9 @@ class Run:
         # Messages of other runs may be in the room.
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
-        self.mask = self.random.randbytes(4)
-        # Messages differ only in their first bytes, so the rest is masked only once.
-        message = masked(bytes(STAMPED).ljust(load.size, b"x"), TEXT, self.mask)
-        begin = len(message) - load.size
-        self.head, self.padding = message[:begin], message[begin + STAMPED :]
-        self.key = int.from_bytes(message[begin : begin + STAMPED], "big")
+        # What is around the mark and the time in each message's frame.
+        self.head = masked(bytes(load.size), TEXT)[: -load.size]
+        self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
         self.alive = 0
         # Opened before the sockets: `select` needs a low file number.
@@ -379,7 +371,7 @@ class Run:
             self.call = b"#%b %06d" % (self.tag[1:], number)
             for conn in self.connections:
                 conn.present = False
-            self.connections[0].send(masked(self.call, TEXT, self.mask))
+            self.connections[0].send(masked(self.call, TEXT))
             self.poll(min(now + pause, until), self.absent)
             now = time.monotonic_ns()
         self.call = b""
@@ -443,7 +435,7 @@ class Run:
     def leave(self) -> None:
         self.leaving = True
         # Browsers send this code when a page is left, so servers do not log an error.
-        frame = masked(GOING_AWAY.to_bytes(2, "big"), CLOSE, self.mask)
+        frame = masked(GOING_AWAY.to_bytes(2, "big"), CLOSE)
         for conn in self.connections:
             if conn.open:
                 conn.send(frame)
@@ -530,8 +522,7 @@ class Run:
 
     def send_message(self, conn: Connection, when: int) -> None:
         """Send a message whose latency counts from `when`."""
-        stamped = int.from_bytes(conn.mark + b"%012x" % (when - self.epoch), "big") ^ self.key
-        conn.send(self.head + stamped.to_bytes(STAMPED, "big") + self.padding)
+        conn.send(b"%b%b%012x%b" % (self.head, conn.mark, when - self.epoch, self.padding))
         self.sent += 1
 
     # Sampling.
