@@ -222,6 +222,15 @@ class Stream:
             return frames
 
 
+def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
+    """A page as it is sent: with the style that pages share, and with the limit on messages."""
+    page, style = (static / name).read_bytes(), (static / "style.css").read_bytes()
+    link = b'<link rel="stylesheet" href="style.css">\n<style>\n'
+    assert page.count(link) == page.count(b"style.css") == 1
+    page = page.replace(link, b"<style>\n" + style)
+    return page.replace(b'size" content=""', b'size" content="512"')
+
+
 def handshake_environ(**changes: Any) -> dict[str, Any]:
     """The environ of a good handshake, changed; None takes a key out."""
     environ = {

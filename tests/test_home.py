@@ -1528,7 +1528,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
 
 
 def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
-    """A page from a file says that its server needs --allow-origin null, and what that lets in."""
+    """A page from a file has its style, and says what --allow-origin null is for and lets in."""
     tabs.may_lose_server = True
     need = (
         "For a page that was opened from a file, the server must be started with --allow-origin"
@@ -1539,6 +1539,7 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
     page.goto((Path(__file__).parent.parent / "static" / "home.html").as_uri())
     expect_state(page, "closed")
     expect(page.locator("#counter")).to_have_text("0 bytes")
+    expect(page.locator("#send")).to_have_css("border-radius", "9.6px")  # of style.css
     expect(page.locator("#state")).to_have_text(
         f"This page has no server of its own. Give an address under “Server”. {need}"
     )

@@ -34,7 +34,6 @@ from .support import (
     PATIENCE,
     PING,
     PONG,
-    ROOT,
     TEXT,
     Frame,
     Gochat,
@@ -49,6 +48,7 @@ from .support import (
     join,
     parted,
     say_long,
+    sent_page,
     wait_until,
 )
 
@@ -709,11 +709,10 @@ def get(
 
 
 def test_the_page(room: Room) -> None:
-    """At / is home.html as it is in the repository, with its type and two headers for safety."""
+    """At / is home.html of the repository, all in one, with its type and headers for safety."""
     status, headers, body = get(room)
     assert status == 200
-    source = (ROOT / "static" / "home.html").read_bytes()
-    assert body == source.replace(b'size" content=""', b'size" content="512"')
+    assert body == sent_page("home.html")
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"

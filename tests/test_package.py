@@ -19,10 +19,14 @@ import pytest
 
 import gochat
 
-from .support import ROOT, Gochat, Peer, join
+from .support import ROOT, Gochat, Peer, join, sent_page
 
 # One process builds, and not each of them.
 pytestmark = pytest.mark.xdist_group("package")
+
+
+#: What static/ has.
+STATIC = ("home.html", "style.css", "view.html")
 
 
 class Built(NamedTuple):
@@ -91,7 +95,7 @@ def test_sdist_is_the_whole_source(built: Built) -> None:
 
 
 def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
-    """The wheel has the package's modules, its pages and `py.typed`, and nothing else."""
+    """The wheel has the package's modules, its pages, their style and `py.typed`, and no more."""
     modules = {
         name.removeprefix("src/")
         for name in built.names
@@ -100,13 +104,14 @@ def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
     assert "gochat/golang/websocket/conn.py" in modules
     packed = {name for name in wheel if ".dist-info/" not in name}
     assert packed == modules | {
-        f"gochat/{name}" for name in ("py.typed", "static/home.html", "static/view.html")
+        f"gochat/{name}" for name in ("py.typed", *(f"static/{file}" for file in STATIC))
     }
 
 
-def test_wheel_has_the_page(built: Built, wheel: dict[str, bytes]) -> None:
-    """The page in the wheel is the one that stands at the top of the repository."""
-    assert wheel["gochat/static/home.html"] == (built.source / "static/home.html").read_bytes()
+def test_wheel_has_the_pages(built: Built, wheel: dict[str, bytes]) -> None:
+    """What the wheel has of static/ is what stands at the top of the repository."""
+    for name in STATIC:
+        assert wheel[f"gochat/static/{name}"] == (built.source / "static" / name).read_bytes()
 
 
 def test_wheel_has_the_licence(
@@ -156,8 +161,7 @@ def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with Peer(process.port) as peer:
             answer = peer.request("/")
         assert answer.status == 200
-        source = (built.source / "static/home.html").read_bytes()
-        assert answer.body == source.replace(b'size" content=""', b'size" content="512"')
+        assert answer.body == sent_page("home.html", built.source / "static")
         with join(process.port) as alice, join(process.port) as bob:
             alice.messages(1)  # Bob's
             alice.send("hi Bob")

@@ -40,6 +40,7 @@ from .support import (
     parted,
     reset_socket,
     say_long,
+    sent_page,
     wait_until,
 )
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
@@ -476,6 +477,7 @@ def test_methods(chat: Viewed) -> None:
 def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
     """The page's policy lets it run its own script, connect to its own server, and no more."""
     answer = chat.ask("/")
+    assert answer.body == sent_page("view.html")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "connect-src 'self';" in policy

@@ -20,6 +20,9 @@ __all__ = ["home_page", "policy", "read_page", "send_page", "serve_page"]
 # Where home.html has room for the limit. A page that is opened from a file knows none.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
+# Where each page has room for the style that they share. Opened from a file, it reads that itself.
+_STYLE: Final = b'<link rel="stylesheet" href="style.css">\n<style>\n'
+
 
 @cache
 def home_page(max_message_size: int | None = None) -> tuple[bytes, str]:
@@ -36,8 +39,10 @@ def home_page(max_message_size: int | None = None) -> tuple[bytes, str]:
 
 
 def read_page(name: str) -> bytes:
-    """A page of static/. Raises FileNotFoundError if it is not there."""
-    return (files("gochat") / "static" / name).read_bytes()
+    """A page of static/, with the style that the pages share. Raises FileNotFoundError."""
+    static = files("gochat") / "static"
+    style = b"<style>\n" + (static / "style.css").read_bytes()
+    return (static / name).read_bytes().replace(_STYLE, style)
 
 
 def policy(page: bytes, connect: str) -> str:
