@@ -5,7 +5,7 @@
     learner.py     Learner, Task: a learner's file, and its code on threads that can be given up
     room.py        Room, Member: a hub on a thread, and clients that are only a channel
     peer.py        Peer: the far end of a connection
-    checks.py      CHECKS: for each exercise, what its file is put through
+    checks.py      for each exercise a function: what its file is put through
     run.py         one check, in the child process
 
 The folder `starters` has the files that learners begin with. They are programs, not modules: each

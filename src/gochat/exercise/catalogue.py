@@ -19,6 +19,9 @@ class Exercise:
 
     number: int
 
+    #: That of its starter, without the number, and of its check.
+    name: str
+
     #: easy, medium or hard.
     level: str
 
@@ -45,5 +48,5 @@ def exercises() -> list[Exercise]:
         match = _FIRST_LINE.match(text)
         assert match, path
         number, level, kind, title = match.groups()
-        found.append(Exercise(int(number), level, kind, title, text))
+        found.append(Exercise(int(number), path.stem[3:], level, kind, title, text))
     return found

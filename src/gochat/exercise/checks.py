@@ -1,7 +1,7 @@
 """For each exercise: what the learner's file is put through, and what is said of it.
 
-Each check is called on the main thread of the child, returns the line for a right answer, and
-raises Refused with the line for a wrong one.
+Each check has the name of its exercise's starter. It is called on the main thread of the child,
+returns the line for a right answer, and raises Refused with the line for a wrong one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..client import Settings, serve_ws
 from ..golang import http, websocket
@@ -28,8 +28,6 @@ from .room import Member, Room
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-__all__ = ["CHECKS"]
 
 
 def rendezvous(learner: Learner) -> str:
@@ -170,7 +168,7 @@ def who_has_come(learner: Learner) -> str:
 def ticker(learner: Learner) -> str:
     """Exercise 8."""
     period = 0.4
-    conn, peer, _ = connection()
+    conn, peer = connection()
     client = learner.call("Client", Hub(), conn, Settings(ping_period=period))
     pings: list[bytes] = []
 
@@ -275,7 +273,7 @@ def direct_messages(learner: Learner) -> str:
 def close_frame_first(learner: Learner) -> str:
     """Exercise 12."""
     for pong_wait in (0.2, 60.0):
-        conn, peer, _ = connection()
+        conn, peer = connection()
         hub = Hub()
         client = learner.call(
             "Client", hub, conn, Settings(pong_wait=pong_wait, ping_period=pong_wait * 0.9)
@@ -341,16 +339,25 @@ def descriptor(learner: Learner) -> str:
 def torn_frame(learner: Learner) -> str:
     """Exercise 14."""
     size, pings = 1_000_000, 50  # more than the system takes at once
-    conn, peer, unread = connection(learner.get("Conn"))
+    ours, theirs = socket.socketpair()
+    conn, peer = learner.get("Conn")(ours, b"", "127.0.0.1:1"), Peer(theirs)
+
+    def taken() -> bool:
+        """Whether the connection has read all that has come."""
+        with suppress(OSError, ValueError):  # the learner's code has closed it
+            (count,) = struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, bytes(4)))
+            return bool(count == 0)
+        return True
+
     Task(learner, "the reading thread", read_all, conn)
     writing = Task(learner, "the writing thread", conn.write_message, 1, b"x" * size)
     message = peer.read(10)  # the header, so the message is on its way
-    taken = True
+    reads = True
     for _ in range(pings):
         peer.send(websocket.PING_MESSAGE, b"?")
         # On a busy machine the reading thread may get no time before the message is over. If that
         # thread takes no more, it is not waited for fifty times.
-        taken = taken and wait_for(lambda: unread() == 0)
+        reads = reads and wait_for(taken)
         message += peer.read(size // pings)
         if b"?" in message:
             place = message.index(b"?")
@@ -401,23 +408,10 @@ def all_but_the_sender(learner: Learner) -> str:
     return "each of four messages came to the two others, and to nobody else"
 
 
-def connection(
-    kind: Callable[..., Any] = websocket.Conn,
-) -> tuple[Any, Peer, Callable[[], int]]:
-    """A connection of this class, without a server, and its peer.
-
-    The third tells how many bytes have come that the connection has not read.
-    """
+def connection() -> tuple[websocket.Conn, Peer]:
+    """A connection without a server, and its peer."""
     ours, theirs = socket.socketpair()
-
-    def unread() -> int:
-        try:
-            (count,) = struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, bytes(4)))
-        except (OSError, ValueError):  # the learner's code has closed it
-            return 0
-        return int(count)
-
-    return kind(ours, b"", "127.0.0.1:1"), Peer(theirs), unread
+    return websocket.Conn(ours, b"", "127.0.0.1:1"), Peer(theirs)
 
 
 def read_all(conn: Any) -> None:
@@ -425,23 +419,3 @@ def read_all(conn: Any) -> None:
     with suppress(OSError):
         while True:
             conn.read_message()
-
-
-#: The checks, by the exercises' numbers from 1.
-CHECKS: Final[tuple[Callable[[Learner], str], ...]] = (
-    rendezvous,
-    try_send,
-    close_and_drain,
-    slow_client,
-    sentinel,
-    what_kills_this_hub,
-    who_has_come,
-    ticker,
-    buffered_registration,
-    fair_select,
-    direct_messages,
-    close_frame_first,
-    descriptor,
-    torn_frame,
-    all_but_the_sender,
-)
