@@ -28,19 +28,19 @@ def inherited_listeners(count: int = 1) -> list[socket.socket]:
     fds = os.environ.get("LISTEN_FDS", "")
     listeners: list[socket.socket] = []
     with suppress(OSError):
-        while fds == str(count) and len(listeners) < count:
-            listener = socket.socket(fileno=_FIRST_INHERITED + len(listeners))
-            listeners.append(listener)
-            listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if not listens or listener.family not in (socket.AF_INET, socket.AF_INET6):
-                break
-        else:
-            if listeners:
-                return listeners
+        for number in range(count if fds == str(count) else 0):
+            listeners.append(socket.socket(fileno=_FIRST_INHERITED + number))
+        if listeners and all(map(_listens, listeners)):
+            return listeners
     for listener in listeners:
         listener.close()
     what = "one TCP socket that listens" if count == 1 else f"{count} TCP sockets that listen"
     raise ValueError(f"LISTEN_FDS={fds}: not {what}, from descriptor 3 on")
+
+
+def _listens(sock: socket.socket) -> bool:
+    is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+    return is_tcp and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def notify(state: str) -> None:
