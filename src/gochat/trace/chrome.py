@@ -3,12 +3,12 @@
 The format is the Trace Event Format, in JSON, which Perfetto and Chrome's own viewer open:
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
-| event           | what                                                                        |
-| --------------- | --------------------------------------------------------------------------- |
-| M, metadata     | the name of a thread, and its place among the threads                       |
-| B and E         | a thread comes into a state, of the category `run` or `wait`, and leaves it |
-| s and f, a flow | an arrow; both ends have the same id, and lie in a state of their thread    |
-| C, counter      | how many messages are in a client's channel                                 |
+| event           | what                                                                     |
+| --------------- | ------------------------------------------------------------------------ |
+| M, metadata     | the name of a thread, and its place among the threads                    |
+| X, complete     | a state of a thread, of the category `run` or `wait`                     |
+| s and f, a flow | an arrow; both ends have the same id, and lie in a state of their thread |
+| C, counter      | how many messages are in a client's channel                              |
 
 Events are in the order of their times, which are in microseconds since the beginning of the trace.
 An arrow is written only with both its ends. The messages have numbers, from 1: that is the order in
@@ -28,9 +28,6 @@ from ..version import __version__
 from .recorder import Point, Recorder, Slice
 
 __all__ = ["Flow", "Span", "Trace", "read", "write"]
-
-# At the same time, what ends comes first, then what begins, then what is within.
-_END, _BEGIN, _WITHIN = range(3)
 
 
 def write(file: IO[str], recorder: Recorder) -> None:
@@ -56,34 +53,29 @@ def _events(
     for thread, name in sorted(names.items()):
         for key, args in (("name", {"name": name}), ("sort_index", {"sort_index": thread})):
             yield {"ph": "M", "name": f"thread_{key}", "pid": pid, "tid": thread, "args": args}
-    steps: list[tuple[int, int, Slice | Point]] = [(point.time, _WITHIN, point) for point in points]
-    for record in slices:
-        steps += [(record.begin, _BEGIN, record), (record.end, _END, record)]
-    steps.sort(key=lambda step: step[:2])
     messages = {point.arrow: point.message for point in points if point.arrives}
     whole = messages.keys() & {point.arrow for point in points if not point.arrives}
     ids: dict[int, int] = {}
-    for time, what, step in steps:
-        event = {"pid": pid, "tid": step.thread, "ts": (time - zero) / 1000}
-        if what == _END:
-            yield event | {"ph": "E"}
-        elif isinstance(step, Slice):
-            said = dict(step.args)
+    records: list[Slice | Point] = [*slices, *points]
+    for record in sorted(records, key=lambda record: record.time):
+        event = {"pid": pid, "tid": record.thread, "ts": (record.time - zero) / 1000}
+        if isinstance(record, Slice):
+            said = dict(record.args)
             if message := messages.get(said.pop("arrow", 0)):
                 said["message"] = message
-            yield event | {"ph": "B", "name": step.state, "cat": step.kind, "args": said}
-        else:
-            if step.arrow in whole:
-                number = ids.setdefault(step.arrow, len(ids) + 1)
-                way = {"ph": "f", "bp": "e"} if step.arrives else {"ph": "s"}
-                said = {"channel": step.channel}
-                if message := messages[step.arrow]:
-                    said["message"] = message
-                what_goes = {"name": step.what, "cat": "arrow", "id": number, "args": said}
-                yield event | way | what_goes
-            if step.queued is not None:
-                depth = {"messages": step.queued}
-                yield event | {"ph": "C", "name": step.channel, "args": depth}
+            state = {"name": record.state, "cat": record.kind, "args": said}
+            yield event | {"ph": "X", "dur": (record.end - record.time) / 1000} | state
+            continue
+        if record.arrow in whole:
+            number = ids.setdefault(record.arrow, len(ids) + 1)
+            way = {"ph": "f", "bp": "e"} if record.arrives else {"ph": "s"}
+            said = {"channel": record.channel}
+            if message := messages[record.arrow]:
+                said["message"] = message
+            yield event | way | {"name": record.what, "cat": "arrow", "id": number, "args": said}
+        if record.queued is not None:
+            depth = {"messages": record.queued}
+            yield event | {"ph": "C", "name": record.channel, "args": depth}
 
 
 @dataclass(frozen=True)
@@ -143,18 +135,16 @@ def _trace(events: Iterable[dict[str, Any]], lost: int) -> Trace:
     spans: list[Span] = []
     flows: list[Flow] = []
     depths: dict[str, list[tuple[float, int]]] = {}
-    states: dict[int, dict[str, Any]] = {}
     starts: dict[int, dict[str, Any]] = {}
     for event in events:
         match event["ph"]:
             case "M" if event["name"] == "thread_name":
                 threads[int(event["tid"])] = str(event["args"]["name"])
-            case "B":
-                states[event["tid"]] = event
-            case "E":
-                b = states.pop(event["tid"])
-                begin, end, args = float(b["ts"]), float(event["ts"]), dict(b["args"])
-                spans.append(Span(b["tid"], begin, end, str(b["name"]), str(b["cat"]), args))
+            case "X":
+                begin, name = float(event["ts"]), str(event["name"])
+                end = round(begin + float(event["dur"]), 3)  # as exact as the file is
+                args = dict(event["args"])
+                spans.append(Span(event["tid"], begin, end, name, str(event["cat"]), args))
             case "s":
                 starts[event["id"]] = event
             case "f":
@@ -167,6 +157,5 @@ def _trace(events: Iterable[dict[str, Any]], lost: int) -> Trace:
                 depths.setdefault(str(event["name"]), []).append(depth)
     if not spans or not {span.thread for span in spans} <= set(threads):
         raise ValueError("no thread does anything")
-    spans.sort(key=lambda span: span.begin)
     flows.sort(key=lambda flow: flow.sent)
     return Trace(threads, spans, flows, depths, lost)

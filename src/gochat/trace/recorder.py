@@ -59,7 +59,8 @@ class Slice(NamedTuple):
     thread: int
     name: str
     kind: str
-    begin: int
+    #: When it began.
+    time: int
     end: int
     state: str
     args: dict[str, Any]
