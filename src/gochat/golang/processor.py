@@ -12,7 +12,6 @@ Linux only. /proc/stat says how busy each CPU is (proc_stat(5)).
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -24,8 +23,6 @@ from typing import Final
 from .turns import FREE_THREADED
 
 __all__ = ["INTERVAL", "Processor", "settle"]
-
-log = logging.getLogger("gochat")
 
 #: How long a thread waits for the GIL before it asks for it, in seconds. Python's own is 0.005.
 SWITCH_INTERVAL: Final = 2.0
@@ -113,7 +110,6 @@ class Processor:
             return
         with suppress(OSError):
             if (cpu := self.look()) is not None:
-                log.info("moving to CPU %d: others take CPU %d", cpu, self.cpu)
                 self.move(cpu)
 
     def look(self) -> int | None:
