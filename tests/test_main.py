@@ -1135,10 +1135,12 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
                 sent += flooder.sock.send(flood[sent:])
         assert sent < len(flood)
         # The flooder gets its own messages back, so they were read, but not faster than allowed.
-        assert flooder.messages(20) == ["x" * 8000] * 20
-        assert time.monotonic() - begin >= (20 - 5) / 100
-        # And the slow client is still there, with all of the messages: none was skipped.
-        assert slow.messages(20) == ["x" * 8000] * 20
+        for peer in (flooder, slow):  # the slow client is still there, and none was skipped for it
+            got: list[str] = []
+            while len(got) < 20:  # a frame may have several
+                got += peer.read_messages()
+            assert set(got) == {"x" * 8000}
+            assert time.monotonic() - begin >= (20 - 5) / 100
 
 
 # What goes wrong.
