@@ -862,7 +862,7 @@ def test_a_forged_entry_is_no_answer(own: Redis) -> None:
             allow()
             forge(own, a.name, 1, b"forged")
             forge(own, a.name, 7, b"forged")
-            assert a.hears(1) == ["real"]
+            wait_until(lambda: "real" in a.hears(0), "the real one")
             wait_until(lambda: "real" in b.hears(0), "the real one")
 
 
@@ -976,6 +976,17 @@ def test_a_thread_that_fails(
     assert relay.deaf
     (record,) = (record for record in caplog.records if record.exc_info)
     assert record.getMessage() == "relay: a thread has failed"
+
+
+def test_a_hub_that_is_gone(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """A relay whose hub receives no more ends, and leaves it to others to say why."""
+    with node(own.url) as a, node(own.url) as b:
+        a.relay.hub.broadcast.abandon()
+        b.say("text")
+        assert b.hears(1) == ["text"]
+        wait_until(lambda: a.relay.statistics().entries_in > 0)
+    assert a.relay.error is None
+    assert "has failed" not in caplog.text
 
 
 @pytest.mark.measured

@@ -366,7 +366,7 @@ class Relay:
         try:
             work()
             return
-        except (EndedError, AbandonedChannelError):  # the latter: the hub does not answer
+        except (EndedError, AbandonedChannelError):  # whoever has ended the hub says why
             return
         except RelayError as error:
             cause = error
