@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from gochat import Conn, Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
+from gochat.golang import frames
 from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
 
@@ -154,10 +155,7 @@ def raw_frame(
         head = struct.pack("!BBQ", first, bit | 127, length & (1 << 64) - 1)
     if mask is None:
         return head + payload
-    # As two large numbers: byte by byte would take most of the time of tests that send a lot.
-    masks = (mask * (len(payload) // 4 + 1))[: len(payload)]
-    masked = int.from_bytes(payload, "big") ^ int.from_bytes(masks, "big")
-    return head + mask + masked.to_bytes(len(payload), "big")
+    return head + mask + frames.mask(payload, mask)
 
 
 def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | None:

@@ -37,6 +37,7 @@ from gochat.bench.load import Latencies, Load, Result, Target, medians
 from gochat.bench.plot import draw
 from gochat.bench.report import FIGURES, Report
 from gochat.bench.run import Connection, Run
+from gochat.golang.frames import mask
 
 from .support import (
     BINARY,
@@ -190,8 +191,8 @@ def read_masked(stream: Stream) -> tuple[int, bytes]:
     size &= 0x7F
     if size == 126:
         size = int.from_bytes(stream.read(2), "big")
-    mask = stream.read(4)
-    return head & 0x0F, bytes(byte ^ mask[i & 3] for i, byte in enumerate(stream.read(size)))
+    key = stream.read(4)
+    return head & 0x0F, mask(stream.read(size), key)
 
 
 def echo(stream: Stream) -> None:
@@ -811,7 +812,7 @@ def test_plot_without_matplotlib(
 
 
 def test_imports() -> None:
-    """Importing gochat does not import matplotlib, and the load generator only needs the flags."""
+    """Importing gochat does not import matplotlib, nor the load generator the server."""
     code = """
         import sys, types
         sys.modules["gochat"] = types.ModuleType("gochat")
@@ -824,7 +825,7 @@ def test_imports() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     names = [name.removeprefix("gochat.") for name in done.stdout.split()]
     own = [name for name in names if not name.startswith("bench")]
-    assert own == ["golang", "golang.flag"]
+    assert own == ["golang", "golang.flag", "golang.frames"]
     assert "bench.plot" not in names
 
 

@@ -6,7 +6,7 @@
     plot.py      the pictures, and the style that they share with other programs' pictures
     command.py   the command and its flags
 
-The rules: each file imports only from those above it, and nothing of gochat but `golang.flag`.
-Nothing in here knows how a server is made; a URL is all there is to know about one. Only plot.py
-imports matplotlib, and nothing imports plot.py before a picture is wanted.
+The rules: each file imports only from those above it, and nothing of gochat but `golang.flag` and
+`golang.frames`. Nothing in here knows how a server is made; a URL is all there is to know about
+one. Only plot.py imports matplotlib, and nothing imports plot.py before a picture is wanted.
 """

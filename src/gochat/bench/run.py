@@ -31,18 +31,20 @@ import resource
 import select
 import selectors
 import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from ..golang.frames import client_frame, read_header
 from .load import PERCENTILES, Latencies, Load, Result, Target
 
 __all__ = ["Run"]
 
 FIN, TEXT, CLOSE, PING, PONG = 0x80, 1, 8, 9, 10
 NEWLINE: Final = 10
+# A key of zeros changes nothing in a payload.
+MASK: Final = bytes(4)
 # RFC 6455, section 7.4.1.
 GOING_AWAY, NO_CODE = 1001, 1006
 
@@ -70,13 +72,6 @@ GOODBYE: Final = 2.0
 PORTS: Final = 20_000
 # Open files besides the clients' sockets, and some to spare.
 FILES: Final = 32
-
-
-def masked(payload: bytes, opcode: int) -> bytes:
-    """Return a client's frame (RFC 6455, section 5.2). Its mask is zeros, which change nothing."""
-    size = len(payload)
-    length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BH", 0xFE, size)
-    return bytes([FIN | opcode]) + length + bytes(4) + payload
 
 
 class Connection:
@@ -158,19 +153,14 @@ class Connection:
         start = frames = messages = 0
         oldest = -1
         self.needed = 0
-        while end - start > 1:
-            head, size = data[start], data[start + 1]
-            at = start + 2
-            if size > 125:
-                if size > 127:
-                    # Masked, as no server's frame may be: what follows is garbage.
-                    run.drop(self, NO_CODE)
-                    start = end
-                    break
-                at += 2 if size == 126 else 8
-                if at > end:
-                    break
-                size = int.from_bytes(data[start + 2 : at], "big")
+        while header := read_header(data, start, end):
+            head, size = data[start], header[1]
+            if data[start + 1] > 127:
+                # Masked, as no server's frame may be: what follows is garbage.
+                run.drop(self, NO_CODE)
+                start = end
+                break
+            at = start + header[0]
             stop = at + size
             if stop > end:
                 self.needed = stop - start
@@ -223,7 +213,7 @@ class Connection:
     def control(self, head: int, payload: bytes) -> bool:
         """Handle a frame without messages; return whether the connection ends with it."""
         if head == FIN | PING:
-            self.send(masked(payload, PONG))
+            self.send(client_frame(PONG, payload, MASK))
         elif head != FIN | PONG:
             # A close frame, or a violation of the protocol.
             known = head == FIN | CLOSE and len(payload) > 1
@@ -258,7 +248,7 @@ class Run:
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
         # What is around the mark and the time in each message's frame.
-        self.head = masked(bytes(load.size), TEXT)[: -load.size]
+        self.head = client_frame(TEXT, bytes(load.size), MASK)[: -load.size]
         self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
         self.alive = 0
@@ -371,7 +361,7 @@ class Run:
             self.call = b"#%b %06d" % (self.tag[1:], number)
             for conn in self.connections:
                 conn.present = False
-            self.connections[0].send(masked(self.call, TEXT))
+            self.connections[0].send(client_frame(TEXT, self.call, MASK))
             self.poll(min(now + pause, until), self.absent)
             now = time.monotonic_ns()
         self.call = b""
@@ -435,7 +425,7 @@ class Run:
     def leave(self) -> None:
         self.leaving = True
         # Browsers send this code when a page is left, so servers do not log an error.
-        frame = masked(GOING_AWAY.to_bytes(2, "big"), CLOSE)
+        frame = client_frame(CLOSE, GOING_AWAY.to_bytes(2, "big"), MASK)
         for conn in self.connections:
             if conn.open:
                 conn.send(frame)

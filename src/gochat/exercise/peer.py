@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from ..golang.frames import client_frame, read_header
 from .learner import WAIT
 
 __all__ = ["Peer"]
@@ -31,13 +32,15 @@ class Peer:
         _, _, self._input = self._input.partition(b"\r\n\r\n")
 
     def send(self, opcode: int, payload: bytes) -> None:
-        """Send a frame of at most 125 bytes, masked with zeros, which change nothing."""
-        self._sock.sendall(bytes([0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
+        """Send a frame, masked with zeros, which change nothing."""
+        self._sock.sendall(client_frame(opcode, payload, bytes(4)))
 
     def read_frame(self) -> tuple[int, bytes]:
-        """The next frame, of at most 125 bytes: its opcode and its payload."""
-        opcode, length = self.read(2)
-        return opcode & 0x0F, self.read(length)
+        """Return the opcode and the payload of the next frame."""
+        while (header := read_header(self._input)) is None:
+            self._fill()
+        frame = self.read(sum(header))
+        return frame[0] & 0x0F, frame[header[0] :]
 
     def read(self, size: int) -> bytes:
         """Exactly so many bytes."""

@@ -7,11 +7,12 @@
     thread.py    a thread that keeps little                  goroutines
     flag.py      flags in Go's form                          package flag
     log.py       the log, and a dump of the threads          package log
+    frames.py    frames on the wire, of both sides           package gorilla/websocket
     http/        the server                                  package net/http
     websocket/   handshakes and connections                  package gorilla/websocket
 
 The rules: nothing in here knows of a chat, and nothing in here imports from outside of this
 package. `channel` and `processor` import `turns`, `http` imports `thread` and `clock`, `websocket`
-imports `turns`, `clock` and `http`; the others import nothing. The cleverness that keeps
+imports `turns`, `clock`, `frames` and `http`; the others import nothing. The cleverness that keeps
 hub.py and client.py plain belongs in here: locks, socket options, deadlines.
 """

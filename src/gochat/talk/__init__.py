@@ -10,7 +10,7 @@
 
 The rules: all but flags.py is imported only when there is a talk. connection.py alone knows
 wsproto, and terminal.py alone knows prompt_toolkit. Modules import only modules further down the
-list. One thread does everything, on asyncio: a client has one connection and no hub to share it
-with, and prompt_toolkit brings that loop along. So nothing in here needs a lock, and no other
-thread may call it.
+list, and of golang `flag` and `frames`. One thread does everything, on asyncio: a client has one
+connection and no hub to share it with, and prompt_toolkit brings that loop along. So nothing in
+here needs a lock, and no other thread may call it.
 """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from datetime import datetime
 from typing import Final, NamedTuple
+
+from ..golang.frames import mask, read_header
 
 __all__ = ["Describer", "Frame", "cut_frame"]
 
@@ -39,29 +40,21 @@ def cut_frame(stream: bytearray, largest: int) -> Frame | None:
     Raises ValueError if its payload is longer than `largest`, in bytes. What else may be wrong with
     a frame is not looked at here.
     """
-    if len(stream) < 2:
+    header = read_header(stream)
+    if header is None:
         return None
-    length, start = stream[1] & 0x7F, 2
-    if length > 125:
-        form = "!H" if length == 126 else "!Q"
-        start += struct.calcsize(form)
-        if len(stream) < start:
-            return None
-        (length,) = struct.unpack_from(form, stream, 2)
+    start, length = header
     if length > largest:
         raise ValueError(f"a frame of {length} bytes")
-    masked = bool(stream[1] & 0x80)
-    start += 4 * masked
     if len(stream) < start + length:
         return None
     data = bytes(stream[: start + length])
     del stream[: start + length]
     payload = data[start:]
-    mask = data[start - 4 : start] if masked else None
-    if mask:
-        key = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
-        payload = (int.from_bytes(payload, "big") ^ key).to_bytes(length, "big")
-    return Frame(bool(data[0] & 0x80), data[0] & 0x0F, mask, payload, data)
+    key = data[start - 4 : start] if data[1] & 0x80 else None
+    if key:
+        payload = mask(payload, key)
+    return Frame(bool(data[0] & 0x80), data[0] & 0x0F, key, payload, data)
 
 
 class Describer:

@@ -3,11 +3,12 @@
     upgrader.py  Upgrader: the handshake                       its server.go
     conn.py      Conn: reading, writing, deadlines, the end    its conn.go
     library.py   simple-websocket, without its thread and its socket
-    protocol.py  message types, close codes, errors, frames    RFC 6455
+    protocol.py  message types, close codes, errors            RFC 6455
 
 The rules: nothing in here knows of a chat, and library.py alone knows simple-websocket. Imports go
 down the list above; besides, `upgrader` imports the package `http`, as gorilla's imports net/http,
-and `conn` imports `turns`, to give a turn up before it waits, and `clock`, for its deadlines.
+and `conn` imports `turns`, to give a turn up before it waits, `clock`, for its deadlines, and
+`frames`.
 """
 
 from .conn import Conn, ConnOptions

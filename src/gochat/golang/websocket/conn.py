@@ -24,7 +24,6 @@ import copy
 import math
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .. import clock
+from ..frames import frame, mask, read_header
 from ..turns import turns
 from .library import Library
 from .protocol import (
@@ -48,7 +48,6 @@ from .protocol import (
     ProtocolError,
     ReadLimitError,
     format_close_message,
-    frame,
     is_utf8,
 )
 
@@ -295,9 +294,7 @@ class Conn:
         end = start + length
         if (short == 126) != (length >= 126) or end > len(data) or 0 < self._read_limit < length:
             return None
-        mask = data[start - 4 : start] * (length // 4 + 1)
-        number = int.from_bytes(data[start:end], "big") ^ int.from_bytes(mask[:length], "big")
-        text = number.to_bytes(length, "big")
+        text = mask(data[start:end], data[start - 4 : start])
         if not is_utf8(text):
             return None
         del data[:end]
@@ -327,18 +324,11 @@ class Conn:
 
         What else is wrong with the header is for the library to say.
         """
-        self._need(2)
-        opcode, length = self._input[0] & 0x0F, self._input[1] & 0x7F
-        size = 2 + (4 if self._input[1] & 0x80 else 0)
+        while (header := read_header(self._input)) is None:
+            self._input += self._receive()
+        size, length = header
+        opcode = self._input[0] & 0x0F
         if opcode < CLOSE_MESSAGE:
-            if length == 126:
-                size += 2
-                self._need(4)
-                (length,) = struct.unpack_from("!H", self._input, 2)
-            elif length == 127:
-                size += 8
-                self._need(10)
-                (length,) = struct.unpack_from("!Q", self._input, 2)
             size_so_far = length + (0 if opcode else self._message_size)
             # A frame that is also wrong in another way is refused for that.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
@@ -357,10 +347,10 @@ class Conn:
             # Half a close code: to the Go library that is none, to this one a breach of protocol.
             return _EMPTY_CLOSE
         self._need(size)
-        header = bytes(self._input[:size])
+        taken = bytes(self._input[:size])
         del self._input[:size]
         self._payload_left = length
-        return header
+        return taken
 
     def _need(self, size: int) -> None:
         """Read until that many bytes are there."""

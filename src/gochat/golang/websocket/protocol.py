@@ -1,4 +1,4 @@
-"""The protocol: message types, close codes, what can go wrong, and frames (RFC 6455).
+"""The protocol: message types, close codes, and what can go wrong (RFC 6455).
 
 No socket and no lock: everything in here is a constant or a function of its arguments.
 """
@@ -42,11 +42,6 @@ _CLOSE_TEXT = {
     1011: "internal server error",
     1013: "try again later",
 }
-
-# Headers of frames without a mask: their two bytes, and a length of 16 or 64 bits.
-_SHORT_HEADER: Final = struct.Struct("!BB").pack
-_HEADER: Final = struct.Struct("!BBH").pack
-_LONG_HEADER: Final = struct.Struct("!BBQ").pack
 
 # What a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
 _KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -93,16 +88,6 @@ def format_close_message(code: int, text: str = "") -> bytes:
 def accept_key(key: str) -> bytes:
     """What proves to the client that its handshake was read: RFC 6455, section 4.2.2."""
     return base64.b64encode(hashlib.sha1(key.encode() + _KEY_GUID).digest())
-
-
-def frame(opcode: int, payload: bytes) -> bytes:
-    """A whole frame of a server, which does not mask: RFC 6455, section 5.2."""
-    length = len(payload)
-    if length < 126:
-        return _SHORT_HEADER(0x80 | opcode, length) + payload
-    if length < 65536:
-        return _HEADER(0x80 | opcode, 126, length) + payload
-    return _LONG_HEADER(0x80 | opcode, 127, length) + payload
 
 
 def is_utf8(data: bytes) -> bool:

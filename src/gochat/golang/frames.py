@@ -1,0 +1,67 @@
+"""Frames as they are on the wire (RFC 6455, section 5.2).
+
+Both sides of a connection use this: the server, `gochat talk` and `gochat bench`. So it stands by
+itself, and the clients do not import the server. Every value is a function's of its arguments.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+__all__ = ["client_frame", "frame", "mask", "read_header"]
+
+# Headers without a key: their two bytes, and a length of 16 or 64 bits.
+_SHORT_HEADER: Final = struct.Struct("!BB").pack
+_HEADER: Final = struct.Struct("!BBH").pack
+_LONG_HEADER: Final = struct.Struct("!BBQ").pack
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A whole frame of a server, which does not mask: RFC 6455, section 5.2."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT_HEADER(0x80 | opcode, length) + payload
+    if length < 65536:
+        return _HEADER(0x80 | opcode, 126, length) + payload
+    return _LONG_HEADER(0x80 | opcode, 127, length) + payload
+
+
+def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
+    """Return a whole frame of a client, which masks its payload with a key of 4 bytes."""
+    bare = frame(opcode, payload)
+    head = bytearray(bare[: len(bare) - len(payload)])
+    head[1] |= 0x80
+    return bytes(head) + key + mask(payload, key)
+
+
+def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
+    """Return a payload masked, or unmasked, with a key of 4 bytes: RFC 6455, section 5.3.
+
+    On large numbers this is one operation, and not one for each byte.
+    """
+    length = len(data)
+    keys = (key * (length // 4 + 1))[:length]
+    return (int.from_bytes(data, "big") ^ int.from_bytes(keys, "big")).to_bytes(length, "big")
+
+
+def read_header(
+    data: bytes | bytearray, start: int = 0, end: int | None = None
+) -> tuple[int, int] | None:
+    """Return the size of the header that begins at `start`, and of the payload after it, in bytes.
+
+    The header includes the key of a masked frame. Returns None if the length is not there yet: the
+    key need not be there. Nothing is checked. end: of what is in `data`; None for its length.
+    """
+    there = (len(data) if end is None else end) - start
+    if there < 2:
+        return None
+    length = data[start + 1]
+    size = 6 if length & 0x80 else 2
+    length &= 0x7F
+    if length < 126:
+        return size, length
+    width = 2 if length == 126 else 8
+    if there < 2 + width:
+        return None
+    return size + width, int.from_bytes(data[start + 2 : start + 2 + width], "big")
