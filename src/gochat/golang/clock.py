@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["BEAT", "beat", "beating", "now", "since"]
+__all__ = ["BEAT", "after", "beat", "beating", "now", "since"]
 
 #: The longest time between two beats, in seconds.
 BEAT: Final = 1.0
@@ -75,6 +75,11 @@ def now() -> float:
 def since(deadline: float) -> float:
     """Return the time of this clock for a time of `time.monotonic`. Thread: any."""
     return deadline - _clock.paused
+
+
+def after(seconds: float) -> float:
+    """Return the time of this clock in so many seconds. Thread: any."""
+    return now() + seconds
 
 
 def beat() -> None:

@@ -51,7 +51,7 @@ from .protocol import (
     is_utf8,
 )
 
-__all__ = ["CONTROL_WAIT", "Conn", "ConnOptions", "after", "await_room", "send_all"]
+__all__ = ["CONTROL_WAIT", "Conn", "ConnOptions", "await_room", "send_all"]
 
 #: How long a frame that the writing thread did not ask for (a pong, a close, the answer to a
 #: handshake) may take, with the wait for the lock, in seconds. gorilla/websocket's writeWait.
@@ -412,7 +412,7 @@ class Conn:
         """Tell the peer that it was at fault, before that is raised. RFC 6455, section 7.1.7."""
         with suppress(OSError):
             close = frame(CLOSE_MESSAGE, format_close_message(code))
-            self._write(close, after(CONTROL_WAIT), closing=True)
+            self._write(close, clock.after(CONTROL_WAIT), closing=True)
         self._linger()
 
     def _linger(self) -> None:
@@ -422,7 +422,7 @@ class Conn:
         close frame: the peer would never learn why.
         """
         self._shutdown(socket.SHUT_WR)
-        deadline = after(_CLOSE_WAIT)
+        deadline = clock.after(_CLOSE_WAIT)
         with suppress(OSError):
             while clock.now() < deadline and _wait(self._readable, deadline):
                 if not self._sock.recv(_REST_SIZE):
@@ -456,13 +456,13 @@ class Conn:
         deadline: on the monotonic clock. Raises as `write_message` does.
         """
         closing = message_type == CLOSE_MESSAGE
-        self._write(frame(message_type, data), deadline, closing=closing)
+        self._write(frame(message_type, data), clock.since(deadline), closing=closing)
 
     def _send_for_library(self, data: bytes) -> None:
         """Write a frame of the library's own. The reading thread."""
         closing = data[0] & 0x0F == CLOSE_MESSAGE
         with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
-            self._write(data, after(CONTROL_WAIT), closing=closing)
+            self._write(data, clock.after(CONTROL_WAIT), closing=closing)
 
     def _write(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
         """Write a whole frame, after what other threads are writing.
@@ -529,7 +529,7 @@ class Conn:
                 self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
             if self._close_sent and self.read_error is None:
                 self._shutdown(socket.SHUT_WR)
-                if _acquire(self._reading, after(_CLOSE_WAIT)):
+                if _acquire(self._reading, clock.after(_CLOSE_WAIT)):
                     self._reading.release()
         finally:
             self._shutdown(socket.SHUT_RDWR)
@@ -579,11 +579,6 @@ def _bare(error: OSError) -> OSError:
     object that was raised.
     """
     return copy.copy(error)
-
-
-def after(seconds: float) -> float:
-    """The time of the clock that is so many seconds from now."""
-    return clock.now() + seconds
 
 
 def _seconds_until(deadline: float | None) -> float | None:

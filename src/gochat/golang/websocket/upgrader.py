@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from .. import http
-from .conn import CONTROL_WAIT, Conn, ConnOptions, after, await_room, send_all
+from .. import clock, http
+from .conn import CONTROL_WAIT, Conn, ConnOptions, await_room, send_all
 from .protocol import (
     CLOSE_INTERNAL_SERVER_ERR,
     CLOSE_MESSAGE,
@@ -126,7 +127,7 @@ class Upgrader:
         remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
         sock, buffered = hijacker.hijack()
         answer = _ANSWER % accept_key(environ["HTTP_SEC_WEBSOCKET_KEY"])
-        deadline = after(self.handshake_timeout)
+        deadline = clock.after(self.handshake_timeout)
         send_all(sock, answer, deadline, lambda deadline: await_room(sock, deadline))
         conn = self.new_conn(environ, sock, buffered, remote_addr)
         hijacker.on_failure.append(partial(_turn_away, conn))
@@ -188,7 +189,8 @@ def _turn_away(conn: Conn, error: BaseException) -> None:
     later = isinstance(error, http.UnavailableError)
     code = CLOSE_TRY_AGAIN_LATER if later else CLOSE_INTERNAL_SERVER_ERR
     with suppress(OSError):
-        conn.write_control(CLOSE_MESSAGE, format_close_message(code), after(CONTROL_WAIT))
+        deadline = time.monotonic() + CONTROL_WAIT
+        conn.write_control(CLOSE_MESSAGE, format_close_message(code), deadline)
     conn.close()
 
 
