@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import signal
 import socket
@@ -25,6 +26,7 @@ from gochat.golang.websocket import (
     CLOSE_NO_STATUS_RECEIVED,
     CLOSE_NORMAL_CLOSURE,
     PING_MESSAGE,
+    PONG_MESSAGE,
     TEXT_MESSAGE,
     CloseError,
     Conn,
@@ -955,6 +957,132 @@ def test_frames_that_complete_no_message_give_way() -> None:
     finally:
         sys.setswitchinterval(before)
     assert ran > 0
+
+
+# Statistics.
+
+
+def test_statistics_count_what_goes_in_and_out() -> None:
+    """The statistics have every frame and byte of both directions, by kind."""
+    sent = [
+        frame("plain"),
+        frame("two", fin=False),
+        frame("!", CONTINUATION),
+        frame(b"\xff", BINARY),
+        frame("ask", PING),
+        frame("", PONG),
+        frame("p", PONG),
+        frame("", PONG),
+        frame("last"),
+    ]
+    with connected(buffered=sent[0]) as (conn, peer):
+        fresh = conn.statistics()
+        assert (fresh.bytes_in, fresh.messages_in, fresh.frames_in) == (len(sent[0]), 0, 0)
+        peer.sock.sendall(b"".join(sent[1:]))
+        messages = [conn.read_message()[1] for _ in range(4)]
+        assert messages == [b"plain", b"two!", b"\xff", b"last"]
+        conn.write_message(TEXT_MESSAGE, b"hello")
+        conn.write_message(BINARY_MESSAGE, b"x" * 200)
+        conn.write_message(PING_MESSAGE, b"")
+        conn.write_message(PONG_MESSAGE, b"")
+        open_ = conn.statistics()
+        assert open_ == dataclasses.replace(
+            fresh,
+            messages_in=4,
+            frames_in=len(sent),
+            pings_in=1,
+            pongs_in=3,
+            bytes_in=sum(map(len, sent)),
+            messages_out=2,
+            frames_out=5,
+            pings_out=1,
+            pongs_out=2,
+            bytes_out=5 + 7 + 204 + 2 + 2,
+        )
+        conn.write_message(CLOSE_MESSAGE, format_close_message(1001))
+        peer.sock.sendall(frame("dropped") + frame(struct.pack("!H", 1001), CLOSE))
+        error = read_error(conn)
+        closed = conn.statistics()
+        assert (closed.close_code_in, closed.close_code_out) == (1001, 1001)
+        assert (closed.messages_in, closed.messages_out, closed.frames_out) == (4, 2, 6)
+        assert repr(closed.read_error) == repr(error)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            closed.frames_out = 7  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("payload", "code_in", "code_out"), [(b"", 1005, 1005), (struct.pack("!H", 4000), 4000, 4000)]
+)
+def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out: int) -> None:
+    """The code of the peer's close frame, and that of the answer, are known; 1005 is none."""
+    with connected() as (conn, peer):
+        peer.sock.sendall(frame(payload, CLOSE))
+        read_error(conn)
+        statistics = conn.statistics()
+        assert (statistics.close_code_in, statistics.close_code_out) == (code_in, code_out)
+
+
+def waits(conn: Conn) -> tuple[str | None, str | None]:
+    """What the reading and the writing thread wait for."""
+    statistics = conn.statistics()
+    for waiting in (statistics.reader, statistics.writer):
+        assert waiting is None or 0 <= waiting.seconds < PATIENCE
+    reader, writer = statistics.reader, statistics.writer
+    return reader and reader.what, writer and writer.what
+
+
+def test_statistics_say_what_the_threads_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input, room in the socket, the lock, the rate, the peer's close: each wait is seen."""
+    monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
+    with connected(Upgrader(read_rate=1e-6), small=True) as (conn, peer):
+        assert waits(conn) == (None, None)
+        with (
+            in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
+            in_background(lambda: read_error(conn)),
+        ):
+            wait_until(lambda: waits(conn) == ("input", "room"))
+            assert conn.statistics().stalls > 0
+            peer.sock.sendall(frame("p", PING))
+            wait_until(lambda: waits(conn) == ("lock", "room"))
+            assert peer.read_frame().payload == b"x" * 10**6
+            assert peer.read_frame() == Frame(True, PONG, b"p")
+            peer.sock.sendall(frame("x"))
+            wait_until(lambda: waits(conn) == ("rate", None))
+            conn.write_message(CLOSE_MESSAGE, b"")
+            with in_background(conn.close):
+                wait_until(lambda: waits(conn)[1] == "close")
+                peer.sock.close()
+        assert waits(conn) == (None, None)
+
+
+def test_statistics_count_messages_that_were_given_up() -> None:
+    """A message that another thread's write keeps back until its deadline is counted."""
+    with (
+        connected(small=True) as (conn, peer),
+        in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
+    ):
+        wait_until(lambda: conn._writing)
+        conn.set_write_deadline(time.monotonic() + 0.01)
+        with pytest.raises(TimeoutError):
+            conn.write_message(PING_MESSAGE, b"")
+        assert conn.statistics().given_up == 1
+        assert peer.read_frame().payload == b"x" * 10**6
+
+
+def test_statistics_of_an_upgrader() -> None:
+    """An Upgrader counts the handshakes that it has accepted, and the refusals by their reason."""
+    upgrader = Upgrader()
+    with connected(upgrader), connected(upgrader):
+        pass
+    for changes in ({"HTTP_CONNECTION": None}, {"HTTP_CONNECTION": None}, {}):
+        with pytest.raises(HandshakeError):
+            upgrader.upgrade(handshake_environ(**changes))
+    statistics = upgrader.statistics()
+    assert statistics.upgraded == 2
+    assert {reason: n for reason, n in statistics.refused.items() if n} == {
+        "connection": 2,
+        "hijack": 1,
+    }
 
 
 # Interruptions.

@@ -11,7 +11,7 @@ and `conn` imports `turns`, to give a turn up before it waits, `clock`, for its 
 `frames`.
 """
 
-from .conn import Conn, ConnOptions
+from .conn import Conn, ConnOptions, ConnStatistics
 from .protocol import (
     BINARY_MESSAGE,
     CLOSE_ABNORMAL_CLOSURE,
@@ -33,7 +33,7 @@ from .protocol import (
     format_close_message,
     is_unexpected_close_error,
 )
-from .upgrader import REFUSALS, HandshakeError, Upgrader
+from .upgrader import REFUSALS, HandshakeError, Upgrader, UpgraderStatistics
 
 __all__ = [
     "BINARY_MESSAGE",
@@ -54,10 +54,12 @@ __all__ = [
     "CloseError",
     "Conn",
     "ConnOptions",
+    "ConnStatistics",
     "HandshakeError",
     "ProtocolError",
     "ReadLimitError",
     "Upgrader",
+    "UpgraderStatistics",
     "format_close_message",
     "is_unexpected_close_error",
 ]

@@ -26,10 +26,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .. import clock
 from ..frames import frame, mask, read_header
@@ -42,7 +42,10 @@ from .protocol import (
     CLOSE_INVALID_FRAME_PAYLOAD_DATA,
     CLOSE_MESSAGE,
     CLOSE_MESSAGE_TOO_BIG,
+    CLOSE_NO_STATUS_RECEIVED,
     CLOSE_POLICY_VIOLATION,
+    PING_MESSAGE,
+    PONG_MESSAGE,
     TEXT_MESSAGE,
     CloseError,
     ProtocolError,
@@ -51,7 +54,15 @@ from .protocol import (
     is_utf8,
 )
 
-__all__ = ["CONTROL_WAIT", "Conn", "ConnOptions", "await_room", "send_all"]
+__all__ = [
+    "CONTROL_WAIT",
+    "Conn",
+    "ConnOptions",
+    "ConnStatistics",
+    "Waiting",
+    "await_room",
+    "send_all",
+]
 
 #: How long a frame that the writing thread did not ask for (a pong, a close, the answer to a
 #: handshake) may take, with the wait for the lock, in seconds. gorilla/websocket's writeWait.
@@ -79,6 +90,9 @@ _FRAGMENT: Final = 16
 _WORK: Final = 0.002
 _SLEEP: Final = 0.0001
 
+# The first byte of a control frame is at least this.
+_CONTROL: Final = 0x80 | CLOSE_MESSAGE
+
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
 
@@ -101,6 +115,99 @@ class ConnOptions:
 
     #: How many frames may come at once, with `read_rate`.
     read_burst: int = 1
+
+
+class Waiting(NamedTuple):
+    """What a thread waits for, and how long it has waited, in seconds."""
+
+    #: `input`, `rate`, `room` in the socket, the `lock` of another thread's write, or the `close`
+    #: of the peer.
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ConnStatistics:
+    """What a connection has done so far, and what its threads are doing.
+
+    Each figure is written by one thread, and read as it is: it may be one frame old, and never goes
+    back.
+    """
+
+    remote_addr: str
+
+    #: Messages that `read_message` has returned.
+    messages_in: int
+    #: Frames of every kind that were read, and of them the pings and pongs.
+    frames_in: int
+    pings_in: int
+    pongs_in: int
+    #: All that was read from the socket, in bytes.
+    bytes_in: int
+
+    #: Frames of text or binary data that were written.
+    messages_out: int
+    #: Frames of every kind that were written, and of them the pings and pongs.
+    frames_out: int
+    pings_out: int
+    pongs_out: int
+    #: All frames with their headers, in bytes.
+    bytes_out: int
+    #: How often a write found the socket full.
+    stalls: int
+    #: How many messages were given up, because another thread wrote until their deadline.
+    given_up: int
+
+    #: The code of the peer's close frame, and that of this side's; None if there was none.
+    close_code_in: int | None
+    close_code_out: int | None
+    #: Why reading, and why writing, has ended; None until then.
+    read_error: OSError | None
+    write_error: OSError | None
+
+    #: What the reading thread, and the writing thread, waits for; None if it does not wait here.
+    reader: Waiting | None
+    writer: Waiting | None
+
+
+class _Counts:
+    """The figures of a connection, see ConnStatistics.
+
+    They are apart from the Conn because Python finds an attribute more slowly among more than 30.
+    """
+
+    __slots__ = (
+        *("bytes_in", "bytes_out", "close_code_in", "close_code_out"),
+        *("frames_out", "given_up", "input_since", "messages_in", "pings_in", "pings_out"),
+        *("pongs_in", "pongs_out", "reader_waits", "slow_frames", "slow_messages", "stalls"),
+        *("writer_waits",),
+    )
+
+    def __init__(self, bytes_in: int) -> None:
+        # The reading thread's alone.
+        self.bytes_in = bytes_in
+        self.messages_in = 0
+        # Of these, the ones that came through the library; and all frames but the common messages.
+        self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
+        self.close_code_in: int | None = None
+        # Since when the thread waits for input; and what else it waits for, and since when.
+        self.input_since: float | None = None
+        self.reader_waits: tuple[str, float] | None = None
+        # The writing thread's alone.
+        self.given_up = 0
+        self.writer_waits: tuple[str, float] | None = None
+        # Guarded by the write lock.
+        self.frames_out = self.bytes_out = self.pings_out = self.pongs_out = self.stalls = 0
+        self.close_code_out: int | None = None
+
+    def count_control(self, data: bytes) -> None:
+        """Count a control frame that was written. With the write lock held."""
+        opcode, code = data[0] & 0x0F, data[2:4]
+        self.pings_out += opcode == PING_MESSAGE
+        self.pongs_out += opcode == PONG_MESSAGE
+        if opcode == CLOSE_MESSAGE:
+            known = int.from_bytes(code, "big") if code else CLOSE_NO_STATUS_RECEIVED
+            self.close_code_out = known
 
 
 class Conn:
@@ -128,6 +235,7 @@ class Conn:
 
         # The reading thread's alone.
         self._input = bytearray(buffered)
+        self._counts = _Counts(bytes_in=len(buffered))
         self._read_buffer_size = options.read_buffer_size
         self._utf8_only = options.utf8_only
         self._readable = select.poll()
@@ -163,8 +271,54 @@ class Conn:
         self._close_sent = False
         # Whether the peer may have a part of a frame.
         self._writing = False
-        # The writing thread's alone; of clock.now.
+        # The writing thread's alone. The deadline is one of clock.now.
         self._write_deadline: float | None = None
+
+    def statistics(self) -> ConnStatistics:
+        """Return what the connection has done so far, and what its threads do. Thread: any."""
+        counts = self._counts
+        controls = counts.pings_out + counts.pongs_out + (counts.close_code_out is not None)
+        reader = counts.reader_waits
+        if counts.input_since is not None and self.read_error is None:
+            reader = "input", counts.input_since
+        return ConnStatistics(
+            remote_addr=self.remote_addr,
+            messages_in=counts.messages_in,
+            frames_in=counts.messages_in - counts.slow_messages + counts.slow_frames,
+            pings_in=counts.pings_in,
+            pongs_in=counts.pongs_in,
+            bytes_in=counts.bytes_in,
+            messages_out=max(0, counts.frames_out - controls),
+            frames_out=counts.frames_out,
+            pings_out=counts.pings_out,
+            pongs_out=counts.pongs_out,
+            bytes_out=counts.bytes_out,
+            stalls=counts.stalls,
+            given_up=counts.given_up,
+            close_code_in=counts.close_code_in,
+            close_code_out=counts.close_code_out,
+            read_error=self.read_error,
+            write_error=self.write_error,
+            reader=_waiting_now(reader),
+            writer=_waiting_now(counts.writer_waits),
+        )
+
+    @contextmanager
+    def _waiting(self, what: str) -> Iterator[None]:
+        """Let it be seen, during the block, what the calling thread waits for. Thread: any."""
+        reading = threading.get_ident() == self._reader
+        waits = what, clock.now()
+        if reading:
+            self._counts.reader_waits = waits
+        else:
+            self._counts.writer_waits = waits
+        try:
+            yield
+        finally:
+            if reading:
+                self._counts.reader_waits = None
+            else:
+                self._counts.writer_waits = None
 
     # Reading: one thread.
 
@@ -211,10 +365,12 @@ class Conn:
                         self._give_way()
                         continue
                     message_type, message = digested
+                    self._counts.slow_messages += 1
                 if not self._close_sent:
                     if self._frame_time:
                         self._keep_rate()
                     self._sleep_at = clock.now() + _WORK
+                    self._counts.messages_in += 1
                     return message_type, message
                 self._give_way()
         except OSError as error:
@@ -252,7 +408,9 @@ class Conn:
         if self._read_until - self._ahead > now:
             ended = select.poll()
             ended.register(self._sock, 0)
-            if _wait(ended, self._read_until - self._ahead):
+            with self._waiting("rate"):
+                over = _wait(ended, self._read_until - self._ahead)
+            if over:
                 raise ConnectionAbortedError("websocket: ended over the read rate")
             if self._read_deadline is not None:
                 # The pong that is due may lie behind what was not read: then this side is late.
@@ -284,6 +442,8 @@ class Conn:
             if len(data) < 6 or not data.startswith(b"\x8a\x80"):
                 break
             del data[:6]
+            self._counts.slow_frames += 1
+            self._counts.pongs_in += 1
             self._pong_handler()
             if self._frame_time and not self._close_sent:
                 self._keep_rate()
@@ -328,6 +488,9 @@ class Conn:
             self._input += self._receive()
         size, length = header
         opcode = self._input[0] & 0x0F
+        self._counts.slow_frames += 1
+        self._counts.pings_in += opcode == PING_MESSAGE
+        self._counts.pongs_in += opcode == PONG_MESSAGE
         if opcode < CLOSE_MESSAGE:
             size_so_far = length + (0 if opcode else self._message_size)
             # A frame that is also wrong in another way is refused for that.
@@ -368,11 +531,14 @@ class Conn:
             if now >= deadline:
                 raise TimeoutError("websocket: read deadline exceeded")
             timeout = _milliseconds(deadline - now)
+        self._counts.input_since = now
         if not self._readable.poll(timeout) and not _wait(self._readable, deadline):
             raise TimeoutError("websocket: read deadline exceeded")
+        self._counts.input_since = None
         data = self._sock.recv(self._read_buffer_size)
         if not data:
             raise CloseError(CLOSE_ABNORMAL_CLOSURE, "unexpected EOF")
+        self._counts.bytes_in += len(data)
         return data
 
     def _digest(self, data: bytes) -> tuple[int, bytes] | None:
@@ -393,6 +559,8 @@ class Conn:
             if self._utf8_only:
                 self._check_utf8(message)
             return BINARY_MESSAGE, message
+        if library.closed_by_peer:
+            self._counts.close_code_in = library.close_code
         if self.write_error is not None:
             raise _bare(self.write_error)
         if is_answer:
@@ -423,7 +591,7 @@ class Conn:
         """
         self._shutdown(socket.SHUT_WR)
         deadline = clock.after(_CLOSE_WAIT)
-        with suppress(OSError):
+        with suppress(OSError), self._waiting("close"):
             while clock.now() < deadline and _wait(self._readable, deadline):
                 if not self._sock.recv(_REST_SIZE):
                     return
@@ -448,7 +616,11 @@ class Conn:
         if message_type >= CLOSE_MESSAGE and len(data) > 125:
             raise ValueError(f"control frame of {len(data)} bytes")
         closing = message_type == CLOSE_MESSAGE
-        self._write(frame(message_type, data), self._write_deadline, closing=closing)
+        try:
+            self._write(frame(message_type, data), self._write_deadline, closing=closing)
+        except _WriteLockTimeoutError:
+            self._counts.given_up += 1
+            raise
 
     def write_control(self, message_type: int, data: bytes, deadline: float) -> None:
         """Write a control frame, at the latest by a deadline. Any thread (Go: WriteControl).
@@ -475,7 +647,9 @@ class Conn:
         try:
             if not self._write_lock.acquire(False):
                 turns.give_up()
-                if not _acquire(self._write_lock, deadline):
+                with self._waiting("lock"):
+                    acquired = _acquire(self._write_lock, deadline)
+                if not acquired:
                     raise _WriteLockTimeoutError("websocket: write deadline exceeded")
             if self._writing:
                 raise RuntimeError("websocket: a write in the middle of another, by one thread")
@@ -488,6 +662,11 @@ class Conn:
                 self._close_sent = closing
                 send_all(self._sock, data, deadline, self.await_room)
                 self._writing = False
+                counts = self._counts
+                counts.frames_out += 1
+                counts.bytes_out += len(data)
+                if data[0] >= _CONTROL:
+                    counts.count_control(data)
             except BaseException as error:
                 if isinstance(error, OSError):
                     self.write_error = _bare(error)
@@ -507,7 +686,9 @@ class Conn:
 
         On any thread that writes, with the write lock held. Raises TimeoutError at the deadline.
         """
-        await_room(self._sock, deadline)
+        self._counts.stalls += 1
+        with self._waiting("room"):
+            await_room(self._sock, deadline)
 
     # The end.
 
@@ -529,7 +710,9 @@ class Conn:
                 self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
             if self._close_sent and self.read_error is None:
                 self._shutdown(socket.SHUT_WR)
-                if _acquire(self._reading, clock.after(_CLOSE_WAIT)):
+                with self._waiting("close"):
+                    answered = _acquire(self._reading, clock.after(_CLOSE_WAIT))
+                if answered:
                     self._reading.release()
         finally:
             self._shutdown(socket.SHUT_RDWR)
@@ -566,6 +749,10 @@ def await_room(sock: socket.socket, deadline: float | None) -> None:
     writable.register(sock, select.POLLOUT)
     if not _wait(writable, deadline):
         raise TimeoutError("websocket: write deadline exceeded") from None
+
+
+def _waiting_now(waits: tuple[str, float] | None) -> Waiting | None:
+    return None if waits is None else Waiting(waits[0], clock.now() - waits[1])
 
 
 def _no_pong_handler() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -25,7 +27,7 @@ from .protocol import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["REFUSALS", "HandshakeError", "Upgrader"]
+__all__ = ["REFUSALS", "HandshakeError", "Upgrader", "UpgraderStatistics"]
 
 #: Why a handshake is refused, and the HTTP status that the Go library answers then.
 REFUSALS: Final = {
@@ -54,6 +56,16 @@ _LONGEST_ORIGIN: Final = 2000
 
 # The scheme of an origin, in lower case (RFC 3986, section 3.1).
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+@dataclass(frozen=True)
+class UpgraderStatistics:
+    """What an Upgrader has done so far."""
+
+    #: Handshakes that were answered with 101.
+    upgraded: int
+    #: Handshakes that were refused, by their reasons: all of REFUSALS, with 0 for none.
+    refused: Mapping[str, int]
 
 
 class HandshakeError(Exception):
@@ -104,6 +116,15 @@ class Upgrader:
             read_rate=read_rate,
             read_burst=read_burst,
         )
+        # Guards the two below. No other lock is waited for while this one is held.
+        self._lock = threading.Lock()
+        self._upgraded = 0
+        self._refused = dict.fromkeys(REFUSALS, 0)
+
+    def statistics(self) -> UpgraderStatistics:
+        """Return what the Upgrader has done so far. Thread: any."""
+        with self._lock:
+            return UpgraderStatistics(self._upgraded, self._refused.copy())
 
     def upgrade(self, environ: WSGIEnvironment) -> Conn:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
@@ -118,10 +139,16 @@ class Upgrader:
         there is no second thread, which the server answers with 503; OSError if the answer cannot
         be sent.
         """
-        self._check(environ)
-        hijacker = http.hijacker(environ)
-        if hijacker is None:
-            raise HandshakeError("hijack", "websocket: the server does not let its connections go")
+        try:
+            self._check(environ)
+            hijacker = http.hijacker(environ)
+            if hijacker is None:
+                text = "websocket: the server does not let its connections go"
+                raise HandshakeError("hijack", text)
+        except HandshakeError as error:
+            with self._lock:
+                self._refused[error.reason] += 1
+            raise
         hijacker.reserve()
         addr, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
         remote_addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
@@ -129,6 +156,8 @@ class Upgrader:
         answer = _ANSWER % accept_key(environ["HTTP_SEC_WEBSOCKET_KEY"])
         deadline = clock.after(self.handshake_timeout)
         send_all(sock, answer, deadline, lambda deadline: await_room(sock, deadline))
+        with self._lock:
+            self._upgraded += 1
         conn = self.new_conn(environ, sock, buffered, remote_addr)
         hijacker.on_failure.append(partial(_turn_away, conn))
         return conn
