@@ -11,17 +11,8 @@ import gochat
 PASSWORDS = {"ann": b"tulip", "bob": b"daisy"}
 
 
-class UserConn(gochat.Conn):
-    def read_message(self):
-        message_type, message = super().read_message()
-        return message_type, b"%b: %b" % (self.user.encode(), message)
-
-
-class UserUpgrader(gochat.Upgrader):
-    def new_conn(self, environ, *args):
-        conn = UserConn(*args, self.options)
-        conn.user = environ["REMOTE_USER"]
-        return conn
+def sign(conn, message):
+    return b"%b: %b" % (conn.user.encode(), message)
 
 
 def app(environ, start_response):
@@ -34,7 +25,7 @@ def app(environ, start_response):
 
 
 hub, server = gochat.Hub(), gochat.Server(sys.argv[1], app)
-chat = gochat.make_app(hub, upgrader=gochat.make_upgrader(UserUpgrader))
+chat = gochat.make_app(hub, upgrader=gochat.make_upgrader(on_message=sign))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}", flush=True)
     server.serve_forever()

@@ -1085,6 +1085,51 @@ def test_statistics_of_an_upgrader() -> None:
     }
 
 
+# A program's own messages.
+
+
+def test_on_message_changes_and_drops() -> None:
+    """What on_message returns is passed on in place of a message; None is not passed on."""
+
+    def change(conn: Conn, message: bytes) -> bytes | None:
+        return conn.user.encode() + message.upper() if message != b"drop" else None
+
+    with connected(Upgrader(on_message=change), REMOTE_USER="ann ") as (conn, peer):
+        peer.sock.sendall(frame("drop") + frame("a") + frame("drop", BINARY) + frame("b", BINARY))
+        assert conn.read_message() == (TEXT_MESSAGE, b"ann A")
+        assert conn.read_message() == (BINARY_MESSAGE, b"ann B")
+        assert conn.statistics().messages_in == 4
+    with connected() as (conn, _):
+        assert conn.user == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (ProtocolError("not\n so", 4000), 4000, b"not\n so"),
+        (ProtocolError("not so"), 1002, b"not so"),
+        (ValueError("a mistake"), 1011, b""),
+    ],
+)
+def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> None:
+    """A ProtocolError disconnects the peer as it says; another exception is this side's fault."""
+
+    def refuse(_: Conn, __: bytes) -> bytes:
+        raise error
+
+    with connected(Upgrader(on_message=refuse)) as (conn, peer):
+        peer.sock.sendall(frame("x"))
+        with (
+            in_background(lambda: peer.sock.shutdown(socket.SHUT_WR)),
+            pytest.raises(type(error)) as caught,
+        ):
+            conn.read_message()
+        assert caught.value is error
+        (farewell,) = peer.read_to_end()
+        assert (farewell.code, farewell.payload[2:]) == (code, reason)
+        assert isinstance(read_error(conn), type(error) if code != 1011 else ConnectionAbortedError)
+
+
 # Interruptions.
 
 

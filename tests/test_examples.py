@@ -124,6 +124,24 @@ def test_login() -> None:
             assert ann.messages(1) == bob.messages(1) == ["bob: ann: I owe Bob a cake"]
 
 
+def test_json_lines() -> None:
+    """A message that is an object with a text gets its user's name; any other one disconnects."""
+    with (
+        serving("json_lines.py") as port,
+        enter(port, "/ws?name=ann") as ann,
+        enter(port) as guest,
+    ):
+        ann.send('{"text":\n"hi"}')
+        assert ann.messages(1) == ['{"from": "ann", "text": "hi"}']
+        guest.send('{"text": "\u00e9"}')
+        wait_for(ann, '{"from": "guest", "text": "\\u00e9"}')
+        for text in ("hello", "[]", "{}", "[" * 400):
+            with enter(port) as other:
+                other.send(text)
+                farewell = other.read_to_end()[-1]
+                assert (farewell.code, farewell.payload[2:]) == (4000, b'send {"text": ...}')
+
+
 def test_direct() -> None:
     """A direct message reaches whoever it is for, and its sender, and nobody else."""
     with (

@@ -25,6 +25,7 @@ from .golang.websocket import (
     CloseError,
     Conn,
     HandshakeError,
+    ProtocolError,
     Upgrader,
     format_close_message,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "HandshakeError",
     "Hub",
     "HubError",
+    "ProtocolError",
     "Server",
     "Settings",
     "Upgrader",

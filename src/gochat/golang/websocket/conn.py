@@ -116,6 +116,12 @@ class ConnOptions:
     #: How many frames may come at once, with `read_rate`.
     read_burst: int = 1
 
+    #: Called with the connection and each message; returns the message to pass on in its place, or
+    #: None to pass on none. For a program whose messages have a form, such as JSON, or begin with
+    #: the name of their user. Raises ProtocolError for a message that may not be: that disconnects
+    #: the peer with the code and the text of the error. Thread: the reader.
+    on_message: Callable[[Conn, bytes], bytes | None] | None = None
+
 
 class Waiting(NamedTuple):
     """What a thread waits for, and how long it has waited, in seconds."""
@@ -226,7 +232,10 @@ class Conn:
         options: ConnOptions = ConnOptions(),
     ) -> None:
         self.remote_addr: Final = remote_addr
+        #: The user, as the REMOTE_USER of the handshake's environ says; empty if that does not say.
+        self.user = ""
         self._sock = sock
+        self._options = options
 
         #: Why reading, and why writing, has ended; None until then. Each is set once, the first by
         #: the reading thread, the second under the write lock. Any thread may look at them.
@@ -236,8 +245,6 @@ class Conn:
         # The reading thread's alone.
         self._input = bytearray(buffered)
         self._counts = _Counts(bytes_in=len(buffered))
-        self._read_buffer_size = options.read_buffer_size
-        self._utf8_only = options.utf8_only
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
         self._read_deadline: float | None = None  # of clock.now, as all times here
@@ -369,9 +376,11 @@ class Conn:
                 if not self._close_sent:
                     if self._frame_time:
                         self._keep_rate()
-                    self._sleep_at = clock.now() + _WORK
                     self._counts.messages_in += 1
-                    return message_type, message
+                    passed_on = self._pass_on(message) if self._options.on_message else message
+                    if passed_on is not None:
+                        self._sleep_at = clock.now() + _WORK
+                        return message_type, passed_on
                 self._give_way()
         except OSError as error:
             self._read_no_more(_bare(error))
@@ -381,6 +390,15 @@ class Conn:
                 self._fail(CLOSE_INTERNAL_SERVER_ERR)
             finally:
                 self._read_no_more(ConnectionAbortedError("websocket: reading has failed"))
+            raise
+
+    def _pass_on(self, message: bytes) -> bytes | None:
+        """Call `on_message`, and disconnect the peer if it says so."""
+        assert self._options.on_message is not None
+        try:
+            return self._options.on_message(self, message)
+        except ProtocolError as error:
+            self._fail(error.code, str(error))
             raise
 
     def _read_no_more(self, error: OSError) -> None:
@@ -535,7 +553,7 @@ class Conn:
         if not self._readable.poll(timeout) and not _wait(self._readable, deadline):
             raise TimeoutError("websocket: read deadline exceeded")
         self._counts.input_since = None
-        data = self._sock.recv(self._read_buffer_size)
+        data = self._sock.recv(self._options.read_buffer_size)
         if not data:
             raise CloseError(CLOSE_ABNORMAL_CLOSURE, "unexpected EOF")
         self._counts.bytes_in += len(data)
@@ -556,7 +574,7 @@ class Conn:
                 return None
             if isinstance(message, str):
                 return TEXT_MESSAGE, message.encode()
-            if self._utf8_only:
+            if self._options.utf8_only:
                 self._check_utf8(message)
             return BINARY_MESSAGE, message
         if library.closed_by_peer:
@@ -568,18 +586,19 @@ class Conn:
         code, text = library.close_code, library.close_text
         if not library.closed_by_peer:
             self._linger()
-            raise ProtocolError(f"websocket: {text}")
+            raise ProtocolError(f"websocket: {text}", code)
         raise CloseError(code, text)
 
     def _check_utf8(self, message: bytes) -> None:
         if not is_utf8(message):
             self._fail(CLOSE_INVALID_FRAME_PAYLOAD_DATA)
-            raise ProtocolError("websocket: invalid UTF-8 in a binary message")
+            text = "websocket: invalid UTF-8 in a binary message"
+            raise ProtocolError(text, CLOSE_INVALID_FRAME_PAYLOAD_DATA)
 
-    def _fail(self, code: int) -> None:
+    def _fail(self, code: int, text: str = "") -> None:
         """Tell the peer that it was at fault, before that is raised. RFC 6455, section 7.1.7."""
         with suppress(OSError):
-            close = frame(CLOSE_MESSAGE, format_close_message(code))
+            close = frame(CLOSE_MESSAGE, format_close_message(code, text))
             self._write(close, clock.after(CONTROL_WAIT), closing=True)
         self._linger()
 

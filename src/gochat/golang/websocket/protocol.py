@@ -20,6 +20,7 @@ PONG_MESSAGE = 10
 # Close codes: RFC 6455, section 7.4.1.
 CLOSE_NORMAL_CLOSURE = 1000
 CLOSE_GOING_AWAY = 1001
+CLOSE_PROTOCOL_ERROR = 1002
 CLOSE_NO_STATUS_RECEIVED = 1005
 CLOSE_ABNORMAL_CLOSURE = 1006
 CLOSE_INVALID_FRAME_PAYLOAD_DATA = 1007
@@ -65,7 +66,14 @@ class CloseError(ConnectionError):
 
 
 class ProtocolError(ConnectionError):
-    """The peer has broken the protocol, and was told so with the close code 1002 or 1007."""
+    """The peer has broken the protocol, or a rule of the application, and was told so.
+
+    code: the close code for that: 1002 or 1007, or what the application chooses.
+    """
+
+    def __init__(self, text: str, code: int = CLOSE_PROTOCOL_ERROR) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class ReadLimitError(ConnectionError):

@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -95,7 +95,7 @@ class Upgrader:
         A page of the server's own origin, and a client that names no origin, always may.
     handshake_timeout: how long the handshake may take, in seconds: sending the answer, and what the
         application waits for before it serves the connection.
-    utf8_only, read_buffer_size, read_rate, read_burst: see `ConnOptions`.
+    utf8_only, read_buffer_size, read_rate, read_burst, on_message: see `ConnOptions`.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Upgrader:
         read_buffer_size: int = 4096,
         read_rate: float | None = None,
         read_burst: int = 1,
+        on_message: Callable[[Conn, bytes], bytes | None] | None = None,
     ) -> None:
         self.allowed_origins: Final = frozenset(map(_fold, allowed_origins))
         self.handshake_timeout: Final = handshake_timeout
@@ -115,6 +116,7 @@ class Upgrader:
             read_buffer_size=read_buffer_size,
             read_rate=read_rate,
             read_burst=read_burst,
+            on_message=on_message,
         )
         # Guards the two below. No other lock is waited for while this one is held.
         self._lock = threading.Lock()
@@ -159,6 +161,7 @@ class Upgrader:
         with self._lock:
             self._upgraded += 1
         conn = self.new_conn(environ, sock, buffered, remote_addr)
+        conn.user = environ.get("REMOTE_USER", "")
         hijacker.on_failure.append(partial(_turn_away, conn))
         return conn
 
