@@ -12,7 +12,7 @@ import pytest
 
 from gochat.golang import clock
 
-from .support import LONG_MESSAGE, Gochat, deaf, join, say_long, wait_until
+from .support import LONG_MESSAGE, Gochat, Peer, deaf, join, request, say_long, wait_until
 
 
 def behind() -> float:
@@ -89,6 +89,22 @@ def test_a_pause_cuts_no_client() -> None:
             assert talker.messages(1) == idle.messages(1) == ["still here"]
             time.sleep(0.05)
         silent.read_to_end()
+
+
+def test_a_pause_ends_no_request() -> None:
+    """A request that a pause has held up has the rest of its time after the pause."""
+    with Gochat("--read-header-timeout=3") as gochat:
+        begun = Peer(gochat.port)
+        begun.sock.sendall(request()[:20])
+        with Peer(gochat.port) as other:  # accepted later, so the first is being read
+            assert other.request().status == 200
+        with paused(gochat, 5):
+            pass
+        with Peer(gochat.port) as other:  # the server runs again
+            assert other.request().status == 200
+        begun.sock.sendall(request()[20:])
+        assert begun.response().status == 101
+        begun.sock.close()
 
 
 def test_a_pause_ends_no_write() -> None:

@@ -29,7 +29,7 @@ RULES = {
     "golang.http": ("golang.http", "golang.clock", "golang.thread"),
     "golang.http.address": (),
     "golang.http.response": (),
-    "golang.http.reader": (),
+    "golang.http.reader": ("golang.clock",),
     "golang.http.admission": ("golang.http.address",),
     "golang.http.request": ("golang.http.address", "golang.http.reader"),
     "golang.http.helper": ("golang.thread",),

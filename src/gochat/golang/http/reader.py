@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import socket
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+from .. import clock
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -30,13 +31,14 @@ _DAY: Final = 86400.0
 class _SocketReader(io.RawIOBase):
     """Reads from a socket until a deadline, in seconds of the monotonic clock.
 
-    A timeout of the socket alone would start again with every byte.
+    A timeout of the socket alone would start again with every byte. A pause of the whole process is
+    added to the deadline, see clock.py.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
-        self._deadline = deadline
-        self._patience = min(max(deadline - time.monotonic(), _REST_WAIT), _DAY)
+        self._deadline = clock.since(deadline)
+        self._patience = min(max(self._deadline - clock.now(), _REST_WAIT), _DAY)
         self.ended = False
         self.answered = False
 
@@ -44,7 +46,7 @@ class _SocketReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        timeout = self._deadline - time.monotonic()
+        timeout = self._deadline - clock.now()
         if self.ended or (self.answered and timeout <= 0):
             return 0
         if timeout <= 0:
@@ -54,8 +56,14 @@ class _SocketReader(io.RawIOBase):
             if self._sock.gettimeout() is None:
                 with suppress(BlockingIOError):
                     return self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
-            self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
-            return self._sock.recv_into(buffer)
+            while True:
+                self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
+                try:
+                    return self._sock.recv_into(buffer)
+                except TimeoutError:
+                    timeout = self._deadline - clock.now()
+                    if self.answered or timeout <= 0:
+                        raise
         except OSError:  # after an exception, Werkzeug would leave its selector open
             if not self.answered:
                 raise
