@@ -275,7 +275,7 @@ def check_program(path: Path, flags: list[str]) -> None:
     for flag in flags:
         if flag.startswith("--"):
             name = flag[2:]
-            assert f'"--{name}"' in code or f'add_flag("{name}"' in code, flag
+            assert re.search(rf'"--{name}"|add_flag\(\s*"{name}"', code), flag
 
 
 SERVED = sorted(
