@@ -18,6 +18,7 @@ import os
 import random
 import re
 import resource
+import signal
 import socket
 import sys
 import tempfile
@@ -253,9 +254,19 @@ FAULTS = {
     "flush": Fault("FLUSHALL", flush, keeps=False),
     "roll back": Fault("started with an older AOF", roll_back, ALWAYS, keeps=False),
     "trim": Fault("all trimmed under a reader that is held up", trim, keeps=False),
-    "trim the last": Fault("the same, and then silence", trim_the_last, keeps=False, silent=True),
+    "trim the last": Fault(
+        "all trimmed under a reader that is held up, then silence",
+        trim_the_last,
+        keeps=False,
+        silent=True,
+    ),
     "trim, newcomer": Fault(
-        "the same, and the reader came after the sender", trim_the_last, (), False, True, True
+        "the same, and the reader came after the sender had spoken",
+        trim_the_last,
+        (),
+        False,
+        True,
+        True,
     ),
     "no replicas": Fault(
         "writes refused for 2.5 s: NOREPLICAS",
@@ -265,26 +276,26 @@ FAULTS = {
         ),
     ),
     "read only": Fault(
-        "the same: READONLY",
+        "writes refused for 2.5 s: READONLY",
         refuse(("REPLICAOF", "127.0.0.1", 1), ("REPLICAOF", "NO", "ONE")),
     ),
     "acl": Fault(
-        "the same: no permission for XADD",
+        "writes refused for 2.5 s: no permission for XADD",
         refuse(("ACL", "SETUSER", "default", "-xadd"), ("ACL", "SETUSER", "default", "+xadd")),
     ),
     "oom": Fault(
-        "the same: out of memory, by other keys",
+        "writes refused for 2.5 s: out of memory, by other keys",
         refuse(("CONFIG", "SET", "maxmemory", 1), ("CONFIG", "SET", "maxmemory", 0)),
         keeps=False,
     ),
     "last id": Fault(
-        "the same: no ids left, until the stream is deleted",
+        "writes refused for 2.5 s: no ids left, until the stream is deleted",
         refuse(
             ("XADD", "gochat:main", f"{2**64 - 1}-{2**64 - 1}", "x", "y"), ("DEL", "gochat:main")
         ),
         keeps=False,
     ),
-    "fill": Fault("out of memory, by 20,000 messages of the room", fill, keeps=False),
+    "fill": Fault("memory filled by 20,000 messages of the room", fill, keeps=False),
     "fail over": Fault("the address moves to a new primary, no connection is cut", fail_over),
     "future": Fault(
         "a stream with ids of the future is deleted",
@@ -426,8 +437,9 @@ class Talker:
         self.peer = join(gochat.port)
         self.name = name
         self.heard: list[str] = []
-        #: The code of the close frame.
+        #: The code of the close frame; and whether the connection has ended, with or without one.
         self.code: int | None = None
+        self.gone = False
         self._chance = chance
         self._number = 0
         self._quiet = threading.Event()
@@ -446,6 +458,7 @@ class Talker:
                     self.heard += [text for text in texts if not text.startswith("hello from")]
                 elif got.opcode == CLOSE:
                     self.code = got.code
+        self.gone = True
         self._quiet.set()
 
     def _talk(self) -> None:
@@ -480,6 +493,8 @@ class Ending(NamedTuple):
     fault: str = ""
     #: The close code and the status with which process a ends; None if it goes on.
     end: tuple[int, int] | None = None
+    #: Of process a.
+    flags: tuple[str, ...] = ()
 
 
 def fail(method: str) -> str:
@@ -509,7 +524,23 @@ def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
         time.sleep(0.5)
 
 
+def terminate(gochat: Gochat, _: Redis, __: ExitStack) -> None:
+    gochat.process.terminate()
+
+
+def stop_child(gochat: Gochat, _: Redis, __: ExitStack) -> None:
+    """Stop a child, and wait until there is another one in its place."""
+    pid = gochat.process.pid
+    child, *_others = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGSTOP)
+    wait_until(lambda: "\n".join(gochat.lines).count(" ready") == 3, "another child")
+    for _newcomer in range(10):
+        join(gochat.port).sock.close()
+
+
 ENDINGS = {
+    "terminate": Ending("SIGTERM", terminate, end=(1001, 0)),
+    "hang": Ending("SIGSTOP of a child of `--processes 2`", stop_child, flags=("--processes=2",)),
     "out fails": Ending("the thread `relay out` fails", lambda *_: None, fail("append"), (1013, 1)),
     "in fails": Ending("the thread `relay in` fails", lambda *_: None, fail("read"), (1013, 1)),
     "descriptors": Ending("CLIENT KILL, when clients hold all descriptors", take_descriptors),
@@ -526,7 +557,8 @@ def run_ending(name: str, server: str, seed: int) -> Row:
         file = folder / "now"
         fault = f"FILE = {str(file)!r}\n{ending.fault}" if ending.fault else ""
         flags = ("--relay", redis.url, "--metrics-addr", "127.0.0.1:0", "--send-buffer", "10000")
-        a = stack.enter_context(Gochat(*flags, "--read-header-timeout=30", fault=fault))
+        own = ("--read-header-timeout=30", *ending.flags)
+        a = stack.enter_context(Gochat(*flags, *own, fault=fault))
         b = stack.enter_context(Gochat(*flags))
         talkers = [
             Talker(each, f"{n}{i}", chance) for n, each in (("a", a), ("b", b)) for i in "012"
@@ -541,12 +573,14 @@ def run_ending(name: str, server: str, seed: int) -> Row:
             ending.do(a, redis, idle)
         if ending.end:
             assert a.wait() == ending.end[1]
-            wait_until(lambda: all(t.code == 1013 for t in talkers[:3]), "a farewell")
+            code = ending.end[0]
+            wait_until(lambda: all(t.code == code for t in talkers[:3]), "a farewell")
         before = [len(talker.heard) for talker in talkers[3:]]
         wait_until(lambda: len(talkers[3].heard) > before[0] + 300, "some talk after that")
         for talker in talkers:
             talker.quiet()
-        living = talkers[3:] if ending.end else talkers
+        living = [talker for talker in talkers if not talker.gone]
+        assert living[-3:] == talkers[3:]
         wait_until(
             lambda: (
                 all(talker.has_heard_itself() for talker in living)
@@ -554,7 +588,7 @@ def run_ending(name: str, server: str, seed: int) -> Row:
             ),
             "all of it",
         )
-        health = "ends: 1013, status 1" if ending.end else f"{healths(a)}"
+        health = "ends: {}, status {}".format(*ending.end) if ending.end else f"{healths(a)}"
         assert healths(b) == 200
         missing = sum(
             int(count)
@@ -562,11 +596,11 @@ def run_ending(name: str, server: str, seed: int) -> Row:
             for count in re.findall(r"(\d+) messages of process", "\n".join(each.lines))
         )
     order = talkers[3].heard
-    lost = 0
+    lost = sum(len(set(order[: len(talker.heard)]) - set(talker.heard)) for talker in talkers)
+    # Who was not cut off has heard as much as all others of that process.
     for some in (talkers[:3], talkers[3:]):
-        longest = max(len(talker.heard) for talker in some)
-        lost += sum(longest - len(talker.heard) for talker in some)
-        lost += sum(len(set(order[: len(t.heard)]) - set(t.heard)) for t in some)
+        whole = [len(talker.heard) for talker in some if talker.code or not talker.gone]
+        lost += sum(max(whole, default=0) - length for length in whole)
     row = Row(
         ending.text,
         server,
@@ -585,7 +619,7 @@ def run_ending(name: str, server: str, seed: int) -> Row:
 
 def healths(gochat: Gochat) -> int:
     """What `/healthz` answers."""
-    (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(gochat.lines))
+    port = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(gochat.lines))[-1]
     with Peer(int(port)) as peer:
         return peer.request("/healthz").status
 
