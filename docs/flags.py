@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from gochat.ops.flags import new_parser
+from gochat.ops.flags import COMMANDS, new_parser
 
 __all__ = ["PAGE", "page"]
 
@@ -66,7 +66,7 @@ def page() -> str:
     """Return the text of the page."""
     return _INTRODUCTION + "".join(
         f"\n## gochat {name}\n\n{_table(parser, go=name == 'serve')}"
-        for name, parser in new_parser()[1].items()
+        for name, parser in new_parser(*COMMANDS)[1].items()
     )
 
 

@@ -460,7 +460,7 @@ def command(fault: str = "") -> list[str]:
     """The command of the Python that runs now. fault: Python to run before, to break something."""
     if not fault:
         return [str(Path(sys.executable).with_name("gochat"))]
-    code = f"{textwrap.dedent(fault)}\nimport sys, gochat\nsys.exit(gochat.main())"
+    code = f"{textwrap.dedent(fault)}\nimport sys, gochat.ops.command as c\nsys.exit(c.main())"
     return [sys.executable, "-c", code]
 
 

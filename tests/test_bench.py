@@ -30,7 +30,6 @@ import matplotlib
 import pytest
 
 import gochat
-from gochat import main
 from gochat.bench import report as reporting
 from gochat.bench import run as running
 from gochat.bench.load import Latencies, Load, Result, Target, medians
@@ -38,6 +37,7 @@ from gochat.bench.plot import draw
 from gochat.bench.report import FIGURES, Report
 from gochat.bench.run import Connection, Run
 from gochat.golang.frames import mask
+from gochat.ops.command import main
 
 from .support import (
     BINARY,

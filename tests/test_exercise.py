@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
-from gochat import main
 from gochat.exercise import checks
 from gochat.exercise.catalogue import exercises
+from gochat.ops.command import main
 
 from .support import COMMAND, PATIENCE, ROOT, UNMEASURED, command, is_one_line, wait_until
 

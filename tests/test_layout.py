@@ -69,10 +69,19 @@ RULES = {
     "talk.terminal": ("talk.flags", "talk.session"),
     "talk.command": ("talk",),
     "ops": ("ops", "golang", "hub", "client"),
-    "ops.serve": ("ops", "golang", "hub", "client", "relay", "trace.probe"),
-    "ops.processes": ("ops.systemd", "golang.http.address"),
+    # The command is above all: above main, too.
+    "ops.command": (
+        *("main", "ops.config", "ops.deploy", "ops.flags", "ops.processes", "ops.serve"),
+        *("bench", "exercise.command", "talk.command", "trace.command", "golang"),
+    ),
+    "ops.config": ("client", "golang"),
+    "ops.deploy": ("ops", "golang", "hub", "client", "relay", "trace.probe"),
+    "ops.serve": ("golang", "hub", "relay"),
+    "ops.processes": ("ops.systemd", "ops.signals", "golang.http.address"),
+    "ops.signals": (),
+    "ops.health": ("golang", "hub"),
     "ops.flags": (
-        *("bench.command", "exercise.command", "talk.flags"),
+        *("bench.command", "exercise.command", "talk.flags", "ops.config"),
         *("client", "golang", "version"),
     ),
     "ops.page": (),
@@ -80,11 +89,8 @@ RULES = {
     "ops.view": ("ops.view", "ops.page", "ops.routes", "golang", "hub", "client"),
     "ops.view.measured": ("ops.view.client", "ops.metrics"),
     "ops.systemd": (),
-    "main": (
-        *("ops", "bench", "exercise.command", "talk.command", "trace.command"),
-        *("client", "hub", "golang"),
-    ),
-    "__main__": ("main",),
+    "main": ("ops", "client", "hub", "golang"),
+    "__main__": ("ops.command",),
     "": ("main", "ops", "client", "hub", "golang", "version"),
 }
 
@@ -218,8 +224,13 @@ def test_each_package_says_what_is_in_it(name: str) -> None:
     assert name == "" or "The rules" in text, "a package says what may be in it"
 
 
-@pytest.mark.parametrize("twin", ["hub", "client"])
+#: The most lines that a twin of a Go file may have; those have 53, 137 and 40.
+TWINS = {"hub": 65, "client": 221, "main": 60}
+
+
+@pytest.mark.parametrize("twin", TWINS)
 def test_the_twins_stay_plain(twin: str) -> None:
-    """Neither hub.py nor client.py has a lock, a socket option or a figure for metrics."""
+    """A twin is short, and has no lock, no socket option and no figure for metrics."""
     text = MODULES[twin].read_text()
+    assert len(text.splitlines()) <= TWINS[twin]
     assert not re.search(r"Lock\(|setsockopt|import socket|import threading|metric", text)

@@ -21,9 +21,10 @@ from pathlib import Path
 import pytest
 
 import gochat
-from gochat import Settings, main
+from gochat import Settings
 from gochat.golang.http.address import listen
 from gochat.golang.turns import DEFAULT_GOMAXPROCS
+from gochat.ops.command import main
 from gochat.ops.flags import parse_flags
 
 from .support import (

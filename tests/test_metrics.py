@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gochat import Hub, main
+from gochat import Hub
 from gochat.golang.http.address import listen
 from gochat.golang.websocket import TEXT_MESSAGE
+from gochat.ops.command import main
 from gochat.ops.metrics import Counts, MeasuredChannel, MeasuredConn, MeasuredUpgrader, health_app
 
 from .http_support import read_to_end

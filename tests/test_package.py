@@ -127,7 +127,7 @@ def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
     parser = configparser.ConfigParser()
     parser.read_string(wheel[f"gochat-{gochat.__version__}.dist-info/entry_points.txt"].decode())
     assert {name: dict(parser[name]) for name in parser.sections()} == {
-        "console_scripts": {"gochat": "gochat.main:main"}
+        "console_scripts": {"gochat": "gochat.ops.command:main"}
     }
 
 

@@ -673,15 +673,15 @@ def test_a_child_that_is_stuck(stuck: str) -> None:
     fault = """
         import os, time
         from gochat import Hub
-        from gochat.ops import processes, serve
+        from gochat.ops import deploy, processes
 
         processes._SILENCE = 4.0
         if os.environ.get("GOCHAT_CHILD", "").startswith("1,"):
             stuck = []
             if STUCK == "the hub":
-                serve.dump_threads = lambda: stuck.append(True)
+                deploy.dump_threads = lambda: stuck.append(True)
             else:
-                serve.dump_threads = lambda: time.sleep(600)
+                deploy.dump_threads = lambda: time.sleep(600)
             run = Hub.run
 
             class Clients(dict):

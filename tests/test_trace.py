@@ -25,7 +25,7 @@ import pytest
 from playwright.sync_api import Browser, Route
 
 from docs.pictures import make
-from gochat import main
+from gochat.ops.command import main
 from gochat.trace.chrome import read
 from gochat.trace.svg import duration
 

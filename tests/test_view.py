@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from gochat import Channel, Hub, Server, Settings, main, make_app, running
+from gochat import Channel, Hub, Server, Settings, make_app, running
+from gochat.ops.command import main
 from gochat.ops.view.client import ViewedClient, Watch
 from gochat.ops.view.server import View
 from gochat.ops.view.snapshot import DETAILED, snapshot

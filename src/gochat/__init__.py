@@ -4,12 +4,12 @@ One thread runs the hub, two serve each client, and they talk over channels:
 
     hub.py      Hub: the clients in the room              hub.go
     client.py   Client, serve_ws: the two pumps           client.go
-    main.py     serve_home, make_app, main: the command   main.go
+    main.py     serve_home, make_app, main: the server    main.go
 
 That is the chat. Everything else is behind one door each:
 
     golang/     what Go brings: channels, the scheduler, net/http, gorilla/websocket
-    ops/        running it for real: flags, signals, the end, processes, metrics, systemd
+    ops/        running it for real: the command, signals, the end, processes, metrics, systemd
     relay/      `--relay`: one room on several processes and machines, by Redis or Valkey
     trace/      `--trace`: what each thread did; `gochat trace`: a picture of it
     bench/      `gochat bench`: a load generator
@@ -30,7 +30,7 @@ from .golang.websocket import (
     format_close_message,
 )
 from .hub import Hub
-from .main import main, make_app, serve_home
+from .main import make_app, serve_home
 from .ops.serve import HubError, running
 from .version import __version__
 
@@ -50,7 +50,6 @@ __all__ = [
     "Upgrader",
     "__version__",
     "format_close_message",
-    "main",
     "make_app",
     "make_upgrader",
     "running",

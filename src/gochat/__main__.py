@@ -2,6 +2,6 @@
 
 import sys
 
-from .main import main
+from .ops.command import main
 
 sys.exit(main())

@@ -1,27 +1,18 @@
-"""The command: the page, the routes, and what is called (Go: main.go)."""
+"""The chat as a program: the page, the routes, and the server (Go: main.go)."""
 
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from .bench.command import bench
 from .client import Client, Settings, serve_ws, upgrader
-from .exercise.command import exercise
-from .golang import http
-from .golang.log import LogHandler
+from .golang import http, websocket
 from .hub import Hub
-from .ops.flags import parse_flags
-from .ops.page import home_page, serve_page
-from .ops.serve import HubError, serve, supervise
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from .golang.websocket import Conn, Upgrader
+from .ops.config import Config
+from .ops.deploy import Deployment
+from .ops.page import serve_page
+from .ops.serve import running
 
 __all__ = ["main", "make_app", "serve_home"]
 
@@ -29,15 +20,10 @@ log = logging.getLogger("gochat")
 
 
 def serve_home(
-    environ: WSGIEnvironment, start_response: StartResponse, max_message_size: int | None = None
+    environ: http.Environ, start_response: http.StartResponse, max_message_size: int | None = None
 ) -> Iterable[bytes]:
-    """Answer a request for the page; any other path is not found. Any thread.
-
-    max_message_size: the limit that the page tells its user, in bytes; None if it is to tell none.
-    """
-    # Not cut in Go. What is in RAW_URI has been decoded, encoded and decoded again.
-    target = environ["RAW_URI"][:2000].encode("latin-1").decode(errors="ignore")[:1000]
-    log.info("%s", quote(target, safe="/:?#[]@!$&'()*+,;=%~", encoding="latin-1"))
+    """Answer a request for the page. max_message_size: limit shown on the page, in bytes."""
+    log.info("%s", http.url(environ))
     if environ["PATH_INFO"] != "/":
         return http.error(start_response, "Not found", 404)
     if environ["REQUEST_METHOD"] != "GET":
@@ -48,64 +34,26 @@ def serve_home(
 def make_app(
     hub: Hub,
     settings: Settings | None = None,
-    upgrader: Upgrader = upgrader,
-    kind: Callable[[Hub, Conn, Settings], Client] = Client,
-) -> WSGIApplication:
-    """The routes: `/ws` is the chat, all else is serve_home's. For an `http.Server`.
-
-    settings, upgrader, kind: see serve_ws.
-    """
+    upgrader: websocket.Upgrader = upgrader,
+    kind: Callable[[Hub, websocket.Conn, Settings], Client] = Client,
+) -> http.Application:
+    """Return the routes, for an `http.Server`. settings, upgrader, kind: see serve_ws."""
     settings = settings or Settings()
-    home_page(settings.max_message_size)  # read now: later there may be no descriptor for it
+    chat = partial(serve_ws, hub, settings=settings, upgrader=upgrader, kind=kind)
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/ws":
-            return serve_ws(
-                hub, environ, start_response, upgrader=upgrader, settings=settings, kind=kind
-            )
+            return chat(environ, start_response)
         return serve_home(environ, start_response, settings.max_message_size)
 
     return app
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. argv: without the program's name; None for the process's. Returns the status."""
-    args = parse_flags(argv)
-    place = None
-    if args.command == "serve" and args.processes > 1:
-        from .ops.processes import find_place  # noqa: PLC0415 - one process has no use for it
-
-        place = find_place()
-    logging.basicConfig(
-        level=logging.INFO,
-        format=f"%(asctime)s [{place.number}] %(message)s" if place else "%(asctime)s %(message)s",
-        datefmt="%Y/%m/%d %H:%M:%S",
-        handlers=[LogHandler()],
-    )
-    try:
-        if args.command == "bench":
-            bench(args)
-        elif args.command == "talk":
-            from .talk.command import talk  # noqa: PLC0415 - a server has no use for it
-
-            talk(args)
-        elif args.command == "exercise":
-            return exercise(args)
-        elif args.command == "trace":
-            from .trace.command import trace  # noqa: PLC0415 - for this command alone
-
-            trace(args)
-        elif args.processes > 1 and place is None:
-            supervise(args)
-        else:
-            serve(args, make_app, place)
-    except (OSError, ValueError, ImportError, HubError) as error:
-        text = str(error)
-        if isinstance(error, OSError) and error.strerror:
-            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        if place:
-            place.failed(text)  # the parent says it, once, and with this process's number
-        else:
-            print(f"gochat: {text}", file=sys.stderr)
-        return 1
-    return 0
+def main(config: Config) -> None:
+    """Serve the chat until a signal. ops/command.py reads the flags. Thread: the main one."""
+    hub = Hub()
+    with Deployment(config, hub) as deployment:
+        app = make_app(deployment.hub, config.settings, deployment.upgrader, deployment.new_client)
+        server = deployment.listen(app)
+        with running(server, hub, timeout=config.shutdown_timeout, relay=deployment.relay):
+            deployment.serve(server)

@@ -1,8 +1,12 @@
 """Running the chat for real: what the Go example leaves to whoever deploys it.
 
-    serve.py      running: the hub's thread and an orderly end; the command `gochat serve`
-    processes.py  `--processes`: a parent that keeps several of them running on one port
-    flags.py      the command line
+    command.py    the command `gochat`
+    flags.py      its flags
+    config.py     what `gochat serve` is told, in one object
+    deploy.py     what surrounds a chat that is deployed
+    serve.py      running: the hub's thread, and an orderly end
+    processes.py  `--processes`: a parent that keeps several chats running on one port
+    signals.py    handlers of signals, for a time
     health.py     whether the chat is alive
     page.py       pages as they are sent: their policy, the limit
     routes.py     who may ask the servers of the metrics and of the view, and how

@@ -11,19 +11,16 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
-from ..bench.command import add_bench_flags
 from ..client import Settings
-from ..exercise.command import add_exercise_flags
 from ..golang.flag import Parser, count, number, seconds
 from ..golang.http.address import next_port, split_host_port
-from ..golang.turns import DEFAULT_GOMAXPROCS
-from ..talk.flags import add_talk_flags
 from ..version import __version__
+from .config import Config
 
-__all__ = ["address", "new_parser", "parse_flags"]
+__all__ = ["COMMANDS", "address", "new_parser", "parse_flags"]
 
 
 class _Parser(Parser):
@@ -40,8 +37,21 @@ class _Parser(Parser):
         super().error(message)
 
 
-def new_parser() -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of the command line, and that of each command."""
+#: What each command is for.
+COMMANDS: Final = {
+    "serve": "serve the chat",
+    "bench": "measure a chat server",
+    "exercise": "exercises, and checks of them",
+    "talk": "talk in a chat, and see the frames",
+    "trace": "say or draw what a trace has",
+}
+
+
+def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of the command line, and that of each command.
+
+    wanted: the commands that get their flags, and whose modules are imported for that.
+    """
     parser = _Parser(
         prog="gochat",
         description="The chat example of gorilla/websocket, on Python threads.",
@@ -49,13 +59,31 @@ def new_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     parser.add_argument("--version", action="version", version=f"gochat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="serve the chat", allow_abbrev=False)
-    add_serve_flags(serve)
-    add_bench_flags(commands.add_parser("bench", help="measure a chat server"))
-    add_exercise_flags(commands.add_parser("exercise", help="exercises, and checks of them"))
-    add_talk_flags(commands.add_parser("talk", help="talk in a chat, and see the frames"))
-    add_trace_flags(commands.add_parser("trace", help="say or draw what a trace has"))
+    for command, text in COMMANDS.items():
+        added = commands.add_parser(command, help=text, allow_abbrev=command != "serve")
+        if command in wanted:
+            _add_flags(command, added)
     return parser, dict(commands.choices)
+
+
+def _add_flags(command: str, parser: Parser) -> None:
+    """Add the flags of a command, and import what they need: the others need nothing of it."""
+    if command == "serve":
+        add_serve_flags(parser)
+    elif command == "bench":
+        from ..bench.command import add_bench_flags  # noqa: PLC0415
+
+        add_bench_flags(parser)
+    elif command == "exercise":
+        from ..exercise.command import add_exercise_flags  # noqa: PLC0415
+
+        add_exercise_flags(parser)
+    elif command == "talk":
+        from ..talk.flags import add_talk_flags  # noqa: PLC0415
+
+        add_talk_flags(parser)
+    else:
+        add_trace_flags(parser)
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -63,9 +91,9 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
 
     argv: arguments without the program name; None for `sys.argv[1:]`.
     """
-    parser, commands = new_parser()
     argv = sys.argv[1:] if argv is None else argv
-    if mistake := _mistake_before_command(argv, list(commands)):
+    parser, commands = new_parser(*argv[:1])
+    if mistake := _mistake_before_command(argv, list(COMMANDS)):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
     args = parser.parse_args(argv)
@@ -130,12 +158,13 @@ def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str
 
 
 def add_serve_flags(serve: Parser) -> None:
-    """The flags of `gochat serve`."""
-    go = Settings()
+    """Add the flags of `gochat serve`. Each is a field of Config, with the same default."""
+    config = Config()
+    go = config.settings
     serve.add_flag(
         "addr",
         address,
-        ":8080",
+        config.addr,
         "address to listen on, host:port; :port is every interface of this machine",
         "ADDR",
     )
@@ -147,10 +176,14 @@ def add_serve_flags(serve: Parser) -> None:
             None,
             "seconds between pings, less than the pong wait (default 0.9 of the pong wait)",
         ),
-        ("read-header-timeout", 3.0, "seconds a client has to send its request"),
+        (
+            "read-header-timeout",
+            config.read_header_timeout,
+            "seconds a client has to send its request",
+        ),
         (
             "shutdown-timeout",
-            5.0,
+            config.shutdown_timeout,
             "seconds clients have, at the end, to take what is queued for them",
         ),
     ):
@@ -164,9 +197,7 @@ def add_serve_flags(serve: Parser) -> None:
         go.send_buffer,
         "messages that may wait for a client; one with more is dropped",
     )
-    serve.add_flag(
-        "gomaxprocs", count, DEFAULT_GOMAXPROCS, "write pumps that work at the same time"
-    )
+    serve.add_flag("gomaxprocs", count, config.gomaxprocs, "write pumps that work at the same time")
     serve.add_flag(
         "rate",
         rate,
@@ -174,7 +205,9 @@ def add_serve_flags(serve: Parser) -> None:
         "frames read from a client per second, of any kind (default: no limit)",
         "R",
     )
-    serve.add_flag("burst", count, 10, "frames that may come at once, over that rate", needs="rate")
+    serve.add_flag(
+        "burst", count, config.burst, "frames that may come at once, over that rate", needs="rate"
+    )
     serve.add_argument(
         "--no-pin",
         "-no-pin",
@@ -209,7 +242,7 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "relay-timeout",
         seconds,
-        30.0,
+        config.relay_timeout,
         "seconds that Redis may be away, or refuse, before the program ends",
         "S",
         needs="relay",
@@ -217,14 +250,14 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "relay-maxlen",
         count,
-        100_000,
+        config.relay_maxlen,
         "number of entries that the stream keeps, approximately",
         needs="relay",
     )
     serve.add_flag(
         "relay-maxbytes",
         count,
-        16 << 20,
+        config.relay_maxbytes,
         "number of bytes that they take in Redis, approximately; at least 16 times the longest"
         " message",
         needs="relay",
@@ -232,7 +265,7 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "room",
         room,
-        "main",
+        config.room,
         "name of the room; rooms on one Redis do not hear each other",
         "NAME",
         needs="relay",
@@ -240,7 +273,7 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "processes",
         partial(count, most=1024),
-        1,
+        config.processes,
         "processes that share the address and the room; more than one need --relay and Linux."
         " Limits hold for each process. Each has its own port for --metrics-addr and --view: the"
         " first has the port that is given, the next ones the ports after it",
@@ -272,7 +305,7 @@ def add_serve_flags(serve: Parser) -> None:
     serve.add_flag(
         "trace-events",
         count,
-        200_000,
+        config.trace_events,
         "number of records that the trace keeps: the last ones",
         needs="trace",
     )

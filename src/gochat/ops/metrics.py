@@ -13,7 +13,7 @@ MeasuredChannel. Neither hub.py nor client.py, nor anything that stands for Go's
 - All sums are made at a scrape.
 
 The metrics have an address of their own, which need not be open to the world as the chat's is. The
-package prometheus-client is needed to import this; serve.py does so only with the flag.
+package prometheus-client is needed to import this; deploy.py does so only with the flag.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from werkzeug.wrappers import Response
@@ -24,6 +24,17 @@ _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 _STYLE: Final = b'<link rel="stylesheet" href="style.css">\n<style>\n'
 
 
+def read_page(name: str) -> bytes:
+    """A page of static/, with the style that the pages share. Raises FileNotFoundError."""
+    static = Path(__file__).parents[1] / "static"
+    style = b"<style>\n" + (static / "style.css").read_bytes()
+    return (static / name).read_bytes().replace(_STYLE, style)
+
+
+# Read now: later there may be no descriptor for it.
+_HOME: Final = read_page("home.html")
+
+
 @cache
 def home_page(max_message_size: int | None = None) -> tuple[bytes, str]:
     """The page, and a policy that lets it run its own script and style, and nothing else.
@@ -32,17 +43,10 @@ def home_page(max_message_size: int | None = None) -> tuple[bytes, str]:
 
     max_message_size: what the page says of the server, in bytes; None if that is not known.
     """
-    page = read_page("home.html")
+    page = _HOME
     if max_message_size is not None:
         page = page.replace(_LIMIT % b"", _LIMIT % str(max_message_size).encode())
     return page, policy(page, "'self' ws: wss:")
-
-
-def read_page(name: str) -> bytes:
-    """A page of static/, with the style that the pages share. Raises FileNotFoundError."""
-    static = files("gochat") / "static"
-    style = b"<style>\n" + (static / "style.css").read_bytes()
-    return (static / name).read_bytes().replace(_STYLE, style)
 
 
 def policy(page: bytes, connect: str) -> str:

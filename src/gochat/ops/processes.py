@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ..golang.http.address import join_host_port
+from .signals import handling
 from .systemd import notify
 
 __all__ = ["Place", "ProcessError", "find_place", "supervise"]
@@ -257,11 +258,11 @@ class _Parent:
             woken, wake = map(stack.enter_context, socket.socketpair())
             wake.setblocking(False)
             # A signal wakes the selector, also if it comes just before the selector waits.
-            signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-            stack.callback(signal.set_wakeup_fd, -1)
+            before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+            stack.callback(signal.set_wakeup_fd, before)
             self.selector.register(woken, selectors.EVENT_READ)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-                signal.signal(number, lambda got, _: self.signals.append(got))
+            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+            stack.enter_context(handling(dict.fromkeys(numbers, self.signalled)))
             self.start_due()
             looked = time.monotonic()
             while not self.stopping or self.running:
@@ -280,6 +281,10 @@ class _Parent:
                 self.start_due()
         if self.failure:
             raise ProcessError(self.failure)
+
+    def signalled(self, number: int, _: object) -> None:
+        """Note a signal. The handler of all."""
+        self.signals.append(number)
 
     def patience(self) -> float:
         """How long until something is due, in seconds; not so long that a pause goes unnoticed."""

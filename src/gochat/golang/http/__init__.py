@@ -2,7 +2,7 @@
 
     server.py      Server: accepts connections, and ends in order
     handler.py     one connection: its request and its response
-    request.py     parses a request: the request line, the header, the target
+    request.py     parses a request: the request line, the header, the target; url: for the log
     reader.py      reads a request within a deadline and a size
     connection.py  one connection: who owns it, and how an application takes it over
     helper.py      a connection's second thread
@@ -15,8 +15,21 @@ Werkzeug's server. Modules import only modules further down the list, and of tho
 `helper`, `address` and `response` import none.
 """
 
+from typing import TYPE_CHECKING
+
 from .connection import Hijacker, UnavailableError, hijacker
+from .request import url
 from .response import error
 from .server import Server
 
-__all__ = ["Hijacker", "Server", "UnavailableError", "error", "hijacker"]
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from _typeshed import wsgi
+
+    # The types of WSGI, as net/http has http.Request, http.ResponseWriter and http.Handler.
+    Environ: TypeAlias = wsgi.WSGIEnvironment
+    StartResponse: TypeAlias = wsgi.StartResponse
+    Application: TypeAlias = wsgi.WSGIApplication
+
+__all__ = ["Hijacker", "Server", "UnavailableError", "error", "hijacker", "url"]

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
 
 from .address import is_ipv6
 from .reader import RequestReader
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = [
     "MAX_HEADER_LINES",
@@ -22,6 +26,7 @@ __all__ = [
     "parse_target",
     "read_header",
     "read_request_line",
+    "url",
 ]
 
 #: The values of each header, by its name in lower case (Go: http.Header).
@@ -164,6 +169,21 @@ def parse_target(target: str) -> tuple[str, str, str]:
         host, start = found["host"], found.end("host")
     path, _, query = target[start:].partition("?")
     return host, _unquote(path) or "/", query
+
+
+def url(environ: WSGIEnvironment) -> str:
+    """Return the target of a request, as a log may show it (Go: Request.URL). Thread: any.
+
+    What could forge a line is percent-encoded. A target is cut after 1,000 characters, which Go
+    does not do. The environ may be any server's (PEP 3333).
+    """
+    raw = environ.get("RAW_URI")
+    if raw is None:
+        query = environ.get("QUERY_STRING", "")
+        raw = environ["PATH_INFO"] + (f"?{query}" if query else "")
+    # It has been decoded, encoded and decoded again.
+    target = raw[:2000].encode("latin-1").decode(errors="ignore")[:1000]
+    return quote(target, safe="/:?#[]@!$&'()*+,;=%~", encoding="latin-1")
 
 
 def _unquote(path: str) -> str:

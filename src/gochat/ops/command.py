@@ -1,0 +1,101 @@
+"""The command `gochat`: reads the flags, sets up the log, and does what the first word says.
+
+Each command imports what it needs, and no other does: a server has no use for a load generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import NoReturn
+
+from ..golang.log import LogHandler
+from .config import Config, ConfigError
+from .flags import parse_flags
+from .serve import HubError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit status. An error is one line, and the status 1.
+
+    argv: arguments without the program name; None for `sys.argv[1:]`. Exits with 2 if the flags
+    make no sense. Thread: the main one.
+    """
+    args = parse_flags(argv)
+    config = config_of(args) if args.command == "serve" else Config()
+    place = config.place
+    logging.basicConfig(
+        level=logging.INFO,
+        format=f"%(asctime)s [{place.number}] %(message)s" if place else "%(asctime)s %(message)s",
+        datefmt="%Y/%m/%d %H:%M:%S",
+        handlers=[LogHandler()],
+    )
+    try:
+        if args.command == "serve":
+            serve(config)
+            return 0
+        return run(args)
+    except ConfigError as error:
+        refuse: Callable[[str], NoReturn] = args.error
+        refuse(str(error))
+    except (OSError, ValueError, ImportError, HubError) as error:
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if place:
+            place.failed(text)  # the parent says it, once, and with this process's number
+        else:
+            print(f"gochat: {text}", file=sys.stderr)
+        return 1
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """Return what `gochat serve` is told by its flags, and by the parent of several processes."""
+    flags = {each.name: getattr(args, each.name) for each in fields(Config) if each.name != "place"}
+    config = Config(**flags)
+    if config.processes == 1:
+        return config
+    from .processes import find_place  # noqa: PLC0415
+
+    return Config(**flags, place=find_place())
+
+
+def serve(config: Config) -> None:
+    """Serve the chat, or start the processes that do. Raises OSError on a system that cannot."""
+    if os.name != "posix":
+        raise OSError("serve needs POSIX, which Windows does not have: use WSL")
+    if config.processes > 1 and config.place is None:
+        from .deploy import supervise  # noqa: PLC0415
+
+        supervise(config)
+    else:
+        from ..main import main  # noqa: PLC0415
+
+        main(config)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what a command is for that does not serve."""
+    if args.command == "bench":
+        from ..bench.command import bench  # noqa: PLC0415
+
+        bench(args)
+    elif args.command == "talk":
+        from ..talk.command import talk  # noqa: PLC0415
+
+        talk(args)
+    elif args.command == "trace":
+        from ..trace.command import trace  # noqa: PLC0415
+
+        trace(args)
+    else:
+        from ..exercise.command import exercise  # noqa: PLC0415
+
+        return exercise(args)
+    return 0

@@ -1,0 +1,91 @@
+"""What `gochat serve` is told: one object, made by the command from its flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..client import Settings
+from ..golang.turns import DEFAULT_GOMAXPROCS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Network, IPv6Network
+    from pathlib import Path
+
+    from .processes import Place
+
+__all__ = ["Config", "ConfigError"]
+
+
+class ConfigError(ValueError):
+    """A value makes no sense, which is found out only when it is used."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to serve a chat. Times are in seconds. Each field has a flag; docs/run/flags.md has more.
+
+    An address is host:port or :port.
+    """
+
+    # Where to listen.
+    addr: str = ":8080"
+
+    # What client.go has as constants.
+    settings: Settings = field(default_factory=Settings)
+
+    # How long a client may take to send its request.
+    read_header_timeout: float = 3.0
+
+    # How long clients have at the end for what is queued for them.
+    shutdown_timeout: float = 5.0
+
+    # How many write pumps are at work at the same time.
+    gomaxprocs: int = DEFAULT_GOMAXPROCS
+
+    # How many frames per second are read from a client, and how many may come at once over that
+    # rate. None for no limit.
+    rate: float | None = None
+    burst: int = 10
+
+    # Whether the process stays on one CPU.
+    pin: bool = True
+
+    # How many connections are served at the same time, in all and of one address. None for no
+    # limit.
+    max_clients: int | None = None
+    max_clients_per_address: int | None = None
+
+    # The URL of the Redis through which processes share the room; None for a room of one process.
+    relay: str | None = None
+
+    # How long that Redis may be away, or refuse.
+    relay_timeout: float = 30.0
+
+    # How many entries the stream keeps, and how many bytes they take in Redis, approximately.
+    relay_maxlen: int = 100_000
+    relay_maxbytes: int = 16 << 20
+
+    # The room's name on that Redis.
+    room: str = "main"
+
+    # How many processes share the address and the room.
+    processes: int = 1
+
+    # Where to serve figures and the live view; None for nowhere.
+    metrics_addr: str | None = None
+    view: str | None = None
+
+    # The file for a trace, and how many records it keeps; None for no trace.
+    trace: Path | None = None
+    trace_events: int = 200_000
+
+    # The origins whose pages may connect, besides the server's own.
+    allow_origin: Sequence[str] = ()
+
+    # The networks of proxies whose X-Forwarded-For is believed.
+    trust_proxy: Sequence[IPv4Network | IPv6Network] = ()
+
+    # What this process is among several; None if it is alone. No flag: its parent tells it.
+    place: Place | None = None

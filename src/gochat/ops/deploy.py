@@ -1,0 +1,250 @@
+"""What surrounds a chat that is deployed: its relay, figures, view and trace; signals; systemd.
+
+There are four ways out of `gochat serve`:
+
+- A signal. Nobody new is accepted, everyone gets what is queued and a close frame, and the program
+  ends with the status 0 when all have gone, at the latest at the shutdown timeout.
+- A second signal. The system ends the program on the spot.
+- The hub fails. Its traceback is in the log, everyone gets a close frame with the code 1011, and
+  the program ends with the status 1.
+- The hub does not answer at the end. Everyone is cut at the shutdown timeout; the status is 1.
+
+With `--processes` that is the life of each child; processes.py has the life of their parent.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, cast
+
+from ..client import Client, make_upgrader
+from ..golang.http import Server
+from ..golang.http.address import listen_shared, next_port
+from ..golang.log import dump_threads
+from ..golang.processor import INTERVAL, Processor, settle
+from ..golang.turns import turns
+from ..golang.websocket import Upgrader
+from ..hub import Hub
+from .config import ConfigError
+from .health import answers
+from .serve import HubError
+from .signals import handling
+from .systemd import inherited_listeners, notify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed.wsgi import WSGIApplication
+
+    from ..relay.relay import Relay
+    from ..trace.probe import Tracing
+    from .config import Config
+    from .metrics import Metrics
+    from .processes import Place
+    from .view.server import View
+
+__all__ = ["Deployment", "supervise"]
+
+log = logging.getLogger("gochat")
+
+
+class Deployment:
+    """A chat's surroundings, for the time of its `with` block. For the main thread.
+
+    config: what is wanted. hub: the chat's, which does not run yet.
+
+    Raises ConfigError if an option in the relay's URL makes no sense; what the servers of the
+    figures and of the view, and the trace raise; ImportError if a package is missing.
+    """
+
+    def __init__(self, config: Config, hub: Hub) -> None:
+        self._config: Final = config
+        self._own_hub: Final = hub
+        self.relay: Final = _new_relay(config.relay, config, hub) if config.relay else None
+        #: What clients take for the hub. A relay has all that they need of one.
+        self.hub: Final = cast("Hub", self.relay or hub)
+        # The CPUs to which the process may move, if it stays on one of them.
+        self._allowed: set[int] = set()
+        with ExitStack() as stack:
+            # The signals' handlers come back last: the servers of the figures and of the view may
+            # take a while to end.
+            self._signals: Final = stack.enter_context(ExitStack())
+            self._metrics: Metrics | None = None
+            if config.metrics_addr is not None:
+                self._metrics = _new_metrics(self._own(config.metrics_addr), hub, self.relay)
+                stack.enter_context(self._metrics)
+            tracing: Tracing | None = None
+            if config.trace is not None:
+                tracing = stack.enter_context(_new_tracing(config.trace, config.trace_events, hub))
+            probes = self._metrics or tracing  # never both
+            self._view: View | None = None
+            #: The class of the clients.
+            self.new_client: Callable[..., Client] = probes.new_client if probes else Client
+            if config.view is not None:
+                measured = self._metrics is not None
+                self._view = _new_view(self._own(config.view), hub, self.relay, measured=measured)
+                stack.enter_context(self._view)
+                self.new_client = self._view.new_client
+            self.upgrader: Final = make_upgrader(
+                probes.new_upgrader if probes else Upgrader,
+                allowed_origins=config.allow_origin,
+                read_rate=config.rate,
+                read_burst=config.burst,
+            )
+            self._stack: Final = stack.pop_all()
+
+    def _own(self, addr: str) -> str:
+        """The address of this process, where that of the first process is given."""
+        place = self._config.place
+        return next_port(addr, place.number) if place else addr
+
+    def __enter__(self) -> Deployment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def listen(self, app: WSGIApplication) -> Server:
+        """Listen, and set the process up. From now on a signal ends the server.
+
+        SIGUSR1 writes to stderr what each thread is doing. Raises what `Server` raises.
+        """
+        config, place = self._config, self._config.place
+        server = Server(
+            place.listener if place else next(iter(inherited_listeners()), config.addr),
+            app,
+            read_header_timeout=config.read_header_timeout,
+            max_connections=config.max_clients,
+            max_connections_per_address=config.max_clients_per_address,
+            trusted_proxies=config.trust_proxy,
+            on_close=self._metrics.closed if self._metrics else None,
+        )
+        turns.gomaxprocs(config.gomaxprocs)
+        self._allowed = settle(pin=config.pin, cpu=place.number if place else None)
+        self._signals.enter_context(handling(_handlers(server, forced=place is None)))
+        return server
+
+    def serve(self, server: Server) -> None:
+        """Serve until SIGINT or SIGTERM. Raises HubError if there is no thread for a server."""
+        place = self._config.place
+        try:
+            if self._metrics:
+                self._metrics.start(server)
+            if self._view:
+                self._view.start()
+        except RuntimeError as error:
+            raise HubError(error) from error
+        act = Processor(self._allowed).follow if len(self._allowed) > 1 else None
+        if place:
+            log.info("ready")
+            act = _heartbeat(place, self._own_hub)
+        else:
+            log.info("listening on %s, open %s", server.addr, server.url)
+        notify("READY=1")
+        server.serve_forever(INTERVAL if act else None, act)
+        if place:
+            place.ending()
+        log.info("stopping")
+        notify("STOPPING=1")
+
+
+def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
+    """What a child calls while it accepts, every INTERVAL at the least, to tell that it is alive.
+
+    On the main thread, so that a child which accepts nobody is silent. It is silent, too, if its
+    hub does not answer. For that this waits: the chat is not held up by it, but by its hub.
+    """
+    place.alive()
+    told = time.monotonic()
+
+    def tell() -> None:
+        nonlocal told
+        if time.monotonic() - told > INTERVAL / 2 and answers(hub, INTERVAL):
+            place.alive()
+            told = time.monotonic()
+
+    return tell
+
+
+def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, object], object]]:
+    """Handlers of signals: SIGINT and SIGTERM end the server.
+
+    forced: whether a second signal ends the process at once. A child gets the same SIGTERM twice if
+    the system sends one to every process of a service, because its parent sends one, too. A parent
+    that wants a child's end at once kills it.
+    """
+
+    def stop(*_: object) -> None:
+        if forced:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        server.stop()
+
+    return {
+        signal.SIGINT: stop,
+        signal.SIGTERM: stop,
+        signal.SIGUSR1: lambda *_: dump_threads(),
+    }
+
+
+def supervise(config: Config) -> None:
+    """Serve in several processes, see processes.py. On the main thread, which must be the only one.
+
+    Raises ConfigError if an option in the relay's URL makes no sense; what `listen_shared`,
+    `inherited_listeners` and `processes.supervise` raise; ImportError if the relay's package is
+    missing.
+    """
+    from . import processes  # noqa: PLC0415 - only here: one process has no use for it
+
+    if config.relay:
+        _new_relay(config.relay, config, Hub())  # raises here what each process would raise
+    listeners = inherited_listeners(config.processes) or listen_shared(
+        config.addr, config.processes
+    )
+    processes.supervise(listeners, config.shutdown_timeout, config.relay_timeout)
+
+
+def _new_relay(url: str, config: Config, hub: Hub) -> Relay:
+    try:
+        from ..relay.relay import Relay  # noqa: PLC0415 - a package that others do not need
+    except ImportError as error:
+        text = "--relay needs the package redis: pip install 'gochat[relay]'"
+        raise ImportError(text) from error
+    try:
+        return Relay(
+            hub,
+            url,
+            room=config.room,
+            timeout=config.relay_timeout,
+            maxlen=config.relay_maxlen,
+            maxbytes=config.relay_maxbytes,
+            max_message_size=config.settings.max_message_size,
+        )
+    except ValueError as error:
+        raise ConfigError(f"--relay: {error}") from None
+
+
+def _new_metrics(addr: str, hub: Hub, relay: Relay | None) -> Metrics:
+    try:
+        # Only here: it takes a tenth of a second, and a package that others do not need.
+        from .metrics import Metrics  # noqa: PLC0415
+    except ImportError as error:
+        text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"
+        raise ImportError(text) from error
+    return Metrics(addr, hub, relay)
+
+
+def _new_tracing(path: Path, limit: int, hub: Hub) -> Tracing:
+    from ..trace.probe import Tracing  # noqa: PLC0415 - a chat without a trace has no use for it
+
+    return Tracing(path, hub, limit)
+
+
+def _new_view(addr: str, hub: Hub, relay: Relay | None, *, measured: bool) -> View:
+    from .view.server import View  # noqa: PLC0415 - only here: a chat that is not viewed needs none
+
+    return View(addr, hub, relay, measured=measured)
