@@ -225,7 +225,7 @@ def test_each_package_says_what_is_in_it(name: str) -> None:
 
 
 #: The most lines that a twin of a Go file may have; those have 53, 137 and 40.
-TWINS = {"hub": 65, "client": 221, "main": 60}
+TWINS = {"hub": 60, "client": 221, "main": 60}
 
 
 @pytest.mark.parametrize("twin", TWINS)

@@ -1,7 +1,5 @@
 """The hub: the clients in the room, and what they say to each other (Go: hub.go)."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from .golang.channel import Channel, select
@@ -9,14 +7,9 @@ from .golang.channel import Channel, select
 if TYPE_CHECKING:
     from .client import Client
 
-__all__ = ["Hub"]
-
 
 class Hub:
-    """Hub keeps the set of active clients, and sends what a client says to all of them.
-
-    Its thread never blocks but in select, and never sends on the hub's own channels.
-    """
+    """Hub keeps the set of active clients, and sends what a client says to all of them."""
 
     def __init__(self) -> None:
         # Registered clients. The hub's thread alone changes them. A dict, because that keeps order.
@@ -25,23 +18,16 @@ class Hub:
         # Inbound messages from the clients.
         self.broadcast: Channel[bytes] = Channel()
 
-        # Requests to register, from serve_ws.
+        # Requests to register, from serve_ws, and to unregister, from the read pumps.
         self.register: Channel[Client] = Channel()
-
-        # Requests to unregister, from the clients' read pumps.
         self.unregister: Channel[Client] = Channel()
 
-        # Not in Go: takes the farewell, with which everyone is sent away from then on. Closing this
-        # channel ends run.
+        # Not in Go, for the end: `disconnect` has what comes on `stop` put into close frames.
         self.stop: Channel[bytes] = Channel()
-
-        # The payload of the close frame that a write pump sends at the end; empty, as in Go, until
-        # the hub is stopped. It is set before any channel is closed for it, so a write pump that
-        # finds its channel closed finds the right farewell.
         self.farewell = b""
 
     def run(self) -> None:
-        """Serve the channels until `stop` is closed. On the thread `hub`, once."""
+        """Serve the channels until `stop` is closed: only receive, and block only in `select`."""
         while True:
             match select(self.register, self.unregister, self.broadcast, self.stop):
                 case self.register, client, _:
@@ -55,11 +41,20 @@ class Hub:
                         if not client.send.try_send(message):
                             client.send.close()
                             del self.clients[client]
-                case self.stop, farewell, True:
-                    self.farewell = farewell
-                case _:  # stop is closed
+                case self.stop, farewell, ok:
+                    if ok:
+                        self.disconnect(farewell)
                     return
-            if self.farewell:
-                for client in self.clients:
+
+    def disconnect(self, farewell: bytes) -> None:
+        """Disconnect everyone, and whoever comes later, until `stop` is closed. Not in Go."""
+        self.farewell = farewell  # before a channel is closed, so that each write pump finds it
+        for client in self.clients:
+            client.send.close()
+        self.clients.clear()
+        while True:
+            match select(self.register, self.unregister, self.broadcast, self.stop):
+                case self.register, client, _:
                     client.send.close()
-                self.clients.clear()
+                case self.stop, _, False:
+                    return

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from ..golang.channel import ClosedChannelError, select
+from ..golang.channel import ClosedChannelError
 from ..golang.http import Server
 from ..golang.websocket import (
     CLOSE_GOING_AWAY,
@@ -185,18 +185,13 @@ def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list
 
 
 def _see_off(hub: Hub) -> None:
-    """Stand in for a hub that has failed: send everyone away, until `stop` is closed.
+    """Stand in for a hub that has failed: disconnect everyone, until `stop` is closed.
 
-    On the hub's thread. A client that waits for the hub would otherwise wait for ever.
+    A client that waits for the hub would otherwise wait forever. Thread: the hub.
     """
-    hub.farewell = format_close_message(CLOSE_INTERNAL_SERVER_ERR, "the hub has failed")
-    leaving = list(hub.clients)
-    hub.clients.clear()
-    while True:
-        for client in leaving:
-            with suppress(ClosedChannelError):  # the hub, or this, has done that before
-                client.send.close()
-        channel, value, ok = select(hub.register, hub.unregister, hub.broadcast, hub.stop)
-        if channel is hub.stop and not ok:
-            return
-        leaving = [value] if channel in (hub.register, hub.unregister) else []
+    farewell = hub.farewell = format_close_message(CLOSE_INTERNAL_SERVER_ERR, "the hub has failed")
+    clients, hub.clients = hub.clients, {}
+    for client in clients:
+        with suppress(ClosedChannelError):  # the hub may have done so before it failed
+            client.send.close()
+    hub.disconnect(farewell)
