@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import gochat
+
+from .support import LOCAL, ROOT, command, finished
 
 HOUSE = Path(gochat.__file__).parent
 
@@ -222,6 +225,71 @@ def test_each_package_says_what_is_in_it(name: str) -> None:
     files |= {f"{path.name}/" for path in folder.iterdir() if (path / "__init__.py").exists()}
     assert set(re.findall(r"^    (\w+\.py|\w+/)", text, re.MULTILINE)) == files
     assert name == "" or "The rules" in text, "a package says what may be in it"
+
+
+#: Prints the modules that `import gochat` loads, one a line.
+LOADED = """
+import sys
+import gochat
+print(*sorted(sys.modules), sep="\\n")
+"""
+
+#: What a server needs of gochat.
+NEEDED = {
+    "gochat": "client golang hub main ops version",
+    "gochat.golang": "channel flag http log processor thread turns websocket",
+    "gochat.ops": "config deploy health page serve signals systemd",
+}
+
+
+def test_what_an_import_loads() -> None:
+    """`import gochat` loads what a server needs, and nothing of the other commands."""
+    done = finished([sys.executable, "-c", LOADED])
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    for package, names in NEEDED.items():
+        found = re.findall(rf"^{re.escape(package)}\.(\w+)$", done.stdout, re.MULTILINE)
+        assert found == names.split()
+    # asyncio comes with simple-websocket.
+    strangers = {"multiprocessing", "redis", "prometheus_client", "prompt_toolkit", "matplotlib"}
+    assert not loaded & {*strangers, "resource", "termios", "readline", "statistics", "sphinx"}
+
+
+#: Runs programs as far as that can be done here as on a system without POSIX: what Windows does not
+#: have is missing when gochat is imported. Other packages are there before: they know Windows.
+WITHOUT_POSIX = """
+import os, runpy, select, signal, socket, sys
+import importlib.metadata, simple_websocket, werkzeug.serving
+
+for name in ("fcntl", "grp", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"):
+    sys.modules[name] = None
+for module, names in (
+    (select, "PIPE_BUF epoll poll"),
+    (socket, "AF_UNIX MSG_DONTWAIT SO_REUSEPORT"),
+    (os, "O_NOCTTY O_NONBLOCK SCHED_BATCH fork getuid sched_getaffinity sched_setscheduler setsid"),
+    (signal, "SIGHUP SIGKILL SIGUSR1 pthread_sigmask"),
+):
+    for name in names.split():
+        delattr(module, name)
+for program in sys.argv[1:]:
+    runpy.run_path(program, run_name="__main__")
+"""
+
+
+def test_the_lesson_needs_no_posix() -> None:
+    """The steps of the lesson up to the hub run on a system that has threads, and no POSIX."""
+    steps = sorted(ROOT.glob("examples/lesson/0*.py"))
+    assert len(steps) == 9
+    done = finished([sys.executable, "-c", WITHOUT_POSIX, *map(str, steps)])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_to_serve_needs_posix() -> None:
+    """`gochat serve` on Windows is an error of one line that says what to do."""
+    windows = "import os, gochat.ops.command\nos.name = 'nt'"
+    done = finished([*command(windows), "serve", "--addr", LOCAL])
+    assert done.returncode == 1
+    assert done.stderr == "gochat: serve needs POSIX, which Windows does not have: use WSL\n"
 
 
 #: The most lines that a twin of a Go file may have; those have 53, 137 and 40.

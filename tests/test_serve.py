@@ -23,6 +23,7 @@ from .support import (
     TEXT,
     Gochat,
     Peer,
+    finished,
     frame,
     is_refused,
     join,
@@ -40,6 +41,12 @@ def _no_thread_is_left() -> Iterator[None]:
     threads = threading.enumerate()
     yield
     wait_until(lambda: threading.enumerate() == threads, "the threads from before")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    with Redis(tmp_path) as server:
+        yield server
 
 
 def error_of(function: Callable[[], object]) -> Exception | None:
@@ -397,13 +404,37 @@ def test_a_signal_that_the_main_thread_does_not_get() -> None:
     assert process.returncode == 0
 
 
+def test_handlers_of_signals_come_back(redis: Redis) -> None:
+    """A program that serves has its own handlers of signals again when that is over."""
+    code = """
+        import os, signal, sys, threading
+        from gochat.ops import command
+
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+
+        def own(*_):
+            raise AssertionError("not while the chat runs")
+
+        for number in numbers:
+            signal.signal(number, own)
+        # Before its handlers are there, the signal would be the program's own.
+        end = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+        if "GOCHAT_CHILD" not in os.environ:
+            from gochat.ops import deploy, processes
+            deploy.notify = processes.notify = lambda state: state == "READY=1" and end()
+        status = command.main(sys.argv[1:])
+        assert [signal.getsignal(number) for number in numbers] == [own] * 3
+        assert signal.set_wakeup_fd(-1) == -1
+        sys.exit(status)
+    """
+    for flags in ((), ("--processes=2", "--relay", redis.url)):
+        done = finished(
+            [sys.executable, "-c", textwrap.dedent(code), "serve", "--addr", LOCAL, *flags]
+        )
+        assert done.returncode == 0, done.stderr
+
+
 # The end with a relay.
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    with Redis(tmp_path) as server:
-        yield server
 
 
 class Talker(Link):

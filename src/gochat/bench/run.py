@@ -27,7 +27,6 @@ import base64
 import hashlib
 import random
 import re
-import resource
 import select
 import selectors
 import socket
@@ -545,6 +544,8 @@ class Run:
 
 def allow_files(count: int) -> None:
     """Raise the limit of open files if that is needed. Raises OSError if it is not allowed."""
+    import resource  # noqa: PLC0415 - POSIX alone has it
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
         return

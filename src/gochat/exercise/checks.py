@@ -6,11 +6,8 @@ returns the line for a right answer, and raises Refused with the line for a wron
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import struct
-import termios
 import threading
 import time
 from collections import Counter
@@ -344,9 +341,8 @@ def torn_frame(learner: Learner) -> str:
 
     def taken() -> bool:
         """Whether the connection has read all that has come."""
-        with suppress(OSError, ValueError):  # the learner's code has closed it
-            (count,) = struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, bytes(4)))
-            return bool(count == 0)
+        with suppress(OSError):  # there is nothing, or the learner's code has closed it
+            return not ours.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         return True
 
     Task(learner, "the reading thread", read_all, conn)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import re
 import sys
@@ -125,7 +124,9 @@ def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
     The child ends by itself, or is killed at the limit, or by Ctrl-C. It is forked, because it
     needs what is imported here, and this process has one thread.
     """
-    # Only here: a chat has no use for it.
+    # Only here: the other uses of this command need neither.
+    import multiprocessing  # noqa: PLC0415
+
     from .run import main  # noqa: PLC0415
 
     context = multiprocessing.get_context("fork")

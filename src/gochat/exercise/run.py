@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -19,9 +18,9 @@ __all__ = ["examine", "main"]
 
 # What a learner's file may use before the system stops it: enough for any right answer.
 _LIMITS: Final = {
-    resource.RLIMIT_CPU: 60,  # seconds
-    resource.RLIMIT_AS: 4 << 30,  # bytes
-    resource.RLIMIT_FSIZE: 16 << 20,  # bytes
+    "RLIMIT_CPU": 60,  # seconds
+    "RLIMIT_AS": 4 << 30,  # bytes
+    "RLIMIT_FSIZE": 16 << 20,  # bytes
 }
 
 
@@ -31,13 +30,16 @@ def main(verdict: Connection, number: int, path: Path, output: int) -> None:
     On the main thread. The child has a session of its own, without a terminal, so that a learner's
     file can neither read from the learner's terminal nor change it.
     """
+    import resource  # noqa: PLC0415 - POSIX alone has it, and the session
+
     os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # The command's own log has the terminal open once more.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    for limit, value in _LIMITS.items():
+    for name, value in _LIMITS.items():
+        limit = getattr(resource, name)
         with suppress(ValueError):  # the system allows less, or has no such limit
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
     verdict.send_bytes(examine(number, path).encode())
