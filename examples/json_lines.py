@@ -1,14 +1,21 @@
 """JSON: each message is one object on one line. Run it: python examples/json_lines.py :8080"""
 
+from __future__ import annotations
+
 import json
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import gochat
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-def check(conn, message):
+
+def check(conn: gochat.Conn, message: bytes) -> bytes:
     """Pass on `{"text": ...}` with the name of its user; nothing else may be said."""
     try:
         said = json.loads(message)
@@ -18,13 +25,13 @@ def check(conn, message):
     return json.dumps({"from": conn.user, "text": text}).encode()
 
 
-def app(environ, start_response):
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     names = parse_qs(environ["QUERY_STRING"]).get("name", ["guest"])
     return chat(environ | {"REMOTE_USER": names[0][:40]}, start_response)
 
 
 hub, server = gochat.Hub(), gochat.Server(sys.argv[1], app)
-chat = gochat.make_app(hub, upgrader=gochat.make_upgrader(on_message=check))
+chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=check))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)
     server.serve_forever()

@@ -3,14 +3,21 @@
 Run it: python examples/presence.py :8080
 """
 
+from __future__ import annotations
+
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import gochat
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-def sign(conn, message):
+
+def sign(conn: gochat.Conn, message: bytes) -> bytes:
     if message == b"/who":
         names = ", ".join(client.conn.user for client in list(hub.clients))
         message = f"here are {names}".encode()
@@ -18,19 +25,19 @@ def sign(conn, message):
 
 
 class Member(gochat.Client):
-    def read_pump(self):  # from this thread the hub hears what the client says, and so this
+    def read_pump(self) -> None:  # the hub hears the client from this thread, and so this
         self.hub.broadcast.send(f"{self.conn.user} has come".encode())
         super().read_pump()
         self.hub.broadcast.send(f"{self.conn.user} has left".encode())
 
 
-def app(environ, start_response):
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     (user,) = re.findall(r"^name=(\w{1,40})$", environ["QUERY_STRING"]) or ["guest"]
     return chat(environ | {"REMOTE_USER": user}, start_response)
 
 
 hub = gochat.Hub()
-chat = gochat.make_app(hub, upgrader=gochat.make_upgrader(on_message=sign), kind=Member)
+chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign), client_class=Member)
 with suppress(KeyboardInterrupt), gochat.running(gochat.Server(sys.argv[1], app), hub) as server:
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)
     server.serve_forever()

@@ -3,15 +3,22 @@
 Run it: python examples/rooms.py :8080
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import gochat
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 ROOMS = {f"/ws/{name}": gochat.Hub() for name in ("go", "python")}
 
 
-def app(environ, start_response):
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     hub = ROOMS.get(environ["PATH_INFO"])
     if hub is None:
         return gochat.serve_home(environ, start_response)

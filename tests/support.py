@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from gochat import Conn, Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
+from gochat import Conn, Hub, Server, Settings, Upgrader, make_app, running
 from gochat.golang import frames
 from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
@@ -262,7 +262,7 @@ def connected(
         environ = handshake_environ(**changes) | {
             "gochat.hijacker": Hijacker(ours, lambda: buffered)
         }
-        conn = (upgrader or Upgrader()).upgrade(environ)
+        conn = (upgrader or Upgrader(utf8_only=False)).upgrade(environ)
         peer = Stream(theirs)
         peer.read_until(b"\r\n\r\n")
         conn.set_read_deadline(time.monotonic() + PATIENCE)
@@ -619,7 +619,8 @@ class Room:
         addr: str = LOCAL,
     ) -> None:
         self.hub = Hub()
-        app = make_app(self.hub, settings, make_upgrader(allowed_origins=allowed_origins))
+        upgrader = Upgrader(allowed_origins=allowed_origins)
+        app = make_app(self.hub, settings=settings, upgrader=upgrader)
         self.server = Server(addr, app, read_header_timeout=read_header_timeout)
         self.port = self.server.port
         self._stack = ExitStack()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gochat import Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
+from gochat import Hub, Server, Settings, Upgrader, make_app, running
 from gochat.client import WHITE_SPACE, Client, trim_space
 from gochat.golang.turns import FREE_THREADED
 
@@ -360,7 +360,7 @@ def test_a_pump_that_fails(
 
     failing = type("Failing", (Client,), {pump: fail})
     hub = Hub()
-    with running(Server(LOCAL, make_app(hub, kind=failing)), hub) as server:
+    with running(Server(LOCAL, make_app(hub, client_class=failing)), hub) as server:
         server.start()
         with Peer(server.port) as peer:
             assert peer.open().status == 101
@@ -375,7 +375,7 @@ def test_a_pump_that_fails(
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
     """A client of a hub that does not run is sent away, and the log says why."""
-    app = make_app(Hub(), upgrader=make_upgrader(handshake_timeout=0.1))
+    app = make_app(Hub(), upgrader=Upgrader(handshake_timeout=0.1))
     with running(Server("127.0.0.1:0", app)) as server:
         server.start()
         for _ in range(2):
@@ -399,7 +399,7 @@ def test_a_client_that_cannot_be_made(reset: bool, caplog: pytest.LogCaptureFixt
             raise LookupError("a mistake")
 
     hub = Hub()
-    with running(Server("127.0.0.1:0", make_app(hub, kind=Broken)), hub) as server:
+    with running(Server("127.0.0.1:0", make_app(hub, client_class=Broken)), hub) as server:
         server.start()
         with Peer(server.port) as peer:
             assert peer.open().status == 101
@@ -422,9 +422,10 @@ GO_TRIMS = {
 
 @pytest.mark.parametrize("message", GO_TRIMS)
 def test_any_bytes_with_an_upgrader_that_lets_them_pass(message: bytes) -> None:
-    """With a plain Upgrader a binary message may be any bytes, and is passed on as in Go."""
+    """With an Upgrader that lets them pass a binary message may be any bytes, as in Go."""
     hub = Hub()
-    with running(Server("127.0.0.1:0", make_app(hub, upgrader=Upgrader())), hub) as server:
+    app = make_app(hub, upgrader=Upgrader(utf8_only=False))
+    with running(Server("127.0.0.1:0", app), hub) as server:
         server.start()
         with join(server.port) as peer:
             peer.send(message, BINARY)

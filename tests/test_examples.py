@@ -199,9 +199,9 @@ def test_a_recipe_has_a_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
-    """A recipe has forty lines at most, and needs of gochat what `gochat.__all__` has."""
+    """A recipe has forty-five lines at most, and needs of gochat what `gochat.__all__` has."""
     text = (EXAMPLES / name).read_text()
-    assert len(text.splitlines()) <= 40
+    assert len(text.splitlines()) <= 45
     used = {
         node.attr
         for node in ast.walk(ast.parse(text))

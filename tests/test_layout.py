@@ -46,8 +46,9 @@ RULES = {
     ),
     "golang.websocket.protocol": (),
     "golang.websocket.library": (),
+    "anyhub": (),
     "hub": ("golang.channel",),
-    "client": ("golang", "hub"),
+    "client": ("golang",),
     "relay": ("relay", "golang.channel", "golang.flag", "hub"),
     "relay.ledger": ("relay.entry",),
     "relay.bound": (),
@@ -92,9 +93,9 @@ RULES = {
     "ops.view": ("ops.view", "ops.page", "ops.routes", "golang", "hub", "client"),
     "ops.view.measured": ("ops.view.client", "ops.metrics"),
     "ops.systemd": (),
-    "main": ("ops", "client", "hub", "golang"),
+    "main": ("ops", "client", "anyhub", "hub", "golang"),
     "__main__": ("ops.command",),
-    "": ("main", "ops", "client", "hub", "golang", "version"),
+    "": ("main", "ops", "client", "anyhub", "hub", "golang", "version"),
 }
 
 #: Packages of others, and the modules that alone may import them.
@@ -236,8 +237,8 @@ print(*sorted(sys.modules), sep="\\n")
 
 #: What a server needs of gochat.
 NEEDED = {
-    "gochat": "client golang hub main ops version",
-    "gochat.golang": "channel flag http log processor thread turns websocket",
+    "gochat": "anyhub client golang hub main ops version",
+    "gochat.golang": "channel clock flag frames http log processor thread turns websocket",
     "gochat.ops": "config deploy health page serve signals systemd",
 }
 

@@ -946,7 +946,7 @@ def test_a_thread_that_fails(
     """A failure in either thread is logged, disconnects everyone, and ends the chat."""
     hub = Hub()
     relay = Relay(hub, own.url)
-    server = Server("127.0.0.1:0", make_app(relay))  # type: ignore[arg-type]
+    server = Server("127.0.0.1:0", make_app(relay))
     health: list[str] = []
     errors: list[RelayError] = []
 

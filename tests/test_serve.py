@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gochat import Conn, Hub, HubError, Server, Upgrader, make_app, make_upgrader, running
+from gochat import Conn, Hub, HubError, Server, Upgrader, make_app, running
 
 from .loop import Frames, Link, Loop
 from .redis_support import Redis
@@ -224,7 +224,7 @@ def test_a_read_pump_that_comes_late(
             return Slow(sock, buffered, remote_addr, self.options)
 
     hub = Hub()
-    server = Server(LOCAL, make_app(hub, upgrader=make_upgrader(SlowUpgrader)))
+    server = Server(LOCAL, make_app(hub, upgrader=SlowUpgrader()))
     with running(server, hub, timeout=0.1):
         server.start()
         peer = Peer(server.port)

@@ -618,7 +618,7 @@ def test_a_hub_that_is_slow() -> None:
     """Read pumps, and the view, are seen to wait for a hub that takes long over a message."""
     hub, gate = Hub(), threading.Event()
     with View(LOCAL, hub) as view:
-        server = Server(LOCAL, make_app(hub, kind=view.new_client))
+        server = Server(LOCAL, make_app(hub, client_class=view.new_client))
 
         def state() -> State:
             found: State = json.loads(ask(view._server.port, "/state").body)
@@ -762,7 +762,7 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
     """All of a client is gone with its threads, as without the view: there is no cycle."""
     hub = Hub()
     with View(LOCAL, hub) as view:
-        server = Server(LOCAL, make_app(hub, kind=view.new_client))
+        server = Server(LOCAL, make_app(hub, client_class=view.new_client))
         with running(server, hub):
             server.start()
             view.start()

@@ -6,6 +6,8 @@ One thread runs the hub, two serve each client, and they talk over channels:
     client.py   Client, serve_ws: the two pumps           client.go
     main.py     serve_home, make_app, main: the server    main.go
 
+    anyhub.py   AnyHub: what a client needs of a hub, for type checkers
+
 That is the chat. Everything else is behind one door each:
 
     golang/     what Go brings: channels, the scheduler, net/http, gorilla/websocket
@@ -17,7 +19,8 @@ That is the chat. Everything else is behind one door each:
     talk/       `gochat talk`: a client for the terminal
 """
 
-from .client import Client, Settings, make_upgrader, serve_ws
+from .anyhub import AnyHub
+from .client import Client, Settings, serve_ws
 from .golang.channel import Channel, ClosedChannelError, select
 from .golang.http import Server
 from .golang.websocket import (
@@ -36,6 +39,7 @@ from .version import __version__
 
 __all__ = [
     "CLOSE_GOING_AWAY",
+    "AnyHub",
     "Channel",
     "Client",
     "CloseError",
@@ -51,7 +55,6 @@ __all__ = [
     "__version__",
     "format_close_message",
     "make_app",
-    "make_upgrader",
     "running",
     "select",
     "serve_home",

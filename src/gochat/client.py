@@ -7,17 +7,16 @@ import queue
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .golang import http, websocket
 from .golang.channel import Channel, select
 from .golang.flag import check_counts, check_seconds
-from .hub import Hub
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from .anyhub import AnyHub
 
-__all__ = ["Client", "Settings", "make_upgrader", "serve_ws"]
+__all__ = ["Client", "Settings", "serve_ws"]
 
 
 @dataclass(frozen=True)
@@ -65,21 +64,14 @@ WHITE_SPACE = (
 log = logging.getLogger("gochat")
 
 
-def make_upgrader(
-    kind: Callable[..., websocket.Upgrader] = websocket.Upgrader, **options: Any
-) -> websocket.Upgrader:
-    """An Upgrader as the chat needs it. kind: its class. options: what else to make it with."""
-    # Binary messages go out as text, so they have to be UTF-8 too.
-    return kind(read_buffer_size=1024, utf8_only=True, **options)
-
-
-upgrader = make_upgrader()
+# Binary messages go out as text, so they have to be UTF-8, too.
+upgrader = websocket.Upgrader(read_buffer_size=1024, utf8_only=True)
 
 
 class Client:
     """Client stands between a WebSocket connection and the hub."""
 
-    def __init__(self, hub: Hub, conn: websocket.Conn, settings: Settings) -> None:
+    def __init__(self, hub: AnyHub, conn: websocket.Conn, settings: Settings) -> None:
         self.hub = hub
 
         # The WebSocket connection.
@@ -151,18 +143,18 @@ class Client:
 
 
 def serve_ws(
-    hub: Hub,
-    environ: WSGIEnvironment,
-    start_response: StartResponse,
+    hub: AnyHub,
+    environ: http.Environ,
+    start_response: http.StartResponse,
     *,
     upgrader: websocket.Upgrader = upgrader,
     settings: Settings | None = None,
-    kind: Callable[[Hub, websocket.Conn, Settings], Client] = Client,
+    client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> Iterable[bytes]:
     """Handle a WebSocket request from the peer. On the request's thread, of an `http.Server`.
 
-    upgrader: one of make_upgrader, which lets only UTF-8 pass; anything else would cost every
-    browser in the room its connection. settings: None for Go's. kind: the class of the client.
+    upgrader: lets only UTF-8 pass unless told otherwise; anything else would make every browser in
+    the room disconnect. settings: None for Go's. client_class: the class of the client.
 
     As in Go this starts two pumps and returns. The write pump gets a new thread. The read pump gets
     the request's own, when the request is over. The server closes the socket when both have ended.
@@ -172,7 +164,7 @@ def serve_ws(
     except websocket.HandshakeError as error:
         log.info("%s", error)
         return error.response(start_response)
-    client = kind(hub, conn, settings or Settings())
+    client = client_class(hub, conn, settings or Settings())
     try:
         client.hub.register.put(client, timeout=upgrader.handshake_timeout)
     except queue.Full:  # not in Go, which waits forever

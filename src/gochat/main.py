@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from .anyhub import AnyHub
 from .client import Client, Settings, serve_ws, upgrader
 from .golang import http, websocket
 from .hub import Hub
@@ -32,14 +33,15 @@ def serve_home(
 
 
 def make_app(
-    hub: Hub,
+    hub: AnyHub,
+    *,
     settings: Settings | None = None,
     upgrader: websocket.Upgrader = upgrader,
-    kind: Callable[[Hub, websocket.Conn, Settings], Client] = Client,
+    client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> http.Application:
-    """Return the routes, for an `http.Server`. settings, upgrader, kind: see serve_ws."""
+    """Return the routes, for an `http.Server`. The arguments: see serve_ws."""
     settings = settings or Settings()
-    chat = partial(serve_ws, hub, settings=settings, upgrader=upgrader, kind=kind)
+    chat = partial(serve_ws, hub, settings=settings, upgrader=upgrader, client_class=client_class)
 
     def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/ws":
@@ -53,7 +55,6 @@ def main(config: Config) -> None:
     """Serve the chat until a signal. ops/command.py reads the flags. Thread: the main one."""
     hub = Hub()
     with Deployment(config, hub) as deployment:
-        app = make_app(deployment.hub, config.settings, deployment.upgrader, deployment.new_client)
-        server = deployment.listen(app)
+        server = deployment.listen(make_app)
         with running(server, hub, timeout=config.shutdown_timeout, relay=deployment.relay):
             deployment.serve(server)

@@ -373,7 +373,7 @@ def all_but_the_sender(learner: Learner) -> str:
     kind = learner.get("Client")
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return serve_ws(room.hub, environ, start_response, kind=kind)
+        return serve_ws(room.hub, environ, start_response, client_class=kind)
 
     server = http.Server("127.0.0.1:0", app)
     server.start()

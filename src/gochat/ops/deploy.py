@@ -19,9 +19,10 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ..client import Client, make_upgrader
+from ..client import Client, Settings
+from ..golang import http
 from ..golang.http import Server
 from ..golang.http.address import listen_shared, next_port
 from ..golang.log import dump_threads
@@ -37,9 +38,10 @@ from .systemd import inherited_listeners, notify
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import TypeAlias
 
-    from _typeshed.wsgi import WSGIApplication
-
+    from ..anyhub import AnyHub
+    from ..golang.websocket import Conn
     from ..relay.relay import Relay
     from ..trace.probe import Tracing
     from .config import Config
@@ -47,9 +49,20 @@ if TYPE_CHECKING:
     from .processes import Place
     from .view.server import View
 
-__all__ = ["Deployment", "supervise"]
+    # The class of the clients, or what makes them.
+    NewClient: TypeAlias = Callable[[AnyHub, Conn, Settings], Client]
+
+__all__ = ["Deployment", "MakeApp", "supervise"]
 
 log = logging.getLogger("gochat")
+
+
+class MakeApp(Protocol):
+    """`make_app` of main.py."""
+
+    def __call__(
+        self, hub: AnyHub, *, settings: Settings, upgrader: Upgrader, client_class: NewClient
+    ) -> http.Application: ...
 
 
 class Deployment:
@@ -66,7 +79,7 @@ class Deployment:
         self._own_hub: Final = hub
         self.relay: Final = _new_relay(config.relay, config, hub) if config.relay else None
         #: What clients take for the hub. A relay has all that they need of one.
-        self.hub: Final = cast("Hub", self.relay or hub)
+        self.hub: Final[AnyHub] = self.relay or hub
         # The CPUs to which the process may move, if it stays on one of them.
         self._allowed: set[int] = set()
         with ExitStack() as stack:
@@ -83,14 +96,13 @@ class Deployment:
             probes = self._metrics or tracing  # never both
             self._view: View | None = None
             #: The class of the clients.
-            self.new_client: Callable[..., Client] = probes.new_client if probes else Client
+            self.client_class: NewClient = probes.new_client if probes else Client
             if config.view is not None:
                 measured = self._metrics is not None
                 self._view = _new_view(self._own(config.view), hub, self.relay, measured=measured)
                 stack.enter_context(self._view)
-                self.new_client = self._view.new_client
-            self.upgrader: Final = make_upgrader(
-                probes.new_upgrader if probes else Upgrader,
+                self.client_class = self._view.new_client
+            self.upgrader: Final = (probes.new_upgrader if probes else Upgrader)(
                 allowed_origins=config.allow_origin,
                 read_rate=config.rate,
                 read_burst=config.burst,
@@ -108,15 +120,21 @@ class Deployment:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def listen(self, app: WSGIApplication) -> Server:
+    def listen(self, make_app: MakeApp) -> Server:
         """Listen, and set the process up. From now on a signal ends the server.
 
-        SIGUSR1 writes to stderr what each thread is doing. Raises what `Server` raises.
+        make_app: makes the routes of what is deployed. SIGUSR1 writes to stderr what each thread is
+        doing. Raises what `Server` raises.
         """
         config, place = self._config, self._config.place
         server = Server(
             place.listener if place else next(iter(inherited_listeners()), config.addr),
-            app,
+            make_app(
+                self.hub,
+                settings=config.settings,
+                upgrader=self.upgrader,
+                client_class=self.client_class,
+            ),
             read_header_timeout=config.read_header_timeout,
             max_connections=config.max_clients,
             max_connections_per_address=config.max_clients_per_address,

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from prometheus_client.core import Metric
 
+    from ..anyhub import AnyHub
     from ..hub import Hub
     from ..relay.relay import Relay
 
@@ -270,7 +271,7 @@ class MeasuredUpgrader(Upgrader):
 class MeasuredClient(Client):
     """A Client whose channel counts. Its conn is a MeasuredConn, which gets to know the channel."""
 
-    def __init__(self, hub: Hub, conn: Conn, settings: Settings) -> None:
+    def __init__(self, hub: AnyHub, conn: Conn, settings: Settings) -> None:
         super().__init__(hub, conn, settings)
         assert isinstance(conn, MeasuredConn)
         self.send = conn.queue = MeasuredChannel(settings.send_buffer, in_turn=True)

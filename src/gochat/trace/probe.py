@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIEnvironment
 
+    from ..anyhub import AnyHub
     from ..golang.channel import _Bell
     from ..hub import Hub
 
@@ -244,7 +245,7 @@ class TracedWaiter(Waiter):
 class TracedClient(Client):
     """A Client whose pumps record what they do."""
 
-    def __init__(self, recorder: Recorder, hub: Hub, conn: Conn, settings: Settings) -> None:
+    def __init__(self, recorder: Recorder, hub: AnyHub, conn: Conn, settings: Settings) -> None:
         super().__init__(hub, conn, settings)
         self._recorder: Final = recorder
         self.send = Send(recorder, conn.remote_addr, settings.send_buffer)

@@ -30,7 +30,7 @@ from ...golang.websocket import (
 )
 
 if TYPE_CHECKING:
-    from ...hub import Hub
+    from ...anyhub import AnyHub
 
 __all__ = ["Gone", "ViewedChannel", "ViewedClient", "Watch"]
 
@@ -120,7 +120,7 @@ class ViewedClient(Client):
 
     send: ViewedChannel
 
-    def __init__(self, hub: Hub, conn: Conn, settings: Settings, watch: Watch) -> None:
+    def __init__(self, hub: AnyHub, conn: Conn, settings: Settings, watch: Watch) -> None:
         super().__init__(hub, conn, settings)
         self.send = ViewedChannel(settings.send_buffer, watch)
         self.watch: Final = watch

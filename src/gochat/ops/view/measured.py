@@ -8,9 +8,9 @@ from ..metrics import MeasuredChannel, MeasuredConn
 from .client import ViewedChannel, ViewedClient, Watch
 
 if TYPE_CHECKING:
+    from ...anyhub import AnyHub
     from ...client import Settings
     from ...golang.websocket import Conn
-    from ...hub import Hub
 
 __all__ = ["MeasuredViewedClient"]
 
@@ -22,7 +22,7 @@ class MeasuredViewedChannel(ViewedChannel, MeasuredChannel[bytes]):
 class MeasuredViewedClient(ViewedClient):
     """A ViewedClient that counts, as a MeasuredClient does. Its conn is a MeasuredConn."""
 
-    def __init__(self, hub: Hub, conn: Conn, settings: Settings, watch: Watch) -> None:
+    def __init__(self, hub: AnyHub, conn: Conn, settings: Settings, watch: Watch) -> None:
         super().__init__(hub, conn, settings, watch)
         assert isinstance(conn, MeasuredConn)
         self.send = conn.queue = MeasuredViewedChannel(settings.send_buffer, watch)
