@@ -230,8 +230,12 @@ def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
 
 
 def handshake_environ(**changes: Any) -> dict[str, Any]:
-    """The environ of a good handshake, changed; None takes a key out."""
+    """The environ of a good handshake, changed; None takes a key out.
+
+    Its Hijacker is only good for a handshake that is refused.
+    """
     environ = {
+        "gochat.hijacker": object(),
         "REQUEST_METHOD": "GET",
         "REMOTE_ADDR": "192.0.2.1",
         "REMOTE_PORT": 5000,

@@ -340,7 +340,7 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
             threading.stack_size(0)
         wait_until(lambda: room.threads() == [])
         assert room.hub.clients == {}
-        assert room.server.admission.refusals["threads"] == 1
+        assert room.server.statistics().refused["threads"] == 1
         (record,) = caplog.records
         assert record.getMessage() == "http: refused a connection (503): can't start new thread"
         with join(room.port) as other:

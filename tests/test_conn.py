@@ -114,14 +114,16 @@ def test_remote_addr_of_ipv6() -> None:
         ({"HTTP_SEC_WEBSOCKET_KEY": "é" * 24}, 400),
         ({"CONTENT_LENGTH": "5"}, 400),
         ({"HTTP_TRANSFER_ENCODING": "chunked"}, 400),
-        ({}, 500),  # a server that has no hijack
     ],
 )
 def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
     """A request that is no good handshake is refused with the status and the headers of Go."""
     answers: list[tuple[str, dict[str, str]]] = []
+    upgrader = Upgrader()
     with pytest.raises(HandshakeError, match=r"^websocket: ") as caught:
-        Upgrader().upgrade(handshake_environ(**changes))
+        upgrader.upgrade(handshake_environ(**changes))
+    refused = {reason: n for reason, n in upgrader.statistics().refused.items() if n}
+    assert (upgrader.statistics().upgraded, refused) == (0, {caught.value.reason: 1})
 
     def start_response(status: str, headers: list[tuple[str, str]]) -> Any:
         answers.append((status, dict(headers)))
@@ -134,6 +136,25 @@ def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
     assert headers["Content-Type"] == "text/plain; charset=utf-8"
     assert headers["Content-Length"] == str(len(body))
     assert headers.get("Upgrade") == ("websocket" if status == 426 else None)
+
+
+@pytest.mark.parametrize("changes", [{}, {"HTTP_UPGRADE": None}, {"REQUEST_METHOD": "HEAD"}])
+def test_a_server_that_gives_no_connection_away(changes: dict[str, Any]) -> None:
+    """Under another server any request is answered in a line that says which server it takes."""
+    upgrader = Upgrader()
+    answers: list[str] = []
+    environ = handshake_environ(**changes, **{"gochat.hijacker": None})
+    with pytest.raises(HandshakeError) as caught:
+        upgrader.upgrade(environ)
+
+    def start_response(status: str, _: object) -> Any:
+        answers.append(status)
+
+    (body,) = caught.value.response(start_response)  # type: ignore[arg-type]
+    assert answers == ["500 Internal Server Error"]
+    assert body == f"{caught.value}\n".encode()
+    assert body == b"websocket: this needs gochat.Server; other servers give no connection away\n"
+    assert upgrader.statistics().refused["hijack"] == 1
 
 
 HERE = "http://chat.example:8080"
@@ -1074,9 +1095,9 @@ def test_statistics_of_an_upgrader() -> None:
     upgrader = Upgrader()
     with connected(upgrader), connected(upgrader):
         pass
-    for changes in ({"HTTP_CONNECTION": None}, {"HTTP_CONNECTION": None}, {}):
+    for missing in ("HTTP_CONNECTION", "HTTP_CONNECTION", "gochat.hijacker"):
         with pytest.raises(HandshakeError):
-            upgrader.upgrade(handshake_environ(**changes))
+            upgrader.upgrade(handshake_environ(**{missing: None}))
     statistics = upgrader.statistics()
     assert statistics.upgraded == 2
     assert {reason: n for reason, n in statistics.refused.items() if n} == {

@@ -10,11 +10,13 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gochat.golang.http import ServerStatistics
 from gochat.golang.http.admission import Admission
 
 from .http_support import (
@@ -390,3 +392,23 @@ def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
                 assert peer.request(headers=forwarded(*values)).body == b"hello"
     text = "'\\x9b31m" + "x" * 96 + "'"
     assert logged() == [f"http: no address in X-Forwarded-For of a proxy: {text}"]
+
+
+def test_statistics() -> None:
+    """A server counts what it serves and refuses; what was returned before does not change."""
+    with Serving(hello, max_connections=2) as serving:
+        statistics = serving.server.statistics
+        before = statistics()
+        reasons = ("max_connections", "max_connections_per_address", "threads", "descriptors")
+        assert before == ServerStatistics(0, 0, dict.fromkeys(reasons, 0))
+        with Peer(serving.port), Peer(serving.port):
+            wait_until(lambda: statistics().open == 2)
+            assert answer(serving.port, REQUEST).startswith(b"HTTP/1.1 503 ")
+            wait_until(lambda: statistics().refused["max_connections"] == 1)
+        wait_until(lambda: statistics().open == 0)
+        assert works(serving.port)
+        wait_until(lambda: statistics().open == 0)
+        assert statistics() == ServerStatistics(3, 0, {**before.refused, "max_connections": 1})
+        assert before.refused["max_connections"] == 0
+        with pytest.raises(FrozenInstanceError):
+            before.open = 1  # type: ignore[misc]

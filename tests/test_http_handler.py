@@ -235,7 +235,7 @@ def test_no_thread_to_reserve(logged: Callable[[], list[str]]) -> None:
                 assert (refused.status, refused.body) == (503, b"Service Unavailable\n")
             # Otherwise its thread could become the second thread of the next connection.
             wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("serve")])
-        assert serving.server.admission.refusals["threads"] == 3
+        assert serving.server.statistics().refused["threads"] == 3
     assert logged()[0] == "http: refused a connection (503): can't start new thread"
 
 

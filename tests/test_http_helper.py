@@ -164,5 +164,5 @@ def test_a_burst_when_threads_are_short(
             peer.send("still here")
             for other in inside:
                 assert other.messages(1) == ["still here"]
-        assert server.admission.refusals["threads"] == 7
+        assert server.statistics().refused["threads"] == 7
         assert set(logged()) == {"http: refused a connection (503): can't start new thread"}

@@ -183,7 +183,7 @@ def test_messages_per_frame() -> None:
                 queue.send(b"x")
             assert queue.recv() == (b"x", True)
             assert len(queue.drain()) == messages - 1
-        sums, queued, _, _ = counts.read()
+        sums, queued, _ = counts.read()
         assert sums.frames_out == [1, 1, 2, 1, 0, 0, 0, 0, 1, 2]
         assert sums.messages_out == 1 + 2 + 3 + 4 + 5 + 256 + 257 + 5000
         assert queued == [0]
@@ -311,7 +311,7 @@ def test_a_write_that_is_given_up() -> None:
         assert conn.drop_reason() == "write_deadline"
         counts.closed(conn._sock)
         counts.closed(conn._sock)  # once more, as for a connection without a handshake
-        sums, _, dropped, _ = counts.read()
+        sums, _, dropped = counts.read()
         assert (sums.stalls, sums.messages_out) == (1, 0)
         assert dropped["write_deadline"] == sum(dropped.values()) == 1
 

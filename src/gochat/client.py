@@ -162,7 +162,7 @@ def serve_ws(
     try:
         conn = upgrader.upgrade(environ)
     except websocket.HandshakeError as error:
-        log.info("%s", error)
+        log.log(error.level, "%s", error)
         return error.response(start_response)
     client = client_class(hub, conn, settings or Settings())
     try:

@@ -151,7 +151,7 @@ class Deployment:
         place = self._config.place
         try:
             if self._metrics:
-                self._metrics.start(server)
+                self._metrics.start(server, self.upgrader)
             if self._view:
                 self._view.start()
         except RuntimeError as error:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -34,10 +34,8 @@ from ..client import Client, Settings
 from ..golang.channel import Channel
 from ..golang.http import Server
 from ..golang.websocket import (
-    REFUSALS,
     Conn,
     ConnOptions,
-    HandshakeError,
     ProtocolError,
     ReadLimitError,
     Upgrader,
@@ -201,13 +199,12 @@ class Counts:
     """The open connections, and what those have counted that have ended. Any thread."""
 
     def __init__(self) -> None:
-        # Guards the four below. No other lock is waited for while this one is held.
+        # Guards the three below. No other lock is waited for while this one is held.
         self._lock = threading.Lock()
         # By their sockets.
         self._open: dict[socket.socket, MeasuredConn] = {}
         self._ended = Sums()
         self._dropped = dict.fromkeys(_DROP_REASONS, 0)
-        self._refused = dict.fromkeys(REFUSALS, 0)
 
     def opened(self, sock: socket.socket, conn: MeasuredConn) -> None:
         """A connection was upgraded."""
@@ -225,36 +222,24 @@ class Counts:
             if reason is not None:
                 self._dropped[reason] += 1
 
-    def refused(self, reason: str) -> None:
-        """A handshake was refused, for a reason of REFUSALS."""
-        with self._lock:
-            self._refused[reason] += 1
-
-    def read(self) -> tuple[Sums, list[int], dict[str, int], dict[str, int]]:
-        """The totals; how much is queued for each open connection; the drops; the refusals."""
+    def read(self) -> tuple[Sums, list[int], dict[str, int]]:
+        """The totals; how much is queued for each open connection; the drops."""
         with self._lock:
             conns = list(self._open.values())
             sums = replace(self._ended, frames_out=self._ended.frames_out.copy())
-            dropped, refused = self._dropped.copy(), self._refused.copy()
+            dropped = self._dropped.copy()
         # A connection that ends from here on is in the list, and was not in the totals.
         for conn in conns:
             sums.add(conn)
-        return sums, [len(c.queue) for c in conns if c.queue is not None], dropped, refused
+        return sums, [len(c.queue) for c in conns if c.queue is not None], dropped
 
 
 class MeasuredUpgrader(Upgrader):
-    """An Upgrader whose Conns count, and that counts its refusals. Any thread may use it."""
+    """An Upgrader whose Conns count. Any thread may use it."""
 
     def __init__(self, counts: Counts, **options: Any) -> None:
         super().__init__(**options)
         self._counts = counts
-
-    def upgrade(self, environ: WSGIEnvironment) -> Conn:
-        try:
-            return super().upgrade(environ)
-        except HandshakeError as error:
-            self._counts.refused(error.reason)
-            raise
 
     def new_conn(
         self,
@@ -281,15 +266,21 @@ class ChatCollector(Collector):
     """The figures, made when they are asked for. Any thread, several at the same time."""
 
     def __init__(
-        self, hub: Hub, counts: Counts, server: Server, relay: Relay | None = None
+        self,
+        hub: Hub,
+        counts: Counts,
+        server: Server,
+        upgrader: Upgrader,
+        relay: Relay | None = None,
     ) -> None:
         self._hub = hub
         self._relay = relay
         self._counts = counts
         self._server = server
+        self._upgrader = upgrader
 
     def collect(self) -> Iterator[Metric]:
-        sums, queued, dropped, refused = self._counts.read()
+        sums, queued, dropped = self._counts.read()
         yield GaugeMetricFamily("gochat_clients", "Clients in the room.", len(self._hub.clients))
         yield CounterMetricFamily(
             "gochat_messages_received", "Messages read from clients.", sums.messages_in
@@ -329,12 +320,12 @@ class ChatCollector(Collector):
         yield by_reason(
             "gochat_handshakes_refused",
             "Handshakes that were refused, by what was wrong.",
-            refused,
+            self._upgrader.statistics().refused,
         )
         yield by_reason(
             "gochat_connections_refused",
             "Connections that were answered 503, by what there was too much of.",
-            self._server.admission.refusals,
+            self._server.statistics().refused,
         )
         if self._relay is not None:
             yield from relay_figures(self._relay)
@@ -370,7 +361,7 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
     )
 
 
-def by_reason(name: str, text: str, values: dict[str, int]) -> CounterMetricFamily:
+def by_reason(name: str, text: str, values: Mapping[str, int]) -> CounterMetricFamily:
     """A counter that has a value for each of some reasons."""
     family = CounterMetricFamily(name, text, labels=["reason"])
     for reason, value in values.items():
@@ -434,12 +425,14 @@ class Metrics:
         """For the chat's server, to call at the end of a connection. Any thread."""
         self._counts.closed(sock)
 
-    def start(self, server: Server) -> None:
-        """Serve, on the thread `metrics`, until the end of the `with` block. server: the chat's.
+    def start(self, server: Server, upgrader: Upgrader) -> None:
+        """Serve, on the thread `metrics`, until the end of the `with` block.
+
+        server, upgrader: the chat's.
 
         Raises RuntimeError if the system has no more threads.
         """
-        collector = ChatCollector(self._hub, self._counts, server, self._relay)
+        collector = ChatCollector(self._hub, self._counts, server, upgrader, self._relay)
         self._app = metrics_app(collector, health_app(self._hub, self._relay))
         self._server.start("metrics")
         log.info("metrics at http://%s/metrics", self._server.addr)

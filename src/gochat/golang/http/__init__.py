@@ -17,6 +17,7 @@ Werkzeug's server. Modules import only modules further down the list, and of tho
 
 from typing import TYPE_CHECKING
 
+from .admission import ServerStatistics
 from .connection import Hijacker, UnavailableError, hijacker
 from .request import url
 from .response import error
@@ -32,4 +33,4 @@ if TYPE_CHECKING:
     StartResponse: TypeAlias = wsgi.StartResponse
     Application: TypeAlias = wsgi.WSGIApplication
 
-__all__ = ["Hijacker", "Server", "UnavailableError", "error", "hijacker", "url"]
+__all__ = ["Hijacker", "Server", "ServerStatistics", "UnavailableError", "error", "hijacker", "url"]

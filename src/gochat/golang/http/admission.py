@@ -19,13 +19,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from .address import unmapped
 
-__all__ = ["Admission", "Refusal"]
+__all__ = ["Admission", "Refusal", "ServerStatistics"]
 
 log = logging.getLogger("gochat")
 
@@ -39,7 +40,7 @@ _REFUSAL: Final = (
     b"Service Unavailable\n"
 )
 
-# The reasons for refusing a connection: the keys of `Admission.refusals`.
+# The reasons for refusing a connection: the keys of `ServerStatistics.refused`.
 _REASONS: Final = ("max_connections", "max_connections_per_address", "threads", "descriptors")
 
 # How many connections an address may have besides those that its limit allows: as many as browsers
@@ -63,10 +64,23 @@ _WITH_PORT: Final = re.compile(
 class Refusal(NamedTuple):
     """Why a connection is refused."""
 
-    #: A key of `Admission.refusals`.
+    #: A key of `ServerStatistics.refused`.
     reason: str
     #: The same reason for the log, with numbers.
     text: str
+
+
+@dataclass(frozen=True)
+class ServerStatistics:
+    """What a server has counted so far."""
+
+    #: Connections that were served, the open ones included.
+    served: int
+    #: Connections that are open now, those without a request included.
+    open: int
+    #: Connections and requests that were refused with 503, by the reason: what there was too much
+    #: of. A reason that has not come yet is there with 0.
+    refused: Mapping[str, int]
 
 
 class Admission:
@@ -84,11 +98,11 @@ class Admission:
         self.max_connections: Final = max_connections
         self.max_connections_per_address: Final = max_connections_per_address
         self.trusted_proxies: Final = tuple(trusted_proxies)
-        #: How many connections were refused with 503, by reason. Written under _lock. Reading needs
-        #: no lock, because the keys never change.
-        self.refusals: Final = dict.fromkeys(_REASONS, 0)
-        # Guards refusals, _admitted, _open and _served.
+        # Guards all that is below, but for _logged_at.
         self._lock = threading.Lock()
+        # How many connections were admitted, and how many refused, by reason.
+        self._total = 0
+        self._refused = dict.fromkeys(_REASONS, 0)
         # The admitted connections, each with the addresses that it counts for in _open and _served.
         self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
         # How many connections each address has open, idle ones included, and how many requests of
@@ -112,6 +126,7 @@ class Admission:
                     return _too_many(self._open[address], address)
                 self._open[address] += 1
             self._admitted[request] = (address if counts else None, None)
+            self._total += 1
         return None
 
     def count(self, request: socket.socket, address: str) -> Refusal | None:
@@ -134,6 +149,11 @@ class Admission:
             opened, served = self._admitted.pop(request, (None, None))
             _drop(self._open, opened)
             _drop(self._served, served)
+
+    def statistics(self) -> ServerStatistics:
+        """Return what has been counted, as of one moment."""
+        with self._lock:
+            return ServerStatistics(self._total, len(self._admitted), self._refused.copy())
 
     def trusts(self, address: str) -> bool:
         """Whether this IP address belongs to a trusted proxy. Raises ValueError for other text."""
@@ -175,7 +195,7 @@ class Admission:
     def refused(self, refusal: Refusal) -> None:
         """Count a refused connection, and log the reason, with at most one line per second."""
         with self._lock:
-            self.refusals[refusal.reason] += 1
+            self._refused[refusal.reason] += 1
         self.log("http: refused a connection (503): %s", refusal.text)
 
     def log(self, message: str, text: str) -> None:

@@ -34,7 +34,7 @@ from werkzeug.serving import ThreadedWSGIServer
 from .. import clock
 from ..thread import Thread
 from .address import join_host_port, listen, unmapped
-from .admission import Admission, Refusal
+from .admission import Admission, Refusal, ServerStatistics
 from .connection import ServerConn, UnavailableError, log_failure
 from .handler import Handler, hijackable
 from .helper import Helper, Helpers
@@ -92,7 +92,7 @@ class Server(ThreadedWSGIServer):
         on_close: Callable[[socket.socket], object] | None = None,
     ) -> None:
         self.read_header_timeout: Final = read_header_timeout
-        #: Which connections are served, and how many were refused.
+        #: Which connections are served. For this package; others have `statistics`.
         self.admission: Final = Admission(
             max_connections, max_connections_per_address, trusted_proxies
         )
@@ -138,6 +138,10 @@ class Server(ThreadedWSGIServer):
         if self.server_address[0] in ("::", "0.0.0.0"):
             return f"http://localhost:{self.port}/"
         return f"http://{self.addr}/"
+
+    def statistics(self) -> ServerStatistics:
+        """Return what the server has counted so far. Thread: any."""
+        return self.admission.statistics()
 
     def start(self, name: str = "accept") -> None:
         """Call `serve_forever` on a new thread with this name. May be called once.

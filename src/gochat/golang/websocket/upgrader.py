@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
 import socket
 import threading
@@ -51,6 +52,9 @@ _ANSWER: Final = (
     b"\r\n"
 )
 
+# What is wrong with a server whose environ has no Hijacker.
+_NO_HIJACKER: Final = "websocket: this needs gochat.Server; other servers give no connection away"
+
 # An origin has no path. A longer one is not worth the memory to compare it, in characters.
 _LONGEST_ORIGIN: Final = 2000
 
@@ -73,19 +77,25 @@ class HandshakeError(Exception):
 
     reason: what is wrong, a key of REFUSALS.
     status: the HTTP status to answer with.
+    level: at which to log it. A client's mistake is logging.INFO, and one of this side ERROR.
     """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.status = REFUSALS[reason]
+        self.level: Final = logging.INFO if self.status < 500 else logging.ERROR
 
     def response(self, start_response: StartResponse) -> Iterable[bytes]:
-        """The answer to the request, as a WSGI response: the one that the Go library gives."""
+        """The answer to the request, as a WSGI response: the one that the Go library gives.
+
+        But for a server that gives no connection away: its operator is told what to do.
+        """
         headers = [("Sec-WebSocket-Version", "13")]
         if self.status == HTTPStatus.UPGRADE_REQUIRED:
             headers.append(("Upgrade", "websocket"))
-        return http.error(start_response, self.status.phrase, self.status, headers)
+        text = self.status.phrase if self.status < 500 else str(self)
+        return http.error(start_response, text, self.status, headers)
 
 
 class Upgrader:
@@ -142,11 +152,10 @@ class Upgrader:
         be sent.
         """
         try:
-            self._check(environ)
             hijacker = http.hijacker(environ)
             if hijacker is None:
-                text = "websocket: the server does not let its connections go"
-                raise HandshakeError("hijack", text)
+                raise HandshakeError("hijack", _NO_HIJACKER)
+            self._check(environ)
         except HandshakeError as error:
             with self._lock:
                 self._refused[error.reason] += 1
