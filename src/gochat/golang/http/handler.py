@@ -123,8 +123,6 @@ class Handler(WSGIRequestHandler):
         name, and urlsplit keeps the last targets in a cache.
         """
         host, path, query = parse_target(self.path)
-        # In Werkzeug's encoding. For ASCII that is the same, and a copy could be a megabyte.
-        raw = self.path if self.path.isascii() else self.path.encode().decode("latin-1")
         environ: WSGIEnvironment = {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
@@ -139,8 +137,8 @@ class Handler(WSGIRequestHandler):
             "SCRIPT_NAME": "",
             "PATH_INFO": path,
             "QUERY_STRING": query,
-            "REQUEST_URI": raw,
-            "RAW_URI": raw,
+            "REQUEST_URI": self.path,
+            "RAW_URI": self.path,
             "REMOTE_ADDR": unmapped(self.client_address[0]),
             "REMOTE_PORT": self.client_address[1],
             "SERVER_NAME": self.server.server_address[0],

@@ -51,6 +51,12 @@ _TARGET: Final = re.compile(
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
+# How many characters of a target are logged, and which are not escaped: those that URLs have (RFC
+# 3986, section 2). In a path, which has been decoded, a "%" and a "?" are escaped, too.
+_LOGGED: Final = 1000
+_IN_TARGET: Final = "/:?#[]@!$&'()*+,;=%~"
+_IN_PATH: Final = "/:@!$&'()*+,;=~"
+
 # How many characters of a path are decoded at once: this bounds the size of temporary copies.
 _PART: Final = 1 << 16
 
@@ -175,15 +181,16 @@ def url(environ: WSGIEnvironment) -> str:
     """Return the target of a request, as a log may show it (Go: Request.URL). Thread: any.
 
     What could forge a line is percent-encoded. A target is cut after 1,000 characters, which Go
-    does not do. The environ may be any server's (PEP 3333).
+    does not do. The environ may be any server's (PEP 3333): a server may have put the target as it
+    came under one of two names; if not, path and query are put together again.
     """
-    raw = environ.get("RAW_URI")
-    if raw is None:
-        query = environ.get("QUERY_STRING", "")
-        raw = environ["PATH_INFO"] + (f"?{query}" if query else "")
-    # It has been decoded, encoded and decoded again.
-    target = raw[:2000].encode("latin-1").decode(errors="ignore")[:1000]
-    return quote(target, safe="/:?#[]@!$&'()*+,;=%~", encoding="latin-1")
+    target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if not target:
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        target = quote(path[:_LOGGED], _IN_PATH, "latin-1", "replace")
+        if environ.get("QUERY_STRING"):
+            target += f"?{environ['QUERY_STRING']}"
+    return quote(target[:_LOGGED], _IN_TARGET, "latin-1", "replace")
 
 
 def _unquote(path: str) -> str:

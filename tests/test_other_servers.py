@@ -1,0 +1,79 @@
+"""The chat's application under other WSGI servers: the page comes, and the chat says why it cannot.
+
+wsgiref is in the standard library; waitress and gunicorn come from PyPI.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .support import PATIENCE, Peer, wait_until
+
+NEEDS = "websocket: this needs gochat.Server; other servers give no connection away"
+
+#: The application, for gunicorn, which configures no log for it; and a log for the two others.
+APP = "import gochat\napp = gochat.make_app(gochat.Hub())\n"
+LOGGED = "import logging\nlogging.basicConfig(level=logging.INFO, format='%(message)s')\n" + APP
+
+#: How each is started, with the number of the listening socket as FD.
+SERVERS = {
+    "wsgiref": [
+        "-c",
+        LOGGED
+        + "import socket\n"
+        + "from wsgiref.simple_server import WSGIRequestHandler, WSGIServer\n"
+        + "server = WSGIServer(('127.0.0.1', 0), WSGIRequestHandler, False)\n"
+        + "server.socket.close()\n"
+        + "server.socket = socket.socket(fileno=FD)\n"
+        + "server.server_name, server.server_port = server.socket.getsockname()\n"
+        + "server.setup_environ()\n"
+        + "server.set_app(app)\n"
+        + "server.serve_forever()\n",
+    ],
+    "waitress": [
+        "-c",
+        LOGGED
+        + "import socket, waitress\nwaitress.serve(app, sockets=[socket.socket(fileno=FD)])\n",
+    ],
+    "gunicorn": ["-m", "gunicorn", "--bind", "fd://FD", "chat:app"],
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_another_server(name: str, tmp_path: Path) -> None:
+    """The page comes, with its path in the log, and the chat is refused in a line that says why."""
+    (tmp_path / "chat.py").write_text(APP)
+    log = tmp_path / "log"
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("w") as stderr:
+        port, descriptor = listener.getsockname()[1], str(listener.fileno())
+        command = [sys.executable, *(arg.replace("FD", descriptor) for arg in SERVERS[name])]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, pass_fds=[listener.fileno()], stderr=stderr
+        )
+    try:
+        for path, status in (("/", 200), ("/?a=%41&b=c", 200), ("/a%3Fb%20%9B31m?c", 404)):
+            with Peer(port) as peer:
+                answer = peer.request(path)
+                assert answer.status == status, path
+                assert (b"<!DOCTYPE html>" in answer.body) == (status == 200)
+        with Peer(port) as peer:
+            assert peer.request("/", method="POST").status == 405
+        for headers in ({}, {"Upgrade": None}, {"Connection": None}):
+            with Peer(port) as peer:
+                answer = peer.open(headers=headers)
+                assert (answer.status, answer.body.decode()) == (500, f"{NEEDS}\n")
+        # What is an error is on stderr even if nobody has configured a log.
+        wait_until(lambda: log.read_text().count(f"{NEEDS}\n") == 3)
+        assert "Traceback" not in log.read_text()
+        if name != "gunicorn":
+            targets = ["/", "/?a=%41&b=c", "/a%3Fb%20%9B31m?c", "/"]
+            assert re.findall(r"^/.*$", log.read_text(), re.MULTILINE) == targets
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
