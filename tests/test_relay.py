@@ -206,7 +206,7 @@ def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
         (b"\xed\xa0\x80", "a message that is not UTF-8"),
         (b"a\n" + b"x" * 513, "a message of more than 512 bytes"),
         (b"x" * 10_000_000, "a message of more than 512 bytes"),
-        (b"\n" * 64, "65 messages in one entry"),
+        (b"\n" * 256, "more than 256 messages in one entry"),
     ],
     ids=["byte", "surrogate", "second too long", "10 MB", "too many"],
 )
@@ -669,6 +669,22 @@ def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPa
     with node(own.url, maxbytes=size) as a:
         fill(own, "gochat:main", 500)
         wait_until(lambda: own.size("gochat:main") < 1.5 * size, "a small stream")
+
+
+def test_a_full_channel_is_one_entry(own: Redis) -> None:
+    """All that waits goes out in one entry, also if that is more than the channel holds."""
+    gate = threading.Event()
+    with node(own.url) as a:
+        holding = a.hold(gate)
+        a.say("held")
+        assert holding.wait(PATIENCE)
+        before = a.relay.statistics().entries_out
+        with in_background(lambda: a.say(*map(str, range(65)))):
+            wait_until(lambda: len(a.relay.broadcast) == 64 and a.relay.broadcast.senders > 0)
+            gate.set()
+        assert a.hears(66) == ["held", *map(str, range(65))]
+        assert a.relay.statistics().batches[(65).bit_length()] == 1
+        assert a.relay.statistics().entries_out <= before + 2
 
 
 def test_batches_are_bounded_in_bytes(own: Redis) -> None:

@@ -36,7 +36,7 @@ __all__ = [
 Id = tuple[int, int]
 
 #: How many messages an entry has at most.
-MOST: Final = 64
+MOST: Final = 256
 
 # What an entry takes in Redis beside its fields, about, in bytes.
 _OVERHEAD: Final = 64
@@ -94,21 +94,19 @@ def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Ent
         numbers = {name: int(base) for name, base in bases.items()}
         return Entry(place, process, int(number), 0, [], "", numbers, size)
     count = joined.count(b"\n") + 1
-    fault = fault_of(joined, count, max_message_size)
-    messages = [] if fault else joined.split(b"\n")
+    messages = joined.split(b"\n") if count <= MOST else []
+    if fault := fault_of(messages, joined, max_message_size):
+        messages = []
     return Entry(place, process, int(number), count, messages, fault, {}, size)
 
 
-def fault_of(joined: bytes, count: int, max_message_size: int) -> str:
-    """Return why messages are not taken; empty if they are.
-
-    joined: the messages, joined by newlines. count: how many messages that should be.
-    """
-    if count > MOST:
-        return f"{count} messages in one entry"
-    if joined.count(b"\n") != count - 1:
+def fault_of(messages: Sequence[bytes], joined: bytes, max_message_size: int) -> str:
+    """Return why messages are not taken, joined by newlines; empty if they are."""
+    if not 0 < len(messages) <= MOST:
+        return f"more than {MOST} messages in one entry"
+    if joined.count(b"\n") >= len(messages):
         return "a message with a newline"
-    if len(joined) > max_message_size and max(map(len, joined.split(b"\n"))) > max_message_size:
+    if len(joined) > max_message_size and max(map(len, messages)) > max_message_size:
         return f"a message of more than {max_message_size} bytes"
     try:
         joined.decode()

@@ -56,6 +56,9 @@ __all__ = ["Relay", "RelayError", "Statistics"]
 
 log = logging.getLogger("gochat")
 
+# How many messages of this process's clients may wait to be appended.
+_BATCH: Final = 64
+
 # How many entries are read at once, and how long a read waits for one, in seconds.
 _COUNT: Final = 200
 _BLOCK: Final = 1.0
@@ -200,13 +203,13 @@ class Relay:
         # What a client needs of a hub.
         self.register: Final = hub.register
         self.unregister: Final = hub.unregister
-        self.broadcast: Final = _Broadcast(MOST)
+        self.broadcast: Final = _Broadcast(_BATCH)
 
         self.timeout: Final = timeout
         # The counters of Statistics, each counted by one thread, `reconnects` under the lock.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
-        self.figures.batches = [0] * 8
+        self.figures.batches = [0] * (MOST.bit_length() + 1)
         #: Why the relay has ended by itself; None until then. Set by the thread that fails first.
         self.error: RelayError | None = None
         #: Called on each thread that fails. Set before `start`.
@@ -407,7 +410,7 @@ class Relay:
         """In a busy room, wait a moment for more to append at once. Whether the room is busy."""
         if busy:
             deadline = time.monotonic() + _GATHER
-            while len(messages) < MOST:
+            while len(messages) < _BATCH:
                 _, message, ok = select(self.broadcast, deadline=deadline)
                 if not ok:
                     break
@@ -417,14 +420,14 @@ class Relay:
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
         """Cut messages into entries of a size that others take; mostly that is one."""
         joined = b"\n".join(messages)
-        fault = fault_of(joined, len(messages), self._max_message_size)
+        fault = fault_of(messages, joined, self._max_message_size)
         if not fault and len(joined) <= self._max_entry_size:
             yield messages
             return
         part: list[bytes] = []
         size = 0
         for message in messages:
-            if fault := fault_of(message, 1, self._max_message_size):
+            if fault := fault_of([message], message, self._max_message_size):
                 log.error("relay: %s was sent to the relay, and is dropped", fault)
                 continue
             if part and (len(part) == MOST or size + len(message) > self._max_entry_size):
