@@ -514,7 +514,7 @@ def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
     def fail(_: list[Talker]) -> None:
         redis.kill()
         if not lost:
-            wait_until(lambda: chat.logged("relay in: "))
+            wait_until(lambda: chat.logged("relay in: ") or chat.logged("relay out: "))
             chat.process.terminate()
 
     flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=5")
