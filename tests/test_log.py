@@ -8,6 +8,7 @@ import logging
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import sys
@@ -20,7 +21,7 @@ import pytest
 
 from gochat.golang.log import LogHandler, dump_threads, dumping
 
-from .support import CLOSE, Gochat, Peer, join, logging_to, parted, wait_until
+from .support import CLOSE, Gochat, Peer, in_background, join, logging_to, parted, wait_until
 
 
 def ask_for_much(port: int, times: int) -> None:
@@ -151,6 +152,24 @@ def test_lines_that_are_lost_are_counted() -> None:
     first, *others = taken.decode().split("\n")
     assert first == "x" * 8192
     assert others == ["3 lines of the log were not taken, and are lost", "y", "z", ""]
+
+
+def test_no_line_is_cut_where_others_may_write() -> None:
+    """A long text is written in pieces of whole lines: other processes may write in between."""
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as log, open(write, "wb") as stderr:
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)  # room for one piece
+        handler = handler_for(stderr)
+        text = "\n".join([*(f"{number}: {'x' * 100}" for number in range(200)), "y" * 5000, "end"])
+        with in_background(lambda: handler.handle(record(text))):
+            pieces: list[bytes] = []
+            while not b"".join(pieces).endswith(b"end\n"):
+                pieces.append(log.read(select.PIPE_BUF))
+        handler.close()
+    assert b"".join(pieces).decode() == f"{text}\n"
+    whole = [piece for piece in pieces if b"y" not in piece]
+    assert len(whole) > 4
+    assert all(piece.endswith(b"\n") for piece in whole)
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), None])

@@ -98,7 +98,11 @@ class Output:
                 left = deadline - time.monotonic()
                 if not poll.poll(max(0.0, left) * 1000):
                     return written
-                written += os.write(self._descriptor, data[written : written + select.PIPE_BUF])
+                piece = data[written : written + select.PIPE_BUF]
+                if written + len(piece) < len(data):
+                    # Whole lines, if there is one: another process may write in between.
+                    piece = piece[: piece.rfind(b"\n") + 1] or piece
+                written += os.write(self._descriptor, piece)
         return len(data)
 
     def close(self) -> None:
