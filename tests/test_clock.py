@@ -91,6 +91,7 @@ def test_a_pause_cuts_no_client() -> None:
         silent.read_to_end()
 
 
+@pytest.mark.measured
 def test_a_pause_ends_no_request() -> None:
     """A request that a pause has held up has the rest of its time after the pause."""
     with Gochat("--read-header-timeout=3") as gochat:

@@ -604,6 +604,18 @@ def test_read_deadline_that_is_moved_on() -> None:
             assert conn.read_message() == (TEXT_MESSAGE, b"late")
 
 
+def test_reader_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time in which this side does not read is added to the read deadline."""
+    monkeypatch.setattr("gochat.golang.websocket.conn._LATE", 0.1)
+    with connected() as (conn, peer):
+        deadline = time.monotonic() + 0.2
+        conn.set_read_deadline(deadline)
+        peer.sock.sendall(frame("there"))
+        wait_until(lambda: time.monotonic() > deadline)
+        assert conn.read_message() == (TEXT_MESSAGE, b"there")
+        assert isinstance(read_error(conn), TimeoutError)
+
+
 def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
     """Without a call to read_message nothing is read, and the peer cannot send for ever."""
     with connected(small=True) as (conn, peer):
