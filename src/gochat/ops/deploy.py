@@ -26,7 +26,7 @@ from ..golang import http
 from ..golang.http import Server
 from ..golang.http.address import listen_shared, next_port
 from ..golang.log import dump_threads
-from ..golang.processor import INTERVAL, Processor, settle
+from ..golang.processor import settle
 from ..golang.turns import turns
 from ..golang.websocket import Upgrader
 from ..hub import Hub
@@ -56,6 +56,9 @@ __all__ = ["Deployment", "MakeApp", "supervise"]
 
 log = logging.getLogger("gochat")
 
+# How often a child tells its parent that it is alive, in seconds.
+_ALIVE: Final = 1.0
+
 
 class MakeApp(Protocol):
     """`make_app` of main.py."""
@@ -80,8 +83,6 @@ class Deployment:
         self.relay: Final = _new_relay(config.relay, config, hub) if config.relay else None
         #: What clients take for the hub. A relay has all that they need of one.
         self.hub: Final[AnyHub] = self.relay or hub
-        # The CPUs to which the process may move, if it stays on one of them.
-        self._allowed: set[int] = set()
         with ExitStack() as stack:
             # The signals' handlers come back last: the servers of the figures and of the view may
             # take a while to end.
@@ -142,7 +143,7 @@ class Deployment:
             on_close=self._metrics.closed if self._metrics else None,
         )
         turns.gomaxprocs(config.gomaxprocs)
-        self._allowed = settle(pin=config.pin, cpu=place.number if place else None)
+        settle(pin=config.pin, cpu=place.number if place else None)
         self._signals.enter_context(handling(_handlers(server, forced=place is None)))
         return server
 
@@ -156,14 +157,14 @@ class Deployment:
                 self._view.start()
         except RuntimeError as error:
             raise HubError(error) from error
-        act = Processor(self._allowed).follow if len(self._allowed) > 1 else None
+        tell = None
         if place:
             log.info("ready")
-            act = _heartbeat(place, self._own_hub)
+            tell = _heartbeat(place, self._own_hub)
         else:
             log.info("listening on %s, open %s", server.addr, server.url)
         notify("READY=1")
-        server.serve_forever(INTERVAL if act else None, act)
+        server.serve_forever(_ALIVE if tell else None, tell)
         if place:
             place.ending()
         log.info("stopping")
@@ -171,7 +172,7 @@ class Deployment:
 
 
 def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
-    """What a child calls while it accepts, every INTERVAL at the least, to tell that it is alive.
+    """What a child calls while it accepts, at least every _ALIVE seconds, to tell that it lives.
 
     On the main thread, so that a child which accepts nobody is silent. It is silent, too, if its
     hub does not answer. For that this waits: the chat is not held up by it, but by its hub.
@@ -181,7 +182,7 @@ def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
 
     def tell() -> None:
         nonlocal told
-        if time.monotonic() - told > INTERVAL / 2 and answers(hub, INTERVAL):
+        if time.monotonic() - told > _ALIVE / 2 and answers(hub, _ALIVE):
             place.alive()
             told = time.monotonic()
 

@@ -213,8 +213,7 @@ def add_serve_flags(serve: Parser) -> None:
         "-no-pin",
         dest="pin",
         action="store_false",
-        help="use any CPU; without this flag the process stays on one CPU, and moves when others"
-        " take that CPU",
+        help="use any CPU; without this flag the process stays on one CPU",
     )
     serve.add_flag(
         "max-clients", count, None, "connections served at the same time (default: no limit)"
