@@ -1125,6 +1125,17 @@ def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
     assert errors
 
 
+def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
+    """After `finish` what clients say is dropped, so that their pumps wait for nothing."""
+    with node(own.url) as a:
+        own.pause()
+        with in_background(lambda: a.say(*map(str, range(1000)))):
+            wait_until(lambda: a.relay.broadcast.senders > 0, "a pump that waits")
+            a.relay.finish(time.monotonic())
+        own.go_on()
+        assert a.relay.error is None
+
+
 def test_a_thread_of_the_relay_that_does_not_end(
     own: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
