@@ -1,25 +1,52 @@
-/* The turns of the write pumps, for the model checker spin: src/gochat/turns.py, and what channel.py
- * does with them. One hub sends M messages to each of N pumps, which share K turns, and then closes
- * their channels.
+/* Turns and channels, for the model checker spin: src/gochat/golang/turns.py and channel.py.
  *
- *     spin -run docs/turns.pml                        no errors: see below
- *     spin -run -DLOOK_FIRST docs/turns.pml           an error: a pump sleeps on a message
- *     spin -run -DKEEP_TURN docs/turns.pml            an error: a stuck pump stops the others
- *     spin -run -DTAKE_ANYWAY docs/turns.pml          an error: who is let go has a turn too many
- *     spin -run -DLOOK_BEFORE_LINE docs/turns.pml     an error: a pump stands in line beside a free turn
+ * Part 1, turns: one hub sends M messages to each of N pumps, which share K turns, and then closes
+ * their channels. Once the deadline of a pump comes while it waits, or the hub or a pump is interrupted,
+ * as by a signal handler that raises (unless NO_INTERRUPT is defined).
+ *
+ *     spin -run docs/turns.pml                          no errors: see below
+ *     spin -run -DLOOK_FIRST docs/turns.pml             an error: a pump sleeps on a message
+ *     spin -run -DKEEP_TURN docs/turns.pml              an error: a stuck pump stops the others
+ *     spin -run -DDIE_IN_TURN docs/turns.pml            an error: so does one that has died
+ *     spin -run -DTAKE_ANYWAY docs/turns.pml            an error: who is let go has a turn too many
+ *     spin -run -DCALL_FIRST docs/turns.pml             an error: nobody is woken for a turn that is free then
+ *     spin -run -DK=2 -DN=3 -DCALL_ONE docs/turns.pml   an error: of two new turns, one is not known
+ *     spin -run -DCLAIM_IN_TWO docs/turns.pml           an error: the hub is interrupted between the two
+ *     spin -run -DNO_CLEANUP docs/turns.pml             an error: an interrupted pump keeps its place in line
+ *
+ * Part 2, offers and bells: S senders send V values each to C channels of capacity CAPACITY. One
+ * receiver selects over the channels, and another thread closes them at the end. One thing goes wrong:
+ * sends have deadlines, or a select has one, or the channels are closed early, or the receiver waits
+ * for one of them alone, or one of the threads is interrupted.
+ *
+ *     spin -run -DOFFERS docs/turns.pml                       no errors, but there are many states
+ *     spin -run -DOFFERS -DS=1 -DV=2 docs/turns.pml           no errors
+ *     spin -run -DOFFERS -DC=2 -DTROUBLE=LATE_SENDERS docs/turns.pml   no errors
+ *     spin -run -DOFFERS -DCAPACITY=1 docs/turns.pml          no errors
+ *     spin -run -DOFFERS -DLOOK_FIRST docs/turns.pml          an error: the receiver sleeps before a sender
+ *     spin -run -DOFFERS -DC=2 -DONE_BELL docs/turns.pml      an error: a slow sender hands over to a later wait
+ *     spin -run -DOFFERS -DTAKE_FIRST docs/turns.pml          an error: a value is received and taken back
+ *     spin -run -DOFFERS -DCLOSE_LAST docs/turns.pml          an error: a sender joins the line, and nobody comes
+ *     spin -run -DOFFERS -DNO_CLEANUP docs/turns.pml          an error: an interrupted receiver has lost a value
+ *     spin -run -DOFFERS -DCAPACITY=1 -DNO_RECOVERY docs/turns.pml  an error: an interrupted sender wakes nobody
+ *     spin -run -DOFFERS -DCAPACITY=1 -DS=3 -DROOM_FIRST docs/turns.pml   an error: a value too many
  *
  * What is checked in every state that can be reached:
- * - Nothing is lost: there is no end but the one in which every pump has received everything, and has
- *   ended. A pump that waits for ever with a message queued would be another end, and an error.
- * - No more than K pumps have a turn.
- * - At the end all turns are free, and nobody is in line.
+ * - Nothing is lost: there is no end but the one in which everyone has ended, and everything that was
+ *   sent was received. A thread that waits for ever would be another end, and an error.
+ * - What is received was sent, once, in the order of its sender; what is taken back is not received.
+ * - No more than K pumps have a turn, and no channel has more values than it has room for.
+ * - At the end nobody is in line.
  *
- * One statement here is one step of Python: an append, a pop, a look at the queue, a look at who is idle.
- * What is done with a lock held, and does not block, is atomic: no other thread sees its middle.
+ * One statement here is one step of Python: an append, a pop, a look at the queue, a look at who is
+ * idle. What is in a d_step is one call that runs no Python code. An `unless` is the interrupt: it may
+ * come between any two steps. What comes after it is not interrupted again.
  */
 
+#ifndef OFFERS
+
 #ifndef N
-#define N 3
+#define N 2
 #endif
 #ifndef M
 #define M 2
@@ -27,199 +54,307 @@
 #ifndef K
 #define K 1
 #endif
+#define NOBODY N
+#define HUB N
 
 byte queued[N];         /* Channel.queue: how many values are in it */
 bool closed[N];         /* Channel._closed */
-bool sentinel[N];       /* Channel.queue: what lies behind the last value */
-bool idle[N];           /* Channel._idle: the receiver is to be woken */
-bool gate[N];           /* Waiter._gate: a turn was given, or it was let go, and has not run yet */
-bool let_go[N];         /* Waiter._let_go */
+bool sentinel[N];       /* Channel._offers: the end */
+bool idle[N];           /* Channel._idle: the receiver has found nothing */
+bool armed[N];          /* Waiter.armed */
+bool gate[N];           /* Waiter._gate: a wake-up, which was not consumed yet */
 bool holds[N];          /* Waiter._holds */
+byte sent[N];
 byte received[N];
 bool ended[N];
 byte held;              /* how many pumps have a turn, to be checked */
+bool late;              /* there was a deadline: one at the most, or who is forgotten would be saved */
+bool signal[N + 1];     /* an interrupt is to come */
 
-chan line = [N] of { byte };    /* Turns._line */
-byte free = K;                  /* Turns._free */
+byte line[N + 1];       /* Turns._line; NOBODY after its end */
+byte length;
 
-/* Turns._dispatch, with the lock held */
-inline dispatch()
+hidden byte i_, j_;
+
+/* One step each: to be used in a d_step. */
+inline append(who)
 {
-    atomic {
+    assert(length < N);
+    line[length] = who; length++; line[length] = NOBODY
+}
+
+inline remove(who)
+{
+    i_ = 0;
+    do
+    :: i_ < length && line[i_] != who -> i_++
+    :: else -> break
+    od;
+    if
+    :: i_ < length ->
         do
-        :: free > 0 && nempty(line) -> free--; line ? first; gate[first] = true
-        :: free == 0 || empty(line) -> break
-        od
-    }
+        :: i_ < length -> line[i_] = line[i_ + 1]; i_++
+        :: else -> break
+        od;
+        length--
+    :: else
+    fi;
+    i_ = 0
 }
 
-/* Turns.join_line: first into the line, then a look for a free turn */
-inline join_line(who)
+/* Waiter.holds: only to be checked */
+inline hold()
 {
-#ifdef LOOK_BEFORE_LINE
-    if
-    :: free > 0 -> line ! who; dispatch()
-    :: free == 0 -> line ! who
-    fi
+    d_step { holds[me] = true; held++; assert(held <= K) }
+}
+
+inline let_go()
+{
+    d_step { if :: holds[me] -> holds[me] = false; held-- :: else fi }
+}
+
+/* Turns._call: wake those who have a turn and do not know */
+inline call()
+{
+#ifdef CALL_ONE
+    d_step { first = (length >= K -> line[K - 1] : NOBODY); second = NOBODY };
 #else
-    line ! who;
+    d_step {
+        first = (length > 0 -> line[0] : NOBODY);
+        second = (K > 1 && length > 1 -> line[1] : NOBODY)
+    };
+#endif
     if
-    :: free > 0 -> dispatch()
+    :: first != NOBODY && !holds[first] -> gate[first] = true
+    :: else
+    fi;
+    if
+    :: second != NOBODY && !holds[second] -> gate[second] = true
+    :: else
+    fi;
+    d_step { first = NOBODY; second = NOBODY }
+}
+
+/* Waiter.leave */
+inline leave()
+{
+    if
+    :: holds[me] ->
+        let_go();
+#ifdef CALL_FIRST
+        call();
+        d_step { remove(me) }
+#else
+        d_step { remove(me) };
+        call()
+#endif
     :: else
     fi
-#endif
 }
 
-/* Turns.hand_on: straight to the first in line, or first free, and then a look at the line */
-inline hand_on()
+/* Waiter.retire */
+inline retire()
 {
-    if
-    :: atomic { nempty(line) -> line ? first; gate[first] = true }
-    :: empty(line) -> free++;
-        dispatch()
-    fi
+    d_step { armed[me] = false };
+    let_go();
+    d_step { remove(me) };
+    call()
 }
 
-/* Waiter.give_up */
-inline give_up()
+/* Waiter.wait_turn */
+inline wait_turn()
 {
-    if
-    :: holds[me] -> holds[me] = false; held--; hand_on()
-    :: else
-    fi
-}
-
-/* What Waiter.line_up and Waiter.wait do when their gate opens. */
-inline pass_gate()
-{
-    atomic {
-        gate[me]; gate[me] = false;
-        if
-#ifndef TAKE_ANYWAY
-        :: let_go[me] -> let_go[me] = false
-        :: !let_go[me] -> holds[me] = true; held++; assert(held <= K)
-#else
-        :: true -> holds[me] = true; held++; assert(held <= K)
-#endif
-        fi
-    }
+    do
+    :: line[0] == me || (K > 1 && line[1] == me && length > 1) -> break
+    :: else -> d_step { gate[me] -> gate[me] = false }
+    od;
+    hold()
 }
 
 /* Waiter.line_up */
 inline line_up()
 {
     if
-    :: holds[me] && empty(line)
-    :: holds[me] && nempty(line) -> line ! me; give_up(); pass_gate()
-    :: !holds[me] -> join_line(me); pass_gate()
+    :: holds[me] && length <= K
+    :: holds[me] && length > K ->
+        let_go();
+        d_step { remove(me) };
+        d_step { append(me) };
+        call();
+        wait_turn()
+    :: !holds[me] ->
+        d_step { append(me) };
+        wait_turn()
     fi
 }
 
-/* Channel.try_send, by the hub's thread */
+/* Waiter.wake */
+inline wake(to)
+{
+#ifdef CLAIM_IN_TWO
+    if
+    :: d_step { armed[to] -> armed[to] = false };
+        d_step { append(to) };
+        call()
+    :: !armed[to]
+    fi
+#else
+    if
+    :: d_step { armed[to] -> armed[to] = false; append(to) };
+        call()
+    :: !armed[to]
+    fi
+#endif
+}
+
+/* Channel.try_send */
 inline try_send(to)
 {
-    queued[to]++;
-    if
-    :: idle[to] ->
-        if                      /* Channel._claim: one step, that only one thread can do */
-        :: atomic { idle[to] -> idle[to] = false };
-            join_line(to)       /* Waiter.wake */
+    {
+        d_step { queued[to]++; sent[to]++ };
+        if
+        :: idle[to] && armed[to] -> wake(to)
+        :: else
+        fi
+    } unless {
+        signal[HUB];            /* Channel._recover, and Waiter.claim on its way out */
+        signal[HUB] = false;
+        call();
+        if
+        :: idle[to] -> wake(to)
         :: !idle[to]
         fi
-    :: !idle[to]
-    fi
+    }
 }
 
-/* Channel.close, by the hub's thread. Between the two steps the mutex is held, but who only looks does
- * not know. */
+/* Channel.close */
 inline close(to)
 {
-    closed[to] = true;
-    sentinel[to] = true;
-    if
-    :: atomic { idle[to] -> idle[to] = false }; let_go[to] = true; gate[to] = true
-    :: !idle[to]
-    fi
+    {
+        closed[to] = true;
+        sentinel[to] = true;
+        if
+        :: idle[to] -> gate[to] = true      /* Waiter.let_go */
+        :: !idle[to]
+        fi
+    } unless {
+        signal[HUB];
+        signal[HUB] = false;
+        closed[to] = true;      /* or the caller closes it again */
+        sentinel[to] = true;
+        if
+        :: idle[to] -> gate[to] = true
+        :: !idle[to]
+        fi
+    }
 }
 
 #define NONEMPTY (queued[me] > 0 || sentinel[me])
 
 proctype pump(byte me)
 {
-    byte first;
+    byte first = NOBODY, second = NOBODY;
+    byte got;
 
-    /* channel._receive_in_turn, and what Client.write_pump does with what it gives */
 receive:
-    if
-    :: NONEMPTY ->
-        if
-        :: closed[me]           /* the rest needs no turn */
-        :: !closed[me] -> line_up()
-        fi;
-take:
-        if
-        :: !NONEMPTY -> goto receive        /* woken for what it has received meanwhile */
-        :: queued[me] == 0 && sentinel[me] -> goto done
-        :: queued[me] > 0
-        fi;
-        do                      /* Channel.drain: what comes meanwhile is taken, or left */
-        :: queued[me] > 0 -> atomic { queued[me]--; received[me]++ }
-        :: break
-        od;
-        if                      /* Conn.write_message */
-        :: true                 /* the socket takes it all at once */
-#ifdef KEEP_TURN
-        :: me == 0 -> end_stuck: false
-#else
-        :: me == 0 -> give_up(); end_stuck: false
-        :: give_up()            /* it was full for a while */
-#endif
-        fi;
-        goto receive
-    :: !NONEMPTY ->
-#ifdef LOOK_FIRST
-        idle[me] = true;        /* too late: what came between the look and this rings for nobody */
-#else
-        idle[me] = true;
+    /* channel._receive_in_turn, and what Client.write_pump does with what it gives */
+    {
         if
         :: NONEMPTY ->
-            atomic {
-                if
-                :: idle[me] -> idle[me] = false; goto receive
-                :: else         /* claimed already: a turn is on its way */
-                fi
-            }
-        :: else
-        fi;
-#endif
-        give_up();
-        if                      /* Waiter.wait */
-        :: pass_gate()
+            if
+            :: closed[me]           /* the rest needs no turn */
+            :: !closed[me] -> line_up()
+            fi
+        :: !NONEMPTY ->
+            leave();
+            armed[me] = true;
+            idle[me] = true;
+            if                      /* Waiter.wait, not at all if the second look finds something */
 #ifndef LOOK_FIRST
-        :: atomic {             /* the deadline: time for a ping */
+            :: NONEMPTY
+#endif
+            :: else ->
                 if
-                :: idle[me] -> idle[me] = false; goto receive
-                :: else
+                :: d_step { gate[me] -> gate[me] = false }
+                :: d_step { !late -> late = true }      /* the deadline: time for a ping */
                 fi
-            };
-            pass_gate()
+            fi;
+#ifdef TAKE_ANYWAY
+            if
+            :: d_step { armed[me] -> armed[me] = false }; hold()
+            :: !armed[me] -> wait_turn()
+            fi;
+            idle[me] = false
+#else
+            if
+            :: d_step { armed[me] -> armed[me] = false }; idle[me] = false; goto receive
+            :: !armed[me] -> wait_turn(); idle[me] = false
+            fi
 #endif
         fi;
-        goto take
+        if                          /* Channel._take, and Channel.drain */
+        :: queued[me] == 0 && sentinel[me] -> goto done
+        :: queued[me] == 0 && !sentinel[me] -> goto receive   /* woken for what it has received meanwhile */
+        :: queued[me] > 0
+        fi;
+        do
+        :: queued[me] > 0 -> d_step { queued[me]--; got++ }
+        :: got > 0 -> break
+        od;
+        skip;
+        d_step { received[me] = received[me] + got; got = 0 }
+    } unless {
+        signal[me];
+        signal[me] = false;
+#ifdef NO_CLEANUP
+        d_step { armed[me] = false };
+        let_go();
+#else
+        idle[me] = false;
+        retire();
+#endif
+        d_step { queued[me] = queued[me] + got; got = 0 };
+        goto receive                /* the caller goes on */
+    };
+    if                              /* Conn.write_message */
+    :: true                         /* the socket takes it all at once */
+#ifdef KEEP_TURN
+    :: me == 0 -> end_stuck: false
+#else
+    :: me == 0 -> leave(); goto stuck
+    :: leave()                      /* it was full for a while */
+#endif
+#ifdef DIE_IN_TURN
+    :: me == 0 -> goto stuck
+#else
+    :: me == 0 -> retire(); goto stuck      /* the thread ends: _Guard */
+#endif
     fi;
+    goto receive;
+stuck:
+end_stuck_for_good: false;
 done:
-    give_up();                  /* Conn.close */
+    leave();                        /* Conn.close */
     ended[me] = true
 }
 
 init
 {
-    byte i, n, first;
+    byte me = HUB;
+    byte first = NOBODY, second = NOBODY;
+    byte n, i;
 
     atomic {
+        line[0] = NOBODY;
         for (i : 0 .. N - 1) {
             run pump(i)
         }
+        if                          /* one thing goes wrong, or there would be too many states */
+        :: late = false
+#ifndef NO_INTERRUPT
+        :: late = true; run signals()
+#endif
+        fi
     }
     for (n : 1 .. M) {
         for (i : 0 .. N - 1) {
@@ -231,11 +366,516 @@ init
     }
     /* Everyone has ended, or is pump 0 and stuck. */
     for (i : 1 .. N - 1) {
-        ended[i] && received[i] == M
+        ended[i] && received[i] == sent[i]
     }
     if
-    :: ended[0] && received[0] == M
+    :: ended[0] && received[0] == sent[0]
+#ifdef KEEP_TURN
     :: pump[1]@end_stuck
+#else
+    :: pump[1]@end_stuck_for_good
+#endif
     fi;
-    assert(free == K && empty(line))
+    assert(length == 0 && held == 0)
 }
+
+/* One interrupt, for whom it may concern. One that comes too late is not noticed. */
+proctype signals()
+{
+    byte who = HUB;
+
+    atomic {
+        do
+        :: who > 0 -> who--
+        :: true -> break
+        od;
+        signal[who] = true
+    }
+}
+
+#endif
+
+#ifdef OFFERS
+
+#ifndef S
+#define S 2
+#endif
+#ifndef V
+#define V 1
+#endif
+#ifndef CAPACITY
+#define CAPACITY 0
+#endif
+#ifndef WAITS
+#define WAITS 10        /* how often the receiver waits, at the most */
+#endif
+#ifndef C
+#define C 1             /* channels, or 2; sender s sends its value v to channel (s + v) % C */
+#endif
+#define SIZE 4
+#define NOTHING 255
+#define O (S * V)       /* offers: the v-th of a sender is sender * V + v, and so is its value */
+#define THE_END O       /* channel._END, in line with the offers of the senders */
+#define CLOSER S
+#define RECEIVER (S + 1)
+
+chan queue[2] = [SIZE] of { byte };     /* Channel.queue */
+chan line[2] = [O + 1] of { byte };     /* Channel._offers */
+bool closed[2];                         /* Channel._closed */
+byte idle[2];                           /* Channel._idle: a bell, or NOTHING */
+
+byte offered[O];        /* _Offer._offered: the value, or NOTHING when it was moved */
+bool refused[O];        /* _Offer.refused */
+bool gate[O];           /* _Offer.gate */
+
+byte given[WAITS];      /* _Bell._given: NOTHING; an offer; or THE_END when the wait has ended */
+byte giver[WAITS];      /* its channel */
+bool rung[WAITS];       /* _Bell._gate */
+byte bells;             /* how many there were */
+
+byte sent[S];           /* how many of each sender's values were sent */
+byte received[S];
+byte last[S];           /* the number of the last one received, plus 1 */
+bool ended[S];
+bool signal[S + 2];     /* an interrupt is to come */
+
+/* What goes wrong. One thing at a time, or there would be too many states. */
+mtype = { LATE_SENDERS, LATE_RECEIVER, CLOSED_EARLY, ONE_ALONE, INTERRUPT };
+mtype trouble;
+
+hidden byte k_, x_;
+
+/* Channel._dismiss */
+inline dismiss(c, o)
+{
+    d_step { if :: offered[o] != NOTHING -> offered[o] = NOTHING; refused[o] = true :: else fi };
+    gate[o] = true;
+    d_step {
+        if
+        :: line[c] ?? [eval(o)] -> line[c] ?? eval(o)
+        :: !(line[c] ?? [eval(o)])
+        fi
+    }
+}
+
+/* Channel._wake */
+inline wake(c)
+{
+    bell = idle[c];
+    if
+    :: bell != NOTHING -> rung[bell] = true
+    :: bell == NOTHING
+    fi;
+    bell = NOTHING
+}
+
+#define NO_ROOM (len(queue[c]) >= CAPACITY)
+
+/* Channel._move */
+inline admit(c)
+{
+    do
+    :: len(line[c]) == 0 -> break
+    :: len(line[c]) > 0 ->
+#ifdef ROOM_FIRST
+        if
+        :: NO_ROOM -> break
+        :: !NO_ROOM
+        fi;
+#endif
+        d_step { if :: len(line[c]) > 0 -> line[c] ? <first> :: else -> first = THE_END fi };
+        if
+        :: first == THE_END -> break
+#ifndef ROOM_FIRST
+        :: first != THE_END && offered[first] != NOTHING && NO_ROOM -> break
+#endif
+        :: else
+        fi;
+        d_step {
+            if
+            :: offered[first] != NOTHING ->
+                queue[c] ! offered[first];
+                assert(len(queue[c]) <= CAPACITY || trouble == INTERRUPT);  /* or a value is put back meanwhile */
+                offered[first] = NOTHING
+            :: else
+            fi
+        };
+        dismiss(c, first)
+    od;
+    first = NOTHING
+}
+
+/* Channel._recover */
+inline recover(c)
+{
+    index = 0;
+    do
+    :: index == O -> break
+    :: index < O ->
+        if
+        :: line[c] ?? [eval(index)] && offered[index] == NOTHING -> dismiss(c, index)
+        :: !(line[c] ?? [eval(index)]) || offered[index] != NOTHING
+        fi;
+        index++
+    od;
+    index = 0;
+    admit(c);
+    wake(c)
+}
+
+/* Channel._send, with a deadline */
+proctype sender(byte me)
+{
+    byte c, v, o, bell = NOTHING, first = NOTHING, index;
+    bool tried;
+
+    do
+    :: v == V -> break
+    :: v < V ->
+        d_step { c = (me + v) % C; o = me * V + v };
+        {
+            if
+            :: closed[c] -> goto done           /* _check_open */
+            :: !closed[c]
+            fi;
+            d_step { tried = true; offered[o] = o };
+#if CAPACITY > 0
+            d_step {                            /* _queue_if_room */
+                if
+                :: !NO_ROOM && len(line[c]) == 0 -> queue[c] ! offered[o]; offered[o] = NOTHING
+                :: else
+                fi
+            };
+            if
+            :: offered[o] == NOTHING -> wake(c); goto done
+            :: offered[o] != NOTHING
+            fi;
+#else
+            bell = idle[c];                     /* _hand_over */
+            if
+            :: bell != NOTHING && len(line[c]) == 0 ->
+                d_step {
+                    if
+                    :: given[bell] == NOTHING -> given[bell] = o; giver[bell] = c; index = 1
+                    :: else
+                    fi
+                };
+                if
+                :: index == 1 -> rung[bell] = true; goto done
+                :: index == 0
+                fi
+            :: else
+            fi;
+#endif
+            line[c] ! o;
+            if
+#ifndef CLOSE_LAST
+            :: closed[c] -> dismiss(c, o)
+            :: !closed[c] -> admit(c); wake(c)
+#else
+            :: true -> admit(c); wake(c)
+#endif
+            fi;
+            do
+            :: offered[o] == NOTHING -> break
+            :: offered[o] != NOTHING ->
+                if
+                :: d_step { gate[o] -> gate[o] = false }
+#ifndef CLOSE_LAST
+                :: trouble == LATE_SENDERS -> dismiss(c, o)      /* the deadline */
+#endif
+                fi
+            od
+        } unless {
+            signal[me];
+            signal[me] = false;
+            if
+            :: tried -> dismiss(c, o)
+            :: !tried
+            fi;
+#ifndef NO_RECOVERY
+            recover(c)
+#endif
+        };
+done:   skip;
+        d_step {
+            if
+            :: tried && !refused[o] -> sent[me]++
+            :: else
+            fi;
+            tried = false; bell = NOTHING; first = NOTHING; index = 0
+        };
+        v++
+    od;
+    ended[me] = true
+}
+
+/* Channel._take */
+inline take(c)
+{
+    if
+    :: len(queue[c]) > 0 ->
+        d_step { queue[c] ? got; from = c };
+        admit(c)
+    :: len(queue[c]) == 0 && len(line[c]) > 0 ->
+        d_step { if :: len(line[c]) > 0 -> line[c] ? <first> :: else -> first = NOTHING fi };
+        if
+        :: len(queue[c]) > 0 || first == NOTHING
+        :: len(queue[c]) == 0 && first == THE_END -> open[c] = false
+        :: else ->
+#ifdef TAKE_FIRST
+            got = offered[first];
+            d_step { offered[first] = NOTHING; from = c };
+#else
+            d_step {
+                if
+                :: offered[first] != NOTHING -> got = offered[first]; offered[first] = NOTHING; from = c
+                :: else
+                fi
+            };
+#endif
+            dismiss(c, first)
+        fi
+    :: else
+    fi;
+    first = NOTHING
+}
+
+/* _Bell.end */
+inline end_wait()
+{
+    d_step {
+        if
+        :: given[bell] == NOTHING -> given[bell] = THE_END
+        :: else
+        fi
+    };
+    if
+    :: given[bell] != THE_END ->
+        assert(waits[giver[bell]]);
+        c = giver[bell];
+        d_step {
+            if
+            :: offered[given[bell]] != NOTHING ->
+                queue[c] ! offered[given[bell]];
+                offered[given[bell]] = NOTHING
+            :: else
+            fi
+        };
+        given[bell] = THE_END
+    :: given[bell] == THE_END
+    fi
+}
+
+#define READY(c) (len(queue[c]) > 0 || len(line[c]) > 0)
+
+/* select: over those that have not been seen to be closed, or over one of them */
+proctype receiver()
+{
+    byte c, bell = NOTHING, first = NOTHING, index, got = NOTHING, from;
+    bool open[2];
+    bool waits[2];
+
+    open[0] = true; open[1] = C > 1;
+
+receive:
+    do
+    :: !open[0] && !open[1] -> break
+    :: open[0] || open[1] ->
+        {
+            d_step { waits[0] = open[0]; waits[1] = open[1] };
+            if
+            :: true
+            :: trouble == ONE_ALONE && open[0] && open[1] && bells < 3 -> waits[0] = false
+            fi;
+            if
+            :: waits[0] -> c = 0
+            :: waits[1] -> c = 1
+            fi;
+            take(c);
+            if
+            :: got != NOTHING || !open[c] -> goto done
+            :: else
+            fi;
+            if
+            :: waits[1 - c] -> c = 1 - c; take(c)
+            :: !waits[1 - c]
+            fi;
+            if
+            :: got != NOTHING || !open[c] -> goto done
+            :: else
+            fi;
+            d_step {
+#ifdef ONE_BELL
+                bell = 0;
+                rung[0] = false;
+                given[0] = NOTHING;
+#else
+                bell = bells;
+                bells++;
+                assert(bells <= WAITS);
+#endif
+            };
+            if :: waits[0] -> idle[0] = bell :: !waits[0] fi;
+            if :: waits[1] -> idle[1] = bell :: !waits[1] fi;
+            if
+#ifndef LOOK_FIRST
+            :: waits[0] && READY(0)
+            :: waits[1] && READY(1)
+#endif
+            :: else ->
+                if
+                :: rung[bell]
+                :: trouble == LATE_RECEIVER && bells <= 2       /* the deadline */
+                :: trouble == ONE_ALONE && open[0] && !waits[0]
+                fi
+            fi;
+            end_wait();
+            if
+            :: len(queue[c]) > 0 -> take(c)
+            :: len(queue[c]) == 0
+            fi
+        } unless {
+            signal[RECEIVER];
+            signal[RECEIVER] = false;
+#ifndef NO_CLEANUP
+            d_step {                            /* to the front of the queue */
+                if
+                :: got != NOTHING ->
+                    k_ = len(queue[from]);
+                    queue[from] ! got;
+                    do
+                    :: k_ > 0 -> queue[from] ? x_; queue[from] ! x_; k_--
+                    :: else -> break
+                    od;
+                    x_ = 0
+                :: else
+                fi
+            };
+#endif
+            got = NOTHING;
+            if
+            :: bell != NOTHING -> end_wait()
+            :: bell == NOTHING
+            fi;
+            recover(0);
+#if C > 1
+            recover(1);
+#endif
+            goto receive
+        };
+done:   skip;
+        d_step {
+            if
+            :: got != NOTHING ->
+                assert(got % V >= last[got / V]);
+                last[got / V] = got % V + 1;
+                received[got / V]++
+            :: else
+            fi;
+            got = NOTHING; from = 0; c = 0; bell = NOTHING; first = NOTHING; index = 0;
+            waits[0] = false; waits[1] = false
+        }
+    od
+}
+
+/* Channel._finish */
+inline finish(c)
+{
+    admit(c);
+    index = 0;
+    do
+    :: index == O -> break
+    :: index < O ->
+        if
+        :: line[c] ?? [eval(index)] -> dismiss(c, index)
+        :: !(line[c] ?? [eval(index)])
+        fi;
+        index++
+    od;
+    index = 0;
+    d_step { if :: line[c] ?? [eval(THE_END)] :: !(line[c] ?? [eval(THE_END)]) -> line[c] ! THE_END fi };
+    wake(c)
+}
+
+#define ALL_RECEIVED \
+    (received[0] == sent[0] && received[1 % S] == sent[1 % S] && received[S - 1] == sent[S - 1])
+
+/* Channel.close, of both channels. Its wake-up comes too late for what should be received by then. */
+proctype closer()
+{
+    byte c, bell = NOTHING, first = NOTHING, index;
+
+    trouble == CLOSED_EARLY || ended[0] && ended[1 % S] && ended[S - 1] && ALL_RECEIVED;
+    do
+    :: c == C -> break
+    :: c < C ->
+        {
+            closed[c] = true;
+            finish(c)
+        } unless {
+            signal[CLOSER];
+            signal[CLOSER] = false;
+            closed[c] = true;           /* or the caller closes it again */
+            finish(c);
+            recover(c)
+        };
+        c++
+    od
+}
+
+init
+{
+    byte i;
+
+    atomic {
+        idle[0] = NOTHING; idle[1] = NOTHING;
+        for (i : 0 .. WAITS - 1) {
+            given[i] = NOTHING
+        }
+        for (i : 0 .. O - 1) {
+            offered[i] = NOTHING
+        }
+        i = 0;
+        for (i : 0 .. S - 1) {
+            run sender(i)
+        }
+        i = 0;
+        run receiver();
+        run closer();
+        if
+#ifdef TROUBLE
+        :: trouble = TROUBLE
+#else
+        :: trouble = LATE_SENDERS
+        :: trouble = LATE_RECEIVER
+        :: trouble = CLOSED_EARLY
+        :: trouble = ONE_ALONE
+        :: trouble = INTERRUPT
+#endif
+        fi;
+        if
+        :: trouble == INTERRUPT -> run signals()
+        :: else
+        fi
+    }
+    _nr_pr == 1;
+    assert(ALL_RECEIVED);
+    assert(len(line[0]) == 1 && len(line[1]) == C - 1)
+}
+
+/* One interrupt, for whom it may concern. One that comes too late is not noticed. */
+proctype signals()
+{
+    byte who = RECEIVER;
+
+    atomic {
+        do
+        :: who > 0 -> who--
+        :: true -> break
+        od;
+        signal[who] = true
+    }
+}
+
+#endif

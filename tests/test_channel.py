@@ -344,51 +344,15 @@ def test_of_two_channels_one_hands_over(start: Tasks) -> None:
 def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     """A receiver that was given a value just as its deadline came returns the value."""
     channel: Channel[int] = Channel()
-    disarm = _Bell.disarm
+    end = _Bell.end
 
-    def late(bell: Any) -> bool:
-        if not channel.queue:
-            assert channel.try_send(1)
-        return disarm(bell)
+    def late(bell: Any) -> Any:
+        assert channel.try_send(1)
+        return end(bell)
 
-    monkeypatch.setattr(_Bell, "disarm", late)
+    monkeypatch.setattr(_Bell, "end", late)
     task = start(lambda: select(channel, deadline=time.monotonic() + 0.01))
     assert task.result() == (channel, 1, True)
-
-
-def test_a_wait_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an exception out of a wait, nothing is handed to the receiver that has gone."""
-
-    def interrupted(_: object) -> None:
-        raise KeyboardInterrupt
-
-    channel: Channel[int] = Channel()
-    with monkeypatch.context() as patch:
-        patch.setattr("gochat.golang.channel._seconds_until", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            channel.recv()
-    assert not channel.try_send(1)
-
-
-def test_an_interrupt_just_after_a_ring(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception between the ring and the return comes through; the value is there for later."""
-    channel: Channel[int] = Channel()
-
-    def ring_and_interrupt(_: object) -> None:
-        bell = channel._idle
-        assert isinstance(bell, _Bell)
-        assert channel.try_send(1)
-        bell._gate.acquire()
-        raise InterruptedError
-
-    def receive() -> tuple[int | None, bool]:
-        with monkeypatch.context() as patch:
-            patch.setattr("gochat.golang.channel._seconds_until", ring_and_interrupt)
-            with pytest.raises(InterruptedError):
-                channel.recv()
-        return channel.recv()
-
-    assert start(receive).result() == (1, True)
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
@@ -713,41 +677,23 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     class LateGate:
         """A gate that stays closed until the timeout; meanwhile the value is received."""
 
-        def acquire(self, *, timeout: float) -> bool:
+        def wait(self, blocking: bool, timeout: float) -> bool:
+            assert blocking
             assert timeout > 0
             assert channel.recv() == (1, True)
             return False
 
-        def release(self) -> None:
+        def open(self) -> None:
             """No thread waits at this gate."""
 
     class LateOffer(_Offer[int]):
         def __init__(self, value: int) -> None:
             super().__init__(value)
-            self.gate = LateGate()  # type: ignore[assignment]
+            self.gate = LateGate()  # type: ignore[assignment, misc]
 
     monkeypatch.setattr("gochat.golang.channel._Offer", LateOffer)
     channel.put(1, timeout=PATIENCE)
     assert select(channel, deadline=time.monotonic()) == (None, None, False)
-
-
-def test_an_interrupted_sender_takes_its_value_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal handler that raises in a thread that waits to send leaves nothing behind."""
-
-    class InterruptedGate:
-        def acquire(self, **_: object) -> bool:
-            raise KeyboardInterrupt
-
-    class InterruptedOffer(_Offer[int]):
-        def __init__(self, value: int) -> None:
-            super().__init__(value)
-            self.gate = InterruptedGate()  # type: ignore[assignment]
-
-    monkeypatch.setattr("gochat.golang.channel._Offer", InterruptedOffer)
-    channel: Channel[int] = Channel()
-    with pytest.raises(KeyboardInterrupt):
-        channel.send(1)
-    assert select(channel, deadline=time.monotonic() + 0.01) == (None, None, False)
 
 
 def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
@@ -795,24 +741,70 @@ def test_the_queue_comes_before_the_line(start: Tasks) -> None:
     assert [channel.recv(), channel.recv()] == [(1, True), (2, True)]
 
 
-class Withdrawing(list[Any]):
-    """A line of offers whose only sender leaves right after it was seen there."""
-
-    def __bool__(self) -> bool:
-        self.seen = getattr(self, "seen", 0) + 1
-        if self.seen > 2:
-            self.clear()
-        return self.seen <= 2
-
-
-def test_an_offer_that_is_withdrawn(start: Tasks) -> None:
-    """A receiver that sees an offer just before it is withdrawn waits for the next."""
-    channel: Channel[int] = Channel()
-    channel._offers = Withdrawing([None])
+@pytest.mark.parametrize("capacity", [0, 1])
+@pytest.mark.parametrize("take", ["recv", "drain", "try_send"])
+def test_an_offer_that_is_withdrawn(start: Tasks, take: str, capacity: int) -> None:
+    """Whoever sees an offer just after it was withdrawn passes over it."""
+    channel: Channel[int] = Channel(capacity)
+    withdrawn: _Offer[int] = _Offer(0)
+    withdrawn.refuse()
+    channel._offers.append(withdrawn)
+    if take == "drain":
+        assert channel.drain() == []
+    elif take == "try_send":
+        assert channel.try_send(2) == (capacity > 0)
+        assert channel.drain() == [2][:capacity]
     receiver = start.parked(channel.recv)
-    channel._offers = []
     channel.send(1)
     assert receiver.result() == (1, True)
+    assert not channel._offers
+
+
+@pytest.mark.usefixtures("_threading", "_hasty")
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_capacity_with_many_senders(start: Tasks, capacity: int) -> None:
+    """However many threads send at the same time, a channel never holds more than it may."""
+    channel: Channel[int] = Channel(capacity)
+
+    def send() -> None:
+        for value in range(300):
+            channel.send(value)
+
+    senders = [start(send) for _ in range(6)]
+    most = received = 0
+    while received < 6 * 300:
+        most = max(most, len(channel), channel.qsize())
+        received += len(channel.drain()) if received % 3 else channel.recv()[1]
+    for sender in senders:
+        sender.result()
+    assert most == capacity
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_len_beside_a_drain(start: Tasks) -> None:
+    """len is a number from 0 to the capacity, whatever other threads do meanwhile."""
+    channel: Channel[int] = Channel(4)
+    ended = threading.Event()
+
+    def look() -> set[int]:
+        seen = set()
+        while not ended.is_set():
+            seen |= {len(channel), channel.qsize(), channel.senders}
+        return seen
+
+    looker = start(look)
+
+    def send() -> None:
+        for value in range(20_000):
+            channel.send(value)
+        channel.close()
+
+    sender = start(send)
+    while channel.recv()[1]:
+        channel.drain()
+    sender.result()
+    ended.set()
+    assert looker.result() <= {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("put", ["send", "try_send"])

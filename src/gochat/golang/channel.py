@@ -10,19 +10,37 @@
 | `close(ch)`                          | `ch.close()`                                  |
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
-Strategy: a channel is a queue with one more thing to say, "no more will come". That is a sentinel
-behind the queued values, so a receiver drains the queue before it sees the end. A receiver that
-finds nothing marks itself as idle in each of its channels; whichever thread then sends wakes it.
+Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
+of the first in line goes into the queue as soon as there is room. A closed channel has a sentinel
+in the line, where no value can pass it, so a receiver drains the queue before it sees the end. A
+receiver that finds nothing marks itself as idle in each of its channels; whichever thread then
+sends wakes it.
 
 On an unbuffered channel, a sender that finds an idle receiver hands its value over, and goes on. A
-sender that finds neither a receiver nor room joins a line with its value, and goes on when that has
-been received. Both are as in Go's chan.go.
+sender that finds none joins the line, and goes on when its value has been received. Both are as in
+Go's chan.go.
+
+Interrupts: an exception may come out of any operation at any moment, from a signal handler on the
+main thread or by `PyThreadState_SetAsyncExc` on others. Then the operation has either happened or
+not, in whole: a value is in the channel, or it was received, and never both or neither. An
+interrupted send that has not happened has taken its value back. An interrupted receive has put its
+value back, waits no longer, and has no turn. Everyone else goes on as if nothing had been. A
+signal handler may itself use any channel, also the one whose operation it has interrupted, for as
+much as needs no wait for its own thread. (This holds for one exception at a time. A second one that
+comes while the first is being dealt with may break it.)
+
+There is no lock, so none can be left behind, or be held by the thread that a signal handler runs
+on. A value moves from one place to the next in a single step: `new.extend(map(pop, (old,)))` is one
+call, in which no Python code runs. Whoever moves it first has it; the others find that it has gone.
+A thread looks before each step, and looks again after it for those that it may have to wake. One
+wake-up too many does no harm. With a GIL all steps have one order, and without one (FREE_THREADED)
+a lock makes one.
 
 Where this is not Go:
 
 - Any number of goroutines may receive from a Go channel; here one thread at a time may.
-- `try_send` and `close` are for one thread, the sending side's. In Go the same is a custom for
-  `close`.
+- `try_send` and `close` are for one thread, the sending side's. Go has this rule for `close`, by
+  convention.
 - `select` only receives; it has no cases that send. `try_send` is the only such case that the chat
   needs. The choice among several ready channels is random, but not uniform: the search begins at a
   random channel and goes round.
@@ -30,14 +48,19 @@ Where this is not Go:
 
 from __future__ import annotations
 
+import operator
 import queue
 import random
 import threading
 import time
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from itertools import compress, repeat
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from .turns import FREE_THREADED, Waiter, turns
+from .turns import FREE_THREADED, Gate, Waiter, turns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["CLOSED", "AbandonedChannelError", "Channel", "ClosedChannelError", "select"]
 
@@ -60,8 +83,11 @@ class _Sentinel:
         return "CLOSED"
 
 
-#: Stands behind the last value of a closed channel. The inherited `get` returns it.
+#: Stands after the last value of a closed channel. The inherited `get` returns it.
 CLOSED: Final[Any] = _Sentinel()
+
+
+_popleft: Final = operator.methodcaller("popleft")
 
 
 class Channel(queue.Queue[T]):
@@ -73,11 +99,11 @@ class Channel(queue.Queue[T]):
 
     Any thread may `send`. `try_send` and `close` are for the one thread that is the sending side,
     and one thread at a time may receive. If other threads `send` beside the one that calls
-    `try_send`, each of them may bring the channel one value above its capacity.
+    `try_send`, it may bring the channel one value above its capacity.
 
-    Of queue.Queue's methods, `put`, `get` and those made of them work as usual. `qsize` and `full`
-    count the sentinel of a closed channel. `task_done` and `join` have nothing to count, and the
-    `shutdown` of Python 3.13 does nothing: `close` takes its place.
+    Of queue.Queue's methods, `put`, `get` and those made of them work as usual. `task_done` and
+    `join` have nothing to count, and the `shutdown` of Python 3.13 does nothing: `close` takes its
+    place.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
@@ -87,115 +113,129 @@ class Channel(queue.Queue[T]):
         # them, and they would cost kilobytes and ten microseconds. They are made if asked for.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
-        self.mutex = threading.Lock()
+        # Gives the steps of different threads one order, where no GIL does. Can be taken again by
+        # the thread that has it, as in a signal handler.
+        self.mutex = threading.RLock()  # type: ignore[assignment]
         self.unfinished_tasks = 0
         self.is_shutdown = False
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
-        # Set once, under `mutex`. Two look at it without the lock: `try_send`, which is called by
-        # the thread that closes, and so cannot miss it; and a receiver, which only decides by it
-        # whether to take a turn for what is left, and learns of the end from the sentinel.
+        # Set once, before `_END` joins the line, or those in line are refused for good.
         self._closed = False
-        # Set once, under `mutex`, with `_closed`: nobody will receive, so there is no sentinel.
+        # Set once, before `_closed`: nobody will receive, so no `_END` joins the line.
         self._abandoned = False
-        # The receiver that has found nothing. Set by the receiver, which can be claimed by then;
-        # unset by the thread that claims it, which wakes the receiver, or is the receiver and goes
-        # on by itself. (What is left here from an earlier wait cannot be claimed any more.)
-        self._idle: _Bell | Waiter | None = None
-        # The senders that wait, in line. Guarded by `mutex`; whether there are any is looked at
-        # without.
+        # The senders that wait, first come first, and `_END` after the last. Any thread may take a
+        # sender out whose value has been moved, or whose offer was refused.
         self._offers: list[_Offer[T]] = []
+        # The receiver that has found nothing. Set and unset by the receiver. (What is left here
+        # from an earlier wait is no longer armed.)
+        self._idle: _Bell | Waiter | None = None
+        # See _queue_if_room.
+        self._room: Iterator[bool] | None = None
 
     not_empty = cached_property(lambda self: threading.Condition(self.mutex))
     not_full = cached_property(lambda self: threading.Condition(self.mutex))
     all_tasks_done = cached_property(lambda self: threading.Condition(self.mutex))
 
     def __len__(self) -> int:
-        """How many values are queued; 0 for an unbuffered channel. Any thread."""
-        with self.mutex:
-            if self.capacity == 0:
-                return 0
-            sentinel = self._closed and not self._abandoned
-            return len(self.queue) - (sentinel and len(self.queue) > 0)
+        """Return how many values are queued; 0 for an unbuffered channel. Thread: any."""
+        return len(self.queue) if self.capacity else 0
 
     @property
     def senders(self) -> int:
-        """How many threads wait to send, or did a moment ago. Any thread."""
-        return len(self._offers)
+        """How many threads wait to send, or did a moment ago. Thread: any."""
+        return sum(offer is not _END for offer in self._offers.copy())
 
     # Sending.
 
     def send(self, value: T) -> None:
         """Queue a value, and wait for room if there is none; unbuffered, wait for a receiver.
 
-        So values that a thread sends to several unbuffered channels are received in that order. Any
-        thread. Raises ClosedChannelError if the channel is closed, or gets closed before the value
-        is queued or received.
+        So values that a thread sends to several unbuffered channels are received in that order.
+        Raises ClosedChannelError if the channel is closed, or gets closed before the value is
+        queued or received. Thread: any.
         """
         self._send(value, None)
 
     def try_send(self, value: T) -> bool:
-        """Queue a value if there is room, and say whether there was. Never blocks.
+        """Queue a value if there is room, and return whether there was. Never blocks.
 
-        Unbuffered: hand the value to a receiver that waits, and say whether there was one. The
-        sending side's one thread. Raises ClosedChannelError if the channel is closed, as Go panics
-        even where there is a default case.
+        Unbuffered: hand the value to a receiver that waits, and return whether there was one.
+        Raises ClosedChannelError if the channel is closed, as Go panics even where there is a
+        default case. Thread: the sending side's one.
         """
-        # The hub comes here for every client and message, so this takes no lock. The sender first
-        # queues its value and then looks for an idle receiver. The receiver first marks itself as
-        # idle and then looks at the queue. Whichever comes second sees what the first has done, so
-        # no value is left lying before a sleeping receiver.
-        if len(self.queue) >= self.capacity or self._closed:
+        # The hub comes here for every client and message. The sender first queues its value and
+        # then looks for an idle receiver. The receiver first marks itself as idle and then looks at
+        # the queue. Whichever comes second sees what the first has done, so no value is left lying
+        # before a sleeping receiver. A closed channel has `_END` in its line.
+        if len(self.queue) >= self.capacity or self._offers or self._abandoned:
             return self.no_room(value)
-        self.queue.append(value)
-        if FREE_THREADED:
-            with self.mutex:
-                self._wake()
-        elif self._idle is not None:
-            self._wake()
+        try:
+            self.queue.append(value)
+            if FREE_THREADED:
+                self._order()
+            idle = self._idle
+            if idle is not None and idle.armed:
+                idle.wake()
+        except BaseException:
+            self._recover()
+            raise
         return True
 
     def no_room(self, value: T) -> bool:
-        """What `try_send` comes to without room: for a subclass that counts how often.
+        """Queue a value that had no room at the first look, or hand it over; else return False.
 
-        Hands the value to a receiver that waits for an unbuffered channel, and says whether there
-        was one. The sending side's one thread. Raises ClosedChannelError.
+        Hook: `try_send` calls this, and a subclass can count calls. Raises ClosedChannelError.
+        Thread: the sending side's one.
         """
-        with self.mutex:
-            self._check_open()
-            return self._hand_over(value)
+        self._check_open()
+        offer = _Offer(value)
+        try:
+            if self.capacity == 0:
+                return self._hand_over(offer)
+            self._admit()
+            if self._offers or len(self.queue) >= self.capacity:
+                return False
+            offer.move(self.queue.extend)
+            self._wake()
+            return True
+        except BaseException:
+            offer.refuse()
+            self._recover()
+            raise
 
     def close(self) -> None:
-        """Say that no more will come. Fits a full channel too, and never blocks.
+        """Say that no more will come. Works on a full channel too, and never blocks.
 
-        The sending side's one thread. What is queued can still be received. A thread that waits to
-        send gets ClosedChannelError. A second close raises ClosedChannelError too, because in Go it
-        is a panic.
+        What is queued can still be received. A thread that waits to send gets ClosedChannelError. A
+        second close raises ClosedChannelError too, because in Go it is a panic. Thread: the sending
+        side's one.
         """
-        with self.mutex:
-            self._check_open("close of")
+        self._check_open("close of")
+        try:
             self._closed = True
-            self.queue.append(CLOSED)
-            for offer in self._offers:
-                offer.answer(accepted=False)
-            self._offers.clear()
-            if receiver := self._claim():
-                receiver.let_go()
+            self._finish()
+        except BaseException:
+            if self._closed:
+                self._finish()
+            self._recover()
+            raise
 
     def abandon(self) -> None:
-        """Say that nobody will receive any more. Any thread, repeatedly; never blocks.
+        """Say that nobody will receive any more. Can be repeated; never blocks. Thread: any.
 
         Every send raises AbandonedChannelError from now on, also one that waits. A receiver that
         waits all the same goes on waiting.
         """
-        with self.mutex:
-            self._closed = self._abandoned = True
-            for offer in self._offers:
-                offer.answer(accepted=False)
-            self._offers.clear()
+        self._abandoned = self._closed = True
+        if FREE_THREADED:
+            self._order()
+        for offer in self._offers.copy():
+            if offer is not _END:
+                self._dismiss(offer)
 
     def shutdown(self, immediate: bool = False) -> None:
-        """Do nothing: `close` takes the place of what Python 3.13 has under this name. Any thread.
+        """Do nothing: `close` takes the place of what Python 3.13 has under this name. Thread: any.
 
         The inherited method would throw away what is queued, with the sentinel.
         """
@@ -207,39 +247,61 @@ class Channel(queue.Queue[T]):
         elif not self.try_send(item):
             raise queue.Full
 
-    def _send(self, value: T, deadline: float | None) -> None:
-        with self.mutex:
-            self._check_open()
-            if len(self.queue) < self.capacity:
-                self.queue.append(value)
-                self._wake()
-                return
-            if self._hand_over(value):
-                return
-            offer = _Offer(value)
-            self._offers.append(offer)
-            self._wake()
-            # A receiver takes a value without the lock, and then looks at the line. Either it saw
-            # this offer there, or it had made room before this line looks for room.
-            self._make_room()
-        timeout = _seconds_until(deadline)
+    def _send(self, value: T, deadline: float | None) -> None:  # noqa: PLR0912
+        self._check_open()
+        offer = None
+        late = False
         try:
-            answered = offer.gate.acquire(timeout=-1 if timeout is None else timeout)
-        except BaseException:  # a signal handler's
-            self._withdraw(offer)
+            if self.capacity > 0:
+                if self._queue_if_room([value]):
+                    self._wake()
+                    return
+                offer = _Offer(value)
+            else:
+                offer = _Offer(value)
+                if self._hand_over(offer):
+                    return
+            self._offers.append(offer)
+            # Whoever closes says so first, and then looks at the line. Either that thread sees this
+            # offer there, or this one sees that the channel is closed.
+            if FREE_THREADED:
+                self._order()
+            if self._closed:
+                self._dismiss(offer)
+            else:
+                self._admit()
+                self._wake()
+            while offer.waits():
+                timeout = _seconds_until(deadline)
+                if not offer.gate.wait(True, -1 if timeout is None else timeout):
+                    late = self._dismiss(offer)
+            if not offer.refused:
+                return
+        except BaseException:
+            if offer is not None:
+                self._dismiss(offer)
+            self._recover()
             raise
-        if not answered and self._withdraw(offer):
+        if late:
             raise queue.Full
-        if not offer.accepted:
-            self._check_open()
+        self._check_open()
 
-    def _withdraw(self, offer: _Offer[T]) -> bool:
-        """Leave the line. False if it is too late, because the offer was answered."""
-        with self.mutex:
-            if offer.accepted is not None:
-                return False
-            self._offers.remove(offer)
-            return True
+    def _queue_if_room(self, cell: list[T]) -> bool:
+        """Move a value into the queue, if there is room, and nobody in line. Return whether."""
+        if self._room is None:
+            # Infinite, without Python code: each `next` compares the lengths at that moment.
+            lengths = zip(  # noqa: B905 - both are infinite
+                map(len, repeat(self._offers)), map(len, repeat(self.queue))
+            )
+            self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
+        # A single step: to look for room and then to append would be two, and other threads may
+        # come between them, and fill the room or close the channel.
+        if FREE_THREADED:
+            with self.mutex:
+                self.queue.extend(map(list.pop, compress((cell,), self._room)))
+        else:
+            self.queue.extend(map(list.pop, compress((cell,), self._room)))
+        return not cell
 
     def _check_open(self, what: str = "send on") -> None:
         if self._abandoned:
@@ -247,145 +309,242 @@ class Channel(queue.Queue[T]):
         if self._closed:
             raise ClosedChannelError(f"{what} closed channel")
 
-    # With `mutex` held:
+    def _dismiss(self, offer: _Offer[T]) -> bool:
+        """Send a sender out of the line: refuse its offer, unless the value has been moved.
 
-    def _make_room(self) -> None:
-        """Queue the values of the senders in line, as far as there is room."""
-        while self._offers and len(self.queue) < self.capacity:
-            offer = self._offers.pop(0)
-            self.queue.append(offer.value)
-            offer.answer(accepted=True)
+        Return whether it is refused. Thread: any.
+        """
+        offer.refuse()
+        offer.gate.open()  # before: an offer that is not in line is forgotten, see _recover
+        try:  # noqa: SIM105 - Python code in `suppress` could be interrupted, and is slower
+            self._offers.remove(offer)
+        except ValueError:  # it was out already
+            pass
+        return bool(offer.refused)
 
-    def _hand_over(self, value: T) -> bool:
-        """Give a value to a receiver that waits for an unbuffered channel. Whether there is one."""
-        if self.capacity > 0 or (receiver := self._claim()) is None:
+    def _admit(self) -> None:
+        """Queue the values of the first in line, as far as there is room. Thread: any."""
+        if FREE_THREADED:
+            with self.mutex:
+                self._move()
+        else:
+            self._move()
+
+    def _move(self) -> None:
+        # Only the value of the first in line may go into the queue, and each thread here looks who
+        # that is before it looks for room. So if another thread fills the room meanwhile, it is
+        # with the same value, and there is never one too many.
+        while True:
+            try:
+                first = self._offers[0]
+            except IndexError:
+                return
+            if first is _END or (first.waits() and len(self.queue) >= self.capacity):
+                return
+            first.move(self.queue.extend)
+            self._dismiss(first)
+
+    def _finish(self) -> None:
+        """Refuse those in line, and put `_END` there. Can be repeated after an interrupt."""
+        self._admit()
+        if FREE_THREADED:
+            self._order()
+        for offer in self._offers.copy():
+            if offer is not _END:
+                self._dismiss(offer)
+        if _END not in self._offers:
+            self._offers.append(_END)
+        if FREE_THREADED:
+            self._order()
+        if (receiver := self._idle) is not None:
+            receiver.let_go()
+
+    def _hand_over(self, offer: _Offer[T]) -> bool:
+        """Give a value to a receiver that waits for an unbuffered channel. Return if there is one.
+
+        Those in line come before.
+        """
+        receiver = self._idle
+        if receiver is None or self._offers:
             return False
-        self.queue.append(value)
-        receiver.wake()
+        if isinstance(receiver, _Bell):
+            return receiver.give(self, offer)
+        if not receiver.claim():
+            return False
+        offer.move(self.queue.extend)
+        self._wake()  # it may have looked for the value already, and wait again
         return True
 
-    def _claim(self) -> _Bell | Waiter | None:
-        """The receiver, if it is idle: this thread has to wake it, and no other will."""
-        receiver = self._idle
-        if receiver is None or not receiver.claim(self):
-            return None
-        self._idle = None
-        return receiver
-
     def _wake(self) -> None:
-        if receiver := self._claim():
+        """Wake the receiver, if it is idle: the queue or the line has changed. Thread: any."""
+        if FREE_THREADED:
+            self._order()
+        if (receiver := self._idle) is not None:
             receiver.wake()
+
+    def _recover(self) -> None:
+        """Do for others what an operation that was interrupted may not have done. Thread: any."""
+        for offer in self._offers.copy():
+            if not offer.waits():
+                self._dismiss(offer)
+        self._admit()
+        self._wake()
+
+    def _order(self) -> None:
+        """Without a GIL: have other threads see all that this one has done when they come here."""
+        with self.mutex:
+            pass
 
     # Receiving.
 
     def recv(self) -> tuple[T | None, bool]:
         """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
 
-        The receiving thread only.
+        Thread: the receiver.
         """
-        _, value, ok = select(self)
-        return value, ok
+        got: list[Any] = []
+        try:
+            _receive((self,), None, got)
+            value = got[1]
+            return (None, False) if value is CLOSED else (value, True)
+        except BaseException:
+            _put_back((self,), got)
+            raise
 
     def drain(self) -> list[T]:
-        """Take all that is queued by now, oldest first; never blocks. The receiving thread only.
+        """Take all that is queued by now, oldest first; never blocks. Thread: the receiver.
 
         Of an unbuffered channel: the values of the senders in line.
         """
-        if self.capacity == 0:
-            taken = [self._take() for _ in range(len(self.queue) + len(self._offers))]
-            return [pair[0] for pair in taken if pair and pair[1]]  # type: ignore[misc]
-        # Without the lock. Senders only append, and this thread alone pops, so the number of values
-        # seen here can only grow until they are popped, and each popleft is a single step.
-        take = self.queue.popleft
-        values = [take() for _ in range(len(self.queue))]
-        if values and values[-1] is CLOSED:
-            # The sentinel is the last value that ever comes. It is put back for every later
-            # receive, which must find it again; nothing can have been queued behind it meanwhile.
-            self.queue.append(values.pop())
-        if self._offers or FREE_THREADED:
-            self._admit()
-        return values
+        values: list[T] = []
+        try:
+            # Senders only append, and this thread alone pops, so the number of values seen here can
+            # only grow until they are moved.
+            try:  # noqa: SIM105 - see _dismiss
+                values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
+            except IndexError:  # a signal handler has received some
+                pass
+            if self._offers or FREE_THREADED:
+                if self.capacity:
+                    self._admit()
+                else:
+                    for offer in self._offers.copy():
+                        if offer is not _END:
+                            offer.move(values.extend)
+                            self._dismiss(offer)
+            return values
+        except BaseException:
+            self.queue.extendleft(reversed(values))
+            self._recover()
+            raise
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """`queue.Queue.get`; gives CLOSED when closed and drained. The receiving thread only."""
+        """`queue.Queue.get`; gives CLOSED when closed and drained. Thread: the receiver."""
         deadline = _deadline_of(timeout) if block else 0.0
-        taken = self._take()
-        if taken is None:
-            channel, value, ok = select(self, deadline=deadline)
-            if channel is None:
-                raise queue.Empty
-            taken = value, ok
-        return CLOSED if not taken[1] else taken[0]  # type: ignore[return-value]
+        got: list[Any] = []
+        try:
+            if not self._take(got):
+                _receive((self,), deadline, got)
+            if got:
+                return got[1]  # type: ignore[no-any-return]
+        except BaseException:
+            _put_back((self,), got)
+            raise
+        raise queue.Empty
 
-    def _take(self) -> tuple[T | None, bool] | None:
-        """Receive, if there is anything. The sentinel stays, for every later receive."""
-        while self.queue or self._offers:
+    def _take(self, got: list[Any]) -> bool:
+        """Receive, if there is anything: `got`, an empty list, is this channel and the value then.
+
+        The value is CLOSED for the end. Thread: the receiver.
+        """
+        while True:
             if self.queue:
-                if self.queue[0] is CLOSED:
-                    return None, False
-                value = self.queue.popleft()
+                got.append(self)
+                try:
+                    got.extend(map(_popleft, (self.queue,)))
+                except IndexError:  # a signal handler has received it
+                    got.clear()
+                    continue
                 if self._offers or FREE_THREADED:
                     self._admit()
-                return value, True
-            with self.mutex:
-                # A value may have been queued meanwhile, and comes before those of the line.
-                if self._offers and not self.queue:
-                    offer = self._offers.pop(0)
-                    offer.answer(accepted=True)
-                    return offer.value, True
-        return None
+                return True
+            if not self._offers:
+                return False
+            if FREE_THREADED:
+                with self.mutex:
+                    received = self._take_first(got)
+            else:
+                received = self._take_first(got)
+            if received:
+                return True
 
-    def _admit(self) -> None:
-        """Let senders in after making room. A sender joins the line first, then looks for room."""
-        with self.mutex:
-            self._make_room()
+    def _take_first(self, got: list[Any]) -> bool:
+        """Receive from the first in line, if the queue is empty. Thread: the receiver."""
+        try:
+            first = self._offers[0]
+        except IndexError:
+            return False
+        # Another thread may have moved a value from the line into the queue since it was seen to be
+        # empty. Nothing can come into the queue before the first in line from here on.
+        if self.queue:
+            return False
+        got.append(self)
+        if first is _END:
+            got.append(CLOSED)
+            return True
+        first.move(got.extend)
+        self._dismiss(first)
+        if len(got) == 1:  # another thread was faster
+            got.clear()
+        return len(got) > 1
 
     def _set_idle(self, receiver: _Bell | Waiter) -> None:
         """Mark the receiver as idle, to be woken. It must look at the queue after this.
 
-        Raises RuntimeError if another thread is marked.
+        Raises RuntimeError if another thread is marked. Thread: the receiver.
         """
-        if FREE_THREADED:
-            with self.mutex:
-                self._mark(receiver)
-        else:
-            self._mark(receiver)
-
-    def _mark(self, receiver: _Bell | Waiter) -> None:
         other = self._idle
         if other is not None and other is not receiver and other.is_idle():
             raise RuntimeError("two threads receive from one channel")
         self._idle = receiver
-
-    def _unset_idle(self, receiver: Waiter) -> bool:
-        """Withdraw the mark of a receiver that takes turns. False if a sender has claimed it.
-
-        That sender wakes the receiver, so a False must not be ignored: the sender has promised a
-        turn, which may come only later. The receiver must wait once more, to take that turn;
-        otherwise the turn would be lost, or come in the middle of its next wait.
-        """
-        if not receiver.claim(self):
-            return False
-        self._idle = None
-        return True
+        if FREE_THREADED:
+            self._order()
 
 
 class _Offer(Generic[T]):
-    """A value that a sender waits to hand over (Go: sudog)."""
+    """A value that a sender waits to hand over (Go: sudog).
 
-    __slots__ = ("accepted", "gate", "value")
+    The value is moved to where it goes, or is refused, which moves it as well. Whoever comes first
+    decides.
+    """
+
+    __slots__ = ("_offered", "gate", "refused")
 
     def __init__(self, value: T) -> None:
-        self.value = value
-        # The answer: whether the value was taken. None until then. Guarded by the channel's mutex.
-        self.accepted: bool | None = None
-        # Released with the answer, for the sender that waits.
-        self.gate = threading.Lock()
-        self.gate.acquire()
+        self._offered: Final = [value]
+        #: Has the value, if the offer was refused.
+        self.refused: Final[list[T]] = []
+        #: Where the sender waits for the decision.
+        self.gate: Final = Gate()
 
-    def answer(self, *, accepted: bool) -> None:
-        self.accepted = accepted
-        self.gate.release()
+    def waits(self) -> bool:
+        """Return whether nothing is decided yet. Thread: any."""
+        return bool(self._offered)
+
+    def move(self, extend: Any) -> None:
+        """Move the value, if nothing is decided yet. extend: of where to. Thread: any."""
+        try:  # noqa: SIM105 - see Channel._dismiss
+            extend(map(list.pop, (self._offered,)))
+        except IndexError:
+            pass
+
+    def refuse(self) -> None:
+        """Take the value back, if nothing is decided yet. Thread: any."""
+        self.move(self.refused.extend)
+
+
+#: Stands in the line of a closed channel. It is never moved, so it seems to wait.
+_END: Final[_Offer[Any]] = _Offer(CLOSED)
 
 
 def select(
@@ -402,140 +561,164 @@ def select(
     Raises RuntimeError if a second thread is seen to wait for a channel, and ValueError if a
     channel whose receiver takes turns is not the only one.
     """
-    if channels and channels[0]._in_turn and len(channels) == 1:
-        return _receive_in_turn(channels[0], deadline)
+    got: list[Any] = []
+    try:
+        if len(channels) == 1 and channels[0]._in_turn:
+            _receive_in_turn(channels[0], deadline, got)
+        else:
+            _receive(channels, deadline, got)
+        if not got:
+            return None, None, False
+        channel, value = got
+        return (channel, None, False) if value is CLOSED else (channel, value, True)
+    except BaseException:
+        _put_back(channels, got)
+        raise
+
+
+def _put_back(channels: tuple[Channel[Any], ...], got: list[Any]) -> None:
+    """Undo a receive from one of the channels, see `Channel._take`. Thread: the receiver."""
+    if len(got) > 1:
+        channel, value = got
+        if value is not CLOSED:
+            channel.queue.appendleft(value)
+        if channel._in_turn:
+            turns.give_up()
+    for channel in channels:
+        channel._recover()
+
+
+def _receive(channels: tuple[Channel[Any], ...], deadline: float | None, got: list[Any]) -> None:
+    """`select`, into `got`: see `Channel._take`. `got` stays empty if the deadline comes first."""
     for channel in channels:
         if channel._in_turn:
+            if len(channels) == 1:
+                _receive_in_turn(channel, deadline, got)
+                return
             raise ValueError("a channel with turns is waited for alone")
-    while True:
-        if deadline is not None and time.monotonic() >= deadline:
-            return None, None, False
-        received = _take_any(channels)
-        if received is not None:
-            return received
+    while deadline is None or time.monotonic() < deadline:
+        for channel in _in_random_order(channels):
+            if (channel.queue or channel._offers) and channel._take(got):
+                return
         # Nothing there. Look once more with the bell in place, and only then wait for it. A value
         # sent before that second look is seen by it; a value sent after it rings.
-        bell = _Bell(channels)
-        for channel in channels:
-            if channel.queue or channel._offers:
-                rung = not bell.disarm() and bell.wait(None)
-                break
-        else:
-            rung = bell.wait(deadline)
-        # The sender that has rung may have handed its value over: that one comes first.
-        if rung and bell.channel is not None:
-            taken = bell.channel._take()
-            if taken is not None:
-                return bell.channel, *taken
+        bell = _Bell()
+        try:
+            for channel in channels:
+                channel._set_idle(bell)
+            for channel in channels:
+                if channel.queue or channel._offers:
+                    break
+            else:
+                bell.wait(deadline)
+            giver = bell.end()
+        except BaseException:
+            bell.end()
+            raise
+        # What was handed over comes first.
+        if giver is not None and giver._take(got):
+            return
 
 
-def _take_any(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], Any, bool] | None:
-    """Receive from one of those that have anything. The search begins at random."""
-    for channel in _in_random_order(channels):
-        if channel.queue or channel._offers:
-            taken = channel._take()
-            if taken is not None:
-                return channel, *taken
-    return None
-
-
-def _receive_in_turn(
-    channel: Channel[Any], deadline: float | None
-) -> tuple[Channel[Any] | None, Any, bool]:
-    """`select` on one channel, with a turn for each value."""
+def _receive_in_turn(channel: Channel[Any], deadline: float | None, got: list[Any]) -> None:
+    """`_receive` from one channel, with a turn for each value."""
     me = turns.waiter()
+    if me.receiving:
+        raise RuntimeError("a signal handler receives in turn, while its thread does")
     queue, offers = channel.queue, channel._offers
     timeout: float = -1
-    while True:
-        if deadline is not None:
-            timeout = deadline - time.monotonic()
-            if timeout <= 0:
-                return None, None, False
-            timeout = min(timeout, threading.TIMEOUT_MAX)
-        if not queue and not offers:
-            me.arm()
-            channel._set_idle(me)
-            if (queue or offers) and channel._unset_idle(me):
-                continue
-            if not me.wait(timeout):
-                if channel._unset_idle(me):
-                    return None, None, False
-                me.wait()  # a sender has taken the mark just now: its turn is on the way
-        elif not channel._closed or not queue:  # what is left of a closed one needs no turn
-            me.line_up()
-        # There may be nothing: a sender that is slow to wake this thread may do it for a value that
-        # was received meanwhile.
-        taken = channel._take()
-        if taken is not None:
-            value, ok = taken
-            return channel, value, ok
+    try:
+        me.receiving = True
+        while True:
+            if deadline is not None:
+                timeout = deadline - time.monotonic()
+                if timeout <= 0:
+                    break
+                timeout = min(timeout, threading.TIMEOUT_MAX)
+            if queue or offers:
+                if not channel._closed:  # what is left of a closed one needs no turn
+                    me.line_up()
+            else:
+                me.leave()
+                me.arm()
+                channel._set_idle(me)
+                woken = me.wait(0 if queue or offers else timeout)
+                channel._idle = None
+                if not woken:
+                    continue
+            # There may be nothing: a sender that is slow to wake this thread may do it for a value
+            # that was received meanwhile.
+            if channel._take(got):
+                break
+        me.receiving = False
+    except BaseException:
+        if channel._idle is me:
+            channel._idle = None
+        me.retire()
+        me.receiving = False
+        raise
 
 
 class _Bell:
     """One wait of a thread for several channels, or for one without turns.
 
-    The first sender that claims the bell has to ring it, and may hand a value over before, as in Go
-    a sender does with a `sudog`. Channels may keep the bell after the wait; nobody can claim it any
-    more. So each wait needs a bell of its own: with one bell for many waits, a sender that is slow
-    to claim could claim a later wait, which may be for other channels.
+    A sender to an unbuffered channel may hand its value over to the thread, as in Go to a `sudog`,
+    but only one such sender can. Channels may keep the bell after the wait, when it is of no use.
+    So each wait needs a bell of its own: with one bell for many waits, a slow sender could hand its
+    value over to a later wait, which may be for other channels.
     """
 
-    __slots__ = ("_claimed", "_gate", "channel")
+    __slots__ = ("_gate", "_given", "armed")
 
-    def __init__(self, channels: tuple[Channel[Any], ...]) -> None:
-        """Begin to wait. Raises RuntimeError if another thread waits for one of the channels."""
-        # Acquired once, by the sender that claims the bell, or by the receiver that ends the wait.
-        self._claimed = threading.Lock()
-        # Released to wake the receiver.
-        self._gate = threading.Lock()
-        self._gate.acquire()
-        #: The channel whose sender has claimed the bell. Set before the gate is released.
-        self.channel: Channel[Any] | None = None
-        try:
-            for channel in channels:
-                channel._set_idle(self)
-        except BaseException:
-            self.disarm()
-            raise
+    def __init__(self) -> None:
+        self._gate = Gate()
+        # Has, under the key None, the channel and the offer that were handed over, or `_NOTHING`
+        # when the wait has ended. `setdefault` is a single step, so the first to come decides.
+        self._given: dict[None, tuple[Channel[Any] | None, _Offer[Any]]] = {}
+        #: Whether the thread may be asleep. Unset by the thread.
+        self.armed = True
 
     # Any sender:
 
-    def claim(self, channel: Channel[Any]) -> bool:
-        """Whether the calling thread is the one that has to wake the receiver."""
-        if not self._claimed.acquire(False):
+    def give(self, channel: Channel[Any], offer: _Offer[Any]) -> bool:
+        """Hand a value over, unless another one was, or the wait has ended. Return whether."""
+        given = channel, offer
+        if self._given.setdefault(None, given) is not given:
             return False
-        self.channel = channel
+        self._gate.open()
         return True
 
     def is_idle(self) -> bool:
-        """Whether the receiver waits."""
-        return not self._claimed.locked()
+        """Return whether the receiver waits, and has not been given anything."""
+        return self.armed and not self._given
 
     def wake(self) -> None:
-        self._gate.release()
+        self._gate.open()
 
     let_go = wake
 
     # The receiver:
 
-    def disarm(self) -> bool:
-        """End the wait. False if a sender has claimed the bell, and will ring it."""
-        return self._claimed.acquire(False)
+    def wait(self, deadline: float | None) -> None:
+        """Wait to be woken, or for the deadline."""
+        timeout = _seconds_until(deadline)
+        self._gate.wait(True, -1 if timeout is None else timeout)
 
-    def wait(self, deadline: float | None) -> bool:
-        """Wait to be rung. False if the deadline came first; then the wait has ended."""
-        try:
-            timeout = _seconds_until(deadline)
-            if self._gate.acquire(timeout=-1 if timeout is None else timeout):
-                return True
-        except BaseException:  # a signal handler's, perhaps after the gate was acquired
-            self.disarm()  # if a sender has come first, its value is there for the next receive
-            raise
-        return not self.disarm() and self._gate.acquire()
+    def end(self) -> Channel[Any] | None:
+        """End the wait. Return the channel of which a value was handed over, and queue that."""
+        self.armed = False
+        channel, offer = self._given.setdefault(None, _NOTHING)
+        if channel is not None:
+            offer.move(channel.queue.extendleft)
+        self._given[None] = _NOTHING
+        return channel
+
+
+_NOTHING: Final = (None, _END)
 
 
 def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], ...]:
-    """The channels, from a random one on and round."""
+    """Return the channels, rotated to start at a random one."""
     if len(channels) < 2:
         return channels
     start = int(random.random() * len(channels))
@@ -543,7 +726,7 @@ def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], 
 
 
 def _deadline_of(timeout: float | None) -> float | None:
-    """The deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
+    """Return the deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
     if timeout is None:
         return None
     if timeout < 0:

@@ -2,17 +2,25 @@
 
 A message in a room of a thousand clients wakes a thousand write pumps. Goroutines would line up for
 the few processors that GOMAXPROCS allows; threads all run at once, and fight for the interpreter.
-So here they line up too. There are as many turns as `gomaxprocs` says. A pump that has work takes a
-free turn or joins the line; one with nothing left passes its turn to the first in line. While a
-pump stands in line, messages gather for it, and go out in one frame: the longer the line, the
-larger the frames.
+So here they line up too. The first in line have a turn, as many as `gomaxprocs` says. A pump that
+has work joins the line; one with nothing left leaves it. While a pump stands in line, messages
+gather for it, and go out in one frame: the longer the line, the larger the frames.
 
-A thread that holds a turn must not wait for anything but its next turn. Before it waits for a
-socket or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that
-blocks in a system call. The thread lines up again with its next receive.
+A thread that has a turn must not wait for anything but its next turn. Before it waits for a socket
+or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that blocks in
+a system call. The thread lines up again with its next receive.
 
 A pump whose channel has been closed takes no turn for what is left. Nothing more can gather for it,
 and if many clients leave at the same time, those that stay would have to wait behind all of them.
+
+A thread that ends leaves the line, whatever ends it. So does one whose wait an exception ends.
+
+Strategy: the line is the only state. To have a turn is to be among its first, so a turn can be
+neither lost nor doubled: no other record of it could differ. A thread joins or leaves the line in a
+single step, after which it wakes whoever has a turn and sleeps. A wake-up is only a hint: the woken
+thread looks at the line. So one too many does no harm, and whoever is interrupted before it has
+woken the others wakes them on its way out. There is no lock that a signal handler could find held
+by its own thread.
 
 `docs/turns.pml` is a model of this module, and of `Channel`'s part in it, for the model checker
 spin, which shows that no pump with work is ever forgotten.
@@ -24,65 +32,84 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from itertools import islice
 from typing import Final
 
-__all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Turns", "Waiter", "turns"]
+__all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Gate", "Turns", "Waiter", "turns"]
 
 # Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
-# all that threads do has one order, and deque's append and popleft are single steps of that order
-# (documentation of `collections.deque`). Code that relies on the order, and looks without a lock,
-# takes the lock if this is set.
+# all that threads do has one order, and each call of a method of a list, deque or dict is a single
+# step of that order. Code that relies on the order takes a lock if this is set.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 #: Measured: see docs/why/performance.md.
 DEFAULT_GOMAXPROCS: Final = 1
 
 
-class Turns:
-    """A number of turns, and the line of threads that wait for one. Any thread may use it.
+class Gate:
+    """A place where one thread waits to be woken. A wake-up that comes first is kept, but one only.
 
-    A turn that is passed on goes from its holder straight to the first in line, without the lock.
-    The lock is for turns that are free while nobody is in line. A thread that joins the line does
-    that first, and then looks for a free turn; a thread that frees a turn does that first, and then
-    looks at the line. Whichever comes second sees what the first has done, so no thread is left in
-    line beside a free turn.
+    So a wake-up is a hint: the thread that is woken has to look at what it waits for.
     """
 
-    def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
-        # Guards changes of the two below; a look without the lock is explained above. This lock is
-        # taken last: no other is waited for while it is held.
+    __slots__ = ("_lock", "wait")
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._lock.acquire()
+        #: `wait(True, timeout)` waits for a wake-up, and returns False if there was none in time;
+        #: a timeout of -1 is none. The one thread.
+        self.wait: Final = self._lock.acquire
+
+    def open(self) -> None:
+        """Wake the thread that waits, or the next that does. Thread: any."""
+        if self._lock.locked():
+            try:  # noqa: SIM105 - Python code in `suppress` is slower, and this is called often
+                self._lock.release()
+            except RuntimeError:  # another thread was faster
+                pass
+
+
+class Turns:
+    """A number of turns, and the line of threads that take them. Thread: any."""
+
+    def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
-        # Below 0 while more turns are held than the limit allows.
-        self._free = limit
-        # Any thread appends, and pops the first: single steps, see FREE_THREADED.
+        # The first `_limit` of these have a turn. A thread stands here once at the most. It leaves
+        # by itself; it joins by itself, or is put here by the thread that wakes it.
         self._line: deque[Waiter] = deque()
+        # Makes one step of two that are one only with a GIL, see FREE_THREADED. Can be taken again
+        # by the thread that has it, as in a signal handler.
+        self._lock = threading.RLock()
         self._local = threading.local()
         #: Makes a thread's place in line: for a subclass of Waiter that records. Set before the
         #: first thread comes.
         self.new_waiter: Callable[[Turns], Waiter] = Waiter
 
     def gomaxprocs(self, limit: int) -> int:
-        """Set the number of turns, unless it is 0 or less. Returns the number before.
+        """Set the number of turns, unless it is 0 or less. Return the previous number.
 
         A turn that is held is not taken away: a lower limit takes effect as turns are handed on.
-        (Go: runtime.GOMAXPROCS.)
+        (Go: runtime.GOMAXPROCS.) Thread: any, but one at a time.
         """
-        with self._lock:
-            before = self._limit
-            if limit > 0:
+        before = self._limit
+        if limit > 0:
+            try:
                 self._limit = limit
-                self._free += limit - before
-        self._dispatch()
+                self._call()
+            except BaseException:
+                self._call()
+                raise
         return before
 
     def waiter(self) -> Waiter:
-        """The calling thread's own place in line."""
+        """Return the calling thread's own place in line. Thread: any."""
         try:
             waiter: Waiter = self._local.waiter
         except AttributeError:
-            waiter = self._local.waiter = self.new_waiter(self)
+            waiter = self.new_waiter(self)
+            self._local.guard = _Guard(waiter)
+            self._local.waiter = waiter
         return waiter
 
     def give_up(self) -> None:
@@ -90,117 +117,207 @@ class Turns:
         self.waiter().give_up()
 
     def line(self) -> list[Waiter]:
-        """The threads that stand in line for a turn, first come first. Any thread."""
-        return list(self._line.copy())  # `copy` is a single step: the line may change meanwhile
+        """Return the threads that wait in line for a turn, first come first. Thread: any."""
+        return [waiter for waiter in self._line.copy() if not waiter.holds]
 
-    def hand_on(self) -> None:
-        """Give a turn to the first in line; free it if nobody waits, or drop it above the limit."""
-        if self._free >= 0:
+    @property
+    def _free(self) -> int:
+        """How many turns are free; below 0 while more are held than the limit allows."""
+        return self._limit - sum(waiter.holds for waiter in self._line.copy())
+
+    def _has_turn(self, waiter: Waiter) -> bool:
+        """Return whether a thread that stands in line has a turn."""
+        while True:
             try:
-                first = self._line.popleft()
-            except IndexError:
+                return waiter in islice(self._line, self._limit)
+            except RuntimeError:  # the line has just changed
                 pass
-            else:
-                first._gate.release()
+
+    def _call(self) -> None:
+        """Wake those who have a turn and do not know. Thread: any, after a change of the line.
+
+        Two threads that leave the line at the same time may both see only what the line is when
+        both have gone, so each wakes all that have a turn by then.
+        """
+        line = self._line
+        if self._limit == 1:
+            try:
+                first = line[0]
+            except IndexError:
                 return
-        with self._lock:
-            self._free += 1
-        self._dispatch()
-
-    def join_line(self, waiter: Waiter) -> None:
-        """Put a thread into the line: a turn comes to it when it is the first, and one is free."""
-        self._line.append(waiter)
-        if self._free > 0 or FREE_THREADED:
-            self._dispatch()
-
-    def _dispatch(self) -> None:
-        """Give the free turns to those in line."""
-        with self._lock, suppress(IndexError):
-            while self._free > 0:
-                first = self._line.popleft()
-                self._free -= 1
-                first._gate.release()
+            if not first._holds:
+                first._gate.open()
+        else:
+            for waiter in list(line.copy())[: self._limit]:
+                if not waiter._holds:
+                    waiter._gate.open()
 
 
 class Waiter:
-    """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it."""
+    """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it.
 
-    __slots__ = ("_armed", "_gate", "_holds", "_let_go", "_turns")
+    A thread that waits for a value is armed. The first sender that wakes it puts it in line, and
+    the thread sleeps until it has a turn.
+    """
+
+    __slots__ = ("_gate", "_holds", "_turns", "armed", "receiving")
 
     def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        # Released by the thread that gives this one a turn, or lets it go without one.
-        self._gate = threading.Lock()
-        self._gate.acquire()
-        # Whether the thread is let go without a turn. Set before the gate is released for that, and
-        # unset by the woken thread.
-        self._let_go = False
-        # Released while the thread can be claimed. Acquired by the thread that is to wake this one,
-        # or by this one itself.
-        self._armed = threading.Lock()
-        self._armed.acquire()
-        # Whether the thread has a turn. Only the thread itself decides by this.
+        self._turns: Final = turns
+        self._gate: Final = Gate()
+        #: Holds this waiter while the thread waits for a value, and has not been woken. Whoever
+        #: takes it out puts it in line, or is the thread itself and goes on by itself.
+        self.armed: Final[list[Waiter]] = []
+        # Whether the thread knows that it has a turn. Set by the thread alone, and False whenever
+        # it waits, so that it is woken.
         self._holds = False
+        #: Whether the thread is in an in-turn receive, which a signal handler cannot repeat. Set
+        #: by the thread alone.
+        self.receiving = False
 
-    def arm(self) -> None:
-        """Let the thread be claimed, once. The thread's own call, before it is marked as idle."""
-        if self._armed.locked():  # it is not after a wait that an exception has ended
-            self._armed.release()
-
-    def claim(self, _: object) -> bool:
-        """Whether the caller is to wake the thread: no other is. Any thread."""
-        return self._armed.acquire(False)
-
-    def is_idle(self) -> bool:
-        """Whether the thread can be claimed. Any thread."""
-        return not self._armed.locked()
+    # Any thread:
 
     @property
     def holds(self) -> bool:
-        """Whether the thread has a turn, or had one a moment ago. Any thread, to show it."""
+        """Whether the thread has a turn, or had one a moment ago."""
         return self._holds
 
+    def is_idle(self) -> bool:
+        """Return whether the thread waits for a value, and has not been woken."""
+        return bool(self.armed)
+
     def wake(self) -> None:
-        """Give the thread a turn as soon as one is free. Any thread, once for each `wait`."""
-        self._turns.join_line(self)
+        """Put the thread in line, if it is armed: it wakes when it has a turn."""
+        self.claim()
 
     def let_go(self) -> None:
-        """Wake the thread without a turn. Any thread, once for each `wait`, in place of `wake`."""
-        self._let_go = True
-        self._gate.release()
+        """Wake the thread without a turn: its channel is closed."""
+        self._gate.open()
 
-    def line_up(self) -> None:
-        """Return with a turn, after all that are in line. The thread's own call."""
+    def claim(self) -> bool:
+        """Put the thread in line, if it is armed. Return whether it was: one caller gets True."""
         turns = self._turns
-        if self._holds and not turns._line:
-            return
-        if self._holds:
-            turns._line.append(self)
-            self.give_up()
-        else:
-            turns.join_line(self)
-        self._holds = self._gate.acquire()
+        try:
+            # One step: an interrupt between two would leave the thread asleep for good.
+            if FREE_THREADED:
+                with turns._lock:
+                    turns._line.extend(map(list.pop, (self.armed,)))
+            else:
+                turns._line.extend(map(list.pop, (self.armed,)))
+            turns._call()
+        except IndexError:
+            return False
+        except BaseException:
+            turns._call()
+            raise
+        return True
+
+    # The thread itself:
+
+    def arm(self) -> None:
+        """Have the next sender put this thread in line. The thread must not be in line."""
+        self.armed.append(self)
+
+    def disarm(self) -> bool:
+        """End the wait. Return False if a sender has put this thread in line."""
+        if self.armed:
+            try:
+                self.armed.pop()
+            except IndexError:
+                return False
+            return True
+        return False
 
     def wait(self, timeout: float = -1) -> bool:
-        """Wait to be woken, and for a turn, without holding one meanwhile. The thread's own call.
+        """Wait to be put in line, and for a turn. The thread must be armed.
 
-        timeout: in seconds, below 0 for none. Returns False, without a turn, when it has passed;
-        True otherwise, and without a turn if the thread was let go.
+        timeout: in seconds, -1 for none. Return False, without a turn and no longer armed, if
+        nobody has put the thread in line in that time, or it was let go.
         """
+        self._gate.wait(True, timeout)
+        if self.armed and self.disarm():
+            return False
+        self.wait_turn()
+        return True
+
+    def wait_turn(self) -> None:
+        """Return with a turn. The thread must be in line."""
+        turns = self._turns
+        line = turns._line
+        while line[0] is not self if turns._limit == 1 else not turns._has_turn(self):
+            self._gate.wait()
+        self._holds = True
+
+    def line_up(self) -> None:
+        """Return with a turn, after all that are in line. A thread that is alone keeps its turn."""
+        turns = self._turns
+        try:
+            if self._holds:
+                if len(turns._line) <= turns._limit:
+                    return
+                self._holds = False
+                turns._line.remove(self)
+                turns._line.append(self)
+                turns._call()
+            else:
+                turns._line.append(self)
+            self.wait_turn()
+        except BaseException:
+            self.retire()
+            raise
+
+    def leave(self) -> None:
+        """Leave the line, if the thread holds a turn, and so hand that on."""
         if self._holds:
-            self._holds = False
-            self._turns.hand_on()
-        woken = self._gate.acquire(True, timeout)
-        if woken:
-            self._holds = not self._let_go
-            self._let_go = False
-        return woken
+            try:
+                self._holds = False
+                self._turns._line.remove(self)
+                self._turns._call()
+            except BaseException:
+                self.retire()
+                raise
 
     def give_up(self) -> None:
-        """Hand on the turn, if the thread holds one. The thread's own call."""
-        if self._holds:
-            self._holds = False
-            self._turns.hand_on()
+        """Hand on the turn, if the thread holds one.
+
+        In a signal handler that has interrupted an in-turn receive it is too early: do nothing.
+        """
+        if self._holds and not self.receiving:
+            self.leave()
+
+    def retire(self) -> None:
+        """Leave the line, whatever was interrupted. Also for a thread that has ended."""
+        if FREE_THREADED:
+            with self._turns._lock:
+                self._remove()
+        else:
+            self._remove()
+        self._turns._call()
+
+    def _remove(self) -> None:
+        self.armed.clear()
+        self._holds = False
+        try:
+            while True:
+                self._turns._line.remove(self)
+        except ValueError:
+            pass
+
+
+class _Guard:
+    """Has a thread leave the line at its end.
+
+    Only the thread's own storage refers to the guard. Python clears that at the end of the thread,
+    on it, whoever has started it.
+    """
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self, waiter: Waiter) -> None:
+        self._waiter = waiter
+
+    def __del__(self) -> None:
+        self._waiter.retire()
 
 
 #: The turns of the write pumps.

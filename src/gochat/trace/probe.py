@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ..client import Client, Settings
-from ..golang.channel import Channel
+from ..golang.channel import CLOSED, Channel
 from ..golang.turns import Turns, Waiter, turns
 from ..golang.websocket import PING_MESSAGE, Conn, ConnOptions, Upgrader
 from .chrome import write
@@ -73,18 +73,16 @@ class TracedChannel(Channel[T]):
             track.wait("recv")
         super()._set_idle(receiver)
 
-    def _take(self) -> tuple[T | None, bool] | None:
-        taken: Any = super()._take()
-        if taken is None:
-            return None
+    def _take(self, got: list[Any]) -> bool:
+        if not super()._take(got):
+            return False
         track = self._recorder.track()
-        held, ok = taken
-        if not ok:
+        if got[1] is CLOSED:
             self._end(track)
-            return None, False
-        value, arrow, message = held
-        self._received(value, arrow, message, track)
-        return value, True
+        else:
+            got[1], arrow, message = got[1]
+            self._received(got[1], arrow, message, track)
+        return True
 
     def _received(self, value: T, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
         """The receiver has a value. The receiving thread."""

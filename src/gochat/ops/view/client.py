@@ -75,7 +75,7 @@ class ViewedChannel(Channel[bytes]):
     @property
     def idle(self) -> bool:
         """Whether the receiver waits for a value, and not for its turn. Any thread."""
-        return self._idle is not None
+        return self._idle is not None and self._idle.is_idle()
 
     def hold(self, held: bool) -> None:
         """Hold the receiver with its next value, or let it go on. Any thread."""
