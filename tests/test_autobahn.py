@@ -36,7 +36,7 @@ BOUND = 300
 
 def serve_echo() -> None:
     """Serve an application that sends every message back unchanged, until the input ends."""
-    upgrader = Upgrader()
+    upgrader = Upgrader(utf8_only=False)
 
     def echo(environ: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
         conn = upgrader.upgrade(environ)

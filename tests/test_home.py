@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import selectors
 import socket
@@ -1349,6 +1350,9 @@ def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Gochat("--max-clients", "4") as gochat, ExitStack() as others:
+        # The server opens its last descriptor, the selector, after it has said that it listens.
+        opened = Path(f"/proc/{gochat.process.pid}/fd")
+        wait_until(lambda: "anon_inode:[eventpoll]" in map(os.readlink, opened.iterdir()), "accept")
         descriptors = gochat.descriptors()
         page = tabs.open(gochat)
         expect_sockets(page, tabs, True)
