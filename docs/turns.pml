@@ -62,7 +62,7 @@ bool closed[N];         /* Channel._closed */
 bool sentinel[N];       /* Channel._offers: the end */
 bool idle[N];           /* Channel._idle: the receiver has found nothing */
 bool armed[N];          /* Waiter.armed */
-bool gate[N];           /* Waiter._gate: a wake-up, which was not consumed yet */
+bool gate[N];           /* Gate: a wake-up, which was not consumed yet */
 bool holds[N];          /* Waiter._holds */
 byte sent[N];
 byte received[N];
@@ -71,7 +71,7 @@ byte held;              /* how many pumps have a turn, to be checked */
 bool late;              /* there was a deadline: one at the most, or who is forgotten would be saved */
 bool signal[N + 1];     /* an interrupt is to come */
 
-byte line[N + 1];       /* Turns._line; NOBODY after its end */
+byte line[N + 2];       /* Turns._line, where one may stand twice for a moment; NOBODY after its end */
 byte length;
 
 hidden byte i_, j_;
@@ -79,7 +79,7 @@ hidden byte i_, j_;
 /* One step each: to be used in a d_step. */
 inline append(who)
 {
-    assert(length < N);
+    assert(length <= N);
     line[length] = who; length++; line[length] = NOBODY
 }
 
@@ -157,7 +157,7 @@ inline retire()
 {
     d_step { armed[me] = false };
     let_go();
-    d_step { remove(me) };
+    d_step { remove(me); remove(me) };
     call()
 }
 
@@ -217,7 +217,7 @@ inline try_send(to)
         :: else
         fi
     } unless {
-        signal[HUB];            /* Channel._recover, and Waiter.claim on its way out */
+        signal[HUB];            /* Channel._recover, and Waiter.wake on its way out */
         signal[HUB] = false;
         call();
         if
@@ -266,18 +266,22 @@ receive:
             :: !closed[me] -> line_up()
             fi
         :: !NONEMPTY ->
-            leave();
             armed[me] = true;
             idle[me] = true;
-            if                      /* Waiter.wait, not at all if the second look finds something */
+            if
 #ifndef LOOK_FIRST
-            :: NONEMPTY
-#endif
-            :: else ->
+            :: NONEMPTY ->          /* the second look: do not sleep, if it is not too late for that */
                 if
-                :: d_step { gate[me] -> gate[me] = false }
-                :: d_step { !late -> late = true }      /* the deadline: time for a ping */
+                :: d_step { armed[me] -> armed[me] = false }; idle[me] = false; goto receive
+                :: !armed[me]
                 fi
+#endif
+            :: else
+            fi;
+            leave();                /* Waiter.wait */
+            if
+            :: d_step { gate[me] -> gate[me] = false }
+            :: d_step { !late -> late = true }      /* the deadline: time for a ping */
             fi;
 #ifdef TAKE_ANYWAY
             if
@@ -430,7 +434,7 @@ bool gate[O];           /* _Offer.gate */
 
 byte given[WAITS];      /* _Bell._given: NOTHING; an offer; or THE_END when the wait has ended */
 byte giver[WAITS];      /* its channel */
-bool rung[WAITS];       /* _Bell._gate */
+bool rung[WAITS];       /* _Bell: its gate */
 byte bells;             /* how many there were */
 
 byte sent[S];           /* how many of each sender's values were sent */

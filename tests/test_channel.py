@@ -293,24 +293,23 @@ def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
 
 
 @pytest.mark.usefixtures("_seeded")
-class Held(deque[Any]):
-    """A queue whose receiver is held up when it comes for a value."""
+class HeldChannel(Channel[int]):
+    """A channel whose receiver is held up when it comes for a value."""
 
-    def __init__(self, gate: threading.Event) -> None:
-        super().__init__()
+    def __init__(self, gate: threading.Event, *, in_turn: bool = False) -> None:
+        super().__init__(in_turn=in_turn)
         self.gate = gate
 
-    def popleft(self) -> Any:
+    def _take(self, got: list[Any]) -> bool:
         assert self.gate.wait(PATIENCE)
-        return super().popleft()
+        return super()._take(got)
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn: bool) -> None:
     """A sender that finds a receiver waiting goes on at once; the next sender has to wait."""
     gate = threading.Event()
-    channel: Channel[int] = Channel(in_turn=in_turn)
-    channel.queue = Held(gate)
+    channel = HeldChannel(gate, in_turn=in_turn)
 
     def receive() -> list[tuple[int | None, bool]]:
         received = [channel.recv(), channel.recv()]
@@ -329,9 +328,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
 def test_of_two_channels_one_hands_over(start: Tasks) -> None:
     """A receiver that waits for two channels is given the value of one; it comes first."""
     gate = threading.Event()
-    a: Channel[int] = Channel()
-    b: Channel[int] = Channel()
-    a.queue, b.queue = Held(gate), Held(gate)
+    a, b = HeldChannel(gate), HeldChannel(gate)
     receiver = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
     assert b.try_send(1)
     assert not a.try_send(3)
@@ -396,21 +393,19 @@ def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
     sender.result()
 
 
-class SlowDeque(deque[Any]):
+class SlowChannel(Channel[Any]):
     """Lets other threads run at the worst moment: just after a value was taken."""
 
-    def popleft(self) -> Any:
-        value = super().popleft()
+    def _take(self, got: list[Any]) -> bool:
+        taken = super()._take(got)
         time.sleep(1e-4)
-        return value
+        return taken
 
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
     """What each of many threads sends to two unbuffered channels keeps its order."""
-    channels: list[Channel[tuple[int, int]]] = [Channel(), Channel()]
-    for channel in channels:
-        channel.queue = SlowDeque()
+    channels = [SlowChannel(), SlowChannel()]
 
     def send(who: int) -> None:
         for value in range(100):
@@ -677,8 +672,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     class LateGate:
         """A gate that stays closed until the timeout; meanwhile the value is received."""
 
-        def wait(self, blocking: bool, timeout: float) -> bool:
-            assert blocking
+        def pass_(self, timeout: float) -> bool:
             assert timeout > 0
             assert channel.recv() == (1, True)
             return False

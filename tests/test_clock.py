@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from gochat.golang import clock
 
-from .support import LONG_MESSAGE, Gochat, Peer, deaf, join, request, say_long, wait_until
+from .support import LONG_MESSAGE, PATIENCE, Gochat, Peer, deaf, join, request, say_long, wait_until
 
 
 def behind() -> float:
@@ -122,3 +123,14 @@ def test_a_pause_ends_no_write() -> None:
         while "behind the pause" not in messages:
             messages += slow.read_messages()
         assert [len(message) for message in messages].count(LONG_MESSAGE) == 150
+
+
+def test_a_signal_handler_can_ask_for_the_time_while_its_thread_notes_a_pause() -> None:
+    def handler_while_the_lock_is_held() -> None:
+        with clock._clock.lock:
+            clock.beat()
+
+    thread = threading.Thread(target=handler_while_the_lock_is_held, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()

@@ -31,7 +31,7 @@ from gochat.golang import turns as turns_module
 from gochat.golang.channel import CLOSED
 from gochat.golang.turns import FREE_THREADED, Turns, turns
 
-from .support import PATIENCE, ROOT
+from .support import PATIENCE
 
 MODULES = {channel_module.__file__, turns_module.__file__}
 
@@ -88,6 +88,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
         if event == "call":
             if frame.f_code.co_filename not in MODULES:
                 return None
+            frame.f_trace = trace  # or Python 3.13 leaves out opcodes
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
         elif event == "opcode" and at is None:
@@ -101,6 +102,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
 
     result, raised = None, None
     gc.disable()  # finalizers of earlier cases would be interrupted
+    sys._getframe().f_trace_opcodes = True  # or Python 3.12 leaves out opcodes
     sys.settrace(trace)
     try:
         result = operation()
@@ -116,17 +118,22 @@ def interrupt() -> None:
     raise Interrupt
 
 
+Operation = Callable[[], Any]
+
 #: Sets something up, yields the operation, gets its outcome, and checks what has become of it all.
-Case = Generator[Callable[[], Any], Outcome, None]
+#: What happens in the middle of the operation is an interrupt, unless that is yielded with it.
+Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, None]
 
 
-def at_every_step(case: Callable[[], Case], happens: Callable[[], object] = interrupt) -> int:
+def at_every_step(case: Callable[[], Case]) -> int:
     """Have it happen at each step of the operation in turn. Return how many steps there are."""
     number = 0
     while True:
         number += 1
         play = case()
-        outcome = at_step(number, happens, next(play))
+        got = next(play)
+        operation, happens = got if isinstance(got, tuple) else (got, interrupt)
+        outcome = at_step(number, happens, operation)
         try:
             play.send(outcome)
         except StopIteration:
@@ -534,13 +541,6 @@ def test_turns(what: str, limit: int) -> None:
 
 def test_another_thread_is_interrupted() -> None:
     """An exception that another thread raises in a thread comes out of its receive, and no harm."""
-    # In a process that is not traced, as coverage does: with a trace, CPython 3.11 executes one
-    # instruction again and again for as long as the exception waits for a thread that is blocked.
-    program = "from tests.test_interrupt import interrupt_another as run; run()"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=PATIENCE)
-
-
-def interrupt_another() -> None:
     for in_turn in (False, True):
         channel: Channel[Any] = Channel(1, in_turn=in_turn)
         for _ in range(20):
@@ -587,8 +587,6 @@ HANDLERS: dict[str, Callable[[Channel[Any]], object]] = {
 def test_a_handler_in_a_send(handler: Callable[[Channel[Any]], Any], in_turn: bool) -> None:
     """A signal handler that comes in the middle of a send, and a receiver, find all in order."""
 
-    happens: Callable[[], object] = bool  # each case sets its own
-
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
         channel.send(0)
@@ -597,16 +595,14 @@ def test_a_handler_in_a_send(handler: Callable[[Channel[Any]], Any], in_turn: bo
         def handle() -> None:
             taken.extend(result if isinstance(result := handler(channel), list) else [])
 
-        nonlocal happens
-        happens = handle
-        yield lambda: channel.send(1)
+        yield (lambda: channel.send(1)), handle
         left = Peer(partial(receive_all, channel))
         channel.send("end")
         got = taken + left.end()
         assert [value for value in got if value != "handler"] == [0, 1]
         check(channel, [])
 
-    assert at_every_step(case, lambda: happens()) > 10  # noqa: PLW0108
+    assert at_every_step(case) > 10
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
@@ -618,8 +614,6 @@ def test_a_handler_in_a_receive(
     in_turn: bool,
 ) -> None:
     """A signal handler that comes in the middle of a receive finds all in order."""
-
-    happens: Callable[[], object] = bool  # each case sets its own
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -634,9 +628,7 @@ def test_a_handler_in_a_receive(
             if not len(channel):  # or the receive would wait for ever, in a right way
                 again = Peer(partial(channel.send, 3))
 
-        nonlocal happens
-        happens = handle
-        outcome = yield lambda: receive(channel)
+        outcome = yield (lambda: receive(channel)), handle
         assert not outcome.raised
         again.end()
         turns.give_up()
@@ -646,15 +638,13 @@ def test_a_handler_in_a_receive(
         assert sorted(value for value in got if value not in ("handler", 3)) == [1, 2]
         check(channel, [])
 
-    assert at_every_step(case, lambda: happens()) > 10  # noqa: PLW0108
+    assert at_every_step(case) > 10
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("how", ["close", "send", "try_send"])
 def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
     """A handler that closes the channel: what it has interrupted has happened, or says so."""
-
-    happens: Callable[[], object] = bool  # each case sets its own
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -668,9 +658,10 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
                 refused = True
                 raise
 
-        nonlocal happens
-        happens = handle
-        outcome = yield channel.close if how == "close" else lambda: SENDS[how](channel)
+        outcome = yield (
+            channel.close if how == "close" else partial(SENDS[how], channel),
+            handle,
+        )
         if not outcome.at and how != "close":
             channel.close()
         value, ok = channel.recv()
@@ -678,7 +669,7 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
         assert not ok or channel.recv() == (None, False)
         assert not turns._line
 
-    assert at_every_step(case, lambda: happens()) > 10  # noqa: PLW0108
+    assert at_every_step(case) > 10
 
 
 def test_a_handler_that_receives_in_turn() -> None:
@@ -686,10 +677,9 @@ def test_a_handler_that_receives_in_turn() -> None:
     channel: Channel[Any] = Channel(1, in_turn=True)
     other: Channel[Any] = Channel(1, in_turn=True)
 
-    happens: Callable[[], object] = bool  # each case sets its own
-    refused: list[str] = []
-
     def case() -> Case:
+        refused: list[Any] = []
+
         def handle() -> None:
             turns.give_up()
             try:
@@ -697,18 +687,17 @@ def test_a_handler_that_receives_in_turn() -> None:
                 assert other.recv() == (2, True)
                 turns.give_up()
             except RuntimeError as error:
-                refused.append(f"{error} {other.drain()}")
+                refused.append(str(error))
+                refused.append(other.drain())
 
-        nonlocal happens
-        happens = handle
         channel.send(1)
-        outcome = yield channel.recv
+        outcome = yield channel.recv, handle
         assert outcome.result == (1, True)
+        assert refused in ([], ["a signal handler receives in turn, while its thread does", [2]])
         turns.give_up()
         assert not turns._line
 
-    assert at_every_step(case, lambda: happens()) > 10  # noqa: PLW0108
-    assert set(refused) == {"a signal handler receives in turn, while its thread does [2]"}
+    assert at_every_step(case) > 10
 
 
 # Real signals.
@@ -743,7 +732,7 @@ def test_real_interrupts(in_turn: bool) -> None:
     """A handler that raises, again and again: the receive can be repeated, and nothing is lost."""
     channel: Channel[int] = Channel(3, in_turn=in_turn)
     count, handled, armed = 30_000, 0, False
-    received: list[int] = []
+    received: list[int | None] = []
 
     def handle(*_: object) -> None:
         nonlocal handled, armed
@@ -759,32 +748,30 @@ def test_real_interrupts(in_turn: bool) -> None:
 
     before = signal.signal(signal.SIGALRM, handle)
     sender = Peer(send)
-    ended = False
+    ok = True
     try:
         signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
-        while not ended:
-            got: list[Any] = []
-            try:
+        while ok:
+            drained: list[int] = []
+            pairs: list[tuple[int | None, bool]] = []
+            with suppress(Interrupt):
                 armed = True
-                got += channel.drain()
+                drained += channel.drain()
                 armed = False
-            except Interrupt:
-                armed = False
-            try:
+            with suppress(Interrupt):
                 armed = True
-                got.append(channel.recv())
+                pairs.append(channel.recv())
                 armed = False
-            except Interrupt:
-                armed = False
-            for one in got:
-                value, ended = (one[0], not one[1]) if isinstance(one, tuple) else (one, False)
-                received += [value] * (not ended)
+            received += drained
+            for value, ok in pairs:
+                received += [value] if ok else []
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         turns.give_up()
     sender.end()
     assert handled
-    assert received == sorted(set(received))
+    seen = set(received)
+    assert received == [value for value in range(count) if value in seen]
     # Python 3.10 may run a handler after the receive, when the value is on its way to the caller.
     assert len(received) == count or sys.version_info < (3, 11)

@@ -53,6 +53,7 @@ import queue
 import random
 import threading
 import time
+from collections import deque
 from functools import cached_property
 from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -60,7 +61,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from .turns import FREE_THREADED, Gate, Waiter, turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["CLOSED", "AbandonedChannelError", "Channel", "ClosedChannelError", "select"]
 
@@ -85,9 +86,6 @@ class _Sentinel:
 
 #: Stands after the last value of a closed channel. The inherited `get` returns it.
 CLOSED: Final[Any] = _Sentinel()
-
-
-_popleft: Final = operator.methodcaller("popleft")
 
 
 class Channel(queue.Queue[T]):
@@ -167,8 +165,8 @@ class Channel(queue.Queue[T]):
         # The hub comes here for every client and message. The sender first queues its value and
         # then looks for an idle receiver. The receiver first marks itself as idle and then looks at
         # the queue. Whichever comes second sees what the first has done, so no value is left lying
-        # before a sleeping receiver. A closed channel has `_END` in its line.
-        if len(self.queue) >= self.capacity or self._offers or self._abandoned:
+        # before a sleeping receiver.
+        if len(self.queue) >= self.capacity or self._closed:
             return self.no_room(value)
         try:
             self.queue.append(value)
@@ -227,7 +225,8 @@ class Channel(queue.Queue[T]):
         Every send raises AbandonedChannelError from now on, also one that waits. A receiver that
         waits all the same goes on waiting.
         """
-        self._abandoned = self._closed = True
+        self._abandoned = True
+        self._closed = True
         if FREE_THREADED:
             self._order()
         for offer in self._offers.copy():
@@ -247,10 +246,9 @@ class Channel(queue.Queue[T]):
         elif not self.try_send(item):
             raise queue.Full
 
-    def _send(self, value: T, deadline: float | None) -> None:  # noqa: PLR0912
+    def _send(self, value: T, deadline: float | None) -> None:
         self._check_open()
         offer = None
-        late = False
         try:
             if self.capacity > 0:
                 if self._queue_if_room([value]):
@@ -261,20 +259,7 @@ class Channel(queue.Queue[T]):
                 offer = _Offer(value)
                 if self._hand_over(offer):
                     return
-            self._offers.append(offer)
-            # Whoever closes says so first, and then looks at the line. Either that thread sees this
-            # offer there, or this one sees that the channel is closed.
-            if FREE_THREADED:
-                self._order()
-            if self._closed:
-                self._dismiss(offer)
-            else:
-                self._admit()
-                self._wake()
-            while offer.waits():
-                timeout = _seconds_until(deadline)
-                if not offer.gate.wait(True, -1 if timeout is None else timeout):
-                    late = self._dismiss(offer)
+            late = self._stand_in_line(offer, deadline)
             if not offer.refused:
                 return
         except BaseException:
@@ -286,11 +271,31 @@ class Channel(queue.Queue[T]):
             raise queue.Full
         self._check_open()
 
+    def _stand_in_line(self, offer: _Offer[T], deadline: float | None) -> bool:
+        """Return when the offer was taken or refused; True if it was refused for the deadline."""
+        self._offers.append(offer)
+        # Whoever closes says so first, and then looks at the line. Either that thread sees this
+        # offer there, or this one sees that the channel is closed.
+        if FREE_THREADED:
+            self._order()
+        if self._closed:
+            self._dismiss(offer)
+        else:
+            if self.capacity:
+                self._admit()
+            self._wake()
+        while offer.waits():
+            if deadline is None:
+                offer.gate.pass_()
+            elif not offer.gate.pass_(_seconds_until(deadline)):
+                return self._dismiss(offer)
+        return False
+
     def _queue_if_room(self, cell: list[T]) -> bool:
         """Move a value into the queue, if there is room, and nobody in line. Return whether."""
         if self._room is None:
             # Infinite, without Python code: each `next` compares the lengths at that moment.
-            lengths = zip(  # noqa: B905 - both are infinite
+            lengths = zip(  # noqa: B905 - both have no end
                 map(len, repeat(self._offers)), map(len, repeat(self.queue))
             )
             self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
@@ -316,7 +321,7 @@ class Channel(queue.Queue[T]):
         """
         offer.refuse()
         offer.gate.open()  # before: an offer that is not in line is forgotten, see _recover
-        try:  # noqa: SIM105 - Python code in `suppress` could be interrupted, and is slower
+        try:  # noqa: SIM105 - which is faster
             self._offers.remove(offer)
         except ValueError:  # it was out already
             pass
@@ -360,7 +365,7 @@ class Channel(queue.Queue[T]):
             receiver.let_go()
 
     def _hand_over(self, offer: _Offer[T]) -> bool:
-        """Give a value to a receiver that waits for an unbuffered channel. Return if there is one.
+        """Give a value to a receiver that waits for an unbuffered channel, if there is one.
 
         Those in line come before.
         """
@@ -369,14 +374,14 @@ class Channel(queue.Queue[T]):
             return False
         if isinstance(receiver, _Bell):
             return receiver.give(self, offer)
-        if not receiver.claim():
+        if not receiver.wake():
             return False
         offer.move(self.queue.extend)
         self._wake()  # it may have looked for the value already, and wait again
         return True
 
     def _wake(self) -> None:
-        """Wake the receiver, if it is idle: the queue or the line has changed. Thread: any."""
+        """Wake the receiver, if it is idle, after a change of queue or line. Thread: any."""
         if FREE_THREADED:
             self._order()
         if (receiver := self._idle) is not None:
@@ -404,11 +409,11 @@ class Channel(queue.Queue[T]):
         """
         got: list[Any] = []
         try:
-            _receive((self,), None, got)
-            value = got[1]
+            _receive(self, None, got)
+            (value,) = got
             return (None, False) if value is CLOSED else (value, True)
         except BaseException:
-            _put_back((self,), got)
+            self._put_back(got)
             raise
 
     def drain(self) -> list[T]:
@@ -418,20 +423,7 @@ class Channel(queue.Queue[T]):
         """
         values: list[T] = []
         try:
-            # Senders only append, and this thread alone pops, so the number of values seen here can
-            # only grow until they are moved.
-            try:  # noqa: SIM105 - see _dismiss
-                values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
-            except IndexError:  # a signal handler has received some
-                pass
-            if self._offers or FREE_THREADED:
-                if self.capacity:
-                    self._admit()
-                else:
-                    for offer in self._offers.copy():
-                        if offer is not _END:
-                            offer.move(values.extend)
-                            self._dismiss(offer)
+            self._take_all(values)
             return values
         except BaseException:
             self.queue.extendleft(reversed(values))
@@ -444,26 +436,24 @@ class Channel(queue.Queue[T]):
         got: list[Any] = []
         try:
             if not self._take(got):
-                _receive((self,), deadline, got)
+                _receive(self, deadline, got)
             if got:
-                return got[1]  # type: ignore[no-any-return]
+                return got[0]  # type: ignore[no-any-return]
         except BaseException:
-            _put_back((self,), got)
+            self._put_back(got)
             raise
         raise queue.Empty
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive, if there is anything: `got`, an empty list, is this channel and the value then.
+        """Receive into an empty list, if there is anything. CLOSED stands for the end.
 
-        The value is CLOSED for the end. Thread: the receiver.
+        Thread: the receiver.
         """
         while True:
             if self.queue:
-                got.append(self)
                 try:
-                    got.extend(map(_popleft, (self.queue,)))
+                    got.extend(map(deque.popleft, (self.queue,)))
                 except IndexError:  # a signal handler has received it
-                    got.clear()
                     continue
                 if self._offers or FREE_THREADED:
                     self._admit()
@@ -472,31 +462,52 @@ class Channel(queue.Queue[T]):
                 return False
             if FREE_THREADED:
                 with self.mutex:
-                    received = self._take_first(got)
+                    self._take_first(got)
             else:
-                received = self._take_first(got)
-            if received:
+                self._take_first(got)
+            if got:
                 return True
 
-    def _take_first(self, got: list[Any]) -> bool:
+    def _take_all(self, values: list[T]) -> None:
+        """Receive what is there by now into an empty list. Thread: the receiver."""
+        # Senders only append, and this thread alone pops, so the number of values seen here can
+        # only grow until they are moved.
+        try:  # noqa: SIM105 - which is faster
+            values.extend(map(deque.popleft, repeat(self.queue, len(self.queue))))
+        except IndexError:  # a signal handler has received some
+            pass
+        if self._offers or FREE_THREADED:
+            if self.capacity:
+                self._admit()
+                return
+            for offer in self._offers.copy():
+                if offer is not _END:
+                    offer.move(values.extend)
+                    self._dismiss(offer)
+
+    def _take_first(self, got: list[Any]) -> None:
         """Receive from the first in line, if the queue is empty. Thread: the receiver."""
         try:
             first = self._offers[0]
         except IndexError:
-            return False
+            return
         # Another thread may have moved a value from the line into the queue since it was seen to be
         # empty. Nothing can come into the queue before the first in line from here on.
         if self.queue:
-            return False
-        got.append(self)
+            return
         if first is _END:
             got.append(CLOSED)
-            return True
-        first.move(got.extend)
-        self._dismiss(first)
-        if len(got) == 1:  # another thread was faster
-            got.clear()
-        return len(got) > 1
+        else:
+            first.move(got.extend)
+            self._dismiss(first)
+
+    def _put_back(self, got: Sequence[Any]) -> None:
+        """Undo a receive that was interrupted. Thread: the receiver."""
+        if got and got[0] is not CLOSED:
+            self.queue.appendleft(got[0])
+        self._recover()
+        if self._in_turn:
+            turns.give_up()
 
     def _set_idle(self, receiver: _Bell | Waiter) -> None:
         """Mark the receiver as idle, to be woken. It must look at the queue after this.
@@ -533,10 +544,11 @@ class _Offer(Generic[T]):
 
     def move(self, extend: Any) -> None:
         """Move the value, if nothing is decided yet. extend: of where to. Thread: any."""
-        try:  # noqa: SIM105 - see Channel._dismiss
-            extend(map(list.pop, (self._offered,)))
-        except IndexError:
-            pass
+        if self._offered:
+            try:  # noqa: SIM105 - which is faster
+                extend(map(list.pop, (self._offered,)))
+            except IndexError:  # another thread was faster
+                pass
 
     def refuse(self) -> None:
         """Take the value back, if nothing is decided yet. Thread: any."""
@@ -561,68 +573,84 @@ def select(
     Raises RuntimeError if a second thread is seen to wait for a channel, and ValueError if a
     channel whose receiver takes turns is not the only one.
     """
+    if len(channels) == 1 and channels[0]._in_turn:
+        return _select_in_turn(channels[0], deadline)
+    channel: Channel[Any] | None = None
     got: list[Any] = []
     try:
-        if len(channels) == 1 and channels[0]._in_turn:
-            _receive_in_turn(channels[0], deadline, got)
-        else:
-            _receive(channels, deadline, got)
-        if not got:
-            return None, None, False
-        channel, value = got
-        return (channel, None, False) if value is CLOSED else (channel, value, True)
+        while (channel := _wait(channels, deadline)) is not None:
+            if channel._take(got):
+                (value,) = got
+                return (channel, None, False) if value is CLOSED else (channel, value, True)
+        return None, None, False
     except BaseException:
-        _put_back(channels, got)
+        for each in channels:
+            each._put_back(got if each is channel else [])
         raise
 
 
-def _put_back(channels: tuple[Channel[Any], ...], got: list[Any]) -> None:
-    """Undo a receive from one of the channels, see `Channel._take`. Thread: the receiver."""
-    if len(got) > 1:
-        channel, value = got
-        if value is not CLOSED:
-            channel.queue.appendleft(value)
-        if channel._in_turn:
+def _select_in_turn(
+    channel: Channel[Any], deadline: float | None
+) -> tuple[Channel[Any] | None, Any, bool]:
+    """`select` on one channel whose receiver takes turns."""
+    got: list[Any] | tuple[()] = ()
+    try:
+        while _wait_in_turn(channel, deadline):
+            got = []
+            if channel._take(got):
+                (value,) = got
+                return (channel, None, False) if value is CLOSED else (channel, value, True)
+            # Before the jump back, which Python 3.12 leaves out of the `try`.
             turns.give_up()
-    for channel in channels:
-        channel._recover()
+        return None, None, False
+    except BaseException:
+        channel._put_back(got)
+        raise
 
 
-def _receive(channels: tuple[Channel[Any], ...], deadline: float | None, got: list[Any]) -> None:
-    """`select`, into `got`: see `Channel._take`. `got` stays empty if the deadline comes first."""
+def _receive(channel: Channel[Any], deadline: float | None, got: list[Any]) -> None:
+    """Receive into an empty list; it stays empty if the deadline comes first."""
+    while (
+        _wait_in_turn(channel, deadline)
+        if channel._in_turn
+        else _wait((channel,), deadline) is not None
+    ):
+        if channel._take(got):
+            return
+
+
+def _wait(channels: tuple[Channel[Any], ...], deadline: float | None) -> Channel[Any] | None:
+    """Return one of the channels that has something, or had; None once the deadline has come."""
     for channel in channels:
         if channel._in_turn:
-            if len(channels) == 1:
-                _receive_in_turn(channel, deadline, got)
-                return
             raise ValueError("a channel with turns is waited for alone")
     while deadline is None or time.monotonic() < deadline:
         for channel in _in_random_order(channels):
-            if (channel.queue or channel._offers) and channel._take(got):
-                return
+            if channel.queue or channel._offers:
+                return channel
         # Nothing there. Look once more with the bell in place, and only then wait for it. A value
         # sent before that second look is seen by it; a value sent after it rings.
         bell = _Bell()
         try:
-            for channel in channels:
-                channel._set_idle(bell)
-            for channel in channels:
-                if channel.queue or channel._offers:
-                    break
-            else:
-                bell.wait(deadline)
+            bell.wait(channels, deadline)
             giver = bell.end()
         except BaseException:
             bell.end()
             raise
-        # What was handed over comes first.
-        if giver is not None and giver._take(got):
-            return
+        if giver is not None:  # what was handed over comes first
+            return giver
+    return None
 
 
-def _receive_in_turn(channel: Channel[Any], deadline: float | None, got: list[Any]) -> None:
-    """`_receive` from one channel, with a turn for each value."""
-    me = turns.waiter()
+def _wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
+    """Return True when the channel has something, or had, and with a turn unless it is closed.
+
+    Returns False once the deadline has come.
+    """
+    try:
+        me = turns.local.waiter
+    except AttributeError:
+        me = turns.waiter()
     if me.receiving:
         raise RuntimeError("a signal handler receives in turn, while its thread does")
     queue, offers = channel.queue, channel._offers
@@ -633,24 +661,24 @@ def _receive_in_turn(channel: Channel[Any], deadline: float | None, got: list[An
             if deadline is not None:
                 timeout = deadline - time.monotonic()
                 if timeout <= 0:
-                    break
-                timeout = min(timeout, threading.TIMEOUT_MAX)
+                    me.receiving = False
+                    return False
+                if timeout > threading.TIMEOUT_MAX:  # noqa: PLR1730 - which is faster than `min`
+                    timeout = threading.TIMEOUT_MAX
             if queue or offers:
                 if not channel._closed:  # what is left of a closed one needs no turn
                     me.line_up()
-            else:
-                me.leave()
-                me.arm()
-                channel._set_idle(me)
-                woken = me.wait(0 if queue or offers else timeout)
-                channel._idle = None
-                if not woken:
-                    continue
-            # There may be nothing: a sender that is slow to wake this thread may do it for a value
-            # that was received meanwhile.
-            if channel._take(got):
+                break
+            me.armed.append(me)
+            channel._set_idle(me)
+            woken = not ((queue or offers) and me.disarm()) and me.wait(timeout)
+            channel._idle = None
+            if woken:
+                # There may be nothing: a sender that is slow to wake this thread may do it for a
+                # value that was received meanwhile.
                 break
         me.receiving = False
+        return True
     except BaseException:
         if channel._idle is me:
             channel._idle = None
@@ -699,10 +727,14 @@ class _Bell:
 
     # The receiver:
 
-    def wait(self, deadline: float | None) -> None:
-        """Wait to be woken, or for the deadline."""
-        timeout = _seconds_until(deadline)
-        self._gate.wait(True, -1 if timeout is None else timeout)
+    def wait(self, channels: tuple[Channel[Any], ...], deadline: float | None) -> None:
+        """Wait to be woken, or for the deadline, unless one of the channels has something."""
+        for channel in channels:
+            channel._set_idle(self)
+        for channel in channels:
+            if channel.queue or channel._offers:
+                return
+        self._gate.pass_(_seconds_until(deadline))
 
     def end(self) -> Channel[Any] | None:
         """End the wait. Return the channel of which a value was handed over, and queue that."""
@@ -734,8 +766,8 @@ def _deadline_of(timeout: float | None) -> float | None:
     return time.monotonic() + timeout
 
 
-def _seconds_until(deadline: float | None) -> float | None:
-    """How long to wait: from 0 to what the system can wait for."""
+def _seconds_until(deadline: float | None) -> float:
+    """How long to wait: from 0 to what the system can wait for, or -1 without a deadline."""
     if deadline is None:
-        return None
+        return -1
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

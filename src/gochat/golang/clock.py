@@ -38,8 +38,9 @@ class _Clock:
     """
 
     def __init__(self) -> None:
-        # Guards changes of the three below. No other lock is waited for while this one is held.
-        self.lock = threading.Lock()
+        # Guards changes of the three below. No other lock is waited for while this one is held. A
+        # signal handler may take it on the thread that holds it.
+        self.lock = threading.RLock()
         # How many threads beat. Without any, no gap is a pause.
         self.beating = 0
         # When the last beat was; infinite while no thread beats.

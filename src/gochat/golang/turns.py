@@ -52,19 +52,20 @@ class Gate:
     So a wake-up is a hint: the thread that is woken has to look at what it waits for.
     """
 
-    __slots__ = ("_lock", "wait")
+    __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock: Final = threading.Lock()
         self._lock.acquire()
-        #: `wait(True, timeout)` waits for a wake-up, and returns False if there was none in time;
-        #: a timeout of -1 is none. The one thread.
-        self.wait: Final = self._lock.acquire
+
+    def pass_(self, timeout: float = -1) -> bool:
+        """Wait for a wake-up. Return False if there was none in so many seconds; -1: no limit."""
+        return self._lock.acquire(True, timeout)
 
     def open(self) -> None:
         """Wake the thread that waits, or the next that does. Thread: any."""
         if self._lock.locked():
-            try:  # noqa: SIM105 - Python code in `suppress` is slower, and this is called often
+            try:  # noqa: SIM105 - which is faster
                 self._lock.release()
             except RuntimeError:  # another thread was faster
                 pass
@@ -75,13 +76,15 @@ class Turns:
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
-        # The first `_limit` of these have a turn. A thread stands here once at the most. It leaves
-        # by itself; it joins by itself, or is put here by the thread that wakes it.
+        # The first `_limit` of these have a turn. A thread leaves by itself; it joins by itself, or
+        # is put here by the thread that wakes it. That may be shortly before it leaves: it stands
+        # here twice for a moment, and then leaves its first place, which is the one with the turn.
         self._line: deque[Waiter] = deque()
         # Makes one step of two that are one only with a GIL, see FREE_THREADED. Can be taken again
         # by the thread that has it, as in a signal handler.
         self._lock = threading.RLock()
-        self._local = threading.local()
+        #: Has each thread's own `waiter`, once that was asked for.
+        self.local = threading.local()
         #: Makes a thread's place in line: for a subclass of Waiter that records. Set before the
         #: first thread comes.
         self.new_waiter: Callable[[Turns], Waiter] = Waiter
@@ -105,11 +108,11 @@ class Turns:
     def waiter(self) -> Waiter:
         """Return the calling thread's own place in line. Thread: any."""
         try:
-            waiter: Waiter = self._local.waiter
+            waiter: Waiter = self.local.waiter
         except AttributeError:
             waiter = self.new_waiter(self)
-            self._local.guard = _Guard(waiter)
-            self._local.waiter = waiter
+            self.local.guard = _Guard(waiter)
+            self.local.waiter = waiter
         return waiter
 
     def give_up(self) -> None:
@@ -146,25 +149,25 @@ class Turns:
             except IndexError:
                 return
             if not first._holds:
-                first._gate.open()
+                first.open()
         else:
             for waiter in list(line.copy())[: self._limit]:
                 if not waiter._holds:
-                    waiter._gate.open()
+                    waiter.open()
 
 
-class Waiter:
+class Waiter(Gate):
     """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it.
 
     A thread that waits for a value is armed. The first sender that wakes it puts it in line, and
     the thread sleeps until it has a turn.
     """
 
-    __slots__ = ("_gate", "_holds", "_turns", "armed", "receiving")
+    __slots__ = ("_holds", "_turns", "armed", "receiving")
 
     def __init__(self, turns: Turns) -> None:
+        super().__init__()
         self._turns: Final = turns
-        self._gate: Final = Gate()
         #: Holds this waiter while the thread waits for a value, and has not been woken. Whoever
         #: takes it out puts it in line, or is the thread itself and goes on by itself.
         self.armed: Final[list[Waiter]] = []
@@ -186,36 +189,34 @@ class Waiter:
         """Return whether the thread waits for a value, and has not been woken."""
         return bool(self.armed)
 
-    def wake(self) -> None:
-        """Put the thread in line, if it is armed: it wakes when it has a turn."""
-        self.claim()
-
-    def let_go(self) -> None:
-        """Wake the thread without a turn: its channel is closed."""
-        self._gate.open()
-
-    def claim(self) -> bool:
-        """Put the thread in line, if it is armed. Return whether it was: one caller gets True."""
+    def wake(self) -> bool:
+        """Put the thread in line, if it is armed, to wake when it has a turn. Return whether."""
         turns = self._turns
+        line = turns._line
         try:
             # One step: an interrupt between two would leave the thread asleep for good.
             if FREE_THREADED:
                 with turns._lock:
-                    turns._line.extend(map(list.pop, (self.armed,)))
+                    line.extend(map(list.pop, (self.armed,)))
             else:
-                turns._line.extend(map(list.pop, (self.armed,)))
-            turns._call()
-        except IndexError:
+                line.extend(map(list.pop, (self.armed,)))
+            if turns._limit > 1 or line[0] is self:  # or nobody has a turn because of that
+                turns._call()
+            return True
+        except IndexError:  # it is not armed, or has had its turn already
             return False
         except BaseException:
             turns._call()
             raise
-        return True
+
+    def let_go(self) -> None:
+        """Wake the thread without a turn: its channel is closed."""
+        self.open()
 
     # The thread itself:
 
     def arm(self) -> None:
-        """Have the next sender put this thread in line. The thread must not be in line."""
+        """Have the next sender put this thread in line."""
         self.armed.append(self)
 
     def disarm(self) -> bool:
@@ -229,15 +230,21 @@ class Waiter:
         return False
 
     def wait(self, timeout: float = -1) -> bool:
-        """Wait to be put in line, and for a turn. The thread must be armed.
+        """Hand the turn on, and wait to be put in line and for the next. The thread must be armed.
 
         timeout: in seconds, -1 for none. Return False, without a turn and no longer armed, if
         nobody has put the thread in line in that time, or it was let go.
         """
-        self._gate.wait(True, timeout)
+        if self._holds:
+            self.leave()
+        self._lock.acquire(True, timeout)
         if self.armed and self.disarm():
             return False
-        self.wait_turn()
+        turns = self._turns
+        if turns._limit == 1 and turns._line[0] is self:
+            self._holds = True
+        else:
+            self.wait_turn()
         return True
 
     def wait_turn(self) -> None:
@@ -245,7 +252,7 @@ class Waiter:
         turns = self._turns
         line = turns._line
         while line[0] is not self if turns._limit == 1 else not turns._has_turn(self):
-            self._gate.wait()
+            self._lock.acquire()
         self._holds = True
 
     def line_up(self) -> None:
@@ -269,10 +276,13 @@ class Waiter:
     def leave(self) -> None:
         """Leave the line, if the thread holds a turn, and so hand that on."""
         if self._holds:
+            turns = self._turns
+            line = turns._line
             try:
                 self._holds = False
-                self._turns._line.remove(self)
-                self._turns._call()
+                line.remove(self)
+                if turns._limit > 1 or line:
+                    turns._call()
             except BaseException:
                 self.retire()
                 raise

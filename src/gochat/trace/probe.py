@@ -77,11 +77,11 @@ class TracedChannel(Channel[T]):
         if not super()._take(got):
             return False
         track = self._recorder.track()
-        if got[1] is CLOSED:
+        if got[0] is CLOSED:
             self._end(track)
         else:
-            got[1], arrow, message = got[1]
-            self._received(got[1], arrow, message, track)
+            got[0], arrow, message = got[0]
+            self._received(got[0], arrow, message, track)
         return True
 
     def _received(self, value: T, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
@@ -224,9 +224,10 @@ class TracedWaiter(Waiter):
         # before the gate is released by the thread that wakes this one, and unset by the woken one.
         self._woken = 0
 
-    def wake(self) -> None:
-        self._woken = time.monotonic_ns()
-        super().wake()
+    def wake(self) -> bool:
+        if self.armed:  # or the thread is awake already
+            self._woken = time.monotonic_ns()
+        return super().wake()
 
     def line_up(self) -> None:
         self._recorder.track().wait("turn")

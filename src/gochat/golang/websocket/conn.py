@@ -678,7 +678,8 @@ class Conn:
                 raise ConnectionAbortedError("websocket: close sent")
             try:
                 self._writing = True
-                self._close_sent = closing
+                if closing:
+                    self._close_sent = True
                 send_all(self._sock, data, deadline, self.await_room)
                 self._writing = False
                 counts = self._counts
