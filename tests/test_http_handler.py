@@ -91,6 +91,35 @@ def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) ->
     assert logged() == []
 
 
+def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
+    """A generator, as of middleware, can take the connection over; its response is not sent."""
+    closed = []
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        sock, _buffered = environ["gochat.hijacker"].hijack()
+        environ["gochat.hijacker"].on_failure.append(
+            lambda error: sock.sendall(str(error).encode())
+        )
+        sock.sendall(b"raw ")
+        try:
+            if environ["PATH_INFO"] != "/no-piece":
+                yield b"a body"
+            if environ["PATH_INFO"] == "/fails":
+                yield b"never"
+        finally:
+            closed.append(environ["PATH_INFO"])
+            if environ["PATH_INFO"] == "/fails":
+                raise LookupError("sorry")
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST) == b"raw "
+        assert answer(serving.port, REQUEST.replace(b"/", b"/no-piece", 1)) == b"raw "
+        assert logged() == []
+        assert answer(serving.port, REQUEST.replace(b"/", b"/fails", 1)) == b"raw sorry"
+    assert closed == ["/", "/no-piece", "/fails"]
+    assert len(logged()) == 1
+
+
 def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> None:
     """Input that the application leaves unread is not taken for another request."""
     with Serving(taking_over(lambda sock, _: sock.sendall(b"raw"))) as serving:
@@ -257,6 +286,26 @@ def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> No
             peer.sock.sendall(REQUEST)
             assert read_to_end(peer) == b"sorry, no room"
             assert logged() == [f"http: serve {peer.addr}: no room"]
+
+
+def test_a_response_that_is_unavailable_after_all(caplog: pytest.LogCaptureFixture) -> None:
+    """UnavailableError replaces a response that has not been sent; one that has been is cut off."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "9")])
+        if environ["PATH_INFO"] == "/late":
+            yield b"one "
+        raise UnavailableError("no room")
+
+    with Serving(app) as serving:
+        with Peer(serving.port) as peer:
+            refused = peer.request()
+            assert (refused.status, refused.body) == (503, b"Service Unavailable\n")
+        assert answer(serving.port, b"HEAD" + REQUEST[3:]).endswith(b"\r\n\r\n")
+        late = answer(serving.port, REQUEST.replace(b"/", b"/late", 1))
+        assert late.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert late.endswith(b"\r\n\r\none ")
+        assert caplog.text.count("UnavailableError: no room") == 1
 
 
 def test_going_without_a_thread() -> None:
@@ -428,6 +477,42 @@ def test_a_head_without_a_body() -> None:
     assert b"Content-Length: 5" in head
     assert body == b""
     assert closed == [True]
+
+
+def test_a_head_to_an_application_that_writes() -> None:
+    """The response to HEAD has no body, even if the application writes one."""
+
+    def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        write = start_response("200 OK", [("Content-Length", "9")])
+        write(b"one ")
+        write(b"three")
+        return []
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST).endswith(b"\r\n\r\none three")
+        got = answer(serving.port, b"HEAD" + REQUEST[3:])
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Content-Length: 9" in got
+    assert got.endswith(b"\r\n\r\n")
+
+
+def test_a_head_to_a_generator() -> None:
+    """An application that is a generator answers HEAD, and is closed after its first piece."""
+    ended = []
+
+    def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        try:
+            while True:
+                yield b"more"
+        finally:
+            ended.append(True)
+
+    with Serving(app) as serving:
+        got = answer(serving.port, b"HEAD" + REQUEST[3:])
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert got.endswith(b"\r\n\r\n")
+    assert ended == [True]
 
 
 @pytest.mark.parametrize("size", [20_000, 3_000_000])

@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPMessage
@@ -189,25 +189,41 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
     """Wrap an application so that Werkzeug writes no more than net/http does.
 
     Werkzeug would write a response to a connection that was taken over, and the body of a response
-    to HEAD.
+    to HEAD. This is a generator, so it holds, too, for an application that does its work only when
+    its response is iterated, as a generator does.
     """
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         connection: Hijacker = environ[KEY]
+        head = environ["REQUEST_METHOD"] == "HEAD"
+
+        def start(*args: Any) -> Callable[[bytes], object]:
+            write = start_response(*args)
+            return (lambda _: write(b"")) if head else write
+
         try:
-            response = application(environ, start_response)
+            response = application(environ, start)
+            try:
+                for piece in response:
+                    if connection.hijacked or head:
+                        break
+                    yield piece
+            finally:
+                getattr(response, "close", lambda: None)()
         except Exception as failure:
             if connection.hijacked:
                 connection.fail(failure)
             elif isinstance(failure, UnavailableError):
-                response = error(start_response, "Service Unavailable", 503)
+                # With the exception, because the application may have begun a response. If that has
+                # been sent, this raises the exception again.
+                def replace(status: str, headers: Any, _: object = None) -> Any:
+                    return start_response(status, headers, sys.exc_info())
+
+                body = error(replace, "Service Unavailable", 503)
+                yield from () if head else body
             else:
                 raise
         if connection.hijacked:
             raise ConnectionAbortedError("hijacked")  # Werkzeug ends without a word
-        if environ["REQUEST_METHOD"] == "HEAD":
-            getattr(response, "close", lambda: None)()
-            return []
-        return response
 
     return app
