@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
     [
         ("127.0.0.1:0", "127.0.0.1"),
         ("[127.0.0.1]:0", "127.0.0.1"),
+        ("[::ffff:127.0.0.1]:0", "127.0.0.1"),
         pytest.param("[::1]:0", "::1", marks=needs_ipv6),
     ],
 )

@@ -412,7 +412,8 @@ def test_another_name_that_leads_here(chat: Measured) -> None:
         for path in ("/metrics", "/healthz", "/nope"):
             with Peer(chat.metrics_port) as peer:
                 assert peer.request(path, {"Host": host}).status in (400, 403), host
-    for host in ("localhost", "LOCALHOST:1", "[::1]:9100", "127.0.0.2", "127.0.0.1:1"):
+    mapped = ("[::ffff:127.0.0.1]", "[::ffff:7f00:1]:9100")
+    for host in ("localhost", "LOCALHOST:1", "[::1]:9100", "127.0.0.2", "127.0.0.1:1", *mapped):
         with Peer(chat.metrics_port) as peer:
             assert peer.request("/healthz", {"Host": host}).status == 200, host
     with Measured("--metrics-addr", "0.0.0.0:0") as other, Peer(other.metrics_port) as peer:

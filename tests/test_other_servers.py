@@ -10,8 +10,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from gochat import Hub, make_app, serve_home
+from gochat.ops.routes import make_routes
 
 from .support import PATIENCE, Peer, wait_until
 
@@ -77,3 +81,16 @@ def test_another_server(name: str, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def test_a_server_that_leaves_an_empty_path_out() -> None:
+    """A server may leave out what is empty (PEP 3333): an empty path is not that of the page."""
+    statuses: list[str] = []
+
+    def start_response(status: str, _headers: object, _exc_info: object = None) -> Any:
+        statuses.append(status)
+
+    list(make_app(Hub())({"REQUEST_METHOD": "GET", "SERVER_NAME": "localhost"}, start_response))
+    list(serve_home({"REQUEST_METHOD": "GET"}, start_response))
+    list(make_routes({})({"REQUEST_METHOD": "GET", "SERVER_NAME": "localhost"}, start_response))
+    assert statuses == ["404 Not Found"] * 3

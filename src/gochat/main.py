@@ -25,7 +25,7 @@ def serve_home(
 ) -> Iterable[bytes]:
     """Answer a request for the page. max_message_size: limit shown on the page, in bytes."""
     log.info("%s", http.url(environ))
-    if environ["PATH_INFO"] != "/":
+    if environ.get("PATH_INFO") != "/":
         return http.error(start_response, "Not found", 404)
     if environ["REQUEST_METHOD"] != "GET":
         return http.error(start_response, "Method not allowed", 405)
@@ -44,7 +44,7 @@ def make_app(
     chat = partial(serve_ws, hub, settings=settings, upgrader=upgrader, client_class=client_class)
 
     def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/ws":
+        if environ.get("PATH_INFO") == "/ws":
             return chat(environ, start_response)
         return serve_home(environ, start_response, settings.max_message_size)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..golang import http
+from ..golang.http.address import unmapped
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -36,7 +37,7 @@ def make_routes(
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         methods: tuple[str, ...]
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if not _is_for_here(environ):
             return say(start_response, "This is not a name of this server", 403)
         if path in get:
@@ -73,5 +74,5 @@ def _is_for_here(environ: WSGIEnvironment) -> bool:
 
 def _is_loopback(host: str) -> bool:
     with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(unmapped(host)).is_loopback
     return False

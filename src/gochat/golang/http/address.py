@@ -26,8 +26,8 @@ def listen(addr: str) -> socket.socket:
 
     An empty host means all interfaces, with one socket for IPv6 and IPv4 where the system has both.
     Port 0 or an empty port means a free port. The port has to be a number; Go accepts names of
-    services, too. If a host name has several addresses, the socket listens at one of them, if
-    possible an IPv4 address.
+    services, too. An IPv4-mapped IPv6 address is taken as IPv4. If a host name has several
+    addresses, the socket listens at one of them, if possible an IPv4 address.
 
     Raises ValueError if the text is not an address, and OSError if the system refuses to listen
     there. The message of either names the address.
@@ -35,7 +35,7 @@ def listen(addr: str) -> socket.socket:
     host, port = split_host_port(addr)
     try:
         if host:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(unmapped(host), port, type=socket.SOCK_STREAM)
             family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
             return socket.create_server(address, family=family, backlog=_BACKLOG)
         if socket.has_dualstack_ipv6():
