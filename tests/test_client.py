@@ -349,14 +349,17 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize("pump", ["read_pump", "write_pump"])
-@pytest.mark.parametrize("error", [LookupError("a mistake"), SystemExit(), OSError("no disk")])
+@pytest.mark.parametrize(
+    "error", [LookupError("a mistake"), SystemExit(), OSError("no disk"), None]
+)
 def test_a_pump_that_fails(
-    pump: str, error: BaseException, caplog: pytest.LogCaptureFixture
+    pump: str, error: BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A pump of a subclass that fails before the base class's ends its client, with 1011."""
+    """A pump of a subclass that fails or returns before the base class's ends its client: 1011."""
 
     def fail(_: Client) -> None:
-        raise error
+        if error is not None:
+            raise error
 
     failing = type("Failing", (Client,), {pump: fail})
     hub = Hub()
@@ -370,7 +373,10 @@ def test_a_pump_that_fails(
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.message.startswith("http: ")
     assert record.exc_info
-    assert record.exc_info[1] is error
+    if error is not None:
+        assert record.exc_info[1] is error
+    else:
+        assert str(record.exc_info[1]) == "the function has returned and left the connection open"
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:

@@ -174,8 +174,8 @@ def serve_ws(
     assert connection is not None, "a request that was upgraded has one"
     # Not in Go, where a goroutine that panics ends the program.
     connection.on_failure.append(lambda _: client.hub.unregister.send(client))
-    connection.go(client.write_pump, f"writePump {conn.remote_addr}")
-    connection.go_on(client.read_pump, f"readPump {conn.remote_addr}")
+    connection.go(client.write_pump, f"writePump {conn.remote_addr}", closes=True)
+    connection.go_on(client.read_pump, f"readPump {conn.remote_addr}", closes=True)
     return []
 
 

@@ -177,12 +177,17 @@ class Hijacker:
             self._sock.settimeout(None)
         return self._sock, buffered
 
-    def go(self, function: Callable[[], object], name: str) -> None:
+    def go(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
         """Call a function on another thread with this name (Go: the go statement).
+
+        closes: whether the function has to shut the connection down before it returns. If it does
+        not, it has failed: nobody else may notice that it has ended.
 
         The server does not close the connection before the function has returned. Raises
         RuntimeError if no thread can be started; never, if one was reserved.
         """
+        if closes:
+            function = partial(_call_to_end, function, self._sock)
         helper, self._helper = self._helper, None
         if helper is not None:
             self.threads.append(helper.thread)
@@ -196,8 +201,13 @@ class Hijacker:
             self.threads.remove(thread)
             raise
 
-    def go_on(self, function: Callable[[], object], name: str) -> None:
-        """Call a function on this thread after the request; the thread then gets this name."""
+    def go_on(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
+        """Call a function on this thread after the request; the thread then gets this name.
+
+        closes: see `go`.
+        """
+        if closes:
+            function = partial(_call_to_end, function, self._sock)
 
         def then() -> None:
             threading.current_thread().name = name
@@ -249,6 +259,16 @@ class Hijacker:
             helper.dismiss()
         for thread in self.threads:
             thread.join()
+
+
+def _call_to_end(function: Callable[[], object], sock: socket.socket) -> None:
+    """Call a function. Raises what it raises; RuntimeError if it leaves the connection open."""
+    function()
+    try:
+        sock.send(b"", socket.MSG_DONTWAIT)
+    except OSError:
+        return  # it was shut down
+    raise RuntimeError("the function has returned and left the connection open")
 
 
 def log_failure() -> None:
