@@ -13,7 +13,20 @@ import pytest
 
 from gochat.golang import clock
 
-from .support import LONG_MESSAGE, PATIENCE, Gochat, Peer, deaf, join, request, say_long, wait_until
+from .support import (
+    CLOSE,
+    LONG_MESSAGE,
+    PATIENCE,
+    TEXT,
+    Gochat,
+    Peer,
+    deaf,
+    join,
+    parted,
+    request,
+    say_long,
+    wait_until,
+)
 
 
 def behind() -> float:
@@ -123,6 +136,28 @@ def test_a_pause_ends_no_write() -> None:
         while "behind the pause" not in messages:
             messages += slow.read_messages()
         assert [len(message) for message in messages].count(LONG_MESSAGE) == 150
+
+
+def test_a_pause_shortens_no_farewell() -> None:
+    """At the end, clients have the rest of the shutdown timeout after a pause."""
+    flags = ("--shutdown-timeout=5", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
+    with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
+        say_long(talker, 150)
+        talker.send("the last")
+        assert talker.messages(1) == ["the last"]
+        gochat.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: gochat.logged("stopping"))
+        parted(talker)
+        with paused(gochat, 6):
+            pass
+        slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        last = b""
+        while (got := slow.read_frame()).opcode == TEXT:
+            last = got.payload
+        assert last.endswith(b"the last")
+        assert got.code == 1001
+        slow.send(got.payload, CLOSE)
+        assert gochat.wait() == 0
 
 
 def test_a_signal_handler_can_ask_for_the_time_while_its_thread_notes_a_pause() -> None:

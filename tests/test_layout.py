@@ -49,7 +49,7 @@ RULES = {
     "anyhub": (),
     "hub": ("golang.channel",),
     "client": ("golang",),
-    "relay": ("relay", "golang.channel", "golang.flag", "hub"),
+    "relay": ("relay", "golang.channel", "golang.clock", "golang.flag", "hub"),
     "relay.ledger": ("relay.entry",),
     "relay.bound": (),
     "relay.stream": ("relay.entry",),

@@ -7,9 +7,10 @@ judged by `now`, which leaves pauses out. The rule, for every deadline that a pe
 is kept as a time of this clock, and it has passed when `now` says so.
 
 A pause is noticed by what did not happen meanwhile. As long as somebody accepts connections, that
-thread calls `beat` every BEAT seconds. A gap between two beats of more than _GAP is a pause, and so
-is a time in which no thread got the interpreter. Whoever asks for the time first after the gap
-notices it: the thread that beats need not run before the threads that judge.
+thread calls `beat` every BEAT seconds; at the end, the thread that waits for the others does. A gap
+between two beats of more than _GAP is a pause, and so is a time in which no thread got the
+interpreter. Whoever asks for the time first after the gap notices it: the thread that beats need
+not run before the threads that judge.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["BEAT", "after", "beat", "beating", "now", "since"]
+__all__ = ["BEAT", "after", "beat", "beating", "join", "now", "since"]
 
 #: The longest time between two beats, in seconds.
 BEAT: Final = 1.0
@@ -102,3 +103,16 @@ def beating() -> Iterator[None]:
             _clock.beating -= 1
             if not _clock.beating:
                 _clock.last = float("inf")
+
+
+def join(thread: threading.Thread, deadline: float) -> bool:
+    """Wait for a thread to end, and return whether it has.
+
+    deadline: how long, as a time of this clock, which leaves out pauses during the wait, too.
+    Thread: any.
+    """
+    with beating():
+        while thread.is_alive() and (left := deadline - now()) > 0:
+            thread.join(min(left, BEAT))
+            beat()
+    return not thread.is_alive()

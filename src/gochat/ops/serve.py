@@ -13,11 +13,11 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from ..golang import clock
 from ..golang.channel import ClosedChannelError
 from ..golang.http import Server
 from ..golang.websocket import (
@@ -132,17 +132,17 @@ def _end(
     Whatever interrupts this, Ctrl-C for one, each hub's channel is closed, which ends its thread.
     Nothing here waits without a deadline.
     """
-    deadline = time.monotonic() + timeout
+    deadline = clock.after(timeout)
     farewell = SORRY if relay and relay.error else FAREWELL
     mute: list[Hub] = []
     server.stop()
     try:
-        mute = _say_farewell(threads, farewell, max(deadline, time.monotonic() + _FAREWELL_WAIT))
+        mute = _say_farewell(threads, farewell, max(deadline, clock.after(_FAREWELL_WAIT)))
         for hub in mute:
             _abandon(hub)
         if relay:
             relay.finish(deadline)
-        server.shutdown(max(0.0, deadline - time.monotonic()))
+        server.shutdown(max(0.0, deadline - clock.now()))
         if relay:
             relay.close()
             relay.join(deadline)
@@ -150,12 +150,10 @@ def _end(
         for hub in threads:
             with suppress(ClosedChannelError):
                 hub.stop.close()
-        deadline = time.monotonic() + _HUB_WAIT
+        deadline = clock.after(_HUB_WAIT)
         for hub, thread in threads.items():
-            if hub not in mute:
-                thread.join(max(0.0, deadline - time.monotonic()))
-                if thread.is_alive():
-                    mute.append(hub)
+            if hub not in mute and not clock.join(thread, deadline):
+                mute.append(hub)
             _abandon(hub)
     return mute
 
@@ -175,12 +173,14 @@ def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list
     They are asked in turn, for a moment each: a slow hub does not take the time of the others.
     """
     mute = list(hubs)
-    while mute and time.monotonic() < deadline:
-        for hub in mute.copy():
-            with suppress(queue.Full):
-                with suppress(ClosedChannelError):  # it has run before
-                    hub.stop.put(farewell, timeout=_FAREWELL_TURN)
-                mute.remove(hub)
+    with clock.beating():
+        while mute and clock.now() < deadline:
+            for hub in mute.copy():
+                with suppress(queue.Full):
+                    with suppress(ClosedChannelError):  # it has run before
+                        hub.stop.put(farewell, timeout=_FAREWELL_TURN)
+                    mute.remove(hub)
+                clock.beat()
     return mute
 
 

@@ -37,6 +37,7 @@ from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Final
 
+from ..golang import clock
 from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError, select
 from ..golang.flag import one_line
 from ..hub import Hub
@@ -216,7 +217,7 @@ class Relay:
         self.lost: Callable[[], object] = lambda: None
         self._max_message_size: Final = max_message_size
         self._max_entry_size: Final = maxbytes // 16
-        # When relay out gives up, as a point of the monotonic clock. Set by `finish` and `join`.
+        # When relay out gives up, as a time of clock.py. Set by `finish` and `join`.
         self._deadline = math.inf
         # Set once, by `join`: relay in ends.
         self._ending = threading.Event()
@@ -329,7 +330,7 @@ class Relay:
         """Wait for Redis until the deadline at the longest, and not at all if the relay is deaf.
 
         After that, what clients say is dropped, so that no client waits for Redis. For the time in
-        which clients are disconnected. deadline: a point of the monotonic clock.
+        which clients are disconnected. deadline: a time of clock.py.
         """
         self._deadline = 0.0 if self.deaf else deadline
 
@@ -340,24 +341,23 @@ class Relay:
     def join(self, deadline: float) -> None:
         """End: append what is there, if that can be done by the deadline, and read no more.
 
-        After `close`, and while the hub still runs. deadline: a point of the monotonic clock. The
-        threads have five seconds more; a thread that has not ended then is named in the log.
+        After `close`, and while the hub still runs. deadline: a time of clock.py. The threads have
+        five seconds more; a thread that has not ended then is named in the log.
         """
         for thread in self._threads[:1]:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            clock.join(thread, deadline)
         self._deadline = 0.0
         self._ending.set()
-        deadline = time.monotonic() + _END_WAIT
+        deadline = clock.after(_END_WAIT)
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
+            if not clock.join(thread, deadline):
                 log.error("relay: the thread %r does not end", thread.name)
         self._out.close()
         self._in.close()
 
     def _gives_up(self) -> bool:
         """Return whether relay out is to wait for Redis no longer. Thread: any."""
-        return time.monotonic() >= self._deadline
+        return clock.now() >= self._deadline
 
     def _run_out(self) -> None:
         self._run(self._write)

@@ -24,7 +24,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -241,12 +240,12 @@ class Server(ThreadedWSGIServer):
         would wait for themselves. They may call `stop`. May be called repeatedly, also if the
         server never accepted anything. Thread: any other.
         """
-        deadline = time.monotonic() + timeout
+        deadline = clock.after(timeout)
         me = threading.current_thread()
         if me is self._acceptor or any(one.is_served_by(me) for one in self._open()):
             raise RuntimeError("shutdown would wait for its own thread: call stop instead")
         self.stop()
-        ended = self._close_listener(time.monotonic() + _CUT_WAIT)
+        ended = self._close_listener(clock.after(_CUT_WAIT))
         if not ended:
             log.error("http: the thread that accepts does not end")
         self._join(deadline)
@@ -256,7 +255,7 @@ class Server(ThreadedWSGIServer):
                 if ended and connection.take_back():
                     self._close(connection)
                 connection.cut()
-        self._join(time.monotonic() + _CUT_WAIT)
+        self._join(clock.after(_CUT_WAIT))
         if ended:  # otherwise the thread that accepts still uses them
             self._close_own()
         threads = [connection.thread for connection in self._open()]
@@ -271,8 +270,8 @@ class Server(ThreadedWSGIServer):
         Returns False if it does not return by the deadline.
         """
         if self._accepting is not None and self._accepting.ident is not None:
-            self._accepting.join(max(0.0, deadline - time.monotonic()))
-        if not self._accepts.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            clock.join(self._accepting, deadline)
+        if not self._accepts.acquire(timeout=max(0.0, deadline - clock.now())):
             return False
         try:
             self.server_close()
@@ -291,10 +290,9 @@ class Server(ThreadedWSGIServer):
 
     def _join(self, deadline: float) -> None:
         """Wait for the connections' threads. A thread that never started is not alive."""
-        threads = [connection.thread for connection in self._open()]
-        for thread in threads:
-            if thread is not None and thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        for connection in self._open():
+            if (thread := connection.thread) is not None:
+                clock.join(thread, deadline)
 
     # The life of a connection, see ServerConn.
 
