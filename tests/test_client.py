@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from gochat import Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
-from gochat.client import WHITE_SPACE, Client, trim_space
+from gochat.client import Client
+from gochat.golang.bytes import WHITE_SPACE, trim_space
 from gochat.golang.turns import FREE_THREADED
 
 from .support import (

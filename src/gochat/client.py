@@ -7,14 +7,12 @@ import queue
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from .anyhub import AnyHub
 from .golang import http, websocket
+from .golang.bytes import trim_space
 from .golang.channel import Channel, select
-from .golang.flag import check_counts, check_seconds
-
-if TYPE_CHECKING:
-    from .anyhub import AnyHub
+from .golang.flag import check_fields
 
 __all__ = ["Client", "Settings", "serve_ws"]
 
@@ -40,30 +38,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense. Raises ValueError."""
-        check_seconds(
-            write_wait=self.write_wait, pong_wait=self.pong_wait, ping_period=self.ping_period
-        )
-        check_counts(max_message_size=self.max_message_size, send_buffer=self.send_buffer)
-        if self.ping_period >= self.pong_wait:
-            raise ValueError(
-                f"the ping period ({self.ping_period:g} s) must be under"
-                f" the pong wait ({self.pong_wait:g} s)"
-            )
+        check_fields(self, less=("ping_period", "pong_wait"))
 
 
-NEWLINE = b"\n"
-SPACE = b" "
-
-# Unicode's White_Space, which Go cuts. str.strip would cut U+001C to U+001F, too.
-WHITE_SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680"
-    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-
+NEWLINE, SPACE = b"\n", b" "
 log = logging.getLogger("gochat")
-
-
 # Binary messages go out as text, so they have to be UTF-8, too.
 upgrader = websocket.Upgrader(read_buffer_size=1024, utf8_only=True)
 
@@ -72,23 +51,19 @@ class Client:
     """Client stands between a WebSocket connection and the hub."""
 
     def __init__(self, hub: AnyHub, conn: websocket.Conn, settings: Settings) -> None:
-        self.hub = hub
+        self.hub, self.settings = hub, settings
 
         # The WebSocket connection.
         self.conn = conn
 
-        # Buffered channel of outbound messages: the hub sends and closes, write_pump receives. The
-        # write pumps take turns.
+        # Buffered channel of outbound messages. The hub sends and closes; write pumps take turns.
         self.send: Channel[bytes] = Channel(settings.send_buffer, in_turn=True)
-
-        self.settings = settings
 
     def read_pump(self) -> None:
         """Pump messages from the connection to the hub, until reading fails.
 
-        Runs on the thread `readPump ADDR`, one for each connection. All reads are made from it, so
-        a connection has at most one reader. While the pump waits for the hub it reads nothing, and
-        TCP holds the peer back.
+        Thread: `readPump ADDR`, the connection's only reader. While it waits for the hub it reads
+        nothing, and TCP holds the peer back.
         """
         try:
             self.conn.set_read_limit(self.settings.max_message_size)
@@ -114,9 +89,8 @@ class Client:
     def write_pump(self) -> None:
         """Pump messages from the hub to the connection, until the hub closes the channel.
 
-        Runs on the thread `writePump ADDR`, one for each connection. All messages are written from
-        it, so a connection has at most one writer. What the connection writes by itself (a pong,
-        the answer to a close) is kept apart by the lock in conn.py.
+        Thread: `writePump ADDR`, the only one that writes messages. What the connection writes by
+        itself (a pong, the answer to a close) is kept apart by the lock in conn.py.
         """
         tick = time.monotonic() + self.settings.ping_period
         try:
@@ -151,13 +125,11 @@ def serve_ws(
     settings: Settings | None = None,
     client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> Iterable[bytes]:
-    """Handle a WebSocket request from the peer. On the request's thread, of an `http.Server`.
+    """Handle a WebSocket request from the peer: start two pumps, and return.
 
-    upgrader: lets only UTF-8 pass unless told otherwise; anything else would make every browser in
-    the room disconnect. settings: None for Go's. client_class: the class of the client.
-
-    As in Go this starts two pumps and returns. The write pump gets a new thread. The read pump gets
-    the request's own, when the request is over. The server closes the socket when both have ended.
+    The read pump gets the request's thread, and the server closes the socket when both have ended.
+    upgrader: lets only UTF-8 pass unless told otherwise, as anything else would make every browser
+    in the room disconnect. settings: None for Go's. Thread: the request's, of an `http.Server`.
     """
     try:
         conn = upgrader.upgrade(environ)
@@ -169,7 +141,6 @@ def serve_ws(
         client.hub.register.put(client, timeout=upgrader.handshake_timeout)
     except queue.Full:  # not in Go, which waits forever
         raise http.UnavailableError("the hub does not answer; is Hub.run running?") from None
-
     connection = http.hijacker(environ)
     assert connection is not None, "a request that was upgraded has one"
     # Not in Go, where a goroutine that panics ends the program.
@@ -177,9 +148,3 @@ def serve_ws(
     connection.go(client.write_pump, f"writePump {conn.remote_addr}", closes=True)
     connection.go_on(client.read_pump, f"readPump {conn.remote_addr}", closes=True)
     return []
-
-
-def trim_space(message: bytes) -> bytes:
-    """Cut surrounding white space, as Go's bytes.TrimSpace does. Takes any bytes, as that does."""
-    text = message.decode(errors="surrogateescape").strip(WHITE_SPACE)
-    return text.encode(errors="surrogateescape")

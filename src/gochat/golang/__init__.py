@@ -6,6 +6,7 @@
     processor.py the CPU that the process stays on           the scheduler's Ps
     thread.py    a thread that keeps little                  goroutines
     flag.py      flags in Go's form                          package flag
+    bytes.py     white space as Unicode has it               package bytes
     log.py       the log, and a dump of the threads          package log
     frames.py    frames on the wire, of both sides           package gorilla/websocket
     http/        the server                                  package net/http

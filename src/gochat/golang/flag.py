@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import re
 import threading
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-__all__ = ["Parser", "check_counts", "check_seconds", "count", "number", "one_line", "seconds"]
+__all__ = ["Parser", "check_fields", "count", "number", "one_line", "seconds"]
 
 #: The largest whole number that a flag takes: nine digits, as Python refuses to convert thousands.
 _MOST: Final = 999_999_999
@@ -106,18 +107,23 @@ def count(text: str, least: int = 1, most: int = _MOST) -> int:
     return int(text[-9:])
 
 
-def check_seconds(**values: float) -> None:
-    """Refuse what `seconds` refuses. Raises ValueError, which names the value."""
-    for name, value in values.items():
-        if not isinstance(value, (int, float)) or value is True or not _is_seconds(value):
-            raise ValueError(f"{name}: {value!r} {_not_seconds()}")
+def check_fields(values: Any, *, less: tuple[str, str]) -> None:
+    """Refuse what a flag for each field of a dataclass would refuse. Raises ValueError.
 
-
-def check_counts(**values: int) -> None:
-    """Refuse what `count` refuses. Raises ValueError, which names the value."""
-    for name, value in values.items():
-        if not isinstance(value, int) or value is True or not 1 <= value <= _MOST:
-            raise ValueError(f"{name}: {value!r} {_not_a_count(1, _MOST)}")
+    A field whose default is a float is a time in seconds; the others are counts. less: the names of
+    two times, of which the first must be under the second. The error names the field.
+    """
+    for field in dataclasses.fields(values):
+        value = getattr(values, field.name)
+        if isinstance(field.default, float):
+            if type(value) not in (int, float) or not _is_seconds(value):
+                raise ValueError(f"{field.name}: {value!r} {_not_seconds()}")
+        elif type(value) is not int or not 1 <= value <= _MOST:
+            raise ValueError(f"{field.name}: {value!r} {_not_a_count(1, _MOST)}")
+    short, long = (getattr(values, name) for name in less)
+    if short >= long:
+        first, second = (name.replace("_", " ") for name in less)
+        raise ValueError(f"the {first} ({short:g} s) must be under the {second} ({long:g} s)")
 
 
 def _is_seconds(value: float) -> bool:

@@ -1,0 +1,18 @@
+"""Bytes: what Go has in its package bytes, and Python's strings do not do."""
+
+from __future__ import annotations
+
+__all__ = ["WHITE_SPACE", "trim_space"]
+
+#: Unicode's White_Space, which Go cuts. str.strip would cut U+001C to U+001F, too.
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+def trim_space(message: bytes) -> bytes:
+    """Cut surrounding white space, as Go's bytes.TrimSpace does. Takes any bytes, as that does."""
+    text = message.decode(errors="surrogateescape").strip(WHITE_SPACE)
+    return text.encode(errors="surrogateescape")
