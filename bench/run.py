@@ -34,9 +34,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gochat.bench.command import clients as numbers
-from gochat.bench.load import Load, Result, Target, median, medians
+from gochat.bench.load import Load, Result, median, medians
 from gochat.bench.report import COMPARED, DELIVERIES, FIGURES, Figure, Report, shown
 from gochat.bench.run import Run
+from gochat.golang.dial import Address
 from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
@@ -160,7 +161,7 @@ def measure(server: Server, load: Load, cores: Cores) -> Measured:
     """Start a server and measure it. Raises what Run.measure raises."""
     with running(server, cores) as (port, pid):
         before = cpu_time(pid)
-        run = Run(Target.parse(f"ws://127.0.0.1:{port}"), load, lambda _: None).measure()
+        run = Run(Address.parse(f"ws://127.0.0.1:{port}"), load, lambda _: None).measure()
         after = cpu_time(pid)
     if run.interrupted:
         raise KeyboardInterrupt

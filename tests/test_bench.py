@@ -11,6 +11,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -32,12 +33,14 @@ import pytest
 import gochat
 from gochat.bench import report as reporting
 from gochat.bench import run as running
-from gochat.bench.load import Latencies, Load, Result, Target, medians
+from gochat.bench.load import Latencies, Load, Result, medians
 from gochat.bench.plot import draw
 from gochat.bench.report import FIGURES, Report
 from gochat.bench.run import Connection, Run
+from gochat.golang.dial import Address
 from gochat.golang.frames import mask
 from gochat.ops.command import main
+from gochat.ops.flags import parse_flags
 
 from .support import (
     BINARY,
@@ -52,6 +55,7 @@ from .support import (
     Stream,
     frame,
     join,
+    make_certificate,
 )
 
 # No other tests run most of this: the processes count for the coverage.
@@ -79,7 +83,7 @@ RESULT = Result(
     generator_cpu=0.5,
     interrupted=False,
 )
-TARGET = Target.parse("ws://localhost:8080")
+TARGET = Address.parse("ws://localhost:8080")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +137,7 @@ class Scripted:
     def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
         self.serve = serve
         self.answer = answer
+        self.requests: list[str] = []
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.url = f"ws://127.0.0.1:{self.sock.getsockname()[1]}/ws"
         self.threads = [threading.Thread(target=self._accept)]
@@ -166,6 +171,7 @@ class Scripted:
             stream = Stream(sock)
             try:
                 request = stream.read_until(b"\r\n\r\n").decode()
+                self.requests.append(request)
                 sock.sendall(handshake(request) if self.answer is None else self.answer)
                 self.serve(stream)
             except (EOFError, OSError):
@@ -394,6 +400,7 @@ def test_data_behind_the_handshake(capsys: pytest.CaptureFixture[str]) -> None:
             with sock, suppress(EOFError, OSError):
                 stream = Stream(sock)
                 request = stream.read_until(b"\r\n\r\n").decode()
+                self.requests.append(request)
                 sock.sendall(handshake(request) + frame(b"first", PING, mask=None))
                 assert read_masked(stream) == (PONG, b"first")
                 self.serve(stream)
@@ -746,7 +753,7 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 def test_plot_of_two(tmp_path: Path) -> None:
     """The picture of a comparison has the throughput, the p50 and the p99 of both servers."""
-    other = Target.parse("ws://example.org/a&b")
+    other = Address.parse("ws://example.org/a&b")
     report = Report(Load(), {"A": TARGET.url, "B": other.url})
     for clients in (10, 1000):
         report.runs.append(("A", replace(RESULT, clients=clients)))
@@ -755,7 +762,7 @@ def test_plot_of_two(tmp_path: Path) -> None:
     draw(report, path)
     found = texts(path)
     assert f"gochat bench A: {TARGET.url}" in found
-    assert "gochat bench B: ws://example.org:80/a&b" in found
+    assert "gochat bench B: ws://example.org/a&b" in found
     assert {"A", "B", "A p50", "A p99", "B p50", "B p99", "10", "1,000"} <= set(found)
     assert markers(path) == 2 * 6
 
@@ -825,7 +832,7 @@ def test_imports() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     names = [name.removeprefix("gochat.") for name in done.stdout.split()]
     own = [name for name in names if not name.startswith("bench")]
-    assert own == ["golang", "golang.flag", "golang.frames"]
+    assert own == ["golang", "golang.dial", "golang.flag", "golang.frames"]
     assert "bench.plot" not in names
 
 
@@ -893,9 +900,7 @@ def test_interrupted_too_early() -> None:
     ("args", "text"),
     [
         ([], "URL"),
-        (["localhost:8080"], "is not an address such as ws://"),
-        (["wss://localhost:8080"], "is not an address"),
-        (["ws://"], "is not an address"),
+        (["ws://"], "is not an address such as :8080"),
         (["ws://host:99999"], "is not an address"),
         (["ws://host/\x07"], "is not an address"),
         (["ws://h", "--clients", "0"], "is not a whole number from 1"),
@@ -915,7 +920,7 @@ def test_interrupted_too_early() -> None:
         (["ws://h", "--pairs", "two"], "is not a whole number from 1"),
         (["ws://h", "--pairs", "5"], "--pairs needs --versus"),
         (["ws://h", "--rate", "5", "--window", "4"], "--window cannot be combined with --rate"),
-        (["ws://h", "--versus", "h"], "is not an address"),
+        (["ws://h", "--versus", "h:"], "is not an address"),
         (["ws://h", "--plot", "/nowhere/x.svg"], "cannot be written"),
         (["ws://h", "--plot", "x" * 300 + ".svg"], "cannot be written"),
         (["ws://h", "--plot", "/"], "does not end in .svg, .png, .pdf"),
@@ -934,18 +939,56 @@ def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str
     assert err[:-1].isprintable()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("ws://localhost:8080/ws", ("ws://localhost:8080/ws", "localhost", 8080, "/ws")),
-        ("http://localhost:8080/", ("ws://localhost:8080/ws", "localhost", 8080, "/ws")),
-        ("http://example.org", ("ws://example.org:80/ws", "example.org", 80, "/ws")),
-        ("ws://[::1]:80/x?y=z", ("ws://[::1]:80/x?y=z", "::1", 80, "/x?y=z")),
-    ],
-)
-def test_address(text: str, expected: tuple[object, ...]) -> None:
-    """The URL may be the page's or the WebSocket's; the default path is /ws."""
-    assert Target.parse(text) == expected
+def test_the_url_of_an_address() -> None:
+    """What is measured is named by the URL of its WebSocket, without a login."""
+    assert Address.parse("http://ann:tulip@localhost:8080/").url == "ws://localhost:8080/ws"
+    assert Address.parse("https://[::1]:443/x?y=z").url == "wss://[::1]/x?y=z"
+    # The short forms are those of `gochat talk`.
+    flags = parse_flags(["bench", ":8080", "--versus", "example.org"])
+    assert (flags.url.url, flags.versus.url) == ("ws://localhost:8080/ws", "ws://example.org/ws")
+
+
+class Guarded(Scripted):
+    """A server over TLS."""
+
+    def __init__(self, certificate: Path) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        super().__init__(echo)
+
+    def _talk(self, sock: socket.socket) -> None:
+        with sock, suppress(ssl.SSLError):
+            super()._talk(self.context.wrap_socket(sock, server_side=True))
+
+
+@pytest.mark.parametrize("size", ["21", "60000"])
+def test_tls(
+    size: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server over TLS can be measured, if its certificate is trusted."""
+    certificate = make_certificate(tmp_path / "server.pem", "IP:127.0.0.1")
+    with Guarded(certificate) as peer:
+        url = peer.url.replace("ws://", "wss://")
+        line = failed(capsys, url)
+        assert line.startswith(
+            f"gochat: no WebSocket at {url}: the certificate is not trusted: self"
+        )
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        (found,) = measured(capsys, url, *ONE, *SHORT, "--size", size)["runs"]
+        assert found["url"] == url
+        assert found["received"] == found["sent"] > 0
+
+
+def test_a_login(capsys: pytest.CaptureFixture[str]) -> None:
+    """A user and a password in the URL are sent, and not printed."""
+    with Scripted(echo) as peer:
+        report = measured(capsys, peer.url.replace("//", "//ann:tulip@"), *ONE, *SHORT)
+    assert report["servers"] == {"A": peer.url}
+    sent = base64.b64encode(b"ann:tulip").decode()
+    assert f"\r\nAuthorization: Basic {sent}\r\n" in peer.requests[0]
 
 
 def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -1098,6 +1141,6 @@ def test_fails_later(
 )
 def test_source(host: str, clients: int, index: int, expected: tuple[str, int] | None) -> None:
     """On the loopback device clients use more addresses when one has too few ports."""
-    run = Run(Target.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
+    run = Run(Address.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
     with run.selector:
         assert run.source(index) == expected

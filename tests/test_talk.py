@@ -23,11 +23,11 @@ from pathlib import Path
 import pyte
 import pytest
 
+from gochat.golang.dial import Address
 from gochat.golang.http.address import listen
 from gochat.golang.websocket.protocol import accept_key
 from gochat.ops.command import main
 from gochat.ops.flags import parse_flags
-from gochat.talk.flags import Address
 from gochat.talk.frames import Frame, cut_frame
 
 from .support import (

@@ -1,12 +1,12 @@
 """`gochat bench`: a load generator for chat servers over WebSocket.
 
-    load.py      Target, Load: what is asked for; Latencies, Result: what is found
+    load.py      Load: what is asked for; Latencies, Result: what is found
     run.py       Run: one measurement; its clients, on one thread
     report.py    Report: the measurements, as text and as JSON; Bar: the progress
     plot.py      the pictures, and the style that they share with other programs' pictures
     command.py   the command and its flags
 
-The rules: each file imports only from those above it, and nothing of gochat but `golang.flag` and
-`golang.frames`. Nothing in here knows how a server is made; a URL is all there is to know about
+The rules: each file imports only from those above it, and nothing of gochat but golang's `dial`,
+`flag` and `frames`. Nothing in here knows how a server is made; a URL is all there is to know about
 one. Only plot.py imports matplotlib, and nothing imports plot.py before a picture is wanted.
 """

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from ..golang.dial import address
 from ..golang.flag import count, number, seconds
-from .load import Load, Target
+from .load import Load
 from .report import Bar, Report
 from .run import LARGEST, SENDERS, STAMPED, Run
 
@@ -44,16 +45,6 @@ def clients(text: str) -> list[int]:
     return values
 
 
-def address(text: str) -> Target:
-    """A flag's value: a server. Raises ArgumentTypeError."""
-    try:
-        return Target.parse(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an address such as ws://localhost:8080/ws"
-        ) from None
-
-
 def picture_path(text: str) -> Path:
     """A flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be written."""
     path = Path(text)
@@ -73,7 +64,10 @@ def add_bench_flags(bench: Parser) -> None:
         " a WebSocket to all. Nobody else should be in the room."
     )
     bench.add_argument(
-        "url", type=address, metavar="URL", help="the server, as in ws://localhost:8080/ws"
+        "url",
+        type=address,
+        metavar="URL",
+        help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
     )
     size = partial(count, least=STAMPED, most=LARGEST)
     for name, kind, value, text, metavar in (

@@ -6,39 +6,11 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Final
 
-__all__ = ["PERCENTILES", "Latencies", "Load", "Result", "Target", "median", "medians"]
+__all__ = ["PERCENTILES", "Latencies", "Load", "Result", "median", "medians"]
 
 PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
-
-
-class Target(NamedTuple):
-    """A server's address."""
-
-    url: str
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def parse(cls, text: str) -> Target:
-        """Parse ws://HOST:PORT/PATH, or the page's http:// URL. Raises ValueError."""
-        parts = urlsplit(text)
-        if parts.scheme not in ("ws", "http") or not parts.hostname or not text.isprintable():
-            raise ValueError("not an address")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        port = parts.port or 80
-        path = parts.path if parts.path.strip("/") else "/ws"
-        if parts.query:
-            path += f"?{parts.query}"
-        return cls(f"ws://{host}:{port}{path}", parts.hostname, port, path)
-
-    @property
-    def authority(self) -> str:
-        """The host and the port, as in the header Host."""
-        return urlsplit(self.url).netloc
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,18 @@ import re
 import select
 import selectors
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..golang.dial import reason
 from ..golang.frames import client_frame, read_header
-from .load import PERCENTILES, Latencies, Load, Result, Target
+from .load import PERCENTILES, Latencies, Load, Result
+
+if TYPE_CHECKING:
+    from ..golang.dial import Address
 
 __all__ = ["Run"]
 
@@ -69,6 +74,8 @@ GOODBYE: Final = 2.0
 
 # Linux has 28,000 ports per source address. The loopback device has more of these: 127.0.0.0/8.
 PORTS: Final = 20_000
+# A socket can be neither read nor written at the moment, with TLS or without.
+NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Open files besides the clients' sockets, and some to spare.
 FILES: Final = 32
 
@@ -116,7 +123,7 @@ class Connection:
         """Return how many bytes need not be sent again."""
         try:
             return self.sock.send(data)
-        except BlockingIOError:
+        except NOT_NOW:
             return 0
         except OSError:
             # There may be a close frame to read; after that, reading fails, too.
@@ -125,8 +132,9 @@ class Connection:
     def read(self) -> None:
         buffer = self.run.buffer
         try:
+            # Over TLS, one record of at most 16 KiB: none is left where the selector cannot see it.
             size = self.sock.recv_into(buffer)
-        except BlockingIOError:
+        except NOT_NOW:
             return
         except OSError:
             size = 0
@@ -237,7 +245,7 @@ class Run:
     progress: called about ten times per second with the seconds since the warm-up began.
     """
 
-    def __init__(self, target: Target, load: Load, progress: Callable[[float], None]) -> None:
+    def __init__(self, target: Address, load: Load, progress: Callable[[float], None]) -> None:
         self.target = target
         self.load = load
         self.progress = progress
@@ -321,7 +329,7 @@ class Run:
 
     def connect(self) -> None:
         allow_files(self.load.clients + FILES)
-        address = (self.target.host, self.target.port)
+        address, context = (self.target.host, self.target.port), self.target.context()
         for i in range(self.load.clients):
             mark = self.tag + b"%04x" % i if i < self.load.senders else b""
             try:
@@ -334,11 +342,13 @@ class Run:
             address = sock.getpeername()[:2]
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
-                rest = self.handshake(sock)
+                if context:
+                    conn.sock = context.wrap_socket(sock, server_hostname=self.target.host)
+                rest = self.handshake(conn.sock)
             except OSError as error:
                 raise self.refused(f"no WebSocket at {self.target.url}", error) from None
-            sock.setblocking(False)
-            self.selector.register(sock, selectors.EVENT_READ, conn)
+            conn.sock.setblocking(False)
+            self.selector.register(conn.sock, selectors.EVENT_READ, conn)
             self.alive += 1
             conn.feed(rest, time.monotonic_ns())
 
@@ -375,7 +385,7 @@ class Run:
     def refused(self, what: str, error: OSError) -> ConnectionError:
         """Return the exception for a client that could not connect."""
         late = isinstance(error, TimeoutError)
-        why = f"no answer in {PATIENCE:g} s" if late else error.strerror or error
+        why = f"no answer in {PATIENCE:g} s" if late else reason(error)
         return ConnectionError(
             f"{what}: {why}"
             + (f" (for client {self.alive + 1:,} of {self.load.clients:,})" if self.alive else "")
@@ -390,16 +400,18 @@ class Run:
     def handshake(self, sock: socket.socket) -> bytes:
         """Open a WebSocket; return the bytes behind the server's answer. Raises OSError."""
         key = base64.b64encode(self.random.randbytes(16)).decode()
+        login = "".join(f"{name}: {value}\r\n" for name, value in self.target.authorization)
         sock.sendall(
-            f"GET {self.target.path} HTTP/1.1\r\n"
+            f"GET {self.target.target} HTTP/1.1\r\n"
             f"Host: {self.target.authority}\r\n"
-            f"Origin: http://{self.target.authority}\r\n"
+            f"Origin: {'https' if self.target.tls else 'http'}://{self.target.authority}\r\n"
+            f"{login}"
             "Connection: Upgrade\r\nUpgrade: websocket\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
         )
         answer = b""
         while b"\r\n\r\n" not in answer:
-            more = sock.recv(4096)
+            more = sock.recv(BUFFER)
             if not more:
                 raise ConnectionError("the connection was closed without an answer")
             answer += more

@@ -9,6 +9,7 @@
     bytes.py     white space as Unicode has it               package bytes
     log.py       the log, and a dump of the threads          package log
     frames.py    frames on the wire, of both sides           package gorilla/websocket
+    dial.py      where a client connects to                  package gorilla/websocket
     http/        the server                                  package net/http
     websocket/   handshakes and connections                  package gorilla/websocket
 

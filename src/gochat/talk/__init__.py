@@ -6,11 +6,11 @@
     connection.py  one connection, on wsproto
     frames.py      frames as they are on the wire, and a line that describes each
     lines.py       lines from a pipe or a file
-    flags.py       the flags: what is an address, and what is a name
+    flags.py       the flags, and what is a name
 
 The rules: all but flags.py is imported only when there is a talk. connection.py alone knows
 wsproto, and terminal.py alone knows prompt_toolkit. Modules import only modules further down the
-list, and of golang `flag` and `frames`. One thread does everything, on asyncio: a client has one
-connection and no hub to share it with, and prompt_toolkit brings that loop along. So nothing in
-here needs a lock, and no other thread may call it.
+list, and of golang `dial`, `flag` and `frames`. One thread does everything, on asyncio: a client
+has one connection and no hub to share it with, and prompt_toolkit brings that loop along. So
+nothing in here needs a lock, and no other thread may call it.
 """

@@ -7,12 +7,7 @@ come into events. It is given one frame at a time, so that each can be shown bef
 from __future__ import annotations
 
 import asyncio
-import base64
 import http.client
-import os
-import re
-import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -31,10 +26,11 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from ..golang.dial import reason
 from .frames import Frame, cut_frame
 
 if TYPE_CHECKING:
-    from .flags import Address
+    from ..golang.dial import Address
 
 __all__ = ["Connection", "LostError", "dial"]
 
@@ -77,25 +73,18 @@ async def dial(
         return await asyncio.wait_for(_dial(address, ping_period, trace), timeout)
     except asyncio.TimeoutError:
         raise LostError(f"{where}: no answer within {timeout:g} s") from None
-    except ssl.SSLCertVerificationError as error:
-        reason = error.verify_message.rstrip(".")
-        raise LostError(f"{where}: the certificate is not trusted: {reason}") from None
-    except ssl.SSLError as error:
-        raise LostError(f"{where}: TLS failed: {error.reason}") from None
     except OSError as error:  # LostError, too
-        raise LostError(f"{where}: {_reason(error)}") from None
+        raise LostError(f"{where}: {reason(error)}") from None
 
 
 async def _dial(
     address: Address, ping_period: float, trace: Callable[[str, Frame], None]
 ) -> Connection:
-    context = ssl.create_default_context() if address.tls else None
-    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+    reader, writer = await asyncio.open_connection(
+        address.host, address.port, ssl=address.context()
+    )
     protocol = WSConnection(ConnectionType.CLIENT)
-    headers = []
-    if address.login:
-        login = base64.b64encode(address.login.encode())
-        headers.append((b"Authorization", b"Basic " + login))
+    headers = [(name.encode(), value.encode()) for name, value in address.authorization]
     request = Request(host=address.authority, target=address.target, extra_headers=headers)
     event: Event | None = None
     try:
@@ -114,14 +103,6 @@ async def _dial(
         phrase = http.client.responses.get(event.status_code, "")
         raise LostError(f"the server answered {event.status_code} {phrase}".rstrip())
     return Connection(protocol, reader, writer, ping_period, trace)
-
-
-def _reason(error: OSError) -> str:
-    """What the system said. asyncio puts addresses around it, and joins several errors in one."""
-    if isinstance(error, socket.gaierror):
-        return str(error.strerror)
-    found = re.search(r"\[Errno (\d+)\]", str(error))
-    return os.strerror(int(found[1])) if found else str(error)
 
 
 class Connection:
@@ -199,7 +180,7 @@ class Connection:
                 self._send(Ping())
                 continue
             except OSError as error:
-                raise LostError(f"the connection was lost: {_reason(error)}") from None
+                raise LostError(f"the connection was lost: {reason(error)}") from None
             if not data:
                 raise LostError("the connection was lost: it ended without a close frame")
             asked = False
@@ -224,8 +205,8 @@ class Connection:
             self._refuse(event.code, f"broke the protocol: {event.reason}")
         self._send(event.response())
         meaning = _MEANINGS.get(event.code, "the server closed the connection")
-        reason = f": {event.reason}" if event.reason else ""
-        raise LostError(f"{meaning} (code {event.code}{reason})")
+        why = f": {event.reason}" if event.reason else ""
+        raise LostError(f"{meaning} (code {event.code}{why})")
 
     def _refuse(self, code: int, what: str) -> NoReturn:
         self._send(CloseConnection(code))

@@ -1,82 +1,21 @@
-"""The flags of `gochat talk`, and what they take: addresses and names."""
+"""The flags of `gochat talk`, and what is a name."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from typing import TYPE_CHECKING, Final
 
+from ..golang.dial import address
 from ..golang.flag import seconds
 
 if TYPE_CHECKING:
     from ..golang.flag import Parser
 
-__all__ = ["Address", "add_talk_flags", "name"]
+__all__ = ["add_talk_flags", "name"]
 
 # As on the page, in characters.
 _LONGEST_NAME: Final = 40
-
-_PORTS: Final = {"ws": 80, "wss": 443}
-_SCHEMES: Final = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
-
-
-class Address(NamedTuple):
-    """Where a server is."""
-
-    tls: bool
-    host: str
-    port: int
-    #: The host and the port, as in the header Host.
-    authority: str
-    #: The path and the query.
-    target: str
-    #: `user:password`, for HTTP's basic authentication; empty for none.
-    login: str
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Parse ws://HOST:PORT/PATH, or the page's http:// URL, or HOST:PORT, or :PORT.
-
-        wss:// and https:// are over TLS. No path is /ws, and no host is localhost. USER:PASSWORD@
-        may stand before the host. Raises ValueError.
-        """
-        scheme, mark, rest = text.partition("://")
-        if not mark:
-            scheme, rest = "ws", text
-        kind = _SCHEMES.get(scheme.lower(), "")
-        if not kind or not text.isprintable() or " " in text or rest.startswith("/"):
-            raise ValueError("not an address")
-        rest = re.sub(r"^([^/?#]*@)?:", r"\1localhost:", rest)
-        parts = urlsplit(f"{kind}://{rest}")
-        host = parts.hostname or ""
-        if not host or len(host) > 253 or parts.port == 0 or parts.netloc.endswith(":"):
-            raise ValueError("not an address")
-        port = parts.port or _PORTS[kind]
-        # A UnicodeError is a ValueError.
-        bare = f"[{host}]" if ":" in host else host.encode("idna").decode()
-        authority = bare if port == _PORTS[kind] else f"{bare}:{port}"
-        target = quote(parts.path if parts.path.strip("/") else "/ws", safe="/%:@!$&'()*+,;=~")
-        if parts.query:
-            target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
-        login = ""
-        if parts.username is not None:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        return cls(kind == "wss", host, port, authority, target, login)
-
-
-def address(text: str) -> Address:
-    """A flag's value: a server. The error does not repeat a password."""
-    try:
-        return Address.parse(text)
-    except ValueError:
-        _, at, rest = text.rpartition("@")
-        shown = f"...@{rest}" if at else text
-        raise argparse.ArgumentTypeError(
-            f"{shown!r} is not an address such as :8080, chat.example.org or"
-            " wss://chat.example.org/ws"
-        ) from None
 
 
 def name(text: str) -> str:

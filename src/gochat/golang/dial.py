@@ -1,0 +1,111 @@
+"""Where a client connects to, and why it could not (gorilla/websocket: Dialer).
+
+`gochat talk` and `gochat bench` take the same addresses and say the same of those that fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import re
+import socket
+import ssl
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+__all__ = ["Address", "address", "reason"]
+
+_PORTS: Final = {"ws": 80, "wss": 443}
+_SCHEMES: Final = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
+
+
+class Address(NamedTuple):
+    """The address of a server."""
+
+    tls: bool
+    host: str
+    port: int
+    #: The host and the port, as in the header Host.
+    authority: str
+    #: The path and the query.
+    target: str
+    #: `user:password`, for HTTP's basic authentication; empty for none.
+    login: str
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Parse ws://HOST:PORT/PATH, or the page's http:// URL, or HOST:PORT, or :PORT.
+
+        wss:// and https:// are over TLS. No path is /ws, and no host is localhost. USER:PASSWORD@
+        may stand before the host. Raises ValueError.
+        """
+        scheme, mark, rest = text.partition("://")
+        if not mark:
+            scheme, rest = "ws", text
+        kind = _SCHEMES.get(scheme.lower(), "")
+        if not kind or not text.isprintable() or " " in text or rest.startswith("/"):
+            raise ValueError("not an address")
+        rest = re.sub(r"^([^/?#]*@)?:", r"\1localhost:", rest)
+        parts = urlsplit(f"{kind}://{rest}")
+        host = parts.hostname or ""
+        if not host or len(host) > 253 or parts.port == 0 or parts.netloc.endswith(":"):
+            raise ValueError("not an address")
+        port = parts.port or _PORTS[kind]
+        # A UnicodeError is a ValueError.
+        bare = f"[{host}]" if ":" in host else host.encode("idna").decode()
+        authority = bare if port == _PORTS[kind] else f"{bare}:{port}"
+        target = quote(parts.path if parts.path.strip("/") else "/ws", safe="/%:@!$&'()*+,;=~")
+        if parts.query:
+            target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+        login = ""
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return cls(kind == "wss", host, port, authority, target, login)
+
+    @property
+    def url(self) -> str:
+        """The URL of the WebSocket, without the login."""
+        return f"{'wss' if self.tls else 'ws'}://{self.authority}{self.target}"
+
+    @property
+    def authorization(self) -> list[tuple[str, str]]:
+        """The header that sends the login, if there is one (RFC 7617)."""
+        if not self.login:
+            return []
+        return [("Authorization", f"Basic {base64.b64encode(self.login.encode()).decode()}")]
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return what checks the server's certificate; None without TLS."""
+        return ssl.create_default_context() if self.tls else None
+
+
+def address(text: str) -> Address:
+    """Return a flag's value: a server. The error does not repeat a password.
+
+    Raises ArgumentTypeError.
+    """
+    try:
+        return Address.parse(text)
+    except ValueError:
+        _, at, rest = text.rpartition("@")
+        shown = f"...@{rest}" if at else text
+        raise argparse.ArgumentTypeError(
+            f"{shown!r} is not an address such as :8080, chat.example.org or"
+            " wss://chat.example.org/ws"
+        ) from None
+
+
+def reason(error: OSError) -> str:
+    """Return what has failed, in the system's words or those of TLS.
+
+    asyncio puts addresses around what the system says, and joins several errors in one.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason}"
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror)
+    found = re.search(r"\[Errno (\d+)\]", str(error))
+    return os.strerror(int(found[1])) if found else str(error)
