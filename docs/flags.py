@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,16 +66,30 @@ _CODE: Final = re.compile(
 def page() -> str:
     """Return the text of the page."""
     return _INTRODUCTION + "".join(
-        f"\n## gochat {name}\n\n{_table(parser, go=name == 'serve')}"
+        f"\n## gochat {name}\n{_tables(parser, go=name == 'serve')}"
         for name, parser in new_parser(*COMMANDS)[1].items()
     )
 
 
-def _table(parser: argparse.ArgumentParser, *, go: bool) -> str:
-    """Return the flags of a command as a table. go: whether with what Go has in their place."""
-    rows = [["Flag", "Default", "What it is", *["In Go"] * go]]
-    rows.append(["---"] * len(rows[0]))
-    for action in parser._actions:  # argparse has no public way to them
+def _tables(parser: argparse.ArgumentParser, *, go: bool) -> str:
+    """Return the flags of a command as a table, or as one for each purpose.
+
+    go: whether with what Go has in their place.
+    """
+    # argparse has no public way to them.
+    groups = {group.title: group._group_actions for group in parser._action_groups}
+    plain = groups.pop("positional arguments") + groups.pop("options")
+    parts = [(None, plain), *groups.items()]
+    return "".join(
+        (f"\n**{title[0].upper()}{title[1:]}**\n" if title else "") + f"\n{table}"
+        for title, actions in parts
+        if (table := _table(actions, go=go))
+    )
+
+
+def _table(actions: Sequence[argparse.Action], *, go: bool) -> str:
+    rows = []
+    for action in actions:
         if action.dest == "help":
             continue
         name = action.option_strings[0].lstrip("-") if action.option_strings else ""
@@ -86,7 +101,9 @@ def _table(parser: argparse.ArgumentParser, *, go: bool) -> str:
             row[2] += f". [More]({_MORE[name]})" if name in _MORE else ""
             row.append(_IN_GO.get(name, "none"))
         rows.append(row)
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    head = ["Flag", "Default", "What it is", *["In Go"] * go]
+    lines = [head, ["---"] * len(head), *rows] if rows else []
+    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
 def _marked_up(text: str) -> str:

@@ -906,7 +906,7 @@ def test_interrupted_too_early() -> None:
         (["ws://h", "--clients", "0"], "is not a whole number from 1"),
         (["ws://h", "--clients", "10,x"], "is not a whole number from 1"),
         (["ws://h", "--clients", "10,10"], "has the same number twice"),
-        (["ws://h", "--clients", "10,3"], "4 senders are more than 3 clients"),
+        (["ws://h", "--clients", "10,3"], "--senders 4 is more than --clients 3"),
         (["ws://h", "--senders", "0"], "is not a whole number from 1 to 65536"),
         (["ws://h", "--senders", "1.5"], "is not a whole number from 1"),
         (["ws://h", "--size", "20"], "is not a whole number from 21 to 65535"),

@@ -590,8 +590,8 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [
-        (["--addr"], 2, "docs: argument --addr/-addr: expected one argument\n"),
-        (["--bild"], 2, "docs: unrecognized arguments: --bild\n"),
+        (["--addr"], 2, "docs: --addr: expected one argument\n"),
+        (["--bild"], 2, "docs: there is no flag --bild: did you mean --build?\n"),
     ],
 )
 def test_bad_flags(

@@ -416,8 +416,15 @@ WRONG_VALUES = {
 @pytest.mark.parametrize(
     ("args", "what"),
     [
-        (["serve", "--nonsense"], "--nonsense"),
-        (["serve", "--add", LOCAL], "--add"),
+        (["serve", "--nonsense"], "there is no flag --nonsense: gochat serve --help lists them"),
+        (["serve", "--add", LOCAL], "there is no flag --add: did you mean --addr?"),
+        (["serve", "-adr=:80"], "there is no flag -adr: did you mean --addr?"),
+        (["serve", "--max-clinets", "5"], "did you mean --max-clients?"),
+        (["serve", "-"], "unrecognized arguments: -"),
+        (["serve", "--=5"], "there is no flag --: gochat serve --help"),
+        (["talk", "--nmae", "Ann Lee", ":80"], "there is no flag --nmae: did you mean --name?"),
+        (["bench", ":80", "-window", "4", "-5"], "unrecognized arguments: -5"),
+        (["trace", "--SVG", "x.svg"], "there is no flag --SVG: did you mean --svg?"),
         (["serve", "--non\nsense"], "sense"),
         (["serve", "more"], "more"),
         (["serve", "--addr"], "--addr"),
@@ -455,6 +462,24 @@ def test_flags_that_make_no_sense(
     assert is_one_line(err, what), err
 
 
+@pytest.mark.parametrize("command", ["serve", "bench"])
+def test_help_begins_with_what_most_people_need(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The flags are shown by purpose, each once, and first the five that most people need."""
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    groups = re.findall(r"^(\w[\w ]+):\n((?:  .*\n)+)", text, re.MULTILINE)
+    flags = {title: re.findall(r"^  (--[\w-]+)", lines, re.MULTILINE) for title, lines in groups}
+    assert len(flags["what most people need"]) == 5
+    assert list(flags).index("what most people need") <= 2  # after URL and --help
+    shown = [flag for group in flags.values() for flag in group]
+    assert len(shown) == len(set(shown)) > 10
+    assert not re.search(r" -[a-z]{2}", text)
+
+
 @pytest.mark.parametrize(
     ("args", "meant"),
     [
@@ -482,7 +507,10 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
     ("args", "what"),
     [
         (["serve", "--nonsense"], "--nonsense"),
-        (["serve", "--addr", "nonsense"], "--addr/-addr: address 'nonsense' is not host:port"),
+        (
+            ["serve", "--addr", "nonsense"],
+            "gochat serve: --addr: address 'nonsense' is not host:port",
+        ),
         (["serve", "--addr", "\udcff:0"], "udcff:0"),  # no UTF-8
         (
             ["serve", "--relay=redis://h?socket_timeout=x", "--addr", LOCAL],

@@ -483,15 +483,19 @@ def test_nothing_of_what_was_asked_for(
         ([file, "--only", "nobody"], "no thread or channel has such a name"),
         ([file, "--svg", out, "--from", "1000"], "no thread of that name does anything"),
         ([file, "--svg", out, "--only", "client.send*"], "no thread of that name does anything"),
-        ([file, "--svg", str(tmp_path)], os.strerror(errno.EISDIR)),
     ):
         assert main(["trace", *args]) == 1
         assert is_one_line(capsys.readouterr().err, what)
     assert not Path(out).exists()
-    with pytest.raises(SystemExit) as caught:
-        main(["trace", file, "--from", "2", "--to", "1"])
-    assert caught.value.code == 2
-    assert is_one_line(capsys.readouterr().err, "--from 2 is not before --to 1")
+    for args, what in (
+        (["--from", "2", "--to", "1"], "--from 2 is not before --to 1"),
+        (["--svg", "x.png"], "--svg: 'x.png' does not end in .svg"),
+        (["--svg", f"{tmp_path}/none/x.svg"], "x.svg' cannot be written"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(["trace", file, *args])
+        assert caught.value.code == 2
+        assert is_one_line(capsys.readouterr().err, what)
 
 
 def test_too_much_for_a_picture(

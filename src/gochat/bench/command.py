@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..golang.dial import address
-from ..golang.flag import count, number, seconds
+from ..golang.flag import count, number, picture, seconds
 from .load import Load
 from .report import Bar, Report
 from .run import LARGEST, SENDERS, STAMPED, Run
@@ -25,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add_bench_flags", "bench", "picture_path"]
 
-#: The formats of pictures.
-SUFFIXES: Final = (".svg", ".png", ".pdf")
+
+def picture_path(text: str) -> Path:
+    """A flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be written."""
+    return picture(text, ".svg", ".png", ".pdf")
 
 
 def rate(text: str) -> float:
@@ -45,17 +45,6 @@ def clients(text: str) -> list[int]:
     return values
 
 
-def picture_path(text: str) -> Path:
-    """A flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be written."""
-    path = Path(text)
-    if path.suffix.lower() not in SUFFIXES:
-        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(SUFFIXES)}")
-    with suppress(OSError):  # a name that is too long, for one
-        if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
-            return path
-    raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
-
-
 def add_bench_flags(bench: Parser) -> None:
     """Add the flags of `gochat bench`."""
     load = Load()
@@ -70,61 +59,76 @@ def add_bench_flags(bench: Parser) -> None:
         help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
     )
     size = partial(count, least=STAMPED, most=LARGEST)
-    for name, kind, value, text, metavar in (
-        ("clients", clients, str(load.clients), "clients in the room; each number in turn", "N,N"),
-        ("senders", partial(count, most=SENDERS), load.senders, "clients that also send", "S"),
-        ("size", size, load.size, "bytes per message", "BYTES"),
-        (
-            "window",
-            count,
-            None,
-            "messages that a sender keeps in flight: it sends the next when one comes back"
-            f" (default {load.window})",
-            "W",
+    flags = {
+        "what most people need": (
+            (
+                "clients",
+                clients,
+                str(load.clients),
+                "clients in the room; each number in turn",
+                "N,N",
+            ),
+            ("senders", partial(count, most=SENDERS), load.senders, "clients that also send", "S"),
+            ("seconds", seconds, load.seconds, "seconds to measure", "T"),
+            (
+                "rate",
+                rate,
+                None,
+                "messages per second from all senders together, instead of --window. Latency counts"
+                " from when a message is due, so a stall shows in every message that it delays"
+                " (default: none)",
+                "R",
+            ),
+            (
+                "versus",
+                address,
+                None,
+                "server to compare with, in alternating runs (default: none)",
+                "URL",
+            ),
         ),
-        (
-            "rate",
-            rate,
-            None,
-            "messages per second from all senders together, instead of --window. Latency counts"
-            " from when a message is due, so a stall shows in every message that it delays"
-            " (default: none)",
-            "R",
+        "the load": (
+            ("size", size, load.size, "bytes per message", "BYTES"),
+            (
+                "window",
+                count,
+                None,
+                "messages that a sender keeps in flight: it sends the next when one comes back"
+                f" (default {load.window})",
+                "W",
+            ),
+            (
+                "warmup",
+                partial(seconds, zero=True),
+                load.warmup,
+                "seconds of load before the measurement, which do not count",
+                "T",
+            ),
+            (
+                "seed",
+                int,
+                None,
+                "seed of the random sampling, to repeat a run's choices (default: a random one)",
+                "N",
+            ),
         ),
-        ("seconds", seconds, load.seconds, "seconds to measure", "T"),
-        (
-            "warmup",
-            partial(seconds, zero=True),
-            load.warmup,
-            "seconds of load before the measurement, which do not count",
-            "T",
+        "the results": (
+            (
+                "plot",
+                picture_path,
+                None,
+                "file to draw throughput and latency over the clients into: .svg, .png or .pdf;"
+                " needs pip install 'gochat[plot]' (default: none)",
+                "FILE.svg",
+            ),
         ),
-        (
-            "versus",
-            address,
-            None,
-            "server to compare with, in alternating runs (default: none)",
-            "URL",
-        ),
-        (
-            "plot",
-            picture_path,
-            None,
-            "file to draw throughput and latency over the clients into: .svg, .png or .pdf; needs"
-            " pip install 'gochat[plot]' (default: none)",
-            "FILE.svg",
-        ),
-        (
-            "seed",
-            int,
-            None,
-            "seed of the random sampling, to repeat a run's choices (default: a random one)",
-            "N",
-        ),
-    ):
-        bench.add_flag(name, kind, value, text, metavar)
+    }
+    for title, rows in flags.items():
+        bench.group(title)
+        for name, kind, value, text, metavar in rows:
+            bench.add_flag(name, kind, value, text, metavar)
     bench.add_flag("pairs", count, 5, "runs of each server", needs="versus")
-    bench.add_argument("--json", "-json", action="store_true", help="print JSON, for programs")
+    bench.add_option("json", action="store_true", help="print JSON, for programs")
     bench.set_defaults(error=bench.error)
 
 
@@ -137,7 +141,7 @@ def bench(args: argparse.Namespace) -> None:
     Raises OSError if a server cannot be measured, or drops clients.
     """
     if args.senders > min(args.clients):
-        args.error(f"{args.senders} senders are more than {min(args.clients)} clients")
+        args.error(f"--senders {args.senders} is more than --clients {min(args.clients)}")
     if args.window is not None and args.rate is not None:
         args.error("--window cannot be combined with --rate")
     draw = None if args.plot is None else import_draw(args.error)

@@ -50,12 +50,8 @@ def add_exercise_flags(parser: Parser) -> None:
     parser.add_argument(
         "exercise", nargs="?", type=number, metavar="N", help="the exercise, by its number"
     )
-    parser.add_argument(
-        "--check", "-check", action="store_true", help="check your file, and say what was seen"
-    )
-    parser.add_argument(
-        "--force", "-force", action="store_true", help="start over: overwrite your file"
-    )
+    parser.add_option("check", action="store_true", help="check your file, and say what was seen")
+    parser.add_option("force", action="store_true", help="start over: overwrite your file")
     parser.set_defaults(error=parser.error)
 
 

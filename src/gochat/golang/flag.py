@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import math
+import os
 import re
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
-__all__ = ["Parser", "check_fields", "count", "number", "one_line", "seconds"]
+__all__ = ["Parser", "check_fields", "count", "number", "one_line", "picture", "seconds"]
 
 #: The largest whole number that a flag takes: nine digits, as Python refuses to convert thousands.
 _MOST: Final = 999_999_999
@@ -25,16 +30,25 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line, and accepts each flag in Go's form (`-addr`) too."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
         # By flag that makes sense only beside another one: that other one, and its own default.
         self._needs: dict[str, tuple[str, Any]] = {}
+        super().__init__(*args, **options)
+        self._place: argparse._ActionsContainer = self
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
-        line = one_line(message)
+        line = one_line(message.removeprefix("argument "))
         if len(line) > _BEGIN + _END:
             line = f"{line[:_BEGIN]}...{line[-_END:]}"
         self.exit(2, f"{self.prog}: {line}\n")
+
+    def group(self, title: str) -> None:
+        """Have the help show the flags that are added from now on below a title."""
+        self._place = self.add_argument_group(title)
+
+    def add_option(self, name: str, **options: Any) -> None:
+        """Add a flag, as argparse's `add_argument`. name: without dashes."""
+        self._place.add_argument(f"--{name}", **options)
 
     def add_flag(
         self,
@@ -59,8 +73,36 @@ class Parser(argparse.ArgumentParser):
             # With None in its place, a default that is written out can be told from none.
             self._needs[name] = needs, default
             default = None
-        self.add_argument(
-            f"--{name}", f"-{name}", type=kind, default=default, metavar=metavar, help=text
+        self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's. Exits with 2 at a flag that is none, and says which one may be meant."""
+        if self._subparsers is None:  # a command's flags are its own parser's
+            args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
+        return super().parse_known_args(args, namespace)
+
+    def _with_two_dashes(self, args: Sequence[str]) -> Iterator[str]:
+        flags = self._option_string_actions  # argparse has no public way to them
+        for i, arg in enumerate(args):
+            flag, equals, value = arg.partition("=")
+            name = flag.lstrip("-")
+            if arg == "--":
+                yield from args[i:]
+                return
+            # What argparse takes for a value, too: a number below 0, and a text with spaces.
+            if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
+                yield arg
+            elif f"--{name}" in flags or (self.allow_abbrev and self._begin_of_some(name)):
+                yield f"--{name}{equals}{value}"
+            else:
+                known = [each[2:] for each in flags if each.startswith("--")]
+                (near,) = difflib.get_close_matches(name[:99].lower(), known, 1) or [""]
+                meant = f"did you mean --{near}?" if near else f"{self.prog} --help lists them"
+                self.error(f"there is no flag {flag}: {meant}")
+
+    def _begin_of_some(self, name: str) -> bool:
+        return bool(name) and any(
+            flag.startswith(f"--{name}") for flag in self._option_string_actions
         )
 
     def settle(self, args: argparse.Namespace) -> None:
@@ -105,6 +147,20 @@ def count(text: str, least: int = 1, most: int = _MOST) -> int:
     if not re.fullmatch(r"0*[0-9]{1,9}", text) or not least <= int(text[-9:]) <= most:
         raise argparse.ArgumentTypeError(f"{text[:99]!r} {_not_a_count(least, most)}")
     return int(text[-9:])
+
+
+def picture(text: str, *suffixes: str) -> Path:
+    """Return a flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be one.
+
+    suffixes: of the names that it may have, as in .svg.
+    """
+    path = Path(text)
+    if path.suffix.lower() not in suffixes:
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
+    with suppress(OSError):  # a name that is too long, for one
+        if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
+            return path
+    raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
 
 
 def check_fields(values: Any, *, less: tuple[str, str]) -> None:

@@ -8,14 +8,14 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from ..client import Settings
-from ..golang.flag import Parser, count, number, seconds
+from ..golang.flag import Parser, count, number, picture, seconds
 from ..golang.http.address import next_port, split_host_port
 from ..version import __version__
 from .config import Config
@@ -159,175 +159,25 @@ def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str
 
 def add_serve_flags(serve: Parser) -> None:
     """Add the flags of `gochat serve`. Each is a field of Config, with the same default."""
-    config = Config()
-    go = config.settings
-    serve.add_flag(
-        "addr",
-        address,
-        config.addr,
-        "address to listen on, host:port; :port is every interface of this machine",
-        "ADDR",
-    )
-    for name, value, text in (
-        ("write-wait", go.write_wait, "seconds allowed to write a message to a client"),
-        ("pong-wait", go.pong_wait, "seconds a client has for its next pong"),
-        (
-            "ping-period",
-            None,
-            "seconds between pings, less than the pong wait (default 0.9 of the pong wait)",
-        ),
-        (
-            "read-header-timeout",
-            config.read_header_timeout,
-            "seconds a client has to send its request",
-        ),
-        (
-            "shutdown-timeout",
-            config.shutdown_timeout,
-            "seconds clients have, at the end, to take what is queued for them",
-        ),
-    ):
-        serve.add_flag(name, seconds, value, text, "S")
-    serve.add_flag(
-        "max-message-size", count, go.max_message_size, "longest message accepted, in bytes"
-    )
-    serve.add_flag(
-        "send-buffer",
-        count,
-        go.send_buffer,
-        "messages that may wait for a client; one with more is dropped",
-    )
-    serve.add_flag("gomaxprocs", count, config.gomaxprocs, "write pumps that work at the same time")
-    serve.add_flag(
-        "rate",
-        rate,
-        None,
-        "frames read from a client per second, of any kind (default: no limit)",
-        "R",
-    )
-    serve.add_flag(
-        "burst", count, config.burst, "frames that may come at once, over that rate", needs="rate"
-    )
-    serve.add_argument(
-        "--no-pin",
-        "-no-pin",
+    serve.usage = "gochat serve [FLAG ...]"
+    defaults = {**vars(Settings()), **vars(Config()), "ping_period": None}
+    for title, flags in SERVE_FLAGS.items():
+        serve.group(title)
+        for name, kind, metavar, text in flags:
+            needs = _NEEDS.get(name, "")
+            if kind in (origin, network):
+                serve.add_option(
+                    name, action="append", type=kind, default=[], metavar=metavar, help=text
+                )
+            else:
+                serve.add_flag(
+                    name, kind, defaults.get(name.replace("-", "_")), text, metavar, needs=needs
+                )
+    serve.add_option(
+        "no-pin",
         dest="pin",
         action="store_false",
         help="use any CPU; without this flag the process stays on one CPU",
-    )
-    serve.add_flag(
-        "max-clients", count, None, "connections served at the same time (default: no limit)"
-    )
-    serve.add_flag(
-        "max-clients-per-address",
-        count,
-        None,
-        "requests of one address served at the same time; leave room for three of each client: when"
-        " a page is loaded again, the page, its connection and the old one are there (default: no"
-        " limit)",
-    )
-    serve.add_flag(
-        "relay",
-        relay,
-        None,
-        "Redis or Valkey through which processes share the room, as in redis://HOST:PORT/0; also"
-        " taken from the environment variable GOCHAT_RELAY; needs pip install 'gochat[relay]'"
-        " (default: none)",
-        "URL",
-    )
-    serve.add_flag(
-        "relay-file", str, None, "file that has the URL of --relay in it (default: none)", "FILE"
-    )
-    serve.add_flag(
-        "relay-timeout",
-        seconds,
-        config.relay_timeout,
-        "seconds that Redis may be away, or refuse, before the program ends",
-        "S",
-        needs="relay",
-    )
-    serve.add_flag(
-        "relay-maxlen",
-        count,
-        config.relay_maxlen,
-        "number of entries that the stream keeps, approximately",
-        needs="relay",
-    )
-    serve.add_flag(
-        "relay-maxbytes",
-        count,
-        config.relay_maxbytes,
-        "number of bytes that they take in Redis, approximately; at least 16 times the longest"
-        " message",
-        needs="relay",
-    )
-    serve.add_flag(
-        "room",
-        room,
-        config.room,
-        "name of the room; rooms on one Redis do not hear each other",
-        "NAME",
-        needs="relay",
-    )
-    serve.add_flag(
-        "processes",
-        partial(count, most=1024),
-        config.processes,
-        "processes that share the address and the room; more than one need --relay and Linux."
-        " Limits hold for each process. Each has its own port for --metrics-addr and --view: the"
-        " first has the port that is given, the next ones the ports after it",
-    )
-    serve.add_flag(
-        "metrics-addr",
-        address,
-        None,
-        "address to serve /metrics and /healthz on; needs pip install 'gochat[metrics]' (default:"
-        " none)",
-        "ADDR",
-    )
-    serve.add_flag(
-        "view",
-        view_addr,
-        None,
-        "address to serve the live view on, with switches for a lesson; :port is 127.0.0.1:port"
-        " (default: none)",
-        "ADDR",
-    )
-    serve.add_flag(
-        "trace",
-        Path,
-        None,
-        "file to write at the end, with what each thread did, for Perfetto and for gochat trace"
-        " (default: none)",
-        "FILE",
-    )
-    serve.add_flag(
-        "trace-events",
-        count,
-        config.trace_events,
-        "number of records that the trace keeps: the last ones",
-        needs="trace",
-    )
-    serve.add_argument(
-        "--allow-origin",
-        "-allow-origin",
-        action="append",
-        type=origin,
-        default=[],
-        metavar="ORIGIN",
-        help="origin whose pages may connect too, as in https://example.org; * is any, null is any"
-        " page that was opened from a file or has no origin for another reason; may be repeated"
-        " (default: the server's own)",
-    )
-    serve.add_argument(
-        "--trust-proxy",
-        "-trust-proxy",
-        action="append",
-        type=network,
-        default=[],
-        metavar="NETWORK",
-        help="address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
-        " 10.0.0.0/8; may be repeated (default: none)",
     )
     serve.set_defaults(error=serve.error)
 
@@ -340,14 +190,13 @@ def add_trace_flags(trace: Parser) -> None:
     )
     trace.add_flag(
         "svg",
-        Path,
+        lambda text: picture(text, ".svg"),
         None,
         "file to draw threads through time into (default: none, and print a summary)",
         "OUT",
     )
-    trace.add_argument(
-        "--only",
-        "-only",
+    trace.add_option(
+        "only",
         action="append",
         default=[],
         metavar="PATTERN",
@@ -358,9 +207,7 @@ def add_trace_flags(trace: Parser) -> None:
         ("from", "begin", 0.0, "seconds of the trace at which to begin (default 0)"),
         ("to", "end", None, "seconds of the trace at which to end (default: its end)"),
     ):
-        trace.add_argument(
-            f"--{name}", f"-{name}", dest=place, type=moment, default=value, metavar="S", help=text
-        )
+        trace.add_option(name, dest=place, type=moment, default=value, metavar="S", help=text)
     trace.set_defaults(error=trace.error)
 
 
@@ -448,3 +295,144 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if isinstance(found, ipaddress.IPv6Network) and found.network_address.ipv4_mapped:
         raise argparse.ArgumentTypeError(f"{text!r}: write it as an IPv4 address or network")
     return found
+
+
+#: A flag that has a value: its name, what it takes, what stands for the value, and the help.
+_Flag = tuple[str, Callable[[str], Any], str, str]
+
+#: The flags of `gochat serve` by purpose; first those that most people need first.
+SERVE_FLAGS: Final[dict[str, list[_Flag]]] = {
+    "what most people need": [
+        (
+            "addr",
+            address,
+            "ADDR",
+            "address to listen on, host:port; :port is every interface of this machine",
+        ),
+        ("max-message-size", count, "N", "longest message accepted, in bytes"),
+        ("max-clients", count, "N", "connections served at the same time (default: no limit)"),
+        (
+            "rate",
+            rate,
+            "R",
+            "frames read from a client per second, of any kind (default: no limit)",
+        ),
+        (
+            "view",
+            view_addr,
+            "ADDR",
+            "address to serve the live view on, with switches for a lesson; :port is 127.0.0.1:port"
+            " (default: none)",
+        ),
+    ],
+    "who may connect": [
+        ("burst", count, "N", "frames that may come at once, over that rate"),
+        (
+            "max-clients-per-address",
+            count,
+            "N",
+            "requests of one address served at the same time; leave room for three of each client:"
+            " when a page is loaded again, the page, its connection and the old one are there"
+            " (default: no limit)",
+        ),
+        (
+            "allow-origin",
+            origin,
+            "ORIGIN",
+            "origin whose pages may connect too, as in https://example.org; * is any, null is any"
+            " page that was opened from a file or has no origin for another reason; may be repeated"
+            " (default: the server's own)",
+        ),
+        (
+            "trust-proxy",
+            network,
+            "NETWORK",
+            "address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
+            " 10.0.0.0/8; may be repeated (default: none)",
+        ),
+    ],
+    "constants of the Go program": [
+        ("write-wait", seconds, "S", "seconds allowed to write a message to a client"),
+        ("pong-wait", seconds, "S", "seconds a client has for its next pong"),
+        (
+            "ping-period",
+            seconds,
+            "S",
+            "seconds between pings, less than the pong wait (default 0.9 of the pong wait)",
+        ),
+        (
+            "send-buffer",
+            count,
+            "N",
+            "messages that may wait for a client; one with more is dropped",
+        ),
+    ],
+    "begin and end": [
+        ("read-header-timeout", seconds, "S", "seconds a client has to send its request"),
+        (
+            "shutdown-timeout",
+            seconds,
+            "S",
+            "seconds clients have, at the end, to take what is queued for them",
+        ),
+    ],
+    "watch": [
+        (
+            "metrics-addr",
+            address,
+            "ADDR",
+            "address to serve /metrics and /healthz on; needs pip install 'gochat[metrics]'"
+            " (default: none)",
+        ),
+        (
+            "trace",
+            Path,
+            "FILE",
+            "file to write at the end, with what each thread did, for Perfetto and for gochat trace"
+            " (default: none)",
+        ),
+        ("trace-events", count, "N", "number of records that the trace keeps: the last ones"),
+    ],
+    "many processes": [
+        (
+            "relay",
+            relay,
+            "URL",
+            "Redis or Valkey through which processes share the room, as in redis://HOST:PORT/0;"
+            " also taken from the environment variable GOCHAT_RELAY; needs pip install"
+            " 'gochat[relay]' (default: none)",
+        ),
+        ("relay-file", str, "FILE", "file that has the URL of --relay in it (default: none)"),
+        (
+            "relay-timeout",
+            seconds,
+            "S",
+            "seconds that Redis may be away, or refuse, before the program ends",
+        ),
+        ("relay-maxlen", count, "N", "number of entries that the stream keeps, approximately"),
+        (
+            "relay-maxbytes",
+            count,
+            "N",
+            "number of bytes that they take in Redis, approximately; at least 16 times the longest"
+            " message",
+        ),
+        ("room", room, "NAME", "name of the room; rooms on one Redis do not hear each other"),
+        (
+            "processes",
+            partial(count, most=1024),
+            "N",
+            "processes that share the address and the room; more than one need --relay and Linux."
+            " Limits hold for each process. Each has its own port for --metrics-addr and --view:"
+            " the first has the port that is given, the next ones the ports after it",
+        ),
+    ],
+    "processor": [("gomaxprocs", count, "N", "write pumps that work at the same time")],
+}
+
+#: By flag: the one without which it has no meaning.
+_NEEDS: Final = {
+    "burst": "rate",
+    "trace-events": "trace",
+    **dict.fromkeys(("relay-timeout", "relay-maxlen", "relay-maxbytes", "room"), "relay"),
+}

@@ -51,9 +51,8 @@ def add_talk_flags(talk: Parser) -> None:
     talk.add_flag(
         "name", name_flag, None, "name to put before each message (default: none)", "NAME"
     )
-    talk.add_argument(
-        "--frames",
-        "-frames",
+    talk.add_option(
+        "frames",
         action="store_true",
         help="print each frame: the time, < from the server or > to it, the opcode, FIN, the"
         " length, the mask, and how many messages are joined in it",
