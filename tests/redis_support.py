@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -75,6 +76,14 @@ class Redis:
         """The reply to a command."""
         with redis.Redis(port=self.port, protocol=2) as client:
             return client.execute_command(*command)
+
+    def do_all(self, commands: Iterable[Sequence[str | bytes | int]]) -> None:
+        """Send many commands at once."""
+        with redis.Redis(port=self.port, protocol=2) as client:
+            pipe: Any = client.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            pipe.execute()
 
     def size(self, key: str) -> int:
         """How many bytes a key takes."""

@@ -593,7 +593,9 @@ def run_ending(name: str, server: str, seed: int) -> Row:
         missing = sum(
             int(count)
             for each in (a, b)
-            for count in re.findall(r"(\d+) messages of process", "\n".join(each.lines))
+            for count in re.findall(
+                r"(\d+) messages of (?:process|\d+ more)", "\n".join(each.lines)
+            )
         )
     order = talkers[3].heard
     lost = sum(len(set(order[: len(talker.heard)]) - set(talker.heard)) for talker in talkers)

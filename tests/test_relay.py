@@ -114,7 +114,7 @@ def test_ledger_learns_where_others_were() -> None:
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
-    """Of all processes that ever were, only the last thousand are remembered."""
+    """Of all processes that were heard once, only the last thousand are remembered."""
     ledger = Ledger((2, 0))
     for number in range(1001):
         ledger.take(b"1-%d.000000000000" % number, 7, 1)
@@ -122,7 +122,26 @@ def test_ledger_forgets_who_was_not_heard_for_long() -> None:
     assert ledger.begins(b"1-0.000000000000", 3) == 0
     assert ledger.knows(b"1-1000.000000000000")
     assert ledger.begins(b"1-1000.000000000000", 3) == 3
-    assert len(ledger) == 1001
+
+
+def test_ledger_keeps_who_was_heard_again() -> None:
+    """Names that were heard once, however many, displace none that was heard again."""
+    ledger = Ledger((5, 0))
+    ledger.take(NEW, 1, 1)
+    assert len(ledger) == 0
+    ledger.take(NEW, 2, 1)
+    ledger.take(OLD, 7, 1)
+    ledger.take(OLD, 8, 1)
+    for number in range(5000):
+        ledger.take(b"6-%d.000000000000" % number, 7, 1)
+    assert len(ledger) == 2
+    assert ledger.take(NEW, 2, 1) == Verdict(True, 0)
+    assert ledger.begins(OLD, 3) == 3
+    for number in range(1000):
+        for _ in range(2):
+            ledger.take(b"6-%d.00000000000a" % number, 7, 1)
+    assert len(ledger) == 1000
+    assert not ledger.knows(NEW)
 
 
 # How much the stream keeps.
@@ -918,8 +937,35 @@ def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -
             forge(own, b"99-0.0123456789%02d" % number, 3, b"text")
         a.hears(200)
         assert a.relay.statistics().missing == 149
-    counts = [int(count) for count in re.findall(r"(\d+) messages of process", caplog.text)]
-    assert len(counts) <= 60
+    assert said_to_be_missing(caplog.text) == 149
+    assert caplog.text.count("missing") <= 63
+
+
+def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Names that are made up hide no gap in the log, and no process from the others."""
+    with node(own.url) as a, node(own.url) as b:
+        for number in range(2):
+            a.say(f"m {number}")
+            b.hears(number + 1)
+        names = (b"9999999999999-0.%012x" % number for number in range(3000))
+        own.do_all(("XADD", "gochat:main", "*", "p", name, "n", 8, "m", "x") for name in names)
+        forge(own, a.name, 20, b"x")
+        b.hears(3003)
+        wait_until(lambda: b.relay.statistics().missing == 3000 * 7 + 17, "all gaps")
+        wait_until(
+            lambda: f"17 messages of process {a.name.decode()}" in caplog.text, "the real gap"
+        )
+        a.say("last")
+        assert b.hears(3004)[3003] == "last"
+        assert b.relay.statistics().doubles == 0
+    assert re.search(r"relay: \d+ messages of \d+ more processes are missing", caplog.text)
+    missing = a.relay.statistics().missing + b.relay.statistics().missing
+    assert said_to_be_missing(caplog.text) == missing
+
+
+def said_to_be_missing(log: str) -> int:
+    """How many messages a log says to be missing."""
+    return sum(map(int, re.findall(r"(\d+) messages of (?:process|\d+ more)", log)))
 
 
 def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture) -> None:

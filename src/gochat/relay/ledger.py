@@ -18,7 +18,8 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many processes are remembered: those heard last. A new one comes with every start.
+# How many processes are remembered, of those heard once and of those heard more often: the ones
+# heard last. A new one comes with every start.
 _PROCESSES: Final = 1000
 
 
@@ -41,30 +42,37 @@ class Ledger:
     def __init__(self, since: Id) -> None:
         #: A process whose first entry is after this one is heard from its first message on.
         self.since = since
-        self._last: OrderedDict[bytes, int] = OrderedDict()
+        # Of the processes heard once, and of those heard again. Names that somebody makes up, each
+        # for one entry, displace only each other.
+        self._once: OrderedDict[bytes, int] = OrderedDict()
+        self._again: OrderedDict[bytes, int] = OrderedDict()
         # Of a process that has started earlier, and has not said where its numbers were: the number
         # before the first that was heard.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        """How many processes are known. Any thread."""
-        return len(self._last)
+        """How many processes have been heard more than once. Any thread."""
+        return len(self._again)
 
     def knows(self, process: bytes) -> bool:
         """Return whether anything of the process has been seen."""
-        return process in self._last
+        return process in self._again or process in self._once
+
+    def is_new(self, process: bytes) -> bool:
+        """Return whether the process has not been heard more than once."""
+        return process not in self._again
 
     def take(self, process: bytes, first: int, count: int) -> Verdict:
         """Note an entry of so many messages, the first of which has this number."""
-        last = self._last.get(process)
+        known, last = self._again, self._again.get(process, self._once.pop(process, None))
         if last is None:
-            last = 0
+            known, last = self._once, 0
             if started(process) < self.since:
                 last = self._guesses[process] = first - 1
-        self._last[process] = max(last, first + count - 1)
-        self._last.move_to_end(process)
-        if len(self._last) > _PROCESSES:
-            forgotten, _ = self._last.popitem(last=False)
+        known[process] = max(last, first + count - 1)
+        known.move_to_end(process)
+        if len(known) > _PROCESSES:
+            forgotten, _ = known.popitem(last=False)
             self._guesses.pop(forgotten, None)
         return Verdict(first <= last, max(first - last - 1, 0))
 
@@ -73,7 +81,7 @@ class Ledger:
 
         Returns how many messages are missing between that and the first one heard.
         """
-        if process not in self._last:
-            self._last[process] = number
+        if not self.knows(process):
+            self._once[process] = number
             return 0
         return max(self._guesses.pop(process, 0) - number, 0)

@@ -75,10 +75,12 @@ _LOOK: Final = 0.25
 # In a busy room a batch is gathered for so long, in seconds: see `Relay._gather`.
 _GATHER: Final = 0.001
 
-# How often a process announces its next number, in seconds, in a room of up to so many processes;
-# in a larger room less often, so that a room has some twenty announcements a second at most.
+# How often a process announces its next number, in seconds, in a room of up to so many processes.
+# In a larger room it does so less often, so that there are some twenty announcements a second; but
+# three times less often at most, however many processes somebody makes up.
 _ANNOUNCE: Final = 5.0
 _ROOM: Final = 100
+_CROWD: Final = 3.0
 
 # How long an announcement waits for more to announce when there is news, in seconds; how many
 # newcomers it names, and for how long.
@@ -89,8 +91,8 @@ _NEWCOMER_TIME: Final = 120.0
 # A gap of more messages is nothing that a stream has lost: somebody has made the number up.
 _WIDEST_GAP: Final = 1 << 30
 
-# How often the log says how much is missing, how many processes that names, and how often it says
-# what was dropped, in seconds.
+# How often the log says how much is missing, and how often what was dropped, in seconds; how many
+# processes it names each time.
 _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
 _DROPPED_TIME: Final = 10.0
@@ -403,7 +405,7 @@ class Relay:
                     self._append(part)
 
     def _next_announcement(self) -> float:
-        crowd = max(1.0, len(self._ledger) / _ROOM)
+        crowd = min(max(1.0, len(self._ledger) / _ROOM), _CROWD)
         return time.monotonic() + _ANNOUNCE * crowd * random.uniform(0.8, 1.0)
 
     def _gather(self, messages: list[bytes], busy: bool) -> bool:
@@ -688,7 +690,9 @@ class Relay:
         """Say what is missing and what was dropped, unless that was said just now."""
         if self._missing and now - self._missing_said >= _MISSING_TIME:
             self._missing_said = now
-            for process in list(self._missing)[:_MISSING_LINES]:
+            # Names that somebody makes up are seldom heard again, and come last.
+            processes = sorted(self._missing, key=self._ledger.is_new)
+            for process in processes[:_MISSING_LINES]:
                 count, number = self._missing.pop(process)
                 log.error(
                     "relay: %d messages of process %s are missing, from number %d on",
@@ -696,6 +700,11 @@ class Relay:
                     process.decode(),
                     number,
                 )
+            if self._missing:
+                count = sum(count for count, _ in self._missing.values())
+                others = len(self._missing)
+                log.error("relay: %d messages of %d more processes are missing", count, others)
+                self._missing.clear()
         if self._dropped and now - self._dropped_said >= _DROPPED_TIME:
             self._dropped_said = now
             log.error("relay: entries dropped: %d, the last %s", self._dropped, self._dropped_last)
