@@ -219,21 +219,21 @@ def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "taken", "fault"),
     [
-        (b"\xff", "a message that is not UTF-8"),
-        (b"\xed\xa0\x80", "a message that is not UTF-8"),
-        (b"a\n" + b"x" * 513, "a message of more than 512 bytes"),
-        (b"x" * 10_000_000, "a message of more than 512 bytes"),
-        (b"\n" * 256, "more than 256 messages in one entry"),
+        (b"\xff", [], "a message that is not UTF-8"),
+        (b"a\n\xed\xa0\x80\nb", [b"a", b"b"], "a message that is not UTF-8"),
+        (b"a\n" + b"x" * 513, [b"a"], "a message of more than 512 bytes"),
+        (b"x" * 10_000_000, [], "a message of more than 512 bytes"),
+        (b"\n" * 256, [], "more than 256 messages in one entry"),
     ],
     ids=["byte", "surrogate", "second too long", "10 MB", "too many"],
 )
-def test_messages_that_are_not_taken(text: bytes, fault: str) -> None:
+def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str) -> None:
     """Messages that no client could have sent are not taken, but keep their numbers."""
     made = entry_of(b"7-8", [b"p", NAME, b"n", b"5", b"m", text], 512)
     assert (made.process, made.first, made.length) == (NAME, 5, text.count(b"\n") + 1)
-    assert made.messages == []
+    assert made.messages == taken
     assert made.fault == fault
 
 
@@ -310,7 +310,7 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
         a.say("text")
         assert a.hears(1) == ["text"]
         assert a.relay.statistics().invalid == 2
-    assert "relay: entries dropped: 1, the last " in caplog.text
+    assert "relay: entries dropped, whole or in part: 1, the last " in caplog.text
     assert "no entry of a gochat" in caplog.text
 
 
@@ -925,6 +925,24 @@ def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) 
         assert a.relay.statistics().missing < 1 << 30
     assert 1 <= caplog.text.count("entries dropped") <= 3
     assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_a_message_too_large_for_some(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """A process that takes smaller messages than others drops the larger ones, and no others."""
+    with node(own.url, max_message_size=1000) as a, node(own.url) as b:
+        large = "x" * 513
+        gate = threading.Event()
+        holding = a.hold(gate)
+        a.say("held")
+        assert holding.wait(PATIENCE)
+        a.say("one", large, "two", large)
+        gate.set()
+        assert a.hears(5)[1:] == ["one", large, "two", large]
+        a.say("three")
+        assert b.hears(4) == ["held", "one", "two", "three"]
+        assert b.relay.statistics().invalid == 1
+        assert b.relay.statistics().missing == 0
+    assert "relay: entries dropped, whole or in part: 1, the last" in caplog.text
 
 
 def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -> None:

@@ -347,7 +347,7 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
         ("entries_received", "Entries read from the stream.", now.entries_in),
         ("messages_doubled", "Messages read twice and dropped once.", now.doubles),
         ("messages_missing", "Messages that the stream has lost.", now.missing),
-        ("entries_invalid", "Entries read that were not taken.", now.invalid),
+        ("entries_invalid", "Entries read that were not taken, or not whole.", now.invalid),
         ("reconnects", "How often Redis was away.", now.reconnects),
     ):
         yield CounterMetricFamily(f"gochat_relay_{name}", text, value)

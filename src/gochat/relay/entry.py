@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     process: bytes
     first: int
     length: int
-    #: The messages; none if there is a fault, which is the reason why they are not taken.
+    #: The messages that are taken; and if not all are, the reason why not.
     messages: list[bytes]
     fault: str
     #: The field a.
@@ -96,7 +96,7 @@ def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Ent
     count = joined.count(b"\n") + 1
     messages = joined.split(b"\n") if count <= MOST else []
     if fault := fault_of(messages, joined, max_message_size):
-        messages = []
+        messages = [one for one in messages if not fault_of([one], one, max_message_size)]
     return Entry(place, process, int(number), count, messages, fault, {}, size)
 
 

@@ -138,8 +138,8 @@ class Statistics:
     entries_in: int
     doubles: int
     missing: int
-    #: Entries that no gochat has made, or not the one that they name; and entries whose messages
-    #: are not taken.
+    #: Entries that no gochat has made, or not the one that they name; and entries of which not all
+    #: messages are taken.
     invalid: int
     #: How far the stream was ahead when that was last asked: in entries, and in seconds of the
     #: server's clock.
@@ -663,7 +663,7 @@ class Relay:
             return self._drop(entry, f"number {first} after {first - 1 - missing}")
         self._note_missing(process, missing, first - missing)
         if entry.fault:
-            return self._drop(entry, entry.fault)
+            self._drop(entry, entry.fault)
         if seen:
             self.figures.doubles += entry.length
             return []
@@ -672,7 +672,7 @@ class Relay:
     # What the log has of it: seldom, and no more than a few lines.
 
     def _drop(self, entry: Entry, why: str) -> list[bytes]:
-        """Count an entry that is not taken. Returns no messages."""
+        """Count an entry that is not taken, or not whole. Returns no messages."""
         self.figures.invalid += 1
         self._dropped += 1
         self._dropped_last = f"{text_of(entry.id)}: {why}"
@@ -707,7 +707,8 @@ class Relay:
                 self._missing.clear()
         if self._dropped and now - self._dropped_said >= _DROPPED_TIME:
             self._dropped_said = now
-            log.error("relay: entries dropped: %d, the last %s", self._dropped, self._dropped_last)
+            text = "relay: entries dropped, whole or in part: %d, the last %s"
+            log.error(text, self._dropped, self._dropped_last)
             self._dropped = 0
 
     # Outages. Either thread.
