@@ -927,6 +927,31 @@ def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) 
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
+def test_few_large_entries_are_read_at_once(own: Redis) -> None:
+    """However many large entries wait, one read brings a few megabytes."""
+    read = [0]
+
+    def weigh(data: bytes, from_server: bool) -> bool:
+        if b"XREAD" in data:
+            read.append(0)
+        read[-1] += len(data) if from_server else 0
+        return False
+
+    gate = threading.Event()
+    with Proxy(own.port, weigh) as proxy, node(proxy.url) as a:
+        holding = a.hold(gate)
+        forge(own, b"99-0.0123456789ab", 1, b"held")
+        assert holding.wait(PATIENCE)
+        for number in range(2, 34):
+            forge(own, b"99-0.0123456789ab", number, b"x" * (2 << 20))
+        for number in range(34, 1034):
+            forge(own, b"99-0.0123456789ab", number, b"text")
+        gate.set()
+        assert a.hears(1001) == ["held"] + 1000 * ["text"]
+    assert 2 << 20 < max(read) < 10 << 20
+    assert len(read) < 150
+
+
 def test_a_message_too_large_for_some(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
     """A process that takes smaller messages than others drops the larger ones, and no others."""
     with node(own.url, max_message_size=1000) as a, node(own.url) as b:

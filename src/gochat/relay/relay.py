@@ -60,8 +60,10 @@ log = logging.getLogger("gochat")
 # How many messages of this process's clients may wait to be appended.
 _BATCH: Final = 64
 
-# How many entries are read at once, and how long a read waits for one, in seconds.
+# How many entries are read at once at most; how many bytes they take, if none is larger than those
+# before; and how long a read waits for one, in seconds.
 _COUNT: Final = 200
+_BYTES: Final = 4 << 20
 _BLOCK: Final = 1.0
 
 # How long to wait before the next attempt when Redis is away: from, to, in seconds.
@@ -540,6 +542,7 @@ class Relay:
         """Read the stream, and deliver what is new, until told to end."""
         pauses = backoff()
         checked = 0.0
+        count = 1
         try:
             while not self._ending.is_set():
                 try:
@@ -551,7 +554,7 @@ class Relay:
                         self._check()
                         checked = time.monotonic()
                     begin = time.monotonic()
-                    entries = self._in.read(self._position, _COUNT, _BLOCK)
+                    entries = self._in.read(self._position, count, _BLOCK)
                 except StreamError as error:
                     self._in.drop()
                     checked = 0.0
@@ -561,10 +564,15 @@ class Relay:
                 if self._away:
                     self._works("in")
                     pauses = backoff()
+                largest = 1
                 for text, fields in entries:
-                    self._deliver(entry_of(text, fields, self._max_message_size))
-                if len(entries) < _COUNT:
+                    entry = entry_of(text, fields, self._max_message_size)
+                    largest = max(largest, entry.size)
+                    self._deliver(entry)
+                if len(entries) < count:
                     self._through = begin
+                # Others decide how large an entry is, and how many there are at once.
+                count = max(1, min(2 + 2 * len(entries), _COUNT, _BYTES // largest))
                 # After the deliveries: a hub that takes its time is no outage of Redis.
                 self._heard = time.monotonic()
                 self._report(self._heard)
