@@ -382,6 +382,30 @@ def test_clients_killed_by_redis(own: Redis) -> None:
         assert Counter(heard) == Counter(f"{n} {i}" for n in "ab" for i in range(20))
 
 
+def test_many_outages_are_few_lines(
+    own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outages that follow one another at once are logged as one; but a longer one always is."""
+    caplog.set_level("INFO")
+    with node(own.url) as a:
+        for i in range(40):
+            own.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            a.say(f"m {i}")
+            a.hears(i + 1)
+        wait_until(lambda: not a.relay.deaf)
+        assert a.relay.statistics().reconnects >= 20
+        assert caplog.text.count("there again") <= 8
+        monkeypatch.setattr("gochat.relay.relay._SAY_TIME", 1.0)
+        for _ in range(2):
+            allow = refuse_by_replicas(own)
+            with in_background(lambda: a.say("text")):
+                wait_until(lambda: "NOREPLICAS" in caplog.text, "what Redis said")
+                allow()
+            wait_until(lambda: not a.relay.deaf)
+            assert caplog.messages[-1] == "relay: Redis is there again"
+            caplog.clear()
+
+
 def test_a_pause(own: Redis) -> None:
     """A Redis that stops for longer than an answer may take, and goes on, loses nothing."""
     with node(own.url) as a, node(own.url) as b:

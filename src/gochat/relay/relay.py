@@ -99,8 +99,10 @@ _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
 _DROPPED_TIME: Final = 10.0
 
-# How many different things the log says about one outage.
+# How many different things the log says about outages, and after what time it says them again about
+# another outage, in seconds.
 _SAID: Final = 8
+_SAY_TIME: Final = 10.0
 
 
 class RelayError(ConnectionError):
@@ -240,11 +242,14 @@ class Relay:
         # has been delivered.
         self._heard = time.monotonic()
         self._through = 0.0
-        # Outages: by thread, since when it has not worked; and what the log has said about that.
-        # Guarded by the lock. Whether there is an outage is looked at without.
+        # Outages: by thread, since when it has not worked; what the log has said lately, and when;
+        # and whether it has said anything about this outage. Guarded by the lock. Whether there is
+        # an outage is looked at without.
         self._lock = threading.Lock()
         self._away: dict[str, float] = {}
         self._said: set[str] = set()
+        self._said_at = -math.inf
+        self._told = False
 
         # All that follows is relay in's, once that runs. `begun` is when this process began.
         self._position: Id = (0, 0)
@@ -726,8 +731,11 @@ class Relay:
         text = text_of_error(error)
         with self._lock:
             self._away.setdefault(which, since)
+            if not self._told and time.monotonic() - self._said_at >= _SAY_TIME:
+                self._said.clear()
             if text not in self._said and len(self._said) < _SAID:
                 self._said.add(text)
+                self._said_at, self._told = time.monotonic(), True
                 log.info("relay %s: %s", which, text)
         if time.monotonic() - since > self.timeout:
             what = "refuses" if isinstance(error, RefusedError) else "is away"
@@ -740,9 +748,10 @@ class Relay:
         with self._lock:
             del self._away[which]
             if not self._away:
-                self._said.clear()
                 self.figures.reconnects += 1
-                log.info("relay: Redis is there again")
+                if self._told:
+                    self._told = False
+                    log.info("relay: Redis is there again")
 
 
 def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
