@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from gochat.golang import clock
 
+from .redis_support import Redis
 from .support import (
     CLOSE,
     LONG_MESSAGE,
@@ -158,6 +161,24 @@ def test_a_pause_shortens_no_farewell() -> None:
         assert got.code == 1001
         slow.send(got.payload, CLOSE)
         assert gochat.wait() == 0
+
+
+def test_a_pause_is_no_outage_of_the_relay(tmp_path: Path) -> None:
+    """After a pause longer than the relay's timeout, it is as well as before, and can reconnect."""
+    with (
+        Redis(tmp_path) as redis,
+        Gochat("--relay", redis.url, "--relay-timeout=2", "--metrics-addr=127.0.0.1:0") as gochat,
+        join(gochat.port) as talker,
+    ):
+        (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(gochat.lines))
+        with Peer(int(port)) as prober:
+            with paused(gochat, 5):
+                prober.sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert prober.response().status == 200
+        with paused(gochat, 5):
+            redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            talker.send("meanwhile")
+        assert talker.messages(1) == ["meanwhile"]
 
 
 def test_a_signal_handler_can_ask_for_the_time_while_its_thread_notes_a_pause() -> None:

@@ -54,7 +54,7 @@ RULES = {
     "relay": ("relay", "golang.channel", "golang.clock", "golang.flag", "hub"),
     "relay.ledger": ("relay.entry",),
     "relay.bound": (),
-    "relay.stream": ("relay.entry",),
+    "relay.stream": ("relay.entry", "golang.clock"),
     "relay.entry": (),
     "trace": ("trace.recorder", "trace.chrome", "golang", "hub", "client"),
     "trace.recorder": (),

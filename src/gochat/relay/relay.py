@@ -238,9 +238,9 @@ class Relay:
         self._stale = threading.Event()
         # Set by relay out, when there is no flight.
         self._me = _Identity(b"")
-        # Set by relay in: when it last worked; and the time up to which all that had been appended
-        # has been delivered.
-        self._heard = time.monotonic()
+        # Set by relay in: when it last worked, by clock.py; and the time up to which all that had
+        # been appended has been delivered.
+        self._heard = clock.now()
         self._through = 0.0
         # Outages: by thread, since when it has not worked; what the log has said lately, and when;
         # and whether it has said anything about this outage. Guarded by the lock. Whether there is
@@ -277,7 +277,7 @@ class Relay:
     @property
     def deaf(self) -> bool:
         """Whether the room is cut off, see `Statistics`. Thread: any."""
-        late = time.monotonic() - self._heard > _BLOCK + 2.0
+        late = clock.now() - self._heard > _BLOCK + 2.0
         return late or bool(self._away) or self.error is not None
 
     def statistics(self) -> Statistics:
@@ -295,7 +295,7 @@ class Relay:
         RelayError if Redis refuses, does not come within the timeout, or if the system has no more
         threads.
         """
-        begin = time.monotonic()
+        begin = clock.now()
         pauses = backoff()
         while not stopped():
             try:
@@ -333,7 +333,7 @@ class Relay:
         self._position = started(self._me.process)
         self._ledger = Ledger(self._position)
         self._added, self._read = info.added + 1, 0
-        self._heard = self._begun = time.monotonic()
+        self._heard, self._begun = clock.now(), time.monotonic()
 
     def finish(self, deadline: float) -> None:
         """Wait for Redis until the deadline at the longest, and not at all if the relay is deaf.
@@ -457,7 +457,7 @@ class Relay:
         if messages:
             figures.batches[len(messages).bit_length()] += 1
             figures.messages_out += len(messages)
-        begin = time.monotonic()
+        begin = clock.now()
         pauses = backoff()
         flight: _Flight | None = None
         while True:
@@ -481,7 +481,7 @@ class Relay:
                 flight = None
         self._works("out")
         if messages:
-            figures.echo = time.monotonic() - begin
+            figures.echo = clock.now() - begin
 
     def _introduce(self) -> None:
         """Append this process's first entry, of which it has its name. Raises StreamError."""
@@ -579,8 +579,8 @@ class Relay:
                 # Others decide how large an entry is, and how many there are at once.
                 count = max(1, min(2 + 2 * len(entries), _COUNT, _BYTES // largest))
                 # After the deliveries: a hub that takes its time is no outage of Redis.
-                self._heard = time.monotonic()
-                self._report(self._heard)
+                self._heard = clock.now()
+                self._report(time.monotonic())
         finally:
             self._report(float("inf"))
 
@@ -727,7 +727,10 @@ class Relay:
     # Outages. Either thread.
 
     def _fails(self, which: str, since: float, error: object) -> None:
-        """Note that a thread has not worked since then. Raises RelayError after the timeout."""
+        """Note that a thread has not worked since then. Raises RelayError after the timeout.
+
+        since: a time of clock.py. A pause of this process is no outage of Redis.
+        """
         text = text_of_error(error)
         with self._lock:
             self._away.setdefault(which, since)
@@ -737,7 +740,7 @@ class Relay:
                 self._said.add(text)
                 self._said_at, self._told = time.monotonic(), True
                 log.info("relay %s: %s", which, text)
-        if time.monotonic() - since > self.timeout:
+        if clock.now() - since > self.timeout:
             what = "refuses" if isinstance(error, RefusedError) else "is away"
             raise RelayError(f"relay: Redis {what}: {text}")
 

@@ -8,7 +8,6 @@ every quarter of a second whether it is to end.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -19,6 +18,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from ..golang import clock
 from .entry import Id, parse_id, text_of
 
 __all__ = [
@@ -153,7 +153,7 @@ class Stream:
         try:
             if not self._connected:
                 self._connect()
-            deadline = time.monotonic() + wait + _ANSWER_WAIT
+            deadline = clock.after(wait + _ANSWER_WAIT)
             connection.send_command(*command, check_health=False)
             while True:
                 try:
@@ -163,7 +163,7 @@ class Stream:
                 except RedisTimeoutError:
                     if self._ended():
                         raise EndedError from None
-                    if time.monotonic() >= deadline:
+                    if clock.now() >= deadline:
                         raise
         except ResponseError:
             raise  # a reply like any other: the connection is in order
