@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
-import platform
 import socket
 import sys
 import threading
@@ -24,11 +22,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import date
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .harm import write_page
+from .harm import write_table
 from .support import (
     BINARY,
     CONTINUATION,
@@ -238,16 +235,6 @@ def row(name: str, seconds: float, before: Path | None) -> str:
     return f"| {' | '.join([FLOODS[name].what, *cells])} |"
 
 
-def section(rows: Sequence[str], command: str, seconds: float) -> str:
-    """Return what stands between the two comments."""
-    made = (
-        f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"
-        f" {platform.python_implementation()} {platform.python_version()}, {platform.system()} on"
-        f" {platform.machine()} with {os.cpu_count()} cores."
-    )
-    return "\n".join([BEGIN, "", HEAD, *rows, "", made, "", END])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.floods", description=__doc__)
@@ -265,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(rows[-1], flush=True)
     if args.write:
         command = f"python -m tests.floods --seconds {args.seconds:g} --before OLD"
-        write_page(section(rows, command, time.monotonic() - begin), BEGIN, END)
+        write_table(BEGIN, END, HEAD, rows, command, seconds=time.monotonic() - begin)
     return 0
 
 

@@ -1069,24 +1069,23 @@ def run(name: str, amount: Amount) -> str:
     return f"| {fault} | {' | '.join(row)} | {tests or '-'} |"
 
 
-def section(rows: Sequence[str], seed: int, seconds: float) -> str:
-    """What stands between the two comments."""
+def write_table(
+    begin: str, end: str, head: str, rows: Sequence[str], command: str, *, seconds: float
+) -> None:
+    """Put a table in place of what stands between the two comments in the page.
+
+    command: what has made the table. seconds: how long that took.
+    """
     made = (
-        f"`python -m tests.harm --seed {seed}`: {seconds:.0f} s, {date.today():%B %Y},"
+        f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"
         f" {platform.python_implementation()} {platform.python_version()}, {platform.system()} on"
         f" {platform.machine()} with {os.cpu_count()} cores."
     )
-    return "\n".join([BEGIN, "", HEAD, *rows, "", made, "", END])
-
-
-def write_page(text: str, first: str = BEGIN, last: str = END) -> None:
-    """Put the text in place of what stands between the two comments, with the comments."""
-    page = PAGE.read_text()
-    before, begin, rest = page.partition(first)
-    _, end, behind = rest.partition(last)
-    if not (begin and end):
-        sys.exit(f"{PAGE} lacks {first} and {last}")
-    PAGE.write_text(before + text + behind)
+    before, found, rest = PAGE.read_text().partition(begin)
+    _, also_found, behind = rest.partition(end)
+    if not (found and also_found):
+        sys.exit(f"{PAGE} lacks {begin} and {end}")
+    PAGE.write_text("\n".join([before + begin, "", head, *rows, "", made, "", end + behind]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -1112,7 +1111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds = time.monotonic() - begin
     print(f"{seconds:.0f} s", file=sys.stderr)
     if args.write:
-        write_page(section(rows, args.seed, seconds))
+        command = f"python -m tests.harm --seed {args.seed}"
+        write_table(BEGIN, END, HEAD, rows, command, seconds=seconds)
     return 0
 
 

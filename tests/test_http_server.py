@@ -654,29 +654,6 @@ def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> Non
         wait_until(lambda: serving_threads() == [])
 
 
-def test_shutdown_beside_a_thread_that_accepts_no_more(
-    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
-) -> None:
-    """shutdown does not wait for an accepting thread that is held up, and the log says so."""
-    monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
-    go_on = threading.Event()
-    busy = threading.Event()
-
-    def hold() -> None:
-        busy.set()
-        go_on.wait(PATIENCE)
-
-    server = Server(LOCAL, hello)
-    thread = threading.Thread(target=server.serve_forever, args=(0.001, hold))
-    thread.start()
-    assert busy.wait(PATIENCE)
-    server.shutdown()
-    assert logged() == ["http: the thread that accepts does not end"]
-    go_on.set()
-    thread.join(PATIENCE)
-    server.shutdown()
-
-
 def test_shutdown_with_many() -> None:
     """shutdown frees the threads, the descriptors and the port of many connections."""
     ready = threading.Barrier(31)
