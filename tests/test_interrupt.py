@@ -23,6 +23,7 @@ from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+import coverage
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
@@ -35,9 +36,23 @@ from .support import PATIENCE, ROOT
 
 MODULES = {channel_module.__file__, turns_module.__file__}
 
+#: From which line of each module to which the traces here have seen a thread go: to and from the
+#: negative number of its first line for the begin and the end of a function. As coverage has it.
+ARCS: dict[str, set[tuple[int, int]]] = {name: set() for name in MODULES}
+
 pytestmark = pytest.mark.skipif(
     FREE_THREADED, reason="steps are opcodes of one thread at a time only with a GIL"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _arcs_for_coverage() -> Iterator[None]:
+    """Hand the arcs to coverage, whose own trace is away while those here are at work."""
+    yield
+    if measuring := coverage.Coverage.current():
+        data = coverage.CoverageData(str(measuring.get_option("run:data_file")), suffix=True)
+        data.add_arcs(ARCS)
+        data.write()
 
 
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
@@ -82,23 +97,42 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     steps = 0
     at = None
     before = sys.gettrace()
+    broken: list[FrameType] = []
+    lines: dict[int, int] = {}
+
+    class Local(partial[None]):
+        """What traces a frame. When it raises, Python drops it, and traces no more.
+
+        Coverage has to see what the interrupted functions do then, so the trace is set again.
+        """
+
+        def __del__(self) -> None:
+            if broken and before:
+                sys.settrace(trace)
+                frame = broken.pop()
+                frame.f_trace = Local(local, frame.f_code)
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal steps, at
-        if event == "call":
-            if frame.f_code.co_filename not in MODULES:
-                return None
-            frame.f_trace = trace  # or Python 3.13 leaves out opcodes
+        if event == "call" and frame.f_code.co_filename in MODULES:
+            lines[id(frame)] = -frame.f_code.co_firstlineno
+            frame.f_trace = Local(local, frame.f_code)  # or Python 3.13 leaves out opcodes
             frame.f_trace_opcodes = True
-            frame.f_trace_lines = False
-        elif event == "opcode" and at is None:
-            if frame.f_lasti in endings(frame.f_code):
-                return trace
+            return frame.f_trace
+        return None
+
+    def local(code: CodeType, frame: FrameType, event: str, _: object) -> None:
+        nonlocal steps, at
+        if event in ("line", "return"):
+            line = frame.f_lineno if event == "line" else -code.co_firstlineno
+            ARCS[code.co_filename].add((lines[id(frame)], line))
+            lines[id(frame)] = line
+        elif event == "opcode" and at is None and frame.f_lasti not in endings(code):
             steps += 1
             if steps == number:
-                at = f"{frame.f_code.co_name}, line {frame.f_lineno}, at {frame.f_lasti}"
+                at = f"{code.co_name}, line {frame.f_lineno}, at {frame.f_lasti}"
+                broken.append(frame)
                 happens()
-        return trace
+                broken.clear()
 
     result, raised = None, None
     gc.disable()  # finalizers of earlier cases would be interrupted
