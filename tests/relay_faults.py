@@ -27,8 +27,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from redis import ResponseError
 
 from gochat.ops.metrics import health_app
 
@@ -205,6 +208,22 @@ def fill(scene: Scene) -> None:
     scene.tell(scene.a, "a" * 400, 2000 if scene.short else 20_000)
 
 
+def starve(scene: Scene) -> None:
+    """Fill a Redis of 64 MB by other keys beside four flooders, and empty it after some time."""
+    scene.redis.do("CONFIG", "SET", "maxmemory", 64 << 20)
+    with ExitStack() as stack:
+        for number in range(4):
+            name = f"a-{number}-".ljust(400, "x")
+            stack.enter_context(in_background(partial(scene.tell, scene.a, name, 2000)))
+        count = 0
+        while not (scene.a.relay.deaf and scene.b.relay.deaf):
+            with suppress(ResponseError):  # OOM
+                scene.redis.do("SETRANGE", f"ballast {count}", 100_000, "x")
+                count += 1
+        scene.lasts(2.5)
+        scene.redis.do("DEL", *(f"ballast {number}" for number in range(count)))
+
+
 def fail_over(scene: Scene) -> None:
     """Move the address to a replica that becomes the primary, and cut no connection."""
     old = scene.redis
@@ -296,6 +315,9 @@ FAULTS = {
         keeps=False,
     ),
     "fill": Fault("memory filled by 20,000 messages of the room", fill, keeps=False),
+    "starve": Fault(
+        "64 MB filled by other keys beside four flooders, for 2.5 s", starve, keeps=False
+    ),
     "fail over": Fault("the address moves to a new primary, no connection is cut", fail_over),
     "future": Fault(
         "a stream with ids of the future is deleted",

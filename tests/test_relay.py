@@ -677,6 +677,17 @@ def test_memory_that_the_room_has_filled(own: Redis) -> None:
         assert a.relay.statistics().missing == b.relay.statistics().missing == 0
 
 
+def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """When the stream has to be cut again and again, the log says so now and then."""
+    with node(own.url) as a:
+        a.say("first")
+        a.hears(1)
+        own.do("CONFIG", "SET", "maxmemory", own.memory() + (500 << 10))
+        a.say(*("x" * 512 for _ in range(5000)))
+        a.hears(5001)
+    assert 1 <= caplog.text.count("is out of memory") <= 5
+
+
 def test_memory_that_was_full_before(own: Redis) -> None:
     """A process that starts when a stream has filled the memory cuts that, and is heard."""
     fill(own, "gochat:main", 4000)

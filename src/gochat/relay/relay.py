@@ -99,8 +99,8 @@ _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
 _DROPPED_TIME: Final = 10.0
 
-# How many different things the log says about outages, and after what time it says them again about
-# another outage, in seconds.
+# How many different things the log says about outages; and after what time it says them again about
+# another outage, or that the stream is cut again, in seconds.
 _SAID: Final = 8
 _SAY_TIME: Final = 10.0
 
@@ -238,6 +238,8 @@ class Relay:
         self._stale = threading.Event()
         # Set by relay out, when there is no flight.
         self._me = _Identity(b"")
+        # Relay out's: when the log last said that the stream is cut.
+        self._cut_said = -_SAY_TIME
         # Set by relay in: when it last worked, by clock.py; and the time up to which all that had
         # been appended has been delivered.
         self._heard = clock.now()
@@ -248,7 +250,7 @@ class Relay:
         self._lock = threading.Lock()
         self._away: dict[str, float] = {}
         self._said: set[str] = set()
-        self._said_at = -math.inf
+        self._said_at = -_SAY_TIME
         self._told = False
 
         # All that follows is relay in's, once that runs. `begun` is when this process began.
@@ -539,7 +541,10 @@ class Relay:
                     pass
                 if not length:
                     raise
-                log.error("relay: Redis is out of memory, the stream is cut to %d entries", length)
+                if time.monotonic() - self._cut_said >= _SAY_TIME:
+                    self._cut_said = time.monotonic()
+                    text = "relay: Redis is out of memory, the stream is cut to %d entries"
+                    log.error(text, length)
 
     # relay in.
 
