@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -322,7 +322,7 @@ def test_the_stream_is_bounded(shared: Redis) -> None:
     length = shared.do("XLEN", "gochat:bounded")
     assert isinstance(length, int)
     assert 100 <= length < 300
-    stream.close()
+    stream.drop()
 
 
 def test_a_batch_is_one_entry(shared: Redis) -> None:
@@ -704,7 +704,7 @@ def fill(redis: Redis, key: str, count: int) -> None:
     stream = Stream(redis.url, key, lambda: False)
     for number in range(1, 2 * count, 2):
         stream.append(batch(name, number, [b"x" * 500] * 2), 10**9)
-    stream.close()
+    stream.drop()
 
 
 def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1168,6 +1168,47 @@ def test_descriptors_for_the_relay(spoken: bool, own: Redis) -> None:
                 own.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
                 peer.send(f"m {number}")
                 assert peer.messages(1) == [f"m {number}"]
+
+
+def test_descriptors_that_others_want(own: Redis) -> None:
+    """Clients that connect all the time get none that the relay needs, also if lookups are slow."""
+    fault = """
+import socket, time
+lookup = socket.getaddrinfo
+def slow(*args, **options):
+    time.sleep(0.3)
+    return lookup(*args, **options)
+socket.getaddrinfo = slow
+"""
+    flags = ("--relay", own.url, "--read-header-timeout=600")
+    with Gochat(*flags, fault=fault) as chat, join(chat.port) as peer:
+        most = len(os.listdir(f"/proc/{chat.process.pid}/fd")) + 20
+        resource.prlimit(chat.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        enough = threading.Event()
+        with ExitStack() as stack:
+            stack.enter_context(in_background(lambda: take_descriptors(chat.port, enough)))
+            stack.callback(enough.set)
+            wait_until(lambda: chat.logged("Too many open files"), "no more descriptors")
+            for number in range(3):
+                own.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                peer.send(f"m {number}")
+                assert peer.messages(1) == [f"m {number}"]
+
+
+def take_descriptors(port: int, enough: threading.Event) -> None:
+    """Connect, again and again, and keep the connections that are not refused."""
+    with ExitStack() as held:
+        while not enough.is_set():
+            peer = Peer(port)
+            peer.sock.settimeout(0.1)
+            with suppress(ConnectionError):
+                peer.sock.sendall(b"GET /ws HTTP/1.1\r\n")
+                try:
+                    peer.sock.recv(1)
+                except TimeoutError:
+                    held.enter_context(peer)
+                    continue
+            peer.sock.close()
 
 
 # The end.

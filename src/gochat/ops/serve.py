@@ -106,6 +106,7 @@ def running(
             threads[hub] = thread
         if relay:
             relay.lost = server.stop
+            server.reserved = relay.descriptors
             relay.start(lambda: server.stopping)
         yield server
     finally:

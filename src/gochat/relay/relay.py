@@ -213,6 +213,9 @@ class Relay:
         self.broadcast: Final = _Broadcast(_BATCH)
 
         self.timeout: Final = timeout
+        #: How many descriptors clients have to leave it, so that it can connect again: two for its
+        #: sockets, the others to look up a name and to read certificates.
+        self.descriptors: Final = 8
         # The counters of Statistics, each counted by one thread, `reconnects` under the lock.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
@@ -363,8 +366,8 @@ class Relay:
         for thread in self._threads:
             if not clock.join(thread, deadline):
                 log.error("relay: the thread %r does not end", thread.name)
-        self._out.close()
-        self._in.close()
+        self._out.drop()
+        self._in.drop()
 
     def _gives_up(self) -> bool:
         """Return whether relay out is to wait for Redis no longer. Thread: any."""

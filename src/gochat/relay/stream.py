@@ -7,9 +7,7 @@ every quarter of a second whether it is to end.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from redis.backoff import NoBackoff
@@ -43,10 +41,6 @@ _ANSWER_WAIT: Final = 3.0
 # How often a wait looks whether it is to end, in seconds.
 _LOOK: Final = 0.25
 
-# How many descriptors are kept for the next connection: one for its socket, the others for what the
-# system opens meanwhile, to look up a name or to read certificates.
-_SPARES: Final = 4
-
 
 class EndedError(Exception):
     """The wait was ended by this side."""
@@ -67,9 +61,6 @@ class Stream:
 
     url: as redis-py takes it, redis:// or rediss://. key: the stream's. ended: whether a wait is to
     end. Raises ValueError if the URL makes no sense.
-
-    A Stream that has been connected keeps descriptors for its next connection, so that it can
-    connect again when clients hold all others.
     """
 
     def __init__(self, url: str, key: str, ended: Callable[[], bool]) -> None:
@@ -87,19 +78,11 @@ class Stream:
         self._key = key
         self._ended = ended
         self._connected = False
-        self._spares: list[int] = []
 
     def drop(self) -> None:
         """Close the connection. The next command makes a new one, perhaps to another server."""
         self._connected = False
         self._connection.disconnect()
-        self._keep_spares()
-
-    def close(self) -> None:
-        """Close the connection, for good."""
-        self._connected = False
-        self._connection.disconnect()
-        self._release_spares()
 
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
         """Append an entry, whole or not at all; the stream keeps about so many entries.
@@ -152,7 +135,8 @@ class Stream:
         connection = self._connection
         try:
             if not self._connected:
-                self._connect()
+                connection.connect()
+                self._connected = True
             deadline = clock.after(wait + _ANSWER_WAIT)
             connection.send_command(*command, check_health=False)
             while True:
@@ -170,26 +154,3 @@ class Stream:
         except BaseException:
             self.drop()
             raise
-
-    def _connect(self) -> None:
-        """Connect, with the descriptors that were kept for that."""
-        self._release_spares()
-        try:
-            self._connection.connect()
-        except BaseException:
-            self.drop()  # half a connection is none
-            raise
-        self._connected = True
-        self._keep_spares()
-
-    # Another thread can take a descriptor before it is used here, or kept again. There are several,
-    # and each attempt gets back what is free by then.
-
-    def _keep_spares(self) -> None:
-        with suppress(OSError):
-            while len(self._spares) < _SPARES:
-                self._spares.append(os.open(os.devnull, os.O_RDONLY))
-
-    def _release_spares(self) -> None:
-        while self._spares:
-            os.close(self._spares.pop())

@@ -96,6 +96,8 @@ class Server(ThreadedWSGIServer):
             max_connections, max_connections_per_address, trusted_proxies
         )
         self._on_close: Final = on_close
+        #: How many descriptors no connection may take, so that they are there for others.
+        self.reserved = 0
         # A reserved descriptor. It is given up to refuse a connection when no other one is left.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         self._helpers: Final = Helpers()
@@ -395,13 +397,26 @@ class Server(ThreadedWSGIServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection. Raises OSError if there is none that can be served."""
         try:
-            return super().get_request()
+            request, address = super().get_request()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._refuse_with_spare(str(error.strerror))
             elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
                 self._pause()
             raise
+        # The system gives the lowest number that is free: all lower ones are taken.
+        # A system without a limit says -1.
+        if self.reserved and request.fileno() >= os.sysconf("SC_OPEN_MAX") - self.reserved >= 0:
+            reason = os.strerror(errno.EMFILE)
+            self._refuse(request, reason)
+            raise OSError(errno.EMFILE, reason)
+        return request, address
+
+    def _refuse(self, request: socket.socket, reason: str) -> None:
+        """Refuse a connection for a lack of descriptors."""
+        self.admission.refuse(request)
+        request.close()
+        self.admission.refused(Refusal("descriptors", reason))
 
     def _refuse_with_spare(self, reason: str) -> None:
         """Refuse a connection that there is no descriptor for, so that its client need not wait."""
@@ -411,9 +426,7 @@ class Server(ThreadedWSGIServer):
         except OSError:
             self.admission.log("http: no connection can be accepted: %s", reason)
         else:
-            self.admission.refuse(request)
-            request.close()
-            self.admission.refused(Refusal("descriptors", reason))
+            self._refuse(request, reason)
         with suppress(OSError):
             self._spare = open(os.devnull, "rb")  # noqa: SIM115
         if self._spare.closed:  # another thread took the descriptor
