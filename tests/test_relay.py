@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gochat import Hub, Server, make_app, running
+from gochat import Hub, HubError, Server, Settings, make_app, running
 from gochat.ops.metrics import health_app
 from gochat.relay.bound import Bound
 from gochat.relay.entry import Entry, announcement, batch, entry_of, started
@@ -1127,6 +1127,63 @@ def test_a_hub_that_is_gone(own: Redis, caplog: pytest.LogCaptureFixture) -> Non
         wait_until(lambda: a.relay.statistics().entries_in > 0)
     assert a.relay.error is None
     assert "has failed" not in caplog.text
+
+
+class Stuck(Hub):
+    """A hub that registers a client, and then does nothing until the gate is open."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def run(self) -> None:
+        client, _ = self.register.recv()
+        assert client is not None
+        self.clients[client] = True
+        self.gate.wait(PATIENCE)
+        super().run()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_hub_that_is_stuck(opened: bool, own: Redis) -> None:
+    """Nothing is lost while a hub is stuck; health says so; and it does not hold up the end."""
+    gate = threading.Event()
+    hub = Stuck(gate)
+    relay = Relay(hub, own.url)
+    server = Server("127.0.0.1:0", make_app(relay, settings=Settings(send_buffer=1000)))
+    said = [f"m {i}" for i in range(1000)]
+    errors: list[HubError] = []
+
+    def health() -> str:
+        app = health_app(hub, relay, 0.1)
+        return b"".join(app({}, lambda *_: lambda _: None)).decode()
+
+    def chat() -> None:
+        try:
+            with running(server, hub, relay=relay, timeout=0.5):
+                server.serve_forever()
+        except HubError as caught:
+            errors.append(caught)
+
+    with in_background(chat), ExitStack() as stack, Peer(server.port) as peer:
+        stack.callback(server.stop)
+        peer.open()
+        for text in said:
+            peer.send(text)
+        wait_until(lambda: len(hub.broadcast) == 256 and relay.deaf, "a relay that waits")
+        assert health() == "the hub does not answer\n"
+        if opened:
+            gate.set()
+            assert peer.messages(1000) == said
+            wait_until(lambda: health() == "ok\n", "health")
+    gate.set()
+    assert [str(error) for error in errors] == ["the hub does not answer"][opened:]
+    assert relay.error is None
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name in RELAY], "the end")
+
+
+#: The names of a relay's threads, and its hub's.
+RELAY = ("relay in", "relay out", "hub")
 
 
 @pytest.mark.measured

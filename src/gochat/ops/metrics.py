@@ -387,10 +387,11 @@ def health_app(
     """
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if relay is not None and relay.statistics().deaf:
-            return say(start_response, "the relay is away", 503)
+        # The hub first: a relay that waits for the hub hears nothing, either.
         if not answers(hub, timeout):
             return say(start_response, "the hub does not answer", 503)
+        if relay is not None and relay.statistics().deaf:
+            return say(start_response, "the relay is away", 503)
         return say(start_response, "ok", 200)
 
     return app
