@@ -1041,6 +1041,19 @@ def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
     assert said_to_be_missing(caplog.text) == missing
 
 
+def test_a_crowd_that_is_made_up(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many processes somebody makes up, announcements come nearly as often as before."""
+    monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.3)
+    monkeypatch.setattr("gochat.relay.relay._ROOM", 1)
+    with node(own.url) as a:
+        names = [b"99-0.%012x" % number for number in range(1000)]
+        for count in (1, 2):
+            own.do_all(("XADD", "gochat:main", "*", "p", n, "n", count, "m", "x") for n in names)
+        a.hears(2000)
+        before = a.relay.statistics().entries_out
+        wait_until(lambda: a.relay.statistics().entries_out > before + 3, "announcements")
+
+
 def said_to_be_missing(log: str) -> int:
     """How many messages a log says to be missing."""
     return sum(map(int, re.findall(r"(\d+) messages of (?:process|\d+ more)", log)))
