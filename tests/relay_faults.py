@@ -160,7 +160,9 @@ def pause(scene: Scene) -> None:
 
 
 def flush(scene: Scene) -> None:
-    scene.redis.do("FLUSHALL")
+    for _time in range(3 if scene.short else 30):
+        scene.redis.do("FLUSHALL")
+        time.sleep(0.05)
 
 
 def delete(scene: Scene) -> None:
@@ -270,7 +272,7 @@ FAULTS = {
     },
     "kill clients": Fault("CLIENT KILL, thirty times", kill_clients),
     "pause": Fault("SIGSTOP for 5 s", pause),
-    "flush": Fault("FLUSHALL", flush, keeps=False),
+    "flush": Fault("FLUSHALL, thirty times", flush, keeps=False),
     "roll back": Fault("started with an older AOF", roll_back, ALWAYS, keeps=False),
     "trim": Fault("all trimmed under a reader that is held up", trim, keeps=False),
     "trim the last": Fault(
@@ -546,6 +548,14 @@ def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
         time.sleep(0.5)
 
 
+def stop_for_long(gochat: Gochat, redis: Redis, _: ExitStack) -> None:
+    """Stop it for longer than its relay's timeout, and cut its connections to Redis meanwhile."""
+    gochat.pause()
+    redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    time.sleep(4)
+    gochat.process.send_signal(signal.SIGCONT)
+
+
 def terminate(gochat: Gochat, _: Redis, __: ExitStack) -> None:
     gochat.process.terminate()
 
@@ -562,6 +572,11 @@ def stop_child(gochat: Gochat, _: Redis, __: ExitStack) -> None:
 
 ENDINGS = {
     "terminate": Ending("SIGTERM", terminate, end=(1001, 0)),
+    "stop": Ending(
+        "SIGSTOP of a process for 4 s, and CLIENT KILL, with `--relay-timeout 2`",
+        stop_for_long,
+        flags=("--relay-timeout=2",),
+    ),
     "hang": Ending("SIGSTOP of a child of `--processes 2`", stop_child, flags=("--processes=2",)),
     "out fails": Ending("the thread `relay out` fails", lambda *_: None, fail("append"), (1013, 1)),
     "in fails": Ending("the thread `relay in` fails", lambda *_: None, fail("read"), (1013, 1)),

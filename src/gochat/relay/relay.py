@@ -93,14 +93,12 @@ _NEWCOMER_TIME: Final = 120.0
 # A gap of more messages is nothing that a stream has lost: somebody has made the number up.
 _WIDEST_GAP: Final = 1 << 30
 
-# How often the log says how much is missing, and how often what was dropped, in seconds; how many
-# processes it names each time.
+# How often the log says how much is missing, in seconds, and how many processes it names each time.
 _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
-_DROPPED_TIME: Final = 10.0
 
-# How many different things the log says about outages; and after what time it says them again about
-# another outage, or that the stream is cut again, in seconds.
+# How many different things the log says about outages; and how often it says the same about another
+# outage, what was dropped, and that the stream is cut, in seconds.
 _SAID: Final = 8
 _SAY_TIME: Final = 10.0
 
@@ -271,7 +269,7 @@ class Relay:
         self._missing_said = 0.0
         self._dropped = 0
         self._dropped_last = ""
-        self._dropped_said = -_DROPPED_TIME
+        self._dropped_said = -_SAY_TIME
         self._threads: list[threading.Thread] = []
 
     @property
@@ -726,7 +724,7 @@ class Relay:
                 others = len(self._missing)
                 log.error("relay: %d messages of %d more processes are missing", count, others)
                 self._missing.clear()
-        if self._dropped and now - self._dropped_said >= _DROPPED_TIME:
+        if self._dropped and now - self._dropped_said >= _SAY_TIME:
             self._dropped_said = now
             text = "relay: entries dropped, whole or in part: %d, the last %s"
             log.error(text, self._dropped, self._dropped_last)
