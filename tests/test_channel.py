@@ -27,6 +27,9 @@ from .support import PATIENCE, wait_until
 
 R = TypeVar("R")
 
+#: What `recv` returns at the end.
+END: Any = (None, False)
+
 
 class Task(threading.Thread, Generic[R]):
     """Calls a function on a thread of its own, and keeps the result."""
@@ -204,7 +207,7 @@ def test_falsy_values_are_values() -> None:
         (b"", True),
         (False, True),
     ]
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
 
 
 @pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
@@ -248,7 +251,7 @@ def test_drain() -> None:
     channel.close()
     assert channel.drain() == [4]
     assert channel.drain() == []
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
 
 
 # Unbuffered.
@@ -311,7 +314,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
     gate = threading.Event()
     channel = HeldChannel(gate, in_turn=in_turn)
 
-    def receive() -> list[tuple[int | None, bool]]:
+    def receive() -> list[tuple[int, bool]]:
         received = [channel.recv(), channel.recv()]
         turns.give_up()
         return received
@@ -479,7 +482,7 @@ def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
         taken += channel.drain()
     closer.result()
     assert tuple(taken + channel.drain()) == values
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
@@ -489,7 +492,7 @@ def test_close_of_an_empty_channel(capacity: int) -> None:
     channel.close()
     assert len(channel) == 0
     for _ in range(3):
-        assert channel.recv() == (None, False)
+        assert channel.recv() == END
         assert select(channel) == (channel, None, False)
         assert channel.get() is CLOSED
         assert channel.get(timeout=PATIENCE) is CLOSED
@@ -505,8 +508,8 @@ def test_close_fits_a_full_channel(capacity: int) -> None:
     channel.close()
     assert len(channel) == capacity
     assert [channel.recv() for _ in values] == [(value, True) for value in values]
-    assert channel.recv() == (None, False)
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
+    assert channel.recv() == END
 
 
 def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
@@ -518,7 +521,7 @@ def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
         with pytest.raises(ClosedChannelError, match=r"^send on closed channel$"):
             sender.result()
     assert channel.recv() == ("kept", True)
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
 
 
 def test_close_ends_a_waiting_put(start: Tasks) -> None:
@@ -544,7 +547,7 @@ def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
     for sender in senders:
         with pytest.raises(ClosedChannelError):
             sender.result()
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
 
 
 def test_second_close() -> None:
@@ -554,7 +557,7 @@ def test_second_close() -> None:
     with pytest.raises(ClosedChannelError, match=r"^close of closed channel$"):
         channel.close()
     assert channel.recv() == (1, True)
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
     assert len(channel) == 0
 
 
@@ -571,7 +574,7 @@ def test_send_on_a_closed_channel(
         with pytest.raises(ClosedChannelError, match=r"^send on closed channel$"):
             sender.result()
         channel.drain()
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
 
 
 @pytest.mark.parametrize("take", ["recv", "select", "get"])
@@ -695,14 +698,14 @@ def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
     for _ in range(20):
         channel: Channel[int] = Channel()
 
-        def receive(channel: Channel[int] = channel) -> list[tuple[int | None, bool]]:
+        def receive(channel: Channel[int] = channel) -> list[tuple[int, bool]]:
             return [channel.recv(), channel.recv()]
 
         receiver = start.parked(receive)
         assert channel.try_send(1)
         assert len(channel) == 0
         channel.close()
-        assert receiver.result() == [(1, True), (None, False)]
+        assert receiver.result() == [(1, True), END]
 
 
 class JustMissed(deque[Any]):
@@ -959,7 +962,7 @@ def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
     """The same holds for a channel whose receiver takes turns."""
     channel: Channel[int] = Channel(1, in_turn=True)
 
-    def receive() -> tuple[int | None, bool]:
+    def receive() -> tuple[int, bool]:
         received = channel.recv()
         turns.give_up()
         return received
@@ -1163,13 +1166,13 @@ def test_a_channel_with_turns(start: Tasks) -> None:
     channel.put(2)
     receiver.wait_until_parked()
     channel.close()
-    assert receiver.result() == [(1, True), (channel, 2, True), [], (None, False)]
+    assert receiver.result() == [(1, True), (channel, 2, True), [], END]
 
     channel = filled(3, 1, 2, 3)
     channel.close()
     assert channel.recv() == (1, True)
     assert channel.drain() == [2, 3]
-    assert channel.recv() == (None, False)
+    assert channel.recv() == END
 
 
 @pytest.mark.usefixtures("_one_turn")
@@ -1247,14 +1250,76 @@ def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
         assert receiver.result() == list(range(rounds))
 
 
-def test_shutdown_does_nothing() -> None:
-    """The method of Python 3.13 neither loses values nor the end, nor refuses a value."""
-    channel = filled(2, 1)
-    channel.shutdown(immediate=True)
-    assert channel.try_send(2)
+# A channel as a Python object.
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 3])
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_iteration_ends_with_the_close(start: Tasks, capacity: int, *, in_turn: bool) -> None:
+    """A `for` loop receives each value until the channel is closed, as Go's `range` does."""
+    channel: Channel[int] = Channel(capacity, in_turn=in_turn)
+
+    def receive() -> list[int]:
+        values = list(channel)
+        turns.give_up()
+        return values
+
+    receiver = start(receive)
+    for value in range(3):
+        channel.put(value, timeout=PATIENCE)
     channel.close()
-    channel.shutdown(immediate=True)
-    assert [channel.recv() for _ in range(3)] == [(1, True), (2, True), (None, False)]
+    assert receiver.result() == [0, 1, 2]
+    assert list(channel) == []
+
+
+def test_iteration_compares_no_values() -> None:
+    """A value that says it equals everything does not end a `for` loop."""
+
+    class Equal:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    channel: Channel[Equal] = Channel(1)
+    value = Equal()
+    channel.send(value)
+    for received in channel:
+        assert received is value
+        channel.close()
+
+
+def test_a_channel_is_true() -> None:
+    """An empty channel is no false value, so `channel or other` is what it seems to be."""
+    assert Channel()
+    assert Channel(1)
+    assert filled(1, 1)
+
+
+@pytest.mark.parametrize("capacity", [0, 1])
+def test_full(capacity: int) -> None:
+    """`full` says whether `put_nowait` would raise; an unbuffered channel never has room."""
+    channel: Channel[int] = Channel(capacity)
+    for _ in range(capacity):
+        assert not channel.full()
+        channel.put_nowait(1)
+    assert channel.full()
+    with pytest.raises(queue.Full):
+        channel.put_nowait(1)
+
+
+def test_what_a_channel_does_not_have() -> None:
+    """A method of queue.Queue that has no meaning here raises, and does no harm."""
+    channel = filled(2, 1)
+    with pytest.raises(NotImplementedError, match="use close"):
+        channel.shutdown(immediate=True)
+    with pytest.raises(NotImplementedError, match="counts no tasks"):
+        channel.task_done()
+    with pytest.raises(NotImplementedError, match="counts no tasks"):
+        channel.join()
+    channel.send(2)
+    channel.close()
+    assert [channel.recv() for _ in range(3)] == [(1, True), (2, True), END]
 
 
 # A receiver that goes away.

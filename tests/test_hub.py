@@ -23,10 +23,7 @@ class FakeClient:
 
     def received(self) -> list[bytes]:
         """All that the hub sends until it closes the channel."""
-        values = []
-        while (received := self.send.recv())[1]:
-            values.append(cast(bytes, received[0]))
-        return values
+        return list(self.send)
 
 
 @contextmanager

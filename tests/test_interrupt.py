@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -385,6 +385,7 @@ RECEIVES: dict[str, Callable[[Channel[Any]], list[Any]]] = {
     "select": lambda channel: [select(channel)[1]],
     "deadline": lambda channel: [select(channel, deadline=time.monotonic() + PATIENCE)[1]],
     "get": lambda channel: [channel.get()],
+    "range": lambda channel: list(islice(channel, 1)),
     "drain": lambda channel: channel.drain(),
 }
 

@@ -132,6 +132,10 @@ def channel_class(recorder: Recorder) -> type[gochat.Channel[Any]]:
             _, value, ok = recorded_select(recorder, self)
             return value, ok
 
+        def __iter__(self) -> Iterator[Any]:
+            while (received := self.recv())[1]:
+                yield received[0]
+
         def drain(self) -> list[Any]:
             drained = super().drain()
             for sent in drained:

@@ -8,8 +8,8 @@ mailbox = Channel(2)
 
 
 def read():
-    while (received := mailbox.recv())[1]:
-        print("read", received[0])
+    for letter in mailbox:
+        print("read", letter)
     print("closed")
 
 

@@ -24,5 +24,5 @@ while ticks < 2:
         print("tick", ticks)
         tick = time.monotonic() + 0.1
 stop.send("stop")
-while messages.recv()[1]:
+for _ in messages:
     pass  # a message that was on its way

@@ -9,10 +9,10 @@ jobs, ended = Channel(), Channel()
 
 def work():
     try:
-        while (received := jobs.recv())[1]:
-            print("10 divided by", received[0], "is", 10 // received[0])
+        for job in jobs:
+            print("10 divided by", job, "is", 10 // job)
     except ZeroDivisionError:
-        print("10 cannot be divided by", received[0])
+        print("10 cannot be divided by", job)
     finally:
         ended.send("the worker")
 

@@ -20,6 +20,6 @@ hub.broadcast.send("goodbye")
 hub.unregister.send(ann)
 hub.stop.close()
 for name, client in ("Ann", ann), ("Bob", bob):
-    while (received := client.send.recv())[1]:
-        print(name, "reads:", received[0])
+    for message in client.send:
+        print(name, "reads:", message)
     print(f"{name}'s channel is closed")

@@ -8,8 +8,8 @@ jobs, ended = Channel(), Channel()
 
 
 def work():
-    while (received := jobs.recv())[1]:
-        print("10 divided by", received[0], "is", 10 // received[0])
+    for job in jobs:
+        print("10 divided by", job, "is", 10 // job)
     ended.send("the worker")
 
 

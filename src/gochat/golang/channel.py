@@ -5,6 +5,7 @@
 | `make(chan T, n)`                    | `Channel(n)`                                  |
 | `ch <- v`                            | `ch.send(v)`                                  |
 | `v, ok := <-ch`                      | `v, ok = ch.recv()`                           |
+| `for v := range ch`                  | `for v in ch`                                 |
 | `select { case ch <- v: default: }`  | `ch.try_send(v)`, False for `default`         |
 | `select { case v, ok := <-a: ... }`  | `channel, v, ok = select(a, b, deadline=...)` |
 | `close(ch)`                          | `ch.close()`                                  |
@@ -54,9 +55,9 @@ import random
 import threading
 import time
 from collections import deque
-from functools import cached_property
-from itertools import compress, repeat
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from functools import partial
+from itertools import compress, repeat, starmap, takewhile
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from .turns import FREE_THREADED, Gate, Waiter, turns
 
@@ -99,23 +100,20 @@ class Channel(queue.Queue[T]):
     and one thread at a time may receive. If other threads `send` beside the one that calls
     `try_send`, it may bring the channel one value above its capacity.
 
-    Of queue.Queue's methods, `put`, `get` and those made of them work as usual. `task_done` and
-    `join` have nothing to count, and the `shutdown` of Python 3.13 does nothing: `close` takes its
-    place.
+    A channel is true, also an empty one. Of queue.Queue's methods, `put`, `get` and those made of
+    them work as usual; `task_done`, `join` and `shutdown` raise NotImplementedError.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
-        # What queue.Queue's own method sets, without its three conditions: no channel waits for
-        # them, and they would cost kilobytes and ten microseconds. They are made if asked for.
+        # What queue.Queue's own method sets and its methods that are left use. Its conditions would
+        # cost kilobytes and ten microseconds.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
         # Gives the steps of different threads one order, where no GIL does. Can be taken again by
         # the thread that has it, as in a signal handler.
         self.mutex = threading.RLock()  # type: ignore[assignment]
-        self.unfinished_tasks = 0
-        self.is_shutdown = False
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
         # Set once, before `_END` joins the line, or those in line are refused for good.
@@ -131,13 +129,17 @@ class Channel(queue.Queue[T]):
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
 
-    not_empty = cached_property(lambda self: threading.Condition(self.mutex))
-    not_full = cached_property(lambda self: threading.Condition(self.mutex))
-    all_tasks_done = cached_property(lambda self: threading.Condition(self.mutex))
-
     def __len__(self) -> int:
         """Return how many values are queued; 0 for an unbuffered channel. Thread: any."""
         return len(self.queue) if self.capacity else 0
+
+    def __bool__(self) -> bool:
+        """Return True, or an empty channel would be false. Thread: any."""
+        return True
+
+    def full(self) -> bool:
+        """Return whether there is no room; always True for an unbuffered channel. Thread: any."""
+        return len(self.queue) >= self.capacity
 
     @property
     def senders(self) -> int:
@@ -232,12 +234,6 @@ class Channel(queue.Queue[T]):
         for offer in self._offers.copy():
             if offer is not _END:
                 self._dismiss(offer)
-
-    def shutdown(self, immediate: bool = False) -> None:
-        """Do nothing: `close` takes the place of what Python 3.13 has under this name. Thread: any.
-
-        The inherited method would throw away what is queued, with the sentinel.
-        """
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """`queue.Queue.put`; raises ClosedChannelError as `send` does."""
@@ -402,19 +398,25 @@ class Channel(queue.Queue[T]):
 
     # Receiving.
 
-    def recv(self) -> tuple[T | None, bool]:
+    def recv(self) -> tuple[T, bool]:
         """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
 
-        Thread: the receiver.
+        The type is that of a value, as in Go: look at the second part before the first. Thread: the
+        receiver.
         """
         got: list[Any] = []
         try:
             _receive(self, None, got)
             (value,) = got
-            return (None, False) if value is CLOSED else (value, True)
+            return (cast("T", None), False) if value is CLOSED else (value, True)
         except BaseException:
             self._put_back(got)
             raise
+
+    def __iter__(self) -> Iterator[T]:
+        """Receive until the channel is closed and drained (Go: range). Thread: the receiver."""
+        # No Python code runs between `get` and the loop, where an interrupt would lose a value.
+        return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
 
     def drain(self) -> list[T]:
         """Take all that is queued by now, oldest first; never blocks. Thread: the receiver.
@@ -435,7 +437,7 @@ class Channel(queue.Queue[T]):
         deadline = _deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         try:
-            if not self._take(got):
+            if deadline is None or not self._take(got):
                 _receive(self, deadline, got)
             if got:
                 return got[0]  # type: ignore[no-any-return]
@@ -500,6 +502,18 @@ class Channel(queue.Queue[T]):
         else:
             first.move(got.extend)
             self._dismiss(first)
+
+    # What queue.Queue has, and a channel does not.
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("a channel has no shutdown: use close")
+
+    def task_done(self) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("a channel counts no tasks: receive until it is closed")
+
+    join = task_done
 
     def _put_back(self, got: Sequence[Any]) -> None:
         """Undo a receive that was interrupted. Thread: the receiver."""

@@ -373,7 +373,7 @@ class Relay:
 
     def _run_out(self) -> None:
         self._run(self._write)
-        while self.broadcast.recv()[1]:
+        for _ in self.broadcast:
             pass
 
     def _run(self, work: Callable[[], None]) -> None:
