@@ -72,7 +72,8 @@ RULES = {
     "talk.frames": ("golang.frames",),
     "talk.connection": ("talk.frames", "golang.dial"),
     "talk.session": ("talk.connection",),
-    "talk.terminal": ("talk.flags", "talk.session"),
+    "talk.terminal": ("talk.session",),
+    "talk.commands": ("talk.flags", "talk.session"),
     "talk.command": ("talk",),
     "ops": ("ops", "golang", "hub", "client"),
     # The command is above all: above main, too.

@@ -377,7 +377,7 @@ def test_what_is_typed_meanwhile_is_kept() -> None:
     with serving(fail, recover) as address, Terminal(address, "--name", "Ann") as ann:
         ann.shows("Bob: hi", "Ann>")
         ann.type("is it lost?\r")
-        wait_until(lambda: any("trying again in " in line for line in ann.look()))
+        wait_until(lambda: any("may be lost: Ann: is it lost?" in line for line in ann.look()))
         text = " ".join(ann.look())
         assert "gochat: 1 message has not come back and may be lost: Ann: is it lost?" in text
         assert "gochat: the connection was lost: it ended without a close frame;" in text
@@ -407,13 +407,50 @@ def test_the_end_without_a_connection() -> None:
         assert "gochat: 1 message has not been sent: too late" in terminal.look()
 
 
-def test_a_terminal_needs_prompt_toolkit() -> None:
-    """Without the package a talk at a terminal ends with one line; from a pipe there is a talk."""
+def test_the_begin_at_a_terminal() -> None:
+    """A talk at a terminal says that there is a connection, and how to get help."""
+    with Room() as room, Terminal(f":{room.port}") as terminal:
+        said = f"gochat: connected to localhost:{room.port}; /help says what can be typed"
+        terminal.shows(said, ">")
+
+
+@pytest.mark.parametrize("end", ["\x04", "/quit\n", signal.SIGINT], ids=str)
+def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
+    """Without the package lines are read plainly, and the commands are the same."""
     fault = "import sys; sys.modules['prompt_toolkit'] = None"
-    with Terminal(":1", fault=fault) as terminal:
-        assert terminal.status() == 2
-        assert "pip install 'gochat[talk]'" in " ".join(terminal.look())
-        assert len(terminal.raw.splitlines()) == 1
+    with (
+        Room() as room,
+        join(room.port) as bob,
+        Terminal(f"127.0.0.1:{room.port}", fault=fault) as ann,
+    ):
+        ann.shows(
+            f"gochat: connected to 127.0.0.1:{room.port}; /help says what can be typed;"
+            " pip install 'gochat[talk]' brings a line editor"
+        )
+        ann.type("/name Ann\n")
+        ann.shows("/name Ann", "gochat: your name is Ann")
+        ann.type("/nmae Bob\n")
+        wait_until(lambda: any("there is no command /nmae" in line for line in ann.look()))
+        ann.type("hello\n")
+        ann.shows("hello", "Ann: hello")
+        bob.send("Bob: hi")
+        ann.shows("Bob: hi")
+        assert bob.messages(2) == ["Ann: hello", "Bob: hi"]
+        if isinstance(end, str):
+            ann.type(end)
+        else:
+            ann.process.send_signal(end)
+        assert ann.status() == (0 if isinstance(end, str) else 130)
+
+
+def test_a_message_that_is_too_long() -> None:
+    """Why a message did not go is said before the message is given back."""
+    with Room() as room, Terminal(f":{room.port}", "--name", "Ann") as ann:
+        ann.shows("Ann>")
+        ann.type("x" * 600 + "\r")
+        wait_until(lambda: "may be lost: Ann: xxx" in "".join(ann.look()))
+        text = "".join(ann.look())
+        assert text.index("the message was too big for the server (code 1009") < text.index("xxx")
 
 
 # In a pipe.
@@ -762,8 +799,8 @@ def test_a_loss_while_a_pipe_is_read() -> None:
         with process:
             process.stdin.write("one\n")
             process.stdin.flush()
-            assert is_one_line(process.stderr.readline(), "may be lost: one")
             assert is_one_line(process.stderr.readline(), "trying again in ")
+            assert is_one_line(process.stderr.readline(), "may be lost: one")
             out, err = process.communicate("two\nthree\n", PATIENCE)
     assert process.returncode == 1
     assert out == "two\nthree\n"

@@ -1,7 +1,8 @@
 """`gochat talk`: a client for the terminal, which can show the frames.
 
     command.py     the life of a talk
-    terminal.py    a line editor and the commands, on prompt_toolkit
+    terminal.py    a line editor, on prompt_toolkit
+    commands.py    what a typed line does
     session.py     one talk over many connections: what was said, what waits, what may be lost
     connection.py  one connection, on wsproto
     frames.py      frames as they are on the wire, and a line that describes each

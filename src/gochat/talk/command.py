@@ -12,10 +12,11 @@ from functools import partial
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, cast
 
+from .commands import converse
 from .connection import dial
 from .frames import Describer, Frame
 from .lines import read_lines
-from .session import Session, show
+from .session import Session, note, show
 
 if TYPE_CHECKING:
     import argparse
@@ -26,23 +27,17 @@ __all__ = ["talk"]
 def talk(args: argparse.Namespace) -> None:
     """Talk until the input ends or a signal comes. On the main thread.
 
-    Exits with 2 on a terminal without prompt_toolkit; with 128 and its number after a signal, as
-    after Ctrl-C; with 1, when that has been said, if something from a pipe may be lost. Raises
-    ConnectionError if there is no connection at first, and the system's OSError if the input cannot
-    be read or what comes cannot be printed.
+    Exits with 128 and its number after a signal, as after Ctrl-C; with 1, when that has been said,
+    if something from a pipe may be lost. Raises ConnectionError if there is no connection at first,
+    and the system's OSError if the input cannot be read or what comes cannot be printed.
     """
     if sys.stdin is None or sys.stdout is None:
         raise OSError("stdin and stdout have to be open")
     # What the terminal's encoding does not have is written out, as in Python.
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if at_terminal:
-        try:
-            from .terminal import converse  # noqa: PLC0415 - a package that a pipe does not need
-        except ImportError:
-            args.error("a terminal needs the package prompt_toolkit: pip install 'gochat[talk]'")
     try:
-        status = asyncio.run(_talk(args, converse if at_terminal else partial(_send, args.wait)))
+        status = asyncio.run(_talk(args, _type if at_terminal else partial(_send, args.wait)))
     except KeyboardInterrupt:  # before there was a connection
         status = 130
     except BrokenPipeError:
@@ -53,8 +48,8 @@ def talk(args: argparse.Namespace) -> None:
         raise SystemExit(status)
 
 
-async def _talk(args: argparse.Namespace, converse: Callable[[Session], Awaitable[int]]) -> int:
-    """Talk, and return the exit status. converse: sends what is typed, and returns its own."""
+async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[int]]) -> int:
+    """Talk, and return the exit status. speak: sends what is said, and returns its own."""
     describers = {arrow: Describer(arrow) for arrow in "<>"}
 
     def trace(arrow: str, frame: Frame) -> None:
@@ -62,7 +57,9 @@ async def _talk(args: argparse.Namespace, converse: Callable[[Session], Awaitabl
             show(describers[arrow].line(frame))
 
     session = Session(
-        args.name or "", lambda: dial(args.url, args.connect_timeout, args.ping_period, trace)
+        args.name or "",
+        args.url.authority,
+        lambda: dial(args.url, args.connect_timeout, args.ping_period, trace),
     )
     connection = await session.dial()
     loop = asyncio.get_running_loop()
@@ -71,7 +68,7 @@ async def _talk(args: argparse.Namespace, converse: Callable[[Session], Awaitabl
         loop.add_signal_handler(number, signals.put_nowait, number)
     signalled = asyncio.create_task(signals.get())
     running = asyncio.create_task(session.run(connection))
-    talking = asyncio.ensure_future(converse(session))
+    talking = asyncio.ensure_future(speak(session))
     await asyncio.wait({running, talking, signalled}, return_when=asyncio.FIRST_COMPLETED)
     talking.cancel()
     await asyncio.wait({talking})
@@ -80,6 +77,18 @@ async def _talk(args: argparse.Namespace, converse: Callable[[Session], Awaitabl
         return 128 + signalled.result()
     # At a terminal, what may be lost has been seen.
     return talking.result() or int(not certain and not sys.stdin.isatty())
+
+
+async def _type(session: Session) -> int:
+    """Obey or send what is typed, with a line editor if there is one. Returns the exit status."""
+    where = f"connected to {session.where}; /help says what can be typed"
+    try:
+        from .terminal import edit_lines  # noqa: PLC0415 - a package that a pipe does not need
+    except ImportError:
+        note(f"{where}; pip install 'gochat[talk]' brings a line editor")
+        return await converse(read_lines(sys.stdin.fileno()), session)
+    note(where)
+    return await converse(edit_lines(session), session)
 
 
 async def _send(wait: float, session: Session) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 __all__ = ["read_lines"]
@@ -13,7 +13,7 @@ __all__ = ["read_lines"]
 LONGEST: Final = 65536
 
 
-async def read_lines(descriptor: int) -> AsyncIterator[str]:
+async def read_lines(descriptor: int) -> AsyncGenerator[str, None]:
     """The lines that come, without their ends. What is not UTF-8 becomes U+FFFD.
 
     Nothing is read ahead but one piece of LONGEST bytes, so whatever writes has to wait for

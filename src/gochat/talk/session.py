@@ -60,12 +60,13 @@ def _clean(text: str) -> str:
 class Session:
     """One talk, on the event loop's thread.
 
-    name: is put before what is said, as on the page; empty for none. dial: makes a connection, or
-    raises LostError.
+    name: is put before what is said, as on the page; empty for none. where: the server's host and
+    port. dial: makes a connection, or raises LostError.
     """
 
-    def __init__(self, name: str, dial: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, name: str, where: str, dial: Callable[[], Awaitable[Connection]]) -> None:
         self.name = name
+        self.where = where
         self.dial = dial
         #: When each of the last messages came, and what it was.
         self.history: deque[tuple[str, str]] = deque(maxlen=_HISTORY)
@@ -125,6 +126,7 @@ class Session:
                 pause = 2 ** min(attempts, _DOUBLINGS) * random.uniform(0.5, 1)
                 attempts += 1
                 note(f"{reason}; trying again in {pause:.1f} s")
+                self._give_up()
                 await asyncio.sleep(pause)
                 try:
                     connection = await self.dial()
@@ -144,7 +146,6 @@ class Session:
             while (messages := await connection.read()) is not None:
                 self._receive(messages)
         except LostError as error:
-            self._give_up()
             return str(error)
         finally:
             self.connection = None

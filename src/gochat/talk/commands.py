@@ -1,0 +1,70 @@
+"""What a line typed at a terminal does: it is a command, or it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from .flags import name
+from .session import Session, note, show
+
+__all__ = ["converse"]
+
+_HELP = """\
+/name NAME  be called NAME from now on; /name alone says the present name
+/history    show again what has been said, with the time
+/quit       end, as Ctrl-D does
+/help       show this
+Any other line is sent, one that begins with / only after a space."""
+
+
+async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
+    """Obey or send each line. Returns the exit status.
+
+    That is 0 after the last line or /quit, and 130 after Ctrl-C, as of a program that SIGINT has
+    ended. Cancelling this leaves the terminal as it was.
+    """
+    try:
+        async with aclosing(lines):
+            async for line in lines:
+                if not _go_on(line, session):
+                    break
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _go_on(line: str, session: Session) -> bool:
+    """Do what a line asks for. Returns False at the end."""
+    # Only a space in front makes a command a message: a line that was pasted may begin with a line
+    # end or a tab.
+    words = line.rstrip() if line.startswith(" ") else line.strip()
+    word, _, rest = words.partition(" ")
+    if word == "/quit":
+        return False
+    if word == "/help":
+        for each in _HELP.splitlines():
+            note(each)
+    elif word == "/history":
+        for clock, message in session.history:
+            show(f"{clock} {message}")
+    elif word == "/name":
+        _rename(session, rest.strip())
+    elif word.startswith("/"):
+        note(
+            f"not sent: there is no command {word[:40]}; there are /name, /history, /quit"
+            " and /help. Put a space first to send the line as it is"
+        )
+    else:
+        session.say(line)
+    return True
+
+
+def _rename(session: Session, text: str) -> None:
+    if text:
+        try:
+            session.name = name(text)
+        except ValueError as error:
+            note(str(error))
+            return
+    note(f"your name is {session.name}" if session.name else "you have no name")
