@@ -7,18 +7,21 @@ import base64
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
 import gochat
 from gochat.ops.flags import parse_flags
 
-from .support import PATIENCE, Peer
+from .support import PATIENCE, ROOT, Peer, sent_page, wait_until
+from .test_nginx import Front
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PAGES = Path(__file__).parent.parent / "docs" / "recipes"
@@ -26,10 +29,10 @@ RECIPES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 @contextmanager
-def serving(name: str) -> Iterator[int]:
+def serving(name: str, *args: str) -> Iterator[int]:
     """The program in a process of its own, on a free port, until Ctrl-C."""
     process = subprocess.Popen(
-        [sys.executable, EXAMPLES / name, "127.0.0.1:0"],
+        [sys.executable, EXAMPLES / name, "127.0.0.1:0", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,6 +60,11 @@ def wait_for(peer: Peer, message: str) -> None:
     """Read up to the frame that ends with this message."""
     while not f"\n{peer.read_frame().payload.decode()}".endswith(f"\n{message}"):
         pass
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def login(user: str) -> dict[str, str | None]:
@@ -181,6 +189,62 @@ def test_presence() -> None:
         assert ann.messages(2) == ["ann: who is here?", "ann: here are ann"]
 
 
+def test_bot() -> None:
+    """The bot answers what is for it, to all, and ends with the chat."""
+    with serving("bot.py") as port, enter(port) as ann:
+        for text in ("Ann: hi", "!time", "Ann: !time", "Bob: !time"):
+            ann.send(text)
+        said = ann.messages(6)
+        assert [text for text in said if not text.startswith("Bot: ")] == [
+            *("Ann: hi", "!time", "Ann: !time", "Bob: !time"),
+        ]
+        answers = [text for text in said if text.startswith("Bot: ")]
+        assert re.fullmatch(r"Bot: Ann, it is \d\d:\d\d", answers[0])
+        assert re.fullmatch(r"Bot: Bob, it is \d\d:\d\d", answers[1])
+
+
+def test_flask_site() -> None:
+    """A session of Flask names who chats; a view tells the room; what a view yields is streamed."""
+    with serving("flask_site.py") as port, enter(port) as guest:
+        guest.send("hi")
+        assert guest.messages(1) == ["guest: hi"]
+        url = f"http://127.0.0.1:{port}"
+        with urlopen(Request(f"{url}/upload/ann", data=b"x" * 2500), timeout=PATIENCE) as answer:
+            assert answer.read() == b"0 of 2500\n1000 of 2500\n2000 of 2500\n"
+            cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        assert guest.messages(1) == ["ann has uploaded 2500 bytes"]
+        with Peer(port) as ann:
+            assert ann.open(headers={"Cookie": cookie}).status == 101
+            ann.send("hello")
+            assert guest.messages(1) == ["ann: hello"]
+        for path, status in (("/", 200), ("/nothing", 404)):
+            with Peer(port) as visitor:
+                assert visitor.request(path).status == status
+
+
+def test_asgi_site(tmp_path: Path) -> None:
+    """Behind nginx an ASGI site and the chat are one site, and what is posted reaches the room."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        behind = free.getsockname()[1]
+    with serving("asgi_site.py", str(behind)) as chat:
+        changes = {"listen 80": "listen {}", "127.0.0.1:8000": f"127.0.0.1:{behind}"}
+        changes |= {"127.0.0.1:8080": f"127.0.0.1:{chat}"}
+        with Front(tmp_path, ROOT / "docs/recipes/asgi_site.md", changes) as nginx:
+            url = f"http://127.0.0.1:{nginx.port}/"
+            wait_until(lambda: listens(behind), "the site listens")
+            with urlopen(url, timeout=PATIENCE) as answer:
+                assert b'href="/chat/"' in answer.read()
+            with Peer(nginx.port) as visitor:
+                page = visitor.request("/chat/")
+            assert (page.status, page.body) == (200, sent_page("home.html"))
+            with enter(nginx.port, "/chat/ws") as ann:
+                ann.send("hi")
+                assert ann.messages(1) == ["hi"]
+                with urlopen(Request(url, data=b"a new page"), timeout=PATIENCE) as answer:
+                    assert answer.read() == b"a new page"
+                assert ann.messages(1) == ["News: a new page"]
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_a_page(name: str) -> None:
     """A page in the docs includes the recipe, says how to start it, and how to talk to it."""
@@ -189,7 +253,7 @@ def test_a_recipe_has_a_page(name: str) -> None:
     text = page.read_text()
     (included,) = re.findall(r"^```{literalinclude} (.*)$", text, re.MULTILINE)
     assert (PAGES / included).resolve() == EXAMPLES / name
-    assert f"\npython examples/{name} :8080\n" in text
+    assert re.search(rf"^python examples/{name} :8080( \d+)?$", text, re.MULTILINE)
     talks = re.findall(r"^gochat (talk .*)$", text, re.MULTILINE)
     assert talks
     for line in talks:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -64,38 +65,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("tls") / "cert.pem", f"DNS:{NAME}")
 
 
-class Nginx:
-    """nginx in front of a chat, as a child process that listens on 127.0.0.1, on a free port.
+AnyFront = TypeVar("AnyFront", bound="Front")
 
-    read_timeout: how long nginx lets the chat be silent, in seconds.
-    without: how the lines begin that are left out of the configuration.
+
+class Front:
+    """nginx as a child process that listens on 127.0.0.1, on a free port.
+
+    page: in the docs, with the configuration. changes: what else stands in it here; {} is where to
+    listen. without: how the lines begin that are left out of it.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        certificate: Path,
-        chat: Gochat,
-        *,
-        read_timeout: float = LONG,
-        without: str = "",
+        self, directory: Path, page: Path, changes: dict[str, str], *, without: str = ""
     ) -> None:
         self.directory = directory
-        self.certificate = certificate
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
-        docs = (ROOT / "docs/run/proxy.md").read_text()
-        (server,) = re.findall(r"^```nginx\n(.*?)^```", docs, re.M | re.S)
-        changes = {
-            "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
-            f"/etc/ssl/{NAME}.pem": str(certificate),
-            f"/etc/ssl/{NAME}.key": str(certificate.with_suffix(".key")),
-            "http://127.0.0.1:8080": f"http://127.0.0.1:{chat.port}",
-            "proxy_read_timeout 75s": f"proxy_read_timeout {read_timeout * 1000:.0f}ms",
-        }
+        (server,) = re.findall(r"^```nginx\n(.*?)^```", page.read_text(), re.M | re.S)
         for old, new in changes.items():
-            assert old in server, f"docs/run/proxy.md has no {old!r}"
-            server = server.replace(old, new)
+            assert old in server, f"{page} has no {old!r}"
+            server = server.replace(old, new.replace("{}", f"127.0.0.1:{self.port}"))
         if without:
             server, lines = re.subn(rf"^ *{without} .*\n", "", server, flags=re.M)
             assert lines
@@ -124,7 +113,7 @@ class Nginx:
             return True
         return False
 
-    def __enter__(self) -> Nginx:
+    def __enter__(self: AnyFront) -> AnyFront:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,6 +125,32 @@ class Nginx:
         """What nginx has complained of."""
         files = [self.directory / "stderr", self.directory / "error.log"]
         return "".join(file.read_text() for file in files if file.exists())
+
+
+class Nginx(Front):
+    """nginx in front of a chat, with TLS.
+
+    read_timeout: how long nginx lets the chat be silent, in seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        certificate: Path,
+        chat: Gochat,
+        *,
+        read_timeout: float = LONG,
+        without: str = "",
+    ) -> None:
+        self.certificate = certificate
+        changes = {
+            "listen 443 ssl": "listen {} ssl",
+            f"/etc/ssl/{NAME}.pem": str(certificate),
+            f"/etc/ssl/{NAME}.key": str(certificate.with_suffix(".key")),
+            "http://127.0.0.1:8080": f"http://127.0.0.1:{chat.port}",
+            "proxy_read_timeout 75s": f"proxy_read_timeout {read_timeout * 1000:.0f}ms",
+        }
+        super().__init__(directory, ROOT / "docs/run/proxy.md", changes, without=without)
 
     @property
     def origin(self) -> str:

@@ -1,0 +1,36 @@
+"""Next to an ASGI site: each has a port of its own, and nginx shares out the paths.
+
+Run it: python examples/asgi_site.py :8080 8000
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+import gochat
+
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+
+async def site(scope: Event, receive: Receive, send: Send) -> None:
+    text = b'<a href="/chat/">the chat</a>'
+    if scope["method"] == "POST":
+        text = (await receive())["body"]
+        # The hub takes it at once, unless it is busy: on a thread, so that the loop never waits.
+        await asyncio.to_thread(hub.broadcast.send, b"News: " + text)
+    headers = [(b"content-type", b"text/html")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+hub = gochat.Hub()
+server = gochat.Server(sys.argv[1], gochat.make_app(hub))
+with gochat.running(server, hub):
+    server.start()
+    print(f"open {server.url}", flush=True)
+    uvicorn.run(site, port=int(sys.argv[2]), lifespan="off", log_level="error")

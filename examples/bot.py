@@ -1,0 +1,34 @@
+"""A bot: it reads what is said, and answers `!time`. Run it: python examples/bot.py :8080"""
+
+import sys
+import time
+from contextlib import suppress
+from threading import Thread
+
+import gochat
+
+
+class Bot(gochat.Client):  # to the hub one more client: a channel, and no connection
+    def __init__(self, hub: gochat.AnyHub) -> None:
+        self.hub = hub
+        self.send = gochat.Channel[bytes](256)
+
+    def run(self) -> None:
+        """Read until the hub closes the channel: at the end, or because 256 messages wait."""
+        while True:
+            message, ok = self.send.recv()
+            if message is None or not ok:
+                return
+            name, _, text = message.decode().partition(": ")
+            if text == "!time":
+                self.hub.broadcast.send(f"Bot: {name}, it is {time.strftime('%H:%M')}".encode())
+
+
+hub = gochat.Hub()
+server = gochat.Server(sys.argv[1], gochat.make_app(hub))
+with suppress(KeyboardInterrupt), gochat.running(server, hub):
+    bot = Bot(hub)
+    hub.register.send(bot)
+    Thread(target=bot.run, name="bot").start()
+    print(f"open {server.url}", flush=True)
+    server.serve_forever()
