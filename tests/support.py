@@ -66,6 +66,12 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
         time.sleep(0.005)
 
 
+def accepts(port: int) -> bool:
+    """Whether somebody listens on a port of 127.0.0.1."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
 def make_certificate(path: Path, name: str) -> Path:
     """A certificate that is its own authority, for a name like DNS:... or IP:...
 

@@ -30,7 +30,7 @@ from gochat.ops.flags import parse_flags
 
 from .browser import chromium
 from .go_support import has_go, not_formatted, run_go
-from .support import LOCAL, PATIENCE, ROOT, Gochat, wait_until
+from .support import LOCAL, PATIENCE, ROOT, Gochat, accepts, wait_until
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -190,11 +190,6 @@ def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
         assert errors.endswith("KeyboardInterrupt\n")
     else:
         assert (process.returncode, errors) == (0, "")
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def commands(block: Block) -> list[list[str]]:

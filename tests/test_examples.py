@@ -20,7 +20,7 @@ import pytest
 import gochat
 from gochat.ops.flags import parse_flags
 
-from .support import PATIENCE, ROOT, Peer, sent_page, wait_until
+from .support import PATIENCE, ROOT, Peer, accepts, sent_page, wait_until
 from .test_nginx import Front
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -60,11 +60,6 @@ def wait_for(peer: Peer, message: str) -> None:
     """Read up to the frame that ends with this message."""
     while not f"\n{peer.read_frame().payload.decode()}".endswith(f"\n{message}"):
         pass
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def login(user: str) -> dict[str, str | None]:
@@ -231,7 +226,7 @@ def test_asgi_site(tmp_path: Path) -> None:
         changes |= {"127.0.0.1:8080": f"127.0.0.1:{chat}"}
         with Front(tmp_path, ROOT / "docs/recipes/asgi_site.md", changes) as nginx:
             url = f"http://127.0.0.1:{nginx.port}/"
-            wait_until(lambda: listens(behind), "the site listens")
+            wait_until(lambda: accepts(behind), "the site listens")
             with urlopen(url, timeout=PATIENCE) as answer:
                 assert b'href="/chat/"' in answer.read()
             with Peer(nginx.port) as visitor:

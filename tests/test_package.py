@@ -5,9 +5,11 @@ from __future__ import annotations
 import configparser
 import email
 import email.message
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -19,11 +21,14 @@ import pytest
 
 import gochat
 
-from .support import ROOT, Gochat, Peer, join, sent_page
+from . import release
+from .support import PATIENCE, ROOT, Gochat, Peer, accepts, join, sent_page, wait_until
 
 # One process builds, and not each of them.
 pytestmark = pytest.mark.xdist_group("package")
 
+
+REPOSITORY = "https://example.org/gochat"
 
 #: What static/ has.
 STATIC = ("home.html", "style.css", "view.html")
@@ -64,7 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target, follow_symlinks=False)
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, cwd=source)
+    release.build(source, dist, REPOSITORY, "v0")
     (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
     return Built(names, source, sdist, wheel)
 
@@ -139,6 +144,122 @@ def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = sorted(re.split(r"[^\w.-]", line)[0] for line in needed)
     assert names == ["Werkzeug", "simple-websocket", "wsproto"]
+
+
+def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
+    """Links and pictures of the README are whole, as there are no files beside it there."""
+    text = metadata.get_payload()
+    assert isinstance(text, str)
+    assert f"]({REPOSITORY}/raw/v0/docs/screenshot.png)" in text
+    assert f"]({REPOSITORY}/blob/v0/docs/lesson/index.md)" in text
+    assert f"git clone {REPOSITORY} gochat" in text
+    for link in re.findall(r"\]\(([^)]*)\)", text):
+        assert link.startswith("https://"), link
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository of the least that has a version and a changelog."""
+    root = tmp_path / "checkout"
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE", "src/gochat/version.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, root / name)
+    (root / "src/gochat/__init__.py").touch()
+    (root / ".gitignore").write_text("/dist/\n")
+    (root / "CHANGELOG.md").write_text(f"# Changelog\n\n## {gochat.__version__} (unreleased)\n")
+    run("git", "init", "--quiet", cwd=root)
+    commit(root)
+    return root
+
+
+def commit(root: Path) -> None:
+    run("git", "add", "--all", cwd=root)
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    run("git", *who, "commit", "--quiet", "--message", "a change", cwd=root)
+
+
+def test_a_release(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release is built, checked and tagged, once everything names it, and not before."""
+    for part in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{part}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{part}_EMAIL", "test@example.org")
+    version = gochat.__version__
+
+    def refused(*flags: str) -> str:
+        assert release.main([*flags, "--repository", REPOSITORY, "--tested"], checkout) == 1
+        return capsys.readouterr().err
+
+    assert refused("9.9") == "release: src/gochat/version.py does not say 9.9\n"
+    assert refused(version).startswith(f"release: CHANGELOG.md does not begin with ## {version} (")
+    log = checkout / "CHANGELOG.md"
+    log.write_text(log.read_text().replace("unreleased", "2026-01-31"))
+    assert refused(version) == "release: there are changes that are not committed\n"
+    commit(checkout)
+    assert release.main([version, "--repository", f"{REPOSITORY}/", "--tested"], checkout) == 0
+    assert f"twine upload dist/gochat-{version}*" in capsys.readouterr().out
+    assert run("git", "tag", "--list", cwd=checkout) == f"v{version}\n"
+    assert {path.suffix for path in (checkout / "dist").iterdir()} == {".gz", ".whl"}
+    assert "](docs/" in (checkout / "README.md").read_text()
+    assert refused(version) == f"release: there is a tag v{version} already\n"
+
+
+def instruction(name: str) -> list[str]:
+    """The words of an instruction of the Dockerfile that are a command."""
+    (line,) = re.findall(rf"^{name} .*?(\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    words = json.loads(line)
+    assert isinstance(words, list)
+    return words
+
+
+def test_the_container() -> None:
+    """What a container runs serves, is healthy, and ends in order at SIGTERM."""
+    ports = {}
+    for name in ("8080", "9100"):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports[name] = str(free.getsockname()[1])
+
+    def here(text: str) -> str:
+        """The command with ports that are free, and on loopback alone."""
+        text = text.replace(":8080", f"127.0.0.1:{ports['8080']}")
+        return text.replace("9100", ports["9100"])
+
+    program, *flags = map(here, instruction("ENTRYPOINT"))
+    python, *check = map(here, instruction("HEALTHCHECK"))
+    assert (program, python) == ("gochat", "python")
+    sick = subprocess.run([sys.executable, *check], stderr=subprocess.DEVNULL, check=False)
+    assert sick.returncode == 1
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("gochat"), *flags], stderr=subprocess.DEVNULL
+    )
+    with process:
+        try:
+            wait_until(lambda: all(accepts(int(port)) for port in ports.values()), "it serves")
+            subprocess.run([sys.executable, *check], check=True)
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def test_the_image_has_what_it_needs() -> None:
+    """The image is built from what git has, and runs as a user of its own."""
+    text = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^USER gochat$", text, re.MULTILINE)
+    assert text.index("useradd") < text.index("USER gochat") < text.index("ENTRYPOINT")
+    kept = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    assert kept
+    assert all((ROOT / name).exists() for name in kept)
+
+
+def test_the_devcontainer() -> None:
+    """The container for development opens the lesson, and forwards the ports of its commands."""
+    found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    for name in found["customizations"]["codespaces"]["openFiles"]:
+        assert (ROOT / name).is_file()
+    assert found["postAttachCommand"] == "python -m docs"
+    assert {str(port) for port in found["forwardPorts"]} == set(found["portsAttributes"])
 
 
 def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
