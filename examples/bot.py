@@ -15,10 +15,7 @@ class Bot(gochat.Client):  # to the hub one more client: a channel, and no conne
 
     def run(self) -> None:
         """Read until the hub closes the channel: at the end, or because 256 messages wait."""
-        while True:
-            message, ok = self.send.recv()
-            if message is None or not ok:
-                return
+        for message in self.send:
             name, _, text = message.decode().partition(": ")
             if text == "!time":
                 self.hub.broadcast.send(f"Bot: {name}, it is {time.strftime('%H:%M')}".encode())

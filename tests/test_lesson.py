@@ -216,7 +216,9 @@ def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
             used |= names
     assert used <= set(gochat.__all__)
     assert used or program in BROKEN
-    assert not re.search(r"\b\w+\._[a-z]|import gochat\.|# type:", text)
+    assert not re.search(r"\b\w+\._[a-z]|import gochat\.", text)
+    # mypy sees the mistake of one that is broken.
+    assert "# type:" not in text or program in BROKEN
 
 
 def whole(lines: list[str]) -> str:

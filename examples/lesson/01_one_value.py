@@ -4,10 +4,10 @@ from threading import Thread
 
 from gochat import Channel
 
-greetings = Channel()
+greetings = Channel[str]()
 
 
-def greet():
+def greet() -> None:
     greetings.send("hello")
 
 

@@ -4,10 +4,10 @@ from threading import Thread
 
 from gochat import Channel
 
-letters = Channel(2)
+letters = Channel[str](2)
 
 
-def read():
+def read() -> None:
     for _ in range(3):
         letter, _ = letters.recv()
         print("read", letter)

@@ -4,10 +4,10 @@ from threading import Thread
 
 from gochat import Channel
 
-words = Channel(4)
+words = Channel[str](4)
 
 
-def write():
+def write() -> None:
     for word in ("first", "second", "third"):
         words.send(word)
     words.close()
@@ -19,6 +19,6 @@ writer.join()
 word, _ = words.recv()
 print("received:", word)
 print("drained:", " ".join(words.drain()))
-_, ok = words.recv()
+nothing, ok = words.recv()
 if not ok:
     print("closed")

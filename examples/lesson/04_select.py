@@ -8,7 +8,7 @@ from gochat import Channel, select
 ch = SimpleNamespace(numbers=Channel(), done=Channel())
 
 
-def count():
+def count() -> None:
     for number in (1, 2):
         ch.numbers.send(number)
     ch.done.close()

@@ -4,10 +4,10 @@ from threading import Thread
 
 from gochat import Channel
 
-mailbox = Channel(2)
+mailbox = Channel[str](2)
 
 
-def read():
+def read() -> None:
     for letter in mailbox:
         print("read", letter)
     print("closed")

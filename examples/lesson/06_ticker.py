@@ -5,10 +5,10 @@ from threading import Thread
 
 from gochat import Channel, select
 
-messages, stop = Channel(), Channel(1)
+messages, stop = Channel[str](), Channel[str](1)
 
 
-def talk():
+def talk() -> None:
     while not stop.drain():  # looks, and never waits
         messages.send("message")
     print("the talker stops")

@@ -8,7 +8,7 @@ from gochat import Channel, select
 account = SimpleNamespace(deposit=Channel(), ask=Channel())
 
 
-def own():
+def own() -> None:
     balance = 0
     while True:
         match select(account.deposit, account.ask):
@@ -25,6 +25,6 @@ for saver in savers:
     saver.start()
 for saver in savers:
     saver.join()
-answer = Channel()
+answer = Channel[int]()
 account.ask.send(answer)
 print("the balance is", answer.recv()[0])

@@ -2,11 +2,11 @@
 
 from threading import Thread
 
-from gochat import Channel, Hub
+from gochat import Channel, Client, Hub
 
 
-class Listener:  # all that the hub knows of a client
-    def __init__(self, capacity):
+class Listener(Client):  # all that the hub knows of a client
+    def __init__(self, capacity: int) -> None:
         self.send = Channel(capacity)
 
 
@@ -15,11 +15,11 @@ ann, bob = Listener(2), Listener(1)
 Thread(target=hub.run, name="hub").start()
 hub.register.send(ann)
 hub.register.send(bob)
-hub.broadcast.send("hello")
-hub.broadcast.send("goodbye")
+hub.broadcast.send(b"hello")
+hub.broadcast.send(b"goodbye")
 hub.unregister.send(ann)
 hub.stop.close()
 for name, client in ("Ann", ann), ("Bob", bob):
     for message in client.send:
-        print(name, "reads:", message)
+        print(name, "reads:", message.decode())
     print(f"{name}'s channel is closed")

@@ -5,7 +5,7 @@ from simple_websocket import Client as Browser
 import gochat
 
 
-def say(browser, text, *readers):
+def say(browser: Browser, text: str, *readers: tuple[str, Browser]) -> None:
     browser.send(text)
     for name, reader in readers:
         print(name, "reads:", reader.receive())

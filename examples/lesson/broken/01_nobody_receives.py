@@ -2,7 +2,7 @@
 
 from gochat import Channel
 
-greetings = Channel()
+greetings = Channel[str]()
 print("main sends")
 greetings.send("hello")
 print("main goes on")

@@ -2,7 +2,7 @@
 
 from queue import Queue
 
-letters = Queue(0)
+letters: Queue[str] = Queue(0)
 for letter in ("a", "b", "c"):
     letters.put(letter)
 print("nobody receives, and", letters.qsize(), "values are queued")

@@ -2,7 +2,7 @@
 
 from queue import Full, Queue
 
-words = Queue(1)
+words: Queue[str | None] = Queue(1)
 words.put("first")
 try:
     words.put_nowait(None)

@@ -2,10 +2,10 @@
 
 from gochat import Channel, select
 
-numbers, done = Channel(1), Channel(1)
+numbers, done = Channel[int](1), Channel[str](1)
 done.send("the end")
 match select(numbers, done):
-    case numbers, value, _:
+    case numbers, value, _:  # type: ignore[misc]  # mypy sees it
         print("number", value)
-    case done, _, _:
+    case done, _, _:  # type: ignore[misc]  # and this one
         print("done")

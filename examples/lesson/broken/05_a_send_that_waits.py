@@ -2,7 +2,7 @@
 
 from gochat import Channel
 
-mailbox = Channel(2)
+mailbox = Channel[str](2)
 for letter in ("a", "b", "c"):
     print("send", letter)
     mailbox.send(letter)

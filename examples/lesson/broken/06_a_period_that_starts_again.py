@@ -6,13 +6,13 @@ from threading import Thread
 from gochat import Channel, select
 
 
-def talk():
+def talk() -> None:
     while time.monotonic() < end:
         messages.send("message")
     messages.close()
 
 
-messages, ticks, ok = Channel(), 0, True
+messages, ticks, ok = Channel[str](), 0, True
 end = time.monotonic() + 0.5
 Thread(target=talk, name="talker").start()
 while ok:

@@ -6,7 +6,7 @@ balance = 0
 both_have_read = Barrier(2)  # the worst moment for a switch, so that this run shows it
 
 
-def save():
+def save() -> None:
     global balance  # noqa: PLW0603 - that is the mistake
     seen = balance
     both_have_read.wait()

@@ -4,10 +4,10 @@ from threading import Thread
 
 from gochat import Channel
 
-jobs, ended = Channel(), Channel()
+jobs, ended = Channel[int](), Channel[str]()
 
 
-def work():
+def work() -> None:
     for job in jobs:
         print("10 divided by", job, "is", 10 // job)
     ended.send("the worker")

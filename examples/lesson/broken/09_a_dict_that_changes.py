@@ -2,7 +2,7 @@
 
 from gochat import Channel
 
-clients = {"Bob": Channel(0), "Ann": Channel(1)}  # nobody receives, so Bob has no room
+clients = {"Bob": Channel[str](0), "Ann": Channel[str](1)}  # nobody receives, so Bob has no room
 try:
     for name, send in clients.items():
         if not send.try_send("hello"):

@@ -7,7 +7,7 @@ from gochat import Client, Conn, Hub, Settings
 
 
 class Forgetful(Client):
-    def read_pump(self):
+    def read_pump(self) -> None:
         try:
             while True:
                 self.hub.broadcast.send(self.conn.read_message()[1])
