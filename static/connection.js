@@ -1,0 +1,315 @@
+'use strict';
+
+// How home.html keeps its connection.
+
+const CONNECT_TIMEOUT = 10;      // seconds; browsers would wait for minutes
+const LONGEST_WAIT = 30;         // seconds between two attempts
+const LASTING = 5;               // seconds after which a connection counts as a good one
+
+// See “Is the connection alive?”. All but the last are in seconds.
+const LATE = 3;                  // a message that has not come back is shown as waiting
+const SILENCE = 45;              // a connection on which nothing has come is doubted
+const PROBE_TIMEOUT = 5;         // for the second connection to open
+const OVERLAP = 1;               // for one of the two to receive something
+const LINGER = 5;                // for the first to receive what is still on its way
+const CLOSE_TIMEOUT = 30;        // for the first to end; LINGER is part of it
+const MAX_REFUSALS = 3;          // of a second connection, one after the other
+
+const CLOSED = 'The server closed the connection, as it does when a client reads too slowly';
+const CLOSE_CODES = {
+  1000: CLOSED,
+  1001: 'The server is going away or restarting',
+  1005: CLOSED,    // what the browser says when no code was given
+  1006: 'The connection was lost',
+  1007: 'The server got text that is not valid UTF-8',
+  1008: 'The server refused this because of its policy',
+  1009: 'The message was too big for the server',
+  1011: 'The server failed',
+  1012: 'The server is restarting',
+  1013: 'The server is too busy, and asks for another attempt later',
+};
+
+
+// ---- The connection ----
+
+let server = '';        // the URL in use
+let socket = null;      // the connection; the probe, below, is another one
+let openedAt = 0;       // when it opened, 0 while it is not open
+let reached = false;    // has this server ever answered?
+let attempts = 0;       // since the last good connection
+let connections = 0;    // that this page has had, to any server
+let timer = 0;          // ends an attempt, or counts down to the next one
+let heardAt = 0;        // when something last came on this connection
+let unconfirmed = [];   // messages that were sent and have not come back from the server
+
+function show(state, text) {
+  ui.status.dataset.state = state;
+  ui.state.textContent = text;
+  ui.countdown.textContent = '';
+  if (state === 'connected') ui.refusal.textContent = '';
+  ui.retry.hidden = state !== 'waiting';
+  showSize();
+}
+
+// giveUp says of messages that they may be lost: of all, or of some.
+/** @param {(sent: any) => boolean} isLost */
+function giveUp(isLost = () => true) {
+  for (const lost of unconfirmed.filter(isLost)) note('This message has not come back and may be lost:', lost);
+  unconfirmed = unconfirmed.filter((sent) => !isLost(sent));
+  showDoubt();
+}
+
+// disconnect leaves no connection, no timer, and no event still to come.
+function disconnect() {
+  clearTimeout(timer);
+  endProbe();
+  if (socket) {
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    socket = null;
+  }
+  if (openedAt) note('Disconnected. What others write until the next connection is not shown here.');
+  openedAt = 0;
+  giveUp();
+}
+
+function opened() {
+  clearTimeout(timer);
+  openedAt = performance.now();
+  heard();
+  if (connections++) learnLimit();    // the first one is as new as the page
+  if (reached) note('Connected again.');
+  reached = true;
+  show('connected', `Connected to ${serverName()}${server === ownServer ? '' : ', which is not this page\'s server'}.`);
+}
+
+function messagesIn({ data }) {
+  return (typeof data === 'string' ? data : new TextDecoder().decode(data)).split('\n');
+}
+
+// retryLater waits twice as long each time. The random part keeps the clients
+// of a restarted server from coming back all at once. A connection that ends
+// at once does not reset the wait: that would be a loop without a pause.
+function retryLater(why) {
+  if (openedAt && performance.now() - openedAt > LASTING * 1000) attempts = 0;
+  const longest = Math.min(LONGEST_WAIT, 2 ** attempts);
+  attempts++;
+  const at = performance.now() + longest * (0.5 + 0.5 * Math.random()) * 1000;
+  disconnect();
+  show('waiting', why);
+  (function countDown() {
+    const seconds = Math.ceil((at - performance.now()) / 1000);
+    if (seconds <= 0) return connect();
+    ui.countdown.textContent = `Connecting again in ${seconds} s.`;
+    timer = setTimeout(countDown, Math.min(1000, at - performance.now()));
+  })();
+}
+
+ui.retry.addEventListener('click', () => {
+  ui.msg.focus();    // the button is about to vanish
+  connect();
+});
+
+// On a return from the back/forward cache, the connection is dead or soon will be.
+window.addEventListener('pageshow', (event) => {
+  if (event.persisted && server) connect();
+});
+
+
+// ---- Is the connection alive? ----
+
+// A connection can die without a sign: the network goes, or a router forgets the
+// connection. A page does not see the server's pings and cannot send any. So when
+// there is doubt, it opens a second connection to the same server, the probe:
+//
+// - after LATE seconds, if a message has not come back, nor anything else since;
+// - after SILENCE seconds in which nothing has come, or when the network is back.
+//
+// If the probe does not open within PROBE_TIMEOUT seconds, nothing gets through:
+// the page disconnects and tries again. If the probe opens, the network is alive, but
+// the old connection may be dead. Both connections are in the room now. If the old
+// connection receives something first, it is alive. Otherwise the probe replaces it.
+//
+// So a dead network is noticed within 9 seconds of a message, and within 51 seconds
+// without a message. A dead connection in a live network is replaced within a minute.
+// If the network refuses every new connection at once, a dead connection is noticed
+// within MAX_REFUSALS times SILENCE, and a few seconds more. While the server itself is
+// full, a connection that alone is dead is not noticed. All this holds while the tab is
+// visible. A hidden tab, whose timers run late, does not probe; it probes at once when
+// it is shown again.
+
+let probe = null;       // there is never more than one
+let probeTimer = 0;
+let provenAt = 0;       // when the connection, or a probe, last had an answer
+let refusals = 0;       // probes that were refused since something came
+const shownSince = new Set();    // lists of what was shown while a replaced connection ends
+
+function heard() {
+  endProbe();
+  heardAt = provenAt = Date.now();
+  refusals = 0;
+}
+
+function secondsSince(time) {
+  // Not performance.now(), which stands still while some computers sleep.
+  return (Date.now() - time) / 1000;
+}
+
+function check() {
+  showDoubt();
+  if (!openedAt || probe || document.hidden) return;
+  const doubted = unconfirmed.some(({ at }) => at >= provenAt && secondsSince(at) >= LATE);
+  if (doubted || secondsSince(provenAt) >= SILENCE) openProbe();
+}
+
+setInterval(check, 1000);
+
+function openProbe() {
+  probe = new WebSocket(server);
+  probe.binaryType = 'arraybuffer';
+  probe.onopen = probeOpened;
+  probe.onclose = probeRefused;
+  probeTimer = setTimeout(() => {
+    retryLater(`The connection is dead: ${serverName()} has not answered for ${PROBE_TIMEOUT} seconds.`);
+  }, PROBE_TIMEOUT * 1000);
+}
+
+function endProbe() {
+  clearTimeout(probeTimer);
+  if (!probe) return;
+  probe.onopen = probe.onmessage = probe.onclose = null;
+  probe.close();
+  probe = null;
+}
+
+function probeOpened() {
+  clearTimeout(probeTimer);
+  provenAt = Date.now();
+  refusals = 0;
+  // A room may be slow, and a server with --rate reads slowly: a message that
+  // waits is given time, and the connection is not touched.
+  if (unconfirmed.length > 0 && secondsSince(heardAt) < SILENCE) return endProbe();
+  probe.onmessage = (event) => {
+    takeOver();
+    received(event);
+  };
+  probeTimer = setTimeout(takeOver, OVERLAP * 1000);
+}
+
+// A server that is full refuses, and is alive. But the refusal can also come from
+// this computer, which knows no way to the server. A WebSocket does not tell them
+// apart. An HTTP request to this page's own server does: any answer, also 503, shows
+// that the way is open, and a place on a full server is not to be given up.
+async function probeRefused() {
+  endProbe();
+  provenAt = Date.now();
+  refusals++;
+  if (!navigator.onLine) return retryLater('The connection is dead.');
+  if (refusals < MAX_REFUSALS) return;
+  const doubted = socket;
+  const last = heardAt;
+  if (server === ownServer && await answers(location.href)) {
+    refusals = 0;
+  } else if (socket === doubted && heardAt === last) {    // nothing has come meanwhile
+    retryLater(`Nothing has come for ${Math.round(secondsSince(last))} seconds, and ${serverName()} refuses another connection.`);
+  }
+}
+
+async function answers(url) {
+  try {
+    await fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(PROBE_TIMEOUT * 1000) });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// takeOver puts the probe in the place of the connection. A page can send only one
+// frame that the server has to answer: the close frame. It goes behind all messages,
+// so a clean end proves that the server has read these, and they come on the new
+// connection. An end that is not clean proves that the old connection was dead.
+//
+// What still comes on the old connection is kept, and what of it has not come on the
+// new one is shown at the end. But after close() a browser drops what comes. So the old
+// connection stays open for LINGER seconds first, and if the server's answer to the
+// close frame takes longer than LATE, messages may have come before it and be missing.
+function takeOver() {
+  const old = socket;
+  const room = server;
+  const last = heardAt;
+  const kept = [];
+  const shown = [];
+  let closedAt = 0;
+  const mine = socket = probe;
+  probe = null;
+  heard();
+  shownSince.add(shown);
+  mine.onopen = null;
+  mine.onmessage = received;
+  mine.onclose = ended;
+
+  old.onmessage = (event) => kept.push(...messagesIn(event));
+  old.onclose = ({ wasClean }) => {
+    clearTimeout(lingering);
+    clearTimeout(overdue);
+    old.onmessage = old.onclose = null;
+    shownSince.delete(shown);
+    if (room === server) showMessages(without(kept, shown));
+    const late = closedAt && secondsSince(closedAt) > LATE;
+    if (socket === mine && (!wasClean || late)) {
+      const why = wasClean ? 'The connection was held up.' : 'The connection had died.';
+      note(`${why} What others wrote after ${clock(new Date(last))} may be missing here.`);
+      learnLimit();
+    }
+    setTimeout(giveUp, wasClean ? LATE * 1000 : 0, ({ by }) => by === old);
+  };
+  const lingering = setTimeout(() => {
+    closedAt = Date.now();
+    old.close();
+  }, LINGER * 1000);
+  const overdue = setTimeout(() => old.onclose({ wasClean: false }), CLOSE_TIMEOUT * 1000);
+}
+
+// without returns the texts that are not among others. A text that is there twice in
+// one list and once in the other remains once.
+function without(texts, others) {
+  const left = new Map();
+  for (const text of others) left.set(text, (left.get(text) || 0) + 1);
+  return texts.filter((text) => {
+    const count = left.get(text) || 0;
+    if (count) left.set(text, count - 1);
+    return !count;
+  });
+}
+
+let shownLate = [];
+
+// showDoubt shows what has been sent and has not come back for LATE seconds.
+function showDoubt() {
+  const late = unconfirmed.filter(({ at }) => secondsSince(at) >= LATE);
+  ui.offline.hidden = navigator.onLine;
+  ui.status.classList.toggle('doubtful', late.length > 0 || !navigator.onLine);
+  // Only what has changed: a screen reader reads out each new text of the status.
+  if (late.length === shownLate.length && late.every((sent, i) => sent === shownLate[i])) return;
+  shownLate = late;
+  ui.doubt.textContent = late.length === 0 ? '' : late.length === 1
+    ? '1 message has not come back yet.' : `${late.length} messages have not come back yet.`;
+  ui.late.hidden = late.length === 0;
+  ui.late.replaceChildren(...late.map(({ text }) => {
+    const line = make('div', 'late', '');
+    line.append(make('span', 'tag', 'waiting…'), make('bdi', 'text', text));
+    return line;
+  }));
+}
+
+window.addEventListener('offline', showDoubt);
+window.addEventListener('online', () => {
+  if (['waiting', 'connecting'].includes(ui.status.dataset.state)) return connect();
+  provenAt = 0;    // it may be another network
+  check();
+});
+
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) endProbe();
+  else check();
+});

@@ -1,0 +1,80 @@
+'use strict';
+
+// What home.html sends.
+
+
+// clean does what the server does to a message, so that both count the same
+// bytes. U+0085 is a line end that trim() does not know. Half a surrogate pair
+// cannot be written in UTF-8; the browser sends U+FFFD in its place.
+function clean(text) {
+  return text.replace(/\p{Surrogate}/gu, '\uFFFD').replace(/[\r\n\u0085]/g, ' ').trim();
+}
+
+// outgoing is the message as it will be sent, or '' if there is none.
+function outgoing() {
+  const name = clean(ui.name.value);
+  const text = clean(ui.msg.value);
+  return name && text ? `${name}: ${text}` : text;
+}
+
+function bytesOf(text) {
+  return new TextEncoder().encode(text).length;
+}
+
+// refusal says why a message cannot be sent now, or ''.
+function refusal(bytes) {
+  if (limit() && bytes > limit()) return `Not sent: ${bytes} bytes is over the limit of ${limit()}.`;
+  // In the state CLOSING, send() would drop the message without a word.
+  if (!socket || socket.readyState !== WebSocket.OPEN) return 'Not sent: not connected.';
+  return '';
+}
+
+function showSize() {
+  const bytes = bytesOf(outgoing());
+  const most = limit();
+  const left = most - bytes;
+  const level = !most || bytes < 0.8 * most ? 'ok' : left < 0 ? 'over' : 'warn';
+  // In words too, not by the colour alone.
+  const words = { ok: '', warn: ` (${left} left)`, over: ` (${-left} too many)` };
+  ui.counter.dataset.level = level;
+  ui.counter.textContent = `${bytes}${most ? ` / ${most}` : ''} bytes${words[level]}`;
+  // With the attribute disabled instead, Enter would do nothing and say nothing.
+  ui.send.setAttribute('aria-disabled', String(refusal(bytes) !== ''));
+}
+
+// send returns whether it has sent the message; if not, the status line says why.
+function send(text) {
+  const why = refusal(bytesOf(text));
+  ui.refusal.textContent = why;
+  if (why) return false;
+  socket.send(text);
+  unconfirmed.push({ text, server, by: socket, at: Date.now() });
+  toEnd();
+  return true;
+}
+
+// The Enter that ends the composition of, say, a Japanese word must not send.
+// Safari reports it when the composition has ended, but with this keyCode.
+function composing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
+ui.msg.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && composing(event)) event.preventDefault();
+});
+
+function edited() {
+  ui.refusal.textContent = '';
+  showSize();
+}
+
+ui.msg.addEventListener('input', edited);
+ui.name.addEventListener('input', () => {
+  rememberName();
+  remember('name', clean(ui.name.value));
+  edited();
+  if (clean(ui.name.value).includes(': ')) ui.refusal.textContent = 'Only what is before “: ” is shown as your name.';
+});
+ui.name.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
+});

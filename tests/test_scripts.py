@@ -1,0 +1,55 @@
+"""The scripts of static/: what ESLint and the TypeScript compiler say of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gochat.ops.page import read_page
+
+from .browser import npm
+
+
+def faults(script: str, tool: str, *arguments: str) -> str:
+    """Return what a tool of npm finds wrong with a script, which it gets as its standard input."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("node"), npm() / tool, *arguments],
+        cwd=npm().parent,
+        input=script,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.stdout or done.returncode == 0
+    return done.stdout
+
+
+@pytest.mark.xdist_group("scripts")
+@pytest.mark.parametrize("name", ["home", "view"])
+def test_scripts_are_in_order(name: str, tmp_path: Path) -> None:
+    """ESLint and tsc find nothing wrong with the scripts of a page, in the order they run in."""
+    page = read_page(f"{name}.html").decode()
+    script = "".join(re.findall("<script>(.*?)</script>", page, re.DOTALL))
+    assert faults(script, "eslint/bin/eslint.js", "--stdin", "--stdin-filename", "page.js") == ""
+    file = tmp_path / "page.js"
+    file.write_text(script)
+    flags = (
+        "--allowJs",
+        "--checkJs",
+        "--noEmit",
+        "--target",
+        "es2022",
+        "--lib",
+        "es2023,dom,dom.iterable",
+    )
+    assert faults("", "typescript/bin/tsc", *flags, str(file)) == ""
+
+
+def test_faults_are_found() -> None:
+    """A name that nothing defines is a fault."""
+    assert "no-undef" in faults("'use strict';\nf();\n", "eslint/bin/eslint.js", "--stdin")
