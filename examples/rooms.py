@@ -1,5 +1,7 @@
 """Rooms, a hub for each: what is said at /ws/go stays there, and so at /ws/python.
 
+The page goes to the room that its link names: /?room=go.
+
 Run it: python examples/rooms.py :8080
 """
 
@@ -15,17 +17,19 @@ import gochat
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-ROOMS = {f"/ws/{name}": gochat.Hub() for name in ("go", "python")}
+NAMES = ("go", "python")
+ROOMS = {f"/ws/{name}": gochat.Hub() for name in NAMES}
+LIMIT = gochat.Settings().max_message_size  # the page tells its user
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     hub = ROOMS.get(environ["PATH_INFO"])
     if hub is None:
-        return gochat.serve_home(environ, start_response)
+        return gochat.serve_home(environ, start_response, LIMIT)
     return gochat.serve_ws(hub, environ, start_response)
 
 
 server = gochat.Server(sys.argv[1], app)
 with suppress(KeyboardInterrupt), gochat.running(server, *ROOMS.values()):
-    print(f"open {server.url}, and choose {' or '.join(ROOMS)} there", flush=True)
+    print("open", " or ".join(f"{server.url}/?room={name}" for name in NAMES), flush=True)
     server.serve_forever()

@@ -59,8 +59,8 @@ function giveUp(isLost = () => true) {
   showDoubt();
 }
 
-// disconnect leaves no connection, no timer, and no event still to come.
-function disconnect() {
+// disconnect leaves no connection, no timer, and no event still to come. why: a sentence.
+function disconnect(why = '') {
   clearTimeout(timer);
   endProbe();
   if (socket) {
@@ -68,7 +68,7 @@ function disconnect() {
     socket.close();
     socket = null;
   }
-  if (openedAt) note('Disconnected. What others write until the next connection is not shown here.');
+  if (openedAt) note(`Disconnected. ${why}${why && ' '}What others write until the next connection is not shown here.`);
   openedAt = 0;
   giveUp();
 }
@@ -80,7 +80,7 @@ function opened() {
   if (connections++) learnLimit();    // the first one is as new as the page
   if (reached) note('Connected again.');
   reached = true;
-  show('connected', `Connected to ${serverName()}${server === ownServer ? '' : ', which is not this page\'s server'}.`);
+  show('connected', `Connected to ${serverName()}${isOwn(server) ? '' : ', which is not this page\'s server'}.`);
 }
 
 function messagesIn({ data }) {
@@ -95,7 +95,7 @@ function retryLater(why) {
   const longest = Math.min(LONGEST_WAIT, 2 ** attempts);
   attempts++;
   const at = performance.now() + longest * (0.5 + 0.5 * Math.random()) * 1000;
-  disconnect();
+  disconnect(why);
   show('waiting', why);
   (function countDown() {
     const seconds = Math.ceil((at - performance.now()) / 1000);
@@ -103,6 +103,20 @@ function retryLater(why) {
     ui.countdown.textContent = `Connecting again in ${seconds} s.`;
     timer = setTimeout(countDown, Math.min(1000, at - performance.now()));
   })();
+}
+
+// explain says why this page's own server, which can be reached, has refused the connection.
+// A WebSocket does not tell; an HTTP request to the same address does.
+async function explain() {
+  const attempt = attempts;
+  const asked = server;
+  const status = await answer(server.replace(/^ws/, 'http'));
+  if (!status || attempts !== attempt || server !== asked || ui.status.dataset.state !== 'waiting') return;
+  const { host, pathname } = new URL(server);
+  ui.state.textContent = {
+    404: `${host} has no chat at ${pathname} (404).`,
+    503: `${host} is full, and refuses the connection (503).`,
+  }[status] || `${host} answers, but refuses the connection (${status}).`;
 }
 
 ui.retry.addEventListener('click', () => {
@@ -208,19 +222,20 @@ async function probeRefused() {
   if (refusals < MAX_REFUSALS) return;
   const doubted = socket;
   const last = heardAt;
-  if (server === ownServer && await answers(location.href)) {
+  if (isOwn(server) && await answer(location.href)) {
     refusals = 0;
   } else if (socket === doubted && heardAt === last) {    // nothing has come meanwhile
     retryLater(`Nothing has come for ${Math.round(secondsSince(last))} seconds, and ${serverName()} refuses another connection.`);
   }
 }
 
-async function answers(url) {
+// answer returns the status of an HTTP answer, or 0 if there is none.
+async function answer(url) {
   try {
-    await fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(PROBE_TIMEOUT * 1000) });
-    return true;
+    const { status } = await fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(PROBE_TIMEOUT * 1000) });
+    return status;
   } catch {
-    return false;
+    return 0;
   }
 }
 

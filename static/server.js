@@ -11,7 +11,26 @@ const ownScheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
 const FROM_FILE = 'For a page that was opened from a file, the server must be started with'
   + ' --allow-origin null. That server then accepts every page, no matter whose, that was opened'
   + ' from a file or is in a sandboxed frame.';
-const ownServer = location.host ? `${ownScheme}//${location.host}/ws` : '';
+// The chat is next to the page: ws, and ws/go for the room of a link that ends in ?room=go.
+const ownChat = location.host ? nextTo(location.href) : '';
+const ownServer = ownChat && withRoom(ownChat, location.href);
+
+// nextTo returns the address of the chat that a page belongs to.
+function nextTo(page) {
+  const url = new URL('ws', page);
+  url.protocol = url.protocol.replace('http', 'ws');
+  return url.href;
+}
+
+function withRoom(chat, page) {
+  const room = new URL(page).searchParams.get('room');
+  return room ? `${chat}/${encodeURIComponent(room)}` : chat;
+}
+
+// isOwn tells whether it is the server that the page came from, in whichever room.
+function isOwn(url) {
+  return location.host !== '' && new URL(url).host === location.host;
+}
 
 // serverURL returns the WebSocket URL for what a person typed, or throws an
 // Error that says what is wrong with it.
@@ -21,33 +40,49 @@ function serverURL(typed) {
   const example = 'Write, for example, chat.example.org, [::1]:8080 or wss://chat.example.org/ws.';
   const [, scheme, rest] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(address);
   const schemes = { ws: 'ws:', http: 'ws:', wss: 'wss:', https: 'wss:' };
+  const isPath = ownServer && /^\/(?![/\\])/.test(address);    // on this page's server
   const protocol = scheme ? schemes[scheme.toLowerCase()] : ownScheme;
   if (!protocol) throw new Error(`A gochat server cannot be reached by ${scheme}://. ${example}`);
   // The URL parser accepts some nonsense: no host, no port after the colon,
   // white space, and a mere number, which it takes for an IPv4 address.
-  const nonsense = /^[/\\]|^[^/?#]*:([/?#]|$)|\s|^\d+$/.test(rest);
+  const target = isPath ? location.host + rest : rest;
+  const nonsense = /^[/\\]|^[^/?#]*:([/?#]|$)|\s|^\d+$/.test(target);
   let url;
-  try { url = new URL(`${protocol}//${rest}`); } catch { /* url stays undefined */ }
+  try { url = new URL(`${protocol}//${target}`); } catch { /* url stays undefined */ }
   if (nonsense || !url) throw new Error(`“${address}” is not the address of a server. ${example}`);
   if (url.username || url.password) throw new Error('An address with a user name or password cannot be used.');
-  if (url.pathname === '/') url.pathname = '/ws';
   url.hash = '';    // means nothing to a WebSocket
-  return url.href;
+  // What ends in a slash is the address of a page, as a browser shows it.
+  if (!url.pathname.endsWith('/')) return url.href;
+  const bare = isOwn(url) && !isPath && url.pathname === '/';
+  return withRoom(bare ? ownChat : nextTo(url.href), url.href);
 }
 
+// serverName returns what a reader calls the server in use: its host, and the path if
+// that is not the usual one.
 function serverName() {
-  return new URL(server).host;
+  const { host, pathname } = new URL(server);
+  return server === ownChat || pathname === '/ws' ? host : host + pathname;
 }
 
 function useServer(url) {
-  if (server && url !== server) note('Changing to another server.');
+  if (server && url !== server) note(`Changing to another ${isOwn(url) && isOwn(server) ? 'room' : 'server'}.`);
   server = url;
   reached = false;
   attempts = 0;
-  const own = server === ownServer;
-  ui.server.value = own ? location.host : server;
-  ui.home.hidden = own || !ownServer;
+  const own = isOwn(server);
+  ui.server.value = server === ownChat ? location.host : own ? new URL(server).pathname : server;
+  ui.home.hidden = server === ownServer || !ownServer;
+  if (own) showRoom();
   connect();
+}
+
+// showRoom makes the page's own address a link to the room, which a reload keeps.
+function showRoom() {
+  const page = new URL(location.href);
+  page.searchParams.delete('room');
+  if (server.startsWith(`${ownChat}/`)) page.searchParams.set('room', decodeURIComponent(server.slice(ownChat.length + 1)));
+  if (page.href !== location.href) history.replaceState(history.state, '', page);
 }
 
 function showServerError(text) {
@@ -68,7 +103,7 @@ ui.panel.addEventListener('submit', (event) => {
   }
   // Another server is remembered only on request: otherwise the page would open
   // some day with a server that nobody remembers choosing.
-  if (url === ownServer) ui.remember.checked = false;
+  if (isOwn(url)) ui.remember.checked = false;
   remember('server', ui.remember.checked ? url : '');
   showServerError('');
   ui.settings.open = false;
@@ -103,12 +138,12 @@ function limitIn(page) {
 }
 
 function limit() {
-  return server === ownServer ? ownLimit : 0;
+  return server && isOwn(server) ? ownLimit : 0;
 }
 
 // A server that was restarted may have another limit, and its page tells that.
 async function learnLimit() {
-  if (server !== ownServer) return;
+  if (!isOwn(server)) return;
   ownLimit = 0;
   showSize();
   try {

@@ -183,10 +183,15 @@ class Tabs:
 
     def open(self, gochat: Gochat | Network, state: str = "connected") -> Page:
         """The page of a server, when it is in a state."""
+        page = self.visit(gochat.url)
+        expect_state(page, state)
+        return page
+
+    def visit(self, url: str) -> Page:
+        """The page at a URL."""
         page = self.context.new_page()
         page.on("websocket", self._socket)
-        page.goto(gochat.url)
-        expect_state(page, state)
+        page.goto(url)
         return page
 
 

@@ -72,11 +72,18 @@ class Front:
     """nginx as a child process that listens on 127.0.0.1, on a free port.
 
     page: in the docs, with the configuration. changes: what else stands in it here; {} is where to
-    listen. without: how the lines begin that are left out of it.
+    listen. without: how the lines begin that are left out of it. prefix: where the chat is
+    served.
     """
 
     def __init__(
-        self, directory: Path, page: Path, changes: dict[str, str], *, without: str = ""
+        self,
+        directory: Path,
+        page: Path,
+        changes: dict[str, str],
+        *,
+        without: str = "",
+        prefix: str = "/",
     ) -> None:
         self.directory = directory
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -85,6 +92,11 @@ class Front:
         for old, new in changes.items():
             assert old in server, f"{page} has no {old!r}"
             server = server.replace(old, new.replace("{}", f"127.0.0.1:{self.port}"))
+        if prefix != "/":  # as docs/run/proxy.md says
+            server = server.replace("location /", f"location {prefix}")
+            server = server.replace("location = /", f"location = {prefix}")
+            server = re.sub(r"proxy_pass (\S+);", r"proxy_pass \1/;", server, count=1)
+            server = re.sub(r"proxy_pass (\S+\d);", r"proxy_pass \1/ws;", server, count=1)
         if without:
             server, lines = re.subn(rf"^ *{without} .*\n", "", server, flags=re.M)
             assert lines
@@ -141,6 +153,7 @@ class Nginx(Front):
         *,
         read_timeout: float = LONG,
         without: str = "",
+        prefix: str = "/",
     ) -> None:
         self.certificate = certificate
         changes = {
@@ -150,7 +163,9 @@ class Nginx(Front):
             "http://127.0.0.1:8080": f"http://127.0.0.1:{chat.port}",
             "proxy_read_timeout 75s": f"proxy_read_timeout {read_timeout * 1000:.0f}ms",
         }
-        super().__init__(directory, ROOT / "docs/run/proxy.md", changes, without=without)
+        super().__init__(
+            directory, ROOT / "docs/run/proxy.md", changes, without=without, prefix=prefix
+        )
 
     @property
     def origin(self) -> str:

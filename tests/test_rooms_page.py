@@ -1,0 +1,137 @@
+"""home.html in rooms, under prefixes and behind nginx: where the page looks for its chat."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page, expect
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+from gochat import Hub, Server, make_app, running
+
+from .support import LOCAL, Gochat
+from .test_examples import serving
+from .test_home import Tabs, browser, choose, expect_texts, say, tabs  # noqa: F401 - fixtures
+from .test_nginx import Nginx, certificate  # noqa: F401 - fixtures
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+def expect_state(page: Page, text: str) -> None:
+    expect(page.locator("#state")).to_have_text(text)
+
+
+@contextmanager
+def mounted() -> Iterator[int]:
+    """A chat under /chat, beside another application."""
+
+    def other(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("404 Not Found", [])
+        return []
+
+    hub = Hub()
+    server = Server(LOCAL, DispatcherMiddleware(other, {"/chat": make_app(hub)}))
+    with running(server, hub):
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_under_a_prefix(tabs: Tabs) -> None:  # noqa: F811
+    """Mounted under /chat, the page finds its chat beside itself, and knows its limit."""
+    with mounted() as port:
+        page = tabs.visit(f"http://127.0.0.1:{port}/chat/")
+        expect_state(page, f"Connected to 127.0.0.1:{port}.")
+        assert [socket.url for socket in tabs.sockets] == [f"ws://127.0.0.1:{port}/chat/ws"]
+        say(page, "x" * 600)
+        expect(page.locator("#refusal")).to_contain_text("600 bytes is over the limit of 512.")
+        for address in ("/chat/ws", f"127.0.0.1:{port}", f"http://127.0.0.1:{port}/chat/"):
+            choose(page, address)
+            expect_state(page, f"Connected to 127.0.0.1:{port}.")
+        assert {socket.url for socket in tabs.sockets} == {f"ws://127.0.0.1:{port}/chat/ws"}
+        page.close()  # before its server ends
+
+
+def test_a_prefix_of_nginx(tabs: Tabs, tmp_path: Path, certificate: Path) -> None:  # noqa: F811
+    """Behind an nginx that serves the chat under /chat/, the page connects by wss under it, too."""
+    with (
+        Gochat("--trust-proxy", "127.0.0.1") as chat,
+        Nginx(tmp_path, certificate, chat, prefix="/chat/") as nginx,
+    ):
+        tabs.shape(ignore_https_errors=True)
+        page = tabs.visit(f"https://127.0.0.1:{nginx.port}/chat/")
+        expect_state(page, f"Connected to 127.0.0.1:{nginx.port}.")
+        assert [socket.url for socket in tabs.sockets] == [f"wss://127.0.0.1:{nginx.port}/chat/ws"]
+        say(page, "hello")
+        expect_texts(page, "hello")
+        page.close()  # before its server ends
+
+
+def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
+    """A link names the room; what is said there stays there, with the limit, and after a reload."""
+    with serving("rooms.py") as port:
+        base = f"http://127.0.0.1:{port}/"
+        go, python = (tabs.visit(f"{base}?room={room}") for room in ("go", "python"))
+        expect_state(go, f"Connected to 127.0.0.1:{port}/ws/go.")
+        expect_state(python, f"Connected to 127.0.0.1:{port}/ws/python.")
+        say(go, "for gophers")
+        expect_texts(go, "for gophers")
+        say(python, "for snakes")
+        expect_texts(python, "for snakes")
+        expect(go.locator("#counter")).to_have_text("0 / 512 bytes")
+
+        # By its path, its address, or its link; the page's own address follows.
+        for address, room in (
+            ("/ws/python", "python"),
+            (f"127.0.0.1:{port}/ws/go", "go"),
+            (f"{base}?room=python", "python"),
+            ("/?room=go", "go"),
+            (f"ws://127.0.0.1:{port}/ws/python", "python"),
+        ):
+            choose(go, address, remember=True)
+            expect_state(go, f"Connected to 127.0.0.1:{port}/ws/{room}.")
+            assert go.url == f"{base}?room={room}"
+            expect(go.locator("#counter")).to_have_text("0 / 512 bytes")
+        expect(go.get_by_text("Changing to another room.").first).to_be_visible()
+        go.reload()
+        expect_state(go, f"Connected to 127.0.0.1:{port}/ws/python.")
+        expect(go.locator("#server")).to_have_value("/ws/python")
+        say(go, "x" * 600)
+        expect(go.locator("#refusal")).to_contain_text("600 bytes is over the limit of 512.")
+        for page in (go, python):
+            page.close()  # before their server ends
+
+
+@pytest.mark.parametrize("room", ["perl", "..", "a/b", "%3Cb%3E"])
+def test_a_room_that_is_not_there(tabs: Tabs, room: str) -> None:  # noqa: F811
+    """The page says which chat there is none of, and not that its server cannot be reached."""
+    with serving("rooms.py") as port:
+        page = tabs.visit(f"http://127.0.0.1:{port}/?room={room}")
+        expect(page.locator("#state")).to_have_text(
+            re.compile(rf"^127\.0\.0\.1:{port} (has no chat at /\S+ \(404\)|answers, but refuses)")
+        )
+        tabs.complaints.clear()  # the browser writes 404 to the console
+        page.close()
+
+
+def test_why_stays_on_the_page(tabs: Tabs) -> None:  # noqa: F811
+    """What a connection ended for is still in the log when there is another one."""
+    with Gochat() as gochat:
+        page = tabs.open(gochat)
+        page.evaluate("socket.send('x'.repeat(513))")
+        expect(page.get_by_text("Connected again.")).to_be_visible()
+        expect(page.locator(".note .text").first).to_contain_text(
+            "Disconnected. The message was too big for the server, which takes 512 bytes (code 1009"
+        )
+        page.close()
