@@ -59,12 +59,35 @@ function composing(event) {
   return event.isComposing || event.keyCode === 229;
 }
 
+// Enter sends. Shift and Enter make a new line, in whose place a space is sent.
 ui.msg.addEventListener('keydown', (event) => {
-  if (event.key === 'Enter' && composing(event)) event.preventDefault();
+  if (event.key !== 'Enter' || event.shiftKey) return;
+  event.preventDefault();
+  if (!composing(event)) ui.form.requestSubmit();
 });
+
+// What is typed anywhere goes to the field, unless it goes to another one.
+document.addEventListener('keydown', (event) => {
+  const { key, target } = event;
+  const shortcut = (event.ctrlKey || event.altKey || event.metaKey) && !event.getModifierState('AltGraph');
+  // The space bar scrolls the log, and presses a button.
+  if (key.length !== 1 || key === ' ' || shortcut) return;
+  if (target instanceof Element && target.closest('input, textarea')) return;
+  ui.msg.focus();
+});
+
+// grow makes the field as high as its text; the style has a limit for that.
+function grow() {
+  ui.msg.style.height = 'auto';
+  const borders = ui.msg.offsetHeight - ui.msg.clientHeight;
+  ui.msg.style.height = `${ui.msg.scrollHeight + borders}px`;
+}
+
+window.addEventListener('resize', grow);
 
 function edited() {
   ui.refusal.textContent = '';
+  grow();
   showSize();
 }
 
