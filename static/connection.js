@@ -15,6 +15,7 @@ const LINGER = 5;                // for the first to receive what is still on it
 const CLOSE_TIMEOUT = 30;        // for the first to end; LINGER is part of it
 const MAX_REFUSALS = 3;          // of a second connection, one after the other
 
+const MAY_BE_LOST = 'This message has not come back and may be lost:';
 const CLOSED = 'The server closed the connection, as it does when a client reads too slowly';
 const CLOSE_CODES = {
   1000: CLOSED,
@@ -54,7 +55,7 @@ function show(state, text) {
 // giveUp says of messages that they may be lost: of all, or of some.
 /** @param {(sent: any) => boolean} isLost */
 function giveUp(isLost = () => true) {
-  for (const lost of unconfirmed.filter(isLost)) note('This message has not come back and may be lost:', lost);
+  for (const lost of unconfirmed.filter(isLost)) note(MAY_BE_LOST, lost);
   unconfirmed = unconfirmed.filter((sent) => !isLost(sent));
   showDoubt();
 }

@@ -3,6 +3,10 @@
 // The log of home.html, and what the browser keeps.
 
 const MAX_LOG = 2000;            // messages kept on the page
+const MAX_KEPT = 200;            // of them, those that survive a reload
+const MAX_STORED = 500_000;      // characters kept for that, and of a draft
+const TOGETHER = 300;            // seconds within which messages of one name are a group
+const COLORS = 8;                // of names; home.css has them
 
 // The page's elements by their ids: ui.log, ui.msg, …
 const ui = /** @type {Record<string, any>} */ ({});
@@ -34,6 +38,9 @@ let arrived = [];       // what is to be appended, see flush
 let following = true;   // is the reader at the end?
 let lastTop = 0;
 let unread = {};        // by kind, what has come below what the reader sees
+let kept = [];          // the items that are drawn, for a reload
+let last = { name: '', day: '', date: new Date(0) };    // of the item that was drawn last
+const plain = new WeakMap();    // of each line, the text that copying it gives
 
 // note tells the reader something that is not a message. lost: a message that
 // may not have arrived, see send.
@@ -41,13 +48,48 @@ function note(text, lost) {
   append({ kind: 'note', text, lost, date: new Date() });
 }
 
-function drawn({ kind, text, lost, date }) {
-  const time = make('time', '', clock(date));
-  time.dateTime = date.toISOString();
-  time.title = date.toString();
-  time.setAttribute('aria-hidden', 'true');    // not to be read out with each message
-  const line = make('div', kind, '');
-  line.append(time, kind === 'message' ? messageText(text) : noteText(text, lost));
+// drawn returns the lines for an item: its own, behind one with the date on a new day.
+function drawn(item) {
+  const { kind, text, lost, mine, date } = item;
+  kept.push(item);
+  const name = kind === 'message' ? senderOf(text) : '';
+  const day = date.toDateString();
+  const lines = [];
+  if (last.day && last.day !== day) {
+    lines.push(markLine('day', date.toLocaleDateString('en', { dateStyle: 'full' }), date));
+    last.name = '';
+  }
+  if (kind === 'mark') {
+    for (const old of ui.log.querySelectorAll('.left')) removeLine(old);
+    lines.push(markLine('left', text, date));
+  } else {
+    const time = make('time', '', clock(date));
+    time.dateTime = date.toISOString();
+    time.title = date.toString();
+    time.setAttribute('aria-hidden', 'true');    // not to be read out with each message
+    const line = make('div', kind, '');
+    line.classList.toggle('mine', Boolean(mine));
+    line.classList.toggle('again', name !== '' && name === last.name && Number(date) - Number(last.date) < TOGETHER * 1000);
+    line.append(time, kind === 'message' ? messageText(text) : noteText(text, lost));
+    lines.push(line);
+    plain.set(line, `${clock(date).slice(0, 5)} ${text}${lost ? ` ${lost.text}` : ''}`);
+  }
+  last = { name, day, date };
+  return lines;
+}
+
+// removeLine takes a line away, and leaves what the reader sees in its place.
+function removeLine(line) {
+  const height = line.offsetTop < ui.log.scrollTop ? line.offsetHeight : 0;
+  const top = ui.log.scrollTop;
+  line.remove();
+  if (!following) ui.log.scrollTop = lastTop = top - height;
+}
+
+function markLine(kind, text, date) {
+  const line = make('div', `mark ${kind}`, '');
+  line.append(make('span', 'text', text));
+  plain.set(line, `— ${text}${kind === 'left' ? `, ${clock(date).slice(0, 5)}` : ''} —`);
   return line;
 }
 
@@ -81,31 +123,49 @@ function againButton(lost) {
 // the line starts, and a name in Arabic or Hebrew disturbs nothing behind it.
 function messageText(text) {
   const body = make('bdi', 'text', '');
-  const end = text.indexOf(': ');
-  if (end > 0 && end <= ui.name.maxLength) {
-    body.append(make('bdi', 'name', text.slice(0, end)), ': ');
-    text = text.slice(end + 2);
+  const name = senderOf(text);
+  if (name) {
+    const from = make('span', 'from', '');
+    from.append(make('bdi', 'name', name), ': ');
+    from.firstChild.dataset.color = colorOf(name);
+    body.append(from);
+    text = text.slice(name.length + 2);
   }
   body.append(...withLinks(text));
   return body;
+}
+
+// senderOf returns the name that a message begins with, or ''.
+function senderOf(text) {
+  const end = text.indexOf(': ');
+  return end > 0 && end <= ui.name.maxLength ? text.slice(0, end) : '';
+}
+
+// colorOf returns the same color for a name everywhere: a hash of it, by FNV-1a.
+function colorOf(name) {
+  let hash = 0x811c9dc5;
+  for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193) >>> 0;
+  return ((hash ^ hash >>> 13 ^ hash >>> 21) >>> 0) % COLORS;
 }
 
 // withLinks returns the nodes of a text in which http and https links can be
 // clicked. No link may look like a link to somewhere else: a character that is
 // invisible or changes the direction ends the link. An address that does not begin
 // just as the browser reads it is no link at all, which is plainer than a warning:
-// its host has letters outside ASCII, or a user name stands before the host.
+// its host has letters outside ASCII, or a user name stands before the host. What
+// begins with www. is read as https.
 function withLinks(text) {
   const nodes = [];
   let from = 0;
-  for (const { 0: found, index } of text.matchAll(/\bhttps?:\/\/[^\s<>"\p{Default_Ignorable_Code_Point}]+/giu)) {
+  for (const { 0: found, index } of text.matchAll(/(?:\bhttps?:\/\/|(?<![\w@./-])www\.[^\s.]+\.)[^\s<>"\p{Default_Ignorable_Code_Point}]+/giu)) {
     if (found.length > 2000) continue;    // browsers do not open such a link either
     const address = withoutPunctuation(found);
+    const target = /^www/i.test(address) ? `https://${address}` : address;
     let origin;
-    try { ({ origin } = new URL(address)); } catch { continue; }
-    if (!address.toLowerCase().startsWith(origin)) continue;
+    try { ({ origin } = new URL(target)); } catch { continue; }
+    if (!target.toLowerCase().startsWith(origin)) continue;
     const link = make('a', '', address);
-    link.href = address;
+    link.href = target;
     link.target = '_blank';
     link.rel = 'noopener noreferrer';
     link.dir = 'ltr';
@@ -184,6 +244,43 @@ ui.jump.addEventListener('click', () => {
   ui.log.focus({ preventScroll: true });    // the button is about to vanish
   toEnd();
 });
+
+
+// Copied lines are as in a letter: 12:03 Ann: hello. A part of one line stays as it is.
+document.addEventListener('copy', (event) => {
+  const selection = getSelection();
+  if (event.target instanceof Element && event.target.closest('input, textarea')) return;
+  const lines = [...ui.log.children].filter((line) => selection.containsNode(line, true));
+  const whole = lines.length > 1 || lines[0]?.querySelector('time') && selection.containsNode(lines[0].querySelector('time'), true);
+  if (!whole) return;
+  event.clipboardData.setData('text/plain', lines.map((line) => plain.get(line)).join('\n'));
+  event.preventDefault();
+});
+
+
+// ---- What survives a reload ----
+
+const LOADED = 'The page was loaded again. What others wrote meanwhile is missing here.';
+
+window.addEventListener('pagehide', () => {
+  const lost = unconfirmed.map((sent) => ({ kind: 'note', text: MAY_BE_LOST, lost: { text: sent.text, server: sent.server }, date: new Date() }));
+  let items = [...kept, ...arrived, ...lost].slice(-MAX_KEPT);
+  while (JSON.stringify(items).length > MAX_STORED) items = items.slice(Math.ceil(items.length / 2));
+  remember('log', JSON.stringify({ server, items }), 'sessionStorage');
+  remember('draft', ui.msg.value.slice(0, MAX_STORED), 'sessionStorage');
+});
+
+// restore brings back the draft, and the log if it is of the same server.
+function restore() {
+  ui.msg.value = recall('draft', 'sessionStorage') ?? '';
+  grow();
+  try {
+    const stored = JSON.parse(recall('log', 'sessionStorage'));
+    if (stored.server !== server || stored.items.length === 0) return;
+    for (const item of stored.items) append({ ...item, date: new Date(item.date) });
+    if (stored.items.at(-1).text !== LOADED) note(LOADED);
+  } catch { /* There is none. */ }
+}
 
 
 // ---- The title ----

@@ -10,11 +10,15 @@ function clean(text) {
   return text.replace(/\p{Surrogate}/gu, '\uFFFD').replace(/[\r\n\u0085]/g, ' ').trim();
 }
 
-// outgoing is the message as it will be sent, or '' if there is none.
+// outgoing is the message as it will be sent, or '' if there is none. Without a name,
+// “time: 10:30” must not look as if someone called time had written it: there a space that
+// does not break a line, U+00A0, follows the colon.
 function outgoing() {
   const name = clean(ui.name.value);
-  const text = clean(ui.msg.value);
-  return name && text ? `${name}: ${text}` : text;
+  let text = clean(ui.msg.value);
+  if (name && text) return `${name}: ${text}`;
+  while (senderOf(text)) text = text.replace(': ', ':\u00a0');
+  return text;
 }
 
 function bytesOf(text) {
@@ -101,3 +105,13 @@ ui.name.addEventListener('input', () => {
 ui.name.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
 });
+
+// Two windows with one name look like one person. It shows when the other one writes.
+const namesakes = new Set();
+
+function warnOfNamesake(text) {
+  const name = senderOf(text);
+  if (!name || name !== clean(ui.name.value) || namesakes.has(name)) return;
+  namesakes.add(name);
+  note(`Someone else writes as “${name}”, too: perhaps you, in another window.`);
+}
