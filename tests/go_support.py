@@ -29,7 +29,7 @@ def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
     assert _GO is not None
     kept = ROOT / ".pytest_cache" / "go"
     environment = {
-        "CGO_ENABLED": "0",
+        "CGO_ENABLED": str(int("-race" in arguments)),  # the race detector is written in C
         "GOCACHE": str(kept / "build"),
         "GOENV": "off",
         "GOFLAGS": "-mod=mod",

@@ -231,7 +231,7 @@ def test_commands_make_sense(command: list[str]) -> None:
             check_program(ROOT / program.removesuffix(".py"), flags)
         case ["pytest", path]:
             assert (ROOT / path).is_file()
-        case ["go", "run", path]:
+        case ["go", "run", path] | ["go", "run", "-race", path]:
             assert (ROOT / "examples/lesson/go" / path).is_dir()
         # The repository's own folder.
         case (
@@ -249,6 +249,13 @@ def test_commands_make_sense(command: list[str]) -> None:
             assert all((ROOT / path).exists() for path in paths)
         case _:
             raise AssertionError(f"nothing checks {command}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_in_sentences_make_sense(page: Path) -> None:
+    """A `gochat serve` with flags in a sentence can be typed as it stands there."""
+    for command in re.findall(r"`gochat (serve [^`]+)`", page.read_text()):
+        parse_flags(shlex.split(command))
 
 
 def check_pip(arguments: list[str]) -> None:

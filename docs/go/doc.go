@@ -5,6 +5,7 @@ package constructs
 import (
 	"bufio"
 	"net"
+	"strconv"
 	"time"
 )
 
@@ -18,6 +19,11 @@ type conn interface {
 	SetPongHandler(func(string) error)
 	Close() error
 }
+
+// closeError is what these files use of gorilla's *websocket.CloseError.
+type closeError struct{ Code int }
+
+func (e *closeError) Error() string { return strconv.Itoa(e.Code) }
 
 // hijacker is http.Hijacker; net/http takes long to compile.
 type hijacker interface {

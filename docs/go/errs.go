@@ -2,15 +2,15 @@ package constructs
 
 import (
 	"errors"
-	"io"
 	"log"
 )
 
 // show
 func read(c conn) []byte {
 	_, message, err := c.ReadMessage()
-	if err != nil && !errors.Is(err, io.EOF) {
-		log.Printf("error: %v", err)
+	var closed *closeError
+	if errors.As(err, &closed) && closed.Code == 1006 {
+		log.Printf("no close frame: %v", err)
 	}
 	return message
 }

@@ -1,21 +1,23 @@
-"""Broken: two threads have the number, and one of two deposits is lost."""
+"""Broken: four threads have the number, and deposits are lost."""
 
-from threading import Barrier, Thread
+from threading import Thread
 
 balance = 0
-both_have_read = Barrier(2)  # the worst moment for a switch, so that this run shows it
+
+
+def amount():
+    return 1
 
 
 def save() -> None:
     global balance  # noqa: PLW0603 - that is the mistake
-    seen = balance
-    both_have_read.wait()
-    balance = seen + 10
+    for _ in range(500_000):
+        balance = balance + amount()
 
 
-savers = [Thread(target=save, name=name) for name in ("Ann", "Bob")]
+savers = [Thread(target=save) for _ in range(4)]
 for saver in savers:
     saver.start()
 for saver in savers:
     saver.join()
-print("the balance is", balance)
+print(f"{2_000_000 - balance} of 2000000 are missing")

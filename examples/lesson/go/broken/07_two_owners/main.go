@@ -1,0 +1,17 @@
+// Broken: two goroutines change one number, and nothing puts their steps in order.
+package main
+
+import (
+	"fmt"
+	"sync"
+)
+
+func main() {
+	balance := 0
+	var savers sync.WaitGroup
+	for range []string{"Ann", "Bob"} {
+		savers.Go(func() { balance += 10 })
+	}
+	savers.Wait()
+	fmt.Println("the balance is", balance)
+}

@@ -1,0 +1,27 @@
+// Broken: nobody closes the client's channel, and its write pump waits forever.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+)
+
+func writePump(send <-chan string) {
+	for message := range send {
+		fmt.Println("writes", message)
+	}
+}
+
+func serveClient() {
+	send := make(chan string)
+	go writePump(send)
+	send <- "hello" // the client leaves, and nobody says so
+}
+
+func main() {
+	serveClient()
+	runtime.Gosched() // the pump writes, and waits for the next message
+	pprof.Lookup("goroutineleak").WriteTo(os.Stdout, 1)
+}
