@@ -186,7 +186,7 @@ def add_trace_flags(trace: Parser) -> None:
     """The flags of `gochat trace`. Here, so that the command alone imports the package."""
     trace.description = "Says how long each thread of a trace ran and waited; or draws the trace."
     trace.add_argument(
-        "file", type=Path, metavar="FILE", help="file that gochat serve --trace FILE has written"
+        "file", type=Path, metavar="FILE", help="file that gochat serve has written, with --trace"
     )
     trace.add_flag(
         "svg",
