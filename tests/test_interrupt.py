@@ -77,18 +77,22 @@ class Outcome(NamedTuple):
 
 @cache
 def endings(code: CodeType) -> set[int]:
-    """Return the places where a function has done all and only returns.
+    """Return the places where no signal handler runs, and a function could do nothing about it.
 
-    A `return` leaves its `try` first, so no function can do anything about an exception there; the
-    operation is over. Python lets no signal handler run there.
+    A `return` leaves its `try` first, when all is done. Python 3.14 leaves it for a conditional
+    jump, too.
     """
     instructions = list(dis.get_instructions(code))
     found = set()
     for before, last in pairwise(instructions):
         if last.opname in ("RETURN_VALUE", "RETURN_CONST"):
             found.add(last.offset)
-            if before.opname in ("LOAD_CONST", "LOAD_FAST"):
+            if before.opname in ("LOAD_CONST", "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_SMALL_INT"):
                 found.add(before.offset)
+        if sys.version_info >= (3, 14) and before.opname.startswith(
+            ("POP_JUMP_IF", "NOT_TAKEN", "NOP")
+        ):
+            found.add(before.offset)
     return found
 
 

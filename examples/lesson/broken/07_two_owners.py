@@ -5,7 +5,7 @@ from threading import Thread
 balance = 0
 
 
-def amount():
+def amount() -> int:
     return 1
 
 
