@@ -1,4 +1,5 @@
-/* Turns and channels, for the model checker spin: src/gochat/golang/turns.py and channel.py.
+/* Turns and channels, for the model checker spin: src/gochat/golang/turns.py and handover.py,
+ * and channel.py beside them.
  *
  * Part 1, turns: one hub sends M messages to each of N pumps, which share K turns, and then closes
  * their channels. Once the deadline of a pump comes while it waits, or the hub or a pump is interrupted,
@@ -257,7 +258,7 @@ proctype pump(byte me)
     byte got;
 
 receive:
-    /* channel._receive_in_turn, and what Client.write_pump does with what it gives */
+    /* select on a channel with turns, and what Client.write_pump does with what it gives */
     {
         if
         :: NONEMPTY ->
@@ -428,13 +429,13 @@ chan line[2] = [O + 1] of { byte };     /* Channel._offers */
 bool closed[2];                         /* Channel._closed */
 byte idle[2];                           /* Channel._idle: a bell, or NOTHING */
 
-byte offered[O];        /* _Offer._offered: the value, or NOTHING when it was moved */
-bool refused[O];        /* _Offer.refused */
-bool gate[O];           /* _Offer.gate */
+byte offered[O];        /* Offer._offered: the value, or NOTHING when it was moved */
+bool refused[O];        /* Offer.refused */
+bool gate[O];           /* Offer.gate */
 
-byte given[WAITS];      /* _Bell._given: NOTHING; an offer; or THE_END when the wait has ended */
+byte given[WAITS];      /* Bell._given: NOTHING; an offer; or THE_END when the wait has ended */
 byte giver[WAITS];      /* its channel */
-bool rung[WAITS];       /* _Bell: its gate */
+bool rung[WAITS];       /* Bell: its gate */
 byte bells;             /* how many there were */
 
 byte sent[S];           /* how many of each sender's values were sent */
@@ -645,7 +646,7 @@ inline take(c)
     first = NOTHING
 }
 
-/* _Bell.end */
+/* Bell.end */
 inline end_wait()
 {
     d_step {

@@ -20,7 +20,8 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.golang.channel import CLOSED, AbandonedChannelError, _Bell, _Offer
+from gochat.golang.channel import CLOSED, AbandonedChannelError
+from gochat.golang.handover import Bell, Offer
 from gochat.golang.turns import FREE_THREADED, turns
 
 from .support import PATIENCE, wait_until
@@ -128,7 +129,7 @@ def _hasty() -> Iterator[None]:
 )
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the code does with a GIL, and what it does without one, which is right with one, too."""
-    for module in ("channel", "turns"):
+    for module in ("channel", "handover", "turns"):
         monkeypatch.setattr(f"gochat.golang.{module}.FREE_THREADED", request.param)
 
 
@@ -344,13 +345,13 @@ def test_of_two_channels_one_hands_over(start: Tasks) -> None:
 def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     """A receiver that was given a value just as its deadline came returns the value."""
     channel: Channel[int] = Channel()
-    end = _Bell.end
+    end = Bell.end
 
     def late(bell: Any) -> Any:
         assert channel.try_send(1)
         return end(bell)
 
-    monkeypatch.setattr(_Bell, "end", late)
+    monkeypatch.setattr(Bell, "end", late)
     task = start(lambda: select(channel, deadline=time.monotonic() + 0.01))
     assert task.result() == (channel, 1, True)
 
@@ -683,12 +684,12 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
         def open(self) -> None:
             """No thread waits at this gate."""
 
-    class LateOffer(_Offer[int]):
+    class LateOffer(Offer[int]):
         def __init__(self, value: int) -> None:
             super().__init__(value)
             self.gate = LateGate()  # type: ignore[assignment, misc]
 
-    monkeypatch.setattr("gochat.golang.channel._Offer", LateOffer)
+    monkeypatch.setattr("gochat.golang.channel.Offer", LateOffer)
     channel.put(1, timeout=PATIENCE)
     assert select(channel, deadline=time.monotonic()) == (None, None, False)
 
@@ -743,7 +744,7 @@ def test_the_queue_comes_before_the_line(start: Tasks) -> None:
 def test_an_offer_that_is_withdrawn(start: Tasks, take: str, capacity: int) -> None:
     """Whoever sees an offer just after it was withdrawn passes over it."""
     channel: Channel[int] = Channel(capacity)
-    withdrawn: _Offer[int] = _Offer(0)
+    withdrawn: Offer[int] = Offer(0)
     withdrawn.refuse()
     channel._offers.append(withdrawn)
     if take == "drain":

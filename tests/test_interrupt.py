@@ -1,4 +1,4 @@
-"""Interrupts: an exception, or a signal handler, between any two steps of channel.py and turns.py.
+"""Interrupts: an exception, or a signal handler, between any two steps of a channel or of turns.
 
 A trace function raises, or calls something, before the Nth opcode that the calling thread comes to
 in these modules; every N is tried, until the operation ends before it. Python itself lets signal
@@ -28,13 +28,14 @@ import pytest
 
 from gochat import Channel, ClosedChannelError, select
 from gochat.golang import channel as channel_module
+from gochat.golang import handover as handover_module
 from gochat.golang import turns as turns_module
 from gochat.golang.channel import CLOSED
 from gochat.golang.turns import FREE_THREADED, Turns, turns
 
 from .support import PATIENCE, ROOT
 
-MODULES = {channel_module.__file__, turns_module.__file__}
+MODULES = {module.__file__ for module in (channel_module, handover_module, turns_module)}
 
 #: From which line of each module to which the traces here have seen a thread go: to and from the
 #: negative number of its first line for the begin and the end of a function. As coverage has it.

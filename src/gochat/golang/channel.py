@@ -11,15 +11,7 @@
 | `close(ch)`                          | `ch.close()`                                  |
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
-Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
-of the first in line goes into the queue as soon as there is room. A closed channel has a sentinel
-in the line, where no value can pass it, so a receiver drains the queue before it sees the end. A
-receiver that finds nothing marks itself as idle in each of its channels; whichever thread then
-sends wakes it.
-
-On an unbuffered channel, a sender that finds an idle receiver hands its value over, and goes on. A
-sender that finds none joins the line, and goes on when its value has been received. Both are as in
-Go's chan.go.
+`handover.py` says how this is done.
 
 Interrupts: an exception may come out of any operation at any moment, from a signal handler on the
 main thread or by `PyThreadState_SetAsyncExc` on others. Then the operation has either happened or
@@ -29,13 +21,6 @@ value back, waits no longer, and has no turn. Everyone else goes on as if nothin
 signal handler may itself use any channel, also the one whose operation it has interrupted, for as
 much as needs no wait for its own thread. (This holds for one exception at a time. A second one that
 comes while the first is being dealt with may break it.)
-
-There is no lock, so none can be left behind, or be held by the thread that a signal handler runs
-on. A value moves from one place to the next in a single step: `new.extend(map(pop, (old,)))` is one
-call, in which no Python code runs. Whoever moves it first has it; the others find that it has gone.
-A thread looks before each step, and looks again after it for those that it may have to wake. One
-wake-up too many does no harm. With a GIL all steps have one order, and without one (FREE_THREADED)
-a lock makes one.
 
 Where this is not Go:
 
@@ -51,18 +36,16 @@ from __future__ import annotations
 
 import operator
 import queue
-import random
-import threading
 import time
-from collections import deque
 from functools import partial
-from itertools import compress, repeat, starmap, takewhile
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from itertools import repeat, starmap, takewhile
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .turns import FREE_THREADED, Gate, Waiter, turns
+from .handover import CLOSED, END, Handover, Offer, wait, wait_in_turn
+from .turns import FREE_THREADED, turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 __all__ = ["CLOSED", "AbandonedChannelError", "Channel", "ClosedChannelError", "select"]
 
@@ -80,17 +63,8 @@ class AbandonedChannelError(ConnectionAbortedError):
     """
 
 
-class _Sentinel:
-    def __repr__(self) -> str:
-        return "CLOSED"
-
-
-#: Stands after the last value of a closed channel. The inherited `get` returns it.
-CLOSED: Final[Any] = _Sentinel()
-
-
-class Channel(queue.Queue[T]):
-    """A queue that can be closed, and that a thread can wait for together with others.
+class Channel(Handover[T]):
+    """A `queue.Queue` that can be closed, and that a thread can wait for together with others.
 
     capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
     in_turn: the receiver takes turns with the receivers of all such channels, see turns.py. Between
@@ -98,36 +72,12 @@ class Channel(queue.Queue[T]):
 
     Any thread may `send`. `try_send` and `close` are for the one thread that is the sending side,
     and one thread at a time may receive. If other threads `send` beside the one that calls
-    `try_send`, it may bring the channel one value above its capacity.
+    `try_send`, it may bring the channel one value above its capacity. Raises ValueError for a
+    negative capacity.
 
     A channel is true, also an empty one. Of queue.Queue's methods, `put`, `get` and those made of
     them work as usual; `task_done`, `join` and `shutdown` raise NotImplementedError.
     """
-
-    def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
-        if capacity < 0:
-            raise ValueError(f"negative capacity: {capacity}")
-        # What queue.Queue's own method sets and its methods that are left use. Its conditions would
-        # cost kilobytes and ten microseconds.
-        self.maxsize = max(capacity, 1)
-        self._init(self.maxsize)
-        # Gives the steps of different threads one order, where no GIL does. Can be taken again by
-        # the thread that has it, as in a signal handler.
-        self.mutex = threading.RLock()  # type: ignore[assignment]
-        self.capacity: Final = capacity
-        self._in_turn: Final = in_turn
-        # Set once, before `_END` joins the line, or those in line are refused for good.
-        self._closed = False
-        # Set once, before `_closed`: nobody will receive, so no `_END` joins the line.
-        self._abandoned = False
-        # The senders that wait, first come first, and `_END` after the last. Any thread may take a
-        # sender out whose value has been moved, or whose offer was refused.
-        self._offers: list[_Offer[T]] = []
-        # The receiver that has found nothing. Set and unset by the receiver. (What is left here
-        # from an earlier wait is no longer armed.)
-        self._idle: _Bell | Waiter | None = None
-        # See _queue_if_room.
-        self._room: Iterator[bool] | None = None
 
     def __len__(self) -> int:
         """Return how many values are queued; 0 for an unbuffered channel. Thread: any."""
@@ -144,7 +94,7 @@ class Channel(queue.Queue[T]):
     @property
     def senders(self) -> int:
         """How many threads wait to send, or did a moment ago. Thread: any."""
-        return sum(offer is not _END for offer in self._offers.copy())
+        return sum(offer is not END for offer in self._offers.copy())
 
     # Sending.
 
@@ -189,7 +139,7 @@ class Channel(queue.Queue[T]):
         Thread: the sending side's one.
         """
         self._check_open()
-        offer = _Offer(value)
+        offer = Offer(value)
         try:
             if self.capacity == 0:
                 return self._hand_over(offer)
@@ -232,7 +182,7 @@ class Channel(queue.Queue[T]):
         if FREE_THREADED:
             self._order()
         for offer in self._offers.copy():
-            if offer is not _END:
+            if offer is not END:
                 self._dismiss(offer)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
@@ -250,9 +200,9 @@ class Channel(queue.Queue[T]):
                 if self._queue_if_room([value]):
                     self._wake()
                     return
-                offer = _Offer(value)
+                offer = Offer(value)
             else:
-                offer = _Offer(value)
+                offer = Offer(value)
                 if self._hand_over(offer):
                     return
             late = self._stand_in_line(offer, deadline)
@@ -267,134 +217,11 @@ class Channel(queue.Queue[T]):
             raise queue.Full
         self._check_open()
 
-    def _stand_in_line(self, offer: _Offer[T], deadline: float | None) -> bool:
-        """Return when the offer was taken or refused; True if it was refused for the deadline."""
-        self._offers.append(offer)
-        # Whoever closes says so first, and then looks at the line. Either that thread sees this
-        # offer there, or this one sees that the channel is closed.
-        if FREE_THREADED:
-            self._order()
-        if self._closed:
-            self._dismiss(offer)
-        else:
-            if self.capacity:
-                self._admit()
-            self._wake()
-        while offer.waits():
-            if deadline is None:
-                offer.gate.pass_()
-            elif not offer.gate.pass_(_seconds_until(deadline)):
-                return self._dismiss(offer)
-        return False
-
-    def _queue_if_room(self, cell: list[T]) -> bool:
-        """Move a value into the queue, if there is room, and nobody in line. Return whether."""
-        if self._room is None:
-            # Infinite, without Python code: each `next` compares the lengths at that moment.
-            lengths = zip(  # noqa: B905 - both have no end
-                map(len, repeat(self._offers)), map(len, repeat(self.queue))
-            )
-            self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
-        # A single step: to look for room and then to append would be two, and other threads may
-        # come between them, and fill the room or close the channel.
-        if FREE_THREADED:
-            with self.mutex:
-                self.queue.extend(map(list.pop, compress((cell,), self._room)))
-        else:
-            self.queue.extend(map(list.pop, compress((cell,), self._room)))
-        return not cell
-
     def _check_open(self, what: str = "send on") -> None:
         if self._abandoned:
             raise AbandonedChannelError("nobody receives any more")
         if self._closed:
             raise ClosedChannelError(f"{what} closed channel")
-
-    def _dismiss(self, offer: _Offer[T]) -> bool:
-        """Send a sender out of the line: refuse its offer, unless the value has been moved.
-
-        Return whether it is refused. Thread: any.
-        """
-        offer.refuse()
-        offer.gate.open()  # before: an offer that is not in line is forgotten, see _recover
-        try:  # noqa: SIM105 - which is faster
-            self._offers.remove(offer)
-        except ValueError:  # it was out already
-            pass
-        return bool(offer.refused)
-
-    def _admit(self) -> None:
-        """Queue the values of the first in line, as far as there is room. Thread: any."""
-        if FREE_THREADED:
-            with self.mutex:
-                self._move()
-        else:
-            self._move()
-
-    def _move(self) -> None:
-        # Only the value of the first in line may go into the queue, and each thread here looks who
-        # that is before it looks for room. So if another thread fills the room meanwhile, it is
-        # with the same value, and there is never one too many.
-        while True:
-            try:
-                first = self._offers[0]
-            except IndexError:
-                return
-            if first is _END or (first.waits() and len(self.queue) >= self.capacity):
-                return
-            first.move(self.queue.extend)
-            self._dismiss(first)
-
-    def _finish(self) -> None:
-        """Refuse those in line, and put `_END` there. Can be repeated after an interrupt."""
-        self._admit()
-        if FREE_THREADED:
-            self._order()
-        for offer in self._offers.copy():
-            if offer is not _END:
-                self._dismiss(offer)
-        if _END not in self._offers:
-            self._offers.append(_END)
-        if FREE_THREADED:
-            self._order()
-        if (receiver := self._idle) is not None:
-            receiver.let_go()
-
-    def _hand_over(self, offer: _Offer[T]) -> bool:
-        """Give a value to a receiver that waits for an unbuffered channel, if there is one.
-
-        Those in line come before.
-        """
-        receiver = self._idle
-        if receiver is None or self._offers:
-            return False
-        if isinstance(receiver, _Bell):
-            return receiver.give(self, offer)
-        if not receiver.wake():
-            return False
-        offer.move(self.queue.extend)
-        self._wake()  # it may have looked for the value already, and wait again
-        return True
-
-    def _wake(self) -> None:
-        """Wake the receiver, if it is idle, after a change of queue or line. Thread: any."""
-        if FREE_THREADED:
-            self._order()
-        if (receiver := self._idle) is not None:
-            receiver.wake()
-
-    def _recover(self) -> None:
-        """Do for others what an operation that was interrupted may not have done. Thread: any."""
-        for offer in self._offers.copy():
-            if not offer.waits():
-                self._dismiss(offer)
-        self._admit()
-        self._wake()
-
-    def _order(self) -> None:
-        """Without a GIL: have other threads see all that this one has done when they come here."""
-        with self.mutex:
-            pass
 
     # Receiving.
 
@@ -446,63 +273,6 @@ class Channel(queue.Queue[T]):
             raise
         raise queue.Empty
 
-    def _take(self, got: list[Any]) -> bool:
-        """Receive into an empty list, if there is anything. CLOSED stands for the end.
-
-        Thread: the receiver.
-        """
-        while True:
-            if self.queue:
-                try:
-                    got.extend(map(deque.popleft, (self.queue,)))
-                except IndexError:  # a signal handler has received it
-                    continue
-                if self._offers or FREE_THREADED:
-                    self._admit()
-                return True
-            if not self._offers:
-                return False
-            if FREE_THREADED:
-                with self.mutex:
-                    self._take_first(got)
-            else:
-                self._take_first(got)
-            if got:
-                return True
-
-    def _take_all(self, values: list[T]) -> None:
-        """Receive what is there by now into an empty list. Thread: the receiver."""
-        # Senders only append, and this thread alone pops, so the number of values seen here can
-        # only grow until they are moved.
-        try:  # noqa: SIM105 - which is faster
-            values.extend(map(deque.popleft, repeat(self.queue, len(self.queue))))
-        except IndexError:  # a signal handler has received some
-            pass
-        if self._offers or FREE_THREADED:
-            if self.capacity:
-                self._admit()
-                return
-            for offer in self._offers.copy():
-                if offer is not _END:
-                    offer.move(values.extend)
-                    self._dismiss(offer)
-
-    def _take_first(self, got: list[Any]) -> None:
-        """Receive from the first in line, if the queue is empty. Thread: the receiver."""
-        try:
-            first = self._offers[0]
-        except IndexError:
-            return
-        # Another thread may have moved a value from the line into the queue since it was seen to be
-        # empty. Nothing can come into the queue before the first in line from here on.
-        if self.queue:
-            return
-        if first is _END:
-            got.append(CLOSED)
-        else:
-            first.move(got.extend)
-            self._dismiss(first)
-
     # What queue.Queue has, and a channel does not.
 
     def shutdown(self, immediate: bool = False) -> None:
@@ -514,63 +284,6 @@ class Channel(queue.Queue[T]):
         raise NotImplementedError("a channel counts no tasks: receive until it is closed")
 
     join = task_done
-
-    def _put_back(self, got: Sequence[Any]) -> None:
-        """Undo a receive that was interrupted. Thread: the receiver."""
-        if got and got[0] is not CLOSED:
-            self.queue.appendleft(got[0])
-        self._recover()
-        if self._in_turn:
-            turns.give_up()
-
-    def _set_idle(self, receiver: _Bell | Waiter) -> None:
-        """Mark the receiver as idle, to be woken. It must look at the queue after this.
-
-        Raises RuntimeError if another thread is marked. Thread: the receiver.
-        """
-        other = self._idle
-        if other is not None and other is not receiver and other.is_idle():
-            raise RuntimeError("two threads receive from one channel")
-        self._idle = receiver
-        if FREE_THREADED:
-            self._order()
-
-
-class _Offer(Generic[T]):
-    """A value that a sender waits to hand over (Go: sudog).
-
-    The value is moved to where it goes, or is refused, which moves it as well. Whoever comes first
-    decides.
-    """
-
-    __slots__ = ("_offered", "gate", "refused")
-
-    def __init__(self, value: T) -> None:
-        self._offered: Final = [value]
-        #: Has the value, if the offer was refused.
-        self.refused: Final[list[T]] = []
-        #: Where the sender waits for the decision.
-        self.gate: Final = Gate()
-
-    def waits(self) -> bool:
-        """Return whether nothing is decided yet. Thread: any."""
-        return bool(self._offered)
-
-    def move(self, extend: Any) -> None:
-        """Move the value, if nothing is decided yet. extend: of where to. Thread: any."""
-        if self._offered:
-            try:  # noqa: SIM105 - which is faster
-                extend(map(list.pop, (self._offered,)))
-            except IndexError:  # another thread was faster
-                pass
-
-    def refuse(self) -> None:
-        """Take the value back, if nothing is decided yet. Thread: any."""
-        self.move(self.refused.extend)
-
-
-#: Stands in the line of a closed channel. It is never moved, so it seems to wait.
-_END: Final[_Offer[Any]] = _Offer(CLOSED)
 
 
 def select(
@@ -592,7 +305,7 @@ def select(
     channel: Channel[Any] | None = None
     got: list[Any] = []
     try:
-        while (channel := _wait(channels, deadline)) is not None:
+        while (channel := wait(channels, deadline)) is not None:
             if channel._take(got):
                 (value,) = got
                 return (channel, None, False) if value is CLOSED else (channel, value, True)
@@ -609,7 +322,7 @@ def _select_in_turn(
     """`select` on one channel whose receiver takes turns."""
     got: list[Any] | tuple[()] = ()
     try:
-        while _wait_in_turn(channel, deadline):
+        while wait_in_turn(channel, deadline):
             got = []
             if channel._take(got):
                 (value,) = got
@@ -625,150 +338,12 @@ def _select_in_turn(
 def _receive(channel: Channel[Any], deadline: float | None, got: list[Any]) -> None:
     """Receive into an empty list; it stays empty if the deadline comes first."""
     while (
-        _wait_in_turn(channel, deadline)
+        wait_in_turn(channel, deadline)
         if channel._in_turn
-        else _wait((channel,), deadline) is not None
+        else wait((channel,), deadline) is not None
     ):
         if channel._take(got):
             return
-
-
-def _wait(channels: tuple[Channel[Any], ...], deadline: float | None) -> Channel[Any] | None:
-    """Return one of the channels that has something, or had; None once the deadline has come."""
-    for channel in channels:
-        if channel._in_turn:
-            raise ValueError("a channel with turns is waited for alone")
-    while deadline is None or time.monotonic() < deadline:
-        for channel in _in_random_order(channels):
-            if channel.queue or channel._offers:
-                return channel
-        # Nothing there. Look once more with the bell in place, and only then wait for it. A value
-        # sent before that second look is seen by it; a value sent after it rings.
-        bell = _Bell()
-        try:
-            bell.wait(channels, deadline)
-            giver = bell.end()
-        except BaseException:
-            bell.end()
-            raise
-        if giver is not None:  # what was handed over comes first
-            return giver
-    return None
-
-
-def _wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
-    """Return True when the channel has something, or had, and with a turn unless it is closed.
-
-    Returns False once the deadline has come.
-    """
-    try:
-        me = turns.local.waiter
-    except AttributeError:
-        me = turns.waiter()
-    if me.receiving:
-        raise RuntimeError("a signal handler receives in turn, while its thread does")
-    queue, offers = channel.queue, channel._offers
-    timeout: float = -1
-    try:
-        me.receiving = True
-        while True:
-            if deadline is not None:
-                timeout = deadline - time.monotonic()
-                if timeout <= 0:
-                    me.receiving = False
-                    return False
-                if timeout > threading.TIMEOUT_MAX:  # noqa: PLR1730 - which is faster than `min`
-                    timeout = threading.TIMEOUT_MAX
-            if queue or offers:
-                if not channel._closed:  # what is left of a closed one needs no turn
-                    me.line_up()
-                break
-            me.armed.append(me)
-            channel._set_idle(me)
-            woken = not ((queue or offers) and me.disarm()) and me.wait(timeout)
-            channel._idle = None
-            if woken:
-                # There may be nothing: a sender that is slow to wake this thread may do it for a
-                # value that was received meanwhile.
-                break
-        me.receiving = False
-        return True
-    except BaseException:
-        if channel._idle is me:
-            channel._idle = None
-        me.retire()
-        me.receiving = False
-        raise
-
-
-class _Bell:
-    """One wait of a thread for several channels, or for one without turns.
-
-    A sender to an unbuffered channel may hand its value over to the thread, as in Go to a `sudog`,
-    but only one such sender can. Channels may keep the bell after the wait, when it is of no use.
-    So each wait needs a bell of its own: with one bell for many waits, a slow sender could hand its
-    value over to a later wait, which may be for other channels.
-    """
-
-    __slots__ = ("_gate", "_given", "armed")
-
-    def __init__(self) -> None:
-        self._gate = Gate()
-        # Has, under the key None, the channel and the offer that were handed over, or `_NOTHING`
-        # when the wait has ended. `setdefault` is a single step, so the first to come decides.
-        self._given: dict[None, tuple[Channel[Any] | None, _Offer[Any]]] = {}
-        #: Whether the thread may be asleep. Unset by the thread.
-        self.armed = True
-
-    # Any sender:
-
-    def give(self, channel: Channel[Any], offer: _Offer[Any]) -> bool:
-        """Hand a value over, unless another one was, or the wait has ended. Return whether."""
-        given = channel, offer
-        if self._given.setdefault(None, given) is not given:
-            return False
-        self._gate.open()
-        return True
-
-    def is_idle(self) -> bool:
-        """Return whether the receiver waits, and has not been given anything."""
-        return self.armed and not self._given
-
-    def wake(self) -> None:
-        self._gate.open()
-
-    let_go = wake
-
-    # The receiver:
-
-    def wait(self, channels: tuple[Channel[Any], ...], deadline: float | None) -> None:
-        """Wait to be woken, or for the deadline, unless one of the channels has something."""
-        for channel in channels:
-            channel._set_idle(self)
-        for channel in channels:
-            if channel.queue or channel._offers:
-                return
-        self._gate.pass_(_seconds_until(deadline))
-
-    def end(self) -> Channel[Any] | None:
-        """End the wait. Return the channel of which a value was handed over, and queue that."""
-        self.armed = False
-        channel, offer = self._given.setdefault(None, _NOTHING)
-        if channel is not None:
-            offer.move(channel.queue.extendleft)
-        self._given[None] = _NOTHING
-        return channel
-
-
-_NOTHING: Final = (None, _END)
-
-
-def _in_random_order(channels: tuple[Channel[Any], ...]) -> tuple[Channel[Any], ...]:
-    """Return the channels, rotated to start at a random one."""
-    if len(channels) < 2:
-        return channels
-    start = int(random.random() * len(channels))
-    return channels[start:] + channels[:start]
 
 
 def _deadline_of(timeout: float | None) -> float | None:
@@ -778,10 +353,3 @@ def _deadline_of(timeout: float | None) -> float | None:
     if timeout < 0:
         raise ValueError("'timeout' must be a non-negative number")
     return time.monotonic() + timeout
-
-
-def _seconds_until(deadline: float | None) -> float:
-    """How long to wait: from 0 to what the system can wait for, or -1 without a deadline."""
-    if deadline is None:
-        return -1
-    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
     from ..anyhub import AnyHub
-    from ..golang.channel import _Bell
+    from ..golang.handover import Bell
     from ..hub import Hub
 
 __all__ = ["TracedChannel", "TracedClient", "TracedConn", "TracedWaiter", "Tracing"]
@@ -67,7 +67,7 @@ class TracedChannel(Channel[T]):
             super()._send(cast("T", (value, arrow, 0)), deadline)
             track.starts(arrow, at, 0)
 
-    def _set_idle(self, receiver: _Bell | Waiter) -> None:
+    def _set_idle(self, receiver: Bell | Waiter) -> None:
         track = self._recorder.track()
         if track.state is None or track.state.name != "recv":
             track.wait("recv")
