@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.golang.channel import CLOSED, AbandonedChannelError
+from gochat.golang.channel import CLOSED, AbandonedChannelError, ChannelStatistics
 from gochat.golang.handover import Bell, Offer
 from gochat.golang.turns import FREE_THREADED, turns
 
@@ -787,7 +787,7 @@ def test_len_beside_a_drain(start: Tasks) -> None:
     def look() -> set[int]:
         seen = set()
         while not ended.is_set():
-            seen |= {len(channel), channel.qsize(), channel.senders}
+            seen |= {len(channel), channel.qsize(), channel.statistics().senders}
         return seen
 
     looker = start(look)
@@ -1323,6 +1323,56 @@ def test_what_a_channel_does_not_have() -> None:
     assert [channel.recv() for _ in range(3)] == [(1, True), (2, True), END]
 
 
+def test_statistics(start: Tasks) -> None:
+    """A channel says what is in it, who waits for it, and what went through it."""
+    channel: Channel[int] = Channel(4)
+    receiver = start.parked(channel.recv)
+    assert channel.statistics() == ChannelStatistics(
+        capacity=4,
+        queued=0,
+        closed=False,
+        senders=0,
+        receiver_waits=True,
+        sent=0,
+        received=0,
+        refused=0,
+        drains=(0,) * 32,
+        queued_at_close=0,
+    )
+    channel.send(1)
+    assert receiver.result() == (1, True)
+    for value in range(6):
+        channel.try_send(value)
+    sender = start.parked(partial(channel.send, 6))
+    now = channel.statistics()
+    assert (now.queued, now.senders, now.receiver_waits) == (4, 1, False)
+    assert (now.sent, now.received, now.refused) == (5, 1, 2)
+    assert len(channel.drain()) == 4
+    sender.result()
+    assert channel.drain() == [6]
+    assert channel.drain() == []
+    channel.send(7)
+    channel.close()
+    assert channel.get() == 7
+    assert channel.recv() == END
+    now = channel.statistics()
+    assert (now.sent, now.received, now.queued_at_close, now.closed) == (7, 7, 1, True)
+    assert now.drains == (1, 1, 0, 1, *[0] * 28)
+
+
+def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
+    """A value that waits with its sender is not sent yet; one that nobody waits for is refused."""
+    channel: Channel[int] = Channel()
+    assert not channel.try_send(0)
+    sender = start.parked(lambda: channel.send(1))
+    now = channel.statistics()
+    assert (now.queued, now.senders, now.sent, now.refused) == (0, 1, 0, 1)
+    assert channel.recv() == (1, True)
+    sender.result()
+    now = channel.statistics()
+    assert (now.senders, now.sent, now.received) == (0, 1, 1)
+
+
 # A receiver that goes away.
 
 
@@ -1333,7 +1383,7 @@ def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) 
     if capacity:
         channel.send(0)
     task = start(lambda: channel.send(1))
-    wait_until(lambda: channel.senders == 1)
+    wait_until(lambda: channel.statistics().senders == 1)
     channel.abandon()
     with pytest.raises(AbandonedChannelError):
         task.result()

@@ -294,7 +294,7 @@ def test_send_that_waits(send: str, capacity: int) -> None:
         ended = threading.Event()
 
         def receive() -> list[Any]:
-            wait_until(lambda: channel.senders > 0 or ended.is_set())
+            wait_until(lambda: channel.statistics().senders > 0 or ended.is_set())
             return receive_all(channel)
 
         receiver = Peer(receive)
@@ -322,7 +322,7 @@ def test_send_that_is_late(capacity: int) -> None:
                 channel.put(1, timeout=1e-3)
 
         yield put
-        assert channel.senders == 0
+        assert channel.statistics().senders == 0
         check(channel, [0][:capacity])
 
     assert at_every_step(case) > 50
@@ -338,7 +338,7 @@ def test_close(capacity: int, in_turn: bool) -> None:
         for value in range(capacity):
             channel.send(value)
         senders = [Peer(partial(channel.send, "lost")) for _ in range(2)]
-        wait_until(lambda: channel.senders == 2)
+        wait_until(lambda: channel.statistics().senders == 2)
         outcome = yield channel.close
         if outcome.raised:
             with suppress(ClosedChannelError):
@@ -431,7 +431,7 @@ def test_receive_from_the_line(
         senders = []
         for value in (1, 2):
             senders.append(Peer(partial(channel.send, value)))
-            wait_until(lambda: channel.senders == len(senders))
+            wait_until(lambda: channel.statistics().senders == len(senders))
         outcome = yield lambda: receive(channel)
         if outcome.raised:
             assert not turns._line
@@ -616,7 +616,7 @@ def interrupt_another() -> None:
 
 def look(channel: Channel[Any]) -> None:
     assert 0 <= len(channel) == channel.qsize() <= 5
-    assert channel.senders >= 0
+    assert channel.statistics().senders >= 0
     turns.give_up()
     turns.gomaxprocs(0)
 

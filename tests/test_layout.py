@@ -94,8 +94,7 @@ RULES = {
     ),
     "ops.page": (),
     "ops.routes": ("golang.http",),
-    "ops.view": ("ops.view", "ops.page", "ops.routes", "golang", "hub", "client"),
-    "ops.view.measured": ("ops.view.client", "ops.metrics"),
+    "ops.view": ("ops.view", "ops.clients", "ops.page", "ops.routes", "golang", "hub", "client"),
     "ops.systemd": (),
     "main": ("ops", "client", "anyhub", "hub", "golang"),
     "__main__": ("ops.command",),
@@ -208,14 +207,14 @@ def test_guests_have_one_door(name: str) -> None:
 @pytest.mark.parametrize(
     "door",
     [
-        *("relay", "trace", "ops.processes", "ops.metrics", "ops.view", "ops.view.measured"),
+        *("relay", "trace", "ops.processes", "ops.metrics", "ops.view"),
         *("exercise.run", "talk.command"),
     ],
 )
 def test_what_most_chats_do_not_need(door: str) -> None:
     """What few chats need costs the others nothing, because it is imported late."""
     for name in MODULES:
-        if not is_within(name, (door, "ops.view.measured")):
+        if not is_within(name, (door,)):
             for found in imports(name, at_once=True):
                 assert not is_within(found.removeprefix("gochat."), (door,)), name
 
@@ -243,7 +242,7 @@ print(*sorted(sys.modules), sep="\\n")
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": "bytes channel clock flag frames handover http log processor thread turns websocket",
-    "gochat.ops": "config deploy health page serve signals systemd",
+    "gochat.ops": "clients config deploy health page serve signals systemd",
 }
 
 

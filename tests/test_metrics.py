@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gochat import Hub
+from gochat import Hub, Settings
 from gochat.golang.http.address import listen
+from gochat.golang.turns import turns
 from gochat.golang.websocket import TEXT_MESSAGE
+from gochat.ops.clients import Clients, drop_reason
 from gochat.ops.command import main
-from gochat.ops.metrics import Counts, MeasuredChannel, MeasuredConn, MeasuredUpgrader, health_app
+from gochat.ops.metrics import health_app
 
 from .http_support import read_to_end
 from .support import (
@@ -174,21 +176,21 @@ def test_a_flood(chat: Measured) -> None:
 
 def test_messages_per_frame() -> None:
     """A frame is counted at the first bound that is not under the number of its messages."""
-    counts = Counts()
-    with connected(MeasuredUpgrader(counts)) as (conn, _):
-        assert isinstance(conn, MeasuredConn)
-        queue = conn.queue = MeasuredChannel[bytes](5000)
+    clients = Clients()
+    with connected() as (conn, _):
+        queue = clients.new_client(Hub(), conn, Settings(send_buffer=5000)).send
         for messages in (1, 2, 3, 4, 5, 256, 257, 5000):
             for _ in range(messages):
                 queue.send(b"x")
             assert queue.recv() == (b"x", True)
             assert len(queue.drain()) == messages - 1
-        sums, queued, _ = counts.read()
-        assert sums.frames_out == [1, 1, 2, 1, 0, 0, 0, 0, 1, 2]
-        assert sums.messages_out == 1 + 2 + 3 + 4 + 5 + 256 + 257 + 5000
-        assert queued == [0]
-        counts.closed(conn._sock)
-        assert counts.read()[0] == sums
+        turns.give_up()
+        there, totals = clients.read()
+        assert totals.frames_out[:14] == [1, 1, 2, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1]
+        assert totals.messages_out == 1 + 2 + 3 + 4 + 5 + 256 + 257 + 5000
+        assert [client.send for client in there] == [queue]
+        clients.closed(conn.sock)
+        assert clients.read() == ([], totals)
 
 
 # Clients that are dropped, and clients that are not let in.
@@ -301,19 +303,19 @@ def enter_alone(chat: Measured) -> Peer:
 
 def test_a_write_that_is_given_up() -> None:
     """A write that finds the socket full is counted, once for each time that the write waits."""
-    counts = Counts()
-    with connected(MeasuredUpgrader(counts)) as (conn, _):
-        assert isinstance(conn, MeasuredConn)
-        assert conn.drop_reason() is None
+    clients = Clients()
+    with connected() as (conn, _):
+        client = clients.new_client(Hub(), conn, Settings())
+        assert drop_reason(client) is None
         conn.set_write_deadline(time.monotonic() + 0.05)
         with pytest.raises(TimeoutError):
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
-        assert conn.drop_reason() == "write_deadline"
-        counts.closed(conn._sock)
-        counts.closed(conn._sock)  # once more, as for a connection without a handshake
-        sums, _, dropped = counts.read()
-        assert (sums.stalls, sums.messages_out) == (1, 0)
-        assert dropped["write_deadline"] == sum(dropped.values()) == 1
+        assert drop_reason(client) == "write_deadline"
+        clients.closed(conn.sock)
+        clients.closed(conn.sock)  # once more, as for a connection without a handshake
+        _, totals = clients.read()
+        assert (totals.stalls, totals.messages_out) == (1, 0)
+        assert totals.dropped["write_deadline"] == sum(totals.dropped.values()) == 1
 
 
 @pytest.mark.measured

@@ -734,7 +734,9 @@ def test_a_full_channel_is_one_entry(own: Redis) -> None:
         assert holding.wait(PATIENCE)
         before = a.relay.statistics().entries_out
         with in_background(lambda: a.say(*map(str, range(65)))):
-            wait_until(lambda: len(a.relay.broadcast) == 64 and a.relay.broadcast.senders > 0)
+            wait_until(
+                lambda: len(a.relay.broadcast) == 64 and a.relay.broadcast.statistics().senders > 0
+            )
             gate.set()
         assert a.hears(66) == ["held", *map(str, range(65))]
         assert a.relay.statistics().batches[(65).bit_length()] == 1
@@ -1365,7 +1367,7 @@ def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
     with node(own.url) as a:
         own.pause()
         with in_background(lambda: a.say(*map(str, range(1000)))):
-            wait_until(lambda: a.relay.broadcast.senders > 0, "a pump that waits")
+            wait_until(lambda: a.relay.broadcast.statistics().senders > 0, "a pump that waits")
             a.relay.finish(time.monotonic())
         own.go_on()
         assert a.relay.error is None

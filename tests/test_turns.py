@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from gochat import Channel, select
-from gochat.golang.turns import Turns, Waiter, turns
+from gochat.golang.turns import Turns, TurnsStatistics, Waiter, turns
 
 from .support import PATIENCE, ROOT, in_background, wait_until
 
@@ -47,7 +47,7 @@ MISTAKES = [
 ]
 
 #: Where what the model is of stands.
-MODULES = ("channel", "turns")
+MODULES = ("channel", "turns", "handover")
 
 
 def check_model(folder: Path, *definitions: str, part: int = 0, level: str = "-O1") -> str:
@@ -120,7 +120,8 @@ def test_every_mistake_is_tried() -> None:
 
 def free_of(turns: Turns) -> tuple[int, int]:
     """How many turns are free, and how many threads are in line."""
-    return turns._free, len(turns.line())
+    now = turns.statistics()
+    return now.limit - len(now.holders), len(now.line)
 
 
 @contextmanager
@@ -239,6 +240,24 @@ def test_wait_that_ends_without_a_turn() -> None:
     assert not waiter.wait(0.01)
     assert free_of(mine) == (1, 0)
     assert not waiter.is_idle()
+
+
+def test_statistics() -> None:
+    """Turns say who has one, and who waits for one, in the order of the line."""
+    turns = Turns(1)
+    turns.waiter().line_up()
+    threads = []
+    for number in range(1, 3):
+        thread = threading.Thread(target=lambda: turns.waiter().line_up(), daemon=True)
+        thread.start()
+        wait_until(lambda number=number: len(turns.statistics().line) == number)  # type: ignore[misc]
+        threads.append(thread)
+    line = tuple(thread.ident for thread in threads)
+    assert turns.statistics() == TurnsStatistics(1, (threading.get_ident(),), line)  # type: ignore[arg-type]
+    turns.give_up()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert turns.statistics() == TurnsStatistics(1, (), ())
 
 
 def test_number_of_turns_can_be_changed() -> None:

@@ -37,6 +37,7 @@ from __future__ import annotations
 import operator
 import queue
 import time
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat, starmap, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -47,7 +48,14 @@ from .turns import FREE_THREADED, turns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CLOSED", "AbandonedChannelError", "Channel", "ClosedChannelError", "select"]
+__all__ = [
+    "CLOSED",
+    "AbandonedChannelError",
+    "Channel",
+    "ChannelStatistics",
+    "ClosedChannelError",
+    "select",
+]
 
 T = TypeVar("T")
 
@@ -61,6 +69,36 @@ class AbandonedChannelError(ConnectionAbortedError):
 
     Not a mistake of the sender's, so a pump that sends takes it as the end of its connection.
     """
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """What is in a channel, who waits for it, and what it has done so far.
+
+    Each figure is read as it is, so two of them may differ by what happens meanwhile. An operation
+    that was interrupted may count, although it was undone.
+    """
+
+    capacity: int
+    #: Values that are queued.
+    queued: int
+    closed: bool
+
+    #: Threads that wait to send.
+    senders: int
+    #: Whether a thread waits to receive, and has not been woken.
+    receiver_waits: bool
+
+    #: Values that were sent, without those of `senders`; and of them the ones that were received.
+    sent: int
+    received: int
+    #: Values that `try_send` had no room for.
+    refused: int
+    #: At place b, how many calls of `drain` have returned a number of values that has b bits: 0,
+    #: 1, 2 or 3, 4 to 7, and so on.
+    drains: tuple[int, ...]
+    #: Values that were queued when the channel was closed.
+    queued_at_close: int
 
 
 class Channel(Handover[T]):
@@ -91,10 +129,22 @@ class Channel(Handover[T]):
         """Return whether there is no room; always True for an unbuffered channel. Thread: any."""
         return len(self.queue) >= self.capacity
 
-    @property
-    def senders(self) -> int:
-        """How many threads wait to send, or did a moment ago. Thread: any."""
-        return sum(offer is not END for offer in self._offers.copy())
+    def statistics(self) -> ChannelStatistics:
+        """Return what is in the channel, who waits for it, and what it has done. Thread: any."""
+        idle = self._idle
+        queued, received = len(self), self._received
+        return ChannelStatistics(
+            capacity=self.capacity,
+            queued=queued,
+            closed=self._closed,
+            senders=sum(offer is not END for offer in self._offers.copy()),
+            receiver_waits=idle is not None and idle.is_idle(),
+            sent=received + queued,
+            received=received,
+            refused=self._refused,
+            drains=tuple(self._drains),
+            queued_at_close=self._left,
+        )
 
     # Sending.
 
@@ -119,7 +169,7 @@ class Channel(Handover[T]):
         # the queue. Whichever comes second sees what the first has done, so no value is left lying
         # before a sleeping receiver.
         if len(self.queue) >= self.capacity or self._closed:
-            return self.no_room(value)
+            return self._no_room(value)
         try:
             self.queue.append(value)
             if FREE_THREADED:
@@ -132,23 +182,21 @@ class Channel(Handover[T]):
             raise
         return True
 
-    def no_room(self, value: T) -> bool:
-        """Queue a value that had no room at the first look, or hand it over; else return False.
-
-        Hook: `try_send` calls this, and a subclass can count calls. Raises ClosedChannelError.
-        Thread: the sending side's one.
-        """
+    def _no_room(self, value: T) -> bool:
+        """Queue a value that had no room at the first look, or hand it over; else return False."""
         self._check_open()
         offer = Offer(value)
         try:
             if self.capacity == 0:
-                return self._hand_over(offer)
-            self._admit()
-            if self._offers or len(self.queue) >= self.capacity:
-                return False
-            offer.move(self.queue.extend)
-            self._wake()
-            return True
+                sent = self._hand_over(offer)
+            else:
+                self._admit()
+                sent = not self._offers and len(self.queue) < self.capacity
+                if sent:
+                    offer.move(self.queue.extend)
+                    self._wake()
+            self._refused += not sent
+            return sent
         except BaseException:
             offer.refuse()
             self._recover()
@@ -163,6 +211,7 @@ class Channel(Handover[T]):
         """
         self._check_open("close of")
         try:
+            self._left = len(self)
             self._closed = True
             self._finish()
         except BaseException:
@@ -253,6 +302,9 @@ class Channel(Handover[T]):
         values: list[T] = []
         try:
             self._take_all(values)
+            count = len(values)
+            self._received += count
+            self._drains[count.bit_length()] += 1
             return values
         except BaseException:
             self.queue.extendleft(reversed(values))

@@ -77,6 +77,14 @@ class Handover(queue.Queue[T]):
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
+        # For `statistics`. The receiver's alone: how many values it has received; at place b, how
+        # many drains found a number of values that has b bits.
+        self._received = 0
+        self._drains = [0] * 32
+        # The sending side's one thread's alone: how many values had no room; what was queued at the
+        # close.
+        self._refused = 0
+        self._left = 0
 
     # Sending. Thread: any.
 
@@ -218,6 +226,7 @@ class Handover(queue.Queue[T]):
                     continue
                 if self._offers or FREE_THREADED:
                     self._admit()
+                self._received += 1
                 return True
             if not self._offers:
                 return False
@@ -227,6 +236,7 @@ class Handover(queue.Queue[T]):
             else:
                 self._take_first(got)
             if got:
+                self._received += got[0] is not CLOSED
                 return True
 
     def _take_all(self, values: list[T]) -> None:

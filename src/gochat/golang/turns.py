@@ -32,10 +32,19 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-__all__ = ["DEFAULT_GOMAXPROCS", "FREE_THREADED", "Gate", "Turns", "Waiter", "turns"]
+__all__ = [
+    "DEFAULT_GOMAXPROCS",
+    "FREE_THREADED",
+    "Gate",
+    "Turns",
+    "TurnsStatistics",
+    "Waiter",
+    "turns",
+]
 
 # Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
 # all that threads do has one order, and each call of a method of a list, deque or dict is a single
@@ -69,6 +78,18 @@ class Gate:
                 self._lock.release()
             except RuntimeError:  # another thread was faster
                 pass
+
+
+@dataclass(frozen=True)
+class TurnsStatistics:
+    """Who has a turn and who waits for one. Threads are given by `threading.get_ident`."""
+
+    #: How many turns there are.
+    limit: int
+    #: The threads that have one.
+    holders: tuple[int, ...]
+    #: The threads that wait for one, first come first.
+    line: tuple[int, ...]
 
 
 class Turns:
@@ -119,14 +140,14 @@ class Turns:
         """Hand on the calling thread's turn, if it holds one, before the thread waits."""
         self.waiter().give_up()
 
-    def line(self) -> list[Waiter]:
-        """Return the threads that wait in line for a turn, first come first. Thread: any."""
-        return [waiter for waiter in self._line.copy() if not waiter.holds]
-
-    @property
-    def _free(self) -> int:
-        """How many turns are free; below 0 while more are held than the limit allows."""
-        return self._limit - sum(waiter.holds for waiter in self._line.copy())
+    def statistics(self) -> TurnsStatistics:
+        """Return who has a turn and who waits for one. Thread: any."""
+        line = self._line.copy()
+        return TurnsStatistics(
+            limit=self._limit,
+            holders=tuple(waiter.thread for waiter in line if waiter.holds),
+            line=tuple(waiter.thread for waiter in line if not waiter.holds),
+        )
 
     def _has_turn(self, waiter: Waiter) -> bool:
         """Return whether a thread that stands in line has a turn."""
@@ -163,11 +184,13 @@ class Waiter(Gate):
     the thread sleeps until it has a turn.
     """
 
-    __slots__ = ("_holds", "_turns", "armed", "receiving")
+    __slots__ = ("_holds", "_turns", "armed", "receiving", "thread")
 
     def __init__(self, turns: Turns) -> None:
         super().__init__()
         self._turns: Final = turns
+        #: The ident of the thread.
+        self.thread: Final = threading.get_ident()
         #: Holds this waiter while the thread waits for a value, and has not been woken. Whoever
         #: takes it out puts it in line, or is the thread itself and goes on by itself.
         self.armed: Final[list[Waiter]] = []

@@ -30,6 +30,7 @@ from ..golang.processor import settle
 from ..golang.turns import turns
 from ..golang.websocket import Upgrader
 from ..hub import Hub
+from .clients import Clients
 from .config import ConfigError
 from .health import answers
 from .serve import HubError
@@ -87,23 +88,26 @@ class Deployment:
             # The signals' handlers come back last: the servers of the figures and of the view may
             # take a while to end.
             self._signals: Final = stack.enter_context(ExitStack())
-            self._metrics: Metrics | None = None
-            if config.metrics_addr is not None:
-                self._metrics = _new_metrics(self._own(config.metrics_addr), hub, self.relay)
-                stack.enter_context(self._metrics)
             tracing: Tracing | None = None
             if config.trace is not None:
                 tracing = stack.enter_context(_new_tracing(config.trace, config.trace_events, hub))
-            probes = self._metrics or tracing  # never both
             self._view: View | None = None
             #: The class of the clients.
-            self.client_class: NewClient = probes.new_client if probes else Client
+            self.client_class: NewClient = tracing.new_client if tracing else Client
             if config.view is not None:
-                measured = self._metrics is not None
-                self._view = _new_view(self._own(config.view), hub, self.relay, measured=measured)
+                self._view = _new_view(self._own(config.view), hub, self.relay)
                 stack.enter_context(self._view)
                 self.client_class = self._view.new_client
-            self.upgrader: Final = (probes.new_upgrader if probes else Upgrader)(
+            self._metrics: Metrics | None = None
+            self._clients: Clients | None = None
+            if config.metrics_addr is not None:
+                self._clients = Clients(self.client_class)
+                self.client_class = self._clients.new_client
+                self._metrics = _new_metrics(
+                    self._own(config.metrics_addr), hub, self._clients, self.relay
+                )
+                stack.enter_context(self._metrics)
+            self.upgrader: Final = (tracing.new_upgrader if tracing else Upgrader)(
                 allowed_origins=config.allow_origin,
                 read_rate=config.rate,
                 read_burst=config.burst,
@@ -140,7 +144,7 @@ class Deployment:
             max_connections=config.max_clients,
             max_connections_per_address=config.max_clients_per_address,
             trusted_proxies=config.trust_proxy,
-            on_close=self._metrics.closed if self._metrics else None,
+            on_close=self._clients.closed if self._clients else None,
         )
         turns.gomaxprocs(config.gomaxprocs)
         settle(pin=config.pin, cpu=place.number if place else None)
@@ -247,14 +251,14 @@ def _new_relay(url: str, config: Config, hub: Hub) -> Relay:
         raise ConfigError(f"--relay: {error}") from None
 
 
-def _new_metrics(addr: str, hub: Hub, relay: Relay | None) -> Metrics:
+def _new_metrics(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> Metrics:
     try:
         # Only here: it takes a tenth of a second, and a package that others do not need.
         from .metrics import Metrics  # noqa: PLC0415
     except ImportError as error:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"
         raise ImportError(text) from error
-    return Metrics(addr, hub, relay)
+    return Metrics(addr, hub, clients, relay)
 
 
 def _new_tracing(path: Path, limit: int, hub: Hub) -> Tracing:
@@ -263,7 +267,7 @@ def _new_tracing(path: Path, limit: int, hub: Hub) -> Tracing:
     return Tracing(path, hub, limit)
 
 
-def _new_view(addr: str, hub: Hub, relay: Relay | None, *, measured: bool) -> View:
+def _new_view(addr: str, hub: Hub, relay: Relay | None) -> View:
     from .view.server import View  # noqa: PLC0415 - only here: a chat that is not viewed needs none
 
-    return View(addr, hub, relay, measured=measured)
+    return View(addr, hub, relay)

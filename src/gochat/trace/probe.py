@@ -81,10 +81,10 @@ class TracedChannel(Channel[T]):
             self._end(track)
         else:
             got[0], arrow, message = got[0]
-            self._received(got[0], arrow, message, track)
+            self._arrived(got[0], arrow, message, track)
         return True
 
-    def _received(self, value: T, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+    def _arrived(self, value: T, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
         """The receiver has a value. The receiving thread."""
         track.run(self._work)
         track.arrives(arrow, track.next(), message)
@@ -97,7 +97,7 @@ class TracedChannel(Channel[T]):
 class Comings(TracedChannel["Client"]):
     """`register` or `unregister`."""
 
-    def _received(self, value: Client, arrow: Arrow, message: int, track: Track) -> None:
+    def _arrived(self, value: Client, arrow: Arrow, message: int, track: Track) -> None:
         track.run(self._work, {"client": value.conn.remote_addr})
         track.arrives(arrow, track.next(), message)
 
@@ -105,7 +105,7 @@ class Comings(TracedChannel["Client"]):
 class Broadcast(TracedChannel[bytes]):
     """`broadcast`. The hub numbers the messages as it takes them."""
 
-    def _received(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+    def _arrived(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
         track.message += 1
         track.run(self._work, {"message": track.message})
         track.arrives(arrow, track.next(), track.message)
@@ -146,7 +146,7 @@ class Send(TracedChannel[bytes]):
             track.arrives(arrow, track.now(), message, left)
         return [value for value, *_ in held]
 
-    def _received(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+    def _arrived(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
         track.run("write", {"messages": [message]})
         track.arrives(arrow, track.next(), message, len(self))
 

@@ -281,6 +281,11 @@ class Conn:
         # The writing thread's alone. The deadline is one of clock.now.
         self._write_deadline: float | None = None
 
+    @property
+    def sock(self) -> socket.socket:
+        """The socket, as the server knows it; not to be used by others. Thread: any."""
+        return self._sock
+
     def statistics(self) -> ConnStatistics:
         """Return what the connection has done so far, and what its threads do. Thread: any."""
         counts = self._counts

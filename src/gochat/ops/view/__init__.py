@@ -1,7 +1,6 @@
 """What `--view` serves: a page that shows the chat at work, and switches for a lesson.
 
     client.py    a client that can be looked at, held and slowed down; who is there, who has gone
-    measured.py  the same client when there are metrics, too
     snapshot.py  the present state: what each thread waits for, what is in each queue
     server.py    the page, at an address of its own
 

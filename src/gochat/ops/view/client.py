@@ -20,19 +20,27 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...client import Client, Settings
 from ...golang.channel import Channel
-from ...golang.turns import Waiter, turns
+from ...golang.turns import turns
 from ...golang.websocket import (
     CLOSE_ABNORMAL_CLOSURE,
     CloseError,
     Conn,
-    ProtocolError,
-    ReadLimitError,
 )
+from ..clients import drop_reason
 
 if TYPE_CHECKING:
     from ...anyhub import AnyHub
 
 __all__ = ["Gone", "ViewedChannel", "ViewedClient", "Watch"]
+
+# A drop_reason in words.
+_DROPPED: Final = {
+    "message_too_big": "its message was too big",
+    "protocol_error": "it broke the protocol",
+    "full_send_buffer": "its queue was full",
+    "write_deadline": "a write was not done in time",
+    "read_deadline": "no pong came in time",
+}
 
 # How many of those that have gone are remembered.
 _GONE: Final = 50
@@ -63,19 +71,6 @@ class ViewedChannel(Channel[bytes]):
         #: Whether the receiver is to wait. Any thread may look without the lock, and so does the
         #: receiver, which may see that a frame late.
         self.held = False
-        # What is left for others to see of the end. Set by the sending side's one thread.
-        self.overflowed = False
-        self.left = 0
-
-    @property
-    def closed(self) -> bool:
-        """Whether the hub has closed the channel. Any thread."""
-        return self._closed
-
-    @property
-    def idle(self) -> bool:
-        """Whether the receiver waits for a value, and not for its turn. Any thread."""
-        return self._idle is not None and self._idle.is_idle()
 
     def hold(self, held: bool) -> None:
         """Hold the receiver with its next value, or let it go on. Any thread."""
@@ -83,12 +78,7 @@ class ViewedChannel(Channel[bytes]):
             self.held = held
             self._changed.notify()
 
-    def no_room(self, value: bytes) -> bool:
-        self.overflowed = True
-        return super().no_room(value)
-
     def close(self) -> None:
-        self.left = len(self)
         super().close()
         with self._changed:
             self._changed.notify()
@@ -129,8 +119,6 @@ class ViewedClient(Client):
         # be read by any: idents are used again, but not before they are unset here.
         self.reader: int | None = None
         self.writer: int | None = None
-        #: The write pump's place in line for a turn; None before that pump runs.
-        self.waiter: Waiter | None = None
 
     def read_pump(self) -> None:
         self.reader = threading.get_ident()
@@ -142,7 +130,6 @@ class ViewedClient(Client):
             self.reader = None
 
     def write_pump(self) -> None:
-        self.waiter = turns.waiter()
         self.writer = threading.get_ident()
         try:
             super().write_pump()
@@ -150,23 +137,13 @@ class ViewedClient(Client):
             self.writer = None
 
     def reason(self) -> str:
-        """Why the hub has parted with the client, which it has. Any thread.
-
-        Several can be true, then the first to come is said: see `MeasuredConn.drop_reason`.
-        """
-        read, write = self.conn.read_error, self.conn.write_error
-        for found, reason in (
-            (isinstance(read, ReadLimitError), "its message was too big"),
-            (isinstance(read, ProtocolError), "it broke the protocol"),
-            (self.send.overflowed, "its queue was full"),
-            (isinstance(write, TimeoutError), "a write was not done in time"),
-            (isinstance(read, TimeoutError), "no pong came in time"),
-            (isinstance(read, CloseError) and read.code != CLOSE_ABNORMAL_CLOSURE, "it left"),
-            (bool(self.hub.farewell), "the server stops"),
-        ):
-            if found:
-                return reason
-        return "its connection was lost"
+        """Why the hub has parted with the client, which it has. Any thread."""
+        if (reason := drop_reason(self)) is not None:
+            return _DROPPED[reason]
+        read = self.conn.read_error
+        if isinstance(read, CloseError) and read.code != CLOSE_ABNORMAL_CLOSURE:
+            return "it left"
+        return "the server stops" if self.hub.farewell else "its connection was lost"
 
 
 class Watch:
@@ -190,7 +167,11 @@ class Watch:
     def leave(self, client: ViewedClient) -> None:
         """A client has gone. Its read pump's thread."""
         gone = Gone(
-            client.number, client.conn.remote_addr, client.reason(), client.send.left, time.time()
+            client.number,
+            client.conn.remote_addr,
+            client.reason(),
+            client.send.statistics().queued_at_close,
+            time.time(),
         )
         with self._lock:
             del self._clients[client.number]

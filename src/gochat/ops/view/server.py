@@ -73,24 +73,16 @@ class View:
     """The view of one chat, and its server. Its `with` block is the time in which it listens.
 
     addr: where, see `http.Server`. hub: the chat's. relay: what stands before the hub, if any.
-    measured: whether the chat has metrics, too.
 
     Made, started and left on one thread. Raises what `Server` raises.
     """
 
-    def __init__(
-        self, addr: str, hub: Hub, relay: Relay | None = None, *, measured: bool = False
-    ) -> None:
+    def __init__(self, addr: str, hub: Hub, relay: Relay | None = None) -> None:
         self._hub = hub
         self._relay = relay
         self._watch = Watch()
-        kind: type[ViewedClient] = ViewedClient
-        if measured:
-            from .measured import MeasuredViewedClient  # noqa: PLC0415 - needs prometheus-client
-
-            kind = MeasuredViewedClient
         #: What `Client` is in a chat that is not viewed. Any thread.
-        self.new_client: Final = partial(kind, watch=self._watch)
+        self.new_client: Final = partial(ViewedClient, watch=self._watch)
         self._page = read_page("view.html")
         self._policy = policy(self._page, "'self'")
         self._said = count(1)

@@ -16,7 +16,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ...golang.channel import Channel, select
-from ...golang.turns import Waiter, turns
+from ...golang.turns import TurnsStatistics, Waiter, turns
 from ...golang.websocket.conn import Conn, await_room, send_all
 from .client import ViewedChannel, ViewedClient, Watch
 
@@ -62,7 +62,8 @@ def snapshot(hub: Hub, watch: Watch, relay: Relay | None = None) -> dict[str, An
     """
     clients, gone = watch.read()
     frames = sys._current_frames()
-    line = {waiter: place for place, waiter in enumerate(turns.line(), 1)}
+    now = turns.statistics()
+    line: dict[int | None, int] = {thread: place for place, thread in enumerate(now.line, 1)}
     queued = {client: len(client.send) for client in clients}
     shown = nlargest(
         DETAILED,
@@ -76,17 +77,17 @@ def snapshot(hub: Hub, watch: Watch, relay: Relay | None = None) -> dict[str, An
             "thread": _hub(frames),
             "clients": len(hub.clients),
             "channels": [
-                {"name": name, "senders": channel.senders, "queued": len(channel)}
+                {"name": name, "senders": channel.statistics().senders, "queued": len(channel)}
                 for name, channel in _channels(hub, relay)
             ],
         },
         "turns": {
-            "number": turns.gomaxprocs(0),
+            "number": now.limit,
             "line": len(line),
-            "holders": [c.number for c in clients if c.waiter is not None and c.waiter.holds],
+            "holders": [c.number for c in clients if c.writer in now.holders],
         },
         "pace": watch.pace,
-        "clients": [_client(client, queued[client], frames, line) for client in shown],
+        "clients": [_client(client, queued[client], frames, now, line) for client in shown],
         "others": {
             "clients": len(others),
             "queued": sum(queued[client] for client in others),
@@ -115,25 +116,25 @@ def _client(
     client: ViewedClient,
     queued: int,
     frames: Mapping[int, FrameType],
-    line: Mapping[Waiter, int],
+    now: TurnsStatistics,
+    line: Mapping[int | None, int],
 ) -> dict[str, Any]:
-    waiter = client.waiter
-    place = None if waiter is None else line.get(waiter)
+    place = line.get(client.writer)
     writer = _doing(frames, client.writer, _PUMP)
     if writer == _IN_LINE and place is None:
         # It has been given a turn just now, or it is not to have one.
-        writer = "waits for a message" if client.send.idle else _AT_WORK
+        writer = "waits for a message" if client.send.statistics().receiver_waits else _AT_WORK
     return {
         "number": client.number,
         "addr": client.conn.remote_addr,
         "reader": _doing(frames, client.reader, _PUMP),
         "writer": writer,
-        "has_turn": waiter is not None and waiter.holds,
+        "has_turn": client.writer in now.holders,
         "place": place,
         "queued": queued,
         "capacity": client.send.capacity,
         "held": client.send.held,
-        "reason": client.reason() if client.send.closed else None,
+        "reason": client.reason() if client.send.statistics().closed else None,
     }
 
 
