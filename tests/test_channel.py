@@ -21,6 +21,7 @@ import pytest
 
 from gochat import Channel, ClosedChannelError, select
 from gochat.golang.channel import CLOSED, AbandonedChannelError, ChannelStatistics
+from gochat.golang.goroutine import waits
 from gochat.golang.handover import Bell, Offer
 from gochat.golang.turns import FREE_THREADED, turns
 
@@ -1332,6 +1333,7 @@ def test_statistics(start: Tasks) -> None:
         queued=0,
         closed=False,
         senders=0,
+        receiver=None,
         receiver_waits=True,
         sent=0,
         received=0,
@@ -1371,6 +1373,55 @@ def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
     sender.result()
     now = channel.statistics()
     assert (now.senders, now.sent, now.received) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
+    """An observer is told of what is received, before the receiver knows, and of the close."""
+    told: list[tuple[str, Any]] = []
+
+    class Observer:
+        def received(self, channel: object, value: object) -> None:
+            assert channel is observed
+            told.append(("received", value))
+            if value == 2:
+                raise InterruptedError
+
+        def closed(self, channel: object) -> None:
+            assert channel is observed
+            told.append(("closed", None))
+
+    observed: Channel[int] = Channel(2, in_turn=in_turn)
+    observed.observer = Observer()
+    task = start(observed.recv)
+    observed.send(1)
+    assert task.result() == (1, True)
+    observed.send(2)
+    with pytest.raises(InterruptedError):
+        observed.recv()
+    assert len(observed) == 1  # it was put back
+    observed.close()
+    assert observed.drain() == [2]
+    assert observed.recv() == END
+    received = [value for what, value in told if what == "received"]
+    assert received == [1, 2, CLOSED]
+    assert told[2] == ("closed", None)
+
+
+def test_what_a_thread_waits_for(start: Tasks) -> None:
+    """A thread that waits for a channel says so, until it goes on."""
+    channel: Channel[int] = Channel()
+    receiver = start.parked(channel.recv)
+    assert receiver.ident is not None
+    assert waits[receiver.ident] == "recv"
+    channel.send(1)
+    receiver.result()
+    sender = start.parked(lambda: channel.send(2))
+    assert sender.ident is not None
+    assert waits[sender.ident] == "send"
+    assert channel.recv() == (2, True)
+    sender.result()
+    assert not {receiver.ident, sender.ident} & waits.keys()
 
 
 # A receiver that goes away.

@@ -31,7 +31,8 @@ RULES = {
     "golang.flag": (),
     "golang.log": (),
     "golang.channel": ("golang.handover", "golang.turns"),
-    "golang.handover": ("golang.turns",),
+    "golang.handover": ("golang.goroutine", "golang.turns"),
+    "golang.goroutine": (),
     "golang.http": ("golang.http", "golang.clock", "golang.thread"),
     "golang.http.address": (),
     "golang.http.response": (),
@@ -241,7 +242,9 @@ print(*sorted(sys.modules), sep="\\n")
 #: What a server needs of gochat.
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
-    "gochat.golang": "bytes channel clock flag frames handover http log processor thread turns websocket",
+    "gochat.golang": (
+        "bytes channel clock flag frames goroutine handover http log processor thread turns websocket"
+    ),
     "gochat.ops": "clients config deploy health page serve signals systemd",
 }
 

@@ -19,8 +19,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from gochat import Channel, Hub, Server, Settings, make_app, running
+from gochat.client import Client
+from gochat.ops.clients import Clients
 from gochat.ops.command import main
-from gochat.ops.view.client import ViewedClient, Watch
+from gochat.ops.view.hold import Hold, Pace
 from gochat.ops.view.server import View
 from gochat.ops.view.snapshot import DETAILED, snapshot
 
@@ -617,8 +619,10 @@ class Listener:
 def test_a_hub_that_is_slow() -> None:
     """Read pumps, and the view, are seen to wait for a hub that takes long over a message."""
     hub, gate = Hub(), threading.Event()
-    with View(LOCAL, hub) as view:
-        server = Server(LOCAL, make_app(hub, client_class=view.new_client))
+    clients = Clients()
+    with View(LOCAL, hub, clients) as view:
+        app = make_app(hub, client_class=view.new_client)
+        server = Server(LOCAL, app, on_close=clients.closed)
 
         def state() -> State:
             found: State = json.loads(ask(view._server.port, "/state").body)
@@ -690,7 +694,7 @@ def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, perio
         return snapshot(*args)
 
     monkeypatch.setattr("gochat.ops.view.server.snapshot", count)
-    with View(LOCAL, Hub()) as view:
+    with View(LOCAL, Hub(), Clients()) as view:
         view.start()
         looks = 0
         while len(made) < 3:
@@ -748,21 +752,21 @@ def test_with_the_relay(tmp_path: Path) -> None:
 
 def test_a_client_without_a_write_pump() -> None:
     """A client whose write pump has not begun is shown without that, and a hub that is not run."""
-    hub, watch = Hub(), Watch()
+    hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
-        one = ViewedClient(hub, conn, Settings(), watch)
-        watch.enter(one)
-        state = snapshot(hub, watch)
+        clients.new_client(hub, conn, Settings(), Hold(pace))
+        state = snapshot(hub, clients, pace)
         assert [(one["writer"], one["place"]) for one in state["clients"]] == [(None, None)]
         assert state["hub"]["thread"] is None
-        watch.leave(one)
 
 
 def test_a_viewed_client_leaves_no_garbage() -> None:
     """All of a client is gone with its threads, as without the view: there is no cycle."""
     hub = Hub()
-    with View(LOCAL, hub) as view:
-        server = Server(LOCAL, make_app(hub, client_class=view.new_client))
+    clients = Clients()
+    with View(LOCAL, hub, clients) as view:
+        app = make_app(hub, client_class=view.new_client)
+        server = Server(LOCAL, app, on_close=clients.closed)
         with running(server, hub):
             server.start()
             view.start()
@@ -773,8 +777,8 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
                     with join(server.port) as peer:
                         close(peer)
                     wait_until(lambda: threading.active_count() == before)
-                clients = [one for one in gc.get_objects() if isinstance(one, ViewedClient)]
-                left = [client for client in clients if client.hub is hub]
+                found = [one for one in gc.get_objects() if isinstance(one, Client)]
+                left = [client for client in found if client.hub is hub]
             finally:
                 gc.enable()
     assert len(left) <= 1  # a variable of the hub's still names the last

@@ -2,6 +2,7 @@
 
     channel.py   channels, close, select                     the language
     handover.py  how threads sleep and wake for a channel    the runtime's chan.go
+    goroutine.py what threads wait for, for those who look   goroutines in a traceback
     turns.py     few write pumps are at work at a time       the scheduler, GOMAXPROCS
     clock.py     a clock for deadlines, without pauses       the runtime's timers
     processor.py the CPU that the process stays on           the scheduler's Ps
@@ -15,8 +16,8 @@
     websocket/   handshakes and connections                  package gorilla/websocket
 
 The rules: nothing in here knows of a chat, and nothing in here imports from outside of this
-package. `channel` imports `handover`; that and `processor` import `turns`, `http` imports `thread`
-and `clock`, `websocket` imports `turns`, `clock`, `frames` and `http`; the others import nothing.
-The cleverness that keeps hub.py and client.py plain belongs in here: locks, socket options,
-deadlines.
+package. `channel` imports `handover`, which imports `goroutine`; both and `processor` import
+`turns`, `http` imports `thread` and `clock`, `websocket` imports `turns`, `clock`, `frames` and
+`http`; the others import nothing. The cleverness that keeps hub.py and client.py plain belongs in
+here: locks, socket options, deadlines.
 """

@@ -86,6 +86,8 @@ class ChannelStatistics:
 
     #: Threads that wait to send.
     senders: int
+    #: The thread that receives in turn, or did last; None before.
+    receiver: int | None
     #: Whether a thread waits to receive, and has not been woken.
     receiver_waits: bool
 
@@ -129,6 +131,11 @@ class Channel(Handover[T]):
         """Return whether there is no room; always True for an unbuffered channel. Thread: any."""
         return len(self.queue) >= self.capacity
 
+    @property
+    def receiver(self) -> int | None:
+        """The ident of the thread that receives in turn, or did last; None before. Thread: any."""
+        return None if self._receiver is None else self._receiver.thread
+
     def statistics(self) -> ChannelStatistics:
         """Return what is in the channel, who waits for it, and what it has done. Thread: any."""
         idle = self._idle
@@ -138,6 +145,7 @@ class Channel(Handover[T]):
             queued=queued,
             closed=self._closed,
             senders=sum(offer is not END for offer in self._offers.copy()),
+            receiver=self.receiver,
             receiver_waits=idle is not None and idle.is_idle(),
             sent=received + queued,
             received=received,
@@ -214,6 +222,8 @@ class Channel(Handover[T]):
             self._left = len(self)
             self._closed = True
             self._finish()
+            if self.observer is not None:
+                self.observer.closed(self)
         except BaseException:
             if self._closed:
                 self._finish()

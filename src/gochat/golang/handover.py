@@ -31,10 +31,13 @@ from collections import deque
 from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from .goroutine import waits
 from .turns import FREE_THREADED, Gate, Waiter, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from .goroutine import Observer
 
 __all__ = ["CLOSED", "END", "Bell", "Handover", "Offer", "wait", "wait_in_turn"]
 
@@ -77,7 +80,11 @@ class Handover(queue.Queue[T]):
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
-        # For `statistics`. The receiver's alone: how many values it has received; at place b, how
+        #: Is told of what happens here; None for nobody. Set before the channel is used.
+        self.observer: Observer | None = None
+        # For `statistics`. The thread that receives in turn, or did last. Set by the receiver.
+        self._receiver: Waiter | None = None
+        # The receiver's alone: how many values it has received; at place b, how
         # many drains found a number of values that has b bits.
         self._received = 0
         self._drains = [0] * 32
@@ -101,12 +108,17 @@ class Handover(queue.Queue[T]):
             if self.capacity:
                 self._admit()
             self._wake()
-        while offer.waits():
-            if deadline is None:
-                offer.gate.pass_()
-            elif not offer.gate.pass_(_seconds_until(deadline)):
-                return self._dismiss(offer)
-        return False
+        thread = threading.get_ident()
+        try:
+            waits[thread] = "send"
+            while offer.waits():
+                if deadline is None:
+                    offer.gate.pass_()
+                elif not offer.gate.pass_(_seconds_until(deadline)):
+                    return self._dismiss(offer)
+            return False
+        finally:
+            waits.pop(thread, None)
 
     def _queue_if_room(self, cell: list[T]) -> bool:
         """Move a value into the queue, if there is room, and nobody in line. Return whether."""
@@ -226,8 +238,7 @@ class Handover(queue.Queue[T]):
                     continue
                 if self._offers or FREE_THREADED:
                     self._admit()
-                self._received += 1
-                return True
+                break
             if not self._offers:
                 return False
             if FREE_THREADED:
@@ -236,8 +247,11 @@ class Handover(queue.Queue[T]):
             else:
                 self._take_first(got)
             if got:
-                self._received += got[0] is not CLOSED
-                return True
+                break
+        self._received += got[0] is not CLOSED
+        if self.observer is not None:
+            self.observer.received(self, got[0])
+        return True
 
     def _take_all(self, values: list[T]) -> None:
         """Receive what is there by now into an empty list. Thread: the receiver."""
@@ -377,7 +391,12 @@ class Bell:
         for channel in channels:
             if channel.queue or channel._offers:
                 return
-        self._gate.pass_(_seconds_until(deadline))
+        thread = threading.get_ident()
+        try:
+            waits[thread] = "recv"
+            self._gate.pass_(_seconds_until(deadline))
+        finally:
+            waits.pop(thread, None)
 
     def end(self) -> Handover[Any] | None:
         """End the wait. Return the channel of which a value was handed over, and queue that."""
@@ -426,6 +445,7 @@ def wait_in_turn(channel: Handover[Any], deadline: float | None) -> bool:
         me = turns.waiter()
     if me.receiving:
         raise RuntimeError("a signal handler receives in turn, while its thread does")
+    channel._receiver = me
     queue, offers = channel.queue, channel._offers
     timeout: float = -1
     try:

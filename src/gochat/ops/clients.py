@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..client import Client, Settings
-from ..golang.websocket import ProtocolError, ReadLimitError
+from ..golang.websocket import CLOSE_ABNORMAL_CLOSURE, CloseError, ProtocolError, ReadLimitError
 
 if TYPE_CHECKING:
     from ..anyhub import AnyHub
+    from ..golang.goroutine import Observer
     from ..golang.websocket import Conn
 
-__all__ = ["DROP_REASONS", "Clients", "Totals", "drop_reason"]
+__all__ = ["DROP_REASONS", "Clients", "Gone", "Totals", "drop_reason", "reason"]
 
-#: Why this side drops a client.
-DROP_REASONS: Final = (
-    "full_send_buffer",
-    "write_deadline",
-    "read_deadline",
-    "protocol_error",
-    "message_too_big",
-)
+#: Why this side drops a client, and the same in words.
+DROP_REASONS: Final = {
+    "full_send_buffer": "its queue was full",
+    "write_deadline": "a write was not done in time",
+    "read_deadline": "no pong came in time",
+    "protocol_error": "it broke the protocol",
+    "message_too_big": "its message was too big",
+}
+
+# How many of those that have gone are remembered.
+_GONE: Final = 50
 
 
 def drop_reason(client: Client) -> str | None:
@@ -52,6 +58,29 @@ def drop_reason(client: Client) -> str | None:
     if isinstance(conn.read_error, TimeoutError):
         return "read_deadline"
     return None
+
+
+def reason(client: Client) -> str:
+    """Return why the hub has closed a client's channel, which it has, in words. Thread: any."""
+    if (dropped := drop_reason(client)) is not None:
+        return DROP_REASONS[dropped]
+    read = client.conn.read_error
+    if isinstance(read, CloseError) and read.code != CLOSE_ABNORMAL_CLOSURE:
+        return "it left"
+    return "the server stops" if client.hub.farewell else "its connection was lost"
+
+
+class Gone(NamedTuple):
+    """A client that has gone.
+
+    at: when, in seconds of `time.time()`. queued: what was in its channel at the close.
+    """
+
+    number: int
+    addr: str
+    reason: str
+    queued: int
+    at: float
 
 
 @dataclass
@@ -82,37 +111,54 @@ class Totals:
 class Clients:
     """The clients of a chat. Thread: any."""
 
-    def __init__(self, new_client: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
-        self._new_client = new_client
-        # Guards the two below. No other lock is waited for while this one is held.
+    def __init__(self) -> None:
+        # Guards all below. No other lock is waited for while this one is held.
         self._lock = threading.Lock()
-        # By their sockets.
-        self._there: dict[socket.socket, Client] = {}
-        self._gone = Totals()
+        # By their sockets, with the numbers in which they came.
+        self._there: dict[socket.socket, tuple[int, Client]] = {}
+        self._numbers = count(1)
+        self._totals = Totals()
+        self._gone: deque[Gone] = deque(maxlen=_GONE)
 
-    def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
-        """Make a client: for `client_class`."""
-        client = self._new_client(hub, conn, settings)
+    def new_client(
+        self, hub: AnyHub, conn: Conn, settings: Settings, observer: Observer | None = None
+    ) -> Client:
+        """Make a client: for `client_class`. observer: of its channel."""
+        client = Client(hub, conn, settings)
+        client.send.observer = observer
         with self._lock:
-            self._there[conn.sock] = client
+            self._there[conn.sock] = next(self._numbers), client
         return client
 
     def closed(self, sock: socket.socket) -> None:
         """Take a client out whose connection has ended: for `on_close`. Any other is ignored."""
         with self._lock:
-            client = self._there.pop(sock, None)
-            if client is None:
+            if sock not in self._there:
                 return
-            self._gone.add(client)
-            reason = drop_reason(client)
-            if reason is not None:
-                self._gone.dropped[reason] += 1
+            number, client = self._there.pop(sock)
+            self._totals.add(client)
+            dropped = drop_reason(client)
+            if dropped is not None:
+                self._totals.dropped[dropped] += 1
+            queued = client.send.statistics().queued_at_close
+            addr = client.conn.remote_addr
+            self._gone.append(Gone(number, addr, reason(client), queued, time.time()))
+
+    def there(self) -> dict[int, Client]:
+        """Return those who are there by their numbers, in the order of coming."""
+        with self._lock:
+            return dict(self._there.values())
+
+    def gone(self) -> list[Gone]:
+        """Return those who went last, in the order of going."""
+        with self._lock:
+            return list(self._gone)
 
     def read(self) -> tuple[list[Client], Totals]:
         """Return those who are there, and what they and those who have gone have done."""
         with self._lock:
-            there = list(self._there.values())
-            totals = self._gone.copy()
+            there = [client for _, client in self._there.values()]
+            totals = self._totals.copy()
         # A client that goes from here on is in the list, and was not in the totals.
         for client in there:
             totals.add(client)

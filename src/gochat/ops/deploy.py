@@ -91,22 +91,20 @@ class Deployment:
             tracing: Tracing | None = None
             if config.trace is not None:
                 tracing = stack.enter_context(_new_tracing(config.trace, config.trace_events, hub))
-            self._view: View | None = None
             #: The class of the clients.
             self.client_class: NewClient = tracing.new_client if tracing else Client
+            self._clients = Clients()
+            self._metrics: Metrics | None = None
+            if config.metrics_addr is not None:
+                self.client_class = self._clients.new_client
+                addr = self._own(config.metrics_addr)
+                self._metrics = _new_metrics(addr, hub, self._clients, self.relay)
+                stack.enter_context(self._metrics)
+            self._view: View | None = None
             if config.view is not None:
-                self._view = _new_view(self._own(config.view), hub, self.relay)
+                self._view = _new_view(self._own(config.view), hub, self._clients, self.relay)
                 stack.enter_context(self._view)
                 self.client_class = self._view.new_client
-            self._metrics: Metrics | None = None
-            self._clients: Clients | None = None
-            if config.metrics_addr is not None:
-                self._clients = Clients(self.client_class)
-                self.client_class = self._clients.new_client
-                self._metrics = _new_metrics(
-                    self._own(config.metrics_addr), hub, self._clients, self.relay
-                )
-                stack.enter_context(self._metrics)
             self.upgrader: Final = (tracing.new_upgrader if tracing else Upgrader)(
                 allowed_origins=config.allow_origin,
                 read_rate=config.rate,
@@ -144,7 +142,7 @@ class Deployment:
             max_connections=config.max_clients,
             max_connections_per_address=config.max_clients_per_address,
             trusted_proxies=config.trust_proxy,
-            on_close=self._clients.closed if self._clients else None,
+            on_close=self._clients.closed,
         )
         turns.gomaxprocs(config.gomaxprocs)
         settle(pin=config.pin, cpu=place.number if place else None)
@@ -267,7 +265,7 @@ def _new_tracing(path: Path, limit: int, hub: Hub) -> Tracing:
     return Tracing(path, hub, limit)
 
 
-def _new_view(addr: str, hub: Hub, relay: Relay | None) -> View:
+def _new_view(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> View:
     from .view.server import View  # noqa: PLC0415 - only here: a chat that is not viewed needs none
 
-    return View(addr, hub, relay)
+    return View(addr, hub, clients, relay)

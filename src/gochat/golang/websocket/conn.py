@@ -171,6 +171,8 @@ class ConnStatistics:
     read_error: OSError | None
     write_error: OSError | None
 
+    #: The ident of the thread that reads, or did last; None before.
+    reader_thread: int | None
     #: What the reading thread, and the writing thread, waits for; None if it does not wait here.
     reader: Waiting | None
     writer: Waiting | None
@@ -311,6 +313,7 @@ class Conn:
             close_code_out=counts.close_code_out,
             read_error=self.read_error,
             write_error=self.write_error,
+            reader_thread=self._reader or None,
             reader=_waiting_now(reader),
             writer=_waiting_now(counts.writer_waits),
         )

@@ -30,14 +30,18 @@ from urllib.parse import parse_qsl
 
 from ...golang.channel import AbandonedChannelError, ClosedChannelError
 from ...golang.http import Server
+from ..clients import Clients
 from ..page import policy, read_page, send_page
 from ..routes import NO_STORE, make_routes, say
-from .client import ViewedClient, Watch
-from .snapshot import snapshot
+from .hold import Hold, Pace
+from .snapshot import hold_of, snapshot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+    from ...anyhub import AnyHub
+    from ...client import Client, Settings
+    from ...golang.websocket import Conn
     from ...hub import Hub
     from ...relay.relay import Relay
 
@@ -72,17 +76,17 @@ class RefusalError(Exception):
 class View:
     """The view of one chat, and its server. Its `with` block is the time in which it listens.
 
-    addr: where, see `http.Server`. hub: the chat's. relay: what stands before the hub, if any.
+    addr: where, see `http.Server`. hub, clients: the chat's. relay: what stands before the hub, if
+    any.
 
     Made, started and left on one thread. Raises what `Server` raises.
     """
 
-    def __init__(self, addr: str, hub: Hub, relay: Relay | None = None) -> None:
+    def __init__(self, addr: str, hub: Hub, clients: Clients, relay: Relay | None = None) -> None:
         self._hub = hub
         self._relay = relay
-        self._watch = Watch()
-        #: What `Client` is in a chat that is not viewed. Any thread.
-        self.new_client: Final = partial(ViewedClient, watch=self._watch)
+        self._clients = clients
+        self._pace = Pace()
         self._page = read_page("view.html")
         self._policy = policy(self._page, "'self'")
         self._said = count(1)
@@ -91,8 +95,8 @@ class View:
         self._state = b""
         self._good_until = 0.0
         switches: dict[str, Callable[[Mapping[str, str]], None]] = {
-            "/hold": lambda query: self._client(query).send.hold(True),
-            "/release": lambda query: self._client(query).send.hold(False),
+            "/hold": lambda query: self._hold(query).switch(True),
+            "/release": lambda query: self._hold(query).switch(False),
             "/slow": self._slow_down,
             "/say": self._say,
         }
@@ -103,6 +107,10 @@ class View:
         self._server = Server(
             addr, app, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
         )
+
+    def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
+        """Make a client whose write pump can be held: for `client_class`. Thread: any."""
+        return self._clients.new_client(hub, conn, settings, Hold(self._pace))
 
     def start(self) -> None:
         """Serve, on the thread `view`, until the end of the `with` block.
@@ -147,7 +155,7 @@ class View:
         with self._lock:
             if time.monotonic() >= self._good_until:
                 begin = time.thread_time()
-                state = snapshot(self._hub, self._watch, self._relay)
+                state = snapshot(self._hub, self._clients, self._pace, self._relay)
                 self._state = json.dumps(state).encode()
                 taken = time.thread_time() - begin
                 self._good_until = time.monotonic() + max(_FRESH, _REST * taken)
@@ -158,14 +166,14 @@ class View:
 
     # Switches. Each may raise RefusalError.
 
-    def _client(self, query: Mapping[str, str]) -> ViewedClient:
+    def _hold(self, query: Mapping[str, str]) -> Hold:
         text = query.get("client", "")
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise RefusalError(400, "client is not a number")
-        client = self._watch.find(int(text))
+        client = self._clients.there().get(int(text))
         if client is None:
             raise RefusalError(404, f"client {int(text)} is not there")
-        return client
+        return hold_of(client)
 
     def _slow_down(self, query: Mapping[str, str]) -> None:
         try:
@@ -174,7 +182,7 @@ class View:
             seconds = -1.0
         if not 0 <= seconds <= _SLOWEST:
             raise RefusalError(400, f"seconds is not a number from 0 to {_SLOWEST:g}")
-        self._watch.pace = seconds
+        self._pace.seconds = seconds
 
     def _say(self, _: Mapping[str, str]) -> None:
         message = f"view: message {next(self._said)}".encode()

@@ -1,26 +1,25 @@
 """The present state of the chat, as the view shows it.
 
-What a thread does is seen from outside: `sys._current_frames` has what each thread executes, and
-the function in which a thread is stuck says what it waits for. A thread that is in none of these
-functions is at work. So no pump has to say where it is. The threads go on meanwhile, and the
-state is what was seen of each at some moment of the look, not one moment's of all.
+All of it comes from `statistics()`, of the channels, the turns and the connections. No pump does
+anything for it. The threads go on meanwhile, and the state is what was seen of each at some moment
+of the look, not one moment's of all.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Mapping
 from heapq import nlargest
-from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from ...golang.channel import Channel, select
-from ...golang.turns import TurnsStatistics, Waiter, turns
-from ...golang.websocket.conn import Conn, await_room, send_all
-from .client import ViewedChannel, ViewedClient, Watch
+from ...golang.channel import Channel
+from ...golang.goroutine import waits
+from ...golang.turns import TurnsStatistics, turns
+from ..clients import Clients, reason
+from .hold import Hold, Pace
 
 if TYPE_CHECKING:
+    from ...client import Client
     from ...hub import Hub
     from ...relay.relay import Relay
 
@@ -30,71 +29,62 @@ __all__ = ["DETAILED", "snapshot"]
 DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
-_IN_LINE: Final = "stands in line for a turn"
-_PEER_CLOSES: Final = "waits for the other side to close"
 
-# What a pump does, by the function that it is in; the innermost of these counts.
-_PUMP: Final[Mapping[CodeType, str]] = {
-    ViewedChannel._slow_down.__code__: "at work, in slow motion",
-    ViewedChannel._wait_while_held.__code__: "is held, with one message in its hands",
-    Waiter.wait.__code__: _IN_LINE,
-    Waiter.line_up.__code__: _IN_LINE,
-    Channel._send.__code__: "waits for the hub to take what it has",
-    await_room.__code__: "waits for room in the socket",
-    send_all.__code__: _AT_WORK,
-    Conn._write.__code__: "waits for another write to end",
-    Conn._linger.__code__: _PEER_CLOSES,
-    Conn.close.__code__: _PEER_CLOSES,
-    Conn._keep_rate.__code__: "waits, to keep to the rate",
-    Conn.read_message.__code__: "waits for the next message from the socket",
-}
-
-_HUB: Final[Mapping[CodeType, str]] = {
-    select.__code__: "waits in select for a value on one of its channels",
+# What a connection's thread waits for, see `golang.websocket.conn.Waiting`.
+_CONN: Final = {
+    "input": "waits for the next message from the socket",
+    "rate": "waits, to keep to the rate",
+    "room": "waits for room in the socket",
+    "lock": "waits for another write to end",
+    "close": "waits for the other side to close",
 }
 
 
-def snapshot(hub: Hub, watch: Watch, relay: Relay | None = None) -> dict[str, Any]:
+def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None) -> dict[str, Any]:
     """The state, ready for JSON. Any thread.
 
     The cost grows with the number of clients by their sums and by the list of all threads; only
     `DETAILED` of them are looked at one by one: those that are held or full, then the oldest.
     """
-    clients, gone = watch.read()
-    frames = sys._current_frames()
+    there = clients.there()
+    threads = {thread.ident: thread.name for thread in threading.enumerate()}
     now = turns.statistics()
-    line: dict[int | None, int] = {thread: place for place, thread in enumerate(now.line, 1)}
-    queued = {client: len(client.send) for client in clients}
+    line = {thread: place for place, thread in enumerate(now.line, 1)}
+    queued = {number: len(client.send) for number, client in there.items()}
     shown = nlargest(
-        DETAILED,
-        clients,
-        key=lambda client: (client.send.held, queued[client], -client.number),
+        DETAILED, there, key=lambda number: (hold_of(there[number]).on, queued[number], -number)
     )
-    shown.sort(key=lambda client: client.number)
-    others = queued.keys() - shown
+    shown.sort()
+    others = [queued[number] for number in there.keys() - shown]
+    receivers = {client.send.receiver: number for number, client in there.items()}
+    hub_thread = next((ident for ident, name in threads.items() if name == "hub"), None)
     return {
         "hub": {
-            "thread": _hub(frames),
+            "thread": _hub(hub_thread),
             "clients": len(hub.clients),
-            "channels": [
-                {"name": name, "senders": channel.statistics().senders, "queued": len(channel)}
-                for name, channel in _channels(hub, relay)
-            ],
+            "channels": [_channel(name, channel) for name, channel in _channels(hub, relay)],
         },
         "turns": {
             "number": now.limit,
             "line": len(line),
-            "holders": [c.number for c in clients if c.writer in now.holders],
+            "holders": [receivers[thread] for thread in now.holders if thread in receivers],
         },
-        "pace": watch.pace,
-        "clients": [_client(client, queued[client], frames, now, line) for client in shown],
+        "pace": pace.seconds,
+        "clients": [_client(number, there[number], threads, now, line) for number in shown],
         "others": {
             "clients": len(others),
-            "queued": sum(queued[client] for client in others),
-            "longest": max((queued[client] for client in others), default=0),
+            "queued": sum(others),
+            "longest": max(others, default=0),
         },
-        "gone": [one._asdict() for one in gone],
+        "gone": [one._asdict() for one in clients.gone()],
     }
+
+
+def hold_of(client: Client) -> Hold:
+    """Return the Hold of a client that the view has made."""
+    hold = client.send.observer
+    assert isinstance(hold, Hold)
+    return hold
 
 
 def _channels(hub: Hub, relay: Relay | None) -> list[tuple[str, Channel[Any]]]:
@@ -106,47 +96,54 @@ def _channels(hub: Hub, relay: Relay | None) -> list[tuple[str, Channel[Any]]]:
     return channels
 
 
-def _hub(frames: Mapping[int, FrameType]) -> str | None:
+def _channel(name: str, channel: Channel[Any]) -> dict[str, Any]:
+    now = channel.statistics()
+    return {"name": name, "senders": now.senders, "queued": now.queued}
+
+
+def _hub(thread: int | None) -> str | None:
     """What the hub's thread does; None if it is not there."""
-    ident = next((t.ident for t in threading.enumerate() if t.name == "hub"), None)
-    return _doing(frames, ident, _HUB)
+    if thread is None:
+        return None
+    if waits.get(thread) == "recv":
+        return "waits in select for a value on one of its channels"
+    return _AT_WORK
 
 
 def _client(
-    client: ViewedClient,
-    queued: int,
-    frames: Mapping[int, FrameType],
+    number: int,
+    client: Client,
+    threads: Mapping[int | None, str],
     now: TurnsStatistics,
-    line: Mapping[int | None, int],
+    line: Mapping[int, int],
 ) -> dict[str, Any]:
-    place = line.get(client.writer)
-    writer = _doing(frames, client.writer, _PUMP)
-    if writer == _IN_LINE and place is None:
-        # It has been given a turn just now, or it is not to have one.
-        writer = "waits for a message" if client.send.statistics().receiver_waits else _AT_WORK
+    conn, send, hold = client.conn.statistics(), client.send.statistics(), hold_of(client)
+    reader: str | None = None
+    if conn.reader_thread is not None and conn.reader_thread in threads:
+        reader = _CONN[conn.reader.what] if conn.reader else _AT_WORK
+        if waits.get(conn.reader_thread) == "send":
+            reader = "waits for the hub to take what it has"
+    writer: str | None = None
+    place = None
+    if send.receiver is not None and send.receiver in threads:
+        place = line.get(send.receiver)
+        if hold.doing is not None:
+            writer = hold.doing
+        elif conn.writer is not None:
+            writer = _CONN[conn.writer.what]
+        elif place is not None:
+            writer = "stands in line for a turn"
+        else:
+            writer = "waits for a message" if send.receiver_waits else _AT_WORK
     return {
-        "number": client.number,
-        "addr": client.conn.remote_addr,
-        "reader": _doing(frames, client.reader, _PUMP),
+        "number": number,
+        "addr": conn.remote_addr,
+        "reader": reader,
         "writer": writer,
-        "has_turn": client.writer in now.holders,
+        "has_turn": send.receiver in now.holders,
         "place": place,
-        "queued": queued,
-        "capacity": client.send.capacity,
-        "held": client.send.held,
-        "reason": client.reason() if client.send.statistics().closed else None,
+        "queued": send.queued,
+        "capacity": send.capacity,
+        "held": hold.on,
+        "reason": reason(client) if send.closed else None,
     }
-
-
-def _doing(
-    frames: Mapping[int, FrameType], ident: int | None, places: Mapping[CodeType, str]
-) -> str | None:
-    """What a thread does, or waits for; None if it is not there."""
-    frame = None if ident is None else frames.get(ident)
-    if frame is None:
-        return None
-    while frame is not None:
-        if frame.f_code in places:
-            return places[frame.f_code]
-        frame = frame.f_back
-    return _AT_WORK
