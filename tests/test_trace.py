@@ -426,8 +426,10 @@ def test_without_the_flag_there_is_nothing_of_it() -> None:
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (("--metrics-addr", LOCAL), "--trace cannot be combined with --metrics-addr"),
-        (("--relay", "redis://localhost"), "--trace cannot be combined with --relay"),
+        (
+            ("--relay", "redis://localhost", "--processes", "2"),
+            "--trace cannot be combined with --processes",
+        ),
         (("--trace-events", "0"), "--trace-events"),
     ],
 )

@@ -25,6 +25,7 @@ from gochat.ops.command import main
 from gochat.ops.view.hold import Hold, Pace
 from gochat.ops.view.server import View
 from gochat.ops.view.snapshot import DETAILED, snapshot
+from gochat.trace.chrome import read
 
 from .redis_support import Redis
 from .support import (
@@ -748,6 +749,55 @@ def test_with_the_relay(tmp_path: Path) -> None:
         chat.wait_until_held(peer)
         assert chat.stop() == 0
         assert peer.messages(1) == ["held"]
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_with_all_others(tmp_path: Path, tabs: Tabs, *, relay: bool) -> None:  # noqa: F811
+    """The view, the metrics, a trace and a relay work at the same time, on the same clients."""
+    path = tmp_path / "trace.json"
+    flags = ["--metrics-addr", LOCAL, "--trace", str(path), "--send-buffer=4"]
+    with ExitStack() as stack:
+        if relay:
+            flags += ["--relay", stack.enter_context(Redis(tmp_path)).url]
+        chat = stack.enter_context(Viewed(*flags))
+        found = re.search(r"metrics at (\S+)/metrics", "\n".join(chat.lines))
+        assert found
+
+        def get(page: str) -> str:
+            with urllib.request.urlopen(f"{found[1]}/{page}", timeout=PATIENCE) as response:
+                text: str = response.read().decode()
+                return text
+
+        view = tabs.context.new_page()
+        view.goto(chat.view_url)
+        held, other = map(stack.enter_context, joined(chat.port, 2))
+        number = chat.find(held)["number"]
+        pumps = {f"readPump {held.addr}", f"writePump {other.addr}"}
+        view.get_by_role("button", name=f"Hold the write pump of client {number}").click()
+        wait_until(lambda: chat.find(held)["held"])
+        assert get("healthz") == "ok\n"
+        said = [str(i) for i in range(6)]
+        for text in said:
+            other.send(text)
+            other.messages(1)
+        assert held.messages(5) == said[:5]
+        parted(held)
+        expect(view.locator("#gone li").first).to_have_text(
+            re.compile("its queue was full, with 4 messages queued$")
+        )
+        dropped = 'gochat_clients_dropped_total{reason="full_send_buffer"} 1.0'
+        wait_until(lambda: dropped in (text := get("metrics")) and "gochat_clients 1.0" in text)
+        assert ("gochat_relay_up 1.0" in get("metrics")) == relay
+        view.close()
+        assert chat.stop() == 0
+        assert not chat.logged("Traceback")
+    trace = read(path)
+    names = set(trace.threads.values())
+    assert pumps <= names
+    assert ("relay in" in names) == relay
+    messages = [flow for flow in trace.flows if flow.channel == "hub.broadcast"]
+    assert len({flow.message for flow in messages}) >= len(said)
+    assert {trace.threads[flow.receiver] for flow in messages} == {"hub"}
 
 
 def test_a_client_without_a_write_pump() -> None:

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -109,9 +110,10 @@ class Totals:
 
 
 class Clients:
-    """The clients of a chat. Thread: any."""
+    """The clients of a chat. client_class: what they are. Thread: any."""
 
-    def __init__(self) -> None:
+    def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
+        self._client_class = client_class
         # Guards all below. No other lock is waited for while this one is held.
         self._lock = threading.Lock()
         # By their sockets, with the numbers in which they came.
@@ -124,7 +126,7 @@ class Clients:
         self, hub: AnyHub, conn: Conn, settings: Settings, observer: Observer | None = None
     ) -> Client:
         """Make a client: for `client_class`. observer: of its channel."""
-        client = Client(hub, conn, settings)
+        client = self._client_class(hub, conn, settings)
         client.send.observer = observer
         with self._lock:
             self._there[conn.sock] = next(self._numbers), client

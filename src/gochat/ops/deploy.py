@@ -93,7 +93,7 @@ class Deployment:
                 tracing = stack.enter_context(_new_tracing(config.trace, config.trace_events, hub))
             #: The class of the clients.
             self.client_class: NewClient = tracing.new_client if tracing else Client
-            self._clients = Clients()
+            self._clients = Clients(self.client_class)
             self._metrics: Metrics | None = None
             if config.metrics_addr is not None:
                 self.client_class = self._clients.new_client

@@ -112,10 +112,8 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
             f"--relay-maxbytes {args.relay_maxbytes} is too little: give the stream room for 16"
             f" messages of --max-message-size {args.max_message_size}"
         )
-    others = {"--relay": args.relay, "--metrics-addr": args.metrics_addr, "--view": args.view}
-    for name, value in others.items():
-        if args.trace is not None and value:
-            serve.error(f"--trace cannot be combined with {name}")
+    if args.trace is not None and args.processes > 1:
+        serve.error("--trace cannot be combined with --processes: it is the trace of one process")
     for name, value in (("--metrics-addr", args.metrics_addr), ("--view", args.view)):
         try:
             split_host_port(next_port(value or ":0", args.processes - 1))

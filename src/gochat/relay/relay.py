@@ -35,7 +35,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..golang import clock
 from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError, select
@@ -52,6 +52,9 @@ from .stream import (
     Stream,
     StreamError,
 )
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 __all__ = ["Relay", "RelayError", "Statistics"]
 
@@ -206,8 +209,6 @@ class Relay:
         self.hub: Final = hub
         hub.broadcast = Channel(256)
         # What a client needs of a hub.
-        self.register: Final = hub.register
-        self.unregister: Final = hub.unregister
         self.broadcast: Final = _Broadcast(_BATCH)
 
         self.timeout: Final = timeout
@@ -271,6 +272,16 @@ class Relay:
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
         self._threads: list[threading.Thread] = []
+
+    @property
+    def register(self) -> Channel[Client]:
+        """The hub's."""
+        return self.hub.register
+
+    @property
+    def unregister(self) -> Channel[Client]:
+        """The hub's."""
+        return self.hub.unregister
 
     @property
     def farewell(self) -> bytes:

@@ -13,8 +13,8 @@ A hub that runs is at `register`, `unregister`, `broadcast` or `stop`; a read pu
 write pump at `start` or `write`. An arrow starts where a value is sent, and arrives where it is
 received. The value goes through the channel with the arrow's number; the receiver gets it without.
 
-The metrics have subclasses of their own at the same seams, and a relay has other channels: neither
-can be combined with a trace.
+Metrics and a view read the statistics of these classes, as of any other. With a relay, what its
+threads send to the hub is traced, and its own channel is not.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Comings(TracedChannel["Client"]):
     """`register` or `unregister`."""
 
     def _arrived(self, value: Client, arrow: Arrow, message: int, track: Track) -> None:
-        track.run(self._work, {"client": value.conn.remote_addr})
+        # Whoever asks whether the hub is alive sends it something else.
+        known = isinstance(value, Client)
+        track.run(self._work, {"client": value.conn.remote_addr} if known else None)
         track.arrives(arrow, track.next(), message)
 
 
@@ -275,7 +277,9 @@ class Tracing:
         #: What `Upgrader` and `Client` are in a chat that is not traced.
         self.new_upgrader: Final = partial(TracedUpgrader, self._recorder)
         self.new_client: Final = partial(TracedClient, self._recorder)
-        hub.broadcast = Broadcast(self._recorder, "hub.broadcast", "broadcast")
+        hub.broadcast = Broadcast(
+            self._recorder, "hub.broadcast", "broadcast", hub.broadcast.capacity
+        )
         hub.register = Comings(self._recorder, "hub.register", "register")
         hub.unregister = Comings(self._recorder, "hub.unregister", "unregister")
         hub.stop = TracedChannel(self._recorder, "hub.stop", "stop")
