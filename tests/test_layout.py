@@ -95,7 +95,10 @@ RULES = {
     ),
     "ops.page": (),
     "ops.routes": ("golang.http",),
-    "ops.view": ("ops.view", "ops.clients", "ops.page", "ops.routes", "golang", "hub", "client"),
+    "ops.view": (
+        *("ops.view", "ops.clients", "ops.health", "ops.page", "ops.routes"),
+        *("golang", "hub", "client"),
+    ),
     "ops.systemd": (),
     "main": ("ops", "client", "anyhub", "hub", "golang"),
     "__main__": ("ops.command",),

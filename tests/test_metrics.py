@@ -20,6 +20,7 @@ from gochat.golang.turns import turns
 from gochat.golang.websocket import TEXT_MESSAGE
 from gochat.ops.clients import Clients, drop_reason
 from gochat.ops.command import main
+from gochat.ops.health import hub_statistics
 from gochat.ops.metrics import health_app
 
 from .http_support import read_to_end
@@ -454,6 +455,19 @@ def test_health() -> None:
             assert health(app) == ("200 OK", b"ok\n")
     app = health_app(hub, timeout=0.5)
     assert health(app) == ("503 Service Unavailable", b"the hub does not answer\n")
+
+
+def test_how_a_hub_is() -> None:
+    """The statistics of a hub have its clients, its channels, and whether its thread waits."""
+    hub = Hub()
+    assert hub_statistics(hub).waits is None
+    with in_background(hub.run, "hub"), closing(hub.stop):
+        wait_until(lambda: hub_statistics(hub).waits is True)
+        hub.broadcast.send(b"hi")
+        wait_until(lambda: hub_statistics(hub).channels["broadcast"].received == 1)
+        now = hub_statistics(hub)
+        assert now.clients == 0
+        assert list(now.channels) == ["register", "unregister", "broadcast", "stop"]
 
 
 # What goes wrong.

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 __all__ = ["Observer", "waits"]
 
 #: By the ident of a thread, what it waits for: `send`, until its value is taken; or `recv`, for a
-#: value. Each thread sets and unsets its own. A thread that was interrupted may be here until it
-#: waits again, or ends.
+#: value. Each thread sets and unsets its own. One whose wait was interrupted may be here until it
+#: waits again.
 waits: Final[dict[int, str]] = {}
 
 

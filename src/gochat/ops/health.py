@@ -1,16 +1,21 @@
-"""Whether a chat is alive: its hub takes what is sent to it."""
+"""Whether a chat is alive: its hub takes what is sent to it. And how the hub is."""
 
 from __future__ import annotations
 
 import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..golang.channel import AbandonedChannelError
+from ..golang.goroutine import waits
 
 if TYPE_CHECKING:
+    from ..golang.channel import ChannelStatistics
     from ..hub import Hub
 
-__all__ = ["answers"]
+__all__ = ["HubStatistics", "answers", "hub_statistics"]
 
 # The hub passes over a client that was never there, as it must: clients leave twice.
 _NOBODY: Final[Any] = object()
@@ -23,3 +28,25 @@ def answers(hub: Hub, timeout: float) -> bool:
     except (queue.Full, AbandonedChannelError):
         return False
     return True
+
+
+@dataclass(frozen=True)
+class HubStatistics:
+    """Who is in a hub's room, and what its thread and its channels do."""
+
+    clients: int
+    #: Whether the thread `hub` waits for a value; None if there is no such thread.
+    waits: bool | None
+    #: By name: `register`, `unregister`, `broadcast` and `stop`.
+    channels: Mapping[str, ChannelStatistics]
+
+
+def hub_statistics(hub: Hub) -> HubStatistics:
+    """Return how a hub is. Of several hubs in a process the first thread is shown. Thread: any."""
+    thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
+    names = ("register", "unregister", "broadcast", "stop")
+    return HubStatistics(
+        clients=len(hub.clients),
+        waits=None if thread is None else waits.get(thread) == "recv",
+        channels={name: getattr(hub, name).statistics() for name in names},
+    )

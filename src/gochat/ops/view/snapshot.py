@@ -8,14 +8,14 @@ of the look, not one moment's of all.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
-from ...golang.channel import Channel
 from ...golang.goroutine import waits
 from ...golang.turns import TurnsStatistics, turns
 from ..clients import Clients, reason
+from ..health import hub_statistics
 from .hold import Hold, Pace
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ __all__ = ["DETAILED", "snapshot"]
 DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
+
+# What the hub's thread does, by whether it waits.
+_HUB: Final = {
+    True: "waits in select for a value on one of its channels",
+    False: _AT_WORK,
+    None: None,
+}
 
 # What a connection's thread waits for, see `golang.websocket.conn.Waiting`.
 _CONN: Final = {
@@ -47,7 +54,7 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     `DETAILED` of them are looked at one by one: those that are held or full, then the oldest.
     """
     there = clients.there()
-    threads = {thread.ident: thread.name for thread in threading.enumerate()}
+    threads = {thread.ident for thread in threading.enumerate()}
     now = turns.statistics()
     line = {thread: place for place, thread in enumerate(now.line, 1)}
     queued = {number: len(client.send) for number, client in there.items()}
@@ -57,12 +64,18 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     shown.sort()
     others = [queued[number] for number in there.keys() - shown]
     receivers = {client.send.receiver: number for number, client in there.items()}
-    hub_thread = next((ident for ident, name in threads.items() if name == "hub"), None)
+    room = hub_statistics(hub)
+    channels = {f"hub.{name}": channel for name, channel in room.channels.items()}
+    if relay is not None:
+        channels["relay.broadcast"] = relay.broadcast.statistics()
     return {
         "hub": {
-            "thread": _hub(hub_thread),
-            "clients": len(hub.clients),
-            "channels": [_channel(name, channel) for name, channel in _channels(hub, relay)],
+            "thread": _HUB[room.waits],
+            "clients": room.clients,
+            "channels": [
+                {"name": name, "senders": channel.senders, "queued": channel.queued}
+                for name, channel in channels.items()
+            ],
         },
         "turns": {
             "number": now.limit,
@@ -87,33 +100,10 @@ def hold_of(client: Client) -> Hold:
     return hold
 
 
-def _channels(hub: Hub, relay: Relay | None) -> list[tuple[str, Channel[Any]]]:
-    """The channels between the pumps and the hub, by their names in the code."""
-    names = ("register", "unregister", "broadcast", "stop")
-    channels = [(f"hub.{name}", getattr(hub, name)) for name in names]
-    if relay is not None:
-        channels.append(("relay.broadcast", relay.broadcast))
-    return channels
-
-
-def _channel(name: str, channel: Channel[Any]) -> dict[str, Any]:
-    now = channel.statistics()
-    return {"name": name, "senders": now.senders, "queued": now.queued}
-
-
-def _hub(thread: int | None) -> str | None:
-    """What the hub's thread does; None if it is not there."""
-    if thread is None:
-        return None
-    if waits.get(thread) == "recv":
-        return "waits in select for a value on one of its channels"
-    return _AT_WORK
-
-
 def _client(
     number: int,
     client: Client,
-    threads: Mapping[int | None, str],
+    threads: Set[int | None],
     now: TurnsStatistics,
     line: Mapping[int, int],
 ) -> dict[str, Any]:
