@@ -296,3 +296,38 @@ document.addEventListener('visibilitychange', () => {
   missed = 0;
   showMissed();
 });
+
+
+// ---- Notifications ----
+
+// The browser asks its user, and only after a click; it offers none over plain http, but
+// for localhost.
+const CAN_NOTIFY = 'Notification' in window && window.isSecureContext;
+const NOTIFY_HELP = 'Of messages while the page is hidden, and of @ and your name while you are elsewhere.';
+
+function showNotify(on) {
+  ui.notify.checked = on;
+  ui.notify.disabled = !CAN_NOTIFY;
+  ui['notify-help'].textContent = !CAN_NOTIFY ? 'This browser has no notifications for this page.'
+    : Notification.permission === 'denied' ? 'The browser has forbidden this page to notify you.' : NOTIFY_HELP;
+}
+
+ui.notify.addEventListener('change', async () => {
+  const wanted = ui.notify.checked;
+  showNotify(wanted && await Notification.requestPermission() === 'granted');
+  remember('notify', ui.notify.checked ? 'on' : '');
+});
+
+function notify(text) {
+  if (!ui.notify.checked) return;
+  const name = clean(ui.name.value).toLowerCase();
+  const called = name !== '' && text.toLowerCase().includes(`@${name}`);
+  if (!document.hidden && !(called && !document.hasFocus())) return;
+  try {
+    // One for the page: a new one takes the place of the one before.
+    const shown = new Notification(called ? 'gochat: you are called' : 'gochat', { body: text, tag: 'gochat' });
+    shown.addEventListener('click', () => window.focus());
+  } catch { /* Some phones allow them to service workers alone. */ }
+}
+
+showNotify(CAN_NOTIFY && Notification.permission === 'granted' && recall('notify') === 'on');

@@ -71,17 +71,23 @@ function useServer(url) {
   reached = false;
   attempts = 0;
   const own = isOwn(server);
-  ui.server.value = server === ownChat ? location.host : own ? new URL(server).pathname : server;
+  ui.server.value = server === ownChat ? location.host : own ? server.replace(/^wss?:\/\/[^/]*/, '') : server;
   ui.home.hidden = server === ownServer || !ownServer;
   if (own) showRoom();
   connect();
+}
+
+// roomOf returns the room that a link to this page can name, '' for the chat itself, or null.
+function roomOf(url) {
+  if (url === ownChat) return '';
+  return ownChat && url.startsWith(`${ownChat}/`) && !new URL(url).search ? decodeURIComponent(url.slice(ownChat.length + 1)) : null;
 }
 
 // showRoom makes the page's own address a link to the room, which a reload keeps.
 function showRoom() {
   const page = new URL(location.href);
   page.searchParams.delete('room');
-  if (server.startsWith(`${ownChat}/`)) page.searchParams.set('room', decodeURIComponent(server.slice(ownChat.length + 1)));
+  if (roomOf(server)) page.searchParams.set('room', roomOf(server));
   if (page.href !== location.href) history.replaceState(history.state, '', page);
 }
 
@@ -102,8 +108,8 @@ ui.panel.addEventListener('submit', (event) => {
     return;
   }
   // Another server is remembered only on request: otherwise the page would open
-  // some day with a server that nobody remembers choosing.
-  if (isOwn(url)) ui.remember.checked = false;
+  // some day with a server that nobody remembers choosing. A room is in the page's address.
+  if (roomOf(url) !== null) ui.remember.checked = false;
   remember('server', ui.remember.checked ? url : '');
   showServerError('');
   ui.settings.open = false;

@@ -28,7 +28,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from .browser import chromium
+from .browser import axe, chromium
 from .support import PATIENCE, Gochat, Peer, join, wait_until
 
 expect.set_options(timeout=PATIENCE * 1000)
@@ -518,6 +518,62 @@ def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> 
         send_all(peer, ["seen again"])
         expect(page.locator(".message")).to_have_count(6)
         expect(page).to_have_title("gochat")
+
+
+def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> None:
+    """Who has ticked the box is notified of messages while hidden, and of @name while elsewhere."""
+    tabs.context.grant_permissions(["notifications"], origin=gochat.url)
+    tabs.context.add_init_script(  # the real ones, and a list of them
+        """window.shown = [];
+        window.Notification = class extends Notification {
+          constructor(title, options) {
+            super(title, options);
+            shown.push(`${title}: ${options.body}`);
+          }
+        };"""
+    )
+    page = tabs.open(gochat)
+    page.locator("#name").fill("Ann")
+    with join(gochat.port) as peer:
+        expect(page.locator(".message")).to_have_count(1)
+        hide(page, True)
+        send_all(peer, ["nobody has asked"])
+        expect(page).to_have_title("(1) gochat")
+        hide(page, False)
+        page.locator("#settings summary").click()
+        page.get_by_label("Notify me").check()
+        expect(page.locator("#notify")).to_be_checked()
+        send_all(peer, ["it is seen, @Ann"])
+        expect(page.locator(".message").last).to_have_text(re.compile("@Ann$"))
+        hide(page, True)
+        send_all(peer, ["Bob: hello", "Bob: are you there, @ann?"])
+        expect(page).to_have_title("(2) gochat")
+        hide(page, False)
+        page.evaluate("document.hasFocus = () => false")  # a browser without windows always has it
+        send_all(peer, ["Bob: hm", "Bob: @Ann!"])
+        wait_until(lambda: page.evaluate("shown.length") == 3, "three notifications")
+    assert page.evaluate("shown") == [
+        "gochat: Bob: hello",
+        "gochat: you are called: Bob: are you there, @ann?",
+        "gochat: you are called: Bob: @Ann!",
+    ]
+    page.reload()
+    expect(page.locator("#notify")).to_be_checked()
+    page.locator("#settings summary").click()
+    page.get_by_label("Notify me").uncheck()
+    page.reload()
+    expect(page.locator("#notify")).not_to_be_checked()
+
+
+def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
+    """Where the browser forbids notifications, the box stays empty, and the page says why."""
+    page = tabs.open(gochat)
+    page.locator("#settings summary").click()
+    page.locator("#notify").click()  # a browser without windows forbids at once
+    expect(page.locator("#notify-help")).to_have_text(
+        "The browser has forbidden this page to notify you."
+    )
+    expect(page.locator("#notify")).not_to_be_checked()
 
 
 # ---- Reading ----
@@ -1355,6 +1411,29 @@ def test_a_server_that_does_not_answer(tabs: Tabs, gochat: Gochat) -> None:
         )
 
 
+def test_leaving_is_no_error(tabs: Tabs) -> None:
+    """Going back, to another page, or closing the tab leaves no line in the server's log."""
+    with Gochat() as gochat:
+        # The server opens its last descriptor, the selector, after it has said that it listens.
+        opened = Path(f"/proc/{gochat.process.pid}/fd")
+        wait_until(lambda: "anon_inode:[eventpoll]" in map(os.readlink, opened.iterdir()), "accept")
+        alone = gochat.descriptors()
+        for leave in ("back", "elsewhere", "close"):
+            page = tabs.context.new_page()
+            page.goto("about:blank")
+            page.goto(gochat.url)
+            expect_state(page, "connected")
+            before = len(gochat.lines)
+            if leave == "back":
+                page.go_back()
+            elif leave == "elsewhere":
+                page.goto("data:text/html,bye")
+            else:
+                page.close()
+            wait_until(lambda: gochat.descriptors() == alone, "it has gone")
+            assert gochat.lines[before:] == []
+
+
 def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
     """A browser without WebSocket is told so, and is offered nothing that cannot work."""
     tabs.context.add_init_script("delete window.WebSocket")
@@ -1801,7 +1880,7 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
     expect(page.locator("#counter")).to_have_text("0 bytes")
     expect(page.locator("#send")).to_have_css("border-radius", "9.6px")  # of style.css
     expect(page.locator("#state")).to_have_text(
-        f"This page has no server of its own. Give an address under “Server”. {need}"
+        f"This page has no server of its own. Give an address under “Settings”. {need}"
     )
     with Gochat() as strict, Gochat("--allow-origin", "null") as open_:
         choose(page, f"127.0.0.1:{strict.port}")
@@ -1844,6 +1923,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
         ("textbox", "Message"),
         ("textbox", "Server's address"),
         ("checkbox", "Remember it in this browser"),
+        ("checkbox", "Notify me"),
         ("button", "Connect"),
         ("button", "Send"),
     ):
@@ -1915,7 +1995,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
     # The panel opens, is in the order, and closes.
     press("Shift+Tab")
     press("Enter")
-    for name in ("server", "remember", "connect"):
+    for name in ("server", "remember", "connect", "notify"):
         press("Tab")
         assert focused(page) == (name, True)
     press("Escape")
@@ -1949,6 +2029,48 @@ def test_a_phone(tabs: Tabs, gochat: Gochat) -> None:
         expect(parts).to_have_count(9)
         for part in [*parts.all(), page.locator("#server-error"), page.locator("#counter")]:
             expect(part).to_be_in_viewport(ratio=0.99)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 900])
+def test_axe_finds_nothing(tabs: Tabs, gochat: Gochat, scheme: str, width: int) -> None:
+    """axe-core finds nothing wrong with the page: with all kinds of lines, and the panel open."""
+    tabs.shape(color_scheme=scheme, viewport={"width": width, "height": 640})
+    page = tabs.open(gochat)
+    page.locator("#name").fill("Ann")
+    for text in ("one", "see www.example.org"):
+        say(page, text)
+    expect(page.locator(".message")).to_have_count(2)
+    with join(gochat.port) as peer:
+        expect(page.locator(".message")).to_have_count(3)
+        hide(page, True)
+        send_all(peer, ["Bob: hello"])
+        expect(page).to_have_title("(1) gochat")
+        hide(page, False)
+        page.evaluate("note(MAY_BE_LOST, { text: 'lost', server })")
+        expect(page.get_by_role("button", name="Send again")).to_be_visible()
+        assert axe(page) == []
+        page.locator("#settings summary").click()
+        page.locator("#server").fill("two words")
+        page.locator("#server").press("Enter")
+        expect(page.locator("#server-error")).to_be_visible()
+        assert axe(page) == []
+
+
+def test_tap_targets(tabs: Tabs, gochat: Gochat) -> None:
+    """On a touch screen everything that is tapped is at least 44 pixels high and wide."""
+    tabs.shape(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
+    page = tabs.open(gochat)
+    page.evaluate("note(MAY_BE_LOST, { text: 'lost', server })")
+    page.locator("#settings summary").tap()
+    targets = page.locator(
+        "button:visible, input:not([type=checkbox]), textarea, summary, label:has(input)"
+    )
+    sizes = targets.evaluate_all(
+        "all => all.map(e => [e.id || e.textContent, e.offsetWidth, e.offsetHeight])"
+    )
+    assert len(sizes) == 9
+    assert [size for size in sizes if min(size[1:]) < 44] == []
 
 
 Colour = tuple[float, float, float]

@@ -17,7 +17,15 @@ from gochat import Hub, Server, make_app, running
 
 from .support import LOCAL, Gochat
 from .test_examples import serving
-from .test_home import Tabs, browser, choose, expect_texts, say, tabs  # noqa: F401 - fixtures
+from .test_home import (  # noqa: F401 - fixtures
+    Tabs,
+    browser,
+    choose,
+    expect_texts,
+    gochat,
+    say,
+    tabs,
+)
 from .test_nginx import Nginx, certificate  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
@@ -113,6 +121,18 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
             page.close()  # before their server ends
 
 
+def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
+    """A query goes to the server with the path, and can be remembered."""
+    page = tabs.open(gochat)
+    choose(page, "/ws?name=ann", remember=True)
+    expect_state(page, f"Connected to 127.0.0.1:{gochat.port}.")
+    page.reload()
+    expect_state(page, f"Connected to 127.0.0.1:{gochat.port}.")
+    expect(page.locator("#server")).to_have_value("/ws?name=ann")
+    assert [socket.url.partition("/ws")[2] for socket in tabs.sockets] == ["", *["?name=ann"] * 2]
+    assert page.url == f"{gochat.url}/"
+
+
 @pytest.mark.parametrize("room", ["perl", "..", "a/b", "%3Cb%3E"])
 def test_a_room_that_is_not_there(tabs: Tabs, room: str) -> None:  # noqa: F811
     """The page says which chat there is none of, and not that its server cannot be reached."""
@@ -127,8 +147,8 @@ def test_a_room_that_is_not_there(tabs: Tabs, room: str) -> None:  # noqa: F811
 
 def test_why_stays_on_the_page(tabs: Tabs) -> None:  # noqa: F811
     """What a connection ended for is still in the log when there is another one."""
-    with Gochat() as gochat:
-        page = tabs.open(gochat)
+    with Gochat() as chat:
+        page = tabs.open(chat)
         page.evaluate("socket.send('x'.repeat(513))")
         expect(page.get_by_text("Connected again.")).to_be_visible()
         expect(page.locator(".note .text").first).to_contain_text(

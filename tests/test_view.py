@@ -27,6 +27,7 @@ from gochat.ops.view.server import View
 from gochat.ops.view.snapshot import DETAILED, snapshot
 from gochat.trace.chrome import read
 
+from .browser import axe
 from .redis_support import Redis
 from .support import (
     CLOSE,
@@ -832,3 +833,19 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
             finally:
                 gc.enable()
     assert len(left) <= 1  # a variable of the hub's still names the last
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 900])
+def test_axe_finds_nothing(tabs: Tabs, chat: Viewed, scheme: str, width: int) -> None:  # noqa: F811
+    """axe-core finds nothing wrong with the view, with clients, one of them held, and one gone."""
+    tabs.shape(color_scheme=scheme, viewport={"width": width, "height": 640})
+    page = tabs.context.new_page()
+    page.goto(chat.view_url)
+    with ExitStack() as stack:
+        peers = [stack.enter_context(peer) for peer in joined(chat.port, 3)]
+        expect(page.locator("#clients > *")).to_have_count(3)
+        peers.pop().sock.close()
+        expect(page.locator("#gone > *").first).to_be_visible()
+        chat.switch("hold", peers[0])
+        assert axe(page) == []
