@@ -382,6 +382,23 @@ def test_a_held_client_may_leave(chat: Viewed) -> None:
     wait_until(lambda: len(chat.threads()) == 3, "main, hub and view")
 
 
+def test_a_button_that_does_nothing_looks_so(
+    tabs: Tabs,  # noqa: F811
+    chat: Viewed,
+) -> None:
+    """The button that holds a client is gray, and not to be clicked, once the client has gone."""
+    page = tabs.context.new_page()
+    page.goto(chat.view_url)
+    with join(chat.port) as peer:
+        number = chat.find(peer)["number"]
+        chat.switch("hold", peer)  # a button that is pressed has a color
+        button = card(page, number).get_by_role("button")
+        expect(button).to_have_attribute("aria-pressed", "true")
+    expect(button).to_be_disabled()
+    expect(button).to_have_css("cursor", "not-allowed")
+    expect(button).to_have_css("background-color", "rgba(0, 0, 0, 0)")
+
+
 def test_the_view_says_something(chat: Viewed) -> None:
     """What the view says is heard by all, with a number."""
     with join(chat.port) as peer:
