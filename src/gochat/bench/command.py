@@ -6,14 +6,14 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..golang.dial import address
-from ..golang.flag import count, number, picture, seconds
+from ..golang.flag import Flag, count, picture, rate, seconds
 from .load import Load
 from .report import Bar, Report
 from .run import LARGEST, SENDERS, STAMPED, Run
@@ -29,14 +29,6 @@ def picture_path(text: str) -> Path:
     return picture(text, ".svg", ".png", ".pdf")
 
 
-def rate(text: str) -> float:
-    """A flag's value: messages per second. Raises ArgumentTypeError."""
-    value = number(text)
-    if not 1e-6 <= value <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to 1000000000")
-    return value
-
-
 def clients(text: str) -> list[int]:
     """A flag's value: numbers of clients, separated by commas. Raises ArgumentTypeError."""
     values = [count(part) for part in text.split(",")]
@@ -47,7 +39,6 @@ def clients(text: str) -> list[int]:
 
 def add_bench_flags(bench: Parser) -> None:
     """Add the flags of `gochat bench`."""
-    load = Load()
     bench.description = (
         "Measures throughput and latency of a chat server: any that sends what one client says over"
         " a WebSocket to all. Nobody else should be in the room."
@@ -58,78 +49,9 @@ def add_bench_flags(bench: Parser) -> None:
         metavar="URL",
         help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
     )
-    size = partial(count, least=STAMPED, most=LARGEST)
-    flags = {
-        "what most people need": (
-            (
-                "clients",
-                clients,
-                str(load.clients),
-                "clients in the room; each number in turn",
-                "N,N",
-            ),
-            ("senders", partial(count, most=SENDERS), load.senders, "clients that also send", "S"),
-            ("seconds", seconds, load.seconds, "seconds to measure", "T"),
-            (
-                "rate",
-                rate,
-                None,
-                "messages per second from all senders together, instead of --window. Latency counts"
-                " from when a message is due, so a stall shows in every message that it delays"
-                " (default: none)",
-                "R",
-            ),
-            (
-                "versus",
-                address,
-                None,
-                "server to compare with, in alternating runs (default: none)",
-                "URL",
-            ),
-        ),
-        "the load": (
-            ("size", size, load.size, "bytes per message", "BYTES"),
-            (
-                "window",
-                count,
-                None,
-                "messages that a sender keeps in flight: it sends the next when one comes back"
-                f" (default {load.window})",
-                "W",
-            ),
-            (
-                "warmup",
-                partial(seconds, zero=True),
-                load.warmup,
-                "seconds of load before the measurement, which do not count",
-                "T",
-            ),
-            (
-                "seed",
-                int,
-                None,
-                "seed of the random sampling, to repeat a run's choices (default: a random one)",
-                "N",
-            ),
-        ),
-        "the results": (
-            (
-                "plot",
-                picture_path,
-                None,
-                "file to draw throughput and latency over the clients into: .svg, .png or .pdf;"
-                " needs pip install 'gochat[plot]' (default: none)",
-                "FILE.svg",
-            ),
-        ),
-    }
-    for title, rows in flags.items():
-        bench.group(title)
-        for name, kind, value, text, metavar in rows:
-            bench.add_flag(name, kind, value, text, metavar)
-    bench.add_flag("pairs", count, 5, "runs of each server", needs="versus")
+    defaults = {**vars(Load()), "clients": str(Load.clients), "window": None, "pairs": 5}
+    bench.add_flags(FLAGS, defaults, {"pairs": "versus"})
     bench.add_option("json", action="store_true", help="print JSON, for programs")
-    bench.set_defaults(error=bench.error)
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -187,3 +109,52 @@ def show(report: Report, as_json: bool) -> None:
         print(json.dumps(report.json()) if as_json else report.text())
         for line in report.warnings():
             print(f"gochat: warning: {line}", file=sys.stderr)
+
+
+FLAGS: Final[dict[str, Sequence[Flag]]] = {
+    "what most people need": [
+        ("clients", clients, "N,N", "clients in the room; each number in turn"),
+        ("senders", partial(count, most=SENDERS), "S", "clients that also send"),
+        ("seconds", seconds, "T", "seconds to measure"),
+        (
+            "rate",
+            partial(rate, most=1e9),
+            "R",
+            "messages per second from all senders together, instead of --window. Latency counts"
+            " from when a message is due, so a stall shows in every message that it delays",
+        ),
+        ("versus", address, "URL", "server to compare with, in alternating runs"),
+    ],
+    "the load": [
+        ("size", partial(count, least=STAMPED, most=LARGEST), "BYTES", "bytes per message"),
+        (
+            "window",
+            count,
+            "W",
+            "messages that a sender keeps in flight: it sends the next when one comes back"
+            f" (default {Load.window})",
+        ),
+        (
+            "warmup",
+            partial(seconds, zero=True),
+            "T",
+            "seconds of load before the measurement, which do not count",
+        ),
+        (
+            "seed",
+            int,
+            "N",
+            "seed of the random sampling, to repeat a run's choices (default: a random one)",
+        ),
+    ],
+    "the results": [
+        ("pairs", count, "N", "runs of each server"),
+        (
+            "plot",
+            picture_path,
+            "FILE.svg",
+            "file to draw throughput and latency over the clients into: .svg, .png or .pdf; needs"
+            " pip install 'gochat[plot]'",
+        ),
+    ],
+}

@@ -52,7 +52,6 @@ def add_exercise_flags(parser: Parser) -> None:
     )
     parser.add_option("check", action="store_true", help="check your file, and say what was seen")
     parser.add_option("force", action="store_true", help="start over: overwrite your file")
-    parser.set_defaults(error=parser.error)
 
 
 def exercise(args: argparse.Namespace) -> int:

@@ -10,12 +10,12 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-__all__ = ["Parser", "check_fields", "count", "number", "one_line", "picture", "seconds"]
+__all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "picture", "rate", "seconds"]
 
 #: The largest whole number that a flag takes: nine digits, as Python refuses to convert thousands.
 _MOST: Final = 999_999_999
@@ -26,14 +26,22 @@ _BEGIN: Final = 300
 _END: Final = 200
 
 
+#: A flag that has a value: its name, what it takes, what stands for the value, and the help.
+Flag = tuple[str, Callable[[str], Any], str, str]
+
+
 class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, and accepts each flag in Go's form (`-addr`) too."""
+    """Reports a mistake in one line, and accepts each flag in Go's form (`-addr`) too.
+
+    What it parses has `error`, of the command's own parser, for mistakes that are found later.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         # By flag that makes sense only beside another one: that other one, and its own default.
         self._needs: dict[str, tuple[str, Any]] = {}
-        super().__init__(*args, **options)
+        super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
+        self.set_defaults(error=self.error)
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
@@ -42,9 +50,21 @@ class Parser(argparse.ArgumentParser):
             line = f"{line[:_BEGIN]}...{line[-_END:]}"
         self.exit(2, f"{self.prog}: {line}\n")
 
-    def group(self, title: str) -> None:
-        """Have the help show the flags that are added from now on below a title."""
-        self._place = self.add_argument_group(title)
+    def add_flags(
+        self,
+        groups: Mapping[str, Sequence[Flag]],
+        defaults: Mapping[str, Any],
+        needs: Mapping[str, str],
+    ) -> None:
+        """Add flags that the help shows below titles, as `add_flag` does.
+
+        defaults: by name, with _ in place of - in it; none there is None. needs: by name.
+        """
+        for title, flags in groups.items():
+            self._place = self.add_argument_group(title)
+            for name, kind, metavar, text in flags:
+                default = defaults.get(_attribute(name))
+                self.add_flag(name, kind, default, text, metavar, needs=needs.get(name, ""))
 
     def add_option(self, name: str, **options: Any) -> None:
         """Add a flag, as argparse's `add_argument`. name: without dashes."""
@@ -60,15 +80,24 @@ class Parser(argparse.ArgumentParser):
         *,
         needs: str = "",
     ) -> None:
-        """Add a flag that has a value; its help ends with the default, if that is not None.
+        """Add a flag that has a value; its help ends with the default.
 
+        A flag whose default is a tuple may be repeated, and its text says what the default is.
         needs: the flag without which this one has no meaning; `settle` refuses it then.
         """
+        if isinstance(default, tuple):
+            self.add_option(
+                name, type=kind, action="append", default=[*default], metavar=metavar, help=text
+            )
+            return
         if needs:
             text += f"; needs --{needs}"
         if default is not None:
-            shown = f"{default:g}" if isinstance(default, float) else default
-            text += f" (default {shown})"
+            text += (
+                f" (default {default:g})" if isinstance(default, float) else f" (default {default})"
+            )
+        elif "(default" not in text:
+            text += " (default: none)"
         if needs:
             # With None in its place, a default that is written out can be told from none.
             self._needs[name] = needs, default
@@ -92,18 +121,12 @@ class Parser(argparse.ArgumentParser):
             # What argparse takes for a value, too: a number below 0, and a text with spaces.
             if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
                 yield arg
-            elif f"--{name}" in flags or (self.allow_abbrev and self._begin_of_some(name)):
+            elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
             else:
-                known = [each[2:] for each in flags if each.startswith("--")]
-                (near,) = difflib.get_close_matches(name[:99].lower(), known, 1) or [""]
-                meant = f"did you mean --{near}?" if near else f"{self.prog} --help lists them"
+                near = difflib.get_close_matches(f"--{name[:99].lower()}", flags, 1)
+                meant = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists them"
                 self.error(f"there is no flag {flag}: {meant}")
-
-    def _begin_of_some(self, name: str) -> bool:
-        return bool(name) and any(
-            flag.startswith(f"--{name}") for flag in self._option_string_actions
-        )
 
     def settle(self, args: argparse.Namespace) -> None:
         """Set the defaults of flags that need another one. Exits with 2 if that one is missing."""
@@ -129,6 +152,14 @@ def number(text: str) -> float:
     # match in one way only: otherwise the time would grow with the square of the length.
     form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"
     return float(text) if re.fullmatch(form, text, re.I) else math.nan
+
+
+def rate(text: str, most: float = 1e6) -> float:
+    """Return a flag's value: how many a second, above 0. Raises ArgumentTypeError."""
+    value = number(text)
+    if not 1e-6 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to {most:.0f}")
+    return value
 
 
 def seconds(text: str, zero: bool = False) -> float:

@@ -8,14 +8,14 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from ..client import Settings
-from ..golang.flag import Parser, count, number, picture, seconds
+from ..golang.flag import Flag, Parser, count, picture, rate, seconds
 from ..golang.http.address import next_port, split_host_port
 from ..version import __version__
 from .config import Config
@@ -55,12 +55,11 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
     parser = _Parser(
         prog="gochat",
         description="The chat example of gorilla/websocket, on Python threads.",
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"gochat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in COMMANDS.items():
-        added = commands.add_parser(command, help=text, allow_abbrev=command != "serve")
+        added = commands.add_parser(command, help=text)
         if command in wanted:
             _add_flags(command, added)
     return parser, dict(commands.choices)
@@ -159,25 +158,13 @@ def add_serve_flags(serve: Parser) -> None:
     """Add the flags of `gochat serve`. Each is a field of Config, with the same default."""
     serve.usage = "gochat serve [FLAG ...]"
     defaults = {**vars(Settings()), **vars(Config()), "ping_period": None}
-    for title, flags in SERVE_FLAGS.items():
-        serve.group(title)
-        for name, kind, metavar, text in flags:
-            needs = _NEEDS.get(name, "")
-            if kind in (origin, network):
-                serve.add_option(
-                    name, action="append", type=kind, default=[], metavar=metavar, help=text
-                )
-            else:
-                serve.add_flag(
-                    name, kind, defaults.get(name.replace("-", "_")), text, metavar, needs=needs
-                )
+    serve.add_flags(SERVE_FLAGS, defaults, _NEEDS)
     serve.add_option(
         "no-pin",
         dest="pin",
         action="store_false",
         help="use any CPU; without this flag the process stays on one CPU",
     )
-    serve.set_defaults(error=serve.error)
 
 
 def add_trace_flags(trace: Parser) -> None:
@@ -206,7 +193,6 @@ def add_trace_flags(trace: Parser) -> None:
         ("to", "end", None, "seconds of the trace at which to end (default: its end)"),
     ):
         trace.add_option(name, dest=place, type=moment, default=value, metavar="S", help=text)
-    trace.set_defaults(error=trace.error)
 
 
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
@@ -263,14 +249,6 @@ def view_addr(text: str) -> str:
     return f"127.0.0.1{text}" if text.startswith(":") else text
 
 
-def rate(text: str) -> float:
-    """A flag's value: how many a second, above 0."""
-    value = number(text)
-    if not 1e-6 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to 1000000")
-    return value
-
-
 def origin(text: str) -> str:
     """A flag's value: an origin as browsers send it, `*`, or the `null` of a page from a file."""
     pattern = r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+"
@@ -295,11 +273,8 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return found
 
 
-#: A flag that has a value: its name, what it takes, what stands for the value, and the help.
-_Flag = tuple[str, Callable[[str], Any], str, str]
-
 #: The flags of `gochat serve` by purpose; first those that most people need first.
-SERVE_FLAGS: Final[dict[str, list[_Flag]]] = {
+SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     "what most people need": [
         (
             "addr",
@@ -319,8 +294,7 @@ SERVE_FLAGS: Final[dict[str, list[_Flag]]] = {
             "view",
             view_addr,
             "ADDR",
-            "address to serve the live view on, with switches for a lesson; :port is 127.0.0.1:port"
-            " (default: none)",
+            "address to serve the live view on, with switches for a lesson; :port is on 127.0.0.1",
         ),
     ],
     "who may connect": [
@@ -379,15 +353,13 @@ SERVE_FLAGS: Final[dict[str, list[_Flag]]] = {
             "metrics-addr",
             address,
             "ADDR",
-            "address to serve /metrics and /healthz on; needs pip install 'gochat[metrics]'"
-            " (default: none)",
+            "address to serve /metrics and /healthz on; needs pip install 'gochat[metrics]'",
         ),
         (
             "trace",
             Path,
             "FILE",
-            "file to write at the end, with what each thread did, for Perfetto and for gochat trace"
-            " (default: none)",
+            "file to write at the end, with what each thread did, for Perfetto and gochat trace",
         ),
         ("trace-events", count, "N", "number of records that the trace keeps: the last ones"),
     ],
@@ -398,9 +370,9 @@ SERVE_FLAGS: Final[dict[str, list[_Flag]]] = {
             "URL",
             "Redis or Valkey through which processes share the room, as in redis://HOST:PORT/0;"
             " also taken from the environment variable GOCHAT_RELAY; needs pip install"
-            " 'gochat[relay]' (default: none)",
+            " 'gochat[relay]'",
         ),
-        ("relay-file", str, "FILE", "file that has the URL of --relay in it (default: none)"),
+        ("relay-file", str, "FILE", "file that has the URL of --relay in it"),
         (
             "relay-timeout",
             seconds,

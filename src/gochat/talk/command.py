@@ -37,7 +37,8 @@ def talk(args: argparse.Namespace) -> None:
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        status = asyncio.run(_talk(args, _type if at_terminal else partial(_send, args.wait)))
+        speak = partial(_type, args.url.authority) if at_terminal else partial(_send, args.wait)
+        status = asyncio.run(_talk(args, speak))
     except KeyboardInterrupt:  # before there was a connection
         status = 130
     except BrokenPipeError:
@@ -57,9 +58,7 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
             show(describers[arrow].line(frame))
 
     session = Session(
-        args.name or "",
-        args.url.authority,
-        lambda: dial(args.url, args.connect_timeout, args.ping_period, trace),
+        args.name or "", lambda: dial(args.url, args.connect_timeout, args.ping_period, trace)
     )
     connection = await session.dial()
     loop = asyncio.get_running_loop()
@@ -79,9 +78,9 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
     return talking.result() or int(not certain and not sys.stdin.isatty())
 
 
-async def _type(session: Session) -> int:
+async def _type(server: str, session: Session) -> int:
     """Obey or send what is typed, with a line editor if there is one. Returns the exit status."""
-    where = f"connected to {session.where}; /help says what can be typed"
+    where = f"connected to {server}; /help says what can be typed"
     try:
         from .terminal import edit_lines  # noqa: PLC0415 - a package that a pipe does not need
     except ImportError:

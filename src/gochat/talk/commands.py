@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -64,7 +65,7 @@ def _rename(session: Session, text: str) -> None:
     if text:
         try:
             session.name = name(text)
-        except ValueError as error:
+        except ArgumentTypeError as error:
             note(str(error))
             return
     note(f"your name is {session.name}" if session.name else "you have no name")

@@ -19,21 +19,13 @@ _LONGEST_NAME: Final = 40
 
 
 def name(text: str) -> str:
-    """A name, as on the page, without spaces around it. Raises ValueError."""
+    """Return a name, as on the page, without spaces around it. Raises ArgumentTypeError."""
     short = text.strip()
     if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
-        raise ValueError(
+        raise argparse.ArgumentTypeError(
             f"{text[:99]!r} is not a name of 1 to {_LONGEST_NAME} characters without ': ' in it"
         )
     return short
-
-
-def name_flag(text: str) -> str:
-    """A flag's value: a name. Raises ArgumentTypeError."""
-    try:
-        return name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_talk_flags(talk: Parser) -> None:
@@ -48,9 +40,7 @@ def add_talk_flags(talk: Parser) -> None:
         metavar="URL",
         help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
     )
-    talk.add_flag(
-        "name", name_flag, None, "name to put before each message (default: none)", "NAME"
-    )
+    talk.add_flag("name", name, None, "name to put before each message", "NAME")
     talk.add_option(
         "frames",
         action="store_true",
@@ -74,4 +64,3 @@ def add_talk_flags(talk: Parser) -> None:
         ),
     ):
         talk.add_flag(flag, kind, value, text, "S")
-    talk.set_defaults(error=talk.error)

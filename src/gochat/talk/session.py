@@ -60,13 +60,12 @@ def _clean(text: str) -> str:
 class Session:
     """One talk, on the event loop's thread.
 
-    name: is put before what is said, as on the page; empty for none. where: the server's host and
-    port. dial: makes a connection, or raises LostError.
+    name: is put before what is said, as on the page; empty for none. dial: makes a connection, or
+    raises LostError.
     """
 
-    def __init__(self, name: str, where: str, dial: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, name: str, dial: Callable[[], Awaitable[Connection]]) -> None:
         self.name = name
-        self.where = where
         self.dial = dial
         #: When each of the last messages came, and what it was.
         self.history: deque[tuple[str, str]] = deque(maxlen=_HISTORY)
