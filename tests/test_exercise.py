@@ -314,6 +314,388 @@ MISTAKES = [
     ),
 ]
 
+#: Ways round the exercises, as the mistakes above: some once passed, at least three for each check.
+CHEATS = [
+    (1, "def carry(channel, value): return value", "has not come over the channel"),
+    (
+        1,
+        """\
+import copy, threading
+def carry(channel, value):
+  threading.Thread(target=channel.send, args=(value,)).start()
+  channel.recv()
+  return value""",
+        "has not come over the channel",
+    ),
+    (
+        1,
+        """\
+def carry(channel, value):
+  channel.queue.append(value)
+  return channel.queue.popleft()""",
+        "has not come over the channel",
+    ),
+    (
+        2,
+        """\
+def offer(channel, values):
+  n = channel.capacity
+  [channel.send(v) for v in values[:n]]
+  return values[n:]""",
+        "and offer did not send to it",
+    ),
+    (
+        2,
+        """\
+def offer(channel, values):
+  rest = []
+  for v in values:
+    if len(channel) < channel.capacity: channel.send(v)
+    else: rest.append(v)
+  return rest""",
+        "and offer did not send to it",
+    ),
+    (
+        2,
+        """\
+def offer(channel, values):
+  channel.queue.extend(values[:channel.capacity]); return values[channel.capacity:]""",
+        "and offer did not send to it",
+    ),
+    (
+        3,
+        "def receive_all(channel): return [channel.recv()[0] for _ in range(5)]",
+        "receive_all returned [4, 5, 5, None, None]",
+    ),
+    (
+        3,
+        """\
+import time
+def receive_all(channel):
+  values, end = [], time.monotonic() + 0.15
+  while time.monotonic() < end:
+    got = channel.drain()
+    values += got
+    if got: end = time.monotonic() + 0.15
+    time.sleep(0.001)
+  return values""",
+        "were sent",
+    ),
+    (
+        3,
+        """\
+def receive_all(channel):
+  values = []
+  while 5 not in values: values.append(channel.recv()[0])
+  return values""",
+        "receive_all returned [4, 5], and [4, 5, 5] were sent",
+    ),
+    (4, "from gochat import Hub", "run is gochat's own"),
+    (
+        4,
+        """\
+import gochat
+class Hub(gochat.Hub): pass""",
+        "run is gochat's own",
+    ),
+    (
+        4,
+        """\
+import gochat
+class Hub(gochat.Hub):
+  def run(self): super().run()""",
+        "run is gochat's own",
+    ),
+    (5, "from gochat import Channel", "this is gochat's Channel"),
+    (
+        5,
+        """\
+import gochat
+class Channel(gochat.Channel): pass""",
+        "this is gochat's Channel",
+    ),
+    (
+        5,
+        answer(5, "right").split("    def close")[0]
+        + """\
+    def close(self):
+        import threading
+        threading.Thread(target=self.put, args=(CLOSED,)).start()
+""",
+        "a thread waits for room for it",
+    ),
+    (
+        6,
+        """\
+import gochat
+class Hub(gochat.Hub):
+  def run(self): raise RuntimeError('changed size during iteration')
+def scenario(hub, new_client): pass""",
+        "change scenario alone",
+    ),
+    (
+        6,
+        answer(6, "right").split("def scenario")[0]
+        + """\
+def die(self):
+  raise RuntimeError('changed size during iteration')
+Hub.run = die
+def scenario(hub, new_client): pass""",
+        "change scenario alone",
+    ),
+    (
+        6,
+        answer(6, "right").split("def scenario")[0]
+        + """\
+class Evil:
+  send = property(lambda self: self)
+  def close(self): pass
+  def try_send(self, m):
+    import sys
+    if 'exercise' in sys._getframe(1).f_code.co_filename:
+      raise RuntimeError('changed size during iteration')
+    return True
+def scenario(hub, new_client): hub.register.send(Evil()); hub.broadcast.send(b'')""",
+        "this hub died of something else",
+    ),
+    (
+        6,
+        answer(6, "right").split("def scenario")[0]
+        + """\
+def scenario(hub, new_client):
+  hub.clients['x'] = 1""",
+        "AttributeError",
+    ),
+    (
+        7,
+        answer(7, "right")
+        .replace(
+            "self.send_to_all(client.name",
+            "__import__('threading').Thread(target=self.broadcast.send, args=(client.name",
+        )
+        .replace('has come")', 'has come",)).start()'),
+        "and not ",
+    ),
+    (
+        7,
+        answer(7, "right")
+        .replace("self.send_to_all(client.name", "self.broadcast.send(client.name")
+        .replace(
+            "    def run",
+            """\
+    def __init__(self):
+        super().__init__()
+        self.broadcast = gochat.Channel(9)
+
+    def run""",
+        ),
+        "and not ",
+    ),
+    (7, "from gochat import Hub", "ann got hi"),
+    (8, "from gochat import Client", "write_pump is gochat's own"),
+    (
+        8,
+        """\
+import time, gochat
+class Client(gochat.Client):
+  def write_pump(self):
+    while True:
+      time.sleep(self.settings.ping_period)
+      self.conn.write_message(9, b'')""",
+        "still waits after 2 s",
+    ),
+    (
+        8,
+        """\
+import time, gochat
+class Client(gochat.Client):
+  def write_pump(self):
+    while True:
+      time.sleep(self.settings.ping_period)
+      self.conn.write_message(9, b'')
+      if not self.send.recv()[1]: return self.conn.write_message(8, b'')""",
+        "write_pump still waits",
+    ),
+    (
+        8,
+        answer(8, "right").replace(
+            "self.conn.write_message(websocket.TEXT_MESSAGE, message)", "pass"
+        ),
+        "messages were queued, and 0 came",
+    ),
+    (
+        8,
+        answer(8, "right").replace('self.conn.write_message(websocket.CLOSE_MESSAGE, b"")', "pass"),
+        "no close frame came",
+    ),
+    (
+        9,
+        answer(9, "right")
+        + """\
+        self.said = []
+    def run(self):
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast):
+                case self.register, client, _:
+                    self.clients[client] = True
+                    for m in self.said: client.send.try_send(m)
+                case self.broadcast, m, _:
+                    self.said.append(m)
+                    for c in self.clients: c.send.try_send(m)
+""",
+        "bob came after",
+    ),
+    (9, answer(9, "right").replace("Channel(1)", "Channel(0)"), "broadcast has no buffer"),
+    (
+        9,
+        """\
+import gochat
+class Hub(gochat.Hub): pass""",
+        "broadcast has no buffer",
+    ),
+    (
+        10,
+        """\
+import random
+def choose(*channels):
+  c = random.choice(channels)
+  return c, c.recv()[0]""",
+        "choose still waits",
+    ),
+    (
+        10,
+        """\
+import random, time
+def choose(*channels):
+  while True:
+    for c in random.sample(channels, len(channels)):
+      if c.queue: return c, c.queue[0]
+    time.sleep(0.001)""",
+        "left it in its channel",
+    ),
+    (
+        10,
+        """\
+import random, queue
+def choose(*channels):
+  for c in random.sample(channels, len(channels)):
+    try: return c, c.get(block=False)
+    except queue.Empty: pass""",
+        "no channel had a value, and choose",
+    ),
+    (
+        11,
+        answer(11, "right").replace(
+            'name = message[1:].partition(b" ")[0]',
+            "name = {b'@bobby': b'bobby', b'@bob': b'bob'}.get(message.split()[0])",
+        ),
+        "eve did not get @eve psst",
+    ),
+    (
+        11,
+        answer(11, "right")
+        .replace("if not client.send.try_send(message):", "if False:")
+        .replace(
+            "for client in self.readers(message):",
+            """\
+for client in self.readers(message):
+                        client.send.try_send(message)""",
+        ),
+        "eve does not read",
+    ),
+    (
+        11,
+        answer(11, "right").replace("if client.name == name", "if name in client.name"),
+        "bobby got @bob psst",
+    ),
+    (
+        12,
+        answer(12, "right").replace(
+            "            self.hub.unregister.send(self)",
+            """\
+            self.hub.unregister.send(self)
+            __import__('time').sleep(3)
+            self.conn.close()""",
+        ),
+        "read_pump still waits",
+    ),
+    (
+        12,
+        answer(12, "right").replace(
+            "            self.hub.unregister.send(self)",
+            """\
+            self.conn.write_message(8, b'')
+            self.conn.close()
+            self.hub.unregister.send(self)""",
+        ),
+        "the close frame has come before it",
+    ),
+    (12, "from gochat import Client", "no close frame has come"),
+    (
+        13,
+        """\
+import threading
+def serve(sock, read_pump, write_pump):
+  read_pump(sock.fileno())
+  write_pump(sock.fileno())
+  sock.close()""",
+        "do not run at the same time",
+    ),
+    (
+        13,
+        answer(13, "right").replace("thread.join()", "__import__('time').sleep(3)"),
+        "serve still waits",
+    ),
+    (
+        13,
+        answer(13, "right").replace("thread.join()", "__import__('time').sleep(0.1)"),
+        "bob got what was for ann",
+    ),
+    (
+        14,
+        """\
+import gochat
+class Conn(gochat.Conn):
+  def write_message(self, kind, data):
+    super().write_message(kind, data[:500000] + b'?' + data[500001:])""",
+        "the message was whole",
+    ),
+    (
+        14,
+        """\
+import gochat
+class Conn(gochat.Conn):
+  def write_message(self, kind, data):
+    super().write_message(kind, data[:500000] + b'\\x8a\\x01?' + data[500003:])""",
+        "part of the message is not",
+    ),
+    (
+        14,
+        """\
+import gochat
+class Conn(gochat.Conn):
+  def _send_for_library(self, data):
+    self._sock.sendall(b'?')""",
+        "the message was whole, but",
+    ),
+    (15, "from gochat import Client, Hub", "and got it back"),
+    (
+        15,
+        answer(15, "right")
+        .replace(
+            "self.hub.broadcast.send((self, message))",
+            "self.last = message; self.hub.broadcast.send((self, message))",
+        )
+        .replace("client is not sender", "getattr(client, 'last', None) != message"),
+        "did not get",
+    ),
+    (
+        15,
+        answer(15, "right").replace("client is not sender", "client is not list(self.clients)[0]"),
+        "did not get",
+    ),
+]
+
 #: Checks the learner's files that are named, each in a process as the command does, four at a time.
 #: It ends, whatever becomes of those processes, and says how each has ended that has not ended
 #: well. If none ends for as many seconds as its first argument says, it kills those that run.
@@ -387,7 +769,7 @@ def test_what_a_check_refuses(tmp_path: Path) -> None:
         for number, (_, _, *refusals) in SEEN.items()
         for kind, seen in zip(("wrong_a", "wrong_b"), refusals, strict=True)
     ]
-    wrong += MISTAKES
+    wrong += MISTAKES + CHEATS
     said = verdicts(tmp_path, [(number, text) for number, text, _ in wrong])
     for line, (number, text, seen) in zip(said, wrong, strict=True):
         assert line.startswith("not yet: "), (number, text, line)

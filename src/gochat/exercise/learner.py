@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import linecache
 import sys
@@ -17,6 +18,9 @@ from ..golang.flag import one_line
 
 __all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
 
+# The files that hold what a learner writes in an exercise.
+_TWINS: Final = {str(Path(__file__).parents[1] / name) for name in ("hub.py", "client.py")}
+
 #: How long a check waits for anything that a learner's code has to do, in seconds.
 WAIT: Final = 2.0
 
@@ -28,8 +32,9 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
 class Learner:
     """A learner's file. For the check's thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, starter: str) -> None:
         self.path: Final = path
+        self.starter: Final = starter
         self._module = ModuleType("exercise")
 
     def load(self) -> None:
@@ -46,6 +51,16 @@ class Learner:
             return getattr(self._module, name)
         except AttributeError:
             raise Refused(f"{self.path.name} has no {name}") from None
+
+    def code_of(self, name: str, *, starter: bool = False) -> str:
+        """Return all code that defines or names a class, in the file or in its starter."""
+        text = self.starter if starter else self.path.read_text()
+        found = [
+            node
+            for node in ast.walk(ast.parse(text))
+            if name in (getattr(node, "name", None), getattr(node, "id", None))
+        ]
+        return "\n".join(ast.dump(node) for node in found)
 
     def call(self, name: str, *args: Any) -> Any:
         """Call a function or a class of the file. Raises Refused if it fails or does not return."""
@@ -107,6 +122,13 @@ class Task:
         if self.error is not None:
             raise Refused(f"{self._what} died of {self._learner.describe(self.error)}")
         return self._value
+
+    def is_own(self) -> None:
+        """Raise Refused if the task runs gochat's own hub or client. Thread: any."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        for each, _ in traceback.walk_stack(frame):
+            if each.f_code.co_filename in _TWINS:
+                raise Refused(f"{each.f_code.co_name} is gochat's own, and not that of the file")
 
     def waiting(self) -> Refused:
         """That the code is not done, and at which line of the file it is. Any thread."""
