@@ -35,7 +35,7 @@ from gochat.golang.turns import FREE_THREADED, Turns, turns
 
 from .support import PATIENCE, ROOT
 
-MODULES = {module.__file__ for module in (channel_module, handover_module, turns_module)}
+MODULES = {str(module.__file__) for module in (channel_module, handover_module, turns_module)}
 
 #: From which line of each module to which the traces here have seen a thread go: to and from the
 #: negative number of its first line for the begin and the end of a function. As coverage has it.

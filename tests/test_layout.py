@@ -246,7 +246,8 @@ print(*sorted(sys.modules), sep="\\n")
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": (
-        "bytes channel clock flag frames goroutine handover http log processor thread turns websocket"
+        "bytes channel clock flag frames goroutine handover http log processor thread turns"
+        " websocket"
     ),
     "gochat.ops": "clients config deploy health page serve signals systemd",
 }

@@ -449,8 +449,8 @@ def wait_in_turn(channel: Handover[Any], deadline: float | None) -> bool:
     queue, offers = channel.queue, channel._offers
     timeout: float = -1
     try:
-        me.receiving = True
         while True:
+            me.receiving = True
             if deadline is not None:
                 timeout = deadline - time.monotonic()
                 if timeout <= 0:
@@ -470,6 +470,7 @@ def wait_in_turn(channel: Handover[Any], deadline: float | None) -> bool:
                 # There may be nothing: a sender that is slow to wake this thread may do it for a
                 # value that was received meanwhile.
                 break
+            me.receiving = False  # before the jump back, which Python 3.14 leaves out of the `try`
         me.receiving = False
         return True
     except BaseException:
