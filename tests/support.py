@@ -228,13 +228,13 @@ class Stream:
 
 def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
     """A page as it is sent: with the files beside it put in, and with the limit on messages."""
-    page = (static / name).read_text()
+    original = page = (static / name).read_text()
     for file in static.iterdir():
         link, element = {
             ".css": (f'<link rel="stylesheet" href="{file.name}">\n', "style"),
             ".js": (f'<script src="{file.name}"></script>\n', "script"),
         }.get(file.suffix, (file.name, ""))
-        assert page.count(link) == page.count(file.name)
+        assert original.count(link) == original.count(file.name)
         if element:
             page = page.replace(link, f"<{element}>\n{file.read_text()}</{element}>\n")
     return page.replace('size" content=""', 'size" content="512"').encode()
