@@ -444,9 +444,12 @@ def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Pat
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Such a file is refused before the chat begins; a disk that is full, when it has ended."""
-    for path, number in ((tmp_path / "no" / "file", errno.ENOENT), (tmp_path, errno.EISDIR)):
-        assert main(["serve", "--addr", LOCAL, "--trace", str(path)]) == 1
-        assert capsys.readouterr().err == f"gochat: {path}: {os.strerror(number)}\n"
+    for path in (tmp_path / "no" / "file", tmp_path):
+        with pytest.raises(SystemExit) as caught:
+            main(["serve", "--addr", LOCAL, "--trace", str(path)])
+        assert caught.value.code == 2
+        said = f"gochat serve: --trace: '{path}' cannot be written\n"
+        assert capsys.readouterr().err == said
     with Gochat("--trace", "/dev/full") as gochat:
         assert gochat.stop() == 1
     assert gochat.lines[-1] == f"gochat: /dev/full: {os.strerror(errno.ENOSPC)}"

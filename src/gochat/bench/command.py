@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..golang.dial import address
-from ..golang.flag import Flag, count, picture, rate, seconds
+from ..golang.flag import Flag, count, output, rate, seconds
 from .load import Load
 from .report import Bar, Report
 from .run import LARGEST, SENDERS, STAMPED, Run
@@ -26,7 +26,7 @@ __all__ = ["add_bench_flags", "bench", "picture_path"]
 
 def picture_path(text: str) -> Path:
     """A flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be written."""
-    return picture(text, ".svg", ".png", ".pdf")
+    return output(text, ".svg", ".png", ".pdf")
 
 
 def clients(text: str) -> list[int]:

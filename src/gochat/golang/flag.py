@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-__all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "picture", "rate", "seconds"]
+__all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rate", "seconds"]
 
 #: The largest whole number that a flag takes: nine digits, as Python refuses to convert thousands.
 _MOST: Final = 999_999_999
@@ -180,13 +180,13 @@ def count(text: str, least: int = 1, most: int = _MOST) -> int:
     return int(text[-9:])
 
 
-def picture(text: str, *suffixes: str) -> Path:
-    """Return a flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be one.
+def output(text: str, *suffixes: str) -> Path:
+    """Return a flag's value: a file to write. Raises ArgumentTypeError if it cannot be written.
 
-    suffixes: of the names that it may have, as in .svg.
+    suffixes: of the names that it may have, as in .svg; none for any.
     """
     path = Path(text)
-    if path.suffix.lower() not in suffixes:
+    if suffixes and path.suffix.lower() not in suffixes:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
     with suppress(OSError):  # a name that is too long, for one
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):

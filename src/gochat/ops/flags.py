@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from ..client import Settings
-from ..golang.flag import Flag, Parser, count, picture, rate, seconds
+from ..golang.flag import Flag, Parser, count, output, rate, seconds
 from ..golang.http.address import next_port, split_host_port
 from ..version import __version__
 from .config import Config
@@ -175,7 +175,7 @@ def add_trace_flags(trace: Parser) -> None:
     )
     trace.add_flag(
         "svg",
-        lambda text: picture(text, ".svg"),
+        lambda text: output(text, ".svg"),
         None,
         "file to draw threads through time into (default: none, and print a summary)",
         "OUT",
@@ -357,7 +357,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
         ),
         (
             "trace",
-            Path,
+            output,
             "FILE",
             "file to write at the end, with what each thread did, for Perfetto and gochat trace",
         ),
