@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,16 +50,16 @@ MISTAKES = [
 MODULES = ("channel", "turns", "handover")
 
 
-def check_model(folder: Path, *definitions: str, part: int = 0, level: str = "-O1") -> str:
+def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[str] = ()) -> str:
     """What spin says of the model after a look at every state that can be reached.
 
     part: pass over what looks like a state that was seen before, by a hash of it of so many bits.
-    level: how far the compiler optimizes the search.
+    how: further options of the compiler.
     """
     shutil.copy(MODEL, folder)
     subprocess.run(["spin", "-a", *definitions, MODEL.name], cwd=folder, check=True)
     options, limits = (["-DBITSTATE"], [f"-w{part}"]) if part else (["-DHC4"], [])
-    compile_ = ["cc", "-w", level, "-DSAFETY", *options, "-o", "pan", "pan.c"]
+    compile_ = ["cc", "-w", "-O1", "-DSAFETY", *options, *how, "-o", "pan", "pan.c"]
     subprocess.run(compile_, cwd=folder, check=True)
     # A search that is too short would find nothing, either.
     run = subprocess.run(
@@ -100,8 +100,12 @@ def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mistake", "what"), MISTAKES)
 def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
     """The model finds each mistake that turns.pml lists."""
-    # The first error ends the search: to optimize that takes longer than the search.
-    said = check_model(tmp_path, *mistake.split(), part=25, level="-O0")
+    # The first error ends the search: to optimize that takes longer than the search. Some are found
+    # ten to a hundred times sooner if the search has the last process go first.
+    how = ["-O0"]
+    if re.search("-DOFFERS.*(NO_CLEANUP|NO_RECOVERY|ROOM_FIRST)", mistake):
+        how.append("-DREVERSE")
+    said = check_model(tmp_path, *mistake.split(), part=25, how=how)
     assert "errors: 1" in said, said
     assert what in said
 
