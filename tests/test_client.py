@@ -275,13 +275,16 @@ def test_flooder_is_held_back() -> None:
 
 
 def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """An end with 1001, or without a close frame, is not logged; another code is, on one line."""
+    """An end with 1001, without a code or a close frame is not logged; others are, in a line."""
     caplog.set_level("INFO", "gochat")
     with Room() as room:
         for code in (1001, 1000, 4000):
             with join(room.port) as peer:
                 peer.send(struct.pack("!H", code) + b"reason\n", CLOSE)
                 assert [f.code for f in peer.read_to_end()] == [code]
+        with join(room.port) as page:
+            page.send(b"", CLOSE)
+            assert [f.opcode for f in page.read_to_end()] == [CLOSE]
         join(room.port).sock.close()
         reset_socket(join(room.port).sock)
         wait_until(lambda: room.threads() == [])

@@ -43,8 +43,7 @@ class Settings:
 
 NEWLINE, SPACE = b"\n", b" "
 log = logging.getLogger("gochat")
-# Binary messages go out as text, so they have to be UTF-8, too.
-upgrader = websocket.Upgrader(read_buffer_size=1024, utf8_only=True)
+upgrader = websocket.Upgrader(read_buffer_size=1024, utf8_only=True)  # binary goes out as text
 
 
 class Client:
@@ -62,8 +61,7 @@ class Client:
     def read_pump(self) -> None:
         """Pump messages from the connection to the hub, until reading fails.
 
-        Thread: `readPump ADDR`, the connection's only reader. While it waits for the hub it reads
-        nothing, and TCP holds the peer back.
+        Thread: `readPump ADDR`. While it waits for the hub, TCP holds the peer back.
         """
         try:
             self.conn.set_read_limit(self.settings.max_message_size)
@@ -75,7 +73,10 @@ class Client:
                 self.hub.broadcast.send(message)
         except OSError as error:
             if websocket.is_unexpected_close_error(
-                error, websocket.CLOSE_GOING_AWAY, websocket.CLOSE_ABNORMAL_CLOSURE
+                error,
+                websocket.CLOSE_GOING_AWAY,
+                websocket.CLOSE_ABNORMAL_CLOSURE,
+                websocket.CLOSE_NO_STATUS_RECEIVED,  # not in Go: a page that closes gives no code
             ):
                 log.info("error: %s", error)
         finally:
@@ -89,8 +90,7 @@ class Client:
     def write_pump(self) -> None:
         """Pump messages from the hub to the connection, until the hub closes the channel.
 
-        Thread: `writePump ADDR`, the only one that writes messages. What the connection writes by
-        itself (a pong, the answer to a close) is kept apart by the lock in conn.py.
+        Thread: `writePump ADDR`.
         """
         tick = time.monotonic() + self.settings.ping_period
         try:
