@@ -557,7 +557,7 @@ def floods(amount: Amount) -> Row:
     return scene.row(
         f"{count} clients, beside 2 slow readers, for {lived:.1f} s; the rate is {rate} a second,"
         f" the pong wait {seconds} s",
-        f"{min(each):.1f} to {max(each):.1f} messages a second were read of each, behind a burst of"
+        f"{min(each):.1f} to {max(each):.1f} messages a second were read of each, after a burst of"
         f" {burst}; nobody was cut or dropped; memory {more / 1e6:+.1f} MB meanwhile",
     )
 
@@ -574,7 +574,7 @@ def answers_no_ping(amount: Amount) -> Row:
     )
 
 
-@trial("killed", "It is gone without a word", "tests/test_delivery.py")
+@trial("killed", "It disconnects without a close frame", "tests/test_delivery.py")
 def killed(amount: Amount) -> Row:
     count = amount(200, 10)
     times: list[float] = []
@@ -618,7 +618,7 @@ def drips(amount: Amount) -> Row:
     )
 
 
-@trial("abandoned", "A connection that is opened and left", "`test_clients_that_leave`")
+@trial("abandoned", "A connection that is opened and dropped", "`test_clients_that_leave`")
 def leaves_at_once(amount: Amount) -> Row:
     count = amount(5000, 100)
     ways = [
@@ -635,7 +635,7 @@ def leaves_at_once(amount: Amount) -> Row:
         assert outcomes.total() == count
         assert over < HEADER_TIMEOUT + SLACK
     return scene.row(
-        f"{count:,}: half of them before a request, half behind it",
+        f"{count:,}: half of them before a request, half after it",
         f"all gone {1000 * over:.0f} ms after the last one",
     )
 
@@ -675,7 +675,7 @@ def bodies(amount: Amount) -> Row:
     return scene.row(f"{count}, of up to a megabyte", f"{counted(outcomes)}, {took(times)}")
 
 
-@trial("messages", "A message that may not be", "test_conn.py, test_recorded.py")
+@trial("messages", "Messages that are refused", "test_conn.py, test_recorded.py")
 def bad_messages(amount: Amount) -> Row:
     count = amount(200, 10)
     ways = [
