@@ -6,13 +6,16 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPMessage
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import DechunkedInput, WSGIRequestHandler
+from werkzeug.wsgi import ClosingIterator
 
 from .address import join_host_port, unmapped
 from .connection import KEY, Hijacker, ServerConn, UnavailableError
@@ -189,11 +192,12 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
     """Wrap an application so that Werkzeug writes no more than net/http does.
 
     Werkzeug would write a response to a connection that was taken over, and the body of a response
-    to HEAD. This is a generator, so it holds, too, for an application that does its work only when
-    its response is iterated, as a generator does.
+    to HEAD. An application may do its work only when its response is iterated, as a generator does,
+    so its first piece is taken at once: if Werkzeug had a response to iterate, it would also read
+    from the connection at the end, and need a descriptor for that.
     """
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         connection: Hijacker = environ[KEY]
         head = environ["REQUEST_METHOD"] == "HEAD"
 
@@ -202,14 +206,13 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             return (lambda _: write(b"")) if head else write
 
         try:
-            response = application(environ, start)
-            try:
-                for piece in response:
-                    if connection.hijacked or head:
-                        break
-                    yield piece
-            finally:
-                getattr(response, "close", lambda: None)()
+            with ExitStack() as stack:
+                response = application(environ, start)
+                stack.callback(getattr(response, "close", lambda: None))
+                pieces = iter(response)
+                first = tuple(islice(pieces, 1))
+                if not connection.hijacked and not head:
+                    return ClosingIterator(chain(first, pieces), [stack.pop_all().close])
         except Exception as failure:
             if connection.hijacked:
                 connection.fail(failure)
@@ -220,10 +223,11 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
                     return start_response(status, headers, sys.exc_info())
 
                 body = error(replace, "Service Unavailable", 503)
-                yield from () if head else body
+                return () if head else body
             else:
                 raise
         if connection.hijacked:
             raise ConnectionAbortedError("hijacked")  # Werkzeug ends without a word
+        return ()
 
     return app
