@@ -1031,6 +1031,7 @@ def test_statistics_count_what_goes_in_and_out() -> None:
             pings_out=1,
             pongs_out=2,
             bytes_out=5 + 7 + 204 + 2 + 2,
+            reader_thread=threading.get_ident(),
         )
         conn.write_message(CLOSE_MESSAGE, format_close_message(1001))
         peer.sock.sendall(frame("dropped") + frame(struct.pack("!H", 1001), CLOSE))
