@@ -894,12 +894,12 @@ def test_trust_proxy() -> None:
         with Peer(chat.port) as proxy, Peer(chat.port) as second, Peer(chat.port) as other:
             headers = {"X-Forwarded-For": "198.51.100.1, 192.0.2.7"}
             assert proxy.open(headers=headers).status == 101
+            proxy.send("ho")
+            assert proxy.messages(1) == ["ho"]  # so it is there, and both its pumps are at work
             assert second.open(headers=headers).status == 503
             assert other.open(headers={"X-Forwarded-For": "192.0.2.8"}).status == 101
             other.send("hi")
             assert proxy.messages(1) == ["hi"]
-            proxy.send("ho")
-            assert proxy.messages(1) == ["ho"]  # so both its pumps are at work
             chat.process.send_signal(signal.SIGUSR1)
             addr = f"192.0.2.7:{proxy.addr.partition(':')[2]}"
             names = (f"thread readPump {addr}:", f"thread writePump {addr}:")
