@@ -600,7 +600,8 @@ def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
             ["The page was loaded again. What others wrote meanwhile is missing here."]
         )
         page.reload()  # at once: still one note
-        send_all(peer, ["new"])
+        expect_state(page, "connected")
+        say(page, "new")
         expect(page.locator(".message").last).to_have_text(re.compile("new$"))
         expect(page.locator(".note")).to_have_count(1)
         page.goto("about:blank")
