@@ -19,7 +19,7 @@ def check(conn: gochat.Conn, message: bytes) -> bytes:
     """Pass on `{"text": ...}` with the name of its user; nothing else may be said."""
     try:
         said = json.loads(message)
-        text = said["text"]
+        text = str.strip(said["text"])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise gochat.ProtocolError('send {"text": ...}', 4000) from None
     return json.dumps({"from": conn.user, "text": text}).encode()

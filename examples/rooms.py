@@ -31,5 +31,5 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 server = gochat.Server(sys.argv[1], app)
 with suppress(KeyboardInterrupt), gochat.running(server, *ROOMS.values()):
-    print("open", " or ".join(f"{server.url}/?room={name}" for name in NAMES), flush=True)
+    print("open", " or ".join(f"{server.url}?room={name}" for name in NAMES), flush=True)
     server.serve_forever()

@@ -117,7 +117,7 @@ async function explain() {
   ui.state.textContent = {
     404: `${host} has no chat at ${pathname} (404).`,
     503: `${host} is full, and refuses the connection (503).`,
-  }[status] || `${host} answers, but refuses the connection (${status}).`;
+  }[status] || `${host} answers, but refuses the connection. It may refuse pages from ${ownOrigin}.`;
 }
 
 ui.retry.addEventListener('click', () => {

@@ -80,7 +80,12 @@ function useServer(url) {
 // roomOf returns the room that a link to this page can name, '' for the chat itself, or null.
 function roomOf(url) {
   if (url === ownChat) return '';
-  return ownChat && url.startsWith(`${ownChat}/`) && !new URL(url).search ? decodeURIComponent(url.slice(ownChat.length + 1)) : null;
+  if (!ownChat || !url.startsWith(`${ownChat}/`) || new URL(url).search) return null;
+  try {
+    return decodeURIComponent(url.slice(ownChat.length + 1));
+  } catch {
+    return null;    // as in /ws/100%
+  }
 }
 
 // showRoom makes the page's own address a link to the room, which a reload keeps.

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -81,6 +81,19 @@ def test_a_ping_period_that_is_too_long(settings: dict[str, float]) -> None:
         Settings(**settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be under"):
         replace(Settings(), **settings)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class OwnSettings(Settings):
+    greeting: str = "hi"
+    history: int = 0
+
+
+def test_settings_of_a_subclass() -> None:
+    """The fields that a subclass adds may be anything; the others are checked as before."""
+    assert OwnSettings(pong_wait=70).greeting == "hi"
+    with pytest.raises(ValueError, match=r"^write_wait: 0 is not"):
+        OwnSettings(write_wait=0)
 
 
 def test_settings_at_the_limits() -> None:

@@ -138,7 +138,7 @@ def test_json_lines() -> None:
         assert ann.messages(1) == ['{"from": "ann", "text": "hi"}']
         guest.send('{"text": "\u00e9"}')
         wait_for(ann, '{"from": "guest", "text": "\\u00e9"}')
-        for text in ("hello", "[]", "{}", "[" * 400):
+        for text in ("hello", "[]", "{}", "[" * 400, '{"text": NaN}', '{"text": {}}'):
             with enter(port) as other:
                 other.send(text)
                 farewell = other.read_to_end()[-1]

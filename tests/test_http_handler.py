@@ -120,6 +120,22 @@ def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
     assert len(logged()) == 1
 
 
+@pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), MemoryError()])
+def test_whatever_ends_an_application_that_has_taken_over(
+    error: BaseException, logged: Callable[[], list[str]]
+) -> None:
+    """Those who wait to be told of a failure are told, whatever it is."""
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        sock, _buffered = environ["gochat.hijacker"].hijack()
+        environ["gochat.hijacker"].on_failure.append(lambda _: sock.sendall(b"told"))
+        raise error
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST) == b"told"
+    assert len(logged()) == 1
+
+
 def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> None:
     """Input that the application leaves unread is not taken for another request."""
     with Serving(taking_over(lambda sock, _: sock.sendall(b"raw"))) as serving:

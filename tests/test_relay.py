@@ -13,6 +13,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -1185,7 +1186,7 @@ def test_a_hub_that_is_stuck(opened: bool, own: Redis) -> None:
         peer.open()
         for text in said:
             peer.send(text)
-        wait_until(lambda: len(hub.broadcast) == 256 and relay.deaf, "a relay that waits")
+        wait_until(lambda: hub.broadcast.full() and relay.deaf, "a relay that waits")
         assert health() == "the hub does not answer\n"
         if opened:
             gate.set()
@@ -1491,6 +1492,36 @@ def test_tls(tmp_path: Path) -> None:
             assert a.hears(1) == ["hi"]
         with pytest.raises(RelayError, match="certificate verify failed"), node(url, timeout=0.1):
             pass
+
+
+def test_a_backlog_drops_nobody(own: Redis) -> None:
+    """When Redis takes messages again after a while, clients that read get all of what waited."""
+    count, waiting = 1200, 0.5
+    with ExitStack() as stack:
+        chats = [stack.enter_context(relayed(own, room="backlog")) for _ in range(2)]
+        peers = [stack.enter_context(join(chat.port)) for chat in chats for _ in range(4)]
+        heard: list[list[str]] = [[] for _ in peers]
+
+        def hear(peer: Peer, mine: list[str]) -> None:
+            while len(mine) < count:
+                mine += [text for text in peer.read_messages() if text[0].isdigit()]
+
+        def say(peer: Peer, number: int) -> None:
+            for each in range(count // 4):
+                peer.send(f"{number} {each}")
+
+        for peer, mine in zip(peers, heard, strict=True):
+            stack.enter_context(in_background(partial(hear, peer, mine)))
+        own.do("CLIENT", "PAUSE", 60_000, "WRITE")
+        with ExitStack() as talkers:
+            for number in range(4):
+                talkers.enter_context(in_background(partial(say, peers[2 * number], number)))
+            begin = time.monotonic()
+            wait_until(lambda: time.monotonic() - begin > waiting, "a backlog")
+            own.do("CLIENT", "UNPAUSE")
+    said = [f"{number} {each}" for number in range(4) for each in range(count // 4)]
+    for mine in heard:
+        assert Counter(mine) == Counter(said)
 
 
 @pytest.mark.measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from gochat import Hub, Server, make_app, running
+from gochat import Hub, Server, Upgrader, make_app, running
 
 from .support import LOCAL, Gochat
 from .test_examples import serving
@@ -29,7 +29,7 @@ from .test_home import (  # noqa: F401 - fixtures
 from .test_nginx import Nginx, certificate  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 def expect_state(page: Page, text: str) -> None:
@@ -37,15 +37,9 @@ def expect_state(page: Page, text: str) -> None:
 
 
 @contextmanager
-def mounted() -> Iterator[int]:
-    """A chat under /chat, beside another application."""
-
-    def other(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response("404 Not Found", [])
-        return []
-
-    hub = Hub()
-    server = Server(LOCAL, DispatcherMiddleware(other, {"/chat": make_app(hub)}))
+def served(hub: Hub, app: WSGIApplication) -> Iterator[int]:
+    """Serve the application, with this hub, on the port that is yielded."""
+    server = Server(LOCAL, app)
     with running(server, hub):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -54,6 +48,70 @@ def mounted() -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def mounted() -> AbstractContextManager[int]:
+    """A chat under /chat, beside another application."""
+
+    def other(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("404 Not Found", [])
+        return []
+
+    hub = Hub()
+    return served(hub, DispatcherMiddleware(other, {"/chat": make_app(hub)}))
+
+
+def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
+    """When its own server refuses it, the page says why as far as it can know, each time."""
+    refusal = ""
+    hub = Hub()
+    chat = make_app(hub)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/ws" and refusal:
+            start_response(refusal, [])
+            return []
+        return chat(environ, start_response)
+
+    with served(hub, app) as port:
+        page = tabs.visit(f"http://127.0.0.1:{port}/")
+        expect_state(page, f"Connected to 127.0.0.1:{port}.")
+        for refusal, text in (  # noqa: B007 - `app` looks at it
+            ("503 Service Unavailable", "is full, and refuses the connection (503)."),
+            ("403 Forbidden", "answers, but refuses the connection. It may refuse pages from"),
+        ):
+            for client in list(hub.clients):
+                client.conn.close()
+            expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
+            page.reload()
+            expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
+        tabs.complaints.clear()  # the browser writes what it got to the console
+        page.close()
+
+
+def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
+    """A message that comes back with a name before it has come back."""
+    hub = Hub()
+    signing = Upgrader(on_message=lambda _, message: b"ann: " + message)
+    with served(hub, make_app(hub, upgrader=signing)) as port:
+        page = tabs.visit(f"http://127.0.0.1:{port}/")
+        expect_state(page, f"Connected to 127.0.0.1:{port}.")
+        say(page, "pay 10")
+        expect(page.locator(".message.mine")).to_contain_text("pay 10")
+        page.close()  # before its server ends
+
+
+@pytest.mark.parametrize("address", ["/ws/%", "/ws/100%", "/ws/%zz"])
+def test_a_path_that_is_malformed(tabs: Tabs, address: str) -> None:  # noqa: F811
+    """The page tries it, and says what has become of it."""
+    with mounted() as port:
+        page = tabs.visit(f"http://127.0.0.1:{port}/chat/")
+        expect_state(page, f"Connected to 127.0.0.1:{port}.")
+        choose(page, f"/chat{address}")
+        expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port}")
+        expect(page.locator("#status")).to_have_attribute("data-state", "waiting")
+        tabs.complaints.clear()
+        page.close()
 
 
 def test_under_a_prefix(tabs: Tabs) -> None:  # noqa: F811

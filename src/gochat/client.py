@@ -38,7 +38,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense. Raises ValueError."""
-        check_fields(self, less=("ping_period", "pong_wait"))
+        check_fields(self, Settings, less=("ping_period", "pong_wait"))
 
 
 NEWLINE, SPACE = b"\n", b" "

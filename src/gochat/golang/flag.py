@@ -194,13 +194,14 @@ def output(text: str, *suffixes: str) -> Path:
     raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
 
 
-def check_fields(values: Any, *, less: tuple[str, str]) -> None:
+def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
     """Refuse what a flag for each field of a dataclass would refuse. Raises ValueError.
 
-    A field whose default is a float is a time in seconds; the others are counts. less: the names of
-    two times, of which the first must be under the second. The error names the field.
+    of: the dataclass; the fields that a subclass adds are its own. A field whose default is a float
+    is a time in seconds; the others are counts. less: the names of two times, of which the first
+    must be under the second. The error names the field.
     """
-    for field in dataclasses.fields(values):
+    for field in dataclasses.fields(of):
         value = getattr(values, field.name)
         if isinstance(field.default, float):
             if type(value) not in (int, float) or not _is_seconds(value):

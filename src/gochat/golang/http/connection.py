@@ -231,7 +231,7 @@ class Hijacker:
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Log an exception of an application that has taken the connection over, and tell it on."""
         name = threading.current_thread().name
         if isinstance(error, UnavailableError):

@@ -213,7 +213,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
                 first = tuple(islice(pieces, 1))
                 if not connection.hijacked and not head:
                     return ClosingIterator(chain(first, pieces), [stack.pop_all().close])
-        except Exception as failure:
+        except BaseException as failure:  # SystemExit would end this thread without a word
             if connection.hijacked:
                 connection.fail(failure)
             elif isinstance(failure, UnavailableError):

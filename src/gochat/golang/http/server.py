@@ -71,10 +71,10 @@ class Server(ThreadedWSGIServer):
     trusted_proxies: networks of proxies. The client of such a proxy has the last address in
         X-Forwarded-For that is not in these networks. If there is no such address, or the header is
         malformed, the client's address is the proxy's, and there is no limit for it.
-    on_close: called once with the socket of each connection, also of a refused one, before the
-        socket is closed. At this time no other thread uses the socket. It is called on the
-        connection's thread, or, for a connection that has none, on the thread that accepts or shuts
-        down. An exception in it is logged.
+    on_close: called once with the socket of each connection, also of a refused one (but not of one
+        that is refused for want of descriptors), before the socket is closed. At this time no other
+        thread uses the socket. It is called on the connection's thread, or, for a connection that
+        has none, on the thread that accepts or shuts down. An exception in it is logged.
 
     Raises what `listen` raises.
     """
