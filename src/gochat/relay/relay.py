@@ -207,10 +207,10 @@ class Relay:
         max_message_size: int = 512,
     ) -> None:
         self.hub: Final = hub
-        # A few values, so that `relay in` need not wait for the hub each time. No more: the hub
+        # Some values, so that `relay in` need not wait for the hub each time. No more: the hub
         # does not wait while there are any, so no write pump runs meanwhile, and a backlog as long
         # as a client's queue would have clients dropped that read.
-        hub.broadcast = Channel(8)
+        hub.broadcast = Channel(32)
         # What a client needs of a hub.
         self.broadcast: Final = _Broadcast(_BATCH)
 
