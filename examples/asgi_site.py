@@ -1,4 +1,4 @@
-"""Next to an ASGI site: each has a port of its own, and nginx shares out the paths.
+"""Next to an ASGI site: two servers on two ports, and nginx routes by path.
 
 Run it: python examples/asgi_site.py :8080 8000
 """

@@ -16,7 +16,7 @@ for (const element of document.querySelectorAll('[id]')) ui[element.id] = elemen
 // ---- What the browser keeps ----
 
 // A browser can forbid storage by throwing. The chat works without it. Each tab
-// has a sessionStorage of its own; all tabs share the localStorage.
+// has its own sessionStorage; all tabs share the localStorage.
 function recall(key, storage = 'localStorage') {
   try { return window[storage].getItem(`gochat.${key}`); } catch { return null; }
 }

@@ -159,6 +159,20 @@ def joined(port: int, count: int) -> list[Peer]:
     return peers
 
 
+def overflow(held: Peer, other: Peer) -> list[str]:
+    """Say more than fits in the queue of a held client, with --send-buffer=4, until it is dropped.
+
+    Returns what was said.
+    """
+    said = [str(i) for i in range(6)]
+    for text in said:
+        other.send(text)
+        other.messages(1)
+    assert held.messages(5) == said[:5]
+    parted(held)
+    return said
+
+
 # ---- On the page ----
 
 
@@ -730,12 +744,7 @@ def test_with_metrics() -> None:
         assert found
         held, other = map(stack.enter_context, joined(chat.port, 2))
         chat.switch("hold", held)
-        said = [str(i) for i in range(6)]
-        for text in said:
-            other.send(text)
-            other.messages(1)
-        assert held.messages(5) == said[:5]
-        parted(held)
+        overflow(held, other)
         assert chat.reason(held.addr) == "its queue was full"
 
         def counted() -> bool:
@@ -794,12 +803,7 @@ def test_with_all_others(tmp_path: Path, tabs: Tabs, *, relay: bool) -> None:  #
         view.get_by_role("button", name=f"Hold the write pump of client {number}").click()
         wait_until(lambda: chat.find(held)["held"])
         assert get("healthz") == "ok\n"
-        said = [str(i) for i in range(6)]
-        for text in said:
-            other.send(text)
-            other.messages(1)
-        assert held.messages(5) == said[:5]
-        parted(held)
+        said = overflow(held, other)
         expect(view.locator("#gone li").first).to_have_text(
             re.compile("its queue was full, with 4 messages queued$")
         )

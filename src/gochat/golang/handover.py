@@ -84,8 +84,8 @@ class Handover(queue.Queue[T]):
         self.observer: Observer | None = None
         # For `statistics`. The thread that receives in turn, or did last. Set by the receiver.
         self._receiver: Waiter | None = None
-        # The receiver's alone: how many values it has received; at place b, how
-        # many drains found a number of values that has b bits.
+        # The receiver's alone: how many values it has received; at place b, how many drains found a
+        # number of values that has b bits.
         self._received = 0
         self._drains = [0] * 32
         # The sending side's one thread's alone: how many values had no room; what was queued at the
@@ -226,10 +226,7 @@ class Handover(queue.Queue[T]):
     # Receiving. Thread: the receiver.
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive into an empty list, if there is anything. CLOSED stands for the end.
-
-        Thread: the receiver.
-        """
+        """Receive into an empty list, if there is anything. CLOSED stands for the end."""
         while True:
             if self.queue:
                 try:
@@ -254,7 +251,7 @@ class Handover(queue.Queue[T]):
         return True
 
     def _take_all(self, values: list[T]) -> None:
-        """Receive what is there by now into an empty list. Thread: the receiver."""
+        """Receive all that is there into an empty list."""
         # Senders only append, and this thread alone pops, so the number of values seen here can
         # only grow until they are moved.
         try:  # noqa: SIM105 - which is faster
@@ -271,7 +268,7 @@ class Handover(queue.Queue[T]):
                     self._dismiss(offer)
 
     def _take_first(self, got: list[Any]) -> None:
-        """Receive from the first in line, if the queue is empty. Thread: the receiver."""
+        """Receive from the first in line, if the queue is empty."""
         try:
             first = self._offers[0]
         except IndexError:
@@ -287,7 +284,7 @@ class Handover(queue.Queue[T]):
             self._dismiss(first)
 
     def _put_back(self, got: Sequence[Any]) -> None:
-        """Undo a receive that was interrupted. Thread: the receiver."""
+        """Undo a receive that was interrupted."""
         if got and got[0] is not CLOSED:
             self.queue.appendleft(got[0])
         self._recover()
@@ -349,7 +346,7 @@ class Bell:
 
     A sender to an unbuffered channel may hand its value over to the thread, as in Go to a `sudog`,
     but only one such sender can. Channels may keep the bell after the wait, when it is of no use.
-    So each wait needs a bell of its own: with one bell for many waits, a slow sender could hand its
+    So each wait needs a new bell: with one bell for many waits, a slow sender could hand its
     value over to a later wait, which may be for other channels.
     """
 

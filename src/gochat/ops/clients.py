@@ -61,9 +61,12 @@ def drop_reason(client: Client) -> str | None:
     return None
 
 
-def reason(client: Client) -> str:
-    """Return why the hub has closed a client's channel, which it has, in words. Thread: any."""
-    if (dropped := drop_reason(client)) is not None:
+def reason(client: Client, dropped: str | None) -> str:
+    """Return why the hub has closed a client's channel, which it has, in words.
+
+    dropped: the client's `drop_reason`. Thread: any.
+    """
+    if dropped is not None:
         return DROP_REASONS[dropped]
     read = client.conn.read_error
     if isinstance(read, CloseError) and read.code != CLOSE_ABNORMAL_CLOSURE:
@@ -144,7 +147,7 @@ class Clients:
                 self._totals.dropped[dropped] += 1
             queued = client.send.statistics().queued_at_close
             addr = client.conn.remote_addr
-            self._gone.append(Gone(number, addr, reason(client), queued, time.time()))
+            self._gone.append(Gone(number, addr, reason(client, dropped), queued, time.time()))
 
     def there(self) -> dict[int, Client]:
         """Return those who are there by their numbers, in the order of coming."""

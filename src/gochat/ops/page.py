@@ -20,7 +20,7 @@ __all__ = ["home_page", "policy", "read_page", "send_page", "serve_page"]
 # Where home.html has room for the limit. A page that is opened from a file knows none.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
-# The files that a page names, each on a line of its own. Opened from a file, it reads them itself.
+# The files that a page names, one on each line. A page opened from a file loads them itself.
 _FILE: Final = re.compile(
     rb'^<(?:link rel="(style)sheet" href|(script) src)="([a-z]+\.(?:css|js))">(?:</script>)?$', re.M
 )

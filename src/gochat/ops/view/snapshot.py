@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...golang.goroutine import waits
 from ...golang.turns import TurnsStatistics, turns
-from ..clients import Clients, reason
+from ..clients import Clients, drop_reason, reason
 from ..health import hub_statistics
 from .hold import Hold, Pace
 
@@ -135,5 +135,5 @@ def _client(
         "queued": send.queued,
         "capacity": send.capacity,
         "held": hold.on,
-        "reason": reason(client) if send.closed else None,
+        "reason": reason(client, drop_reason(client)) if send.closed else None,
     }
