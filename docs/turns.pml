@@ -13,6 +13,7 @@
  *     spin -run -DCALL_FIRST docs/turns.pml             an error: nobody is woken for a turn that is free then
  *     spin -run -DK=2 -DN=3 -DCALL_ONE docs/turns.pml   an error: of two new turns, one is not known
  *     spin -run -DCLAIM_IN_TWO docs/turns.pml           an error: the hub is interrupted between the two
+ *     spin -run -DFORGET_IDLE docs/turns.pml            an error: it is interrupted before it wakes whom it has unmarked
  *     spin -run -DNO_CLEANUP docs/turns.pml             an error: an interrupted pump keeps its place in line
  *
  * Part 2, offers and bells: S senders send V values each to C channels of capacity CAPACITY. One
@@ -213,18 +214,25 @@ inline try_send(to)
 {
     {
         d_step { queued[to]++; sent[to]++ };
-        if
-        :: idle[to] && armed[to] -> wake(to)
-        :: else
-        fi
+        if                      /* Channel._ring */
+        :: idle[to] -> seen = true; idle[to] = false; wake(to)
+        :: !idle[to]
+        fi;
+        seen = false
     } unless {
-        signal[HUB];            /* Channel._recover, and Waiter.wake on its way out */
+        signal[HUB];            /* Channel._ring, and _recover, and Waiter.wake on its way out */
         signal[HUB] = false;
         call();
         if
+#ifdef FORGET_IDLE
         :: idle[to] -> wake(to)
         :: !idle[to]
-        fi
+#else
+        :: idle[to] || seen -> wake(to)
+        :: !idle[to] && !seen
+#endif
+        fi;
+        seen = false
     }
 }
 
@@ -348,6 +356,7 @@ init
     byte me = HUB;
     byte first = NOBODY, second = NOBODY;
     byte n, i;
+    bool seen;              /* try_send: the receiver was marked as idle */
 
     atomic {
         line[0] = NOBODY;

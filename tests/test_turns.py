@@ -36,6 +36,7 @@ MISTAKES = [
     ("-DDIE_IN_TURN", "invalid end state"),
     ("-DTAKE_ANYWAY", "assertion violated"),
     ("-DM=1 -DCLAIM_IN_TWO", "assertion violated"),
+    ("-DM=1 -DFORGET_IDLE", "invalid end state"),
     ("-DM=1 -DNO_CLEANUP", "assertion violated"),
     ("-DOFFERS -DLOOK_FIRST", "invalid end state"),
     ("-DOFFERS -DC=2 -DONE_BELL -DTROUBLE=ONE_ALONE", "assertion violated"),
@@ -232,6 +233,32 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
     assert order == [0, 1, 2, 3, 4]
     for thread in threads:
         thread.join(PATIENCE)
+
+
+def test_gosched_waits_for_those_in_line() -> None:
+    """A thread that yields goes on, without a turn, when all who were in line have had theirs."""
+    mine = Turns(1)
+    order: list[str] = []
+
+    def work(name: str, wait: Callable[[], object]) -> None:
+        wait()
+        order.append(name)
+        mine.give_up()
+
+    mine.waiter().line_up()
+    threads = []
+    for name in ("pump 1", "pump 2", "relay in", "pump 3"):
+        wait = mine.gosched if name == "relay in" else (lambda: mine.waiter().line_up())
+        threads.append(threading.Thread(target=work, args=(name, wait)))
+        threads[-1].start()
+        wait_until(lambda: free_of(mine) == (0, len(threads)))
+    mine.give_up()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert order[:2] == ["pump 1", "pump 2"]
+    assert sorted(order[2:]) == ["pump 3", "relay in"]  # which has handed its turn on
+    mine.gosched()
+    assert free_of(mine) == (1, 0)
 
 
 def test_wait_that_ends_without_a_turn() -> None:

@@ -176,15 +176,15 @@ class Channel(Handover[T]):
         # then looks for an idle receiver. The receiver first marks itself as idle and then looks at
         # the queue. Whichever comes second sees what the first has done, so no value is left lying
         # before a sleeping receiver.
-        if len(self.queue) >= self.capacity or self._closed:
+        values = self.queue
+        if len(values) >= self._accepts:
             return self._no_room(value)
         try:
-            self.queue.append(value)
+            values.append(value)
             if FREE_THREADED:
                 self._order()
-            idle = self._idle
-            if idle is not None and idle.armed:
-                idle.wake()
+            if self._idle is not None:
+                self._ring()
         except BaseException:
             self._recover()
             raise
@@ -220,6 +220,7 @@ class Channel(Handover[T]):
         self._check_open("close of")
         try:
             self._left = len(self)
+            self._accepts = 0
             self._closed = True
             self._finish()
             if self.observer is not None:
@@ -237,6 +238,7 @@ class Channel(Handover[T]):
         waits all the same goes on waiting.
         """
         self._abandoned = True
+        self._accepts = 0
         self._closed = True
         if FREE_THREADED:
             self._order()

@@ -43,6 +43,10 @@ __all__ = ["CLOSED", "END", "Bell", "Handover", "Offer", "wait", "wait_in_turn"]
 
 T = TypeVar("T")
 
+# Python looks for a name in a module faster than in a class.
+_pop: Final = list.pop
+_popleft: Final = deque.popleft
+
 
 class _Sentinel:
     def __repr__(self) -> str:
@@ -70,13 +74,16 @@ class Handover(queue.Queue[T]):
         self._in_turn: Final = in_turn
         # Set once, before `END` joins the line, or those in line are refused for good.
         self._closed = False
+        # Up to how many values `try_send` appends to the queue: 0 from just before the close.
+        self._accepts = capacity
         # Set once, before `_closed`: nobody will receive, so no `END` joins the line.
         self._abandoned = False
         # The senders that wait, first come first, and `END` after the last. Any thread may take a
         # sender out whose value has been moved, or whose offer was refused.
         self._offers: list[Offer[T]] = []
-        # The receiver that has found nothing. Set and unset by the receiver. (What is left here
-        # from an earlier wait is no longer armed.)
+        # The receiver that has found nothing. Set by the receiver. Unset by the receiver, and by a
+        # sender that wakes it then, see `_ring`. (What is left here from an earlier wait is no
+        # longer armed.)
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
@@ -132,9 +139,9 @@ class Handover(queue.Queue[T]):
         # come between them, and fill the room or close the channel.
         if FREE_THREADED:
             with self.mutex:
-                self.queue.extend(map(list.pop, compress((cell,), self._room)))
+                self.queue.extend(map(_pop, compress((cell,), self._room)))
         else:
-            self.queue.extend(map(list.pop, compress((cell,), self._room)))
+            self.queue.extend(map(_pop, compress((cell,), self._room)))
         return not cell
 
     def _dismiss(self, offer: Offer[T]) -> bool:
@@ -210,6 +217,20 @@ class Handover(queue.Queue[T]):
         if (receiver := self._idle) is not None:
             receiver.wake()
 
+    def _ring(self) -> None:
+        """Wake the receiver, if it is idle, and unmark it, so that no other sender comes here.
+
+        It may be a slow sender that unmarks a wait that has begun meanwhile: it wakes that, too.
+        """
+        receiver = self._idle
+        if receiver is not None:
+            try:
+                self._idle = None
+                receiver.wake()
+            except BaseException:
+                receiver.wake()  # for nobody else knows of it
+                raise
+
     def _recover(self) -> None:
         """Do for others what an operation that was interrupted may not have done. Thread: any."""
         for offer in self._offers.copy():
@@ -230,7 +251,7 @@ class Handover(queue.Queue[T]):
         while True:
             if self.queue:
                 try:
-                    got.extend(map(deque.popleft, (self.queue,)))
+                    got.extend(map(_popleft, (self.queue,)))
                 except IndexError:  # a signal handler has received it
                     continue
                 if self._offers or FREE_THREADED:
@@ -255,7 +276,7 @@ class Handover(queue.Queue[T]):
         # Senders only append, and this thread alone pops, so the number of values seen here can
         # only grow until they are moved.
         try:  # noqa: SIM105 - which is faster
-            values.extend(map(deque.popleft, repeat(self.queue, len(self.queue))))
+            values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
         except IndexError:  # a signal handler has received some
             pass
         if self._offers or FREE_THREADED:
@@ -328,7 +349,7 @@ class Offer(Generic[T]):
         """Move the value, if nothing is decided yet. extend: of where to. Thread: any."""
         if self._offered:
             try:  # noqa: SIM105 - which is faster
-                extend(map(list.pop, (self._offered,)))
+                extend(map(_pop, (self._offered,)))
             except IndexError:  # another thread was faster
                 pass
 

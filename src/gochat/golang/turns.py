@@ -51,6 +51,9 @@ __all__ = [
 # step of that order. Code that relies on the order takes a lock if this is set.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
+# Python looks for a name in a module faster than in a class.
+_pop: Final = list.pop
+
 #: Measured: see docs/why/performance.md.
 DEFAULT_GOMAXPROCS: Final = 1
 
@@ -140,6 +143,19 @@ class Turns:
         """Hand on the calling thread's turn, if it holds one, before the thread waits."""
         self.waiter().give_up()
 
+    def gosched(self) -> None:
+        """Return when all that are in line now have had a turn (Go: runtime.Gosched).
+
+        For a thread that has no turn, and gives the pumps more work than they can queue.
+        """
+        waiter = self.waiter()
+        try:
+            waiter.line_up()
+            waiter.leave()
+        except BaseException:
+            waiter.retire()
+            raise
+
     def statistics(self) -> TurnsStatistics:
         """Return who has a turn and who waits for one. Thread: any."""
         line = self._line.copy()
@@ -220,9 +236,9 @@ class Waiter(Gate):
             # One step: an interrupt between two would leave the thread asleep for good.
             if FREE_THREADED:
                 with turns._lock:
-                    line.extend(map(list.pop, (self.armed,)))
+                    line.extend(map(_pop, (self.armed,)))
             else:
-                line.extend(map(list.pop, (self.armed,)))
+                line.extend(map(_pop, (self.armed,)))
             if turns._limit > 1 or line[0] is self:  # or nobody has a turn because of that
                 turns._call()
             return True

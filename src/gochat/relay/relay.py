@@ -14,13 +14,13 @@ drops what clients say from then on: a read pump that waited for it could not re
 frames. It ends when `broadcast` is closed and empty.
 
 `relay in` owns a connection, the position, the ledger and the bound. It waits for an entry, then
-for room in `hub.broadcast`. It ends at the end of `join`.
+for room in `hub.broadcast`, and now and then for the write pumps. It ends at the end of `join`.
 
 Either thread also ends when Redis is of no use for longer than the timeout, or when it fails in any
 other way. Then `error` says why, `lost` is called, and the relay is deaf from then on.
 
 `broadcast` holds 64 messages: a read pump waits for room, and so TCP holds its client back.
-`hub.broadcast` holds 256: `relay in` waits for room. `_echo` and `_wake` only wake `relay out`, and
+`hub.broadcast` holds 64: `relay in` waits for room. `_echo` and `_wake` only wake `relay out`, and
 one value is enough for that.
 """
 
@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Final
 from ..golang import clock
 from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError, select
 from ..golang.flag import one_line
+from ..golang.turns import turns
 from ..hub import Hub
 from .bound import Bound
 from .entry import MOST, Entry, Id, announcement, batch, entry_of, fault_of, started, text_of
@@ -68,6 +69,11 @@ _BATCH: Final = 64
 _COUNT: Final = 200
 _BYTES: Final = 4 << 20
 _BLOCK: Final = 1.0
+
+# How many messages `relay in` gives the hub before it waits until every write pump that has work
+# has had a turn. The hub may be as many behind, so a pump that can write never has more than twice
+# as many queued. A client's queue holds more, so a backlog in Redis drops nobody who reads.
+_ROW: Final = 64
 
 # How long to wait before the next attempt when Redis is away: from, to, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
@@ -207,10 +213,8 @@ class Relay:
         max_message_size: int = 512,
     ) -> None:
         self.hub: Final = hub
-        # Some values, so that `relay in` need not wait for the hub each time. No more: the hub
-        # does not wait while there are any, so no write pump runs meanwhile, and a backlog as long
-        # as a client's queue would have clients dropped that read.
-        hub.broadcast = Channel(32)
+        # Some values, so that `relay in` need not wait for the hub each time.
+        hub.broadcast = Channel(_ROW)
         # What a client needs of a hub.
         self.broadcast: Final = _Broadcast(_BATCH)
 
@@ -274,6 +278,8 @@ class Relay:
         self._dropped = 0
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
+        # How many messages the hub was given since the write pumps last had their turns.
+        self._row = 0
         self._threads: list[threading.Thread] = []
 
     @property
@@ -657,6 +663,10 @@ class Relay:
             self._take_own(entry, me)
         for message in messages:
             self.hub.broadcast.send(message)
+            self._row += 1
+            if self._row == _ROW:
+                self._row = 0
+                turns.gosched()
         if entry.process == me.process and flight is not None:
             flight.back = True
             self._echo.try_send(None)
