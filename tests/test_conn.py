@@ -1228,7 +1228,7 @@ def test_write_that_is_interrupted_in_the_middle(
         raise failure
 
     with connected(small=True) as (conn, peer):
-        monkeypatch.setattr(conn, "await_room", fail)
+        monkeypatch.setattr(conn, "_await_room", fail)
         with pytest.raises(failure):
             conn.write_message(TEXT_MESSAGE, b"x" * 10**6)
         monkeypatch.undo()

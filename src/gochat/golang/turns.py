@@ -31,7 +31,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -109,9 +108,6 @@ class Turns:
         self._lock = threading.RLock()
         #: Has each thread's own `waiter`, once that was asked for.
         self.local = threading.local()
-        #: Makes a thread's place in line: for a subclass of Waiter that records. Set before the
-        #: first thread comes.
-        self.new_waiter: Callable[[Turns], Waiter] = Waiter
 
     def gomaxprocs(self, limit: int) -> int:
         """Set the number of turns, unless it is 0 or less. Return the previous number.
@@ -134,7 +130,7 @@ class Turns:
         try:
             waiter: Waiter = self.local.waiter
         except AttributeError:
-            waiter = self.new_waiter(self)
+            waiter = Waiter(self)
             self.local.guard = _Guard(waiter)
             self.local.waiter = waiter
         return waiter

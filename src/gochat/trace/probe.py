@@ -4,7 +4,7 @@
 | ------------------------------------------ | -------- | ------------------------ |
 | a value                                    | `recv`   | TracedChannel            |
 | a receiver that takes its value            | `send`   | TracedChannel            |
-| its turn, see golang/turns.py              | `turn`   | TracedWaiter             |
+| its turn, see golang/turns.py              | `turn`   | Send                     |
 | input, or room for output                  | `socket` | TracedConn               |
 | the read rate                              | `rate`   | TracedConn               |
 | the peer's answer to a close frame         | `close`  | TracedConn               |
@@ -20,14 +20,14 @@ threads send to the hub is traced, and its own channel is not.
 from __future__ import annotations
 
 import socket
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from ..client import Client, Settings
 from ..golang.channel import CLOSED, Channel
-from ..golang.turns import Turns, Waiter, turns
-from ..golang.websocket import PING_MESSAGE, Conn, ConnOptions, Upgrader
+from ..golang.websocket import CLOSE_MESSAGE, PING_MESSAGE, Conn, ConnOptions, Upgrader
 from .chrome import write
 from .recorder import Arrow, Recorder, Track
 
@@ -38,11 +38,22 @@ if TYPE_CHECKING:
 
     from ..anyhub import AnyHub
     from ..golang.handover import Bell
+    from ..golang.turns import Waiter
     from ..hub import Hub
 
-__all__ = ["TracedChannel", "TracedClient", "TracedConn", "TracedWaiter", "Tracing"]
+__all__ = ["TracedChannel", "TracedClient", "TracedConn", "Tracing"]
 
 T = TypeVar("T")
+
+
+class Sent(NamedTuple):
+    """What goes through a channel in place of a value. at: when it was sent."""
+
+    value: Any
+    arrow: Arrow
+    at: int
+    #: See Point.
+    message: int = 0
 
 
 class TracedChannel(Channel[T]):
@@ -64,7 +75,7 @@ class TracedChannel(Channel[T]):
         arrow = track.new_arrow(self._work, self._name)
         with track.waiting("send", {"to": self._name, "arrow": arrow[0]}):
             at = track.next()
-            super()._send(cast("T", (value, arrow, 0)), deadline)
+            super()._send(cast("T", Sent(value, arrow, at)), deadline)
             track.starts(arrow, at, 0)
 
     def _set_idle(self, receiver: Bell | Waiter) -> None:
@@ -80,14 +91,15 @@ class TracedChannel(Channel[T]):
         if got[0] is CLOSED:
             self._end(track)
         else:
-            got[0], arrow, message = got[0]
-            self._arrived(got[0], arrow, message, track)
+            sent: Sent = got[0]
+            got[0] = sent.value
+            self._arrived(sent, track)
         return True
 
-    def _arrived(self, value: T, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+    def _arrived(self, sent: Sent, track: Track) -> None:
         """The receiver has a value. The receiving thread."""
         track.run(self._work)
-        track.arrives(arrow, track.next(), message)
+        track.arrives(sent.arrow, track.next(), 0)
 
     def _end(self, track: Track) -> None:
         """The receiver has found the end. The receiving thread."""
@@ -97,20 +109,20 @@ class TracedChannel(Channel[T]):
 class Comings(TracedChannel["Client"]):
     """`register` or `unregister`."""
 
-    def _arrived(self, value: Client, arrow: Arrow, message: int, track: Track) -> None:
+    def _arrived(self, sent: Sent, track: Track) -> None:
         # Whoever asks whether the hub is alive sends it something else.
-        known = isinstance(value, Client)
-        track.run(self._work, {"client": value.conn.remote_addr} if known else None)
-        track.arrives(arrow, track.next(), message)
+        known = isinstance(sent.value, Client)
+        track.run(self._work, {"client": sent.value.conn.remote_addr} if known else None)
+        track.arrives(sent.arrow, track.next(), 0)
 
 
 class Broadcast(TracedChannel[bytes]):
     """`broadcast`. The hub numbers the messages as it takes them."""
 
-    def _arrived(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
+    def _arrived(self, sent: Sent, track: Track) -> None:
         track.message += 1
         track.run(self._work, {"message": track.message})
-        track.arrives(arrow, track.next(), track.message)
+        track.arrives(sent.arrow, track.next(), track.message)
 
 
 class Send(TracedChannel[bytes]):
@@ -126,7 +138,7 @@ class Send(TracedChannel[bytes]):
         track = self._recorder.track()
         arrow, message = track.new_arrow("message", self._name), track.message
         at, queued = track.now(), len(self.queue) + 1
-        if super().try_send(cast("bytes", (value, arrow, message))):
+        if super().try_send(cast("bytes", Sent(value, arrow, at, message))):
             track.starts(arrow, at, message, queued)
             return True
         track.note("dropped", self._client)
@@ -143,18 +155,24 @@ class Send(TracedChannel[bytes]):
         held: Any = super().drain()
         track = self._recorder.track()
         left = len(self)
-        for _, arrow, message in held:
-            track.note("messages", message)
-            track.arrives(arrow, track.now(), message, left)
-        return [value for value, *_ in held]
+        for sent in held:
+            track.note("messages", sent.message)
+            track.arrives(sent.arrow, track.now(), sent.message, left)
+        return [sent.value for sent in held]
 
-    def _arrived(self, value: bytes, arrow: Arrow, message: int, track: Track) -> None:  # noqa: ARG002
-        track.run("write", {"messages": [message]})
-        track.arrives(arrow, track.next(), message, len(self))
+    def _arrived(self, sent: Sent, track: Track) -> None:
+        if not self._closed:  # what is left of a closed one needs no turn
+            track.waited("turn", since=sent.at)
+        track.run("write", {"messages": [sent.message]})
+        track.arrives(sent.arrow, track.next(), sent.message, len(self))
 
     def _end(self, track: Track) -> None:
         track.run("write", {"frame": "close"})
         track.arrives(self._last, track.next(), 0, 0)
+
+
+# What a thread is at while it waits for its connection, see `golang.websocket.conn.Waiting`.
+_STATES: Final = {"rate": "rate", "room": "socket"}
 
 
 class TracedConn(Conn):
@@ -175,18 +193,21 @@ class TracedConn(Conn):
         with self._recorder.track().waiting("socket"):
             return super()._receive()
 
-    def _keep_rate(self) -> None:
-        with self._recorder.track().waiting("rate"):
-            super()._keep_rate()
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        state = _STATES.get(what)
+        with (
+            super().waiting(what),
+            self._recorder.track().waiting(state) if state else nullcontext(),
+        ):
+            yield
 
     def write_message(self, message_type: int, data: bytes) -> None:
         if message_type == PING_MESSAGE:
             self._recorder.track().run("write", {"frame": "ping"})
         super().write_message(message_type, data)
-
-    def await_room(self, deadline: float | None) -> None:
-        with self._recorder.track().waiting("socket"):
-            super().await_room(deadline)
+        if message_type != CLOSE_MESSAGE:
+            self._recorder.track().wait("recv")
 
     def close(self) -> None:
         track = self._recorder.track()
@@ -212,35 +233,6 @@ class TracedUpgrader(Upgrader):
         remote_addr: str,
     ) -> Conn:
         return TracedConn(self._recorder, sock, buffered, remote_addr, self.options)
-
-
-class TracedWaiter(Waiter):
-    """A thread's place in line that records how long the thread stands there."""
-
-    __slots__ = ("_recorder", "_woken")
-
-    def __init__(self, recorder: Recorder, turns: Turns) -> None:
-        super().__init__(turns)
-        self._recorder: Final = recorder
-        # When the thread was woken and began to stand in line; 0 if it was not, or was let go. Set
-        # before the gate is released by the thread that wakes this one, and unset by the woken one.
-        self._woken = 0
-
-    def wake(self) -> bool:
-        if self.armed:  # or the thread is awake already
-            self._woken = time.monotonic_ns()
-        return super().wake()
-
-    def line_up(self) -> None:
-        self._recorder.track().wait("turn")
-        super().line_up()
-
-    def wait(self, timeout: float = -1) -> bool:
-        woken = super().wait(timeout)
-        if self._woken:
-            self._recorder.track().wait("turn", since=self._woken)
-            self._woken = 0
-        return woken
 
 
 class TracedClient(Client):
@@ -285,11 +277,9 @@ class Tracing:
         hub.stop = TracedChannel(self._recorder, "hub.stop", "stop")
 
     def __enter__(self) -> Tracing:
-        turns.new_waiter = partial(TracedWaiter, self._recorder)
         return self
 
     def __exit__(self, *_: object) -> None:
-        turns.new_waiter = Waiter
         try:
             with self._file as file:
                 write(file, self._recorder)

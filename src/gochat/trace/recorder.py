@@ -117,13 +117,17 @@ class Track:
         """The thread works from now on."""
         self._enter(State(self.now(), name, RUN, args))
 
-    def wait(self, name: str, args: dict[str, Any] | None = None, *, since: int = 0) -> None:
-        """The thread waits from now on.
+    def wait(self, name: str, args: dict[str, Any] | None = None) -> None:
+        """The thread waits from now on."""
+        self._enter(State(self.now(), name, WAIT, args))
 
-        since: the thread has waited for this since then; but not since before its last state began.
-        """
-        self._last = begin = max(since or time.monotonic_ns(), self._last + 1)
-        self._enter(State(begin, name, WAIT, args))
+    def waited(self, name: str, since: int) -> None:
+        """The wait that ends now has been one for this since then, or since its begin."""
+        if self.state is not None and self.state.kind == WAIT and since <= self.state.begin:
+            self.state = self.state._replace(name=name)
+        else:
+            self._last = max(since, self._last + 1)
+            self._enter(State(self._last, name, WAIT, None))
 
     @contextmanager
     def waiting(self, name: str, args: dict[str, Any] | None = None) -> Iterator[None]:

@@ -319,8 +319,11 @@ class Conn:
         )
 
     @contextmanager
-    def _waiting(self, what: str) -> Iterator[None]:
-        """Let it be seen, during the block, what the calling thread waits for. Thread: any."""
+    def waiting(self, what: str) -> Iterator[None]:
+        """Let it be seen, during the block, what the calling thread waits for. Thread: any.
+
+        what: see `Waiting`. A subclass can record it.
+        """
         reading = threading.get_ident() == self._reader
         waits = what, clock.now()
         if reading:
@@ -434,7 +437,7 @@ class Conn:
         if self._read_until - self._ahead > now:
             ended = select.poll()
             ended.register(self._sock, 0)
-            with self._waiting("rate"):
+            with self.waiting("rate"):
                 over = _wait(ended, self._read_until - self._ahead)
             if over:
                 raise ConnectionAbortedError("websocket: ended over the read rate")
@@ -618,7 +621,7 @@ class Conn:
         """
         self._shutdown(socket.SHUT_WR)
         deadline = clock.after(_CLOSE_WAIT)
-        with suppress(OSError), self._waiting("close"):
+        with suppress(OSError), self.waiting("close"):
             while clock.now() < deadline and _wait(self._readable, deadline):
                 if not self._sock.recv(_REST_SIZE):
                     return
@@ -674,7 +677,7 @@ class Conn:
         try:
             if not self._write_lock.acquire(False):
                 turns.give_up()
-                with self._waiting("lock"):
+                with self.waiting("lock"):
                     acquired = _acquire(self._write_lock, deadline)
                 if not acquired:
                     raise _WriteLockTimeoutError("websocket: write deadline exceeded")
@@ -688,7 +691,7 @@ class Conn:
                 self._writing = True
                 if closing:
                     self._close_sent = True
-                send_all(self._sock, data, deadline, self.await_room)
+                send_all(self._sock, data, deadline, self._await_room)
                 self._writing = False
                 counts = self._counts
                 counts.frames_out += 1
@@ -709,13 +712,13 @@ class Conn:
             except RuntimeError:  # this thread does not have it
                 pass
 
-    def await_room(self, deadline: float | None) -> None:
-        """Wait until the system takes more of a frame: for a subclass that counts how often.
+    def _await_room(self, deadline: float | None) -> None:
+        """Wait until the system takes more of a frame. With the write lock held.
 
-        On any thread that writes, with the write lock held. Raises TimeoutError at the deadline.
+        Raises TimeoutError at the deadline.
         """
         self._counts.stalls += 1
-        with self._waiting("room"):
+        with self.waiting("room"):
             await_room(self._sock, deadline)
 
     # The end.
@@ -738,7 +741,7 @@ class Conn:
                 self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
             if self._close_sent and self.read_error is None:
                 self._shutdown(socket.SHUT_WR)
-                with self._waiting("close"):
+                with self.waiting("close"):
                     answered = _acquire(self._reading, clock.after(_CLOSE_WAIT))
                 if answered:
                     self._reading.release()
