@@ -18,19 +18,28 @@ def sign(conn: gochat.Conn, message: bytes) -> bytes:
     return f"{conn.user}: ".encode() + message
 
 
-class Inbox(gochat.Channel[bytes]):  # only the hub's thread calls try_send
-    user = ""
-
-    def try_send(self, message: bytes) -> bool:
-        direct = re.match(r"(\w+): /to (\w+) ", message.decode())
-        return bool(direct and self.user not in direct.groups()) or super().try_send(message)
-
-
-class Member(gochat.Client):
-    def __init__(self, hub: gochat.AnyHub, conn: gochat.Conn, settings: gochat.Settings) -> None:
-        super().__init__(hub, conn, settings)
-        self.send = inbox = Inbox(settings.send_buffer, in_turn=True)
-        inbox.user = conn.user
+class Hub(gochat.Hub):  # run is as in hub.py, and asks once more who gets a message
+    def run(self) -> None:
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast, self.stop):
+                case self.register, client, _:
+                    self.clients[client] = True
+                case self.unregister, client, _:
+                    if client in self.clients:
+                        del self.clients[client]
+                        client.send.close()
+                case self.broadcast, message, _:
+                    direct = re.match(r"(\w+): /to (\w+) ", message.decode())
+                    for client in list(self.clients):
+                        if direct and client.conn.user not in direct.groups():
+                            continue
+                        if not client.send.try_send(message):
+                            client.send.close()
+                            del self.clients[client]
+                case self.stop, farewell, ok:
+                    if ok:
+                        self.disconnect(farewell)
+                    return
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -38,8 +47,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     return chat(environ | {"REMOTE_USER": user}, start_response)
 
 
-hub = gochat.Hub()
-chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign), client_class=Member)
+hub = Hub()
+chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign))
 with suppress(KeyboardInterrupt), gochat.running(gochat.Server(sys.argv[1], app), hub) as server:
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)
     server.serve_forever()

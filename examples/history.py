@@ -9,30 +9,32 @@ from contextlib import suppress
 import gochat
 
 
-class History(gochat.Channel[bytes]):
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.messages = deque[bytes](maxlen=size)
+class History(gochat.Hub):  # run is as in hub.py, with four lines for the history
+    def run(self) -> None:
+        history = deque[bytes](maxlen=100)
+        while True:
+            match gochat.select(self.register, self.unregister, self.broadcast, self.stop):
+                case self.register, client, _:
+                    for message in history:
+                        client.send.try_send(message)
+                    self.clients[client] = True
+                case self.unregister, client, _:
+                    if client in self.clients:
+                        del self.clients[client]
+                        client.send.close()
+                case self.broadcast, message, _:
+                    history.append(message)
+                    for client in list(self.clients):
+                        if not client.send.try_send(message):
+                            client.send.close()
+                            del self.clients[client]
+                case self.stop, farewell, ok:
+                    if ok:
+                        self.disconnect(farewell)
+                    return
 
-    def try_send(self, message: bytes) -> bool:
-        self.messages.append(message)
-        return True
 
-
-class Recorder(gochat.Client):  # to the hub one more client, with its channel
-    def __init__(self, send: History) -> None:
-        self.send = send
-
-
-class Clients(dict[gochat.Client, bool]):
-    def __setitem__(self, client: gochat.Client, registered: bool) -> None:
-        for message in history.messages:
-            client.send.try_send(message)
-        super().__setitem__(client, registered)
-
-
-hub, history = gochat.Hub(), History(100)
-hub.clients = Clients({Recorder(history): True})
+hub = History()
 server = gochat.Server(sys.argv[1], gochat.make_app(hub))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}", flush=True)

@@ -258,9 +258,9 @@ def test_a_recipe_has_a_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
-    """A recipe has forty-five lines at most, and needs of gochat what `gochat.__all__` has."""
+    """A recipe has fifty-five lines at most, and needs of gochat what `gochat.__all__` has."""
     text = (EXAMPLES / name).read_text()
-    assert len(text.splitlines()) <= 45
+    assert len(text.splitlines()) <= 55
     used = {
         node.attr
         for node in ast.walk(ast.parse(text))
