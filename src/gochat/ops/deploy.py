@@ -38,13 +38,11 @@ from .signals import handling
 from .systemd import inherited_listeners, notify
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import TypeAlias
 
     from ..anyhub import AnyHub
     from ..golang.websocket import Conn
     from ..relay.relay import Relay
-    from ..trace.probe import Tracing
     from .config import Config
     from .metrics import Metrics
     from .processes import Place
@@ -88,11 +86,16 @@ class Deployment:
             # The signals' handlers come back last: the servers of the figures and of the view may
             # take a while to end.
             self._signals: Final = stack.enter_context(ExitStack())
-            tracing: Tracing | None = None
-            if config.trace is not None:
-                tracing = stack.enter_context(_new_tracing(config.trace, config.trace_events, hub))
+            new_upgrader: Callable[..., Upgrader] = Upgrader
             #: The class of the clients.
-            self.client_class: NewClient = tracing.new_client if tracing else Client
+            self.client_class: NewClient = Client
+            if config.trace is not None:
+                # Only here: a chat without a trace has no use for it.
+                from ..trace.probe import tracing  # noqa: PLC0415
+
+                new_upgrader, self.client_class = stack.enter_context(
+                    tracing(config.trace, hub, config.trace_events)
+                )
             self._clients = Clients(self.client_class)
             self._metrics: Metrics | None = None
             if config.metrics_addr is not None:
@@ -102,10 +105,13 @@ class Deployment:
                 stack.enter_context(self._metrics)
             self._view: View | None = None
             if config.view is not None:
-                self._view = _new_view(self._own(config.view), hub, self._clients, self.relay)
+                # Only here: a chat that is not viewed needs none.
+                from .view.server import View  # noqa: PLC0415
+
+                self._view = View(self._own(config.view), hub, self._clients, self.relay)
                 stack.enter_context(self._view)
                 self.client_class = self._view.new_client
-            self.upgrader: Final = (tracing.new_upgrader if tracing else Upgrader)(
+            self.upgrader: Final = new_upgrader(
                 allowed_origins=config.allow_origin,
                 read_rate=config.rate,
                 read_burst=config.burst,
@@ -257,15 +263,3 @@ def _new_metrics(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> 
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"
         raise ImportError(text) from error
     return Metrics(addr, hub, clients, relay)
-
-
-def _new_tracing(path: Path, limit: int, hub: Hub) -> Tracing:
-    from ..trace.probe import Tracing  # noqa: PLC0415 - a chat without a trace has no use for it
-
-    return Tracing(path, hub, limit)
-
-
-def _new_view(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> View:
-    from .view.server import View  # noqa: PLC0415 - only here: a chat that is not viewed needs none
-
-    return View(addr, hub, clients, relay)

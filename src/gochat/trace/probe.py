@@ -20,7 +20,7 @@ threads send to the hub is traced, and its own channel is not.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..golang.turns import Waiter
     from ..hub import Hub
 
-__all__ = ["TracedChannel", "TracedClient", "TracedConn", "Tracing"]
+__all__ = ["TracedChannel", "TracedClient", "TracedConn", "tracing"]
 
 T = TypeVar("T")
 
@@ -98,31 +98,18 @@ class TracedChannel(Channel[T]):
 
     def _arrived(self, sent: Sent, track: Track) -> None:
         """The receiver has a value. The receiving thread."""
-        track.run(self._work)
-        track.arrives(sent.arrow, track.next(), 0)
+        said: dict[str, Any] = {}
+        if isinstance(sent.value, Client):  # but for what asks whether the hub is alive
+            said["client"] = sent.value.conn.remote_addr
+        elif self._work == "broadcast":  # the hub numbers the messages as it takes them
+            track.message += 1
+            said["message"] = track.message
+        track.run(self._work, said)
+        track.arrives(sent.arrow, track.next(), said.get("message", 0))
 
     def _end(self, track: Track) -> None:
         """The receiver has found the end. The receiving thread."""
         track.leave()
-
-
-class Comings(TracedChannel["Client"]):
-    """`register` or `unregister`."""
-
-    def _arrived(self, sent: Sent, track: Track) -> None:
-        # Whoever asks whether the hub is alive sends it something else.
-        known = isinstance(sent.value, Client)
-        track.run(self._work, {"client": sent.value.conn.remote_addr} if known else None)
-        track.arrives(sent.arrow, track.next(), 0)
-
-
-class Broadcast(TracedChannel[bytes]):
-    """`broadcast`. The hub numbers the messages as it takes them."""
-
-    def _arrived(self, sent: Sent, track: Track) -> None:
-        track.message += 1
-        track.run(self._work, {"message": track.message})
-        track.arrives(sent.arrow, track.next(), track.message)
 
 
 class Send(TracedChannel[bytes]):
@@ -252,37 +239,29 @@ class TracedClient(Client):
             super().write_pump()
 
 
-class Tracing:
-    """The trace of one chat. Its file is written at the end of the `with` block.
+@contextmanager
+def tracing(
+    path: Path, hub: Hub, limit: int
+) -> Iterator[tuple[Callable[..., Upgrader], Callable[[AnyHub, Conn, Settings], Client]]]:
+    """Trace a chat during the block, and write the file at its end.
 
-    path: of the file, which is opened at once. hub: the chat's, which does not run yet. limit: how
-    many records are kept, the last ones.
+    path: of the file. hub: the chat's, which does not run yet. limit: how many records are kept,
+    the last ones. Gives what makes the upgrader and the clients of the chat.
 
-    Made, entered and left on one thread. Raises OSError if the file cannot be opened, or written at
-    the end.
+    Raises OSError if the file cannot be opened at the beginning, or written at the end.
     """
-
-    def __init__(self, path: Path, hub: Hub, limit: int) -> None:
-        # Open from the beginning: a file that cannot be written is better known before the chat.
-        self._file: Final = path.open("w", encoding="utf-8")
-        self._recorder: Final = Recorder(limit)
-        #: What `Upgrader` and `Client` are in a chat that is not traced.
-        self.new_upgrader: Final = partial(TracedUpgrader, self._recorder)
-        self.new_client: Final = partial(TracedClient, self._recorder)
-        hub.broadcast = Broadcast(
-            self._recorder, "hub.broadcast", "broadcast", hub.broadcast.capacity
-        )
-        hub.register = Comings(self._recorder, "hub.register", "register")
-        hub.unregister = Comings(self._recorder, "hub.unregister", "unregister")
-        hub.stop = TracedChannel(self._recorder, "hub.stop", "stop")
-
-    def __enter__(self) -> Tracing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    # Open from the beginning: a file that cannot be written is better known before the chat.
+    opened = path.open("w", encoding="utf-8")
+    recorder = Recorder(limit)
+    for name in ("broadcast", "register", "unregister", "stop"):
+        capacity = getattr(hub, name).capacity
+        setattr(hub, name, TracedChannel(recorder, f"hub.{name}", name, capacity))
+    try:
+        yield partial(TracedUpgrader, recorder), partial(TracedClient, recorder)
+    finally:
         try:
-            with self._file as file:
-                write(file, self._recorder)
+            with opened as file:
+                write(file, recorder)
         except OSError as failure:
-            failure.filename = self._file.name
+            failure.filename = opened.name
             raise
