@@ -20,7 +20,7 @@ import pytest
 import gochat
 from gochat.ops.flags import parse_flags
 
-from .support import PATIENCE, ROOT, Peer, accepts, sent_page, wait_until
+from .support import CLOSE, PATIENCE, ROOT, Peer, accepts, deaf, sent_page, wait_until
 from .test_nginx import Front
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -100,6 +100,28 @@ def test_history() -> None:
             assert late.messages(100) == said[50:]
             early.send("news")
             assert late.messages(1) == ["news"]
+
+
+@pytest.mark.parametrize("name", ["history.py", "direct.py"])
+def test_a_hub_of_its_own(name: str) -> None:
+    """Such a hub drops who does not read, lets others leave, and disconnects all at the end."""
+    count = 0
+    with serving(name) as port:
+        speaker = enter(port)
+        with enter(port) as leaver:
+            leaver.send(b"\x03\xe8", CLOSE)
+            assert leaver.read_to_end()[-1].code == 1000
+        with deaf(port) as silent:
+            for _ in range(200):  # 10 MB, more than the system and the channel hold
+                for _ in range(100):
+                    speaker.send("x" * 500)
+                speaker.messages(100)
+                count += 100
+            *heard, last = silent.read_to_end()
+            assert last.opcode == CLOSE
+            assert sum(got.payload.count(b"\n") + 1 for got in heard) < count
+    assert speaker.read_to_end()[-1].code == 1001
+    speaker.sock.close()
 
 
 @pytest.mark.parametrize("user", ["", "ann:", "ann:daisy", "eve:", "eve:tulip", "ann", ":", "\xff"])
