@@ -3,6 +3,7 @@
     python -m docs                        on 127.0.0.1:8000
     python -m docs --addr 127.0.0.1:9000
     python -m docs --build                only build, into docs/_build/html
+    python -m docs --go ../websocket      show the Go text of the three files from a clone
 
 From a copy of the repository, with the extra `docs` installed. Ctrl-C ends it.
 """
@@ -33,19 +34,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="docs", description="Build the documentation as a site, and serve it.")
     parser.add_flag("addr", address, "127.0.0.1:8000", "where to serve the site", metavar="ADDR")
     parser.add_argument("--build", action="store_true", help="build the site, and do not serve it")
+    parser.add_argument(
+        "--go",
+        type=Path,
+        metavar="DIR",
+        help="show the chat's Go text from a clone of gorilla/websocket",
+    )
     args = parser.parse_args(argv)
     try:
+        options = from_clone(args.go) if args.go else []
         if args.build:
-            return build(SITE)
+            return build(SITE, *options)
         with listen(args.addr) as listener:  # an address that is in use is said at once
-            status = build(SITE)
+            status = build(SITE, *options)
             if status == 0:
                 serve(SITE, listener)
             return status
     except (ImportError, OSError, ValueError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else error
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         print(f"docs: {text}", file=sys.stderr)
         return 1
+
+
+def from_clone(clone: Path) -> list[str]:
+    """Return the options of sphinx-build that show Go's text from a clone of gorilla/websocket.
+
+    Warns of a file that differs from the one that the page describes. Raises OSError if a file
+    cannot be read, ImportError without Sphinx, and ValueError if a part is missing.
+    """
+    from .twins import check_clone  # noqa: PLC0415 - it needs Sphinx
+
+    for line in check_clone(clone.resolve()):
+        print(f"docs: {line}", file=sys.stderr)
+    return ["-D", f"gochat_go={clone.resolve()}"]
 
 
 def build(site: Path, *options: str) -> int:

@@ -43,6 +43,7 @@ html_title = "gochat"
 copyright = "the gochat authors"  # noqa: A001 - Sphinx's name
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "sphinx_design"]
+extensions += ["docs.twins"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_static_path = ["_static"]

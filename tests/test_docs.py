@@ -149,7 +149,7 @@ def test_each_kind_of_block_is_checked() -> None:
     code = {"go", "nginx", "python", "sh", "text", "{literalinclude}"}
     no_code = {
         *("{admonition}", "{container}", "{dropdown}", "{eval-rst}", "{figure}", "{include}"),
-        "{toctree}",
+        *("{go-part}", "{python-part}", "{toctree}"),
     }
     assert {block.kind for block in BLOCKS} <= code | no_code
     assert of_kind("python", "sh", "nginx", "{literalinclude}")

@@ -1,0 +1,244 @@
+"""The parts of hub.go, client.go and main.go, and those of their Python twins.
+
+The page docs/why/three-files.md sets them side by side with two directives:
+
+    go-part FILE DECLARATION   shows its content: a link to the part, and what the part does
+    python-part FILE           shows the parts of a Python file that the option `names` lists
+
+The Go text is not in this repository. With the configuration value `gochat_go`, a clone of
+gorilla/websocket, `go-part` shows the Go text in place of its content.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Final, NamedTuple
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+__all__ = ["COMMIT", "check_clone", "go_lines", "go_parts", "not_in_go", "python_lines", "setup"]
+
+ROOT: Final = Path(__file__).parent.parent
+PAGE: Final = Path(__file__).parent / "why" / "three-files.md"
+
+#: Folder of the three files in a clone of gorilla/websocket.
+CHAT: Final = Path("examples", "chat")
+
+#: Commit of gorilla/websocket that the links name, and the SHA-256 of each file there.
+COMMIT: Final = "e064f32e3674d9d79a8fd417b5bc06fa5c6cad8f"
+HASHES: Final = {
+    "hub.go": "54ac0d161a6c432c7142ad6c3c655c87a1ba2fc76fa0cd9e08233c49077b8730",
+    "client.go": "27eccc57bafcc15c880d6cb11d131310c2eafe75b8572d812c30ca3eb7dc1e0c",
+    "main.go": "c5fc4a8442cf42cde80366cb480e5b282855f642acc492085fcd377f24dc5c1b",
+}
+
+#: Name of all that stands above a file's first declaration: docstring, imports and `__all__`.
+TOP: Final = "imports"
+
+
+class GoPart(NamedTuple):
+    """A part of a Go file that the page describes.
+
+    declaration: how its first line begins. first, last: its lines at COMMIT, from 1, inclusive.
+    """
+
+    file: str
+    declaration: str
+    first: int
+    last: int
+
+
+def go_parts() -> list[GoPart]:
+    """Return the Go parts in the order of the page, each with the lines that its link names."""
+    found = re.findall(
+        r"\{go-part\} (\S+) (.+)\n\[.*?\]\(\S+/\1#L(\d+)(?:-L(\d+))?\)", PAGE.read_text()
+    )
+    return [
+        GoPart(file, declaration, int(first), int(last or first))
+        for file, declaration, first, last in found
+    ]
+
+
+def go_lines(code: str, declaration: str) -> tuple[int, int]:
+    """Return the first and the last line of a declaration with the comment above it, from 1.
+
+    Relies on gofmt: a declaration that opens a brace ends at the next line that begins with one.
+    Raises ValueError if not exactly one line begins with the declaration.
+    """
+    lines = code.splitlines()
+    found = [i for i, line in enumerate(lines) if line.startswith(declaration)]
+    if len(found) != 1:
+        raise ValueError(f"has {len(found) or 'no'} lines that begin with {declaration!r}")
+    first = last = found[0]
+    if lines[last].endswith(("{", "(")):
+        while last + 1 < len(lines) and not lines[last].startswith(("}", ")")):
+            last += 1
+    while first and lines[first - 1].startswith("//"):
+        first -= 1
+    return first + 1, last + 1
+
+
+def check_clone(clone: Path) -> Iterator[str]:
+    """Yield a line for each file of a clone of gorilla/websocket that is not as at COMMIT.
+
+    Raises OSError if a file cannot be read, and ValueError if a part of the page is not in it.
+    """
+    for file, wanted in HASHES.items():
+        path = clone / CHAT / file
+        code = path.read_bytes()
+        for part in go_parts():
+            if part.file == file:
+                try:
+                    go_lines(code.decode(), part.declaration)
+                except ValueError as error:
+                    raise ValueError(f"{path} {error}; the page is about {COMMIT[:12]}") from error
+        if hashlib.sha256(code).hexdigest() != wanted:
+            yield f"{path} differs from the one at {COMMIT[:12]}; its own text is shown"
+
+
+def python_lines(code: str, names: Sequence[str]) -> set[int]:
+    """Return the lines, from 1, of functions, methods, variables and classes.
+
+    A class is its lines without its methods, which have names such as `Hub.run`. TOP is a name,
+    too. Comments directly above a part belong to it. Raises ValueError for an unknown name.
+    """
+    lines = code.splitlines()
+    parts: dict[str, set[int]] = {TOP: set()}
+    at_top = True
+    for node in ast.parse(code).body:
+        where = _lines(lines, node)
+        name = _name(node)
+        at_top = at_top and (not name or name == "__all__")
+        if at_top:
+            parts[TOP] |= where
+        elif isinstance(node, ast.ClassDef):
+            for each in node.body:
+                if isinstance(each, ast.FunctionDef):
+                    method = _lines(lines, each)
+                    parts[f"{name}.{each.name}"] = method
+                    where -= method
+            parts[name] = where
+        else:
+            parts[name] = where
+    if unknown := [name for name in names if name not in parts]:
+        raise ValueError(f"there is no {', '.join(unknown)}")
+    return {line for name in names for line in parts[name] if lines[line - 1].strip()}
+
+
+def _name(node: ast.stmt) -> str:
+    """Return the name that a statement defines, or the first of several; empty if none."""
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        return node.name
+    if isinstance(node, ast.Assign):
+        return next(each.id for each in ast.walk(node.targets[0]) if isinstance(each, ast.Name))
+    return ""
+
+
+def _lines(lines: Sequence[str], node: ast.AST) -> set[int]:
+    """Return the lines of a node, with its decorators and the comments directly above it."""
+    place = node.pattern if isinstance(node, ast.match_case) else node
+    decorators = getattr(node, "decorator_list", [])
+    first = min(each.lineno for each in [place, *decorators])
+    end = node.body[-1] if isinstance(node, ast.match_case) else node
+    while first > 1 and lines[first - 2].strip().startswith("#"):
+        first -= 1
+    return set(range(first, end.end_lineno + 1))  # type: ignore[attr-defined]
+
+
+def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
+    """Return the lines of the statement, case, handler or argument whose first line begins so.
+
+    within: lines to look in. Raises ValueError unless exactly one line begins so.
+    """
+    lines = code.splitlines()
+    kinds = (ast.stmt, ast.expr, ast.arg, ast.ExceptHandler, ast.match_case)
+    found: dict[int, set[int]] = {}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, kinds):
+            place = node.pattern if isinstance(node, ast.match_case) else node
+            line = lines[place.lineno - 1]
+            at_begin = len(line) - len(line.lstrip()) == place.col_offset
+            at_begin |= isinstance(node, ast.match_case)  # whose pattern comes after the word
+            if at_begin and line.strip().startswith(begin) and place.lineno in within:
+                found.setdefault(place.lineno, set()).update(_lines(lines, node))
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} statements begin with {begin!r}")
+    return found.popitem()[1]
+
+
+class GoPartDirective(SphinxDirective):
+    """A part of a Go file: its content, or the text of the part in a reader's clone."""
+
+    has_content = True
+    required_arguments = 2
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the content, or read the clone."""
+        file, declaration = self.arguments
+        if not self.config.gochat_go:
+            node = nodes.container("", classes=["go-part"])
+            self.state.nested_parse(self.content, self.content_offset, node)
+            return [node]
+        code = Path(self.config.gochat_go, CHAT, file).read_text()
+        first, last = go_lines(code, declaration)
+        text = "\n".join(code.splitlines()[first - 1 : last])
+        return [nodes.literal_block(text, text, language="go", classes=["go-part"])]
+
+
+class PythonPartDirective(SphinxDirective):
+    """Parts of a Python file, with what is not in Go highlighted."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {
+        "names": directives.unchanged_required,
+        "not-in-go": directives.unchanged,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        """Take the parts from the file as it is now."""
+        path = ROOT / self.arguments[0]
+        self.env.note_dependency(str(path))
+        code = path.read_text()
+        chosen = python_lines(code, _list(self.options["names"]))
+        ours: set[int] = set()
+        for begin in _list(self.options.get("not-in-go", "")):
+            ours |= not_in_go(code, begin, chosen)
+        lines = code.splitlines()
+        shown: list[str] = []
+        shaded: list[int] = []
+        for number in sorted(chosen):
+            if shown and number - 1 not in chosen:
+                shown.append("")
+                if number in ours and number - 2 in ours:
+                    shaded.append(len(shown))
+            shown.append(lines[number - 1])
+            if number in ours:
+                shaded.append(len(shown))
+        text = textwrap.dedent("\n".join(shown))
+        node = nodes.literal_block(text, text, language="python")
+        node["highlight_args"] = {"hl_lines": shaded}
+        return [node]
+
+
+def _list(option: str) -> list[str]:
+    return [each.strip() for each in option.split(";") if each.strip()]
+
+
+def setup(app: Sphinx) -> None:
+    """Add the directives and the configuration value `gochat_go`."""
+    app.add_config_value("gochat_go", "", "", str)
+    app.add_directive("go-part", GoPartDirective)
+    app.add_directive("python-part", PythonPartDirective)
+    # One page depends on the value, so the others need not be read again when it changes.
+    app.connect(
+        "env-get-outdated", lambda _, env, *__: sorted({"why/three-files"} & env.found_docs)
+    )
