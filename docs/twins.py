@@ -22,6 +22,7 @@ from typing import ClassVar, Final, NamedTuple
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.directives.code import container_wrapper
 from sphinx.util.docutils import SphinxDirective
 
 __all__ = ["COMMIT", "check_clone", "go_lines", "go_parts", "not_in_go", "python_lines", "setup"]
@@ -185,13 +186,14 @@ class GoPartDirective(SphinxDirective):
         """Parse the content, or read the clone."""
         file, declaration = self.arguments
         if not self.config.gochat_go:
-            node = nodes.container("", classes=["go-part"])
+            node = nodes.container()
             self.state.nested_parse(self.content, self.content_offset, node)
             return [node]
         code = Path(self.config.gochat_go, CHAT, file).read_text()
         first, last = go_lines(code, declaration)
         text = "\n".join(code.splitlines()[first - 1 : last])
-        return [nodes.literal_block(text, text, language="go", classes=["go-part"])]
+        block = nodes.literal_block(text, text, language="go")
+        return [container_wrapper(self, block, "Go")]
 
 
 class PythonPartDirective(SphinxDirective):
@@ -226,7 +228,7 @@ class PythonPartDirective(SphinxDirective):
         text = textwrap.dedent("\n".join(shown))
         node = nodes.literal_block(text, text, language="python")
         node["highlight_args"] = {"hl_lines": shaded}
-        return [node]
+        return [container_wrapper(self, node, "Python")]
 
 
 def _list(option: str) -> list[str]:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from docs import flags as page_of_flags
 from docs.__main__ import main
@@ -582,11 +582,118 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
     """A picture that is wider than a phone keeps its size, and scrolls by itself."""
     page = browser.new_page(viewport={"width": 360, "height": 800})
     page.goto(f"{served.url}lesson/08-defer.html")
-    picture = page.locator('img[src$=".svg"]').first
-    assert picture.evaluate("img => img.naturalWidth") > 360
-    assert picture.evaluate("img => img.width == img.naturalWidth")
-    assert picture.evaluate("img => img.parentElement.scrollWidth > img.parentElement.clientWidth")
+    picture = page.locator(".picture")
+    picture.wait_for()
+    assert picture.evaluate("div => div.shadowRoot.querySelector('svg').clientWidth") > 360
+    assert picture.evaluate("div => div.scrollWidth > div.clientWidth")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.close()
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize("name", ["why/comparison", "why/three-files", "lesson/02-buffered"])
+def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: str) -> None:
+    """On a desk, code side by side has 13 px, its language above it, and no line that is cut."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(f"{served.url}{name}.html")
+    blocks = page.locator(".beside .literal-block-wrapper")
+    assert blocks.count() > 1
+    for block in blocks.all():
+        pre = block.locator("pre")
+        assert pre.evaluate("pre => parseFloat(getComputedStyle(pre).fontSize)") >= 13
+        assert pre.evaluate("pre => pre.scrollWidth <= pre.clientWidth")
+        assert re.match("Go|Python", block.locator(".code-block-caption").inner_text())
+    page.close()
+
+
+@pytest.mark.xdist_group("site")
+def test_charts_follow_dark_mode(served: Served, browser: Browser) -> None:
+    """A chart is inverted on a dark page, whether the system or the reader wants it dark."""
+    page = browser.new_page(color_scheme="dark")
+    page.goto(f"{served.url}why/performance.html")
+    look = "getComputedStyle(document.querySelector('img[src*=performance]')).filter"
+    assert "invert" in page.evaluate(look)
+    for theme, inverted in (("light", False), ("dark", True)):
+        page.evaluate("theme => document.body.dataset.theme = theme", theme)
+        assert ("invert" in page.evaluate(look)) == inverted
+    page.close()
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize("secure", [True, False])
+def test_code_is_copied(served: Served, browser: Browser, secure: bool) -> None:
+    """The Copy button copies a block of code, on a page without a clipboard object, too."""
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    if not secure:
+        page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.goto(f"{served.url}lesson/01-one-value.html")
+    block = page.locator(".highlight-python").first
+    block.hover()
+    block.get_by_role("button", name="Copy").click()
+    block.get_by_role("button", name="Copied").wait_for()
+    page.evaluate("document.body.append(document.createElement('textarea'))")
+    page.locator("textarea").focus()
+    page.keyboard.press("Control+V")
+    assert page.locator("textarea").input_value() == block.locator("pre").inner_text()
+    context.close()
+
+
+@pytest.mark.xdist_group("site")
+def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
+    """The Step button marks one event, says it, and marks its line; after the last, the first."""
+    page = browser.new_page()
+    page.goto(f"{served.url}lesson/01-one-value.html")
+    step = page.get_by_role("button", name="Step")
+    told = [
+        ("main starts greeter.", 'Thread(target=greet, name="greeter").start()'),
+        ("greeter sends “hello” on greetings.", '    greetings.send("hello")'),
+        ("main receives “hello” from greetings.", "greeting, _ = greetings.recv()"),
+        ("main prints “main has: hello”.", 'print("main has:", greeting)'),
+    ]
+    for sentence, line in [*told, told[0]]:
+        step.click()
+        page.get_by_text(sentence, exact=True).wait_for()
+        expect(page.locator(".stepper .hll")).to_have_text(line)
+        marked = "document.querySelector('.picture').shadowRoot.querySelectorAll('.now').length"
+        assert page.evaluate(marked) == 1
+    page.goto(f"{served.url}lesson/10-the-pumps.html")  # has lines of the chat's own files
+    for _ in range(12):
+        step.click()
+        expect(page.locator(".stepper .hll")).to_have_count(1)
+    expect(page.locator(".stepper .source p")).to_have_text(re.compile(r"client\.py|hub\.py|10"))
+    page.close()
+
+
+@pytest.mark.xdist_group("site")
+def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
+    """With `?present` one section is shown, in 24 px, with the picture; keys turn and leave."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(f"{served.url}lesson/09-the-hub.html?present")
+
+    def shows(heading: str) -> None:
+        expect(page.locator("article h2:visible")).to_have_text([re.compile(heading)])
+
+    shows("What you will see")
+    expect(page.locator(".picture")).not_to_be_visible()
+    page.keyboard.press("ArrowRight")
+    shows("Go and Python")
+    code, picture = page.locator("pre:visible").first, page.locator(".picture")
+    assert code.evaluate("pre => getComputedStyle(pre).fontSize") == "24px"
+    left, right = code.bounding_box(), picture.bounding_box()
+    assert left
+    assert right
+    assert left["x"] + left["width"] <= right["x"]
+    page.reload()
+    shows("Go and Python")
+    for heading in ("The output", "The picture"):
+        page.keyboard.press("ArrowRight")
+        shows(heading)
+    expect(page.locator(".picture")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    shows("The output")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="A question")).to_be_visible()
     page.close()
 
 

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest.mock import patch
 
@@ -32,7 +33,11 @@ from .timeline import Arrow, Step, draw
 __all__ = ["PROGRAMS", "draw_program"]
 
 HERE = Path(__file__).parent
-PROGRAMS = sorted((HERE.parent.parent / "examples" / "lesson").glob("*.py"))
+ROOT = HERE.parent.parent
+PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
+
+#: The files of which a step of a picture can name a line.
+SHOWN = {*PROGRAMS, *(ROOT / "src" / "gochat" / f"{name}.py" for name in ("hub", "client"))}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Event:
     number: of this event. cause: the number of the sending, for what was received. channel: None
     for a frame, and for what has nothing to do with channels. other: a thread that was started or
     has ended. repeated: the
-    same was received again and again.
+    same was received again and again. line: where the thread was, as PATH:NUMBER.
     """
 
     kind: str
@@ -61,6 +66,18 @@ class Event:
     value: Any = None
     other: threading.Thread | None = None
     repeated: bool = False
+    line: str = ""
+
+
+def line() -> str:
+    """Return the innermost line of the program or of the chat that this thread is in."""
+    frame: FrameType | None = sys._getframe()
+    while frame:
+        path = Path(frame.f_code.co_filename)
+        if path in SHOWN:
+            return f"{path.relative_to(ROOT).as_posix()}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 class Recorder:
@@ -82,7 +99,7 @@ class Recorder:
 
     def add(self, kind: str, **more: Any) -> Event:
         """Write down what this thread does."""
-        event = Event(kind, threading.current_thread(), next(self._numbers), **more)
+        event = Event(kind, threading.current_thread(), next(self._numbers), **more, line=line())
         if not self.done:
             self.events.append(event)
         return event
@@ -345,13 +362,15 @@ class Story:
                 first[thread] = self._add(thread, "")
             for event in told:
                 if event.thread is thread:
-                    numbers[event.number] = last[thread] = self._add(thread, *self._tell(event))
+                    numbers[event.number] = last[thread] = self._add(
+                        thread, *self._tell(event), event.line
+                    )
         self._channels = {id(each.channel) for each in told if each.kind == "receive"}
         self._channels |= {id(each.channel) for each in told if each.kind == "end"}
         self._connect(told, numbers, first, last)
 
-    def _add(self, thread: threading.Thread, sentence: str, note: str = "") -> int:
-        self.steps.append(Step(self._names[thread], sentence, note))
+    def _add(self, thread: threading.Thread, sentence: str, note: str = "", line: str = "") -> int:
+        self.steps.append(Step(self._names[thread], sentence, note, line))
         return len(self.steps) - 1
 
     def _tell(self, event: Event) -> tuple[str, str]:

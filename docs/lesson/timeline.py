@@ -58,12 +58,14 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; str
 class Step:
     """What a thread did, at one moment.
 
-    sentence: the same in words. note: what stands beside it in the picture, if anything.
+    sentence: the same in words. note: what stands beside it in the picture, if anything. line: the
+    place in the source, as PATH:NUMBER, if known.
     """
 
     thread: str
     sentence: str
     note: str = ""
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: boo
     rows, times = _rows(steps, arrows)
     receivers = {arrow.tip for arrow in arrows if arrow.level}
     in_order = sorted(range(len(steps)), key=lambda number: (rows[number], number in receivers))
-    told = filter(None, (steps[number].sentence for number in in_order))
+    said = [number for number in in_order if steps[number].sentence]
+    told = [steps[number].sentence for number in said]
     threads = list(dict.fromkeys(step.thread for step in steps))
     left, width = _columns(threads, steps, arrows)
     outer = _outer(threads)
@@ -111,7 +114,11 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: boo
         for before, number in pairwise(own):
             kind = "waits" if _waits(before, number, arrows, times) else "runs"
             body.append(f'<path class="{kind}" d="M{x} {depth[before]}V{depth[number]}"/>')
-        body += [f'<circle class="step" cx="{x}" cy="{depth[n]}" r="3.5"/>' for n in own]
+        for number in own:
+            data = ""
+            if place := steps[number].line:  # which the step button of the site shows
+                data = f' data-step="{said.index(number)}" data-line="{escape(place)}"'
+            body.append(f'<circle class="step" cx="{x}" cy="{depth[number]}" r="3.5"{data}/>')
         end = depth[own[-1]]
         if cut:
             body.append(f'<path class="cut" d="M{x} {end}v6l5 3l-10 4l10 4l-5 3"/>')
