@@ -174,6 +174,27 @@ def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
         assert (result.returncode, result.stderr) == (status, ""), kind
 
 
+def test_check_all(tmp_path: Path) -> None:
+    """`--check --all` checks the files that are there, and counts; it is 0 if all are right."""
+    for number in SEEN:
+        (tmp_path / f"exercise_{number:02}.py").write_text(answer(number, "right"))
+    complete = run(tmp_path, "--check", "--all")
+    assert complete.stdout.count(": right: ") == len(SEEN)
+    assert complete.stdout.splitlines()[-1] == f"{len(SEEN)} of {len(SEEN)} are right"
+    assert (complete.returncode, complete.stderr) == (0, "")
+
+    for number in range(4, len(SEEN) + 1):
+        (tmp_path / f"exercise_{number:02}.py").unlink()
+    (tmp_path / "exercise_02.py").write_text("print('mine')\n" + answer(2, "wrong_a"))
+    some = run(tmp_path, "--all", "--check")
+    lines = some.stdout.splitlines()
+    assert [line.split(": ")[1] for line in lines[:4]] == ["right", "not yet", "right", "no file"]
+    rest = ", ".join(map(str, range(4, len(SEEN) + 1)))
+    assert lines[-1] == f"2 of {len(SEEN)} are right; not yet: 2; no file: {rest}"
+    assert len(lines) == len(SEEN) + 1
+    assert (some.returncode, some.stderr) == (1, "  | mine\n")
+
+
 HUB = """
 import gochat
 class Hub(gochat.Hub):
@@ -859,6 +880,9 @@ def test_write(
         (["1", "2"], 2, "unrecognized arguments: 2"),
         (["--check"], 2, "say which exercise: gochat exercise N --check"),
         (["--force"], 2, "say which exercise"),
+        (["--all"], 2, "--all goes with --check: gochat exercise --check --all"),
+        (["1", "--check", "--all"], 2, "--all checks every exercise; leave out the 1"),
+        (["--check", "--all", "--force"], 2, "--check and --force are two different things"),
         (["1", "--check", "--force"], 2, "--check and --force are two different things"),
         (["1", "--check"], 1, "there is no exercise_01.py here: gochat exercise 1 writes it"),
     ],

@@ -51,22 +51,31 @@ def add_exercise_flags(parser: Parser) -> None:
         "exercise", nargs="?", type=number, metavar="N", help="the exercise, by its number"
     )
     parser.add_option("check", action="store_true", help="check your file, and say what was seen")
+    parser.add_option(
+        "all", action="store_true", help="with --check: check all your files here, and count"
+    )
     parser.add_option("force", action="store_true", help="start over: overwrite your file")
 
 
 def exercise(args: argparse.Namespace) -> int:
-    """List the exercises, write a file or check a file. On the main thread.
+    """List the exercises, write a file, or check one file or all. On the main thread.
 
-    Returns the status: 1 if the file is not a right answer yet, else 0. Exits with 2 if the flags
-    contradict each other; with 130 after Ctrl-C.
+    Returns the status: 1 if a file is not a right answer yet, or is missing from all, else 0. Exits
+    with 2 if the flags contradict each other; with 130 after Ctrl-C.
 
     Raises OSError: FileExistsError rather than overwrite a file, FileNotFoundError if there is none
     to check, and what the system says.
     """
-    if args.exercise is None and (args.check or args.force):
-        args.error("say which exercise: gochat exercise N --check")
     if args.check and args.force:
         args.error("--check and --force are two different things to do")
+    if args.all and not args.check:
+        args.error("--all goes with --check: gochat exercise --check --all")
+    if args.all and args.exercise:
+        args.error(f"--all checks every exercise; leave out the {args.exercise.number}")
+    if args.all:
+        return check_all()
+    if args.exercise is None and (args.check or args.force):
+        args.error("say which exercise: gochat exercise N --check")
     if args.exercise is None:
         show_list()
     elif args.check:
@@ -111,6 +120,25 @@ def check(chosen: Exercise) -> int:
         show_printed(printed)
     print(f"exercise {chosen.number}: {verdict}")
     return 0 if verdict.startswith("right: ") else 1
+
+
+def check_all() -> int:
+    """Check the learner's files of all exercises, and print how many are right.
+
+    Returns 0 if all are. Raises OSError if there is no process for a check.
+    """
+    results: dict[str, list[str]] = {"right": [], "not yet": [], "no file": []}
+    for chosen in exercises():
+        if Path(chosen.file).exists():
+            result = "not yet" if check(chosen) else "right"
+        else:
+            result = "no file"
+            print(f"exercise {chosen.number}: no file: {chosen.file}")
+        results[result].append(str(chosen.number))
+    right = results.pop("right")
+    rest = "".join(f"; {what}: {', '.join(which)}" for what, which in results.items() if which)
+    print(f"{len(right)} of {len(exercises())} are right{rest}")
+    return 1 if rest else 0
 
 
 def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
