@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -116,6 +117,28 @@ def test_a_program_prints_what_its_page_says(program: Path) -> None:
     )
     assert (done.stdout, done.stderr) == (output_on_page(program, "The output"), "")
     assert done.returncode == 0
+
+
+def test_the_plan_is_typed(tmp_path: Path) -> None:
+    """Each command of the 45-minute plan works as it stands there, in its order."""
+    plan = (DOCS / "teachers.md").read_text().split("## 45 minutes", 1)[1]
+    typed = plan.split("```sh\n", 1)[1].split("```", 1)[0].splitlines()
+    assert len(typed) > 9
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for line in typed:
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        checks = line.endswith("--check")
+        assert (done.returncode, done.stderr) == (int(checks), ""), line
+        assert ("not yet: " in done.stdout) == checks, line
 
 
 @pytest.mark.parametrize("program", BROKEN, ids=lambda path: path.stem)
