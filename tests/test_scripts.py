@@ -1,4 +1,4 @@
-"""The scripts of static/: what ESLint and the TypeScript compiler say of them."""
+"""The scripts of the pages: what ESLint and the TypeScript compiler say of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from gochat.ops.page import read_page
 
 from .browser import npm
+from .support import ROOT
 
 
 def faults(script: str, tool: str, *arguments: str) -> str:
@@ -30,11 +31,13 @@ def faults(script: str, tool: str, *arguments: str) -> str:
 
 
 @pytest.mark.xdist_group("scripts")
-@pytest.mark.parametrize("name", ["home", "view"])
+@pytest.mark.parametrize("name", ["home.html", "view.html", "site.js"])
 def test_scripts_are_in_order(name: str, tmp_path: Path) -> None:
     """ESLint and tsc find nothing wrong with the scripts of a page, in the order they run in."""
-    page = read_page(f"{name}.html").decode()
-    script = "".join(re.findall("<script>(.*?)</script>", page, re.DOTALL))
+    if name == "site.js":
+        script = (ROOT / "docs/_static/site.js").read_text()
+    else:
+        script = "".join(re.findall("<script>(.*?)</script>", read_page(name).decode(), re.DOTALL))
     assert faults(script, "eslint/bin/eslint.js", "--stdin", "--stdin-filename", "page.js") == ""
     file = tmp_path / "page.js"
     file.write_text(script)

@@ -1,3 +1,5 @@
+'use strict';
+
 // Copy buttons on code, a step button on the lesson's pictures, and `?present` on its pages.
 
 /** Copies a text. A page that does not come over HTTPS or from this machine has no clipboard object. */
@@ -6,23 +8,23 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return;
   }
-  const area = document.createElement("textarea");
+  const area = document.createElement('textarea');
   area.value = text;
   document.body.append(area);
   area.select();
-  document.execCommand("copy");
+  document.execCommand('copy');
   area.remove();
 }
 
 function addCopyButtons() {
-  for (const pre of document.querySelectorAll("article .highlight pre")) {
-    const button = document.createElement("button");
-    button.className = "copy";
-    button.textContent = "Copy";
-    button.addEventListener("click", async () => {
+  for (const pre of document.querySelectorAll('article .highlight pre')) {
+    const button = document.createElement('button');
+    button.className = 'copy';
+    button.textContent = 'Copy';
+    button.addEventListener('click', async () => {
       await copy(pre.textContent);
-      button.textContent = "Copied";
-      button.addEventListener("pointerleave", () => (button.textContent = "Copy"), { once: true });
+      button.textContent = 'Copied';
+      button.addEventListener('pointerleave', () => (button.textContent = 'Copy'), { once: true });
     });
     pre.parentElement.append(button);
   }
@@ -32,15 +34,15 @@ function addCopyButtons() {
 async function linesOf(path) {
   const site = document.documentElement.dataset.content_root;
   const response = await fetch(`${site}files/${path}.html`);
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const pre = page.querySelector(".highlight pre");
-  const html = pre.innerHTML.split(/(?=<a id="L-)/).filter((line) => line.startsWith("<a "));
-  return html.map((line) => line.replace(/^<a [^>]*><\/a>/, ""));
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+  const pre = page.querySelector('.highlight pre');
+  const html = pre.innerHTML.split(/(?=<a id="L-)/).filter((line) => line.startsWith('<a '));
+  return html.map((line) => line.replace(/^<a [^>]*><\/a>/, ''));
 }
 
 /** Scrolls some code so that its marked line is in the middle; the page stays where it is. */
 function reveal(source) {
-  const line = source.querySelector(".hll");
+  const line = source.querySelector('.hll');
   if (line) {
     source.scrollTop = line.offsetTop - source.offsetTop - source.clientHeight / 2;
   }
@@ -50,98 +52,105 @@ function reveal(source) {
 async function addSteps(image) {
   const response = await fetch(image.src);
   const text = await response.text();
-  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
-  const events = [...svg.querySelectorAll("[data-step]")];
-  events.sort((a, b) => a.dataset.step - b.dataset.step);
+  const svg = new DOMParser().parseFromString(text, 'image/svg+xml').documentElement;
+  /** @type {NodeListOf<SVGElement>} */
+  const marked = svg.querySelectorAll('[data-step]');
+  const events = [...marked].sort((a, b) => Number(a.dataset.step) - Number(b.dataset.step));
   if (events.length === 0) {
     return;
   }
-  const sentences = svg.querySelector("desc").textContent.trim().split("\n");
-  const picture = document.createElement("div");
-  picture.className = "picture";
+  const sentences = svg.querySelector('desc').textContent.trim().split('\n');
+  const picture = document.createElement('div');
+  picture.className = 'picture';
   // The styles of the picture have to stay inside it, and those of the page outside.
-  const shadow = picture.attachShadow({ mode: "open" });
-  const style = document.createElement("style");
-  const width = `var(--picture-width, ${svg.getAttribute("width")}px)`;
+  const shadow = picture.attachShadow({ mode: 'open' });
+  const style = document.createElement('style');
+  const width = `var(--picture-width, ${svg.getAttribute('width')}px)`;
   style.textContent = `svg { width: ${width}; height: auto; } .now { r: 8px; fill: #d55e00; }`;
   shadow.append(svg, style);
-  svg.setAttribute("aria-label", image.alt);
+  svg.setAttribute('aria-label', image.alt);
 
-  const button = document.createElement("button");
-  button.textContent = "Step";
-  const sentence = document.createElement("span");
-  sentence.setAttribute("aria-live", "polite");
-  const bar = document.createElement("p");
-  bar.className = "step";
-  bar.append(button, " ", sentence);
-  const name = document.createElement("p");
-  const source = document.createElement("pre");
+  const button = document.createElement('button');
+  button.textContent = 'Step';
+  const sentence = document.createElement('span');
+  sentence.setAttribute('aria-live', 'polite');
+  const bar = document.createElement('p');
+  bar.className = 'step';
+  bar.append(button, ' ', sentence);
+  const name = document.createElement('p');
+  const source = document.createElement('pre');
   source.tabIndex = 0;
-  const code = document.createElement("div");
-  code.className = "highlight source";
+  const code = document.createElement('div');
+  code.className = 'highlight source';
   code.hidden = true;
   code.append(name, source);
-  const figure = document.createElement("div");
-  figure.className = "stepper";
+  const figure = document.createElement('div');
+  figure.className = 'stepper';
   figure.append(picture, bar, code);
-  image.closest("p").replaceWith(figure);
+  image.closest('p').replaceWith(figure);
 
   let next = 0;
-  let path = "";
-  button.addEventListener("click", async () => {
-    const event = events[next];
+  let now = null;
+  let shown = '';
+  /** @type {Record<string, Promise<string[]>>} */
+  const files = {};
+  button.addEventListener('click', async () => {
+    const event = (now = events[next]);
     next = (next + 1) % events.length;
-    svg.querySelector(".now")?.classList.remove("now");
-    event.classList.add("now");
+    svg.querySelector('.now')?.classList.remove('now');
+    event.classList.add('now');
     sentence.textContent = sentences[event.dataset.step];
-    const [file, number] = event.dataset.line.split(":");
-    if (file !== path) {
-      path = file;
-      const lines = await linesOf(file);
-      source.innerHTML = lines.map((line) => `<span class="line">${line}</span>`).join("");
+    const [file, number] = event.dataset.line.split(':');
+    const lines = await (files[file] ??= linesOf(file));
+    if (event !== now) {
+      return; // the button was pressed again while the file was on its way
+    }
+    if (file !== shown) {
+      shown = file;
+      source.innerHTML = lines.map((line) => `<span class='line'>${line}</span>`).join('');
       name.textContent = file;
       code.hidden = false;
     }
-    source.querySelector(".hll")?.classList.remove("hll");
-    const line = source.children[number - 1];
-    line.classList.add("hll");
+    source.querySelector('.hll')?.classList.remove('hll');
+    const line = source.children[Number(number) - 1];
+    line.classList.add('hll');
     reveal(source);
   });
 }
 
 /** Shows one section at a time, with the picture beside its code. Left and right turn, Escape leaves. */
 function present() {
-  const main = document.querySelector("article section");
-  const sections = [...main.children].filter((each) => each.matches("section"));
-  const picture = main.querySelector(".stepper");
-  const home = picture?.closest("section");
-  const mark = document.createComment("picture");
+  const main = document.querySelector('article section');
+  const sections = [...main.children].filter((each) => each.matches('section'));
+  const picture = main.querySelector('.stepper');
+  const home = picture?.closest('section');
+  const mark = document.createComment('picture');
   picture?.before(mark);
-  document.body.classList.add("present");
+  document.body.classList.add('present');
   let now = Math.max(
     0,
     sections.findIndex((each) => `#${each.id}` === location.hash),
   );
   const show = () => {
-    sections.forEach((each, number) => each.classList.toggle("shown", number === now));
+    sections.forEach((each, number) => each.classList.toggle('shown', number === now));
     const section = sections[now];
     if (picture) {
-      const beside = section !== home && section.querySelector("pre") !== null;
-      section.classList.toggle("with-picture", beside);
+      const beside = section !== home && section.querySelector('pre') !== null;
+      section.classList.toggle('with-picture', beside);
       if (beside) {
         section.append(picture);
       } else {
         mark.after(picture);
       }
-      reveal(picture.querySelector(".source pre"));
+      reveal(picture.querySelector('.source pre'));
     }
-    history.replaceState(null, "", `#${section.id}`);
+    history.replaceState(null, '', `#${section.id}`);
     scrollTo(0, 0);
   };
-  addEventListener("keydown", (event) => {
+  addEventListener('keydown', (event) => {
     const by = { ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1 }[event.key];
-    if (event.key === "Escape") {
-      location.search = "";
+    if (event.key === 'Escape') {
+      location.search = '';
     } else if (by && now + by >= 0 && now + by < sections.length) {
       event.preventDefault();
       now += by;
@@ -151,14 +160,15 @@ function present() {
   show();
 }
 
-addEventListener("DOMContentLoaded", async () => {
+addEventListener('DOMContentLoaded', async () => {
   addCopyButtons();
-  const inLesson = location.pathname.includes("/lesson/");
+  const inLesson = location.pathname.includes('/lesson/');
   if (inLesson) {
     const images = document.querySelectorAll('article p > img[src$=".svg"]');
-    await Promise.all([...images].map(addSteps));
+    // From a folder, without a server, nothing can be fetched: the pictures stay as they are.
+    await Promise.allSettled([...images].map(addSteps));
   }
-  if (inLesson && new URLSearchParams(location.search).has("present")) {
+  if (inLesson && new URLSearchParams(location.search).has('present')) {
     present();
   }
 });
