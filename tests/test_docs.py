@@ -82,6 +82,12 @@ def test_tests_that_are_named_exist(page: Path) -> None:
             assert f"def {name}(" in files[file], f"{name} is not in {file}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_page_knows_where_a_block_stands(page: Path) -> None:
+    """On a phone, blocks stand one under the other, so no page says "on the right"."""
+    assert not re.search(r"\bon the\s+(right|left)\b", page.read_text(), re.I)
+
+
 def test_the_readme_is_short() -> None:
     """The README has at most 120 lines, and shows the loop of hub.py as it is, from its begin."""
     readme = (ROOT / "README.md").read_text()
