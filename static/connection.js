@@ -42,6 +42,7 @@ let connections = 0;    // that this page has had, to any server
 let timer = 0;          // ends an attempt, or counts down to the next one
 let heardAt = 0;        // when something last came on this connection
 let unconfirmed = [];   // messages that were sent and have not come back from the server
+let dialed = (url) => url;    // which URL to connect to; viewed.js adds to it
 
 function show(state, text) {
   ui.status.dataset.state = state;
@@ -180,7 +181,7 @@ function check() {
 setInterval(check, 1000);
 
 function openProbe() {
-  probe = new WebSocket(server);
+  probe = new WebSocket(dialed(server));
   probe.binaryType = 'arraybuffer';
   probe.onopen = probeOpened;
   probe.onclose = probeRefused;

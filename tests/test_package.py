@@ -33,7 +33,7 @@ REPOSITORY = "https://example.org/gochat"
 #: What static/ has.
 STATIC = (
     *("connection.js", "home.css", "home.html", "log.js", "server.js", "style.css", "view.html"),
-    "writing.js",
+    *("viewed.js", "writing.js"),
 )
 
 

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gochat.ops.page import read_page
+from gochat.ops.page import home_page, read_file, read_page
 
 from .browser import npm
 from .support import ROOT
+
+
+def scripts_of(page: bytes) -> str:
+    """The scripts of a page, in the order they run in."""
+    return "".join(re.findall("<script>(.*?)</script>", page.decode(), re.DOTALL))
 
 
 def faults(script: str, tool: str, *arguments: str) -> str:
@@ -31,13 +36,17 @@ def faults(script: str, tool: str, *arguments: str) -> str:
 
 
 @pytest.mark.xdist_group("scripts")
-@pytest.mark.parametrize("name", ["home.html", "view.html", "site.js"])
-def test_scripts_are_in_order(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "script",
+    [
+        scripts_of(home_page(512, read_file("viewed.js"))[0]),
+        scripts_of(read_page("view.html")),
+        (ROOT / "docs/_static/site.js").read_text(),
+    ],
+    ids=["home, with the view", "view", "site"],
+)
+def test_scripts_are_in_order(script: str, tmp_path: Path) -> None:
     """ESLint and tsc find nothing wrong with the scripts of a page, in the order they run in."""
-    if name == "site.js":
-        script = (ROOT / "docs/_static/site.js").read_text()
-    else:
-        script = "".join(re.findall("<script>(.*?)</script>", read_page(name).decode(), re.DOTALL))
     assert faults(script, "eslint/bin/eslint.js", "--stdin", "--stdin-filename", "page.js") == ""
     file = tmp_path / "page.js"
     file.write_text(script)

@@ -217,6 +217,67 @@ def test_two_tabs_chat_in_view(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
     assert all(url.startswith((chat.url, chat.view_url)) for url in tabs.requests)
 
 
+def test_which_window_is_which(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
+    """The page shows its client's number and address, and the card the name that it used last."""
+    view = tabs.context.new_page()
+    view.goto(chat.view_url)
+    with tabs.context.expect_page() as opened:
+        view.get_by_role("link", name="Open the chat in another tab").click()
+    ann, bob = opened.value, tabs.open(chat)
+    shown = {}
+    for page, name in ((ann, "Ann"), (bob, "<b>Bob</b>")):
+        expect(page.locator("#client")).to_have_text(re.compile(r"Client \d+, 127.0.0.1:\d+"))
+        number, addr = re.findall(r"Client (\d+), (\S+)", page.locator("#client").inner_text())[0]
+        page.locator("#name").fill(name)
+        say(page, "hi")
+        shown[int(number)] = addr
+        expect(card(view, number).locator(".name")).to_have_text(name)
+        expect(card(view, number).locator(".addr")).to_have_text(addr)
+    assert shown == {one["number"]: one["addr"] for one in chat.state()["clients"]}
+    bob.locator("#name").fill("")
+    say(bob, "without a name")
+    expect_texts(ann, "Ann: hi", "<b>Bob</b>: hi", "without a name")
+    expect(card(view, max(shown)).locator(".name")).to_have_text("<b>Bob</b>")
+
+    # A new connection is a new client.
+    bob.evaluate("connect()")
+    expect(bob.locator("#client")).to_have_text(re.compile(f"Client {max(shown) + 1},"))
+    bob.evaluate("disconnect()")
+    expect(bob.locator("#client")).to_be_empty()
+
+
+def test_the_second_connection_is_shown_when_it_takes_over(
+    chat: Viewed,
+    tabs: Tabs,  # noqa: F811
+) -> None:
+    """A page that changes to its second connection shows the number of that one."""
+    page = tabs.open(chat)
+    expect(page.locator("#client")).to_have_text(re.compile("Client"))
+    first = page.locator("#client").inner_text()
+    page.evaluate("openProbe()")
+    expect(page.locator("#client")).not_to_have_text(first)
+    expect(page.locator("#client")).to_have_text(re.compile("Client"))
+    (number,) = re.findall(r"Client (\d+),", page.locator("#client").inner_text())
+    assert int(number) == max(one["number"] for one in chat.state()["clients"])
+
+
+def test_nobody_else_learns_who_is_who(chat: Viewed) -> None:
+    """The chat names a client to whoever knows the name of its tab, and to nobody else."""
+    with Peer(chat.port) as peer, join(chat.port) as nameless:
+        assert peer.open("/ws?tab=secret").status == 101
+        number = chat.find(peer)["number"]
+        chat.find(nameless)
+        for tab, said in (("secret", {"number": number, "addr": peer.addr}), ("", None)):
+            answer = ask(chat.port, f"/client?tab={tab}")
+            assert (answer.status, json.loads(answer.body)) == (200, said)
+            assert answer.headers["cache-control"] == "no-store"
+        for path in ("/client?tab=other", "/client?tab=secre", "/client"):
+            assert ask(chat.port, path).body == b"null"
+        assert ask(chat.port, "/client?tab=secret", "POST").status == 404
+        close(peer)
+        wait_until(lambda: ask(chat.port, "/client?tab=secret").body == b"null")
+
+
 def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
     """A held client's queue is seen to fill to 256, and to go, with the reason; nothing is lost."""
     view = tabs.context.new_page()
@@ -435,6 +496,8 @@ def test_switches_exist_only_with_the_flag() -> None:
         for path in ("/hold?client=1", "/slow?seconds=5", "/say", "/state"):
             with Peer(chat.port) as other:
                 assert other.request(path, method="POST").status == 404
+        assert ask(chat.port, "/client").status == 404
+        assert b"?tab=" not in ask(chat.port, "/").body
         peer.send("hi")
         assert peer.messages(1) == ["hi"]
         assert chat.stop() == 0
@@ -669,7 +732,7 @@ def test_a_hub_that_is_slow() -> None:
 
         with running(server, hub), ExitStack() as stack:
             server.start()
-            view.start()
+            view.start(server.url)
             peers = [stack.enter_context(peer) for peer in joined(server.port, 2)]
             hub.register.send(Listener(gate))  # type: ignore[arg-type]
             for peer in peers:
@@ -728,7 +791,7 @@ def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, perio
 
     monkeypatch.setattr("gochat.ops.view.server.snapshot", count)
     with View(LOCAL, Hub(), Clients()) as view:
-        view.start()
+        view.start("http://localhost/")
         looks = 0
         while len(made) < 3:
             assert ask(view._server.port, "/state").status == 200
@@ -841,7 +904,7 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
         server = Server(LOCAL, app, on_close=clients.closed)
         with running(server, hub):
             server.start()
-            view.start()
+            view.start(server.url)
             before = threading.active_count()
             gc.disable()
             try:

@@ -149,6 +149,11 @@ class Clients:
             addr = client.conn.remote_addr
             self._gone.append(Gone(number, addr, reason(client, dropped), queued, time.time()))
 
+    def find(self, sock: socket.socket) -> Client | None:
+        """Return the client of a connection, if it is there."""
+        with self._lock:
+            return self._there[sock][1] if sock in self._there else None
+
     def there(self) -> dict[int, Client]:
         """Return those who are there by their numbers, in the order of coming."""
         with self._lock:

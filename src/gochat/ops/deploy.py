@@ -115,6 +115,7 @@ class Deployment:
                 allowed_origins=config.allow_origin,
                 read_rate=config.rate,
                 read_burst=config.burst,
+                on_message=self._view.heard if self._view else None,
             )
             self._stack: Final = stack.pop_all()
 
@@ -136,14 +137,15 @@ class Deployment:
         doing. Raises what `Server` raises.
         """
         config, place = self._config, self._config.place
+        app = make_app(
+            self.hub,
+            settings=config.settings,
+            upgrader=self.upgrader,
+            client_class=self.client_class,
+        )
         server = Server(
             place.listener if place else next(iter(inherited_listeners()), config.addr),
-            make_app(
-                self.hub,
-                settings=config.settings,
-                upgrader=self.upgrader,
-                client_class=self.client_class,
-            ),
+            self._view.around(app) if self._view else app,
             read_header_timeout=config.read_header_timeout,
             max_connections=config.max_clients,
             max_connections_per_address=config.max_clients_per_address,
@@ -162,7 +164,7 @@ class Deployment:
             if self._metrics:
                 self._metrics.start(server, self.upgrader)
             if self._view:
-                self._view.start()
+                self._view.start(server.url)
         except RuntimeError as error:
             raise HubError(error) from error
         tell = None

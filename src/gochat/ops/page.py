@@ -15,10 +15,15 @@ from werkzeug.wrappers import Response
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["home_page", "policy", "read_page", "send_page", "serve_page"]
+__all__ = ["SCRIPT", "home_page", "policy", "read_file", "read_page", "send_page", "serve_page"]
+
+#: The key in the environ of a script that home.html is to run before its own.
+SCRIPT: Final = "gochat.script"
 
 # Where home.html has room for the limit. A page that is opened from a file knows none.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
+
+_STATIC: Final = Path(__file__).parents[1] / "static"
 
 # The files that a page names, one on each line. A page opened from a file loads them itself.
 _FILE: Final = re.compile(
@@ -31,13 +36,17 @@ def read_page(name: str) -> bytes:
 
     Raises FileNotFoundError.
     """
-    static = Path(__file__).parents[1] / "static"
 
     def put_in(named: re.Match[bytes]) -> bytes:
         element = named[1] or named[2]
-        return b"<%b>\n%b</%b>" % (element, (static / named[3].decode()).read_bytes(), element)
+        return b"<%b>\n%b</%b>" % (element, read_file(named[3].decode()), element)
 
-    return _FILE.sub(put_in, (static / name).read_bytes())
+    return _FILE.sub(put_in, read_file(name))
+
+
+def read_file(name: str) -> bytes:
+    """Return a file of static/. Raises FileNotFoundError."""
+    return (_STATIC / name).read_bytes()
 
 
 # Read now: later there may be no descriptor for it.
@@ -45,16 +54,20 @@ _HOME: Final = read_page("home.html")
 
 
 @cache
-def home_page(max_message_size: int | None = None) -> tuple[bytes, str]:
+def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple[bytes, str]:
     """The page, and a policy that lets it run its own script and style, and nothing else.
 
     The policy lets it connect anywhere, because the chat can be on another machine than the page.
 
     max_message_size: what the page says of the server, in bytes; None if that is not known.
+    script: what the page runs before the script that is its own; empty for nothing.
     """
     page = _HOME
     if max_message_size is not None:
         page = page.replace(_LIMIT % b"", _LIMIT % str(max_message_size).encode())
+    if script:
+        before, tag, own = page.rpartition(b"<script>")
+        page = b"%b<script>\n%b</script>\n%b%b" % (before, script, tag, own)
     return page, policy(page, "'self' ws: wss:")
 
 
@@ -82,7 +95,8 @@ def serve_page(
     environ: WSGIEnvironment, start_response: StartResponse, max_message_size: int | None
 ) -> Iterable[bytes]:
     """Answer with the page, or with 304 if the browser has it (Go: http.ServeFile). Any thread."""
-    return send_page(environ, start_response, *home_page(max_message_size))
+    page, policy = home_page(max_message_size, environ.get(SCRIPT, b""))
+    return send_page(environ, start_response, page, policy)
 
 
 def send_page(

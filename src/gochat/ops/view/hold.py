@@ -14,6 +14,7 @@ hold and slow motion too, so nobody is held beyond the end of the client, or of 
 from __future__ import annotations
 
 import threading
+from typing import Final
 
 from ...golang.channel import CLOSED
 from ...golang.turns import turns
@@ -29,9 +30,15 @@ class Pace:
 
 
 class Hold:
-    """Holds the receiver of one channel, whose Observer it is, and slows it down."""
+    """Holds the receiver of one channel, whose Observer it is, and slows it down.
 
-    def __init__(self, pace: Pace) -> None:
+    tab: the name by which a page asks for the client of the channel; empty for none.
+    """
+
+    def __init__(self, pace: Pace, tab: str = "") -> None:
+        self.tab: Final = tab
+        #: The name before the last message that had one. Set by the read pump.
+        self.name = b""
         self._pace = pace
         # Guards `on`, and wakes the receiver when that changes or the channel is closed. Nothing is
         # waited for with this lock, so the hub takes it without delay.

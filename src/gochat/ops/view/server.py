@@ -13,6 +13,10 @@ Nothing here asks for a password: whoever reaches the address may look and switc
 loopback address unless another one is written out. Pages of other sites, which a browser on this
 machine may be shown, do not get through: a POST must come from this page, by its Origin, and the
 Host must be a name of this server, see routes.py.
+
+At the address of the chat there is one path more, with which the chat's page finds out which client
+it is: `GET /client?tab=T` answers with the number and the address of the client that has connected
+to `/ws?tab=T`, or with null. T is drawn at random by each page, so nobody else can ask for it.
 """
 
 from __future__ import annotations
@@ -31,13 +35,13 @@ from urllib.parse import parse_qsl
 from ...golang.channel import AbandonedChannelError, ClosedChannelError
 from ...golang.http import Server
 from ..clients import Clients
-from ..page import policy, read_page, send_page
+from ..page import SCRIPT, policy, read_file, read_page, send_page
 from ..routes import NO_STORE, make_routes, say
 from .hold import Hold, Pace
 from .snapshot import hold_of, snapshot
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from ...anyhub import AnyHub
     from ...client import Client, Settings
@@ -60,6 +64,9 @@ _SLOWEST: Final = 5.0
 # How long the hub may take to hear what the view says, in seconds.
 _SAY_WAIT: Final = 1.0
 
+# How much of a message may be its name and what ends that, in bytes: 40 characters, as on the page.
+_LONGEST_NAME: Final = 4 * 40 + 2
+
 # How long a request may take, in seconds, and how many are answered at the same time.
 _REQUEST_WAIT: Final = 3.0
 _MAX_REQUESTS: Final = 16
@@ -71,6 +78,12 @@ class RefusalError(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+class _Dialing(threading.local):
+    """What the request that this thread serves has named its connection."""
+
+    tab = ""
 
 
 class View:
@@ -89,6 +102,9 @@ class View:
         self._pace = Pace()
         self._page = read_page("view.html")
         self._policy = policy(self._page, "'self'")
+        self._script = read_file("viewed.js")
+        self._dialing = _Dialing()
+        self._chat = ""
         self._said = count(1)
         # Guards the two below, and is held while a state is made: another request waits for that.
         self._lock = threading.Lock()
@@ -110,13 +126,35 @@ class View:
 
     def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
         """Make a client whose write pump can be held: for `client_class`. Thread: any."""
-        return self._clients.new_client(hub, conn, settings, Hold(self._pace))
+        hold = Hold(self._pace, self._dialing.tab)
+        return self._clients.new_client(hub, conn, settings, hold)
 
-    def start(self) -> None:
-        """Serve, on the thread `view`, until the end of the `with` block.
+    def around(self, chat: WSGIApplication) -> WSGIApplication:
+        """Return the chat's routes with what shows the page of the chat which client it is."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            tab = _query(environ).get("tab", "")
+            if (environ["PATH_INFO"], environ["REQUEST_METHOD"]) == ("/client", "GET"):
+                return _send_json(start_response, json.dumps(self._client(tab)).encode())
+            self._dialing.tab = tab
+            environ[SCRIPT] = self._script
+            return chat(environ, start_response)
+
+        return app
+
+    def heard(self, conn: Conn, message: bytes) -> bytes:
+        """Remember the name that a message begins with: for `on_message`. Thread: the reader."""
+        name, colon, _ = message[:_LONGEST_NAME].partition(b": ")
+        if colon and name and (client := self._clients.find(conn.sock)):
+            hold_of(client).name = name
+        return message
+
+    def start(self, chat: str) -> None:
+        """Serve, on the thread `view`, until the end of the `with` block. chat: the chat's URL.
 
         Raises RuntimeError if the system has no more threads.
         """
+        self._chat = chat
         self._server.start("view")
         log.info("view at %s", self._server.url)
 
@@ -142,7 +180,7 @@ class View:
         try:
             if not _is_from_here(environ):
                 raise RefusalError(403, "Another site's page may not switch")
-            switch(dict(parse_qsl(environ["QUERY_STRING"][:300])))
+            switch(_query(environ))
         except RefusalError as error:
             return say(start_response, str(error), error.status)
         return say(start_response, "ok", 200)
@@ -156,13 +194,17 @@ class View:
             if time.monotonic() >= self._good_until:
                 begin = time.thread_time()
                 state = snapshot(self._hub, self._clients, self._pace, self._relay)
-                self._state = json.dumps(state).encode()
+                self._state = json.dumps(state | {"chat": self._chat}).encode()
                 taken = time.thread_time() - begin
                 self._good_until = time.monotonic() + max(_FRESH, _REST * taken)
             state_sent = self._state
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(state_sent)))]
-        start_response("200 OK", [*headers, NO_STORE])
-        return [state_sent]
+        return _send_json(start_response, state_sent)
+
+    def _client(self, tab: str) -> dict[str, object] | None:
+        for number, client in self._clients.there().items():
+            if tab and hold_of(client).tab == tab:
+                return {"number": number, "addr": client.conn.remote_addr}
+        return None
 
     # Switches. Each may raise RefusalError.
 
@@ -190,6 +232,16 @@ class View:
             (self._relay or self._hub).broadcast.put(message, timeout=_SAY_WAIT)
         except (queue.Full, ClosedChannelError, AbandonedChannelError):
             raise RefusalError(503, "the hub does not answer") from None
+
+
+def _query(environ: WSGIEnvironment) -> dict[str, str]:
+    return dict(parse_qsl(environ["QUERY_STRING"][:300]))
+
+
+def _send_json(start_response: StartResponse, body: bytes) -> Iterable[bytes]:
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response("200 OK", [*headers, NO_STORE])
+    return [body]
 
 
 def _is_from_here(environ: WSGIEnvironment) -> bool:

@@ -127,6 +127,7 @@ def _client(
             writer = "waits for a message" if send.receiver_waits else _AT_WORK
     return {
         "number": number,
+        "name": hold.name.decode(errors="replace"),
         "addr": conn.remote_addr,
         "reader": reader,
         "writer": writer,

@@ -1,0 +1,41 @@
+'use strict';
+
+// Which client of the live view home.html is. Only a server that runs with --view puts this
+// into the page.
+
+const CLIENT_PERIOD = 250;    // milliseconds between two looks, as in the view
+const MAX_ASKED = 40;         // times for one connection
+
+let tab = '';                 // names the connection that is shown
+let asked = 0;
+
+ui.client = make('span', '', '');
+ui.client.id = 'client';
+ui.status.after(ui.client);
+
+// The server remembers a connection by a name that only this page knows, and that no other
+// connection has: while a probe is there, this page is two clients.
+dialed = (url) => {
+  if (url !== ownChat) return url;
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return `${url}?tab=${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+};
+
+async function showClient() {
+  const now = openedAt && new URL(socket.url).searchParams.get('tab') || '';
+  if (now !== tab) {
+    tab = now;
+    asked = 0;
+    ui.client.textContent = '';
+  }
+  if (tab && !ui.client.textContent && asked++ < MAX_ASKED) {
+    try {
+      const response = await fetch(`client?tab=${tab}`, { cache: 'no-store', signal: AbortSignal.timeout(PROBE_TIMEOUT * 1000) });
+      const client = await response.json();    // null while the server has none
+      if (client && tab === now) ui.client.textContent = `Client ${client.number}, ${client.addr}`;
+    } catch { /* The next look asks again. */ }
+  }
+  setTimeout(showClient, CLIENT_PERIOD);
+}
+
+showClient();
