@@ -1,10 +1,11 @@
 """How Sphinx builds the site. `python -m docs` calls it.
 
-Two things are added to Sphinx, MyST and Furo:
+Three things are added to Sphinx, MyST and Furo:
 
 - A link to a file of the repository that is no page, such as `../../src/gochat/hub.py`, leads to a
   page that shows that file, so the same link works on the site and in a repository browser. A link
   to a picture leads to the picture.
+- A picture `x.png` beside which there is an `x-dark.png` is that one where the site is dark.
 - Docstrings are Markdown.
 """
 
@@ -115,6 +116,25 @@ class FileLinks(SphinxTransform):
             node.replace_self(nodes.reference("", "", *node.children, internal=True, refuri=uri))
 
 
+class DarkPictures(SphinxTransform):
+    """Puts beside each picture that has one its dark one; Furo shows one of the two."""
+
+    default_priority = 5
+
+    def apply(self, **_: Any) -> None:
+        """Change the pictures of one document."""
+        here = DOCS / posixpath.dirname(self.env.docname)
+        for node in list(self.document.findall(nodes.image)):
+            name, dot, suffix = node["uri"].rpartition(".")
+            uri = f"{name}-dark{dot}{suffix}"
+            if (here / uri).exists():
+                dark = node.copy()
+                dark["uri"] = uri
+                node["classes"].append("only-light")
+                dark["classes"].append("only-dark")
+                node.parent.insert(node.parent.index(node) + 1, dark)
+
+
 def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """The pages of the files that are linked, of the source, and of the folders of them all."""
     files = {path.relative_to(ROOT) for path in (ROOT / "src" / "gochat").rglob("*.py")}
@@ -213,6 +233,7 @@ def markdown_docstring(*args: Any) -> None:
 def setup(app: Sphinx) -> None:
     """What is added to Sphinx."""
     app.add_transform(FileLinks)
+    app.add_transform(DarkPictures)
     app.connect("html-collect-pages", file_pages)
     app.connect("html-page-context", share_navigation, priority=400)  # before the theme, which asks
     app.add_directive("markdown", Markdown)

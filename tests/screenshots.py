@@ -1,5 +1,7 @@
 """Draw docs/screenshot.png, the page of a chat of two, and docs/view.png, the live view of a chat.
 
+Each is drawn in light, and in dark for a reader of the site who prefers that: screenshot-dark.png.
+
 python -m tests.screenshots
 """
 
@@ -8,12 +10,16 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, get_args
 
 from playwright.sync_api import Browser, expect
 
 from .browser import chromium
 from .support import PATIENCE, ROOT, Gochat, Peer, join
 from .test_view import Viewed, card, joined
+
+Scheme = Literal["light", "dark"]
 
 #: What is said on docs/screenshot.png, and how many seconds after the line before.
 TALK = [
@@ -28,16 +34,20 @@ TALK = [
 ]
 
 
+def picture(name: str, scheme: Scheme) -> Path:
+    return ROOT / "docs" / f"{name}{'-dark' if scheme == 'dark' else ''}.png"
+
+
 def say(speaker: Peer, count: int) -> None:
     for _ in range(count):
-        speaker.send("hello")
+        speaker.send("Ann: hello")
         speaker.messages(1)
 
 
-def draw_page(browser: Browser) -> None:
+def draw_page(browser: Browser, scheme: Scheme) -> None:
     """Have Ann, on the page, chat with Bob, and take the picture while she types."""
     with Gochat("--addr", "127.0.0.1:8080") as gochat, join(gochat.port) as bob:
-        context = browser.new_context(viewport={"width": 1000, "height": 500})
+        context = browser.new_context(viewport={"width": 1000, "height": 500}, color_scheme=scheme)
         now = datetime(2025, 2, 14, 12, 19, 20)
         context.clock.install(time=now)
         page = context.new_page()
@@ -54,15 +64,15 @@ def draw_page(browser: Browser) -> None:
                 page.locator("#msg").press("Enter")
             expect(page.locator(".message")).to_have_count(count)
         page.locator("#msg").fill("Just as in Go.")
-        page.screenshot(path=ROOT / "docs" / "screenshot.png")
+        page.screenshot(path=picture("screenshot", scheme))
         context.close()
 
 
-def draw_view(browser: Browser) -> None:
+def draw_view(browser: Browser, scheme: Scheme) -> None:
     """Have four clients chat, hold two of them, and take the picture in slow motion."""
     with ExitStack() as stack:
         chat = stack.enter_context(Viewed())
-        view = browser.new_page(viewport={"width": 1000, "height": 600})
+        view = browser.new_page(viewport={"width": 1000, "height": 600}, color_scheme=scheme)
         view.goto(chat.view_url)
         peers = [stack.enter_context(peer) for peer in joined(chat.port, 4)]
         chat.switch("hold", peers[1])
@@ -71,14 +81,15 @@ def draw_view(browser: Browser) -> None:
         say(peers[0], 158)
         expect(card(view, 2).locator(".reason")).to_have_text(re.compile("Gone"))
         chat.post("/slow?seconds=5")
-        peers[0].send("hello")
+        peers[0].send("Ann: hello")
         expect(view.locator("[data-turn=has]")).to_be_visible()
         expect(view.get_by_text("place 1 in line")).to_be_visible()
-        view.screenshot(path=ROOT / "docs" / "view.png", full_page=True)
+        view.screenshot(path=picture("view", scheme), full_page=True)
 
 
 if __name__ == "__main__":
     expect.set_options(timeout=PATIENCE * 1000)
     with chromium() as browser:
-        draw_page(browser)
-        draw_view(browser)
+        for scheme in get_args(Scheme):
+            draw_page(browser, scheme)
+            draw_view(browser, scheme)

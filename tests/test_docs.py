@@ -584,6 +584,22 @@ def test_beside_each_other(served: Served, browser: Browser) -> None:
 
 
 @pytest.mark.xdist_group("site")
+@pytest.mark.parametrize(("page_name", "name"), [("", "screenshot"), ("run/view.html", "view")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_follow_the_scheme(
+    served: Served, browser: Browser, page_name: str, name: str, scheme: str
+) -> None:
+    """Where the site is dark, so are the pictures of the pages."""
+    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(served.url + page_name)
+    shown = page.locator(f"img[src*='{name}']:visible")
+    expect(shown).to_have_count(1)
+    suffix = "-dark" if scheme == "dark" else ""
+    expect(shown).to_have_attribute("src", re.compile(f"/{name}{suffix}.png$"))
+    page.close()
+
+
+@pytest.mark.xdist_group("site")
 def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
     """A picture that is wider than a phone keeps its size, and scrolls by itself."""
     page = browser.new_page(viewport={"width": 360, "height": 800})

@@ -346,6 +346,12 @@ def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa
         expect(card(view, 1).locator(".count")).to_have_text("0 of 5000 places taken")
         assert places(card(view, 1), "places") == 256
         assert view.evaluate("document.documentElement.scrollWidth") == 320
+        # The button stands beside the number, and not below it.
+        title = card(view, 1).locator("h2").bounding_box()
+        button = card(view, 1).get_by_role("button").bounding_box()
+        assert title
+        assert button
+        assert button["y"] < title["y"] + title["height"]
         assert chat.stop() == 0
     expect(view.locator("#status")).to_have_text(re.compile("^No answer"))
     view.get_by_label("Say 20 messages a second").click()
