@@ -420,8 +420,10 @@ class Run:
         head, _, rest = answer.partition(b"\r\n\r\n")
         status = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2]
         accept = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
-        if not status.startswith("101") or base64.b64encode(accept) not in head:
+        if not status.startswith("101"):
             raise ConnectionError(f"the answer is {status!r}")
+        if base64.b64encode(accept) not in head:
+            raise ConnectionError("the answer's Sec-WebSocket-Accept does not fit the key")
         return rest
 
     def drop(self, conn: Connection, code: int) -> None:

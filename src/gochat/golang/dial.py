@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 __all__ = ["Address", "address", "reason"]
 
@@ -37,8 +37,9 @@ class Address(NamedTuple):
     def parse(cls, text: str) -> Address:
         """Parse ws://HOST:PORT/PATH, or the page's http:// URL, or HOST:PORT, or :PORT.
 
-        wss:// and https:// are over TLS. No path is /ws, and no host is localhost. USER:PASSWORD@
-        may stand before the host. Raises ValueError.
+        wss:// and https:// are over TLS. No host is localhost. USER:PASSWORD@ may stand before it.
+        A path that ends in a slash, or none, is that of the page: the chat is `ws` beside it, or
+        `ws/ROOM` if the query has room=ROOM. Raises ValueError.
         """
         scheme, mark, rest = text.partition("://")
         if not mark:
@@ -55,8 +56,12 @@ class Address(NamedTuple):
         # A UnicodeError is a ValueError.
         bare = f"[{host}]" if ":" in host else host.encode("idna").decode()
         authority = bare if port == _PORTS[kind] else f"{bare}:{port}"
-        target = quote(parts.path if parts.path.strip("/") else "/ws", safe="/%:@!$&'()*+,;=~")
-        if parts.query:
+        path = parts.path if parts.path.strip("/") else "/"
+        target = quote(path, safe="/%:@!$&'()*+,;=~")
+        if path.endswith("/"):
+            room = dict(parse_qsl(parts.query)).get("room")
+            target += f"ws/{quote(room, safe='')}" if room else "ws"
+        elif parts.query:
             target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
         login = ""
         if parts.username is not None:

@@ -169,7 +169,7 @@ def seconds(text: str, zero: bool = False) -> float:
     """
     value = number(text)
     if not _is_seconds(value) and not (zero and value == 0):
-        raise argparse.ArgumentTypeError(f"{text!r} {_not_seconds(zero)}")
+        raise argparse.ArgumentTypeError(f"{text!r} {_not_seconds(value, zero)}")
     return value
 
 
@@ -205,7 +205,7 @@ def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
         value = getattr(values, field.name)
         if isinstance(field.default, float):
             if type(value) not in (int, float) or not _is_seconds(value):
-                raise ValueError(f"{field.name}: {value!r} {_not_seconds()}")
+                raise ValueError(f"{field.name}: {value!r} {_not_seconds(value)}")
         elif type(value) is not int or not 1 <= value <= _MOST:
             raise ValueError(f"{field.name}: {value!r} {_not_a_count(1, _MOST)}")
     short, long = (getattr(values, name) for name in less)
@@ -218,7 +218,9 @@ def _is_seconds(value: float) -> bool:
     return 0 < value < threading.TIMEOUT_MAX
 
 
-def _not_seconds(zero: bool = False) -> str:
+def _not_seconds(value: Any, zero: bool = False) -> str:
+    if type(value) in (int, float) and value >= threading.TIMEOUT_MAX:
+        return f"is over the longest time, {threading.TIMEOUT_MAX:.0f} s"
     return f"is not a number of seconds {'from' if zero else 'above'} 0"
 
 

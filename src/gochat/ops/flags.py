@@ -23,12 +23,17 @@ from .config import Config
 __all__ = ["COMMANDS", "address", "new_parser", "parse_flags"]
 
 
+# What a URL of Redis is like.
+_REDIS: Final = "redis://HOST:PORT/0", "rediss://HOST/0"
+
+
 class _Parser(Parser):
     """A Parser whose errors repeat no password: no URL of Redis, and no login of another URL."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
-        message = re.sub(r"(rediss?://).*", r"\1...", message, flags=re.I | re.S)
+        own = rf"(?:{re.escape(_REDIS[0])} or )?{re.escape(_REDIS[1])}\Z"  # what `relay` says
+        message = re.sub(rf"(?!{own})(rediss?://).*", r"\1...", message, flags=re.I | re.S)
         # One search for the first URL and one for the last @: a pattern with both would look for an
         # @ behind each URL, in a time that grows with the square of the length.
         if url := re.search(r"\b(wss?|https?)://", message, re.I):
@@ -95,7 +100,10 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     if mistake := _mistake_before_command(argv, list(COMMANDS)):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
-    args = parser.parse_args(argv)
+    args: argparse.Namespace
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        commands[args.command].error(f"unrecognized arguments: {' '.join(rest)}")
     if args.command != "serve":
         commands[args.command].settle(args)
         return args
@@ -223,7 +231,7 @@ def relay(text: str) -> str:
     except ValueError:
         fits = False
     if not fits or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError("not a URL as in redis://HOST:PORT/0 or rediss://HOST/0")
+        raise argparse.ArgumentTypeError(f"not a URL as in {' or '.join(_REDIS)}")
     return text
 
 
