@@ -270,15 +270,22 @@ window.addEventListener('pagehide', () => {
   remember('draft', ui.msg.value.slice(0, MAX_STORED), 'sessionStorage');
 });
 
+// isItem keeps what this page cannot draw, another version's for one, from taking the rest with it.
+function isItem(item) {
+  return ['message', 'note', 'mark'].includes(item?.kind) && typeof item.text === 'string'
+    && typeof (item.lost ?? { text: '' }).text === 'string' && !isNaN(Number(new Date(item.date)));
+}
+
 // restore brings back the draft, and the log if it is of the same server.
 function restore() {
   ui.msg.value = recall('draft', 'sessionStorage') ?? '';
   grow();
   try {
     const stored = JSON.parse(recall('log', 'sessionStorage'));
-    if (stored.server !== server || stored.items.length === 0) return;
-    for (const item of stored.items) append({ ...item, date: new Date(item.date) });
-    if (stored.items.at(-1).text !== LOADED) note(LOADED);
+    const items = stored.items.filter(isItem);
+    if (stored.server !== server || items.length === 0) return;
+    for (const item of items) append({ ...item, date: new Date(item.date) });
+    if (items.at(-1).text !== LOADED) note(LOADED);
   } catch { /* There is none. */ }
 }
 

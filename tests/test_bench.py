@@ -719,7 +719,7 @@ def test_rate_that_is_too_high(
         flags = ("--rate", "1e8", "--seconds", "0.02", "--warmup", "0")
         assert main(["bench", peer.url, *ONE, *flags]) == 0
     out, err = capsys.readouterr()
-    assert "fixed rate: 100,000,000 messages/s from 1 senders" in out
+    assert "fixed rate: 100,000,000 messages/s from 1 sender" in out
     assert re.search(r"^gochat: warning: .* only [\d,]+ messages/s could be sent$", err, re.M)
 
 

@@ -614,6 +614,26 @@ def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
         page.close()  # before its server ends
 
 
+def test_kept_lines_that_make_no_sense(tabs: Tabs, gochat: Gochat) -> None:
+    """What the page cannot read of what it has kept does not take the other lines with it."""
+    page = tabs.open(gochat)
+    page.evaluate(
+        """() => window.addEventListener('pagehide', () => {
+          const stored = JSON.parse(sessionStorage.getItem('gochat.log'));
+          const date = new Date();
+          const good = { kind: 'message', text: 'good', date };
+          stored.items = [null, 7, 'x', {}, good, { ...good, date: 'x' }, { ...good, text: 7 },
+            { ...good, kind: 'x' }, { kind: 'note', text: 'x', lost: { text: 7 }, date },
+            { ...good, text: 'too' }, null];
+          sessionStorage.setItem('gochat.log', JSON.stringify(stored));
+        })"""
+    )
+    page.reload()
+    expect_state(page, "connected")
+    expect_texts(page, "good", "too")
+    expect(page.locator(".note")).to_have_count(1)
+
+
 def test_a_message_on_its_way_at_a_reload(tabs: Tabs) -> None:
     """What had not come back when the page was loaded again may be lost, and can be sent again."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
@@ -975,6 +995,26 @@ def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
     page.locator("#settings summary").click()
     page.locator("#connect").click()
     expect_state(page, "connected")
+
+
+def test_a_low_window_that_waits(tabs: Tabs) -> None:
+    """As low, and as narrow as a phone, the log keeps two lines while the page waits to connect."""
+    tabs.may_lose_server = True
+    tabs.shape(viewport={"width": 360, "height": 180})
+    with Gochat() as gochat:
+        page = tabs.open(gochat)
+        page.clock.install()
+        say(page, "hello")
+        expect_texts(page, "hello")
+        stop_clock(page)
+        assert gochat.stop() == 0
+    expect_state(page, "waiting")
+    assert page.locator("#log").evaluate("log => log.clientHeight") >= 2 * 24
+    for part in page.locator("#status, #retry, #msg, #send").all():
+        expect(part).to_be_in_viewport(ratio=0.99)
+    assert page.locator("#countdown").inner_text().startswith("Connecting again in ")
+    bottom = "e => e.getBoundingClientRect().bottom"
+    assert page.locator("#countdown").evaluate(bottom) <= page.locator("#status").evaluate(bottom)
 
 
 def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat) -> None:

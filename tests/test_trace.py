@@ -542,6 +542,10 @@ def test_summary_of_a_part(traced: Traced, capsys: pytest.CaptureFixture[str]) -
     _, *rows, last = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows] == ["hub"]
     assert last == "0 messages went through the hub"
+    flags[-1] = f"{(first.sent + 1) / 1e6:.7f}"
+    assert main(["trace", str(traced.path), *flags]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == "1 message went through the hub"
 
 
 def picture(traced: Traced, out: Path, *flags: str) -> ET.Element:

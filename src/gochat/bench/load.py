@@ -31,11 +31,16 @@ class Load:
     seed: int | None = None
 
     def __str__(self) -> str:
+        senders = _count(self.senders, "sender")
         if self.rate:
-            pace = f"fixed rate: {self.rate:,.10g} messages/s from {self.senders} senders"
+            pace = f"fixed rate: {self.rate:,.10g} messages/s from {senders}"
         else:
-            pace = f"closed loop: {self.senders} senders, {self.window} messages in flight each"
+            pace = f"closed loop: {senders}, {_count(self.window, 'message')} in flight each"
         return f"{pace}, {self.size} bytes, {self.seconds:g} s after {self.warmup:g} s of warm-up"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class Latencies:

@@ -64,7 +64,7 @@ def summary(trace: Trace, chosen: list[Lane], begin: float, end: float) -> str:
         )
         for row in rows
     ]
-    lines.append(f"{messages} messages went through the hub")
+    lines.append(f"{messages} message{'' if messages == 1 else 's'} went through the hub")
     if trace.lost:
         lines.append(f"{trace.lost} older records were lost: --trace-events was too small for them")
     return "\n".join(line.rstrip() for line in lines)
