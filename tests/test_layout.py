@@ -101,7 +101,7 @@ RULES = {
     ),
     "ops.systemd": (),
     "main": ("ops", "client", "anyhub", "hub", "golang"),
-    "__main__": ("ops.command",),
+    "__main__": (),
     "": ("main", "ops", "client", "anyhub", "hub", "golang", "version"),
 }
 

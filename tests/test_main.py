@@ -290,6 +290,32 @@ def test_where_the_relay_comes_from(
 
 
 @pytest.mark.parametrize(
+    "at", ["gochat", "gochat.client", "gochat.ops.flags", "gochat.trace.probe"]
+)
+def test_ctrl_c_at_the_begin(tmp_path: Path, at: str) -> None:
+    """Ctrl-C before the server is there ends the command as the signal does, without a traceback.
+
+    at: the module that is about to be imported at that moment.
+    """
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def interrupt(event, args):\n"
+        f"    if event == 'import' and args[0] == {at!r}:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.addaudithook(interrupt)\n"
+    )
+    done = subprocess.run(
+        [COMMAND, "serve", "--addr", LOCAL, "--trace", str(tmp_path / "trace.json")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize(
     ("args", "environment", "in_file"),
     [
         (["serve", "--relay=http://:tulip@h"], "", b""),

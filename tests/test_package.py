@@ -107,7 +107,7 @@ def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
     modules = {
         name.removeprefix("src/")
         for name in built.names
-        if re.fullmatch(r"src/gochat/[\w/]+\.py", name)
+        if re.fullmatch(r"src/gochat(_command|/[\w/]+)\.py", name)
     }
     assert "gochat/golang/websocket/conn.py" in modules
     packed = {name for name in wheel if ".dist-info/" not in name}
@@ -135,7 +135,7 @@ def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
     parser = configparser.ConfigParser()
     parser.read_string(wheel[f"gochat-{gochat.__version__}.dist-info/entry_points.txt"].decode())
     assert {name: dict(parser[name]) for name in parser.sections()} == {
-        "console_scripts": {"gochat": "gochat.ops.command:main"}
+        "console_scripts": {"gochat": "gochat_command:main"}
     }
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from .ops.command import main
+from gochat_command import main
 
 sys.exit(main())
