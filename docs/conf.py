@@ -17,11 +17,13 @@ import posixpath
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.utils import new_document
+from myst_parser.mdit_to_docutils import base
 from myst_parser.mdit_to_docutils.sphinx_ import SphinxRenderer
 from myst_parser.parsers.mdit import create_md_parser
 from pygments import highlight
@@ -202,6 +204,10 @@ def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
 
 
 # Docstrings.
+
+# For each docstring the renderer makes a document that it then does not use. The settings of one
+# take longer than most docstrings, and are always the same.
+base.get_default_settings = cache(base.get_default_settings)  # type: ignore[assignment,attr-defined]
 
 
 class Markdown(SphinxDirective):
