@@ -45,7 +45,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
-        line = one_line(message.removeprefix("argument "))
+        message = message.removeprefix("argument ")
+        if len(message) > _BEGIN + _END:  # one_line takes long over a long one
+            message = message[:_BEGIN] + message[-_END - 1 :]
+        line = one_line(message)
         if len(line) > _BEGIN + _END:
             line = f"{line[:_BEGIN]}...{line[-_END:]}"
         self.exit(2, f"{self.prog}: {line}\n")

@@ -153,7 +153,7 @@ def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str
         return ""
     if word.startswith("-"):
         return f"a flag comes after a command: gochat serve {' '.join(argv)}"
-    (near,) = difflib.get_close_matches(word, commands, 1) or [""]
+    (near,) = difflib.get_close_matches(word[:99], commands, 1) or [""]
     meant = (
         f"did you mean gochat {near}?"
         if near
