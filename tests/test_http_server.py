@@ -439,6 +439,7 @@ def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str
     for count in range(1, 4):
         wait_until(lambda: works(server.port), "a place for a connection")
         wait_until(lambda: len(closed) >= count)  # noqa: B023 - called at once
+    wait_until(lambda: not serving_threads(), "the place, which is given back after on_close")
     with Peer(server.port):
         wait_until(lambda: len(serving_threads()) == 1)
         # Refused on the accepting thread, which lives on.
