@@ -136,6 +136,23 @@ def test_whatever_ends_an_application_that_has_taken_over(
     assert len(logged()) == 1
 
 
+def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
+    """One who fails when told of a failure does not keep it from the others, and is logged."""
+
+    def fail(_: BaseException) -> None:
+        raise LookupError("a mistake")
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        sock, _buffered = environ["gochat.hijacker"].hijack()
+        environ["gochat.hijacker"].on_failure += [fail, lambda _: sock.sendall(b"told")]
+        raise UnavailableError("no room")
+
+    with Serving(app) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert read_to_end(peer) == b"told"
+        assert logged() == [f"http: serve {peer.addr}: no room", f"http: serve {peer.addr} failed"]
+
+
 def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> None:
     """Input that the application leaves unread is not taken for another request."""
     with Serving(taking_over(lambda sock, _: sock.sendall(b"raw"))) as serving:

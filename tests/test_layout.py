@@ -295,6 +295,7 @@ def test_the_lesson_needs_no_posix() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.measured
 def test_to_serve_needs_posix() -> None:
     """`gochat serve` on Windows is an error of one line that says what to do."""
     windows = "import os, gochat.ops.command\nos.name = 'nt'"

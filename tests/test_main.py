@@ -548,9 +548,10 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
             ["serve", "--relay=redis://h?socket_timeout=x", "--addr", LOCAL],
             "--relay: Invalid value",
         ),
-        (
+        pytest.param(
             ["serve", "--relay=redis://h?nope=x", "--addr", LOCAL],
             "--relay: the URL of the relay has",
+            marks=pytest.mark.measured,
         ),
         (
             ["serve", "--relay=redis://h?nope=x", "--addr", LOCAL, "--processes=2"],

@@ -229,8 +229,8 @@ def supervise(config: Config) -> None:
     """
     from . import processes  # noqa: PLC0415 - only here: one process has no use for it
 
-    if config.relay:
-        _new_relay(config.relay, config, Hub())  # raises here what each process would raise
+    assert config.relay  # or the flags are refused
+    _new_relay(config.relay, config, Hub())  # raises here what each process would raise
     listeners = inherited_listeners(config.processes) or listen_shared(
         config.addr, config.processes
     )
