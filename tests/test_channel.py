@@ -1427,6 +1427,7 @@ def test_what_a_thread_waits_for(start: Tasks) -> None:
 # A receiver that goes away.
 
 
+@pytest.mark.usefixtures("_threading")
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) -> None:
     """A sender that waits when nobody will receive any more gets an error, as all later ones do."""
@@ -1443,3 +1444,12 @@ def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) 
             send(2)
     channel.abandon()
     assert len(channel) == capacity
+
+
+def test_a_closed_channel_is_abandoned() -> None:
+    """A channel that is closed, and then abandoned, still has its end."""
+    channel = filled(1, 1)
+    channel.close()
+    channel.abandon()
+    assert list(channel) == [1]
+    assert channel.recv() == (None, False)

@@ -747,7 +747,58 @@ def test_a_handler_that_receives_in_turn() -> None:
     assert at_every_step(case) > 10
 
 
+@pytest.mark.parametrize("capacity", [0, 1])
+def test_a_handler_that_receives_the_only_value(capacity: int) -> None:
+    """If a handler receives the only value, the receive that it interrupts finds nothing."""
+
+    def case() -> Case:
+        channel: Channel[Any] = Channel(capacity)
+        sender = Peer(partial(channel.send, 1))
+        wait_until(lambda: bool(channel.queue or channel._offers))
+        got: list[Any] = []
+
+        def handle() -> None:
+            got.extend(channel.drain())
+
+        outcome = yield lambda: select(channel, deadline=time.monotonic() + 0.01), handle
+        found, value, _ = outcome.result
+        # On a busy machine the deadline may come before the value is seen.
+        assert [*got, *([value] if found is channel else channel.drain())] == [1]
+        sender.end()
+        check(channel, [])
+
+    assert at_every_step(case) > 10
+
+
 # Real signals.
+
+
+def test_a_real_handler_that_receives_in_turn() -> None:
+    """A handler that receives in turn while its thread waits to do so gets an error."""
+    channel: Channel[int] = Channel(1, in_turn=True)
+    other: Channel[int] = Channel(1, in_turn=True)
+    other.send(2)
+    refused: list[str] = []
+
+    def handle(*_: object) -> None:
+        with pytest.raises(RuntimeError) as error:
+            other.recv()
+        refused.append(str(error.value))
+        channel.send(1)
+
+    def send_signal() -> None:
+        wait_until(lambda: is_waited_for(channel), "a receiver")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        sender = Peer(send_signal)
+        assert channel.recv() == (1, True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        turns.give_up()
+    sender.end()
+    assert refused == ["a signal handler receives in turn, while its thread does"]
 
 
 def test_real_signals() -> None:
