@@ -770,6 +770,27 @@ def test_a_handler_that_receives_the_only_value(capacity: int) -> None:
     assert at_every_step(case) > 10
 
 
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_handler_that_sends_at_the_deadline(in_turn: bool) -> None:
+    """A value that a handler sends to a receiver that is late is received then, or later."""
+
+    def case() -> Case:
+        channel: Channel[Any] = Channel(1, in_turn=in_turn)
+        sent: list[bool] = []
+
+        def handle() -> None:
+            sent.append(channel.try_send(1))
+
+        outcome = yield lambda: select(channel, deadline=time.monotonic() + 1e-3), handle
+        found, value, _ = outcome.result
+        assert [value] * (found is channel) + channel.drain() == [1] * len(sent)
+        turns.give_up()
+        assert all(sent)
+        check(channel, [])
+
+    assert at_every_step(case) > 20
+
+
 # Real signals.
 
 
