@@ -9,15 +9,20 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gochat import Hub, make_app, serve_home
 from gochat.ops.routes import make_routes
 
+from .http_support import Serving
 from .support import PATIENCE, Peer, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 NEEDS = "websocket: this needs gochat.Server; other servers give no connection away"
 
@@ -94,3 +99,15 @@ def test_a_server_that_leaves_an_empty_path_out() -> None:
     list(serve_home({"REQUEST_METHOD": "GET"}, start_response))
     list(make_routes({})({"REQUEST_METHOD": "GET", "SERVER_NAME": "localhost"}, start_response))
     assert statuses == ["404 Not Found"] * 3
+
+
+@pytest.mark.parametrize(("limit", "content"), [((), ""), ((99,), "99")])
+def test_a_page_with_and_without_a_limit(limit: tuple[int, ...], content: str) -> None:
+    """The page has the limit of a message that `serve_home` is given, if it is given one."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return serve_home(environ, start_response, *limit)
+
+    with Serving(app) as serving, Peer(serving.port) as peer:
+        page = peer.request().body.decode()
+    assert re.findall(r'<meta name="max-message-size" content="(.*?)">', page) == [content]
