@@ -19,8 +19,8 @@ import gochat
 from .go_support import has_go, not_formatted, run_go
 from .support import PATIENCE, ROOT, wait_until
 
-# The build of the Go twins may keep all processors busy.
-pytestmark = pytest.mark.xdist_group("busy")
+# The build of the Go twins may keep all processors busy: never two builds at once.
+pytestmark = pytest.mark.xdist_group("go")
 
 PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
 BROKEN = sorted((ROOT / "examples" / "lesson" / "broken").glob("*.py"))

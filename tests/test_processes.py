@@ -37,7 +37,7 @@ from .support import (
     wait_until,
 )
 
-# Busy for itself: never beside another such test.
+# Busy for itself: one after the other. Other tests run meanwhile.
 pytestmark = pytest.mark.xdist_group("busy")
 
 

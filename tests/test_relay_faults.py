@@ -8,8 +8,8 @@ from .redis_support import SERVERS
 from .relay_faults import ENDINGS, FAULTS, run, run_ending
 from .support import SEED
 
-# Busy for itself: never beside another such test.
-pytestmark = pytest.mark.xdist_group("busy")
+# Busy for itself: one after the other. Other tests run meanwhile.
+pytestmark = pytest.mark.xdist_group("faults")
 
 
 @pytest.mark.parametrize("server", SERVERS)

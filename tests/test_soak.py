@@ -10,9 +10,9 @@ import pytest
 from .soak import PONG_WAIT, Sample, judge, soak, windows
 from .support import SEED
 
-# Busy for itself: never beside another such test. The servers are not `measured`: coverage keeps
-# something of each thread that has ended.
-pytestmark = pytest.mark.xdist_group("busy")
+# Busy for itself: one after the other. Other tests run meanwhile. The servers are not `measured`:
+# coverage keeps something of each thread that has ended.
+pytestmark = pytest.mark.xdist_group("soak")
 
 SECONDS = 60.0
 
