@@ -23,17 +23,26 @@ RULES = {
     "golang": ("golang",),
     "golang.clock": (),
     "golang.frames": (),
-    "golang.turns": (),
+    "golang.turns": ("golang.goroutine",),
     "golang.thread": (),
     "golang.processor": ("golang.turns",),
     "golang.bytes": (),
     "golang.dial": (),
     "golang.flag": (),
-    "golang.log": (),
-    "golang.channel": ("golang.handover", "golang.turns"),
-    "golang.handover": ("golang.goroutine", "golang.turns"),
+    "golang.closed": (),
     "golang.goroutine": (),
-    "golang.http": ("golang.http", "golang.clock", "golang.thread"),
+    "golang.channel": ("golang.closed", "golang.goroutine", "golang.handover", "golang.turns"),
+    "golang.handover": ("golang.closed", "golang.goroutine", "golang.turns"),
+    # The only one that knows both runtimes; neither of them knows the other.
+    "golang.runtime": ("golang.runtime.threads", "golang.runtime.greenlets"),
+    "golang.runtime.threads": (
+        *("golang.runtime.threads", "golang.channel", "golang.processor", "golang.turns"),
+    ),
+    "golang.runtime.greenlets": (
+        *("golang.runtime.greenlets", "golang.closed", "golang.goroutine"),
+    ),
+    "golang.log": ("golang.runtime",),
+    "golang.http": ("golang.http", "golang.clock", "golang.runtime", "golang.thread"),
     "golang.http.address": (),
     "golang.http.response": (),
     "golang.http.reader": ("golang.clock",),
@@ -46,7 +55,7 @@ RULES = {
         *("golang.http.request", "golang.http.response"),
     ),
     "golang.websocket": (
-        *("golang.websocket", "golang.clock", "golang.frames", "golang.turns", "golang.http"),
+        *("golang.websocket", "golang.clock", "golang.frames", "golang.runtime", "golang.http"),
     ),
     "golang.websocket.protocol": (),
     "golang.websocket.library": (),
@@ -81,12 +90,13 @@ RULES = {
     # The command is above all: above main, too.
     "ops.command": (
         *("main", "ops.config", "ops.deploy", "ops.flags", "ops.processes", "ops.serve"),
-        *("bench", "exercise.command", "talk.command", "trace.command", "golang"),
+        *("ops.greenlets", "bench", "exercise.command", "talk.command", "trace.command", "golang"),
     ),
     "ops.config": ("client", "golang"),
     "ops.deploy": ("ops", "golang", "hub", "client", "relay", "trace.probe"),
     "ops.serve": ("golang", "hub", "relay"),
     "ops.processes": ("ops.systemd", "ops.signals", "golang.http.address"),
+    "ops.greenlets": ("golang.runtime",),
     "ops.signals": (),
     "ops.health": ("golang", "hub"),
     "ops.flags": (
@@ -107,6 +117,8 @@ RULES = {
 
 #: Packages of others, and the modules that alone may import them.
 GUESTS = {
+    "gevent": ("golang.runtime",),
+    "greenlet": ("golang.runtime.greenlets",),
     "simple_websocket": ("golang.websocket.library",),
     "wsproto": ("talk.connection",),
     "werkzeug": ("golang.http", "ops.page"),
@@ -246,8 +258,8 @@ print(*sorted(sys.modules), sep="\\n")
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": (
-        "bytes channel clock flag frames goroutine handover http log processor thread turns"
-        " websocket"
+        "bytes channel clock closed flag frames goroutine handover http log processor runtime"
+        " thread turns websocket"
     ),
     "gochat.ops": "clients config deploy health page serve signals systemd",
 }
@@ -262,7 +274,14 @@ def test_what_an_import_loads() -> None:
         found = re.findall(rf"^{re.escape(package)}\.(\w+)$", done.stdout, re.MULTILINE)
         assert found == names.split()
     # asyncio comes with simple-websocket.
-    strangers = {"multiprocessing", "redis", "prometheus_client", "prompt_toolkit", "matplotlib"}
+    strangers = {
+        "gevent",
+        "multiprocessing",
+        "redis",
+        "prometheus_client",
+        "prompt_toolkit",
+        "matplotlib",
+    }
     assert not loaded & {*strangers, "resource", "termios", "readline", "statistics", "sphinx"}
 
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gochat import Hub, Settings
 from gochat.golang.http.address import listen
+from gochat.golang.runtime import NAME
 from gochat.golang.turns import turns
 from gochat.golang.websocket import TEXT_MESSAGE
 from gochat.ops.clients import Clients, drop_reason
@@ -117,6 +118,7 @@ def leave(peer: Peer) -> None:
 def test_before_anything_has_happened(chat: Measured) -> None:
     """All figures are there from the beginning, and 0."""
     figures = chat.figures()
+    assert figures.pop(f"gochat_runtime {NAME}") == 1.0
     assert set(figures.values()) == {0.0}
     names = {name.partition(" ")[0] for name in figures}
     assert names == {

@@ -1,8 +1,10 @@
-"""What Go brings along: its language, its runtime and its libraries, for Python's threads.
+"""What Go brings along: its language, its runtime and its libraries, for Python.
 
     channel.py   channels, close, select                     the language
+    closed.py    the end of a channel                        the language
     handover.py  how threads sleep and wake for a channel    the runtime's chan.go
-    goroutine.py what threads wait for, for those who look   goroutines in a traceback
+    goroutine.py what goroutines do, for those who look      goroutines in a traceback
+    runtime/     threads, or greenlets in their place        package runtime
     turns.py     few write pumps are at work at a time       the scheduler, GOMAXPROCS
     clock.py     a clock for deadlines, without pauses       the runtime's timers
     processor.py the CPU that the process stays on           the scheduler's Ps
@@ -16,8 +18,11 @@
     websocket/   handshakes and connections                  package gorilla/websocket
 
 The rules: nothing in here knows of a chat, and nothing in here imports from outside of this
-package. `channel` imports `handover`, which imports `goroutine`; both and `processor` import
-`turns`, `http` imports `thread` and `clock`, `websocket` imports `turns`, `clock`, `frames` and
+package. `channel` imports `handover`; both import `closed`, `goroutine` and `turns`, which imports
+`goroutine`; `processor` imports `turns`, `runtime` imports all of these, `log` imports `runtime`,
+`http` imports `runtime`, `thread` and `clock`, `websocket` imports `runtime`, `clock`, `frames` and
 `http`; the others import nothing. The cleverness that keeps hub.py and client.py plain belongs in
 here: locks, socket options, deadlines.
 """
+
+from . import runtime as _runtime  # noqa: F401 - chooses, before `golang.channel` is imported

@@ -37,12 +37,13 @@ from __future__ import annotations
 import operator
 import queue
 import time
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat, starmap, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .handover import CLOSED, END, Handover, Offer, wait, wait_in_turn
+from .closed import CLOSED, AbandonedChannelError, ClosedChannelError
+from .goroutine import ChannelStatistics
+from .handover import END, Handover, Offer, wait, wait_in_turn
 from .turns import FREE_THREADED, turns
 
 if TYPE_CHECKING:
@@ -58,49 +59,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-
-class ClosedChannelError(RuntimeError):
-    """A send on a closed channel, or a second close: a run-time panic in Go."""
-
-
-class AbandonedChannelError(ConnectionAbortedError):
-    """A send on a channel that nobody will receive from: the end of the program in Go.
-
-    Not a mistake of the sender's, so a pump that sends takes it as the end of its connection.
-    """
-
-
-@dataclass(frozen=True)
-class ChannelStatistics:
-    """What is in a channel, who waits for it, and what it has done so far.
-
-    Each figure is read as it is, so two of them may differ by what happens meanwhile. An operation
-    that was interrupted may count, although it was undone.
-    """
-
-    capacity: int
-    #: Values that are queued.
-    queued: int
-    closed: bool
-
-    #: Threads that wait to send.
-    senders: int
-    #: The thread that receives in turn, or did last; None before.
-    receiver: int | None
-    #: Whether a thread waits to receive, and has not been woken.
-    receiver_waits: bool
-
-    #: Values that were sent, without those of `senders`; and of them the ones that were received.
-    sent: int
-    received: int
-    #: Values that `try_send` had no room for.
-    refused: int
-    #: At place b, how many calls of `drain` have returned a number of values that has b bits: 0,
-    #: 1, 2 or 3, 4 to 7, and so on.
-    drains: tuple[int, ...]
-    #: Values that were queued when the channel was closed.
-    queued_at_close: int
 
 
 class Channel(Handover[T]):

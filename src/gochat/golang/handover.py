@@ -31,6 +31,7 @@ from collections import deque
 from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from .closed import CLOSED
 from .goroutine import waits
 from .turns import FREE_THREADED, Gate, Waiter, turns
 
@@ -39,22 +40,13 @@ if TYPE_CHECKING:
 
     from .goroutine import Observer
 
-__all__ = ["CLOSED", "END", "Bell", "Handover", "Offer", "wait", "wait_in_turn"]
+__all__ = ["END", "Bell", "Handover", "Offer", "wait", "wait_in_turn"]
 
 T = TypeVar("T")
 
 # Python looks for a name in a module faster than in a class.
 _pop: Final = list.pop
 _popleft: Final = deque.popleft
-
-
-class _Sentinel:
-    def __repr__(self) -> str:
-        return "CLOSED"
-
-
-#: Stands after the last value of a closed channel. The inherited `get` returns it.
-CLOSED: Final[Any] = _Sentinel()
 
 
 class Handover(queue.Queue[T]):

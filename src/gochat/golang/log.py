@@ -18,6 +18,8 @@ import traceback
 from contextlib import suppress
 from typing import Final
 
+from .runtime import stacks, writable
+
 __all__ = ["LogHandler", "dump_threads"]
 
 # How long a log may take to accept a line, in seconds. After one such wait, it gets no more time.
@@ -90,8 +92,7 @@ class Output:
         if self._descriptor < 0:
             return len(data)
         deadline = time.monotonic() + patience
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
+        poll = writable(self._descriptor)
         written = 0
         with suppress(OSError):
             while written < len(data):
@@ -125,11 +126,9 @@ def dump_threads() -> None:
     if not dumping.acquire(blocking=False):
         return
     try:
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
         text = ""
-        for ident, frame in sys._current_frames().items():
-            where = "".join(traceback.format_stack(frame))
-            text += f"thread {names.get(ident, ident)}:\n{where}\n"
+        for name, frame in stacks():
+            text += f"{name}:\n{''.join(traceback.format_stack(frame))}\n"
         output = Output()
         output.write(text.encode(errors="backslashreplace"), _PATIENCE)
         output.close()

@@ -31,9 +31,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
+
+from .goroutine import TurnsStatistics
 
 __all__ = [
     "DEFAULT_GOMAXPROCS",
@@ -80,18 +81,6 @@ class Gate:
                 self._lock.release()
             except RuntimeError:  # another thread was faster
                 pass
-
-
-@dataclass(frozen=True)
-class TurnsStatistics:
-    """Who has a turn and who waits for one. Threads are given by `threading.get_ident`."""
-
-    #: How many turns there are.
-    limit: int
-    #: The threads that have one.
-    holders: tuple[int, ...]
-    #: The threads that wait for one, first come first.
-    line: tuple[int, ...]
 
 
 class Turns:

@@ -5,6 +5,7 @@
     config.py     what `gochat serve` is told, in one object
     deploy.py     what surrounds a chat that is deployed
     serve.py      running: the hub's thread, and an orderly end
+    greenlets.py  `--runtime greenlets`: the command starts again, on gevent
     processes.py  `--processes`: a parent that keeps several chats running on one port
     signals.py    handlers of signals, for a time
     health.py     whether the chat is alive

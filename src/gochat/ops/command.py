@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import NoReturn
 
+from ..golang import runtime
 from ..golang.log import LogHandler
 from .config import Config, ConfigError
 from .flags import parse_flags
@@ -28,6 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     make no sense. Thread: the main one.
     """
     args = parse_flags(argv)
+    if args.command == "serve" and args.runtime != runtime.NAME:
+        try:
+            change_runtime(argv, parent=args.processes > 1 and not has_parent())
+        except (ImportError, OSError) as error:
+            print(f"gochat: {error}", file=sys.stderr)
+            return 1
     config = config_of(args) if args.command == "serve" else Config()
     place = config.place
     logging.basicConfig(
@@ -53,6 +60,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"gochat: {text}", file=sys.stderr)
         return 1
+
+
+def change_runtime(argv: Sequence[str] | None, *, parent: bool) -> None:
+    """Start the command again on greenlets, if it is to serve a chat itself.
+
+    parent: whether it starts processes that do so. Raises ImportError without a gevent that will
+    do, and OSError if the system cannot start it.
+    """
+    from .greenlets import check_gevent, start_again  # noqa: PLC0415 - threads have no use for it
+
+    if parent:
+        check_gevent()
+    else:
+        start_again(sys.argv[1:] if argv is None else argv)
+
+
+def has_parent() -> bool:
+    """Return whether this is one of several processes, and not their parent."""
+    from .processes import has_place  # noqa: PLC0415
+
+    return has_place()
 
 
 def config_of(args: argparse.Namespace) -> Config:

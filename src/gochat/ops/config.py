@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..client import Settings
-from ..golang.turns import DEFAULT_GOMAXPROCS
+from ..golang.runtime import NAME, default_gomaxprocs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,10 @@ class Config:
     shutdown_timeout: float = 5.0
 
     # How many write pumps are at work at the same time.
-    gomaxprocs: int = DEFAULT_GOMAXPROCS
+    gomaxprocs: int = default_gomaxprocs
+
+    # What runs the goroutines: `threads` or `greenlets`.
+    runtime: str = NAME
 
     # How many frames per second are read from a client, and how many may come at once over that
     # rate. None for no limit.

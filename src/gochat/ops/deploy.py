@@ -22,12 +22,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..client import Client, Settings
-from ..golang import http
+from ..golang import http, runtime
 from ..golang.http import Server
 from ..golang.http.address import listen_shared, next_port
 from ..golang.log import dump_threads
-from ..golang.processor import settle
-from ..golang.turns import turns
+from ..golang.runtime import settle, turns
 from ..golang.websocket import Upgrader
 from ..hub import Hub
 from .clients import Clients
@@ -152,6 +151,8 @@ class Deployment:
             trusted_proxies=config.trust_proxy,
             on_close=self._clients.closed,
         )
+        if runtime.NAME != "threads":
+            log.info("running on %s", runtime.NAME)
         turns.gomaxprocs(config.gomaxprocs)
         settle(pin=config.pin, cpu=place.number if place else None)
         self._signals.enter_context(handling(_handlers(server, forced=place is None)))

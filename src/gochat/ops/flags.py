@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from ..client import Settings
 from ..golang.flag import Flag, Parser, count, output, rate, seconds
 from ..golang.http.address import next_port, split_host_port
+from ..golang.runtime import NAME
 from ..version import __version__
 from .config import Config
 
@@ -110,6 +111,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     serve = commands["serve"]
     args.relay = relay_url(args, serve)
     serve.settle(args)
+    args.runtime = runtime_of(args, serve)
     if args.processes > 1 and not args.relay:
         serve.error("--processes needs --relay: without it the processes would be rooms apart")
     if args.processes > 1 and sys.platform != "linux":
@@ -165,7 +167,7 @@ def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str
 def add_serve_flags(serve: Parser) -> None:
     """Add the flags of `gochat serve`. Each is a field of Config, with the same default."""
     serve.usage = "gochat serve [FLAG ...]"
-    defaults = {**vars(Settings()), **vars(Config()), "ping_period": None}
+    defaults = {**vars(Settings()), **vars(Config()), "ping_period": None, "runtime": None}
     serve.add_flags(SERVE_FLAGS, defaults, _NEEDS)
     serve.add_option(
         "no-pin",
@@ -201,6 +203,37 @@ def add_trace_flags(trace: Parser) -> None:
         ("to", "end", None, "seconds of the trace at which to end (default: its end)"),
     ):
         trace.add_option(name, dest=place, type=moment, default=value, metavar="S", help=text)
+
+
+def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
+    """What runs the goroutines: of the flag, or of the environment. Refuses what it cannot do."""
+    name = args.runtime
+    if name is None and os.environ.get("GOCHAT_RUNTIME"):
+        try:
+            name = runtime(os.environ["GOCHAT_RUNTIME"])
+        except argparse.ArgumentTypeError as error:
+            serve.error(f"GOCHAT_RUNTIME: {error}")
+    if name == "threads" and NAME == "greenlets":
+        serve.error("--runtime threads: gevent has patched this process, so it has no threads")
+    if (name or NAME) == "threads":
+        return "threads"
+    others = {
+        "--gomaxprocs above 1": args.gomaxprocs > 1,
+        "--no-pin": not args.pin,
+        "--trace": args.trace is not None,
+        "--view": args.view is not None,
+    }
+    for flag, given in others.items():
+        if given:
+            serve.error(f"{flag} needs --runtime threads; see docs/run/runtimes.md")
+    return "greenlets"
+
+
+def runtime(text: str) -> str:
+    """A flag's value: the name of a runtime. Raises ArgumentTypeError."""
+    if text not in ("threads", "greenlets"):
+        raise argparse.ArgumentTypeError(f"{text[:99]!r} is neither threads nor greenlets")
+    return text
 
 
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
@@ -405,7 +438,17 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             " the first has the port that is given, the next ones the ports after it",
         ),
     ],
-    "processor": [("gomaxprocs", count, "N", "write pumps that work at the same time")],
+    "processor": [
+        (
+            "runtime",
+            runtime,
+            "NAME",
+            "what serves the clients: threads or greenlets; also taken from the environment"
+            " variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
+            " (default threads)",
+        ),
+        ("gomaxprocs", count, "N", "write pumps that work at the same time"),
+    ],
 }
 
 #: By flag: the one without which it has no meaning.

@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ..golang.http import Server
+from ..golang.runtime import NAME
 from ..golang.websocket import Upgrader
 from .clients import Clients
 from .health import answers
@@ -69,6 +70,9 @@ class ChatCollector(Collector):
         self._upgrader = upgrader
 
     def collect(self) -> Iterator[Metric]:
+        runs = GaugeMetricFamily("gochat_runtime", "What runs the chat.", labels=["name"])
+        runs.add_metric([NAME], 1)
+        yield runs
         there, totals = self._clients.read()
         queued = [len(client.send) for client in there]
         # Of n messages the write pump drains n - 1, and the bit length of that is the place of the

@@ -118,6 +118,11 @@ class Place(NamedTuple):
             os.write(self.pipe, f"{line}\n".encode(errors="backslashreplace"))
 
 
+def has_place() -> bool:
+    """Return whether a parent has started this process, and `find_place` was not called."""
+    return bool(os.environ.get(_VARIABLE))
+
+
 def find_place() -> Place | None:
     """The place of this process, if a parent has started it. For the main thread, once.
 

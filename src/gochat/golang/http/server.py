@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import ThreadedWSGIServer
 
-from .. import clock
+from .. import clock, runtime
 from ..thread import Thread
 from .address import join_host_port, listen, unmapped
 from .admission import Admission, Refusal, ServerStatistics
@@ -76,7 +76,7 @@ class Server(ThreadedWSGIServer):
         thread uses the socket. It is called on the connection's thread, or, for a connection that
         has none, on the thread that accepts or shuts down. An exception in it is logged.
 
-    Raises what `listen` raises.
+    Raises what `listen` and `runtime.check` raise.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Server(ThreadedWSGIServer):
         trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = (),
         on_close: Callable[[socket.socket], object] | None = None,
     ) -> None:
+        runtime.check()
         self.read_header_timeout: Final = read_header_timeout
         #: Which connections are served. For this package; others have `statistics`.
         self.admission: Final = Admission(

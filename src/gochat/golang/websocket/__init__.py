@@ -7,7 +7,7 @@
 
 The rules: nothing in here knows of a chat, and library.py alone knows simple-websocket. Imports go
 down the list above; besides, `upgrader` imports the package `http`, as gorilla's imports net/http,
-and `conn` imports `turns`, to give a turn up before it waits, `clock`, for its deadlines, and
+and `conn` imports `runtime`, to give a turn up and to wait, `clock`, for its deadlines, and
 `frames`.
 """
 

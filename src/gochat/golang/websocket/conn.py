@@ -22,18 +22,17 @@ from __future__ import annotations
 
 import copy
 import math
-import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import clock
 from ..frames import frame, mask, read_header
-from ..turns import turns
+from ..runtime import RLock, hung_up, nonblocking, readable, turns, writable
 from .library import Library
 from .protocol import (
     BINARY_MESSAGE,
@@ -53,6 +52,9 @@ from .protocol import (
     format_close_message,
     is_utf8,
 )
+
+if TYPE_CHECKING:
+    import select
 
 __all__ = [
     "CONTROL_WAIT",
@@ -237,6 +239,7 @@ class Conn:
         #: The user, as the REMOTE_USER of the handshake's environ says; empty if that does not say.
         self.user = ""
         self._sock = sock
+        self._out = nonblocking(sock)
         self._options = options
 
         #: Why reading, and why writing, has ended; None until then. Each is set once, the first by
@@ -247,8 +250,7 @@ class Conn:
         # The reading thread's alone.
         self._input = bytearray(buffered)
         self._counts = _Counts(bytes_in=len(buffered))
-        self._readable = select.poll()
-        self._readable.register(sock, select.POLLIN)
+        self._readable = readable(sock)
         self._read_deadline: float | None = None  # of clock.now, as all times here
         # When to give way: _WORK after the last message was returned, or after the last sleep.
         self._sleep_at = clock.now() + _WORK
@@ -273,7 +275,7 @@ class Conn:
         # Guards the stream of bytes to the peer, so that each frame is whole and follows the one
         # before it; and with the stream `write_error` and the two below. An RLock, because only its
         # owner can release it: a thread that is interrupted may not know whether it has the lock.
-        self._write_lock = threading.RLock()
+        self._write_lock = RLock()
         # This and `write_error` go from unset to set, once, so a look without the lock finds at
         # worst what was true a moment ago: the reading thread then reads one message more, or
         # `close` waits for an answer in vain.
@@ -435,8 +437,7 @@ class Conn:
         now = clock.now()
         self._read_until = max(self._read_until, now) + self._frame_time
         if self._read_until - self._ahead > now:
-            ended = select.poll()
-            ended.register(self._sock, 0)
+            ended = hung_up(self._sock)
             with self.waiting("rate"):
                 over = _wait(ended, self._read_until - self._ahead)
             if over:
@@ -691,7 +692,7 @@ class Conn:
                 self._writing = True
                 if closing:
                     self._close_sent = True
-                send_all(self._sock, data, deadline, self._await_room)
+                send_all(self._out, data, deadline, self._await_room)
                 self._writing = False
                 counts = self._counts
                 counts.frames_out += 1
@@ -760,7 +761,11 @@ class _WriteLockTimeoutError(TimeoutError):
 def send_all(
     sock: socket.socket, data: bytes, deadline: float | None, wait: Callable[[float | None], None]
 ) -> None:
-    """Send all of it. wait: is called with the deadline to wait for room when there is none."""
+    """Send all of it.
+
+    sock: see `runtime.nonblocking`. wait: is called with the deadline to wait for room when there
+    is none.
+    """
     rest: bytes | memoryview = data
     while True:
         try:
@@ -776,9 +781,7 @@ def send_all(
 def await_room(sock: socket.socket, deadline: float | None) -> None:
     """Wait until the system takes more. Raises TimeoutError at the deadline."""
     turns.give_up()
-    writable = select.poll()
-    writable.register(sock, select.POLLOUT)
-    if not _wait(writable, deadline):
+    if not _wait(writable(sock), deadline):
         raise TimeoutError("websocket: write deadline exceeded") from None
 
 

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from .. import clock, http
+from ..runtime import nonblocking
 from .conn import CONTROL_WAIT, Conn, ConnOptions, await_room, send_all
 from .protocol import (
     CLOSE_INTERNAL_SERVER_ERR,
@@ -166,7 +167,7 @@ class Upgrader:
         sock, buffered = hijacker.hijack()
         answer = _ANSWER % accept_key(environ["HTTP_SEC_WEBSOCKET_KEY"])
         deadline = clock.after(self.handshake_timeout)
-        send_all(sock, answer, deadline, lambda deadline: await_room(sock, deadline))
+        send_all(nonblocking(sock), answer, deadline, lambda deadline: await_room(sock, deadline))
         with self._lock:
             self._upgraded += 1
         conn = self.new_conn(environ, sock, buffered, remote_addr)

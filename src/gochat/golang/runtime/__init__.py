@@ -1,0 +1,144 @@
+"""What runs goroutines (Go: package runtime, and what the language takes from it).
+
+    threads/     a goroutine is a thread of the system: the default
+    greenlets/   a goroutine is a greenlet of gevent, and the process has one thread
+
+Each runtime provides, under the same names:
+
+    NAME                what the runtime is called: `threads` or `greenlets`
+    Channel, select     channels
+    turns               the turns of the write pumps: `turns.give_up()` before a goroutine waits
+    RLock               a lock that only its owner can release
+    readable, writable, hung_up
+                        wait for a socket: `readable(sock).poll(milliseconds)`
+    nonblocking         the socket whose `send(data, MSG_DONTWAIT)` never waits
+    settle              tell the system how the process runs
+    stacks              the name and the stack of each goroutine
+    default_gomaxprocs  how many write pumps work at the same time
+
+Greenlets run if gevent had patched the process before gochat was imported:
+
+    from gevent import monkey
+    monkey.patch_all(queue=False)
+    import gochat
+
+`gochat serve --runtime greenlets` does that. In any other process threads run, and gevent is not
+imported. The choice is made once, when this package is imported, so nothing asks on a message's
+way. hub.py and client.py import `golang.channel`; under greenlets the greenlets' module stands in
+its place.
+
+The rules: neither runtime imports the other. What both need is in `golang.closed`. Modules that
+wait for a socket, or hold a lock while they do, get both from here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Final
+
+__all__ = [
+    "NAME",
+    "Channel",
+    "PatchError",
+    "RLock",
+    "check",
+    "default_gomaxprocs",
+    "hung_up",
+    "nonblocking",
+    "readable",
+    "select",
+    "settle",
+    "stacks",
+    "turns",
+    "writable",
+]
+
+# What gevent must have patched for greenlets to run.
+_NEEDED: Final = ("threading", "socket", "select", "time", "subprocess")
+
+#: The oldest gevent that greenlets run on.
+OLDEST: Final = (24, 11)
+
+
+class PatchError(ImportError):
+    """gevent has patched the process in a way that gochat cannot run in."""
+
+
+def _patched() -> set[str]:
+    """Return the names of the modules that gevent has patched; it is not imported for that."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return set()
+    return {name for name in (*_NEEDED, "queue") if monkey.is_module_patched(name)}
+
+
+def _choose() -> str:
+    patched = _patched()
+    if "threading" not in patched:
+        return "threads"
+    import gevent  # noqa: PLC0415 - it is there
+
+    # gevent's own version_info stands still.
+    if tuple(map(int, re.findall(r"\d+", gevent.__version__)[:2])) < OLDEST:
+        raise PatchError(
+            f"gevent {gevent.__version__} is too old: install {OLDEST[0]}.{OLDEST[1]} or later"
+        )
+    if "queue" in patched:
+        raise PatchError("gevent has patched queue, too: call gevent.monkey.patch_all(queue=False)")
+    if missing := [name for name in _NEEDED if name not in patched]:
+        raise PatchError(
+            f"gevent has not patched {', '.join(missing)}:"
+            " call gevent.monkey.patch_all(queue=False)"
+        )
+    return "greenlets"
+
+
+def check() -> None:
+    """Raise PatchError if gevent has patched the process since gochat was imported. Thread: any."""
+    if NAME == "threads" and "threading" in _patched():
+        raise PatchError(
+            "gevent has patched this process after gochat was imported: call"
+            " gevent.monkey.patch_all(queue=False) in the program's first line"
+        )
+
+
+_chosen = _choose()
+
+if TYPE_CHECKING or _chosen == "threads":
+    from .threads import (
+        NAME,
+        Channel,
+        RLock,
+        default_gomaxprocs,
+        hung_up,
+        nonblocking,
+        readable,
+        select,
+        settle,
+        stacks,
+        turns,
+        writable,
+    )
+else:
+    from . import greenlets
+    from .greenlets import (
+        NAME,
+        Channel,
+        RLock,
+        default_gomaxprocs,
+        hung_up,
+        nonblocking,
+        readable,
+        select,
+        settle,
+        stacks,
+        turns,
+        writable,
+    )
+
+    _golang = sys.modules[__name__.rpartition(".")[0]]
+    for _name in ("channel", "turns"):
+        _module = sys.modules[f"{greenlets.__name__}.{_name}"]
+        sys.modules[f"{_golang.__name__}.{_name}"] = _module
+        setattr(_golang, _name, _module)

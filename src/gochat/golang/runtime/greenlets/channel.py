@@ -1,0 +1,461 @@
+"""Channels: what Go has in the language, for greenlets.
+
+They are used as those of threads are, see the table in threads' channel.py. A channel has a queue
+of values, a line of senders that wait for room in it, and at most one receiver that waits. Every
+operation looks, and then either has happened or waits in `park`. No one else runs in between.
+
+The receiver takes from the queue first, and then from the line. A sender that finds a waiting
+receiver on an unbuffered channel leaves its value in the queue, and goes on; if the receiver is
+killed before it runs, the value stays for the next one.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from ...closed import CLOSED, AbandonedChannelError, ClosedChannelError
+from ...goroutine import ChannelStatistics
+from .turns import TurnWaiter, turns
+from .waiter import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...goroutine import Observer
+
+__all__ = [
+    "CLOSED",
+    "AbandonedChannelError",
+    "Channel",
+    "ChannelStatistics",
+    "ClosedChannelError",
+    "select",
+]
+
+T = TypeVar("T")
+
+
+class _Offer(Generic[T]):
+    """A value that a sender waits to hand over (Go: sudog)."""
+
+    __slots__ = ("taken", "value", "waiter")
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self.taken = False
+        self.waiter: Final = Waiter()
+
+
+class _Receiver(Waiter):
+    """A greenlet that waits for one or more channels, none of them in turn."""
+
+    __slots__ = ("channels", "giver")
+
+    def __init__(self, channels: tuple[Channel[Any], ...]) -> None:
+        super().__init__()
+        self.channels: Final = channels
+        #: The channel that has woken the greenlet.
+        self.giver: Channel[Any] | None = None
+
+    def call(self, giver: Channel[Any]) -> None:
+        """Wake the greenlet. No other channel can do so after this one."""
+        self.giver = giver
+        self.forget()
+        self.wake()
+
+    let_go = call
+
+    def forget(self) -> None:
+        """Wait for none of the channels any longer."""
+        for channel in self.channels:
+            if channel._idle is self:
+                channel._idle = None
+
+
+class Channel(Generic[T]):
+    """A queue that can be closed, and that a greenlet can wait for together with others.
+
+    capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
+    in_turn: the receiver takes turns with the receivers of all such channels, see turns.py.
+
+    Any greenlet may `send`, `try_send` and `close`. One at a time may receive. Raises ValueError
+    for a negative capacity.
+
+    A channel is true, also an empty one. It has the methods of `queue.Queue`, except `task_done`,
+    `join` and `shutdown`, which raise NotImplementedError.
+    """
+
+    def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
+        if capacity < 0:
+            raise ValueError(f"negative capacity: {capacity}")
+        self.capacity: Final = capacity
+        #: The values that wait, oldest first.
+        self.queue: Final[deque[T]] = deque()
+        self._in_turn: Final = TurnWaiter() if in_turn else None
+        self._offers: Final[deque[_Offer[T]]] = deque()
+        # The receiver that waits, until it is woken.
+        self._idle: _Receiver | TurnWaiter | None = None
+        # Whether a send is refused; whether the receiver sees the end when all is drained; and
+        # whether nobody receives any more.
+        self._closed = self._ended = self._abandoned = False
+        #: Is told of what happens here; None for nobody. Set before the channel is used.
+        self.observer: Observer | None = None
+        # For `statistics`: values received; values that had no room; at place b, drains whose
+        # number of values has b bits; what was queued at the close.
+        self._received = self._refused = 0
+        self._drains = [0] * 32
+        self._left = 0
+
+    def __len__(self) -> int:
+        """Return how many values are queued; 0 for an unbuffered channel."""
+        return len(self.queue) if self.capacity else 0
+
+    def __bool__(self) -> bool:
+        """Return True, or an empty channel would be false."""
+        return True
+
+    def qsize(self) -> int:
+        """As in `queue.Queue`: how many values are in the queue."""
+        return len(self.queue)
+
+    def empty(self) -> bool:
+        """As in `queue.Queue`: whether none is in the queue."""
+        return not self.queue
+
+    def full(self) -> bool:
+        """Return whether there is no room; always True for an unbuffered channel."""
+        return len(self.queue) >= self.capacity
+
+    @property
+    def receiver(self) -> int | None:
+        """The ident of the greenlet that receives in turn, or did last; None before."""
+        waiter = self._in_turn
+        return None if waiter is None or waiter.receiver is None else id(waiter.receiver)
+
+    def statistics(self) -> ChannelStatistics:
+        """Return what is in the channel, who waits for it, and what it has done."""
+        queued, received = len(self), self._received
+        return ChannelStatistics(
+            capacity=self.capacity,
+            queued=queued,
+            closed=self._closed,
+            senders=len(self._offers),
+            receiver=self.receiver,
+            receiver_waits=self._idle is not None,
+            sent=received + queued,
+            received=received,
+            refused=self._refused,
+            drains=tuple(self._drains),
+            queued_at_close=self._left,
+        )
+
+    # Sending.
+
+    def send(self, value: T) -> None:
+        """Queue a value, and wait for room if there is none; unbuffered, wait for a receiver.
+
+        Raises ClosedChannelError if the channel is closed, or gets closed before the value is
+        queued or received.
+        """
+        self._send(value, None)
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """As in `queue.Queue`: raises queue.Full at the timeout, in seconds."""
+        if block:
+            self._send(item, _deadline_of(timeout))
+        elif not self.try_send(item):
+            raise queue.Full
+
+    def put_nowait(self, item: T) -> None:
+        """As in `queue.Queue`: `put(block=False)`."""
+        self.put(item, block=False)
+
+    def try_send(self, value: T) -> bool:
+        """Queue a value if there is room, and return whether there was. Never blocks.
+
+        Unbuffered: hand the value to a receiver that waits, and return whether there was one.
+        Raises ClosedChannelError if the channel is closed, as Go panics even where there is a
+        default case.
+        """
+        queue = self.queue
+        if len(queue) >= self.capacity or self._closed:
+            self._check_open()
+            sent = self.capacity == 0 and self._hand_over(value)
+            self._refused += not sent
+            return sent
+        queue.append(value)
+        if self._idle is not None:
+            self._wake()
+        return True
+
+    def close(self) -> None:
+        """Say that no more will come. Works on a full channel too, and never blocks.
+
+        What is queued can still be received. A greenlet that waits to send gets ClosedChannelError.
+        A second close raises ClosedChannelError too, because in Go it is a panic.
+        """
+        self._check_open("close of")
+        self._left = len(self)
+        self._closed = self._ended = True
+        self._refuse()
+        receiver, self._idle = self._idle, None
+        if receiver is not None:
+            receiver.let_go(self)
+        if self.observer is not None:
+            self.observer.closed(self)
+
+    def abandon(self) -> None:
+        """Say that nobody will receive any more. Can be repeated; never blocks.
+
+        Every send raises AbandonedChannelError from now on, also one that waits. A receiver that
+        waits all the same goes on waiting.
+        """
+        self._abandoned = self._closed = True
+        self._refuse()
+
+    def _send(self, value: T, deadline: float | None) -> None:
+        self._check_open()
+        if self.capacity:
+            if len(self.queue) < self.capacity:
+                self.queue.append(value)
+                self._wake()
+                return
+        elif self._hand_over(value):
+            return
+        offer = _Offer(value)
+        self._offers.append(offer)
+        try:
+            woken = offer.waiter.park_for("send", deadline)
+        finally:
+            offer.waiter.end()
+            if not offer.taken and offer in self._offers:
+                self._offers.remove(offer)
+        if not offer.taken:
+            if not woken:
+                raise queue.Full
+            self._check_open()
+
+    def _hand_over(self, value: T) -> bool:
+        if self._idle is None:
+            return False
+        self.queue.append(value)
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
+        """Wake the receiver, if it waits and was not woken."""
+        receiver, self._idle = self._idle, None
+        if receiver is not None:
+            receiver.call(self)
+
+    def _refuse(self) -> None:
+        for offer in self._offers:
+            offer.waiter.wake()
+        self._offers.clear()
+
+    def _check_open(self, what: str = "send on") -> None:
+        if self._abandoned:
+            raise AbandonedChannelError("nobody receives any more")
+        if self._closed:
+            raise ClosedChannelError(f"{what} closed channel")
+
+    # Receiving.
+
+    def recv(self) -> tuple[T, bool]:
+        """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
+
+        The type is that of a value, as in Go: look at the second part before the first.
+        """
+        _, value, ok = select(self)
+        return value, ok
+
+    def __iter__(self) -> Iterator[T]:
+        """Receive until the channel is closed and drained (Go: range)."""
+        while True:
+            value, ok = self.recv()
+            if not ok:
+                return
+            yield value
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """As in `queue.Queue`: raises queue.Empty; gives CLOSED when closed and drained."""
+        deadline = _deadline_of(timeout) if block else 0.0
+        got: list[Any] = []
+        if deadline is None or not self._take(got):
+            channel, value, ok = select(self, deadline=deadline)
+            if channel is None:
+                raise queue.Empty
+            return value if ok else CLOSED  # type: ignore[no-any-return]
+        return got[0]  # type: ignore[no-any-return]
+
+    def get_nowait(self) -> T:
+        """As in `queue.Queue`: `get(block=False)`."""
+        return self.get(block=False)
+
+    def drain(self) -> list[T]:
+        """Take all that is queued by now, oldest first; never blocks.
+
+        Of an unbuffered channel: the values of the senders in line.
+        """
+        values = list(self.queue)
+        self.queue.clear()
+        if self._offers:
+            if self.capacity:
+                self._admit()
+            else:
+                while self._offers:
+                    values.append(self._accept())
+        count = len(values)
+        self._received += count
+        self._drains[count.bit_length()] += 1
+        return values
+
+    # What queue.Queue has, and a channel does not.
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("a channel has no shutdown: use close")
+
+    def task_done(self) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("a channel counts no tasks: receive until it is closed")
+
+    join = task_done
+
+    def _set_idle(self, waiter: _Receiver | TurnWaiter) -> None:
+        """Mark a receiver as waiting. Raises RuntimeError if another one is."""
+        if self._idle is not None and (self._idle is not waiter or waiter is self._in_turn):
+            raise RuntimeError("two threads receive from one channel")
+        self._idle = waiter
+
+    def _take(self, got: list[Any]) -> bool:
+        """Receive into an empty list, if there is anything. CLOSED stands for the end."""
+        if self.queue:
+            got.append(self.queue.popleft())
+            if self._offers:
+                self._admit()
+        elif self._offers:
+            got.append(self._accept())
+        elif self._ended:
+            got.append(CLOSED)
+        else:
+            return False
+        value = got[0]
+        self._received += value is not CLOSED
+        if self.observer is not None:
+            try:
+                self.observer.received(self, value)
+            except BaseException:
+                if value is not CLOSED:
+                    self._received -= 1
+                    self.queue.appendleft(value)
+                turns.give_up()
+                raise
+        return True
+
+    def _admit(self) -> None:
+        """Queue the values of the first in line, as far as there is room."""
+        while self._offers and len(self.queue) < self.capacity:
+            self.queue.append(self._accept())
+
+    def _accept(self) -> T:
+        offer = self._offers.popleft()
+        offer.taken = True
+        offer.waiter.wake()
+        return offer.value
+
+
+def select(
+    *channels: Channel[Any], deadline: float | None = None
+) -> tuple[Channel[Any] | None, Any, bool]:
+    """Wait until one of the channels has a value or is closed, and receive from it.
+
+    Returns `(channel, value, True)`; `(channel, None, False)` for one that is closed and drained;
+    `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
+
+    Among several that are ready the choice is random, so none is starved. A deadline that has
+    passed comes before them all, so that what is due then happens in a busy room, too.
+
+    Raises RuntimeError if a second greenlet waits for a channel, and ValueError if a channel whose
+    receiver takes turns is not the only one.
+    """
+    if len(channels) == 1 and channels[0]._in_turn is not None:
+        return _select_in_turn(channels[0], channels[0]._in_turn, deadline)
+    if any(channel._in_turn is not None for channel in channels):
+        raise ValueError("a channel with turns is waited for alone")
+    got: list[Any] = []
+    start = int(random.random() * len(channels))
+    channels = channels[start:] + channels[:start]
+    while deadline is None or deadline > time.monotonic():
+        for channel in channels:
+            if channel._take(got):
+                return _received(channel, got)
+        receiver = _Receiver(channels)
+        try:
+            for channel in channels:
+                channel._set_idle(receiver)
+            receiver.park_for("recv", deadline)
+        finally:
+            receiver.end()
+            receiver.forget()
+        # What was handed over comes first, also before the deadline.
+        if receiver.giver is not None and receiver.giver._take(got):
+            return _received(receiver.giver, got)
+    return None, None, False
+
+
+def _select_in_turn(
+    channel: Channel[Any], waiter: TurnWaiter, deadline: float | None
+) -> tuple[Channel[Any] | None, Any, bool]:
+    """`select` on one channel whose receiver takes turns."""
+    got: list[Any] = []
+    while deadline is None or deadline > time.monotonic():
+        if channel._ended:  # what is left of a closed one needs no turn
+            turns.give_up()
+            if not channel.queue:
+                waiter.end()
+            channel._take(got)
+            return _received(channel, got)
+        if channel.queue or channel._offers:
+            if turns.take():
+                waiter.settle()
+                channel._take(got)
+                return _received(channel, got)
+            turns.give_up()
+            waiter.call(channel)
+        else:
+            turns.give_up()
+            channel._set_idle(waiter)
+        waiter.settle()
+        try:
+            waiter.park(deadline)
+            if waiter.in_line:
+                turns.begin()
+        except BaseException:
+            turns.leave(waiter)
+            raise
+        finally:
+            waiter.in_line = False
+            if channel._idle is waiter:
+                channel._idle = None
+        if channel._take(got):
+            return _received(channel, got)
+    return None, None, False
+
+
+def _received(channel: Channel[Any], got: list[Any]) -> tuple[Channel[Any], Any, bool]:
+    (value,) = got
+    return (channel, None, False) if value is CLOSED else (channel, value, True)
+
+
+def _deadline_of(timeout: float | None) -> float | None:
+    """Return the deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
+    if timeout is None:
+        return None
+    if timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    return time.monotonic() + timeout

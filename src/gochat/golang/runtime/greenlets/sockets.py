@@ -1,0 +1,162 @@
+"""Sockets that greenlets wait for, a lock, and what each greenlet is doing."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from types import FrameType
+from typing import Any, Final
+
+from gevent import get_hub, getcurrent
+from gevent.monkey import get_original
+from greenlet import greenlet
+
+from .waiter import Waiter
+
+__all__ = ["RLock", "hung_up", "nonblocking", "readable", "settle", "stacks", "writable"]
+
+_system_poll: Final[Any] = get_original("select", "poll")
+_system_epoll: Final[Any] = get_original("select", "epoll")
+
+# The events of poll(2) and those of libev.
+_POLLIN, _POLLOUT = 1, 4
+_READ, _WRITE = 1, 2
+
+
+def readable(sock: socket.socket) -> _Poll:
+    """Return what waits until there is input."""
+    return _Poll(sock, _POLLIN, _READ)
+
+
+def writable(sock: socket.socket | int) -> _Poll:
+    """Return what waits until there is room for output."""
+    return _Poll(sock, _POLLOUT, _WRITE)
+
+
+def hung_up(sock: socket.socket) -> _Poll:
+    """Return what waits until the connection has ended in both directions."""
+    # libev waits for input or for room, and for nothing less. An epoll that waits for nothing else
+    # than the end has input at the end.
+    epoll = _system_epoll()
+    epoll.register(sock, 0)
+    return _Poll(epoll, _POLLIN, _READ)
+
+
+def nonblocking(sock: socket.socket) -> Any:
+    """Return the socket below gevent's, whose `send` does not wait."""
+    return getattr(sock, "_sock", sock)
+
+
+class _Poll:
+    """Waits for one event of one descriptor, as `select.poll` does, on one greenlet at a time."""
+
+    __slots__ = ("_io", "_source", "_system", "_waiter")
+
+    def __init__(self, source: Any, events: int, event: int) -> None:
+        # A look at the socket is far cheaper than a wait, and often enough.
+        self._system: Final = _system_poll()
+        self._system.register(source, events)
+        self._source: Final = source  # an epoll would close its descriptor
+        number = source if isinstance(source, int) else source.fileno()
+        self._io: Final = get_hub().loop.io(number, event)
+        self._waiter: Final = Waiter()
+
+    def poll(self, timeout: float | None = None) -> bool:
+        """Wait for the event. Return False if there was none in so many milliseconds.
+
+        A signal handler that runs on gevent's own greenlet cannot wait there: the thread does.
+        """
+        if self._system.poll(0):
+            return True
+        if getcurrent() is self._waiter.hub:
+            return bool(self._system.poll(timeout))
+        deadline = None if timeout is None else time.monotonic() + timeout / 1000
+        self._io.start(self._waiter.resume)
+        try:
+            return self._waiter.park(deadline)
+        finally:
+            self._io.stop()
+
+    def __del__(self) -> None:
+        self._waiter.end()
+
+
+class RLock:
+    """A lock that only its owner can release, and can take again."""
+
+    __slots__ = ("_count", "_line", "_owner")
+
+    def __init__(self) -> None:
+        self._owner: Any = None
+        self._count = 0
+        self._line: deque[Waiter] | None = None
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock. Return False if it is taken for so many seconds; -1: no limit."""
+        me = getcurrent()
+        if self._owner is None or self._owner is me:
+            self._owner = me
+            self._count += 1
+            return True
+        if not blocking:
+            return False
+        deadline = None if timeout < 0 else time.monotonic() + timeout
+        waiter = Waiter()
+        if self._line is None:
+            self._line = deque()
+        self._line.append(waiter)
+        try:
+            while self._owner is not None:
+                if not waiter.park(deadline):
+                    return False
+        finally:
+            waiter.end()
+            self._line.remove(waiter)
+        self._owner, self._count = me, 1
+        return True
+
+    def release(self) -> None:
+        """Release the lock. Raises RuntimeError if the calling greenlet does not have it."""
+        if self._owner is not getcurrent():
+            raise RuntimeError("cannot release a lock of another greenlet")
+        self._count -= 1
+        if not self._count:
+            self._owner = None
+            if self._line:
+                self._line[0].wake()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def settle(*, pin: bool, cpu: int | None = None) -> None:
+    """Do nothing: one thread needs no CPU of its own. pin, cpu: as in the runtime of threads."""
+
+
+def stacks() -> list[tuple[str, FrameType]]:
+    """Return the name of each greenlet, and what it is doing."""
+    names: dict[int, str] = {}
+    for thread in threading.enumerate():
+        if thread.ident is not None:
+            names[thread.ident] = thread.name
+    found = [(_name(getcurrent(), names), sys._getframe(1))]
+    for each in gc.get_objects():
+        if isinstance(each, greenlet) and each.gr_frame is not None:
+            found.append((_name(each, names), each.gr_frame))
+    return found
+
+
+def _name(each: Any, names: dict[int, str]) -> str:
+    from gevent.thread import get_ident  # noqa: PLC0415
+
+    if each is get_hub():
+        return "gevent's loop"
+    ident = get_ident(each)
+    return f"greenlet {names.get(ident, ident)}"

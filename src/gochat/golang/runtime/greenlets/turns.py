@@ -1,0 +1,139 @@
+"""Turns: one write pump at a time is ready to run.
+
+A message in a room of a thousand clients gives a thousand write pumps something to do. If all were
+ready at once, all would run before the hub and the readers run again, and each would write one
+message in a frame. So they line up, and the one that has the turn hands it on when it has nothing
+left or is about to wait. The next pump runs after the hub and the readers that are ready by then,
+so messages gather for those in line, and go out in one frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from gevent import getcurrent
+
+from ...goroutine import TurnsStatistics
+from .waiter import Waiter
+
+__all__ = [
+    "DEFAULT_GOMAXPROCS",
+    "FREE_THREADED",
+    "TurnWaiter",
+    "Turns",
+    "TurnsStatistics",
+    "turns",
+]
+
+#: No two greenlets run at the same time, whatever the build of Python.
+FREE_THREADED: Final = False
+
+#: The only number of turns.
+DEFAULT_GOMAXPROCS: Final = 1
+
+
+class Turns:
+    """One turn, and the line of those that wait for it."""
+
+    def __init__(self) -> None:
+        self._line: deque[TurnWaiter] = deque()
+        # The greenlet that has the turn; or the place of the one that will have it when it runs.
+        self._holder: Any = None
+
+    def gomaxprocs(self, limit: int) -> int:
+        """Return the number of turns, which is 1. Raises ValueError for a limit above 1."""
+        if limit > 1:
+            raise ValueError(f"gomaxprocs {limit}: greenlets run one at a time")
+        return DEFAULT_GOMAXPROCS
+
+    def give_up(self) -> None:
+        """Hand the turn on, if the calling greenlet has it, before that waits."""
+        if self._holder is getcurrent():
+            self._next()
+
+    def join(self, waiter: TurnWaiter) -> None:
+        """Put one that waits for a value in line, to wake when it has the turn."""
+        if self._holder is None:
+            self._holder = waiter
+            waiter.wake()
+        else:
+            self._line.append(waiter)
+
+    def take(self) -> bool:
+        """Have the calling greenlet take the turn, or keep it, if nobody else wants it."""
+        if self._holder is None:
+            self._holder = getcurrent()
+            return True
+        return self._holder is getcurrent() and not self._line
+
+    def begin(self) -> None:
+        """Take up the turn for which the calling greenlet was woken."""
+        self._holder = getcurrent()
+
+    def leave(self, waiter: TurnWaiter) -> None:
+        """Leave the line, or hand on the turn, whichever there is: the wait was interrupted."""
+        if self._holder is waiter or self._holder is getcurrent():
+            self._next()
+        elif waiter in self._line:
+            self._line.remove(waiter)
+
+    def ended(self, greenlet: Any) -> None:
+        """Hand on the turn of a greenlet that has ended with it."""
+        if self._holder is greenlet:
+            self._next()
+
+    def statistics(self) -> TurnsStatistics:
+        """Return who has the turn and who waits for it. One that was woken for it has it."""
+        holder = self._holder
+        if isinstance(holder, TurnWaiter):
+            holder = holder.receiver
+        return TurnsStatistics(
+            limit=DEFAULT_GOMAXPROCS,
+            holders=() if holder is None else (id(holder),),
+            line=tuple(id(waiter.receiver) for waiter in self._line),
+        )
+
+    def _next(self) -> None:
+        if self._line:
+            self._holder = self._line.popleft()
+            self._holder.wake()
+        else:
+            self._holder = None
+
+
+class TurnWaiter(Waiter):
+    """A place where a write pump waits for a value, and then for the turn."""
+
+    __slots__ = ("in_line", "receiver")
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Whether the pump has something to do, and waits for the turn only.
+        self.in_line = False
+        #: The greenlet that receives here, or did last; None before.
+        self.receiver: Any = None
+
+    def settle(self) -> None:
+        """Take note of the calling greenlet, and have it hand on its turn at its end."""
+        me = getcurrent()
+        if self.receiver is not me:
+            self.receiver = me
+            if hasattr(me, "rawlink"):  # the main greenlet has none, and does not end
+                me.rawlink(turns.ended)
+
+    def call(self, _: object) -> None:
+        """Put the pump in line."""
+        if not self.in_line:
+            self.in_line = True
+            self._due = None  # the turn has no deadline
+            turns.join(self)
+
+    def let_go(self, _: object) -> None:
+        """Wake the pump without a turn: its channel is closed."""
+        if not self.in_line:
+            self.wake()
+
+
+#: The turns of the write pumps.
+turns: Final = Turns()

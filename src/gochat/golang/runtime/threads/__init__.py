@@ -1,0 +1,39 @@
+"""The runtime of threads: each goroutine is a thread of the system.
+
+    sockets.py   wait for a socket
+
+Its channels and turns are `golang.channel` and `golang.turns`, and what it tells the system is in
+`golang.processor`.
+
+The rules: threads run at any moment, in any order, and one of them may be interrupted anywhere. So
+whatever two of them touch has a lock, or changes in a single step; and whoever is to be woken says
+so before it looks for the last time.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import Final
+
+from ...channel import Channel, select
+from ...processor import settle
+from ...turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
+from ...turns import turns
+from .sockets import hung_up, nonblocking, readable, stacks, writable
+
+__all__ = [
+    "NAME",
+    "Channel",
+    "RLock",
+    "default_gomaxprocs",
+    "hung_up",
+    "nonblocking",
+    "readable",
+    "select",
+    "settle",
+    "stacks",
+    "turns",
+    "writable",
+]
+
+NAME: Final[str] = "threads"

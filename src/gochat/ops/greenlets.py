@@ -1,0 +1,50 @@
+"""`--runtime greenlets`: starts the command again, in a process that gevent has patched.
+
+gevent has to patch a process before anything in it imports `socket` or `threading`, and this
+command has imported both by the time it knows its flags. So the process executes Python anew: it
+keeps its number, its descriptors and its environment, and the second time it is patched first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NoReturn
+
+from ..golang.runtime import OLDEST
+
+__all__ = ["check_gevent", "start_again"]
+
+# What the new process runs. {}: the parent's sys.path, in which it finds the same packages.
+_PROGRAM = """\
+import sys; sys.path[:] = {}
+from gevent import monkey; monkey.patch_all(queue=False)
+from gochat.ops.command import main; sys.exit(main())
+"""
+
+
+def check_gevent() -> None:
+    """Raise ImportError if gevent is missing or too old. Thread: any."""
+    least = ".".join(map(str, OLDEST))
+    needed = f"--runtime greenlets needs gevent {least} or later"
+    try:
+        version = metadata.version("gevent")
+    except metadata.PackageNotFoundError:
+        raise ImportError(f"{needed}: pip install 'gochat[greenlets]'") from None
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+        raise ImportError(f"{needed}, not {version}: pip install -U 'gochat[greenlets]'")
+
+
+def start_again(argv: Sequence[str]) -> NoReturn:
+    """Execute this command anew, on greenlets. Thread: the main one, which must be the only one.
+
+    argv: arguments without the program name. Raises ImportError as `check_gevent`, and OSError.
+    """
+    check_gevent()
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    program = _PROGRAM.format(repr(sys.path))
+    os.execv(sys.executable, [sys.executable, *flags, "-c", program, *argv])

@@ -1,0 +1,62 @@
+"""Runs tests on the runtime of greenlets: `python -m tests.greenlets [arguments of pytest]`.
+
+The tests are those of FILES, in this process, which gevent has patched. So their clients and
+servers run on greenlets, too, and so does each `gochat serve` that they start.
+"""
+
+import os
+
+from gevent import monkey
+
+monkey.patch_all(queue=False)
+os.environ["GOCHAT_RUNTIME"] = "greenlets"
+
+import sys  # noqa: E402
+from typing import Final  # noqa: E402
+
+import pytest  # noqa: E402
+
+#: What holds in every runtime.
+FILES: Final = ("channel", "hub", "recorded", "client", "delivery")
+
+_INSIDE: Final = "it looks into the channel of threads"
+_SPINS: Final = "it looks at others without waiting: greenlets are not preempted"
+
+#: By reason: the tests in these files that are about threads alone.
+THREADS_ONLY: Final = {
+    _INSIDE: (
+        "channel.py::test_a_sender_hands_its_value_to_a_receiver_that_waits",
+        "channel.py::test_of_two_channels_one_hands_over",
+        "channel.py::test_a_deadline_at_the_moment_of_a_send",
+        "channel.py::test_a_mark_from_an_earlier_wait",
+        "channel.py::test_many_threads_over_two_unbuffered_channels",
+        "channel.py::test_received_at_the_last_moment",
+        "channel.py::test_what_was_handed_over_survives_a_close",
+        "channel.py::test_the_queue_comes_before_the_line",
+        "channel.py::test_an_offer_that_is_withdrawn",
+        "channel.py::test_a_bell_that_rings_for_nothing",
+        "channel.py::test_a_bell_that_nobody_waits_for",
+        "channel.py::test_a_value_between_the_look_and_the_wait",
+    ),
+    _SPINS: (
+        "channel.py::test_capacity_with_many_senders",
+        "channel.py::test_len_beside_a_drain",
+    ),
+    "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
+    "it takes all threads that the system has": (
+        "client.py::test_write_pump_that_cannot_be_started",
+    ),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the tests, and return pytest's exit status."""
+    left_out = [
+        f"--deselect=tests/test_{test}" for names in THREADS_ONLY.values() for test in names
+    ]
+    files = [] if any("test_" in each for each in argv) else [f"tests/test_{n}.py" for n in FILES]
+    return int(pytest.main([*left_out, *files, *argv]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

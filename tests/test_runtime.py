@@ -1,0 +1,126 @@
+"""The choice of a runtime, and what is said when it cannot be had. tests/greenlets.py has more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+
+from .support import COMMAND, LOCAL, Gochat, finished, join, wait_until
+
+PATCH = "from gevent import monkey; monkey.patch_all(queue=False)"
+SHOW = "from gochat.golang import runtime; print(runtime.NAME, runtime.Channel.__module__)"
+REFUSED = "needs --runtime threads; see docs/run/runtimes.md"
+
+
+def test_threads_unless_patched() -> None:
+    """A program that gevent has not patched runs on threads, and does not load gevent."""
+    program = f"import sys; {SHOW}; print('gevent' in sys.modules)"
+    done = finished([sys.executable, "-c", program])
+    assert done.stdout.split() == ["threads", "gochat.golang.channel", "False"]
+
+
+def test_greenlets_if_patched() -> None:
+    """A program that gevent has patched runs on greenlets, whichever name it imports them by."""
+    program = f"{PATCH}; {SHOW}; import gochat.golang.channel as c; print(c.__name__)"
+    done = finished([sys.executable, "-c", program])
+    name = "gochat.golang.runtime.greenlets.channel"
+    assert done.stdout.split() == ["greenlets", name, name], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [
+        (
+            "from gevent import monkey; monkey.patch_all(); import gochat",
+            "gevent has patched queue, too: call gevent.monkey.patch_all(queue=False)",
+        ),
+        (
+            "from gevent import monkey; monkey.patch_thread(); import gochat",
+            "gevent has not patched socket, select, time, subprocess:"
+            " call gevent.monkey.patch_all(queue=False)",
+        ),
+        (
+            f"{PATCH}; import gevent; gevent.__version__ = '24.10.3'; import gochat",
+            "gevent 24.10.3 is too old: install 24.11 or later",
+        ),
+        (
+            f"import gochat; {PATCH}; gochat.Server('127.0.0.1:0', lambda *_: [])",
+            "gevent has patched this process after gochat was imported: call"
+            " gevent.monkey.patch_all(queue=False) in the program's first line",
+        ),
+    ],
+)
+def test_patched_in_another_way(program: str, error: str) -> None:
+    """gevent that has patched too much, too little or too late is an error of one clear line."""
+    done = finished([sys.executable, "-c", program])
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"gochat.golang.runtime.PatchError: {error}"
+
+
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends in order."""
+    if by == "environment":
+        monkeypatch.setenv("GOCHAT_RUNTIME", "greenlets")
+    with Gochat(*(("--runtime=greenlets",) if by == "flag" else ())) as chat:
+        assert chat.logged("running on greenlets")
+        with join(chat.port) as peer:
+            peer.send("hello")
+            assert peer.messages(1) == ["hello"]
+            chat.process.send_signal(signal.SIGUSR1)
+            for name in ("hub", "readPump", "writePump"):
+                wait_until(lambda name=name: bool(chat.logged(f"greenlet {name}")))  # type: ignore[misc]
+            assert chat.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        ("--runtime java", "--runtime: 'java' is neither threads nor greenlets"),
+        *(
+            (f"--runtime greenlets {flag}", f"{name} {REFUSED}")
+            for flag, name in (
+                ("--no-pin", "--no-pin"),
+                ("--gomaxprocs 2", "--gomaxprocs above 1"),
+                ("--trace x", "--trace"),
+                ("--view :8081", "--view"),
+            )
+        ),
+    ],
+)
+def test_flags_that_are_refused(flags: str, error: str) -> None:
+    """What greenlets cannot do is refused."""
+    done = finished([COMMAND, "serve", "--addr", LOCAL, *flags.split()])
+    assert (done.returncode, done.stderr) == (2, f"gochat serve: {error}\n")
+
+
+@pytest.mark.parametrize("version", ["", "23.9.1"])
+def test_without_a_gevent_that_will_do(version: str) -> None:
+    """A gevent that is missing or too old is an error of one line that says what to install."""
+    program = (
+        "import sys; from importlib import metadata\n"
+        f"def version(name, found={version!r}):\n"
+        "    if not found: raise metadata.PackageNotFoundError(name)\n"
+        "    return found\n"
+        "metadata.version = version\n"
+        "from gochat.ops.command import main; sys.exit(main())"
+    )
+    arguments = ["serve", "--addr", LOCAL, "--runtime", "greenlets"]
+    done = finished([sys.executable, "-c", program, *arguments])
+    assert done.returncode == 1
+    needed = "gochat: --runtime greenlets needs gevent 24.11 or later"
+    install = "pip install 'gochat[greenlets]'"
+    if version:
+        needed, install = f"{needed}, not {version}", "pip install -U 'gochat[greenlets]'"
+    assert done.stderr == f"{needed}: {install}\n"
+
+
+def test_an_unknown_runtime_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name in GOCHAT_RUNTIME that is none is refused as that of the flag is."""
+    monkeypatch.setitem(os.environ, "GOCHAT_RUNTIME", "java")
+    done = finished([COMMAND, "serve", "--addr", LOCAL])
+    error = "gochat serve: GOCHAT_RUNTIME: 'java' is neither threads nor greenlets\n"
+    assert (done.returncode, done.stderr) == (2, error)
