@@ -1,7 +1,8 @@
 """Runs tests on the runtime of greenlets: `python -m tests.greenlets [arguments of pytest]`.
 
 The tests are those of FILES, in this process, which gevent has patched. So their clients and
-servers run on greenlets, too, and so does each `gochat serve` that they start.
+servers run on greenlets, too, and so does each `gochat serve` that they start. With `--all`, those
+of SLOW as well.
 """
 
 import os
@@ -17,7 +18,10 @@ from typing import Final  # noqa: E402
 import pytest  # noqa: E402
 
 #: What holds in every runtime.
-FILES: Final = ("channel", "hub", "recorded", "client", "delivery")
+FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery")
+
+#: The same, for which `tests/run` has no time: they mostly wait.
+SLOW: Final = ("conn",)
 
 _INSIDE: Final = "it looks into the channel of threads"
 _SPINS: Final = "it looks at others without waiting: greenlets are not preempted"
@@ -42,6 +46,10 @@ THREADS_ONLY: Final = {
         "channel.py::test_capacity_with_many_senders",
         "channel.py::test_len_beside_a_drain",
     ),
+    "a signal handler interrupts whichever greenlet runs, and not the one that writes": (
+        "conn.py::test_writes_that_are_interrupted_anywhere",
+        "conn.py::test_write_within_a_write",
+    ),
     "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
     "it takes all threads that the system has": (
         "client.py::test_write_pump_that_cannot_be_started",
@@ -54,7 +62,9 @@ def main(argv: list[str]) -> int:
     left_out = [
         f"--deselect=tests/test_{test}" for names in THREADS_ONLY.values() for test in names
     ]
-    files = [] if any("test_" in each for each in argv) else [f"tests/test_{n}.py" for n in FILES]
+    names = (*FILES, *SLOW) if "--all" in argv else FILES
+    argv = [each for each in argv if each != "--all"]
+    files = [] if any("test_" in each for each in argv) else [f"tests/test_{n}.py" for n in names]
     return int(pytest.main([*left_out, *files, *argv]))
 
 

@@ -551,6 +551,8 @@ class Gochat:
         self.port = int(found[2])
         #: The link in the log, without the slash at its end.
         self.url = found[3].rstrip("/")
+        #: What it runs on.
+        self.runtime = "greenlets" if self.logged("running on greenlets") else "threads"
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -615,6 +617,14 @@ class Gochat:
     def descriptors(self) -> int:
         """How many files and sockets the process has open."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def sockets(self) -> int:
+        """How many of them are sockets."""
+        found = 0
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                found += descriptor.readlink().name.startswith("socket:")
+        return found
 
     def memory(self) -> int:
         """The resident memory of the process, in bytes."""

@@ -144,11 +144,16 @@ def room(gochat: Gochat) -> Iterator[Gochat]:
     Nothing of the scenario before can come late: the hub hands a message to all clients in one go,
     and the two threads of a client end only when the hub has let go of the client.
     """
+    sockets = gochat.sockets()
     yield gochat
     tasks = f"/proc/{gochat.process.pid}/task"
     try:
-        # The main thread, which accepts, and the hub.
-        wait_until(lambda: len(os.listdir(tasks)) == 2, "the clients' threads ended")
+        if gochat.runtime == "greenlets":
+            # The server closes a socket when both goroutines have ended.
+            wait_until(lambda: gochat.sockets() == sockets, "the clients' sockets closed")
+        else:
+            # The main thread, which accepts, and the hub.
+            wait_until(lambda: len(os.listdir(tasks)) == 2, "the clients' threads ended")
     except AssertionError:
         gochat.kill()  # such a server is of no use for the scenarios to come
         raise

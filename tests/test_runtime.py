@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from .support import COMMAND, LOCAL, Gochat, finished, join, wait_until
+from .test_view import Viewed
 
 PATCH = "from gevent import monkey; monkey.patch_all(queue=False)"
 SHOW = "from gochat.golang import runtime; print(runtime.NAME, runtime.Channel.__module__)"
@@ -76,6 +77,25 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert chat.stop(signal.SIGTERM) == 0
 
 
+def test_the_view_of_greenlets() -> None:
+    """The view shows what each greenlet waits for, and holds a pump: the others go on."""
+    with Viewed("--runtime=greenlets") as chat:
+        assert chat.runtime == "greenlets"
+        with join(chat.port) as held, join(chat.port) as other:
+            shown = chat.find(held)
+            assert shown["reader"] == "waits for the next message from the socket"
+            assert shown["writer"] == "waits for a message"
+            hub = chat.wait_for(lambda state: state["hub"]["clients"] == 2)["hub"]
+            assert hub["thread"] == "waits in select for a value on one of its channels"
+            chat.switch("hold", held)
+            other.send("one")
+            chat.wait_until_held(held)
+            other.send("two")
+            assert other.messages(2) == ["one", "two"]
+            chat.switch("release", held)
+            assert held.messages(3)[1:] == ["one", "two"]  # after the hello of the other
+
+
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
@@ -86,7 +106,6 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 ("--no-pin", "--no-pin"),
                 ("--gomaxprocs 2", "--gomaxprocs above 1"),
                 ("--trace x", "--trace"),
-                ("--view :8081", "--view"),
             )
         ),
     ],

@@ -1,0 +1,125 @@
+"""What holds in every runtime of turns and of looks inside. tests/greenlets.py runs it, too."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from gochat import Channel, select
+from gochat.golang.goroutine import TurnsStatistics, waits
+from gochat.golang.runtime import turns
+
+from .support import in_background, wait_until
+
+
+class Pump:
+    """A write pump: receives in turn, and keeps the turn until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.channel: Channel[int] = Channel(9, in_turn=True)
+        self.go_on = threading.Event()
+        self.frames: list[list[int]] = []
+        self.ident = 0
+
+    def run(self) -> None:
+        self.ident = threading.get_ident()
+        for value in self.channel:
+            self.go_on.wait()  # a pump must not wait like this: here it has to be seen with a turn
+            self.frames.append([value, *self.channel.drain()])
+
+
+def test_one_pump_has_the_turn() -> None:
+    """While one pump has the turn, others stand in line, and what they get later is one frame."""
+    first, second = Pump(), Pump()
+    with in_background(first.run), in_background(second.run):
+        wait_until(lambda: all(p.channel.statistics().receiver_waits for p in (first, second)))
+        assert turns.statistics() == TurnsStatistics(1, (), ())
+        first.channel.send(1)
+        wait_until(lambda: turns.statistics().holders == (first.ident,))
+        second.channel.send(2)
+        second.channel.send(3)
+        wait_until(lambda: turns.statistics().line == (second.ident,))
+        assert first.channel.statistics().receiver == first.ident
+        assert not second.channel.statistics().receiver_waits
+        second.go_on.set()
+        first.go_on.set()
+        wait_until(lambda: second.frames == [[2, 3]])
+        first.channel.close()
+        second.channel.close()
+    assert first.frames == [[1]]
+    assert turns.statistics() == TurnsStatistics(1, (), ())
+
+
+@pytest.mark.parametrize("end", ["ends", "gives up"])
+def test_the_turn_is_handed_on(end: str) -> None:
+    """A goroutine that ends with the turn, or gives it up, hands the turn on."""
+    ready, go_on = threading.Event(), threading.Event()
+    held: Channel[int] = Channel(1, in_turn=True)
+    other = Pump()
+    other.go_on.set()
+
+    def hold() -> None:
+        assert held.recv() == (1, True)
+        ready.set()
+        go_on.wait()
+        if end == "gives up":
+            turns.give_up()
+            wait_until(lambda: other.frames == [[2]])
+
+    with in_background(other.run):
+        with in_background(hold):
+            held.send(1)
+            ready.wait()
+            other.channel.send(2)
+            wait_until(lambda: turns.statistics().line == (other.ident,))
+            assert not other.frames
+            go_on.set()
+        wait_until(lambda: other.frames == [[2]])
+        other.channel.close()
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
+    """What an observer raises comes out of the receive, which has not happened."""
+
+    class Refuses:
+        def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002
+            raise KeyError(value)
+
+        def closed(self, channel: Any) -> None:
+            seen.append(channel)
+
+    seen: list[Any] = []
+    channel: Channel[int] = Channel(2, in_turn=in_turn)
+    channel.observer = Refuses()
+    channel.send(1)
+    with pytest.raises(KeyError):
+        select(channel, deadline=time.monotonic() + 60)
+    assert turns.statistics().holders == ()
+    channel.close()
+    assert seen == [channel]
+    channel.observer = None
+    assert channel.drain() == [1]
+    assert not channel.recv()[1]
+
+
+def test_what_a_goroutine_waits_for() -> None:
+    """A goroutine that waits for a channel says so, until it goes on."""
+    channel: Channel[int] = Channel()
+    idents: list[int] = []
+
+    def send() -> None:
+        idents.append(threading.get_ident())
+        channel.send(1)
+        channel.recv()
+
+    with in_background(send):
+        wait_until(lambda: bool(idents) and waits.get(idents[0]) == "send")
+        assert channel.statistics().senders == 1
+        assert channel.recv() == (1, True)
+        wait_until(lambda: waits.get(idents[0]) == "recv")
+        channel.send(2)
+        wait_until(lambda: idents[0] not in waits)
