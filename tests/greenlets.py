@@ -2,7 +2,8 @@
 
 The tests are those of FILES, in this process, which gevent has patched. So their clients and
 servers run on greenlets, too, and so does each `gochat serve` that they start. With `--all`, those
-of SLOW as well.
+of SLOW as well, and then those of COMMAND in a process of their own that is not patched: there only
+each `gochat serve` runs on greenlets.
 """
 
 import os
@@ -12,6 +13,7 @@ from gevent import monkey
 monkey.patch_all(queue=False)
 os.environ["GOCHAT_RUNTIME"] = "greenlets"
 
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 from typing import Final  # noqa: E402
 
@@ -23,7 +25,11 @@ FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery")
 #: The same, for which `tests/run` has no time: they mostly wait.
 SLOW: Final = ("conn",)
 
+#: What starts `gochat serve`, and cannot run in a process that is patched: a browser's tests.
+COMMAND: Final = ("processes", "view")
+
 _INSIDE: Final = "it looks into the channel of threads"
+_EXEC: Final = "its fault is not there any more when the command has started again"
 _SPINS: Final = "it looks at others without waiting: greenlets are not preempted"
 
 #: By reason: the tests in these files that are about threads alone.
@@ -51,6 +57,18 @@ THREADS_ONLY: Final = {
         "conn.py::test_write_within_a_write",
     ),
     "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
+    _EXEC: (
+        "processes.py::test_a_child_that_fails_at_the_end",
+        "processes.py::test_without_the_package",
+        "view.py::test_a_thread_that_cannot_be_started",
+        "view.py::test_switches_exist_only_with_the_flag",
+    ),
+    "it calls the command in this process, which would start again": (
+        "view.py::test_an_address_that_is_taken",
+    ),
+    "it counts threads": ("view.py::test_a_held_client_may_leave",),
+    "greenlets refuse --trace": ("view.py::test_with_all_others",),
+    "greenlets are not pinned to a CPU": ("processes.py::test_each_child_has_a_cpu",),
     "it takes all threads that the system has": (
         "client.py::test_write_pump_that_cannot_be_started",
     ),
@@ -65,7 +83,11 @@ def main(argv: list[str]) -> int:
     names = (*FILES, *SLOW) if "--all" in argv else FILES
     argv = [each for each in argv if each != "--all"]
     files = [] if any("test_" in each for each in argv) else [f"tests/test_{n}.py" for n in names]
-    return int(pytest.main([*left_out, *files, *argv]))
+    status = int(pytest.main([*left_out, *files, *argv]))
+    if status or names is FILES or not files:
+        return status
+    others = [f"tests/test_{n}.py" for n in COMMAND]
+    return subprocess.call([sys.executable, "-m", "pytest", *left_out, *others, *argv])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import textwrap
 
 import pytest
 
@@ -59,6 +61,24 @@ def test_patched_in_another_way(program: str, error: str) -> None:
     done = finished([sys.executable, "-c", program])
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"gochat.golang.runtime.PatchError: {error}"
+
+
+def test_code_that_stops_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gevent's monitor reports a goroutine that computes for long, with its stack."""
+    monkeypatch.setenv("GEVENT_MONITOR_THREAD_ENABLE", "true")
+    program = f"""
+        {PATCH}
+        import threading, time
+        def compute():
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                pass
+        thread = threading.Thread(target=compute)
+        thread.start()
+        thread.join()
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert re.search("appears to be blocked.*in compute", done.stderr, re.DOTALL)
 
 
 @pytest.mark.parametrize("by", ["flag", "environment"])
