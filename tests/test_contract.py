@@ -53,6 +53,33 @@ def test_one_pump_has_the_turn() -> None:
     assert turns.statistics() == TurnsStatistics(1, (), ())
 
 
+def test_gosched_waits_for_those_in_line() -> None:
+    """Whoever yields goes on when all that were in line before have had their turns."""
+    turns.gosched()
+    assert turns.statistics() == TurnsStatistics(1, (), ())
+    pumps = Pump(), Pump()
+    seen: list[list[list[int]]] = []
+
+    def yields() -> None:
+        turns.gosched()
+        seen.append([*pumps[0].frames, *pumps[1].frames])
+
+    with in_background(pumps[0].run), in_background(pumps[1].run):
+        wait_until(lambda: all(pump.channel.statistics().receiver_waits for pump in pumps))
+        pumps[0].channel.send(0)
+        wait_until(lambda: turns.statistics().holders == (pumps[0].ident,))
+        pumps[1].channel.send(1)
+        wait_until(lambda: turns.statistics().line == (pumps[1].ident,))
+        with in_background(yields):
+            wait_until(lambda: len(turns.statistics().line) == 2)
+            pumps[0].go_on.set()
+            pumps[1].go_on.set()
+        for pump in pumps:
+            pump.channel.close()
+    assert seen == [[[0], [1]]]
+    assert turns.statistics() == TurnsStatistics(1, (), ())
+
+
 @pytest.mark.parametrize("end", ["ends", "gives up"])
 def test_the_turn_is_handed_on(end: str) -> None:
     """A goroutine that ends with the turn, or gives it up, hands the turn on."""

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Final
 from ..golang import clock
 from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError, select
 from ..golang.flag import one_line
-from ..golang.turns import turns
+from ..golang.runtime import turns
 from ..hub import Hub
 from .bound import Bound
 from .entry import MOST, Entry, Id, announcement, batch, entry_of, fault_of, started, text_of

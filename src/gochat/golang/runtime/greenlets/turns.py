@@ -52,6 +52,19 @@ class Turns:
         if self._holder is getcurrent():
             self._next()
 
+    def gosched(self) -> None:
+        """Return when all that are in line now have had a turn (Go: runtime.Gosched)."""
+        self.give_up()
+        if self._holder is None:
+            return
+        place = TurnWaiter()
+        place.receiver = getcurrent()
+        self._line.append(place)
+        try:
+            place.park()
+        finally:
+            self.leave(place)
+
     def join(self, waiter: TurnWaiter) -> None:
         """Put one that waits for a value in line, to wake when it has the turn."""
         if self._holder is None:
