@@ -5,6 +5,8 @@ The page docs/why/three-files.md sets them side by side with two directives:
     go-part FILE DECLARATION   shows its content: a link to the part, and what the part does
     python-part FILE           shows the parts of a Python file that the option `names` lists
 
+The page docs/why/asyncio.md uses the second one for the Python twins and for those in asyncio.
+
 The Go text is not in this repository. With the configuration value `gochat_go`, a clone of
 gorilla/websocket, `go-part` shows the Go text in place of its content.
 """
@@ -25,7 +27,7 @@ from sphinx.application import Sphinx
 from sphinx.directives.code import container_wrapper
 from sphinx.util.docutils import SphinxDirective
 
-__all__ = ["COMMIT", "check_clone", "go_lines", "go_parts", "not_in_go", "python_lines", "setup"]
+__all__ = ["COMMIT", "awaits", "check_clone", "go_lines", "go_parts", "not_in_go", "python_lines"]
 
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = Path(__file__).parent / "why" / "three-files.md"
@@ -40,6 +42,8 @@ HASHES: Final = {
     "client.go": "27eccc57bafcc15c880d6cb11d131310c2eafe75b8572d812c30ca3eb7dc1e0c",
     "main.go": "c5fc4a8442cf42cde80366cb480e5b282855f642acc492085fcd377f24dc5c1b",
 }
+
+FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 #: Name of all that stands above a file's first declaration: docstring, imports and `__all__`.
 TOP: Final = "imports"
@@ -122,7 +126,7 @@ def python_lines(code: str, names: Sequence[str]) -> set[int]:
             parts[TOP] |= where
         elif isinstance(node, ast.ClassDef):
             for each in node.body:
-                if isinstance(each, ast.FunctionDef):
+                if isinstance(each, FUNCTIONS):
                     method = _lines(lines, each)
                     parts[f"{name}.{each.name}"] = method
                     where -= method
@@ -136,7 +140,7 @@ def python_lines(code: str, names: Sequence[str]) -> set[int]:
 
 def _name(node: ast.stmt) -> str:
     """Return the name that a statement defines, or the first of several; empty if none."""
-    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+    if isinstance(node, (ast.ClassDef, *FUNCTIONS)):
         return node.name
     if isinstance(node, ast.Assign):
         return next(each.id for each in ast.walk(node.targets[0]) if isinstance(each, ast.Name))
@@ -175,6 +179,12 @@ def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
     return found.popitem()[1]
 
 
+def awaits(code: str) -> set[int]:
+    """Return the lines, from 1, on which a coroutine awaits something."""
+    kinds = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+    return {node.lineno for node in ast.walk(ast.parse(code)) if isinstance(node, kinds)}
+
+
 class GoPartDirective(SphinxDirective):
     """A part of a Go file: its content, or the text of the part in a reader's clone."""
 
@@ -197,10 +207,12 @@ class GoPartDirective(SphinxDirective):
 
 
 class PythonPartDirective(SphinxDirective):
-    """Parts of a Python file, with what is not in Go highlighted."""
+    """Parts of a Python file, with what is not in Go, or all that awaits, highlighted."""
 
     required_arguments = 1
     option_spec: ClassVar = {
+        "awaits": directives.flag,
+        "caption": directives.unchanged,
         "names": directives.unchanged_required,
         "not-in-go": directives.unchanged,
     }
@@ -211,7 +223,7 @@ class PythonPartDirective(SphinxDirective):
         self.env.note_dependency(str(path))
         code = path.read_text()
         chosen = python_lines(code, _list(self.options["names"]))
-        ours: set[int] = set()
+        ours = awaits(code) & chosen if "awaits" in self.options else set()
         for begin in _list(self.options.get("not-in-go", "")):
             ours |= not_in_go(code, begin, chosen)
         lines = code.splitlines()
@@ -228,7 +240,7 @@ class PythonPartDirective(SphinxDirective):
         text = textwrap.dedent("\n".join(shown))
         node = nodes.literal_block(text, text, language="python")
         node["highlight_args"] = {"hl_lines": shaded}
-        return [container_wrapper(self, node, "Python")]
+        return [container_wrapper(self, node, self.options.get("caption", "Python"))]
 
 
 def _list(option: str) -> list[str]:

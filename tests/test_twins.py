@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from docs.__main__ import main
-from docs.twins import COMMIT, PAGE, go_lines, go_parts, not_in_go, python_lines
+from docs.twins import COMMIT, PAGE, awaits, go_lines, go_parts, not_in_go, python_lines
 
 from .support import ROOT
 
 CHAT = Path("examples", "chat")
 FILES = ("hub", "client", "main")
+
+ASYNCIO = ROOT / "docs/why/asyncio.md"
 
 #: Of each `python-part`: its file, names, and what is not in Go.
 PARTS = re.findall(
@@ -104,10 +106,39 @@ def test_a_go_part_ends_where_its_declaration_ends() -> None:
     assert go_lines(code, "var v") == (10, 10)
 
 
-def built(project: Path, *options: str) -> str:
-    """Build a site of the one page, and return its HTML."""
+def test_each_part_of_the_asyncio_chat_is_shown() -> None:
+    """Each line of its hub and client is on their page, and lines that await are shaded."""
+    parts = re.findall(
+        r"\{python-part\} (examples/\S+)\n:caption: asyncio\n:awaits:\n:names: (.+)\n",
+        ASYNCIO.read_text(),
+    )
+    for file in ("hub", "client"):
+        code = (ROOT / f"examples/asyncio_chat/{file}.py").read_text()
+        shown = [
+            line
+            for source, names in parts
+            if Path(source).stem == file
+            for line in python_lines(code, several(names))
+        ]
+        lines = code.splitlines()
+        assert sorted(shown) == [number for number, line in enumerate(lines, 1) if line.strip()]
+        assert {lines[number - 1] for number in awaits(code)} == {
+            line for line in lines if re.search(r"\bawait ", line)
+        }
+
+
+def test_what_may_switch_is_shaded(tmp_path: Path) -> None:
+    """On the page of the chat in asyncio each line that awaits is shaded, and no other."""
+    html = built(tmp_path / "asyncio", page=ASYNCIO)
+    shaded = re.findall(r'<span class="hll">(.*)', html)
+    assert len(shaded) == html.count('"k">await</span>')
+    assert html.count('<span class="caption-text">asyncio</span>') > 6
+
+
+def built(project: Path, *options: str, page: Path = PAGE) -> str:
+    """Build a site of one page, and return its HTML."""
     project.mkdir()
-    shutil.copy(PAGE, project / "index.md")
+    shutil.copy(page, project / "index.md")
     (project / "conf.py").write_text(
         'extensions = ["myst_parser", "docs.twins"]\nmyst_enable_extensions = ["colon_fence"]\n'
     )

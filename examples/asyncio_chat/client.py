@@ -1,0 +1,86 @@
+"""A client: two tasks between a connection and the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+
+from .hub import Hub
+
+# In seconds, bytes and messages. The library sends pings and waits for pongs by itself.
+WRITE_WAIT = 10.0
+PONG_WAIT = 60.0
+PING_PERIOD = PONG_WAIT * 9 / 10
+MAX_MESSAGE_SIZE = 512
+SEND_BUFFER = 256
+
+log = logging.getLogger("asyncio_chat")
+
+
+class Client:
+    """Client stands between a WebSocket connection and the hub."""
+
+    def __init__(self, hub: Hub, conn: ServerConnection) -> None:
+        self.hub = hub
+        self.conn = conn
+
+        # Outbound messages, then None. Without a bound of its own, so that None always has room.
+        self.send: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def try_send(self, message: str) -> bool:
+        """Queue a message if fewer than SEND_BUFFER wait. Returns whether there was room."""
+        if self.send.qsize() >= SEND_BUFFER:
+            return False
+        self.send.put_nowait(message)
+        return True
+
+    def close(self) -> None:
+        """Queue the sentinel. The hub calls this once, after its last message."""
+        self.send.put_nowait(None)
+
+    async def read_pump(self) -> None:
+        """Pump messages from the connection to the hub, until reading fails."""
+        try:
+            while True:
+                message = await self.conn.recv(decode=True)
+                message = message.replace("\n", " ").strip()
+                await self.hub.inbox.put(("broadcast", message))
+        except ConnectionClosedError as error:
+            log.info("error: %s", error)
+        except ConnectionClosed:
+            return
+        finally:
+            await self.hub.inbox.put(("unregister", self))
+            self.conn.transport.abort()
+
+    async def write_pump(self) -> None:
+        """Pump messages from the hub to the connection, until the sentinel comes."""
+        try:
+            while True:
+                queued = [await self.send.get()]
+                # Add queued chat messages to the current WebSocket message.
+                while not self.send.empty():
+                    queued.append(self.send.get_nowait())
+                messages = [message for message in queued if message is not None]
+                if messages:
+                    await asyncio.wait_for(self.conn.send("\n".join(messages)), WRITE_WAIT)
+                if queued[-1] is None:
+                    # The hub closed the channel.
+                    await self.conn.close(self.hub.farewell)
+                    return
+        except (ConnectionClosed, asyncio.TimeoutError):
+            return
+        finally:
+            self.conn.transport.abort()
+
+
+async def serve_ws(hub: Hub, conn: ServerConnection) -> None:
+    """Serve a connection: the read pump runs in its task, the write pump in one more."""
+    client = Client(hub, conn)
+    await client.hub.inbox.put(("register", client))
+    writer = asyncio.create_task(client.write_pump())
+    await client.read_pump()
+    await writer

@@ -1,0 +1,59 @@
+"""The hub: one task that owns the set of clients."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .client import Client
+
+    # asyncio has no select over queues, so whatever comes to the hub comes through one queue.
+    Event = (
+        tuple[Literal["register", "unregister"], Client]
+        | tuple[Literal["broadcast"], str]
+        | tuple[Literal["stop"], int]
+    )
+
+
+class Hub:
+    """Hub keeps the set of active clients, and sends what a client says to all of them."""
+
+    def __init__(self) -> None:
+        # Registered clients. The hub's task alone changes them.
+        self.clients: dict[Client, bool] = {}
+
+        # One place, so that a read pump waits while the hub is busy.
+        self.inbox: asyncio.Queue[Event] = asyncio.Queue(1)
+
+        # Code for close frames.
+        self.farewell = 1000
+
+    async def run(self) -> None:
+        """Serve the inbox until it says stop, then disconnect everyone. Never returns."""
+        while True:
+            match await self.inbox.get():
+                case "register", client:
+                    self.clients[client] = True
+                case "unregister", client:
+                    if client in self.clients:
+                        del self.clients[client]
+                        client.close()
+                case "broadcast", message:
+                    for client in list(self.clients):
+                        if not client.try_send(message):
+                            client.close()
+                            del self.clients[client]
+                case "stop", farewell:
+                    await self.disconnect(farewell)
+
+    async def disconnect(self, farewell: int) -> None:
+        """Disconnect everyone, and whoever comes later. Never returns."""
+        self.farewell = farewell
+        for client in self.clients:
+            client.close()
+        self.clients.clear()
+        while True:
+            match await self.inbox.get():
+                case "register", client:
+                    client.close()

@@ -1,0 +1,101 @@
+"""The chat in asyncio, in examples/asyncio_chat: it does what gochat does."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from .support import CLOSE, LOCAL, PATIENCE, ROOT, Peer, deaf, join, parted, say_long
+
+#: Runs the chat with long messages, few places, and time enough for a client that does not read.
+PATIENT = """
+import runpy
+from examples.asyncio_chat import client
+
+client.WRITE_WAIT = 1000.0
+client.MAX_MESSAGE_SIZE = 60_000
+client.SEND_BUFFER = 4
+runpy.run_module("examples.asyncio_chat", run_name="__main__", alter_sys=True)
+"""
+
+
+@contextmanager
+def serving(*command: str) -> Iterator[int]:
+    """The program in a process of its own, on a free port, until Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, *(command or ("-m", "examples.asyncio_chat")), LOCAL],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        found = re.match(r"open http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert found, process.communicate()
+        yield int(found[1])
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=PATIENCE) == ("", "")
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def leave(peer: Peer) -> int | None:
+    """Answer the server's close frame, and close. Returns the frame's code."""
+    with peer:
+        return parted(peer).code
+
+
+def test_a_message_reaches_all() -> None:
+    """What one says reaches all, on one line; Ctrl-C sends everyone away with 1001."""
+    with ThreadPoolExecutor() as pool:
+        with serving() as port:
+            ann, bob = join(port), join(port)
+            bob.send("  here\nI am ")
+            for peer in (ann, bob):
+                while peer.messages(1) != ["here I am"]:
+                    pass  # what `join` says
+            farewells = [pool.submit(leave, peer) for peer in (ann, bob)]
+        assert [farewell.result() for farewell in farewells] == [1001, 1001]
+
+
+def test_a_long_message_is_refused() -> None:
+    """A message of more than 512 bytes ends its client with 1009, and no other."""
+    with serving() as port, join(port) as ann, join(port) as bob:
+        bob.send("x" * 513)
+        assert bob.read_to_end()[-1].code == 1009
+        ann.send("still here")
+        while ann.messages(1) != ["still here"]:
+            pass
+
+
+def test_a_slow_client_is_dropped() -> None:
+    """A client that reads nothing gets what was queued, several messages a frame, and a close."""
+    count = 200
+    with serving("-c", PATIENT) as port, Peer(port) as speaker, deaf(port) as silent:
+        assert speaker.open().status == 101
+        say_long(speaker, count)
+        frames = [silent.read_frame()]
+        while frames[-1].opcode != CLOSE:
+            frames.append(silent.read_frame())
+        assert frames[-1].code == 1000
+        assert any(b"\n" in frame.payload for frame in frames)
+        assert 4 < sum(frame.payload.count(b"\n") + 1 for frame in frames[:-1]) < count
+
+
+def test_the_page() -> None:
+    """It serves the page and the files that the page names, and nothing else."""
+    with serving() as port:
+        for path, status in (("/", 200), ("/server.js", 200), ("/hub.py", 404)):
+            with Peer(port) as visitor:
+                answer = visitor.request(path)
+                assert answer.status == status
+        with Peer(port) as visitor:
+            assert visitor.request().body == (ROOT / "static/home.html").read_bytes()
