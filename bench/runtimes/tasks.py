@@ -1,0 +1,92 @@
+"""Measure the tasks of asyncio: COUNT, SECONDS. Prints the figures of run.py as a line of JSON."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+
+from threads import block, compute, memory
+
+
+async def nothing() -> None:
+    pass
+
+
+async def start(count: int) -> float:
+    """Start one that does nothing, and wait for its end: seconds for each."""
+    begin = time.perf_counter()
+    for _ in range(count):
+        await asyncio.create_task(nothing())
+    return (time.perf_counter() - begin) / count
+
+
+async def idle(count: int) -> float:
+    """Have many wait for a value: bytes for each."""
+    ready, end = asyncio.Queue[int](), asyncio.Queue[int]()
+
+    async def wait() -> None:
+        await ready.put(0)
+        await end.get()
+
+    before = memory()
+    tasks = []
+    for _ in range(count):
+        tasks.append(asyncio.create_task(wait()))
+        await ready.get()
+    used = memory() - before
+    for _ in tasks:
+        await end.put(0)
+    await asyncio.gather(*tasks)
+    return used / count
+
+
+async def switch(count: int) -> float:
+    """Send a value to another, which sends it back: seconds for each way."""
+    there, back = asyncio.Queue[int](), asyncio.Queue[int]()
+
+    async def answer() -> None:
+        for _ in range(count):
+            await back.put(await there.get())
+
+    task = asyncio.create_task(answer())
+    begin = time.perf_counter()
+    for i in range(count):
+        await there.put(i)
+        await back.get()
+    took = time.perf_counter() - begin
+    await task
+    return took / count / 2
+
+
+async def pause(work: Callable[[float], object], seconds: float) -> float:
+    """Run every millisecond while another works: the longest time between two runs, in seconds."""
+
+    async def other() -> None:
+        work(seconds)
+
+    longest = 0.0
+    last = time.perf_counter()
+    task = asyncio.create_task(other())
+    alive = True
+    while alive:
+        alive = not task.done()
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+async def main(count: int, seconds: float) -> None:
+    figures = {
+        "start": await start(count),
+        "memory": await idle(count),
+        "switch": await switch(count),
+        "computes": await pause(compute, seconds),
+        "blocks": await pause(block, seconds),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))

@@ -1,0 +1,112 @@
+"""Measure threads, or greenlets if gevent has patched this process: COUNT, SECONDS.
+
+Prints the figures of run.py as a line of JSON. The program is the same for both:
+
+    python threads.py 5000 0.2
+    python -m gevent.monkey threads.py 5000 0.2
+"""
+
+import ctypes
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+
+C = ctypes.CDLL(None)
+
+
+def memory() -> int:
+    """Return the resident memory of this process in bytes."""
+    (line,) = (x for x in Path("/proc/self/status").read_text().split("\n") if "VmRSS" in x)
+    return int(line.split()[1]) * 1024
+
+
+def start(count: int) -> float:
+    """Start one that does nothing, and wait for its end: seconds for each."""
+    begin = time.perf_counter()
+    for _ in range(count):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    return (time.perf_counter() - begin) / count
+
+
+def idle(count: int) -> float:
+    """Have many wait for a value: bytes for each."""
+    ready, end = SimpleQueue[int](), SimpleQueue[int]()
+
+    def wait() -> None:
+        ready.put(0)
+        end.get()
+
+    before = memory()
+    threads = [threading.Thread(target=wait) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+        ready.get()
+    used = memory() - before
+    for _ in threads:
+        end.put(0)
+    for thread in threads:
+        thread.join()
+    return used / count
+
+
+def switch(count: int) -> float:
+    """Send a value to another, which sends it back: seconds for each way."""
+    there, back = SimpleQueue[int](), SimpleQueue[int]()
+
+    def answer() -> None:
+        for _ in range(count):
+            back.put(there.get())
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    begin = time.perf_counter()
+    for i in range(count):
+        there.put(i)
+        back.get()
+    took = time.perf_counter() - begin
+    thread.join()
+    return took / count / 2
+
+
+def pause(work: Callable[[float], object], seconds: float) -> float:
+    """Run every millisecond while another works: the longest time between two runs, in seconds."""
+    longest = 0.0
+    last = time.perf_counter()
+    thread = threading.Thread(target=work, args=(seconds,))
+    thread.start()
+    alive = True
+    while alive:
+        alive = thread.is_alive()
+        time.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+def compute(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def block(seconds: float) -> None:
+    """Wait in a function of C, of which the runtime knows nothing."""
+    C.usleep(int(seconds * 1e6))
+
+
+if __name__ == "__main__":
+    COUNT, SECONDS = int(sys.argv[1]), float(sys.argv[2])
+    figures = {
+        "start": start(COUNT),
+        "memory": idle(COUNT),
+        "switch": switch(COUNT),
+        "computes": pause(compute, SECONDS),
+        "blocks": pause(block, SECONDS),
+    }
+    print(json.dumps(figures))
