@@ -658,9 +658,10 @@ def test_comparison_with_a_command() -> None:
 
 
 @pytest.mark.xdist_group("busy")  # as test_lesson.py, for a program in Go is built here
-def test_comparison_of_runtimes() -> None:
+def test_comparison_of_runtimes(tmp_path: Path) -> None:
     """bench/runtimes/run.py prints a table; greenlets and tasks stand still while one computes."""
-    flags = ("--rounds", "1", "--count", "200", "--seconds", "0.1")
+    picture = tmp_path / "picture.svg"
+    flags = ("--rounds", "1", "--count", "200", "--seconds", "0.1", "--plot", str(picture))
     done = subprocess.run(
         [sys.executable, ROOT / "bench/runtimes/run.py", *flags],
         env=ENVIRONMENT,
@@ -682,6 +683,7 @@ def test_comparison_of_runtimes() -> None:
     if has_go():
         assert not_formatted(ROOT / "bench/runtimes") == ""
     assert "Medians of 1, " in done.stdout
+    assert "asyncio tasks" in picture.read_text()
 
 
 def test_medians() -> None:

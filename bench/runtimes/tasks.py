@@ -59,22 +59,21 @@ async def switch(count: int) -> float:
     return took / count / 2
 
 
-async def pause(work: Callable[[float], object], seconds: float) -> float:
-    """Run every millisecond while another works: the longest time between two runs, in seconds."""
+async def runs(work: Callable[[float], object], seconds: float) -> list[float]:
+    """Sleep for a millisecond again and again while another works: seconds until each wake-up."""
 
     async def other() -> None:
         work(seconds)
 
-    longest = 0.0
-    last = time.perf_counter()
+    begin = time.perf_counter()
     task = asyncio.create_task(other())
+    found = []
     alive = True
     while alive:
         alive = not task.done()
         await asyncio.sleep(0.001)
-        now = time.perf_counter()
-        longest, last = max(longest, now - last), now
-    return longest
+        found.append(time.perf_counter() - begin)
+    return found
 
 
 async def main(count: int, seconds: float) -> None:
@@ -82,8 +81,8 @@ async def main(count: int, seconds: float) -> None:
         "start": await start(count),
         "memory": await idle(count),
         "switch": await switch(count),
-        "computes": await pause(compute, seconds),
-        "blocks": await pause(block, seconds),
+        "computes": await runs(compute, seconds),
+        "blocks": await runs(block, seconds),
     }
     print(json.dumps(figures))
 

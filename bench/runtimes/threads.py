@@ -74,19 +74,18 @@ def switch(count: int) -> float:
     return took / count / 2
 
 
-def pause(work: Callable[[float], object], seconds: float) -> float:
-    """Run every millisecond while another works: the longest time between two runs, in seconds."""
-    longest = 0.0
-    last = time.perf_counter()
+def runs(work: Callable[[float], object], seconds: float) -> list[float]:
+    """Sleep for a millisecond again and again while another works: seconds until each wake-up."""
+    begin = time.perf_counter()
     thread = threading.Thread(target=work, args=(seconds,))
     thread.start()
+    found = []
     alive = True
     while alive:
         alive = thread.is_alive()
         time.sleep(0.001)
-        now = time.perf_counter()
-        longest, last = max(longest, now - last), now
-    return longest
+        found.append(time.perf_counter() - begin)
+    return found
 
 
 def compute(seconds: float) -> None:
@@ -106,7 +105,7 @@ if __name__ == "__main__":
         "start": start(COUNT),
         "memory": idle(COUNT),
         "switch": switch(COUNT),
-        "computes": pause(compute, SECONDS),
-        "blocks": pause(block, SECONDS),
+        "computes": runs(compute, SECONDS),
+        "blocks": runs(block, SECONDS),
     }
     print(json.dumps(figures))

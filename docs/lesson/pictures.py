@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import simple_websocket
@@ -31,6 +31,8 @@ from gochat.golang.websocket import CLOSE_MESSAGE
 from .timeline import Arrow, Step, draw
 
 __all__ = ["PROGRAMS", "draw_program"]
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -125,7 +127,7 @@ class Recorder:
 def channel_class(recorder: Recorder) -> type[gochat.Channel[Any]]:
     """A Channel that writes down how it is used."""
 
-    class RecordedChannel(gochat.Channel[Any]):
+    class RecordedChannel(gochat.Channel[T]):
         def send(self, value: Any) -> None:
             event = recorder.add("send", channel=self, value=value)
             super().send(Sent(event.number, value))
@@ -329,7 +331,9 @@ class Story:
         clients = [event.value for event in events if hasattr(event.value, "send")]
         self._objects: dict[int, str] = {}
         for name, value in [*variables.items(), *(("client", each) for each in clients)]:
-            for field, each in [("", value), *getattr(value, "__dict__", {}).items()]:
+            # gevent's socket raises OSError for an attribute that it lacks when it is closed.
+            fields = {} if isinstance(value, socket.socket) else getattr(value, "__dict__", {})
+            for field, each in [("", value), *fields.items()]:
                 if isinstance(each, gochat.Channel) or hasattr(each, "send"):
                     self._objects.setdefault(id(each), f"{name}.{field}".rstrip("."))
         # The threads in the picture, the main thread first, in the order of their starts.

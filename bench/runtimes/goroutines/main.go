@@ -65,9 +65,11 @@ func switched(count int) float64 {
 	return time.Since(begin).Seconds() / float64(count) / 2
 }
 
-// pause runs every millisecond while another works: the longest time between two runs, in seconds.
-func pause(work func(time.Duration), duration time.Duration) float64 {
-	longest, last := 0.0, time.Now()
+// runs sleeps for a millisecond again and again while another works: seconds until each wake-up,
+// as JSON.
+func runs(work func(time.Duration), duration time.Duration) string {
+	var found []float64
+	begin := time.Now()
 	done := make(chan int)
 	go func() {
 		work(duration)
@@ -80,10 +82,9 @@ func pause(work func(time.Duration), duration time.Duration) float64 {
 		default:
 		}
 		time.Sleep(time.Millisecond)
-		now := time.Now()
-		longest, last = max(longest, now.Sub(last).Seconds()), now
+		found = append(found, time.Since(begin).Seconds())
 	}
-	return longest
+	return strings.ReplaceAll(fmt.Sprint(found), " ", ",")
 }
 
 func compute(duration time.Duration) {
@@ -102,7 +103,7 @@ func main() {
 	seconds, _ := strconv.ParseFloat(os.Args[2], 64)
 	duration := time.Duration(seconds * float64(time.Second))
 	fmt.Printf(
-		`{"start": %g, "memory": %g, "switch": %g, "computes": %g, "blocks": %g}`+"\n",
-		start(count), idle(count), switched(count), pause(compute, duration), pause(block, duration),
+		`{"start": %g, "memory": %g, "switch": %g, "computes": %s, "blocks": %s}`+"\n",
+		start(count), idle(count), switched(count), runs(compute, duration), runs(block, duration),
 	)
 }
