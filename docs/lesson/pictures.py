@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from unittest.mock import patch
 
 import simple_websocket
@@ -127,18 +127,18 @@ class Recorder:
 def channel_class(recorder: Recorder) -> type[gochat.Channel[Any]]:
     """A Channel that writes down how it is used."""
 
-    class RecordedChannel(gochat.Channel[T]):
+    class RecordedChannel(gochat.Channel[Any], Generic[T]):
         def send(self, value: Any) -> None:
             event = recorder.add("send", channel=self, value=value)
-            super().send(cast("T", Sent(event.number, value)))
+            super().send(Sent(event.number, value))
 
         def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
             event = recorder.add("send", channel=self, value=item)
-            super().put(cast("T", Sent(event.number, item)), block, timeout)
+            super().put(Sent(event.number, item), block, timeout)
 
         def try_send(self, value: Any) -> bool:
             event = recorder.add("send", channel=self, value=value)
-            if super().try_send(cast("T", Sent(event.number, value))):
+            if super().try_send(Sent(event.number, value)):
                 return True
             event.kind = "refused"
             return False
@@ -156,7 +156,7 @@ def channel_class(recorder: Recorder) -> type[gochat.Channel[Any]]:
                 yield received[0]
 
         def drain(self) -> list[Any]:
-            drained = cast("list[Sent]", super().drain())
+            drained = super().drain()
             for sent in drained:
                 recorder.add("receive", cause=sent.number, channel=self, value=sent.value)
             return [sent.value for sent in drained]
