@@ -484,10 +484,13 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> 
 
 @pytest.mark.xdist_group("site")
 def test_the_reference_is_complete(html: dict[str, Site]) -> None:
-    """Each class and function that a module of gochat publishes is in the reference."""
+    """Each class and function that a module of gochat publishes is in the reference.
+
+    Those of the greenlets stand in for the ones of the same names that are there.
+    """
     ids = {each for name, page in html.items() if name[:9] == "reference" for each in page.ids}
     for path in sorted((ROOT / "src/gochat").rglob("*.py")):
-        if path.name.startswith("__"):
+        if path.name.startswith("__") or path.parent.name == "greenlets":
             continue
         module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
         code = path.read_text()

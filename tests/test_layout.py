@@ -62,7 +62,7 @@ RULES = {
     "anyhub": (),
     "hub": ("golang.channel",),
     "client": ("anyhub", "golang"),
-    "relay": ("relay", "golang.channel", "golang.clock", "golang.flag", "hub"),
+    "relay": ("relay", "golang.channel", "golang.clock", "golang.flag", "golang.runtime", "hub"),
     "relay.ledger": ("relay.entry",),
     "relay.bound": (),
     "relay.stream": ("relay.entry", "golang.clock"),
