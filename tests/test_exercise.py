@@ -51,7 +51,7 @@ SEEN = {
         "the hub still waits after 2 s (line 23: client.send.send(message))",
         "ann and carol got all, bob got what was queued for him and then the end",
         "bob, who does not read, misses messages, and his channel is not closed",
-        "the hub died of gochat.golang.channel.ClosedChannelError: send on closed channel (line 18",
+        "the hub died of gochat.golang.closed.ClosedChannelError: send on closed channel (line 18",
     ),
     5: (
         "the hub died of queue.Full (line 26: self.put_nowait(CLOSED))",
@@ -63,7 +63,7 @@ SEEN = {
         "this hub survives the scenario",
         "the hub died of RuntimeError: dictionary changed size during iteration (line 17",
         "this hub survives the scenario",
-        "this hub died of something else: gochat.golang.channel.ClosedChannelError",
+        "this hub died of something else: gochat.golang.closed.ClosedChannelError",
     ),
     7: (
         "the hub still waits after 2 s (line 17: self.broadcast.send(client.name",
@@ -271,7 +271,7 @@ MISTAKES = [
             "    hub.register.send(ann)\n", "    hub.register.send(ann)\n" * 2
         )
         + "    hub.register.send(ann)\n    hub.broadcast.send(b'')\n",
-        "the original hub died, too, of gochat.golang.channel.ClosedChannelError",
+        "the original hub died, too, of gochat.golang.closed.ClosedChannelError",
     ),
     (6, answer(6, "right") + "    1 / 0\n", "scenario died of Zero"),
     (

@@ -976,7 +976,8 @@ def test_few_large_entries_are_read_at_once(own: Redis) -> None:
         return False
 
     gate = threading.Event()
-    with Proxy(own.port, weigh) as proxy, node(proxy.url) as a:
+    # All of it fits into the stream, or an announcement that is due meanwhile would cut it.
+    with Proxy(own.port, weigh) as proxy, node(proxy.url, maxbytes=256 << 20) as a:
         holding = a.hold(gate)
         forge(own, b"99-0.0123456789ab", 1, b"held")
         assert holding.wait(PATIENCE)

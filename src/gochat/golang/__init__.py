@@ -24,5 +24,3 @@ package. `channel` imports `handover`; both import `closed`, `goroutine` and `tu
 `http`; the others import nothing. The cleverness that keeps hub.py and client.py plain belongs in
 here: locks, socket options, deadlines.
 """
-
-from . import runtime as _runtime  # noqa: F401 - chooses, before `golang.channel` is imported
