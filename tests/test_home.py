@@ -33,7 +33,7 @@ from .support import PATIENCE, Gochat, Peer, join, wait_until
 
 expect.set_options(timeout=PATIENCE * 1000)
 
-#: What Chromium writes to the console when it cannot connect. A page cannot keep it from that.
+#: Chromium writes this to the console when it cannot connect. A page cannot prevent that.
 NO_CONNECTION = re.compile(
     r"Failed to load resource: (net::|the server responded with a status of 503)|"
     r"WebSocket connection to '\S+' failed: "
@@ -45,7 +45,7 @@ NO_CONNECTION = re.compile(
 
 LIMIT = 512
 
-#: Characters that show nothing, or turn the direction.
+#: Invisible characters, and characters that change the direction of text.
 INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u061c\u2060\ufeff\u00ad\u2066"
 
 
@@ -58,23 +58,23 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def gochat() -> Iterator[Gochat]:
-    """A server for the tests that do not end it."""
+    """A server for the tests that do not stop it."""
     with Gochat() as gochat:
         yield gochat
 
 
 class Network:
-    """A network before a server, as a TCP proxy, that can die without a sign to either side."""
+    """A network in front of a server: a TCP proxy that can die without a sign to either side."""
 
     def __init__(self, port: int) -> None:
         self.server = port
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        #: What becomes of a new connection: "forward" it, "swallow" what it says, "refuse" it.
+        #: What happens to a new connection: "forward" it, "swallow" its data, or "refuse" it.
         self.mode = "forward"
         self._cuts = 0
-        #: What is held of what the server says, by the client's end.
+        #: Data from the server that is held back, by the client's end of the connection.
         self._held: dict[socket.socket, bytes] = {}
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
@@ -82,15 +82,15 @@ class Network:
         self._thread = threading.Thread(target=self._run, name="network")
 
     def cut(self) -> None:
-        """From now on the connections that there are carry nothing, and stay."""
+        """From now on the present connections stay open, but carry nothing."""
         self._cuts += 1
 
     def hold(self) -> None:
-        """From now on keep back what the server says on the connections that there are."""
+        """From now on hold back what the server sends on the present connections."""
         self._held = {client: b"" for client, (other, _) in self._others.items()}
 
     def release(self) -> None:
-        """Let go of all that, and hold nothing any more."""
+        """Release all of that, and hold nothing back."""
         held, self._held = self._held, {}
         for client, data in held.items():
             if client in self._others:
@@ -147,22 +147,22 @@ class Network:
 
 
 class Tabs:
-    """Opens tabs, all in one context, and keeps what they complain about and ask for."""
+    """Opens tabs in one context, and records their complaints and requests."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
-        #: Errors and warnings in the console, exceptions nobody caught, dialogs.
+        #: Errors and warnings in the console, uncaught exceptions, dialogs.
         self.complaints: list[str] = []
         #: The URLs of all requests.
         self.requests: list[str] = []
         #: All connections to chats, oldest first.
         self.sockets: list[WebSocket] = []
-        #: Whether a test takes the server away, so that connecting fails.
+        #: Whether the test stops the server, which makes connecting fail.
         self.may_lose_server = False
         self.shape()
 
     def shape(self, **options: Any) -> None:
-        """Start again with a context that has these options: a size, a colour scheme."""
+        """Start again with a context that has these options: a size, a color scheme."""
         self.context = self.browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE * 1000)
         self.context.on("console", self._console)
@@ -183,7 +183,7 @@ class Tabs:
         self.sockets.append(socket)
 
     def open(self, gochat: Gochat | Network, state: str = "connected") -> Page:
-        """The page of a server, when it is in a state."""
+        """Open the page of a server, and wait for a state."""
         page = self.visit(gochat.url)
         expect_state(page, state)
         return page
@@ -198,7 +198,7 @@ class Tabs:
 
 @pytest.fixture
 def tabs(browser: Browser) -> Iterator[Tabs]:
-    """Tabs of a new context, closed at the end. There must have been nothing to complain about."""
+    """Tabs of a new context, closed at the end. Fails if there was anything to complain about."""
     tabs = Tabs(browser)
     yield tabs
     for context in browser.contexts:
@@ -226,7 +226,7 @@ def expect_texts(page: Page, *expected: str) -> None:
 
 
 def send_all(peer: Peer, messages: list[str]) -> None:
-    """Send messages from outside, a few at a time, so that nobody in the room falls behind."""
+    """Send messages from outside, a few at a time, so no client falls behind."""
     for i in range(0, len(messages), 50):
         for message in messages[i : i + 50]:
             peer.send(message)
@@ -239,7 +239,7 @@ def scroll_top(page: Page) -> float:
 
 
 def below(page: Page) -> float:
-    """How far the end of the log is below what is seen of it, in pixels."""
+    """How far the end of the log is below the visible part, in pixels."""
     rest: float = page.locator("#log").evaluate(
         "log => log.scrollHeight - log.clientHeight - log.scrollTop"
     )
@@ -253,7 +253,7 @@ def top_of(message: Locator) -> float:
 
 
 def wheel(page: Page, pixels: int) -> None:
-    """Scroll the log with the mouse, and wait until it has come to rest."""
+    """Scroll the log with the mouse, and wait until it stops."""
     target = scroll_top(page) + pixels
     page.locator("#log").hover()
     page.mouse.wheel(0, pixels)
@@ -261,12 +261,12 @@ def wheel(page: Page, pixels: int) -> None:
 
 
 def stop_clock(page: Page) -> None:
-    """Keep the page from connecting again by itself. Its clock must be installed."""
+    """Keep the page from reconnecting. Its clock must be installed."""
     page.clock.pause_at(datetime.now(timezone.utc) + timedelta(seconds=10))
 
 
 def run_until(page: Page, condition: str) -> int:
-    """Let the page's clock, which must stand, run until this holds. How long, in milliseconds."""
+    """Run the page's stopped clock until this holds; return how long that took, in milliseconds."""
     for passed in range(0, 100_000, 250):
         if page.evaluate(condition):
             return passed
@@ -275,12 +275,12 @@ def run_until(page: Page, condition: str) -> int:
 
 
 def run_to_silence(page: Page, milliseconds: int) -> None:
-    """Let the page's clock, which must stand, run to this time after something last came."""
+    """Run the page's stopped clock to this time after the last input."""
     page.clock.run_for(milliseconds - page.evaluate("Date.now() - heardAt"))
 
 
 def hide(page: Page, hidden: bool) -> None:
-    """Tell the page that its tab is hidden, or seen: a browser without a window hides none."""
+    """Tell the page that its tab is hidden or visible: a headless browser hides no tab."""
     page.evaluate(
         """hidden => {
           Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
@@ -302,7 +302,7 @@ def choose(page: Page, address: str, *, remember: bool = False) -> None:
 
 
 def test_all_see_all_messages_in_one_order(tabs: Tabs, gochat: Gochat) -> None:
-    """Three tabs that send at the same moment all show every message, in the same order."""
+    """Three tabs that send at the same moment show every message, in the same order."""
     pages = [tabs.open(gochat) for _ in range(3)]
     say(pages[0], "one")
     for page in pages:
@@ -326,14 +326,14 @@ def test_all_see_all_messages_in_one_order(tabs: Tabs, gochat: Gochat) -> None:
         expect(page.locator(".message")).to_have_count(2 + 3 * 20)
     first, *others = [texts(page) for page in pages]
     assert others == [first, first]
-    for i in range(3):  # what one tab sends keeps its order
+    for i in range(3):  # each tab's messages keep their order
         assert [t for t in first if t.startswith(f"{i}.")] == [f"{i}.{n}" for n in range(20)]
 
 
 def test_messages_are_text_and_never_html(tabs: Tabs, gochat: Gochat) -> None:
-    """A message of HTML, from the page or from elsewhere, shows as it was typed and does nothing.
+    """HTML in a message, from the page or from elsewhere, appears as typed and has no effect.
 
-    What it would do, an element, a dialog, an error in the console, the fixture notices, too.
+    The fixture would notice an effect: an element, a dialog, an error in the console.
     """
     page = tabs.open(gochat)
     hostile = [
@@ -356,7 +356,7 @@ def test_messages_are_text_and_never_html(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
-    """A message keeps its inner spaces, and text of any script and direction comes through."""
+    """A message keeps its inner spaces, and text in any script and direction is unchanged."""
     page = tabs.open(gochat)
     said = ["a   b", "naïve café ☕ 👩‍👩‍👧", "こんにちは", "שלום"]
     for text in said:
@@ -369,7 +369,7 @@ def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_names_stand_out(tabs: Tabs, gochat: Gochat) -> None:
-    """What is before the first colon and space is a name, and bold, if it is as short as one."""
+    """Text before the first colon and space is a bold name, if it is short enough for a name."""
     page = tabs.open(gochat)
     for text, name in (
         ("Ann: hello: you", "Ann"),
@@ -390,7 +390,7 @@ def test_names_stand_out(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_names_and_texts_of_two_directions(tabs: Tabs, gochat: Gochat) -> None:
-    """A name that runs from the right does not disturb the text behind it, and vice versa."""
+    """A right-to-left name does not affect the direction of the text after it, and vice versa."""
     page = tabs.open(gochat)
     where = """(message, part) => {
       const range = document.createRange();
@@ -403,7 +403,7 @@ def test_names_and_texts_of_two_directions(tabs: Tabs, gochat: Gochat) -> None:
         return range.getBoundingClientRect().left;
       }
     }"""
-    for text, direction, parts in (  # the parts as they stand from left to right
+    for text, direction, parts in (  # the parts as they appear from left to right
         ("שלום: 3 apples, 5 pears", "ltr", ["שלום", "3", "apples", "5", "pears"]),
         ("Ann: אחת 3 שתיים", "rtl", ["שתיים", "3", "אחת", "Ann"]),
         ("שלום: https://example.org/a?", "ltr", ["שלום", "https:", "org/a", "?"]),
@@ -418,7 +418,7 @@ def test_names_and_texts_of_two_directions(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_links(tabs: Tabs, gochat: Gochat) -> None:
-    """Links of http and https can be clicked, without the punctuation and brackets around them."""
+    """Links with http and https can be clicked, without surrounding punctuation and brackets."""
     page = tabs.open(gochat)
     for text, links in (
         ("see http://example.org/.", ["http://example.org/"]),
@@ -464,11 +464,11 @@ def test_links(tabs: Tabs, gochat: Gochat) -> None:
     expect_state(opened, "connected")
     assert opened.evaluate("window.opener") is None
     assert "referer" not in request.value.all_headers()
-    expect_state(page, "connected")  # it is where it was
+    expect_state(page, "connected")  # it has not navigated
 
 
 def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
-    """Each message has the time at which it came: the clock's for people, a date for programs."""
+    """Each message has its arrival time: a clock time for people, a date for programs."""
     tabs.shape(timezone_id="Asia/Kolkata")
     page = tabs.open(gochat)
     start = datetime.now(timezone.utc)
@@ -483,7 +483,7 @@ def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_time_is_seen_and_not_read_out(tabs: Tabs, gochat: Gochat) -> None:
-    """A screen reader reads out a message without its time, which stays visible."""
+    """A screen reader reads a message without its time, which stays visible."""
     page = tabs.open(gochat)
     say(page, "hello")
     expect(page.locator(".message time")).to_be_visible()
@@ -491,7 +491,7 @@ def test_the_time_is_seen_and_not_read_out(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
-    """A log without messages says that the server keeps no earlier ones, until one comes."""
+    """A log without messages says that the server keeps no earlier ones, until one arrives."""
     page = tabs.open(gochat)
     shown = "log => getComputedStyle(log, '::before').content"
     text = "No messages yet. They appear here as they arrive; the server keeps no earlier ones."
@@ -502,7 +502,7 @@ def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> None:
-    """The title of a hidden tab counts the messages that come, until the tab is seen again."""
+    """The title of a hidden tab counts new messages until the tab is visible again."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, ["seen"])
@@ -521,7 +521,7 @@ def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> 
 
 
 def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> None:
-    """Who has ticked the box is notified of messages while hidden, and of @name while elsewhere."""
+    """If the box is ticked, messages notify while the page is hidden, and @name while unfocused."""
     tabs.context.grant_permissions(["notifications"], origin=gochat.url)
     tabs.context.add_init_script(  # the real ones, and a list of them
         """window.shown = [];
@@ -549,7 +549,7 @@ def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> No
         send_all(peer, ["Bob: hello", "Bob: are you there, @ann?"])
         expect(page).to_have_title("(2) gochat")
         hide(page, False)
-        page.evaluate("document.hasFocus = () => false")  # a browser without windows always has it
+        page.evaluate("document.hasFocus = () => false")  # a headless browser always has it
         send_all(peer, ["Bob: hm", "Bob: @Ann!"])
         wait_until(lambda: page.evaluate("shown.length") == 3, "three notifications")
     assert page.evaluate("shown") == [
@@ -566,10 +566,10 @@ def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> No
 
 
 def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
-    """Where the browser forbids notifications, the box stays empty, and the page says why."""
+    """If the browser forbids notifications, the box stays empty, and the page says why."""
     page = tabs.open(gochat)
     page.locator("#settings summary").click()
-    page.locator("#notify").click()  # a browser without windows forbids at once
+    page.locator("#notify").click()  # a headless browser forbids at once
     expect(page.locator("#notify-help")).to_have_text(
         "The browser has forbidden this page to notify you."
     )
@@ -580,9 +580,9 @@ def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
-    """After a reload the log and what was being typed are there, and a note says what is missing.
+    """After a reload the log and the typed text are back, and a note says what is missing.
 
-    That holds for the last 200 lines, for Back and Forward, and for no other server.
+    That holds for the last 200 lines, for Back and Forward, and only for the same server.
     """
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -611,7 +611,7 @@ def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
         page.goto(other.url)
         expect_state(page, "connected")
         expect_texts(page)
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_kept_lines_that_make_no_sense(tabs: Tabs, gochat: Gochat) -> None:
@@ -635,7 +635,7 @@ def test_kept_lines_that_make_no_sense(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_message_on_its_way_at_a_reload(tabs: Tabs) -> None:
-    """What had not come back when the page was loaded again may be lost, and can be sent again."""
+    """A message that had not come back before a reload may be lost, and can be sent again."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
         page = tabs.open(gochat)
         say(page, "at once")
@@ -646,11 +646,11 @@ def test_a_message_on_its_way_at_a_reload(tabs: Tabs) -> None:
         expect(page.locator(".note .text").first).to_have_text(
             "This message has not come back and may be lost: perhaps lost Send again"
         )
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_own_messages_names_and_groups(tabs: Tabs, gochat: Gochat) -> None:
-    """Own messages are marked, names have colors of their own, and a group shows its name once."""
+    """Your own messages are marked, each name has a color, and a group shows its name once."""
     page, other = tabs.open(gochat), tabs.open(gochat)
     page.locator("#name").fill("Ann")
     say(page, "one")
@@ -677,7 +677,7 @@ def test_own_messages_names_and_groups(tabs: Tabs, gochat: Gochat) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colors_of_names_can_be_read(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
-    """Each color of a name has a contrast of 4.5, on own messages, too."""
+    """Each color of a name has a contrast of at least 4.5, even on your own messages."""
     tabs.shape(color_scheme=scheme)
     page = tabs.open(gochat)
     page.evaluate("for (let i = 0; i < 40; i++) socket.send(`user ${i}: hello`)")
@@ -694,7 +694,7 @@ def test_colors_of_names_can_be_read(tabs: Tabs, gochat: Gochat, scheme: str) ->
 
 
 def test_new_since_you_left(tabs: Tabs, gochat: Gochat) -> None:
-    """A line stands before the first message that came while the tab was hidden, the last time."""
+    """A divider marks the first message that came while the tab was last hidden."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         expect(page.locator(".message")).to_have_count(1)
@@ -710,7 +710,7 @@ def test_new_since_you_left(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
-    """Before the first message of a day stands its date, if there is one of an earlier day."""
+    """A day's first message has its date above it, if there is a message from an earlier day."""
     tabs.shape(timezone_id="Asia/Kolkata")
     tabs.context.clock.install(time=datetime(2025, 2, 14, 12, 0, tzinfo=timezone.utc))
     page = tabs.open(gochat)
@@ -726,7 +726,7 @@ def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_text_with_a_colon_has_no_sender(tabs: Tabs, gochat: Gochat) -> None:
-    """Without a name, “time: 10:30” is sent so that no page takes "time" for who wrote it."""
+    """Without a name, “time: 10:30” is sent so that no page takes "time" for the sender."""
     page, other = tabs.open(gochat), tabs.open(gochat)
     say(page, "time: 10:30: now")
     for tab in (page, other):
@@ -735,7 +735,7 @@ def test_a_text_with_a_colon_has_no_sender(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_two_windows_with_one_name(tabs: Tabs, gochat: Gochat) -> None:
-    """When another window writes under the same name, a note says so, once."""
+    """When another window uses the same name, a note says so, once."""
     page, other = tabs.open(gochat), tabs.open(gochat)
     for tab in (page, other):
         tab.locator("#name").fill("Ann")
@@ -750,7 +750,7 @@ def test_two_windows_with_one_name(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_copying_gives_lines(tabs: Tabs, gochat: Gochat) -> None:
-    """Copied messages are lines with a time and a name; a part of a message is copied as it is."""
+    """Copied messages are lines with a time and a name; part of a message is copied unchanged."""
     tabs.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=gochat.url)
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -782,7 +782,7 @@ def test_copying_gives_lines(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab at the end of the log shows each new message, and no button."""
+    """A tab at the end of the log shows each new message, and no jump button."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         for i in range(3):
@@ -794,9 +794,9 @@ def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab that is scrolled up stays exactly there; a button counts what is below and leads to it.
+    """A tab that is scrolled up stays there; a button counts the messages below and leads to them.
 
-    The button is gone once the end is reached, with it or without.
+    The button disappears when the end is reached, with or without it.
     """
     page = tabs.open(gochat)
     jump = page.locator("#jump")
@@ -832,9 +832,9 @@ def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
-    """A reader who scrolls up by a few pixels, just as a message comes, is not taken down again.
+    """A reader who scrolls up by a few pixels while a message arrives is not moved down again.
 
-    In a busy room there is a message with each picture, and a wheel turns by a few pixels in each.
+    In a busy room each frame brings a message, and a wheel moves by a few pixels a frame.
     """
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
@@ -859,7 +859,7 @@ def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab that is scrolled up and sends is at the end again, and follows."""
+    """A tab that is scrolled up jumps to the end when it sends, and follows."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -876,7 +876,7 @@ def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
-    """Of 2000 messages the oldest go as new ones come, and the reader does not notice."""
+    """Beyond 2000 messages the oldest are removed, and the reader does not notice."""
     with Gochat("--send-buffer", "4096") as gochat:
         page = tabs.open(gochat)
         with join(gochat.port) as peer:
@@ -890,11 +890,11 @@ def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
             assert top_of(message) == place
             assert page.locator(".message").count() == 2000
             expect(page.locator(".message").first).to_have_text(re.compile("old 39$"))
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab at the end stays there when the window gets lower, as under a phone's keyboard."""
+    """A tab at the end stays there when the window shrinks, as above a phone's keyboard."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -925,13 +925,13 @@ def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
         page.locator("#name").fill("Ann")
         say(page, "  ")
         say(page, "  after  ")
-        # Whatever was sent before it comes before it.
+        # Everything sent before it arrives before it.
         assert peer.messages(3) == ["by Enter", "by the button", "Ann: after"]
     expect_texts(page, "by Enter", "by the button", "Ann: after")
 
 
 def test_the_field_grows_with_its_lines(tabs: Tabs, gochat: Gochat) -> None:
-    """Shift+Enter makes a line, the field grows to six, and each line end is sent as a space."""
+    """Shift+Enter starts a line, the field grows to six, and each line end is sent as a space."""
     page = tabs.open(gochat)
     field = page.locator("#msg")
     lines: list[float] = []
@@ -954,7 +954,7 @@ def test_the_field_grows_with_its_lines(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_typing_anywhere_goes_to_the_field(tabs: Tabs, gochat: Gochat) -> None:
-    """After a click on the log or the jump button, typing goes to the field; shortcuts do not."""
+    """After a click on the log or jump button, typed text goes to the field; shortcuts do not."""
     page = tabs.open(gochat)
     field = page.locator("#msg")
     page.locator("#log").click()
@@ -1018,7 +1018,7 @@ def test_a_low_window_that_waits(tabs: Tabs) -> None:
 
 
 def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat) -> None:
-    """While a word is being composed, as in Japanese, Enter sends nothing and leaves the field."""
+    """During text composition, as in Japanese, Enter sends nothing and stays in the field."""
     page = tabs.open(gochat)
     page.locator("#msg").focus()
     devtools = tabs.context.new_cdp_session(page)
@@ -1027,7 +1027,7 @@ def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat)
     page.keyboard.press("Enter")
     expect(page.locator("#msg")).to_have_value("にほん")
     devtools.send("Input.insertText", {"text": "日本"})  # the end of the composition
-    # Safari's Enter, which has this code though the composition has ended.
+    # Safari's Enter has this code even when the composition has ended.
     enter = {"type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r"}
     devtools.send("Input.dispatchKeyEvent", {**enter, "windowsVirtualKeyCode": 229})
     expect(page.locator("#msg")).to_have_value("日本")
@@ -1041,11 +1041,11 @@ def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat)
 
 
 def test_each_tab_has_its_own_name(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab keeps its name, or that it has none; a new tab starts with the last that was typed."""
+    """A tab keeps its name, or its lack of one; a new tab starts with the last typed name."""
     nameless, ann, bob = (tabs.open(gochat) for _ in range(3))
     ann.locator("#name").fill("Ann")
     bob.locator("#name").fill("Bob")
-    carol = tabs.open(gochat)  # which only takes the name over
+    carol = tabs.open(gochat)  # which only inherits the name
     expect(carol.locator("#name")).to_have_value("Bob")
     carol.close()
     for page, name in ((nameless, ""), (ann, "Ann"), (bob, "Bob")):
@@ -1058,7 +1058,7 @@ def test_each_tab_has_its_own_name(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_name_is_in_front_and_is_kept(tabs: Tabs, gochat: Gochat) -> None:
-    """The name goes in front of each message, and is there again after a reload."""
+    """The name goes before each message, and is still there after a reload."""
     page = tabs.open(gochat)
     page.locator("#name").fill("  Ann Lee ")
     say(page, "hello")
@@ -1086,7 +1086,7 @@ def test_a_name_with_a_colon(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_without_storage_the_chat_works(tabs: Tabs, gochat: Gochat) -> None:
-    """A browser that forbids a page to keep anything still lets it chat."""
+    """The page works in a browser that forbids storage."""
     for storage in ("localStorage", "sessionStorage"):
         tabs.context.add_init_script(
             f"Object.defineProperty(window, '{storage}', {{ get() {{ throw new Error('no'); }} }})"
@@ -1098,7 +1098,7 @@ def test_without_storage_the_chat_works(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
-    """The counter has the UTF-8 bytes of what would be sent, with the name, and warns from 80 %."""
+    """The counter shows the UTF-8 bytes to be sent, with the name, and warns from 80 %."""
     page = tabs.open(gochat)
     counter = page.locator("#counter")
     expect(counter).to_have_text("0 / 512 bytes")
@@ -1127,7 +1127,7 @@ def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
     expect(counter).to_have_text("513 / 512 bytes (1 too many)")
     expect(counter).to_have_attribute("data-level", "over")
     expect(page.locator("#send")).to_have_attribute("aria-disabled", "true")
-    # Half of a surrogate pair has no UTF-8; U+FFFD, of three bytes, goes in its place.
+    # Half of a surrogate pair has no UTF-8; U+FFFD, of three bytes, replaces it.
     page.locator("#msg").evaluate(
         "e => { e.value = 'a\\ud83d'; e.dispatchEvent(new Event('input')); }"
     )
@@ -1159,7 +1159,7 @@ def test_512_bytes_pass_and_513_are_kept_back(tabs: Tabs, gochat: Gochat) -> Non
 
 
 def test_the_limit_is_the_servers(tabs: Tabs) -> None:
-    """The page counts to --max-message-size, keeps back what is over it, and names it for 1009."""
+    """The page counts to --max-message-size, refuses longer messages, and names it for 1009."""
     tabs.context.clock.install()
     with Gochat("--max-message-size", "100") as gochat:
         page = tabs.open(gochat)
@@ -1178,11 +1178,11 @@ def test_the_limit_is_the_servers(tabs: Tabs) -> None:
         expect(page.locator("#state")).to_contain_text(
             "The message was too big for the server, which takes 100 bytes (code 1009"
         )
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_limit_that_has_changed(tabs: Tabs) -> None:
-    """After a connection was lost, the page asks again for the limit: the server may be another."""
+    """After a lost connection the page asks for the limit again, as the server may have changed."""
     tabs.may_lose_server = True
     with Gochat("--max-message-size", "100") as gochat:
         page = tabs.open(gochat)
@@ -1194,11 +1194,11 @@ def test_a_limit_that_has_changed(tabs: Tabs) -> None:
         expect_state(page, "connected")
         say(page, "x" * 51)
         expect(page.locator("#refusal")).to_contain_text("over the limit of 50.")
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
-    """Of another server the page knows no limit: it counts bytes, sends, and names no number."""
+    """With another server the page has no limit: it counts bytes, sends, and names no number."""
     tabs.context.clock.install()
     page = tabs.open(gochat)
     flags = ("--max-message-size", "1000", "--allow-origin", gochat.url)
@@ -1224,7 +1224,7 @@ def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_killed_server_comes_back(tabs: Tabs) -> None:
-    """When the server dies the page says so and tries again; with a new one the chat goes on."""
+    """When the server dies the page says so and retries; with a new server the chat goes on."""
     tabs.may_lose_server = True
     with Gochat() as gochat:
         page, other = tabs.open(gochat), tabs.open(gochat)
@@ -1240,7 +1240,7 @@ def test_a_killed_server_comes_back(tabs: Tabs) -> None:
     expect(page.locator("#refusal")).to_have_text("Not sent: not connected. Your text is kept.")
     expect(page.locator("#msg")).to_have_value("into the void")
     expect(page.locator("#send")).to_have_attribute("aria-disabled", "true")
-    # At least one attempt has failed: by then it is not a lost connection, but none to be had.
+    # At least one attempt has failed, so the page says that it cannot connect.
     expect(status).to_contain_text(f"127.0.0.1:{gochat.port} cannot be reached (code 1006)")
     with Gochat("--addr", f"127.0.0.1:{gochat.port}"):
         for tab in (page, other):
@@ -1255,7 +1255,7 @@ def test_a_killed_server_comes_back(tabs: Tabs) -> None:
 
 
 def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
-    """A server that is asked to stop is going away, by its own words; a button tries at once."""
+    """A server that is asked to stop says that it is going away; a button retries at once."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Gochat() as gochat:
@@ -1275,9 +1275,9 @@ def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
 
 
 def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
-    """What had not come back when the connection was lost is named, and a button sends it again.
+    """Messages that had not come back before the connection was lost are named; a button resends.
 
-    The button says why it cannot send yet, and is gone once it has sent.
+    The button says why it cannot send yet, and disappears when it has sent.
     """
     tabs.may_lose_server = True
     with Gochat() as gochat:
@@ -1310,11 +1310,11 @@ def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
         expect(again).to_have_count(0)
         expect(notes.nth(1)).to_have_text(lost)
         expect(page.locator("#msg")).to_be_focused()
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) -> None:
-    """What may be lost at one server is not sent to another."""
+    """Messages that may be lost at one server are not sent to another."""
     tabs.may_lose_server = True
     with Gochat("--allow-origin", gochat.url) as other:
         page = tabs.open(gochat)
@@ -1334,7 +1334,7 @@ def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) 
 
 
 def test_notes_below_count(tabs: Tabs) -> None:
-    """A tab that is scrolled up counts the notes that come below, too, and stays where it is."""
+    """A tab that is scrolled up also counts notes that come below, and does not move."""
     tabs.may_lose_server = True
     with Gochat() as gochat:
         page = tabs.open(gochat)
@@ -1356,7 +1356,7 @@ def test_notes_below_count(tabs: Tabs) -> None:
             jump.click()
             expect(page.get_by_text("Connected again.")).to_be_in_viewport(ratio=1)
             expect(jump).to_be_hidden()
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 @pytest.mark.parametrize(
@@ -1370,9 +1370,9 @@ def test_notes_below_count(tabs: Tabs) -> None:
 def test_what_a_server_closes_for(
     tabs: Tabs, gochat: Gochat, code: int, sent: str, words: str
 ) -> None:
-    """What the server closes a connection for is told in words and by its code.
+    """When the server closes a connection, the page gives the reason in words and the code.
 
-    The page itself sends nothing like it, so it is sent behind the page's back.
+    The page itself never sends such a message, so the test sends it on the page's connection.
     """
     tabs.context.clock.install()
     page = tabs.open(gochat)
@@ -1381,11 +1381,11 @@ def test_what_a_server_closes_for(
     expect_state(page, "waiting")
     expect(page.locator("#state")).to_have_text(re.compile(rf"^{re.escape(words)} \(code {code}\b"))
     page.clock.resume()
-    expect_state(page, "connected")  # by itself
+    expect_state(page, "connected")  # without a click
 
 
 def test_a_client_that_is_dropped(tabs: Tabs) -> None:
-    """A page that the hub has dropped for being slow is told so, and comes back."""
+    """A page that the hub drops because it is slow says so, and reconnects."""
     tabs.context.clock.install()
     with Gochat("--send-buffer", "1") as gochat:
         page = tabs.open(gochat)
@@ -1405,11 +1405,11 @@ def test_a_client_that_is_dropped(tabs: Tabs) -> None:
         )
         page.clock.resume()
         expect_state(page, "connected")
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_close_codes_in_words(tabs: Tabs, gochat: Gochat) -> None:
-    """Codes that gochat does not send, but a proxy before it might, are told in words, too."""
+    """The page also explains codes that gochat never sends, but a proxy might."""
     sockets: list[WebSocketRoute] = []
 
     def take(socket: WebSocketRoute) -> None:
@@ -1434,7 +1434,7 @@ def test_close_codes_in_words(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_server_that_does_not_answer(tabs: Tabs, gochat: Gochat) -> None:
-    """A server that takes the connection and is silent is given up after ten seconds."""
+    """The page gives up on a server that accepts the connection, but is silent for 10 seconds."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     page = tabs.open(gochat)
@@ -1453,9 +1453,9 @@ def test_a_server_that_does_not_answer(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_leaving_is_no_error(tabs: Tabs) -> None:
-    """Going back, to another page, or closing the tab leaves no line in the server's log."""
+    """Going back, navigating away, or closing the tab leaves no line in the server's log."""
     with Gochat() as gochat:
-        # The server opens its last descriptor, the selector, after it has said that it listens.
+        # The server opens its last descriptor, the selector, after it has logged its address.
         opened = Path(f"/proc/{gochat.process.pid}/fd")
         wait_until(lambda: "anon_inode:[eventpoll]" in map(os.readlink, opened.iterdir()), "accept")
         alone = gochat.descriptors()
@@ -1476,7 +1476,7 @@ def test_leaving_is_no_error(tabs: Tabs) -> None:
 
 
 def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
-    """A browser without WebSocket is told so, and is offered nothing that cannot work."""
+    """In a browser without WebSocket the page says so, and offers nothing that cannot work."""
     tabs.context.add_init_script("delete window.WebSocket")
     page = tabs.open(gochat, "unsupported")
     expect(page.locator("#status")).to_have_text(
@@ -1492,21 +1492,21 @@ def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def expect_sockets(page: Page, tabs: Tabs, *open_: bool) -> None:
-    """The page has made so many connections, and these of them are open."""
+    """Wait until the page has made this many connections, of which these are open."""
 
     def states() -> list[bool]:
-        page.title()  # news comes in only while the browser is being talked to
+        page.title()  # events arrive only during calls to the browser
         return [not socket.is_closed() for socket in tabs.sockets]
 
-    with suppress(AssertionError):  # the one below says more
+    with suppress(AssertionError):  # the next assertion says more
         wait_until(lambda: states() == list(open_))
     assert states() == list(open_)
 
 
 def test_a_message_into_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
-    """What does not come back is shown as waiting after 3 seconds; 5 later the page gives up.
+    """A message not back after 3 seconds is shown as waiting; 5 seconds later the page gives up.
 
-    It says why, and when the network is back it connects, and can send the message again.
+    It says why. When the network is back it reconnects, and can send the message again.
     """
     tabs.may_lose_server = True
     tabs.context.clock.install()
@@ -1545,11 +1545,11 @@ def test_a_message_into_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
         )
         page.get_by_role("button", name="Send again").first.click()
         expect_texts(page, "arrived", "into nothing")
-        page.close()  # before its network ends
+        page.close()  # before its network stops
 
 
 def test_silence_in_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
-    """A dead network is noticed without a message, too: after 45 seconds of silence and 5 more."""
+    """A dead network is noticed without a message: after 45 seconds of silence and 5 more."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1561,11 +1561,11 @@ def test_silence_in_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
         expect_sockets(page, tabs, True)
         assert 5_000 <= run_until(page, "ui.status.dataset.state === 'waiting'") <= 6_500
         expect(page.locator("#state")).to_contain_text("The connection is dead")
-        page.close()  # before its network ends
+        page.close()  # before its network stops
 
 
 def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
-    """With --rate a message waits, and is shown so, but the connection stays and it comes back."""
+    """With --rate a message waits, and is shown as waiting, but the connection stays."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
         page = tabs.open(gochat)
         say(page, "at once")
@@ -1578,13 +1578,13 @@ def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
         expect(page.locator("#doubt")).to_have_text("")
         expect_sockets(page, tabs, True, False)
         expect(page.locator(".note")).to_have_count(0)
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
-    """When the network lives and the connection does not, a new one replaces it within a minute.
+    """If only the connection is dead and not the network, it is replaced within a minute.
 
-    A note says from when on messages may be missing; what was sent into the old one may be lost.
+    A note says since when messages may be missing; those sent on the old one may be lost.
     """
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1593,7 +1593,7 @@ def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
         network.cut()
         say(page, "unheard")
         page.clock.run_for(4_000)
-        expect_sockets(page, tabs, True, False)  # the network lives: the message is given time
+        expect_sockets(page, tabs, True, False)  # the network works: the message gets more time
         heard = page.evaluate("clock(new Date(heardAt))")
         run_until(page, "probe !== null")
         assert page.evaluate("Date.now() - unconfirmed[0].at") < 51_000
@@ -1613,11 +1613,11 @@ def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
             ]
         )
         expect(page.locator("#late")).to_be_hidden()
-        page.close()  # before its network ends
+        page.close()  # before its network stops
 
 
 def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
-    """In a silent room a live connection gives way to a new one, and nobody sees anything of it."""
+    """In a silent room a working connection is replaced by a new one, and nobody notices."""
     tabs.context.clock.install()
     page = tabs.open(gochat)
     stop_clock(page)
@@ -1625,10 +1625,10 @@ def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
     expect_sockets(page, tabs, True, True)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
     page.clock.run_for(1_000)
-    assert page.evaluate("probe === null")  # it has replaced the connection, which stays a little
+    assert page.evaluate("probe === null")  # the connection is replaced, not yet closed
     page.clock.run_for(5_000)
     expect_sockets(page, tabs, False, True)
-    # The next time somebody speaks while there are two: a message is there once.
+    # When somebody speaks while there are two connections, the message appears once.
     run_to_silence(page, 46_000)
     expect_sockets(page, tabs, False, True, True)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
@@ -1644,7 +1644,7 @@ def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_probe_that_is_refused(tabs: Tabs, gochat: Gochat) -> None:
-    """A server that refuses a second connection is alive, until it has done so three times."""
+    """A server that refuses a second connection counts as alive, until the third refusal."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1666,11 +1666,11 @@ def test_a_probe_that_is_refused(tabs: Tabs, gochat: Gochat) -> None:
                 rf" 127.0.0.1:{network.port} refuses another connection\.$"
             )
         )
-        page.close()  # before its network ends
+        page.close()  # before its network stops
 
 
 def probe_takes_over(page: Page) -> None:
-    """Let 45 seconds pass in silence, the probe open, and a second more pass."""
+    """Let 45 seconds of silence pass, wait for the probe to open, and let a second more pass."""
     run_to_silence(page, 46_000)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
     page.clock.run_for(1_000)
@@ -1678,7 +1678,7 @@ def probe_takes_over(page: Page) -> None:
 
 
 def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
-    """What comes late on the connection that was replaced is shown once, at its end."""
+    """Messages that arrive late on a replaced connection are shown once, when it ends."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1691,17 +1691,17 @@ def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
         network.release()
         send_all(peer, ["after"])
         wait_until(lambda: page.evaluate("arrived.length") == 3, "the new connection's")
-        page.wait_for_timeout(200)  # the old connection's are there
+        page.wait_for_timeout(200)  # the old connection's have arrived
         page.clock.run_for(5_500)
         expect_sockets(page, tabs, False, True)
         page.clock.run_for(100)
         expect_texts(page, "twice", "both", "after", "LOST?", "twice")
         expect(page.locator(".note")).to_have_count(0)
-        page.close()  # before its network ends
+        page.close()  # before its network stops
 
 
 def test_what_was_held_up_too_long_is_noted(tabs: Tabs, gochat: Gochat) -> None:
-    """After its end has begun, a browser drops what comes on a connection: a note says so."""
+    """A browser discards what arrives on a connection that is closing: a note says so."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1718,21 +1718,21 @@ def test_what_was_held_up_too_long_is_noted(tabs: Tabs, gochat: Gochat) -> None:
             [f"The connection was held up. What others wrote after {heard} may be missing here."]
         )
         expect_texts(page)
-        page.close()  # before its network ends
+        page.close()  # before its network stops
 
 
 def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
-    """A page in a silent room keeps its place while the server is full."""
+    """A page in a silent room keeps its connection while the server is full."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Gochat("--max-clients", "4") as gochat, ExitStack() as others:
-        # The server opens its last descriptor, the selector, after it has said that it listens.
+        # The server opens its last descriptor, the selector, after it has logged its address.
         opened = Path(f"/proc/{gochat.process.pid}/fd")
         wait_until(lambda: "anon_inode:[eventpoll]" in map(os.readlink, opened.iterdir()), "accept")
         descriptors = gochat.descriptors()
         page = tabs.open(gochat)
         expect_sockets(page, tabs, True)
-        # The connection that brought the page ends, and one that the browser had to spare is cut.
+        # The connection that brought the page ends, and the browser's spare one is cut.
         wait_until(lambda: gochat.descriptors() == descriptors + 1, "the page's connection alone")
         for _ in range(3):
             assert others.enter_context(Peer(gochat.port)).open().status == 101
@@ -1750,11 +1750,11 @@ def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
         expect_sockets(page, tabs, True, False, False, False, False)
         say(page, "still here")
         wait_until(lambda: page.evaluate("arrived.length") == 1, "it has come")
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
-    """While it is hidden a tab waits, however long; it asks at once when it is seen again."""
+    """A hidden tab waits for any time; when it becomes visible it checks the connection at once."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1768,11 +1768,11 @@ def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
         hide(page, False)
         expect_sockets(page, tabs, True, True)
         assert 4_750 <= run_until(page, "ui.status.dataset.state === 'waiting'") <= 5_250
-        page.close()  # before its network ends
+        page.close()  # before its network stops
 
 
 def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
-    """The page says when the browser is offline; online again, it asks or connects at once."""
+    """The page says when the browser is offline; back online, it checks or reconnects at once."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1797,15 +1797,15 @@ def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
         expect(offline).to_be_visible()
         network.mode = "forward"
         tabs.context.set_offline(False)
-        expect_state(page, "connected")  # and the clock stands
-        page.close()  # before its network ends
+        expect_state(page, "connected")  # and the clock is stopped
+        page.close()  # before its network stops
 
 
 # ---- Another server ----
 
 
 def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> None:
-    """A page of another origin is refused, and says so; the way back to its own server works."""
+    """A page of another origin is refused, and says so; it can go back to its own server."""
     tabs.may_lose_server = True
     page = tabs.open(gochat)
     with Gochat() as other:
@@ -1824,7 +1824,7 @@ def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> No
 
 
 def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
-    """With --allow-origin a page of that origin chats there, and nothing goes to its own server."""
+    """With --allow-origin a page of that origin chats there, and sends its own server nothing."""
     page = tabs.open(gochat)
     with Gochat("--allow-origin", gochat.url) as other:
         choose(page, f"http://127.0.0.1:{other.port}/")  # as copied from a browser
@@ -1840,7 +1840,7 @@ def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
             there.send("from there")
             here.send("from here")
             assert here.messages(1) == ["from here"]
-        # What the peer said in joining is there, too; nothing of the page's own server is.
+        # The peer's greeting is there, and nothing from the page's own server.
         expect(page.locator(".message")).to_have_count(3)
         assert texts(page)[1:] == ["over there", "from there"]
         page.locator("#settings summary").click()
@@ -1854,7 +1854,7 @@ def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_nonsense_for_an_address(tabs: Tabs, gochat: Gochat) -> None:
-    """An address that is none is called so, and the page stays with its server."""
+    """The page refuses an invalid address, and stays with its server."""
     page = tabs.open(gochat)
     field = page.locator("#server")
     choose(page, "http://", remember=True)
@@ -1884,7 +1884,7 @@ def test_nonsense_for_an_address(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) -> None:
-    """After a reload a page is at its own server again, unless the box was ticked."""
+    """After a reload a page is back at its own server, unless the box was ticked."""
     page = tabs.open(gochat)
     state = page.locator("#state")
     own = f"Connected to 127.0.0.1:{gochat.port}."
@@ -1899,7 +1899,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
         choose(page, f"127.0.0.1:{other.port}", remember=True)
         expect(state).to_have_text(away)
         page.locator("#settings summary").click()
-        page.locator("#home").click()  # which forgets it, too
+        page.locator("#home").click()  # which also forgets it
         expect(state).to_have_text(own)
         expect(page.locator("#remember")).not_to_be_checked()
         page.reload()
@@ -1908,7 +1908,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
 
 
 def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
-    """A page from a file has its style, and says what --allow-origin null is for and lets in."""
+    """A page from a file has its style, and says what --allow-origin null is for and admits."""
     tabs.may_lose_server = True
     need = (
         "For a page that was opened from a file, the server must be started with --allow-origin"
@@ -1934,11 +1934,11 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
         expect_state(page, "connected")
         say(page, "from a file")
         expect_texts(page, "from a file")
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_click_outside_closes_the_panel(tabs: Tabs, gochat: Gochat) -> None:
-    """The panel stays open under clicks into it, and closes with one beside it."""
+    """The panel stays open when clicked, and closes with a click outside."""
     page = tabs.open(gochat)
     page.locator("#settings summary").click()
     page.locator("#panel").click(position={"x": 5, "y": 5})
@@ -1948,11 +1948,11 @@ def test_a_click_outside_closes_the_panel(tabs: Tabs, gochat: Gochat) -> None:
     expect(page.locator("#panel")).to_be_hidden()
 
 
-# ---- For everybody ----
+# ---- Accessibility ----
 
 
 def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
-    """Every part has a role and a name for those who do not see it, and the page a language."""
+    """Every part has a role and an accessible name, and the page has a language."""
     page = tabs.open(gochat)
     expect(page.locator("html")).to_have_attribute("lang", "en")
     expect(page).to_have_title("gochat")
@@ -1970,7 +1970,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
     ):
         expect(page.get_by_role(role, name=name, exact=True)).to_be_visible()  # type: ignore[arg-type]
     for field, name in (("#name", "Your name"), ("#msg", "Message")):
-        # A placeholder is a name for some browsers only.
+        # Only some browsers use a placeholder as a name.
         expect(page.locator(field)).to_have_attribute("aria-label", name)
     for landmark in ("banner", "main", "contentinfo", "status"):
         expect(page.get_by_role(landmark)).to_have_count(1)
@@ -1982,7 +1982,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def focused(page: Page) -> tuple[str, bool]:
-    """What has the focus, and whether one sees that."""
+    """Which element has the focus, and whether the focus is visible."""
     name, style, width = page.evaluate(
         """() => {
           const style = getComputedStyle(document.activeElement);
@@ -1994,7 +1994,7 @@ def focused(page: Page) -> tuple[str, bool]:
 
 
 def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
-    """Tab reaches everything in the order of the page, the focus is seen, and all can be done."""
+    """Tab reaches everything in page order, focus is visible, and everything works by keyboard."""
     page = tabs.open(gochat)
     press, write = page.keyboard.press, page.keyboard.type
     expect(page.locator("#msg")).to_be_focused()
@@ -2017,7 +2017,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
     press("Shift+Tab")
     assert focused(page) == ("msg", True)
 
-    # The log scrolls by keys, and the button comes behind it.
+    # The keyboard scrolls the log, and the button comes after it.
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
         expect(page.locator(".message")).to_have_count(63)
@@ -2033,7 +2033,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
     assert focused(page)[0] == "log"
     wait_until(lambda: below(page) < 1, "at the end")
 
-    # The panel opens, is in the order, and closes.
+    # The panel opens, is in the tab order, and closes.
     press("Shift+Tab")
     press("Enter")
     for name in ("server", "remember", "connect", "notify"):
@@ -2045,7 +2045,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_phone(tabs: Tabs, gochat: Gochat) -> None:
-    """A phone's width needs no scrolling sideways, whatever is said, and no zooming to type."""
+    """At a phone's width nothing scrolls sideways, whatever is said, and typing does not zoom."""
     tabs.shape(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
     page = tabs.open(gochat)
     page.locator("#name").fill("W" * 40)
@@ -2075,7 +2075,7 @@ def test_a_phone(tabs: Tabs, gochat: Gochat) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 900])
 def test_axe_finds_nothing(tabs: Tabs, gochat: Gochat, scheme: str, width: int) -> None:
-    """axe-core finds nothing wrong with the page: with all kinds of lines, and the panel open."""
+    """axe-core finds no fault in the page with all kinds of lines, and with the panel open."""
     tabs.shape(color_scheme=scheme, viewport={"width": width, "height": 640})
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -2099,7 +2099,7 @@ def test_axe_finds_nothing(tabs: Tabs, gochat: Gochat, scheme: str, width: int) 
 
 
 def test_tap_targets(tabs: Tabs, gochat: Gochat) -> None:
-    """On a touch screen everything that is tapped is at least 44 pixels high and wide."""
+    """On a touch screen every target is at least 44 pixels high and wide."""
     tabs.shape(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
     page = tabs.open(gochat)
     page.evaluate("note(MAY_BE_LOST, { text: 'lost', server })")
@@ -2118,7 +2118,7 @@ Colour = tuple[float, float, float]
 
 
 def colours(element: Locator, pseudo: str = "") -> tuple[Colour, Colour]:
-    """The colour of an element's text, and that of what is behind it."""
+    """The color of an element's text, and of its background."""
     found = element.evaluate(
         """(element, pseudo) => {
           const text = getComputedStyle(element, pseudo || null).color;
@@ -2136,7 +2136,7 @@ def colours(element: Locator, pseudo: str = "") -> tuple[Colour, Colour]:
 
 
 def luminance(colour: Colour) -> float:
-    """Of WCAG 2: from 0, black, to 1, white."""
+    """Relative luminance of WCAG 2: from 0, black, to 1, white."""
     linear = [
         c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
         for c in (part / 255 for part in colour)
@@ -2145,20 +2145,20 @@ def luminance(colour: Colour) -> float:
 
 
 def contrast(pair: tuple[Colour, Colour]) -> float:
-    """Of WCAG 2: from 1, the same, to 21, black on white."""
+    """Contrast of WCAG 2: from 1, the same, to 21, black on white."""
     dark, light = sorted(map(luminance, pair))
     return (light + 0.05) / (dark + 0.05)
 
 
 def test_contrast_is_computed_as_by_wcag() -> None:
-    """The measure that the next test relies on has known values."""
+    """The contrast function of the next test gives known values."""
     assert contrast(((0, 0, 0), (255, 255, 255))) == pytest.approx(21)
     assert contrast(((118, 118, 118), (255, 255, 255))) == pytest.approx(4.54, abs=0.005)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
-    """The page is light or dark as the system is, and all its text has a contrast of 4.5."""
+    """The page follows the system's light or dark mode, and all text has a contrast of 4.5."""
     tabs.may_lose_server = True
     tabs.shape(color_scheme=scheme)
     page = tabs.open(gochat)
@@ -2191,7 +2191,7 @@ def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
     page.evaluate("unconfirmed.push({ text: 'late', at: 0, by: socket, server }), showDoubt()")
     for selector in (".late .tag", ".late .text", "#doubt"):
         measure(selector)
-    page.evaluate("socket.send('x'.repeat(513))")  # a way to be disconnected
+    page.evaluate("socket.send('x'.repeat(513))")  # one way to be disconnected
     for selector in (".note .text", ".note time", ".note bdi", ".note button"):
         measure(selector)
     choose(page, "two words")
@@ -2215,7 +2215,7 @@ def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
 
 
 def test_the_page_asks_nobody_else(tabs: Tabs, gochat: Gochat) -> None:
-    """A visit is one request for the page and one WebSocket, to this server; nothing else."""
+    """A visit makes one request for the page and one WebSocket, and nothing else."""
     before = len(gochat.lines)
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -2256,7 +2256,7 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
     )
     assert page.evaluate("window.foreign") is None
     assert page.locator("body").evaluate("e => getComputedStyle(e).display") == "flex"
-    # The title is asked for as complaints come in only while the browser is being talked to.
+    # Ask for the title: events arrive only during calls to the browser.
     wait_until(lambda: page.title() != "" and len(tabs.complaints) == 2, "two violations")
     assert all("Content Security Policy" in text for text in tabs.complaints)
     tabs.complaints.clear()
@@ -2264,10 +2264,10 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
 
 @pytest.mark.parametrize("limit", [2, 3])
 def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
-    """A page that is loaded again comes, although the browser has opened a connection in advance.
+    """A reload works, although the browser has opened a connection in advance.
 
-    Beside the tab's own connection there is room for the page, and with three for all that comes
-    with it. With two the new tab may have to try again, until the server has seen the old one off.
+    Beside the tab's WebSocket there is room for the page, and with three for everything it loads.
+    With two the new tab may have to retry, until the server has noticed that the old one is gone.
     """
     with Gochat("--max-clients-per-address", str(limit)) as gochat:
         page = tabs.open(gochat)
@@ -2276,7 +2276,7 @@ def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
             assert answer is not None
             assert answer.status == 200
             expect_state(page, "connected")
-        page.close()  # before its server ends
+        page.close()  # before its server stops
     if limit == 2:
-        # 503 for the chat, and 400 when the page has asked whether its server is there.
+        # 503 for the chat, and 400 when the page has checked whether its server is there.
         tabs.complaints = [text for text in tabs.complaints if not re.search(r" (503|400)\b", text)]

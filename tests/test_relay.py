@@ -1,4 +1,4 @@
-"""The relay: one room on several processes, with a real Redis, in this process and in others."""
+"""The relay: one room on several processes, with a real Redis, in this process and others."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from .support import (
 
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> str:
-    """Each of the servers that speak the protocol."""
+    """Each server that speaks the protocol: Redis and Valkey."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def shared(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis for the tests that do it no harm; each has a room of its own."""
+    """A Redis for the tests that do not harm it; each test has its own room."""
     with Redis(tmp_path_factory.mktemp("redis"), server=server) as made:
         yield made
 
@@ -62,20 +62,20 @@ def own(server: str, tmp_path: Path) -> Iterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is waited for when Redis is away, scaled down."""
+    """Short times to wait while Redis is away."""
     monkeypatch.setattr("gochat.relay.relay._BACKOFF", (0.005, 0.1))
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
 
 
-# Which messages were seen.
+# Which messages have been seen.
 
 
-#: Names of processes, by the id of their first entries.
+#: Names of processes: the ids of their first entries.
 OLD, NEW = b"4-9.00000000000a", b"5-1.00000000000b"
 
 
 def test_ledger_takes_each_message_once() -> None:
-    """What was seen is dropped, even if it was seen in part, and what is missing is counted."""
+    """Messages that were seen are dropped, even part of an entry, and missing ones are counted."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 3) == Verdict(False, 0)
     assert ledger.take(NEW, 1, 3) == Verdict(True, 0)
@@ -85,7 +85,7 @@ def test_ledger_takes_each_message_once() -> None:
 
 
 def test_ledger_learns_from_an_announcement() -> None:
-    """A process's next number shows what is missing before it, and counts as no message."""
+    """A process's next number shows gaps before it, and does not count as a message."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 0) == Verdict(False, 0)
     assert ledger.take(NEW, 4, 0) == Verdict(False, 3)
@@ -95,7 +95,7 @@ def test_ledger_learns_from_an_announcement() -> None:
 
 
 def test_ledger_knows_who_was_there_before() -> None:
-    """Of a process that is older nothing is missing at first; a younger one begins with 1."""
+    """At first nothing is missing from an older process; a younger one begins with 1."""
     ledger = Ledger((5, 0))
     assert ledger.take(OLD, 100, 1) == Verdict(False, 0)
     assert ledger.take(OLD, 102, 1) == Verdict(False, 1)
@@ -103,7 +103,7 @@ def test_ledger_knows_who_was_there_before() -> None:
 
 
 def test_ledger_learns_where_others_were() -> None:
-    """What an older process says of its numbers shows what is missing before the first heard."""
+    """An older process's announced number shows which messages before the first one are missing."""
     ledger = Ledger((5, 0))
     assert ledger.begins(OLD, 90) == 0
     assert ledger.take(OLD, 100, 1) == Verdict(False, 9)
@@ -115,7 +115,7 @@ def test_ledger_learns_where_others_were() -> None:
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
-    """Of all processes that were heard once, only the last thousand are remembered."""
+    """Only the last thousand of the processes heard once are remembered."""
     ledger = Ledger((2, 0))
     for number in range(1001):
         ledger.take(b"1-%d.000000000000" % number, 7, 1)
@@ -126,7 +126,7 @@ def test_ledger_forgets_who_was_not_heard_for_long() -> None:
 
 
 def test_ledger_keeps_who_was_heard_again() -> None:
-    """Names that were heard once, however many, displace none that was heard again."""
+    """Names heard only once, however many, do not displace names heard again."""
     ledger = Ledger((5, 0))
     ledger.take(NEW, 1, 1)
     assert len(ledger) == 0
@@ -158,7 +158,7 @@ def test_bound_by_entries() -> None:
 
 
 def test_bound_by_bytes() -> None:
-    """Large entries are bounded by their bytes, and small ones that follow are kept again."""
+    """Large entries are bounded by their bytes; small ones that follow are kept again."""
     bound = Bound(10_000, 64_000)
     bound.begin()
     for _ in range(1000):
@@ -175,7 +175,7 @@ def test_bound_by_bytes() -> None:
 
 
 def test_bound_of_what_is_there() -> None:
-    """What a stream has when a process begins counts, and gives way part by part."""
+    """What a stream holds when a process starts counts, and is trimmed bit by bit."""
     bound = Bound(10_000, 64_000)
     bound.begin(6400, 32_000)
     assert bound.length == 10_000
@@ -186,7 +186,7 @@ def test_bound_of_what_is_there() -> None:
     assert 2500 <= bound.length <= 2700
 
 
-# Entries that others write.
+# Entries from other writers.
 
 NAME = b"1-2.0123456789ab"
 
@@ -211,7 +211,7 @@ NAME = b"1-2.0123456789ab"
     ids=str,
 )
 def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
-    """An entry with a process or a number that no gochat writes is none."""
+    """An entry with a process or number that no gochat writes is invalid."""
     flat = [text for pair in fields.items() for text in pair]
     made = entry_of(b"7-8", flat, 512)
     assert made.process == b""
@@ -231,7 +231,7 @@ def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
     ids=["byte", "surrogate", "second too long", "10 MB", "too many"],
 )
 def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str) -> None:
-    """Messages that no client could have sent are not taken, but keep their numbers."""
+    """Messages that no client could have sent are dropped, but count in the numbering."""
     made = entry_of(b"7-8", [b"p", NAME, b"n", b"5", b"m", text], 512)
     assert (made.process, made.first, made.length) == (NAME, 5, text.count(b"\n") + 1)
     assert made.messages == taken
@@ -239,7 +239,7 @@ def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str
 
 
 def test_what_is_written_is_read() -> None:
-    """Entries are read as they were written; a first entry gives a process its name."""
+    """Entries are read as they were written; the first entry of a process gives it its name."""
 
     def read(fields: Sequence[bytes | int]) -> Entry:
         return entry_of(b"7-8", [str(f).encode() if isinstance(f, int) else f for f in fields], 9)
@@ -261,7 +261,7 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest) -> None:
-    """What is said at any process comes to all of them, in one order, and each sender's holds."""
+    """Messages of any process reach all processes in one order, and each sender's order holds."""
     room = request.node.name.replace("[", ".").replace("]", "")
     with node(shared.url, room) as a, node(shared.url, room) as b, node(shared.url, room) as c:
         senders = [
@@ -282,7 +282,7 @@ def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest
 
 
 def test_rooms_do_not_hear_each_other(shared: Redis) -> None:
-    """Two rooms on one Redis are two rooms."""
+    """Two rooms on one Redis are separate."""
     with node(shared.url, "x") as x, node(shared.url, "y") as y:
         x.say("in x")
         y.say("in y")
@@ -294,7 +294,7 @@ def test_rooms_do_not_hear_each_other(shared: Redis) -> None:
 
 
 def test_what_was_said_before_is_not_heard(shared: Redis) -> None:
-    """A process that begins hears what is said from then on."""
+    """A process that starts hears what is said from then on."""
     with node(shared.url, "late") as a:
         a.say("before")
         a.hears(1)
@@ -304,7 +304,7 @@ def test_what_was_said_before_is_not_heard(shared: Redis) -> None:
 
 
 def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """What others write to the stream harms nobody."""
+    """Foreign entries in the stream do no harm."""
     with node(shared.url, "strange") as a:
         shared.do("XADD", "gochat:strange", "*", "hello", "world")
         shared.do("XADD", "gochat:strange", "*", "p", "x", "n", "one", "m", "text")
@@ -316,7 +316,7 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
 
 
 def test_the_stream_is_bounded(shared: Redis) -> None:
-    """The stream keeps about so many entries as it is told to."""
+    """The stream keeps about as many entries as it is told to."""
     stream = Stream(shared.url, "gochat:bounded", lambda: False)
     for number in range(1, 1001):
         stream.append(batch(b"1-0.0123456789ab", number, [b"x"]), 100)
@@ -327,22 +327,22 @@ def test_the_stream_is_bounded(shared: Redis) -> None:
 
 
 def test_a_batch_is_one_entry(shared: Redis) -> None:
-    """What waits while a batch is on its way goes out together, in one entry."""
+    """Messages that wait while a batch is in flight go out together, in one entry."""
     with node(shared.url, "batch") as a:
         a.say(*(str(i) for i in range(1000)))
         assert a.hears(1000) == [str(i) for i in range(1000)]
         assert a.relay.statistics().entries_out < 500
 
 
-# Redis goes, and comes back.
+# Redis goes away and comes back.
 
 
 def test_cuts_between_the_append_and_its_answer(own: Redis) -> None:
-    """A thousand times the connection goes when Redis has the entry: each message comes once."""
+    """The connection breaks a thousand times after Redis has an entry: each message comes once."""
     chance = random.Random(SEED)
 
     def cut(data: bytes, from_server: bool) -> bool:
-        # An id is all of the answer to an append.
+        # The whole answer to an append is an id.
         return from_server and data.startswith(b"$") and proxy.cuts < 1000 and chance.random() < 0.9
 
     with Proxy(own.port, cut) as proxy, node(proxy.url) as a, node(own.url) as b:
@@ -372,7 +372,7 @@ def test_cuts_of_anything(own: Redis) -> None:
 
 
 def test_clients_killed_by_redis(own: Redis) -> None:
-    """CLIENT KILL costs nothing."""
+    """CLIENT KILL loses nothing."""
     with node(own.url) as a, node(own.url) as b:
         for i in range(20):
             a.say(f"a {i}")
@@ -386,7 +386,7 @@ def test_clients_killed_by_redis(own: Redis) -> None:
 def test_many_outages_are_few_lines(
     own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outages that follow one another at once are logged as one; but a longer one always is."""
+    """Outages that follow one another are logged as one; a longer outage is always logged."""
     caplog.set_level("INFO")
     with node(own.url) as a:
         count = 0
@@ -408,7 +408,7 @@ def test_many_outages_are_few_lines(
 
 
 def test_a_pause(own: Redis) -> None:
-    """A Redis that stops for longer than an answer may take, and goes on, loses nothing."""
+    """Nothing is lost if Redis stops for longer than an answer may take, and continues."""
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
         assert b.hears(1) == ["before"]
@@ -429,7 +429,7 @@ def test_a_pause(own: Redis) -> None:
     ids=["no persistence", "everysec", "always"],
 )
 def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
-    """A Redis that is killed and comes back: what its clients said all comes, once."""
+    """Redis is killed and comes back: all messages of its clients arrive, once."""
     made = Redis(tmp_path, *options, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
         talking = threading.Thread(target=a.say, args=[f"a {i}" for i in range(2000)])
@@ -439,7 +439,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         redis.kill()
         redis.start()
         talking.join(PATIENCE)
-        # What is lost shows as a gap before these.
+        # Lost messages show as a gap before these.
         a.say("the end of a")
         b.say("the end of b")
         ends = {"the end of a", "the end of b"}
@@ -447,7 +447,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         for each in (a, b):
             heard = each.hears(2102 - each.relay.statistics().missing)
             assert len(heard) == len(set(heard)) == 2102 - each.relay.statistics().missing
-            # Its own are never lost: what has not come back is appended again.
+            # A process never loses its own: it appends again what has not come back.
             assert heard.count("a 1999") == 1
             mine = [text for text in heard if text.startswith("a ")]
             assert mine == sorted(mine, key=lambda text: int(text[2:]))
@@ -457,7 +457,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
 def test_a_flush_is_noticed(
     own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FLUSHALL under a silent room is noticed and said, and the room goes on."""
+    """FLUSHALL under a silent room is noticed and reported, and the room goes on."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
     with node(own.url) as a, node(own.url) as b:
@@ -470,7 +470,7 @@ def test_a_flush_is_noticed(
 
 
 def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
-    """What is there and was not read yet is not appended again, however late a reader is."""
+    """An unread entry that is still in the stream is not appended again, however slow a reader."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.hold(gate)
@@ -485,7 +485,7 @@ def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
 
 
 def test_what_is_lost_is_appended_again(own: Redis) -> None:
-    """What Redis has taken, and has lost before its process has read it, is appended again."""
+    """An entry that Redis lost before its own process read it is appended again."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         holding = a.hold(gate)
@@ -503,7 +503,7 @@ def test_what_is_lost_is_appended_again(own: Redis) -> None:
 
 
 def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
-    """What a stream that has gone back holds from before this process is not heard."""
+    """A restored stream's entries from before this process joined are not heard."""
     name = "0-1.0123456789ab"
     own.do("XADD", "gochat:main", "5-5", "p", name, "n", 1, "m", "old")
     with node(own.url) as a:
@@ -515,7 +515,7 @@ def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
 
 
 def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """What a slow reader did not get to read is counted, with the process that it is of."""
+    """Messages that a slow reader missed are counted, with the process that sent them."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.say("first")
@@ -536,7 +536,7 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_roll_back(server: str, tmp_path: Path) -> None:
-    """An older state of the stream is noticed; what is said then is heard, and nothing twice."""
+    """An older state of the stream is noticed; new messages are heard, and nothing twice."""
     always = ("--appendonly", "yes", "--appendfsync", "always")
     made = Redis(tmp_path, *always, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
@@ -556,7 +556,7 @@ def test_a_roll_back(server: str, tmp_path: Path) -> None:
         assert a.hears(5) == b.hears(5) == ["one", "two", "three", "four", "five"]
 
 
-# Redis answers, but takes nothing.
+# Redis answers, but refuses entries.
 
 
 def refuse_by_replicas(redis: Redis) -> Callable[[], object]:
@@ -597,7 +597,7 @@ REFUSALS = {
 def test_refused_writes_are_an_outage(
     reason: str, own: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While Redis takes nothing the relay says so, and then all that was said comes."""
+    """While Redis refuses entries the relay says so; afterwards all messages arrive."""
     caplog.set_level("INFO")
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
@@ -615,7 +615,7 @@ def test_refused_writes_are_an_outage(
 
 
 def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That Redis takes nothing is noticed although nobody says anything."""
+    """That Redis refuses entries is noticed even if nobody speaks."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     with node(own.url) as a:
         allow = refuse_by_replicas(own)
@@ -625,7 +625,7 @@ def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.Monkey
 
 
 def test_refused_for_too_long(own: Redis) -> None:
-    """A Redis that goes on to take nothing is the end."""
+    """A Redis that keeps refusing entries ends the relay."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -637,7 +637,7 @@ def test_refused_for_too_long(own: Redis) -> None:
 
 
 def test_refused_from_the_beginning(own: Redis) -> None:
-    """A relay does not begin in a room in which it can say nothing."""
+    """A relay does not start in a room in which it cannot append."""
     refuse_by_acl(own)
     with (
         pytest.raises(RelayError, match=r"relay: Redis refuses: .*no permission"),
@@ -647,7 +647,7 @@ def test_refused_from_the_beginning(own: Redis) -> None:
 
 
 def test_a_user_who_may_do_little(own: Redis) -> None:
-    """These commands are enough."""
+    """The documented permissions are enough."""
     own.do("ACL", "SETUSER", "ann", "on", ">tulip", "~gochat:*", *MAY)
     url = own.url.replace("redis://", "redis://ann:tulip@")
     with node(url) as a:
@@ -663,12 +663,12 @@ def test_a_user_who_may_do_little(own: Redis) -> None:
         assert a.hears(1) == ["text"]
 
 
-#: What docs/run/scale.md says that a user of Redis has to be allowed.
+#: The permissions that docs/run/scale.md lists.
 MAY = ("+xadd", "+xread", "+xtrim", "+xinfo|stream", "+memory|usage", "+time")
 
 
 def test_memory_that_the_room_has_filled(own: Redis) -> None:
-    """A stream that has filled the memory of Redis is cut, and nothing that is said is lost."""
+    """A stream that has filled the memory of Redis is cut, and no message is lost."""
     used = own.memory()
     own.do("CONFIG", "SET", "maxmemory", used + (4 << 20))
     said = [f"{i} ".ljust(512, "x") for i in range(20_000)]
@@ -679,7 +679,7 @@ def test_memory_that_the_room_has_filled(own: Redis) -> None:
 
 
 def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """When the stream has to be cut again and again, the log says so now and then."""
+    """If the stream has to be cut again and again, the log says so only now and then."""
     with node(own.url) as a:
         a.say("first")
         a.hears(1)
@@ -690,7 +690,7 @@ def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_memory_that_was_full_before(own: Redis) -> None:
-    """A process that starts when a stream has filled the memory cuts that, and is heard."""
+    """A process that starts when a stream has filled the memory cuts it, and is heard."""
     fill(own, "gochat:main", 4000)
     own.do("CONFIG", "SET", "maxmemory", own.memory())
     with node(own.url) as a:
@@ -700,7 +700,7 @@ def test_memory_that_was_full_before(own: Redis) -> None:
 
 
 def fill(redis: Redis, key: str, count: int) -> None:
-    """Write entries of a kilobyte, so many, as a process that is gone."""
+    """Write this many entries of a kilobyte, as a process that is gone."""
     name = b"1-1.0123456789ab"
     stream = Stream(redis.url, key, lambda: False)
     for number in range(1, 2 * count, 2):
@@ -709,7 +709,7 @@ def fill(redis: Redis, key: str, count: int) -> None:
 
 
 def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large the messages, and whoever writes, the stream takes about so many bytes."""
+    """The stream stays near its size limit, however large the messages and whoever writes them."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     own.do("CONFIG", "SET", "stream-node-max-bytes", 512)
     fill(own, "gochat:main", 1000)
@@ -727,7 +727,7 @@ def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_channel_is_one_entry(own: Redis) -> None:
-    """All that waits goes out in one entry, also if that is more than the channel holds."""
+    """All waiting messages go out in one entry, even if they are more than the channel holds."""
     gate = threading.Event()
     with node(own.url) as a:
         holding = a.hold(gate)
@@ -754,7 +754,7 @@ def test_batches_are_bounded_in_bytes(own: Redis) -> None:
 
 
 def test_a_planned_failover(server: str, tmp_path: Path) -> None:
-    """When the address moves to a new primary, the relay moves there too, and nothing is lost."""
+    """When the address moves to a new primary, the relay follows, and nothing is lost."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with (
@@ -780,7 +780,7 @@ def test_a_planned_failover(server: str, tmp_path: Path) -> None:
 
 
 def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
-    """A relay that writes to one server and reads from another finds out, and hears itself."""
+    """A relay that writes to one server and reads from another notices, and then hears itself."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with (
@@ -800,11 +800,11 @@ def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
         assert new.do("EXISTS", "gochat:main")
 
 
-# What is lost is said.
+# Losses are reported.
 
 
 def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A process hears what it has missed of an older one that was silent since it has come."""
+    """A process hears what it missed from an older process that was silent since it joined."""
     gate = threading.Event()
     with node(own.url) as a:
         a.say(*(f"before {i}" for i in range(10)))
@@ -824,7 +824,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same if the first that it hears of the older process is a message after the gap."""
+    """The same if it first hears a message of the older process after the gap."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a:
@@ -850,7 +850,7 @@ def announced(name: bytes) -> list[bytes | int]:
 
 
 def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing is said although its sender says no more."""
+    """A gap is reported although its sender is silent."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
@@ -867,7 +867,7 @@ def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A stream with ids of the future that is lost is begun again, and all is heard."""
+    """A stream with ids of the future is lost and started again, and all is heard."""
     own.do("XADD", "gochat:main", "99999999999999-0", *announced(b"0123456789ab"))
     with node(own.url) as a, node(own.url) as b:
         a.say("one")
@@ -884,7 +884,7 @@ def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixtur
     assert "the stream has gone back" in caplog.text
 
 
-# Entries of others.
+# Foreign entries.
 
 
 def forge(redis: Redis, process: bytes, number: int, text: bytes) -> None:
@@ -893,7 +893,7 @@ def forge(redis: Redis, process: bytes, number: int, text: bytes) -> None:
 
 @pytest.mark.parametrize("number", [6, 1_000_000, 10**18 - 1], ids=["next", "high", "highest"])
 def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A process under whose name somebody else writes is heard as before, under another name."""
+    """A process whose name somebody else uses takes another name, and is still heard."""
     with node(own.url) as a, node(own.url) as b:
         a.say(*(f"m {i}" for i in range(5)))
         assert b.hears(5) == [f"m {i}" for i in range(5)]
@@ -910,7 +910,7 @@ def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("number", [1, 2, 1_000_000])
 def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
-    """A number that somebody else uses just before its owner does makes no message vanish."""
+    """A foreign entry that uses a number just before its owner does makes no message vanish."""
     forged: list[int] = []
 
     def forestall(data: bytes, from_server: bool) -> bool:
@@ -927,7 +927,7 @@ def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
 
 
 def test_a_forged_entry_is_no_answer(own: Redis) -> None:
-    """An entry of somebody else does not count as come back."""
+    """A foreign entry does not count as an own entry that came back."""
     with node(own.url) as a, node(own.url) as b:
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("real")):
@@ -940,7 +940,7 @@ def test_a_forged_entry_is_no_answer(own: Redis) -> None:
 
 
 def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Bytes that are no text, what is too large, and strange names reach no client and no log."""
+    """Bytes that are not text, large messages, and strange names reach no client and no log."""
     name = b"99-0.0123456789ab"
     with node(own.url) as a:
         a.say("before")
@@ -966,7 +966,7 @@ def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_few_large_entries_are_read_at_once(own: Redis) -> None:
-    """However many large entries wait, one read brings a few megabytes."""
+    """However many large entries wait, one read returns a few megabytes."""
     read = [0]
 
     def weigh(data: bytes, from_server: bool) -> bool:
@@ -992,7 +992,7 @@ def test_few_large_entries_are_read_at_once(own: Redis) -> None:
 
 
 def test_a_message_too_large_for_some(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A process that takes smaller messages than others drops the larger ones, and no others."""
+    """A process with a smaller message limit drops only the messages over that limit."""
     with node(own.url, max_message_size=1000) as a, node(own.url) as b:
         large = "x" * 513
         gate = threading.Event()
@@ -1010,7 +1010,7 @@ def test_a_message_too_large_for_some(own: Redis, caplog: pytest.LogCaptureFixtu
 
 
 def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever others write, the log has a few lines a second, and the figures have all of it."""
+    """Whatever others write, the log has a few lines a second, and the metrics count all of it."""
     with node(own.url) as a:
         for number in range(2, 202, 2):
             forge(own, b"99-0.0123456789ab", number, b"text")
@@ -1024,7 +1024,7 @@ def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Names that are made up hide no gap in the log, and no process from the others."""
+    """Invented names hide no gap from the log, and no process from the others."""
     with node(own.url) as a, node(own.url) as b:
         for number in range(2):
             a.say(f"m {number}")
@@ -1046,7 +1046,7 @@ def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_crowd_that_is_made_up(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many processes somebody makes up, announcements come nearly as often as before."""
+    """However many processes somebody invents, announcements come nearly as often as before."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.3)
     monkeypatch.setattr("gochat.relay.relay._ROOM", 1)
     with node(own.url) as a:
@@ -1059,12 +1059,12 @@ def test_a_crowd_that_is_made_up(own: Redis, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def said_to_be_missing(log: str) -> int:
-    """How many messages a log says to be missing."""
+    """How many messages a log reports as missing."""
     return sum(map(int, re.findall(r"(\d+) messages of (?:process|\d+ more)", log)))
 
 
 def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """What no client can say is not appended, because it would not come back."""
+    """A value that no client can say is logged and dropped, and not appended."""
     with node(own.url) as a:
         for value in (b"two\nlines", b"\xff", b"x" * 513):
             a.relay.broadcast.send(value)
@@ -1075,7 +1075,7 @@ def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_a_new_name_is_refused(own: Redis) -> None:
-    """A process that needs another name gets that when Redis takes it."""
+    """A process that needs another name gets it when Redis accepts entries again."""
     with node(own.url) as a, node(own.url) as b:
         forge(own, a.name, 7, b"forged")
         wait_until(lambda: a.relay.statistics().invalid == 1)
@@ -1136,7 +1136,7 @@ def test_a_thread_that_fails(
 
 
 def test_a_hub_that_is_gone(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A relay whose hub receives no more ends, and leaves it to others to say why."""
+    """A relay whose hub no longer receives ends, and lets others say why."""
     with node(own.url) as a, node(own.url) as b:
         a.relay.hub.broadcast.abandon()
         b.say("text")
@@ -1147,7 +1147,7 @@ def test_a_hub_that_is_gone(own: Redis, caplog: pytest.LogCaptureFixture) -> Non
 
 
 class Stuck(Hub):
-    """A hub that registers a client, and then does nothing until the gate is open."""
+    """A hub that registers a client, and then blocks until the gate is open."""
 
     def __init__(self, gate: threading.Event) -> None:
         super().__init__()
@@ -1163,7 +1163,7 @@ class Stuck(Hub):
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_hub_that_is_stuck(opened: bool, own: Redis) -> None:
-    """Nothing is lost while a hub is stuck; health says so; and it does not hold up the end."""
+    """With a stuck hub nothing is lost, health reports it, and shutdown is not delayed."""
     gate = threading.Event()
     hub = Stuck(gate)
     relay = Relay(hub, own.url)
@@ -1227,7 +1227,7 @@ relay.Relay._take_own = relay.is_of = fail
 @pytest.mark.measured
 @pytest.mark.parametrize("spoken", [True, False], ids=["spoken", "silent"])
 def test_descriptors_for_the_relay(spoken: bool, own: Redis) -> None:
-    """When clients hold all descriptors, the relay can connect again, more than once."""
+    """When clients hold all descriptors, the relay can still reconnect, more than once."""
     with Gochat("--relay", own.url) as chat, join(chat.port) as peer:
         if spoken:
             peer.send("before")
@@ -1245,7 +1245,7 @@ def test_descriptors_for_the_relay(spoken: bool, own: Redis) -> None:
 
 
 def test_descriptors_that_others_want(own: Redis) -> None:
-    """Clients that connect all the time get none that the relay needs, also if lookups are slow."""
+    """Clients that keep connecting cannot take the relay's descriptors, even if DNS is slow."""
     fault = """
 import socket, time
 lookup = socket.getaddrinfo
@@ -1270,7 +1270,7 @@ socket.getaddrinfo = slow
 
 
 def take_descriptors(port: int, enough: threading.Event) -> None:
-    """Connect, again and again, and keep the connections that are not refused."""
+    """Keep connecting, and keep the connections that are not refused."""
     with ExitStack() as held:
         while not enough.is_set():
             peer = Peer(port)
@@ -1285,11 +1285,11 @@ def take_descriptors(port: int, enough: threading.Event) -> None:
             peer.sock.close()
 
 
-# The end.
+# Shutdown.
 
 
 def test_away_for_too_long(own: Redis) -> None:
-    """A Redis that stays away is the end: the relay says so, and its threads end."""
+    """A Redis that stays away ends the relay: it says so, and its threads end."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -1300,7 +1300,7 @@ def test_away_for_too_long(own: Redis) -> None:
 
 
 def test_never_there(tmp_path: Path) -> None:
-    """If there is no Redis within the timeout, the relay does not begin."""
+    """Without a Redis within the timeout, the relay does not start."""
     redis = Redis(tmp_path)
     redis.kill()
     with pytest.raises(RelayError), node(redis.url, timeout=0.3):
@@ -1308,13 +1308,13 @@ def test_never_there(tmp_path: Path) -> None:
 
 
 def test_an_option_that_is_not_known() -> None:
-    """A URL with an option that means nothing is refused, and not repeated."""
+    """A URL with an unknown option is refused, and not repeated in the message."""
     with pytest.raises(ValueError, match="an option that is not known"):
         Relay(Hub(), "redis://:tulip@127.0.0.1:1/0?foo=bar")
 
 
 def test_a_stop_before_the_beginning(tmp_path: Path) -> None:
-    """A relay that is to end before there is a Redis starts nothing."""
+    """A relay that is told to end before it has a Redis starts nothing."""
     redis = Redis(tmp_path)
     redis.kill()
     relay = Relay(Hub(), redis.url)
@@ -1323,7 +1323,7 @@ def test_a_stop_before_the_beginning(tmp_path: Path) -> None:
 
 
 def test_no_threads_for_a_relay(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of threads the relay does not begin, and says so."""
+    """Without threads the relay does not start, and says so."""
 
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -1338,14 +1338,14 @@ def test_no_threads_for_a_relay(own: Redis, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_key_that_is_no_stream(own: Redis) -> None:
-    """If the room's key holds something else, the relay does not begin, and says why."""
+    """If the room's key holds something else, the relay does not start, and says why."""
     own.do("SET", "gochat:main", "text")
     with pytest.raises(RelayError, match="WRONGTYPE"), node(own.url, timeout=0.1):
         pass
 
 
 def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
-    """A pump that waits to send when the relay ends gets what a lost connection would give it."""
+    """A pump that waits to send when the relay ends gets the error of a lost connection."""
     errors: list[Exception] = []
 
     def talk() -> None:
@@ -1365,7 +1365,7 @@ def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
 
 
 def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
-    """After `finish` what clients say is dropped, so that their pumps wait for nothing."""
+    """After `finish`, clients' messages are dropped, so their pumps do not wait."""
     with node(own.url) as a:
         own.pause()
         with in_background(lambda: a.say(*map(str, range(1000)))):
@@ -1378,7 +1378,7 @@ def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
 def test_a_thread_of_the_relay_that_does_not_end(
     own: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The end does not wait for a thread that waits for Redis, and the log names the thread."""
+    """Shutdown does not wait for a thread that waits for Redis, and the log names it."""
     monkeypatch.setattr("gochat.relay.relay._END_WAIT", 0.0)
     with node(own.url):
         own.pause()
@@ -1409,7 +1409,7 @@ def test_two_commands_are_one_room(shared: Redis) -> None:
 
 @pytest.mark.measured
 def test_the_command_without_redis(own: Redis) -> None:
-    """When Redis is away for too long clients get 1013, and the command ends with the status 1."""
+    """If Redis is away for too long, clients get 1013, and the command ends with the status 1."""
     with relayed(own, "--relay-timeout=0.5", room="gone") as chat, join(chat.port) as peer:
         own.kill()
         while (frame := peer.read_frame()).opcode != 8:
@@ -1420,7 +1420,7 @@ def test_the_command_without_redis(own: Redis) -> None:
 
 
 def test_the_end_with_redis_paused(own: Redis) -> None:
-    """SIGTERM ends the command within the shutdown timeout, also when Redis does not answer."""
+    """SIGTERM ends the command within the shutdown timeout, even if Redis does not answer."""
     flags = ("--shutdown-timeout=1", "--relay-timeout=600", "--write-wait=600")
     with relayed(own, *flags, room="paused") as chat, join(chat.port) as peer:
         own.pause()
@@ -1432,14 +1432,14 @@ def test_the_end_with_redis_paused(own: Redis) -> None:
 
 
 def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
-    """Clients whose pumps wait for Redis are not cut for pongs that lie unread behind."""
+    """Clients whose pumps wait for Redis are not disconnected because their pongs are unread."""
     flags = ("--pong-wait=1", "--ping-period=0.2", "--relay-timeout=30")
     with relayed(own, *flags, room="pongs") as chat, join(chat.port) as peer:
         own.pause()
         stop = time.monotonic() + 2.5
         for i in range(100):
             peer.send(f"m {i}")
-        while time.monotonic() < stop:  # it answers all pings, which nobody reads
+        while time.monotonic() < stop:  # the client answers all pings, which nobody reads
             peer.sock.settimeout(PATIENCE)
             frame = peer.read_frame()
             assert frame.opcode == 9, frame
@@ -1450,7 +1450,7 @@ def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
 
 @pytest.mark.measured
 def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password can come from the environment or a file, and is in no line of the log."""
+    """A password can come from the environment or a file, and is never logged."""
     with Redis(tmp_path) as redis:
         redis.do("CONFIG", "SET", "requirepass", "tulip")
         url = redis.url.replace("redis://", "redis://:tulip@")
@@ -1477,7 +1477,7 @@ def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_tls(tmp_path: Path) -> None:
-    """Of a rediss:// URL the certificate is checked, and the password goes over TLS."""
+    """With rediss:// the certificate is checked, and the password goes over TLS."""
     certificate = make_certificate(tmp_path / "cert.pem", "IP:127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
@@ -1496,7 +1496,7 @@ def test_tls(tmp_path: Path) -> None:
 
 
 def test_a_backlog_drops_nobody(own: Redis) -> None:
-    """When Redis takes messages again after a while, clients that read get all of what waited."""
+    """If Redis refuses entries for a while, clients that read still get all that waited."""
     count, waiting = 1200, 0.5
     with ExitStack() as stack:
         chats = [stack.enter_context(relayed(own, room="backlog")) for _ in range(2)]
@@ -1527,7 +1527,7 @@ def test_a_backlog_drops_nobody(own: Redis) -> None:
 
 @pytest.mark.measured
 def test_relay_is_in_the_metrics(own: Redis) -> None:
-    """The metrics have figures of the relay, and /healthz says when Redis is away."""
+    """The metrics include the relay, and /healthz says when Redis is away."""
     flags = ("--metrics-addr=127.0.0.1:0", "--relay-timeout=60")
     with relayed(own, *flags, room="figures") as chat, join(chat.port):
         (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(chat.lines))
