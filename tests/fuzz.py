@@ -1,9 +1,9 @@
-"""Bad input of our own making against a real gochat, while two clients chat as if there was none.
+"""Our own bad input against a real gochat, while two clients chat as if there was none.
 
     python -m tests.fuzz --count 100000 --seed 1
 
-starts a server with short timeouts, and looks at its threads, descriptors and log afterwards. With
---port the input goes to a server of this machine that runs already, and only answers are looked at.
+starts a server with short timeouts, and checks its threads, descriptors and log afterwards. With
+--port the input goes to a running server on this machine, and only answers are checked.
 
 Each input follows from the seed and its number: --first N --count 1 makes number N again.
 """
@@ -37,19 +37,19 @@ from .support import (
     wait_until,
 )
 
-#: A request has a second, a silent client five. The buffer is large enough for floods: a client
-#: that reads is not to be dropped because others are fast.
+#: A request may take a second, a silent client five. The buffer is large enough for floods: a
+#: client that reads must not be dropped because others are fast.
 FLAGS = ["--read-header-timeout", "1", "--pong-wait", "5", "--ping-period", "2"]
 FLAGS += ["--send-buffer", "20000"]
 
-#: How long a request may take at least, in seconds. One that has taken longer may be cut.
+#: How long a request may take at least, in seconds. A slower one may be cut off.
 REQUEST_TIME = 1.0
 
 #: From the last byte of an input to the end of its connection, in seconds: the longest deadline
-#: above, a second to answer a close, and what a busy machine takes. Of an unknown server: Go's.
+#: above, a second to answer a close, and a busy machine's delay. For an unknown server: Go's.
 LIMIT, LIMIT_OF_OTHERS = 20.0, 90.0
 
-#: All that may come of an input. Anything else is a failure.
+#: All valid outcomes of an input. Anything else is a failure.
 ANSWER = re.compile(
     r"(101, )?(close \d{4}|EOF|reset|left)|200|404|[45]\d\d|(200|404|[45]\d\d), (reset|left)"
 )
@@ -83,12 +83,12 @@ INVALID_UTF8 = [
 
 
 class Input(NamedTuple):
-    """What a connection is sent, in pieces of their own.
+    """What a connection sends, in separate pieces.
 
-    A None waits until the answer has begun, a number for so many seconds.
+    A None waits until the answer has begun, a number for that many seconds.
 
     end: what follows: "wait" for the server to end the connection, "half close" and wait, "close",
-    or "reset". expected: the right outcomes; if there are none, all that ANSWER matches are right.
+    or "reset". expected: the right outcomes; if empty, all that ANSWER matches are right.
     """
 
     pieces: Sequence[bytes | float | None]
@@ -101,12 +101,12 @@ def close(code: int = 1000) -> bytes:
 
 
 def any_end(chance: random.Random) -> str:
-    """An end for an input, mostly one with which the connection is over at once."""
+    """An end for an input, usually one that ends the connection at once."""
     return chance.choices(["half close", "wait", "close", "reset"], [80, 3, 9, 8])[0]
 
 
 def mutated(chance: random.Random, data: bytes) -> bytes:
-    """The data with some bytes changed, gone, doubled, moved or new."""
+    """The data with some bytes changed, removed, doubled, moved or added."""
     text = bytearray(data)
     for _ in range(chance.randint(1, 6)):
         at, size = chance.randrange(len(text) + 1), chance.randint(1, 8)
@@ -130,20 +130,20 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
 
 
 def split_request(chance: random.Random) -> Input:
-    """A good handshake in two packets, cut at any byte."""
+    """A valid handshake in two packets, split at any byte."""
     good = request()
     cut = chance.randrange(1, len(good))
     return Input([good[:cut], good[cut:] + close()], "wait", [CLOSED])
 
 
 def dripping_request(chance: random.Random) -> Input:
-    """A good handshake in packets of a few bytes."""
+    """A valid handshake in packets of a few bytes."""
     good, size = request() + close(), chance.randint(1, 9)
     return Input([good[i : i + size] for i in range(0, len(good), size)], "wait", [CLOSED])
 
 
 def truncated_request(chance: random.Random) -> Input:
-    """A good handshake up to any byte."""
+    """A valid handshake up to any byte."""
     good = request()
     return Input([good[: chance.randrange(len(good))]], any_end(chance))
 
@@ -163,7 +163,7 @@ def long_request(chance: random.Random) -> Input:
 
 
 def doubled_header(chance: random.Random) -> Input:
-    """A handshake with one header twice, with the same value or two, or without some header."""
+    """A handshake with one header twice, with equal values or not, or without some header."""
     name, value = chance.choice(HANDSHAKE)
     other = chance.choice([value, value.upper(), "", "x", "a, " + value, value + ", " + value])
     headers = [header for header in HANDSHAKE if header[0] != name or chance.random() < 0.8]
@@ -175,7 +175,7 @@ def doubled_header(chance: random.Random) -> Input:
 
 
 def smuggled_request(chance: random.Random) -> Input:
-    """A body whose length can be understood in two ways, and a second request in it."""
+    """A body with an ambiguous length, and a second request in it."""
     lengths = ["0", "5", "05", "+5", "-5", "0x5", "5, 5", "5,6", "", "9" * 30, "5 ", "\x0b5", "5\r"]
     codings = ["chunked", "Chunked", "identity", "chunked, chunked", "xchunked", "\x0bchunked"]
     headers = list(chance.choice([HANDSHAKE, HANDSHAKE[:1]]))
@@ -196,7 +196,7 @@ def smuggled_request(chance: random.Random) -> Input:
 
 
 def odd_target(chance: random.Random) -> Input:
-    """A target that is no plain path."""
+    """A target that is not a plain path."""
     targets = [
         "http://localhost/ws",
         "http://evil.example/ws",
@@ -291,17 +291,17 @@ def control_characters(chance: random.Random) -> Input:
 
 
 def mutated_request(chance: random.Random) -> Input:
-    """A good handshake with some bytes changed."""
+    """A valid handshake with some bytes changed."""
     return Input([mutated(chance, request()) + close()], any_end(chance))
 
 
 def random_request(chance: random.Random) -> Input:
-    """Any bytes for a request."""
+    """Random bytes as a request."""
     return Input([chance.randbytes(chance.randint(1, 2000))], any_end(chance))
 
 
 def abandoned(chance: random.Random) -> Input:
-    """Nothing at all, or a handshake alone."""
+    """Nothing at all, or only a handshake."""
     pieces: list[list[bytes | float | None]] = [[], [request()], [request(), None]]
     return Input(chance.choice(pieces), any_end(chance))
 
@@ -312,7 +312,7 @@ def abandoned(chance: random.Random) -> Input:
 def frames(
     chance: random.Random, data: bytes, expected: Sequence[str] = (), end: str = "half close"
 ) -> Input:
-    """A good handshake with data behind it: at once, in a packet of their own, or in two."""
+    """A valid handshake followed by data: at once, in a separate packet, or in two."""
     how = chance.randrange(3)
     if how == 0:
         return Input([request() + data], end, expected)
@@ -331,7 +331,7 @@ def any_frame(chance: random.Random) -> Input:
 
 
 def reserved(chance: random.Random) -> Input:
-    """An opcode or a bit that means nothing."""
+    """A reserved opcode or bit."""
     first = chance.choice([3, 4, 5, 6, 7, 11, 12, 13, 14, 15]) | 0x80
     if chance.random() < 0.5:
         first = chance.choice([1, 2, 8, 9, 10]) | 0x80 | chance.randint(1, 7) << 4
@@ -346,18 +346,18 @@ def unmasked(chance: random.Random) -> Input:
 
 
 def truncated_frames(chance: random.Random) -> Input:
-    """Good frames up to any byte."""
+    """Valid frames up to any byte."""
     data = frame("x" * chance.choice([0, 5, 125, 126, 512])) + frame("hello", PING) + close()
     return frames(chance, data[: chance.randrange(len(data))], end=any_end(chance))
 
 
 def random_frames(chance: random.Random) -> Input:
-    """Any bytes for frames."""
+    """Random bytes as frames."""
     return frames(chance, chance.randbytes(chance.randint(1, 600)), end=any_end(chance))
 
 
 def mutated_frames(chance: random.Random) -> Input:
-    """Good frames with some bytes changed."""
+    """Valid frames with some bytes changed."""
     data = frame("hello") + frame("", PING) + frame("hel", fin=False) + frame("", PONG)
     data += frame("lo", CONTINUATION) + frame("x" * 200, BINARY) + close()
     return frames(chance, mutated(chance, data), end=any_end(chance))
@@ -390,7 +390,7 @@ def bad_control(chance: random.Random) -> Input:
 
 
 def bad_utf8(chance: random.Random) -> Input:
-    """Text, or what goes out as text, or the reason of a close, that is not UTF-8."""
+    """Text, binary that goes out as text, or the reason of a close, that is not UTF-8."""
     text = b"x" * chance.randrange(130) + chance.choice(INVALID_UTF8)
     what = chance.randrange(4)
     if what == 0:
@@ -407,7 +407,7 @@ def bad_utf8(chance: random.Random) -> Input:
 
 
 def good_utf8(chance: random.Random) -> Input:
-    """Text of many alphabets, in fragments that cut its characters."""
+    """Text in many alphabets, in fragments that split its characters."""
     text = "".join(chance.choices("aä€한😀\0\x1f\x85\u2028\ufeff\U0010ffff \n", k=60)).encode()
     cut = chance.randrange(len(text))
     data = frame(text[:cut], fin=False) + frame("", PING) + frame(text[cut:], CONTINUATION)
@@ -433,7 +433,7 @@ def close_codes(chance: random.Random) -> Input:
 
 
 def out_of_order(chance: random.Random) -> Input:
-    """A fragment of nothing, or a message within another."""
+    """An empty fragment, or a message within another."""
     data = frame("hello", CONTINUATION, fin=chance.random() < 0.5)
     if chance.random() < 0.5:
         data = frame("hel", fin=False) + frame("hello", chance.choice([TEXT, BINARY]))
@@ -508,14 +508,14 @@ KINDS = REQUESTS + FRAMES
 
 
 def make_input(seed: int, number: int, kinds: Kinds = KINDS) -> tuple[str, Input]:
-    """The input of that number, and the name of its kind."""
+    """The input with that number, and the name of its kind."""
     chance = random.Random(f"{seed}/{number}")
     ((kind, _),) = chance.choices(kinds, [weight for _, weight in kinds])
     return kind.__name__, kind(chance)
 
 
 class Answer:
-    """What a server says: to a request, and behind a handshake in frames."""
+    """What a server sends: the answer to a request, and frames after a handshake."""
 
     def __init__(self) -> None:
         self.head = b""
@@ -525,9 +525,9 @@ class Answer:
         self.farewell: Frame | None = None
 
     def take(self, data: bytes) -> list[Frame]:
-        """Take in what has come, and return the frames that are whole with it.
+        """Take new data, and return the frames that are now complete.
 
-        Raises AssertionError if this is no answer of HTTP, or no frame that a server may send.
+        Raises AssertionError if this is not an HTTP answer, or a frame that no server may send.
         """
         if not self.status:
             self.head += data
@@ -552,7 +552,7 @@ class Answer:
         return whole
 
     def outcome(self, how: str) -> str:
-        """What came, in short. how: the connection ended by "EOF", by "reset", or was "left"."""
+        """What arrived, in short. how: the connection ended by "EOF" or "reset", or was "left"."""
         if self.frames is not None:
             if self.farewell is not None:
                 return f"101, close {self.farewell.code or 1005}"
@@ -570,7 +570,7 @@ class Answer:
 
 
 class Attack(Link):
-    """A connection on which one input is sent, and which has to come to an end."""
+    """A connection on which one input is sent, and which must come to an end."""
 
     def __init__(self, run: Fuzz, number: int) -> None:
         self.begin = time.monotonic()
@@ -585,7 +585,7 @@ class Attack(Link):
         self.step()
 
     def step(self) -> None:
-        """Send the next piece of the input; after the last one, do what its `end` says."""
+        """Send the next piece of the input; after the last piece, do what its `end` says."""
         if self.closed:
             return
         if self.pieces:
@@ -670,7 +670,7 @@ class Guest(Link):
                 self.send(frame(got.payload, CLOSE))
 
     def hear(self, message: bytes) -> None:
-        """This message has come."""
+        """Handle a message that has arrived."""
 
 
 class Friend(Guest):
@@ -681,7 +681,7 @@ class Friend(Guest):
         self.prefix, _, self.name = name.rpartition(" ")
         self.limit = limit
         self.said = 0
-        #: By name of a friend: how many messages of that friend have come.
+        #: For each friend, by name: how many of its messages have arrived.
         self.heard: Counter[str] = Counter()
         self.since = time.monotonic()
         #: How long each message of this friend took to come back, in seconds.
@@ -707,7 +707,7 @@ class Friend(Guest):
         if not text.startswith(f"{self.prefix} "):
             return
         name, number = text[len(self.prefix) + 1 :].split()
-        if name not in self.heard:  # this friend need not get what was said before it came
+        if name not in self.heard:  # this friend may have missed what was said before it came
             self.heard[name] = int(number)
         assert int(number) == self.heard[name], f"{self.name} got {text!r} for {self.heard}"
         self.heard[name] += 1
@@ -724,7 +724,7 @@ class Friend(Guest):
         assert not late, f"{self.name} does not get back what it says"
 
     def keep_alive(self) -> None:
-        """Send pongs that nobody has asked for: they do not have to wait for the server's pings."""
+        """Send unsolicited pongs, because pings from the server may come too late."""
         if not self.closed:
             self.send(frame("", PONG))
             self.loop.after(0.5, self.keep_alive)
@@ -747,7 +747,7 @@ class Friends:
 
     @property
     def said(self) -> int:
-        """How many messages the friends have said; after `end`, each has got all of them."""
+        """How many messages the friends have said; after `end`, each has received all of them."""
         return sum(friend.said for friend in self.all)
 
     def check(self) -> None:
@@ -756,7 +756,7 @@ class Friends:
             friend.check()
 
     def end(self) -> None:
-        """Have the friends say no more, and get all that they have said. They stay connected."""
+        """Stop the talk, and wait until each friend has everything. They stay connected."""
         for friend in self.all:
             friend.quiet = True
         said = Counter({friend.name: friend.said for friend in self.all})
@@ -764,15 +764,15 @@ class Friends:
 
 
 def any_source(number: int) -> str:
-    """The address for the connection of that number: one address has not enough ports for all."""
+    """The address for the connection with that number: one address has too few ports for all."""
     return f"127.0.0.{2 + number % 200}"
 
 
 class Fuzz:
-    """One run: so many inputs, some of them at the same time.
+    """One run: this many inputs, some of them at the same time.
 
-    make: makes the input of a seed and a number, and its kind. source: the address of a number.
-    breaking: whether the server's connections break, so that half an answer is no failure.
+    make: makes the input for a seed and a number, and its kind. source: the address for a number.
+    breaking: whether the server's connections break, which makes half an answer no failure.
     """
 
     def __init__(
@@ -828,7 +828,7 @@ class Fuzz:
     def attack(
         self, count: int, first: int, at_once: int, progress: int, check: Callable[[], object]
     ) -> None:
-        """The same without the friends. check: called all the while."""
+        """The same without the friends. check: called repeatedly meanwhile."""
         number, end = first, first + count
         while number < end or self.open:
             while number < end and self.open < at_once:
@@ -841,7 +841,7 @@ class Fuzz:
             check()
 
     def report(self) -> str:
-        """How many inputs there were of each kind, and what the server has answered."""
+        """How many inputs there were of each kind, and what the server answered."""
         lines = []
         for kind, outcomes in sorted(self.kinds.items()):
             answers = ", ".join(f"{outcome!r} {n}" for outcome, n in outcomes.most_common())
@@ -858,7 +858,7 @@ class Fuzz:
 def fuzz_server(
     count: int, seed: int, first: int = 0, at_once: int = 100, progress: int = 0
 ) -> Fuzz:
-    """Fuzz a new server. Raises AssertionError if that keeps resources, or has a traceback."""
+    """Fuzz a new server. Raises AssertionError if it keeps resources, or logs a traceback."""
     with Gochat(*FLAGS) as gochat:
         before = idle(gochat)
         fuzz = Fuzz(gochat.port, seed)

@@ -1,11 +1,11 @@
-"""Faults and bad input, many of each, against a real gochat while two clients chat; and a table.
+"""Cause faults and bad input, many of each, in a real gochat while two clients chat; and a table.
 
     python -m tests.harm --seed 1
 
-starts a server of its own, on 127.0.0.1 and with short times, for each fault. The two clients that
-chat are in a process of their own: what they notice is not due to the process that does harm. Each
+starts a new server, on 127.0.0.1 and with short times, for each fault. The two clients that
+chat are in a separate process, so the process that does harm cannot disturb them. Each
 has to get every message once and in order, and the server has to have its threads and descriptors
-back. What is not as it should be is an AssertionError that names the fault and the seed.
+back. Anything wrong is an AssertionError that names the fault and the seed.
 
 --write puts the table into docs/run/reliability.md, between two comments.
 """
@@ -74,7 +74,7 @@ PAGE = ROOT / "docs" / "run" / "reliability.md"
 BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
 
 #: The times of client.go, scaled down. The buffer is large enough for floods: a client that reads
-#: is not to be dropped because others are fast.
+#: must not be dropped because others are fast.
 HEADER_TIMEOUT, PONG_WAIT, WRITE_WAIT, SHUTDOWN_TIMEOUT = 1.0, 3.0, 1.0, 1.0
 FLAGS = [
     f"--read-header-timeout={HEADER_TIMEOUT}",
@@ -85,7 +85,7 @@ FLAGS = [
     "--send-buffer=20000",
 ]
 
-#: What a busy machine may add to any time, in seconds.
+#: How much a busy machine may add to any time, in seconds.
 SLACK = 15.0
 
 #: The two clients that chat come from 127.0.0.1, the harmful ones from elsewhere.
@@ -93,7 +93,7 @@ ELSEWHERE = "127.0.0.2"
 
 
 class Row(NamedTuple):
-    """What there is to say of a fault, in the order of the table."""
+    """What the table says about a fault, in its order."""
 
     done: str
     client: str
@@ -111,7 +111,7 @@ class Amount(NamedTuple):
         return little if self.quick else much
 
 
-# How the table says it.
+# The words of the table.
 
 
 def took(times: Sequence[float]) -> str:
@@ -125,7 +125,7 @@ def took(times: Sequence[float]) -> str:
 
 
 def counted(outcomes: Counter[str]) -> str:
-    """How often there was which answer; many kinds of refusals by HTTP are counted as one."""
+    """How often each answer came; many kinds of HTTP refusals count as one."""
     counts: Counter[str] = Counter()
     refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
     for outcome, count in outcomes.items():
@@ -141,7 +141,7 @@ def counted(outcomes: Counter[str]) -> str:
 
 
 class Word:
-    """Waits on a loop for standard input to end."""
+    """Waits on a loop for the end of standard input."""
 
     said = False
 
@@ -153,9 +153,9 @@ class Word:
 
 
 def chat_as_friends(seed: int) -> None:
-    """Two clients chat until the input ends, with the server whose port it begins with.
+    """Let two clients chat until the end of the input, which begins with the server's port.
 
-    Prints what they have noticed.
+    Prints what they noticed.
     """
     port, loop, word = int(sys.stdin.readline()), Loop(), Word()
     friends = Friends(loop, port, f"friends of {seed}")
@@ -184,7 +184,7 @@ class Others:
         )
 
     def begin(self, port: int) -> None:
-        """Have the two clients join, and return when they chat."""
+        """Let the two clients join, and return when they chat."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{port}\n")
@@ -193,12 +193,12 @@ class Others:
             self.end()
 
     def check(self) -> None:
-        """Raise AssertionError if the two clients have been disturbed."""
+        """Raise AssertionError if the two clients were disturbed."""
         if self.process.poll() is not None:
             self.end()
 
     def end(self) -> str:
-        """What the two clients have noticed. Raises AssertionError if that is more than delays."""
+        """What the two clients noticed. Raises AssertionError if that is more than delays."""
         out, errors = self.process.communicate(timeout=2 * PATIENCE)
         assert self.process.returncode == 0, f"the two who chat: {errors}"
         found = json.loads(out)
@@ -207,19 +207,19 @@ class Others:
         return f"{said}; {statistics.median(trips):.1f} / {max(trips):.0f} ms"
 
     def kill(self) -> None:
-        """End the process after a failure, without asking what its clients have noticed."""
+        """End the process after a failure, without asking what its clients noticed."""
         self.process.kill()
         self.process.communicate()
 
 
-# Where harm is done.
+# The server that is harmed.
 
 
 class Scene:
-    """A gochat with two clients that chat, as long as the block lasts.
+    """A gochat with two clients that chat during the block.
 
-    threads: how many the server has when no client is there. When the block has ended, `others`
-    says what the two clients have noticed, and `left` what the server has more than before.
+    threads: how many the server has without clients. When the block has ended, `others`
+    says what the two clients noticed, and `left` what the server has more than before.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Scene:
 
     def __enter__(self) -> Scene:
         self.two.begin(self.gochat.port)
-        #: The resources of the server with those two clients alone.
+        #: The resources of the server with only those two clients.
         self.calm = resources(self.gochat)
         return self
 
@@ -271,7 +271,7 @@ class Scene:
         return Row(done, client, self.others, self.left)
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Go on until the condition holds; the two clients must not be disturbed meanwhile."""
+        """Run until the condition holds; the two clients must not be disturbed meanwhile."""
 
         def checked() -> bool:
             self.two.check()
@@ -280,7 +280,7 @@ class Scene:
         self.loop.run_until(checked, what)
 
     def run_for(self, seconds: float) -> None:
-        """Go on for so long."""
+        """Run for this many seconds."""
         end = time.monotonic() + seconds
         self.run_until(lambda: time.monotonic() >= end, "the time")
 
@@ -293,7 +293,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """Make so many inputs, and return the answers, and how long each of them took."""
+        """Send this many inputs, and return the answers and how long each of them took."""
 
         def make_one(_: int, number: int) -> tuple[str, Input]:
             return "made", make(number)
@@ -309,7 +309,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """The same as inflict, with inputs of which each has a kind."""
+        """The same as inflict, for inputs that each have a kind."""
         fuzz = Fuzz(
             self.gochat.port,
             self.seed,
@@ -323,7 +323,7 @@ class Scene:
         return sum(fuzz.kinds.values(), Counter()), fuzz.waits
 
     def gone(self, count: int, since: float) -> list[float]:
-        """How long after `since` the server had given back the sockets of so many clients.
+        """How long after `since` the server had released the sockets of this many clients.
 
         The server has no clients but these and the two. Threads end before the socket is closed.
         """
@@ -341,14 +341,14 @@ class Scene:
         return times
 
     def strangers(self, count: int) -> list[Stranger]:
-        """Have so many more clients in the room, which read."""
+        """Add this many clients, which read, to the room."""
         strangers = [Stranger(self.loop, self.gochat.port) for _ in range(count)]
         self.run_until(lambda: all(one.connected for one in strangers), "a full room")
         return strangers
 
 
 class Stranger(Guest):
-    """A client that is not one of the two that chat. `outcome` says how its connection ended."""
+    """A client that is not one of the two. `outcome` says how its connection ended."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         super().__init__(loop, port, ELSEWHERE)
@@ -359,7 +359,7 @@ class Stranger(Guest):
 
 
 def deaf_strangers(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
-    """So many clients that are in the room and do not read."""
+    """This many clients in the room that do not read."""
     return [stack.enter_context(deaf(gochat.port, ELSEWHERE)) for _ in range(count)]
 
 
@@ -371,7 +371,7 @@ class EchoTalker(Stranger):
         self.mine = b"talker %d " % number
         self.padding = b"x" * size
         self.said = 0
-        #: Of each message of a talker that came: the numbers of the talker and of the message.
+        #: For each message that arrived: the numbers of the talker and of the message.
         self.heard: list[tuple[int, int]] = []
 
     def say(self) -> None:
@@ -391,7 +391,7 @@ class EchoTalker(Stranger):
 
 Trial = Callable[[Amount], Row]
 
-#: By name: what goes wrong, what does it, and the test that shows the same.
+#: By name: what goes wrong, the function that does it, and the test that shows the same.
 TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
@@ -414,9 +414,9 @@ def inflicted(
     at_once: int = 100,
     deadline: tuple[str, float] | None = None,
 ) -> Row:
-    """The row of so many inputs, and nothing else.
+    """The row of this many inputs, and nothing else.
 
-    deadline: the time at which the server ends each of them, in words and in seconds.
+    deadline: when the server ends each of them, in words and in seconds.
     """
     with Scene(amount, *flags) as scene:
         outcomes, times = scene.inflict(count, make, at_once=at_once)
@@ -522,13 +522,13 @@ class SlowReader:
 
 @trial("flood", "It floods, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
 def floods(amount: Amount) -> Row:
-    """A flooder is read for longer than the pong wait, though its pongs are behind the flood."""
+    """A flooder is read for longer than the pong wait, though its pongs come after the flood."""
     count, seconds, rate, burst = amount(10, 3), amount(5, 2), 60, 10
     flags = (f"--rate={rate}", f"--burst={burst}", f"--pong-wait={seconds}", "--send-buffer=256")
     with Scene(amount, *flags) as scene:
         with ExitStack() as stack:
             slow = [
-                SlowReader(scene, peer, 8192)  # 160 kB a second: somewhat more than there is
+                SlowReader(scene, peer, 8192)  # 160 kB a second: a little more than is sent
                 for peer in deaf_strangers(scene.gochat, 2, stack)
             ]
             port = scene.gochat.port
@@ -547,7 +547,7 @@ def floods(amount: Amount) -> Row:
                 reader.stopped = True
                 assert len(reader.last) == count, "a slow reader gets nothing"
         for flooder in flooders:
-            # What a busy machine has held up may be read at once, but no more than the burst.
+            # What a busy machine delayed may be read at once, but no more than the burst.
             assert flooder.accepted <= burst + rate * (lived + 1), (
                 f"{flooder.accepted} in {lived} s"
             )
@@ -657,7 +657,7 @@ def bad_handshakes(amount: Amount) -> Row:
 
 @trial("frames", "Bad frames", "tests/test_fuzz.py, 301 Autobahn cases")
 def bad_frames(amount: Amount) -> Row:
-    # Floods are good frames, which without --rate all clients have to get: another row.
+    # Floods are valid frames, which without --rate all clients have to get: another row.
     return bad_input(amount, [kind for kind in FRAMES if kind[0] is not flood_of_messages])
 
 
@@ -720,7 +720,7 @@ def empty_messages(amount: Amount) -> Row:
     )
 
 
-#: A refusal does not wait for the request, and a request that comes later is answered by a reset.
+#: A refusal does not wait for the request; a request that comes later is answered by a reset.
 REFUSED = ["503", "503, reset", "reset"]
 
 
@@ -793,7 +793,7 @@ def no_descriptors(amount: Amount) -> Row:
 )
 def no_threads(amount: Amount) -> Row:
     count = amount(500, 50)
-    # The two clients that chat are spared: a client without a thread is refused.
+    # The two clients that chat are exempt: a client without a thread is refused.
     fault = f"""
         import random, threading
 
@@ -820,7 +820,7 @@ def no_threads(amount: Amount) -> Row:
 
 
 def injected(gochat: Gochat) -> str:
-    """How often the shim has done what, in its own words."""
+    """How often the shim did what, in its own words."""
     (line,) = (line for line in gochat.lines if line.startswith("faults: "))
     parts = line.removeprefix("faults: ").split(", ")
     return ", ".join(part for part in parts if not part.startswith("0 "))
@@ -899,12 +899,12 @@ def full_disk(amount: Amount) -> Row:
     return scene.row(f"{count} lines that cannot be written", f"{counted(outcomes)}, {took(times)}")
 
 
-# The end of the server.
+# Shutdown.
 
 
 @contextmanager
 def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStack]]:
-    """A gochat that is going to end. What is on the loop and the stack is closed afterwards."""
+    """A gochat that is going to end. Afterwards everything on the loop and the stack is closed."""
     loop = Loop()
     try:
         with ExitStack() as stack, Gochat(*FLAGS, *flags, fault=fault) as gochat:
@@ -914,7 +914,7 @@ def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStac
 
 
 def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
-    """Wait for the end of the process, and return the time; a loop goes on meanwhile."""
+    """Wait for the end of the process, and return the time; a loop runs meanwhile."""
     fd = os.pidfd_open(gochat.process.pid)
     try:
         ended = select.poll()
@@ -930,7 +930,7 @@ def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
 
 
 def fill_buffers(talker: EchoTalker, loop: Loop, size: int) -> None:
-    """Let a talker say so many bytes, to fill the buffers of the clients that do not read."""
+    """Let a talker say this many bytes, to fill the buffers of the clients that do not read."""
     enough = talker.said + size // len(talker.padding)
     loop.run_until(lambda: talker.said > enough, "full buffers")
 
@@ -942,7 +942,7 @@ def terminated(amount: Amount) -> Row:
     codes: Counter[str] = Counter()
     messages = 0
     for _ in range(runs):
-        # The clients that do not read are to be there until the end.
+        # The clients that do not read must be there until the end.
         flags = ("--write-wait=60", "--pong-wait=60", "--max-message-size=4100")
         with stage(*flags) as (gochat, loop, stack):
             deaf_strangers(gochat, stuck, stack)
@@ -962,7 +962,7 @@ def terminated(amount: Amount) -> Row:
             loop.run_until(lambda: all(t.closed for t in talkers), "their ends")  # noqa: B023
             assert not gochat.logged("Traceback")
         codes.update(talker.outcome for talker in talkers)
-        # A talker that came a little later lacks the first messages, but none behind those.
+        # A talker that came a little later lacks the first messages, but no later ones.
         longest = max((talker.heard for talker in talkers), key=len)
         for talker in talkers:
             had = len(talker.heard)
@@ -1072,9 +1072,9 @@ def run(name: str, amount: Amount) -> str:
 def write_table(
     begin: str, end: str, head: str, rows: Sequence[str], command: str, *, seconds: float
 ) -> None:
-    """Put a table in place of what stands between the two comments in the page.
+    """Replace what is between the two comments in the page by a table.
 
-    command: what has made the table. seconds: how long that took.
+    command: what made the table. seconds: how long that took.
     """
     made = (
         f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"

@@ -1,11 +1,11 @@
-"""Faults of Redis while two processes talk, and a table of what came of them.
+"""Faults of Redis while two processes talk, and a table of the results.
 
     python -m tests.relay_faults --seed 1
 
-Each fault is done to a Redis and to a Valkey, under two processes of a room, with three talkers
+Each fault happens to a Redis and to a Valkey, with two processes in a room and three talkers
 each. What each process hears is compared with what was said: lost, doubled, out of a sender's
-order, and heard in another order than by the other process. What is lost has to have been said to
-be missing. Health is what `/healthz` of the two processes has answered: 503 if either did so at any
+order, and in a different order from the other process. Losses must have been reported as
+missing. Health is what `/healthz` of the two processes answered: 503 if either did so at any
 time, and then what both answered at the end.
 
 --write puts the table into docs/run/scale.md, between two comments.
@@ -63,13 +63,13 @@ class Row(NamedTuple):
     server: str
     #: Messages said by both processes.
     said: int
-    #: Not heard, of both processes together; and what their figures say of that.
+    #: Not heard, by both processes together; and what their metrics report as missing.
     lost: int
     missing: int
     doubled: int
-    #: Messages that came before an earlier one of the same sender.
+    #: Messages that arrived before an earlier one of the same sender.
     reordered: int
-    #: Whether both have heard what both have heard in the same order.
+    #: Whether both heard the messages that both heard in the same order.
     one_order: bool
     health: str
 
@@ -92,7 +92,7 @@ class Scene:
         self.b: Node
         #: By talker, what was said.
         self.said: list[list[str]] = []
-        #: What is heard besides.
+        #: Other messages that were heard.
         self.forged: set[str] = set()
 
     @property
@@ -100,18 +100,18 @@ class Scene:
         return sum(map(len, self.said))
 
     def lasts(self, seconds: float) -> None:
-        """Let a fault last, while they talk."""
+        """Let a fault last while they talk."""
         time.sleep(seconds / 10 if self.short else seconds)
 
     def tell(self, each: Node, talker: str, count: int) -> None:
-        """Say so many messages, one right after the other."""
+        """Say this many messages, one right after the other."""
         mine = [f"{talker} {number}" for number in range(count)]
         self.said.append(mine)
         each.say(*mine)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Have b read nothing more until the end of the block, and all trimmed by then."""
+        """Keep b from reading until the end of the block, and have everything trimmed by then."""
         gate = threading.Event()
         holding = self.b.hold(gate)
         self.tell(self.b, "b-held", 1)
@@ -126,10 +126,10 @@ Do = Callable[[Scene], None]
 
 class Fault(NamedTuple):
     text: str
-    #: What is done while they talk; or, if they are silent, all that is done.
+    #: What is done while they talk, or, if they are silent, instead of talking.
     do: Do
     options: tuple[str, ...] = ()
-    #: Whether Redis keeps what it has acknowledged, so that nothing may be lost.
+    #: Whether Redis keeps what it has acknowledged, so nothing may be lost.
     keeps: bool = True
     silent: bool = False
     #: Whether process b starts after a has spoken.
@@ -180,7 +180,7 @@ def roll_back(scene: Scene) -> None:
 
 
 def trim(scene: Scene) -> None:
-    """Trim under a reader that does not come to read."""
+    """Trim while a reader does not read."""
     with scene.held():
         scene.lasts(1)
 
@@ -205,13 +205,13 @@ def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
 
 
 def fill(scene: Scene) -> None:
-    """Have little memory, and clients who say more than that."""
+    """Limit the memory, with clients who say more than fits."""
     scene.redis.do("CONFIG", "SET", "maxmemory", scene.redis.memory() + (2 << 20))
     scene.tell(scene.a, "a" * 400, 2000 if scene.short else 20_000)
 
 
 def starve(scene: Scene) -> None:
-    """Fill a Redis of 64 MB by other keys beside four flooders, and empty it after some time."""
+    """Fill a Redis of 64 MB with other keys beside four flooders, and empty it after some time."""
     scene.redis.do("CONFIG", "SET", "maxmemory", 64 << 20)
     with ExitStack() as stack:
         for number in range(4):
@@ -248,7 +248,7 @@ def fail_over(scene: Scene) -> None:
 
 
 def forge(scene: Scene) -> None:
-    """Write what no gochat writes, and under the name of one."""
+    """Write entries that no gochat writes, and some under another process's name."""
     name = scene.a.name
     key = "gochat:main"
     scene.forged = {"forged"}
@@ -341,7 +341,7 @@ class Health:
         self._thread = threading.Thread(target=self._run)
 
     def ask(self) -> bool:
-        """Return whether both are well."""
+        """Return whether both are healthy."""
         statuses: list[str] = []
         for app in self.apps:
             list(app({}, lambda status, *_: statuses.append(status)))  # type: ignore[arg-type]
@@ -361,7 +361,7 @@ class Health:
 
 
 def run(name: str, server: str, seed: int, *, short: bool) -> Row:
-    """Do a fault while they talk. AssertionError if they break the promise of docs/run/scale.md."""
+    """Cause a fault while they talk. AssertionError if they break the promise of docs/run/scale.md."""
     fault = FAULTS[name]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -407,7 +407,7 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
 
 
 def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
-    """Do a fault while three talkers talk at each process. Returns what each has heard."""
+    """Cause a fault while three talkers talk at each process. Returns what each has heard."""
     enough = threading.Event()
 
     def speak(each: Node, talker: str) -> None:
@@ -442,7 +442,7 @@ def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
 
 
 def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
-    """Do a fault, and say nothing more. Returns what each has heard."""
+    """Cause a fault, and say nothing more. Returns what each has heard."""
     fault.do(scene)
     a, b = scene.a, scene.b
 
@@ -455,7 +455,7 @@ def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
 
 
 class Talker:
-    """A client of a command, who talks and keeps what is heard; each on a thread, until the end."""
+    """A client of a command that talks and keeps what it hears; each on a thread, until the end."""
 
     def __init__(self, gochat: Gochat, name: str, chance: random.Random) -> None:
         self.peer = join(gochat.port)
@@ -509,11 +509,11 @@ class Talker:
 
 
 class Ending(NamedTuple):
-    """A fault of a process, after which it ends or goes on."""
+    """A fault of a process, after which the process ends or goes on."""
 
     text: str
     do: Callable[[Gochat, Redis, ExitStack], None]
-    #: Python that makes process a fail when there is this file.
+    #: Python that makes process a fail when this file exists.
     fault: str = ""
     #: The close code and the status with which process a ends; None if it goes on.
     end: tuple[int, int] | None = None
@@ -522,7 +522,7 @@ class Ending(NamedTuple):
 
 
 def fail(method: str) -> str:
-    """Return Python that has a method of Stream fail when FILE is there."""
+    """Return Python that makes a method of Stream fail when FILE exists."""
     return f"""
 import os
 from gochat.relay.stream import Stream
@@ -561,7 +561,7 @@ def terminate(gochat: Gochat, _: Redis, __: ExitStack) -> None:
 
 
 def stop_child(gochat: Gochat, _: Redis, __: ExitStack) -> None:
-    """Stop a child, and wait until there is another one in its place."""
+    """Stop a child, and wait until another one has replaced it."""
     pid = gochat.process.pid
     child, *_others = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     os.kill(int(child), signal.SIGSTOP)
@@ -585,7 +585,7 @@ ENDINGS = {
 
 
 def run_ending(name: str, server: str, seed: int) -> Row:
-    """Do a fault to one of two processes. AssertionError if a client misses anything."""
+    """Cause a fault in one of two processes. AssertionError if a client misses anything."""
     ending = ENDINGS[name]
     chance = random.Random(f"{seed} {name}")
     with ExitStack() as stack:
@@ -636,7 +636,7 @@ def run_ending(name: str, server: str, seed: int) -> Row:
         )
     order = talkers[3].heard
     lost = sum(len(set(order[: len(talker.heard)]) - set(talker.heard)) for talker in talkers)
-    # Who was not cut off has heard as much as all others of that process.
+    # A client that stayed connected has heard as much as all others of that process.
     for some in (talkers[:3], talkers[3:]):
         whole = [len(talker.heard) for talker in some if talker.code or not talker.gone]
         lost += sum(max(whole, default=0) - length for length in whole)
@@ -664,7 +664,7 @@ def healths(gochat: Gochat) -> int:
 
 
 def hears_the_end(each: Node) -> list[str]:
-    """What a process has heard, up to what both say at the end."""
+    """What a process has heard, up to the last message at both."""
     ends = {"the end of a", "the end of b"}
     heard: list[str] = []
 

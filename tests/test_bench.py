@@ -129,10 +129,10 @@ def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 
 
 class Scripted:
-    """A server that opens a WebSocket for every client, and then does as the test says.
+    """A server that opens a WebSocket for every client, and then runs a script of the test.
 
-    serve: called for each connection, in a thread of its own; EOFError and OSError may end it.
-    answer: the answer to all requests, instead of a handshake's.
+    serve: called on a new thread for each connection; EOFError and OSError may end it.
+    answer: the answer to all requests, in place of a handshake's.
     """
 
     def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
@@ -236,7 +236,7 @@ def test_all_is_delivered(
 
 
 def test_rate(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """At a fixed rate the messages that are due are sent, also during the warm-up."""
+    """At a fixed rate all due messages are sent, even during the warm-up."""
     flags = ("--rate", "100", "--clients", "5", "--seconds", "0.5", "--warmup", "0.2")
     (run,) = measured(capsys, url(server), *flags)["runs"]
     # The end may be noticed a little late.
@@ -284,7 +284,7 @@ def test_coordinated_omission() -> None:
             while b"@" not in peer.read_frame().payload:
                 pass
             process.pause()
-            # This is not a wait for anything, but the length of the stall.
+            # The length of the stall, not a wait for something.
             time.sleep(0.3)
             process.process.send_signal(signal.SIGCONT)
             out, _ = program.communicate(timeout=PATIENCE)
@@ -306,7 +306,7 @@ def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    """Messages of strangers are counted, but have no latency, and make no sender send more."""
+    """Messages from strangers count, but have no latency, and make no sender send more."""
 
     def serve(stream: Stream) -> None:
         while (got := read_masked(stream))[0] != CLOSE:
@@ -320,7 +320,7 @@ def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[st
 
 
 def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs with the same seed send the same marks; runs with other seeds do not."""
+    """Runs with the same seed send the same marks; runs with other seeds send others."""
     marks = []
 
     def serve(stream: Stream) -> None:
@@ -363,7 +363,7 @@ FRAMES = [
 
 @pytest.mark.parametrize("mark", [b"", b"@00000000"])
 def test_frames(mark: bytes) -> None:
-    """All messages are counted, however the stream of frames is cut into pieces."""
+    """All messages are counted, however the stream of frames is split."""
     stream = b"".join(data for data, _ in FRAMES)
     chance = random.Random(4)
     for _ in range(50):
@@ -412,7 +412,7 @@ def test_data_behind_the_handshake(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
-    """The run begins only when all clients receive messages sent to the room."""
+    """A run begins only when all clients receive messages sent to the room."""
     calls = []
 
     def serve(stream: Stream) -> None:
@@ -439,7 +439,7 @@ def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_ends(data: bytes, code: int) -> None:
-    """A connection that ends is counted by its close code; frames behind the end are not."""
+    """A connection that ends is counted by its close code; later frames are not counted."""
     with in_room() as (connection, theirs):
         theirs.sendall(frame("before", mask=None) + data + frame("behind", mask=None))
         theirs.close()
@@ -451,7 +451,7 @@ def test_ends(data: bytes, code: int) -> None:
 
 
 def test_reset() -> None:
-    """A reset connection is counted as dropped, and sending on it before that is no error."""
+    """A reset connection counts as dropped, and sending on it before that is no error."""
     with in_room() as (connection, theirs):
         connection.send(b"never read")
         theirs.close()
@@ -461,7 +461,7 @@ def test_reset() -> None:
 
 
 def test_full_socket() -> None:
-    """Frames that the socket does not take at once are sent later, in order."""
+    """Frames for which the socket has no room are sent later, in order."""
     with in_room() as (connection, theirs):
         frames = [b"%07d\n" % i * 1000 for i in range(200)]
         for data in frames:
@@ -478,7 +478,7 @@ def test_full_socket() -> None:
 
 
 def test_dropped_sender() -> None:
-    """A sender that was dropped sends no more, and its messages are skipped at a fixed rate."""
+    """A dropped sender sends no more; at a fixed rate its messages are skipped."""
     for load in ({"window": 3}, {"rate": 100.0}):
         with in_room(b"@00000000", **load) as (connection, theirs):
             run = connection.run
@@ -527,7 +527,7 @@ def test_sampling(pieces: bool) -> None:
         now = 60_000_000_000
         for _ in range(40_000):
             now += 1_000_000
-            # Larger payloads are later: counting payloads instead of messages would be far off.
+            # Larger payloads come later: counting payloads instead of messages would be far off.
             count = chance.randrange(1, 20)
             late = [count * 1_000_000 + chance.randrange(1000) for _ in range(count)]
             late.sort(reverse=True)
@@ -687,7 +687,7 @@ def test_comparison_of_runtimes(tmp_path: Path) -> None:
 
 
 def test_medians() -> None:
-    """Each figure has its own median; drops and missing messages are added up."""
+    """Each figure has its own median; drops and missing messages are summed."""
     runs = [
         replace(
             RESULT,
@@ -708,7 +708,7 @@ def test_medians() -> None:
 
 
 def test_half_a_pair() -> None:
-    """A comparison that ends early shows the pairs that are complete."""
+    """A comparison that ends early shows the complete pairs."""
     report = Report(Load(), {"A": TARGET.url, "B": TARGET.url})
     unknown = replace(RESULT, latency_ms=dict.fromkeys(RESULT.latency_ms))
     report.runs.append(("A", unknown))
@@ -730,7 +730,7 @@ def test_half_a_pair() -> None:
 def test_warnings(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], load: dict[str, Any], text: str
 ) -> None:
-    """There is a warning for each reason to trust the results less."""
+    """A warning names each reason to trust the results less."""
     monkeypatch.setattr(reporting, "BUSY", 0.9)
     report = Report(Load(**load), {"A": TARGET.url})
     report.runs.append(("A", replace(RESULT, **change)))
@@ -742,7 +742,7 @@ def test_warnings(
 def test_rate_that_is_too_high(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If not all messages that were due could be sent, a warning says so below the table."""
+    """If not all due messages could be sent, a warning below the table says so."""
     monkeypatch.setattr(running, "DRAIN", 0.1)
     monkeypatch.setattr(running, "GOODBYE", 0.1)
     with Scripted(echo) as peer:
@@ -798,7 +798,7 @@ def test_plot_of_two(tmp_path: Path) -> None:
 
 
 def test_plot_is_reproducible(tmp_path: Path) -> None:
-    """The same results make the same file, a small one, whatever matplotlib is set to."""
+    """The same results make the same file, a small one, whatever the settings of matplotlib."""
     report = Report(Load(), {"A": TARGET.url})
     report.runs += [("A", replace(RESULT, clients=clients)) for clients in (1, 10, 100)]
     draw(report, tmp_path / "a.svg")
@@ -867,7 +867,7 @@ def test_imports() -> None:
 
 
 def test_progress(server: Gochat) -> None:
-    """A terminal shows a progress bar during the measurement, and nothing of it afterwards."""
+    """A terminal shows a progress bar during the measurement, and removes it afterwards."""
     ours, theirs = pty.openpty()
     command = [COMMAND, "bench", url(server), "--clients", "4", *SHORT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as program:
@@ -970,7 +970,7 @@ def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str
 
 
 def test_the_url_of_an_address() -> None:
-    """What is measured is named by the URL of its WebSocket, without a login."""
+    """The output names a server by the URL of its WebSocket, without a login."""
     assert Address.parse("http://ann:tulip@localhost:8080/").url == "ws://localhost:8080/ws"
     assert Address.parse("https://[::1]:443/x?y=z").url == "wss://[::1]/x?y=z"
     # The short forms are those of `gochat talk`.
@@ -1095,7 +1095,7 @@ def test_too_few_files(server: Gochat) -> None:
 
 
 def test_more_files_are_asked_for(server: Gochat) -> None:
-    """The soft limit on open files is raised if the hard limit allows that."""
+    """The soft limit on open files is raised as far as the hard limit allows."""
     done = limited("-S -n 40", server, 50)
     assert done.returncode == 0
     assert re.search(r"^clients dropped +0$", done.stdout, re.M)
@@ -1130,7 +1130,7 @@ def test_no_chat(
     monkeypatch: pytest.MonkeyPatch,
     serve: Callable[[Stream], None],
 ) -> None:
-    """A server that passes no messages on, or hangs up instead, is an error."""
+    """A server that does not pass messages on, or hangs up, is an error."""
     monkeypatch.setattr(running, "PATIENCE", 0.3)
     with Scripted(serve) as peer:
         line = failed(capsys, peer.url, "--clients", "3", "--senders", "1")
@@ -1173,7 +1173,7 @@ def test_fails_later(
     ],
 )
 def test_source(host: str, clients: int, index: int, expected: tuple[str, int] | None) -> None:
-    """On the loopback device clients use more addresses when one has too few ports."""
+    """On loopback, clients use more addresses if one has too few ports."""
     run = Run(Address.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
     with run.selector:
         assert run.source(index) == expected

@@ -37,7 +37,7 @@ END: Any = (None, False)
 
 
 class Task(threading.Thread, Generic[R]):
-    """Calls a function on a thread of its own, and keeps the result."""
+    """Calls a function on a new thread, and keeps the result."""
 
     def __init__(self, function: Callable[[], R]) -> None:
         super().__init__(daemon=True)
@@ -52,7 +52,7 @@ class Task(threading.Thread, Generic[R]):
             self._error = error
 
     def result(self) -> R:
-        """Return what the function has returned, or raise what it has raised."""
+        """Return the function's result, or raise its exception."""
         self.join(PATIENCE)
         assert not self.is_alive(), "still waiting"
         error, self._error = self._error, None
@@ -72,7 +72,7 @@ class Task(threading.Thread, Generic[R]):
         return int(fields["voluntary_ctxt_switches"]) if fields["State"][0] == "S" else None
 
     def wait_until_parked(self) -> None:
-        """Return when the thread waits for something, without waking up in between."""
+        """Return when the thread is waiting, and does not wake up in between."""
 
         def parked() -> bool:
             before = self.switches()
@@ -95,7 +95,7 @@ class Tasks:
         return task
 
     def parked(self, function: Callable[[], R]) -> Task[R]:
-        """Start a task, and return when its thread waits for something."""
+        """Start a task, and return when its thread waits."""
         task = self(function)
         task.wait_until_parked()
         return task
@@ -103,7 +103,7 @@ class Tasks:
 
 @pytest.fixture
 def start() -> Iterator[Tasks]:
-    """Starts tasks, which have to end within the test, without an error that was not looked at."""
+    """Starts tasks, which must end within the test, with no error left unchecked."""
     tasks = Tasks()
     yield tasks
     for task in tasks.started:
@@ -114,7 +114,7 @@ def start() -> Iterator[Tasks]:
 
 @pytest.fixture
 def _seeded() -> Iterator[None]:
-    """Have the same random numbers in every run."""
+    """Use the same random numbers in every run."""
     state = random.getstate()
     random.seed(20)
     yield
@@ -123,7 +123,7 @@ def _seeded() -> Iterator[None]:
 
 @pytest.fixture
 def _hasty() -> Iterator[None]:
-    """Have threads switched as often as possible, to find what is not guarded."""
+    """Switch threads as often as possible, to find unguarded steps."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -159,7 +159,7 @@ def soon() -> float:
     return time.monotonic() + PATIENCE
 
 
-# Every way to put a value in, and to take one out.
+# Every way to put a value in and to take one out.
 PUTS: dict[str, Callable[[Channel[Any], Any], Any]] = {
     "send": lambda channel, value: channel.send(value),
     "try_send": lambda channel, value: channel.try_send(value),
@@ -179,7 +179,7 @@ TAKES: dict[str, Callable[[Channel[Any]], Any]] = {
 
 
 def test_values_come_out_in_their_order() -> None:
-    """A channel is first in, first out."""
+    """Values leave a channel in the order in which they entered it."""
     channel: Channel[int] = Channel(100)
     for value in range(100):
         channel.send(value)
@@ -188,7 +188,7 @@ def test_values_come_out_in_their_order() -> None:
 
 @pytest.mark.parametrize("capacity", [1, 2, 7])
 def test_capacity(capacity: int) -> None:
-    """A channel holds as many values as it was made for, and says how many it has."""
+    """A channel holds its capacity, and its length is the number of values."""
     channel: Channel[int] = Channel(capacity)
     assert channel.capacity == capacity
     assert len(channel) == 0
@@ -208,7 +208,7 @@ def test_negative_capacity() -> None:
 
 
 def test_falsy_values_are_values() -> None:
-    """None, 0 and empty values can be sent, and are not taken for the end."""
+    """None, 0 and empty values can be sent, and do not count as the end."""
     channel = filled(4, None, 0, b"", False)
     channel.close()
     assert [channel.recv() for _ in range(4)] == [
@@ -222,7 +222,7 @@ def test_falsy_values_are_values() -> None:
 
 @pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
 def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) -> None:
-    """A send to a full channel goes on as soon as a value has been taken, in whatever way."""
+    """A send to a full channel continues when any kind of receive makes room."""
     channel = filled(2, 1, 2)
     sender = start.parked(lambda: channel.send(3))
     assert len(channel) == 2
@@ -242,7 +242,7 @@ def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
 
 
 def test_try_send_never_waits(start: Tasks) -> None:
-    """try_send says at once that there is no room, also while others wait for room."""
+    """try_send returns False at once if there is no room, even while others wait for room."""
     channel = filled(1, "first")
     sender = start.parked(lambda: channel.send("second"))
     assert [channel.try_send("third") for _ in range(1000)] == [False] * 1000
@@ -271,7 +271,7 @@ def test_drain() -> None:
 def test_unbuffered_send_returns_when_received(
     start: Tasks, take: Callable[[Channel[Any]], Any]
 ) -> None:
-    """A send to an unbuffered channel returns only after its value was received."""
+    """A send to an unbuffered channel returns only after its value is received."""
     channel: Channel[str] = Channel()
     assert channel.capacity == 0
     sender = start.parked(lambda: channel.send("value"))
@@ -281,7 +281,7 @@ def test_unbuffered_send_returns_when_received(
 
 
 def test_unbuffered_try_send(start: Tasks) -> None:
-    """try_send to an unbuffered channel succeeds when a receiver waits, and only then."""
+    """try_send to an unbuffered channel succeeds only if a receiver waits."""
     channel: Channel[int] = Channel()
     assert not channel.try_send(1)
     assert len(channel) == 0
@@ -292,7 +292,7 @@ def test_unbuffered_try_send(start: Tasks) -> None:
 
 
 def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
-    """Senders to an unbuffered channel are in a line, each until its value is received."""
+    """Senders to an unbuffered channel queue up, each until its value is received."""
     channel: Channel[int] = Channel()
     first = start.parked(lambda: channel.send(1))
     second = start.parked(lambda: channel.send(2))
@@ -307,7 +307,7 @@ def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_seeded")
 class HeldChannel(Channel[int]):
-    """A channel whose receiver is held up when it comes for a value."""
+    """A channel that delays its receiver just before it takes a value."""
 
     def __init__(self, gate: threading.Event, *, in_turn: bool = False) -> None:
         super().__init__(in_turn=in_turn)
@@ -320,7 +320,7 @@ class HeldChannel(Channel[int]):
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn: bool) -> None:
-    """A sender that finds a receiver waiting goes on at once; the next sender has to wait."""
+    """A sender that finds a waiting receiver continues at once; the next sender has to wait."""
     gate = threading.Event()
     channel = HeldChannel(gate, in_turn=in_turn)
 
@@ -339,7 +339,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
 
 
 def test_of_two_channels_one_hands_over(start: Tasks) -> None:
-    """A receiver that waits for two channels is given the value of one; it comes first."""
+    """A receiver that waits for two channels gets the value of one; that value comes first."""
     gate = threading.Event()
     a, b = HeldChannel(gate), HeldChannel(gate)
     receiver = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -352,7 +352,7 @@ def test_of_two_channels_one_hands_over(start: Tasks) -> None:
 
 
 def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A receiver that was given a value just as its deadline came returns the value."""
+    """A receiver that was given a value just as its deadline passed returns the value."""
     channel: Channel[int] = Channel()
     end = Bell.end
 
@@ -366,7 +366,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
-    """A send to a channel that is no longer waited for does not end a wait for another one."""
+    """A send to a channel that is no longer waited for does not wake a wait for another one."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     first, second = threading.Event(), threading.Event()
@@ -391,7 +391,7 @@ def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
 
 
 def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
-    """What one thread sends to two unbuffered channels is received in the order it was sent."""
+    """Values that one thread sends to two unbuffered channels are received in order."""
     channels: list[Channel[int]] = [Channel(), Channel()]
     order = [random.randrange(2) for _ in range(500)]
 
@@ -417,7 +417,7 @@ class SlowChannel(Channel[Any]):
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
-    """What each of many threads sends to two unbuffered channels keeps its order."""
+    """Values that many threads send to two unbuffered channels keep each thread's order."""
     channels = [SlowChannel(), SlowChannel()]
 
     def send(who: int) -> None:
@@ -438,7 +438,7 @@ def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
-    """The values of each of many senders are received once, in that sender's order."""
+    """Each value of many senders is received once, in its sender's order."""
     channel: Channel[tuple[int, int]] = Channel()
 
     def send(who: int) -> None:
@@ -458,7 +458,7 @@ def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
     assert len(channel) == 0
 
 
-# The end.
+# Closing.
 
 
 class SlowToClose(deque[Any]):
@@ -472,7 +472,7 @@ class SlowToClose(deque[Any]):
 
 @pytest.mark.parametrize("values", [(), (1, 2)])
 def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
-    """len and drain, at any moment of a close, count and take the values and nothing else."""
+    """len and drain count and take only the values, even in the middle of a close."""
     channel: Channel[int] = Channel(2)
     channel.queue = SlowToClose()
     for value in values:
@@ -497,7 +497,7 @@ def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
 def test_close_of_an_empty_channel(capacity: int) -> None:
-    """A closed channel is closed to every later receive, of every kind."""
+    """Every later receive, of every kind, finds a closed channel closed."""
     channel: Channel[int] = Channel(capacity)
     channel.close()
     assert len(channel) == 0
@@ -523,7 +523,7 @@ def test_close_fits_a_full_channel(capacity: int) -> None:
 
 
 def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
-    """A sender that waits for room gets ClosedChannelError at a close, and its value is gone."""
+    """A sender that waits for room gets ClosedChannelError on close, and its value is dropped."""
     channel = filled(1, "kept")
     senders = [start.parked(lambda: channel.send("lost")) for _ in range(3)]
     channel.close()
@@ -535,7 +535,7 @@ def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
 
 
 def test_close_ends_a_waiting_put(start: Tasks) -> None:
-    """A put that waits for room raises ClosedChannelError at a close, too."""
+    """A put that waits for room also raises ClosedChannelError on close."""
     channel = filled(2, 1, 2)
     putter = start.parked(lambda: channel.put(3))
     channel.close()
@@ -543,14 +543,14 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
         putter.join(2)
         assert not putter.is_alive()
     finally:
-        left = channel.drain()  # makes room for the putter, which has to end in any case
+        left = channel.drain()  # makes room for the putter, which must still end
         with pytest.raises(ClosedChannelError):
             putter.result()
     assert left == [1, 2]
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """A sender to an unbuffered channel that is closed gets ClosedChannelError at once."""
+    """A sender that waits at an unbuffered channel gets ClosedChannelError when it is closed."""
     channel: Channel[int] = Channel()
     senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()
@@ -576,7 +576,7 @@ def test_second_close() -> None:
 def test_send_on_a_closed_channel(
     start: Tasks, put: Callable[[Channel[Any], Any], Any], capacity: int
 ) -> None:
-    """A send on a closed channel is an error at once, whether that is full, empty or neither."""
+    """A send on a closed channel fails at once, whether the channel is full, empty or neither."""
     channel = filled(capacity, *[1] * min(capacity, 2))
     channel.close()
     for _ in range(2):
@@ -589,7 +589,7 @@ def test_send_on_a_closed_channel(
 
 @pytest.mark.parametrize("take", ["recv", "select", "get"])
 def test_close_wakes_the_receiver(start: Tasks, take: str) -> None:
-    """A receiver that waits sees the end when it comes."""
+    """A waiting receiver wakes at the close."""
     channel: Channel[int] = Channel(1)
     receiver = start.parked(lambda: TAKES[take](channel))
     channel.close()
@@ -601,7 +601,7 @@ def test_the_sentinel_has_a_name() -> None:
     assert repr(CLOSED) == "CLOSED"
 
 
-# What queue.Queue gives.
+# The inherited queue.Queue.
 
 
 def test_it_is_a_queue() -> None:
@@ -620,7 +620,7 @@ def test_it_is_a_queue() -> None:
 
 
 def test_put_on_a_full_channel() -> None:
-    """put raises Full at once if it may not wait, and otherwise at its timeout."""
+    """put raises Full at once if told not to wait, otherwise at its timeout."""
     channel = filled(1, 1)
     with pytest.raises(queue.Full):
         channel.put_nowait(2)
@@ -638,7 +638,7 @@ def test_put_on_a_full_channel() -> None:
 
 
 def test_get_on_an_empty_channel() -> None:
-    """get raises Empty at once if it may not wait, and otherwise at its timeout."""
+    """get raises Empty at once if told not to wait, otherwise at its timeout."""
     channel: Channel[int] = Channel(1)
     with pytest.raises(queue.Empty):
         channel.get_nowait()
@@ -653,7 +653,7 @@ def test_get_on_an_empty_channel() -> None:
 
 
 def test_a_timeout_of_zero() -> None:
-    """put and get with a timeout of 0 do what can be done at once."""
+    """put and get with a timeout of 0 do what is possible at once."""
     channel: Channel[int] = Channel(1)
     channel.put(1, timeout=0)
     with pytest.raises(queue.Full):
@@ -664,7 +664,7 @@ def test_a_timeout_of_zero() -> None:
 
 
 def test_unbuffered_put(start: Tasks) -> None:
-    """put to an unbuffered channel waits for a receiver, and withdraws a value that none takes."""
+    """put to an unbuffered channel waits for a receiver; at its timeout it takes the value back."""
     channel: Channel[int] = Channel()
     for kwargs in ({"block": False}, {"timeout": 0}, {"timeout": 0.05}):
         with pytest.raises(queue.Full):
@@ -679,7 +679,7 @@ def test_unbuffered_put(start: Tasks) -> None:
 
 
 def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sender whose timeout comes when its value has just been received has sent it."""
+    """A sender whose timeout passes just as its value is received has sent it."""
     channel: Channel[int] = Channel()
 
     class LateGate:
@@ -704,7 +704,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
-    """A value for which an unbuffered try_send has found a receiver survives a close."""
+    """A value for which an unbuffered try_send found a receiver survives a close."""
     for _ in range(20):
         channel: Channel[int] = Channel()
 
@@ -719,7 +719,7 @@ def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
 
 
 class JustMissed(deque[Any]):
-    """A queue that is empty at the first look; then a sender queues a value and offers another."""
+    """A queue that seems empty at first; then a sender queues a value and offers another."""
 
     def __init__(self, channel: Channel[int], start: Tasks) -> None:
         super().__init__()
@@ -742,7 +742,7 @@ class JustMissed(deque[Any]):
 
 
 def test_the_queue_comes_before_the_line(start: Tasks) -> None:
-    """A value in the queue is received before an offered one, even if both came just now."""
+    """A queued value is received before an offered one, even if both have just arrived."""
     channel: Channel[int] = Channel(1)
     channel.queue = JustMissed(channel, start)
     assert [channel.recv(), channel.recv()] == [(1, True), (2, True)]
@@ -751,7 +751,7 @@ def test_the_queue_comes_before_the_line(start: Tasks) -> None:
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("take", ["recv", "drain", "try_send"])
 def test_an_offer_that_is_withdrawn(start: Tasks, take: str, capacity: int) -> None:
-    """Whoever sees an offer just after it was withdrawn passes over it."""
+    """A thread that sees an offer just after its withdrawal skips it."""
     channel: Channel[int] = Channel(capacity)
     withdrawn: Offer[int] = Offer(0)
     withdrawn.refuse()
@@ -770,7 +770,7 @@ def test_an_offer_that_is_withdrawn(start: Tasks, take: str, capacity: int) -> N
 @pytest.mark.usefixtures("_threading", "_hasty")
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_capacity_with_many_senders(start: Tasks, capacity: int) -> None:
-    """However many threads send at the same time, a channel never holds more than it may."""
+    """However many threads send at once, a channel never exceeds its capacity."""
     channel: Channel[int] = Channel(capacity)
 
     def send() -> None:
@@ -789,7 +789,7 @@ def test_capacity_with_many_senders(start: Tasks, capacity: int) -> None:
 
 @pytest.mark.usefixtures("_hasty")
 def test_len_beside_a_drain(start: Tasks) -> None:
-    """len is a number from 0 to the capacity, whatever other threads do meanwhile."""
+    """len is between 0 and the capacity, whatever other threads do meanwhile."""
     channel: Channel[int] = Channel(4)
     ended = threading.Event()
 
@@ -816,7 +816,7 @@ def test_len_beside_a_drain(start: Tasks) -> None:
 
 @pytest.mark.parametrize("put", ["send", "try_send"])
 def test_get_is_woken_by_a_send(start: Tasks, put: str) -> None:
-    """A thread that waits in the inherited get receives what is sent."""
+    """A thread that waits in the inherited get receives a sent value."""
     channel: Channel[str] = Channel()
     receiver = start.parked(channel.get)
     PUTS[put](channel, "value")
@@ -824,7 +824,7 @@ def test_get_is_woken_by_a_send(start: Tasks, put: str) -> None:
 
 
 def test_put_is_woken_by_a_receive(start: Tasks) -> None:
-    """A thread that waits for room in the inherited put goes on when a value was received."""
+    """A thread that waits for room in the inherited put continues after a receive."""
     channel = filled(1, 1)
     putter = start.parked(lambda: channel.put(2, timeout=PATIENCE))
     assert channel.recv() == (1, True)
@@ -852,7 +852,7 @@ def test_select_is_woken(
     which: int,
     deadline: float | None,
 ) -> None:
-    """A select that waits is woken by whatever is put into any of its channels."""
+    """A waiting select wakes for a value in any of its channels."""
     channels: list[Channel[str]] = [Channel(1), Channel(), Channel(5)]
     when = None if deadline is None else time.monotonic() + deadline
     selector = start.parked(lambda: select(*channels, deadline=when))
@@ -861,7 +861,7 @@ def test_select_is_woken(
 
 
 def test_select_is_woken_by_close(start: Tasks) -> None:
-    """A select that waits is woken by the end of a channel."""
+    """A waiting select wakes when a channel is closed."""
     a: Channel[int] = Channel()
     b: Channel[int] = Channel()
     selector = start.parked(lambda: select(a, b))
@@ -870,7 +870,7 @@ def test_select_is_woken_by_close(start: Tasks) -> None:
 
 
 def test_select_with_a_closed_channel() -> None:
-    """A closed channel is always ready, and does not keep select from the others for ever."""
+    """A closed channel is always ready, and does not starve the others in a select."""
     closed: Channel[int] = Channel()
     closed.close()
     other = filled(1)
@@ -882,7 +882,7 @@ def test_select_with_a_closed_channel() -> None:
 
 
 def test_select_takes_a_closed_channels_values_first() -> None:
-    """select, too, drains a channel before it sees the end."""
+    """select, too, drains a channel before it reports the end."""
     channel = filled(2, 1, 2)
     channel.close()
     assert [select(channel) for _ in range(4)] == [
@@ -895,7 +895,7 @@ def test_select_takes_a_closed_channels_values_first() -> None:
 
 @pytest.mark.parametrize("ago", [0.0, 1.0, math.inf])
 def test_a_deadline_that_has_passed_comes_first(ago: float) -> None:
-    """A deadline that has passed wins over channels that are ready, and takes nothing."""
+    """A deadline that has passed wins over ready channels, and takes nothing."""
     ready, closed = filled(1, 1), filled(1)
     closed.close()
     for _ in range(50):
@@ -906,7 +906,7 @@ def test_a_deadline_that_has_passed_comes_first(ago: float) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_deadline(count: int) -> None:
-    """With nothing to receive select returns at the deadline, never before."""
+    """With nothing to receive, select returns at the deadline, never before."""
     channels: list[Channel[int]] = [Channel() for _ in range(count)]
     for wait in (0.0001, 0.0015, 0.01, 0.05):
         deadline = time.monotonic() + wait
@@ -916,7 +916,7 @@ def test_deadline(count: int) -> None:
 
 @pytest.mark.parametrize("deadline", [1e9, 1e18, math.inf, threading.TIMEOUT_MAX * 2])
 def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
-    """A select whose deadline is beyond what the system can wait for waits for ever."""
+    """A select whose deadline is longer than the system can wait waits forever."""
     channel: Channel[int] = Channel()
     selector = start.parked(lambda: select(channel, deadline=deadline))
     channel.send(1)
@@ -925,7 +925,7 @@ def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
-    """A select that waits sleeps until something comes, without a look from time to time."""
+    """A waiting select sleeps until something arrives, and does not poll."""
     channels: list[Channel[int]] = [Channel() for _ in range(count)]
 
     def cost() -> tuple[float, int]:
@@ -936,14 +936,14 @@ def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
         return cpu, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - switches
 
     cpu, switches = start(cost).result()
-    assert cpu < 0.5 / 4  # a look again and again would take all of it
+    assert cpu < 0.5 / 4  # polling would use all of it
     assert switches < 10
 
 
 @pytest.mark.usefixtures("_seeded")
 @pytest.mark.parametrize("ready", [*itertools.combinations(range(4), 2), (0, 1, 2, 3)])
 def test_select_is_fair(ready: tuple[int, ...]) -> None:
-    """Of several channels that are ready none is starved, in whatever order they are given."""
+    """Of several ready channels none is starved, in whatever order they are given."""
     channels: list[Channel[int]] = [Channel(400) for _ in range(4)]
     for which, value in itertools.product(ready, range(400)):
         channels[which].send(value)
@@ -953,7 +953,7 @@ def test_select_is_fair(ready: tuple[int, ...]) -> None:
 
 
 def test_two_threads_that_receive(start: Tasks) -> None:
-    """A second thread that would wait for a channel gets an error; the first waits on."""
+    """A second thread that would wait for a channel gets an error; the first keeps waiting."""
     shared: Channel[str] = Channel()
     own: Channel[str] = Channel()
     first = start.parked(lambda: select(shared))
@@ -962,7 +962,7 @@ def test_two_threads_that_receive(start: Tasks) -> None:
     shared.send("for the first")
     assert first.result() == (shared, "for the first", True)
 
-    # The channel that the second could have waited for is as if it had not.
+    # The other channel of the second thread is unaffected.
     receiver = start.parked(lambda: select(own, shared))
     own.send("for anybody")
     assert receiver.result() == (own, "for anybody", True)
@@ -985,7 +985,7 @@ def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
 
 
 def test_a_bell_that_rings_for_nothing(start: Tasks) -> None:
-    """A receiver that is woken without a value waits on, and gets the next value."""
+    """A receiver that is woken without a value keeps waiting, and gets the next value."""
     channel: Channel[int] = Channel(1)
     receiver = start.parked(channel.recv)
     channel._wake()
@@ -995,7 +995,7 @@ def test_a_bell_that_rings_for_nothing(start: Tasks) -> None:
 
 
 def test_receivers_may_change(start: Tasks) -> None:
-    """A channel may be received from by one thread after the other."""
+    """Several threads may receive from a channel, one after the other."""
     a: Channel[int] = Channel()
     b: Channel[int] = Channel()
     for value in range(5):
@@ -1005,7 +1005,7 @@ def test_receivers_may_change(start: Tasks) -> None:
 
 
 def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
-    """After a select that has ended, by value or deadline, its other channels can be used."""
+    """After a select has ended, by value or deadline, its other channels can be used."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     assert select(a, b, deadline=time.monotonic() + 0.01) == (None, None, False)
@@ -1021,7 +1021,7 @@ def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
 
 
 def test_two_values_wake_one_select_each(start: Tasks) -> None:
-    """Two values for one waiting thread are received by one select each."""
+    """Two values for one waiting thread take two selects to receive."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     selector = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -1032,7 +1032,7 @@ def test_two_values_wake_one_select_each(start: Tasks) -> None:
 
 
 def test_a_channel_may_be_named_twice(start: Tasks) -> None:
-    """A channel that is given to select twice is as good as once."""
+    """A channel given to select twice behaves as if given once."""
     channel: Channel[int] = Channel()
     selector = start.parked(lambda: select(channel, channel))
     channel.send(1)
@@ -1041,7 +1041,7 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
-    """A receiver that has to wait each time is woken each time, by any of its channels."""
+    """A receiver that waits each time is woken each time, by any of its channels."""
     channels: list[Channel[int]] = [Channel(1), Channel(), Channel(3)]
     echo: Channel[int] = Channel(1)
     order = [random.choice(channels) for _ in range(3000)]
@@ -1060,7 +1060,7 @@ def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_every_value_is_accounted_for(start: Tasks) -> None:
-    """Many threads send to many channels: one select receives each value once, in its order."""
+    """Many threads send to many channels; one select receives each value once, in order."""
     rounds = 1500
     shared: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2)]
     own: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2), Channel(64)]
@@ -1082,7 +1082,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
     seen: dict[tuple[int, int], list[int]] = {}
     expiries = got = 0
     while got < rounds * len(own):
-        # Now and then a short deadline, so that bells are taken back while they are rung.
+        # An occasional short deadline makes select give up while a sender is waking it.
         short = got % 7 == 0
         now = time.monotonic()
         channel, item, ok = select(*channels, deadline=now + (2e-5 if short else PATIENCE))
@@ -1107,7 +1107,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_close_among_many_senders(start: Tasks) -> None:
-    """However a close falls among sends, each value is received, or its send raises."""
+    """Wherever a close falls among sends, each value is received or its send raises."""
     for capacity in (0, 1, 8):
         for _ in range(25):
             channel: Channel[int] = Channel(capacity)
@@ -1132,7 +1132,7 @@ def test_close_among_many_senders(start: Tasks) -> None:
 
 
 class ShyDeque(deque[Any]):
-    """A queue that is empty at the first look, as if its values had come right after that."""
+    """A queue that seems empty at first, as if its values came right after the check."""
 
     looks = 0
 
@@ -1153,7 +1153,7 @@ def _one_turn() -> Iterator[None]:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.usefixtures("_one_turn")
 def test_a_value_between_the_look_and_the_wait(in_turn: bool) -> None:
-    """A value that comes when select has just looked is seen before select waits."""
+    """A value that arrives just after select has looked is seen before select waits."""
     channel: Channel[int] = Channel(1, in_turn=in_turn)
     channel.queue = ShyDeque([1])
     assert select(channel, deadline=soon()) == (channel, 1, True)
@@ -1161,7 +1161,7 @@ def test_a_value_between_the_look_and_the_wait(in_turn: bool) -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_a_channel_with_turns(start: Tasks) -> None:
-    """A channel whose receiver takes turns is a channel like the others."""
+    """A channel whose receiver takes turns is otherwise an ordinary channel."""
     channel: Channel[int] = Channel(3, in_turn=True)
 
     def receive() -> list[Any]:
@@ -1187,7 +1187,7 @@ def test_a_channel_with_turns(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_a_channel_with_turns_is_alone() -> None:
-    """A channel whose receiver takes turns is not waited for among others."""
+    """A channel whose receiver takes turns cannot be waited for along with others."""
     channel: Channel[int] = Channel(in_turn=True)
     with pytest.raises(ValueError, match="alone"):
         select(channel, Channel[int]())
@@ -1208,7 +1208,7 @@ def test_deadlines_with_turns() -> None:
 
 @pytest.mark.usefixtures("_threading", "_one_turn")
 def test_receivers_take_turns(start: Tasks) -> None:
-    """A receiver that was sent a value waits for its turn, even if it misses its deadline."""
+    """A receiver with a value waits for its turn, even past its deadline."""
     busy: Channel[int] = Channel(1, in_turn=True)
     channel: Channel[int] = Channel(1, in_turn=True)
 
@@ -1222,7 +1222,7 @@ def test_receivers_take_turns(start: Tasks) -> None:
         when = None if deadline is None else time.monotonic() + deadline
         receiver = start.parked(partial(receive, when))
         busy.send(1)
-        assert busy.recv() == (1, True)  # this thread has the turn from here on
+        assert busy.recv() == (1, True)  # from here on this thread has the turn
         channel.send(2)
         receiver.join(0.4)
         assert receiver.is_alive()
@@ -1233,7 +1233,7 @@ def test_receivers_take_turns(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_one_turn", "_hasty")
 def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
-    """Many receivers that take turns each get all that is sent to them."""
+    """Many receivers that take turns each get everything that is sent to them."""
     channels: list[Channel[int]] = [Channel(4, in_turn=True) for _ in range(8)]
     rounds = 400
 
@@ -1260,13 +1260,13 @@ def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
         assert receiver.result() == list(range(rounds))
 
 
-# A channel as a Python object.
+# Channels as Python objects.
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_iteration_ends_with_the_close(start: Tasks, capacity: int, *, in_turn: bool) -> None:
-    """A `for` loop receives each value until the channel is closed, as Go's `range` does."""
+    """A `for` loop receives each value until the channel is closed, like Go's `range`."""
     channel: Channel[int] = Channel(capacity, in_turn=in_turn)
 
     def receive() -> list[int]:
@@ -1283,7 +1283,7 @@ def test_iteration_ends_with_the_close(start: Tasks, capacity: int, *, in_turn: 
 
 
 def test_iteration_compares_no_values() -> None:
-    """A value that says it equals everything does not end a `for` loop."""
+    """A value that equals everything does not end a `for` loop."""
 
     class Equal:
         def __eq__(self, other: object) -> bool:
@@ -1300,7 +1300,7 @@ def test_iteration_compares_no_values() -> None:
 
 
 def test_a_channel_is_true() -> None:
-    """An empty channel is no false value, so `channel or other` is what it seems to be."""
+    """An empty channel is true, so `channel or other` means what it seems to mean."""
     assert Channel()
     assert Channel(1)
     assert filled(1, 1)
@@ -1308,7 +1308,7 @@ def test_a_channel_is_true() -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_full(capacity: int) -> None:
-    """`full` says whether `put_nowait` would raise; an unbuffered channel never has room."""
+    """`full` tells whether `put_nowait` would raise; an unbuffered channel is always full."""
     channel: Channel[int] = Channel(capacity)
     for _ in range(capacity):
         assert not channel.full()
@@ -1319,7 +1319,7 @@ def test_full(capacity: int) -> None:
 
 
 def test_what_a_channel_does_not_have() -> None:
-    """A method of queue.Queue that has no meaning here raises, and does no harm."""
+    """A queue.Queue method that makes no sense here raises, and changes nothing."""
     channel = filled(2, 1)
     with pytest.raises(NotImplementedError, match="use close"):
         channel.shutdown(immediate=True)
@@ -1333,7 +1333,7 @@ def test_what_a_channel_does_not_have() -> None:
 
 
 def test_statistics(start: Tasks) -> None:
-    """A channel says what is in it, who waits for it, and what went through it."""
+    """The statistics of a channel: its values, who waits, and how many values went through."""
     channel: Channel[int] = Channel(4)
     receiver = start.parked(channel.recv)
     assert channel.statistics() == ChannelStatistics(
@@ -1371,7 +1371,7 @@ def test_statistics(start: Tasks) -> None:
 
 
 def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
-    """A value that waits with its sender is not sent yet; one that nobody waits for is refused."""
+    """A value that waits with its sender does not count as sent; try_send finds no room."""
     channel: Channel[int] = Channel()
     assert not channel.try_send(0)
     sender = start.parked(lambda: channel.send(1))
@@ -1385,7 +1385,7 @@ def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
-    """An observer is told of what is received, before the receiver knows, and of the close."""
+    """An observer hears about a value before its receiver does, and about the close."""
     told: list[tuple[str, Any]] = []
 
     class Observer:
@@ -1417,7 +1417,7 @@ def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
 
 
 def test_what_a_thread_waits_for(start: Tasks) -> None:
-    """A thread that waits for a channel says so, until it goes on."""
+    """A thread that waits for a channel is shown as waiting, until it continues."""
     channel: Channel[int] = Channel()
     receiver = start.parked(channel.recv)
     assert receiver.ident is not None
@@ -1432,13 +1432,13 @@ def test_what_a_thread_waits_for(start: Tasks) -> None:
     assert not {receiver.ident, sender.ident} & waits.keys()
 
 
-# A receiver that goes away.
+# Abandoned channels.
 
 
 @pytest.mark.usefixtures("_threading")
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) -> None:
-    """A sender that waits when nobody will receive any more gets an error, as all later ones do."""
+    """If nobody will receive again, waiting and later senders get an error."""
     channel: Channel[int] = Channel(capacity)
     if capacity:
         channel.send(0)

@@ -60,7 +60,7 @@ from .support import (
 
 
 def read_error(conn: Conn) -> OSError:
-    """What reading fails with."""
+    """Return the error that reading raises."""
     try:
         while True:
             conn.read_message()
@@ -72,7 +72,7 @@ def read_error(conn: Conn) -> OSError:
 
 
 def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
-    """A handshake is answered with its key; compression and subprotocols are not taken."""
+    """A handshake is answered with its key; compression and subprotocols are declined."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         environ = handshake_environ(
@@ -91,7 +91,7 @@ def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
 
 
 def test_remote_addr_of_ipv6() -> None:
-    """An IPv6 address stands in brackets before its port."""
+    """An IPv6 address is in brackets before its port."""
     with connected(REMOTE_ADDR="::1") as (conn, _):
         assert conn.remote_addr == "[::1]:5000"
 
@@ -117,7 +117,7 @@ def test_remote_addr_of_ipv6() -> None:
     ],
 )
 def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
-    """A request that is no good handshake is refused with the status and the headers of Go."""
+    """A bad handshake is refused with Go's status and headers."""
     answers: list[tuple[str, dict[str, str]]] = []
     upgrader = Upgrader()
     with pytest.raises(HandshakeError, match=r"^websocket: ") as caught:
@@ -140,7 +140,7 @@ def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"HTTP_UPGRADE": None}, {"REQUEST_METHOD": "HEAD"}])
 def test_a_server_that_gives_no_connection_away(changes: dict[str, Any]) -> None:
-    """Under another server any request is answered in a line that says which server it takes."""
+    """Under another server any request gets a line that says which server is needed."""
     upgrader = Upgrader()
     answers: list[str] = []
     environ = handshake_environ(**changes, **{"gochat.hijacker": None})
@@ -206,12 +206,12 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
 @pytest.mark.parametrize(
     ("host", "origin", "accepted"),
     [
-        # Letters whose case does not matter.
+        # Case does not matter.
         ("Chat.EXAMPLE", "https://chat.example", True),
         ("[2001:db8::a]", "http://[2001:DB8::A]", True),
         ("\u0130.example", "http://i\u0307.example", False),
         ("k.example", "http://\u212a.example", False),
-        # A port is in both, or in neither: browsers leave the same ports out of both.
+        # Both have the port, or neither: browsers leave the same ports out of both.
         ("chat.example", "http://chat.example", True),
         ("chat.example", "http://chat.example:80", False),
         ("chat.example", "https://chat.example:443", False),
@@ -222,11 +222,11 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("chat.example:8080", "http://chat.example:08080", False),
         ("chat.example:8080", "http://chat.example:8081", False),
         ("chat.example:8080", "http://chat.example:80800", False),
-        # A dot at the end makes another name.
+        # A dot at the end makes a different name.
         ("chat.example", "http://chat.example.", False),
         ("chat.example.", "http://chat.example", False),
         ("chat.example.", "http://chat.example.", True),
-        # Addresses, of which browsers write each in one way.
+        # Addresses, which browsers write in only one way.
         ("[::1]:8080", "http://[::1]:8080", True),
         ("[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080", False),
         ("[::1]:8080", "http://::1:8080", False),
@@ -243,7 +243,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://good.example%40evil.example", False),
         ("good.example", "http://good.example\\@evil.example", False),
         ("good.example", "http://evil.example\\.good.example", False),
-        # Beginnings and ends.
+        # Starts and ends.
         ("good.example", "http://good.example.evil.example", False),
         ("good.example", "http://evilgood.example", False),
         ("good.example", "http://evil.good.example", False),
@@ -258,7 +258,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://*", False),
         ("good.example", "http://*.example", False),
         ("*", "http://evil.example", False),
-        # As in Go, the scheme does not matter, but there has to be one.
+        # As in Go, any scheme will do, but there must be one.
         ("good.example", "https://good.example", True),
         ("good.example", "ftp://good.example", True),
         ("good.example", "good.example", False),
@@ -268,14 +268,14 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http:///good.example", False),
         ("good.example", "http://http://good.example", False),
         ("good.example", "data:text/html,http://good.example", False),
-        # Space, and what looks like it.
+        # Space, and characters that look like it.
         ("good.example", " http://good.example ", False),
         ("good.example", "http:// good.example", False),
         ("good.example", "http://good.example http://evil.example", False),
         ("good.example", "http://evil.example http://good.example", False),
         ("good.example", "http://good.example\xa0", False),
         ("good.example", "http://good\xad.example", False),
-        # No origin, and more than one page's.
+        # No origin, and origins of more than one page.
         ("null", "null", False),
         ("good.example", "null", False),
         ("good.example", "", False),
@@ -283,7 +283,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("", "://", False),
         ("", "http://", False),
         ("good.example", None, True),
-        # Two headers, as WSGI has them.
+        # Two headers, as WSGI joins them.
         ("good.example", "http://good.example,http://good.example", False),
         ("good.example", "http://evil.example,http://good.example", False),
         ("good.example", "http://good.example,http://evil.example", False),
@@ -291,7 +291,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
     ],
 )
 def test_ways_round_the_origin_check(host: str, origin: str | None, accepted: bool) -> None:
-    """An origin that is not a scheme and the Host is refused, however similar the two are."""
+    """An origin that is not a scheme and the Host is refused, however similar they are."""
     if accepted:
         with connected(HTTP_HOST=host, HTTP_ORIGIN=origin):
             pass
@@ -322,7 +322,7 @@ def test_peer_that_is_gone_before_the_answer() -> None:
 
 
 def test_no_thread_is_started() -> None:
-    """The library's reader thread does not run."""
+    """The library's reader thread is not started."""
     before = threading.enumerate()
     with connected():
         assert threading.enumerate() == before
@@ -349,7 +349,7 @@ def test_no_thread_is_started() -> None:
         (
             frame(b"\xff", BINARY, fin=False)
             + frame(b"", CONTINUATION, fin=False)
-            # in the middle of a character: it is not text
+            # cut in the middle of a character: not text
             + frame(b"\xe4", CONTINUATION),
             (BINARY_MESSAGE, b"\xff\xe4"),
         ),
@@ -357,7 +357,7 @@ def test_no_thread_is_started() -> None:
 )
 @pytest.mark.parametrize("how", ["at once", "with the handshake", "byte by byte"])
 def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
-    """A message is read whole, in whatever pieces it comes."""
+    """A message is read whole, in whatever pieces it arrives."""
     with connected(buffered=sent if how == "with the handshake" else b"") as (conn, peer):
         pieces = {"at once": [sent], "byte by byte": [sent[i : i + 1] for i in range(len(sent))]}
 
@@ -370,7 +370,7 @@ def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
 
 
 def test_messages_that_come_together() -> None:
-    """Messages that come in one packet are read one after the other."""
+    """Messages that arrive in one packet are read one after the other."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("one") + frame("two", fin=False) + frame("!", CONTINUATION))
         assert conn.read_message() == (TEXT_MESSAGE, b"one")
@@ -378,7 +378,7 @@ def test_messages_that_come_together() -> None:
 
 
 def test_ping_is_answered_between_fragments() -> None:
-    """A ping is answered with its payload while a message is still being read."""
+    """A ping is answered with its payload, even in the middle of a message."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("hel", fin=False) + frame("p", PING) + frame("lo", CONTINUATION))
         assert conn.read_message() == (TEXT_MESSAGE, b"hello")
@@ -414,17 +414,17 @@ ONE_MORE = frame("", CONTINUATION, fin=False)
         (8, frame("x" * 4, fin=False) + frame("x" * 5, CONTINUATION), False),
         (8, frame("x" * 6, PING) + frame("x" * 6), True),
         (8, frame("x" * 126), False),
-        # A message may have many frames, but there is an end to that.
+        # A message may have many frames, but not any number.
         (512, frame("", fin=False) + ONE_MORE_BYTE * 511 + frame("x", CONTINUATION), True),
         (512, frame("", fin=False) + ONE_MORE * 1022 + frame("x", CONTINUATION), True),
         (8, frame("x" * 65536), False),
-        # The header is enough: the rest is not waited for.
+        # The header is enough: the rest need not arrive.
         (512, frame(b"x" * 513)[:4], False),
         (512, struct.pack("!BBQ", 0x81, 0xFF, 1 << 62), False),
     ],
 )
 def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
-    """The read limit counts a message's bytes; the header of a longer message gets 1009."""
+    """The read limit counts bytes; the header of a longer message is answered with 1009."""
     with connected() as (conn, peer):
         conn.set_read_limit(limit)
         peer.sock.sendall(sent)
@@ -445,7 +445,7 @@ def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
 @pytest.mark.parametrize("limit", [0, 512])
 @pytest.mark.parametrize("more", [ONE_MORE, ONE_MORE_BYTE], ids=["empty", "one byte"])
 def test_message_of_too_many_frames(limit: int, more: bytes) -> None:
-    """A message without an end gets 1008 or 1009, however little each of its frames brings."""
+    """An endless message gets 1008 or 1009, however small its frames are."""
     with connected() as (conn, peer):
         conn.set_read_limit(limit)
         codes: list[int | None] = []
@@ -499,7 +499,7 @@ def test_no_read_limit() -> None:
     ],
 )
 def test_breach_of_protocol(sent: bytes, code: int) -> None:
-    """A peer that breaks the protocol is told so by a close code, and reading fails."""
+    """A peer that breaks the protocol gets a close code, and reading fails."""
     with connected() as (conn, peer):
         peer.sock.sendall(sent)
 
@@ -512,7 +512,7 @@ def test_breach_of_protocol(sent: bytes, code: int) -> None:
 
 
 def test_utf8_only() -> None:
-    """With utf8_only, a binary message is refused with 1007 if it is not UTF-8."""
+    """With utf8_only, a binary message that is not UTF-8 is refused with 1007."""
     with connected(Upgrader(utf8_only=True)) as (conn, peer):
         peer.sock.sendall(frame("é", BINARY) + frame(b"\xff\xfe", BINARY))
         assert conn.read_message() == (BINARY_MESSAGE, "é".encode())
@@ -537,7 +537,7 @@ def test_utf8_only() -> None:
     ],
 )
 def test_close_of_the_peer(payload: bytes, code: int, text: str) -> None:
-    """A close is answered with its code, and reading fails with code and text, again and again."""
+    """A close is answered with its code; each later read fails with that code and text."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame(payload, CLOSE))
         error = read_error(conn)
@@ -563,7 +563,7 @@ def test_end_without_a_close_frame(sent: bytes) -> None:
 
 
 def test_read_deadline() -> None:
-    """A silent peer is given up at the read deadline, not before and not at twice the time."""
+    """A silent peer is disconnected at the read deadline, not before and not at twice the time."""
     with connected() as (conn, _):
         start = time.monotonic()
         conn.set_read_deadline(start + 0.3)
@@ -572,7 +572,7 @@ def test_read_deadline() -> None:
 
 
 def test_read_deadline_ends_a_peer_that_only_talks() -> None:
-    """The read deadline holds for a peer that never pauses, too."""
+    """The read deadline also applies to a peer that sends without pause."""
     with connected() as (conn, peer):
         stop = threading.Event()
 
@@ -589,7 +589,7 @@ def test_read_deadline_ends_a_peer_that_only_talks() -> None:
 
 
 def test_read_deadline_that_is_moved_on() -> None:
-    """A deadline that the pong handler moves on is not reached."""
+    """A deadline that the pong handler extends does not end the connection."""
     with connected() as (conn, peer):
         old = time.monotonic() + 0.4
         conn.set_read_deadline(old)
@@ -617,7 +617,7 @@ def test_reader_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
-    """Without a call to read_message nothing is read, and the peer cannot send for ever."""
+    """Without a call to read_message nothing is read, and the peer cannot send forever."""
     with connected(small=True) as (conn, peer):
         peer.sock.setblocking(False)
         message, sent = frame("x" * 100), 0
@@ -634,7 +634,7 @@ def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 10**6])
 def test_write(size: int) -> None:
-    """A message goes out as one whole frame, of whatever length."""
+    """A message of any length goes out as one frame."""
     with (
         connected() as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * size)),
@@ -643,7 +643,7 @@ def test_write(size: int) -> None:
 
 
 def test_write_of_control_frames() -> None:
-    """Pings and closes go out; a payload too long for a control frame is a ValueError."""
+    """Pings and closes are sent; a payload too long for a control frame raises ValueError."""
     with connected() as (conn, peer):
         conn.write_message(PING_MESSAGE, b"x" * 125)
         with pytest.raises(ValueError, match="126"):
@@ -654,7 +654,7 @@ def test_write_of_control_frames() -> None:
 
 
 def test_nothing_is_written_behind_a_close() -> None:
-    """After a close frame neither messages, pongs nor a second close are written."""
+    """After a close frame no message, pong or second close is written."""
     with connected() as (conn, peer):
         conn.write_message(CLOSE_MESSAGE, b"")
         for kind in (TEXT_MESSAGE, CLOSE_MESSAGE):
@@ -681,7 +681,7 @@ def test_whole_frame_through_a_small_socket() -> None:
 
 
 def test_pong_waits_for_the_frame_that_is_being_written() -> None:
-    """A ping that comes while a frame is being written is answered behind that frame."""
+    """A ping that arrives while a frame is being written is answered after that frame."""
     with connected(small=True) as (conn, peer):
         writing = threading.Event()
 
@@ -701,7 +701,7 @@ def test_pong_waits_for_the_frame_that_is_being_written() -> None:
 
 
 def test_pong_that_cannot_be_written_is_left_out() -> None:
-    """A pong that would have to wait long is not sent, and the reading goes on."""
+    """A pong that would have to wait long is skipped, and reading goes on."""
     with connected(small=True) as (conn, peer):
         with in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)):
             wait_until(lambda: conn._writing)
@@ -713,7 +713,7 @@ def test_pong_that_cannot_be_written_is_left_out() -> None:
 
 
 def test_write_deadline_ends_the_connection() -> None:
-    """A peer that does not read is given up at the write deadline, for reading as well."""
+    """A peer that does not read is disconnected at the write deadline, for reading as well."""
     with connected(small=True) as (conn, peer), in_background(lambda: read_error(conn)):
         start = time.monotonic()
         conn.set_write_deadline(start + 0.3)
@@ -740,18 +740,18 @@ def test_write_deadline_while_another_thread_writes() -> None:
 
 
 def test_reader_sees_that_its_pong_failed() -> None:
-    """Reading fails with the error of an answer that cannot be written."""
+    """If an answer cannot be written, reading raises that error."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("p", PING))
         peer.sock.close()
         assert isinstance(read_error(conn), BrokenPipeError)
 
 
-# The end.
+# Closing.
 
 
 def test_close_wakes_a_reader() -> None:
-    """Close ends a read that waits on a silent peer; a second close does nothing."""
+    """Close wakes a read that waits for a silent peer; a second close does nothing."""
     with connected() as (conn, peer):
         errors: list[OSError] = []
         with in_background(lambda: errors.append(read_error(conn))):
@@ -762,7 +762,7 @@ def test_close_wakes_a_reader() -> None:
 
 
 def test_close_wakes_a_writer() -> None:
-    """Close ends a write that waits on a peer that does not read."""
+    """Close wakes a write that waits for a peer that does not read."""
     with connected(small=True) as (conn, _):
 
         def write() -> None:
@@ -775,7 +775,7 @@ def test_close_wakes_a_writer() -> None:
 
 
 def test_close_after_a_close_frame_waits_for_the_answer() -> None:
-    """After a close frame, close lets the reader take in what the peer sends up to its answer."""
+    """After a close frame, close lets the reader read until the peer's answer."""
     with connected() as (conn, peer):
         errors: list[OSError] = []
         with in_background(lambda: errors.append(read_error(conn))):
@@ -787,7 +787,7 @@ def test_close_after_a_close_frame_waits_for_the_answer() -> None:
 
 
 def test_close_on_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading thread that gives up between two messages keeps no other thread from closing."""
+    """A reading thread that stops between two messages does not block a close by another thread."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected() as (conn, peer):
         peer.sock.sendall(frame("x"))
@@ -803,7 +803,7 @@ def test_close_on_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ends the reading, a thread that closes does not wait for it in vain."""
+    """If a pong handler fails, a later close does not wait for the reader to return."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
 
     def fail() -> None:
@@ -826,14 +826,14 @@ def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
-    """A peer that does not answer the close frame is cut all the same."""
+    """A peer that does not answer the close frame is still disconnected."""
     with connected() as (conn, _), in_background(lambda: read_error(conn)):
         conn.write_message(CLOSE_MESSAGE, b"")
         conn.close()
 
 
 def test_close_frame_is_not_overtaken_by_a_reset() -> None:
-    """A peer at fault reads the close code, even if it had sent more than was read."""
+    """A peer at fault receives the close code, even if it had sent more than was read."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as sock,
@@ -855,7 +855,7 @@ def test_close_frame_is_not_overtaken_by_a_reset() -> None:
 
 
 def test_peer_at_fault_that_goes_on_talking_is_cut() -> None:
-    """A peer that was told of its fault, and talks on, is not listened to for ever."""
+    """A peer that keeps sending after its close code is not read forever."""
     with connected() as (conn, peer):
 
         def talk() -> None:
@@ -872,14 +872,14 @@ def test_peer_at_fault_that_goes_on_talking_is_cut() -> None:
 
 
 def test_close_error_says_what_the_code_means() -> None:
-    """A CloseError names its code, what that means, and the peer's reason, on one line."""
+    """A CloseError is one line with its code, the meaning of the code, and the peer's reason."""
     assert str(CloseError(1000)) == "websocket: close 1000 (normal)"
     assert str(CloseError(1009, "a\nb")) == r"websocket: close 1009 (message too big): 'a\nb'"
     assert str(CloseError(4000)) == "websocket: close 4000"
 
 
 def test_is_unexpected_close_error() -> None:
-    """Only a close of the peer with a code that was not expected is unexpected."""
+    """A close is unexpected only if it is the peer's and its code is not in the list."""
     assert is_unexpected_close_error(CloseError(1000), 1001, 1006)
     assert not is_unexpected_close_error(CloseError(1001), 1001, 1006)
     assert not is_unexpected_close_error(TimeoutError(), 1001, 1006)
@@ -893,7 +893,7 @@ def test_format_close_message() -> None:
 
 
 def test_read_rate() -> None:
-    """As many messages as the burst are read at once, and then one in each period."""
+    """A burst of messages is read at once, and then one in each period."""
     with connected(Upgrader(read_rate=10.0, read_burst=3)) as (conn, peer):
         conn.set_read_deadline(None)
         peer.sock.sendall(frame(b"x") * 5)
@@ -907,7 +907,7 @@ def test_read_rate() -> None:
 
 
 def test_read_rate_of_a_connection_that_has_ended() -> None:
-    """A read that waits for the rate ends when the connection is closed on both sides."""
+    """A read that waits for the rate ends when the connection is closed, by either side."""
     with connected(Upgrader(read_rate=1e-6)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 2)
         assert conn.read_message() == (TEXT_MESSAGE, b"x")
@@ -917,7 +917,7 @@ def test_read_rate_of_a_connection_that_has_ended() -> None:
 
 
 def test_read_rate_stops_the_read_deadline() -> None:
-    """A pong that waits behind messages that are not read yet is not late."""
+    """A pong that waits behind unread messages is not late."""
     with connected(Upgrader(read_rate=10.0)) as (conn, peer):
         conn.set_pong_handler(lambda: conn.set_read_deadline(time.monotonic() + 0.25))
         conn.set_read_deadline(time.monotonic() + 0.25)
@@ -930,7 +930,7 @@ def test_read_rate_stops_the_read_deadline() -> None:
 
 
 def test_read_rate_is_kept_to_the_end() -> None:
-    """Messages over the rate are not read any more when the peer has gone."""
+    """Messages over the rate are not read after the peer has disconnected."""
     with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 5)
         peer.sock.close()
@@ -954,7 +954,7 @@ def test_read_rate_is_kept_to_the_end() -> None:
     ids=["pings", "empty pings", "pongs", "empty pongs", "continuations", "mixed"],
 )
 def test_read_rate_counts_every_frame(sent: bytes) -> None:
-    """Frames that complete no message count for the rate: reading waits behind the burst."""
+    """Frames that complete no message count for the rate: after the burst, reading waits."""
     with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
         peer.sock.sendall(sent + frame("never read"))
         peer.sock.shutdown(socket.SHUT_WR)
@@ -969,7 +969,7 @@ def test_read_rate_counts_every_frame(sent: bytes) -> None:
 
 
 def test_frames_that_complete_no_message_give_way() -> None:
-    """Other threads run while such frames are read, although none has to leave the interpreter."""
+    """Other threads run while such frames are read, even without a switch interval."""
     sent = frame("", fin=False) + ONE_MORE * 1000 + frame("end", CONTINUATION)
     reading = ran = 0
     stop = threading.Event()
@@ -996,7 +996,7 @@ def test_frames_that_complete_no_message_give_way() -> None:
 
 
 def test_statistics_count_what_goes_in_and_out() -> None:
-    """The statistics have every frame and byte of both directions, by kind."""
+    """The statistics count every frame and byte in both directions, by kind."""
     sent = [
         frame("plain"),
         frame("two", fin=False),
@@ -1048,7 +1048,7 @@ def test_statistics_count_what_goes_in_and_out() -> None:
     ("payload", "code_in", "code_out"), [(b"", 1005, 1005), (struct.pack("!H", 4000), 4000, 4000)]
 )
 def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out: int) -> None:
-    """The code of the peer's close frame, and that of the answer, are known; 1005 is none."""
+    """The statistics have the codes of the peer's close frame and of the answer; 1005 is none."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame(payload, CLOSE))
         read_error(conn)
@@ -1057,7 +1057,7 @@ def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out:
 
 
 def waits(conn: Conn) -> tuple[str | None, str | None]:
-    """What the reading and the writing thread wait for."""
+    """Return what the reading and the writing thread wait for."""
     statistics = conn.statistics()
     for waiting in (statistics.reader, statistics.writer):
         assert waiting is None or 0 <= waiting.seconds < PATIENCE
@@ -1066,7 +1066,7 @@ def waits(conn: Conn) -> tuple[str | None, str | None]:
 
 
 def test_statistics_say_what_the_threads_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Input, room in the socket, the lock, the rate, the peer's close: each wait is seen."""
+    """Each wait is visible: input, room in the socket, the lock, the rate, the peer's close."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected(Upgrader(read_rate=1e-6), small=True) as (conn, peer):
         assert waits(conn) == (None, None)
@@ -1090,7 +1090,7 @@ def test_statistics_say_what_the_threads_wait_for(monkeypatch: pytest.MonkeyPatc
 
 
 def test_statistics_count_messages_that_were_given_up() -> None:
-    """A message that another thread's write keeps back until its deadline is counted."""
+    """A message that another thread's write holds back until its deadline is counted."""
     with (
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
@@ -1104,7 +1104,7 @@ def test_statistics_count_messages_that_were_given_up() -> None:
 
 
 def test_statistics_of_an_upgrader() -> None:
-    """An Upgrader counts the handshakes that it has accepted, and the refusals by their reason."""
+    """An Upgrader counts accepted handshakes, and refused ones by their reason."""
     upgrader = Upgrader()
     with connected(upgrader), connected(upgrader):
         pass
@@ -1123,7 +1123,7 @@ def test_statistics_of_an_upgrader() -> None:
 
 
 def test_on_message_changes_and_drops() -> None:
-    """What on_message returns is passed on in place of a message; None is not passed on."""
+    """The return value of on_message replaces a message; None drops the message."""
 
     def change(conn: Conn, message: bytes) -> bytes | None:
         return conn.user.encode() + message.upper() if message != b"drop" else None
@@ -1146,7 +1146,7 @@ def test_on_message_changes_and_drops() -> None:
     ],
 )
 def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> None:
-    """A ProtocolError disconnects the peer as it says; another exception is this side's fault."""
+    """A ProtocolError closes with its code; another exception counts as this side's fault."""
 
     def refuse(_: Conn, __: bytes) -> bytes:
         raise error
@@ -1168,7 +1168,7 @@ def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> 
 
 
 class InterruptError(BaseException):
-    """What a signal handler raises in these tests, as that for Ctrl-C raises KeyboardInterrupt."""
+    """What a signal handler raises in these tests, as Ctrl-C raises KeyboardInterrupt."""
 
 
 @contextlib.contextmanager
@@ -1191,7 +1191,7 @@ def interrupt() -> None:
 
 
 class InterruptedLock:
-    """A lock after whose acquisition an exception comes, once: before its caller knows of it."""
+    """A lock that once raises right after it is acquired, before its caller knows."""
 
     def __init__(self, lock: Any) -> None:
         self.lock = lock
@@ -1222,7 +1222,7 @@ def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
 def test_write_that_is_interrupted_in_the_middle(
     failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever interrupts a frame ends the connection for writing: nothing lands in the frame."""
+    """Any exception during a frame ends the connection for writing: nothing follows the part."""
 
     def fail(*_: object) -> None:
         raise failure
@@ -1241,7 +1241,7 @@ def test_write_that_is_interrupted_in_the_middle(
 
 
 def test_writes_that_are_interrupted_anywhere() -> None:
-    """Exceptions at random moments tear no frame but the last one, and leave no lock behind."""
+    """Exceptions at random moments cut at most the last frame, and leave no lock held."""
     chance = random.Random(SEED)
     letters = [letter * 20_000 for letter in (b"a", b"b", b"c")]
     torn = 0
@@ -1285,7 +1285,7 @@ def test_writes_that_are_interrupted_anywhere() -> None:
 
 
 def test_write_within_a_write() -> None:
-    """A signal handler that writes in the middle of its thread's own frame gets an error."""
+    """A signal handler that writes while its own thread is writing a frame gets an error."""
     errors: list[str] = []
     with connected(small=True) as (conn, peer):
 
@@ -1309,7 +1309,7 @@ def test_write_within_a_write() -> None:
 
 
 def test_close_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A close that an exception interrupts ends the connection all the same."""
+    """A close that an exception interrupts still ends the connection."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected() as (conn, peer), in_background(lambda: read_error(conn)):
         conn.write_message(CLOSE_MESSAGE, b"")

@@ -1,4 +1,4 @@
-"""README.md, docs/ and the site that is built of it: links, names, and every block of code."""
+"""README.md, docs/ and the site built from it: links, names, and every block of code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PAGES = sorted(
     path for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")] if "_build" not in path.parts
 )
 
-#: The folders of files that are run by tests other than this one, or compiled by it.
+#: The folders of files that other tests run or compile.
 RUN = [ROOT / "src/gochat", ROOT / "examples", ROOT / "tests", DOCS / "go", DOCS / "run"]
 
 
@@ -45,7 +45,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-# The pages, as they are read in the repository.
+# The pages, as read in the repository.
 
 
 def anchors(page: Path) -> set[str]:
@@ -56,7 +56,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every link to a file of the repository, and every anchor, is one that exists."""
+    """Every link to a file of the repository, and every anchor, exists."""
     text = re.sub(r"`[^`\n]+`", "", page.read_text())  # as in `Channel[str](2)`
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in link:
@@ -69,7 +69,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_tests_that_are_named_exist(page: Path) -> None:
-    """Every test and every file of tests that a page names is there, and the test in that file."""
+    """Every test and test file that a page names exists, and the test is in that file."""
     files = {path.name: path.read_text() for path in (ROOT / "tests").glob("*.py")}
     text = page.read_text()
     for name in re.findall(r"\b(test_\w+)(?!\w*\.py)\b", text):
@@ -84,12 +84,12 @@ def test_tests_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_page_knows_where_a_block_stands(page: Path) -> None:
-    """On a phone, blocks stand one under the other, so no page says "on the right"."""
+    """On a phone, blocks appear one below the other, so no page says "on the right"."""
     assert not re.search(r"\bon the\s+(right|left)\b", page.read_text(), re.I)
 
 
 def test_the_readme_is_short() -> None:
-    """The README has at most 120 lines, and shows the loop of hub.py as it is, from its begin."""
+    """The README has at most 120 lines, and shows the start of the loop of hub.py unchanged."""
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 120
     (shown,) = re.findall(r"```python\n(def run\(.*?)```", readme, re.DOTALL)
@@ -99,7 +99,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_flags_are_those_of_the_parser() -> None:
-    """The page of the flags is as `python -m docs.flags` writes it."""
+    """The page of the flags is what `python -m docs.flags` writes."""
     assert page_of_flags.PAGE.read_text() == page_of_flags.page()
 
 
@@ -111,7 +111,7 @@ class Block(NamedTuple):
     line: int
     #: The language, or the directive in braces.
     kind: str
-    #: What stands behind that, as the file of a literalinclude.
+    #: The rest of that line, such as the file of a literalinclude.
     argument: str
     text: str
 
@@ -151,7 +151,7 @@ def id_of(block: Block) -> str:
 
 
 def test_each_kind_of_block_is_checked() -> None:
-    """No page has a block of code that this file does not know how to check."""
+    """No page has a block of code that this file cannot check."""
     code = {"go", "nginx", "python", "sh", "text", "{literalinclude}"}
     no_code = {
         *("{admonition}", "{container}", "{dropdown}", "{eval-rst}", "{figure}", "{include}"),
@@ -163,7 +163,7 @@ def test_each_kind_of_block_is_checked() -> None:
 
 @pytest.mark.parametrize("block", of_kind("{literalinclude}"), ids=id_of)
 def test_included_code_is_run(block: Block) -> None:
-    """What a page includes is a part of a file that the tests run."""
+    """Code that a page includes comes from a file that the tests run."""
     path = (block.page.parent / block.argument).resolve()
     assert path.is_file()
     assert any(path.is_relative_to(folder) for folder in RUN)
@@ -171,11 +171,11 @@ def test_included_code_is_run(block: Block) -> None:
 
 @pytest.mark.parametrize("page", sorted({block.page for block in of_kind("python")}), ids=name_of)
 def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
-    """The blocks of Python on a page run, in their order; one that serves, until Ctrl-C."""
+    """The blocks of Python on a page run, in order; a block that serves runs until Ctrl-C."""
     code = "\n".join(block.text for block in of_kind("python") if block.page == page)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    # Pages serve all the world.
+    # The pages' examples listen on all interfaces.
     code = code.replace('":8080"', f'"127.0.0.1:{port}"')
     program = tmp_path / "page.py"
     program.write_text(code)
@@ -200,7 +200,7 @@ def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The simple commands of a block for the shell, without their variables and paths."""
+    """The simple commands of a shell block, without their variables and paths."""
     found: list[list[str]] = []
     for line in block.text.replace("\\\n", " ").split("\n"):
         words = shlex.split(line, comments=True)
@@ -224,7 +224,7 @@ COMMANDS = [(id_of(block), command) for block in of_kind("sh") for command in co
     "command", [command for _, command in COMMANDS], ids=[place for place, _ in COMMANDS]
 )
 def test_commands_make_sense(command: list[str]) -> None:
-    """Every command on a page is one of gochat's that can be parsed, or names what is there."""
+    """Every command on a page is one of gochat's that can be parsed, or an existing file."""
     match command:
         case ["gochat", *flags]:
             parse_flags([flag.replace("PORT", "8080") for flag in flags])
@@ -249,7 +249,7 @@ def test_commands_make_sense(command: list[str]) -> None:
             pass
         case ["cd", path]:
             assert (ROOT / path).is_dir()
-        case ["printf" | "seq" | "curl", *_]:  # what goes into a pipe; a switch of the view
+        case ["printf" | "seq" | "curl", *_]:  # the input of a pipe; a switch of the view
             pass
         case ["tests/run", *paths]:
             assert os.access(ROOT / "tests/run", os.X_OK)
@@ -260,13 +260,13 @@ def test_commands_make_sense(command: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_sentences_make_sense(page: Path) -> None:
-    """A `gochat serve` with flags in a sentence can be typed as it stands there."""
+    """A `gochat serve` with flags in a sentence can be typed as it is."""
     for command in re.findall(r"`gochat (serve [^`]+)`", page.read_text()):
         parse_flags(shlex.split(command))
 
 
 def check_pip(arguments: list[str]) -> None:
-    """What pip installs is gochat, with extras that setup.cfg has, or what such an extra needs."""
+    """pip installs gochat, with extras that setup.cfg has, or what such an extra needs."""
     assert arguments[0] == "install"
     setup = (ROOT / "setup.cfg").read_text()
     for argument in arguments[1:]:
@@ -278,7 +278,7 @@ def check_pip(arguments: list[str]) -> None:
 
 
 def check_program(path: Path, flags: list[str]) -> None:
-    """The program is there, and knows the flags."""
+    """The program exists, and knows the flags."""
     file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     code = file.read_text()
     for flag in flags:
@@ -306,7 +306,7 @@ def test_commands_that_serve(flags: str, tmp_path: Path) -> None:
     "block", [block for block in of_kind("nginx") if block.page.name != "proxy.md"], ids=id_of
 )
 def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
-    """nginx takes each block for its configuration. test_nginx.py runs the one of proxy.md."""
+    """nginx accepts each block as its configuration. test_nginx.py runs the one in proxy.md."""
     config = tmp_path / "nginx.conf"
     logs = f"error_log {tmp_path}/log; pid {tmp_path}/pid;"
     config.write_text(f"{logs} events {{}} http {{ access_log off; {block.text} }}")
@@ -330,13 +330,13 @@ def test_the_go_is_go() -> None:
 
 
 def test_all_the_go_is_shown() -> None:
-    """Each file of Go is on a page, beside Python."""
+    """Each Go file is on a page, beside Python."""
     shown = {Path(block.argument).name for block in of_kind("{literalinclude}")}
     assert {path.name for path in (DOCS / "go").glob("*.go")} - {"doc.go"} <= shown
 
 
 def test_the_units_for_systemd() -> None:
-    """The units can be read, and the service's command can be parsed."""
+    """The units can be parsed, and so can the service's command."""
     service = configparser.ConfigParser(strict=False, interpolation=None)
     service.optionxform = str  # type: ignore[assignment,method-assign]
     service.read(DOCS / "run/gochat.service")
@@ -353,14 +353,14 @@ def test_the_units_for_systemd() -> None:
 
 
 class Site(HTMLParser):
-    """What a page of the site leads to, loads and has."""
+    """The links, resources and ids of a page of the site."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
-        # Most tags only colour code: to parse them would take most of the time.
+        # Most tags only color code, and parsing them would take most of the time.
         self.feed(re.sub(r'<span class="\w+">|</span>', "", path.read_text()))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -374,7 +374,7 @@ class Site(HTMLParser):
         self.loads += [values[name] for name in ("src", "srcset", "data") if name in values]
 
 
-#: Builds the site with what the extra `docs` installs, and as if nothing else were installed.
+#: Builds the site with only the packages that the extra `docs` installs.
 BUILD = """
 import sys
 from importlib.metadata import packages_distributions, requires
@@ -438,9 +438,9 @@ def html(site: Path) -> dict[str, Site]:
 
 @pytest.mark.xdist_group("site")
 def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
-    """Each link within the site leads to a file that is there, and each anchor to an id."""
+    """Each link within the site leads to an existing file, and each anchor to an id."""
 
-    @cache  # the pages of a folder have most of their links in common
+    @cache  # the pages of a folder share most of their links
     def problem(folder: str, link: str) -> str:
         parts = urlsplit(urljoin(f"/{folder}/", link))
         if parts.scheme or parts.netloc:
@@ -453,7 +453,7 @@ def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
         return ""
 
     for name, page in html.items():
-        # Within the page, as from each line of code to itself.
+        # Links within the page, such as from each line of code to itself.
         inner = {link for link in page.links if link.startswith("#")}
         assert {unquote(link[1:]) for link in inner} <= page.ids | {""}, name
         for link in {*page.links, *page.loads} - inner:
@@ -462,7 +462,7 @@ def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_a_link_to_a_picture_shows_it(site: Path, html: dict[str, Site]) -> None:
-    """A link to a picture leads to the picture itself, and not to a page that shows its source."""
+    """A link to a picture leads to the picture itself, not to a page with its source."""
     links = [link for link in html["lesson/teachers.html"].links if "svg" in link]
     assert links
     for link in links:
@@ -501,7 +501,7 @@ def test_the_reference_is_complete(html: dict[str, Site]) -> None:
 
 
 class Served:
-    """`python -m docs`, in a process of its own."""
+    """`python -m docs`, in a separate process."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -551,7 +551,7 @@ def brightness(page: Page) -> float:
 
 @pytest.mark.xdist_group("site")
 def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
-    """On a phone and a desk, light and dark, a page fits, and loads from its own server alone."""
+    """On a phone and a desktop, light and dark, a page fits, and loads only from its own server."""
     names = ["", "production/connection.html", "run/reliability.html", "reference/golang.html"]
     names += ["files/src/gochat/hub.py.html"]
     for width, scheme in ((360, "dark"), (1280, "light")):
@@ -573,7 +573,7 @@ def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_beside_each_other(served: Served, browser: Browser) -> None:
-    """Go stands on the left of Python where there is room, and above it on a phone."""
+    """Go is on the left of Python if there is room, and above it on a phone."""
     for width, beside in ((360, False), (1280, True)):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto(f"{served.url}why/comparison.html")
@@ -604,7 +604,7 @@ def test_pictures_follow_the_scheme(
 
 @pytest.mark.xdist_group("site")
 def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
-    """A picture that is wider than a phone keeps its size, and scrolls by itself."""
+    """A picture wider than a phone keeps its size and scrolls, without the page."""
     page = browser.new_page(viewport={"width": 360, "height": 800})
     page.goto(f"{served.url}lesson/08-defer.html")
     picture = page.locator(".picture")
@@ -618,7 +618,7 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("name", ["why/comparison", "why/three-files", "lesson/02-buffered"])
 def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: str) -> None:
-    """On a desk, code side by side has 13 px, its language above it, and no line that is cut."""
+    """On a desktop, code side by side has 13 px, its language above it, and no cut line."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{served.url}{name}.html")
     blocks = page.locator(".beside .literal-block-wrapper")
@@ -633,7 +633,7 @@ def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: s
 
 @pytest.mark.xdist_group("site")
 def test_charts_follow_dark_mode(served: Served, browser: Browser) -> None:
-    """A chart is inverted on a dark page, whether the system or the reader wants it dark."""
+    """A chart is inverted on a dark page, whether the system or the reader has chosen dark."""
     page = browser.new_page(color_scheme="dark")
     page.goto(f"{served.url}why/performance.html")
     look = "getComputedStyle(document.querySelector('img[src*=performance]')).filter"
@@ -647,7 +647,7 @@ def test_charts_follow_dark_mode(served: Served, browser: Browser) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("secure", [True, False])
 def test_code_is_copied(served: Served, browser: Browser, secure: bool) -> None:
-    """The Copy button copies a block of code, on a page without a clipboard object, too."""
+    """The Copy button copies a block of code, even on a page without a clipboard object."""
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
     if not secure:
@@ -666,7 +666,7 @@ def test_code_is_copied(served: Served, browser: Browser, secure: bool) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
-    """The Step button marks one event, says it, and marks its line; after the last, the first."""
+    """The Step button marks an event and its line, and describes it; the first follows the last."""
     page = browser.new_page()
     page.goto(f"{served.url}lesson/01-one-value.html")
     step = page.get_by_role("button", name="Step")
@@ -682,7 +682,7 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
         expect(page.locator(".stepper .hll")).to_have_text(line)
         marked = "document.querySelector('.picture').shadowRoot.querySelectorAll('.now').length"
         assert page.evaluate(marked) == 1
-    # The steps of this one lead through several files; without a pause, the last one counts.
+    # These steps lead through several files; clicked without a pause, the last one counts.
     page.goto(f"{served.url}lesson/10-the-pumps.html")
     step.wait_for()
     last = page.evaluate(
@@ -705,7 +705,7 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
-    """With `?present` one section is shown, in 24 px, with the picture; keys turn and leave."""
+    """With `?present` one section fills the screen, in 24 px, with its picture; keys work."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{served.url}lesson/09-the-hub.html?present")
 
@@ -753,7 +753,7 @@ def test_bad_flags(
 
 
 def test_an_address_that_cannot_be_had() -> None:
-    """An address that is in use is one line and the status 1, before anything is built."""
+    """An address in use is one line and the status 1, before anything is built."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         addr = f"127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(
@@ -768,7 +768,7 @@ def test_an_address_that_cannot_be_had() -> None:
 
 
 def test_the_extra_is_missing(tmp_path: Path) -> None:
-    """Without what the extra `docs` installs, `python -m docs` says what to install."""
+    """Without the packages of the extra `docs`, `python -m docs` says what to install."""
     (tmp_path / "furo.py").write_text("raise ModuleNotFoundError(name='furo')")
     done = subprocess.run(
         [sys.executable, "-m", "docs", "--build"],

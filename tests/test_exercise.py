@@ -1,4 +1,4 @@
-"""`gochat exercise`: the command, and for each exercise what its check accepts and refuses."""
+"""`gochat exercise`: the command, and what each exercise's check accepts and refuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.measured
 ANSWERS = ROOT / "tests/exercises"
 PAGE = ROOT / "docs/lesson/exercises.md"
 
-#: What is said of the starter, of the right answer and of the two wrong ones.
+#: Verdicts on the starter, the right answer and the two wrong ones.
 SEEN = {
     1: (
         "carry still waits after 2 s (line 10: channel.send(value))",
@@ -128,7 +128,7 @@ def answer(number: int, kind: str) -> str:
 
 
 def run(folder: Path, *args: str, measured: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `gochat exercise` in a folder, to its end. measured: whether its coverage counts."""
+    """Run `gochat exercise` in a folder. measured: whether its coverage counts."""
     return subprocess.run(
         [COMMAND, "exercise", *args],
         cwd=folder,
@@ -144,7 +144,7 @@ def run(folder: Path, *args: str, measured: bool = True) -> subprocess.Completed
 def check(
     folder: Path, number: int, text: str, *, measured: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Check a learner's file with this text, which is made in the folder."""
+    """Check a learner's file with this text, which is written into the folder."""
     folder.mkdir(exist_ok=True)
     (folder / f"exercise_{number:02}.py").write_text(text)
     return run(folder, str(number), "--check", measured=measured)
@@ -156,8 +156,8 @@ def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
     kinds = ("starter", "right", "wrong_a", "wrong_b")
     with ThreadPoolExecutor(len(kinds)) as pool:
         results = pool.map(
-            # What is said of wrong answers is measured below. Of a starter the same is said, but
-            # for the last one.
+            # The verdicts on wrong answers are tested below. A starter gets the same ones, except
+            # for the last.
             lambda kind: check(
                 tmp_path / kind,
                 number,
@@ -175,7 +175,7 @@ def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
 
 
 def test_check_all(tmp_path: Path) -> None:
-    """`--check --all` checks the files that are there, and counts; it is 0 if all are right."""
+    """`--check --all` checks and counts the files that exist; the status is 0 if all are right."""
     for number in SEEN:
         (tmp_path / f"exercise_{number:02}.py").write_text(answer(number, "right"))
     complete = run(tmp_path, "--check", "--all")
@@ -221,7 +221,7 @@ class Client(gochat.Client):
             {}
 """
 
-#: Further mistakes, each with the exercise that it is made in, and what is said of it.
+#: Further mistakes, each with its exercise and its verdict.
 MISTAKES = [
     (1, "def carry(:", "(line 1: def carry(:)"),
     (1, "import gochatt", "ModuleNotFoundError: No module named 'gochatt' (line 1: import"),
@@ -335,7 +335,7 @@ MISTAKES = [
     ),
 ]
 
-#: Ways round the exercises, as the mistakes above: some once passed, at least three for each check.
+#: Ways to cheat, at least three for each check; some of them used to pass.
 CHEATS = [
     (1, "def carry(channel, value): return value", "has not come over the channel"),
     (
@@ -717,9 +717,9 @@ class Conn(gochat.Conn):
     ),
 ]
 
-#: Checks the learner's files that are named, each in a process as the command does, four at a time.
-#: It ends, whatever becomes of those processes, and says how each has ended that has not ended
-#: well. If none ends for as many seconds as its first argument says, it kills those that run.
+#: Checks the named learner's files, each in a process as the command does, four at a time. It
+#: always ends, and reports each process that did not end well. If none ends for as many
+#: seconds as its first argument says, it kills those that run.
 DRIVER = """
 import multiprocessing, sys
 from multiprocessing.connection import wait
@@ -751,7 +751,7 @@ while waiting or running:
 def verdicts(
     folder: Path, files: Iterable[tuple[int, str]], patience: float = PATIENCE
 ) -> list[str]:
-    """The verdicts on learners' files, each of which is for an exercise and has this text."""
+    """The verdicts on learners' files with these texts, each for an exercise."""
     args, paths = [], []
     for i, (number, text) in enumerate(files):
         path = folder / str(i) / f"exercise_{number:02}.py"
@@ -778,13 +778,13 @@ def verdicts(
     ],
 )
 def test_a_check_that_dies_is_no_verdict(tmp_path: Path, text: str, how: str) -> None:
-    """Where the process of a check dies or hangs, the tests here fail; they do not wait for it."""
+    """If the process of a check dies or hangs, the tests here fail; they do not wait for it."""
     with pytest.raises(AssertionError, match=how):
         verdicts(tmp_path, [(1, text), (1, answer(1, "right"))], patience=3.0)
 
 
 def test_what_a_check_refuses(tmp_path: Path) -> None:
-    """Whatever is wrong with a learner's file, one line says what."""
+    """Any fault in a learner's file is one line that says what is wrong."""
     wrong = [
         (number, answer(number, kind), seen)
         for number, (_, _, *refusals) in SEEN.items()
@@ -799,7 +799,7 @@ def test_what_a_check_refuses(tmp_path: Path) -> None:
 
 
 def test_list(tmp_path: Path) -> None:
-    """Without a number the command lists the exercises, and says which files are there."""
+    """Without a number the command lists the exercises, and which files exist."""
     (tmp_path / "exercise_02.py").touch()
     result = run(tmp_path)
     lines = result.stdout.splitlines()
@@ -850,7 +850,7 @@ def call(capsys: pytest.CaptureFixture[str], *args: str) -> Result:
 def test_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A number writes the file of that exercise; only --force overwrites a learner's file."""
+    """A number writes that exercise's file; only --force overwrites a learner's file."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "exercise_01.py"
     said = "exercise_01.py is written; change it, then: gochat exercise 1 --check\n"
@@ -905,7 +905,7 @@ def test_wrong_flags(
 
 
 def test_what_a_file_prints(tmp_path: Path) -> None:
-    """What a learner's file prints is shown, the last lines of it, and cannot move the cursor."""
+    """The last lines that a learner's file prints are shown, and cannot move the cursor."""
     noise = "for i in range(10_000): print(i, '\\x1b[2J')\nprint('here')\n"
     result = check(tmp_path, 1, noise + answer(1, "right"), measured=True)
     assert result.stdout.startswith("exercise 1: right: ")
@@ -916,7 +916,7 @@ def test_what_a_file_prints(tmp_path: Path) -> None:
 
 
 def test_the_learners_folder(tmp_path: Path) -> None:
-    """Other files in the folder are not taken for modules, and nothing is written beside them."""
+    """Other files in the folder are not imported, and nothing is written there."""
     (tmp_path / "queue.py").write_text("1 / 0")
     assert check(tmp_path, 1, answer(1, "right")).returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"queue.py", "exercise_01.py"}
@@ -959,7 +959,7 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
     ],
 )
 def test_time_limit(tmp_path: Path, text: str, seen: str) -> None:
-    """A check that does not end by itself is ended, and what it has seen by then counts."""
+    """A check that does not end is killed, and what it has found by then counts."""
     (tmp_path / "exercise_01.py").write_text(text)
     fault = "import gochat.exercise.command as module; module.LIMIT = 3"
     result = subprocess.run(

@@ -1,8 +1,8 @@
 """Interrupts: an exception, or a signal handler, between any two steps of a channel or of turns.
 
-A trace function raises, or calls something, before the Nth opcode that the calling thread comes to
-in these modules; every N is tried, until the operation ends before it. Python itself lets signal
-handlers run at some of these places only.
+A trace function raises, or calls something, before the Nth opcode that the calling thread executes
+in these modules; every N is tried, until the operation ends first. Python itself runs signal
+handlers at only some of these places.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from .support import PATIENCE, ROOT
 
 MODULES = {str(module.__file__) for module in (channel_module, handover_module, turns_module)}
 
-#: From which line of each module to which the traces here have seen a thread go: to and from the
-#: negative number of its first line for the begin and the end of a function. As coverage has it.
+#: For each module, the jumps from line to line that the traces here have seen. A negative number,
+#: that of a function's first line, stands for its start and its end, as in coverage.
 ARCS: dict[str, set[tuple[int, int]]] = {name: set() for name in MODULES}
 
 pytestmark = pytest.mark.skipif(
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def _arcs_for_coverage() -> Iterator[None]:
-    """Hand the arcs to coverage, whose own trace is away while those here are at work."""
+    """Report the jumps to coverage, whose own trace is off while those here run."""
     yield
     if measuring := coverage.Coverage.current():
         data = coverage.CoverageData(str(measuring.get_option("run:data_file")), suffix=True)
@@ -57,7 +57,7 @@ def _arcs_for_coverage() -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
-    """`support.wait_until`, which looks too seldom for thousands of waits."""
+    """`support.wait_until`, which checks too rarely for thousands of waits."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
@@ -69,7 +69,7 @@ class Interrupt(BaseException):
 
 
 class Outcome(NamedTuple):
-    """How an operation has ended. at: the step in question, if the operation came to it."""
+    """How an operation ended. at: the step in question, if the operation reached it."""
 
     at: str | None
     raised: BaseException | None
@@ -78,10 +78,10 @@ class Outcome(NamedTuple):
 
 @cache
 def endings(code: CodeType) -> set[int]:
-    """Return the places where no signal handler runs, and a function could do nothing about it.
+    """Return the places where no signal handler runs, and no function could handle an exception.
 
-    A `return` leaves its `try` first, when all is done. Python 3.14 leaves it for a conditional
-    jump, too.
+    A `return` leaves its `try` before it returns. Python 3.14 also leaves it for a conditional
+    jump.
     """
     instructions = list(dis.get_instructions(code))
     found = set()
@@ -106,9 +106,9 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     lines: dict[int, int] = {}
 
     class Local(partial[None]):
-        """What traces a frame. When it raises, Python drops it, and traces no more.
+        """The trace function of a frame. When it raises, Python drops it, and traces no more.
 
-        Coverage has to see what the interrupted functions do then, so the trace is set again.
+        It is then set again, so coverage sees what the interrupted functions do.
         """
 
         def __del__(self) -> None:
@@ -120,7 +120,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if event == "call" and frame.f_code.co_filename in MODULES:
             lines[id(frame)] = -frame.f_code.co_firstlineno
-            frame.f_trace = Local(local, frame.f_code)  # or Python 3.13 leaves out opcodes
+            frame.f_trace = Local(local, frame.f_code)  # or Python 3.13 skips opcodes
             frame.f_trace_opcodes = True
             return frame.f_trace
         return None
@@ -141,7 +141,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
 
     result, raised = None, None
     gc.disable()  # finalizers of earlier cases would be interrupted
-    sys._getframe().f_trace_opcodes = True  # or Python 3.12 leaves out opcodes
+    sys._getframe().f_trace_opcodes = True  # or Python 3.12 skips opcodes
     sys.settrace(trace)
     try:
         result = operation()
@@ -159,13 +159,13 @@ def interrupt() -> None:
 
 Operation = Callable[[], Any]
 
-#: Sets something up, yields the operation, gets its outcome, and checks what has become of it all.
-#: What happens in the middle of the operation is an interrupt, unless that is yielded with it.
+#: Sets something up, yields the operation, receives its outcome, and checks the result.
+#: The operation is interrupted by what happens in its middle, unless that is yielded as well.
 Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, None]
 
 
 def at_every_step(case: Callable[[], Case]) -> int:
-    """Have it happen at each step of the operation in turn. Return how many steps there are."""
+    """Interrupt at each step of the operation in turn. Return how many steps there are."""
     number = 0
     while True:
         number += 1
@@ -184,7 +184,7 @@ def at_every_step(case: Callable[[], Case]) -> int:
 
 
 class Peer(threading.Thread):
-    """A thread that has to end."""
+    """A thread that must end."""
 
     def __init__(self, target: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -200,7 +200,7 @@ class Peer(threading.Thread):
             self.raised = error
 
     def end(self) -> Any:
-        """Return what the function has returned."""
+        """Return the function's result."""
         self.join(PATIENCE)
         assert not self.is_alive(), "a thread waits for ever"
         return self.result
@@ -212,7 +212,7 @@ def is_waited_for(channel: Channel[Any]) -> bool:
 
 
 def receive_all(channel: Channel[Any]) -> list[Any]:
-    """What comes before "end". Leaves no turn."""
+    """Return what was received before "end". Leaves no turn."""
     values: list[Any] = []
     while True:
         value, ok = channel.recv()
@@ -224,7 +224,7 @@ def receive_all(channel: Channel[Any]) -> list[Any]:
 
 
 def check(channel: Channel[Any], *possible: list[Any]) -> None:
-    """The channel has one of these contents, and works, for its next receiver and senders."""
+    """Check that the channel holds one of these contents, and works for later threads."""
     receiver = Peer(partial(receive_all, channel))
     if channel.capacity:
         channel.send("more")
@@ -254,7 +254,7 @@ SENDS: dict[str, Callable[[Channel[Any]], Any]] = {
 def test_send_to_an_idle_receiver(
     send: Callable[[Channel[Any]], Any], capacity: int, in_turn: bool
 ) -> None:
-    """A send has happened or not, and the receiver that waits gets what is sent later."""
+    """A send has happened or not, and the waiting receiver gets what is sent later."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -285,7 +285,7 @@ def test_send_with_room(send: Callable[[Channel[Any]], Any], in_turn: bool) -> N
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("send", ["send", "put"])
 def test_send_that_waits(send: str, capacity: int) -> None:
-    """A send that waits has happened, or takes its value back; others in line are not held up."""
+    """A waiting send has happened, or takes its value back; others in line are not delayed."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity)
@@ -310,7 +310,7 @@ def test_send_that_waits(send: str, capacity: int) -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_send_that_is_late(capacity: int) -> None:
-    """A put whose timeout comes leaves nothing behind, wherever it is interrupted."""
+    """A put that times out leaves nothing behind, wherever it is interrupted."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity)
@@ -331,7 +331,7 @@ def test_send_that_is_late(capacity: int) -> None:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("capacity", [0, 2])
 def test_close(capacity: int, in_turn: bool) -> None:
-    """A close has happened or not: receiver and senders see the same of it, and can go on."""
+    """A close has happened or not: receiver and senders agree on that, and can continue."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -359,7 +359,7 @@ def test_close(capacity: int, in_turn: bool) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_close_wakes_the_receiver(in_turn: bool) -> None:
-    """A receiver that waits sees the end if the close has happened, and a value if not."""
+    """A waiting receiver sees the end if the close has happened, and a value if not."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(1, in_turn=in_turn)
@@ -400,7 +400,7 @@ RECEIVES: dict[str, Callable[[Channel[Any]], list[Any]]] = {
 def test_receive_from_the_queue(
     receive: Callable[[Channel[Any]], list[Any]], in_turn: bool
 ) -> None:
-    """A value was returned, or it is still queued. A thread that is interrupted has no turn."""
+    """A value was returned, or is still queued. A thread that is interrupted has no turn."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(9, in_turn=in_turn)
@@ -422,7 +422,7 @@ def test_receive_from_the_queue(
 def test_receive_from_the_line(
     receive: Callable[[Channel[Any]], list[Any]], capacity: int, in_turn: bool
 ) -> None:
-    """The value of a sender that waits was returned, or that sender waits on."""
+    """The value of a waiting sender was returned, or that sender keeps waiting."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -451,7 +451,7 @@ def test_receive_from_the_line(
 @pytest.mark.parametrize("how", ["send", "try_send", "close"])
 @pytest.mark.parametrize("receive", ["recv", "deadline", "get"])
 def test_receive_that_waits(receive: str, how: str, capacity: int, in_turn: bool) -> None:
-    """A receiver that is woken returns the value, or it is there for the next."""
+    """A receiver that is woken returns the value, or leaves it for the next receive."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -486,7 +486,7 @@ def test_receive_that_waits(receive: str, how: str, capacity: int, in_turn: bool
 
 @pytest.mark.parametrize("how", ["send", "close"])
 def test_select_of_several(how: str) -> None:
-    """The same holds for several channels, none of which is spoiled."""
+    """The same holds for several channels, all of which still work."""
 
     def case() -> Case:
         channels: list[Channel[Any]] = [Channel(0), Channel(1), Channel(0)]
@@ -513,7 +513,7 @@ def test_select_of_several(how: str) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_deadline(in_turn: bool) -> None:
-    """A select whose deadline comes leaves nothing behind, wherever it is interrupted."""
+    """A select that times out leaves nothing behind, wherever it is interrupted."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(1, in_turn=in_turn)
@@ -530,7 +530,7 @@ def test_deadline(in_turn: bool) -> None:
 
 @contextmanager
 def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
-    """So many other threads take turns all the time, in the block or until the function is called.
+    """Keep this many other threads taking turns, in the block or until the function is called.
 
     All of them must end, and each must get a turn after the call.
     """
@@ -556,7 +556,7 @@ def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
 @pytest.mark.parametrize("limit", [1, 2])
 @pytest.mark.parametrize("what", ["line_up", "line_up again", "give_up", "gomaxprocs"])
 def test_turns(what: str, limit: int) -> None:
-    """A turn is neither lost nor doubled, and whoever is interrupted in line has none."""
+    """A turn is neither lost nor doubled, and a thread interrupted in line has none."""
 
     def case() -> Case:
         mine = Turns(limit)
@@ -580,9 +580,9 @@ def test_turns(what: str, limit: int) -> None:
 
 
 def test_another_thread_is_interrupted() -> None:
-    """An exception that another thread raises in a thread comes out of its receive, and no harm."""
-    # In a process that is not traced, as coverage does: with a trace, CPython 3.11 executes one
-    # instruction again and again for as long as the exception waits for a thread that is blocked.
+    """An exception that another thread raises in a thread ends its receive, and does no harm."""
+    # In an untraced process, because coverage traces: with a trace, CPython 3.11 executes one
+    # instruction again and again while the exception waits for a blocked thread.
     program = "from tests.test_interrupt import interrupt_another as run; run()"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=PATIENCE)
 
@@ -611,7 +611,7 @@ def interrupt_another() -> None:
             check(channel, [])
 
 
-# Signal handlers that use the channel whose operation they have interrupted.
+# Signal handlers that use the channel whose operation they interrupted.
 
 
 def look(channel: Channel[Any]) -> None:
@@ -632,7 +632,7 @@ HANDLERS: dict[str, Callable[[Channel[Any]], object]] = {
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
 def test_a_handler_in_a_send(handler: Callable[[Channel[Any]], Any], in_turn: bool) -> None:
-    """A signal handler that comes in the middle of a send, and a receiver, find all in order."""
+    """A signal handler in the middle of a send finds all in order, and so does a receiver."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -660,7 +660,7 @@ def test_a_handler_in_a_receive(
     receive: Callable[[Channel[Any]], list[Any]],
     in_turn: bool,
 ) -> None:
-    """A signal handler that comes in the middle of a receive finds all in order."""
+    """A signal handler in the middle of a receive finds everything in order."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -672,7 +672,7 @@ def test_a_handler_in_a_receive(
         def handle() -> None:
             nonlocal again
             taken.extend(result if isinstance(result := handler(channel), list) else [])
-            if not len(channel):  # or the receive would wait for ever, in a right way
+            if not len(channel):  # otherwise the receive would rightly wait forever
                 again = Peer(partial(channel.send, 3))
 
         outcome = yield (lambda: receive(channel)), handle
@@ -691,7 +691,7 @@ def test_a_handler_in_a_receive(
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("how", ["close", "send", "try_send"])
 def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
-    """A handler that closes the channel: what it has interrupted has happened, or says so."""
+    """If a handler closes the channel, the interrupted operation has happened, or raises."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -720,7 +720,7 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
 
 
 def test_a_handler_that_receives_in_turn() -> None:
-    """A handler cannot receive in turn while its thread does: it gets an error, and no harm."""
+    """A handler cannot receive while its own thread does: it gets an error, and does no harm."""
     channel: Channel[Any] = Channel(1, in_turn=True)
     other: Channel[Any] = Channel(1, in_turn=True)
 
@@ -823,7 +823,7 @@ def test_a_real_handler_that_receives_in_turn() -> None:
 
 
 def test_real_signals() -> None:
-    """A handler of real signals that sends on the channel that its thread sends on."""
+    """A real signal handler can send on the channel on which its thread is sending."""
     program = """
 import signal
 from gochat import Channel
@@ -848,7 +848,7 @@ assert (values.count(1), values.count(None)) == (sent, handled), (len(values), s
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_real_interrupts(in_turn: bool) -> None:
-    """A handler that raises, again and again: the receive can be repeated, and nothing is lost."""
+    """If a handler raises repeatedly, the receive can be repeated, and nothing is lost."""
     channel: Channel[int] = Channel(3, in_turn=in_turn)
     count, handled, armed = 30_000, 0, False
     received: list[int | None] = []
@@ -892,5 +892,5 @@ def test_real_interrupts(in_turn: bool) -> None:
     assert handled
     seen = set(received)
     assert received == [value for value in range(count) if value in seen]
-    # Python 3.10 may run a handler after the receive, when the value is on its way to the caller.
+    # Python 3.10 may run a handler after the receive, before the caller has the value.
     assert len(received) == count or sys.version_info < (3, 11)

@@ -1,4 +1,4 @@
-"""The command: its flags, its log, the page, and how it ends."""
+"""The command: its flags, its log, the page, and its shutdown."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from .support import (
 
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
 
-#: A flag, a value for the flag, what is parsed of the value, and the flag's default.
+#: A flag, a value for it, the parsed value, and the flag's default.
 FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("addr", "localhost:9000", "localhost:9000", ":8080"),
     ("addr", ":0", ":0", ":8080"),
@@ -94,7 +94,7 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
 ]
 
 
-#: By flag that has a meaning only beside another one: that other one, with a value.
+#: For each flag that needs another flag: that flag, with a value.
 NEEDS = {
     "burst": "--rate=5",
     "relay-timeout": "--relay=redis://h",
@@ -106,19 +106,19 @@ NEEDS = {
 
 
 def run_command(*args: str, module: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, or the module."""
+    """Run the command or the module to its end."""
     return finished([*([sys.executable, "-m", "gochat"] if module else [COMMAND]), *args])
 
 
 def cpus_and_policies(gochat: Gochat) -> list[tuple[set[int], int]]:
-    """By thread of the process: where the thread may run, and how the system schedules it."""
+    """For each thread of the process: its allowed CPUs, and how the system schedules it."""
     threads = [int(task.name) for task in Path(f"/proc/{gochat.process.pid}/task").iterdir()]
     assert len(threads) >= 4
     return [(os.sched_getaffinity(thread), os.sched_getscheduler(thread)) for thread in threads]
 
 
 def test_settle() -> None:
-    """All threads of the server stay on one CPU, and do not interrupt each other."""
+    """All threads of the server stay on one CPU, and do not preempt each other."""
     with Gochat() as gochat, join(gochat.port):
         settled = cpus_and_policies(gochat)
         (cpu,) = settled[0][0]
@@ -128,7 +128,7 @@ def test_settle() -> None:
 
 @pytest.mark.measured
 def test_no_pin() -> None:
-    """With --no-pin the server's threads may run wherever the command was allowed to."""
+    """With --no-pin the server's threads may run wherever the command may."""
     with Gochat("--no-pin") as gochat, join(gochat.port):
         settled = cpus_and_policies(gochat)
         assert settled == [(os.sched_getaffinity(0), os.SCHED_BATCH)] * len(settled)
@@ -140,7 +140,7 @@ def test_no_pin() -> None:
 @pytest.mark.measured
 @pytest.mark.parametrize("module", [False, True])
 def test_version(module: bool) -> None:
-    """The command and the module say their version at --version."""
+    """The command and the module print their version for --version."""
     result = run_command("--version", module=module)
     assert (result.returncode, result.stdout) == (0, f"gochat {gochat.__version__}\n")
     assert result.stderr == ""
@@ -165,7 +165,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("flag", "value", "expected", "default"), FLAG_CASES)
 def test_flags(flag: str, value: str, expected: object, default: object) -> None:
-    """A flag may have one dash or two, and its value may be apart or behind an equals sign."""
+    """A flag may have one dash or two, and its value may follow a space or an equals sign."""
     name = flag.replace("-", "_")
     assert getattr(parse_flags(["serve"]), name) == default
     for dashes in ("-", "--"):
@@ -182,7 +182,7 @@ def test_flags(flag: str, value: str, expected: object, default: object) -> None
 
 
 def test_defaults_are_those_of_go() -> None:
-    """Without flags the constants are those of client.go, and the address that of main.go."""
+    """Without flags the constants are those of client.go, and the address is that of main.go."""
     flags = parse_flags(["serve"])
     settings = Settings()
     for name, value in {
@@ -205,7 +205,7 @@ def test_ping_period_follows_pong_wait() -> None:
 
 @pytest.mark.parametrize("flag", NEEDS)
 def test_a_flag_without_the_flag_it_needs(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A flag that would change nothing, as the one it belongs to is missing, is refused."""
+    """A flag that would have no effect, because the flag it needs is missing, is refused."""
     needed = NEEDS[flag].partition("=")[0]
     ((value, default), *_) = [(each[1], each[3]) for each in FLAG_CASES if each[0] == flag]
     for text in (value, str(default)):
@@ -218,7 +218,7 @@ def test_a_flag_without_the_flag_it_needs(flag: str, capsys: pytest.CaptureFixtu
 def test_a_relay_of_any_source_has_its_flags(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The flags of a relay are accepted wherever its URL is from."""
+    """The flags of a relay are accepted wherever its URL comes from."""
     (tmp_path / "relay").write_text("redis://h")
     assert parse_flags(["serve", f"--relay-file={tmp_path / 'relay'}", "--room=a"]).room == "a"
     monkeypatch.setenv("GOCHAT_RELAY", "redis://h")
@@ -240,7 +240,7 @@ def test_trust_proxy_may_be_repeated() -> None:
 
 
 def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Several processes need a relay, of whatever source, and Linux; one process needs neither."""
+    """Several processes need a relay, from any source, and Linux; one process needs neither."""
     assert parse_flags(["serve"]).processes == 1
     assert parse_flags(["serve", "--processes=1"]).processes == 1
     assert parse_flags(["serve", "-processes", "1024", "--relay=redis://h"]).processes == 1024
@@ -257,7 +257,7 @@ def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 
 def test_the_stream_has_room_for_messages(capsys: pytest.CaptureFixture[str]) -> None:
-    """A stream that cannot hold some of the largest messages is refused."""
+    """A stream too small for the largest messages is refused."""
     flags = ["serve", "--relay=redis://h", "--relay-maxbytes=8191"]
     with pytest.raises(SystemExit):
         parse_flags(flags)
@@ -268,7 +268,7 @@ def test_the_stream_has_room_for_messages(capsys: pytest.CaptureFixture[str]) ->
 def test_where_the_relay_comes_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The URL is that of the flag or of the file, not of both, and else of the environment."""
+    """The URL comes from the flag or the file, not both, or else from the environment."""
     file = tmp_path / "relay"
     file.write_text("redis://file\n")
     from_file = f"--relay-file={file}"
@@ -342,7 +342,7 @@ def test_no_error_repeats_a_password(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Whatever is wrong with a command line, what is said of it has no password of Redis in it."""
+    """Error messages about a bad command line never show the password of Redis."""
     (tmp_path / "relay").write_bytes(in_file)
     monkeypatch.setenv("GOCHAT_RELAY", environment)
     with pytest.raises(SystemExit) as caught:
@@ -373,7 +373,7 @@ COUNTS = [
     "processes",
 ]
 
-#: By flag: values that it does not take.
+#: For each flag, values that it refuses.
 WRONG_VALUES = {
     **{f"--{flag}": ["0", "nan"] for flag in TIMES},
     **{f"--{flag}": ["0", "1.5"] for flag in COUNTS},
@@ -485,7 +485,7 @@ WRONG_VALUES = {
 def test_flags_that_make_no_sense(
     args: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Flags that make no sense are an error of one line, with the status 2."""
+    """Flags that make no sense are refused with one line and the status 2."""
     with pytest.raises(SystemExit) as caught:
         parse_flags(args)
     assert caught.value.code == 2
@@ -498,7 +498,7 @@ def test_flags_that_make_no_sense(
 def test_help_begins_with_what_most_people_need(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The flags are shown by purpose, each once, and first the five that most people need."""
+    """The help lists each flag once, by purpose, and starts with the five most needed."""
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
@@ -526,7 +526,7 @@ def test_help_begins_with_what_most_people_need(
     ],
 )
 def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
-    """If the first word is no command, the usage is shown, and a line that says what is meant."""
+    """If the first word is no command, the usage is shown, with a line that says what is meant."""
     result = run_command(*args)
     assert (result.returncode, result.stdout) == (2, "")
     usage, line = result.stderr.splitlines(keepends=True)
@@ -560,7 +560,7 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
     ],
 )
 def test_errors_of_the_command(args: list[str], what: str) -> None:
-    """A value that makes no sense is one line that names its flag, and the status 2."""
+    """An invalid value is refused with one line that names its flag, and the status 2."""
     result = run_command(*args)
     assert (result.returncode, result.stdout) == (2, "")
     assert is_one_line(result.stderr, what), result.stderr
@@ -569,7 +569,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 @pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
 def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address that is one, and at which nothing can listen, is one line and the status 1."""
+    """A valid address at which nothing can listen gives one line and the status 1."""
     flags = {"addr": LOCAL, flag: addr}
     assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()
@@ -577,7 +577,7 @@ def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixtur
     assert is_one_line(err, f"listen tcp {addr}: ")
 
 
-#: Runs `gochat` with each argument of the program for a value, in one process.
+#: Runs `gochat` once for each argument of the program, as a value, in one process.
 VALUES = r"""
 import sys
 from gochat.ops.flags import parse_flags
@@ -624,8 +624,8 @@ for unit in ["\x20", *units.encode().decode("unicode-escape").split(" ")]:
     ],
 )
 def test_very_long_values(args: list[str]) -> None:
-    """A value as long as the system allows is judged at once, and its message is not as long."""
-    # Where the time grows with the square of the length, this takes minutes.
+    """A value as long as the system allows is refused quickly, with a short message."""
+    # If the time grew with the square of the length, this would take minutes.
     result = finished([sys.executable, "-c", VALUES, *args])
     assert result.returncode == 0, result.stderr[-1000:]
     assert set(result.stdout.split()) <= {"2"}
@@ -635,7 +635,7 @@ def test_very_long_values(args: list[str]) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """A port that is taken is an error of one line."""
+    """A port in use is an error of one line."""
     with listen(LOCAL) as listener:
         addr = f"127.0.0.1:{listener.getsockname()[1]}"
         result = run_command("serve", "-addr", addr)
@@ -657,7 +657,7 @@ def chat() -> Iterator[Gochat]:
 
 
 def test_where_it_listens() -> None:
-    """The first line of the log has the date, the address, and a link that works."""
+    """The first line of the log has the date, the address, and a working link."""
     for flags in (("-addr", "localhost:0"), ("-addr=127.0.0.1:0",)):
         with Gochat(*flags) as chat:
             first = chat.lines[0]
@@ -675,7 +675,7 @@ def test_where_it_listens() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/?name=x&y=%20", "/favicon.ico", "/a%0Ab"])
 def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
-    """A request for a page is one line in the log, with its URL as it was asked for."""
+    """A request for a page is one line in the log, with its URL as requested."""
     before = len(chat.lines)
     for method in ("GET", "POST"):
         with Peer(chat.port) as peer:
@@ -696,14 +696,14 @@ def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
     ],
 )
 def test_a_url_in_the_log(chat: Gochat, sent: str, line: str) -> None:
-    """A URL is logged as it came, bytes beyond ASCII in percent-encoding; a long URL is cut."""
+    """A URL is logged unchanged, with non-ASCII bytes percent-encoded; a long URL is cut."""
     with Peer(chat.port) as peer:
         assert peer.request(sent).status == 404
     wait_until(lambda: chat.lines[-1].endswith(f" {line}"))
 
 
 def test_a_chat_is_not_logged(chat: Gochat) -> None:
-    """Clients that come, talk and go leave no line in the log."""
+    """Clients that connect, talk and leave are not logged."""
     before = len(chat.lines)
     with join(chat.port) as peer:
         peer.send("not for the log")
@@ -727,7 +727,7 @@ def test_a_chat_is_not_logged(chat: Gochat) -> None:
     ],
 )
 def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
-    """Whatever stands in a URL, in the log it is one line of plain characters."""
+    """Any URL is one line of plain characters in the log."""
     before = len(chat.lines)
     with Peer(chat.port) as peer:
         assert peer.request(sent).status == 404
@@ -742,7 +742,7 @@ def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-WebSocket-Key", "Upgrade"])
 def test_a_handshake_cannot_forge_a_line(chat: Gochat, header: str) -> None:
-    """Whatever stands in a handshake that is refused, in the log it is one line of plain text."""
+    """Any refused handshake is one line of plain text in the log."""
     before = len(chat.lines)
     with Peer(chat.port) as peer:
         assert peer.open(headers={header: "\x9b31m\xa0\x84" + "x" * 1000}).status >= 400
@@ -771,7 +771,7 @@ def get(
 
 
 def test_the_page(room: Room) -> None:
-    """At / is home.html of the repository, all in one, with its type and headers for safety."""
+    """/ serves home.html of the repository as one file, with its type and security headers."""
     status, headers, body = get(room)
     assert status == 200
     assert body == sent_page("home.html")
@@ -791,7 +791,7 @@ def test_the_page(room: Room) -> None:
     ids=["date", "many tags", "quotes"],
 )
 def test_a_condition_that_makes_no_sense(room: Room, header: dict[str, str]) -> None:
-    """Headers that ask for the page on a condition cost little, whatever is in them."""
+    """Conditional requests for the page cost little, whatever is in their headers."""
 
     def ask() -> None:
         with Peer(room.port) as peer:
@@ -801,7 +801,7 @@ def test_a_condition_that_makes_no_sense(room: Room, header: dict[str, str]) -> 
 
 
 def test_the_policy_of_the_page(room: Room) -> None:
-    """The page may run its own script and style, known by their hashes, and nothing else."""
+    """The page may run only its own script and style, identified by their hashes."""
     _, headers, body = get(room)
     policy = dict(
         directive.strip().split(" ", 1)
@@ -830,7 +830,7 @@ def test_the_policy_of_the_page(room: Room) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get"])
 def test_methods(room: Room, method: str) -> None:
-    """The page is served for GET alone."""
+    """The page is served only for GET."""
     status, headers, body = get(room, "/", method)
     assert status == 405
     assert headers["content-type"] == "text/plain; charset=utf-8"
@@ -850,7 +850,7 @@ def test_other_paths(room: Room, path: str, method: str) -> None:
 
 
 def test_a_page_that_is_known_already(room: Room) -> None:
-    """A browser that has the page is told so, and does not get the page again."""
+    """A browser that has the page gets 304, and not the page."""
     first = get(room)
     etag = first.headers["etag"]
     assert re.fullmatch(r'"[0-9a-f]+"', etag)
@@ -866,7 +866,7 @@ def test_a_page_that_is_known_already(room: Room) -> None:
 
 @pytest.mark.parametrize("known", ['"x"', "*"], ids=["200", "304"])
 def test_no_header_comes_twice(room: Room, known: str) -> None:
-    """The page is sent with one Date, and with every other header once."""
+    """The page is sent with one Date, and with each other header once."""
     peer = http.client.HTTPConnection("127.0.0.1", room.port, timeout=PATIENCE)
     peer.request("GET", "/", headers={"If-None-Match": known})
     names = [name.lower() for name, _ in peer.getresponse().getheaders()]
@@ -877,7 +877,7 @@ def test_no_header_comes_twice(room: Room, known: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/ws"])
 def test_the_server_does_not_say_its_version(room: Room, path: str) -> None:
-    """No answer of the server tells which software it uses, or in which version."""
+    """No answer of the server reveals which software it uses, or which version."""
     headers = get(room, path).headers
     assert headers["server"] == "gochat"
     text = str(headers).lower()
@@ -893,7 +893,7 @@ def opened(chat: Gochat, origin: str | None) -> int:
 
 
 def test_allow_origin() -> None:
-    """Pages of the server's own and of the allowed origins may connect, and no others."""
+    """Pages of the server's own origin and of allowed origins may connect, and no others."""
     flags = ("--allow-origin", "https://a.example", "-allow-origin=http://b.example:81")
     with Gochat(*flags) as chat:
         for origin in ("https://a.example", "HTTPS://A.example", "http://b.example:81", chat.url):
@@ -922,13 +922,13 @@ def test_foreign_origins_by_default(chat: Gochat) -> None:
 
 
 def test_trust_proxy() -> None:
-    """The threads of a chat are named after the client that a trusted proxy names."""
+    """The threads of a chat are named after the client that a trusted proxy reports."""
     with Gochat("--trust-proxy", "127.0.0.1", "--max-clients-per-address=1") as chat:
         with Peer(chat.port) as proxy, Peer(chat.port) as second, Peer(chat.port) as other:
             headers = {"X-Forwarded-For": "198.51.100.1, 192.0.2.7"}
             assert proxy.open(headers=headers).status == 101
             proxy.send("ho")
-            assert proxy.messages(1) == ["ho"]  # so it is there, and both its pumps are at work
+            assert proxy.messages(1) == ["ho"]  # so it is in the room, and both its pumps run
             assert second.open(headers=headers).status == 503
             assert other.open(headers={"X-Forwarded-For": "192.0.2.8"}).status == 101
             other.send("hi")
@@ -945,14 +945,14 @@ def test_trust_proxy() -> None:
 @pytest.mark.parametrize("first", ["null", "", "http://evil.example", "SAME"])
 @pytest.mark.parametrize("second", ["null", "http://evil.example", "SAME"])
 def test_two_origins(chat: Gochat, first: str, second: str) -> None:
-    """Two Origin headers are refused, whichever of them is the server's own."""
+    """Two Origin headers are refused, even if one is the server's own."""
     with Peer(chat.port) as peer:
         one, two = (origin.replace("SAME", chat.url) for origin in (first, second))
         assert peer.open(headers={"Origin": f"{one}\r\nOrigin: {two}"}).status == 403
 
 
 def test_no_other_header_is_the_host(chat: Gochat) -> None:
-    """An origin is compared with Host alone, not with headers of a proxy about another host."""
+    """An origin is compared only with Host, not with a proxy's headers about another host."""
     headers = {
         "Origin": "http://evil.example",
         "X-Forwarded-Host": "evil.example",
@@ -964,17 +964,17 @@ def test_no_other_header_is_the_host(chat: Gochat) -> None:
 
 
 def frames_to_end(peer: Peer) -> tuple[list[Frame], Frame | None]:
-    """The frames until the end, without the pings; and the close frame, if that was the last."""
+    """Return the frames until the end, without pings, and the close frame if it came last."""
     frames = [got for got in peer.read_to_end() if got.opcode != PING]
     return (frames[:-1], frames[-1]) if frames and frames[-1].opcode == CLOSE else (frames, None)
 
 
 def test_times_and_sizes_are_in_force() -> None:
-    """The server goes by the times and sizes that are given as flags."""
+    """The server uses the times and sizes given by flags."""
     with Gochat("--max-message-size=5", "--ping-period=0.1", "--pong-wait=2") as chat:
         with Peer(chat.port) as peer:
             assert peer.open().status == 101
-            # A client that answers pings stays for longer than the pong wait.
+            # A client that answers pings outlasts the pong wait.
             begin = time.monotonic()
             while time.monotonic() - begin < 2.5:
                 got = peer.read_frame()
@@ -995,7 +995,7 @@ def test_times_and_sizes_are_in_force() -> None:
 
 
 def test_the_read_header_timeout_is_in_force() -> None:
-    """A client that sends no request is cut at the deadline that the flag says."""
+    """A client that sends no request is disconnected at the deadline set by the flag."""
     flag = "--read-header-timeout"
     with (
         Gochat(f"{flag}=600") as patient,
@@ -1003,7 +1003,7 @@ def test_the_read_header_timeout_is_in_force() -> None:
         Peer(patient.port) as first,
         Peer(chat.port) as second,
     ):
-        # Without the flag both would be cut after the same time, the first of them first.
+        # Without the flag both would be disconnected after the same time, the first one first.
         assert second.sock.recv(1) == b""
         first.sock.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -1011,7 +1011,7 @@ def test_the_read_header_timeout_is_in_force() -> None:
 
 
 def test_very_long_times() -> None:
-    """The command takes times of centuries, and works."""
+    """The command accepts times of centuries, and works."""
     flags = [f"--{flag}=9e9" for flag in TIMES if flag not in ("ping-period", "relay-timeout")]
     with Gochat(*flags) as chat:
         with Peer(chat.port) as peer:
@@ -1028,13 +1028,13 @@ BIG = ("--max-message-size", str(LONG_MESSAGE))
 
 
 def test_the_write_wait_is_in_force() -> None:
-    """A client that does not read is given up after the write wait that the flag says."""
+    """A client that does not read is dropped after the write wait set by the flag."""
     with (
         Gochat("--write-wait=600", *BIG) as patient,
         Gochat("--write-wait=0.3", *BIG) as chat,
         ExitStack() as stack,
     ):
-        # Without the flag both would give their client up after the same time, the first one first.
+        # Without the flag both would drop their client after the same time, the first one first.
         before = {}
         for each in (patient, chat):
             speaker = stack.enter_context(join(each.port))
@@ -1063,9 +1063,9 @@ def test_the_send_buffer_is_in_force() -> None:
         assert close.payload == b""
 
 
-# The end.
+# Shutdown.
 
-#: A timeout that is longer than any test waits: what ends within PATIENCE has not waited for it.
+#: A timeout longer than any test waits: what ends within PATIENCE did not wait for it.
 NEVER = "--shutdown-timeout=600"
 
 
@@ -1076,11 +1076,11 @@ def is_free(port: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_the_end(number: int) -> None:
-    """On SIGINT and SIGTERM each client is told 1001, and the command ends well and soon."""
+    """On SIGINT and SIGTERM each client gets 1001, and the command ends soon, with the status 0."""
     with Gochat("--read-header-timeout=0.5", NEVER) as chat:
         peers = [join(chat.port) for _ in range(5)]
         with Peer(chat.port) as half:
-            half.sock.sendall(b"GET / HT")  # a client whose request is not whole yet
+            half.sock.sendall(b"GET / HT")  # a client whose request is incomplete
             chat.process.send_signal(number)
             for peer in peers:
                 assert parted(peer).code == 1001
@@ -1094,7 +1094,7 @@ def test_a_signal_is_the_end(number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_of_an_empty_room(number: int) -> None:
-    """Without clients the command ends, and waits for no timeout."""
+    """Without clients the command ends without waiting for a timeout."""
     with Gochat(NEVER) as chat:
         assert chat.stop(number) == 0
         assert [re.sub(DATE, "", line) for line in chat.lines[1:]] == ["stopping"]
@@ -1102,7 +1102,7 @@ def test_the_end_of_an_empty_room(number: int) -> None:
 
 
 def test_a_signal_that_does_not_wake_the_main_thread() -> None:
-    """A signal is the end, too, if it comes to another thread than the main one."""
+    """A signal also ends the command if another thread than the main one receives it."""
     fault = """
         import signal
         from gochat import Server
@@ -1120,7 +1120,7 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
 
 
 def test_what_is_queued_goes_out_first() -> None:
-    """At the end a slow client still gets all that was queued for it, and then 1001."""
+    """At shutdown a slow client still gets all queued messages, and then 1001."""
     with Gochat(*BIG) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         slow.send("here")
         assert speaker.messages(1) == ["here"]  # so the slow one is in the room
@@ -1141,7 +1141,7 @@ def test_what_is_queued_goes_out_first() -> None:
 
 
 def test_the_end_is_not_put_off() -> None:
-    """Clients that do not read, or do not answer, cannot keep the command from its end."""
+    """Clients that do not read, or do not answer, cannot keep the command from ending."""
     flags = ("--shutdown-timeout=1", "--write-wait=600", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port), join(chat.port):
         speaker.messages(1)
@@ -1153,7 +1153,7 @@ def test_the_end_is_not_put_off() -> None:
 
 
 def test_the_second_signal_is_the_last() -> None:
-    """After the first signal no new client is let in, and a second signal is the end at once."""
+    """After the first signal no new client is accepted; a second one ends the command at once."""
     flags = (NEVER, "--write-wait=600", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port):
         say_long(speaker, 150)
@@ -1166,7 +1166,7 @@ def test_the_second_signal_is_the_last() -> None:
 
 
 def test_the_command_needs_no_terminal() -> None:
-    """Without an input, and with its log cut off, the command serves all the same."""
+    """The command also serves without an input, and with its log cut off."""
     read, write = os.pipe()
     with listen(LOCAL) as listener:
         port = listener.getsockname()[1]
@@ -1186,18 +1186,18 @@ def test_the_command_needs_no_terminal() -> None:
 
 
 def test_a_flooder_at_its_rate_hurts_nobody() -> None:
-    """With a rate, a client that sends more is read no faster, and slow readers stay."""
+    """With a rate, a client that sends more is slowed down, and slow readers stay."""
     flags = ("--rate=100", "--burst=5", "--send-buffer=16", "--max-message-size=8000")
     flood = memoryview(frame(b"x" * 8000) * 2500)
     with Gochat(*flags) as chat, join(chat.port) as flooder, deaf(chat.port) as slow:
         flooder.sock.settimeout(0.5)
         begin, sent = time.monotonic(), 0
-        with suppress(TimeoutError):  # TCP holds it back
+        with suppress(TimeoutError):  # TCP makes it wait
             while sent < len(flood):
                 sent += flooder.sock.send(flood[sent:])
         assert sent < len(flood)
-        # The flooder gets its own messages back, so they were read, but not faster than allowed.
-        for peer in (flooder, slow):  # the slow client is still there, and none was skipped for it
+        # The flooder gets its own messages back, so they were read, but no faster than allowed.
+        for peer in (flooder, slow):  # the slow client is still there, and missed none
             got: list[str] = []
             while len(got) < 20:  # a frame may have several
                 got += peer.read_messages()
@@ -1205,11 +1205,11 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
             assert time.monotonic() - begin >= (20 - 5) / 100
 
 
-# What goes wrong.
+# Failures.
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A hub that is stuck does not delay the end, and makes the status 1."""
+    """A stuck hub does not delay shutdown, and makes the status 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -1223,7 +1223,7 @@ def test_a_hub_that_does_not_answer() -> None:
 
 @pytest.mark.parametrize("when", ["", "self.stop.recv()"], ids=["in a chat", "at the end"])
 def test_a_hub_that_fails(when: str) -> None:
-    """If the hub's thread dies, the process says so and ends with the status 1."""
+    """If the hub's thread dies, the command says so and ends with the status 1."""
     fault = f"""
         from gochat import Hub
         from gochat.golang.http import server
@@ -1243,5 +1243,5 @@ def test_a_hub_that_fails(when: str) -> None:
         assert chat.wait() == 1
         assert chat.logged("the hub has failed")
         assert chat.logged("LookupError: a mistake")
-        # Other threads may log something, too, as the hub is gone.
+        # Other threads may log something too, because the hub is gone.
         assert "gochat: the hub has failed" in chat.lines

@@ -52,8 +52,8 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOCHAT_RELAY", redis.url)
 
 
-#: Python that makes a child a mere process that says it is ready, which takes less time to start.
-#: Nor is its coverage measured.
+#: Python that replaces a child by a process that only says it is ready, which starts faster.
+#: Its coverage is not measured.
 DUMMY = """
 import os, sys, time
 
@@ -81,7 +81,7 @@ class Family(Gochat):
         super().__init__(f"--processes={count}", *flags, fault=fault, listener=listener)
         self.count = count
         self.all = set(self.children())
-        # A dummy says so when it has told its parent.
+        # A dummy says this when it has told its parent.
         wait_until(lambda: all(self.ready(number) for number in range(count)))
 
     def __enter__(self) -> Family:
@@ -93,13 +93,13 @@ class Family(Gochat):
         wait_until(lambda: all(map(has_ended, self.all)), "the end of all children")
 
     def children(self) -> list[int]:
-        """The process ids of the children that run, in the order of their numbers."""
+        """The process ids of the running children, in the order of their numbers."""
         found = children_of(self.process.pid)
         self.all = getattr(self, "all", set()) | set(found.values())
         return [found[number] for number in sorted(found)]
 
     def ready(self, number: int) -> int:
-        """How often the process of this number has been ready."""
+        """How often the process with this number has been ready."""
         return sum(line.endswith(f"[{number}] ready") for line in self.lines)
 
     def numbers_of(self, peers: list[Peer]) -> list[int]:
@@ -117,7 +117,7 @@ class Family(Gochat):
         return [owners[f"socket:[{inodes[peer.sock.getsockname()[1]]}]"] for peer in peers]
 
     def one_each(self, stack: ExitStack) -> list[Peer]:
-        """Peers who are in the room, one of each process, in the order of their numbers."""
+        """Peers in the room, one of each process, in the order of the processes' numbers."""
         peers: dict[int, Peer] = {}
         while len(peers) < self.count:
             peer = stack.enter_context(join(self.port))
@@ -132,7 +132,7 @@ class Family(Gochat):
 def children_of(parent: int) -> dict[int, int]:
     """The process ids of a parent's children, by their numbers."""
     found = {}
-    with suppress(FileNotFoundError, ProcessLookupError):  # it, or one of them, ends just now
+    with suppress(FileNotFoundError, ProcessLookupError):  # one of them is just ending
         for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             place = re.search(r"\bGOCHAT_CHILD=(\d+),", Path(f"/proc/{pid}/environ").read_text())
             if place:  # otherwise it has not become the command yet
@@ -141,7 +141,7 @@ def children_of(parent: int) -> dict[int, int]:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the process is gone; what init has not looked at yet counts as gone, too."""
+    """Whether the process is gone, or a zombie that init has not reaped yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -149,7 +149,7 @@ def has_ended(pid: int) -> bool:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
+    """The first of that many consecutive free ports."""
     while True:
         with ExitStack() as stack, suppress(OSError):
             first: int = stack.enter_context(listen(LOCAL)).getsockname()[1]
@@ -170,13 +170,13 @@ def stop_signal(pid: int) -> None:
 
 
 def switches(pid: int) -> int:
-    """How often a process has given up its CPU by itself."""
+    """How often a process has given up its CPU voluntarily."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def heard_by(peer: Peer, said: set[str]) -> list[str]:
-    """What of all that was said a peer hears, in the peer's order."""
+    """What a peer hears of all that was said, in the peer's order."""
     heard: list[str] = []
     while len(heard) < len(said):
         texts = peer.read_frame().payload.decode().split("\n")
@@ -184,7 +184,7 @@ def heard_by(peer: Peer, said: set[str]) -> list[str]:
     return heard
 
 
-# A family of four, for the tests that do it no harm.
+# A group of four, for the tests that do not harm it.
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def four(redis: Redis) -> Iterator[Family]:
 
 
 def test_one_room_over_one_port(four: Family) -> None:
-    """All processes listen on one port, and what is said at one of them is heard at all."""
+    """All processes listen on one port, and a message at one of them reaches all."""
     with ExitStack() as stack:
         peers = four.one_each(stack)
         for number, peer in enumerate(peers):
@@ -213,8 +213,8 @@ def test_one_room_over_one_port(four: Family) -> None:
 def test_connections_are_spread(four: Family) -> None:
     """Of 400 connections the fullest process has at most a quarter more than its share.
 
-    The system draws the process of each connection, so a round in two hundred may miss that; the
-    median of five does so once in hundreds of thousands of runs.
+    The system chooses the process of each connection at random, so one round in two hundred may
+    miss that; the median of five does so once in hundreds of thousands of runs.
     """
     fullest = []
     for _ in range(5):
@@ -236,7 +236,7 @@ def test_connections_are_spread(four: Family) -> None:
 
 
 def test_the_log_says_which_process(four: Family) -> None:
-    """A line in the log has the number of its process, and one without is the parent's."""
+    """A line in the log has the number of its process; the parent's lines have none."""
     for number in range(4):
         assert four.ready(number) == 1
     (line,) = [line for line in four.lines if "listening on" in line]
@@ -259,7 +259,7 @@ def test_the_parent_is_small(four: Family) -> None:
 
 
 def test_each_child_has_a_cpu(four: Family) -> None:
-    """Each child stays on one CPU, another one for each as far as there are enough of them."""
+    """Each child stays on one CPU, a different one for each if there are enough."""
     allowed = sorted(os.sched_getaffinity(0))
     for number, pid in enumerate(four.children()):
         cpus = re.search(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())
@@ -269,7 +269,7 @@ def test_each_child_has_a_cpu(four: Family) -> None:
 
 
 def test_each_child_has_metrics(four: Family) -> None:
-    """The first process has its metrics at the port of the flag, and each other one port higher."""
+    """The first process has its metrics at the port of the flag, each further one a port higher."""
     found = re.findall(
         r"\[(\d)\] metrics at http://127\.0\.0\.1:(\d+)/metrics$", "\n".join(four.lines), re.M
     )
@@ -307,13 +307,13 @@ def test_sigusr1_is_handed_on(four: Family) -> None:
         assert peer.request().status == 200
 
 
-# The end.
+# Shutdown.
 
 
 def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At SIGTERM everyone gets 1001, new clients are refused, and systemd is told each state once.
+    """At SIGTERM everyone gets 1001, new clients are refused, and systemd hears each state once.
 
-    So it is when the system sends SIGTERM to every process, as for a service or a container.
+    The system sends SIGTERM to every process here, as for a service or a container.
     """
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -343,7 +343,7 @@ def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c() -> None:
-    """Ctrl-C, which goes to all processes of the terminal's job, ends the chat in order."""
+    """Ctrl-C, which reaches all processes of the terminal's job, ends the chat in order."""
     fault = """
         import os
         if "GOCHAT_CHILD" not in os.environ:
@@ -371,7 +371,7 @@ def test_the_second_signal_is_the_last() -> None:
 
 
 def test_the_parent_is_killed() -> None:
-    """Children whose parent is gone part with everyone, and end."""
+    """If the parent is killed, its children disconnect everyone and end."""
     with Family(2) as family, ExitStack() as stack:
         peers = family.one_each(stack)
         family.process.kill()
@@ -383,7 +383,7 @@ def test_the_parent_is_killed() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_does_not_end() -> None:
-    """What has not ended some time after the shutdown timeout is killed, and the status is 1."""
+    """A child that does not end soon after the shutdown timeout is killed; the status is 1."""
     fault = """
         from gochat.ops import processes
         processes._GRACE = 0.0
@@ -396,7 +396,7 @@ def test_a_child_that_does_not_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_fails_at_the_end() -> None:
-    """If a child fails at the end, the parent says what and which, once, and the status is 1."""
+    """If a child fails at shutdown, the parent says what and which, once, and the status is 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -409,18 +409,18 @@ def test_a_child_that_fails_at_the_end() -> None:
         assert sum("does not answer" in line for line in family.lines) == 1
 
 
-# The begin.
+# Start.
 
 
 def failing(*flags: str, fault: str = "") -> str:
-    """What a gochat of two processes says that cannot begin, without its children's log."""
+    """What a gochat of two processes says when it cannot start, without its children's log."""
     done = finished([*command(fault), "serve", "--addr", LOCAL, "--processes=2", *flags])
     assert done.returncode == 1, done
     return "".join(re.findall(r"^(?!\d{4}/\d\d/\d\d ).*\n", done.stderr, re.M))
 
 
 def test_a_child_that_cannot_begin() -> None:
-    """If a child cannot begin, all end, with one line that says why, and the status 1."""
+    """If a child cannot start, all end, with one line that says why, and the status 1."""
     with listen(LOCAL) as taken:
         port = taken.getsockname()[1]
         assert failing(f"--metrics-addr=127.0.0.1:{port - 1}") == (
@@ -435,7 +435,7 @@ def test_a_child_that_cannot_begin() -> None:
         ('import sys; sys.executable = "/no/such/python"', "process 0: No such file or directory"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os._exit(0)", "ended with status 0"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os.abort()", "was killed by signal 6"),
-        # Its pipe ends, and it does not.
+        # Its pipe ends, but it does not.
         (
             "import os, time\n"
             "if place := os.environ.get('GOCHAT_CHILD'):\n"
@@ -453,14 +453,14 @@ def test_a_child_that_cannot_begin() -> None:
     ],
 )
 def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
-    """A child that says nothing before its end, or that cannot be started, is one line, too."""
+    """A child that ends silently, or cannot be started, is also one line."""
     said = failing(fault=fault)
     assert is_one_line(said, what), said
 
 
 @pytest.mark.measured
 def test_the_end_at_the_begin() -> None:
-    """SIGTERM ends the command in order also while its children still start; SIGUSR1 does not."""
+    """SIGTERM ends the command in order, even while its children start; SIGUSR1 does not end it."""
     fault = "import os, time; 'GOCHAT_CHILD' in os.environ and time.sleep(600)"
     args = [*command(fault), "serve", "--addr", LOCAL, "--processes=2"]
     with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
@@ -478,7 +478,7 @@ def test_the_end_at_the_begin() -> None:
 
 
 def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM ends the command also while Redis is away; it never says then that it is ready."""
+    """SIGTERM ends the command even while Redis is away; it never says that it is ready."""
     monkeypatch.setenv("GOCHAT_RELAY", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with ExitStack() as stack:
@@ -506,7 +506,7 @@ def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.measured
 @pytest.mark.parametrize("count", [1, 2])
 def test_without_the_package(count: int) -> None:
-    """Without redis-py, --relay is an error of one line that says how to get the package."""
+    """Without redis-py, --relay is an error of one line that says how to install it."""
     missing = "import sys; sys.modules['redis'] = None"
     args = [*command(missing), "serve", "--addr", LOCAL, f"--processes={count}"]
     done = finished(args)
@@ -518,14 +518,14 @@ def test_without_the_package(count: int) -> None:
 
 @pytest.mark.measured
 def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child whose parent has died before it could ask for a signal ends by itself."""
+    """A child whose parent died before the child could ask for a signal ends."""
     monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
     done = finished([*command(), "serve", "--processes=2"])
     assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_child_that_cannot_tell() -> None:
-    """A child whose parent dies meanwhile gets no error for it."""
+    """A child whose parent dies meanwhile reports no error."""
     reading, writing = os.pipe()
     os.close(reading)
     with socket.socket() as listener:
@@ -540,9 +540,9 @@ def test_a_child_that_cannot_tell() -> None:
 
 
 def test_no_connection_is_lost_that_waits() -> None:
-    """When a child is killed, all connections are served that it has not accepted.
+    """When a child is killed, all connections that it had not accepted are served.
 
-    Those in its own queue wait for its next start, which comes after a tenth of a second.
+    Those in its queue wait for its next start, which comes after a tenth of a second.
     """
     with Family(2) as family, ExitStack() as stack:
         children = family.children()
@@ -559,7 +559,7 @@ def test_no_connection_is_lost_that_waits() -> None:
         assert family.logged("process 0 was killed by signal 9; next start in 0.")
         assert family.ready(1) == 1
         assert family.children()[1] == children[1]
-        # Room and port are as before.
+        # Room and port are unchanged.
         a, b = family.one_each(stack)
         a.send("hello")
         assert heard_by(b, {"hello"}) == ["hello"]
@@ -567,7 +567,7 @@ def test_no_connection_is_lost_that_waits() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_keeps_dying() -> None:
-    """A child that dies young again and again is started after pauses that grow."""
+    """A child that repeatedly dies young is restarted after pauses that grow."""
     fault = """
         import subprocess
         from gochat.ops import processes
@@ -605,7 +605,7 @@ def test_a_child_that_keeps_dying() -> None:
 
 
 def test_a_child_that_fails() -> None:
-    """A child that fails when all have begun says why in a line of the parent, and comes back."""
+    """If a child fails after all have started, the parent logs why in a line and restarts it."""
     fault = """
         from gochat import Hub
 
@@ -655,7 +655,7 @@ def test_many_restarts() -> None:
 
 
 def test_a_child_that_is_stopped() -> None:
-    """A child that does nothing more is killed and started again, which is one line in the log."""
+    """A child that hangs is killed and restarted, which is one line in the log."""
     with Family(2, fault="from gochat.ops import processes\nprocesses._SILENCE = 4.0") as family:
         stop_signal(family.children()[1])
         wait_until(lambda: family.ready(1) == 2, "a child that is started again")
@@ -671,7 +671,7 @@ def test_a_child_that_is_stopped() -> None:
 @pytest.mark.measured
 @pytest.mark.parametrize("stuck", ["the main thread", "the hub"])
 def test_a_child_that_is_stuck(stuck: str) -> None:
-    """A child whose main thread or whose hub does nothing more is killed, however well it looks."""
+    """A child is killed if its main thread or its hub hangs, however healthy the rest looks."""
     fault = """
         import os, time
         from gochat import Hub
@@ -707,7 +707,7 @@ def test_a_child_that_is_stuck(stuck: str) -> None:
 
 @pytest.mark.measured
 def test_a_pause_of_the_whole_machine() -> None:
-    """If the parent and all children are paused, nobody is killed when they go on."""
+    """If the parent and all children are paused, nobody is killed when they continue."""
     silence = 4.0
     fault = f"from gochat.ops import processes\nprocesses._SILENCE = {silence}"
     with Family(2, fault=fault) as family:
@@ -715,7 +715,7 @@ def test_a_pause_of_the_whole_machine() -> None:
         for pid in [family.process.pid, *children]:
             stop_signal(pid)
         time.sleep(silence + 1)  # the pause
-        # The parent goes on first, and looks at its children before they do anything.
+        # The parent continues first, and checks its children before they do anything.
         looks = switches(family.process.pid)
         os.kill(family.process.pid, signal.SIGCONT)
         wait_until(lambda: switches(family.process.pid) > looks + 1, "a look of the parent's")
@@ -723,7 +723,7 @@ def test_a_pause_of_the_whole_machine() -> None:
             os.kill(pid, signal.SIGCONT)
         with ExitStack() as stack:
             family.one_each(stack)
-            # They are watched as before.
+            # They are still watched.
             stop_signal(children[0])
             wait_until(lambda: family.ready(0) == 2, "a child that is started again")
         assert family.children()[1] == children[1]
@@ -731,7 +731,7 @@ def test_a_pause_of_the_whole_machine() -> None:
 
 
 def test_a_child_that_takes_its_time_to_end() -> None:
-    """A child that ends by itself is not taken for stuck while its clients go."""
+    """A child that is stopping does not count as stuck while its clients go."""
     fault = """
         import time
         from gochat.ops import processes, serve
@@ -754,7 +754,7 @@ def test_a_child_that_takes_its_time_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_takes_too_long_to_end() -> None:
-    """A child that says it ends has its shutdown timeout for that, and some seconds."""
+    """A child that says it is stopping has its shutdown timeout for that, and some seconds."""
     fault = """
         import time
         from gochat.ops import processes, serve
@@ -771,7 +771,7 @@ def test_a_child_that_takes_too_long_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_cannot_be_killed() -> None:
-    """The parent does not wait forever for a child that does not die; another one takes over."""
+    """The parent does not wait forever for a child that does not die; it starts another one."""
     fault = """
         import subprocess
         from gochat.ops import processes
@@ -790,11 +790,11 @@ def test_a_child_that_cannot_be_killed() -> None:
         assert family.stop() == 0
 
 
-# Systemd's sockets, and flags.
+# Sockets from systemd, and flags.
 
 
 def test_sockets_of_systemd() -> None:
-    """Several processes listen at as many sockets of systemd's, with ReusePort=yes in the unit."""
+    """Several processes listen at as many sockets from systemd, with ReusePort=yes in the unit."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(sock) for sock in listen_shared(LOCAL, 2)]
         port = listeners[0].getsockname()[1]
@@ -808,7 +808,7 @@ def test_sockets_of_systemd() -> None:
 
 
 def test_one_socket_of_systemd() -> None:
-    """One socket is not enough for two processes, which is an error of one line."""
+    """One socket is too few for two processes, which is an error of one line."""
     with listen(LOCAL) as listener:
         args = activated(listener.fileno(), [*command(), "serve", "--processes=2"])
         done = finished(args, [listener.fileno()])
@@ -817,7 +817,7 @@ def test_one_socket_of_systemd() -> None:
 
 
 def test_one_process() -> None:
-    """`--processes 1` is as without the flag: one process, which listens and serves."""
+    """`--processes 1` is the same as no flag: one process, which listens and serves."""
     with Gochat("--processes=1") as chat:
         assert children_of(chat.process.pid) == {}
         assert re.fullmatch(r"[\d/]+ [\d:]+ listening on .*", chat.lines[0])
@@ -825,7 +825,7 @@ def test_one_process() -> None:
 
 
 def test_processes_need_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a relay, several processes would be rooms apart, and are refused."""
+    """Several processes without a relay are refused: they would be separate rooms."""
     monkeypatch.delenv("GOCHAT_RELAY")
     done = finished([*command(), "serve", "--addr", LOCAL, "--processes=2"])
     assert done.returncode == 2

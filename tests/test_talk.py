@@ -1,4 +1,4 @@
-"""`gochat talk`: the command at a real terminal and in a pipe, and servers that do anything."""
+"""`gochat talk`: the command at a real terminal and in a pipe, and servers that misbehave."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ pytestmark = pytest.mark.measured
 # What a server does with a connection.
 Script = Callable[["Visitor"], None]
 
-#: What a frame looks like in the output, but for its time and its mask.
+#: A frame in the output, without its time and its mask.
 FRAME_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} ([<>] 0x.*?) +(mask [0-9a-f]{8}|no mask) *(.*)")
 
 
@@ -71,7 +71,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 class Visitor(Stream):
-    """A client, as a server sees it that does exactly what it is told to."""
+    """A client, as seen by a server that does exactly what it is told to."""
 
     request = b""
 
@@ -86,7 +86,7 @@ class Visitor(Stream):
         )
 
     def hear(self) -> Frame:
-        """The next frame of the client."""
+        """Return the next frame of the client."""
         stream = bytearray(self.buffer)
         while (found := cut_frame(stream, 10**6)) is None:
             self.buffer = b""
@@ -100,7 +100,7 @@ class Visitor(Stream):
         self.sock.sendall(b"".join(frames))
 
     def echo(self) -> None:
-        """Send back what comes, until a close frame has come and is answered."""
+        """Send back everything, until a close frame has arrived and is answered."""
         while (got := self.hear()).opcode != CLOSE:
             self.say(serverframe(got.payload, got.opcode))
         self.say(serverframe(got.payload, CLOSE))
@@ -117,9 +117,9 @@ def serving(
     certificate: Path | None = None,
     then: Callable[[], object] = lambda: None,
 ) -> Iterator[str]:
-    """A server whose first connection runs the first script, and so on; its `host:port`.
+    """A server whose first connection runs the first script, and so on; yields its `host:port`.
 
-    then: is called when all scripts have come to their ends, as they must by the end of the block.
+    then: called when all scripts have ended, which they must do by the end of the block.
     """
     failures: list[BaseException] = []
     with listen(LOCAL) as listener:
@@ -154,7 +154,7 @@ def serving(
 def piped(
     *args: str, text: bytes = b"", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command with this for its input."""
+    """Run the command with this input."""
     result = subprocess.run(
         [COMMAND, "talk", *args],
         input=text,
@@ -169,7 +169,7 @@ def piped(
 
 
 class Screen(pyte.Screen):
-    """A terminal's screen, which answers when it is asked for the cursor's place."""
+    """A terminal's screen, which answers when asked for the cursor position."""
 
     def __init__(self, master: int) -> None:
         super().__init__(120, 40)
@@ -189,7 +189,7 @@ class Terminal:
         self.settings = termios.tcgetattr(slave)
         self.screen = Screen(self.master)
         self.stream = pyte.ByteStream(self.screen)
-        #: All that has come, as it came, and the lines of the screen that are not empty.
+        #: All output, unchanged, and the lines of the screen that are not empty.
         self.raw = b""
         self.lines: list[str] = []
         self.process = subprocess.Popen(
@@ -211,7 +211,7 @@ class Terminal:
         os.close(self.slave)
 
     def look(self) -> list[str]:
-        """The lines of the screen that are not empty. pyte takes milliseconds to tell them."""
+        """The lines of the screen that are not empty. pyte takes milliseconds to compute them."""
         while select.select([self.master], [], [], 0)[0]:
             data = os.read(self.master, 65536)
             self.raw += data
@@ -230,7 +230,7 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def status(self) -> int:
-        """Wait for the end of the command; the terminal has to be as it was before."""
+        """Wait for the end of the command, which must leave the terminal as it was."""
         wait_until(lambda: self.look() is not None and self.process.poll() is not None, "the end")
         assert termios.tcgetattr(self.slave) == self.settings
         return self.process.returncode
@@ -240,7 +240,7 @@ class Terminal:
 
 
 def test_a_message_does_not_disturb_the_line() -> None:
-    """What others say comes above the line that is being typed, whose cursor stays in its place."""
+    """Messages from others appear above the line being typed, and the cursor does not move."""
     with (
         Room() as room,
         join(room.port) as bob,
@@ -251,7 +251,7 @@ def test_a_message_does_not_disturb_the_line() -> None:
         ann.shows("Ann> hello Bod")
         bob.send("Bob: are you there?")
         ann.shows("Bob: are you there?", "Ann> hello Bod")
-        ann.type("\x1b[D\x7f\x7f")  # the left arrow, and two letters less
+        ann.type("\x1b[D\x7f\x7f")  # the left arrow, and delete two letters
         ann.shows("Ann> hello d")
         bob.send("Bob: \u5f20\u4e09 " + "x" * 110)  # wide characters, and a full line
         ann.shows("Bob: \u5f20\u4e09 " + "x" * 110, "Ann> hello d")
@@ -264,7 +264,7 @@ def test_a_message_does_not_disturb_the_line() -> None:
 
 
 def test_commands() -> None:
-    """A name can be changed, the talk shown again; a command that is mistyped is not sent."""
+    """A name can be changed, and the talk shown again; a mistyped command is not sent."""
     with Room() as room, Terminal(f"http://127.0.0.1:{room.port}") as terminal:
         terminal.shows(">")
         terminal.type("/name\r")
@@ -304,12 +304,12 @@ def test_commands() -> None:
         ("/NAME Ann", "/NAME"),
         ("//", "//"),
         ("/name\u3000Ann", "/name\u3000Ann"),
-        ("\x1b[200~\n/quitt\x1b[201~", "/quitt"),  # pasted, behind the end of another line
+        ("\x1b[200~\n/quitt\x1b[201~", "/quitt"),  # pasted, after the end of another line
         ("/" + "x" * 500, "/" + "x" * 39),
     ],
 )
 def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
-    """A line that begins with / and is no command stays here, and one line says which there are."""
+    """A line that begins with / and is no command is not sent, and a line lists the commands."""
     with (
         Room() as room,
         join(room.port) as bob,
@@ -326,7 +326,7 @@ def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
             lambda: re.sub(r"\s", "", "".join(terminal.look())).endswith(f"{shown}Ann>"), "the note"
         )
         terminal.type("after\r")
-        assert bob.messages(1) == ["Ann: after"]  # the first of Ann's that has come
+        assert bob.messages(1) == ["Ann: after"]  # the first from Ann to arrive
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
     ids=str,
 )
 def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
-    """However a talk ends, the server gets a close frame, and the terminal is as it was."""
+    """However a talk ends, the server gets a close frame, and the terminal is restored."""
     closes = []
 
     def script(visitor: Visitor) -> None:
@@ -358,7 +358,7 @@ def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
 
 
 def test_what_is_typed_meanwhile_is_kept() -> None:
-    """When the connection is lost, that is said, what may be lost is said, and the rest is kept."""
+    """A lost connection is reported, with what may be lost, and the rest is kept."""
     go_on = threading.Event()
     heard: list[str] = []
 
@@ -397,7 +397,7 @@ def test_what_is_typed_meanwhile_is_kept() -> None:
 
 
 def test_the_end_without_a_connection() -> None:
-    """What is kept and not sent at the end is said, and nothing is waited for."""
+    """Messages kept and not sent at the end are reported, without waiting."""
     with serving(lambda visitor: visitor.greet()) as address, Terminal(address) as terminal:
         wait_until(lambda: any("trying again in " in line for line in terminal.look()))
         terminal.type("too late\r")
@@ -408,7 +408,7 @@ def test_the_end_without_a_connection() -> None:
 
 
 def test_the_begin_at_a_terminal() -> None:
-    """A talk at a terminal says that there is a connection, and how to get help."""
+    """At a terminal the first line says that there is a connection, and how to get help."""
     with Room() as room, Terminal(f":{room.port}") as terminal:
         said = f"gochat: connected to localhost:{room.port}; /help says what can be typed"
         terminal.shows(said, ">")
@@ -444,7 +444,7 @@ def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
 
 
 def test_a_message_that_is_too_long() -> None:
-    """Why a message did not go is said before the message is given back."""
+    """The client says why a message was not sent before it gives the message back."""
     with Room() as room, Terminal(f":{room.port}", "--name", "Ann") as ann:
         ann.shows("Ann>")
         ann.type("x" * 600 + "\r")
@@ -457,7 +457,7 @@ def test_a_message_that_is_too_long() -> None:
 
 
 def test_lines_from_a_pipe() -> None:
-    """Each line is sent, and what comes is printed; the end of the pipe is the end of the talk."""
+    """Each line is sent, and each answer printed; the end of the pipe ends the talk."""
     with Gochat("--max-message-size", "200000") as gochat:
         text = "a\n\n b \u20ac\r\nx\x85y\n".encode() + b"z" * 200_000 + b"\n/quit\nbad \xff\nlast"
         result = piped(f"127.0.0.1:{gochat.port}", "--name=Ann", text=text)
@@ -477,7 +477,7 @@ def test_lines_from_a_pipe() -> None:
 
 
 def test_lines_from_a_file(tmp_path: Path) -> None:
-    """A file is sent as a pipe is, in order and whole, although more of it comes than is echoed."""
+    """A file is sent like a pipe, in order and whole, even if it is longer than what is echoed."""
     lines = [f"line {i}" for i in range(1000)]
     file = tmp_path / "lines"
     file.write_text("\n".join(lines))
@@ -495,7 +495,7 @@ def test_lines_from_a_file(tmp_path: Path) -> None:
 
 
 def test_nothing_reaches_the_terminal_raw() -> None:
-    """Control characters and marks of direction are written out; letters of all scripts are not."""
+    """Control characters and marks of direction are escaped; letters of all scripts are not."""
     with Room() as room:
         text = (
             "\x1b]0;title\x07\x9b2J \ta\u202eb \u0645\u200c\u0646 \U0001f469\u200d\U0001f680 \\n\n"
@@ -507,9 +507,9 @@ def test_nothing_reaches_the_terminal_raw() -> None:
 
 
 def test_a_login() -> None:
-    """A user and a password before the host are sent as HTTP's basic authentication.
+    """A user and a password before the host are sent as HTTP basic authentication.
 
-    And what comes back is printed, whatever the encoding that the output has.
+    The answers are printed, whatever the encoding of the output.
     """
 
     def script(visitor: Visitor) -> None:
@@ -525,7 +525,7 @@ def test_a_login() -> None:
 
 
 def test_frames() -> None:
-    """Each frame is printed, before what is in it: opcode, FIN, length, mask, messages joined."""
+    """Each frame is printed before its messages: opcode, FIN, length, mask, messages joined."""
 
     def script(visitor: Visitor) -> None:
         visitor.greet()
@@ -572,7 +572,7 @@ def test_frames() -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 @pytest.mark.parametrize("mask", [None, b"\x01\x02\x03\x04"])
 def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
-    """A frame is taken off the stream when it is whole and not before, and what follows is left."""
+    """A frame is taken from the stream only when it is whole, and what follows is left."""
     payload = bytes(i & 255 for i in range(size))
     data = frame(payload, BINARY, fin=False, mask=mask)
     for end in {*range(min(20, len(data))), len(data) - 1}:
@@ -591,9 +591,9 @@ def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
 def losing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """A function that talks, in this process, with a server that runs a script, until that ends.
+    """Return a function that talks, in this process, to a server that runs a script.
 
-    It returns what is said of the connection that the script has ended.
+    The function returns what the client says about the end of the connection.
     """
 
     def talk(*scripts: Script, flags: Sequence[str] = ()) -> str:
@@ -634,7 +634,7 @@ def losing(
     ],
 )
 def test_the_server_closes(data: bytes, said: str, losing: Callable[..., str]) -> None:
-    """What a close code means is said in words, and the close frame is answered."""
+    """The meaning of a close code is given in words, and the close frame is answered."""
     answers = []
 
     def script(visitor: Visitor) -> None:
@@ -669,7 +669,7 @@ def test_the_server_closes(data: bytes, said: str, losing: Callable[..., str]) -
 def test_the_server_is_at_fault(
     data: bytes, code: int, said: str, losing: Callable[..., str]
 ) -> None:
-    """A server that breaks the protocol, or sends too much at once, is told so and left."""
+    """A server that breaks the protocol, or sends too much at once, gets a close code."""
     codes = []
 
     def script(visitor: Visitor) -> None:
@@ -682,7 +682,7 @@ def test_the_server_is_at_fault(
 
 
 def test_silence(losing: Callable[..., str]) -> None:
-    """A server that says nothing is sent a ping; one that does not answer that is left."""
+    """A silent server gets a ping; if it does not answer, the client disconnects."""
     pings = []
 
     def script(visitor: Visitor) -> None:
@@ -699,7 +699,7 @@ def test_silence(losing: Callable[..., str]) -> None:
 
 
 def test_a_reset(losing: Callable[..., str]) -> None:
-    """A connection that is reset is lost, and what the system says of it is said."""
+    """A reset connection is lost, and the client repeats what the system says about it."""
 
     def script(visitor: Visitor) -> None:
         visitor.greet()
@@ -709,7 +709,7 @@ def test_a_reset(losing: Callable[..., str]) -> None:
 
 
 def test_pongs_do_not_pile_up() -> None:
-    """While the server reads nothing, its pings are not answered, so the memory stays bounded."""
+    """While the server reads nothing, its pings are not answered, so memory stays bounded."""
     text = (b"x" * 50_000 + b"\n") * 120  # more than the system takes
     with listen(LOCAL) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -753,7 +753,7 @@ def test_pongs_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize("read", [True, False])
 def test_a_close_that_is_not_answered(*, read: bool) -> None:
-    """A server that does not answer the close frame is not waited for long."""
+    """The client does not wait long for an answer to its close frame."""
 
     def script(visitor: Visitor) -> None:
         visitor.greet()
@@ -772,7 +772,7 @@ def test_a_close_that_is_not_answered(*, read: bool) -> None:
 
 
 def test_a_loss_while_a_pipe_is_read() -> None:
-    """A pipe waits while there is no connection. The status tells that something may be lost."""
+    """Without a connection a pipe is not read. The status shows that something may be lost."""
     heard: list[str] = []
 
     def fail(visitor: Visitor) -> None:
@@ -809,7 +809,7 @@ def test_a_loss_while_a_pipe_is_read() -> None:
 
 
 def test_a_server_that_does_not_come_back() -> None:
-    """At the end of a pipe the next connection is not waited for longer than anything else."""
+    """At the end of a pipe the client waits no longer for a connection than for anything else."""
     with serving(Visitor.greet) as address:
         process = subprocess.Popen(
             [COMMAND, "talk", address, "--wait=0.1"],
@@ -830,7 +830,7 @@ def test_a_server_that_does_not_come_back() -> None:
 
 
 def test_the_pause_grows() -> None:
-    """While a server is away, each pause may be twice as long as the one before."""
+    """While a server is away, each pause may be twice as long as the previous one."""
     with Gochat() as gochat:
         process = subprocess.Popen(
             [COMMAND, "talk", f":{gochat.port}"],
@@ -861,7 +861,7 @@ def test_the_pause_grows() -> None:
 
 
 def test_nobody_reads() -> None:
-    """When nobody reads what is printed, the command ends, even if its input goes on."""
+    """If nobody reads the output, the command ends, even if its input goes on."""
     with Room() as room, join(room.port) as bob:
         process = subprocess.Popen(
             [COMMAND, "talk", f":{room.port}"],
@@ -891,7 +891,7 @@ def test_nobody_reads() -> None:
     ],
 )
 def test_input_that_cannot_be_read(redirection: str, said: str) -> None:
-    """Without an input or an output there is no talk, and one line that says so."""
+    """Without an input or an output there is no talk, but one line that says so."""
     with Room() as room:
         result = subprocess.run(
             ["bash", "-c", f'exec "$@" {redirection}', "bash", COMMAND, "talk", f":{room.port}"],
@@ -904,11 +904,11 @@ def test_input_that_cannot_be_read(redirection: str, said: str) -> None:
     assert result.stderr == f"gochat: {said}\n"
 
 
-# What is no connection at all.
+# Failed connections.
 
 
 def failing(url: str, capfd: pytest.CaptureFixture[str], *args: str) -> str:
-    """The line that the command ends with, when it cannot connect at first."""
+    """The last line of a command that cannot make its first connection."""
     assert main(["talk", url, *args]) == 1
     out, err = capfd.readouterr()
     assert out == ""
@@ -937,7 +937,7 @@ def failing(url: str, capfd: pytest.CaptureFixture[str], *args: str) -> str:
 def test_a_handshake_that_fails(
     answer: bytes, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A server that does not accept the handshake is told apart from none, in one line."""
+    """A server that refuses the handshake gets its own one-line message."""
 
     def script(visitor: Visitor) -> None:
         visitor.read_until(b"\r\n\r\n")
@@ -960,7 +960,7 @@ def test_no_server(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tls(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Over TLS a certificate has to be trusted, and the talk is the same."""
+    """Over TLS a certificate must be trusted; otherwise the talk is the same."""
     certificate = make_certificate(tmp_path / "server.pem", "IP:127.0.0.1")
 
     def script(visitor: Visitor) -> None:
@@ -1036,7 +1036,7 @@ def test_ctrl_c_before_there_is_a_connection() -> None:
     ],
 )
 def test_addresses(text: str, expected: tuple[object, ...]) -> None:
-    """An address may be that of the page, or of the chat, or as short as :8080."""
+    """An address may be that of the page, that of the chat, or as short as :8080."""
     assert Address.parse(text) == expected
     assert parse_flags(["talk", text]).url == expected
 
@@ -1055,7 +1055,7 @@ def test_addresses(text: str, expected: tuple[object, ...]) -> None:
     ],
 )
 def test_flags_that_make_no_sense(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What is wrong with the flags is said in one line, without a password, and the status is 2."""
+    """Bad flags are an error of one line, without a password, and the status 2."""
     with pytest.raises(SystemExit) as caught:
         main(["talk", *args])
     assert caught.value.code == 2

