@@ -1,7 +1,7 @@
-"""Many clients that chat at random in one room; each has to get all that is said, in one order.
+"""Many clients that chat at random in one room; each must get every message, in one order.
 
-One witness stays for the whole time, and gets the messages in the hub's order. All others may come,
-talk and go at any moment; what they get is compared with what the witness gets.
+One witness stays for the whole time, and gets the messages in the hub's order. All others may
+join, talk and leave at any moment; what they get is compared with what the witness gets.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from contextlib import contextmanager
 from .loop import Frames, Link, Loop
 from .support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, Gochat, frame, request
 
-#: How long a client is silent between two times that it talks, on average, in seconds.
+#: How long a client is silent between two messages, on average, in seconds.
 PAUSE = 1.0
-#: No client talks while so many messages are on their way, or while a client is so many messages
+#: No client talks while this many messages are in flight, or while a client is this many messages
 #: behind the witness. Both together are less than the 256 messages that may wait for a client, so
-#: none may be dropped.
+#: no client may be dropped.
 ON_THEIR_WAY, BEHIND = 64, 96
 
 #: By how many messages one process of a room may be behind another.
 LAG = 500
 
-#: What fills a message: characters of one to four bytes, and some with a meaning elsewhere.
+#: The text of messages: characters of one to four bytes, and some with a meaning elsewhere.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
-#: How a client goes. After "close" and "half close" the server has read all that the client said.
+#: How a client leaves. After "close" and "half close" the server has read all its messages.
 WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
 
 
@@ -41,9 +41,9 @@ MARK = re.compile(rb"client (\d+): ")
 class Chat:
     """Many clients in one room, on one thread, with one source of random numbers.
 
-    pause: how long a client is silent between two times that it talks, on average, in seconds.
-    strangers: whether others talk in the room, too. Their messages have to reach all in one order.
-    others: more processes of the room. A client comes to any of them, and one stays at each.
+    pause: how long a client is silent between two messages, on average, in seconds.
+    strangers: whether others talk in the room, too. Their messages must reach all in one order.
+    others: more processes of the room. A client joins any of them, and one stays at each.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Chat:
         self.order: list[bytes] = []
         self.first = 0
         self.place: dict[bytes, int] = {}
-        #: By client: the messages that the client has sent, and the witness has not got yet.
+        #: For each client: the messages that it has sent, and the witness has not got yet.
         self.unheard: dict[int, deque[bytes]] = {}
-        #: The clients of whose messages none may be lost on the way to the witness.
+        #: The clients whose messages must all reach the witness.
         self.audible: list[int] = []
-        #: The clients whose connection is open, and those that have got what the witness has not.
+        #: The clients with an open connection, and those that are ahead of the witness.
         self.members: set[Chatter] = set()
         self.ahead: set[Chatter] = set()
         self.on_their_way = 0
         self.ids = 0
         self.delivered = 0
-        self.quiet = False  # nobody comes, goes or talks any more
+        self.quiet = False  # nobody joins, leaves or talks
         self.stopping = False  # the server has been told to stop
         #: The witness, and those that stay at other processes.
         self.stayers: list[Chatter] = []
@@ -120,7 +120,7 @@ class Chat:
         return self.on_their_way < ON_THEIR_WAY and behind < BEHIND
 
     def fill(self, clients: int) -> None:
-        """Have so many clients besides the witness in the room."""
+        """Have this many clients in the room, and the witness."""
         while len(self.members) <= clients:
             Chatter(self)
 
@@ -136,7 +136,7 @@ class Chat:
             assert not self.unheard[sender], f"lost: {list(self.unheard[sender])}"
 
     def part(self) -> None:
-        """Have all clients stop talking, get all that was said, and go; the witness goes last."""
+        """Stop all talk, let all clients get every message, and leave; the witness leaves last."""
         self.quiet = True
         self.loop.run_until(
             lambda: all(m.present and not m.unechoed for m in self.members if not m.leaving),
@@ -165,7 +165,7 @@ class Voice:
         self.unheard = chat.unheard[self.id] = deque[bytes]()
 
     def words(self, filler: str) -> bytes:
-        """The next message, and the next that the witness has to get from this client."""
+        """The next message, and the next that the witness must get from this client."""
         text = self.mark + b"%d %b." % (self.said, filler.encode())
         self.said += 1
         self.unheard.append(text)
@@ -173,33 +173,33 @@ class Voice:
 
 
 class Chatter(Voice, Link):
-    """A client that comes, talks and goes at random. The first of a chat is the witness."""
+    """A client that joins, talks and leaves at random. The first of a chat is the witness."""
 
-    #: Whether the messages of this client count among those that are on their way.
+    #: Whether the messages of this client count as in flight.
     patient = True
 
     def __init__(self, chat: Chat, *, send_buffer: int = 0, port: int = 0) -> None:
         Voice.__init__(self, chat)
         port = port or chat.random.choice(chat.ports)
         Link.__init__(self, chat.loop, port, send_buffer=send_buffer)
-        #: What this client has said, and not got back.
+        #: Messages of this client that have not come back.
         self.unechoed: deque[bytes] = deque()
         #: Whether a message of this client has come back.
         self.present = False
-        #: How this client goes, as soon as that is decided.
+        #: How this client leaves, when that is decided.
         self.leaving = ""
-        #: The close frame that has come.
+        #: The close frame that has arrived.
         self.farewell: Frame | None = None
         #: The payload of the close frame that was sent.
         self.goodbye = b""
-        #: Where in the order the next message for this client is, at `begin` or behind. None
+        #: Where in the order the next message for this client is, at `begin` or later. None
         #: before the first message.
         self.next: int | None = None
         self.came = chat.count
-        # Another process may be behind that of the witness: there this client can get what the
+        # Another process may be behind the witness's: there this client can get messages that the
         # witness has got before.
         self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
-        #: What this client has got, from the first message on that the witness has not.
+        #: What this client has got, from the first message that the witness has not.
         self.unproved: list[bytes] = []
         self.head = b""
         self.frames: Frames | None = None
@@ -235,7 +235,7 @@ class Chatter(Voice, Link):
             if got.opcode == TEXT:
                 self.receive(got.payload.split(b"\n"))
             elif got.opcode == PING:
-                if self.leaving != "close":  # behind a close frame nothing may come
+                if self.leaving != "close":  # after a close frame nothing may come
                     self.send(frame(got.payload, PONG))
             elif got.opcode == CLOSE:
                 self.farewell = got
@@ -268,7 +268,7 @@ class Chatter(Voice, Link):
         """Check that this client has got what the witness has got, as far as that is known."""
         chat, got = self.chat, self.unproved
         if self.next is None:
-            # Strangers may say the same twice: the first message of ours tells the place.
+            # Strangers may repeat a message: the first message of ours tells the place.
             for i, message in enumerate(got):
                 if message in chat.place:
                     self.next = chat.place[message] - i
@@ -316,7 +316,7 @@ class Chatter(Voice, Link):
         return self.chat.random.expovariate(1 / self.chat.pause)
 
     def talk(self) -> None:
-        """Say something, and then go, or talk again after a pause."""
+        """Say something, and then leave, or talk again after a pause."""
         chat = self.chat
         if self.closed or self.leaving or chat.quiet:
             return

@@ -1,4 +1,4 @@
-"""Floods of each kind against a real gochat, how long everyone else waits meanwhile, and a table.
+"""Flood a real gochat in each way, measure how long others wait, and make a table.
 
     python -m tests.floods --before DIRECTORY
 
@@ -42,7 +42,7 @@ from .support import (
 BEGIN = "<!-- begin: written by tests/floods.py -->"
 END = "<!-- end: written by tests/floods.py -->"
 
-#: The flags with which the server is flooded the second time.
+#: The flags for the second flood.
 RATE = ("--rate=5", "--burst=5")
 
 #: How many flooders there are, in turn.
@@ -52,9 +52,9 @@ ONE, MANY = 1, 5
 class Flood(NamedTuple):
     """One kind of flood.
 
-    what: its name in the table. then: sent again and again after the handshake, and after `first`.
+    what: its name in the table. then: sent repeatedly after the handshake and after `first`.
     slow: whether each byte is sent alone. head: the request; without `then`, the connection is
-    closed after the answer, and made again.
+    closed after the answer, and opened again.
     """
 
     what: str
@@ -94,11 +94,11 @@ FLOODS: Final = {
 }
 
 
-# The clients, each in a process of its own.
+# The clients, each in a separate process.
 
 
 def flood(port: int, kind: Flood) -> None:
-    """Flood the server until the process is ended."""
+    """Flood the server until the process is killed."""
     block = kind.then * (65536 // max(1, len(kind.then)))
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as sock:
@@ -120,14 +120,14 @@ def flood(port: int, kind: Flood) -> None:
 
 
 def drain(sock: socket.socket) -> None:
-    """Read all that comes, so that the flooder is not cut for not reading."""
+    """Read everything, because a client that does not read is dropped."""
     with suppress(OSError):
         while sock.recv(1 << 20):
             pass
 
 
 def measure_echo(port: int, seconds: float, pause: float) -> float:
-    """Talk for so long, and return the longest wait for a message of one's own.
+    """Talk for that long, and return the longest wait for an own message.
 
     pause: between two messages. Raises EOFError if the server disconnects this client.
     """
@@ -150,7 +150,7 @@ def measure_echo(port: int, seconds: float, pause: float) -> float:
 
 
 def measure_page(port: int, seconds: float) -> float:
-    """Load the page again and again for so long, and return the longest wait."""
+    """Keep loading the page for that long, and return the longest wait."""
     worst, end = 0.0, time.monotonic() + seconds
     while (begin := time.monotonic()) < end:
         with Peer(port) as peer:
@@ -164,7 +164,7 @@ def measure_page(port: int, seconds: float) -> float:
 
 @contextmanager
 def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
-    """Call the target in so many processes during the block."""
+    """Run the target in this many processes during the block."""
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=target, args=args, daemon=True) for _ in range(count)]
     try:
@@ -178,7 +178,7 @@ def in_processes(count: int, target: Callable[..., None], *args: object) -> Iter
 
 
 class Waits(NamedTuple):
-    """The longest waits beside a flood, in seconds; infinite for more than PATIENCE."""
+    """The longest waits during a flood, in seconds; infinite for more than PATIENCE."""
 
     echo: float
     page: float
@@ -191,7 +191,7 @@ def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str =
     see `Gochat`.
     """
     echo = page = float("inf")
-    # A buffer that no flood fills: a client that is dropped measures nothing.
+    # A buffer that no flood fills: a dropped client measures nothing.
     with (
         Gochat("--send-buffer=1000000", *flags, fault=fault, measured=False) as gochat,
         in_processes(flooders, flood, gochat.port, kind),
@@ -215,7 +215,7 @@ HEAD = (
 
 
 def words(wait: float) -> str:
-    """Return a wait as the table has it."""
+    """Return a wait in the table's form."""
     return f"{wait:.2f} s" if wait < PATIENCE else f"over {PATIENCE:.0f} s"
 
 

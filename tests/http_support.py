@@ -46,7 +46,7 @@ def serving_threads() -> list[str]:
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """The test has to leave no thread, no descriptor, and no unclosed socket."""
+    """The test must leave no thread, no descriptor, and no unclosed socket."""
     gc.collect()
     threads, files = threading.enumerate(), descriptors()
     yield
@@ -57,7 +57,7 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Returns the messages logged so far, without those for debugging."""
+    """Return the messages logged so far, without debug messages."""
     caplog.set_level(logging.DEBUG, "gochat")
 
     def lines() -> list[str]:
@@ -104,7 +104,7 @@ def hello(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def works(port: int) -> bool:
-    """Whether a server at this port answers as `hello` does."""
+    """Whether a server at this port answers like `hello`."""
     with Peer(port) as peer:
         return peer.request().body == b"hello"
 
@@ -121,7 +121,7 @@ def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplic
 
 
 def read_to_end(peer: Peer) -> bytes:
-    """Everything that the server sends until it ends the connection, by FIN or reset."""
+    """Return everything that the server sends until it ends the connection, by FIN or reset."""
     data = peer.buffer
     with suppress(ConnectionError):
         while piece := peer.sock.recv(65536):
@@ -130,7 +130,7 @@ def read_to_end(peer: Peer) -> bytes:
 
 
 def answer(port: int, request: bytes) -> bytes:
-    """Everything that the server sends after a request."""
+    """Return everything that the server sends after a request."""
     with Peer(port) as peer:
         with suppress(ConnectionError):
             peer.sock.sendall(request)

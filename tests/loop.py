@@ -1,4 +1,4 @@
-"""Many clients on one thread: sockets that never wait, and a loop that serves them."""
+"""Many clients on one thread: sockets that never block, and a loop that serves them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resources(gochat: Gochat) -> tuple[int, int]:
 def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
     """The resources of a server that has served a client, and serves none now.
 
-    threads: how many an idle server has: the main thread, the hub, and what a fault may add.
+    threads: how many an idle server has: the main thread, the hub, and those that a fault adds.
     """
     tasks, descriptors = resources(gochat)
     with join(gochat.port):
@@ -41,13 +41,13 @@ def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
 
 
 class Frames:
-    """Cuts what a server sends into frames, in whatever pieces it comes."""
+    """Splits what a server sends into frames, whatever its pieces."""
 
     def __init__(self) -> None:
         self.rest = bytearray()
 
     def take(self, data: bytes) -> list[Frame]:
-        """Take in what has come, and return the frames that are whole with it."""
+        """Take new data, and return the frames that are now complete."""
         self.rest += data
         start, frames = 0, []
         while cut := cut_frame(self.rest, start):
@@ -58,11 +58,11 @@ class Frames:
 
 
 class Loop:
-    """Hands to each link what the link has received, and calls what is due. One thread."""
+    """Passes received data to each link, and makes due calls. One thread."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
-        #: How many links there were, and how many of them are closed.
+        #: How many links there have been, and how many of them are closed.
         self.opened = self.closed = 0
         self._count = itertools.count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -72,7 +72,7 @@ class Loop:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
 
     def turn(self) -> None:
-        """Wait for something to do, but not long, and do what there is."""
+        """Wait for something to do, but not long, and do it."""
         timeout = 0.05
         if self._due:
             timeout = min(timeout, max(0.0, self._due[0][0] - time.monotonic()))
@@ -83,7 +83,7 @@ class Loop:
             heapq.heappop(self._due)[2]()
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Go on until the condition holds; raise AssertionError if it does not within PATIENCE."""
+        """Run until the condition holds; raise AssertionError if it does not within PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, f"never came true: {what}"
@@ -97,9 +97,9 @@ class Loop:
 
 
 class Link:
-    """A connection to a server of this machine, on a loop. A subclass says what it is for.
+    """A connection to a server on this machine, on a loop. A subclass says what it is for.
 
-    send_buffer: how much the system keeps of what the server does not take, in bytes.
+    send_buffer: how much unsent data the system keeps, in bytes.
     """
 
     def __init__(
@@ -128,17 +128,17 @@ class Link:
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
-        """Send the data, now or when the server takes them."""
+        """Send the data, now or when there is room."""
         self._unsent += data
         self._flush()
 
     def half_close(self) -> None:
-        """Send no more, but read on."""
+        """Send nothing more, but keep reading."""
         self._half = True
         self._flush()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket without a close frame, whatever is still to be sent."""
+        """Close the socket without a close frame, and drop unsent data."""
         if self.closed:
             return
         self.closed = True
@@ -183,7 +183,7 @@ class Link:
         except BlockingIOError:
             pass
         except OSError:
-            # Reading notices the end, too, and there may be something to be read first.
+            # Reading notices the end, too, and there may be data to read first.
             self._unsent.clear()
             self._half = False
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)

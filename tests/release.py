@@ -2,8 +2,8 @@
 
 python -m tests.release 0.1.0 --repository https://example.org/gochat
 
-It asks for a clean checkout whose version and changelog name the release. It runs all tests, builds
-the sdist and the wheel into dist/, has twine check them, and makes the tag. It publishes nothing:
+It needs a clean checkout whose version and changelog name the release. It runs all tests, builds
+the sdist and the wheel into dist/, checks them with twine, and makes the tag. It publishes nothing:
 it prints the two commands that do.
 """
 
@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).parent.parent
 
 
 def with_whole_links(text: str, repository: str, tag: str) -> str:
-    """Return Markdown with the links and pictures of the repository as whole URLs.
+    """Return Markdown with the repository's links and pictures as full URLs.
 
     On the package index a page has no files beside it.
     """
@@ -35,7 +35,7 @@ def with_whole_links(text: str, repository: str, tag: str) -> str:
 
 
 def build(source: Path, dist: Path, repository: str, tag: str) -> None:
-    """Build the sdist and the wheel of a copy of the source, and have twine check them.
+    """Build the sdist and the wheel from a copy of the source, and check them with twine.
 
     The README of the copy is changed. Raises CalledProcessError.
     """
@@ -47,7 +47,7 @@ def build(source: Path, dist: Path, repository: str, tag: str) -> None:
 
 
 def mistake(root: Path, version: str) -> str:
-    """Say why a checkout cannot be released under this version; empty if it can."""
+    """Return why a checkout cannot be released as this version; empty if it can."""
     if _run("git", "status", "--porcelain", cwd=root):
         return "there are changes that are not committed"
     if f'"{version}"' not in (root / "src/gochat/version.py").read_text():

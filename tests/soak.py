@@ -2,9 +2,9 @@
 
     python -m tests.soak --minutes 30 --seed 1 --plot docs/run/soak.svg
 
-Once a second the command looks at the server's memory, threads and descriptors. For clients that
-read nothing may be lost, doubled or out of order, whatever the others do, and nothing may grow. The
-plot needs matplotlib, which is in the extra `plot`.
+Once a second the command checks the server's memory, threads and descriptors. For clients that
+read, nothing may be lost, doubled or out of order, whatever the others do, and nothing may grow.
+The plot needs matplotlib, which is in the extra `plot`.
 """
 
 from __future__ import annotations
@@ -25,63 +25,63 @@ from .fuzz import Attack, Fuzz
 from .loop import idle, resources
 from .support import PATIENCE, PONG, Gochat, frame, request, wait_until
 
-#: In seconds. A flood of fuzz.py's, of 500 messages, has to be read within the pong wait.
+#: In seconds. A flood from fuzz.py, of 500 messages, must be read within the pong wait.
 PONG_WAIT, WRITE_WAIT = 15.0, 6.0
 RATE, BURST = 60.0, 20
 FLAGS = [
     *("--pong-wait", f"{PONG_WAIT:g}", "--ping-period", "4", "--write-wait", f"{WRITE_WAIT:g}"),
     *("--rate", f"{RATE:g}", "--burst", str(BURST)),
-    # Half a second of what is said fills 256: a machine that does other things, too, needs more.
+    # Half a second of talk fills 256: a machine that is busy with other things needs more.
     *("--send-buffer", "2000"),
     *("--max-clients-per-address", "1000"),  # never reached, but the server has to count
 ]
 
-#: How long a connection may last that the server has to end, in seconds: the longest deadline, the
-#: time to write what was queued, a second to answer a close, and what a busy machine takes.
+#: How long a connection may last that the server must end, in seconds: the longest deadline, the
+#: time to write what was queued, a second to answer a close, and a busy machine's delay.
 LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
-#: How many there are of each, unless a run has fewer members; and how long a member is silent and a
-#: flooder floods on average, in seconds.
+#: How many clients of each kind, unless a run has fewer members; and for how long, on average, a
+#: member is silent and a flooder floods, in seconds.
 MEMBERS, FLOODERS, STUCK = 200, 3, 6
 PAUSE, FLOOD = 2.0, 15.0
-#: How many bad inputs begin in a second.
+#: How many bad inputs start in a second.
 ATTACKS = 25.0
 
-#: How much of a flood waits on this side, in bytes. What waits is read at the rate in the end.
+#: How much of a flood waits on this side, in bytes. It is read at the rate in the end.
 SEND_BUFFER = 16_384
 
 #: How much more memory the server may have in the last quarter of the time than in the second, in
-#: bytes: always, and in a run of a minute besides, in a longer one in proportion less. In the first
-#: minute the stack and the buffers of each thread become as large as they have to be. A leak of a
+#: bytes: a fixed part, and a part for a run of a minute that shrinks in longer runs. In the first
+#: minute the stack and the buffers of each thread grow to their size. A leak of a
 #: few hundred bytes for each connection is more than that in half an hour.
 GROWTH, WARM_UP = 4 << 20, 12 << 20
 
-#: How long the server may take over a connection that this side has ended, in seconds.
+#: How long the server may take to release a connection that this side has ended, in seconds.
 WINDING_UP = 10.0
 
-#: How many points a line of the plot has, at most about twice.
+#: How many points a line of the plot has, at most about twice that.
 POINTS = 600
 
-#: States of /proc/net/tcp: the server has not ended the connection.
+#: States in /proc/net/tcp in which the server has not ended the connection.
 OPEN = {"01", "08"}  # ESTABLISHED, CLOSE_WAIT
 
 
 class Sample(NamedTuple):
-    """What there was at one moment."""
+    """The state at one moment."""
 
     time: float  # in seconds, from the beginning
     memory: int  # in bytes
     threads: int
     descriptors: int
-    clients: int  # connections that are open on this side
-    came: int  # connections that there have been
+    clients: int  # connections open on this side
+    came: int  # connections made so far
     messages: int
     deliveries: int
-    bad_input: bool = True  # whether there was some at that time
+    bad_input: bool = True  # whether there was bad input at that time
 
 
 def windows(figures: Sequence[float]) -> tuple[float, float]:
-    """The median of the figures in the second quarter of the time, and in the last one."""
+    """The medians of the second quarter of the time, and of the last one."""
     quarter = max(1, len(figures) // 4)
     early = figures[quarter : 2 * quarter] or figures
     return statistics.median(early), statistics.median(figures[-quarter:])
@@ -100,7 +100,7 @@ def judge(samples: Sequence[Sample]) -> None:
 class FloodingChatter(Chatter):
     """A client that sends as fast as TCP takes it.
 
-    Answers to pings would come behind all of the flood, much too late: so pongs are a part of it.
+    Answers to pings would come after all of the flood, much too late: so the flood contains pongs.
     """
 
     patient = False
@@ -116,7 +116,7 @@ class FloodingChatter(Chatter):
         return self.said - len(self.unheard)
 
     def talk(self) -> None:
-        """Begin the flood, and end it at some time by going."""
+        """Begin the flood, and leave at some time."""
         self.flooding = True
         self.loop.after(self.chat.random.expovariate(1 / FLOOD), self.enough)
         self.flood()
@@ -146,7 +146,7 @@ class Stuck(Voice):
         self.sock = socket.socket()
         self.sock.settimeout(PATIENCE)
         if chat.random.random() < 0.5:
-            # A small window, and small segments, for which the system keeps small buffers on the
+            # A small window and small segments, for which the system keeps small buffers on the
             # other side: they are full long before the pong wait is over.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
@@ -158,9 +158,9 @@ class Stuck(Voice):
 
 
 def open_ports(port: int) -> set[int]:
-    """The ports of the clients of the server at that port whose connections it has not ended.
+    """The ports of the clients of that server whose connections it has not ended.
 
-    Clients that do not read cannot see that: the end of a connection is behind what is to be read.
+    A client that does not read cannot see the end: it comes after the unread data.
     """
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -182,30 +182,30 @@ class Soak:
         self.seed = seed
         self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, loop=chat.loop)
         self.attacks = 0
-        #: The flooders that are in the room, and all that there were.
+        #: The flooders in the room, and all flooders so far.
         self.flooding: list[FloodingChatter] = []
         self.flooders: list[FloodingChatter] = []
         self.stuck: list[Stuck] = []
-        #: How long each stuck client that is gone was there, in seconds.
+        #: For each stuck client that is gone, how long it was there, in seconds.
         self.ages: list[float] = []
         self.samples: list[Sample] = []
         self.over = False  # no more bad input
         self.begun = time.monotonic()
 
-    # What happens.
+    # The run.
 
     def run(
         self, seconds: float, progress: bool = False, enough: Callable[[], bool] | None = None
     ) -> None:
-        """Everything, for that long, and then until nobody is left. progress: say how far it is.
+        """Do everything for that long, and then until nobody is left. progress: print the progress.
 
-        enough: is called once after each sample; if it returns true, the time is over.
+        enough: called once after each sample; if it returns true, the time is over.
 
         Raises AssertionError if something is lost, or grows.
         """
         self.attack()
         while self.elapsed() < seconds:
-            # The last inputs have their end by then, even if that is the pong wait's.
+            # The last inputs have ended by then, even if they wait for the pong wait.
             self.over = self.elapsed() > seconds - PONG_WAIT
             self.turn()
             self.look()
@@ -226,7 +226,7 @@ class Soak:
 
     @property
     def judged(self) -> list[Sample]:
-        """The samples of the time with bad input, unless it was too short to have some."""
+        """The samples taken during bad input, unless it was too short to have some."""
         return [sample for sample in self.samples if sample.bad_input] or self.samples
 
     def elapsed(self) -> float:
@@ -234,7 +234,7 @@ class Soak:
         return time.monotonic() - self.begun
 
     def turn(self) -> None:
-        """Have the right number of each kind of client, and let them act for a second."""
+        """Make up the number of each kind of client, and let them act for a second."""
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]
@@ -254,10 +254,10 @@ class Soak:
             self.attacks += 1
             self.chat.loop.after(self.chat.random.expovariate(ATTACKS), self.attack)
 
-    # What is seen.
+    # Checks.
 
     def look(self) -> None:
-        """Look at everything once. Raises AssertionError if something is not as it should be."""
+        """Check everything once. Raises AssertionError if something is wrong."""
         assert self.gochat.process.poll() is None, "\n".join(self.gochat.lines[-100:])
         self.look_at_stuck()
         self.look_at_flooders()
@@ -288,8 +288,8 @@ class Soak:
         return 0
 
     def look_at_stuck(self) -> None:
-        """Check that each client that does not read is sent away in time."""
-        # Twice, as the system may leave out open connections while others come and go.
+        """Check that each client that does not read is disconnected in time."""
+        # Twice, as the system may omit open connections while others come and go.
         still_open = open_ports(self.gochat.port) | open_ports(self.gochat.port)
         now = time.monotonic()
         for stuck in list(self.stuck):
@@ -308,7 +308,7 @@ class Soak:
             assert flooder.heard <= most, f"{flooder.heard} messages of {flooder}, not {most:.0f}"
 
     def report(self) -> str:
-        """What there was, in short."""
+        """A summary of the run."""
         chat, samples = self.chat, self.samples
         early, late = windows([sample.memory for sample in self.judged])
         floods = sum(flooder.heard for flooder in self.flooders)
@@ -345,9 +345,9 @@ def soak(
     progress: bool = False,
     enough: Callable[[], bool] | None = None,
 ) -> Soak:
-    """Soak a server of its own. Raises AssertionError if something was lost, or grows.
+    """Soak a new server. Raises AssertionError if something is lost, or grows.
 
-    members: how many clients chat. fault: Python to run in it before. progress, enough: see
+    members: how many clients chat. fault: Python to run first in it. progress, enough: see
     Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
@@ -365,7 +365,7 @@ def soak(
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
-    """Draw memory, threads and descriptors over the time."""
+    """Plot memory, threads and descriptors over time."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     shown = samples[:: max(1, len(samples) // POINTS)]

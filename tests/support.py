@@ -1,4 +1,4 @@
-"""What the tests share: the real command in a process of its own, and a peer on a bare socket."""
+"""Shared by the tests: the real command in a separate process, and a peer on a bare socket."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gochat.golang import frames
 from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
 
-#: The one bound on waiting for anything, in seconds. Generous: only a failure reaches it.
+#: The only limit on waiting for anything, in seconds. Generous: only a failure reaches it.
 PATIENCE = 30.0
 
-#: What decides on everything that is done at random; a failure says it, to be repeated.
+#: The seed of everything random; a failure prints it, to be repeated.
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 
 #: The repository.
@@ -34,19 +34,19 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Where servers listen: on a free port.
 LOCAL = "127.0.0.1:0"
 
-#: The command, as it is installed.
+#: The installed command.
 COMMAND = str(Path(sys.executable).with_name("gochat"))
 
 #: The key of RFC 6455, section 1.3, and the answer to it.
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-#: The environment for a program whose code does not count: to measure its coverage would take long.
+#: The environment for a program whose coverage does not count, because measuring takes long.
 UNMEASURED = {
     name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")
 }
 
-#: The headers of a good handshake.
+#: The headers of a valid handshake.
 HANDSHAKE = (
     ("Host", "localhost"),
     ("Upgrade", "websocket"),
@@ -73,7 +73,7 @@ def accepts(port: int) -> bool:
 
 
 def make_certificate(path: Path, name: str) -> Path:
-    """A certificate that is its own authority, for a name like DNS:... or IP:...
+    """Make a self-signed certificate for a name like DNS:... or IP:...
 
     Its key is beside it, as .key. Returns the path.
     """
@@ -92,7 +92,7 @@ def make_certificate(path: Path, name: str) -> Path:
 
 @contextmanager
 def in_background(target: Callable[[], object], name: str | None = None) -> Iterator[None]:
-    """Call the target on a thread during the block; the thread has to end by itself."""
+    """Call the target on a thread during the block; the thread must end by itself."""
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
     try:
@@ -107,7 +107,7 @@ def request(
     start: str = "GET /ws HTTP/1.1",
     end: str = "\r\n",
 ) -> bytes:
-    """A request of HTTP, a good handshake by default. end: of each line."""
+    """An HTTP request, a valid handshake by default. end: of each line."""
     lines = [start, *(f"{name}: {value}" for name, value in headers), "", ""]
     return end.join(lines).encode("latin-1")
 
@@ -125,7 +125,7 @@ class Frame(NamedTuple):
 
     @property
     def code(self) -> int | None:
-        """The code of a close frame."""
+        """The code in a close frame."""
         return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) > 1 else None
 
 
@@ -148,7 +148,7 @@ def frame(
 def raw_frame(
     first: int, length: int, form: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04"
 ) -> bytes:
-    """A frame that begins with the byte `first`, and claims to be so long, truly or not.
+    """A frame that begins with the byte `first`, and claims this length, true or not.
 
     form: how many bits the length is written in: 7, 16 or 64.
     """
@@ -165,7 +165,7 @@ def raw_frame(
 
 
 def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | None:
-    """A server's frame that begins at `start`, and where it ends; None if it is not whole yet."""
+    """A server's frame that begins at `start`, and its end; None if it is incomplete."""
     begin = start + 2
     if len(data) < begin:
         return None
@@ -227,7 +227,7 @@ class Stream:
 
 
 def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
-    """A page as it is sent: with the files beside it put in, and with the limit on messages."""
+    """The page as sent: with its files included, and with the limit on messages."""
     original = page = (static / name).read_text()
     for file in static.iterdir():
         link, element = {
@@ -241,9 +241,9 @@ def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
 
 
 def handshake_environ(**changes: Any) -> dict[str, Any]:
-    """The environ of a good handshake, changed; None takes a key out.
+    """The environ of a valid handshake, changed; None removes a key.
 
-    Its Hijacker is only good for a handshake that is refused.
+    Its Hijacker only works for a handshake that is refused.
     """
     environ = {
         "gochat.hijacker": object(),
@@ -266,7 +266,7 @@ def connected(
 ) -> Iterator[tuple[Conn, Stream]]:
     """A connection without a server, and its peer.
 
-    buffered: what has come behind the handshake. small: the sockets between the two hold a few KB.
+    buffered: what arrived after the handshake. small: the sockets between the two hold a few KB.
     changes: of the environ of the handshake.
     """
     ours, theirs = socket.socketpair()
@@ -316,7 +316,7 @@ class Peer(Stream):
 
     @property
     def addr(self) -> str:
-        """This side's address, as the server names its threads."""
+        """This side's address, as in the names of the server's threads."""
         host, port = self.sock.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -340,9 +340,9 @@ class Peer(Stream):
         headers: Mapping[str, str | None] | None = None,
         then: bytes = b"",
     ) -> Response:
-        """Send a handshake, and `then` in the same packet behind it; read the answer.
+        """Send a handshake, with `then` in the same packet after it; read the answer.
 
-        headers: other values for those of a good handshake, or more headers; None leaves one out.
+        headers: changed or additional headers; None removes one.
         """
         fields = {**dict(HANDSHAKE), "Host": self.host, **(headers or {})}
         present = [(name, value) for name, value in fields.items() if value is not None]
@@ -353,7 +353,7 @@ class Peer(Stream):
         self.sock.sendall(frame(payload, opcode))
 
     def messages(self, count: int) -> list[str]:
-        """The next messages, in however many frames; meanwhile pings are answered."""
+        """Return the next messages, in however many frames; pings meanwhile are answered."""
         messages: list[str] = []
         while len(messages) < count:
             messages += self.read_messages()
@@ -361,7 +361,7 @@ class Peer(Stream):
         return messages
 
     def read_messages(self) -> list[str]:
-        """The messages of the next frame; pings before it are answered."""
+        """Return the messages of the next frame; pings before it are answered."""
         while (got := self.read_frame()).opcode == PING:
             self.send(got.payload, PONG)
         assert got.opcode == TEXT, got
@@ -373,16 +373,16 @@ LONG_MESSAGE = 60_000
 
 
 def deaf(port: int, source: str = "") -> Peer:
-    """A peer that is in the room, does not read what it gets, and has little room for it."""
+    """A peer that is in the room, does not read, and has little room for unread data."""
     peer = Peer(port, receive_buffer=4096, source=source)
     assert peer.open().status == 101
     return peer
 
 
 def say_long(speaker: Peer, count: int) -> None:
-    """Have so many long messages said, and heard by the speaker: 150 are too much for a deaf peer.
+    """Say this many long messages, heard by the speaker: 150 are too much for a deaf peer.
 
-    They are more than fits into the system's buffers.
+    They are more than the system's buffers hold.
     """
     message = frame(b"x" * LONG_MESSAGE, mask=b"\0\0\0\0")
     for _ in range(count):
@@ -391,10 +391,10 @@ def say_long(speaker: Peer, count: int) -> None:
 
 
 def effort(work: Callable[[], object]) -> float:
-    """The processor time that this process spends on some work, as a multiple of a fixed loop's.
+    """Return this process's CPU time for some work, as a multiple of a fixed loop's time.
 
-    The loop takes some 10 ms on a machine of 2024, and longer on one that is slower or that others
-    use as well, as the work does. So a bound on this does not depend on the machine.
+    The loop takes about 10 ms on a machine of 2024, and longer on a slower or busier machine, as
+    the work does. So a bound on this does not depend on the machine.
     """
 
     def spent(work: Callable[[], object]) -> float:
@@ -412,7 +412,7 @@ def effort(work: Callable[[], object]) -> float:
 
 
 def is_refused(port: int) -> bool:
-    """Whether nobody listens. A socket that is closed just now resets the connection."""
+    """Whether nobody listens. A socket that is just being closed resets the connection."""
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
@@ -433,7 +433,7 @@ def is_one_line(text: str, what: str = "") -> bool:
 
 
 def parted(peer: Peer) -> Frame:
-    """Answer the server's close frame, which has to be its last frame, and return that."""
+    """Answer the server's close frame, which must be its last frame, and return it."""
     while True:
         got = peer.read_frame()
         if got.opcode == CLOSE:
@@ -445,9 +445,9 @@ def parted(peer: Peer) -> Frame:
 
 
 def join(port: int) -> Peer:
-    """A peer that is in the room: a message of its own has come back.
+    """A peer that is in the room: one of its messages has come back.
 
-    What has come before that is dropped; what has come behind it is still to be read.
+    Earlier frames are dropped; later ones can still be read.
     """
     peer = Peer(port)
     assert peer.open().status == 101
@@ -462,9 +462,9 @@ def join(port: int) -> Peer:
 
 
 def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: int) -> list[str]:
-    """The command that runs `command` as systemd does, with a socket: see sd_listen_fds(3).
+    """Return the command that runs `command` as systemd does, with a socket: see sd_listen_fds(3).
 
-    count: what is claimed of the number of sockets. more: descriptors of further sockets.
+    count: the number of sockets that is claimed. more: descriptors of further sockets.
     """
     moved = " ".join(f"{number}<&{given}" for number, given in enumerate([descriptor, *more], 3))
     script = f'exec {moved}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
@@ -472,7 +472,7 @@ def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: 
 
 
 def command(fault: str = "") -> list[str]:
-    """The command of the Python that runs now. fault: Python to run before, to break something."""
+    """The command under this Python. fault: Python to run first, to break something."""
     if not fault:
         return [str(Path(sys.executable).with_name("gochat"))]
     code = f"{textwrap.dedent(fault)}\nimport sys, gochat.ops.command as c\nsys.exit(c.main())"
@@ -490,7 +490,7 @@ def finished(
 
 @contextmanager
 def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """`gochat serve` with this for its stderr, and its port. The block has to terminate it."""
+    """`gochat serve` with this stderr, and its port. The block has to terminate it."""
     with listen(LOCAL) as listener:
         process = subprocess.Popen(
             activated(listener.fileno(), [COMMAND, "serve"]),
@@ -506,12 +506,12 @@ def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes],
 
 
 class Gochat:
-    """`gochat serve`, the real command, in a process of its own on a free port.
+    """`gochat serve`, the real command, in a separate process on a free port.
 
-    flags: what stands behind `serve`; with `--addr 127.0.0.1:0` unless they have another address.
-    fault: Python to run before in the process, to make something go wrong.
-    listener: a socket that the process gets, as from systemd, in place of an address; or several.
-    measured: False if its coverage does not count in a test that is marked so.
+    flags: the arguments after `serve`; with `--addr 127.0.0.1:0` unless they have an address.
+    fault: Python to run first in the process, to make something fail.
+    listener: a socket, or several, passed to the process as by systemd, instead of an address.
+    measured: whether its coverage counts in a test that is marked so.
     """
 
     def __init__(
@@ -575,7 +575,7 @@ class Gochat:
         return self.wait()
 
     def pause(self) -> None:
-        """Stop all threads of the process: it is not gone, but does nothing more."""
+        """Stop all threads of the process: it is still there, but does nothing."""
         self.process.send_signal(signal.SIGSTOP)
 
         def paused() -> bool:
@@ -585,12 +585,12 @@ class Gochat:
         wait_until(paused, "a stopped process")
 
     def kill(self) -> None:
-        """End the process as a crash would."""
+        """End the process like a crash."""
         self.process.kill()
         self.wait()
 
     def wait(self) -> int:
-        """Wait for the end of the process; its whole log is in `lines` then."""
+        """Wait for the end of the process; then `lines` has its whole log."""
         try:
             status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -607,10 +607,10 @@ class Gochat:
         return any(text in line for line in self.lines)
 
     def threads(self) -> list[str]:
-        """The names of the threads of the process, as far as the system has them."""
+        """The names of the threads of the process, as far as the system knows them."""
         names = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):  # the thread ends just now
+            with suppress(FileNotFoundError, ProcessLookupError):  # the thread is just ending
                 names.append((task / "comm").read_text().strip())
         return names
 

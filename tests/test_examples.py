@@ -30,7 +30,7 @@ RECIPES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 @contextmanager
 def serving(name: str, *args: str) -> Iterator[int]:
-    """The program in a process of its own, on a free port, until Ctrl-C."""
+    """The program in a separate process, on a free port, until Ctrl-C."""
     process = subprocess.Popen(
         [sys.executable, EXAMPLES / name, "127.0.0.1:0", *args],
         stdout=subprocess.PIPE,
@@ -57,7 +57,7 @@ def enter(port: int, path: str = "/ws", user: str = "") -> Peer:
 
 
 def wait_for(peer: Peer, message: str) -> None:
-    """Read up to the frame that ends with this message."""
+    """Read frames up to the one that ends with this message."""
     while not f"\n{peer.read_frame().payload.decode()}".endswith(f"\n{message}"):
         pass
 
@@ -68,9 +68,9 @@ def login(user: str) -> dict[str, str | None]:
 
 @pytest.mark.measured
 def test_rooms() -> None:
-    """What is said in a room is heard there, and in no other."""
+    """A message in a room is heard there, and in no other room."""
     with serving("rooms.py") as port, enter(port, "/ws/go") as go, enter(port, "/ws/go") as gopher:
-        # A client that gets a message of its own is in the room.
+        # A client is in the room when one of its messages has come back.
         go.send("go is here")
         wait_for(go, "go is here")
         gopher.send("gopher is here")
@@ -104,7 +104,7 @@ def test_history() -> None:
 
 @pytest.mark.parametrize("name", ["history.py", "direct.py"])
 def test_a_hub_of_its_own(name: str) -> None:
-    """Such a hub drops who does not read, lets others leave, and disconnects all at the end."""
+    """This hub drops slow clients, lets others leave, and disconnects all at the end."""
     count = 0
     with serving(name) as port:
         speaker = enter(port)
@@ -140,7 +140,7 @@ def test_no_login(user: str) -> None:
 
 
 def test_login() -> None:
-    """The name of the login stands before each message, whatever the client writes."""
+    """The login's name is before each message, whatever the client writes."""
     with serving("login.py") as port, enter(port, user="ann:tulip") as ann:
         ann.send("hi")
         assert ann.messages(1) == ["ann: hi"]
@@ -150,7 +150,7 @@ def test_login() -> None:
 
 
 def test_json_lines() -> None:
-    """A message that is an object with a text gets its user's name; any other one disconnects."""
+    """A message that is an object with a text gets its user's name; any other disconnects."""
     with (
         serving("json_lines.py") as port,
         enter(port, "/ws?name=ann") as ann,
@@ -168,12 +168,12 @@ def test_json_lines() -> None:
 
 
 def test_direct() -> None:
-    """A direct message reaches whoever it is for, and its sender, and nobody else."""
+    """A direct message reaches only its recipient and its sender."""
     with (
         serving("direct.py") as port,
         enter(port, "/ws?name=ann") as ann,
         enter(port, "/ws?name=bob") as bob,
-        enter(port, "/ws?name=eve%0A") as eve,  # no name, so a guest
+        enter(port, "/ws?name=eve%0A") as eve,  # an invalid name, so a guest
     ):
         for peer, name in ((ann, "ann"), (bob, "bob"), (eve, "guest")):
             peer.send(f"/to {name} here")
@@ -193,7 +193,7 @@ def test_direct() -> None:
 
 
 def test_presence() -> None:
-    """All hear who comes and who leaves, and whoever asks gets a list."""
+    """All hear who joins and who leaves, and a client that asks gets a list."""
     with serving("presence.py") as port, enter(port, "/ws?name=ann") as ann:
         assert ann.messages(1) == ["ann has come"]
         with enter(port) as guest:
@@ -207,7 +207,7 @@ def test_presence() -> None:
 
 
 def test_bot() -> None:
-    """The bot answers what is for it, to all, and ends with the chat."""
+    """The bot answers messages to it, in the room, and ends with the chat."""
     with serving("bot.py") as port, enter(port) as ann:
         for text in ("Ann: hi", "!time", "Ann: !time", "Bob: !time"):
             ann.send(text)
@@ -221,7 +221,7 @@ def test_bot() -> None:
 
 
 def test_flask_site() -> None:
-    """A session of Flask names who chats; a view tells the room; what a view yields is streamed."""
+    """Flask's session names the user; a view sends to the room; a view's generator is streamed."""
     with serving("flask_site.py") as port, enter(port) as guest:
         guest.send("hi")
         assert guest.messages(1) == ["guest: hi"]
@@ -240,7 +240,7 @@ def test_flask_site() -> None:
 
 
 def test_asgi_site(tmp_path: Path) -> None:
-    """Behind nginx an ASGI site and the chat are one site, and what is posted reaches the room."""
+    """Behind nginx an ASGI site and the chat are one site, and its posts reach the room."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         behind = free.getsockname()[1]
     with serving("asgi_site.py", str(behind)) as chat:
@@ -280,7 +280,7 @@ def test_a_recipe_has_a_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
-    """A recipe has fifty-five lines at most, and needs of gochat what `gochat.__all__` has."""
+    """A recipe has at most fifty-five lines, and uses only names from `gochat.__all__`."""
     text = (EXAMPLES / name).read_text()
     assert len(text.splitlines()) <= 55
     used = {

@@ -1,7 +1,7 @@
-"""Faults of the system: socket calls that fail, signals, a full disk, an end at full load.
+"""Faults of the system: socket calls that fail, signals, a full disk, shutdown at full load.
 
-The server is the real command. What goes wrong is put into its process before it starts, at random,
-with a seed: a failure says which.
+The server is the real command. Faults are injected into its process before it starts, at random,
+with a seed that a failure prints.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gochat.golang.http.address import listen
 from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, deaf, join, logging_to, wait_until
 
 #: For the server's process: every send and recv of a connection may be short, slow, interrupted by
-#: a signal, or asked to be tried again; with the probability `reset` the connection is gone, unless
-#: it comes from the address `spare`. At its end the process says how often it did what.
+#: a signal, or have to be repeated; with the probability `reset` the connection is lost, unless
+#: it comes from the address `spare`. At its end the process prints how often it did what.
 SHIM = """
     import atexit, collections, random, signal, socket, sys, threading, time
 
@@ -84,7 +84,7 @@ CLIENTS, MESSAGES = 12, 60
 
 
 class TalkerThread(threading.Thread):
-    """A client that says its messages, and keeps all messages that come."""
+    """A client that says its messages, and keeps all messages that arrive."""
 
     def __init__(self, peer: Peer, name: int, messages: int, *, done: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
@@ -113,7 +113,7 @@ class TalkerThread(threading.Thread):
 
     @property
     def said(self) -> list[str]:
-        """The messages of talkers that have come, without the greetings, which not all can get."""
+        """The talkers' messages that arrived, without the greetings, which not all can get."""
         return [text for text in self.log if text.startswith("#")]
 
 
@@ -121,7 +121,7 @@ class TalkerThread(threading.Thread):
 def test_socket_calls_that_do_half_their_work(seed: int) -> None:
     """With short, slow and interrupted socket calls no message is lost, doubled or misplaced."""
     fault = SHIM.format(seed=seed, reset=0, spare="")
-    # The calls are slow, but no client is to be dropped for that.
+    # The calls are slow, but no client may be dropped for that.
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         total = CLIENTS * MESSAGES
@@ -160,7 +160,7 @@ def test_connections_that_are_reset(seed: int) -> None:
         talkers: list[TalkerThread] = []
         for number in range(CLIENTS):
             peer = stack.enter_context(Peer(chat.port))
-            # A connection may be reset from the very first call.
+            # A connection may be reset from its first call on.
             with suppress(ConnectionError, EOFError, AssertionError):
                 if peer.open().status == 101:
                     talkers.append(TalkerThread(peer, number, 10**6, done=stopped.is_set))
@@ -196,7 +196,7 @@ def test_a_full_disk_under_the_log() -> None:
 
 
 def test_the_end_in_the_middle_of_full_load() -> None:
-    """At SIGTERM all get what was queued, in one order, and 1001; a deaf client is cut."""
+    """At SIGTERM all get what was queued, in one order, and 1001; a deaf client is cut off."""
     flags = ("--shutdown-timeout=5", "--write-wait=600", "--send-buffer=100000")
     with Gochat(*flags) as chat, ExitStack() as stack:
         stack.enter_context(deaf(chat.port))

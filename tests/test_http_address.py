@@ -109,7 +109,7 @@ def test_an_address_that_is_not_here(addr: str) -> None:
 
 
 def accepted(listener: socket.socket) -> int:
-    """How many connections wait at a socket; they are accepted and closed."""
+    """Accept and close all connections that wait at a socket, and return their number."""
     listener.setblocking(False)
     count = 0
     try:
@@ -129,7 +129,7 @@ def accepted(listener: socket.socket) -> int:
     ],
 )
 def test_listen_shared(addr: str, hosts: list[str]) -> None:
-    """Several sockets listen at one address, and each connection comes to any one of them."""
+    """Several sockets listen at one address, and each connection reaches one of them."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(each) for each in listen_shared(addr, 3)]
         (port,) = {each.getsockname()[1] for each in listeners}
@@ -143,7 +143,7 @@ def test_listen_shared(addr: str, hosts: list[str]) -> None:
 
 
 def test_nobody_joins_a_shared_address() -> None:
-    """Where sockets share an address, nobody else can listen, alone or shared; nor the reverse."""
+    """Nobody else can listen at a shared address, and nobody can share an address in use."""
     for count in (1, 2):
         with ExitStack() as stack:
             first = [stack.enter_context(each) for each in listen_shared(LOCAL, count)]
@@ -190,12 +190,12 @@ def test_a_shared_address_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_next_port(addr: str, number: int, expected: str) -> None:
-    """A higher port of the same host; `listen` is what refuses one too high."""
+    """The next port is one higher, on the same host; `listen` refuses one that is too high."""
     assert next_port(addr, number) == expected
 
 
 @pytest.mark.parametrize("addr", ["", "9100", "localhost", "::1:9100", ":x", ":65536"])
 def test_next_port_of_no_address(addr: str) -> None:
-    """What is no address has no next port."""
+    """A text that is no address has no next port."""
     with pytest.raises(ValueError):
         next_port(addr, 1)

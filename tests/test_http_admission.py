@@ -1,4 +1,4 @@
-"""Admission: limits, clients of proxies, and a lack of descriptors or threads."""
+"""Admission: limits, clients behind proxies, and a lack of descriptors or threads."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_many_connections(logged: Callable[[], list[str]]) -> None:
 
 
 def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """Each client address has its own limit, and may connect again after a connection has ended."""
+    """Each client address has its own limit, and may reconnect after a connection has ended."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"in")
@@ -100,7 +100,7 @@ def assert_nothing_counts(serving: Serving) -> None:
 
 
 def test_idle_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """Connections without a request leave room for those with one, but are limited, too."""
+    """Connections without a request leave room for those with one, but are also limited."""
     with Serving(hello, max_connections=20, max_connections_per_address=2) as serving:
         with ExitStack() as peers:
             idle = [peers.enter_context(Peer(serving.port)) for _ in range(8)]
@@ -216,7 +216,7 @@ def forwarded(*values: str) -> dict[str, str]:
         (["2001:DB8::0:7"], "2001:db8::7"),
         (["::ffff:192.0.2.7"], "192.0.2.7"),
         ([" \t192.0.2.7\t "], "192.0.2.7"),
-        # The client itself may have sent the beginning.
+        # The client itself may have sent the first part.
         (["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
         (["198.51.100.1,192.0.2.7"], "192.0.2.7"),
         (["127.0.0.1, 192.0.2.7"], "192.0.2.7"),
@@ -313,7 +313,7 @@ def test_a_long_list_of_proxies(part: str) -> None:
 
 
 def test_no_other_header_names_the_client() -> None:
-    """No header of a proxy but X-Forwarded-For has any effect."""
+    """No proxy header other than X-Forwarded-For has any effect."""
     names = ("Forwarded", "X-Real-IP", "X_Forwarded_For", "X-Forwarded-For-", "Client-IP")
     headers = dict.fromkeys(names, "192.0.2.7") | {"Forwarded": "for=192.0.2.7"}
     with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
@@ -322,7 +322,7 @@ def test_no_other_header_names_the_client() -> None:
 
 @pytest.mark.parametrize("proxies", [(), ("127.0.0.1",), ("::1", "10.0.0.0/8", "::/0")])
 def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
-    """X-Forwarded-For of a client that is not a trusted proxy has no effect."""
+    """X-Forwarded-For from a client that is not a trusted proxy has no effect."""
     with (
         Serving(who, trusted_proxies=proxies) as serving,
         Peer(serving.port, source="127.0.0.2") as peer,
@@ -342,7 +342,7 @@ def test_a_proxy_on_a_socket_for_both(host: str) -> None:
 
 
 def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str]]) -> None:
-    """A client's connections count together, direct or by a proxy; a proxy's own do not count."""
+    """A client's connections count together, direct or through a proxy; a proxy's own do not."""
     client = forwarded("127.0.0.2")
     inside: list[str] = []
     release = threading.Event()
@@ -382,7 +382,7 @@ def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str
 
 
 def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
-    """A header that switches the limit off is logged, quoted and cut, once a second at most."""
+    """A header that disables the limit is logged, quoted and cut, once a second at most."""
     with Serving(hello, trusted_proxies=PROXIES) as serving:
         for value in ("\x9b31m" + "x" * 1000, "unknown"):
             with Peer(serving.port) as peer:
@@ -395,7 +395,7 @@ def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
 
 
 def test_statistics() -> None:
-    """A server counts what it serves and refuses; what was returned before does not change."""
+    """A server counts what it serves and refuses; earlier snapshots do not change."""
     with Serving(hello, max_connections=2) as serving:
         statistics = serving.server.statistics
         before = statistics()

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 @pytest.mark.parametrize("size", [0, 1, 3000, 100_000])
 def test_what_came_behind_the_request_is_handed_over(size: int) -> None:
-    """Bytes after the request reach the application in order, also those in the same packet."""
+    """Bytes after the request reach the application in order, even those in the same packet."""
     data = bytes(i % 251 for i in range(size))
     buffered_sizes: list[int] = []
 
@@ -62,7 +62,7 @@ def test_what_came_behind_the_request_is_handed_over(size: int) -> None:
 
 
 def test_a_connection_taken_over_has_no_deadline() -> None:
-    """A connection that is taken over has no deadline any more."""
+    """A connection that is taken over has no deadline."""
 
     def echo(sock: socket.socket, _: bytes) -> None:
         assert sock.gettimeout() is None
@@ -92,7 +92,7 @@ def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) ->
 
 
 def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
-    """A generator, as of middleware, can take the connection over; its response is not sent."""
+    """A generator, as in middleware, can take the connection over; its response is not sent."""
     closed = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -124,7 +124,7 @@ def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
 def test_whatever_ends_an_application_that_has_taken_over(
     error: BaseException, logged: Callable[[], list[str]]
 ) -> None:
-    """Those who wait to be told of a failure are told, whatever it is."""
+    """Functions registered for a failure are called, whatever the failure is."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, _buffered = environ["gochat.hijacker"].hijack()
@@ -154,7 +154,7 @@ def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
 
 
 def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> None:
-    """Input that the application leaves unread is not taken for another request."""
+    """Input that the application leaves unread does not count as another request."""
     with Serving(taking_over(lambda sock, _: sock.sendall(b"raw"))) as serving:
         for rest in (REQUEST, b"\x81\x80junk\r\n\r\n", b"\r\n" * 5000):
             assert answer(serving.port, REQUEST + rest) == b"raw"
@@ -240,7 +240,7 @@ def test_a_thread_that_was_reserved(logged: Callable[[], list[str]]) -> None:
         connection = hijacker(environ)
         assert connection is not None
         connection.reserve()
-        connection.reserve()  # it has one
+        connection.reserve()  # it has one already
         names.extend(serving_threads())
         sock, _buffered = connection.hijack()
         threading.stack_size(1 << 46)  # more than any machine has: no further thread
@@ -260,7 +260,7 @@ def test_a_thread_that_was_reserved(logged: Callable[[], list[str]]) -> None:
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_reserved_thread_that_gets_no_function(fails: bool, taken: bool) -> None:
-    """A thread that was reserved ends with the request, however that ends."""
+    """A reserved thread ends with the request, however that ends."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         connection = hijacker(environ)
@@ -302,7 +302,7 @@ def test_no_thread_to_reserve(logged: Callable[[], list[str]]) -> None:
 
 
 def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> None:
-    """UnavailableError is answered with 503; when it is too late for that, it is logged."""
+    """UnavailableError is answered with 503, or logged if it is too late for an answer."""
     taken = [False, True]
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -322,7 +322,7 @@ def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> No
 
 
 def test_a_response_that_is_unavailable_after_all(caplog: pytest.LogCaptureFixture) -> None:
-    """UnavailableError replaces a response that has not been sent; one that has been is cut off."""
+    """UnavailableError replaces a response that has not been sent; one in progress is cut off."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Length", "9")])
@@ -362,7 +362,7 @@ def test_the_hijacker_of_another_server() -> None:
 
 
 def test_a_body_that_was_begun_before_the_connection_is_taken_over() -> None:
-    """An application that has read a part of the body gets the rest when it takes over."""
+    """An application that has read part of the body gets the rest when it takes over."""
     got = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -467,7 +467,7 @@ def test_an_application_that_fails(
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("length", [False, True])
 def test_a_client_of_http_1_0(version: int, length: bool) -> None:
-    """The answer to HTTP/1.0 is one of HTTP/1.0, never chunked, and ends with the connection."""
+    """The answer to HTTP/1.0 is in HTTP/1.0, never chunked, and ends with the connection."""
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         headers = [("Content-Type", "text/plain")]
@@ -485,7 +485,7 @@ def test_a_client_of_http_1_0(version: int, length: bool) -> None:
 
 
 def test_a_refusal_in_http_1_0() -> None:
-    """A malformed request of HTTP/1.0 is answered in HTTP/1.0, too."""
+    """A malformed HTTP/1.0 request is also answered in HTTP/1.0."""
     with Serving(hello) as serving:
         got = answer(serving.port, b"GET / HTTP/1.0\r\nnonsense\r\n\r\n")
     assert got.startswith(b"HTTP/1.0 400 Bad Request")
@@ -584,7 +584,7 @@ def test_a_reset_behind_the_answer() -> None:
         assert gone.wait(PATIENCE)
 
     with Serving(app) as serving:
-        # The first request creates what exists only once.
+        # The first request creates objects that exist only once.
         gone.set()
         assert works(serving.port)
         wait_until(lambda: not serving_threads())
@@ -607,7 +607,7 @@ def test_a_reset_behind_the_answer() -> None:
 
 
 def test_a_body_without_end() -> None:
-    """A body that does not end is discarded until the deadline, not for ever."""
+    """An endless body is discarded until the deadline, not forever."""
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
     with Serving(hello, read_header_timeout=0.3) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(request)
@@ -626,7 +626,7 @@ def test_nobody_is_told_to_continue() -> None:
 
 
 def test_clients_that_leave(logged: Callable[[], list[str]]) -> None:
-    """A client that closes or resets its connection is not logged, however far its request was."""
+    """A client that closes or resets its connection is not logged, whatever it had sent."""
     with Serving(hello) as serving:
         for sent in (b"", b"GET /", REQUEST[:-2], REQUEST):
             for linger in (False, True):

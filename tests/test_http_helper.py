@@ -1,4 +1,4 @@
-"""Helpers: a connection's second thread, when there are threads and when there are none."""
+"""Helpers: a connection's second thread, if there are threads and if there are none."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def hiring(helpers: Helpers, got: list[Helper | str]) -> Callable[[], None]:
 
 @pytest.mark.usefixtures("no_threads")
 def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without threads one waits and the next one is refused, and lends its thread at its end."""
+    """Without threads one waits and the next is refused, and lends its thread at its end."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", PATIENCE)
     helpers = Helpers()
     got: list[Helper | str] = []
@@ -72,7 +72,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         wait_until(lambda: wanting(helpers))
         hiring(helpers, got)()
         assert got.pop() == "can't start new thread"
-        with in_background(hiring(helpers, got)):  # waits, too: the refused one is promised
+        with in_background(hiring(helpers, got)):  # waits for the promised thread
             wait_until(lambda: wanting(helpers))
             for _ in range(2):
                 lender = threading.Thread(target=helpers.lend)
@@ -89,7 +89,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_threads")
 @pytest.mark.parametrize("promised", [False, True])
 def test_nobody_lends(promised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for a thread that does not come is refused after a while."""
+    """A connection that waits for a thread is refused if none comes for a while."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", 0.2 if not promised else 1.0)
     helpers = Helpers()
     got: list[Helper | str] = []
@@ -102,7 +102,7 @@ def test_nobody_lends(promised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that has begun although its start failed ends, and is not counted on."""
+    """A thread that has begun although its start failed ends, and does not count."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", 0.1)
     begun: list[threading.Thread] = []
 
@@ -122,7 +122,7 @@ def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_burst_when_threads_are_short(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """Of many who come at once as many are served as there are threads for, and stay.
+    """Of a burst of clients as many are served as there are threads for, and stay.
 
     The others get 503, not 101 and then a close frame.
     """

@@ -37,7 +37,7 @@ def drip(peer: Peer, data: bytes) -> None:
 
 
 def test_bytes_that_come_after_the_deadline_are_not_read() -> None:
-    """A deadline that has passed counts although there is something to read."""
+    """A deadline that has passed counts even if there is something to read."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"GET / HTTP/1.1\r\n")
@@ -47,7 +47,7 @@ def test_bytes_that_come_after_the_deadline_are_not_read() -> None:
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
 def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]]) -> None:
-    """A request has to be complete by a deadline after its accept, which bytes do not postpone."""
+    """A request must be complete by a deadline after its accept, which more bytes do not extend."""
     with Serving(hello, read_header_timeout=0.5) as serving:
         begin = time.monotonic()
         with Peer(serving.port) as peer:
@@ -59,7 +59,7 @@ def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]
 
 
 def test_a_silent_connection_is_cut(logged: Callable[[], list[str]]) -> None:
-    """A client that connects and sends nothing is cut at the same deadline."""
+    """A client that connects and sends nothing is disconnected at the same deadline."""
     with Serving(hello, read_header_timeout=0.3) as serving:
         begin = time.monotonic()
         with Peer(serving.port) as peer:
@@ -91,11 +91,11 @@ def test_a_request_in_pieces_is_served() -> None:
 
 
 def test_a_response_that_nobody_takes() -> None:
-    """A client that sends its request at once, and takes no response, is not waited for."""
+    """A client that sends its request at once, and reads no response, is not waited for."""
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
-        return [b"x" * 1_000_000] * 20  # more than the system takes
+        return [b"x" * 1_000_000] * 20  # more than the system holds
 
     with Serving(app, read_header_timeout=0.5) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(REQUEST)
@@ -104,7 +104,7 @@ def test_a_response_that_nobody_takes() -> None:
 
 
 def test_no_deadline() -> None:
-    """A server that gives its clients any time answers them."""
+    """A server with an infinite deadline answers its clients."""
     with Serving(hello, read_header_timeout=math.inf) as serving:
         assert works(serving.port)
 

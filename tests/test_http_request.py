@@ -41,7 +41,7 @@ class Seen:
 
 
 def seen(request: bytes) -> WSGIEnvironment:
-    """The environ of a request that has to be answered with 200."""
+    """Return the environ of a request, which must be answered with 200."""
     app = Seen()
     with Serving(app) as serving:
         assert re.match(rb"HTTP/1\.[01] 200 OK\r\n", answer(serving.port, request))
@@ -67,7 +67,7 @@ def seen(request: bytes) -> WSGIEnvironment:
     ],
 )
 def test_headers_that_mean_something_to_a_mail(line: bytes) -> None:
-    """Headers that describe the body of a mail have no effect on the parser."""
+    """Headers that describe the body of a mail do not affect the parser."""
     seen(get(line))
 
 
@@ -182,7 +182,7 @@ def test_targets(target: bytes, host: str, path: str, query: str) -> None:
 
 
 def test_the_target_as_it_came() -> None:
-    """RAW_URI is the target as the client sent it, as WSGI has bytes: decoded as Latin-1."""
+    """RAW_URI is the target as the client sent it, as WSGI represents bytes: decoded as Latin-1."""
     assert seen(get(start=b"GET /%41?b HTTP/1.1"))["RAW_URI"] == "/%41?b"
     assert seen(get(start=b"GET /\xe4 HTTP/1.1"))["RAW_URI"] == "/\xe4"
 
@@ -222,7 +222,7 @@ def test_a_chunked_body(coding: bytes, chunked: bool) -> None:
     assert bodies == [b"hello" if chunked else b"2\r\nhe"]
 
 
-# What is refused.
+# Refused requests.
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_no_body_for_head() -> None:
     assert body == b""
 
 
-# The size and the cost.
+# Size and cost.
 
 
 def filled(prefix: bytes, size: int = MAX_HEADER_BYTES) -> bytes:
@@ -450,7 +450,7 @@ LINES = [b"X-%d: " % i + b"a" * 2000 for i in range(490)]
     ],
 )
 def test_what_a_request_costs(request_: bytes) -> None:
-    """A request costs memory of a few times its size, and little time."""
+    """A request costs a few times its size in memory, and little time."""
     with Serving(hello) as serving:
         assert works(serving.port)
         wait_until(lambda: not serving_threads())
@@ -518,5 +518,5 @@ def test_no_target_is_kept() -> None:
     ],
 )
 def test_the_target_for_the_log(environ: dict[str, str], target: str) -> None:
-    """The target is plain text and not long, whatever a server puts into the environ."""
+    """The logged target is plain text and not long, whatever a server puts into the environ."""
     assert url(environ) == target

@@ -1,4 +1,4 @@
-"""The server: where it listens, how it accepts, and its end."""
+"""The server: where it listens, how it accepts, and how it ends."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_listen_at_a_port() -> None:
-    """A server listens at the given port, also right after another server has used the port."""
+    """A server listens at the given port, even right after another server has used the port."""
     with Serving(hello) as serving:
         assert works(serving.port)
     with Serving(hello, f"127.0.0.1:{serving.port}") as again:
@@ -108,13 +108,13 @@ def test_many_may_wait_to_be_accepted() -> None:
 
 
 def test_no_delay() -> None:
-    """Nagle's algorithm is off, so that data is sent at once."""
+    """Nagle's algorithm is off, so data is sent at once."""
     options: list[int] = []
 
     def handler(sock: socket.socket, _: bytes) -> None:
         options.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    # One has connected before there is a server, as when systemd has the socket.
+    # A client connects before there is a server, as when systemd has the socket.
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         Peer(listener.getsockname()[1]) as early,
@@ -146,7 +146,7 @@ def test_names_of_threads() -> None:
 
 @contextmanager
 def many_descriptors() -> Iterator[None]:
-    """Every descriptor that is opened in the block has a number over 1023."""
+    """Give every descriptor that is opened in the block a number over 1023."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     taken = [os.open(os.devnull, os.O_RDONLY)]
@@ -173,7 +173,7 @@ def many_descriptors() -> Iterator[None]:
 def test_no_more_memory_for_a_connection(
     error: Exception, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without memory for a connection, the server pauses, and then goes on.
+    """Without memory for a connection, the server pauses and then continues.
 
     many: whether its descriptors have numbers that select.select does not take.
     """
@@ -287,7 +287,7 @@ def test_a_start_without_a_thread() -> None:
 
 
 def test_ctrl_c_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection is its thread's, also if Ctrl-C comes while that thread is still to start."""
+    """A connection belongs to its thread even if Ctrl-C comes before that thread has started."""
     begun, gate = threading.Event(), threading.Event()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -313,7 +313,7 @@ def test_ctrl_c_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Let no more than one start of a connection's thread fail, with this error."""
+    """Make at most one start of a connection's thread fail, with this error."""
     errors = [error]
 
     class Failing(Thread):
@@ -326,7 +326,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection whose thread never starts because of Ctrl-C is closed, and counts no more."""
+    """A connection whose thread never starts because of Ctrl-C is closed and no longer counted."""
     failing(monkeypatch, KeyboardInterrupt())
     closed: list[socket.socket] = []
     server = Server(LOCAL, hello, max_connections=1, on_close=closed.append)
@@ -345,7 +345,7 @@ def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_thread_that_never_starts(
     error: Exception, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """A connection whose thread cannot be started gets 503 and is closed, and counts no more."""
+    """A connection whose thread cannot be started gets 503, is closed, and no longer counts."""
     failing(monkeypatch, error)
     with Serving(hello, max_connections=1) as serving:
         assert answer(serving.port, REQUEST).startswith(b"HTTP/1.1 503 ")
@@ -355,7 +355,7 @@ def test_a_thread_that_never_starts(
 
 
 def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that has ended before Ctrl-C is not closed once more."""
+    """A connection that has ended before Ctrl-C is not closed again."""
 
     class Interrupted(Thread):
         def start(self) -> None:
@@ -377,7 +377,7 @@ def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_thread_that_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that begins when its connection was taken back leaves the connection alone."""
+    """A thread that begins after its connection was taken back does not use the connection."""
     gate = threading.Event()
 
     class Late(Thread):
@@ -403,7 +403,7 @@ def test_a_thread_that_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thread_that_has_not_begun_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """shutdown closes a connection whose thread does not get to its first step in time."""
+    """shutdown closes a connection whose thread does not reach its first step in time."""
     gate, started = threading.Event(), threading.Event()
 
     class Late(Thread):
@@ -427,7 +427,7 @@ def test_a_thread_that_has_not_begun_at_the_end(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("error", [ValueError("a mistake"), SystemExit("a mistake")])
 def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str]]) -> None:
-    """If on_close fails, the connection is closed all the same, and counts no more."""
+    """If on_close fails, the connection is still closed, and no longer counts."""
     closed: list[socket.socket] = []
 
     def on_close(sock: socket.socket) -> None:
@@ -442,7 +442,7 @@ def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str
     wait_until(lambda: not serving_threads(), "the place, which is given back after on_close")
     with Peer(server.port):
         wait_until(lambda: len(serving_threads()) == 1)
-        # Refused on the accepting thread, which lives on.
+        # Refused on the accepting thread, which survives.
         assert answer(server.port, REQUEST).startswith(b"HTTP/1.1 503 ")
     wait_until(lambda: works(server.port), "a place for a connection")
     server.shutdown(PATIENCE)
@@ -471,7 +471,7 @@ def test_ctrl_c_in_on_close(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_connection_that_cannot_be_admitted(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """A mistake on the accepting thread costs one connection, and not the server."""
+    """A bug on the accepting thread costs one connection, and not the server."""
     mistakes = [LookupError("a mistake")]
     admit = Admission.admit
 
@@ -518,7 +518,7 @@ def test_the_accepting_thread_fails(
 
 
 def test_shutdown_on_a_thread_of_a_connection() -> None:
-    """On a connection's own threads shutdown raises at once, because it would wait for itself."""
+    """On a connection's own thread shutdown raises at once, because it would wait for itself."""
     said: list[str] = []
 
     def end() -> None:
@@ -542,7 +542,7 @@ def test_shutdown_on_a_thread_of_a_connection() -> None:
 
 
 def test_shutdown_on_the_thread_that_accepts() -> None:
-    """The accepting thread can stop the server, and cannot shut it down before it has returned."""
+    """The accepting thread can stop the server, but not shut it down before it has returned."""
     server = Server(LOCAL, hello)
     said: list[str] = []
 
@@ -580,7 +580,7 @@ def test_an_accepting_thread_that_does_not_return(
 
 
 def test_shutdown_waits_for_who_ends_in_time() -> None:
-    """shutdown waits for an application to return, and not longer."""
+    """shutdown waits for an application to return, but no longer than the timeout."""
     heard: list[bytes] = []
 
     def handler(sock: socket.socket, _: bytes) -> None:
@@ -595,7 +595,7 @@ def test_shutdown_waits_for_who_ends_in_time() -> None:
         closing = threading.Thread(target=serving.server.shutdown, args=(10 * PATIENCE,))
         closing.start()
         peer.sock.settimeout(0.2)
-        with pytest.raises(TimeoutError):  # it is not cut
+        with pytest.raises(TimeoutError):  # it is not disconnected
             peer.sock.recv(1)
         assert closing.is_alive()
         peer.sock.settimeout(PATIENCE)
@@ -608,7 +608,7 @@ def test_shutdown_waits_for_who_ends_in_time() -> None:
 
 
 def test_shutdown_cuts_the_others() -> None:
-    """At its timeout, shutdown cuts the connections that are left, with or without a request."""
+    """At its timeout, shutdown cuts the remaining connections, with or without a request."""
     heard: list[bytes] = []
     cleared_up = threading.Event()
 
@@ -634,7 +634,7 @@ def test_shutdown_cuts_the_others() -> None:
 
 
 def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """shutdown does not wait for an application that ignores the cut of its connection."""
+    """shutdown does not wait for an application that ignores the end of its connection."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     go_on = threading.Event()
     busy = threading.Event()
@@ -679,7 +679,7 @@ def test_shutdown_with_many() -> None:
 
 
 def test_one_thread_accepts() -> None:
-    """A second thread that would accept gets RuntimeError; the first one goes on."""
+    """A second thread that would accept gets RuntimeError; the first one keeps accepting."""
     server = Server(LOCAL, hello)
     server.start()
     wait_until(lambda: works(server.port), "a server at work")
@@ -691,7 +691,7 @@ def test_one_thread_accepts() -> None:
 
 @pytest.mark.parametrize("_", range(20))
 def test_shutdown_waits_for_the_thread_that_accepts(_: int) -> None:
-    """A thread of the caller's own that accepts has returned before its sockets are closed."""
+    """A caller's own accepting thread has returned before its sockets are closed."""
     server = Server(LOCAL, hello)
     accepting = threading.Thread(target=server.serve_forever)
     accepting.start()

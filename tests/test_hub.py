@@ -12,7 +12,7 @@ from .support import in_background, wait_until
 
 
 class FakeClient:
-    """All that the hub knows of a client: the channel `send`."""
+    """All that the hub knows about a client: the channel `send`."""
 
     def __init__(self, capacity: int = 256) -> None:
         self.send: Channel[bytes] = Channel(capacity)
@@ -22,13 +22,13 @@ class FakeClient:
         return cast(Client, self)
 
     def received(self) -> list[bytes]:
-        """All that the hub sends until it closes the channel."""
+        """Everything that the hub sends until it closes the channel."""
         return list(self.send)
 
 
 @contextmanager
 def hub_at_work() -> Iterator[Hub]:
-    """A hub whose thread runs for the length of the block, with no server around it."""
+    """A hub whose thread runs during the block, without a server."""
     hub = Hub()
     with in_background(hub.run, "hub"), closing(hub.stop):
         yield hub
@@ -48,7 +48,7 @@ def test_everyone_gets_every_message_in_one_order() -> None:
 
 
 def test_message_before_registering_is_not_received() -> None:
-    """A client gets what is said from the moment that it joins until it leaves."""
+    """A client gets what is said from when it joins until it leaves."""
     with hub_at_work() as hub:
         early, late = FakeClient(), FakeClient()
         hub.register.send(early.client)
@@ -91,7 +91,7 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
 
 
 def test_many_full_clients_are_dropped_at_once() -> None:
-    """A message may be the end of any number of full clients; all the others get the message."""
+    """Any number of clients can be full at one message; all the others get it."""
     with hub_at_work() as hub:
         members = [FakeClient(1 if i % 3 else 256) for i in range(100)]
         for member in members:
@@ -107,7 +107,7 @@ def test_many_full_clients_are_dropped_at_once() -> None:
 
 
 def test_stop_closes_all_and_those_who_come_later() -> None:
-    """Once stopped, the hub closes every channel, also of a client that registers afterwards."""
+    """Once stopped, the hub closes every channel, even of a client that registers later."""
     with hub_at_work() as hub:
         member, late = FakeClient(), FakeClient()
         hub.register.send(member.client)

@@ -1,4 +1,4 @@
-"""The house: which module may import which, and what each package says of itself."""
+"""The layout: which module may import which, and what each package's docstring must list."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .support import LOCAL, ROOT, command, finished
 
 HOUSE = Path(gochat.__file__).parent
 
-#: What the modules of the left may import of gochat at run time: these, and what is below these.
-#: The longest name that fits counts.
+#: What the modules on the left may import from gochat at run time: these, and what is below these.
+#: The longest matching name counts.
 RULES = {
     "version": (),
     "golang": ("golang",),
@@ -87,7 +87,7 @@ RULES = {
     "talk.commands": ("talk.flags", "talk.session"),
     "talk.command": ("talk",),
     "ops": ("ops", "golang", "hub", "client"),
-    # The command is above all: above main, too.
+    # The command is above everything, even main.
     "ops.command": (
         *("main", "ops.config", "ops.deploy", "ops.flags", "ops.processes", "ops.serve"),
         *("ops.greenlets", "bench", "exercise.command", "talk.command", "trace.command", "golang"),
@@ -115,7 +115,7 @@ RULES = {
     "": ("main", "ops", "client", "anyhub", "hub", "golang", "version"),
 }
 
-#: Packages of others, and the modules that alone may import them.
+#: Third-party packages, and the only modules that may import them.
 GUESTS = {
     "gevent": ("golang.runtime",),
     "greenlet": ("golang.runtime.greenlets",),
@@ -146,7 +146,7 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 
 
 def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The imports of a module but for those that are for type checkers alone.
+    """The imports of a module, except those only for type checkers.
 
     at_once: without those in functions, too.
     """
@@ -160,7 +160,7 @@ def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.Impor
 
 
 def imports(name: str, *, at_once: bool = False) -> set[str]:
-    """Whole names of the modules that a module imports at run time.
+    """Full names of the modules that a module imports at run time.
 
     at_once: without those that a function imports when it is called.
     """
@@ -193,14 +193,14 @@ def is_within(name: str, places: tuple[str, ...]) -> bool:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_go_downward(name: str) -> None:
-    """A module imports of gochat's what the rules allow it, and nothing else."""
+    """A module imports from gochat only what the rules allow."""
     rule = max((key for key in RULES if is_within(name, (key,))), key=len, default="")
     for found in own_imports(name):
         assert is_within(found, RULES[rule]), f"{name} may not import {found}"
 
 
 def test_no_circle() -> None:
-    """No module imports itself at run time, by whatever detour."""
+    """No module imports itself at run time, even indirectly."""
     reached = {name: own_imports(name) for name in MODULES}
     for name in MODULES:
         seen: set[str] = set()
@@ -214,7 +214,7 @@ def test_no_circle() -> None:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_guests_have_one_door(name: str) -> None:
-    """Each package of others is known to the one place that stands for it, and to no other."""
+    """Each third-party package is imported by one module only."""
     for found in imports(name):
         places = GUESTS.get(found.partition(".")[0])
         assert places is None or is_within(name, places), f"{name} may not import {found}"
@@ -228,7 +228,7 @@ def test_guests_have_one_door(name: str) -> None:
     ],
 )
 def test_what_most_chats_do_not_need(door: str) -> None:
-    """What few chats need costs the others nothing, because it is imported late."""
+    """Modules that few chats need cost others nothing, because they are imported late."""
     for name in MODULES:
         if not is_within(name, (door,)):
             for found in imports(name, at_once=True):
@@ -237,7 +237,7 @@ def test_what_most_chats_do_not_need(door: str) -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_each_package_says_what_is_in_it(name: str) -> None:
-    """A package's docstring names each of its files and packages, and none that is not there."""
+    """A package's docstring names each of its files and packages, and nothing else."""
     folder = MODULES[name].parent
     text = ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""
     files = {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
@@ -254,7 +254,7 @@ import gochat
 print(*sorted(sys.modules), sep="\\n")
 """
 
-#: What a server needs of gochat.
+#: What a server needs from gochat.
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": (
@@ -266,7 +266,7 @@ NEEDED = {
 
 
 def test_what_an_import_loads() -> None:
-    """`import gochat` loads what a server needs, and nothing of the other commands."""
+    """`import gochat` loads what a server needs, and nothing for the other commands."""
     done = finished([sys.executable, "-c", LOADED])
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
@@ -285,8 +285,8 @@ def test_what_an_import_loads() -> None:
     assert not loaded & {*strangers, "resource", "termios", "readline", "statistics", "sphinx"}
 
 
-#: Runs programs as far as that can be done here as on a system without POSIX: what Windows does not
-#: have is missing when gochat is imported. Other packages are there before: they know Windows.
+#: Runs programs as on a system without POSIX, as far as possible here: the modules that Windows
+#: lacks are missing when gochat is imported. Other packages are loaded before: they know Windows.
 WITHOUT_POSIX = """
 import os, runpy, select, signal, socket, sys
 import importlib.metadata, simple_websocket, werkzeug.serving
@@ -307,7 +307,7 @@ for program in sys.argv[1:]:
 
 
 def test_the_lesson_needs_no_posix() -> None:
-    """The steps of the lesson up to the hub run on a system that has threads, and no POSIX."""
+    """The steps of the lesson up to the hub run on a system with threads but without POSIX."""
     steps = sorted(ROOT.glob("examples/lesson/0*.py"))
     assert len(steps) == 9
     done = finished([sys.executable, "-c", WITHOUT_POSIX, *map(str, steps)])
@@ -323,13 +323,13 @@ def test_to_serve_needs_posix() -> None:
     assert done.stderr == "gochat: serve needs POSIX, which Windows does not have: use WSL\n"
 
 
-#: The most lines that a twin of a Go file may have; those have 53, 137 and 40.
+#: The most lines that a twin of a Go file may have; the Go files have 53, 137 and 40.
 TWINS = {"hub": 60, "client": 150, "main": 60}
 
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_the_twins_stay_plain(twin: str) -> None:
-    """A twin is short, and has no lock, no socket option and no figure for metrics."""
+    """A twin is short, and has no lock, no socket option and no metric."""
     text = MODULES[twin].read_text()
     assert len(text.splitlines()) <= TWINS[twin]
     assert not re.search(r"Lock\(|setsockopt|import socket|import threading|metric", text)

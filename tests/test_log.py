@@ -1,4 +1,4 @@
-"""The log, also where its lines are not taken, and what it says of the threads."""
+"""The log, even if nobody reads its lines, and what it says about the threads."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .support import CLOSE, Gochat, Peer, in_background, join, logging_to, parte
 
 
 def ask_for_much(port: int, times: int) -> None:
-    """Ask so often for a page that is not there; each time the log has a long line more."""
+    """Request a missing page this often; each time the log has a long line more."""
     for _ in range(times):
         with Peer(port) as peer:
             assert peer.request("/" + "x" * 900).status == 404
 
 
 def test_a_log_that_nobody_takes() -> None:
-    """A log that is not read holds up no page, client or end, and says what is missing."""
+    """A log that nobody reads delays no page, client or shutdown, and reports what is missing."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     with open(read, "rb") as log:
@@ -55,7 +55,7 @@ def test_a_log_that_nobody_takes() -> None:
 
 
 def test_the_threads_are_told() -> None:
-    """At SIGUSR1 the log says what each thread is at, by name, and the chat goes on."""
+    """At SIGUSR1 the log says what each thread is doing, by name, and the chat goes on."""
     with Gochat() as chat, join(chat.port) as peer:
         before = len(chat.lines)
         chat.process.send_signal(signal.SIGUSR1)
@@ -68,7 +68,7 @@ def test_the_threads_are_told() -> None:
 
 
 def test_the_threads_are_told_to_nobody() -> None:
-    """SIGUSR1 does no harm where the log is full, or while another SIGUSR1 is being served."""
+    """SIGUSR1 does no harm if the log is full, or during another SIGUSR1."""
     with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
         with ExitStack() as stack:
             peers = [stack.enter_context(join(port)) for _ in range(20)]
@@ -80,7 +80,7 @@ def test_the_threads_are_told_to_nobody() -> None:
 
 
 def test_a_terminal_that_is_stopped() -> None:
-    """A terminal that takes only a part of a line, and then nothing, holds nobody up either."""
+    """A terminal that takes part of a line, and then nothing, delays nobody either."""
     terminal, stderr = pty.openpty()
     try:
         with logging_to(stderr) as (process, port):
@@ -101,7 +101,7 @@ def small_pipe() -> tuple[int, int]:
 
 
 def small_socket() -> tuple[int, int]:
-    """A pair of sockets as between a service of systemd and the journal."""
+    """A pair of sockets like those between a systemd service and the journal."""
     read, write = socket.socketpair()
     write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return read.detach(), write.detach()
@@ -109,7 +109,7 @@ def small_socket() -> tuple[int, int]:
 
 @pytest.mark.parametrize("make", [small_pipe, small_socket])
 def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, int]]) -> None:
-    """A log too small for what the threads are at, and that is not read, holds up no client."""
+    """A log that is too small for the list of threads, and that nobody reads, delays no client."""
     read, write = make()
     with open(read, "rb"), ExitStack() as stack, logging_to(write) as (process, port):
         os.close(write)
@@ -132,7 +132,7 @@ def handler_for(stream: object) -> LogHandler:
 
 
 def test_lines_that_are_lost_are_counted() -> None:
-    """When a log is read again, it has the number of lost lines, behind the half of the first."""
+    """When a log is read again, it has the number of lost lines, after the half of the first."""
     read, write = os.pipe()
     with open(read, "rb") as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
@@ -142,7 +142,7 @@ def test_lines_that_are_lost_are_counted() -> None:
             begin = time.monotonic()
             handler.handle(record("x" * 10_000))
             times.append(time.monotonic() - begin)
-        # The first line alone is waited for.
+        # Only the first line is waited for.
         assert [seconds > 0.9 for seconds in times] == [True, False, False], times
         taken = os.read(log.fileno(), 20_000)
         handler.handle(record("y"))
@@ -174,7 +174,7 @@ def test_no_line_is_cut_where_others_may_write() -> None:
 
 @pytest.mark.parametrize("stream", [io.StringIO(), None])
 def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
-    """Where there is no stderr, or where stderr is no file, there is no log and no error."""
+    """Without stderr, or if stderr is no file, there is no log and no error."""
     handler = handler_for(stream)
     handler.handle(record("a line"))
     handler.close()
@@ -184,7 +184,7 @@ def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
 
 
 def test_a_log_in_a_file(tmp_path: Path) -> None:
-    """A line is written behind what others have written into the same file, and not over that."""
+    """A line is written after what others wrote into the same file, and does not overwrite it."""
     with (tmp_path / "log").open("w") as file:
         handler = handler_for(file)
         file.write("before\n")
@@ -196,7 +196,7 @@ def test_a_log_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_threads_are_told_once_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """A request for the threads during another one is left out."""
+    """A request for the threads during another one is ignored."""
     with dumping:
         dump_threads()
     assert capfd.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""The metrics: what is done to a real server, and what its metrics say of that."""
+"""The metrics: what happens to a real server, and what its metrics show."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ from .support import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-#: Figures by name; behind the name is the value of the label, if there is one.
+#: Values by name; the name is followed by the value of the label, if there is one.
 Figures = dict[str, float]
 
 
 class Measured(Gochat):
-    """`gochat serve` with its metrics, which are read by HTTP."""
+    """`gochat serve` with its metrics, which are read over HTTP."""
 
     def __init__(self, *flags: str, fault: str = "") -> None:
         super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
@@ -82,7 +82,7 @@ class Measured(Gochat):
         }
 
     def wait_for(self, **expected: float) -> Figures:
-        """Wait for these figures, named without `gochat_`, and return all."""
+        """Wait for these values, named without `gochat_`, and return all."""
         wanted = {f"gochat_{name}": value for name, value in expected.items()}
         figures: Figures = {}
 
@@ -112,11 +112,11 @@ def leave(peer: Peer) -> None:
     peer.sock.close()
 
 
-# A chat in figures.
+# Metrics of a chat.
 
 
 def test_before_anything_has_happened(chat: Measured) -> None:
-    """All figures are there from the beginning, and 0."""
+    """All metrics exist from the start, with the value 0."""
     figures = chat.figures()
     assert figures.pop(f"gochat_runtime {NAME}") == 1.0
     assert set(figures.values()) == {0.0}
@@ -140,7 +140,7 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 
 @pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
-    """Clients, what they said and what was delivered to them is counted, even when they left."""
+    """Clients, their messages and deliveries are counted, even after the clients have left."""
     alice = join(chat.port)  # she says hello, and hears that
     bob = join(chat.port)
     alice.messages(1)
@@ -178,7 +178,7 @@ def test_a_flood(chat: Measured) -> None:
 
 
 def test_messages_per_frame() -> None:
-    """A frame is counted at the first bound that is not under the number of its messages."""
+    """A frame is counted at the smallest bound that is at least the number of its messages."""
     clients = Clients()
     with connected() as (conn, _):
         queue = clients.new_client(Hub(), conn, Settings(send_buffer=5000)).send
@@ -196,11 +196,11 @@ def test_messages_per_frame() -> None:
         assert clients.read() == ([], totals)
 
 
-# Clients that are dropped, and clients that are not let in.
+# Clients that are dropped, and clients that are refused.
 
 
 def test_one_who_stops_reading() -> None:
-    """The figures show what waits for a client, that its socket was full, and its end."""
+    """The metrics show what waits for a client, that its socket was full, and its end."""
     flags = (f"--max-message-size={LONG_MESSAGE}", "--send-buffer=100", "--write-wait=1000")
     with Measured(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         chat.wait_for(clients=2)
@@ -235,7 +235,7 @@ def send_unmasked(peer: Peer, _: Gochat) -> None:
 
 
 def answer_no_ping(peer: Peer, _: Gochat) -> None:
-    """Answer no ping, and so reach the pong wait."""
+    """Answer no ping, until the pong wait is over."""
     peer.read_to_end()
 
 
@@ -260,7 +260,7 @@ def read_nothing(_: Peer, chat: Gochat) -> None:
 def test_a_client_is_dropped(
     flags: tuple[str, ...], deed: Callable[[Peer, Gochat], None], reason: str
 ) -> None:
-    """A client that is dropped is counted once, by the reason."""
+    """A dropped client is counted once, by the reason."""
     with Measured(f"--max-message-size={LONG_MESSAGE}", *flags) as chat:
         with deaf(chat.port) as peer:
             deed(peer, chat)
@@ -277,7 +277,7 @@ def break_off(peer: Peer) -> None:
 
 
 def test_one_who_goes() -> None:
-    """A client that goes, in whatever way, was not dropped."""
+    """A client that leaves, in whatever way, does not count as dropped."""
     with Measured("--max-clients=1") as chat:
         for go in (leave, gone, break_off, leave):
             peer = enter_alone(chat)
@@ -288,7 +288,7 @@ def test_one_who_goes() -> None:
 
 
 def enter_alone(chat: Measured) -> Peer:
-    """The only client of a room for one; the connection of the last one has ended before."""
+    """The only client of a room for one; the connection of the previous one has ended."""
     peers: list[Peer] = []
 
     def is_in() -> bool:
@@ -305,7 +305,7 @@ def enter_alone(chat: Measured) -> Peer:
 
 
 def test_a_write_that_is_given_up() -> None:
-    """A write that finds the socket full is counted, once for each time that the write waits."""
+    """A write that finds the socket full is counted, once for each time that it waits."""
     clients = Clients()
     with connected() as (conn, _):
         client = clients.new_client(Hub(), conn, Settings())
@@ -315,7 +315,7 @@ def test_a_write_that_is_given_up() -> None:
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
         assert drop_reason(client) == "write_deadline"
         clients.closed(conn.sock)
-        clients.closed(conn.sock)  # once more, as for a connection without a handshake
+        clients.closed(conn.sock)  # again, as for a connection without a handshake
         _, totals = clients.read()
         assert (totals.stalls, totals.messages_out) == (1, 0)
         assert totals.dropped["write_deadline"] == sum(totals.dropped.values()) == 1
@@ -323,7 +323,7 @@ def test_a_write_that_is_given_up() -> None:
 
 @pytest.mark.measured
 def test_handshakes_that_are_refused(chat: Measured) -> None:
-    """A handshake that is refused is counted by what was wrong with it."""
+    """A refused handshake is counted by its fault."""
     for status, headers in (
         (400, {"Connection": None}),
         (400, {"Sec-WebSocket-Key": "x"}),
@@ -356,7 +356,7 @@ def test_handshakes_that_are_refused(chat: Measured) -> None:
     ],
 )
 def test_connections_that_are_refused(flag: str, reason: str) -> None:
-    """A connection that is answered 503 is counted by the limit, and is no client."""
+    """A connection answered with 503 is counted by the limit, and does not count as a client."""
     with Measured(flag) as chat, join(chat.port):
         for _ in range(3):
             with Peer(chat.port) as peer:
@@ -376,7 +376,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
 
 @pytest.mark.measured
 def test_what_it_serves(chat: Measured) -> None:
-    """The metrics and the health have their own address, and nothing else is there."""
+    """Metrics and health have a separate address, with nothing else on it."""
     status, text = chat.get("/metrics")
     assert status == 200
     assert "# TYPE gochat_clients gauge\n" in text
@@ -396,7 +396,7 @@ def test_what_it_serves(chat: Measured) -> None:
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
 def test_a_head(chat: Measured, path: str) -> None:
-    """HEAD is answered as GET is, without the body."""
+    """HEAD is answered like GET, without the body."""
     answers = []
     for method in ("GET", "HEAD"):
         with Peer(chat.metrics_port) as peer:
@@ -412,7 +412,7 @@ def test_a_head(chat: Measured, path: str) -> None:
 
 
 def test_another_name_that_leads_here(chat: Measured) -> None:
-    """On loopback only a name of loopback is answered; on other addresses any name is."""
+    """On loopback only loopback names are answered; on other addresses any name is."""
     for host in ("evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[", ""):
         for path in ("/metrics", "/healthz", "/nope"):
             with Peer(chat.metrics_port) as peer:
@@ -426,7 +426,7 @@ def test_another_name_that_leads_here(chat: Measured) -> None:
 
 
 def test_its_thread() -> None:
-    """The metrics are served on a thread `metrics`, and a client of theirs cannot delay the end."""
+    """Metrics are served on a thread `metrics`, and their clients cannot delay shutdown."""
     with Measured() as chat, Peer(chat.metrics_port) as half:
         half.sock.sendall(b"GET /met")
         chat.process.send_signal(signal.SIGUSR1)
@@ -449,7 +449,7 @@ def health(app: WSGIApplication) -> tuple[str, bytes]:
 
 
 def test_health() -> None:
-    """The chat is well while its hub takes what is sent to it, and not when the hub has ended."""
+    """The chat is healthy while its hub receives, and not after the hub has ended."""
     hub = Hub()
     app = health_app(hub, timeout=PATIENCE)
     with in_background(hub.run, "hub"), closing(hub.stop):
@@ -460,7 +460,7 @@ def test_health() -> None:
 
 
 def test_how_a_hub_is() -> None:
-    """The statistics of a hub have its clients, its channels, and whether its thread waits."""
+    """A hub's statistics have its clients, its channels, and whether its thread waits."""
     hub = Hub()
     assert hub_statistics(hub).waits is None
     with in_background(hub.run, "hub"), closing(hub.stop):
@@ -476,7 +476,7 @@ def test_how_a_hub_is() -> None:
 
 
 def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
-    """Run `gochat serve` to its end, with Python to run before; return its status and its log."""
+    """Run `gochat serve` to its end, after some Python; return its status and its log."""
     result = finished([*command(fault), "serve", *flags])
     assert result.stdout == ""
     return result.returncode, result.stderr
@@ -484,7 +484,7 @@ def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["hub", "metrics"])
 def test_a_thread_that_cannot_be_started(name: str) -> None:
-    """Without a thread for the hub or for the metrics the command ends, and says so in a line."""
+    """Without a thread for the hub or the metrics the command ends, and says so in a line."""
     fault = f"""
         import threading
 
@@ -503,7 +503,7 @@ def test_a_thread_that_cannot_be_started(name: str) -> None:
 
 @pytest.mark.measured
 def test_without_the_package() -> None:
-    """Without prometheus-client, --metrics-addr is an error that says how to get the package."""
+    """Without prometheus-client, --metrics-addr is an error that says how to install it."""
     missing = "import sys; sys.modules['prometheus_client'] = None"
     assert serve_to_end("--addr", LOCAL, "--metrics-addr", LOCAL, fault=missing) == (
         1,
@@ -511,7 +511,7 @@ def test_without_the_package() -> None:
         " pip install 'gochat[metrics]'\n",
     )
     with Gochat(fault=missing) as chat, join(chat.port):
-        assert chat.stop() == 0  # without the flag the package is not missed
+        assert chat.stop() == 0  # without the flag the package is not needed
 
 
 def test_off_costs_nothing() -> None:
@@ -527,7 +527,7 @@ def test_off_costs_nothing() -> None:
 
 @pytest.mark.parametrize("taken", ["--addr", "--metrics-addr"])
 def test_an_address_that_is_taken(taken: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If one of its addresses is taken the command ends, and has nothing open at the other."""
+    """If one of its addresses is in use the command ends, and has nothing open at the other."""
     with ExitStack() as stack:
         flags = dict.fromkeys(("--addr", "--metrics-addr"), LOCAL)
         listener = stack.enter_context(listen(LOCAL))

@@ -35,11 +35,11 @@ from .support import (
 #: The name that the certificate is for.
 NAME = "chat.example.org"
 
-#: The idle limit of nginx where the test does not care, in seconds.
+#: The idle limit of nginx for tests that do not depend on it, in seconds.
 LONG = 4 * PATIENCE
 
-#: The rest of the configuration, around the server of docs/run/proxy.md: one process, and own paths
-#: only.
+#: The rest of the configuration, around the server of docs/run/proxy.md: one process, and only our
+#: own paths.
 AROUND = """
 daemon off;
 master_process off;
@@ -61,7 +61,7 @@ http {{
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate that is its own authority; its key is beside it."""
+    """A self-signed certificate; its key is beside it."""
     return make_certificate(tmp_path_factory.mktemp("tls") / "cert.pem", f"DNS:{NAME}")
 
 
@@ -71,9 +71,9 @@ AnyFront = TypeVar("AnyFront", bound="Front")
 class Front:
     """nginx as a child process that listens on 127.0.0.1, on a free port.
 
-    page: in the docs, with the configuration. changes: what else stands in it here; {} is where to
-    listen. without: how the lines begin that are left out of it. prefix: where the chat is
-    served.
+    page: the page of the docs with the configuration. changes: replacements in it; {} is the
+    address. without: the first words of lines that are left out. prefix: the path of the
+    chat.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Front:
         assert status == 0, self.log()
 
     def log(self) -> str:
-        """What nginx has complained of."""
+        """nginx's complaints."""
         files = [self.directory / "stderr", self.directory / "error.log"]
         return "".join(file.read_text() for file in files if file.exists())
 
@@ -185,7 +185,7 @@ class Nginx(Front):
         return peer
 
     def join(self, source: str = "") -> Peer:
-        """A client as of a browser, in the room: a message of its own has come back."""
+        """A client like a browser, in the room: one of its messages has come back."""
         peer = self.peer(source)
         assert peer.open(headers={"Origin": self.origin}).status == 101
         peer.send("hello")
@@ -211,7 +211,7 @@ def nginx(tmp_path: Path, certificate: Path, chat: Gochat) -> Iterator[Nginx]:
 
 
 def test_the_page_by_https(nginx: Nginx) -> None:
-    """The page is served by https as it is in the repository, with its policy."""
+    """The page over https is that of the repository, with its policy."""
     with nginx.peer() as peer:
         answer = peer.request("/")
     assert answer.status == 200
@@ -225,7 +225,7 @@ def test_the_page_by_https(nginx: Nginx) -> None:
 
 
 def test_a_browser_by_https(nginx: Nginx) -> None:
-    """A browser gets the page by https, and the page itself connects by wss."""
+    """A browser gets the page over https, and the page connects by wss."""
     with chromium() as browser:
         page = browser.new_page(ignore_https_errors=True)
         page.set_default_timeout(PATIENCE * 1000)
@@ -242,7 +242,7 @@ def test_a_browser_by_https(nginx: Nginx) -> None:
 
 
 def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Clients behind the proxy chat with each other and with a direct one, and part in order."""
+    """Clients behind the proxy chat with each other and with a direct one, and leave in order."""
     with nginx.join() as alice, nginx.join() as bob, Peer(chat.port) as direct:
         assert alice.messages(1) == ["hello"]
         assert direct.open().status == 101
@@ -256,7 +256,7 @@ def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
 
 
 def test_the_end_of_the_chat_by_wss(tmp_path: Path, certificate: Path) -> None:
-    """At the end of the program the close frame goes through the proxy."""
+    """At shutdown the close frame passes through the proxy."""
     with Gochat() as chat, Nginx(tmp_path, certificate, chat) as nginx, nginx.join() as peer:
         chat.process.send_signal(signal.SIGTERM)
         assert [f.code for f in peer.read_to_end()] == [1001]
@@ -264,7 +264,7 @@ def test_the_end_of_the_chat_by_wss(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Pages that came through the proxy may connect, and no others: only Host is looked at."""
+    """Pages that came through the proxy may connect, and no others: only Host is checked."""
     for origin, status in (
         (nginx.origin, 101),
         (nginx.origin.upper(), 101),
@@ -281,7 +281,7 @@ def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
 
 
 def test_no_handshake_by_https(nginx: Nginx) -> None:
-    """A bad handshake gets the same answer through the proxy as without."""
+    """A bad handshake gets the same answer through the proxy as without it."""
     with nginx.peer() as peer:
         assert peer.request("/ws").status == 426
     with nginx.peer() as peer:
@@ -305,7 +305,7 @@ def test_a_line_that_is_missing(
 
 
 def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
-    """A client's address is what nginx has seen, whatever the client says."""
+    """A client's address is what nginx sees, whatever the client says."""
     flags = ("--trust-proxy", "127.0.0.1", "--max-clients-per-address", "1")
     with Gochat(*flags) as chat, Nginx(tmp_path, certificate, chat) as nginx:
         with nginx.join("127.0.0.2"), nginx.join("127.0.0.3"), nginx.peer("127.0.0.2") as forger:
@@ -331,7 +331,7 @@ def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
-    """Pings that come faster than nginx's idle limit keep a silent connection for longer."""
+    """Pings faster than nginx's idle limit keep a silent connection open beyond it."""
     with (
         Gochat("--ping-period", "0.25") as chat,
         Nginx(tmp_path, certificate, chat, read_timeout=3) as nginx,
@@ -347,7 +347,7 @@ def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_a_silent_chat_with_slow_pings_is_cut(tmp_path: Path, certificate: Path) -> None:
-    """With pings slower than nginx's idle limit nginx cuts, and gochat keeps nothing."""
+    """If pings are slower than nginx's idle limit, nginx disconnects, and gochat keeps nothing."""
     with (
         Gochat() as chat,
         join(chat.port) as direct,

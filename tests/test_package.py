@@ -1,4 +1,4 @@
-"""What is published: the sdist, the wheel that is built from it, and that wheel installed."""
+"""What is published: the sdist, the wheel built from it, and that wheel installed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ import gochat
 from . import release
 from .support import PATIENCE, ROOT, Gochat, Peer, accepts, join, sent_page, wait_until
 
-# One process builds, and not each of them.
+# Only one process builds.
 pytestmark = pytest.mark.xdist_group("package")
 
 
 REPOSITORY = "https://example.org/gochat"
 
-#: What static/ has.
+#: The files of static/.
 STATIC = (
     *("connection.js", "home.css", "home.html", "log.js", "server.js", "style.css", "view.html"),
     *("viewed.js", "writing.js"),
@@ -38,7 +38,7 @@ STATIC = (
 
 
 class Built(NamedTuple):
-    #: The files that the sdist was built from, under their names in the repository.
+    #: The files from which the sdist was built, by their names in the repository.
     names: set[str]
     source: Path
     sdist: Path
@@ -46,7 +46,7 @@ class Built(NamedTuple):
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command that must succeed, and return what it has printed."""
+    """Run a command that must succeed, and return its output."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -63,7 +63,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The sdist, built from a copy of what git would commit, and the wheel, built from that."""
+    """The sdist, built from a copy of what git would commit, and the wheel built from the sdist."""
     source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     listed = run(*git, "--cached", "--others", "--exclude-standard", cwd=ROOT)
@@ -90,7 +90,7 @@ def metadata(wheel: dict[str, bytes]) -> email.message.Message:
 
 
 def test_sdist_is_the_whole_source(built: Built) -> None:
-    """The sdist has every file of the repository, tests and docs, too, but no hidden ones."""
+    """The sdist has every file of the repository, including tests and docs, but no hidden ones."""
     with tarfile.open(built.sdist) as archive:
         packed = {m.name.partition("/")[2] for m in archive.getmembers() if not m.isdir()}
     wanted = {name for name in built.names if not name.startswith(".")}
@@ -117,7 +117,7 @@ def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
 
 
 def test_wheel_has_the_pages(built: Built, wheel: dict[str, bytes]) -> None:
-    """What the wheel has of static/ is what stands at the top of the repository."""
+    """The wheel's static/ has the same contents as the repository's."""
     for name in STATIC:
         assert wheel[f"gochat/static/{name}"] == (built.source / "static" / name).read_bytes()
 
@@ -125,7 +125,7 @@ def test_wheel_has_the_pages(built: Built, wheel: dict[str, bytes]) -> None:
 def test_wheel_has_the_licence(
     built: Built, wheel: dict[str, bytes], metadata: email.message.Message
 ) -> None:
-    """The wheel names the licence, and has its text."""
+    """The wheel names the license, and includes its text."""
     assert "BSD-2-Clause" in (metadata["License-Expression"], metadata["License"])
     assert (built.source / "LICENSE").read_bytes() in wheel.values()
 
@@ -150,7 +150,7 @@ def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
 
 
 def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
-    """Links and pictures of the README are whole, as there are no files beside it there."""
+    """The README's links and pictures are full URLs: the package index has no files beside it."""
     text = metadata.get_payload()
     assert isinstance(text, str)
     assert f"]({REPOSITORY}/raw/v0/docs/screenshot.png)" in text
@@ -162,7 +162,7 @@ def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A repository of the least that has a version and a changelog."""
+    """A minimal repository with a version and a changelog."""
     root = tmp_path / "checkout"
     for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE", "src/gochat/version.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +184,7 @@ def commit(root: Path) -> None:
 def test_a_release(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A release is built, checked and tagged, once everything names it, and not before."""
+    """A release is built, checked and tagged once everything names it, and not before."""
     for part in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{part}_NAME", "test")
         monkeypatch.setenv(f"GIT_{part}_EMAIL", "test@example.org")
@@ -209,7 +209,7 @@ def test_a_release(
 
 
 def instruction(name: str) -> list[str]:
-    """The words of an instruction of the Dockerfile that are a command."""
+    """The words of a Dockerfile instruction that are a command."""
     (line,) = re.findall(rf"^{name} .*?(\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     words = json.loads(line)
     assert isinstance(words, list)
@@ -217,14 +217,14 @@ def instruction(name: str) -> list[str]:
 
 
 def test_the_container() -> None:
-    """What a container runs serves, is healthy, and ends in order at SIGTERM."""
+    """A container serves, is healthy, and ends in order at SIGTERM."""
     ports = {}
     for name in ("8080", "9100"):
         with socket.create_server(("127.0.0.1", 0)) as free:
             ports[name] = str(free.getsockname()[1])
 
     def here(text: str) -> str:
-        """The command with ports that are free, and on loopback alone."""
+        """The command with free ports, on loopback only."""
         text = text.replace(":8080", f"127.0.0.1:{ports['8080']}")
         return text.replace("9100", ports["9100"])
 
@@ -247,7 +247,7 @@ def test_the_container() -> None:
 
 
 def test_the_image_has_what_it_needs() -> None:
-    """The image is built from what git has, and runs as a user of its own."""
+    """The image is built from git's files, and runs as a user of its own."""
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER gochat$", text, re.MULTILINE)
     assert text.index("useradd") < text.index("USER gochat") < text.index("ENTRYPOINT")
@@ -257,7 +257,7 @@ def test_the_image_has_what_it_needs() -> None:
 
 
 def test_the_devcontainer() -> None:
-    """The container for development opens the lesson, and forwards the ports of its commands."""
+    """The development container opens the lesson, and forwards the ports of its commands."""
     found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     for name in found["customizations"]["codespaces"]["openFiles"]:
         assert (ROOT / name).is_file()
@@ -287,7 +287,7 @@ def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert answer.status == 200
         assert answer.body == sent_page("home.html", built.source / "static")
         with join(process.port) as alice, join(process.port) as bob:
-            alice.messages(1)  # Bob's
+            alice.messages(1)  # the message from Bob
             alice.send("hi Bob")
             assert bob.messages(1) == ["hi Bob"]
             bob.send("hi Alice")

@@ -1,9 +1,9 @@
 """What the Go program answered, byte for byte, is what gochat answers.
 
-`recorded/scenarios.json` says what clients do, `recorded/go.json` what they saw of the Go original
-when they did it. `recorded/differences.json` are scenarios where Go's answer is not wanted.
+`recorded/scenarios.json` says what clients do, and `recorded/go.json` what they saw of the Go
+original. `recorded/differences.json` lists scenarios where Go's answer is not wanted.
 
-Of a close frame the code counts alone: the reason is free text.
+Of a close frame only the code counts: the reason is free text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SCENARIOS: list[Scenario] = load("scenarios.json")
 DIFFERENCES: list[Scenario] = load("differences.json")
 GO: dict[str, list[Any]] = load("go.json")
 
-#: The headers that were recorded. Others are left to the HTTP server.
+#: The headers that were recorded. Others are up to the HTTP server.
 RECORDED_HEADERS = (
     "allow",
     "connection",
@@ -46,7 +46,7 @@ RECORDED_HEADERS = (
 
 
 class Replay:
-    """Plays a scenario's steps, and notes what its clients see in `seen`."""
+    """Plays a scenario's steps, and records what its clients see in `seen`."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -141,8 +141,8 @@ def gochat() -> Iterator[Gochat]:
 def room(gochat: Gochat) -> Iterator[Gochat]:
     """The server, with an empty room before and after.
 
-    Nothing of the scenario before can come late: the hub hands a message to all clients in one go,
-    and the two threads of a client end only when the hub has let go of the client.
+    Nothing of the previous scenario can come late: the hub sends a message to all clients at once,
+    and the two threads of a client end only when the hub has released the client.
     """
     sockets = gochat.sockets()
     yield gochat
@@ -155,7 +155,7 @@ def room(gochat: Gochat) -> Iterator[Gochat]:
             # The main thread, which accepts, and the hub.
             wait_until(lambda: len(os.listdir(tasks)) == 2, "the clients' threads ended")
     except AssertionError:
-        gochat.kill()  # such a server is of no use for the scenarios to come
+        gochat.kill()  # the next scenarios cannot use such a server
         raise
 
 
@@ -169,13 +169,13 @@ def test_recording_is_complete() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 @pytest.mark.parametrize("time", range(10))
 def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None:  # noqa: ARG001
-    """Clients that do the same see the same of gochat as of Go, ten times."""
+    """Clients that do the same see the same from gochat as from Go, ten times."""
     assert Replay(room.port).play(scenario["steps"]) == GO[scenario["name"]]
 
 
 @pytest.mark.parametrize("scenario", DIFFERENCES, ids=lambda scenario: scenario["name"])
 def test_answers_better_than_go_does(room: Gochat, scenario: Scenario) -> None:
-    """A message that is not UTF-8 ends its sender with the code 1007, and reaches no others."""
+    """A message that is not UTF-8 ends its sender's connection with 1007, and reaches no others."""
     with join(room.port) as other:
         opened, ended = Replay(room.port).play(scenario["steps"])
         assert opened["status"] == 101

@@ -1,4 +1,4 @@
-"""home.html in rooms, under prefixes and behind nginx: where the page looks for its chat."""
+"""home.html in rooms, under prefixes and behind nginx: where the page finds its chat."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def mounted() -> AbstractContextManager[int]:
 
 
 def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
-    """When its own server refuses it, the page says why as far as it can know, each time."""
+    """If its own server refuses it, the page says why as far as it can know, each time."""
     refusal = ""
     hub = Hub()
     chat = make_app(hub)
@@ -85,12 +85,12 @@ def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
             expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
             page.reload()
             expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
-        tabs.complaints.clear()  # the browser writes what it got to the console
+        tabs.complaints.clear()  # the browser writes the status to the console
         page.close()
 
 
 def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
-    """A message that comes back with a name before it has come back."""
+    """A message that comes back with a name added counts as come back."""
     hub = Hub()
     signing = Upgrader(on_message=lambda _, message: b"ann: " + message)
     with served(hub, make_app(hub, upgrader=signing)) as port:
@@ -98,12 +98,12 @@ def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
         expect_state(page, f"Connected to 127.0.0.1:{port}.")
         say(page, "pay 10")
         expect(page.locator(".message.mine")).to_contain_text("pay 10")
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 @pytest.mark.parametrize("address", ["/ws/%", "/ws/100%", "/ws/%zz"])
 def test_a_path_that_is_malformed(tabs: Tabs, address: str) -> None:  # noqa: F811
-    """The page tries it, and says what has become of it."""
+    """The page tries it, and says what happened."""
     with mounted() as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/chat/")
         expect_state(page, f"Connected to 127.0.0.1:{port}.")
@@ -115,7 +115,7 @@ def test_a_path_that_is_malformed(tabs: Tabs, address: str) -> None:  # noqa: F8
 
 
 def test_under_a_prefix(tabs: Tabs) -> None:  # noqa: F811
-    """Mounted under /chat, the page finds its chat beside itself, and knows its limit."""
+    """Mounted under /chat, the page finds its chat there, and knows its limit."""
     with mounted() as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/chat/")
         expect_state(page, f"Connected to 127.0.0.1:{port}.")
@@ -126,11 +126,11 @@ def test_under_a_prefix(tabs: Tabs) -> None:  # noqa: F811
             choose(page, address)
             expect_state(page, f"Connected to 127.0.0.1:{port}.")
         assert {socket.url for socket in tabs.sockets} == {f"ws://127.0.0.1:{port}/chat/ws"}
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_prefix_of_nginx(tabs: Tabs, tmp_path: Path, certificate: Path) -> None:  # noqa: F811
-    """Behind an nginx that serves the chat under /chat/, the page connects by wss under it, too."""
+    """Behind an nginx that serves the chat under /chat/, the page connects by wss to that path."""
     with (
         Gochat("--trust-proxy", "127.0.0.1") as chat,
         Nginx(tmp_path, certificate, chat, prefix="/chat/") as nginx,
@@ -141,14 +141,14 @@ def test_a_prefix_of_nginx(tabs: Tabs, tmp_path: Path, certificate: Path) -> Non
         assert [socket.url for socket in tabs.sockets] == [f"wss://127.0.0.1:{nginx.port}/chat/ws"]
         say(page, "hello")
         expect_texts(page, "hello")
-        page.close()  # before its server ends
+        page.close()  # before its server stops
 
 
 def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
-    """A link names the room; what is said there stays there, with the limit, and after a reload."""
+    """A link names the room; messages stay in that room, with the limit, and after a reload."""
     with serving("rooms.py") as port:
         base = f"http://127.0.0.1:{port}/"
-        # The second is in front, where a click does not take seconds.
+        # The second one is in front, where a click is fast.
         python, go = (tabs.visit(f"{base}?room={room}") for room in ("python", "go"))
         expect_state(go, f"Connected to 127.0.0.1:{port}/ws/go.")
         expect_state(python, f"Connected to 127.0.0.1:{port}/ws/python.")
@@ -177,7 +177,7 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
         say(go, "x" * 600)
         expect(go.locator("#refusal")).to_contain_text("600 bytes is over the limit of 512.")
         for page in (go, python):
-            page.close()  # before their server ends
+            page.close()  # before their server stops
 
 
 def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
@@ -194,7 +194,7 @@ def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("room", ["perl", "..", "a/b", "%3Cb%3E"])
 def test_a_room_that_is_not_there(tabs: Tabs, room: str) -> None:  # noqa: F811
-    """The page says which chat there is none of, and not that its server cannot be reached."""
+    """The page says which chat does not exist, not that its server cannot be reached."""
     with serving("rooms.py") as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/?room={room}")
         expect(page.locator("#state")).to_have_text(
@@ -205,7 +205,7 @@ def test_a_room_that_is_not_there(tabs: Tabs, room: str) -> None:  # noqa: F811
 
 
 def test_why_stays_on_the_page(tabs: Tabs) -> None:  # noqa: F811
-    """What a connection ended for is still in the log when there is another one."""
+    """The reason why a connection ended stays in the log when there is a new one."""
     with Gochat() as chat:
         page = tabs.open(chat)
         page.evaluate("socket.send('x'.repeat(513))")

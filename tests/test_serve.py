@@ -1,4 +1,4 @@
-"""ops/serve.py: the life of a chat in a program of one's own."""
+"""ops/serve.py: the life of a chat in a program that uses gochat as a library."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOCAL = "127.0.0.1:0"
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """Each test ends with the threads that it began with."""
+    """Each test ends with the threads with which it began."""
     threads = threading.enumerate()
     yield
     wait_until(lambda: threading.enumerate() == threads, "the threads from before")
@@ -50,7 +50,7 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 def error_of(function: Callable[[], object]) -> Exception | None:
-    """What a function raises."""
+    """Return what a function raises."""
     try:
         function()
     except Exception as error:
@@ -59,7 +59,7 @@ def error_of(function: Callable[[], object]) -> Exception | None:
 
 
 def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
-    """Clients of every hub get what is queued and the code 1001, and nobody new is accepted."""
+    """Clients of every hub get their queued messages and 1001, and no new client is accepted."""
     hubs = {"/ws": Hub(), "/ws/other": Hub()}
     apps = {path: make_app(hub) for path, hub in hubs.items()}
 
@@ -88,7 +88,7 @@ def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
 
 
 def test_an_exception_in_the_block() -> None:
-    """An exception, as Ctrl-C is while the block accepts, ends the chat in order, too."""
+    """An exception, such as Ctrl-C, while the block accepts also ends the chat in order."""
     hub = Hub()
     server = Server(LOCAL, make_app(hub))
 
@@ -151,7 +151,7 @@ def test_a_hub_that_fails() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A hub that is stuck at the end does not put the end off; the block ends with HubError."""
+    """A hub that is stuck at shutdown does not delay it; the block ends with HubError."""
     release = threading.Event()
 
     class Stuck(Hub):
@@ -170,9 +170,9 @@ def test_a_hub_that_does_not_answer() -> None:
 
 
 def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
-    """A hub that blocks after the farewell does not put the end off, nor do those who wait for it.
+    """A hub that blocks after the farewell does not delay shutdown, nor do threads waiting for it.
 
-    The pumps that wait for it come back, and their client's connection is ended.
+    The pumps that wait for it return, and their clients' connections are closed.
     """
     release, stuck = threading.Event(), threading.Event()
 
@@ -207,7 +207,7 @@ def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
 def test_a_read_pump_that_comes_late(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read pump that is held up does not put the end off; it is logged, and ends by itself."""
+    """A blocked read pump does not delay shutdown; it is logged, and ends later."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     caplog.set_level("INFO")
     release, held = threading.Event(), threading.Event()
@@ -265,7 +265,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hub_that_ends_by_itself() -> None:
-    """A hub that returns before it was told to is a hub that has failed."""
+    """A hub that returns before it was told to has failed."""
 
     class Short(Hub):
         def run(self) -> None:
@@ -284,7 +284,7 @@ def test_a_hub_that_ends_by_itself() -> None:
 
 
 def test_a_hub_runs_once() -> None:
-    """A hub that has run before, or is given twice, is refused, and nothing of it is left."""
+    """A hub that has run before, or is given twice, is refused, and nothing is left running."""
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub):
         pass
@@ -305,7 +305,7 @@ def test_a_hub_runs_once() -> None:
 
 
 def test_no_time_to_part() -> None:
-    """Without a timeout the hub hears of the end all the same, and its clients get 1001."""
+    """Even with a timeout of 0 the hub hears of the shutdown, and its clients get 1001."""
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub, timeout=0) as server:
         server.start()
@@ -315,7 +315,7 @@ def test_no_time_to_part() -> None:
 
 
 def test_a_slow_hub_takes_no_time_from_another() -> None:
-    """Each hub has a while of its own to part with its clients."""
+    """Each hub has its own time to disconnect its clients."""
     release = threading.Event()
 
     class Slow(Hub):
@@ -343,7 +343,7 @@ def test_a_slow_hub_takes_no_time_from_another() -> None:
 
 
 def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An end that is interrupted leaves no hub behind."""
+    """A shutdown that is interrupted leaves no hub behind."""
     hub = Hub()
     server = Server(LOCAL, make_app(hub))
     shutdown = server.shutdown
@@ -363,7 +363,7 @@ def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_signal_that_the_main_thread_does_not_get() -> None:
-    """Ctrl-C ends a program that serves, also if the signal comes to another thread."""
+    """Ctrl-C ends a program that serves, even if the signal reaches another thread."""
     code = """
         import signal, sys, threading
         import gochat
@@ -405,7 +405,7 @@ def test_a_signal_that_the_main_thread_does_not_get() -> None:
 
 
 def test_handlers_of_signals_come_back(redis: Redis) -> None:
-    """A program that serves has its own handlers of signals again when that is over."""
+    """A program that serves gets its own signal handlers back afterwards."""
     code = """
         import os, signal, sys, threading
         from gochat.ops import command
@@ -434,11 +434,11 @@ def test_handlers_of_signals_come_back(redis: Redis) -> None:
         assert done.returncode == 0, done.stderr
 
 
-# The end with a relay.
+# Shutdown with a relay.
 
 
 class Talker(Link):
-    """A client that says more and more, and reads all the time. At the end it has a close code."""
+    """A client that keeps talking, and always reads. At the end it has a close code."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
         self.number = number
@@ -466,7 +466,7 @@ class Talker(Link):
         self.was_reset = reset
 
     def talk(self) -> None:
-        """Say something if the server takes it."""
+        """Say something if the server has room."""
         if self.frames is not None and self.code is None and not self._unsent:
             self.said += 1
             self.send(frame(b"%d: %d %s" % (self.number, self.said, b"x" * 50)))
@@ -475,7 +475,7 @@ class Talker(Link):
 def talk_until_the_end(
     chat: Gochat, count: int, at: Callable[[list[Talker]], object]
 ) -> list[Talker]:
-    """Have clients talk until the chat has disconnected them all. at: is called in the middle."""
+    """Let clients talk until the chat has disconnected them all. at: called in the middle."""
     loop = Loop()
     with closing(loop):
         talkers = [Talker(loop, chat.port, number) for number in range(count)]
@@ -508,7 +508,7 @@ def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
 def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
     """If Redis is away, no client's last frame is cut off because its read pump waits for Redis.
 
-    lost: whether the relay ends the chat itself, because Redis is away for too long.
+    lost: whether the relay ends the chat, because Redis is away for too long.
     """
 
     def fail(_: list[Talker]) -> None:

@@ -27,7 +27,7 @@ from .support import PATIENCE, ROOT, in_background, wait_until
 MODEL = ROOT / "docs" / "turns.pml"
 
 
-#: Mistakes that the model can make, and what spin says of each.
+#: Mistakes that the model can make, and what spin reports for each.
 MISTAKES = [
     ("-DLOOK_FIRST", "invalid end state"),
     ("-DCALL_FIRST", "invalid end state"),
@@ -47,14 +47,14 @@ MISTAKES = [
     ("-DOFFERS -DCAPACITY=1 -DS=3 -DROOM_FIRST -DTROUBLE=ONE_ALONE", "assertion violated"),
 ]
 
-#: Where what the model is of stands.
+#: The files that the model describes.
 MODULES = ("channel", "turns", "handover")
 
 
 def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[str] = ()) -> str:
-    """What spin says of the model after a look at every state that can be reached.
+    """Return spin's report on the model after visiting every reachable state.
 
-    part: pass over what looks like a state that was seen before, by a hash of it of so many bits.
+    part: skip states whose hash, of this many bits, was seen before.
     how: further options of the compiler.
     """
     shutil.copy(MODEL, folder)
@@ -62,7 +62,7 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
     options, limits = (["-DBITSTATE"], [f"-w{part}"]) if part else (["-DHC4"], [])
     compile_ = ["cc", "-w", "-Og", "-DSAFETY", *options, *how, "-o", "pan", "pan.c"]
     subprocess.run(compile_, cwd=folder, check=True)
-    # A search that is too short would find nothing, either.
+    # A search that is too short would also find nothing.
     run = subprocess.run(
         ["./pan", "-m1000000", *limits], cwd=folder, check=False, capture_output=True, text=True
     )
@@ -91,7 +91,7 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
 def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
     """In the model everything that is sent is received, whatever the order of the steps.
 
-    With more threads there are too many orders: a part of them, millions of states, is looked at.
+    With more threads there are too many orders: only part of them, millions of states, is visited.
     """
     whole = definitions == "-DM=1 -DNO_INTERRUPT" or "-DS=1" in definitions
     said = check_model(tmp_path, *definitions.split(), part=0 if whole else 22)
@@ -115,7 +115,7 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_tried() -> None:
-    """No mistake of the model is left out, and every name in its comments is in the code."""
+    """Every mistake of the model is tested, and every name in its comments is in the code."""
     model = MODEL.read_text()
     code = "".join((ROOT / "src/gochat/golang" / f"{name}.py").read_text() for name in MODULES)
     tried = {word for mistake, _ in MISTAKES for word in mistake.split()}
@@ -134,7 +134,7 @@ def free_of(turns: Turns) -> tuple[int, int]:
 
 @contextmanager
 def no_turn_free() -> Iterator[None]:
-    """In the block this thread has the only turn, until it gives that up."""
+    """In the block this thread has the only turn, until it gives it up."""
     before = turns.gomaxprocs(1)
     turns.waiter().line_up()
     yield
@@ -167,14 +167,14 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
             ready, value, ok = select(channel, deadline=deadline)
             if ready is None:
                 continue  # the deadline
-            in_turn = not channel._closed  # the rest of a closed one needs no turn
+            in_turn = not channel._closed  # what is left in a closed one needs no turn
             count(+in_turn)
             if ok:
                 received[number] += [value, *channel.drain()]
             count(-in_turn)
             if not ok:
                 break
-            if chance.random() < 0.2:  # as a socket that is full for a moment
+            if chance.random() < 0.2:  # like a socket that is full for a moment
                 turns.give_up()
                 time.sleep(chance.random() / 1000)
         turns.give_up()
@@ -232,14 +232,14 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
         threads.append(threading.Thread(target=work, args=(number,)))
         threads[-1].start()
         wait_until(lambda: free_of(mine) == (0, len(threads)))
-    mine.waiter().line_up()  # behind all of them
+    mine.waiter().line_up()  # after all of them
     assert order == [0, 1, 2, 3, 4]
     for thread in threads:
         thread.join(PATIENCE)
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """A thread that yields goes on, without a turn, when all who were in line have had theirs."""
+    """A thread that yields continues, without a turn, after all who were in line had theirs."""
     mine = Turns(1)
     order: list[str] = []
 
@@ -259,7 +259,7 @@ def test_gosched_waits_for_those_in_line() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert order[:2] == ["pump 1", "pump 2"]
-    assert sorted(order[2:]) == ["pump 3", "relay in"]  # which has handed its turn on
+    assert sorted(order[2:]) == ["pump 3", "relay in"]  # which has passed its turn on
     mine.gosched()
     assert free_of(mine) == (1, 0)
 
@@ -277,7 +277,7 @@ def test_wait_that_ends_without_a_turn() -> None:
 
 
 def test_statistics() -> None:
-    """Turns say who has one, and who waits for one, in the order of the line."""
+    """The statistics of turns say who has one, and who waits for one, in the order of the line."""
     turns = Turns(1)
     turns.waiter().line_up()
     threads = []
@@ -342,7 +342,7 @@ def fail() -> None:
 @pytest.mark.parametrize("end", [lambda: None, fail, sys.exit], ids=["return", "raise", "exit"])
 @pytest.mark.parametrize("start", ["threading", "_thread"])
 def test_a_thread_that_ends_hands_its_turn_on(end: Callable[[], Any], start: str) -> None:
-    """Whatever ends a thread, and whoever has started it, the next in line gets its turn."""
+    """However a thread ends, and however it was started, the next in line gets its turn."""
     mine: Channel[int] = Channel(1, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
 
@@ -369,7 +369,7 @@ def test_a_thread_that_ends_hands_its_turn_on(end: Callable[[], Any], start: str
 
 
 def test_a_thread_that_ends_in_line() -> None:
-    """A thread that was put in line, and is no longer there, does not hold up those behind it."""
+    """A thread that was put in line, and is gone, does not delay those after it."""
     mine = Turns(1)
     waiters: list[Waiter] = []
 
@@ -388,7 +388,7 @@ def test_a_thread_that_ends_in_line() -> None:
 
 
 def test_turns_that_are_dropped() -> None:
-    """Turns that nobody uses any more leave nothing behind, although threads have been in line."""
+    """Unused turns leave nothing behind, even if threads have been in line."""
     mine = Turns(1)
     mine.waiter().line_up()
     dropped = weakref.ref(mine)
@@ -398,7 +398,7 @@ def test_turns_that_are_dropped() -> None:
 
 
 def test_woken_for_nothing() -> None:
-    """A receiver that is woken without a value waits on, and gets the next value."""
+    """A receiver that is woken without a value keeps waiting, and gets the next value."""
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[tuple[int | None, bool]] = []
 
@@ -418,7 +418,7 @@ def test_woken_for_nothing() -> None:
 
 
 class WatchedChannel(Channel[int]):
-    """A channel to which something happens just after its receiver has said that it is idle."""
+    """A channel to which something happens just after its receiver has declared itself idle."""
 
     def __init__(self, happens: Callable[[Channel[int]], object]) -> None:
         super().__init__(1, in_turn=True)
@@ -442,7 +442,7 @@ def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]
 
 
 def test_a_closed_channel_needs_no_turn() -> None:
-    """A receiver waits for no turn when its channel is closed: there may be thousands of them."""
+    """A receiver of a closed channel waits for no turn: there may be thousands of them."""
     closed: Channel[int] = Channel(2, in_turn=True)
     full: Channel[int] = Channel(2, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
@@ -497,7 +497,7 @@ def test_deadline_while_in_line() -> None:
 
 
 def test_a_waiter_can_be_claimed_once() -> None:
-    """Of all that claim a waiter that is armed, one puts it in line."""
+    """Of all threads that claim an armed waiter, exactly one puts it in line."""
     mine = Turns(1)
     waiter = mine.waiter()
     assert not waiter.wake()
@@ -513,7 +513,7 @@ def test_a_waiter_can_be_claimed_once() -> None:
 
 
 def test_as_many_turns_as_anybody_could_want() -> None:
-    """The number of turns may be changed by any amount in one step."""
+    """The number of turns can be changed by any amount in one step."""
     mine = Turns(1)
     assert mine.gomaxprocs(10**18) == 1
     assert mine.gomaxprocs(1) == 10**18

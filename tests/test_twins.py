@@ -1,4 +1,4 @@
-"""The page that sets hub.go, client.go and main.go beside their Python twins."""
+"""The page with hub.go, client.go and main.go beside their Python twins."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("file", FILES)
 def test_each_line_is_in_one_part(file: str) -> None:
-    """Every line of a Python file that is not blank stands in exactly one part of the page."""
+    """Every line of a Python file that is not blank is in exactly one part of the page."""
     path = f"src/gochat/{file}.py"
     code = (ROOT / path).read_text()
     shown = [
@@ -80,7 +80,7 @@ def test_each_link_names_lines_at_the_commit() -> None:
 
 
 def test_what_is_not_in_go_is_found() -> None:
-    """What a part shades is one statement of it, with its comment."""
+    """What a part shades is one statement, with its comment."""
     code = (ROOT / "src/gochat/hub.py").read_text()
     lines = code.splitlines()
     found = not_in_go(code, "self.stop", python_lines(code, ["Hub.__init__"]))
@@ -99,7 +99,7 @@ def test_what_is_not_in_go_is_found() -> None:
 
 
 def test_a_go_part_ends_where_its_declaration_ends() -> None:
-    """A Go part has its comment, and ends at the brace that closes it, or at its one line."""
+    """A Go part includes its comment, and ends at its closing brace, or after its only line."""
     code = "package p\n\n// f\n// g\nfunc f() {\n\tif x {\n\t}\n}\n\nvar v = 1\n"
     assert go_lines(code, "package p") == (1, 1)
     assert go_lines(code, "func f()") == (3, 8)
@@ -167,7 +167,7 @@ def test_the_go_text_of_a_clone(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_clone_that_differs(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A clone that lacks a part or a file is one line and the status 1; other text is a warning."""
+    """A clone without a part or a file is one line and the status 1; changed text is a warning."""
     hub = clone / CHAT / "hub.go"
     complete = hub.read_text()
     hub.write_text(complete.replace("func newHub()", "func makeHub()"))
