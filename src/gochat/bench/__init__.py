@@ -3,10 +3,10 @@
     load.py      Load: what is asked for; Latencies, Result: what is found
     run.py       Run: one measurement; its clients, on one thread
     report.py    Report: the measurements, as text and as JSON; Bar: the progress
-    plot.py      the pictures, and the style that they share with other programs' pictures
+    plot.py      the pictures, and their style, which other programs' pictures share
     command.py   the command and its flags
 
-The rules: each file imports only from those above it, and nothing of gochat but golang's `dial`,
-`flag` and `frames`. Nothing in here knows how a server is made; a URL is all there is to know about
-one. Only plot.py imports matplotlib, and nothing imports plot.py before a picture is wanted.
+The rules: each file imports only from those above it, and from gochat only golang's `dial`,
+`flag` and `frames`. Nothing in here knows how a server works: it only has a URL.
+Only plot.py imports matplotlib, and nothing imports plot.py before a picture is wanted.
 """

@@ -58,7 +58,7 @@ def bench(args: argparse.Namespace) -> None:
     """Measure, and print the results. On the main thread.
 
     Exits with 2 before it measures, if the flags contradict each other or matplotlib is missing;
-    with 130 after Ctrl-C, when it has printed what there is.
+    with 130 after Ctrl-C, when it has printed the results so far.
 
     Raises OSError if a server cannot be measured, or drops clients.
     """
@@ -93,10 +93,10 @@ def bench(args: argparse.Namespace) -> None:
 
 def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], None]:
     """Import matplotlib; without it call `error` with a line that says so."""
-    # At the level that main sets, matplotlib reports that it looks for fonts.
+    # At the level that main sets, matplotlib would log its search for fonts.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     try:
-        # Only here: it takes half a second, and a package that others do not need.
+        # Only here: it takes half a second, and needs a package that other commands do not.
         from .plot import draw  # noqa: PLC0415
     except ImportError:
         error("--plot needs the package matplotlib: pip install 'gochat[plot]'")

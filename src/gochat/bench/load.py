@@ -76,7 +76,7 @@ class Result:
     url: str
     clients: int
     connect_s: float
-    #: The time measured, to which all rates refer.
+    #: The measured time, to which all rates refer.
     seconds: float
     sent_per_s: float
     #: Messages received, summed over all clients.

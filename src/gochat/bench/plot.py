@@ -1,4 +1,4 @@
-"""Pictures, drawn with matplotlib: the style of them all, and the picture of `gochat bench`.
+"""Pictures, drawn with matplotlib: their common style, and the picture of `gochat bench`.
 
 Import this module only when a picture is wanted: matplotlib is an extra, and slow to import.
 """
@@ -19,7 +19,7 @@ from .report import Report
 
 __all__ = ["COLOURS", "draw", "picture"]
 
-#: From the palette of Okabe and Ito, for all kinds of colour vision.
+#: From the palette of Okabe and Ito, which suits all kinds of color vision.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLE: Final[dict[Any, Any]] = {
     "axes.autolimit_mode": "round_numbers",
@@ -35,7 +35,7 @@ STYLE: Final[dict[Any, Any]] = {
     "figure.titleweight": "bold",
     "grid.color": "#ddd",
     "legend.frameon": False,
-    # The same picture is the same file, and small: its text is text, not outlines.
+    # The same picture is always the same file, and small: its text is text, not outlines.
     "svg.fonttype": "none",
     "svg.hashsalt": "gochat",
 }

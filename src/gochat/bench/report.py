@@ -48,7 +48,7 @@ COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
 class Report:
     """The results for one server or more, with one number of clients or several.
 
-    servers: where each is, by its name. compared: the figures of which there are ratios.
+    servers: where each is, by its name. compared: the figures for which ratios are shown.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Report:
     def plan(self, clients: Sequence[int], rounds: int) -> list[tuple[str, Load]]:
         """Return what to measure in which order: each server with each number of clients.
 
-        Every other round is in reverse order, so that a machine that slows down favors no server.
+        Every other round is in reverse order, so a machine that slows down favors no server.
         """
         names = list(self.servers)
         return [
@@ -167,7 +167,7 @@ class Report:
 
 
 def shown(value: float | None, form: str = ".2f") -> str:
-    """A figure as it stands in a table; `-` where there is none."""
+    """A value as shown in a table; `-` for None."""
     return "-" if value is None else format(value, form)
 
 
@@ -192,7 +192,7 @@ def table(title: str, results: Mapping[str, Result]) -> list[str]:
 
 
 class Bar:
-    """A progress bar on a terminal; on any other stream it shows nothing."""
+    """A progress bar on a terminal; shows nothing on any other stream."""
 
     def __init__(self, stream: TextIO, seconds: float) -> None:
         """seconds: how long all runs take together."""
@@ -212,7 +212,7 @@ class Bar:
         self.write(f"[{'#' * done}{'.' * (30 - done)}] {self.text}")
 
     def write(self, line: str = "") -> None:
-        """Replace what is shown."""
+        """Replace the line that is shown."""
         if self.stream:
             self.stream.write(f"\r{line}\x1b[K")
             self.stream.flush()

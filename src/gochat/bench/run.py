@@ -1,24 +1,24 @@
 """One measurement of a server: the clients, their load, and what they count.
 
 One thread drives all clients, over non-blocking sockets. The less it does per message, the faster
-are the servers that it can measure:
+the servers that it can measure:
 
-- Messages are counted, not read: a payload has one more of them than newlines.
+- It counts messages without reading them: a payload has one more of them than newlines.
 - A message begins with its sender's mark, which occurs nowhere else. By counting its mark a sender
   knows how many of its own messages have come back.
-- Latencies are sampled. Payloads are picked at random, all with the same probability, and the time
-  stamps in them are read: about 20,000 per second. The weight of a sample is the number of payloads
+- Latencies are sampled. Payloads are picked at random, all with the same probability, and their
+  time stamps are read: about 20,000 per second. The weight of a sample is the number of payloads
   that it was picked from, so the percentiles are estimates for all messages.
-- The maximum is exact. Messages arrive in order, so of those read from a socket at once the first
+- The maximum is exact. Messages arrive in order, so the first of those read from a socket at once
   is the oldest, and its time stamp is always read.
 
 In a closed loop each sender keeps some messages in flight, and sends the next when one comes back.
 The server sets the pace, and a server that stalls also stalls the senders.
 
-At a fixed rate every message has a time when it is due, from which its latency counts, even if it
+At a fixed rate every message has a due time, from which its latency counts, even if it
 is sent later. So a stall shows in every message that it delays, not only in those that were in
-flight; leaving out the rest is known as coordinated omission. For the same reason messages that are
-in flight at the end are waited for.
+flight; leaving out the rest is known as coordinated omission. For the same reason the run waits
+for messages in flight at the end.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["Run"]
 
 FIN, TEXT, CLOSE, PING, PONG = 0x80, 1, 8, 9, 10
 NEWLINE: Final = 10
-# A key of zeros changes nothing in a payload.
+# A masking key of zeros changes nothing in a payload.
 MASK: Final = bytes(4)
 # RFC 6455, section 7.4.1.
 GOING_AWAY, NO_CODE = 1001, 1006
@@ -55,24 +55,24 @@ GOING_AWAY, NO_CODE = 1001, 1006
 # Bytes before a message's padding: "@", and hexadecimal digits: 4 for the run, 4 for the sender, 12
 # for the time in nanoseconds.
 STAMPED: Final = 21
-# What fits into a frame with a 16-bit length, and senders into 4 digits.
+# The largest size for a frame with a 16-bit length, and the most senders for 4 digits.
 LARGEST: Final = 65_535
 SENDERS: Final = 65_536
 
-# Time stamps to read per second, about: enough for p99.9, and little work.
+# About how many time stamps to read per second: enough for p99.9, and little work.
 SAMPLES: Final = 20_000
 # The longest wait between two calls of the progress callback, in seconds.
 TICK: Final = 0.1
 # The most bytes to read from a socket at once.
 BUFFER: Final = 1 << 18
 
-# Timeouts in seconds: of a handshake, and until all clients are in the room; of messages in flight
-# at the end; and of the server's close frames, so that they do not disturb the next run.
+# Timeouts in seconds: for a handshake, and until all clients are in the room; for messages still in
+# flight; and for the server's close frames, which must not disturb the next run.
 PATIENCE: Final = 10.0
 DRAIN: Final = 2.0
 GOODBYE: Final = 2.0
 
-# Linux has 28,000 ports per source address. The loopback device has more of these: 127.0.0.0/8.
+# Linux has 28,000 ports per source address. Loopback has more addresses: 127.0.0.0/8.
 PORTS: Final = 20_000
 # A socket can be neither read nor written at the moment, with TLS or without.
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -96,13 +96,13 @@ class Connection:
         # The start of an incomplete frame, and its full size, or 0 while that is unknown.
         self.partial = bytearray()
         self.needed = 0
-        # Of a fragmented message: the payload so far, if it will be inspected, and its weight.
+        # For a fragmented message: the payload so far, if it will be inspected, and its weight.
         self.fragments: bytearray | None = None
         self.weight = 0
         self.unsent = bytearray()
 
     def ready(self, events: int) -> None:
-        """Read and write what the socket is ready for."""
+        """Read and write as far as the socket is ready."""
         if events & selectors.EVENT_WRITE:
             del self.unsent[: self.try_send(self.unsent)]
             if not self.unsent:
@@ -111,7 +111,7 @@ class Connection:
             self.read()
 
     def send(self, frame: bytes) -> None:
-        """Send a frame now, or queue what the socket does not take."""
+        """Send a frame now, or queue the part for which the socket has no room."""
         if self.unsent:
             self.unsent += frame
         elif (size := self.try_send(frame)) < len(frame):
@@ -120,19 +120,19 @@ class Connection:
             self.run.selector.modify(self.sock, events, self)
 
     def try_send(self, data: bytes | bytearray) -> int:
-        """Return how many bytes need not be sent again."""
+        """Send what there is room for; return how many bytes are done with."""
         try:
             return self.sock.send(data)
         except NOT_NOW:
             return 0
         except OSError:
-            # There may be a close frame to read; after that, reading fails, too.
+            # There may be a close frame to read; after it, reading fails too.
             return len(data)
 
     def read(self) -> None:
         buffer = self.run.buffer
         try:
-            # Over TLS, one record of at most 16 KiB: none is left where the selector cannot see it.
+            # Over TLS, one record of at most 16 KiB: none stays where the selector cannot see it.
             size = self.sock.recv_into(buffer)
         except NOT_NOW:
             return
@@ -148,7 +148,7 @@ class Connection:
             self.partial += buffer[done:size]
 
     def feed(self, more: bytes | memoryview, now: int) -> None:
-        """Parse more bytes behind those of the incomplete frame."""
+        """Parse more bytes, after those of the incomplete frame."""
         self.partial += more
         if len(self.partial) >= self.needed:
             done = self.parse(self.partial, len(self.partial), now)
@@ -163,7 +163,7 @@ class Connection:
         while header := read_header(data, start, end):
             head, size = data[start], header[1]
             if data[start + 1] > 127:
-                # Masked, as no server's frame may be: what follows is garbage.
+                # Masked, which no server's frame may be: the rest is garbage.
                 run.drop(self, NO_CODE)
                 start = end
                 break
@@ -195,7 +195,7 @@ class Connection:
         return start
 
     def fragment(self, head: int, payload: bytearray, now: int) -> int:
-        """Take a fragment or a binary frame; return how many messages end in it."""
+        """Add a fragment or a binary frame; return how many messages end in it."""
         run = self.run
         if head & 0x7F:
             run.gap -= 1
@@ -222,7 +222,7 @@ class Connection:
         if head == FIN | PING:
             self.send(client_frame(PONG, payload, MASK))
         elif head != FIN | PONG:
-            # A close frame, or a violation of the protocol.
+            # A close frame, or a protocol error.
             known = head == FIN | CLOSE and len(payload) > 1
             self.run.drop(self, int.from_bytes(payload[:2], "big") if known else NO_CODE)
             return True
@@ -254,7 +254,7 @@ class Run:
         # Messages of other runs may be in the room.
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
-        # What is around the mark and the time in each message's frame.
+        # The bytes around the mark and the time in each message's frame.
         self.head = client_frame(TEXT, bytes(load.size), MASK)[: -load.size]
         self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
@@ -278,7 +278,7 @@ class Run:
         # The last message of the roll call; empty when that is over.
         self.call = b""
         self.sending = False
-        # While clients leave, connections that end were not dropped.
+        # While clients leave, connections that end do not count as dropped.
         self.leaving = False
 
     def measure(self) -> Result:
@@ -365,7 +365,7 @@ class Run:
                     f"{self.absent():,} of {self.load.clients:,} clients at {self.target.url} did"
                     " not receive a message sent to all: is it a chat?"
                 )
-            # Clients that receive a call receive all that follows; some may have joined after it.
+            # A client that receives a call receives all later messages; some may join after it.
             number, pause = number + 1, 2 * pause
             self.call = b"#%b %06d" % (self.tag[1:], number)
             for conn in self.connections:
@@ -398,7 +398,7 @@ class Run:
         return f"127.0.{1 + index // PORTS}.1", 0
 
     def handshake(self, sock: socket.socket) -> bytes:
-        """Open a WebSocket; return the bytes behind the server's answer. Raises OSError."""
+        """Open a WebSocket; return the bytes after the server's answer. Raises OSError."""
         key = base64.b64encode(self.random.randbytes(16)).decode()
         login = "".join(f"{name}: {value}\r\n" for name, value in self.target.authorization)
         sock.sendall(

@@ -1,4 +1,4 @@
-"""What exercises there are: as the first lines of their starters say."""
+"""The exercises, as listed in the first lines of their starters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Exercise:
 
     number: int
 
-    #: That of its starter, without the number, and of its check.
+    #: The name of its starter without the number, and the name of its check.
     name: str
 
     #: easy, medium or hard.
@@ -41,7 +41,7 @@ class Exercise:
 
 @cache
 def exercises() -> list[Exercise]:
-    """All exercises, by number from 1. Any thread."""
+    """Return all exercises, by number from 1. Thread: any."""
     found = []
     for path in sorted(Path(__file__).with_name("starters").glob("*.py")):
         text = path.read_text("utf-8")

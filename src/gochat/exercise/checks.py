@@ -1,6 +1,6 @@
-"""For each exercise: what the learner's file is put through, and what is said of it.
+"""For each exercise: how the learner's file is tested, and what the verdict says.
 
-Each check has the name of its exercise's starter. It is called on the main thread of the child,
+Each check has the name of its exercise's starter. It is called on the main thread of the child. It
 returns the line for a right answer, and raises Refused with the line for a wrong one.
 """
 
@@ -152,9 +152,9 @@ def what_kills_this_hub(learner: Learner) -> str:
     scenario = learner.get("scenario")
 
     def play(kind: Callable[[], Any]) -> BaseException | None:
-        """What a hub has died of in the scenario; None if it has not. Raises Refused."""
+        """Return what killed a hub in the scenario; None if it lives. Raises Refused."""
         room = Room(learner, kind)
-        # Only the channels, so that the scenario cannot change the hub's state itself.
+        # Only the channels, so the scenario cannot change the hub's state itself.
         channels = SimpleNamespace(
             register=room.hub.register,
             unregister=room.hub.unregister,
@@ -162,7 +162,7 @@ def what_kills_this_hub(learner: Learner) -> str:
         )
         task = Task(learner, "scenario", scenario, channels, lambda size: Member("client", size))
         wait_for(lambda: task.ended() or room.task.ended())
-        with suppress(Refused):  # the hub may have died just now
+        with suppress(Refused):  # the hub may just have died
             room.settle()
         if room.task.error is None:
             task.result()
@@ -185,7 +185,7 @@ def what_kills_this_hub(learner: Learner) -> str:
 
 def who_has_come(learner: Learner) -> str:
     """Exercise 7."""
-    for _ in range(20):  # a message sent by a detour may arrive in time by chance
+    for _ in range(20):  # a message on a detour may arrive in time by chance
         ann, bob, carol = Member("ann"), Member("bob", 1), Member("carol")
         room = Room(learner, learner.get("Hub"))
         room.join(ann, bob, carol)
@@ -247,7 +247,7 @@ def buffered_registration(learner: Learner) -> str:
             hub.register.send(ann)
             hub.broadcast.send(b"hello")
 
-        # The hub begins when ann has done what can be done without the hub.
+        # The hub starts when ann has done everything that is possible without it.
         entering = Task(learner, "ann", enter)
         entering.ended(within=0.02)
         room = Room(learner, lambda hub=hub: hub)  # type: ignore[misc]
@@ -336,14 +336,14 @@ def close_frame_first(learner: Learner) -> str:
         )
         reading = Task(learner, "read_pump", client.read_pump)
         Task(learner, "write_pump", client.write_pump)
-        if pong_wait > 1:  # this client leaves by itself
+        if pong_wait > 1:  # this client leaves
             peer.send(websocket.CLOSE_MESSAGE, b"")
-        # The hub, which is busy: it takes a moment before it closes the channel.
+        # The hub is busy: it takes a moment before it closes the channel.
         channel, _, _ = select(hub.unregister, deadline=time.monotonic() + WAIT)
         if channel is None:
             reading.result()
             raise Refused("the client was not unregistered")
-        # Random, so that no read pump can do the same by waiting for a fixed time.
+        # Random, because a read pump could otherwise wait for a fixed time.
         reading.ended(random.uniform(0.2, WAIT))
         client.send.try_send(b"last")
         client.send.close()
@@ -385,9 +385,9 @@ def descriptor(learner: Learner) -> str:
     wait_for(lambda: read.is_set() or together.broken or task.ended(), 2 * WAIT)
     if together.broken:
         raise Refused("the two pumps do not run at the same time")
-    # Random, so that `serve` cannot do the same by waiting for a fixed time.
+    # Random, because `serve` could otherwise wait for a fixed time.
     task.ended(within=random.uniform(0.2, WAIT))
-    strangers = socket.socketpair()  # the next connection gets the numbers that are free
+    strangers = socket.socketpair()  # the next connection gets the free numbers
     go.set()
     wait_for(lambda: written.is_set() or task.error is not None)
     for stranger in strangers:
@@ -417,19 +417,19 @@ def torn_frame(learner: Learner) -> str:
     conn, peer = learner.get("Conn")(ours, b"", "127.0.0.1:1"), Peer(theirs)
 
     def taken() -> bool:
-        """Whether the connection has read all that has come."""
+        """Whether the connection has read everything so far."""
         with suppress(OSError):  # there is nothing, or the learner's code has closed it
             return not ours.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         return True
 
     Task(learner, "the reading thread", read_all, conn)
     writing = Task(learner, "the writing thread", conn.write_message, 1, b"x" * size)
-    message = peer.read(10)  # the header, so the message is on its way
+    message = peer.read(10)  # the header, so the message is in flight
     pong = b"\x8a\x01?"
     deadline = time.monotonic() + WAIT
     for _ in range(pings):
         peer.send(websocket.PING_MESSAGE, b"?")
-        # On a busy machine the reading thread may get no time before the message is over.
+        # On a busy machine the reading thread may not run before the message is over.
         wait_for(taken, within=deadline - time.monotonic())
         message += peer.read(size // pings)
         if pong in message:

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["add_exercise_flags", "exercise"]
 
-#: How long a check may take, in seconds. It gives up by itself long before, unless the learner's
-#: file keeps its process from doing anything.
+#: How long a check may take, in seconds. It gives up long before, unless the learner's
+#: file blocks its process.
 LIMIT: Final = 20.0
 
-# How much of what the learner's file prints is shown: so many bytes, and so many lines of them.
+# How much of the output of a learner's file is shown: at most so many bytes and lines.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 
-# How long the child may take to end behind its check, in seconds, if a thread of the learner's file
-# goes on.
+# How long the child may take to end after its check, in seconds, if a thread of the learner's file
+# keeps running.
 _GRACE: Final = 5.0
 
 
 def number(text: str) -> Exercise:
-    """A flag's value: the exercise with this number. Raises ArgumentTypeError."""
+    """Return the exercise with this number, a flag's value. Raises ArgumentTypeError."""
     for found in exercises():
         if re.fullmatch(f"0*{found.number}", text):
             return found
@@ -64,7 +64,7 @@ def exercise(args: argparse.Namespace) -> int:
     with 2 if the flags contradict each other; with 130 after Ctrl-C.
 
     Raises OSError: FileExistsError rather than overwrite a file, FileNotFoundError if there is none
-    to check, and what the system says.
+    to check, and other errors of the system.
     """
     if args.check and args.force:
         args.error("--check and --force are two different things to do")
@@ -108,7 +108,7 @@ def write(chosen: Exercise, *, force: bool) -> None:
 def check(chosen: Exercise) -> int:
     """Check the learner's file in a child process, and print one line. Returns 0 if it is right.
 
-    What the file has printed comes before that, on the standard error, with all that could move a
+    The output of the file comes before that, on standard error, with everything that could move a
     cursor escaped. Raises OSError if there is no such file, or no process.
     """
     path = Path(chosen.file).absolute()
@@ -125,7 +125,7 @@ def check(chosen: Exercise) -> int:
 def check_all() -> int:
     """Check the learner's files of all exercises, and print how many are right.
 
-    Returns 0 if all are. Raises OSError if there is no process for a check.
+    Returns 0 if all are right. Raises OSError if there is no process for a check.
     """
     results: dict[str, list[str]] = {"right": [], "not yet": [], "no file": []}
     for chosen in exercises():
@@ -142,9 +142,9 @@ def check_all() -> int:
 
 
 def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
-    """The verdict of a child process, which `right: ` begins if the answer is right.
+    """Return the verdict of a child process, which starts with `right: ` for a right answer.
 
-    The child ends by itself, or is killed at the limit, or by Ctrl-C. It is forked, because it
+    The child ends, or is killed at the limit or by Ctrl-C. It is forked, because it
     needs what is imported here, and this process has one thread.
     """
     # Only here: the other uses of this command need neither.
@@ -175,7 +175,7 @@ def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
 
 
 def show_printed(printed: IO[bytes]) -> None:
-    """Print the last lines of what the learner's file has printed, on the standard error."""
+    """Print the last lines of the learner's output, on standard error."""
     size = printed.seek(0, os.SEEK_END)
     printed.seek(max(0, size - _PRINTED_BYTES))
     for line in printed.read().decode(errors="replace").splitlines()[-_PRINTED_LINES:]:

@@ -1,4 +1,4 @@
-"""A learner's file, and its code on threads that can be given up."""
+"""A learner's file, and its code on threads that can be abandoned."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..golang.flag import one_line
 
 __all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
 
-# The files that hold what a learner writes in an exercise.
+# The files that hold a learner's code during an exercise.
 _TWINS: Final = {str(Path(__file__).parents[1] / name) for name in ("hub.py", "client.py")}
 
-#: How long a check waits for anything that a learner's code has to do, in seconds.
+#: How long a check waits for anything that a learner's code must do, in seconds.
 WAIT: Final = 2.0
 
 
@@ -38,7 +38,7 @@ class Learner:
         self._module = ModuleType("exercise")
 
     def load(self) -> None:
-        """Run the file. Raises Refused if that fails or is not done in time."""
+        """Run the file. Raises Refused if that fails or does not end in time."""
         spec = importlib.util.spec_from_file_location("exercise", self.path)
         assert spec, "the name ends in .py"
         assert spec.loader, "a file has one"
@@ -46,7 +46,7 @@ class Learner:
         Task(self, self.path.name, spec.loader.exec_module, self._module).result()
 
     def get(self, name: str) -> Any:
-        """What the file calls by this name. Raises Refused if there is nothing."""
+        """Return what has this name in the file. Raises Refused if nothing has."""
         try:
             return getattr(self._module, name)
         except AttributeError:
@@ -67,7 +67,7 @@ class Learner:
         return Task(self, name, self.get(name), *args).result()
 
     def describe(self, error: BaseException) -> str:
-        """The error in one line, with the innermost line of the file that it came through."""
+        """Return the error in one line, with the innermost line of the file in its traceback."""
         text = one_line(traceback.format_exception_only(error)[-1].strip())[:300]
         number = None
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
@@ -78,7 +78,7 @@ class Learner:
         return f"{text}{self.line(number)}"
 
     def line(self, number: int | None) -> str:
-        """A line of the file, to be put behind a text; nothing for None."""
+        """Return text that names a line of the file, to append; empty for None."""
         if number is None:
             return ""
         text = linecache.getline(str(self.path), number).strip()
@@ -86,9 +86,9 @@ class Learner:
 
 
 class Task:
-    """Code of a learner's on a thread of its own, which is given up if it does not end.
+    """Learner's code on a new thread, which is abandoned if it does not end.
 
-    The thread begins at once. It ends when the code does, at the latest with the process.
+    The thread starts at once. It ends with the code, at the latest with the process.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class Task:
     ) -> None:
         self._learner = learner
         self._what = what
-        # Set by the thread, and looked at by others once it has ended.
+        # Set by the thread, and read by others after it has ended.
         self._value: Any = None
-        #: What the code has died of; None if it has not. Any thread.
+        #: The exception that ended the code; None if there is none. Thread: any.
         self.error: BaseException | None = None
 
         def run() -> None:
@@ -111,12 +111,12 @@ class Task:
         self._thread.start()
 
     def ended(self, within: float = 0.0) -> bool:
-        """Whether the code has ended, by now or within so many seconds. Any thread."""
+        """Return whether the code has ended, now or within this many seconds. Thread: any."""
         self._thread.join(within)
         return not self._thread.is_alive()
 
     def result(self) -> Any:
-        """Wait for what the code returns. Raises Refused if it fails or is not done in time."""
+        """Return the code's result. Raises Refused if it fails or does not end in time."""
         if not self.ended(WAIT):
             raise self.waiting()
         if self.error is not None:
@@ -131,7 +131,7 @@ class Task:
                 raise Refused(f"{each.f_code.co_name} is gochat's own, and not that of the file")
 
     def waiting(self) -> Refused:
-        """That the code is not done, and at which line of the file it is. Any thread."""
+        """Return a Refused that says at which line the code still is. Thread: any."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         number = None
         for each, line in traceback.walk_stack(frame):
@@ -141,7 +141,7 @@ class Task:
 
 
 def wait_for(condition: Callable[[], bool], within: float = WAIT) -> bool:
-    """Wait until the condition holds, so many seconds at most, and return whether it does."""
+    """Wait until the condition holds, at most `within` seconds; return whether it does."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() >= deadline:
@@ -151,6 +151,6 @@ def wait_for(condition: Callable[[], bool], within: float = WAIT) -> bool:
 
 
 def shown(values: Iterable[Any]) -> str:
-    """Values as they are told to the learner, in one short line."""
+    """Return values as shown to the learner, in one short line."""
     texts = [value.decode() if isinstance(value, bytes) else repr(value) for value in values]
     return one_line(", ".join(texts))[:200] or "nothing"

@@ -1,4 +1,4 @@
-"""The far end of a connection: as a browser, but it sends and reads exactly what it is told to."""
+"""The other end of a connection: a browser that sends and reads exactly what it is told to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Peer"]
 class Peer:
     """A client on a socket, or on one end of a pair of sockets. For the check's thread.
 
-    Its methods raise EOFError when the connection has ended, TimeoutError when nothing comes.
+    Its methods raise EOFError when the connection has ended, TimeoutError when nothing arrives.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -43,7 +43,7 @@ class Peer:
         return frame[0] & 0x0F, frame[header[0] :]
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
+        """Read exactly this many bytes."""
         while len(self._input) < size:
             self._fill()
         data, self._input = self._input[:size], self._input[size:]

@@ -13,14 +13,14 @@ from .learner import WAIT, Learner, Refused, Task, shown
 
 __all__ = ["Member", "Room"]
 
-# How long the hub is waited for before this looks whether it has died, in seconds.
+# How long to wait for the hub before checking whether it has died, in seconds.
 _LOOK: Final = 0.02
 
 
 class Member:
-    """All that a hub knows of a client: its channel `send`, and a name. It does not read.
+    """All that a hub knows about a client: its channel `send`, and a name. It does not read.
 
-    channel: in place of a Channel with room for so many messages.
+    channel: replaces a Channel with room for `capacity` messages.
     """
 
     def __init__(self, name: str, capacity: int = 16, channel: Any = None) -> None:
@@ -28,7 +28,7 @@ class Member:
         self.send: Any = Channel(capacity) if channel is None else channel
 
     def expect(self, *messages: bytes) -> None:
-        """Raise Refused unless exactly these messages are in the channel, and take them."""
+        """Raise Refused unless exactly these messages are in the channel, and remove them."""
         got = self.send.drain()
         if got != list(messages):
             name = self.name.decode()
@@ -36,14 +36,14 @@ class Member:
 
     @property
     def parted(self) -> bool:
-        """Whether the channel is closed, when it was drained."""
+        """Drain the channel, and return whether it is closed."""
         with suppress(queue.Empty):
             return self.send.get(block=False) is CLOSED
         return False
 
 
 class Room:
-    """A hub, running on a thread of its own, which ends with the process."""
+    """A hub on a new thread, which ends with the process."""
 
     def __init__(self, learner: Learner, hub: Callable[[], Any]) -> None:
         self.hub: Any = Task(learner, "Hub", hub).result()
@@ -55,16 +55,16 @@ class Room:
             self._tell(self.hub.register, member)
 
     def say(self, *messages: bytes) -> None:
-        """Have messages sent to the room, and wait until the hub has dealt with them. As `join`."""
+        """Send messages to the room, and wait until the hub has handled them. Raises as `join`."""
         for message in messages:
             self._tell(self.hub.broadcast, message)
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the hub has dealt with all that it has taken. Raises Refused as `join` does.
+        """Wait until the hub has handled everything it received. Raises Refused as `join` does.
 
-        The channel for this is unbuffered: when the hub takes a value from it, it has done all
-        that came before.
+        The channel for this is unbuffered: when the hub receives a value from it, it has handled
+        everything before.
         """
         self._tell(self.hub.unregister, Member("nobody"))
 

@@ -25,9 +25,9 @@ _LIMITS: Final = {
 
 
 def main(verdict: Connection, number: int, path: Path, output: int) -> None:
-    """Be the child: send the verdict, and let all that is printed go to a descriptor.
+    """Be the child: send the verdict, and send all printed output to a descriptor.
 
-    On the main thread. The child has a session of its own, without a terminal, so that a learner's
+    Thread: the main one. The child has a new session without a terminal, so a learner's
     file can neither read from the learner's terminal nor change it.
     """
     import resource  # noqa: PLC0415 - POSIX alone has it, and the session
@@ -36,7 +36,7 @@ def main(verdict: Connection, number: int, path: Path, output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # The command's own log has the terminal open once more.
+    # The command's own log also has the terminal open.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     for name, value in _LIMITS.items():
         limit = getattr(resource, name)
@@ -46,15 +46,15 @@ def main(verdict: Connection, number: int, path: Path, output: int) -> None:
 
 
 def examine(number: int, path: Path) -> str:
-    """Check a learner's file. Returns one line, which `right: ` begins if the answer is right."""
-    sys.dont_write_bytecode = True  # nothing but the learner's file belongs into that folder
+    """Check a learner's file. Returns one line, which starts with `right: ` if it is right."""
+    sys.dont_write_bytecode = True  # only the learner's file belongs in that folder
     exercise = exercises()[number - 1]
-    check = getattr(checks, exercise.name)  # before the file can put another in its place
+    check = getattr(checks, exercise.name)  # before the file can replace it
     learner = Learner(path, exercise.starter)
     try:
         learner.load()
         return f"right: {check(learner)}"
     except Refused as refused:
         return f"not yet: {refused}"
-    except Exception as error:  # the file has something of another kind than was expected
+    except Exception as error:  # the file has an object of an unexpected kind
         return f"not yet: {learner.describe(error)}"

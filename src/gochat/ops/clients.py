@@ -1,8 +1,8 @@
-"""The clients of a chat, for those who look: who is there, and what all have done so far.
+"""The clients of a chat, for the metrics and the view: who is there, and what all have done.
 
-They are plain clients. `Clients.new_client` makes them, and so knows them until the server says
-that their connection has ended; then their figures are added to the totals. A client comes and goes
-under a lock, so it is always either among those that are there or in the totals.
+They are plain clients. `Clients.new_client` makes and remembers them until the server says
+that their connection has ended; then their counts are added to the totals. Both happen
+under a lock, so a client is always either among the present ones or in the totals.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DROP_REASONS", "Clients", "Gone", "Totals", "drop_reason", "reason"]
 
-#: Why this side drops a client, and the same in words.
+#: Why this side drops a client, as a key and in words.
 DROP_REASONS: Final = {
     "full_send_buffer": "its queue was full",
     "write_deadline": "a write was not done in time",
@@ -35,16 +35,16 @@ DROP_REASONS: Final = {
     "message_too_big": "its message was too big",
 }
 
-# How many of those that have gone are remembered.
+# How many of the clients that have gone are remembered.
 _GONE: Final = 50
 
 
 def drop_reason(client: Client) -> str | None:
-    """Return why this side has dropped a client, a DROP_REASON; None if it has not.
+    """Return why this side dropped a client, a DROP_REASON; None if it did not.
 
-    Several reasons can be true, as when the hub drops a client whose last frame cannot be written
-    either. Then the answer is what came first: a client that has broken the protocol is read no
-    more, and so may overflow; one that overflows is likely to be stuck; and a write that fails ends
+    Several reasons can apply, as when the hub drops a client whose last frame cannot be written.
+    The answer is what came first: a client that has broken the protocol is no longer
+    read, and so may overflow; a client that overflows is probably stuck; and a failed write ends
     the reading. Thread: any.
     """
     conn = client.conn.statistics()
@@ -62,7 +62,7 @@ def drop_reason(client: Client) -> str | None:
 
 
 def reason(client: Client, dropped: str | None) -> str:
-    """Return why the hub has closed a client's channel, which it has, in words.
+    """Return in words why the hub has closed a client's channel; call it only after that.
 
     dropped: the client's `drop_reason`. Thread: any.
     """
@@ -92,15 +92,15 @@ class Totals:
     """What clients have done so far."""
 
     messages_in: int = 0
-    #: Messages that were received for frames, and these frames.
+    #: Messages received for frames, and these frames.
     messages_out: int = 0
-    #: At place b, frames whose messages after the first have a number of b bits.
+    #: At index b, frames whose messages after the first have a number of b bits.
     frames_out: list[int] = field(default_factory=lambda: [0] * 32)
     stalls: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_REASONS, 0))
 
     def add(self, client: Client) -> None:
-        """Add what a client has done."""
+        """Add the counts of a client."""
         conn, send = client.conn.statistics(), client.send.statistics()
         self.messages_in += conn.messages_in
         self.stalls += conn.stalls
@@ -113,13 +113,13 @@ class Totals:
 
 
 class Clients:
-    """The clients of a chat. client_class: what they are. Thread: any."""
+    """The clients of a chat. client_class: their class. Thread: any."""
 
     def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
         self._client_class = client_class
-        # Guards all below. No other lock is waited for while this one is held.
+        # Guards the fields below. No other lock is waited for while this one is held.
         self._lock = threading.Lock()
-        # By their sockets, with the numbers in which they came.
+        # By their sockets, with their numbers in order of arrival.
         self._there: dict[socket.socket, tuple[int, Client]] = {}
         self._numbers = count(1)
         self._totals = Totals()
@@ -136,7 +136,7 @@ class Clients:
         return client
 
     def closed(self, sock: socket.socket) -> None:
-        """Take a client out whose connection has ended: for `on_close`. Any other is ignored."""
+        """Remove a client whose connection has ended: for `on_close`. Ignores other sockets."""
         with self._lock:
             if sock not in self._there:
                 return
@@ -155,17 +155,17 @@ class Clients:
             return self._there[sock][1] if sock in self._there else None
 
     def there(self) -> dict[int, Client]:
-        """Return those who are there by their numbers, in the order of coming."""
+        """Return the present clients by number, in order of arrival."""
         with self._lock:
             return dict(self._there.values())
 
     def gone(self) -> list[Gone]:
-        """Return those who went last, in the order of going."""
+        """Return the last clients that went, in order of departure."""
         with self._lock:
             return list(self._gone)
 
     def read(self) -> tuple[list[Client], Totals]:
-        """Return those who are there, and what they and those who have gone have done."""
+        """Return the present clients, and the totals including theirs."""
         with self._lock:
             there = [client for _, client in self._there.values()]
             totals = self._totals.copy()

@@ -1,6 +1,6 @@
-"""The command `gochat`: reads the flags, sets up the log, and does what the first word says.
+"""The command `gochat`: reads the flags, sets up logging, and does what the first word says.
 
-Each command imports what it needs, and no other does: a server has no use for a load generator.
+Each command imports only what it needs: a server does not need a load generator.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         if place:
-            place.failed(text)  # the parent says it, once, and with this process's number
+            place.failed(text)  # the parent reports it, once, with this process's number
         else:
             print(f"gochat: {text}", file=sys.stderr)
         return 1
@@ -84,7 +84,7 @@ def has_parent() -> bool:
 
 
 def config_of(args: argparse.Namespace) -> Config:
-    """Return what `gochat serve` is told by its flags, and by the parent of several processes."""
+    """Return the settings of `gochat serve` from its flags, and from the parent if there is one."""
     flags = {each.name: getattr(args, each.name) for each in fields(Config) if each.name != "place"}
     config = Config(**flags)
     if config.processes == 1:
@@ -95,7 +95,7 @@ def config_of(args: argparse.Namespace) -> Config:
 
 
 def serve(config: Config) -> None:
-    """Serve the chat, or start the processes that do. Raises OSError on a system that cannot."""
+    """Serve the chat, or start the processes that do. Raises OSError on an unsupported system."""
     if os.name != "posix":
         raise OSError("serve needs POSIX, which Windows does not have: use WSL")
     if config.processes > 1 and config.place is None:
@@ -109,7 +109,7 @@ def serve(config: Config) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what a command is for that does not serve."""
+    """Run any command except serve."""
     if args.command == "bench":
         from ..bench.command import bench  # noqa: PLC0415
 

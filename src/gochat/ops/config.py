@@ -1,4 +1,4 @@
-"""What `gochat serve` is told: one object, made by the command from its flags."""
+"""The settings of `gochat serve`: one object, made by the command from its flags."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Config", "ConfigError"]
 
 
 class ConfigError(ValueError):
-    """A value makes no sense, which is found out only when it is used."""
+    """A value makes no sense, which shows only when it is used."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Config:
     # Where to listen.
     addr: str = ":8080"
 
-    # What client.go has as constants.
+    # The constants of client.go.
     settings: Settings = field(default_factory=Settings)
 
     # How long a client may take to send its request.
     read_header_timeout: float = 3.0
 
-    # How long clients have at the end for what is queued for them.
+    # How long clients have at shutdown to get their queued messages.
     shutdown_timeout: float = 5.0
 
     # How many write pumps are at work at the same time.
@@ -47,15 +47,15 @@ class Config:
     # What runs the goroutines: `threads` or `greenlets`.
     runtime: str = NAME
 
-    # How many frames per second are read from a client, and how many may come at once over that
-    # rate. None for no limit.
+    # How many frames per second are read from a client, and how many more may come at once.
+    # None for no limit.
     rate: float | None = None
     burst: int = 10
 
     # Whether the process stays on one CPU.
     pin: bool = True
 
-    # How many connections are served at the same time, in all and of one address. None for no
+    # How many connections are served at the same time, in all and from one address. None for no
     # limit.
     max_clients: int | None = None
     max_clients_per_address: int | None = None
@@ -76,7 +76,7 @@ class Config:
     # How many processes share the address and the room.
     processes: int = 1
 
-    # Where to serve figures and the live view; None for nowhere.
+    # Where to serve the metrics and the live view; None for nowhere.
     metrics_addr: str | None = None
     view: str | None = None
 
@@ -90,5 +90,5 @@ class Config:
     # The networks of proxies whose X-Forwarded-For is believed.
     trust_proxy: Sequence[IPv4Network | IPv6Network] = ()
 
-    # What this process is among several; None if it is alone. No flag: its parent tells it.
+    # This process's place among several; None if it is alone. No flag: its parent sets it.
     place: Place | None = None

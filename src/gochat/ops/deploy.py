@@ -1,15 +1,15 @@
-"""What surrounds a chat that is deployed: its relay, figures, view and trace; signals; systemd.
+"""A deployed chat: its relay, metrics, view and trace; signals; systemd.
 
-There are four ways out of `gochat serve`:
+`gochat serve` can end in four ways:
 
-- A signal. Nobody new is accepted, everyone gets what is queued and a close frame, and the program
-  ends with the status 0 when all have gone, at the latest at the shutdown timeout.
-- A second signal. The system ends the program on the spot.
+- A signal. No new clients are accepted, everyone gets the queued messages and a close frame, and
+  the program ends with the status 0 when all have gone, at the latest at the shutdown timeout.
+- A second signal. The system kills the program at once.
 - The hub fails. Its traceback is in the log, everyone gets a close frame with the code 1011, and
   the program ends with the status 1.
-- The hub does not answer at the end. Everyone is cut at the shutdown timeout; the status is 1.
+- The hub does not answer at shutdown. Everyone is cut off at the shutdown timeout; the status is 1.
 
-With `--processes` that is the life of each child; processes.py has the life of their parent.
+With `--processes` each child ends in these ways; processes.py describes the parent.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .processes import Place
     from .view.server import View
 
-    # The class of the clients, or what makes them.
+    # The class of the clients, or a function that makes them.
     NewClient: TypeAlias = Callable[[AnyHub, Conn, Settings], Client]
 
 __all__ = ["Deployment", "MakeApp", "supervise"]
@@ -67,22 +67,22 @@ class MakeApp(Protocol):
 
 
 class Deployment:
-    """A chat's surroundings, for the time of its `with` block. For the main thread.
+    """Everything around a chat, during its `with` block. For the main thread.
 
-    config: what is wanted. hub: the chat's, which does not run yet.
+    config: the settings. hub: the chat's, which is not running yet.
 
-    Raises ConfigError if an option in the relay's URL makes no sense; what the servers of the
-    figures and of the view, and the trace raise; ImportError if a package is missing.
+    Raises ConfigError if an option in the relay's URL is invalid; what the servers of the
+    metrics and of the view, and the trace raise; ImportError if a package is missing.
     """
 
     def __init__(self, config: Config, hub: Hub) -> None:
         self._config: Final = config
         self._own_hub: Final = hub
         self.relay: Final = _new_relay(config.relay, config, hub) if config.relay else None
-        #: What clients take for the hub. A relay has all that they need of one.
+        #: The hub as clients see it. A relay has everything that they need.
         self.hub: Final[AnyHub] = self.relay or hub
         with ExitStack() as stack:
-            # The signals' handlers come back last: the servers of the figures and of the view may
+            # The signal handlers are restored last: the servers of the metrics and of the view may
             # take a while to end.
             self._signals: Final = stack.enter_context(ExitStack())
             new_upgrader: Callable[..., Upgrader] = Upgrader
@@ -119,7 +119,7 @@ class Deployment:
             self._stack: Final = stack.pop_all()
 
     def _own(self, addr: str) -> str:
-        """The address of this process, where that of the first process is given."""
+        """Return the address for this process, given the address for the first process."""
         place = self._config.place
         return next_port(addr, place.number) if place else addr
 
@@ -132,7 +132,7 @@ class Deployment:
     def listen(self, make_app: MakeApp) -> Server:
         """Listen, and set the process up. From now on a signal ends the server.
 
-        make_app: makes the routes of what is deployed. SIGUSR1 writes to stderr what each thread is
+        make_app: makes the routes. SIGUSR1 writes to stderr what each thread is
         doing. Raises what `Server` raises.
         """
         config, place = self._config, self._config.place
@@ -183,10 +183,10 @@ class Deployment:
 
 
 def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
-    """What a child calls while it accepts, at least every _ALIVE seconds, to tell that it lives.
+    """Return a function for a child to call at least every _ALIVE seconds while it accepts.
 
-    On the main thread, so that a child which accepts nobody is silent. It is silent, too, if its
-    hub does not answer. For that this waits: the chat is not held up by it, but by its hub.
+    It runs on the main thread, so a child that accepts nobody is silent. So is a child whose hub
+    does not answer. The function may wait for the hub, without which no client can join anyway.
     """
     place.alive()
     told = time.monotonic()
@@ -201,11 +201,11 @@ def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
 
 
 def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, object], object]]:
-    """Handlers of signals: SIGINT and SIGTERM end the server.
+    """Return signal handlers: SIGINT and SIGTERM end the server.
 
-    forced: whether a second signal ends the process at once. A child gets the same SIGTERM twice if
-    the system sends one to every process of a service, because its parent sends one, too. A parent
-    that wants a child's end at once kills it.
+    forced: whether a second signal ends the process at once. A child gets SIGTERM twice if the
+    system sends it to every process of a service, because its parent sends it, too. A parent that
+    wants to end a child at once kills it.
     """
 
     def stop(*_: object) -> None:
@@ -224,7 +224,7 @@ def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, objec
 def supervise(config: Config) -> None:
     """Serve in several processes, see processes.py. On the main thread, which must be the only one.
 
-    Raises ConfigError if an option in the relay's URL makes no sense; what `listen_shared`,
+    Raises ConfigError if an option in the relay's URL is invalid; what `listen_shared`,
     `inherited_listeners` and `processes.supervise` raise; ImportError if the relay's package is
     missing.
     """

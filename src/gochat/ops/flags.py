@@ -29,7 +29,7 @@ _REDIS: Final = "redis://HOST:PORT/0", "rediss://HOST/0"
 
 
 class _Parser(Parser):
-    """A Parser whose errors repeat no password: no URL of Redis, and no login of another URL."""
+    """A Parser whose errors contain no password: no URL of Redis, and no login of another URL."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
@@ -43,7 +43,7 @@ class _Parser(Parser):
         super().error(message)
 
 
-#: What each command is for.
+#: The purpose of each command.
 COMMANDS: Final = {
     "serve": "serve the chat",
     "bench": "measure a chat server",
@@ -54,9 +54,9 @@ COMMANDS: Final = {
 
 
 def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of the command line, and that of each command.
+    """Return the parser of the command line, and the parser of each command.
 
-    wanted: the commands that get their flags, and whose modules are imported for that.
+    wanted: the commands that get their flags; only the modules of these are imported.
     """
     parser = _Parser(
         prog="gochat",
@@ -72,7 +72,7 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
 
 
 def _add_flags(command: str, parser: Parser) -> None:
-    """Add the flags of a command, and import what they need: the others need nothing of it."""
+    """Add the flags of a command, and import only what they need."""
     if command == "serve":
         add_serve_flags(parser)
     elif command == "bench":
@@ -144,7 +144,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str:
-    """What is wrong with the first word of a command line, and what is meant; empty if nothing."""
+    """Return what is wrong with the first word, and what is meant; empty if it is a command."""
     if not argv:
         return (
             "say what to do: gochat serve, to serve the chat, gochat talk URL, to talk in it, or"
@@ -178,7 +178,7 @@ def add_serve_flags(serve: Parser) -> None:
 
 
 def add_trace_flags(trace: Parser) -> None:
-    """The flags of `gochat trace`. Here, so that the command alone imports the package."""
+    """Add the flags of `gochat trace`. Here, because only the command imports that package."""
     trace.description = "Says how long each thread of a trace ran and waited; or draws the trace."
     trace.add_argument(
         "file", type=Path, metavar="FILE", help="file that gochat serve has written, with --trace"
@@ -236,7 +236,7 @@ def runtime(text: str) -> str:
 
 
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
-    """The URL of Redis: of the flag, of a file, or of the environment. None if there is none."""
+    """Return the URL of Redis from the flag, a file, or the environment; None if there is none."""
     if args.relay and args.relay_file is not None:
         serve.error("--relay and --relay-file are two ways to say the same")
     if args.relay_file is not None:
@@ -254,10 +254,10 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
 
 
 def relay(text: str) -> str:
-    """The URL of Redis or Valkey. An error does not repeat the text, which may have a password."""
+    """Return the URL of Redis or Valkey. An error does not repeat the text and its password."""
     try:
         parts = urlsplit(text)
-        # redis-py would ignore a path that is no number.
+        # redis-py would ignore a path that is not a number.
         place = parts.hostname and parts.port != 0 and re.fullmatch("/?[0-9]*", parts.path)
         fits = parts.scheme in ("redis", "rediss") and place
     except ValueError:
@@ -268,14 +268,14 @@ def relay(text: str) -> str:
 
 
 def room(text: str) -> str:
-    """A flag's value: the name of a room."""
+    """Return the name of a room, a flag's value."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text[:99]!r} is not a name of letters, digits, _ . -")
     return text
 
 
 def address(text: str) -> str:
-    """A flag's value: an address in Go's notation. Raises ArgumentTypeError."""
+    """Return an address in Go's notation, a flag's value. Raises ArgumentTypeError."""
     try:
         split_host_port(text)
     except ValueError as error:
@@ -284,13 +284,13 @@ def address(text: str) -> str:
 
 
 def view_addr(text: str) -> str:
-    """A flag's value: an address, on loopback if it has no host: only local users may switch."""
+    """Return an address, on loopback if it has no host: only local users may use the switches."""
     address(text)
     return f"127.0.0.1{text}" if text.startswith(":") else text
 
 
 def origin(text: str) -> str:
-    """A flag's value: an origin as browsers send it, `*`, or the `null` of a page from a file."""
+    """Return an origin as browsers send it, `*`, or the `null` of a page from a file."""
     pattern = r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+"
     if not re.fullmatch(pattern, text):
         raise argparse.ArgumentTypeError(
@@ -301,7 +301,7 @@ def origin(text: str) -> str:
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """A flag's value: an IP address, or a network of them."""
+    """Return an IP address, or a network of addresses."""
     try:
         found = ipaddress.ip_network(text)
     except ValueError as error:
@@ -450,7 +450,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     ],
 }
 
-#: By flag: the one without which it has no meaning.
+#: For each flag that needs another one: that other flag.
 _NEEDS: Final = {
     "burst": "rate",
     "trace-events": "trace",

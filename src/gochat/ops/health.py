@@ -1,4 +1,4 @@
-"""Whether a chat is alive: its hub takes what is sent to it. And how the hub is."""
+"""Whether a chat is alive: its hub receives. Also the hub's statistics."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 
-# The hub passes over a client that was never there, as it must: clients leave twice.
+# A client that was never registered, which the hub ignores, as a client may unregister twice.
 _NOBODY: Final[Any] = object()
 
 
 def answers(hub: Hub, timeout: float) -> bool:
-    """Whether a hub takes what is sent to it, within that time, in seconds. Any thread."""
+    """Return whether a hub receives within that time, in seconds. Thread: any."""
     try:
         hub.unregister.put(_NOBODY, timeout=timeout)
     except (queue.Full, AbandonedChannelError):
@@ -32,7 +32,7 @@ def answers(hub: Hub, timeout: float) -> bool:
 
 @dataclass(frozen=True)
 class HubStatistics:
-    """Who is in a hub's room, and what its thread and its channels do."""
+    """Who is in a hub's room, and the state of its thread and its channels."""
 
     clients: int
     #: Whether the thread `hub` waits for a value; None if there is no such thread.
@@ -42,7 +42,7 @@ class HubStatistics:
 
 
 def hub_statistics(hub: Hub) -> HubStatistics:
-    """Return how a hub is. Of several hubs in a process the first thread is shown. Thread: any."""
+    """Return a hub's statistics. With several hubs, shows the first hub's thread. Thread: any."""
     thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
     names = ("register", "unregister", "broadcast", "stop")
     return HubStatistics(

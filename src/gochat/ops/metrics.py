@@ -1,13 +1,13 @@
-"""What `--metrics-addr` serves: figures for Prometheus, and whether the chat is well.
+"""The metrics of `--metrics-addr`: values for Prometheus, and the chat's health.
 
-All figures come from `statistics()`, and are made at a scrape: of the server, the upgrader, the
-relay, and each client's connection and channel (clients.py). The counters are always on, plain
-ints, each written by one thread at a time. A scrape reads them as they are: a figure may be one
-message old, but never goes back. `hub.clients` is the hub's: only its length is read, which is one
+All values come from `statistics()`, and are computed at a scrape: those of the server, upgrader,
+the relay, and each client's connection and channel (clients.py). The counters are always on, plain
+ints, each written by one thread at a time. A scrape reads them without a lock: a value may be one
+message old, but never decreases. `hub.clients` is the hub's: only its length is read, in one
 step of the interpreter.
 
-The metrics have an address of their own, which need not be open to the world as the chat's is. The
-package prometheus-client is needed to import this; deploy.py does so only with the flag.
+The metrics have a separate address, which need not be public like the chat's. This module
+needs the package prometheus-client; deploy.py imports it only with the flag.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ __all__ = ["Metrics", "health_app", "metrics_app"]
 
 log = logging.getLogger("gochat")
 
-# The histogram's upper bounds, in messages: powers of two, up to what a send buffer holds by
-# default. Behind them comes all that is larger.
+# The histogram's upper bounds, in messages: powers of two, up to the default send buffer.
+# The last bucket has everything larger.
 _BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BEYOND: Final = len(_BOUNDS)
 
-# How long the hub may take to say that it is there, in seconds.
+# How long the hub may take to answer, in seconds.
 _HEALTH_WAIT: Final = 2.0
 
 # How long a request may take, and how many are answered at the same time.
@@ -53,7 +53,7 @@ _MAX_REQUESTS: Final = 16
 
 
 class ChatCollector(Collector):
-    """The figures, made when they are asked for. Any thread, several at the same time."""
+    """The metrics, computed on request. Thread: any, several at the same time."""
 
     def __init__(
         self,
@@ -75,8 +75,8 @@ class ChatCollector(Collector):
         yield runs
         there, totals = self._clients.read()
         queued = [len(client.send) for client in there]
-        # Of n messages the write pump drains n - 1, and the bit length of that is the place of the
-        # first bound that is not under n.
+        # Of n messages the write pump drains n - 1, and the bit length of that is the index of the
+        # first bound that is at least n.
         frames = list(accumulate(totals.frames_out))
         places = [*frames[:_BEYOND], frames[-1]]
         yield GaugeMetricFamily("gochat_clients", "Clients in the room.", len(self._hub.clients))
@@ -129,7 +129,7 @@ class ChatCollector(Collector):
 
 
 def relay_figures(relay: Relay) -> Iterator[Metric]:
-    """What is known of the relay."""
+    """Yield the metrics of the relay."""
     now = relay.statistics()
     for name, text, level in (
         ("up", "Whether the relay hears, and is heard.", not now.deaf),
@@ -159,7 +159,7 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
 
 
 def by_reason(name: str, text: str, values: Mapping[str, int]) -> CounterMetricFamily:
-    """A counter that has a value for each of some reasons."""
+    """Return a counter with a value for each reason."""
     family = CounterMetricFamily(name, text, labels=["reason"])
     for reason, value in values.items():
         family.add_metric([reason], value)
@@ -167,10 +167,10 @@ def by_reason(name: str, text: str, values: Mapping[str, int]) -> CounterMetricF
 
 
 def metrics_app(collector: Collector, healthz: WSGIApplication) -> WSGIApplication:
-    """The routes: `/metrics`, for Prometheus, and `/healthz`."""
+    """Return the routes: `/metrics`, for Prometheus, and `/healthz`."""
     registry = CollectorRegistry()
     registry.register(collector)
-    # A scrape is as large as ever, whatever is going on: not worth the time to compress it.
+    # A scrape has the same size at any load: compression is not worth the time.
     metrics: WSGIApplication = make_wsgi_app(registry, disable_compression=True)
     return make_routes({"/metrics": metrics, "/healthz": healthz})
 
@@ -178,9 +178,9 @@ def metrics_app(collector: Collector, healthz: WSGIApplication) -> WSGIApplicati
 def health_app(
     hub: Hub, relay: Relay | None = None, timeout: float = _HEALTH_WAIT
 ) -> WSGIApplication:
-    """200 while the hub takes what is sent to it, and the relay hears, 503 otherwise.
+    """Return a WSGI app: 200 while the hub receives and the relay hears, else 503.
 
-    timeout: how long the hub may take for that, in seconds.
+    timeout: how long the hub may take to answer, in seconds.
     """
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -195,12 +195,12 @@ def health_app(
 
 
 class Metrics:
-    """The metrics of one chat, and their server. Its `with` block is the time in which it listens.
+    """The metrics of one chat, and their server, which listens during the `with` block.
 
-    addr: where, see `http.Server`. hub, clients: the chat's. relay: what stands before the hub, if
+    addr: where, see `http.Server`. hub, clients: the chat's. relay: the relay before the hub, if
     any.
 
-    Made, started and left on one thread. Raises what `Server` raises.
+    Create, start and exit on one thread. Raises what `Server` raises.
     """
 
     def __init__(self, addr: str, hub: Hub, clients: Clients, relay: Relay | None = None) -> None:

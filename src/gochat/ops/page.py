@@ -1,4 +1,4 @@
-"""Pages as they are sent, with a strict policy: home.html, its limit filled in, for one."""
+"""Pages as they are sent: complete, with a strict policy, and home.html with its limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["SCRIPT", "home_page", "policy", "read_file", "read_page", "send_page
 #: The key in the environ of a script that home.html is to run before its own.
 SCRIPT: Final = "gochat.script"
 
-# Where home.html has room for the limit. A page that is opened from a file knows none.
+# The place in home.html for the limit. A page that is opened from a file has none.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
 _STATIC: Final = Path(__file__).parents[1] / "static"
@@ -32,7 +32,7 @@ _FILE: Final = re.compile(
 
 
 def read_page(name: str) -> bytes:
-    """Return a page of static/ with the style sheets and scripts that it names put in.
+    """Return a page of static/ that includes the style sheets and scripts that it names.
 
     Raises FileNotFoundError.
     """
@@ -57,7 +57,7 @@ _HOME: Final = read_page("home.html")
 def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple[bytes, str]:
     """The page, and a policy that lets it run its own script and style, and nothing else.
 
-    The policy lets it connect anywhere, because the chat can be on another machine than the page.
+    The policy lets it connect anywhere, because the chat may be on a different server.
 
     max_message_size: what the page says of the server, in bytes; None if that is not known.
     script: what the page runs before the script that is its own; empty for nothing.
@@ -72,9 +72,9 @@ def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple
 
 
 def policy(page: bytes, connect: str) -> str:
-    """A Content-Security-Policy that lets a page run its own script and style, and nothing else.
+    """Return a Content-Security-Policy that lets a page run only its own script and style.
 
-    connect: where the page may connect to, in the words of `connect-src`.
+    connect: where the page may connect, as a `connect-src` list.
     """
     sources = {
         element: " ".join(
@@ -109,9 +109,9 @@ def send_page(
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
-    # Of the request only this header matters. Werkzeug would parse others too, and a long list of
+    # Only this header of the request matters. Werkzeug would parse others too, and a long list of
     # tags slowly, while it has the GIL.
     known = environ.get("HTTP_IF_NONE_MATCH", "")[:1000]
     response.make_conditional({"REQUEST_METHOD": "GET", "HTTP_IF_NONE_MATCH": known})
-    response.headers.remove("Date")  # Werkzeug's: the server sends one of its own
+    response.headers.remove("Date")  # Werkzeug's: the server sends its own
     return response(environ, start_response)

@@ -1,23 +1,23 @@
 """`--processes N`: a parent that starts N chats on one port, and keeps them running.
 
-The parent has no threads besides its main thread, and serves nobody. It opens N listening sockets
-at one address, and starts a child on each of them: the same command, which finds its place in the
+The parent has only its main thread, and serves nobody. It opens N listening sockets
+at one address, and starts a child on each: the same command, which finds its place in the
 environment.
 
 - The parent keeps the sockets. A connection that waits to be accepted by a child that dies is
   accepted by that child's successor.
-- A child writes to a pipe: that its chat is alive, every second; that it is about to end; and why.
-  The pipe ends with the child, whatever ends the child, so the parent waits for nothing but pipes
+- A child writes to a pipe: every second, that its chat is alive; that it is about to end; and why.
+  The pipe ends with the child, however the child ends, so the parent waits only for pipes
   and signals.
-- A child that is silent for too long is stuck or stopped, and the parent kills it. A child has a
-  limited time to start, and to end, too. If the parent itself has not run for a while, the children
-  have probably not run either, as in a virtual machine that was paused: that time does not count.
-- A child that dies is started again: at once if it has served for a while, otherwise after a pause,
-  which grows. But if a child dies before all have been ready for the first time, the whole command
-  ends: what is wrong then is likely to stay wrong.
-- SIGINT and SIGTERM end the children in order, and a second signal kills them. SIGUSR1 is handed
-  on. Each child has a session of its own, so that Ctrl-C reaches the parent alone.
-- When the parent dies, whatever its death, the system sends SIGTERM to each child.
+- A child that is silent for too long is stuck or stopped, and the parent kills it. The time to
+  start and the time to end are limited, too. If the parent itself has not run for a while, the
+  children have probably not run either, as in a paused virtual machine: that time does not count.
+- A child that dies is restarted: at once if it has served for a while, otherwise after a growing
+  pause. But if a child dies before all have been ready for the first time, the whole command
+  ends, because the cause is likely to stay.
+- SIGINT and SIGTERM end the children in order, and a second signal kills them. SIGUSR1 is passed
+  on. Each child has its own session, so Ctrl-C reaches only the parent.
+- When the parent dies, in any way, the system sends SIGTERM to each child.
 
 Linux only: other systems do not spread connections over the sockets.
 """
@@ -51,34 +51,34 @@ log = logging.getLogger("gochat")
 # its pipe, and the process id of its parent.
 _VARIABLE: Final = "GOCHAT_CHILD"
 
-# What systemd tells the parent is not for the children.
+# The parent's variables from systemd, which the children must not see.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-# A child that has served for so long is started again at once, in seconds.
+# A child that has served for this long is restarted at once, in seconds.
 _YOUNG: Final = 10.0
 
-# The first pause before a child that has died younger is started again, and the longest pause, in
+# The first pause before a child that died younger is restarted, and the longest pause, in
 # seconds.
 _PAUSE: Final = (0.1, 10.0)
 
 # How long a child may be silent before it is killed, in seconds.
 _SILENCE: Final = 10.0
 
-# How long a child may take to start, besides what it may wait for Redis, and to end, beyond its
+# How long a child may take to start, besides its wait for Redis, and to end, beyond its
 # shutdown timeout, before it is killed, in seconds.
 _START: Final = 60.0
 _GRACE: Final = 10.0
 
-# How long a child may take to die when it was killed, in seconds. It takes longer if it waits for a
+# How long a killed child may take to die, in seconds. It takes longer if it waits for a
 # device that does not answer.
 _DEATH: Final = 10.0
 
-# How often the parent looks at its children, in seconds at the most, and how late it may be with
-# that before it takes itself for paused.
+# How often, at least, the parent checks its children, in seconds, and how late it may be
+# before it concludes that it was paused.
 _LOOK: Final = 1.0
 _LATE: Final = 1.0
 
-# How much a pipe holds, in bytes. A write of a line is whole, so a read of that size is, too.
+# How much a pipe holds, in bytes. A line is written whole, so a read of that size gets whole lines.
 _PIPE: Final = 65536
 
 # From <linux/prctl.h>.
@@ -86,7 +86,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class ProcessError(OSError):
-    """A child could not begin, has failed at the end, or had to be killed."""
+    """A child could not start, has failed at shutdown, or had to be killed."""
 
 
 class Place(NamedTuple):
@@ -100,11 +100,11 @@ class Place(NamedTuple):
     pipe: int
 
     def alive(self) -> None:
-        """Tell the parent that this process listens, and that its chat is well. Every second."""
+        """Tell the parent that this process listens, and that its chat is healthy. Every second."""
         self._write("+")
 
     def ending(self) -> None:
-        """Tell the parent that this process ends, and is silent from now on. Once."""
+        """Tell the parent that this process is ending, and is silent from now on. Once."""
         self._write("-")
 
     def failed(self, reason: str) -> None:
@@ -124,7 +124,7 @@ def has_place() -> bool:
 
 
 def find_place() -> Place | None:
-    """The place of this process, if a parent has started it. For the main thread, once.
+    """Return the place of this process, if a parent has started it. Thread: the main one, once.
 
     From then on this process gets SIGTERM when its parent dies. Exits with 1 if that has happened.
     """
@@ -133,7 +133,7 @@ def find_place() -> Place | None:
         return None
     number, listener, pipe, parent = map(int, found.split(","))
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it has died before the line above
+    if os.getppid() != parent:  # the parent died before the line above
         raise SystemExit(1)
     os.set_inheritable(pipe, False)
     os.set_blocking(pipe, False)
@@ -148,27 +148,27 @@ class _Child:
     listener: socket.socket
     #: None while it does not run.
     process: subprocess.Popen[bytes] | None = None
-    #: The end of its pipe that is read from, while it runs.
+    #: The reading end of its pipe, while it runs.
     pipe: int = -1
     #: Whether it listens.
     ready: bool = False
-    #: Why it ends, as far as it says so.
+    #: Why it ends, if it says so.
     reason: str = ""
-    #: When it was started, and when it is to be started next: points of the monotonic clock.
+    #: When it was started, and when it starts next: times of the monotonic clock.
     started: float = 0.0
     due: float = 0.0
-    #: When it is killed unless it is heard of before, a point of the monotonic clock; and why then.
+    #: When it is killed unless it is heard from before, on the monotonic clock; and why.
     deadline: float = 0.0
     overdue: str = ""
     #: Whether it was killed.
     killed: bool = False
-    #: How long its next pause is, in seconds.
+    #: Its next pause, in seconds.
     pause: float = _PAUSE[0]
 
     def start(self) -> None:
         """Start it. Raises OSError if the system cannot."""
-        # With what the parent itself was started, whether that is the command or the module. (In a
-        # program that calls main, the program: it calls main in the child, too.)
+        # The way in which the parent was started: the command or the module. (In a program that
+        # calls main: that program, and it calls main in the child, too.)
         command = [sys.executable, *sys.orig_argv[1:]]
         environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
         reading, writing = os.pipe()
@@ -189,11 +189,11 @@ class _Child:
         self.started = time.monotonic()
 
     def read(self) -> list[str]:
-        """Read what it has written to its pipe, in lines. None of them: the pipe has ended."""
+        """Read whole lines from its pipe. Without lines the pipe has ended."""
         return os.read(self.pipe, _PIPE).decode().splitlines()
 
     def allow(self, seconds: float, overdue: str) -> None:
-        """Have it killed after that time, unless it is allowed more by then. overdue: why."""
+        """Allow it this many seconds until it is killed, or allowed more. overdue: the reason."""
         self.deadline = time.monotonic() + seconds
         self.overdue = f"{overdue} {seconds:g} s: killed"
 
@@ -205,9 +205,9 @@ class _Child:
         self.deadline = time.monotonic() + _DEATH
 
     def leave(self, patience: float) -> int | None:
-        """Wait for its end, which is near when its pipe has ended, unless it has closed the pipe.
+        """Kill it, and wait until it has ended.
 
-        patience: how long, in seconds. Returns its status; None if it cannot be killed.
+        patience: how long to wait, in seconds. Returns its status; None if it does not end.
         """
         assert self.process is not None
         self.process.kill()
@@ -219,13 +219,13 @@ class _Child:
         return status
 
     def put_off(self) -> float:
-        """Note when to start it next. Returns how long that takes, in seconds."""
+        """Choose when to start it next. Returns how long that takes, in seconds."""
         now = time.monotonic()
         wait = 0.0
         if self.ready and now - self.started >= _YOUNG:
             self.pause = _PAUSE[0]
         else:
-            # At random, so that children that die together do not always come back together.
+            # Random, so children that die together do not always restart together.
             wait = self.pause * (0.5 + random.random() / 2)
             self.pause = min(2 * self.pause, _PAUSE[1])
         self.due = now + wait
@@ -233,7 +233,7 @@ class _Child:
 
 
 class _Parent:
-    """The children, and what waits for them. For the main thread."""
+    """The children, and everything that waits for them. For the main thread."""
 
     def __init__(
         self, listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
@@ -243,12 +243,12 @@ class _Parent:
         self.start_wait = relay_timeout + _START
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
-        #: The signals that have come, and are not handled yet. Signal handlers append.
+        #: Signals that have come, and are not handled yet. Signal handlers append.
         self.signals: list[int] = []
         #: Whether all children have been ready at the same time.
         self.begun = False
         self.stopping = False
-        #: The first thing that has gone wrong for good.
+        #: The first permanent failure.
         self.failure = ""
 
     @property
@@ -262,7 +262,7 @@ class _Parent:
             stack.enter_context(self.selector)
             woken, wake = map(stack.enter_context, socket.socketpair())
             wake.setblocking(False)
-            # A signal wakes the selector, also if it comes just before the selector waits.
+            # A signal wakes the selector, even if it comes just before the selector waits.
             before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
             stack.callback(signal.set_wakeup_fd, before)
             self.selector.register(woken, selectors.EVENT_READ)
@@ -288,31 +288,31 @@ class _Parent:
             raise ProcessError(self.failure)
 
     def signalled(self, number: int, _: object) -> None:
-        """Note a signal. The handler of all."""
+        """Note a signal. The handler of all signals."""
         self.signals.append(number)
 
     def patience(self) -> float:
-        """How long until something is due, in seconds; not so long that a pause goes unnoticed."""
+        """Return how long until something is due, in seconds, short enough to notice a pause."""
         due = [child.deadline for child in self.running]
         if not self.stopping:
             due += [child.due for child in self.children if child.process is None]
         return min(_LOOK, max(0.0, min(due) - time.monotonic()))
 
     def excuse(self, passed: float) -> None:
-        """Give the children the time for which this process was paused, and some more.
+        """Give the children the time for which this process was paused, and a little more.
 
-        When a whole machine goes on after a pause, this process may run before its children, and
-        they have not written anything meanwhile; and at first everything is slow. passed: the time
-        since the last look, in seconds.
+        When a whole machine continues after a pause, this process may run before its children,
+        which have not written anything meanwhile; and at first everything is slow. passed: the time
+        since the last check, in seconds.
         """
         if passed > _LOOK + _LATE:
             for child in self.running:
                 child.deadline += passed + _SILENCE
 
     def kill_overdue(self, now: float) -> None:
-        """Kill the children whose time was over at the time of the last look.
+        """Kill the children whose time was over at the last check.
 
-        Not by this moment: a pause since then is only found out at the next look.
+        Not those whose time is over now: the next check may find that there was a pause.
         """
         for child in self.running:
             if now < child.deadline:
@@ -338,13 +338,13 @@ class _Parent:
                 self.selector.register(child.pipe, selectors.EVENT_READ, child)
 
     def hear(self, child: _Child) -> None:
-        """A child has written to its pipe, or has ended."""
+        """Handle what a child has written to its pipe, or its end."""
         lines = child.read()
         for line in lines:
             if line.startswith("!"):
                 child.reason = line[1:]
             elif self.stopping:
-                pass  # it has been told to end, and has its time for that
+                pass  # it was told to end, and has its time for that
             elif line == "-":
                 child.allow(self.end_wait, "did not end within")
             else:
@@ -358,10 +358,10 @@ class _Parent:
             self.say_ready()
 
     def leave(self, child: _Child, patience: float) -> None:
-        """Take leave of a child that has ended, or should have. patience: see _Child.leave."""
+        """Reap a child that has ended, or should have. patience: see _Child.leave."""
         self.selector.unregister(child.pipe)
         status = child.leave(patience)
-        if self.stopping and status in (0, -signal.SIGTERM):  # the latter if it was still starting
+        if self.stopping and status in (0, -signal.SIGTERM):  # SIGTERM if it was still starting
             return
         if status is None:
             how = "cannot be killed"
@@ -371,7 +371,7 @@ class _Parent:
         self.lost(child, f"process {child.number}{reason}")
 
     def lost(self, child: _Child, what: str) -> None:
-        """A child has ended that should not have, or cannot be started."""
+        """Handle a child that has ended unexpectedly, or cannot be started."""
         if self.begun and not self.stopping:
             log.error("%s; next start in %.2f s", what, child.put_off())
             return
@@ -404,18 +404,18 @@ class _Parent:
         for child in self.running:
             child.allow(self.end_wait, "did not end within")
         for child in self.children:
-            # Otherwise new clients would wait until the last child has ended, and then be cut.
+            # Otherwise new clients would wait until the last child has ended, and then be cut off.
             child.listener.close()
         self.tell(signal.SIGTERM, self.children)
 
     def kill(self, reason: str) -> None:
-        """End the children that are left on the spot."""
+        """Kill the remaining children at once."""
         self.failure = self.failure or reason
         for child in self.running:
             child.kill(reason)
 
     def tell(self, number: int, children: Sequence[_Child]) -> None:
-        """Send a signal to those of the children that run."""
+        """Send a signal to those children that run."""
         for child in children:
             if child.process is not None:
                 child.process.send_signal(number)
@@ -426,8 +426,8 @@ def supervise(
 ) -> None:
     """Run a chat on each of the sockets until SIGINT or SIGTERM. On the main thread, the only one.
 
-    listeners: are closed at the end. shutdown_timeout, relay_timeout: the children's, in seconds.
+    listeners: closed at the end. shutdown_timeout, relay_timeout: the children's, in seconds.
 
-    Raises ProcessError if a child could not begin, has failed at the end, or had to be killed.
+    Raises ProcessError if a child could not start, failed at shutdown, or had to be killed.
     """
     _Parent(listeners, shutdown_timeout, relay_timeout).run()

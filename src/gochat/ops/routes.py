@@ -1,8 +1,9 @@
-"""The rules of the servers beside the chat's own: that of the metrics, and that of the view.
+"""Common rules of the servers for the metrics and for the view.
 
-Nothing there asks for a password, so such a server is usually on a loopback address. Then the Host
-has to be a loopback's name. A page of another site, which a browser on this machine may be shown,
-has another name, wherever its name leads (DNS rebinding). Without a Host the client is no browser.
+They ask for no password, so they are usually on a loopback address. Then the Host
+must be a loopback name. A page of another site, in a browser on this machine,
+has a different Host, wherever its name leads (DNS rebinding). A client without a Host is no
+browser.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_STORE", "make_routes", "say"]
 
-#: A header of every answer that no cache may keep.
+#: A header for every answer that must not be cached.
 NO_STORE: Final = ("Cache-Control", "no-store")
 
 
@@ -30,8 +31,8 @@ def make_routes(
 ) -> WSGIApplication:
     """Return the application that calls one of these by its path, or refuses the request.
 
-    get: by path, what answers GET, and HEAD, for which the server leaves the body out. post: what
-    answers POST, at other paths.
+    get: the apps for GET by path; they also answer HEAD, whose body the server removes. post: the
+    apps for POST, at other paths.
     """
     post = post or {}
 

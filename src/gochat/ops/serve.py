@@ -1,11 +1,11 @@
 """The life of a chat: the hub's thread, and an orderly end.
 
-There are three ways to the end of `running`:
+`running` can end in three ways:
 
-- The block ends. Nobody new is accepted, everyone gets what is queued and a close frame, and all is
-  over when everyone has gone, at the latest at the timeout.
+- The block ends. No new clients are accepted, everyone gets the queued messages and a close frame,
+  and it ends when everyone has gone, at the latest at the timeout.
 - The hub fails. Its traceback is in the log, and everyone gets a close frame with the code 1011.
-- The hub does not answer at the end. Everyone is cut at the timeout.
+- The hub does not answer at the end. Everyone is cut off at the timeout.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ __all__ = ["FAREWELL", "HubError", "running"]
 
 log = logging.getLogger("gochat")
 
-#: The close frame with which a chat that ends disconnects everyone.
+#: The close frame for a chat that ends.
 FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 
-#: The same when the relay is away.
+#: The close frame when the relay has been away for too long.
 SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
 
-# How long hubs have at the least to hear that they are to end, and how long each is asked in turn,
+# The minimum time that hubs get to accept the farewell, and how long each is asked in turn,
 # in seconds.
 _FAREWELL_WAIT: Final = 1.0
 _FAREWELL_TURN: Final = 0.1
@@ -51,30 +51,30 @@ _HUB_WAIT: Final = 1.0
 
 
 class HubError(Exception):
-    """A hub's thread has ended by itself, does not answer, or could not be started."""
+    """A hub's thread has ended too early, does not answer, or could not be started."""
 
 
 @contextmanager
 def running(
     server: Server, *hubs: Hub, timeout: float = 5.0, relay: Relay | None = None
 ) -> Iterator[Server]:
-    """Run hubs, each on a thread `hub`, for the time of the block; then part with everyone.
+    """Run hubs, each on a thread `hub`, during the block; then disconnect everyone.
 
-    In the block call `server.serve_forever()`, or `server.start()` to accept on another thread. Its
-    end, in whatever way, is the end of the chat: the server listens no more, and all clients of
-    these hubs get what is queued for them and a close frame with the code 1001.
+    In the block call `server.serve_forever()`, or `server.start()` to accept on another thread.
+    However the block ends, the chat ends: the server stops listening, and all clients of
+    these hubs get their queued messages and a close frame with the code 1001.
 
-    timeout: how long clients have for that, in seconds, before they are cut. The block ends a few
-    seconds after the timeout at the latest: five for the threads of clients that were cut, five for
-    the relay's, one for the hubs'. No thread is left, unless it is held up by other code than
-    gochat's, as in a subclass. Such a thread cannot be ended from outside: it is named in the log,
-    and ends by itself when it comes back, because nobody takes what it sends, and its socket is
+    timeout: how long clients have for that, in seconds, before they are cut off. The block ends a
+    few seconds after the timeout at the latest: five for the threads of clients that were cut off,
+    five for the relay's, one for the hubs'. No thread is left, unless other code blocks it, as in a
+    subclass. Such a thread cannot be ended from outside: the log names it, and it ends when
+    it returns to gochat's code, because its sends fail and its socket is
     shut down.
 
-    relay: what stands before one of the hubs, and is started after it.
+    relay: the relay for one of the hubs; it is started after the hub.
 
     Raises ValueError if a hub is given twice; HubError if a thread cannot be started, if a hub
-    fails or ends by itself (which also stops the server, because a chat without a hub is deaf), or
+    fails or ends too early (which also stops the server, because a chat without a hub is deaf), or
     if a hub does not answer at the end, or does not end; what `Relay.start` raises, and RelayError
     if Redis is away for too long.
     """
@@ -89,7 +89,7 @@ def running(
             if ending.is_set():
                 return
             log.error("the hub has ended, and nobody has stopped it")
-        except BaseException:  # SystemExit would end this thread without a word
+        except BaseException:  # SystemExit would end this thread silently
             log.exception("the hub has failed")
         failed.append(hub)
         server.stop()
@@ -123,14 +123,14 @@ def running(
 def _end(
     server: Server, threads: dict[Hub, threading.Thread], relay: Relay | None, timeout: float
 ) -> list[Hub]:
-    """Disconnect everyone. Returns the hubs that do not hear of it, or do not end.
+    """Disconnect everyone. Returns the hubs that do not respond, or do not end.
 
-    The order matters. A client gets what is queued for it, and the close frame, from its write
-    pump; its read pump must read on meanwhile, until the peer has answered. If the read pump closed
-    the connection first, it would cut off the write pump's last frames. So everything that a read
-    pump sends to, the hub and the relay, takes what it sends until the connections have ended.
+    The order matters. A client gets its queued messages and the close frame from its write
+    pump; its read pump must keep reading meanwhile, until the peer has answered. If the read pump
+    closed the connection first, it would cut off the write pump's last frames. So the hub and the
+    relay, to which read pumps send, keep receiving until the connections have ended.
 
-    Whatever interrupts this, Ctrl-C for one, each hub's channel is closed, which ends its thread.
+    Even if this is interrupted, as by Ctrl-C, each hub's channel is closed, which ends its thread.
     Nothing here waits without a deadline.
     """
     deadline = clock.after(timeout)
@@ -160,18 +160,18 @@ def _end(
 
 
 def _abandon(hub: Hub) -> None:
-    """Let all that wait for a hub come back: it takes nothing more, and sends nothing more."""
+    """Release all threads that wait for a hub: it receives and sends nothing more."""
     for channel in (hub.register, hub.unregister, hub.broadcast):
         channel.abandon()
-    for client in list(hub.clients):  # of a hub that is stuck; any other has done it
+    for client in list(hub.clients):  # only a stuck hub still has some
         with suppress(ClosedChannelError):
             client.send.close()
 
 
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
-    """Have hubs disconnect their clients. Returns those that do not hear of it by the deadline.
+    """Have hubs disconnect their clients. Returns those that do not respond by the deadline.
 
-    They are asked in turn, for a moment each: a slow hub does not take the time of the others.
+    They are asked in turn, for a moment each: a slow hub does not take the others' time.
     """
     mute = list(hubs)
     with clock.beating():

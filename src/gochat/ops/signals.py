@@ -1,4 +1,4 @@
-"""Handlers of signals, for a time."""
+"""Temporary signal handlers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["handling"]
 
 @contextmanager
 def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterator[None]:
-    """Handle signals in the block, each with its handler, and as before when it ends.
+    """Handle signals in the block, each with its handler; restore the old handlers at its end.
 
     Thread: the main one.
     """

@@ -1,6 +1,6 @@
-"""systemd: the sockets that it hands over, and the state that it is told.
+"""systemd: sockets that it passes on, and the state that it gets.
 
-Without systemd nothing is done here. docs/run/gochat.service and docs/run/gochat.socket are units
+Without systemd nothing happens here. docs/run/gochat.service and docs/run/gochat.socket are units
 for it.
 """
 
@@ -18,10 +18,10 @@ _FIRST_INHERITED: Final = 3
 
 
 def inherited_listeners(count: int = 1) -> list[socket.socket]:
-    """The sockets at which systemd listens for this process; none without it: sd_listen_fds(3).
+    """Return the sockets that systemd listens on for this process; see sd_listen_fds(3).
 
-    To be called once: the sockets belong to the caller. Raises ValueError if systemd has handed
-    over anything but so many TCP sockets that listen.
+    Empty without systemd. Call once: the caller owns the sockets. Raises ValueError if systemd
+    passes anything other than `count` listening TCP sockets.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
@@ -44,7 +44,7 @@ def _listens(sock: socket.socket) -> bool:
 
 
 def notify(state: str) -> None:
-    """Tell systemd the state of this process, if systemd has asked for that: sd_notify(3)."""
+    """Tell systemd the state of this process, if it runs under systemd: sd_notify(3)."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

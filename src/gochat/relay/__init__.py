@@ -1,11 +1,11 @@
-"""The relay: one room on many processes and machines, by a stream of Redis or Valkey.
+"""The relay: one room on many processes and machines, through a Redis or Valkey stream.
 
-    relay.py     Relay: the hub as clients see it, and two threads: `relay out`, `relay in`
+    relay.py     Relay: stands in for the hub; two threads: `relay out`, `relay in`
     ledger.py    which messages of which process have been seen: doubles and gaps
     bound.py     how many entries the stream keeps, by number and by bytes
-    stream.py    the stream of Redis; nothing else knows redis-py
-    entry.py     what an entry of the stream looks like, and which entries are taken
+    stream.py    the stream of Redis; the only module that imports redis-py
+    entry.py     the form of an entry of the stream, and which entries are valid
 
 The rules: imports go down the list above, and to golang and hub; only `--relay` imports this
-package. Neither hub.py nor client.py knows of it: to a client the Relay is the hub.
+package. hub.py and client.py know nothing about it: to a client the Relay is the hub.
 """

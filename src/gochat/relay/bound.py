@@ -1,6 +1,6 @@
 """How many entries the stream keeps. No thread and no I/O: for one thread.
 
-Redis bounds a stream by a number of entries, and clients choose how large an entry is. So the
+Redis bounds a stream by a number of entries, but clients choose how large an entry is. So the
 sizes of the newest entries are added up, and those are kept that fit into a number of bytes.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 
 __all__ = ["Bound"]
 
-# In how many parts the entries are counted. The oldest part is let go as a whole.
+# The number of parts in which entries are counted. The oldest part is dropped as a whole.
 _PARTS: Final = 64
 
 
@@ -26,20 +26,20 @@ class Bound:
         self.length = maxlen
         self._maxlen: Final = maxlen
         self._maxbytes: Final = maxbytes
-        # Of each part, oldest first: entries and bytes. And the sums of those.
+        # For each part, oldest first: entries and bytes. And their sums.
         self._parts: deque[tuple[int, float]] = deque()
         self._entries = 0
         self._bytes = 0.0
-        # Of the part that is being counted.
+        # The part that is being counted.
         self._new = 0
         self._size = 0
         # Whether anything did not fit.
         self._full = False
 
     def begin(self, entries: int = 0, size: int = 0) -> None:
-        """Forget what was counted. entries, size: of what the stream has, without a look at each.
+        """Start again. entries, size: those of the whole stream, without reading each entry.
 
-        It counts as entries of one size.
+        Each counts as an entry of average size.
         """
         self._parts.clear()
         self._entries, self._bytes, self._new, self._size = 0, 0.0, 0, 0
@@ -50,7 +50,7 @@ class Bound:
             self._close(share, size / _PARTS)
 
     def add(self, size: int) -> None:
-        """Count an entry of so many bytes, after all others."""
+        """Count an entry of this size in bytes, after all others."""
         self._new += 1
         self._size += size
         if self._new * _PARTS >= self._maxlen or self._size * _PARTS >= self._maxbytes:
@@ -58,7 +58,7 @@ class Bound:
             self._new = self._size = 0
 
     def _close(self, entries: int, size: float) -> None:
-        """End a part, and let go of the oldest ones that no longer fit."""
+        """End a part, and drop the oldest parts that no longer fit."""
         parts = self._parts
         parts.append((entries, size))
         self._entries += entries

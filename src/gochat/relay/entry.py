@@ -1,16 +1,16 @@
-"""What an entry of the stream looks like. No thread and no I/O.
+"""The form of an entry of the stream. No thread and no I/O.
 
 An entry has fields:
 
-    p   the process that has appended it: ID.RANDOM, where ID is that of its first entry
-    n   the number of the first message; without messages, the number that its next one gets
+    p   the process that appended it: ID.RANDOM, where ID is that of its first entry
+    n   the number of the first message; without messages, the number of the process's next one
     m   the messages, joined by newlines; no message contains one. Absent from an announcement
     a   in an announcement, PROCESS=NUMBER for each process that has started lately: the number of
         the last message that this process had appended before that process's first entry
 
 The first entry of a process is an announcement whose p is RANDOM alone.
 
-Whoever can write to Redis can write any bytes here, so nothing is taken unchecked.
+Anyone who can write to Redis can write any bytes here, so everything is checked.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ __all__ = [
 #: The id of an entry: milliseconds and a number within them. Ids only grow.
 Id = tuple[int, int]
 
-#: How many messages an entry has at most.
+#: The most messages in an entry.
 MOST: Final = 256
 
-# What an entry takes in Redis beside its fields, about, in bytes.
+# About how much an entry takes in Redis besides its fields, in bytes.
 _OVERHEAD: Final = 64
 
 _PROCESS: Final = re.compile(rb"(?:[0-9]{1,20}-[0-9]{1,20}\.)?[0-9a-f]{12}")
@@ -51,12 +51,12 @@ class Entry(NamedTuple):
     """An entry of the stream."""
 
     id: Id
-    #: The process that has appended it, the number of its first message, and how many it has. The
-    #: process is empty if no gochat can have made this entry.
+    #: The process that appended it, the number of its first message, and how many it has. The
+    #: process is empty if no gochat can have written this entry.
     process: bytes
     first: int
     length: int
-    #: The messages that are taken; and if not all are, the reason why not.
+    #: The valid messages; and if some are not, the reason.
     messages: list[bytes]
     fault: str
     #: The field a.
@@ -101,7 +101,7 @@ def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Ent
 
 
 def fault_of(messages: Sequence[bytes], joined: bytes, max_message_size: int) -> str:
-    """Return why messages are not taken, joined by newlines; empty if they are."""
+    """Return why messages, joined by newlines, are invalid; empty if they are valid."""
     if not 0 < len(messages) <= MOST:
         return f"more than {MOST} messages in one entry"
     if joined.count(b"\n") >= len(messages):

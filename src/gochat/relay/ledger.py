@@ -4,9 +4,9 @@ Each process numbers the messages of its clients from 1. An entry of the stream 
 number of its first message, and the messages. A process appends an entry again if it does not come
 back, so an entry may be there twice; and a stream may lose entries, which shows as a gap.
 
-A gap at the end shows when the process announces its next number, which it does every few seconds.
-A gap at the beginning shows by the process's own word: it announces, for a process that starts
-later, where its numbers were at that moment. Until then the first number heard counts as a guess.
+A gap at the end shows when the process announces its next number, every few seconds.
+A gap at the beginning shows because each process announces, for a process that started
+later, what its number was at that moment. Until then the first number heard counts as a guess.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many processes are remembered, of those heard once and of those heard more often: the ones
-# heard last. A new one comes with every start.
+# How many processes are remembered, of those heard once and of those heard more often: those
+# heard last. Each start of a process adds one.
 _PROCESSES: Final = 1000
 
 
 class Verdict(NamedTuple):
-    """What an entry is, beside what was seen before."""
+    """The part of an entry that is new."""
 
-    #: Whether it has been seen, or a number of it. An entry is taken whole or not at all, as its
+    #: Whether it, or a number in it, has been seen. An entry counts whole or not at all, as its
     #: process appends it whole, however often.
     seen: bool
     #: How many messages of the process are missing before it.
@@ -42,16 +42,16 @@ class Ledger:
     def __init__(self, since: Id) -> None:
         #: A process whose first entry is after this one is heard from its first message on.
         self.since = since
-        # Of the processes heard once, and of those heard again. Names that somebody makes up, each
+        # The processes heard once, and those heard again. Names that somebody invents, each
         # for one entry, displace only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
-        # Of a process that has started earlier, and has not said where its numbers were: the number
-        # before the first that was heard.
+        # For a process that started earlier, and has not announced its number then: the number
+        # before the first one heard.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        """How many processes have been heard more than once. Any thread."""
+        """Return how many processes have been heard more than once. Thread: any."""
         return len(self._again)
 
     def knows(self, process: bytes) -> bool:
@@ -63,7 +63,7 @@ class Ledger:
         return process not in self._again
 
     def take(self, process: bytes, first: int, count: int) -> Verdict:
-        """Note an entry of so many messages, the first of which has this number."""
+        """Note an entry with `count` messages, the first of which has this number."""
         known, last = self._again, self._again.get(process, self._once.pop(process, None))
         if last is None:
             known, last = self._once, 0
@@ -77,7 +77,7 @@ class Ledger:
         return Verdict(first <= last, max(first - last - 1, 0))
 
     def begins(self, process: bytes, number: int) -> int:
-        """Note the number of the last message of a process that was not for this one.
+        """Note the number of a process's last message before this one joined.
 
         Returns how many messages are missing between that and the first one heard.
         """

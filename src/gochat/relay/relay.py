@@ -1,27 +1,27 @@
-"""The relay: the hub as clients see it, with other processes behind it.
+"""The relay stands in for the hub and connects it to the other processes' hubs.
 
     read pumps --> relay.broadcast --> relay out --> the stream --> relay in --> hub.broadcast
 
-What a client says goes round by the stream, and so comes to the hub in the stream's one order, also
-for the clients of this process. `relay out` appends all that waits as one entry, and waits until
-`relay in` has read that entry. An entry that is known not to come back is appended again. `relay
-in` drops what it has seen before, by process and number, and says what is missing. See entry.py for
-what an entry has.
+Every message goes through the stream, and so reaches the hub in the stream's one order, even for
+the clients of this process. `relay out` appends all waiting messages as one entry, and waits until
+`relay in` has read that entry. It appends an entry again that cannot come back. `relay
+in` drops messages that it has seen, by process and number, and reports gaps. See entry.py for
+the form of an entry.
 
-`relay out` owns a connection, this process's name, and one entry on its way. It waits for
-`broadcast`, then for that entry. It gives up at the deadline of `finish`, or when it fails, and
-drops what clients say from then on: a read pump that waited for it could not read its peer's last
+`relay out` owns a connection, this process's name, and one entry in flight. It waits for
+`broadcast`, then for that entry. At the deadline of `finish`, or when it fails, it gives up and
+drops clients' messages from then on: a read pump that waited for it could not read its peer's last
 frames. It ends when `broadcast` is closed and empty.
 
 `relay in` owns a connection, the position, the ledger and the bound. It waits for an entry, then
 for room in `hub.broadcast`, and now and then for the write pumps. It ends at the end of `join`.
 
-Either thread also ends when Redis is of no use for longer than the timeout, or when it fails in any
-other way. Then `error` says why, `lost` is called, and the relay is deaf from then on.
+Either thread also ends when Redis has failed for longer than the timeout, or when it fails in any
+other way. Then `error` says why, `lost` is called, and the relay stays deaf.
 
-`broadcast` holds 64 messages: a read pump waits for room, and so TCP holds its client back.
-`hub.broadcast` holds 64: `relay in` waits for room. `_echo` and `_wake` only wake `relay out`, and
-one value is enough for that.
+`broadcast` holds 64 messages: a read pump waits for room, and TCP makes its client wait.
+`hub.broadcast` holds 64: `relay in` waits for room. `_echo` and `_wake` only wake `relay out`, so
+one value is enough for them.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ log = logging.getLogger("gochat")
 # How many messages of this process's clients may wait to be appended.
 _BATCH: Final = 64
 
-# How many entries are read at once at most; how many bytes they take, if none is larger than those
-# before; and how long a read waits for one, in seconds.
+# How many entries one read returns at most; how many bytes they take, if none is larger than those
+# before; and how long a read waits for an entry, in seconds.
 _COUNT: Final = 200
 _BYTES: Final = 4 << 20
 _BLOCK: Final = 1.0
@@ -75,49 +75,49 @@ _BLOCK: Final = 1.0
 # as many queued. A client's queue holds more, so a backlog in Redis drops nobody who reads.
 _ROW: Final = 64
 
-# How long to wait before the next attempt when Redis is away: from, to, in seconds.
+# The shortest and the longest pause before the next attempt when Redis is away, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
-# How long the threads may take when they are told to end, in seconds, and how often one that waits
-# looks whether it is told.
+# How long the threads may take when they are told to end, in seconds, and how often a waiting
+# thread checks for that.
 _END_WAIT: Final = 5.0
 _LOOK: Final = 0.25
 
-# In a busy room a batch is gathered for so long, in seconds: see `Relay._gather`.
+# How long a batch is gathered in a busy room, in seconds: see `Relay._gather`.
 _GATHER: Final = 0.001
 
-# How often a process announces its next number, in seconds, in a room of up to so many processes.
-# In a larger room it does so less often, so that there are some twenty announcements a second; but
-# three times less often at most, however many processes somebody makes up.
+# How often a process announces its next number, in seconds, in a room of up to _ROOM processes.
+# In a larger room it does so less often, which keeps the total near twenty announcements a second;
+# but at most three times less often, however many processes somebody invents.
 _ANNOUNCE: Final = 5.0
 _ROOM: Final = 100
 _CROWD: Final = 3.0
 
-# How long an announcement waits for more to announce when there is news, in seconds; how many
-# newcomers it names, and for how long.
+# When there is news, an announcement waits this long for more, in seconds; how many new processes
+# it names, and for how long.
 _NEWS_WAIT: Final = 0.1
 _NEWCOMERS: Final = 64
 _NEWCOMER_TIME: Final = 120.0
 
-# A gap of more messages is nothing that a stream has lost: somebody has made the number up.
+# A larger gap is not a loss: somebody has invented the number.
 _WIDEST_GAP: Final = 1 << 30
 
-# How often the log says how much is missing, in seconds, and how many processes it names each time.
+# How often the log reports missing messages, in seconds, and how many processes it names each time.
 _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
 
-# How many different things the log says about outages; and how often it says the same about another
-# outage, what was dropped, and that the stream is cut, in seconds.
+# How many different lines about outages the log has; and how often it repeats a line about another
+# outage, dropped entries, or a cut stream, in seconds.
 _SAID: Final = 8
 _SAY_TIME: Final = 10.0
 
 
 class RelayError(ConnectionError):
-    """The relay cannot begin, has failed, or Redis was of no use for too long."""
+    """The relay cannot start, has failed, or Redis has failed for too long."""
 
 
 class _Broadcast(Channel[bytes]):
-    """Where clients send to. When the relay has ended a send fails as a connection does."""
+    """The channel that clients send to. After the relay's end, sends fail like a connection."""
 
     def send(self, value: bytes) -> None:
         try:
@@ -128,9 +128,9 @@ class _Broadcast(Channel[bytes]):
 
 @dataclass(frozen=True)
 class Statistics:
-    """How a relay is, and what it has counted so far."""
+    """The state of a relay, and its counters."""
 
-    #: Whether the room is cut off: Redis is away or takes nothing, or a thread has failed.
+    #: Whether the room is cut off: Redis is away or refuses entries, or a thread has failed.
     deaf: bool
     #: The name of this process in the stream; empty before it has one.
     process: str
@@ -149,38 +149,38 @@ class Statistics:
     entries_in: int
     doubles: int
     missing: int
-    #: Entries that no gochat has made, or not the one that they name; and entries of which not all
-    #: messages are taken.
+    #: Entries that no gochat has written, or not the named one; and entries of which some messages
+    #: were dropped.
     invalid: int
-    #: How far the stream was ahead when that was last asked: in entries, and in seconds of the
+    #: How far the stream was ahead at the last check: in entries, and in seconds of the
     #: server's clock.
     behind: int
     lag: float
 
-    # By either: how often an outage has ended.
+    # By either: how many outages have ended.
     reconnects: int
 
 
 class _Identity:
-    """Who this process is in the stream. A new one is made if somebody else writes under it."""
+    """This process's name in the stream. It is replaced if somebody else uses the name."""
 
     def __init__(self, process: bytes) -> None:
         self.process: Final = process
-        # All set by relay in. The last number of this process in the stream, whoever has written
-        # it; and whether anyone else has.
+        # All set by relay in. The last number of this process in the stream, whoever wrote
+        # it; and whether anyone else did.
         self.last = 0
         self.spoilt = False
-        # Processes that have started later: this one's last number then, and when that was.
+        # Processes that started later: this one's last number then, and when that was.
         self.newcomers: dict[bytes, tuple[int, float]] = {}
 
 
 class _Flight:
-    """An entry of this process on its way. Made by relay out; relay in says when it is back."""
+    """An entry of this process in flight. Made by relay out; relay in says when it is back."""
 
     def __init__(self, me: _Identity, messages: list[bytes]) -> None:
         self.me: Final = me
-        # No other flight of this process is on its way, so `me.last` stands still, unless somebody
-        # else writes under its name: see `Relay._take_own`.
+        # No other entry of this process is in flight, so `me.last` does not change, unless somebody
+        # else uses its name: see `Relay._take_own`.
         self.first: Final = me.last + 1
         self.messages: Final = messages
         # Whether others have dropped it, because somebody else had used its numbers before. Set
@@ -190,13 +190,13 @@ class _Flight:
 
 
 class Relay:
-    """A hub for serve_ws, behind which is the hub of this process, and those of others.
+    """A hub for serve_ws that connects this process's hub to those of other processes.
 
-    hub: one that does not run yet. url: of Redis. room: the name of the stream. timeout: how long
-    Redis may be of no use, in seconds. maxlen, maxbytes: about how many entries the stream keeps,
-    and how many bytes they take. max_message_size: in bytes; a larger message is not taken.
+    hub: one that is not running yet. url: of Redis. room: the name of the stream. timeout: how long
+    Redis may fail, in seconds. maxlen, maxbytes: about how many entries the stream keeps, and
+    how many bytes they take. max_message_size: in bytes; a larger message is dropped.
 
-    What is sent to `broadcast` is UTF-8 without newlines.
+    Values sent to `broadcast` must be UTF-8 without newlines.
 
     Raises ValueError if the URL makes no sense.
     """
@@ -213,20 +213,20 @@ class Relay:
         max_message_size: int = 512,
     ) -> None:
         self.hub: Final = hub
-        # Some values, so that `relay in` need not wait for the hub each time.
+        # Room for some values, so `relay in` need not wait for the hub each time.
         hub.broadcast = Channel(_ROW)
-        # What a client needs of a hub.
+        # The parts of a hub that a client needs.
         self.broadcast: Final = _Broadcast(_BATCH)
 
         self.timeout: Final = timeout
-        #: How many descriptors clients have to leave it, so that it can connect again: two for its
-        #: sockets, the others to look up a name and to read certificates.
+        #: How many descriptors are reserved for reconnecting: two for its sockets, the others to
+        #: look up a name and to read certificates.
         self.descriptors: Final = 8
         # The counters of Statistics, each counted by one thread, `reconnects` under the lock.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
         self.figures.batches = [0] * (MOST.bit_length() + 1)
-        #: Why the relay has ended by itself; None until then. Set by the thread that fails first.
+        #: Why the relay has ended; None until then. Set by the thread that fails first.
         self.error: RelayError | None = None
         #: Called on each thread that fails. Set before `start`.
         self.lost: Callable[[], object] = lambda: None
@@ -238,31 +238,31 @@ class Relay:
         self._ending = threading.Event()
         self._out = Stream(url, f"gochat:{room}", self._gives_up)
         self._in = Stream(url, f"gochat:{room}", self._ending.is_set)
-        # From relay in to relay out: the flight is back; and, there is something to announce.
+        # From relay in to relay out: the entry is back; and, there is something to announce.
         self._echo: Channel[None] = Channel(1)
         self._wake: Channel[None] = Channel(1)
-        # From relay out to relay in: the entry that is on its way; and, relay in may be connected
-        # to a server that relay out does not write to, and is to connect again.
+        # From relay out to relay in: the entry in flight; and, relay in may be connected
+        # to a server that relay out does not write to, and must reconnect.
         self._flight: _Flight | None = None
         self._stale = threading.Event()
-        # Set by relay out, when there is no flight.
+        # Set by relay out, when there is no entry in flight.
         self._me = _Identity(b"")
         # Relay out's: when the log last said that the stream is cut.
         self._cut_said = -_SAY_TIME
-        # Set by relay in: when it last worked, by clock.py; and the time up to which all that had
-        # been appended has been delivered.
+        # Set by relay in: when it last worked, by clock.py; and a time: everything appended before
+        # it has been delivered.
         self._heard = clock.now()
         self._through = 0.0
-        # Outages: by thread, since when it has not worked; what the log has said lately, and when;
-        # and whether it has said anything about this outage. Guarded by the lock. Whether there is
-        # an outage is looked at without.
+        # Outages: for each thread, since when it has failed; recent log lines and their times;
+        # and whether this outage has been logged. Guarded by the lock. Reading whether there is
+        # an outage needs no lock.
         self._lock = threading.Lock()
         self._away: dict[str, float] = {}
         self._said: set[str] = set()
         self._said_at = -_SAY_TIME
         self._told = False
 
-        # All that follows is relay in's, once that runs. `begun` is when this process began.
+        # The rest belongs to relay in, once that runs. `begun` is when this process began.
         self._position: Id = (0, 0)
         self._begun = time.monotonic()
         # How many entries had ever been added when this side had read them all, and how many it has
@@ -271,30 +271,30 @@ class Relay:
         self._read = 0
         self._ledger = Ledger((0, 0))
         self._bound = Bound(maxlen, maxbytes)
-        # What the log is to say, and when it last did: for each process how many messages are
+        # What the log will report, and when it last did: for each process how many messages are
         # missing, and from which number on; how many entries were dropped, and the last one.
         self._missing: dict[bytes, tuple[int, int]] = {}
         self._missing_said = 0.0
         self._dropped = 0
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
-        # How many messages the hub was given since the write pumps last had their turns.
+        # How many messages the hub got since the write pumps last had their turns.
         self._row = 0
         self._threads: list[threading.Thread] = []
 
     @property
     def register(self) -> Channel[Client]:
-        """The hub's."""
+        """The hub's channel."""
         return self.hub.register
 
     @property
     def unregister(self) -> Channel[Client]:
-        """The hub's."""
+        """The hub's channel."""
         return self.hub.unregister
 
     @property
     def farewell(self) -> bytes:
-        """What a write pump puts into its close frame."""
+        """The payload for a write pump's close frame."""
         return self.hub.farewell
 
     @property
@@ -304,7 +304,7 @@ class Relay:
         return late or bool(self._away) or self.error is not None
 
     def statistics(self) -> Statistics:
-        """Return how the relay is now. Thread: any."""
+        """Return the present state of the relay. Thread: any."""
         batches, process = tuple(self.figures.batches), self._me.process.decode()
         now = {"deaf": self.deaf, "process": process, "batches": batches}
         return Statistics(**vars(self.figures) | now)
@@ -314,8 +314,8 @@ class Relay:
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Join the room, with both connections, and start both threads. The hub may run already.
 
-        stopped: whether the chat is to end before it has begun; then nothing is started. Raises
-        RelayError if Redis refuses, does not come within the timeout, or if the system has no more
+        stopped: returns whether the chat is ending before it has begun; then nothing starts. Raises
+        RelayError if Redis refuses, does not answer within the timeout, or if there are no more
         threads.
         """
         begin = clock.now()
@@ -349,7 +349,7 @@ class Relay:
         info = self._in.info()
         try:
             size = self._in.size()
-        except RefusedError:  # a user who may not ask that: what is there counts as nothing
+        except RefusedError:  # without this permission, what is there counts as nothing
             size = 0
         self._bound.begin(info.length, size)
         self._introduce()
@@ -359,22 +359,22 @@ class Relay:
         self._heard, self._begun = clock.now(), time.monotonic()
 
     def finish(self, deadline: float) -> None:
-        """Wait for Redis until the deadline at the longest, and not at all if the relay is deaf.
+        """Wait for Redis until the deadline, but not at all if the relay is deaf.
 
-        After that, what clients say is dropped, so that no client waits for Redis. For the time in
-        which clients are disconnected. deadline: a time of clock.py.
+        After that, clients' messages are dropped, so no client waits for Redis. Call it when
+        clients are being disconnected. deadline: a time of clock.py.
         """
         self._deadline = 0.0 if self.deaf else deadline
 
     def close(self) -> None:
-        """Take no more from clients: a send fails. When the clients have gone; once."""
+        """Accept no more from clients: a send fails. Call once, when the clients have gone."""
         self.broadcast.close()
 
     def join(self, deadline: float) -> None:
-        """End: append what is there, if that can be done by the deadline, and read no more.
+        """End: append the waiting messages if the deadline allows, and stop reading.
 
-        After `close`, and while the hub still runs. deadline: a time of clock.py. The threads have
-        five seconds more; a thread that has not ended then is named in the log.
+        After `close`, and while the hub still runs. deadline: a time of clock.py. The threads get
+        five seconds more; the log names a thread that has not ended then.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)
@@ -388,7 +388,7 @@ class Relay:
         self._in.drop()
 
     def _gives_up(self) -> bool:
-        """Return whether relay out is to wait for Redis no longer. Thread: any."""
+        """Return whether relay out should stop waiting for Redis. Thread: any."""
         return clock.now() >= self._deadline
 
     def _run_out(self) -> None:
@@ -397,11 +397,11 @@ class Relay:
             pass
 
     def _run(self, work: Callable[[], None]) -> None:
-        """Do a thread's work. Whatever ends it early is the end of the relay."""
+        """Do a thread's work. If it ends early for any reason, the relay ends."""
         try:
             work()
             return
-        except (EndedError, AbandonedChannelError):  # whoever has ended the hub says why
+        except (EndedError, AbandonedChannelError):  # whoever ended the hub says why
             return
         except RelayError as error:
             cause = error
@@ -439,7 +439,7 @@ class Relay:
         return time.monotonic() + _ANNOUNCE * crowd * random.uniform(0.8, 1.0)
 
     def _gather(self, messages: list[bytes], busy: bool) -> bool:
-        """In a busy room, wait a moment for more to append at once. Whether the room is busy."""
+        """In a busy room, wait a moment for more to append at once. Returns whether it is busy."""
         if busy:
             deadline = time.monotonic() + _GATHER
             while len(messages) < _BATCH:
@@ -450,7 +450,7 @@ class Relay:
         return len(messages) > 1
 
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
-        """Cut messages into entries of a size that others take; mostly that is one."""
+        """Split messages into entries that other processes accept; usually that is one."""
         joined = b"\n".join(messages)
         fault = fault_of(messages, joined, self._max_message_size)
         if not fault and len(joined) <= self._max_entry_size:
@@ -473,8 +473,8 @@ class Relay:
     def _append(self, messages: list[bytes]) -> None:
         """Append an entry, and wait until it is back. Raises EndedError, RelayError.
 
-        If somebody else has written under this process's name meanwhile, others may have taken it
-        for an old one, and it goes out again under a new name.
+        If somebody else has used this process's name meanwhile, others may have dropped the entry
+        as a repeated one, and it goes out again under a new name.
         """
         figures = self.figures
         if messages:
@@ -507,17 +507,17 @@ class Relay:
             figures.echo = clock.now() - begin
 
     def _introduce(self) -> None:
-        """Append this process's first entry, of which it has its name. Raises StreamError."""
+        """Append this process's first entry, which gives it its name. Raises StreamError."""
         name = os.urandom(6).hex().encode()
         place = self._add(announcement(name, 1, {}))
         self._me = _Identity(b"%b.%b" % (text_of(place).encode(), name))
 
     def _is_back(self, flight: _Flight | None, begin: float, added: float, pause: float) -> bool:
-        """Wait until an entry is back, or is to be appended again. Raises EndedError, RelayError.
+        """Wait for an entry; return False to append it again. Raises EndedError, RelayError.
 
-        An entry that Redis has not taken is appended again after a pause: it may be there all the
-        same. One that Redis has taken comes back, sooner or later, unless the stream has lost it.
-        That is known when all has been delivered that was there at a later time.
+        An entry that Redis has not acknowledged is appended again after a pause; it may be there
+        anyway. An acknowledged entry comes back, sooner or later, unless the stream has lost it.
+        That is certain when everything that was there at a later time has been delivered.
         """
         until = time.monotonic() + pause
         while True:
@@ -527,7 +527,7 @@ class Relay:
                 return True
             now = time.monotonic()
             if added and through > added:
-                # Relay in may read from another server than this one writes to.
+                # Relay in may read from a different server.
                 self._out.drop()
                 self._stale.set()
                 self._fails("out", begin, "what was appended does not come back")
@@ -550,8 +550,8 @@ class Relay:
     def _add(self, fields: Sequence[bytes | int]) -> Id:
         """Append an entry. Raises StreamError.
 
-        Redis that is out of memory refuses XADD before it trims, but not XTRIM. So the stream is
-        cut by half, as often as that helps.
+        A Redis that is out of memory refuses XADD before it trims, but not XTRIM. So the stream is
+        cut by half, repeatedly while that helps.
         """
         length = self._bound.length
         while True:
@@ -602,16 +602,16 @@ class Relay:
                     self._deliver(entry)
                 if len(entries) < count:
                     self._through = begin
-                # Others decide how large an entry is, and how many there are at once.
+                # Other writers decide how large an entry is, and how many there are at once.
                 count = max(1, min(2 + 2 * len(entries), _COUNT, _BYTES // largest))
-                # After the deliveries: a hub that takes its time is no outage of Redis.
+                # After the deliveries: a slow hub is no outage of Redis.
                 self._heard = clock.now()
                 self._report(time.monotonic())
         finally:
             self._report(float("inf"))
 
     def _check(self) -> None:
-        """See where the stream stands. If it has lost entries, read it from its beginning."""
+        """Check the state of the stream. If it has lost entries, read it from its beginning."""
         info = self._in.info()
         if info.last < self._position:
             log.error(
@@ -633,9 +633,9 @@ class Relay:
     def _begin_again(self, last: Id) -> None:
         """Read a stream that has gone back from its beginning. last: the newest id it has given.
 
-        What was there before this process began is passed over, by its id, see `_take`. But if the
-        ids were ahead of the clock, new entries have ids before that; then an entry is old if its
-        id was given before this process began, by the clock of now.
+        Entries from before this process began are skipped, by their id, see `_take`. But if the
+        ids were ahead of the clock, new entries have smaller ids; then an entry is old if its
+        id was given before this process began, by the present clock.
         """
         clock = self._in.clock()
         age = int((time.monotonic() - self._begun) * 1000)
@@ -643,7 +643,7 @@ class Relay:
         self._ledger.since = min(self._ledger.since, begun)
         self._position = (0, 0)
         self._bound.begin()
-        # Others may have missed what this process said last.
+        # Others may have missed this process's last messages.
         self._wake.try_send(None)
 
     def _deliver(self, entry: Entry) -> None:
@@ -672,10 +672,10 @@ class Relay:
             self._echo.try_send(None)
 
     def _take_own(self, entry: Entry, me: _Identity) -> None:
-        """Note an entry under this process's name that is not the one on its way.
+        """Note an entry under this process's name that is not the one in flight.
 
-        It is an earlier one again, or not this process's. Then others have noted its numbers, and
-        would take the messages that get them for old ones: the name is of no more use.
+        It is an earlier one again, or somebody else's. Then others have noted its numbers, and
+        will drop the messages that get these numbers: the name can no longer be used.
         """
         last = entry.first + entry.length - 1
         if last <= me.last:
@@ -712,17 +712,17 @@ class Relay:
             return []
         return entry.messages
 
-    # What the log has of it: seldom, and no more than a few lines.
+    # What the log reports: seldom, and only a few lines.
 
     def _drop(self, entry: Entry, why: str) -> list[bytes]:
-        """Count an entry that is not taken, or not whole. Returns no messages."""
+        """Count an entry that is dropped, or of which a part is. Returns no messages."""
         self.figures.invalid += 1
         self._dropped += 1
         self._dropped_last = f"{text_of(entry.id)}: {why}"
         return []
 
     def _note_missing(self, process: bytes, count: int, number: int) -> None:
-        """Count messages of a process that are missing, from this number on."""
+        """Count missing messages of a process, from this number on."""
         if not 0 < count <= _WIDEST_GAP:
             return
         self.figures.missing += count
@@ -730,10 +730,10 @@ class Relay:
         self._missing[process] = before + count, number
 
     def _report(self, now: float) -> None:
-        """Say what is missing and what was dropped, unless that was said just now."""
+        """Log what is missing and what was dropped, unless that was logged just now."""
         if self._missing and now - self._missing_said >= _MISSING_TIME:
             self._missing_said = now
-            # Names that somebody makes up are seldom heard again, and come last.
+            # Invented names are seldom heard again, and come last.
             processes = sorted(self._missing, key=self._ledger.is_new)
             for process in processes[:_MISSING_LINES]:
                 count, number = self._missing.pop(process)
@@ -757,7 +757,7 @@ class Relay:
     # Outages. Either thread.
 
     def _fails(self, which: str, since: float, error: object) -> None:
-        """Note that a thread has not worked since then. Raises RelayError after the timeout.
+        """Note that a thread has failed since then. Raises RelayError after the timeout.
 
         since: a time of clock.py. A pause of this process is no outage of Redis.
         """
@@ -788,7 +788,7 @@ class Relay:
 
 
 def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
-    """Return whether an entry under this process's name is the one that is on its way."""
+    """Return whether an entry under this process's name is the one in flight."""
     return (
         not flight.back
         and flight.me is me
@@ -798,7 +798,7 @@ def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
 
 
 def backoff() -> Iterator[float]:
-    """Pauses between attempts, in seconds: each twice as long as the last, and then some jitter."""
+    """Pauses between attempts, in seconds: each twice as long as the last, plus some jitter."""
     low, high = _BACKOFF
     while True:
         yield low * (0.5 + random.random())
@@ -806,5 +806,5 @@ def backoff() -> Iterator[float]:
 
 
 def text_of_error(error: object) -> str:
-    """Return what an error says, as a line for the log. Redis may send anything."""
+    """Return an error as a line for the log. Redis may send any text."""
     return one_line(str(error) or type(error).__name__)[:200]

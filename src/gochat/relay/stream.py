@@ -1,8 +1,8 @@
-"""The stream of Redis or Valkey. Nothing else knows redis-py.
+"""The stream of Redis or Valkey. Nothing else imports redis-py.
 
 A Stream has one connection, and is for one thread. Nothing is repeated without its caller's
-knowledge: redis-py's own retries would append an entry twice. Every wait is bounded, and looks
-every quarter of a second whether it is to end.
+knowledge: redis-py's own retries would append an entry twice. Every wait is bounded, and checks
+every quarter of a second whether it should end.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ __all__ = [
     "StreamError",
 ]
 
-#: What goes wrong with Redis: it is away, or refuses a command.
+#: Redis is away, or refuses a command.
 StreamError = (RedisError, OSError)
 
-#: Redis has answered, and refuses a command.
+#: Redis has answered, but refuses a command.
 RefusedError = ResponseError
 
-# How long Redis may take to answer, beyond what it was asked to wait, in seconds.
+# How long Redis may take to answer, plus the wait that it was asked for, in seconds.
 _ANSWER_WAIT: Final = 3.0
 
-# How often a wait looks whether it is to end, in seconds.
+# How often a wait checks whether it should end, in seconds.
 _LOOK: Final = 0.25
 
 
 class EndedError(Exception):
-    """The wait was ended by this side."""
+    """This side has ended the wait."""
 
 
 class Info(NamedTuple):
-    """Where the stream stands."""
+    """The state of the stream."""
 
     #: The newest id that it has ever given. (0, 0) if there is no stream.
     last: Id
@@ -57,10 +57,10 @@ class Info(NamedTuple):
 
 
 class Stream:
-    """A connection to one stream, made when it is first needed. For one thread.
+    """A connection to one stream, opened at its first use. For one thread.
 
-    url: as redis-py takes it, redis:// or rediss://. key: the stream's. ended: whether a wait is to
-    end. Raises ValueError if the URL makes no sense.
+    url: as redis-py takes it, redis:// or rediss://. key: the stream's. ended: returns whether a
+    wait should end. Raises ValueError if the URL is invalid.
     """
 
     def __init__(self, url: str, key: str, ended: Callable[[], bool]) -> None:
@@ -80,26 +80,26 @@ class Stream:
         self._connected = False
 
     def drop(self) -> None:
-        """Close the connection. The next command makes a new one, perhaps to another server."""
+        """Close the connection. The next command opens a new one, perhaps to another server."""
         self._connected = False
         self._connection.disconnect()
 
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
-        """Append an entry, whole or not at all; the stream keeps about so many entries.
+        """Append an entry, whole or not at all; the stream keeps about `length` entries.
 
         Returns the entry's id. Raises StreamError, after which the entry may be there or not.
         """
         return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 
     def trim(self, length: int) -> int:
-        """Keep the newest entries only, and return how many were removed. Raises StreamError."""
+        """Keep only the newest entries, and return how many were removed. Raises StreamError."""
         removed: int = self._ask("XTRIM", self._key, "MAXLEN", length)
         return removed
 
     def read(self, after: Id, count: int, block: float) -> list[tuple[bytes, list[bytes]]]:
-        """Return the ids and the fields of the next entries after an id, at most so many.
+        """Return the ids and the fields of the next entries after an id, at most `count`.
 
-        Waits for one, in seconds, and may return none. Raises StreamError.
+        Waits up to `block` seconds for one, and may return none. Raises StreamError.
         """
         milliseconds = int(block * 1000)
         options = ("COUNT", count, "BLOCK", milliseconds, "STREAMS", self._key, text_of(after))
@@ -108,7 +108,7 @@ class Stream:
         return entries
 
     def info(self) -> Info:
-        """Return where the stream stands. Raises StreamError."""
+        """Return the state of the stream. Raises StreamError."""
         try:
             reply = self._ask("XINFO", "STREAM", self._key)
         except ResponseError as error:
@@ -117,7 +117,7 @@ class Stream:
             return Info((0, 0), 0, 0)
         fields: dict[bytes, Any] = dict(zip(reply[::2], reply[1::2], strict=True))
         length = fields[b"length"]
-        # Redis counts what was added from version 7 on.
+        # Redis counts added entries from version 7 on.
         added = fields.get(b"entries-added", length)
         return Info(parse_id(fields[b"last-generated-id"]), added, length)
 
@@ -126,7 +126,7 @@ class Stream:
         return self._ask("MEMORY", "USAGE", self._key, "SAMPLES", 0) or 0
 
     def clock(self) -> Id:
-        """Return the id that the server's clock would give now. Raises StreamError."""
+        """Return the id that the server's clock gives now. Raises StreamError."""
         seconds, microseconds = self._ask("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000, 0
 
@@ -150,7 +150,7 @@ class Stream:
                     if clock.now() >= deadline:
                         raise
         except ResponseError:
-            raise  # a reply like any other: the connection is in order
+            raise  # a reply like any other: the connection still works
         except BaseException:
             self.drop()
             raise

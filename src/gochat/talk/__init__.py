@@ -5,13 +5,13 @@
     commands.py    what a typed line does
     session.py     one talk over many connections: what was said, what waits, what may be lost
     connection.py  one connection, on wsproto
-    frames.py      frames as they are on the wire, and a line that describes each
+    frames.py      frames on the wire, and a line that describes each
     lines.py       lines from a pipe or a file
-    flags.py       the flags, and what is a name
+    flags.py       the flags, and the form of a name
 
-The rules: all but flags.py is imported only when there is a talk. connection.py alone knows
-wsproto, and terminal.py alone knows prompt_toolkit. Modules import only modules further down the
-list, and of golang `dial`, `flag` and `frames`. One thread does everything, on asyncio: a client
-has one connection and no hub to share it with, and prompt_toolkit brings that loop along. So
+The rules: all except flags.py is imported only when there is a talk. Only connection.py imports
+wsproto, and only terminal.py imports prompt_toolkit. Modules import only modules further down the
+list, and golang's `dial`, `flag` and `frames`. One thread does everything, on asyncio: a client
+has one connection and no hub to share it with, and prompt_toolkit needs that loop anyway. So
 nothing in here needs a lock, and no other thread may call it.
 """

@@ -27,13 +27,13 @@ __all__ = ["talk"]
 def talk(args: argparse.Namespace) -> None:
     """Talk until the input ends or a signal comes. On the main thread.
 
-    Exits with 128 and its number after a signal, as after Ctrl-C; with 1, when that has been said,
-    if something from a pipe may be lost. Raises ConnectionError if there is no connection at first,
-    and the system's OSError if the input cannot be read or what comes cannot be printed.
+    Exits with 128 plus the number of a signal, as after Ctrl-C; with 1, after saying so,
+    if input from a pipe may be lost. Raises ConnectionError if the first connection fails,
+    and the system's OSError if the input cannot be read or messages cannot be printed.
     """
     if sys.stdin is None or sys.stdout is None:
         raise OSError("stdin and stdout have to be open")
-    # What the terminal's encoding does not have is written out, as in Python.
+    # Characters that the terminal's encoding lacks are escaped, as in Python.
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
@@ -42,7 +42,7 @@ def talk(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:  # before there was a connection
         status = 130
     except BrokenPipeError:
-        # What is left in the buffer would fail once more, when the program ends.
+        # The rest of the buffer would fail again when the program ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
     if status:
@@ -50,7 +50,7 @@ def talk(args: argparse.Namespace) -> None:
 
 
 async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[int]]) -> int:
-    """Talk, and return the exit status. speak: sends what is said, and returns its own."""
+    """Talk, and return the exit status. speak: sends the input, and returns a status."""
     describers = {arrow: Describer(arrow) for arrow in "<>"}
 
     def trace(arrow: str, frame: Frame) -> None:
@@ -74,12 +74,12 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
     certain = await session.end(running)
     if signalled.done():
         return 128 + signalled.result()
-    # At a terminal, what may be lost has been seen.
+    # At a terminal, the user has seen what may be lost.
     return talking.result() or int(not certain and not sys.stdin.isatty())
 
 
 async def _type(server: str, session: Session) -> int:
-    """Obey or send what is typed, with a line editor if there is one. Returns the exit status."""
+    """Obey or send typed lines, with a line editor if there is one. Returns the exit status."""
     where = f"connected to {server}; /help says what can be typed"
     try:
         from .terminal import edit_lines  # noqa: PLC0415 - a package that a pipe does not need
@@ -91,7 +91,7 @@ async def _type(server: str, session: Session) -> int:
 
 
 async def _send(wait: float, session: Session) -> int:
-    """Send the lines of stdin, and give them so many seconds to come back."""
+    """Send the lines of stdin, and wait at most `wait` seconds until they come back."""
     async for line in read_lines(sys.stdin.fileno()):
         await session.drain()
         session.say(line)

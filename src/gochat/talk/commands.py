@@ -22,8 +22,8 @@ Any other line is sent, one that begins with / only after a space."""
 async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
     """Obey or send each line. Returns the exit status.
 
-    That is 0 after the last line or /quit, and 130 after Ctrl-C, as of a program that SIGINT has
-    ended. Cancelling this leaves the terminal as it was.
+    That is 0 after the last line or /quit, and 130 after Ctrl-C, like a program killed by
+    SIGINT. Cancelling this restores the terminal.
     """
     try:
         async with aclosing(lines):
@@ -36,8 +36,8 @@ async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
 
 
 def _go_on(line: str, session: Session) -> bool:
-    """Do what a line asks for. Returns False at the end."""
-    # Only a space in front makes a command a message: a line that was pasted may begin with a line
+    """Obey or send a line. Returns False at the end."""
+    # Only a space in front makes a command a message: a pasted line may begin with a line
     # end or a tab.
     words = line.rstrip() if line.startswith(" ") else line.strip()
     word, _, rest = words.partition(" ")

@@ -1,7 +1,7 @@
-"""One connection to a server, on wsproto. Nothing else in `talk` knows that library.
+"""One connection to a server, on wsproto. Nothing else in `talk` imports that library.
 
-wsproto has no socket and no thread: it turns what is to be sent into bytes, and the frames that
-come into events. It is given one frame at a time, so that each can be shown before what is in it.
+wsproto has no socket and no thread: it turns data to be sent into bytes, and received frames
+into events. It gets one frame at a time, so each can be shown before its messages.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "LostError", "dial"]
 
-#: The longest message that is taken from a server, in bytes. A server joins what waits: in gochat
+#: The longest message accepted from a server, in bytes. A server joins waiting messages: in gochat
 #: up to 256 messages, of 512 bytes each.
 LARGEST: Final = 16 * 1024 * 1024
 
 _GOING_AWAY: Final = 1001
 _TOO_BIG: Final = 1009
 
-# What a server means by a close code: RFC 6455, section 7.4.1.
+# The meaning of a server's close code: RFC 6455, section 7.4.1.
 _MEANINGS: Final = {
     1000: "the server closed the connection, as it does when a client reads too slowly",
     1001: "the server is going away or restarting",
@@ -58,13 +58,13 @@ _MEANINGS: Final = {
 
 
 class LostError(ConnectionError):
-    """There is no connection, or no longer one. Its text is one sentence that says why."""
+    """There is no connection, or it has ended. Its text is one sentence that says why."""
 
 
 async def dial(
     address: Address, timeout: float, ping_period: float, trace: Callable[[str, Frame], None]
 ) -> Connection:
-    """Connect, and do the handshake of RFC 6455, section 4.1. As gorilla's Dialer.Dial.
+    """Connect, and do the handshake of RFC 6455, section 4.1 (Go: gorilla's Dialer.Dial).
 
     timeout: for all of it, in seconds. ping_period, trace: see Connection. Raises LostError.
     """
@@ -89,7 +89,7 @@ async def _dial(
     event: Event | None = None
     try:
         writer.write(protocol.send(request))
-        # Up to its end and no further: what follows are frames.
+        # Up to its end and no further: frames follow.
         protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
         event = next(protocol.events(), None)
     except asyncio.IncompleteReadError:
@@ -106,11 +106,11 @@ async def _dial(
 
 
 class Connection:
-    """A connection, behind the handshake. Made by `dial`.
+    """A connection, after the handshake. Made by `dial`.
 
-    ping_period: after so many seconds without a sign of life the server is sent a ping; when as
-    many more have passed, the connection counts as lost. trace: is called with `<` or `>` and each
-    frame, when the frame has come, or before it is sent.
+    ping_period: after this many seconds without data from the server it gets a ping; after as
+    many more, the connection counts as lost. trace: called with `<` or `>` and each
+    frame, when the frame has arrived, or before it is sent.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Connection:
         self._ping_period = ping_period
         self._trace = trace
         self._input = bytearray()
-        # The parts of the message that is under way, and their length in bytes.
+        # The parts of the message in progress, and their length in bytes.
         self._parts: list[str] = []
         self._size = 0
 
@@ -135,8 +135,8 @@ class Connection:
         """Wait for the next frame of text, and return the messages that were joined in it.
 
         A message in several frames counts as one frame. Pings and closes are answered meanwhile.
-        Returns None when the server has answered this side's close frame. Raises LostError at any
-        other end.
+        Returns None when the server has answered this side's close frame. Raises LostError if the
+        connection ends in any other way.
         """
         while True:
             frame = await self._read_frame()
@@ -189,7 +189,7 @@ class Connection:
     def _answer(self, ping: Ping) -> None:
         """Send a pong, unless `drain` would wait: a server that does not read needs none.
 
-        So pongs do not pile up. RFC 6455, section 5.5.3, allows for that.
+        So pongs do not pile up. RFC 6455, section 5.5.3, allows this.
         """
         transport = self._writer.transport
         _, most = transport.get_write_buffer_limits()
@@ -197,11 +197,11 @@ class Connection:
             self._send(ping.response())
 
     def _closed(self, event: CloseConnection) -> None:
-        """Answer a close frame, or refuse what was wrong with a frame. Then raise LostError."""
+        """Answer a close frame, or close because of a bad frame. Then raise LostError."""
         state = self._protocol.state
         if state is ConnectionState.CLOSED:
             return
-        if state is not ConnectionState.REMOTE_CLOSING:  # wsproto says what is wrong so
+        if state is not ConnectionState.REMOTE_CLOSING:  # this is how wsproto reports an error
             self._refuse(event.code, f"broke the protocol: {event.reason}")
         self._send(event.response())
         meaning = _MEANINGS.get(event.code, "the server closed the connection")
@@ -213,15 +213,15 @@ class Connection:
         raise LostError(f"the server {what}")
 
     def write(self, text: str) -> None:
-        """Begin to send a message of text, as one frame. `drain` waits until there is room again.
+        """Start to send a text message, as one frame. `drain` waits until there is room again.
 
-        Whether the message arrives shows when it comes back.
+        If the message arrives, it comes back.
         """
         self._send(TextMessage(text))
 
     async def drain(self) -> None:
-        """Wait while too much waits to be sent."""
-        with suppress(OSError):  # `read` says that
+        """Wait while too much data waits to be sent."""
+        with suppress(OSError):  # `read` reports it
             await self._writer.drain()
 
     def _send(self, event: Event) -> None:
@@ -239,5 +239,5 @@ class Connection:
         self._send(CloseConnection(_GOING_AWAY))
 
     def end(self) -> None:
-        """Let go of the socket, when the system has taken what was written."""
+        """Release the socket, when the system has taken the written data."""
         self._writer.close()

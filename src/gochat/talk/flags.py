@@ -1,4 +1,4 @@
-"""The flags of `gochat talk`, and what is a name."""
+"""The flags of `gochat talk`, and the form of a name."""
 
 from __future__ import annotations
 

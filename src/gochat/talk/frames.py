@@ -1,4 +1,4 @@
-"""Frames as they are on the wire (RFC 6455, section 5.2), and a line that describes each."""
+"""Frames on the wire (RFC 6455, section 5.2), and a line that describes each."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Frame(NamedTuple):
     opcode: int
     #: The masking key; None if the frame is not masked.
     mask: bytes | None
-    #: Without the mask.
+    #: Unmasked.
     payload: bytes
-    #: The frame as it is on the wire.
+    #: The bytes on the wire.
     data: bytes
 
 
 def cut_frame(stream: bytearray, largest: int) -> Frame | None:
-    """Take the first frame off a stream; None, and nothing is taken, if it is not whole yet.
+    """Take the first frame off a stream; return None, and take nothing, if it is incomplete.
 
-    Raises ValueError if its payload is longer than `largest`, in bytes. What else may be wrong with
-    a frame is not looked at here.
+    Raises ValueError if its payload is longer than `largest`, in bytes. Other faults of
+    a frame are not checked.
     """
     header = read_header(stream)
     if header is None:
@@ -58,19 +58,19 @@ def cut_frame(stream: bytearray, largest: int) -> Frame | None:
 
 
 class Describer:
-    """Describes the frames of one direction, in their order.
+    """Describes the frames of one direction, in order.
 
-    arrow: what stands for the direction: `<` from the server, `>` to the server.
+    arrow: the direction: `<` from the server, `>` to the server.
     """
 
     def __init__(self, arrow: str) -> None:
         self.arrow = arrow
-        # Of the message that is under way: whether it is text, and its line ends so far.
+        # The message in progress: whether it is text, and its line ends so far.
         self._is_text = False
         self._newlines = 0
 
     def line(self, frame: Frame) -> str:
-        """The time, the direction, the opcode, FIN, the length, the mask, and what is inside."""
+        """Return the time, direction, opcode, FIN, length, mask, and contents of a frame."""
         clock = datetime.now().time().isoformat("milliseconds")
         name = _NAMES.get(frame.opcode, "unknown")
         fin = "FIN" if frame.fin else "   "
@@ -92,5 +92,5 @@ class Describer:
         self._newlines += frame.payload.count(b"\n")
         if not frame.fin:
             return "to be continued"
-        # The write pump of the chat joins the messages that wait by line ends.
+        # The write pump of the chat joins waiting messages with line ends.
         return f"{self._newlines + 1} messages joined" if self._newlines else "1 message"

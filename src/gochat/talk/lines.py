@@ -9,15 +9,15 @@ from typing import Final
 
 __all__ = ["read_lines"]
 
-#: A line that is longer comes in pieces, in bytes: a line without an end must not fill the memory.
+#: A longer line is split, in bytes: a line without an end must not fill the memory.
 LONGEST: Final = 65536
 
 
 async def read_lines(descriptor: int) -> AsyncGenerator[str, None]:
-    """The lines that come, without their ends. What is not UTF-8 becomes U+FFFD.
+    """Yield the lines, without their ends. Bytes that are not UTF-8 become U+FFFD.
 
-    Nothing is read ahead but one piece of LONGEST bytes, so whatever writes has to wait for
-    whatever uses the lines. Raises what the system says if it cannot read.
+    At most one piece of LONGEST bytes is read ahead, so the writer has to wait for
+    the reader of the lines. Raises OSError if reading fails.
     """
     rest = b""
     while data := await _read(descriptor):
@@ -36,7 +36,7 @@ async def _read(descriptor: int) -> bytes:
     ready = asyncio.Event()
     try:
         loop.add_reader(descriptor, ready.set)
-    except PermissionError:  # epoll takes no file: from that, reading never waits
+    except PermissionError:  # epoll refuses a file: reading from that never blocks
         await asyncio.sleep(0)
     else:
         try:

@@ -1,4 +1,4 @@
-"""One talk over however many connections: what was said, what waits, and what may be lost."""
+"""One talk over any number of connections: what was said, what waits, and what may be lost."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ __all__ = ["Session", "note", "show"]
 _HISTORY: Final = 500
 _KEPT: Final = 100
 
-# How many of the messages that were sent last are looked for among what comes back.
+# How many of the last messages sent are compared with what comes back.
 _UNCONFIRMED: Final = 500
 
-# How many of the messages that are lost a note shows: the last ones.
+# How many lost messages a note shows: the last ones.
 _SHOWN: Final = 5
 
-# The pause between two attempts to connect is at most a second, and is doubled so many times.
+# The first pause between attempts to connect is at most a second; this is how often it is doubled.
 _DOUBLINGS: Final = 5
 
 # How long a server may take to answer the close frame, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
-# What a terminal would obey: control characters, line ends of Unicode, and what turns the direction
-# of the text around.
+# What a terminal would obey: control characters, line ends of Unicode, and marks that change the
+# direction of text.
 _HARMFUL: Final = re.compile(
     "[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print a line of the talk, with no character that a terminal would obey.
+    """Print a line of the talk, without characters that a terminal would obey.
 
-    file: None for stdout. Raises what the system says if nobody reads it.
+    file: None for stdout. Raises OSError if nobody reads it.
     """
     print(_HARMFUL.sub(lambda found: repr(found[0])[1:-1], text), file=file, flush=True)
 
@@ -52,7 +52,7 @@ def note(text: str) -> None:
 
 
 def _clean(text: str) -> str:
-    """The text as one message: one line, in UTF-8, without spaces around it."""
+    """Return the text as one message: one line, in UTF-8, without spaces around it."""
     text = re.sub("[\ud800-\udfff]", "\ufffd", text)
     return re.sub("[\r\n\x85]", " ", text).strip()
 
@@ -60,26 +60,26 @@ def _clean(text: str) -> str:
 class Session:
     """One talk, on the event loop's thread.
 
-    name: is put before what is said, as on the page; empty for none. dial: makes a connection, or
+    name: put before each message, as on the page; empty for none. dial: makes a connection, or
     raises LostError.
     """
 
     def __init__(self, name: str, dial: Callable[[], Awaitable[Connection]]) -> None:
         self.name = name
         self.dial = dial
-        #: When each of the last messages came, and what it was.
+        #: The last messages, and when each came.
         self.history: deque[tuple[str, str]] = deque(maxlen=_HISTORY)
-        #: The connection, while there is one.
+        #: The connection, if there is one.
         self.connection: Connection | None = None
         #: Set while there is a connection.
         self.online = asyncio.Event()
-        #: Set while nothing that was said waits to be sent, or to come back.
+        #: Set while no message waits to be sent, or to come back.
         self.settled = asyncio.Event()
         self.settled.set()
-        # What was said without a connection; and what was sent and has not come back.
+        # Messages said without a connection; and messages sent that have not come back.
         self._kept: deque[str] = deque()
         self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
-        # Whether something was said that may not have arrived.
+        # Whether any message may not have arrived.
         self._lost = False
         self._ending = False
 
@@ -107,10 +107,10 @@ class Session:
             await self.connection.drain()
 
     async def run(self, connection: Connection) -> bool:
-        """Read, and connect again whenever the connection is lost, until `end` is called.
+        """Read, and reconnect whenever the connection is lost, until `end` is called.
 
         connection: the first. Returns whether the server has answered the close frame: then it has
-        read all that was sent before. Raises OSError if what comes cannot be printed.
+        read everything sent before. Raises OSError if the messages cannot be printed.
         """
         attempts = 0
         while True:
@@ -118,10 +118,10 @@ class Session:
             reason = await self._read(connection)
             if self._ending:
                 return not reason
-            # Each second that a connection has lasted takes a doubling back.
+            # Each second that a connection lasted takes back one doubling.
             attempts = max(0, attempts - int(time.monotonic() - began))
             while True:
-                # At random, so that a server that was restarted does not get all back at once.
+                # Random, so the clients of a restarted server do not all return at once.
                 pause = 2 ** min(attempts, _DOUBLINGS) * random.uniform(0.5, 1)
                 attempts += 1
                 note(f"{reason}; trying again in {pause:.1f} s")
@@ -136,7 +136,7 @@ class Session:
             note("connected again; what others have said meanwhile is not shown")
 
     async def _read(self, connection: Connection) -> str:
-        """Read until the end of a connection. Returns why it was lost; empty if it was not."""
+        """Read until a connection ends. Returns why it was lost; empty if it was not."""
         self.connection = connection
         self.online.set()
         while self._kept:
@@ -161,7 +161,7 @@ class Session:
         for message in messages:
             self.history.append((clock, message))
             show(message)
-            # A server may put a name before a message. It answers in order: what was sent before
+            # A server may put a name before a message. It answers in order: everything sent before
             # has arrived, too.
             for i, text in enumerate(self._unconfirmed):
                 if message.endswith(text):
@@ -177,7 +177,7 @@ class Session:
             self.settled.set()
 
     def _give_up(self) -> None:
-        """Say what was sent on a connection that is lost, and has not come back."""
+        """Report what was sent on a lost connection, and has not come back."""
         if self._unconfirmed:
             last = " / ".join(list(self._unconfirmed)[-_SHOWN:])
             note(f"{_count(self._unconfirmed)} not come back and may be lost: {last}")
@@ -186,9 +186,9 @@ class Session:
         self._look_whether_settled()
 
     async def end(self, running: asyncio.Task[bool]) -> bool:
-        """Part with the server. Returns whether it has certainly read all that was said.
+        """Disconnect. Returns whether the server has certainly read everything.
 
-        running: the task of `run`, which ends with this. Raises what `run` has raised.
+        running: the task of `run`, which ends with this. Raises what `run` raised.
         """
         self._ending = True
         if self.connection:

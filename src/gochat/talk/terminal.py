@@ -1,9 +1,9 @@
-"""A line editor for a terminal, on prompt_toolkit. Nothing else knows that library.
+"""A line editor for a terminal, on prompt_toolkit. Nothing else imports that library.
 
-A message may come while a line is being typed. prompt_toolkit takes the line off the screen, lets
-the message be printed, and draws the line again with its cursor, whatever the line's width and the
-terminal's. The module readline of the standard library cannot do that: it draws no line again that
-something else has been printed over, and another thread may not ask it where the cursor is.
+A message may arrive while a line is being typed. prompt_toolkit removes the line from the screen,
+lets the message be printed, and redraws the line with its cursor, whatever the width of the line
+and of the terminal. The module readline of the standard library cannot do that: it does not redraw
+a line after other output, and another thread may not ask it where the cursor is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["edit_lines"]
 
 
 async def edit_lines(session: Session) -> AsyncGenerator[str, None]:
-    """Yield each line that is typed, until Ctrl-D. Raises KeyboardInterrupt after Ctrl-C.
+    """Yield each typed line, until Ctrl-D. Raises KeyboardInterrupt after Ctrl-C.
 
-    What is printed meanwhile comes above the line. Closing this leaves the terminal as it was.
+    Output meanwhile appears above the line. Closing this restores the terminal.
     """
-    # What was typed vanishes, and shows again when it comes back from the server.
+    # A typed line disappears, and appears again when it comes back from the server.
     editor: PromptSession[str] = PromptSession(erase_when_done=True, enable_suspend=True)
 
     def prompt() -> str:

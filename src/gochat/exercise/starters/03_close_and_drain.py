@@ -1,6 +1,6 @@
 """Exercise 3, easy, mend: receive until the channel is closed.
 
-`receive_all` should return all values that ever come over a channel, in their order, as
+`receive_all` should return all values that come over a channel before its close, in order, as
 `for v := range ch` does in Go. This one ends as soon as the channel is empty, although the sender
 may have more. Use the second value that `recv` returns.
 """

@@ -1,8 +1,8 @@
 """Exercise 4, medium, mend: a slow client must not hold up the room.
 
 This hub waits for room in a client's channel, so one client that does not read stops the chat for
-all. The hub should drop such a client: the client gets what is queued and then the end, and the
-others get every message. The hub itself must wait only in `select`.
+everyone. The hub should drop such a client: the client gets its queued messages and then the end,
+and the others get every message. The hub itself must wait only in `select`.
 """
 
 import gochat

@@ -1,8 +1,8 @@
 """Exercise 6, medium, break: what kills this hub?
 
-This hub goes over `self.clients` itself, where the original goes over a list of the clients. Most
+This hub loops over `self.clients` itself, where the original loops over a list of the clients. Most
 of the time that makes no difference. Change `scenario` so that this hub dies while the original hub
-survives the same; `new_client(capacity)` makes a client that does not read.
+survives the same scenario; `new_client(capacity)` makes a client that does not read.
 """
 
 import gochat

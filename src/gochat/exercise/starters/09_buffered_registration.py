@@ -2,7 +2,7 @@
 
 Here the hub's channels have a buffer, so a client that registers and then speaks does not wait for
 the hub. But the hub chooses at random between two channels that both have a value, and may send the
-message before it knows the client. Mend that, and leave `broadcast` its buffer.
+message before it knows the client. Mend that, but leave `broadcast` its buffer.
 """
 
 import gochat

@@ -1,7 +1,7 @@
 """Exercise 11, medium, write: direct messages.
 
-A message such as `@bob hello` should go to the client with the name `bob`, whole, and to nobody
-else; if there is no such client, it goes to nobody. Any other message goes to everyone, as before.
+A message such as `@bob hello` should go, unchanged, only to the client named `bob`; if there is no
+such client, it goes to nobody. Any other message goes to everyone, as before.
 Messages and `client.name` are bytes, and names have no spaces.
 """
 

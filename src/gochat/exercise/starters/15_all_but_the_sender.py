@@ -1,8 +1,8 @@
 """Exercise 15, hard, write: everyone but the sender.
 
-In this chat a message comes back to its own sender, too. Change it so that a message goes to
-everyone else, in a real server with real connections. The hub does not know yet who has sent a
-message, and several clients may say the same.
+In this chat a message also comes back to its sender. Change it so that a message goes to
+everyone else, in a real server with real connections. The hub does not know yet who sent a
+message, and several clients may send the same one.
 """
 
 import gochat

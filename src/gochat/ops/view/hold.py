@@ -1,14 +1,14 @@
-"""How a client's write pump is held, and slowed down.
+"""Holding a client's write pump, and slowing it down.
 
 The write pump receives one message, and then drains the channel for the rest of the frame. Between
-the two a Hold, which the channel tells of the first message, can keep the pump. So a pump that is
-held has one message in its hands, while the queue behind it fills, and the time to write begins
-when the pump goes on: the write deadline is set after the drain. A pump that is held has given up
-its turn, as one that waits for its socket. A pump in slow motion keeps its turn, so that the line
-for it can be seen.
+the two, the channel tells its Hold about the message, and the Hold can stop the pump. So a held
+pump has one message, while its queue fills, and the write deadline does not run, because it is set
+after the drain. A held pump has given up
+its turn, as if it waited for its socket. A pump in slow motion keeps its turn, which makes the line
+for it visible.
 
-The hub closes a client's channel whenever it drops the client, for whatever reason. That ends a
-hold and slow motion too, so nobody is held beyond the end of the client, or of the chat.
+The hub closes a client's channel whenever it drops the client, for whatever reason. That also ends
+a hold and slow motion, so no hold outlasts the client or the chat.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Hold", "Pace"]
 
 
 class Pace:
-    """How long each write pump takes over a frame in slow motion, in seconds; 0 without."""
+    """How long each write pump takes for a frame in slow motion, in seconds; 0 without."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -40,24 +40,24 @@ class Hold:
         #: The name before the last message that had one. Set by the read pump.
         self.name = b""
         self._pace = pace
-        # Guards `on`, and wakes the receiver when that changes or the channel is closed. Nothing is
-        # waited for with this lock, so the hub takes it without delay.
+        # Guards `on`, and wakes the receiver when that changes or the channel is closed. A thread
+        # that has it waits for nothing, so the hub gets it without delay.
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
-        #: Whether the receiver is to wait. Any thread may look without the lock, and so does the
-        #: receiver, which may see that a frame late.
+        #: Whether the receiver should wait. Any thread may read it without the lock. So does the
+        #: receiver, which may notice a change one frame late.
         self.on = False
-        #: What the receiver is doing here, if it is here. Set by the receiver.
+        #: What the receiver is doing in here, if anything. Set by the receiver.
         self.doing: str | None = None
 
     def switch(self, on: bool) -> None:
-        """Hold the receiver with its next value, or let it go on. Thread: any."""
+        """Hold the receiver at its next value, or release it. Thread: any."""
         with self._changed:
             self.on = on
             self._changed.notify()
 
     def received(self, channel: object, value: object) -> None:  # noqa: ARG002
-        """Keep the receiver. Thread: the receiver."""
+        """Hold or delay the receiver. Thread: the receiver."""
         if value is CLOSED:
             return
         try:
@@ -74,7 +74,7 @@ class Hold:
             self.doing = None
 
     def closed(self, channel: object) -> None:  # noqa: ARG002
-        """Let the receiver go on. Thread: the sending side's one."""
+        """Release the receiver. Thread: the sending side's one."""
         with self._changed:
             self._closed = True
             self._changed.notify()

@@ -1,17 +1,17 @@
-"""The view's server: the page, the state, and the switches, at an address of its own.
+"""The view's server: the page, the state, and the switches, at a separate address.
 
 | Request                  | What                                                                |
 | ------------------------ | ------------------------------------------------------------------- |
 | `GET /`                  | the page                                                            |
 | `GET /state`             | the state, as JSON                                                  |
 | `POST /hold?client=N`    | hold the write pump of a client, with its next message              |
-| `POST /release?client=N` | let it go on                                                        |
+| `POST /release?client=N` | let it continue                                                     |
 | `POST /slow?seconds=S`   | slow motion: how long each write pump takes over a frame; 0 for off |
 | `POST /say`              | say something in the room                                           |
 
-Nothing here asks for a password: whoever reaches the address may look and switch. So it is a
-loopback address unless another one is written out. Pages of other sites, which a browser on this
-machine may be shown, do not get through: a POST must come from this page, by its Origin, and the
+There is no password: anyone who reaches the address may look and use the switches. So it is a
+loopback address unless another one is written out. Pages of other sites in a browser on this
+machine cannot use it: a POST must come from this page, by its Origin, and the
 Host must be a name of this server, see routes.py.
 
 At the address of the chat there is one path more, with which the chat's page finds out which client
@@ -53,15 +53,15 @@ __all__ = ["View"]
 
 log = logging.getLogger("gochat")
 
-# How long a state is good, in seconds at the least, and in times of the processor time that it has
-# taken: however many look, and at however many clients, states take no more than a twentieth of it.
+# How long a state is reused: at least this many seconds, and this many times the CPU time that it
+# took. However many look at however many clients, states take at most a twentieth of the CPU time.
 _FRESH: Final = 0.2
 _REST: Final = 20.0
 
 # The slowest motion, in seconds for a frame.
 _SLOWEST: Final = 5.0
 
-# How long the hub may take to hear what the view says, in seconds.
+# How long the hub may take to receive a message of the view, in seconds.
 _SAY_WAIT: Final = 1.0
 
 # How much of a message may be its name and what ends that, in bytes: 40 characters, as on the page.
@@ -87,12 +87,12 @@ class _Dialing(threading.local):
 
 
 class View:
-    """The view of one chat, and its server. Its `with` block is the time in which it listens.
+    """The view of one chat, and its server, which listens during the `with` block.
 
-    addr: where, see `http.Server`. hub, clients: the chat's. relay: what stands before the hub, if
+    addr: where, see `http.Server`. hub, clients: the chat's. relay: the relay before the hub, if
     any.
 
-    Made, started and left on one thread. Raises what `Server` raises.
+    Create, start and exit on one thread. Raises what `Server` raises.
     """
 
     def __init__(self, addr: str, hub: Hub, clients: Clients, relay: Relay | None = None) -> None:
@@ -106,7 +106,7 @@ class View:
         self._dialing = _Dialing()
         self._chat = ""
         self._said = count(1)
-        # Guards the two below, and is held while a state is made: another request waits for that.
+        # Guards the two below, and is held while a state is computed: other requests wait for that.
         self._lock = threading.Lock()
         self._state = b""
         self._good_until = 0.0
@@ -245,7 +245,7 @@ def _send_json(start_response: StartResponse, body: bytes) -> Iterable[bytes]:
 
 
 def _is_from_here(environ: WSGIEnvironment) -> bool:
-    """Whether a request is from this server's page, or from no browser."""
+    """Return whether a request is from this server's page, or from no browser."""
     # A browser sends the Origin with every POST.
     origin = environ.get("HTTP_ORIGIN")
     return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST", "")

@@ -1,8 +1,8 @@
 """The present state of the chat, as the view shows it.
 
 All of it comes from `statistics()`, of the channels, the turns and the connections. No pump does
-anything for it. The threads go on meanwhile, and the state is what was seen of each at some moment
-of the look, not one moment's of all.
+any work for it. The threads run meanwhile, so each part of the state shows a slightly
+different moment.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DETAILED", "snapshot"]
 
-#: How many clients are shown one by one. Those beyond are shown in sum.
+#: How many clients are shown individually. The others are shown as sums.
 DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
 
-# What the hub's thread does, by whether it waits.
+# What the hub's thread is doing, by whether it waits.
 _HUB: Final = {
     True: "waits in select for a value on one of its channels",
     False: _AT_WORK,
@@ -48,10 +48,10 @@ _CONN: Final = {
 
 
 def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None) -> dict[str, Any]:
-    """The state, ready for JSON. Any thread.
+    """Return the state, ready for JSON. Thread: any.
 
-    The cost grows with the number of clients by their sums and by the list of all threads; only
-    `DETAILED` of them are looked at one by one: those that are held or full, then the oldest.
+    The cost grows with the number of clients only by sums and by the list of all threads: at most
+    `DETAILED` of them are read individually: those that are held or full, then the oldest.
     """
     there = clients.there()
     threads = {thread.ident for thread in threading.enumerate()}
