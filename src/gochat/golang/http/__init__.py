@@ -10,7 +10,7 @@
     address.py     addresses in Go's notation
     response.py    error: a short response in plain text
 
-The rules: nothing here knows of WebSocket or of the chat, and only this package subclasses
+The rules: nothing here knows about WebSocket or the chat, and only this package subclasses
 Werkzeug's server. Modules import only modules further down the list, and of those `reader`,
 `helper`, `address` and `response` import none.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from _typeshed import wsgi
 
-    # The types of WSGI, as net/http has http.Request, http.ResponseWriter and http.Handler.
+    # The types of WSGI, like net/http's http.Request, http.ResponseWriter and http.Handler.
     Environ: TypeAlias = wsgi.WSGIEnvironment
     StartResponse: TypeAlias = wsgi.StartResponse
     Application: TypeAlias = wsgi.WSGIApplication

@@ -25,8 +25,8 @@ def listen(addr: str) -> socket.socket:
     """Open a TCP socket that listens at an address. Any thread may call this.
 
     An empty host means all interfaces, with one socket for IPv6 and IPv4 where the system has both.
-    Port 0 or an empty port means a free port. The port has to be a number; Go accepts names of
-    services, too. An IPv4-mapped IPv6 address is taken as IPv4. If a host name has several
+    Port 0 or an empty port means a free port. The port must be a number; Go also accepts names of
+    services. An IPv4-mapped IPv6 address counts as IPv4. If a host name has several
     addresses, the socket listens at one of them, if possible an IPv4 address.
 
     Raises ValueError if the text is not an address, and OSError if the system refuses to listen
@@ -49,12 +49,12 @@ def listen(addr: str) -> socket.socket:
 
 
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
-    """Open so many sockets that listen at one address; Linux spreads connections over them evenly.
+    """Open `count` sockets that listen at one address; Linux spreads connections evenly over them.
 
-    Any thread may call this. The sockets are as those of `listen`, with SO_REUSEPORT. This option
+    Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. This option
     alone would also let another program of the same user join them unnoticed. So the first socket
-    gets the option when it listens already: before that, the system refuses it if anybody listens
-    there, as `listen` would be refused afterwards. Raises what `listen` raises.
+    gets the option only after it listens. Until then the system refuses it if anybody listens
+    there, and later `listen` of others is refused. Raises what `listen` raises.
     """
     with ExitStack() as stack:
         first = stack.enter_context(listen(addr))
@@ -74,10 +74,10 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
 
 
 def next_port(addr: str, number: int) -> str:
-    """The address with a port that is higher by so much; port 0, any free port, stays 0.
+    """Return the address with a port that is higher by `number`; port 0, any free port, stays 0.
 
-    Any thread may call this. Raises ValueError if the text is not an address. Whether the new port
-    is too high is left to `listen`.
+    Any thread may call this. Raises ValueError if the text is not an address. `listen` finds out
+    whether the new port is too high.
     """
     _, port = split_host_port(addr)
     return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
@@ -86,8 +86,8 @@ def next_port(addr: str, number: int) -> str:
 def split_host_port(addr: str) -> tuple[str, int]:
     """Split `host:port` (Go: net.SplitHostPort). The host may be empty; an empty port is 0.
 
-    Any thread may call this. Raises ValueError if the text is not an address. Whether there is such
-    a host, and whether its name can be found, is left to `listen`.
+    Any thread may call this. Raises ValueError if the text is not an address. `listen` finds out
+    whether such a host exists.
     """
     host, colon, port = addr.rpartition(":")
     port = port or "0"
@@ -107,7 +107,7 @@ def split_host_port(addr: str) -> tuple[str, int]:
 
 
 def _is_host(host: str) -> bool:
-    """Whether a text can be the name of a host, or nothing."""
+    """Return whether a text can be the name of a host, or is empty."""
     # Before it is encoded, which takes long for a long text.
     if len(host) > 253 or any(char in " /?#@" for char in host):
         return False
@@ -118,14 +118,14 @@ def _is_host(host: str) -> bool:
 
 
 def is_ipv6(host: str) -> bool:
-    """Whether the text is an IPv6 address, written without brackets."""
+    """Return whether the text is an IPv6 address, written without brackets."""
     with suppress(ValueError):
         return bool(ipaddress.IPv6Address(host))
     return False
 
 
 def unmapped(host: str) -> str:
-    """The IP address of a peer, as IPv4 if it is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+    """Return a peer's IP address, as IPv4 if it is IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 
     A socket for both has such addresses for its IPv4 clients. Raises ValueError if a text with a
     colon is not an IP address.

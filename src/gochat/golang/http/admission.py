@@ -1,11 +1,11 @@
 """Admission: which connections are served, and how the others are refused.
 
 A connection is admitted after it was accepted, unless too many are open, and counts until it is
-closed. If there is a limit for each client address, a connection also counts for the address of its
-client from the moment that its request has been read. Only then is the client of a trusted proxy
-known; and browsers open connections in advance, which are idle until they are needed, so that a
-reload of a page would be refused for a connection that nobody uses. But an address cannot have any
-number of idle connections, which would fill the limit for all: six more than its limit may be open.
+closed. If there is a limit for each client address, a connection counts for its client's address
+only after its request has been read. Only then is the client of a trusted proxy
+known. Besides, browsers open connections in advance, which stay idle until needed: if these
+counted, a reload of a page could be refused. But an address may have only six more open connections
+than its limit; any number of idle ones could use up the limit for all.
 net/http has no such limits.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["Admission", "Refusal", "ServerStatistics"]
 
 log = logging.getLogger("gochat")
 
-# The answer to a connection that is refused. A constant, because memory may be short then.
+# The answer to a refused connection. A constant, because memory may be short.
 _REFUSAL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -43,19 +43,19 @@ _REFUSAL: Final = (
 # The reasons for refusing a connection: the keys of `ServerStatistics.refused`.
 _REASONS: Final = ("max_connections", "max_connections_per_address", "threads", "descriptors")
 
-# How many connections an address may have besides those that its limit allows: as many as browsers
-# open to one server. They must be idle, because they get no answer but 503.
+# How many connections an address may have besides its limit: as many as browsers
+# open to one server. They must be idle, because requests on them only get 503.
 _SPARE: Final = 6
 
-# How many trusted proxies a request may have passed. X-Forwarded-For can have a megabyte of them.
+# How many trusted proxies a request may pass. X-Forwarded-For could list a megabyte of them.
 _MAX_PROXIES: Final = 100
 
-# One character more than the longest IP address has, with brackets and a port: of longer text, this
-# much is not an address.
+# One character more than the longest IP address has, with brackets and a port: longer text
+# is not an address.
 _ADDRESS_LENGTH: Final = 54
 
-# An address with a port, as some proxies write it: `192.0.2.7:5000`, `[2001:db8::7]:5000`. The
-# brackets may stand without a port.
+# An address with a port, as some proxies write it: `192.0.2.7:5000`, `[2001:db8::7]:5000`.
+# Brackets may also appear without a port.
 _WITH_PORT: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)(?:%[^]]*)?\]|(?P<v4>[0-9.]+)(?=:))(?::[0-9]{1,5})?"
 )
@@ -74,12 +74,12 @@ class Refusal(NamedTuple):
 class ServerStatistics:
     """What a server has counted so far."""
 
-    #: Connections that were served, the open ones included.
+    #: Connections served so far, including open ones.
     served: int
-    #: Connections that are open now, those without a request included.
+    #: Connections that are open now, including those without a request.
     open: int
-    #: Connections and requests that were refused with 503, by the reason: what there was too much
-    #: of. A reason that has not come yet is there with 0.
+    #: Connections and requests refused with 503, by the reason. A reason that has not occurred has
+    #: the value 0.
     refused: Mapping[str, int]
 
 
@@ -98,14 +98,14 @@ class Admission:
         self.max_connections: Final = max_connections
         self.max_connections_per_address: Final = max_connections_per_address
         self.trusted_proxies: Final = tuple(trusted_proxies)
-        # Guards all that is below, but for _logged_at.
+        # Guards everything below except _logged_at.
         self._lock = threading.Lock()
         # How many connections were admitted, and how many refused, by reason.
         self._total = 0
         self._refused = dict.fromkeys(_REASONS, 0)
         # The admitted connections, each with the addresses that it counts for in _open and _served.
         self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
-        # How many connections each address has open, idle ones included, and how many requests of
+        # How many connections each address has open, including idle ones, and how many requests of
         # each client's address are being served. Both are empty without a limit.
         self._open: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
@@ -116,7 +116,7 @@ class Admission:
     def admit(self, request: socket.socket, address: str) -> Refusal | None:
         """Admit a connection from this IP address until `release`, or return why it is refused."""
         most, limit = self.max_connections, self.max_connections_per_address
-        # A proxy's connections are those of many clients.
+        # A proxy's connections belong to many clients.
         counts = limit is not None and not self.trusts(address)
         with self._lock:
             if most is not None and len(self._admitted) >= most:
@@ -151,22 +151,22 @@ class Admission:
             _drop(self._served, served)
 
     def statistics(self) -> ServerStatistics:
-        """Return what has been counted, as of one moment."""
+        """Return the counts, as of one moment."""
         with self._lock:
             return ServerStatistics(self._total, len(self._admitted), self._refused.copy())
 
     def trusts(self, address: str) -> bool:
-        """Whether this IP address belongs to a trusted proxy. Raises ValueError for other text."""
+        """Return whether this IP address is a trusted proxy's. Raises ValueError for other text."""
         if not self.trusted_proxies:
             return False
         ip = ipaddress.ip_address(address.partition("%")[0])
         return any(ip in network for network in self.trusted_proxies)
 
     def forwarded_for(self, headers: Iterable[str]) -> str:
-        """The client's IP address from X-Forwarded-For of a trusted proxy, or "" if there is none.
+        """Return the client's IP address from a trusted proxy's X-Forwarded-For, or "".
 
         Each proxy appends the address of its own client. So the client is the last address that is
-        not a trusted proxy's; what stands before it came from that client, and may be false.
+        not a trusted proxy's; the part before it came from that client, and may be false.
         """
         value = ",".join(headers)
         for _ in range(_MAX_PROXIES + 1):

@@ -1,7 +1,7 @@
 """An accepted connection: who owns it, and how an application takes it over.
 
 A WSGI application can take a connection over from the server, and use it after the request, on this
-thread and on another one. In Go, it would use `http.Hijacker` and the go statement; here, it uses
+thread and on another one. In Go, it uses `http.Hijacker` and the go statement; here, it uses
 the `Hijacker` in the WSGI environ.
 """
 
@@ -43,7 +43,7 @@ class UnavailableError(Exception):
 
 
 class ServerConn:
-    """An accepted connection. At any time one thread owns it, and that thread alone closes it.
+    """An accepted connection. At any time one thread owns it, and only that thread closes it.
 
     | State      | Owner                                                                   |
     | ---------- | ----------------------------------------------------------------------- |
@@ -53,12 +53,12 @@ class ServerConn:
     | closed     | nobody                                                                  |
 
     The accepting thread starts the connection's thread. `Thread.start` may raise before there is
-    such a thread, for want of memory or of threads. With Ctrl-C it may also raise while the new
-    thread is at work, and even when that has closed the connection. So how `start` ends does not
+    such a thread, for lack of memory or of threads. With Ctrl-C it may also raise while the new
+    thread is running, and even after that has closed the connection. So how `start` ends does not
     tell who owns the connection. `begin` and `take_back` do: each is one step under the lock, the
-    first one decides, and the other one returns False.
+    first one called decides, and the other one returns False.
 
-    lock: guards the state, and that a descriptor is not used when it has been closed.
+    lock: guards the state, and prevents the use of a descriptor that has been closed.
     """
 
     def __init__(self, sock: socket.socket, address: Any, lock: threading.Lock) -> None:
@@ -85,7 +85,7 @@ class ServerConn:
             return True
 
     def take_back(self) -> bool:
-        """Keep the connection from its thread, and return True, unless the thread has begun.
+        """Take the connection from its thread, and return True, unless the thread has begun.
 
         May be called again. Thread: the one that accepts; or, when that has returned, any.
         """
@@ -95,7 +95,7 @@ class ServerConn:
             return self._state == _TAKEN_BACK
 
     def cut(self) -> None:
-        """End reading and writing, so that nobody waits for the client. Thread: any."""
+        """End reading and writing, so nobody waits for the client. Thread: any."""
         with self._lock, suppress(OSError):
             if self._state != _CLOSED:
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -140,15 +140,15 @@ class Hijacker:
         self._take: Callable[[], bytes] | None = take
         self._hire = hire
         self._helper: Helper | None = None
-        #: Whether the connection was taken over, so that the server sends no response.
+        #: Whether the connection was taken over, and the server must send no response.
         self.hijacked = False
-        #: The threads that `go` has given functions.
+        #: The threads that `go` has given functions to.
         self.threads: list[threading.Thread] = []
         #: The function that the connection's thread calls after the request.
         self.then: Callable[[], object] = lambda: None
         #: Called in order, each with the exception, if the application fails after it has taken the
-        #: connection over, or if one of its functions does (Go: recover). It is the last occasion
-        #: to tell the client, and whoever in the application still waits for the function. On the
+        #: connection over, or if one of its functions does (Go: recover). It is the last chance
+        #: to tell the client, and threads of the application that wait for the function. On the
         #: thread that has failed. Add before `go`.
         self.on_failure: list[Callable[[BaseException], object]] = []
 
@@ -216,10 +216,10 @@ class Hijacker:
         self.then = then
 
     def run(self, function: Callable[[], object]) -> None:
-        """Call a function, and end the connection if it raises, whatever it raises.
+        """Call a function, and end the connection if it raises any exception.
 
-        The exception is logged, unless it is a ConnectionAbortedError: this side has ended the
-        connection, and knows it (Go: http.ErrAbortHandler). Thread: the function's.
+        The exception is logged, unless it is a ConnectionAbortedError: then this side has ended the
+        connection deliberately (Go: http.ErrAbortHandler). Thread: the function's.
         """
         try:
             function()
@@ -227,12 +227,12 @@ class Hijacker:
             if not isinstance(error, ConnectionAbortedError):
                 self._failed()
             self._tell(error)
-            # The other functions of this connection come back, too.
+            # The other functions of this connection return, too.
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
 
     def fail(self, error: BaseException) -> None:
-        """Log an exception of an application that has taken the connection over, and tell it on."""
+        """Log an exception of an application that has taken the connection over, and report it."""
         name = threading.current_thread().name
         if isinstance(error, UnavailableError):
             log.error("http: %s: %s", name, error)
@@ -272,7 +272,7 @@ def _call_to_end(function: Callable[[], object], sock: socket.socket) -> None:
 
 
 def log_failure() -> None:
-    """Log the current exception, which has ended what the calling thread did. Thread: any."""
+    """Log the exception that has just ended the calling thread's work. Thread: any."""
     log.exception("http: %s failed", threading.current_thread().name)
 
 

@@ -49,7 +49,7 @@ class Handler(WSGIRequestHandler):
     error_message_format = "%(code)d %(message)s\n"
     server: Server
 
-    # What http.server's send_error looks at, before the request line has been read.
+    # The attributes that http.server's send_error needs, before the request line has been read.
     command = ""
     request_version = "HTTP/1.1"
 
@@ -71,7 +71,7 @@ class Handler(WSGIRequestHandler):
     def handle_one_request(self) -> None:
         """Read the request, and let the application answer it, or refuse it.
 
-        Nothing is done for a client that sends nothing at all. Raises what reading from a socket
+        Does nothing for a client that sends nothing at all. Raises what reading from a socket
         raises.
         """
         try:
@@ -80,7 +80,7 @@ class Handler(WSGIRequestHandler):
                 return
             self.command, self.path, self.request_version = line
             if self.request_version == "HTTP/1.0":
-                # As in net/http, the answer is one of HTTP/1.0. So it is not chunked, which such a
+                # As in net/http, the answer is in HTTP/1.0. So it is not chunked, which such a
                 # client does not understand (RFC 9112, section 6.1): it ends with the connection.
                 self.protocol_version = "HTTP/1.0"
             self._header = read_header(self._reader)
@@ -100,7 +100,7 @@ class Handler(WSGIRequestHandler):
                 pass
 
     def _identify(self) -> bool:
-        """Find out who the client is, and count it; False if it was refused.
+        """Find out who the client is, and count it; return False if it was refused.
 
         A trusted proxy's address is replaced by that of the proxy's client.
         """
@@ -120,7 +120,7 @@ class Handler(WSGIRequestHandler):
         return refusal is None
 
     def make_environ(self) -> WSGIEnvironment:
-        """The environ of the request (PEP 3333), with the keys that Werkzeug adds.
+        """Return the environ of the request (PEP 3333), with the keys that Werkzeug adds.
 
         Werkzeug's own method needs time that is quadratic in the number of headers with the same
         name, and urlsplit keeps the last targets in a cache.
@@ -185,7 +185,7 @@ class Handler(WSGIRequestHandler):
         self._reader.answered()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Log nothing: the client of a malformed request gets an answer, and that is enough."""
+        """Log nothing: it is enough that the client of a malformed request gets an answer."""
 
 
 def hijackable(application: WSGIApplication) -> WSGIApplication:
@@ -193,8 +193,8 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
 
     Werkzeug would write a response to a connection that was taken over, and the body of a response
     to HEAD. An application may do its work only when its response is iterated, as a generator does,
-    so its first piece is taken at once: if Werkzeug had a response to iterate, it would also read
-    from the connection at the end, and need a descriptor for that.
+    so its first piece is taken at once. If Werkzeug got a response to iterate, it would also read
+    from the connection at the end, which takes a descriptor.
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -213,7 +213,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
                 first = tuple(islice(pieces, 1))
                 if not connection.hijacked and not head:
                     return ClosingIterator(chain(first, pieces), [stack.pop_all().close])
-        except BaseException as failure:  # SystemExit would end this thread without a word
+        except BaseException as failure:  # SystemExit would end this thread silently
             if connection.hijacked:
                 connection.fail(failure)
             elif isinstance(failure, UnavailableError):
@@ -227,7 +227,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             else:
                 raise
         if connection.hijacked:
-            raise ConnectionAbortedError("hijacked")  # Werkzeug ends without a word
+            raise ConnectionAbortedError("hijacked")  # Werkzeug ends silently
         return ()
 
     return app

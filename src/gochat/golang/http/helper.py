@@ -1,7 +1,7 @@
-"""Helpers: a connection has its second thread before it promises anything to its client.
+"""Helpers: a connection gets its second thread before it promises anything to its client.
 
-In Go, the go statement cannot fail. Here the system may have no more threads, and a client that was
-told 101 cannot be told 503 any more.
+In Go, the go statement cannot fail. Here the system may have no more threads, and after a 101 it is
+too late for a 503.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _THREAD_WAIT: Final = 1.0
 
 
 class Helper:
-    """A thread that waits for the one function that it is to call.
+    """A thread that waits for the one function that it will call.
 
-    Whoever gets a Helper calls either `go` or `dismiss`, once.
+    The owner of a Helper calls either `go` or `dismiss`, once.
     """
 
     def __init__(self) -> None:
-        # Held until there is a function, or none will come.
+        # Held until there is a function, or there will be none.
         self._gate = threading.Lock()
         self._gate.acquire()
         self._function: Callable[[], object] | None = None
@@ -41,7 +41,7 @@ class Helper:
             function()
 
     def go(self, function: Callable[[], object], name: str) -> None:
-        """Have the thread call the function; the thread then gets this name."""
+        """Let the thread call the function; the thread then gets this name."""
         self.thread.name = name
         self._function = function
         self._gate.release()
@@ -52,7 +52,7 @@ class Helper:
 
 
 class _Vacancy:
-    """A helper that has no thread yet, and the event that says that it has one."""
+    """A place for a helper that has no thread yet, and an event for the thread's arrival."""
 
     def __init__(self) -> None:
         self.helper: Final = Helper()
@@ -62,22 +62,22 @@ class _Vacancy:
 class Helpers:
     """Starts helpers, or borrows them when the system has no more threads. One for each server.
 
-    Short of threads, many connections may each have one thread and need another one. If each were
+    If threads run out, many connections may each have one thread and need another one. If each were
     refused, nobody would be served, although half of them fit. So they pair up: the first one
     waits, the second one is refused, and its thread becomes the helper of the first one when the
-    second one's connection is closed. It is handed over while it runs: if it ended first, the
+    second one's connection is closed. The thread is passed on while it runs: if it ended first, the
     accepting thread could start a thread for a newcomer in its place. Any other thread whose
-    connection ends helps out, too.
+    connection ends also helps.
 
     Thread: any.
     """
 
     def __init__(self) -> None:
-        # Guards the two below.
+        # Guards the two fields below.
         self._lock = threading.Lock()
-        # The vacancy of the connection that waits, and for which no other was refused yet.
+        # The vacancy of the connection that waits, and for which no other has been refused yet.
         self._waiting: _Vacancy | None = None
-        # The vacancies for which another connection was refused, whose thread is about to come.
+        # The vacancies for which another connection was refused, whose thread will come soon.
         # There are at most half as many as threads.
         self._promised: deque[_Vacancy] = deque()
 
@@ -113,7 +113,7 @@ class Helpers:
         return vacancy.helper
 
     def lend(self) -> None:
-        """Let the calling thread be the helper that a connection waits for, if one does.
+        """Let the calling thread become the helper that a connection waits for, if one does.
 
         Thread: one that has nothing more to do.
         """

@@ -31,7 +31,7 @@ _DAY: Final = 86400.0
 class _SocketReader(io.RawIOBase):
     """Reads from a socket until a deadline, in seconds of the monotonic clock.
 
-    A timeout of the socket alone would start again with every byte. A pause of the whole process is
+    A timeout of the socket alone would restart with every byte. A pause of the whole process is
     added to the deadline, see clock.py.
     """
 
@@ -52,7 +52,7 @@ class _SocketReader(io.RawIOBase):
         if timeout <= 0:
             raise TimeoutError("the request took too long")
         try:
-            # Most requests are there at once. Then a single system call is enough.
+            # Most requests have arrived completely. Then a single system call is enough.
             if self._sock.gettimeout() is None:
                 with suppress(BlockingIOError):
                     return self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
@@ -79,7 +79,7 @@ class _SocketReader(io.RawIOBase):
 
 
 class RequestReader(io.BufferedReader):
-    """Reads a request. Only the thread of the request may use it.
+    """Reads a request. Thread: the request's.
 
     deadline: for the whole request, in seconds of the monotonic clock.
 
@@ -117,12 +117,12 @@ class RequestReader(io.BufferedReader):
     def answered(self) -> None:
         """Note that the response begins: from now on, reading does not wait for the client.
 
-        Writing does: for each piece of the response as long as the client had for its request.
+        Writing does: for each piece of the response, as long as the client had for its request.
         """
         self.raw.answered = True
         self.raw.limit_writes()
 
     def take(self) -> bytes:
-        """Return the bytes in the buffer, and do not read from the socket any more."""
+        """Return the bytes in the buffer, without reading from the socket."""
         self.raw.ended = True
         return self.read()

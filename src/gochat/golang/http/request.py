@@ -1,7 +1,7 @@
 """Parsing a request: the request line and the header (Go: http.ReadRequest, textproto.Reader).
 
 This follows the grammar of RFC 9112 as strictly as net/http does. http.server is less strict, and
-leaves the header to the email package, which interprets the header as that of a mail.
+leaves the header to the email package, which treats it as the header of a mail.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
 # How many characters of a target are logged, and which are not escaped: those that URLs have (RFC
-# 3986, section 2). In a path, which has been decoded, a "%" and a "?" are escaped, too.
+# 3986, section 2). In a decoded path, "%" and "?" are escaped as well.
 _LOGGED: Final = 1000
 _IN_TARGET: Final = "/:?#[]@!$&'()*+,;=%~"
 _IN_PATH: Final = "/:@!$&'()*+,;=~"
@@ -84,7 +84,7 @@ class RequestLine(NamedTuple):
 def read_request_line(reader: RequestReader) -> RequestLine | None:
     """Read and parse the request line; returns None if the client sent nothing at all.
 
-    Raises RequestError, and what the reader raises. Only the thread of the request may call this.
+    Raises RequestError, and what the reader raises. Thread: the request's.
     """
     if not reader.peek():
         return None
@@ -107,7 +107,7 @@ def read_header(reader: RequestReader) -> Header:
     White space around values is removed (RFC 9110, section 5.5). A folded line is appended to the
     line before it with a space (RFC 9112, section 5.2), and counts as a line.
 
-    Raises RequestError, and what the reader raises. Only the thread of the request may call this.
+    Raises RequestError, and what the reader raises. Thread: the request's.
     """
     header: Header = {}
     field = bytearray()
@@ -144,7 +144,7 @@ def _add(header: Header, field: bytearray) -> None:
 def check_header(header: Header, version: str) -> None:
     """Check Host and Content-Length; raises RequestError.
 
-    A proxy that understands them differently would see another host, or another end of the request.
+    A proxy that reads them differently would see another host, or another end of the request.
     """
     hosts = header.get("host", [])
     lengths = header.get("content-length", [])
@@ -178,11 +178,11 @@ def parse_target(target: str) -> tuple[str, str, str]:
 
 
 def url(environ: WSGIEnvironment) -> str:
-    """Return the target of a request, as a log may show it (Go: Request.URL). Thread: any.
+    """Return the target of a request in a safe form for a log (Go: Request.URL). Thread: any.
 
-    What could forge a line is percent-encoded. A target is cut after 1,000 characters, which Go
-    does not do. The environ may be any server's (PEP 3333): a server may have put the target as it
-    came under one of two names; if not, path and query are put together again.
+    Characters that could forge a line are percent-encoded. A target is cut after 1,000 characters,
+    unlike in Go. The environ may be any server's (PEP 3333): some servers put the original target
+    under one of two names; otherwise path and query are joined again.
     """
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if not target:
@@ -197,7 +197,7 @@ def _unquote(path: str) -> str:
     """Decode the escapes of a path, which is known to have two hex digits after every "%".
 
     urllib.parse.unquote would create several objects for each escape. The quoted-printable encoding
-    (RFC 2045, section 6.7) differs in the "=" that it has for "%", and binascii has it in C.
+    (RFC 2045, section 6.7) differs only in using "=" for "%", and binascii has it in C.
     """
     if "%" not in path:
         return path

@@ -4,9 +4,9 @@ Werkzeug starts the threads, and writes the responses. This package adds what ne
 public server needs:
 
 - Addresses have their meaning in Go: `:8080` is every interface, with IPv4 and IPv6.
-- A request is parsed strictly, and has to be complete by a deadline.
+- A request is parsed strictly, and must be complete by a deadline.
 - An application can take a connection over: see `Hijacker`.
-- `stop` and `shutdown` end the server. They wait for open connections, but not for ever.
+- `stop` and `shutdown` end the server. They wait for open connections, but not forever.
 - A trusted proxy names the address of its client. net/http leaves this to the handler.
 
 Werkzeug's banner and access lines are not logged.
@@ -48,10 +48,10 @@ log = logging.getLogger("gochat")
 # How long to pause when a connection cannot be accepted, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
 
-# How long a thread may take to end after its connection was cut, in seconds.
+# How long a thread may take to end after its connection was cut off, in seconds.
 _CUT_WAIT: Final = 5.0
 
-# How many of the threads that do not end the log names.
+# How many threads that do not end the log names.
 _NAMES: Final = 5
 
 
@@ -66,13 +66,13 @@ class Server(ThreadedWSGIServer):
         with 503. None for no limit except the system's: without threads or descriptors, the answer
         is 503, too.
     max_connections_per_address: the same limit for each client's IP address. A connection counts
-        from its request on. An address may have six connections more that have sent no request:
+        after its request was read. An address may have six more connections without a request:
         browsers open them in advance.
     trusted_proxies: networks of proxies. The client of such a proxy has the last address in
         X-Forwarded-For that is not in these networks. If there is no such address, or the header is
         malformed, the client's address is the proxy's, and there is no limit for it.
-    on_close: called once with the socket of each connection, also of a refused one (but not of one
-        that is refused for want of descriptors), before the socket is closed. At this time no other
+    on_close: called once with the socket of each connection, even a refused one (but not one
+        that is refused for a lack of descriptors), before the socket is closed. By then no other
         thread uses the socket. It is called on the connection's thread, or, for a connection that
         has none, on the thread that accepts or shuts down. An exception in it is logged.
 
@@ -92,29 +92,29 @@ class Server(ThreadedWSGIServer):
     ) -> None:
         runtime.check()
         self.read_header_timeout: Final = read_header_timeout
-        #: Which connections are served. For this package; others have `statistics`.
+        #: Decides which connections are served. For this package; others use `statistics`.
         self.admission: Final = Admission(
             max_connections, max_connections_per_address, trusted_proxies
         )
         self._on_close: Final = on_close
-        #: How many descriptors no connection may take, so that they are there for others.
+        #: How many descriptors are reserved for others: no connection may take them.
         self.reserved = 0
-        # A reserved descriptor. It is given up to refuse a connection when no other one is left.
+        # A spare descriptor, which is closed in order to refuse a connection when no other is left.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         self._helpers: Final = Helpers()
-        # Guards _serving, and the state of each connection. Held for a moment only.
+        # Guards _serving, and the state of each connection. Held only for a moment.
         self._lock = threading.Lock()
         # The open connections by their sockets, from accepting to closing.
         self._serving: dict[socket.socket, ServerConn] = {}
         # The thread that `start` made. Only for the thread that calls `start` and `shutdown`.
         self._accepting: threading.Thread | None = None
-        # A byte that is written to _wake makes serve_forever check _ending. Writing never blocks,
+        # A byte written to _wake makes serve_forever check _ending. Writing never blocks,
         # because a signal handler may write.
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
         # Held by the thread that accepts. It uses the server's own sockets, which are closed after
-        # that. Also held by a thread that closes connections in place of the one that accepted.
+        # that. Also held by a thread that closes connections on behalf of the one that accepted.
         self._accepts = threading.Lock()
         # The thread that accepts, which must not wait for itself.
         self._acceptor: threading.Thread | None = None
@@ -154,7 +154,7 @@ class Server(ThreadedWSGIServer):
         self._accepting.start()
 
     def _serve_alone(self) -> None:
-        """Call `serve_forever`. If it fails, log that, and listen no more, so that clients notice.
+        """Call `serve_forever`. If it fails, log that and stop listening, so clients notice.
 
         Thread: the one that `start` made.
         """
@@ -169,7 +169,7 @@ class Server(ThreadedWSGIServer):
     ) -> None:
         """Accept connections until `stop` is called, and then stop listening.
 
-        actions: what to call meanwhile, on this thread, at the latest every poll_interval seconds
+        actions: called repeatedly meanwhile, on this thread, at least every poll_interval seconds
         (in socketserver, service_actions).
 
         May be called once, on any thread. Raises RuntimeError while another thread accepts.
@@ -190,8 +190,8 @@ class Server(ThreadedWSGIServer):
     def _woken_by_signals(self) -> Iterator[None]:
         """On the main thread, let every signal wake the selector.
 
-        Python calls signal handlers on the main thread, after the system call in which that waits.
-        A signal just before this call, or to another thread, does not interrupt the call; the byte
+        Python calls signal handlers on the main thread, after the system call that waits.
+        A signal just before this call, or to another thread, does not interrupt it, but the byte
         that Python writes for a signal does.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -220,7 +220,7 @@ class Server(ThreadedWSGIServer):
 
     @property
     def stopping(self) -> bool:
-        """Whether `stop` was called. Any thread."""
+        """Return whether `stop` was called. Thread: any."""
         return self._ending
 
     def stop(self) -> None:
@@ -229,18 +229,18 @@ class Server(ThreadedWSGIServer):
         Any thread and any signal handler may call this, repeatedly.
         """
         self._ending = True
-        with suppress(OSError):  # full of bytes, which wake serve_forever as well; or closed
+        with suppress(OSError):  # full of bytes, which also wake serve_forever; or closed
             self._wake.send(b"\0")
 
     def shutdown(self, timeout: float = 0.0) -> None:
-        """Stop accepting, wait for open connections to end, and cut those that remain.
+        """Stop accepting, wait for open connections to end, and cut off those that remain.
 
-        timeout: how long to wait for connections, in seconds. Cut connections get another five, as
-        does the thread that accepts. What has not ended by then is named in the log, and left: no
-        thread can be ended from outside.
+        timeout: how long to wait for connections, in seconds. Cut connections get another five, and
+        so does the thread that accepts. Threads that have not ended then are named in the log and
+        abandoned: no thread can be ended from outside.
 
         Raises RuntimeError on the thread that accepts, and on a thread of an open connection: they
-        would wait for themselves. They may call `stop`. May be called repeatedly, also if the
+        would wait for themselves. They may call `stop`. May be called repeatedly, even if the
         server never accepted anything. Thread: any other.
         """
         deadline = clock.after(timeout)
@@ -268,7 +268,7 @@ class Server(ThreadedWSGIServer):
             log.error("http: threads that do not end: %d (%s)", len(left), names)
 
     def _close_listener(self, deadline: float) -> bool:
-        """Listen no more, when `serve_forever` has returned, on whatever thread.
+        """Stop listening, when `serve_forever` has returned, on whatever thread.
 
         Returns False if it does not return by the deadline.
         """
@@ -325,7 +325,7 @@ class Server(ThreadedWSGIServer):
                     target=self._run,
                     args=(connection,),
                     name=f"serve {join_host_port(*client_address[:2])}",
-                    daemon=True,  # the end of the process does not wait for it, as `shutdown` does
+                    daemon=True,  # the process need not wait for it: `shutdown` does
                 )
                 try:
                     thread.start()
@@ -335,7 +335,7 @@ class Server(ThreadedWSGIServer):
                 self.admission.refuse(request)
                 self._close(connection)
                 self.admission.refused(refusal)
-        except BaseException:  # as Ctrl-C on the main thread
+        except BaseException:  # such as Ctrl-C on the main thread
             if connection.take_back():
                 self._close(connection)
             raise
@@ -363,7 +363,7 @@ class Server(ThreadedWSGIServer):
                 connection.hijacker.end()
 
     def _close(self, connection: ServerConn) -> None:
-        """Close a connection, and give its place back, whatever fails.
+        """Close a connection, and free its place, even if something fails.
 
         Nothing else closes the socket of an accepted connection. Thread: the connection's owner. If
         Ctrl-C interrupts this on the thread that accepts, `shutdown` closes the connection.
@@ -405,8 +405,8 @@ class Server(ThreadedWSGIServer):
             elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
                 self._pause()
             raise
-        # The system gives the lowest number that is free: all lower ones are taken.
-        # A system without a limit says -1.
+        # The system gives the lowest free number: all lower ones are in use.
+        # A system without a limit returns -1.
         if self.reserved and request.fileno() >= os.sysconf("SC_OPEN_MAX") - self.reserved >= 0:
             reason = os.strerror(errno.EMFILE)
             self._refuse(request, reason)
@@ -420,7 +420,7 @@ class Server(ThreadedWSGIServer):
         self.admission.refused(Refusal("descriptors", reason))
 
     def _refuse_with_spare(self, reason: str) -> None:
-        """Refuse a connection that there is no descriptor for, so that its client need not wait."""
+        """Refuse a connection without a free descriptor, so its client need not wait."""
         self._spare.close()
         try:
             request, _ = self.socket.accept()
@@ -434,8 +434,8 @@ class Server(ThreadedWSGIServer):
             self._pause()
 
     def _pause(self) -> None:
-        """Wait a moment for connections to end, before the next is accepted."""
-        # Not by select.select, which takes no descriptor over 1023.
+        """Wait a moment for connections to end, before accepting the next."""
+        # Not with select.select, which takes no descriptor over 1023.
         woken = select.poll()
         woken.register(self._woken, select.POLLIN)
         woken.poll(_ACCEPT_PAUSE * 1000)
@@ -445,7 +445,7 @@ class Server(ThreadedWSGIServer):
         self.failed()
 
     def failed(self) -> None:
-        """Log the current exception, which a thread of a connection has not caught. Any thread."""
+        """Log the current exception, which a connection's thread has not caught. Thread: any."""
         if not self._is_short_of_descriptors():
             log_failure()
 
@@ -455,7 +455,7 @@ class Server(ThreadedWSGIServer):
             log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
     def _is_short_of_descriptors(self) -> bool:
-        """Whether the current exception says so; if it does, log it without a traceback."""
+        """Return whether the current exception says so; if it does, log it without a traceback."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             name = threading.current_thread().name

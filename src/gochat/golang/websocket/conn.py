@@ -2,19 +2,19 @@
 
 A connection has one reading thread and one writing thread; any thread may close it. Its socket
 stays in blocking mode and has no timeout: a timeout would make `send` give up in the middle of a
-frame, and would hold for both directions. Reading and writing wait in `poll` instead, each for its
+frame, and would apply to both directions. Reading and writing wait in `poll` instead, each for its
 own deadline.
 
 A common message (text, in one frame, short) is read without the library; anything else goes through
-it. Whatever is written, by the writing thread or by the library, goes through one lock, so that a
-frame is never in the middle of another.
+it. Every write, by the writing thread or by the library, goes through one lock, so no
+frame lands in the middle of another.
 
-Deadlines are in seconds of `time.monotonic()`. The time of a pause of the whole process is added to
+Deadlines are in seconds of `time.monotonic()`. A pause of the whole process is added to
 each (see clock.py). All failures to read or write are OSError: a CloseError, ProtocolError or
-ReadLimitError, TimeoutError for a deadline, or what the system said. After one, the connection is
-of no more use.
+ReadLimitError, TimeoutError for a deadline, or the system's error. After one, the connection
+cannot be used.
 
-Whatever a peer sends, its reading thread does not keep the interpreter from the others: it sleeps
+Whatever a peer sends, its reading thread lets other threads run: it sleeps
 for a moment after each few milliseconds of work (`_give_way`).
 """
 
@@ -67,10 +67,10 @@ __all__ = [
 ]
 
 #: How long a frame that the writing thread did not ask for (a pong, a close, the answer to a
-#: handshake) may take, with the wait for the lock, in seconds. gorilla/websocket's writeWait.
+#: handshake) may take, including the wait for the lock, in seconds. gorilla/websocket's writeWait.
 CONTROL_WAIT: Final = 1.0
 
-# How long a peer that was sent a close frame may take to answer before it is cut, in seconds.
+# How long a peer may take to answer a close frame before it is cut off, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
 # How much is read at once of what such a peer still sends, in bytes, and how long the peer then has
@@ -78,17 +78,17 @@ _CLOSE_WAIT: Final = 1.0
 _REST_SIZE: Final = 65536
 _REST_PAUSE: Final = 0.001
 
-# How long a reader may take over a message, in seconds, before that time is added to the read
+# A caller slower than this, in seconds, has its delay added to the read
 # deadline.
 _LATE: Final = 1.0
 
-# The most frames of one message: so many, and one more for every _FRAGMENT bytes of it.
+# The most frames of one message: this many, plus one for every _FRAGMENT bytes of it.
 _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
-# How long a reading thread may work before it sleeps, and how long it sleeps then, in seconds. A
-# thread that takes the interpreter again right after a system call would leave it to no other: with
-# a GIL, those that wait for it are woken, but find it taken.
+# How long a reading thread may work before it sleeps, and how long it then sleeps, in seconds.
+# With a GIL, a thread that takes the interpreter back right after a system call would keep it: the
+# threads that wait for it wake up, but find it taken.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.0001
 
@@ -109,18 +109,18 @@ class ConnOptions:
     #: How much is read from the socket at once, in bytes.
     read_buffer_size: int = 4096
 
-    #: How many frames a connection reads a second, of messages and of control; None for as many as
-    #: come. Beyond that, reading pauses, so that TCP holds the peer back: a pong or a close waits
-    #: with the frames before it, and the read deadline waits, too. If the connection ends
-    #: meanwhile, what waits is not read.
+    #: How many frames a connection reads a second, messages and control frames; None for no limit.
+    #: Beyond that, reading pauses, and TCP makes the peer wait: a pong or a close waits
+    #: with the frames before it, and the read deadline is extended. If the connection ends
+    #: meanwhile, the waiting frames are not read.
     read_rate: float | None = None
 
     #: How many frames may come at once, with `read_rate`.
     read_burst: int = 1
 
-    #: Called with the connection and each message; returns the message to pass on in its place, or
-    #: None to pass on none. For a program whose messages have a form, such as JSON, or begin with
-    #: the name of their user. Raises ProtocolError for a message that may not be: that disconnects
+    #: Called with the connection and each message; returns the message to pass on instead, or
+    #: None to pass on none. For a program whose messages have a form, such as JSON, or start with
+    #: the name of their user. May raise ProtocolError for an invalid message, which disconnects
     #: the peer with the code and the text of the error. Thread: the reader.
     on_message: Callable[[Conn, bytes], bytes | None] | None = None
 
@@ -138,8 +138,8 @@ class Waiting(NamedTuple):
 class ConnStatistics:
     """What a connection has done so far, and what its threads are doing.
 
-    Each figure is written by one thread, and read as it is: it may be one frame old, and never goes
-    back.
+    Each figure is written by one thread, and read without a lock: it may be one frame old, but
+    never decreases.
     """
 
     remote_addr: str
@@ -150,7 +150,7 @@ class ConnStatistics:
     frames_in: int
     pings_in: int
     pongs_in: int
-    #: All that was read from the socket, in bytes.
+    #: Bytes read from the socket.
     bytes_in: int
 
     #: Frames of text or binary data that were written.
@@ -159,23 +159,23 @@ class ConnStatistics:
     frames_out: int
     pings_out: int
     pongs_out: int
-    #: All frames with their headers, in bytes.
+    #: Bytes of all written frames, with their headers.
     bytes_out: int
     #: How often a write found the socket full.
     stalls: int
-    #: How many messages were given up, because another thread wrote until their deadline.
+    #: How many messages were dropped because another thread was writing until their deadline.
     given_up: int
 
-    #: The code of the peer's close frame, and that of this side's; None if there was none.
+    #: The code of the peer's close frame, and that of this side's; None without such a frame.
     close_code_in: int | None
     close_code_out: int | None
     #: Why reading, and why writing, has ended; None until then.
     read_error: OSError | None
     write_error: OSError | None
 
-    #: The ident of the thread that reads, or did last; None before.
+    #: The ident of the thread that reads, or read last; None before the first read.
     reader_thread: int | None
-    #: What the reading thread, and the writing thread, waits for; None if it does not wait here.
+    #: What the reading thread, and the writing thread, waits for in here; None for nothing.
     reader: Waiting | None
     writer: Waiting | None
 
@@ -183,7 +183,7 @@ class ConnStatistics:
 class _Counts:
     """The figures of a connection, see ConnStatistics.
 
-    They are apart from the Conn because Python finds an attribute more slowly among more than 30.
+    They are not in Conn because Python finds an attribute more slowly among more than 30.
     """
 
     __slots__ = (
@@ -194,16 +194,16 @@ class _Counts:
     )
 
     def __init__(self, bytes_in: int) -> None:
-        # The reading thread's alone.
+        # Only for the reading thread.
         self.bytes_in = bytes_in
         self.messages_in = 0
-        # Of these, the ones that came through the library; and all frames but the common messages.
+        # Of these, the ones that came through the library; and all frames except common messages.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
         # Since when the thread waits for input; and what else it waits for, and since when.
         self.input_since: float | None = None
         self.reader_waits: tuple[str, float] | None = None
-        # The writing thread's alone.
+        # Only for the writing thread.
         self.given_up = 0
         self.writer_waits: tuple[str, float] | None = None
         # Guarded by the write lock.
@@ -223,8 +223,8 @@ class _Counts:
 class Conn:
     """A WebSocket connection, on the server's side. Made by `Upgrader.upgrade`.
 
-    sock: a socket in blocking mode, behind the handshake. Its descriptor stays its owner's.
-    buffered: what was read from the socket behind the handshake.
+    sock: a socket in blocking mode, after the handshake; the caller still owns the descriptor.
+    buffered: bytes already read from the socket after the handshake.
     remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`.
     """
 
@@ -236,7 +236,7 @@ class Conn:
         options: ConnOptions = ConnOptions(),
     ) -> None:
         self.remote_addr: Final = remote_addr
-        #: The user, as the REMOTE_USER of the handshake's environ says; empty if that does not say.
+        #: The user: REMOTE_USER of the handshake's environ; empty without it.
         self.user = ""
         self._sock = sock
         self._out = nonblocking(sock)
@@ -247,7 +247,7 @@ class Conn:
         self.read_error: OSError | None = None
         self.write_error: OSError | None = None
 
-        # The reading thread's alone.
+        # Only for the reading thread.
         self._input = bytearray(buffered)
         self._counts = _Counts(bytes_in=len(buffered))
         self._readable = readable(sock)
@@ -255,13 +255,13 @@ class Conn:
         # When to give way: _WORK after the last message was returned, or after the last sleep.
         self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
-        self._message_size = 0  # of the message being read, as its frames' headers say
+        self._message_size = 0  # of the message being read, according to the headers so far
         self._message_frames = 0  # how many of its frames have begun
         self._payload_left = 0  # of the frame being read
         # At the read rate, how long a frame takes, in seconds; 0 for no time.
         self._frame_time = 1 / options.read_rate if options.read_rate else 0.0
-        self._ahead = self._frame_time * options.read_burst  # by how much they may come early
-        self._read_until = 0.0  # the end of the time that all frames so far take
+        self._ahead = self._frame_time * options.read_burst  # how early frames may come
+        self._read_until = 0.0  # when all frames so far are paid for, at that rate
         self._pong_handler: Callable[[], None] = _no_pong_handler
         # Made for the first frame that is not a common one: for most connections that is the close.
         self._library: Library | None = None
@@ -269,25 +269,25 @@ class Conn:
         # Held until reading has ended. `close` waits for that, on another thread.
         self._reading = threading.Lock()
         self._reading.acquire()
-        # The thread that has read last: `close` must know whether it is called there.
+        # The thread that read last: `close` must know whether it runs there.
         self._reader = 0
 
-        # Guards the stream of bytes to the peer, so that each frame is whole and follows the one
-        # before it; and with the stream `write_error` and the two below. An RLock, because only its
+        # Guards the stream of bytes to the peer, so each frame is whole and follows the one
+        # before it; also `write_error` and the two fields below. An RLock, because only its
         # owner can release it: a thread that is interrupted may not know whether it has the lock.
         self._write_lock = RLock()
         # This and `write_error` go from unset to set, once, so a look without the lock finds at
         # worst what was true a moment ago: the reading thread then reads one message more, or
         # `close` waits for an answer in vain.
         self._close_sent = False
-        # Whether the peer may have a part of a frame.
+        # Whether the peer may have got part of a frame.
         self._writing = False
-        # The writing thread's alone. The deadline is one of clock.now.
+        # Only for the writing thread. The deadline is a time of clock.now.
         self._write_deadline: float | None = None
 
     @property
     def sock(self) -> socket.socket:
-        """The socket, as the server knows it; not to be used by others. Thread: any."""
+        """The socket, which the server uses to identify the connection. Thread: any."""
         return self._sock
 
     def statistics(self) -> ConnStatistics:
@@ -322,7 +322,7 @@ class Conn:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Let it be seen, during the block, what the calling thread waits for. Thread: any.
+        """Show, during the block, what the calling thread waits for. Thread: any.
 
         what: see `Waiting`. A subclass can record it.
         """
@@ -343,34 +343,34 @@ class Conn:
     # Reading: one thread.
 
     def set_read_limit(self, limit: int) -> None:
-        """The largest message to accept, in bytes; 0 for no limit. The reading thread."""
+        """Set the size limit of messages, in bytes; 0 for no limit. Thread: the reader."""
         self._read_limit = limit
 
     def set_read_deadline(self, deadline: float | None) -> None:
-        """When to give up reading, on the monotonic clock; None for never. The reading thread."""
+        """Set when to stop reading, on the monotonic clock; None for never. Thread: the reader."""
         self._read_deadline = None if deadline is None else clock.since(deadline)
 
     def set_pong_handler(self, handler: Callable[[], None]) -> None:
-        """What to call, on the reading thread, when a pong has come."""
+        """Set the function to call on the reading thread after each pong."""
         self._pong_handler = handler
 
     def read_message(self) -> tuple[int, bytes]:
         """Wait for the next message: `(TEXT_MESSAGE or BINARY_MESSAGE, payload)`.
 
-        Text is valid UTF-8. Pings and closes are answered, and pongs reported, meanwhile. After a
-        close frame was written, messages are dropped, and only the peer's answer is waited for. The
-        reading thread.
+        Text is valid UTF-8. Answers pings and closes, and reports pongs, meanwhile. After this side
+        has written a close frame, drops messages and waits only for the peer's answer. Thread: the
+        reader.
 
         Raises CloseError if the peer has closed, ProtocolError or ReadLimitError if it was at fault
         and has been told so, TimeoutError at the read deadline, ConnectionAbortedError if this side
         has closed or the connection ends over the read rate, or the system's OSError; and the same
-        again when called again. Whatever else comes out of it, from a pong handler for one, ends
-        the reading, and the peer is told so with 1011.
+        again in later calls. Any other exception, such as a pong handler's, also ends
+        the reading, and the peer gets 1011.
         """
         self._reader = threading.get_ident()
         late = clock.now() - self._sleep_at
         if self._read_deadline is not None and late > _LATE:
-            # This side has not read. The pong that is due may be there, behind what is not read.
+            # This side has not read. The pong that is due may be among the unread input.
             self._read_deadline += late
         if self.read_error is not None:
             raise _bare(self.read_error)
@@ -406,7 +406,7 @@ class Conn:
             raise
 
     def _pass_on(self, message: bytes) -> bytes | None:
-        """Call `on_message`, and disconnect the peer if it says so."""
+        """Call `on_message`, and disconnect the peer if it raises ProtocolError."""
         assert self._options.on_message is not None
         try:
             return self._options.on_message(self, message)
@@ -415,7 +415,7 @@ class Conn:
             raise
 
     def _read_no_more(self, error: OSError) -> None:
-        """Say that reading has ended, and let go of all that refers back here or to itself.
+        """Note that reading has ended, and drop the references that form cycles.
 
         Reference counts then free the connection at once. Left to the garbage collector, thousands
         of connections that go together would stop all threads for a second.
@@ -425,14 +425,14 @@ class Conn:
         if self._library:
             self._library.forget()
             self._library = None
-        with suppress(RuntimeError):  # close has done it, on the thread that had read before
+        with suppress(RuntimeError):  # close released it, on the thread that had read before
             self._reading.release()
 
     def _keep_rate(self) -> None:
         """Wait until the rate allows the frame that was just read.
 
-        Raises ConnectionAbortedError if the connection ends before that: a sender does not get what
-        is over the rate read any faster by leaving, however much of it the system still holds.
+        Raises ConnectionAbortedError if the connection ends first: a sender cannot hurry its excess
+        messages by disconnecting, however much of them the system still holds.
         """
         now = clock.now()
         self._read_until = max(self._read_until, now) + self._frame_time
@@ -443,25 +443,25 @@ class Conn:
             if over:
                 raise ConnectionAbortedError("websocket: ended over the read rate")
             if self._read_deadline is not None:
-                # The pong that is due may lie behind what was not read: then this side is late.
+                # The pong that is due may be among the unread input: then this side is late.
                 self._read_deadline += clock.now() - now
 
     def _give_way(self) -> None:
-        """Sleep for a moment, if no message was returned for long and this did not sleep, either.
+        """Sleep for a moment, if this thread has long returned no message and has not slept.
 
-        Frames that complete no message take time, and nothing makes their sender wait; a message is
-        handed to the hub, which makes its sender wait for its turn.
+        Frames that complete no message take time, but never make their reader wait. A message does:
+        sending it to the hub waits for the hub.
         """
         if clock.now() >= self._sleep_at:
             time.sleep(_SLEEP)
             self._sleep_at = clock.now() + _WORK
 
     def _take_plain_text(self) -> bytes | None:
-        """The next message, if it is a common one: text, in one frame, masked, short, all there.
+        """Return the next message, if it is a common one: text, one frame, masked, short, complete.
 
-        That saves the tens of microseconds that the library takes. The pong that answers a ping of
-        this side is taken on the way. Returns None for anything else, also for what is wrong in any
-        way, and leaves that in the input, for the library.
+        That saves the tens of microseconds that the library takes. A pong before it is
+        handled as well. Returns None for anything else, including anything wrong,
+        and leaves that in the input for the library.
         """
         if self._payload_left or (self._library and self._library.inside_message):
             return None
@@ -491,9 +491,9 @@ class Conn:
         return text
 
     def _read_frame(self) -> tuple[int, bytes] | None:
-        """Give a frame, or a piece of its payload, to the library. The message, if it is whole.
+        """Give a frame, or a piece of its payload, to the library. Returns a completed message.
 
-        A frame that completes no message counts for the rate here, and one that does in
+        A frame that completes no message is counted for the rate here; one that does, in
         `read_message`.
         """
         if self._payload_left == 0:
@@ -510,9 +510,9 @@ class Conn:
         return message
 
     def _read_header(self) -> bytes:
-        """Take a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
+        """Read a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
 
-        What else is wrong with the header is for the library to say.
+        The library reports other faults of the header.
         """
         while (header := read_header(self._input)) is None:
             self._input += self._receive()
@@ -523,7 +523,7 @@ class Conn:
         self._counts.pongs_in += opcode == PONG_MESSAGE
         if opcode < CLOSE_MESSAGE:
             size_so_far = length + (0 if opcode else self._message_size)
-            # A frame that is also wrong in another way is refused for that.
+            # A frame with another fault is refused for that fault.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
             if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG)
@@ -537,7 +537,7 @@ class Conn:
             else:
                 self._message_size = size_so_far
         elif self._input.startswith(b"\x88\x81"):
-            # Half a close code: to the Go library that is none, to this one a breach of protocol.
+            # Half a close code: the Go library treats it as none, this library as a protocol error.
             return _EMPTY_CLOSE
         self._need(size)
         taken = bytes(self._input[:size])
@@ -546,7 +546,7 @@ class Conn:
         return taken
 
     def _need(self, size: int) -> None:
-        """Read until that many bytes are there."""
+        """Read until this many bytes are there."""
         while len(self._input) < size:
             self._input += self._receive()
 
@@ -556,8 +556,8 @@ class Conn:
             self._give_way()
         timeout = None
         if deadline is not None:
-            # A deadline that has passed is the end even if there is input: a peer that sends and
-            # sends, but no pong, is not waited for either.
+            # A deadline that has passed ends reading even if there is input: a peer that keeps
+            # sending, but sends no pong, is not waited for either.
             if now >= deadline:
                 raise TimeoutError("websocket: read deadline exceeded")
             timeout = _milliseconds(deadline - now)
@@ -572,7 +572,7 @@ class Conn:
         return data
 
     def _digest(self, data: bytes) -> tuple[int, bytes] | None:
-        """Have the library look at a piece of input, and see what has become of it."""
+        """Pass a piece of input to the library, and act on the result."""
         if self._library is None:
             self._library = Library(self._send_for_library)
         library = self._library
@@ -615,7 +615,7 @@ class Conn:
         self._linger()
 
     def _linger(self) -> None:
-        """Send no more, and wait for the peer to close, but not long.
+        """Stop sending, and wait for the peer to close, but not long.
 
         Closing a socket that still has input resets the connection, and a reset may overtake the
         close frame: the peer would never learn why.
@@ -631,18 +631,18 @@ class Conn:
     # Writing: any thread, but data messages from one.
 
     def set_write_deadline(self, deadline: float | None) -> None:
-        """When to give up writing, on the monotonic clock; None for never. The writing thread."""
+        """Set when to stop writing, on the monotonic clock; None for never. Thread: the writer."""
         self._write_deadline = None if deadline is None else clock.since(deadline)
 
     def write_message(self, message_type: int, data: bytes) -> None:
-        """Write a message, or a control frame, as one whole frame. The writing thread.
+        """Write a message, or a control frame, as one frame. Thread: the writer.
 
         Text must be UTF-8; a control frame's payload is at most 125 bytes (ValueError). The payload
         of a close frame is made by `format_close_message`, or empty.
 
         Raises TimeoutError at the write deadline, ConnectionAbortedError if a close frame was
         written before, or the system's OSError. If the peer may have got half a frame, the
-        connection is ended.
+        connection ends.
         """
         if message_type >= CLOSE_MESSAGE and len(data) > 125:
             raise ValueError(f"control frame of {len(data)} bytes")
@@ -654,7 +654,7 @@ class Conn:
             raise
 
     def write_control(self, message_type: int, data: bytes, deadline: float) -> None:
-        """Write a control frame, at the latest by a deadline. Any thread (Go: WriteControl).
+        """Write a control frame, at the latest by a deadline. Thread: any (Go: WriteControl).
 
         deadline: on the monotonic clock. Raises as `write_message` does.
         """
@@ -662,7 +662,7 @@ class Conn:
         self._write(frame(message_type, data), clock.since(deadline), closing=closing)
 
     def _send_for_library(self, data: bytes) -> None:
-        """Write a frame of the library's own. The reading thread."""
+        """Write one of the library's frames. Thread: the reader."""
         closing = data[0] & 0x0F == CLOSE_MESSAGE
         with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
             self._write(data, clock.after(CONTROL_WAIT), closing=closing)
@@ -670,10 +670,10 @@ class Conn:
     def _write(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
         """Write a whole frame, after what other threads are writing.
 
-        Whatever ends this in the middle, also what a signal handler raises, ends the connection for
-        writing: the next frame would be taken for the rest of this one. The lock is released in any
-        case. The only owner of the lock is found out by releasing it, because an exception can come
-        after `acquire` has got it and before this method knows.
+        Any exception in the middle, even from a signal handler, ends the connection for
+        writing, because the peer would take the next frame for the rest of this one. The lock is
+        always released. Only trying to release it shows whether this thread has it,
+        because an exception can come after `acquire` has got it and before this method knows.
         """
         try:
             if not self._write_lock.acquire(False):
@@ -714,7 +714,7 @@ class Conn:
                 pass
 
     def _await_room(self, deadline: float | None) -> None:
-        """Wait until the system takes more of a frame. With the write lock held.
+        """Wait until the system has room for more of a frame. With the write lock held.
 
         Raises TimeoutError at the deadline.
         """
@@ -725,18 +725,18 @@ class Conn:
     # The end.
 
     def close(self) -> None:
-        """End the connection, so that a thread that waits to read or write comes back. Any thread.
+        """End the connection, which wakes threads that wait to read or write. Thread: any.
 
         Sends no close frame. If one was sent, the peer first has a second to answer it, provided
-        that the reading thread still reads. The descriptor is closed by the HTTP server, which owns
-        it, when no thread is left that could use a number that is somebody else's by then.
+        that the reading thread still reads. The HTTP server owns the descriptor, and closes it
+        when no thread is left that could use a descriptor number that may have been reused.
         """
         try:
             turns.give_up()
             if threading.get_ident() == self._reader and self.read_error is None:
-                # This is the reading thread, which reads no more: something may have gone wrong
-                # between two messages. So this thread waits for the peer's answer itself, and no
-                # other does.
+                # This is the reading thread, which has stopped reading: something may have failed
+                # between two messages. So this thread waits for the peer's answer itself; no
+                # other thread does.
                 if self._close_sent:
                     self._linger()
                 self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
@@ -779,7 +779,7 @@ def send_all(
 
 
 def await_room(sock: socket.socket, deadline: float | None) -> None:
-    """Wait until the system takes more. Raises TimeoutError at the deadline."""
+    """Wait until the system has room. Raises TimeoutError at the deadline."""
     turns.give_up()
     if not _wait(writable(sock), deadline):
         raise TimeoutError("websocket: write deadline exceeded") from None
@@ -790,14 +790,14 @@ def _waiting_now(waits: tuple[str, float] | None) -> Waiting | None:
 
 
 def _no_pong_handler() -> None:
-    """What a pong means when no handler is set."""
+    """Do nothing: the pong handler when none is set."""
 
 
 def _bare(error: OSError) -> OSError:
-    """A copy of the error without its traceback, which would keep every frame that it names alive.
+    """Return a copy of the error without its traceback, which would keep all its frames alive.
 
-    What is kept is one object, and what is raised is another: raising gives a traceback to the
-    object that was raised.
+    One object is kept, and another is raised: raising gives a traceback to the
+    object that is raised.
     """
     return copy.copy(error)
 
@@ -807,12 +807,12 @@ def _seconds_until(deadline: float | None) -> float | None:
 
 
 def _milliseconds(seconds: float) -> int:
-    """Whole milliseconds, and not more than the system can count."""
+    """Return whole milliseconds, at most as many as the system can count."""
     return min(math.ceil(seconds * 1000), 2**31 - 1)
 
 
 def _wait(socket_poll: select.poll, deadline: float | None) -> bool:
-    """Wait until the socket is ready; False at the deadline."""
+    """Wait until the socket is ready; return False at the deadline."""
     while True:
         timeout = _seconds_until(deadline)
         if socket_poll.poll(None if timeout is None else _milliseconds(timeout)):
@@ -822,7 +822,7 @@ def _wait(socket_poll: select.poll, deadline: float | None) -> bool:
 
 
 def _acquire(lock: threading.Lock | threading.RLock, deadline: float | None) -> bool:
-    """Wait for a lock; False at the deadline."""
+    """Wait for a lock; return False at the deadline."""
     while True:
         timeout = _seconds_until(deadline)
         if lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):

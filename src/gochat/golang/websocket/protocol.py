@@ -1,4 +1,4 @@
-"""The protocol: message types, close codes, and what can go wrong (RFC 6455).
+"""The protocol: message types, close codes, and errors (RFC 6455).
 
 No socket and no lock: everything in here is a constant or a function of its arguments.
 """
@@ -44,7 +44,7 @@ _CLOSE_TEXT = {
     1013: "try again later",
 }
 
-# What a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
+# The suffix that a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
 _KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -52,7 +52,7 @@ class CloseError(ConnectionError):
     """The peer has closed the connection: with a close frame, or (1006) without one.
 
     code: of RFC 6455, section 7.4.1; 1005 if its close frame had none.
-    text: the reason in its close frame, mostly empty.
+    text: the reason in its close frame, usually empty.
     """
 
     def __init__(self, code: int, text: str = "") -> None:
@@ -68,7 +68,7 @@ class CloseError(ConnectionError):
 class ProtocolError(ConnectionError):
     """The peer has broken the protocol, or a rule of the application, and was told so.
 
-    code: the close code for that: 1002 or 1007, or what the application chooses.
+    code: the close code: 1002 or 1007, or one that the application chooses.
     """
 
     def __init__(self, text: str, code: int = CLOSE_PROTOCOL_ERROR) -> None:
@@ -79,27 +79,27 @@ class ProtocolError(ConnectionError):
 class ReadLimitError(ConnectionError):
     """The peer's message was over a limit, and the peer was told so.
 
-    With the close code 1009 if it was too long, and with 1008 if it had too many frames.
+    The close code is 1009 for too long a message, and 1008 for too many frames.
     """
 
 
 def is_unexpected_close_error(error: BaseException, *expected: int) -> bool:
-    """Whether the peer has closed, and with a code that is not among the expected ones."""
+    """Return whether the peer has closed with a code that is not among the expected ones."""
     return isinstance(error, CloseError) and error.code not in expected
 
 
 def format_close_message(code: int, text: str = "") -> bytes:
-    """The payload of a close frame: RFC 6455, section 5.5.1. The text is cut to fit."""
+    """Return the payload of a close frame: RFC 6455, section 5.5.1. The text is cut to fit."""
     return struct.pack("!H", code) + text.encode()[:123].decode(errors="ignore").encode()
 
 
 def accept_key(key: str) -> bytes:
-    """What proves to the client that its handshake was read: RFC 6455, section 4.2.2."""
+    """Return the proof to the client that its handshake was read: RFC 6455, section 4.2.2."""
     return base64.b64encode(hashlib.sha1(key.encode() + _KEY_GUID).digest())
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether the bytes are UTF-8."""
+    """Return whether the bytes are UTF-8."""
     if not data.isascii():
         try:
             data.decode()

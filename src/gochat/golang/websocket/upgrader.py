@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUSALS", "HandshakeError", "Upgrader", "UpgraderStatistics"]
 
-#: Why a handshake is refused, and the HTTP status that the Go library answers then.
+#: The reasons to refuse a handshake, each with the HTTP status of the Go library's answer.
 REFUSALS: Final = {
     "connection": HTTPStatus.BAD_REQUEST,
     "upgrade": HTTPStatus.UPGRADE_REQUIRED,
@@ -43,7 +43,7 @@ REFUSALS: Final = {
     "hijack": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-# The answer to a handshake (RFC 6455, section 4.2.2), but for the key. No extension is accepted:
+# The answer to a handshake (RFC 6455, section 4.2.2), without the key. No extension is accepted:
 # the one that browsers offer, permessage-deflate, costs far more here than it saves.
 _ANSWER: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -53,10 +53,10 @@ _ANSWER: Final = (
     b"\r\n"
 )
 
-# What is wrong with a server whose environ has no Hijacker.
+# The text for a server whose environ has no Hijacker.
 _NO_HIJACKER: Final = "websocket: this needs gochat.Server; other servers give no connection away"
 
-# An origin has no path. A longer one is not worth the memory to compare it, in characters.
+# The longest Host to compare, in characters. A longer one is not worth the memory.
 _LONGEST_ORIGIN: Final = 2000
 
 # The scheme of an origin, in lower case (RFC 3986, section 3.1).
@@ -69,16 +69,16 @@ class UpgraderStatistics:
 
     #: Handshakes that were answered with 101.
     upgraded: int
-    #: Handshakes that were refused, by their reasons: all of REFUSALS, with 0 for none.
+    #: Refused handshakes by reason: all keys of REFUSALS, with 0 for none.
     refused: Mapping[str, int]
 
 
 class HandshakeError(Exception):
-    """The request is no handshake that is accepted here.
+    """The request is not an acceptable handshake.
 
     reason: what is wrong, a key of REFUSALS.
     status: the HTTP status to answer with.
-    level: at which to log it. A client's mistake is logging.INFO, and one of this side ERROR.
+    level: the log level: logging.INFO for a client's mistake, ERROR for one of this side.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -88,9 +88,9 @@ class HandshakeError(Exception):
         self.level: Final = logging.INFO if self.status < 500 else logging.ERROR
 
     def response(self, start_response: StartResponse) -> Iterable[bytes]:
-        """The answer to the request, as a WSGI response: the one that the Go library gives.
+        """Return the answer to the request, as a WSGI response: the one that the Go library gives.
 
-        But for a server that gives no connection away: its operator is told what to do.
+        But if the server does not support hijacking, its operator is told what to do.
         """
         headers = [("Sec-WebSocket-Version", "13")]
         if self.status == HTTPStatus.UPGRADE_REQUIRED:
@@ -104,8 +104,8 @@ class Upgrader:
 
     allowed_origins: origins (`https://example.org:8443`) whose pages may connect, or `*` for all.
         A page of the server's own origin, and a client that names no origin, always may.
-    handshake_timeout: how long the handshake may take, in seconds: sending the answer, and what the
-        application waits for before it serves the connection.
+    handshake_timeout: how long the handshake may take, in seconds: sending the answer, and the
+        application's work before it serves the connection.
     utf8_only, read_buffer_size, read_rate, read_burst, on_message: see `ConnOptions`.
     """
 
@@ -129,7 +129,7 @@ class Upgrader:
             read_burst=read_burst,
             on_message=on_message,
         )
-        # Guards the two below. No other lock is waited for while this one is held.
+        # Guards the two fields below. No other lock is waited for while this one is held.
         self._lock = threading.Lock()
         self._upgraded = 0
         self._refused = dict.fromkeys(REFUSALS, 0)
@@ -142,10 +142,10 @@ class Upgrader:
     def upgrade(self, environ: WSGIEnvironment) -> Conn:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
 
-        environ: the request's, of a `http.Server`. The socket remains the server's to close, see
-        `http.Hijacker`; so the last use of the Conn is within what the server calls. A second
+        environ: the request's, of a `http.Server`. The server still closes the socket, see
+        `http.Hijacker`, so use the Conn only inside functions that the server calls. A second
         thread is reserved for the connection, so `Hijacker.go` does not fail. If the application
-        fails afterwards, or a function that it has passed to the Hijacker does, the peer gets the
+        fails afterwards, or a function that it has passed to the Hijacker fails, the peer gets the
         close code 1013 for an `http.UnavailableError` and 1011 for any other exception.
 
         Raises HandshakeError, with the status that the Go library answers; http.UnavailableError if
@@ -178,9 +178,9 @@ class Upgrader:
     def new_conn(
         self, environ: WSGIEnvironment, sock: socket.socket, buffered: bytes, remote_addr: str
     ) -> Conn:
-        """Make the Conn that `upgrade` returns: for a subclass that has a Conn of its own.
+        """Make the Conn that `upgrade` returns; a subclass can make a different one.
 
-        environ: the request's, in which a login may have named the user. For the rest, see `Conn`.
+        environ: the request's, in which a login may have named the user. The rest: see `Conn`.
         """
         del environ  # for a subclass
         return Conn(sock, buffered, remote_addr, self.options)
@@ -201,7 +201,7 @@ class Upgrader:
             raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
             raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
-        # Not in Go: what comes next would be the body to a proxy, and frames here.
+        # Not in Go: what follows would be the body for a proxy, and frames for this side.
         if (
             environ.get("CONTENT_LENGTH") not in (None, "", "0")
             or "HTTP_TRANSFER_ENCODING" in environ
@@ -209,10 +209,10 @@ class Upgrader:
             raise HandshakeError("body", bad + "there is a body")
 
     def _check_origin(self, environ: WSGIEnvironment) -> bool:
-        """Whether the page that connects is one of this server, or of an origin that may.
+        """Return whether the page that connects has the server's origin, or an allowed one.
 
-        An origin is nothing but `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared
-        as a whole and never parsed: what another parser might make of it does not matter.
+        An origin is only `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared
+        as a whole and never parsed: how another parser would read it does not matter.
         """
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True
@@ -220,14 +220,14 @@ class Upgrader:
             return False
         origin = _fold(environ["HTTP_ORIGIN"])
         scheme, _, host = origin.partition("://")
-        # Two headers come as one, and what is before the comma is no scheme.
+        # Two headers arrive as one, and the part before the comma is no scheme.
         is_origin = bool(_SCHEME.fullmatch(scheme) and host)
         same = is_origin and host == _fold(environ.get("HTTP_HOST", ""))
         return same or origin in self.allowed_origins or "*" in self.allowed_origins
 
 
 def _turn_away(conn: Conn, error: BaseException) -> None:
-    """Tell the peer that nobody serves its connection, and end the connection."""
+    """Tell the peer that its connection will not be served, and end the connection."""
     later = isinstance(error, http.UnavailableError)
     code = CLOSE_TRY_AGAIN_LATER if later else CLOSE_INTERNAL_SERVER_ERR
     with suppress(OSError):
@@ -237,13 +237,13 @@ def _turn_away(conn: Conn, error: BaseException) -> None:
 
 
 def _fold(header: str) -> str:
-    """Lower case, of ASCII letters alone. WSGI gives headers as Latin-1, which has others."""
+    """Lower-case only ASCII letters. WSGI decodes headers as Latin-1, which has others."""
     return header.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
 
 
 def _has_token(environ: WSGIEnvironment, header: str, token: str) -> bool:
-    """Whether a header that is a list of tokens has this one, in any case."""
-    # Not by split: a header of a megabyte would become half a million objects.
+    """Return whether a header that is a list of tokens has this one, in any case."""
+    # Without split: a header of a megabyte would become half a million objects.
     pattern = rf"(?:^|,)[ \t]*{token}[ \t]*(?:,|$)"
     return bool(re.search(pattern, environ.get(header, ""), re.IGNORECASE | re.ASCII))
 
