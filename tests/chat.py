@@ -125,7 +125,7 @@ class Chat:
             Chatter(self)
 
     def last_word(self) -> None:
-        """Check that all that the server could read has reached the witness, and nothing else."""
+        """Check that everything the server could read has reached the witness, and nothing else."""
         for stayer in self.stayers:
             stayer.say()
         self.loop.run_until(lambda: not any(s.unechoed for s in self.stayers), "the last words")
@@ -374,7 +374,7 @@ def chatting(
     strangers: bool = False,
     others: Sequence[Gochat] = (),
 ) -> Iterator[Chat]:
-    """A chat; what fails in the block says how to repeat the chat."""
+    """A chat; a failure in the block prints how to repeat the chat."""
     chat = None
     try:
         chat = Chat(gochat, seed, pause=pause, strangers=strangers, others=others)

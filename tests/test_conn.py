@@ -397,7 +397,7 @@ def test_pong_handler_is_called_for_pongs_alone() -> None:
         assert pongs == [threading.current_thread()] * 2
 
 
-#: Frames of the middle of a message, with a byte and without one.
+#: Fragments in the middle of a message, one with a byte of payload and one without.
 ONE_MORE_BYTE = frame("x", CONTINUATION, fin=False)
 ONE_MORE = frame("", CONTINUATION, fin=False)
 
@@ -1222,7 +1222,7 @@ def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
 def test_write_that_is_interrupted_in_the_middle(
     failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any exception during a frame ends the connection for writing: nothing follows the part."""
+    """Any exception in the middle of a frame ends the connection for writing."""
 
     def fail(*_: object) -> None:
         raise failure

@@ -1,4 +1,4 @@
-"""A little of all that harm.py does, and the table that harm.py writes."""
+"""A small run of every fault in harm.py, and the table that harm.py writes."""
 
 from __future__ import annotations
 

@@ -796,7 +796,7 @@ def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
 def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
     """A tab that is scrolled up stays there; a button counts the messages below and leads to them.
 
-    The button disappears when the end is reached, with or without it.
+    The button disappears when the end is reached, whether by the button or by scrolling.
     """
     page = tabs.open(gochat)
     jump = page.locator("#jump")

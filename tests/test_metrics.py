@@ -163,7 +163,7 @@ def test_a_chat(chat: Measured) -> None:
 
 
 def test_a_flood(chat: Measured) -> None:
-    """Each message of a flood is counted, and how many messages each frame has."""
+    """The metrics count each message of a flood, and the messages in each frame."""
     flood = [f"message {number}" for number in range(1000)]
     with join(chat.port) as flooder, join(chat.port) as other:
         flooder.messages(1)

@@ -176,7 +176,7 @@ def switches(pid: int) -> int:
 
 
 def heard_by(peer: Peer, said: set[str]) -> list[str]:
-    """What a peer hears of all that was said, in the peer's order."""
+    """Return the messages that a peer has heard, in order, without those of others."""
     heard: list[str] = []
     while len(heard) < len(said):
         texts = peer.read_frame().payload.decode().split("\n")

@@ -515,7 +515,7 @@ def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
 
 
 def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Messages that a slow reader missed are counted, with the process that sent them."""
+    """Messages that a slow reader missed are counted and logged, by the process they came from."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.say("first")
@@ -709,7 +709,7 @@ def fill(redis: Redis, key: str, count: int) -> None:
 
 
 def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stream stays near its size limit, however large the messages and whoever writes them."""
+    """The stream stays near its size limit, however large the messages are."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     own.do("CONFIG", "SET", "stream-node-max-bytes", 512)
     fill(own, "gochat:main", 1000)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("faults")
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_redis(name: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is doubled or out of a sender's order, and all that is lost is said to be missing."""
+    """No message is doubled or out of its sender's order, and losses are reported as missing."""
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
     run(name, server, SEED, short=True)
 
@@ -23,5 +23,5 @@ def test_a_fault_of_redis(name: str, server: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("name", ENDINGS)
 def test_a_fault_of_a_process(name: str, server: str) -> None:
-    """What its clients and those of another process hear is the same, up to a farewell to all."""
+    """Clients of both processes hear the same messages, until all get a close frame."""
     run_ending(name, server, SEED)

@@ -494,7 +494,7 @@ def talk_until_the_end(
 
 
 def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
-    """With a relay, too, everyone gets all that is queued, in one order, and then 1001."""
+    """With a relay, too, everyone gets all queued messages, in one order, and then 1001."""
     flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=20")
     with Gochat(*flags) as chat:
         talkers = talk_until_the_end(chat, 120, lambda _: chat.process.terminate())

@@ -79,7 +79,7 @@ def samples(memory: list[float]) -> list[Sample]:
 
 
 def test_memory_is_judged() -> None:
-    """Memory may grow at the beginning, and may go up and down, but may not go on growing."""
+    """Memory may grow at first, and may vary, but must not keep growing."""
     judge(samples([20 + min(i, 20) for i in range(60)]))
     judge(samples([40 + 10 * (i % 2) for i in range(60)]))
     judge(samples([40 + min(i / 5, 10) for i in range(1800)]))

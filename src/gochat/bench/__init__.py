@@ -1,6 +1,6 @@
 """`gochat bench`: a load generator for chat servers over WebSocket.
 
-    load.py      Load: what is asked for; Latencies, Result: what is found
+    load.py      Load: the load to apply; Latencies, Result: the measured values
     run.py       Run: one measurement; its clients, on one thread
     report.py    Report: the measurements, as text and as JSON; Bar: the progress
     plot.py      the pictures, and their style, which other programs' pictures share

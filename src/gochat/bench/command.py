@@ -96,7 +96,7 @@ def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], No
     # At the level that main sets, matplotlib would log its search for fonts.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     try:
-        # Only here: it takes half a second, and needs a package that other commands do not.
+        # Imported here because it takes half a second, and other commands do not need the package.
         from .plot import draw  # noqa: PLC0415
     except ImportError:
         error("--plot needs the package matplotlib: pip install 'gochat[plot]'")

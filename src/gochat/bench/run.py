@@ -55,7 +55,7 @@ GOING_AWAY, NO_CODE = 1001, 1006
 # Bytes before a message's padding: "@", and hexadecimal digits: 4 for the run, 4 for the sender, 12
 # for the time in nanoseconds.
 STAMPED: Final = 21
-# The largest size for a frame with a 16-bit length, and the most senders for 4 digits.
+# The largest size in bytes that a 16-bit frame length allows; the most senders that 4 digits allow.
 LARGEST: Final = 65_535
 SENDERS: Final = 65_536
 

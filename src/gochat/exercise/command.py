@@ -22,7 +22,7 @@ __all__ = ["add_exercise_flags", "exercise"]
 #: file blocks its process.
 LIMIT: Final = 20.0
 
-# How much of the output of a learner's file is shown: at most so many bytes and lines.
+# The largest part of a file's output that is shown: its last bytes, and of them the last lines.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 
@@ -147,7 +147,7 @@ def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
     The child ends, or is killed at the limit or by Ctrl-C. It is forked, because it
     needs what is imported here, and this process has one thread.
     """
-    # Only here: the other uses of this command need neither.
+    # Imported here because listing and writing exercises need neither.
     import multiprocessing  # noqa: PLC0415
 
     from .run import main  # noqa: PLC0415

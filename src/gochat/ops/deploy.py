@@ -69,7 +69,7 @@ class MakeApp(Protocol):
 class Deployment:
     """Everything around a chat, during its `with` block. For the main thread.
 
-    config: the settings. hub: the chat's, which is not running yet.
+    config: the settings. hub: the hub of the chat, which is not running yet.
 
     Raises ConfigError if an option in the relay's URL is invalid; what the servers of the
     metrics and of the view, and the trace raise; ImportError if a package is missing.
@@ -89,7 +89,7 @@ class Deployment:
             #: The class of the clients.
             self.client_class: NewClient = Client
             if config.trace is not None:
-                # Only here: a chat without a trace has no use for it.
+                # Imported here because a chat without --trace does not need it.
                 from ..trace.probe import tracing  # noqa: PLC0415
 
                 new_upgrader, self.client_class = stack.enter_context(
@@ -104,7 +104,7 @@ class Deployment:
                 stack.enter_context(self._metrics)
             self._view: View | None = None
             if config.view is not None:
-                # Only here: a chat that is not viewed needs none.
+                # Imported here because a chat without --view does not need it.
                 from .view.server import View  # noqa: PLC0415
 
                 self._view = View(self._own(config.view), hub, self._clients, self.relay)
@@ -260,7 +260,7 @@ def _new_relay(url: str, config: Config, hub: Hub) -> Relay:
 
 def _new_metrics(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> Metrics:
     try:
-        # Only here: it takes a tenth of a second, and a package that others do not need.
+        # Imported here because it takes a tenth of a second, and needs an optional package.
         from .metrics import Metrics  # noqa: PLC0415
     except ImportError as error:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"

@@ -3,10 +3,10 @@
 All values come from `statistics()`, and are computed at a scrape: those of the server, upgrader,
 the relay, and each client's connection and channel (clients.py). The counters are always on, plain
 ints, each written by one thread at a time. A scrape reads them without a lock: a value may be one
-message old, but never decreases. `hub.clients` is the hub's: only its length is read, in one
+message old, but never decreases. `hub.clients` belongs to the hub: only its length is read, in one
 step of the interpreter.
 
-The metrics have a separate address, which need not be public like the chat's. This module
+The metrics have a separate address, which need not be public. This module
 needs the package prometheus-client; deploy.py imports it only with the flag.
 """
 
@@ -197,7 +197,7 @@ def health_app(
 class Metrics:
     """The metrics of one chat, and their server, which listens during the `with` block.
 
-    addr: where, see `http.Server`. hub, clients: the chat's. relay: the relay before the hub, if
+    addr: where, see `http.Server`. hub, clients: of the chat. relay: the relay before the hub, if
     any.
 
     Create, start and exit on one thread. Raises what `Server` raises.
@@ -216,7 +216,7 @@ class Metrics:
     def start(self, server: Server, upgrader: Upgrader) -> None:
         """Serve, on the thread `metrics`, until the end of the `with` block.
 
-        server, upgrader: the chat's.
+        server, upgrader: those of the chat.
 
         Raises RuntimeError if the system has no more threads.
         """

@@ -66,7 +66,7 @@ def running(
 
     timeout: how long clients have for that, in seconds, before they are cut off. The block ends a
     few seconds after the timeout at the latest: five for the threads of clients that were cut off,
-    five for the relay's, one for the hubs'. No thread is left, unless other code blocks it, as in a
+    five for the relay, one for the hubs. No thread is left, unless other code blocks it, as in a
     subclass. Such a thread cannot be ended from outside: the log names it, and it ends when
     it returns to gochat's code, because its sends fail and its socket is
     shut down.

@@ -26,8 +26,8 @@ _PROCESSES: Final = 1000
 class Verdict(NamedTuple):
     """The part of an entry that is new."""
 
-    #: Whether it, or a number in it, has been seen. An entry counts whole or not at all, as its
-    #: process appends it whole, however often.
+    #: Whether any of its numbers has been seen. Then the whole entry was: a process appends each
+    #: entry whole, and may append it again.
     seen: bool
     #: How many messages of the process are missing before it.
     missing: int

@@ -349,7 +349,7 @@ class Relay:
         info = self._in.info()
         try:
             size = self._in.size()
-        except RefusedError:  # without this permission, what is there counts as nothing
+        except RefusedError:  # without this permission, existing entries count as nothing
             size = 0
         self._bound.begin(info.length, size)
         self._introduce()
@@ -401,7 +401,7 @@ class Relay:
         try:
             work()
             return
-        except (EndedError, AbandonedChannelError):  # whoever ended the hub says why
+        except (EndedError, AbandonedChannelError):  # whoever ended the hub gives the reason
             return
         except RelayError as error:
             cause = error

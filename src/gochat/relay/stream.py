@@ -59,7 +59,7 @@ class Info(NamedTuple):
 class Stream:
     """A connection to one stream, opened at its first use. For one thread.
 
-    url: as redis-py takes it, redis:// or rediss://. key: the stream's. ended: returns whether a
+    url: as redis-py takes it, redis:// or rediss://. key: of the stream. ended: returns whether a
     wait should end. Raises ValueError if the URL is invalid.
     """
 

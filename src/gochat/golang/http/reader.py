@@ -115,9 +115,9 @@ class RequestReader(io.BufferedReader):
         return super().read(size)
 
     def answered(self) -> None:
-        """Note that the response begins: from now on, reading does not wait for the client.
+        """Note that the response begins: from now on, reads do not wait for the client.
 
-        Writing does: for each piece of the response, as long as the client had for its request.
+        Writes do: each piece of the response may take as long as the client had for its request.
         """
         self.raw.answered = True
         self.raw.limit_writes()

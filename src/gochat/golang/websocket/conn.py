@@ -175,7 +175,7 @@ class ConnStatistics:
 
     #: The ident of the thread that reads, or read last; None before the first read.
     reader_thread: int | None
-    #: What the reading thread, and the writing thread, waits for in here; None for nothing.
+    #: What the reading thread, and the writing thread, is waiting for; None for nothing.
     reader: Waiting | None
     writer: Waiting | None
 

@@ -142,7 +142,7 @@ class Upgrader:
     def upgrade(self, environ: WSGIEnvironment) -> Conn:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
 
-        environ: the request's, of a `http.Server`. The server still closes the socket, see
+        environ: that of a request to a `http.Server`. The server still closes the socket, see
         `http.Hijacker`, so use the Conn only inside functions that the server calls. A second
         thread is reserved for the connection, so `Hijacker.go` does not fail. If the application
         fails afterwards, or a function that it has passed to the Hijacker fails, the peer gets the
@@ -180,7 +180,7 @@ class Upgrader:
     ) -> Conn:
         """Make the Conn that `upgrade` returns; a subclass can make a different one.
 
-        environ: the request's, in which a login may have named the user. The rest: see `Conn`.
+        environ: of the request, in which a login may have named the user. The rest: see `Conn`.
         """
         del environ  # for a subclass
         return Conn(sock, buffered, remote_addr, self.options)

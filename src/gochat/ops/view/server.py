@@ -89,7 +89,7 @@ class _Dialing(threading.local):
 class View:
     """The view of one chat, and its server, which listens during the `with` block.
 
-    addr: where, see `http.Server`. hub, clients: the chat's. relay: the relay before the hub, if
+    addr: where, see `http.Server`. hub, clients: of the chat. relay: the relay before the hub, if
     any.
 
     Create, start and exit on one thread. Raises what `Server` raises.
