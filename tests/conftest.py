@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Rules and fixtures for all tests."""
 
 import gc
 import os
@@ -25,7 +25,7 @@ LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """Have a test that hangs fail, with a traceback of where it does, rather than wait forever."""
+    """Make a test that hangs fail, with a traceback of where it hangs."""
 
     def fail(*_: object) -> NoReturn:
         pytest.fail(f"the test has not ended after {LIMIT:g} s")
@@ -40,9 +40,9 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Have processes measured only by tests that are marked `measured`: it doubles their start.
+    """Measure processes only in tests that are marked `measured`: it doubles their start time.
 
-    Most of what runs in them runs in other tests in this process, too.
+    Most of their code also runs in other tests, in this process.
     """
     for name, value in COVERAGE.items():
         os.environ.pop(name, None)
@@ -51,16 +51,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test is no garbage: `gc.collect` need not look at that again.
+    """Exempt objects from before the first test from `gc.collect`: none of them is garbage.
 
-    That takes a fifth of a second of each test that collects, and hundreds do.
+    That saves a fifth of a second in each test that collects, and hundreds do.
     """
     gc.collect()
     gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests have to tell (`record_property`) comes at the end, whichever process ran them."""
+    """Print the tests' messages (`record_property`) at the end, whichever process ran them."""
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport) and report.when == "call":

@@ -325,7 +325,7 @@ class Scene:
     def gone(self, count: int, since: float) -> list[float]:
         """How long after `since` the server had released the sockets of this many clients.
 
-        The server has no clients but these and the two. Threads end before the socket is closed.
+        It then has only the two that chat. Threads end before the socket is closed.
         """
         times: list[float] = []
 
@@ -348,7 +348,7 @@ class Scene:
 
 
 class Stranger(Guest):
-    """A client that is not one of the two. `outcome` says how its connection ended."""
+    """A client that is not one of the two that chat. `outcome` says how its connection ended."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         super().__init__(loop, port, ELSEWHERE)

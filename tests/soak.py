@@ -36,8 +36,8 @@ FLAGS = [
     *("--max-clients-per-address", "1000"),  # never reached, but the server has to count
 ]
 
-#: How long a connection may last that the server must end, in seconds: the longest deadline, the
-#: time to write what was queued, a second to answer a close, and a busy machine's delay.
+#: The longest time that the server may take to end a connection, in seconds: the longest deadline,
+#: the time to write queued messages, a second to answer a close, and a busy machine's delay.
 LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
 #: How many clients of each kind, unless a run has fewer members; and for how long, on average, a

@@ -60,11 +60,11 @@ def add_exercise_flags(parser: Parser) -> None:
 def exercise(args: argparse.Namespace) -> int:
     """List the exercises, write a file, or check one file or all. On the main thread.
 
-    Returns the status: 1 if a file is not a right answer yet, or is missing from all, else 0. Exits
+    Returns the status: 1 if a checked file is wrong, or one is missing with --all, else 0. Exits
     with 2 if the flags contradict each other; with 130 after Ctrl-C.
 
-    Raises OSError: FileExistsError rather than overwrite a file, FileNotFoundError if there is none
-    to check, and other errors of the system.
+    Raises FileExistsError if a file would be overwritten, FileNotFoundError if there is none
+    to check, and other OSErrors of the system.
     """
     if args.check and args.force:
         args.error("--check and --force are two different things to do")

@@ -106,8 +106,8 @@ _WIDEST_GAP: Final = 1 << 30
 _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
 
-# How many different lines about outages the log has; and how often it repeats a line about another
-# outage, dropped entries, or a cut stream, in seconds.
+# The most lines about different outages in the log; and the shortest time until a line about
+# another outage, dropped entries or a cut stream is repeated, in seconds.
 _SAID: Final = 8
 _SAY_TIME: Final = 10.0
 

@@ -26,7 +26,7 @@ class Helper:
     """
 
     def __init__(self) -> None:
-        # Held until there is a function, or there will be none.
+        # Held until the helper has a function, or is dismissed.
         self._gate = threading.Lock()
         self._gate.acquire()
         self._function: Callable[[], object] | None = None

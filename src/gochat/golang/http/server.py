@@ -190,8 +190,8 @@ class Server(ThreadedWSGIServer):
     def _woken_by_signals(self) -> Iterator[None]:
         """On the main thread, let every signal wake the selector.
 
-        Python calls signal handlers on the main thread, after the system call that waits.
-        A signal just before this call, or to another thread, does not interrupt it, but the byte
+        Python calls signal handlers on the main thread, after its present system call has returned.
+        A signal just before that call, or to another thread, does not interrupt it, but the byte
         that Python writes for a signal does.
         """
         if threading.current_thread() is not threading.main_thread():
