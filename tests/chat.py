@@ -215,7 +215,7 @@ class Chatter(Voice, Link):
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:
-        """How many messages the witness has got, and this client has not."""
+        """Return how many messages the witness has got, and this client has not."""
         return self.chat.count - (self.came if self.next is None else self.next)
 
     # What this client gets.

@@ -841,7 +841,7 @@ class Fuzz:
             check()
 
     def report(self) -> str:
-        """How many inputs there were of each kind, and what the server answered."""
+        """Return how many inputs there were of each kind, and what the server answered."""
         lines = []
         for kind, outcomes in sorted(self.kinds.items()):
             answers = ", ".join(f"{outcome!r} {n}" for outcome, n in outcomes.most_common())

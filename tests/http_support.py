@@ -104,7 +104,7 @@ def hello(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def works(port: int) -> bool:
-    """Whether a server at this port answers like `hello`."""
+    """Return whether a server at this port answers like `hello`."""
     with Peer(port) as peer:
         return peer.request().body == b"hello"
 

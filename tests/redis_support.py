@@ -86,13 +86,13 @@ class Redis:
             pipe.execute()
 
     def size(self, key: str) -> int:
-        """How many bytes a key takes."""
+        """Return how many bytes a key takes."""
         size = self.do("MEMORY", "USAGE", key, "SAMPLES", 0)
         assert isinstance(size, int)
         return size
 
     def memory(self) -> int:
-        """How many bytes it uses."""
+        """Return how many bytes it uses."""
         info = self.do("INFO", "memory")
         assert isinstance(info, dict)
         return int(info["used_memory"])

@@ -230,7 +230,7 @@ class Soak:
         return [sample for sample in self.samples if sample.bad_input] or self.samples
 
     def elapsed(self) -> float:
-        """How long the run has lasted, in seconds."""
+        """Return how long the run has lasted, in seconds."""
         return time.monotonic() - self.begun
 
     def turn(self) -> None:
@@ -281,7 +281,7 @@ class Soak:
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
 
     def ended(self, moment: float) -> int:
-        """How many connections had ended at that time, as far as was seen."""
+        """Return how many connections had ended at that time, as far as was seen."""
         for sample in reversed(self.samples):
             if sample.time <= moment:
                 return sample.came - sample.clients

@@ -67,7 +67,7 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody listens on a port of 127.0.0.1."""
+    """Return whether somebody listens on a port of 127.0.0.1."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
@@ -412,7 +412,7 @@ def effort(work: Callable[[], object]) -> float:
 
 
 def is_refused(port: int) -> bool:
-    """Whether nobody listens. A socket that is just being closed resets the connection."""
+    """Return whether nobody listens. A socket that is just being closed resets the connection."""
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
@@ -615,7 +615,7 @@ class Gochat:
         return names
 
     def descriptors(self) -> int:
-        """How many files and sockets the process has open."""
+        """Return how many files and sockets the process has open."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def sockets(self) -> int:

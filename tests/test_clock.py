@@ -33,7 +33,7 @@ from .support import (
 
 
 def behind() -> float:
-    """How far the clock is behind the system's, in seconds."""
+    """Return how far the clock is behind the system's, in seconds."""
     return time.monotonic() - clock.now()
 
 

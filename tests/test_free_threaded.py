@@ -24,7 +24,7 @@ TESTS = ("test_channel", "test_turns", "test_hub", "test_client", "test_conn")
 
 
 def works(python: str) -> bool:
-    """Whether that is an interpreter, and has no GIL."""
+    """Return whether the command is a Python interpreter without a GIL."""
     program = "import sys; sys.exit(sys._is_gil_enabled())"
     try:
         done = subprocess.run(

@@ -239,7 +239,7 @@ def scroll_top(page: Page) -> float:
 
 
 def below(page: Page) -> float:
-    """How far the end of the log is below the visible part, in pixels."""
+    """Return how far the end of the log is below the visible part, in pixels."""
     rest: float = page.locator("#log").evaluate(
         "log => log.scrollHeight - log.clientHeight - log.scrollTop"
     )

@@ -119,7 +119,7 @@ class Front:
             raise
 
     def listens(self) -> bool:
-        """Whether nginx accepts connections."""
+        """Return whether nginx accepts connections."""
         assert self.process.poll() is None, self.log()
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
             return True

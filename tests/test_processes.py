@@ -99,7 +99,7 @@ class Family(Gochat):
         return [found[number] for number in sorted(found)]
 
     def ready(self, number: int) -> int:
-        """How often the process with this number has been ready."""
+        """Return how often the process with this number has been ready."""
         return sum(line.endswith(f"[{number}] ready") for line in self.lines)
 
     def numbers_of(self, peers: list[Peer]) -> list[int]:
@@ -141,7 +141,7 @@ def children_of(parent: int) -> dict[int, int]:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the process is gone, or a zombie that init has not reaped yet."""
+    """Return whether the process is gone, or a zombie that init has not reaped yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -170,7 +170,7 @@ def stop_signal(pid: int) -> None:
 
 
 def switches(pid: int) -> int:
-    """How often a process has given up its CPU voluntarily."""
+    """Return how often a process has given up its CPU voluntarily."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 

@@ -1059,7 +1059,7 @@ def test_a_crowd_that_is_made_up(own: Redis, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def said_to_be_missing(log: str) -> int:
-    """How many messages a log reports as missing."""
+    """Return how many messages a log reports as missing."""
     return sum(map(int, re.findall(r"(\d+) messages of (?:process|\d+ more)", log)))
 
 

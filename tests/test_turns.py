@@ -127,7 +127,7 @@ def test_every_mistake_is_tried() -> None:
 
 
 def free_of(turns: Turns) -> tuple[int, int]:
-    """How many turns are free, and how many threads are in line."""
+    """Return how many turns are free, and how many threads are in line."""
     now = turns.statistics()
     return now.limit - len(now.holders), len(now.line)
 

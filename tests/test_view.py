@@ -181,7 +181,7 @@ def card(page: Page, number: int) -> Locator:
 
 
 def places(card: Locator, kind: str) -> int:
-    """How many places are drawn: all `places` of a queue, or only the `filled` ones."""
+    """Return how many places are drawn: all `places` of a queue, or only the `filled` ones."""
     return (card.locator(f".{kind}").get_attribute("d") or "").count("M")
 
 

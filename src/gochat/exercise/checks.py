@@ -417,7 +417,7 @@ def torn_frame(learner: Learner) -> str:
     conn, peer = learner.get("Conn")(ours, b"", "127.0.0.1:1"), Peer(theirs)
 
     def taken() -> bool:
-        """Whether the connection has read everything so far."""
+        """Return whether the connection has read everything so far."""
         with suppress(OSError):  # there is nothing, or the learner's code has closed it
             return not ours.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         return True
