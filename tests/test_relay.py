@@ -470,7 +470,7 @@ def test_a_flush_is_noticed(
 
 
 def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
-    """An unread entry that is still in the stream is not appended again, however slow a reader."""
+    """An unread entry that is still in the stream is not appended again, even for a slow reader."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.hold(gate)

@@ -516,8 +516,8 @@ class Relay:
         """Wait for an entry; return False to append it again. Raises EndedError, RelayError.
 
         An entry that Redis has not acknowledged is appended again after a pause; it may be there
-        anyway. An acknowledged entry comes back, sooner or later, unless the stream has lost it.
-        That is certain when everything that was there at a later time has been delivered.
+        anyway. An acknowledged entry comes back, sooner or later, unless the stream has lost it:
+        then everything that was in the stream later has been delivered, and this entry has not.
         """
         until = time.monotonic() + pause
         while True:

@@ -58,7 +58,7 @@ _MEANINGS: Final = {
 
 
 class LostError(ConnectionError):
-    """There is no connection, or it has ended. Its text is one sentence that says why."""
+    """There is no connection, or it has ended. The error's text is one sentence that says why."""
 
 
 async def dial(
