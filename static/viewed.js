@@ -31,7 +31,8 @@ async function showClient() {
   if (tab && !ui.client.textContent && asked++ < MAX_ASKED) {
     try {
       const response = await fetch(`client?tab=${tab}`, { cache: 'no-store', signal: AbortSignal.timeout(PROBE_TIMEOUT * 1000) });
-      const client = await response.json();    // null while the server has none
+      if (!response.ok) asked = MAX_ASKED;     // a full server: leave it alone
+      const client = response.ok && await response.json();    // null while the server has none
       if (client && tab === now) ui.client.textContent = `Client ${client.number}, ${client.addr}`;
     } catch { /* The next look asks again. */ }
   }

@@ -5,8 +5,9 @@
 /** Copies a text. A page that does not come over HTTPS or from this machine has no clipboard object. */
 async function copy(text) {
   if (navigator.clipboard) {
-    await navigator.clipboard.writeText(text);
-    return;
+    try {
+      return await navigator.clipboard.writeText(text);
+    } catch { /* Not allowed: try the old way. */ }
   }
   const area = document.createElement('textarea');
   area.value = text;

@@ -39,7 +39,8 @@ class Address(NamedTuple):
 
         wss:// and https:// are over TLS. No host is localhost. USER:PASSWORD@ may stand before it.
         A path that ends in a slash, or none, is that of the page: the chat is `ws` beside it, or
-        `ws/ROOM` if the query has room=ROOM. Raises ValueError.
+        `ws/ROOM` if the query has room=ROOM. After ws:// or wss:// only the path / is the page's.
+        Raises ValueError.
         """
         scheme, mark, rest = text.partition("://")
         if not mark:
@@ -58,11 +59,13 @@ class Address(NamedTuple):
         authority = bare if port == _PORTS[kind] else f"{bare}:{port}"
         path = parts.path if parts.path.strip("/") else "/"
         target = quote(path, safe="/%:@!$&'()*+,;=~")
-        if path.endswith("/"):
-            room = dict(parse_qsl(parts.query)).get("room")
-            target += f"ws/{quote(room, safe='')}" if room else "ws"
-        elif parts.query:
-            target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+        query = parts.query
+        if path == "/" or (path.endswith("/") and not (mark and scheme.lower() in _PORTS)):
+            rooms = [value for name, value in parse_qsl(query) if name == "room"]
+            target += f"ws/{quote(rooms[0], safe='')}" if rooms else "ws"
+            query = "&".join(each for each in query.split("&") if not each.startswith("room="))
+        if query:
+            target += "?" + quote(query, safe="/%:@!$&'()*+,;=~?")
         login = ""
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

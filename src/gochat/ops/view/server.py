@@ -64,8 +64,8 @@ _SLOWEST: Final = 5.0
 # How long the hub may take to receive a message of the view, in seconds.
 _SAY_WAIT: Final = 1.0
 
-# How much of a message may be its name and what ends that, in bytes: 40 characters, as on the page.
-_LONGEST_NAME: Final = 4 * 40 + 2
+# How many characters a name has at most, as on the page.
+_LONGEST_NAME: Final = 40
 
 # How long a request may take, in seconds, and how many are answered at the same time.
 _REQUEST_WAIT: Final = 3.0
@@ -144,8 +144,9 @@ class View:
 
     def heard(self, conn: Conn, message: bytes) -> bytes:
         """Remember the name that a message begins with: for `on_message`. Thread: the reader."""
-        name, colon, _ = message[:_LONGEST_NAME].partition(b": ")
-        if colon and name and (client := self._clients.find(conn.sock)):
+        name, colon, _ = message[: 4 * _LONGEST_NAME + 2].lstrip().partition(b": ")
+        short = len(name.decode(errors="replace")) <= _LONGEST_NAME
+        if colon and name and short and (client := self._clients.find(conn.sock)):
             hold_of(client).name = name
         return message
 
