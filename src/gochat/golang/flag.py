@@ -192,6 +192,8 @@ def output(text: str, *suffixes: str) -> Path:
     if suffixes and path.suffix.lower() not in suffixes:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
     with suppress(OSError):  # a name that is too long, for one
+        with suppress(FileNotFoundError):
+            path.lstat()  # from Python 3.14 on, `is_dir` and `exists` raise no error
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
             return path
     raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
