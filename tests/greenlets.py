@@ -20,10 +20,10 @@ from typing import Final  # noqa: E402
 import pytest  # noqa: E402
 
 #: What holds in every runtime.
-FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery")
+FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery", "http_server")
 
 #: The same, for which `tests/run` has no time: they mostly wait.
-SLOW: Final = ("conn",)
+SLOW: Final = ("conn", "http_admission", "http_handler", "http_reader", "http_request", "serve")
 
 #: What starts `gochat serve`, and cannot run in a process that is patched: a browser's tests.
 COMMAND: Final = ("processes", "view")
@@ -58,6 +58,7 @@ THREADS_ONLY: Final = {
     ),
     "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
     _EXEC: (
+        "serve.py::test_handlers_of_signals_come_back",
         "processes.py::test_a_child_that_fails_at_the_end",
         "processes.py::test_without_the_package",
         "view.py::test_a_thread_that_cannot_be_started",
@@ -66,11 +67,18 @@ THREADS_ONLY: Final = {
     "it calls the command in this process, which would start again": (
         "view.py::test_an_address_that_is_taken",
     ),
-    "it counts threads": ("view.py::test_a_held_client_may_leave",),
+    "it counts threads": (
+        "http_admission.py::test_no_more_descriptors_for_a_request",
+        "view.py::test_a_held_client_may_leave",
+    ),
     "greenlets refuse --trace": ("view.py::test_with_all_others",),
     "greenlets are not pinned to a CPU": ("processes.py::test_each_child_has_a_cpu",),
     "it takes all threads that the system has": (
         "client.py::test_write_pump_that_cannot_be_started",
+        "http_admission.py::test_a_thread_that_cannot_be_started",
+        "http_handler.py::test_going_without_a_thread",
+        "http_handler.py::test_no_thread_to_reserve",
+        "http_server.py::test_a_start_without_a_thread",
     ),
 }
 

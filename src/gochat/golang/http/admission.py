@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from ..runtime import nonblocking
 from .address import unmapped
 
 __all__ = ["Admission", "Refusal", "ServerStatistics"]
@@ -185,6 +186,7 @@ class Admission:
 
     def refuse(self, request: socket.socket) -> None:
         """Send the answer 503 to a connection. Never blocks, never raises OSError."""
+        request = nonblocking(request)
         with suppress(OSError):
             request.send(_REFUSAL, socket.MSG_DONTWAIT)
             request.shutdown(socket.SHUT_WR)

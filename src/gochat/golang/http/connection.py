@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from ..runtime import nonblocking
 from ..thread import Thread
 from .helper import Helper
 
@@ -98,7 +99,7 @@ class ServerConn:
         """End reading and writing, so nobody waits for the client. Thread: any."""
         with self._lock, suppress(OSError):
             if self._state != _CLOSED:
-                self.sock.shutdown(socket.SHUT_RDWR)
+                nonblocking(self.sock).shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket. May be called again. Thread: the owner."""
@@ -229,7 +230,7 @@ class Hijacker:
             self._tell(error)
             # The other functions of this connection return, too.
             with suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
+                nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
 
     def fail(self, error: BaseException) -> None:
         """Log an exception of an application that has taken the connection over, and report it."""

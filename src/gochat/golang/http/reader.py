@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from .. import clock
+from ..runtime import nonblocking
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -55,7 +56,7 @@ class _SocketReader(io.RawIOBase):
             # Most requests have arrived completely. Then a single system call is enough.
             if self._sock.gettimeout() is None:
                 with suppress(BlockingIOError):
-                    return self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                    return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
             while True:
                 self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
                 try:

@@ -47,7 +47,11 @@ def hung_up(sock: socket.socket) -> _Poll:
 
 
 def nonblocking(sock: socket.socket) -> Any:
-    """Return the socket below gevent's, whose `send` does not wait."""
+    """Return the socket below gevent's.
+
+    Its `send` and `recv` do not wait. Its `shutdown` lets greenlets that wait for input read the
+    end; gevent's own would raise an error in them.
+    """
     return getattr(sock, "_sock", sock)
 
 
