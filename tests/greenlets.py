@@ -47,6 +47,7 @@ THREADS_ONLY: Final = {
         "channel.py::test_a_bell_that_rings_for_nothing",
         "channel.py::test_a_bell_that_nobody_waits_for",
         "channel.py::test_a_value_between_the_look_and_the_wait",
+        "channel.py::test_a_slow_sender_and_a_later_wait",
     ),
     _SPINS: (
         "channel.py::test_capacity_with_many_senders",

@@ -25,7 +25,7 @@ from gochat.golang.goroutine import waits
 from gochat.golang.runtime import NAME
 from gochat.golang.turns import FREE_THREADED, turns
 
-from .support import PATIENCE, wait_until
+from .support import PATIENCE, in_background, wait_until
 
 if NAME == "threads":
     from gochat.golang.handover import Bell, Offer
@@ -1461,3 +1461,51 @@ def test_a_closed_channel_is_abandoned() -> None:
     channel.abandon()
     assert list(channel) == [1]
     assert channel.recv() == (None, False)
+
+
+class SlowSender(Channel[str]):
+    """The thread `sender` is slow between its second look at who is idle and what it does then."""
+
+    def __init__(self) -> None:
+        self.marked: Any = None
+        self.looks = 0
+        self.looked = threading.Event()
+        self.go_on = threading.Event()
+        super().__init__(4)
+
+    @property
+    def _idle(self) -> Any:
+        marked = self.marked
+        if threading.current_thread().name == "sender":
+            self.looks += 1
+            if self.looks == 2:
+                self.looked.set()
+                self.go_on.wait(PATIENCE)
+        return marked
+
+    @_idle.setter
+    def _idle(self, receiver: Any) -> None:
+        self.marked = receiver
+
+
+def test_a_slow_sender_and_a_later_wait() -> None:
+    """A sender that wakes an earlier wait leaves the later one to be woken."""
+    slow, other = SlowSender(), Channel[str](4)
+    got: list[str] = []
+
+    def receive() -> None:
+        while "b" not in got:
+            got.append(select(slow, other)[1])
+
+    with in_background(receive):
+        wait_until(lambda: slow.marked is not None and slow.marked.is_idle())
+        earlier = slow.marked
+        sender = threading.Thread(target=slow.try_send, args=("a",), name="sender")
+        sender.start()
+        assert slow.looked.wait(PATIENCE)
+        other.send("x")
+        wait_until(lambda: sorted(got) == ["a", "x"])
+        wait_until(lambda: slow.marked is not earlier and slow.marked.is_idle())
+        slow.go_on.set()
+        sender.join(PATIENCE)
+        slow.try_send("b")

@@ -46,6 +46,10 @@ def test_greenlets_if_patched() -> None:
             " call gevent.monkey.patch_all(queue=False)",
         ),
         (
+            "from gevent import monkey; monkey.patch_all(thread=False, queue=False); import gochat",
+            "gevent has not patched threading: call gevent.monkey.patch_all(queue=False)",
+        ),
+        (
             f"{PATCH}; import gevent; gevent.__version__ = '24.10.3'; import gochat",
             "gevent 24.10.3 is too old: install 24.11 or later",
         ),
@@ -79,6 +83,26 @@ def test_code_that_stops_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     done = finished([sys.executable, "-c", textwrap.dedent(program)])
     assert re.search("appears to be blocked.*in compute", done.stderr, re.DOTALL)
+
+
+def test_ctrl_c_while_a_client_runs() -> None:
+    """In a program on greenlets Ctrl-C ends the chat, whichever greenlet runs at that moment."""
+    program = f"""
+        {PATCH}
+        import gochat, os, signal, threading, urllib.request
+        from contextlib import suppress
+        def app(environ, start_response):
+            os.kill(os.getpid(), signal.SIGINT)
+            start_response("204 No Content", [])
+            return []
+        server = gochat.Server("127.0.0.1:0", app)
+        with suppress(KeyboardInterrupt), gochat.running(server, gochat.Hub()):
+            threading.Thread(target=urllib.request.urlopen, args=(server.url,), daemon=True).start()
+            server.serve_forever()
+        print("end", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("end True\n", "")
 
 
 @pytest.mark.parametrize("by", ["flag", "environment"])

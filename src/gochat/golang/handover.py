@@ -210,18 +210,26 @@ class Handover(queue.Queue[T]):
             receiver.wake()
 
     def _ring(self) -> None:
-        """Wake the receiver, if it is idle, and unmark it, so that no other sender comes here.
+        """Wake the receiver, if it is idle. Thread: the sending side's one.
 
-        It may be a slow sender that unmarks a wait that has begun meanwhile: it wakes that, too.
+        One that takes turns is unmarked, so the next sender does not come here. A slow sender may
+        unmark a wait that has begun meanwhile, so it wakes whoever receives then, too: a Waiter is
+        woken for any of its thread's waits, but a Bell only for one, so that stays marked.
         """
         receiver = self._idle
-        if receiver is not None:
-            try:
+        if receiver is None:
+            return
+        try:
+            if self._in_turn:
                 self._idle = None
-                receiver.wake()
-            except BaseException:
-                receiver.wake()  # for nobody else knows of it
-                raise
+            receiver.wake()
+            if self._receiver is not None and self._receiver is not receiver:
+                self._receiver.wake()
+        except BaseException:
+            for each in (receiver, self._receiver):  # for nobody else knows of it
+                if each is not None:
+                    each.wake()
+            raise
 
     def _recover(self) -> None:
         """Do for others what an operation that was interrupted may not have done. Thread: any."""

@@ -20,10 +20,15 @@ from ..golang.runtime import OLDEST
 __all__ = ["check_gevent", "start_again"]
 
 # What the new process runs. {}: the parent's sys.path, in which it finds the same packages.
+# Ctrl-C ends it silently meanwhile, as in gochat_command.
 _PROGRAM = """\
-import sys; sys.path[:] = {}
+import signal, sys; sys.path[:] = {}
+before = signal.getsignal(signal.SIGINT)
+if before is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 from gevent import monkey; monkey.patch_all(queue=False)
-from gochat.ops.command import main; sys.exit(main())
+signal.signal(signal.SIGINT, before)
+from gochat_command import main; sys.exit(main())
 """
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from ..golang import clock
 from ..golang.channel import ClosedChannelError
 from ..golang.http import Server
+from ..golang.runtime import sigint_to_caller
 from ..golang.websocket import (
     CLOSE_GOING_AWAY,
     CLOSE_INTERNAL_SERVER_ERR,
@@ -108,10 +109,12 @@ def running(
             relay.lost = server.stop
             server.reserved = relay.descriptors
             relay.start(lambda: server.stopping)
-        yield server
+        with sigint_to_caller():
+            yield server
     finally:
         ending.set()
-        mute = _end(server, threads, relay, timeout)
+        with sigint_to_caller():
+            mute = _end(server, threads, relay, timeout)
     if failed:
         raise HubError("the hub has failed")
     if mute:

@@ -13,6 +13,7 @@ Each runtime provides, under the same names:
                         wait for a socket: `readable(sock).poll(milliseconds)`
     nonblocking         the socket whose `send(data, MSG_DONTWAIT)` never waits
     settle              tell the system how the process runs
+    sigint_to_caller    a block in which Ctrl-C interrupts the goroutine that called this
     stacks              the name and the stack of each goroutine
     default_gomaxprocs  how many write pumps work at the same time
 
@@ -49,6 +50,7 @@ __all__ = [
     "readable",
     "select",
     "settle",
+    "sigint_to_caller",
     "stacks",
     "turns",
     "writable",
@@ -75,7 +77,7 @@ def _patched() -> set[str]:
 
 def _choose() -> str:
     patched = _patched()
-    if "threading" not in patched:
+    if not patched:
         return "threads"
     import gevent  # noqa: PLC0415 - it is there
 
@@ -96,7 +98,7 @@ def _choose() -> str:
 
 def check() -> None:
     """Raise PatchError if gevent has patched the process since gochat was imported. Thread: any."""
-    if NAME == "threads" and "threading" in _patched():
+    if NAME == "threads" and _patched():
         raise PatchError(
             "gevent has patched this process after gochat was imported: call"
             " gevent.monkey.patch_all(queue=False) in the program's first line"
@@ -116,6 +118,7 @@ if TYPE_CHECKING or _chosen == "threads":
         readable,
         select,
         settle,
+        sigint_to_caller,
         stacks,
         turns,
         writable,
@@ -132,6 +135,7 @@ else:
         readable,
         select,
         settle,
+        sigint_to_caller,
         stacks,
         turns,
         writable,

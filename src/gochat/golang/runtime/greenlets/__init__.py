@@ -4,6 +4,7 @@
     turns.py     few write pumps are at work at a time
     channel.py   channels, close, select
     sockets.py   wait for a socket, and a lock
+    signals.py   Ctrl-C
 
 The rules: a greenlet runs until it waits. Only `Waiter.park` waits, so whatever stands between two
 calls of it is one step, which no other greenlet sees half done. So there is no lock here, no order
@@ -23,6 +24,7 @@ from __future__ import annotations
 from typing import Final
 
 from .channel import Channel, select
+from .signals import sigint_to_caller
 from .sockets import RLock, hung_up, nonblocking, readable, settle, stacks, writable
 from .turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
 from .turns import turns
@@ -37,6 +39,7 @@ __all__ = [
     "readable",
     "select",
     "settle",
+    "sigint_to_caller",
     "stacks",
     "turns",
     "writable",

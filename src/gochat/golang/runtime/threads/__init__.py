@@ -12,6 +12,7 @@ so before it looks for the last time.
 
 from __future__ import annotations
 
+from contextlib import nullcontext as sigint_to_caller  # the main thread gets it in any case
 from threading import RLock
 from typing import Final
 
@@ -31,6 +32,7 @@ __all__ = [
     "readable",
     "select",
     "settle",
+    "sigint_to_caller",
     "stacks",
     "turns",
     "writable",
