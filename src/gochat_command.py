@@ -8,15 +8,19 @@ import signal
 __all__ = ["main"]
 
 
-def main() -> int:
+def main(greenlets: bool = False) -> int:
     """Run the command, and return its exit status. Ctrl-C before it has begun ends it silently.
 
     Where nobody else handles SIGINT, the process ends by that signal, so that a shell can tell.
-    Thread: the main one.
+    greenlets: have gevent patch the process first. Thread: the main one.
     """
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # not if it is ignored, as behind nohup
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if greenlets:
+        from gevent import monkey  # noqa: PLC0415 - an extra
+
+        monkey.patch_all(queue=False)
     from gochat.ops.command import main as command  # noqa: PLC0415 - under the handler above
 
     try:

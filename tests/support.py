@@ -91,6 +91,32 @@ def make_certificate(path: Path, name: str) -> Path:
 
 
 @contextmanager
+def program(*arguments: str | Path) -> Iterator[int]:
+    """A program of examples/ in a separate process, on a free port, until Ctrl-C.
+
+    arguments: Python's. Gives the port.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        found = re.match(r"open http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert found, process.communicate()
+        yield int(found[1])
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=PATIENCE) == ("", "")
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
 def in_background(target: Callable[[], object], name: str | None = None) -> Iterator[None]:
     """Call the target on a thread during the block; the thread must end by itself."""
     thread = threading.Thread(target=target, name=name, daemon=True)

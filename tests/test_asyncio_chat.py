@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from .support import CLOSE, LOCAL, PATIENCE, ROOT, Peer, deaf, join, parted, say_long
+from .support import CLOSE, LOCAL, ROOT, Peer, deaf, join, parted, program, say_long
 
 #: Runs the chat with long messages, few places, and time enough for a client that does not read.
 PATIENT = """
@@ -24,27 +19,9 @@ runpy.run_module("examples.asyncio_chat", run_name="__main__", alter_sys=True)
 """
 
 
-@contextmanager
-def serving(*command: str) -> Iterator[int]:
-    """The program in a process of its own, on a free port, until Ctrl-C."""
-    process = subprocess.Popen(
-        [sys.executable, *(command or ("-m", "examples.asyncio_chat")), LOCAL],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        found = re.match(r"open http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
-        assert found, process.communicate()
-        yield int(found[1])
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=PATIENCE) == ("", "")
-        assert process.returncode == 0
-    finally:
-        process.kill()
-        process.communicate()
+def serving(*command: str) -> AbstractContextManager[int]:
+    """The chat in a separate process, see `program`."""
+    return program(*(command or ("-m", "examples.asyncio_chat")), LOCAL)
 
 
 def leave(peer: Peer) -> int | None:

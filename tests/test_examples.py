@@ -6,12 +6,8 @@ import ast
 import base64
 import re
 import shlex
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -20,7 +16,18 @@ import pytest
 import gochat
 from gochat.ops.flags import parse_flags
 
-from .support import CLOSE, PATIENCE, ROOT, Peer, accepts, deaf, sent_page, wait_until
+from .support import (
+    CLOSE,
+    LOCAL,
+    PATIENCE,
+    ROOT,
+    Peer,
+    accepts,
+    deaf,
+    program,
+    sent_page,
+    wait_until,
+)
 from .test_nginx import Front
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -28,26 +35,9 @@ PAGES = Path(__file__).parent.parent / "docs" / "recipes"
 RECIPES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
-@contextmanager
-def serving(name: str, *args: str) -> Iterator[int]:
-    """The program in a separate process, on a free port, until Ctrl-C."""
-    process = subprocess.Popen(
-        [sys.executable, EXAMPLES / name, "127.0.0.1:0", *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        found = re.match(r"open http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
-        assert found, process.communicate()
-        yield int(found[1])
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=PATIENCE) == ("", "")
-        assert process.returncode == 0
-    finally:
-        process.kill()
-        process.communicate()
+def serving(name: str, *args: str) -> AbstractContextManager[int]:
+    """A recipe in a separate process, see `program`."""
+    return program(EXAMPLES / name, LOCAL, *args)
 
 
 def enter(port: int, path: str = "/ws", user: str = "") -> Peer:

@@ -804,9 +804,9 @@ def test_list(tmp_path: Path) -> None:
     result = run(tmp_path)
     lines = result.stdout.splitlines()
     assert lines[1] == (
-        " 2  easy    mend   send only while there is room                   exercise_02.py"
+        " 2  easy    fix    send only while there is room                   exercise_02.py"
     )
-    assert lines[2] == " 3  easy    mend   receive until the channel is closed"
+    assert lines[2] == " 3  easy    fix    receive until the channel is closed"
     assert len(lines) == len(exercises()) + 2
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -819,7 +819,7 @@ def test_each_exercise_has_all_that_belongs_to_it() -> None:
     assert [each.number for each in found] == list(SEEN)
     assert [each.level for each in found[:4]] == ["easy"] * 3 + ["medium"]
     assert {(each.level, each.kind) for each in found} <= {
-        (level, kind) for level in ("easy", "medium", "hard") for kind in ("mend", "break", "write")
+        (level, kind) for level in ("easy", "medium", "hard") for kind in ("fix", "break", "write")
     }
     sections = re.split(r"^## ", PAGE.read_text(), flags=re.M)[1:]
     assert len(sections) == len(found)

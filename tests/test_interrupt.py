@@ -28,6 +28,7 @@ import pytest
 
 from gochat import Channel, ClosedChannelError, select
 from gochat.golang import channel as channel_module
+from gochat.golang import closed as closed_module
 from gochat.golang import handover as handover_module
 from gochat.golang import turns as turns_module
 from gochat.golang.channel import CLOSED
@@ -35,7 +36,10 @@ from gochat.golang.turns import FREE_THREADED, Turns, turns
 
 from .support import PATIENCE, ROOT
 
-MODULES = {str(module.__file__) for module in (channel_module, handover_module, turns_module)}
+MODULES = {
+    str(module.__file__)
+    for module in (channel_module, closed_module, handover_module, turns_module)
+}
 
 #: For each module, the jumps from line to line that the traces here have seen. A negative number,
 #: that of a function's first line, stands for its start and its end, as in coverage.

@@ -27,7 +27,7 @@ class Client:
         self.hub = hub
         self.conn = conn
 
-        # Outbound messages, then None. Without a bound of its own, so that None always has room.
+        # Outbound messages, then None. The queue is unbounded so that None always fits.
         self.send: asyncio.Queue[str | None] = asyncio.Queue()
 
     def try_send(self, message: str) -> bool:

@@ -48,7 +48,7 @@ class Hub:
                     await self.disconnect(farewell)
 
     async def disconnect(self, farewell: int) -> None:
-        """Disconnect everyone, and whoever comes later. Never returns."""
+        """Disconnect all clients, now and later. Never returns."""
         self.farewell = farewell
         for client in self.clients:
             client.close()

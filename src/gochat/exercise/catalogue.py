@@ -25,7 +25,7 @@ class Exercise:
     #: easy, medium or hard.
     level: str
 
-    #: mend, break or write.
+    #: fix, break or write.
     kind: str
 
     title: str

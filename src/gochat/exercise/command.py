@@ -45,7 +45,7 @@ def add_exercise_flags(parser: Parser) -> None:
     """Add the flags of `gochat exercise`."""
     parser.description = (
         "Lists the exercises. With a number: writes the file of that exercise into the current"
-        " folder, for you to mend or to break."
+        " folder, for you to fix or break."
     )
     parser.add_argument(
         "exercise", nargs="?", type=number, metavar="N", help="the exercise, by its number"

@@ -36,12 +36,11 @@ from __future__ import annotations
 
 import operator
 import queue
-import time
 from functools import partial
 from itertools import repeat, starmap, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .closed import CLOSED, AbandonedChannelError, ClosedChannelError
+from .closed import CLOSED, AbandonedChannelError, ClosedChannelError, Closing, deadline_of
 from .goroutine import ChannelStatistics
 from .handover import END, Handover, Offer, wait, wait_in_turn
 from .turns import FREE_THREADED, turns
@@ -61,7 +60,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-class Channel(Handover[T]):
+class Channel(Closing, Handover[T]):
     """A `queue.Queue` that can be closed, and that a thread can wait for together with others.
 
     capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
@@ -207,7 +206,7 @@ class Channel(Handover[T]):
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """`queue.Queue.put`; raises ClosedChannelError as `send` does."""
         if block:
-            self._send(item, _deadline_of(timeout))
+            self._send(item, deadline_of(timeout))
         elif not self.try_send(item):
             raise queue.Full
 
@@ -235,12 +234,6 @@ class Channel(Handover[T]):
         if late:
             raise queue.Full
         self._check_open()
-
-    def _check_open(self, what: str = "send on") -> None:
-        if self._abandoned:
-            raise AbandonedChannelError("nobody receives any more")
-        if self._closed:
-            raise ClosedChannelError(f"{what} closed channel")
 
     # Receiving.
 
@@ -283,7 +276,7 @@ class Channel(Handover[T]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """`queue.Queue.get`; gives CLOSED when closed and drained. Thread: the receiver."""
-        deadline = _deadline_of(timeout) if block else 0.0
+        deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         try:
             if deadline is None or not self._take(got):
@@ -294,18 +287,6 @@ class Channel(Handover[T]):
             self._put_back(got)
             raise
         raise queue.Empty
-
-    # What queue.Queue has, and a channel does not.
-
-    def shutdown(self, immediate: bool = False) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("a channel has no shutdown: use close")
-
-    def task_done(self) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("a channel counts no tasks: receive until it is closed")
-
-    join = task_done
 
 
 def select(
@@ -366,12 +347,3 @@ def _receive(channel: Channel[Any], deadline: float | None, got: list[Any]) -> N
     ):
         if channel._take(got):
             return
-
-
-def _deadline_of(timeout: float | None) -> float | None:
-    """Return the deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
-    if timeout is None:
-        return None
-    if timeout < 0:
-        raise ValueError("'timeout' must be a non-negative number")
-    return time.monotonic() + timeout

@@ -1,10 +1,17 @@
-"""The end of a channel, which is the same in every runtime."""
+"""What the channels of every runtime have in common: their end, and what they leave out."""
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
-__all__ = ["CLOSED", "AbandonedChannelError", "ClosedChannelError"]
+__all__ = [
+    "CLOSED",
+    "AbandonedChannelError",
+    "ClosedChannelError",
+    "Closing",
+    "deadline_of",
+]
 
 
 class ClosedChannelError(RuntimeError):
@@ -25,3 +32,37 @@ class _Sentinel:
 
 #: Stands after the last value of a closed channel; `Channel.get` returns it.
 CLOSED: Final[Any] = _Sentinel()
+
+
+class Closing:
+    """A channel's end. A base class of both Channels, which set the fields."""
+
+    _closed: bool
+    _abandoned: bool
+
+    def _check_open(self, what: str = "send on") -> None:
+        if self._abandoned:
+            raise AbandonedChannelError("nobody receives any more")
+        if self._closed:
+            raise ClosedChannelError(f"{what} closed channel")
+
+    # What queue.Queue has, and a channel does not.
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("a channel has no shutdown: use close")
+
+    def task_done(self) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("a channel counts no tasks: receive until it is closed")
+
+    join = task_done
+
+
+def deadline_of(timeout: float | None) -> float | None:
+    """Return the deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
+    if timeout is None:
+        return None
+    if timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    return time.monotonic() + timeout

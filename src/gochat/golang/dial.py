@@ -44,7 +44,7 @@ class Address(NamedTuple):
         """
         scheme, mark, rest = text.partition("://")
         if not mark:
-            scheme, rest = "ws", text
+            scheme, rest = "http", text
         kind = _SCHEMES.get(scheme.lower(), "")
         if not kind or not text.isprintable() or " " in text or rest.startswith("/"):
             raise ValueError("not an address")
@@ -60,7 +60,7 @@ class Address(NamedTuple):
         path = parts.path if parts.path.strip("/") else "/"
         target = quote(path, safe="/%:@!$&'()*+,;=~")
         query = parts.query
-        if path == "/" or (path.endswith("/") and not (mark and scheme.lower() in _PORTS)):
+        if path == "/" or (path.endswith("/") and scheme.lower() not in _PORTS):
             rooms = [value for name, value in parse_qsl(query) if name == "room"]
             target += f"ws/{quote(rooms[0], safe='')}" if rooms else "ws"
             query = "&".join(each for each in query.split("&") if not each.startswith("room="))

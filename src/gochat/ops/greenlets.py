@@ -8,27 +8,20 @@ keeps its number, its descriptors and its environment, and the second time it is
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from ..golang.runtime import OLDEST
+from ..golang.runtime import OLDEST, too_old
 
 __all__ = ["check_gevent", "start_again"]
 
 # What the new process runs. {}: the parent's sys.path, in which it finds the same packages.
-# Ctrl-C ends it silently meanwhile, as in gochat_command.
 _PROGRAM = """\
-import signal, sys; sys.path[:] = {}
-before = signal.getsignal(signal.SIGINT)
-if before is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-from gevent import monkey; monkey.patch_all(queue=False)
-signal.signal(signal.SIGINT, before)
-from gochat_command import main; sys.exit(main())
+import sys; sys.path[:] = {}
+from gochat_command import main; sys.exit(main(greenlets=True))
 """
 
 
@@ -40,7 +33,7 @@ def check_gevent() -> None:
         version = metadata.version("gevent")
     except metadata.PackageNotFoundError:
         raise ImportError(f"{needed}: pip install 'gochat[greenlets]'") from None
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+    if too_old(version):
         raise ImportError(f"{needed}, not {version}: pip install -U 'gochat[greenlets]'")
 
 

@@ -97,23 +97,22 @@ def running(
         _see_off(hub)
 
     threads: dict[Hub, threading.Thread] = {}
-    try:
-        for hub in hubs:
-            thread = threading.Thread(target=run, args=(hub,), name="hub", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                raise HubError(error) from error
-            threads[hub] = thread
-        if relay:
-            relay.lost = server.stop
-            server.reserved = relay.descriptors
-            relay.start(lambda: server.stopping)
-        with sigint_to_caller():
+    with sigint_to_caller():
+        try:
+            for hub in hubs:
+                thread = threading.Thread(target=run, args=(hub,), name="hub", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise HubError(error) from error
+                threads[hub] = thread
+            if relay:
+                relay.lost = server.stop
+                server.reserved = relay.descriptors
+                relay.start(lambda: server.stopping)
             yield server
-    finally:
-        ending.set()
-        with sigint_to_caller():
+        finally:
+            ending.set()
             mute = _end(server, threads, relay, timeout)
     if failed:
         raise HubError("the hub has failed")

@@ -1,4 +1,4 @@
-"""Exercise 1, easy, mend: send and receive one value.
+"""Exercise 1, easy, fix: send and receive one value.
 
 `carry` sends a value over an unbuffered channel, and returns what was received. A send on an
 unbuffered channel waits for a receiver, but here the receiver is the same thread, which never gets

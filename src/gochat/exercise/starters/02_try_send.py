@@ -1,4 +1,4 @@
-"""Exercise 2, easy, mend: send only while there is room.
+"""Exercise 2, easy, fix: send only while there is room.
 
 `offer` sends values to a buffered channel without a receiver. It should never wait, and
 return the values for which there was no room. `send` waits for room, so use our form of Go's

@@ -1,4 +1,4 @@
-"""Exercise 3, easy, mend: receive until the channel is closed.
+"""Exercise 3, easy, fix: receive until the channel is closed.
 
 `receive_all` should return all values that come over a channel before its close, in order, as
 `for v := range ch` does in Go. This one ends as soon as the channel is empty, although the sender

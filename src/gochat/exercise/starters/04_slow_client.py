@@ -1,4 +1,4 @@
-"""Exercise 4, medium, mend: a slow client must not hold up the room.
+"""Exercise 4, medium, fix: a slow client must not hold up the room.
 
 This hub waits for room in a client's channel, so one client that does not read stops the chat for
 everyone. The hub should drop such a client: the client gets its queued messages and then the end,

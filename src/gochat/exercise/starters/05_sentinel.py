@@ -1,8 +1,8 @@
-"""Exercise 5, medium, mend: the sentinel on a full channel.
+"""Exercise 5, medium, fix: the sentinel on a full channel.
 
 This channel is a `queue.Queue` whose `close` queues a sentinel after the values. The hub closes a
 client's channel exactly when it is full, and then `put_nowait` raises `queue.Full` in the hub's
-thread. Mend `close` so that it never fails, never waits and loses no value.
+thread. Fix `close` so that it never fails, never waits and loses no value.
 """
 
 import queue

@@ -1,7 +1,7 @@
-"""Exercise 8, medium, mend: a ticker that never ticks.
+"""Exercise 8, medium, fix: a ticker that never ticks.
 
 This write pump should send a ping in every ping period, however many messages it sends. But every
-message restarts the period, so in a busy room nobody gets a ping. Mend `write_pump`.
+message restarts the period, so in a busy room no client gets a ping. Fix `write_pump`.
 """
 
 import time

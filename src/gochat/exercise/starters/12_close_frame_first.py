@@ -1,8 +1,8 @@
-"""Exercise 12, hard, mend: the close frame first, then the end.
+"""Exercise 12, hard, fix: the close frame first, then the end.
 
 A client that sends no pong in time is unregistered: the hub closes `client.send`, and the write
 pump sends a close frame and closes the connection. This read pump closes the connection itself, and
-the close frame comes too late. Mend the end of `read_pump` so that the close frame always goes out.
+the close frame comes too late. Fix the end of `read_pump` so that the close frame always goes out.
 """
 
 import gochat

@@ -1,8 +1,8 @@
-"""Exercise 13, hard, mend: a descriptor that belongs to somebody else.
+"""Exercise 13, hard, fix: a descriptor that belongs to somebody else.
 
 `serve` runs the two pumps of a connection and then closes the connection's socket. Each pump knows
 the socket by the number of its descriptor, and the system gives the number of a closed socket to
-the next connection. Mend `serve` so that no pump writes to a stranger, and the socket is closed.
+the next connection. Fix `serve` so that no pump writes to a stranger, and the socket is closed.
 """
 
 import threading

@@ -28,7 +28,8 @@ imported. The choice is made once, when this package is imported, so nothing ask
 way. hub.py and client.py import `golang.channel`; under greenlets the greenlets' module stands in
 its place.
 
-The rules: neither runtime imports the other. What both need is in `golang.closed`. Modules that
+The rules: neither runtime imports the other. What both need is in `golang.closed` and
+`golang.goroutine`. Modules that
 wait for a socket, or hold a lock while they do, get both from here.
 """
 
@@ -37,24 +38,6 @@ from __future__ import annotations
 import re
 import sys
 from typing import TYPE_CHECKING, Final
-
-__all__ = [
-    "NAME",
-    "Channel",
-    "PatchError",
-    "RLock",
-    "check",
-    "default_gomaxprocs",
-    "hung_up",
-    "nonblocking",
-    "readable",
-    "select",
-    "settle",
-    "sigint_to_caller",
-    "stacks",
-    "turns",
-    "writable",
-]
 
 # What gevent must have patched for greenlets to run.
 _NEEDED: Final = ("threading", "socket", "select", "time", "subprocess")
@@ -75,6 +58,11 @@ def _patched() -> set[str]:
     return {name for name in (*_NEEDED, "queue") if monkey.is_module_patched(name)}
 
 
+def too_old(version: str) -> bool:
+    """Return whether greenlets need a later gevent than this one."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST
+
+
 def _choose() -> str:
     patched = _patched()
     if not patched:
@@ -82,7 +70,7 @@ def _choose() -> str:
     import gevent  # noqa: PLC0415 - it is there
 
     # gevent's own version_info stands still.
-    if tuple(map(int, re.findall(r"\d+", gevent.__version__)[:2])) < OLDEST:
+    if too_old(gevent.__version__):
         raise PatchError(
             f"gevent {gevent.__version__} is too old: install {OLDEST[0]}.{OLDEST[1]} or later"
         )
@@ -98,7 +86,7 @@ def _choose() -> str:
 
 def check() -> None:
     """Raise PatchError if gevent has patched the process since gochat was imported. Thread: any."""
-    if NAME == "threads" and _patched():
+    if _chosen == "threads" and _patched():
         raise PatchError(
             "gevent has patched this process after gochat was imported: call"
             " gevent.monkey.patch_all(queue=False) in the program's first line"
@@ -108,38 +96,10 @@ def check() -> None:
 _chosen = _choose()
 
 if TYPE_CHECKING or _chosen == "threads":
-    from .threads import (
-        NAME,
-        Channel,
-        RLock,
-        default_gomaxprocs,
-        hung_up,
-        nonblocking,
-        readable,
-        select,
-        settle,
-        sigint_to_caller,
-        stacks,
-        turns,
-        writable,
-    )
+    from .threads import *  # noqa: F403
 else:
     from . import greenlets
-    from .greenlets import (
-        NAME,
-        Channel,
-        RLock,
-        default_gomaxprocs,
-        hung_up,
-        nonblocking,
-        readable,
-        select,
-        settle,
-        sigint_to_caller,
-        stacks,
-        turns,
-        writable,
-    )
+    from .greenlets import *  # noqa: F403
 
     _golang = sys.modules[__name__.rpartition(".")[0]]
     for _name in ("channel", "turns"):

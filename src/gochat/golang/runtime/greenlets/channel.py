@@ -17,7 +17,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from ...closed import CLOSED, AbandonedChannelError, ClosedChannelError
+from ...closed import CLOSED, AbandonedChannelError, ClosedChannelError, Closing, deadline_of
 from ...goroutine import ChannelStatistics
 from .turns import TurnWaiter, turns
 from .waiter import Waiter
@@ -76,7 +76,7 @@ class _Receiver(Waiter):
                 channel._idle = None
 
 
-class Channel(Generic[T]):
+class Channel(Closing, Generic[T]):
     """A queue that can be closed, and that a greenlet can wait for together with others.
 
     capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
@@ -166,7 +166,7 @@ class Channel(Generic[T]):
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """As in `queue.Queue`: raises queue.Full at the timeout, in seconds."""
         if block:
-            self._send(item, _deadline_of(timeout))
+            self._send(item, deadline_of(timeout))
         elif not self.try_send(item):
             raise queue.Full
 
@@ -257,12 +257,6 @@ class Channel(Generic[T]):
             offer.waiter.wake()
         self._offers.clear()
 
-    def _check_open(self, what: str = "send on") -> None:
-        if self._abandoned:
-            raise AbandonedChannelError("nobody receives any more")
-        if self._closed:
-            raise ClosedChannelError(f"{what} closed channel")
-
     # Receiving.
 
     def recv(self) -> tuple[T, bool]:
@@ -283,7 +277,7 @@ class Channel(Generic[T]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """As in `queue.Queue`: raises queue.Empty; gives CLOSED when closed and drained."""
-        deadline = _deadline_of(timeout) if block else 0.0
+        deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         if deadline is None or not self._take(got):
             channel, value, ok = select(self, deadline=deadline)
@@ -313,18 +307,6 @@ class Channel(Generic[T]):
         self._received += count
         self._drains[count.bit_length()] += 1
         return values
-
-    # What queue.Queue has, and a channel does not.
-
-    def shutdown(self, immediate: bool = False) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("a channel has no shutdown: use close")
-
-    def task_done(self) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("a channel counts no tasks: receive until it is closed")
-
-    join = task_done
 
     def _set_idle(self, waiter: _Receiver | TurnWaiter) -> None:
         """Mark a receiver as waiting. Raises RuntimeError if another one is."""
@@ -450,12 +432,3 @@ def _select_in_turn(
 def _received(channel: Channel[Any], got: list[Any]) -> tuple[Channel[Any], Any, bool]:
     (value,) = got
     return (channel, None, False) if value is CLOSED else (channel, value, True)
-
-
-def _deadline_of(timeout: float | None) -> float | None:
-    """Return the deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
-    if timeout is None:
-        return None
-    if timeout < 0:
-        raise ValueError("'timeout' must be a non-negative number")
-    return time.monotonic() + timeout
