@@ -421,10 +421,10 @@ def failing(*flags: str, fault: str = "") -> str:
 
 def test_a_child_that_cannot_begin() -> None:
     """If a child cannot start, all end, with one line that says why, and the status 1."""
-    with listen(LOCAL) as taken:
-        port = taken.getsockname()[1]
-        assert failing(f"--metrics-addr=127.0.0.1:{port - 1}") == (
-            f"gochat: process 1: listen tcp 127.0.0.1:{port}: Address already in use\n"
+    port = free_ports(2)
+    with listen(f"127.0.0.1:{port + 1}"):
+        assert failing(f"--metrics-addr=127.0.0.1:{port}") == (
+            f"gochat: process 1: listen tcp 127.0.0.1:{port + 1}: Address already in use\n"
         )
 
 
