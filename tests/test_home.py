@@ -76,6 +76,8 @@ class Network:
         self._cuts = 0
         #: Data from the server that is held back, by the client's end of the connection.
         self._held: dict[socket.socket, bytes] = {}
+        # Guards that, and keeps what is released before what comes from the server meanwhile.
+        self._lock = threading.Lock()
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
         self._ended = False
@@ -87,14 +89,16 @@ class Network:
 
     def hold(self) -> None:
         """From now on hold back what the server sends on the present connections."""
-        self._held = {client: b"" for client, (other, _) in self._others.items()}
+        with self._lock:
+            self._held = {client: b"" for client, (other, _) in self._others.items()}
 
     def release(self) -> None:
         """Release all of that, and hold nothing back."""
-        held, self._held = self._held, {}
-        for client, data in held.items():
-            if client in self._others:
-                client.sendall(data)
+        with self._lock:
+            held, self._held = self._held, {}
+            for client, data in held.items():
+                if client in self._others:
+                    client.sendall(data)
 
     def __enter__(self) -> Network:
         self._selector.register(self.listener, selectors.EVENT_READ)
@@ -133,10 +137,11 @@ class Network:
         other, cuts = self._others[sock]
         try:
             data = sock.recv(65536)
-            if other in self._held:
-                self._held[other] += data
-            elif data and other and cuts == self._cuts:
-                other.sendall(data)
+            with self._lock:
+                if other in self._held:
+                    self._held[other] += data
+                elif data and other and cuts == self._cuts:
+                    other.sendall(data)
         except ConnectionError:
             data = b""
         if not data:
