@@ -34,8 +34,9 @@ from .support import PATIENCE, Gochat, Peer, join, wait_until
 expect.set_options(timeout=PATIENCE * 1000)
 
 #: Chromium writes this to the console when it cannot connect. A page cannot prevent that.
+#: 400: the page asks /ws by a plain GET whether its server answers, and by then it does.
 NO_CONNECTION = re.compile(
-    r"Failed to load resource: (net::|the server responded with a status of 503)|"
+    r"Failed to load resource: (net::|the server responded with a status of (400|503))|"
     r"WebSocket connection to '\S+' failed: "
     "(Error in connection establishment: net::|Connection closed before receiving a handshake|"
     "WebSocket is closed before the connection|"
