@@ -399,9 +399,15 @@ LONG_MESSAGE = 60_000
 
 
 def deaf(port: int, source: str = "") -> Peer:
-    """A peer that is in the room, does not read, and has little room for unread data."""
+    """A peer that is in the room, does not read, and has little room for unread data.
+
+    The server answers its ping, so the pump reads, which begins when the hub has the client.
+    """
     peer = Peer(port, receive_buffer=4096, source=source)
     assert peer.open().status == 101
+    peer.sock.sendall(frame(b"", PING))
+    while peer.read_frame().opcode != PONG:
+        pass
     return peer
 
 
