@@ -693,7 +693,7 @@ def test_pong_waits_for_the_frame_that_is_being_written() -> None:
             assert conn.read_message() == (TEXT_MESSAGE, b"read")
 
         with in_background(write), in_background(read):
-            wait_until(lambda: conn._writing)
+            wait_until(lambda: waits(conn)[1] == "room")
             peer.sock.sendall(frame("p", PING) + frame("read"))
             assert not writing.is_set()
             assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
@@ -704,7 +704,7 @@ def test_pong_that_cannot_be_written_is_left_out() -> None:
     """A pong that would have to wait long is skipped, and reading goes on."""
     with connected(small=True) as (conn, peer):
         with in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)):
-            wait_until(lambda: conn._writing)
+            wait_until(lambda: waits(conn)[1] == "room")
             peer.sock.sendall(frame("p", PING) + frame("read"))
             assert conn.read_message() == (TEXT_MESSAGE, b"read")
             assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
@@ -732,7 +732,7 @@ def test_write_deadline_while_another_thread_writes() -> None:
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
     ):
-        wait_until(lambda: conn._writing)
+        wait_until(lambda: waits(conn)[1] == "room")
         conn.set_write_deadline(time.monotonic() + 0.1)
         with pytest.raises(TimeoutError):
             conn.write_message(PING_MESSAGE, b"")
@@ -770,7 +770,7 @@ def test_close_wakes_a_writer() -> None:
                 conn.write_message(TEXT_MESSAGE, b"x" * 10**7)
 
         with in_background(write):
-            wait_until(lambda: conn._writing)
+            wait_until(lambda: waits(conn)[1] == "room")
             conn.close()
 
 
@@ -1095,7 +1095,7 @@ def test_statistics_count_messages_that_were_given_up() -> None:
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
     ):
-        wait_until(lambda: conn._writing)
+        wait_until(lambda: waits(conn)[1] == "room")
         conn.set_write_deadline(time.monotonic() + 0.01)
         with pytest.raises(TimeoutError):
             conn.write_message(PING_MESSAGE, b"")
@@ -1296,7 +1296,7 @@ def test_write_within_a_write() -> None:
                 errors.append(str(error))
 
         def read() -> None:
-            wait_until(lambda: conn._writing)
+            wait_until(lambda: waits(conn)[1] == "room")
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
             wait_until(lambda: bool(errors))
             assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)

@@ -92,8 +92,8 @@ _FRAGMENT: Final = 16
 _WORK: Final = 0.002
 _SLEEP: Final = 0.0001
 
-# The first byte of a control frame is at least this.
-_CONTROL: Final = 0x80 | CLOSE_MESSAGE
+# Python looks for a name in a module faster than in another module.
+_DONTWAIT: Final = socket.MSG_DONTWAIT
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -210,15 +210,6 @@ class _Counts:
         self.frames_out = self.bytes_out = self.pings_out = self.pongs_out = self.stalls = 0
         self.close_code_out: int | None = None
 
-    def count_control(self, data: bytes) -> None:
-        """Count a control frame that was written. With the write lock held."""
-        opcode, code = data[0] & 0x0F, data[2:4]
-        self.pings_out += opcode == PING_MESSAGE
-        self.pongs_out += opcode == PONG_MESSAGE
-        if opcode == CLOSE_MESSAGE:
-            known = int.from_bytes(code, "big") if code else CLOSE_NO_STATUS_RECEIVED
-            self.close_code_out = known
-
 
 class Conn:
     """A WebSocket connection, on the server's side. Made by `Upgrader.upgrade`.
@@ -280,8 +271,8 @@ class Conn:
         # worst what was true a moment ago: the reading thread then reads one message more, or
         # `close` waits for an answer in vain.
         self._close_sent = False
-        # Whether the peer may have got part of a frame.
-        self._writing = False
+        # What `_write` raises, a copy of it; None while the next frame may begin.
+        self._barred: Exception | None = None
         # Only for the writing thread. The deadline is a time of clock.now.
         self._write_deadline: float | None = None
 
@@ -611,7 +602,7 @@ class Conn:
         """Tell the peer that it was at fault, before that is raised. RFC 6455, section 7.1.7."""
         with suppress(OSError):
             close = frame(CLOSE_MESSAGE, format_close_message(code, text))
-            self._write(close, clock.after(CONTROL_WAIT), closing=True)
+            self._write(close, clock.after(CONTROL_WAIT), CLOSE_MESSAGE)
         self._linger()
 
     def _linger(self) -> None:
@@ -644,11 +635,13 @@ class Conn:
         written before, or the system's OSError. If the peer may have got half a frame, the
         connection ends.
         """
-        if message_type >= CLOSE_MESSAGE and len(data) > 125:
-            raise ValueError(f"control frame of {len(data)} bytes")
-        closing = message_type == CLOSE_MESSAGE
+        control = 0
+        if message_type >= CLOSE_MESSAGE:
+            if len(data) > 125:
+                raise ValueError(f"control frame of {len(data)} bytes")
+            control = message_type
         try:
-            self._write(frame(message_type, data), self._write_deadline, closing=closing)
+            self._write(frame(message_type, data), self._write_deadline, control)
         except _WriteLockTimeoutError:
             self._counts.given_up += 1
             raise
@@ -658,17 +651,17 @@ class Conn:
 
         deadline: on the monotonic clock. Raises as `write_message` does.
         """
-        closing = message_type == CLOSE_MESSAGE
-        self._write(frame(message_type, data), clock.since(deadline), closing=closing)
+        self._write(frame(message_type, data), clock.since(deadline), message_type)
 
     def _send_for_library(self, data: bytes) -> None:
         """Write one of the library's frames. Thread: the reader."""
-        closing = data[0] & 0x0F == CLOSE_MESSAGE
         with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
-            self._write(data, clock.after(CONTROL_WAIT), closing=closing)
+            self._write(data, clock.after(CONTROL_WAIT), data[0] & 0x0F)
 
-    def _write(self, data: bytes, deadline: float | None, *, closing: bool) -> None:
+    def _write(self, data: bytes, deadline: float | None, control: int) -> None:
         """Write a whole frame, after what other threads are writing.
+
+        control: the opcode of a control frame; 0 for data.
 
         Any exception in the middle, even from a signal handler, ends the connection for
         writing, because the peer would take the next frame for the rest of this one. The lock is
@@ -677,34 +670,28 @@ class Conn:
         """
         try:
             if not self._write_lock.acquire(False):
-                turns.give_up()
-                with self.waiting("lock"):
-                    acquired = _acquire(self._write_lock, deadline)
-                if not acquired:
-                    raise _WriteLockTimeoutError("websocket: write deadline exceeded")
-            if self._writing:
-                raise RuntimeError("websocket: a write in the middle of another, by one thread")
-            if self.write_error is not None:
-                raise _bare(self.write_error)
-            if self._close_sent:
-                raise ConnectionAbortedError("websocket: close sent")
+                self._await_write_lock(deadline)
+            if self._barred is not None:
+                raise copy.copy(self._barred)
             try:
-                self._writing = True
-                if closing:
+                self._barred = _IN_A_FRAME
+                if control and control == CLOSE_MESSAGE:
                     self._close_sent = True
-                send_all(self._out, data, deadline, self._await_room)
-                self._writing = False
+                size = len(data)
+                try:
+                    sent = self._out.send(data, _DONTWAIT)
+                except BlockingIOError:
+                    sent = 0
+                if sent < size:
+                    send_all(self._out, memoryview(data)[sent:], deadline, self._await_room)
                 counts = self._counts
                 counts.frames_out += 1
-                counts.bytes_out += len(data)
-                if data[0] >= _CONTROL:
-                    counts.count_control(data)
+                counts.bytes_out += size
+                self._barred = self._after_control(control, data) if control else None
             except BaseException as error:
-                if isinstance(error, OSError):
-                    self.write_error = _bare(error)
-                else:
-                    self.write_error = ConnectionAbortedError("websocket: writing has failed")
-                self._writing = False
+                if not isinstance(error, OSError):
+                    error = ConnectionAbortedError("websocket: writing has failed")
+                self._barred = self.write_error = _bare(error)
                 self._shutdown(socket.SHUT_RDWR)
                 raise
         finally:
@@ -712,6 +699,29 @@ class Conn:
                 self._write_lock.release()
             except RuntimeError:  # this thread does not have it
                 pass
+
+    def _after_control(self, control: int, data: bytes) -> Exception | None:
+        """Count a control frame that was written. Return what bars the next frame from following.
+
+        With the write lock held.
+        """
+        counts = self._counts
+        if control == CLOSE_MESSAGE:
+            code = data[2:4]
+            known = int.from_bytes(code, "big") if code else CLOSE_NO_STATUS_RECEIVED
+            counts.close_code_out = known
+            return _AFTER_CLOSE
+        counts.pings_out += control == PING_MESSAGE
+        counts.pongs_out += control == PONG_MESSAGE
+        return None
+
+    def _await_write_lock(self, deadline: float | None) -> None:
+        """Wait until no other thread writes. Raises _WriteLockTimeoutError at the deadline."""
+        turns.give_up()
+        with self.waiting("lock"):
+            acquired = _acquire(self._write_lock, deadline)
+        if not acquired:
+            raise _WriteLockTimeoutError("websocket: write deadline exceeded")
 
     def _await_room(self, deadline: float | None) -> None:
         """Wait until the system has room for more of a frame. With the write lock held.
@@ -754,28 +764,32 @@ class Conn:
             self._sock.shutdown(how)
 
 
+# What bars a frame from being written, besides a failure of the one before.
+_IN_A_FRAME: Final = RuntimeError("websocket: a write in the middle of another, by one thread")
+_AFTER_CLOSE: Final = ConnectionAbortedError("websocket: close sent")
+
+
 class _WriteLockTimeoutError(TimeoutError):
     """Another thread was writing all the time; nothing of this frame was written."""
 
 
 def send_all(
-    sock: socket.socket, data: bytes, deadline: float | None, wait: Callable[[float | None], None]
+    sock: socket.socket,
+    data: bytes | memoryview,
+    deadline: float | None,
+    wait: Callable[[float | None], None],
 ) -> None:
     """Send all of it.
 
     sock: see `runtime.nonblocking`. wait: is called with the deadline to wait for room when there
     is none.
     """
-    rest: bytes | memoryview = data
-    while True:
+    rest = memoryview(data)
+    while rest:
         try:
-            sent = sock.send(rest, socket.MSG_DONTWAIT)
+            rest = rest[sock.send(rest, _DONTWAIT) :]
         except BlockingIOError:
             wait(deadline)
-            continue
-        if sent == len(rest):
-            return
-        rest = memoryview(rest)[sent:]
 
 
 def await_room(sock: socket.socket, deadline: float | None) -> None:
