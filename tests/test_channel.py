@@ -1218,13 +1218,13 @@ def test_receivers_take_turns(start: Tasks) -> None:
         finally:
             turns.give_up()
 
-    for deadline in (None, 0.2):
+    for deadline in (None, 1.0):
         when = None if deadline is None else time.monotonic() + deadline
         receiver = start.parked(partial(receive, when))
         busy.send(1)
         assert busy.recv() == (1, True)  # from here on this thread has the turn
         channel.send(2)
-        receiver.join(0.4)
+        receiver.join(0.2 if when is None else when + 0.2 - time.monotonic())
         assert receiver.is_alive()
         turns.give_up()
         got, value, _ = receiver.result()

@@ -224,8 +224,10 @@ class Waiter(Gate):
                     line.extend(map(_pop, (self.armed,)))
             else:
                 line.extend(map(_pop, (self.armed,)))
-            if turns._limit > 1 or line[0] is self:  # or nobody has a turn because of that
+            if turns._limit > 1:
                 turns._call()
+            elif line[0] is self and not self._holds:  # as in `_call`, without a call
+                self.open()
             return True
         except IndexError:  # it is not armed, or has had its turn already
             return False
@@ -305,8 +307,14 @@ class Waiter(Gate):
             try:
                 self._holds = False
                 line.remove(self)
-                if turns._limit > 1 or line:
+                if turns._limit > 1:
                     turns._call()
+                elif line:  # as in `_call`, without a call
+                    first = line[0]
+                    if not first._holds:
+                        first.open()
+            except IndexError:  # who was first has left, and has woken the next
+                pass
             except BaseException:
                 self.retire()
                 raise
