@@ -6,8 +6,8 @@
 Each server is pinned to one core, and this program, with the load generator of `gochat bench`, to
 another. The servers are measured in rounds, A B C, C B A and so on, so that other work of the
 machine affects all alike, and each server's ratio to the first one is taken within a round. The
-medians are written: a table to docs/why/performance.md, between two comments, and a picture beside
-that page.
+medians are written: tables to docs/why/performance.md, between two comments, and two pictures next
+to that page. The second picture compares threads, greenlets and goroutines over numbers of clients.
 
 With --against gochat is compared with one other command only, and nothing is written. That shows
 the cost of a flag, or of a change if the command is that of another checkout. The ratio of the
@@ -44,6 +44,7 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs" / "why"
 PAGE = DOCS / "performance.md"
 PICTURE = DOCS / "performance.svg"
+CURVES = DOCS / "performance-clients.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
 # How long a server may take to listen, and to end, in seconds.
 PATIENCE = 20.0
@@ -61,19 +62,27 @@ class Server:
 
 
 def servers(go: Path | None) -> list[Server]:
-    """Return all servers; the others are compared with the first one. go: the Go example."""
+    """Return all servers: first the two or three runtimes of the chat, then other libraries.
+
+    go: the Go example. The first is what the others are compared with.
+    """
     python = sys.executable
 
     def peer(name: str, package: str, file: str) -> Server:
         return Server(name, (python, str(HERE / "peers" / file), "PORT"), package)
 
     address = "127.0.0.1:PORT"
-    found = [Server("gochat", (python, "-m", "gochat", "serve", "--addr", address), "gochat")]
+    gochat = (python, "-m", "gochat", "serve", "--addr", address)
+    found = [
+        Server("gochat, threads", gochat, "gochat"),
+        Server("gochat, greenlets", (*gochat, "--runtime", "greenlets"), "gevent"),
+    ]
     if go is not None:
         command = (str(go.resolve()), "-addr", address)
         found.append(Server("the Go example", command, directory=go.resolve().parent))
     return [
         *found,
+        peer("socketify, C++", "socketify", "socketify_uws.py"),
         peer("picows, asyncio", "picows", "picows_asyncio.py"),
         peer("websockets, asyncio", "websockets", "websockets_asyncio.py"),
         peer("aiohttp, asyncio", "aiohttp", "aiohttp_asyncio.py"),
@@ -96,6 +105,7 @@ Cores = tuple[int | None, int | None]
 
 
 def two_cores() -> Cores:
+    """Return two cores, for a process that has not been pinned yet."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
 
@@ -170,25 +180,30 @@ def measure(server: Server, load: Load, cores: Cores) -> Measured:
 
 
 def measure_all(
-    contenders: Sequence[Server], report: Report, clients: Sequence[int], rounds: int
-) -> None:
+    contenders: Sequence[Server],
+    cores: Cores,
+    load: Load,
+    clients: Sequence[int],
+    rounds: int,
+    *,
+    compared: Sequence[Figure] = COMPARED,
+) -> Report:
     """Measure every server, but not again with a number of clients with which it has failed."""
-    cores = two_cores()
-    if cores[0] is None:
-        print("there is only one core: nothing is pinned", file=sys.stderr)
+    report = Report(load, {each.name: " ".join(each.command) for each in contenders}, compared)
     by_name = {server.name: server for server in contenders}
     failed: set[tuple[str, int]] = set()
-    for name, load in report.plan(clients, rounds):
-        if (name, load.clients) in failed:
+    for name, step in report.plan(clients, rounds):
+        if (name, step.clients) in failed:
             continue
         try:
-            run = measure(by_name[name], load, cores)
+            run = measure(by_name[name], step, cores)
             report.runs.append((name, run))
             text = f"{run.deliveries_per_s:,.0f} deliveries/s"
         except OSError as error:
-            failed.add((name, load.clients))
+            failed.add((name, step.clients))
             text = str(error)
-        print(f"{load.clients:,} clients, {name}: {text}", file=sys.stderr)
+        print(f"{step.clients:,} clients, {name}: {text}", file=sys.stderr)
+    return report
 
 
 # The output.
@@ -263,6 +278,24 @@ def draw(report: Report, clients: Sequence[int]) -> None:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(clients))
 
 
+def draw_curves(report: Report) -> None:
+    """Draw deliveries per second over the number of clients."""
+    from gochat.bench.plot import picture  # noqa: PLC0415
+
+    with picture(CURVES, 8.7, 4, "Threads, greenlets and goroutines, on one core") as figure:
+        axes = figure.subplots()
+        for name in report.servers:
+            speeds = {run.clients: run.deliveries_per_s for run in report.medians(name)}
+            axes.plot(list(speeds), list(speeds.values()), "o-", label=name)
+        axes.set(xlabel="clients", ylabel="deliveries/s", xscale="log")
+        axes.set_xticks(report.clients, [f"{n:,}" for n in report.clients])
+        axes.minorticks_off()
+        axes.set_xlim(0.8 * min(report.clients), 1.25 * max(report.clients))
+        axes.set_ylim(0)
+        axes.yaxis.set_major_formatter("{x:,.10g}")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
 # The command.
 
 
@@ -270,11 +303,18 @@ def main() -> None:
     """Compare the servers, as the flags say."""
     parser = Parser(
         description="Compares gochat with other servers of the same chat, and writes"
-        " docs/why/performance.md and docs/why/performance.svg."
+        " docs/why/performance.md and its two pictures."
     )
     parser.add_flag("rounds", count, 5, "measurements of each server")
     parser.add_flag("seconds", seconds, Load.seconds, "seconds to measure after a warm-up", "S")
     parser.add_flag("clients", numbers, "100,1000", "numbers of clients, with commas", "N,N")
+    parser.add_flag(
+        "curves",
+        numbers,
+        "10,30,100,300,1000,3000,5000",
+        "numbers of clients for the picture of the three runtimes",
+        "N,N",
+    )
     parser.add_flag(
         "go",
         Path,
@@ -296,31 +336,41 @@ def main() -> None:
     if args.go is not None and not os.access(args.go, os.X_OK):
         parser.error(f"{args.go} is not a program")
     contenders = servers(args.go)
-    compared = COMPARED
-    if args.against is not None:
+    against = args.against is not None
+    if against:
         command = tuple(shlex.split(args.against))
         contenders = [Server("the other", command, directory=Path.cwd()), contenders[0]]
-        compared = (DELIVERIES, Figure("CPU per delivery", lambda run: run.cost))
     try:
         made_of(contenders)
-        if args.against is None:
+        if not against:
             version("matplotlib")
     except PackageNotFoundError as error:
         parser.error(f"{error.name} is missing: pip install -r bench/requirements.txt")
-    commands = {server.name: " ".join(server.command) for server in contenders}
-    report = Report(Load(seconds=args.seconds), commands, compared)
+    cores = two_cores()
+    if cores[0] is None:
+        print("there is only one core: nothing is pinned", file=sys.stderr)
+    load = Load(seconds=args.seconds)
     try:
-        measure_all(contenders, report, args.clients, args.rounds)
+        if against:
+            figures = (DELIVERIES, Figure("CPU per delivery", lambda run: run.cost))
+            print(
+                measure_all(
+                    contenders, cores, load, args.clients, args.rounds, compared=figures
+                ).text()
+            )
+            return
+        report = measure_all(contenders, cores, load, args.clients, args.rounds)
+        runtimes = contenders[: 2 if args.go is None else 3]
+        curves = measure_all(runtimes, cores, load, args.curves, args.rounds)
     except KeyboardInterrupt:
         sys.exit(130)
-    if args.against is not None:
-        print(report.text())
-        return
     write_page(
         [
             f"![Deliveries a second of each server]({PICTURE.name})",
             "",
             *tables(report, args.clients),
+            f"![Deliveries a second over the number of clients]({CURVES.name})",
+            "",
             f"Medians of {args.rounds} rounds of {args.seconds:g} seconds, {date.today():%B %Y},"
             f" {platform.python_implementation()} {platform.python_version()},"
             f" {platform.system()} on {platform.machine()} with {os.cpu_count()} cores;"
@@ -328,7 +378,9 @@ def main() -> None:
         ]
     )
     draw(report, args.clients)
-    print(f"written: {PAGE.relative_to(HERE.parent)}, {PICTURE.relative_to(HERE.parent)}")
+    draw_curves(curves)
+    written = (PAGE, PICTURE, CURVES)
+    print(f"written: {', '.join(str(path.relative_to(HERE.parent)) for path in written)}")
 
 
 if __name__ == "__main__":

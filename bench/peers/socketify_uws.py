@@ -1,0 +1,36 @@
+"""The chat on socketify: uWebSockets, a server in C++, which calls Python for each message.
+
+Each message is a frame of its own, and C++ writes it to all clients. A client for which 64 KB wait,
+the library's default, is cut.
+"""
+
+import sys
+from typing import Any
+
+from socketify import App, OpCode
+
+ROOM = "room"
+
+
+def main(port: int) -> None:
+    app = App()
+
+    def join(ws: Any) -> None:
+        ws.subscribe(ROOM)
+
+    def message(_: Any, message: str | bytes, opcode: OpCode) -> None:
+        app.publish(ROOM, message, opcode)
+
+    chat = {
+        "max_payload_length": 512,
+        "close_on_backpressure_limit": True,
+        "open": join,
+        "message": message,
+    }
+    app.ws("/ws", chat)
+    app.listen({"host": "127.0.0.1", "port": port})
+    app.run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
