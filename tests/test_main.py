@@ -281,8 +281,11 @@ def test_where_the_relay_comes_from(
     assert parse_flags(["serve"]).relay is None
     for flags, what in (
         (["--relay=redis://flag", from_file], "--relay and --relay-file"),
-        (["--relay-file="], "--relay-file: "),
-        ([f"--relay-file={tmp_path / 'none'}"], "--relay-file: No such file"),
+        (["--relay-file="], "--relay-file '': "),
+        (
+            [f"--relay-file={tmp_path / 'none'}"],
+            f"--relay-file '{tmp_path / 'none'}': No such file",
+        ),
     ):
         with pytest.raises(SystemExit):
             parse_flags(["serve", *flags])
@@ -328,6 +331,7 @@ def test_ctrl_c_at_the_begin(tmp_path: Path, at: str) -> None:
         (["redis://:tulip@h/0"], "", b""),
         (["serve"], "http://:tulip@h/0", b""),
         (["serve", "--nonsense"], "redis://:tulip@h/0", b""),
+        (["serve", "--relay-file=redis://:tulip@h"], "", b""),
         (["serve", "--relay-file=FILE"], "", b"redis://:tulip@h:x"),
         (["serve", "--relay-file=FILE"], "", b"redis://:tulip\xff@h"),
         (["serve", "--relay-file=FILE"], "", b"redis://:tulip@h\nredis://:tulip@h"),

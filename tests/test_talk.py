@@ -923,6 +923,7 @@ def failing(url: str, capfd: pytest.CaptureFixture[str], *args: str) -> str:
             b"HTTP/1.1 401 Who are you?\r\nContent-Length: 2\r\n\r\nno",
             "the server answered 401 Unauthorized",
         ),
+        (b"HTTP/1.1 404 x\r\n\r\n", "the server answered 404 Not Found: no chat at /ws"),
         (b"HTTP/1.1 499 x\r\n\r\n", "the server answered 499"),
         (
             b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n",

@@ -243,7 +243,8 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
         try:
             return relay(Path(args.relay_file).read_text().strip())
         except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
-            serve.error(f"--relay-file: {getattr(error, 'strerror', None) or error}")
+            why = getattr(error, "strerror", None) or error
+            serve.error(f"--relay-file {args.relay_file[:99]!r}: {why}")
     if not args.relay and os.environ.get("GOCHAT_RELAY"):
         try:
             return relay(os.environ["GOCHAT_RELAY"])

@@ -101,7 +101,9 @@ async def _dial(
             writer.close()
     if isinstance(event, RejectConnection):
         phrase = http.client.responses.get(event.status_code, "")
-        raise LostError(f"the server answered {event.status_code} {phrase}".rstrip())
+        path = address.target.partition("?")[0]
+        where = f": no chat at {path}" if event.status_code == http.HTTPStatus.NOT_FOUND else ""
+        raise LostError(f"the server answered {event.status_code} {phrase}".rstrip() + where)
     return Connection(protocol, reader, writer, ping_period, trace)
 
 
