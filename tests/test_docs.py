@@ -730,8 +730,42 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     expect(page.locator(".picture")).to_be_visible()
     page.keyboard.press("ArrowLeft")
     shows("The output")
+    page.keyboard.press("Alt+ArrowRight")  # the browser's, for the history
+    shows("The output")
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="A question")).to_be_visible()
+    page.close()
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1024, 768)])
+def test_what_a_projector_shows(served: Served, browser: Browser, width: int, height: int) -> None:
+    """No section is too wide, no picture too high; an introduction is shown once, from its top."""
+    page = browser.new_page(viewport={"width": width, "height": height})
+    introduction = page.get_by_text("The task is at the top of the file.")
+    for name in ("03-close-and-drain", "11-the-whole", "exercises"):
+        page.goto(f"{served.url}lesson/{name}.html?present")
+        headings = page.locator("article h2")
+        expect(headings.first).to_be_visible()
+        for number in range(headings.count()):
+            if number:
+                page.keyboard.press("ArrowRight")
+            expect(headings.nth(number)).to_be_visible()
+            if name == "exercises" and number == 0:
+                page.wait_for_load_state()
+                expect(introduction).to_be_in_viewport(ratio=1)
+            else:
+                expect(introduction).not_to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            picture = page.locator(".picture:visible")
+            if picture.count():
+                assert picture.evaluate("picture => picture.offsetHeight") < height
+    page.goto(f"{served.url}lesson/11-the-whole.html?present#the-picture")
+    circles = page.locator(".picture [data-step]")
+    for _ in range(circles.count()):
+        page.get_by_role("button", name="Step").click()
+        expect(page.locator(".picture .now")).to_be_in_viewport()
+        expect(page.get_by_role("button", name="Step")).to_be_in_viewport()
     page.close()
 
 

@@ -41,11 +41,11 @@ async function linesOf(path) {
   return html.map((line) => line.replace(/^<a [^>]*><\/a>/, ''));
 }
 
-/** Scrolls some code so that its marked line is in the middle; the page stays where it is. */
-function reveal(source) {
-  const line = source.querySelector('.hll');
-  if (line) {
-    source.scrollTop = line.offsetTop - source.offsetTop - source.clientHeight / 2;
+/** Scrolls a box so that what is marked in it is in the middle; the page stays where it is. */
+function reveal(box, marked) {
+  if (marked) {
+    const from = box.getBoundingClientRect().top + box.clientHeight / 2;
+    box.scrollTop += marked.getBoundingClientRect().top - from;
   }
 }
 
@@ -67,7 +67,8 @@ async function addSteps(image) {
   const shadow = picture.attachShadow({ mode: 'open' });
   const style = document.createElement('style');
   const width = `var(--picture-width, ${svg.getAttribute('width')}px)`;
-  style.textContent = `svg { width: ${width}; height: auto; } .now { r: 8px; fill: #d55e00; }`;
+  const height = `max(${svg.getAttribute('height')}px, var(--picture-height, 0px))`;
+  style.textContent = `svg { width: ${width}; height: auto; max-height: ${height}; } .now { r: 8px; fill: #d55e00; }`;
   shadow.append(svg, style);
   svg.setAttribute('aria-label', image.alt);
 
@@ -100,6 +101,7 @@ async function addSteps(image) {
     next = (next + 1) % events.length;
     svg.querySelector('.now')?.classList.remove('now');
     event.classList.add('now');
+    reveal(picture, event);
     sentence.textContent = sentences[event.dataset.step];
     const [file, number] = event.dataset.line.split(':');
     const lines = await (files[file] ??= linesOf(file));
@@ -115,7 +117,8 @@ async function addSteps(image) {
     source.querySelector('.hll')?.classList.remove('hll');
     const line = source.children[Number(number) - 1];
     line.classList.add('hll');
-    reveal(source);
+    reveal(source, line);
+    reveal(picture, event); // which the source has made lower
   });
 }
 
@@ -143,13 +146,17 @@ function present() {
       } else {
         mark.after(picture);
       }
-      reveal(picture.querySelector('.source pre'));
+      const source = picture.querySelector('.source pre');
+      reveal(source, source.querySelector('.hll'));
     }
     history.replaceState(null, '', `#${section.id}`);
     scrollTo(0, 0);
   };
   addEventListener('keydown', (event) => {
     const by = { ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1 }[event.key];
+    if (event.altKey || event.ctrlKey || event.metaKey) {
+      return; // the browser's: Alt and left is its Back
+    }
     if (event.key === 'Escape') {
       location.search = '';
     } else if (by && now + by >= 0 && now + by < sections.length) {
