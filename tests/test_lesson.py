@@ -255,6 +255,17 @@ def test_go_reports_a_mistake(
         assert reports()
 
 
+@pytest.mark.parametrize("step", ["10_the_pumps", "11_the_whole"])
+def test_the_hub_of_step_9_goes_on(step: str) -> None:
+    """The Go hubs of steps 10 and 11 have all lines of step 9's, in the same order."""
+    taught, used = (
+        re.findall(r"^func run\(.*?^}$", (TWINS / name / "main.go").read_text(), re.M | re.S)
+        for name in ("09_the_hub", step)
+    )
+    lines = iter(used[0].splitlines())
+    assert all(line in lines for line in taught[0].splitlines())
+
+
 def test_twins_are_formatted() -> None:
     """gofmt finds nothing to change. Without Go, each line is at least indented with tabs."""
     if has_go():

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"sync"
 )
 
 type client struct {
@@ -15,8 +16,10 @@ type client struct {
 }
 
 var (
+	clients              = make(map[*client]bool)
 	broadcast            = make(chan string)
 	register, unregister = make(chan *client), make(chan *client)
+	stop                 = make(chan bool)
 )
 
 func (c *client) readPump() {
@@ -39,18 +42,24 @@ func (c *client) writePump() {
 	}
 }
 
-func run(stop chan bool, clients map[*client]bool) {
-	defer close(stop)
+func run() {
 	for {
 		select {
 		case c := <-register:
 			clients[c] = true
 		case c := <-unregister:
-			delete(clients, c)
-			close(c.send)
+			if clients[c] {
+				delete(clients, c)
+				close(c.send)
+			}
 		case message := <-broadcast:
 			for c := range clients {
-				c.send <- message
+				select {
+				case c.send <- message:
+				default:
+					close(c.send)
+					delete(clients, c)
+				}
 			}
 		case <-stop:
 			return
@@ -59,24 +68,20 @@ func run(stop chan bool, clients map[*client]bool) {
 }
 
 func main() {
-	stop, clients := make(chan bool), make(map[*client]bool)
 	ours, theirs := net.Pipe()
 	c := &client{ours, make(chan string, 256)}
-	go run(stop, clients)
+	var owner, reader sync.WaitGroup
+	owner.Go(run)
 	register <- c
 	go c.writePump()
-	ended := make(chan bool)
-	go func() {
-		c.readPump()
-		close(ended)
-	}()
+	reader.Go(c.readPump)
 
 	fmt.Fprintln(theirs, "hello")
 	heard, _ := bufio.NewReader(theirs).ReadString('\n')
 	fmt.Print("the room hears: ", heard)
 	theirs.Close()
-	<-ended
-	stop <- true
-	<-stop
+	reader.Wait()
+	close(stop)
+	owner.Wait()
 	fmt.Println("clients in the room:", len(clients))
 }
