@@ -86,7 +86,7 @@ RULES = {
     "talk.terminal": ("talk.session",),
     "talk.commands": ("talk.flags", "talk.session"),
     "talk.command": ("talk",),
-    "ops": ("ops", "golang", "hub", "client"),
+    "ops": ("ops", "golang", "anyhub", "hub", "client"),
     # The command is above everything, even main.
     "ops.command": (
         *("main", "ops.config", "ops.deploy", "ops.flags", "ops.processes", "ops.serve"),
@@ -103,11 +103,11 @@ RULES = {
         *("bench.command", "exercise.command", "talk.flags", "ops.config"),
         *("client", "golang", "version"),
     ),
-    "ops.page": (),
+    "ops.page": ("golang.http",),
     "ops.routes": ("golang.http",),
     "ops.view": (
         *("ops.view", "ops.clients", "ops.health", "ops.page", "ops.routes"),
-        *("golang", "hub", "client"),
+        *("golang", "anyhub", "hub", "client"),
     ),
     "ops.systemd": (),
     "main": ("ops", "client", "anyhub", "hub", "golang"),

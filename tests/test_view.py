@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -717,16 +717,26 @@ class Listener:
         self.send = Slow(1000)
 
 
+@contextmanager
+def viewing(hub: Hub, clients: Clients) -> Iterator[View]:
+    """A view, which is shut down at the end."""
+    view = View(LOCAL, hub, clients)
+    try:
+        yield view
+    finally:
+        view.server.shutdown()
+
+
 def test_a_hub_that_is_slow() -> None:
     """The view shows read pumps, and itself, waiting for a hub that is slow over a message."""
     hub, gate = Hub(), threading.Event()
     clients = Clients()
-    with View(LOCAL, hub, clients) as view:
+    with viewing(hub, clients) as view:
         app = make_app(hub, client_class=view.new_client)
         server = Server(LOCAL, app, on_close=clients.closed)
 
         def state() -> State:
-            found: State = json.loads(ask(view._server.port, "/state").body)
+            found: State = json.loads(ask(view.server.port, "/state").body)
             return found
 
         def wait() -> bool:
@@ -746,7 +756,7 @@ def test_a_hub_that_is_slow() -> None:
             assert state()["hub"]["thread"] == "at work"
             (broadcast,) = [c for c in state()["hub"]["channels"] if c["name"] == "hub.broadcast"]
             assert broadcast == {"name": "hub.broadcast", "senders": 1, "queued": 0}
-            answer = ask(view._server.port, "/say", "POST")
+            answer = ask(view.server.port, "/say", "POST")
             assert (answer.status, answer.body) == (503, b"the hub does not answer\n")
             gate.set()
             for peer in peers:
@@ -795,11 +805,11 @@ def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, perio
         return snapshot(*args)
 
     monkeypatch.setattr("gochat.ops.view.server.snapshot", count)
-    with View(LOCAL, Hub(), Clients()) as view:
+    with viewing(Hub(), Clients()) as view:
         view.start("http://localhost/")
         looks = 0
         while len(made) < 3:
-            assert ask(view._server.port, "/state").status == 200
+            assert ask(view.server.port, "/state").status == 200
             looks += 1
     assert looks > 3
     assert all(after - before >= period for before, after in itertools.pairwise(made))
@@ -904,7 +914,7 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
     """All of a client is freed with its threads, as without the view: there is no cycle."""
     hub = Hub()
     clients = Clients()
-    with View(LOCAL, hub, clients) as view:
+    with viewing(hub, clients) as view:
         app = make_app(hub, client_class=view.new_client)
         server = Server(LOCAL, app, on_close=clients.closed)
         with running(server, hub):

@@ -14,15 +14,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from ..anyhub import AnyHub
 from ..client import Client, Settings
-from ..golang.websocket import CLOSE_ABNORMAL_CLOSURE, CloseError, ProtocolError, ReadLimitError
-
-if TYPE_CHECKING:
-    from ..anyhub import AnyHub
-    from ..golang.goroutine import Observer
-    from ..golang.websocket import Conn
+from ..golang.goroutine import Observer
+from ..golang.websocket import (
+    CLOSE_ABNORMAL_CLOSURE,
+    CloseError,
+    Conn,
+    ProtocolError,
+    ReadLimitError,
+)
 
 __all__ = ["DROP_REASONS", "Clients", "Gone", "Totals", "drop_reason", "reason"]
 

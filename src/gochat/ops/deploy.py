@@ -101,14 +101,14 @@ class Deployment:
                 self.client_class = self._clients.new_client
                 addr = self._own(config.metrics_addr)
                 self._metrics = _new_metrics(addr, hub, self._clients, self.relay)
-                stack.enter_context(self._metrics)
+                stack.callback(self._metrics.server.shutdown)
             self._view: View | None = None
             if config.view is not None:
                 # Imported here because a chat without --view does not need it.
                 from .view.server import View  # noqa: PLC0415
 
                 self._view = View(self._own(config.view), hub, self._clients, self.relay)
-                stack.enter_context(self._view)
+                stack.callback(self._view.server.shutdown)
                 self.client_class = self._view.new_client
             self.upgrader: Final = new_upgrader(
                 allowed_origins=config.allow_origin,

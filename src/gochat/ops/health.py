@@ -6,14 +6,11 @@ import queue
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..golang.channel import AbandonedChannelError
-from ..golang.goroutine import waits
-
-if TYPE_CHECKING:
-    from ..golang.channel import ChannelStatistics
-    from ..hub import Hub
+from ..golang.goroutine import ChannelStatistics, waits
+from ..hub import Hub
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 

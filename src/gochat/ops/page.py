@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from werkzeug.wrappers import Response
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+from ..golang import http
 
 __all__ = ["SCRIPT", "home_page", "policy", "read_file", "read_page", "send_page", "serve_page"]
 
@@ -92,7 +91,7 @@ def policy(page: bytes, connect: str) -> str:
 
 
 def serve_page(
-    environ: WSGIEnvironment, start_response: StartResponse, max_message_size: int | None
+    environ: http.Environ, start_response: http.StartResponse, max_message_size: int | None
 ) -> Iterable[bytes]:
     """Answer with the page, or with 304 if the browser has it (Go: http.ServeFile). Any thread."""
     page, policy = home_page(max_message_size, environ.get(SCRIPT, b""))
@@ -100,7 +99,7 @@ def serve_page(
 
 
 def send_page(
-    environ: WSGIEnvironment, start_response: StartResponse, page: bytes, policy: str
+    environ: http.Environ, start_response: http.StartResponse, page: bytes, policy: str
 ) -> Iterable[bytes]:
     """Answer with a page and its policy, or with 304 if the browser has it. Any thread."""
     response = Response(page, content_type="text/html; charset=utf-8")

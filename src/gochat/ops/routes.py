@@ -11,24 +11,39 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from ..golang import http
 from ..golang.http.address import unmapped
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-__all__ = ["NO_STORE", "make_routes", "say"]
+__all__ = ["NO_STORE", "make_routes", "new_server", "say"]
 
 #: A header for every answer that must not be cached.
 NO_STORE: Final = ("Cache-Control", "no-store")
 
+# How long a request may take, in seconds, and how many are answered at the same time.
+_REQUEST_WAIT: Final = 3.0
+_MAX_REQUESTS: Final = 16
+
+
+def new_server(
+    addr: str,
+    get: Mapping[str, http.Application],
+    post: Mapping[str, http.Application] | None = None,
+) -> http.Server:
+    """Return a server of these routes, see `make_routes`. Raises what `http.Server` raises."""
+    return http.Server(
+        addr,
+        make_routes(get, post),
+        read_header_timeout=_REQUEST_WAIT,
+        max_connections=_MAX_REQUESTS,
+    )
+
 
 def make_routes(
-    get: Mapping[str, WSGIApplication], post: Mapping[str, WSGIApplication] | None = None
-) -> WSGIApplication:
+    get: Mapping[str, http.Application], post: Mapping[str, http.Application] | None = None
+) -> http.Application:
     """Return the application that calls one of these by its path, or refuses the request.
 
     get: the apps for GET by path; they also answer HEAD, whose body the server removes. post: the
@@ -36,7 +51,7 @@ def make_routes(
     """
     post = post or {}
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
         methods: tuple[str, ...]
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if not _is_for_here(environ):
@@ -56,13 +71,16 @@ def make_routes(
 
 
 def say(
-    start_response: StartResponse, text: str, code: int, headers: Iterable[tuple[str, str]] = ()
+    start_response: http.StartResponse,
+    text: str,
+    code: int,
+    headers: Iterable[tuple[str, str]] = (),
 ) -> Iterable[bytes]:
     """Answer with a line of text that no cache keeps."""
     return http.error(start_response, text, code, [NO_STORE, *headers])
 
 
-def _is_for_here(environ: WSGIEnvironment) -> bool:
+def _is_for_here(environ: http.Environ) -> bool:
     """Return whether the Host is a name of this server, as far as its names are known."""
     host = environ.get("HTTP_HOST")
     if host is None or not _is_loopback(environ["SERVER_NAME"]):

@@ -32,21 +32,19 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from ...anyhub import AnyHub
+from ...client import Client, Settings
+from ...golang import http
 from ...golang.channel import AbandonedChannelError, ClosedChannelError
-from ...golang.http import Server
+from ...golang.websocket import Conn
+from ...hub import Hub
 from ..clients import Clients
 from ..page import SCRIPT, policy, read_file, read_page, send_page
-from ..routes import NO_STORE, make_routes, say
+from ..routes import NO_STORE, new_server, say
 from .hold import Hold, Pace
 from .snapshot import hold_of, snapshot
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from ...anyhub import AnyHub
-    from ...client import Client, Settings
-    from ...golang.websocket import Conn
-    from ...hub import Hub
     from ...relay.relay import Relay
 
 __all__ = ["View"]
@@ -67,10 +65,6 @@ _SAY_WAIT: Final = 1.0
 # How many characters a name has at most, as on the page.
 _LONGEST_NAME: Final = 40
 
-# How long a request may take, in seconds, and how many are answered at the same time.
-_REQUEST_WAIT: Final = 3.0
-_MAX_REQUESTS: Final = 16
-
 
 class RefusalError(Exception):
     """A request is refused. status: of HTTP."""
@@ -87,12 +81,12 @@ class _Dialing(threading.local):
 
 
 class View:
-    """The view of one chat, and its server, which listens during the `with` block.
+    """The view of one chat, and its server, which listens from now on.
 
     addr: where, see `http.Server`. hub, clients: of the chat. relay: the relay before the hub, if
     any.
 
-    Create, start and exit on one thread. Raises what `Server` raises.
+    Create, start and shut down on one thread. Raises what `Server` raises.
     """
 
     def __init__(self, addr: str, hub: Hub, clients: Clients, relay: Relay | None = None) -> None:
@@ -116,12 +110,10 @@ class View:
             "/slow": self._slow_down,
             "/say": self._say,
         }
-        app = make_routes(
+        self.server: Final = new_server(
+            addr,
             {"/": self._send_page, "/state": self._send_state},
             {path: partial(self._switch, switch) for path, switch in switches.items()},
-        )
-        self._server = Server(
-            addr, app, read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
         )
 
     def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
@@ -129,10 +121,10 @@ class View:
         hold = Hold(self._pace, self._dialing.tab)
         return self._clients.new_client(hub, conn, settings, hold)
 
-    def around(self, chat: WSGIApplication) -> WSGIApplication:
+    def around(self, chat: http.Application) -> http.Application:
         """Return the chat's routes with what shows the page of the chat which client it is."""
 
-        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
             tab = _query(environ).get("tab", "")
             if (environ["PATH_INFO"], environ["REQUEST_METHOD"]) == ("/client", "GET"):
                 return _send_json(start_response, json.dumps(self._client(tab)).encode())
@@ -151,32 +143,26 @@ class View:
         return message
 
     def start(self, chat: str) -> None:
-        """Serve, on the thread `view`, until the end of the `with` block. chat: the chat's URL.
+        """Serve, on the thread `view`. chat: the chat's URL.
 
         Raises RuntimeError if the system has no more threads.
         """
         self._chat = chat
-        self._server.start("view")
-        log.info("view at %s", self._server.url)
-
-    def __enter__(self) -> View:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
+        self.server.start("view")
+        log.info("view at %s", self.server.url)
 
     # Requests, each on its own thread.
 
     def _send_page(
-        self, environ: WSGIEnvironment, start_response: StartResponse
+        self, environ: http.Environ, start_response: http.StartResponse
     ) -> Iterable[bytes]:
         return send_page(environ, start_response, self._page, self._policy)
 
     def _switch(
         self,
         switch: Callable[[Mapping[str, str]], None],
-        environ: WSGIEnvironment,
-        start_response: StartResponse,
+        environ: http.Environ,
+        start_response: http.StartResponse,
     ) -> Iterable[bytes]:
         try:
             if not _is_from_here(environ):
@@ -188,8 +174,8 @@ class View:
 
     def _send_state(
         self,
-        environ: WSGIEnvironment,  # noqa: ARG002
-        start_response: StartResponse,
+        environ: http.Environ,  # noqa: ARG002
+        start_response: http.StartResponse,
     ) -> Iterable[bytes]:
         with self._lock:
             if time.monotonic() >= self._good_until:
@@ -235,17 +221,17 @@ class View:
             raise RefusalError(503, "the hub does not answer") from None
 
 
-def _query(environ: WSGIEnvironment) -> dict[str, str]:
+def _query(environ: http.Environ) -> dict[str, str]:
     return dict(parse_qsl(environ["QUERY_STRING"][:300]))
 
 
-def _send_json(start_response: StartResponse, body: bytes) -> Iterable[bytes]:
+def _send_json(start_response: http.StartResponse, body: bytes) -> Iterable[bytes]:
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response("200 OK", [*headers, NO_STORE])
     return [body]
 
 
-def _is_from_here(environ: WSGIEnvironment) -> bool:
+def _is_from_here(environ: http.Environ) -> bool:
     """Return whether a request is from this server's page, or from no browser."""
     # A browser sends the Origin with every POST.
     origin = environ.get("HTTP_ORIGIN")

@@ -12,15 +12,15 @@ from collections.abc import Mapping, Set
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
+from ...client import Client
 from ...golang.goroutine import waits
 from ...golang.turns import TurnsStatistics, turns
+from ...hub import Hub
 from ..clients import Clients, drop_reason, reason
 from ..health import hub_statistics
 from .hold import Hold, Pace
 
 if TYPE_CHECKING:
-    from ...client import Client
-    from ...hub import Hub
     from ...relay.relay import Relay
 
 __all__ = ["DETAILED", "snapshot"]
