@@ -10,16 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from ..golang.dial import address
-from ..golang.flag import Flag, count, output, rate, seconds
+from ..golang.flag import Flag, Parser, count, output, rate, seconds
 from .load import Load
 from .report import Bar, Report
 from .run import LARGEST, SENDERS, STAMPED, Run
-
-if TYPE_CHECKING:
-    from ..golang.flag import Parser
 
 __all__ = ["add_bench_flags", "bench", "picture_path"]
 
@@ -37,21 +34,22 @@ def clients(text: str) -> list[int]:
     return values
 
 
-def add_bench_flags(bench: Parser) -> None:
+def add_bench_flags(parser: Parser) -> None:
     """Add the flags of `gochat bench`."""
-    bench.description = (
+    parser.set_defaults(run=bench)
+    parser.description = (
         "Measures throughput and latency of a chat server: any that sends what one client says over"
         " a WebSocket to all. Nobody else should be in the room."
     )
-    bench.add_argument(
+    parser.add_argument(
         "url",
         type=address,
         metavar="URL",
         help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
     )
     defaults = {**vars(Load()), "clients": str(Load.clients), "window": None, "pairs": 5}
-    bench.add_flags(FLAGS, defaults, {"pairs": "versus"})
-    bench.add_option("json", action="store_true", help="print JSON, for programs")
+    parser.add_flags(FLAGS, defaults, {"pairs": "versus"})
+    parser.add_option("json", action="store_true", help="print JSON, for programs")
 
 
 def bench(args: argparse.Namespace) -> None:

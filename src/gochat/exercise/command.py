@@ -8,13 +8,10 @@ import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Final
 
-from ..golang.flag import one_line
+from ..golang.flag import Parser, one_line
 from .catalogue import Exercise, exercises
-
-if TYPE_CHECKING:
-    from ..golang.flag import Parser
 
 __all__ = ["add_exercise_flags", "exercise"]
 
@@ -43,6 +40,7 @@ def number(text: str) -> Exercise:
 
 def add_exercise_flags(parser: Parser) -> None:
     """Add the flags of `gochat exercise`."""
+    parser.set_defaults(run=exercise)
     parser.description = (
         "Lists the exercises. With a number: writes the file of that exercise into the current"
         " folder, for you to fix or break."

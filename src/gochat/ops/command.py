@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_flags(argv)
     if args.command == "serve" and args.runtime != runtime.NAME:
         try:
-            change_runtime(argv, parent=args.processes > 1 and not has_parent())
+            change_runtime(argv, args.processes)
         except (ImportError, OSError) as error:
             print(f"gochat: {error}", file=sys.stderr)
             return 1
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "serve":
             serve(config)
             return 0
-        return run(args)
+        status: int | None = args.run(args)  # what the command's flags set it to
+        return status or 0
     except ConfigError as error:
         refuse: Callable[[str], NoReturn] = args.error
         refuse(str(error))
@@ -62,25 +63,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def change_runtime(argv: Sequence[str] | None, *, parent: bool) -> None:
+def change_runtime(argv: Sequence[str] | None, processes: int) -> None:
     """Start the command again on greenlets, if it is to serve a chat itself.
 
-    parent: whether it starts processes that do so. Raises ImportError without a gevent that will
-    do, and OSError if the system cannot start it.
+    processes: how many are to do so. Raises ImportError without a gevent that will do, and OSError
+    if the system cannot start it.
     """
     from .greenlets import check_gevent, start_again  # noqa: PLC0415 - threads have no use for it
+    from .processes import has_place  # noqa: PLC0415
 
-    if parent:
+    if processes > 1 and not has_place():  # it only starts them
         check_gevent()
     else:
         start_again(sys.argv[1:] if argv is None else argv)
-
-
-def has_parent() -> bool:
-    """Return whether this is one of several processes, and not their parent."""
-    from .processes import has_place  # noqa: PLC0415
-
-    return has_place()
 
 
 def config_of(args: argparse.Namespace) -> Config:
@@ -106,24 +101,3 @@ def serve(config: Config) -> None:
         from ..main import main  # noqa: PLC0415
 
         main(config)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run any command except serve."""
-    if args.command == "bench":
-        from ..bench.command import bench  # noqa: PLC0415
-
-        bench(args)
-    elif args.command == "talk":
-        from ..talk.command import talk  # noqa: PLC0415
-
-        talk(args)
-    elif args.command == "trace":
-        from ..trace.command import trace  # noqa: PLC0415
-
-        trace(args)
-    else:
-        from ..exercise.command import exercise  # noqa: PLC0415
-
-        return exercise(args)
-    return 0

@@ -84,7 +84,7 @@ def _add_flags(command: str, parser: Parser) -> None:
 
         add_exercise_flags(parser)
     elif command == "talk":
-        from ..talk.flags import add_talk_flags  # noqa: PLC0415
+        from ..talk.command import add_talk_flags  # noqa: PLC0415
 
         add_talk_flags(parser)
     else:
@@ -177,8 +177,16 @@ def add_serve_flags(serve: Parser) -> None:
     )
 
 
+def run_trace(args: argparse.Namespace) -> None:
+    """Run `gochat trace`."""
+    from ..trace.command import trace  # noqa: PLC0415 - only when there is a trace to read
+
+    trace(args)
+
+
 def add_trace_flags(trace: Parser) -> None:
-    """Add the flags of `gochat trace`. Here, because only the command imports that package."""
+    """Add the flags of `gochat trace`. Here, so that they do not import that package."""
+    trace.set_defaults(run=run_trace)
     trace.description = "Says how long each thread of a trace ran and waited; or draws the trace."
     trace.add_argument(
         "file", type=Path, metavar="FILE", help="file that gochat serve has written, with --trace"

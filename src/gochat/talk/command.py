@@ -1,7 +1,8 @@
-"""The command `gochat talk`: the life of a talk."""
+"""The command `gochat talk`: its flags, and the life of a talk."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import signal
@@ -10,18 +11,56 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from ..golang.dial import address
+from ..golang.flag import Parser, seconds
 from .commands import converse
 from .connection import dial
 from .frames import Describer, Frame
 from .lines import read_lines
-from .session import Session, note, show
+from .session import Session, name, note, show
 
-if TYPE_CHECKING:
-    import argparse
+__all__ = ["add_talk_flags", "talk"]
 
-__all__ = ["talk"]
+
+def add_talk_flags(parser: Parser) -> None:
+    """Add the flags of `gochat talk`."""
+    parser.set_defaults(run=talk)
+    parser.description = (
+        "Talks in a chat, from a terminal; /help says what can be typed there. From a pipe or a"
+        " file, each line is a message."
+    )
+    parser.add_argument(
+        "url",
+        type=address,
+        metavar="URL",
+        help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
+    )
+    parser.add_flag("name", name, None, "name to put before each message", "NAME")
+    parser.add_option(
+        "frames",
+        action="store_true",
+        help="print each frame: the time, < from the server or > to it, the opcode, FIN, the"
+        " length, the mask, and how many messages are joined in it",
+    )
+    for flag, kind, value, text in (
+        ("connect-timeout", seconds, 10.0, "seconds that a connection may take to be made"),
+        (
+            "ping-period",
+            seconds,
+            30.0,
+            "seconds of silence after which the server is sent a ping; after the same time once"
+            " more, the connection counts as lost",
+        ),
+        (
+            "wait",
+            partial(seconds, zero=True),
+            3.0,
+            "seconds to wait, at the end of a pipe, for what was sent to come back",
+        ),
+    ):
+        parser.add_flag(flag, kind, value, text, "S")
 
 
 def talk(args: argparse.Namespace) -> None:

@@ -6,8 +6,7 @@ from argparse import ArgumentTypeError
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from .flags import name
-from .session import Session, note, show
+from .session import Session, name, note, show
 
 __all__ = ["converse"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
 import re
@@ -13,7 +14,10 @@ from typing import Final, TextIO
 
 from .connection import Connection, LostError
 
-__all__ = ["Session", "note", "show"]
+__all__ = ["Session", "name", "note", "show"]
+
+# As on the page, in characters.
+_LONGEST_NAME: Final = 40
 
 # How many messages `/history` shows, and how many may wait for a connection.
 _HISTORY: Final = 500
@@ -49,6 +53,16 @@ def show(text: str, file: TextIO | None = None) -> None:
 def note(text: str) -> None:
     """Print a line about the talk, on stderr, as `show` does."""
     show(f"gochat: {text}", sys.stderr)
+
+
+def name(text: str) -> str:
+    """Return a name, as on the page, without spaces around it. Raises ArgumentTypeError."""
+    short = text.strip()
+    if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
+        raise argparse.ArgumentTypeError(
+            f"{text[:99]!r} is not a name of 1 to {_LONGEST_NAME} characters without ': ' in it"
+        )
+    return short
 
 
 def _clean(text: str) -> str:
