@@ -33,6 +33,8 @@ class _Parser(Parser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
+        if "://" not in message:  # to search a long message takes milliseconds
+            super().error(message)
         own = rf"(?:{re.escape(_REDIS[0])} or )?{re.escape(_REDIS[1])}\Z"  # what `relay` says
         message = re.sub(rf"(?!{own})(rediss?://).*", r"\1...", message, flags=re.I | re.S)
         # One search for the first URL and one for the last @: a pattern with both would look for an
