@@ -1,26 +1,25 @@
-"""What Go brings along: its language, its runtime and its libraries, for Python.
+"""The parts of Go that the chat uses, for Python: language, runtime and packages.
 
     channel.py   channels, close, select                     the language
     closed.py    the end of a channel                        the language
     handover.py  how threads sleep and wake for a channel    the runtime's chan.go
-    goroutine.py what goroutines do, for those who look      goroutines in a traceback
+    goroutine.py what goroutines wait for, for observers     goroutines in a traceback
     runtime/     threads, or greenlets in their place        package runtime
-    turns.py     few write pumps are at work at a time       the scheduler, GOMAXPROCS
+    turns.py     limits how many write pumps work at a time  the scheduler, GOMAXPROCS
     clock.py     a clock for deadlines, without pauses       the runtime's timers
     processor.py the CPU that the process stays on           the scheduler's Ps
-    thread.py    a thread that keeps little                  goroutines
+    thread.py    a thread that uses less memory              goroutines
     flag.py      flags in Go's form                          package flag
-    bytes.py     white space as Unicode has it               package bytes
+    bytes.py     trims Unicode white space                   package bytes
     log.py       the log, and a dump of the threads          package log
-    frames.py    frames on the wire, of both sides           package gorilla/websocket
-    dial.py      where a client connects to                  package gorilla/websocket
+    frames.py    frames on the wire, for both sides          package gorilla/websocket
+    dial.py      the address that a client connects to       package gorilla/websocket
     http/        the server                                  package net/http
     websocket/   handshakes and connections                  package gorilla/websocket
 
-The rules: nothing in here knows of a chat, and nothing in here imports from outside of this
-package. `channel` imports `handover`; both import `closed`, `goroutine` and `turns`, which imports
-`goroutine`; `processor` imports `turns`, `runtime` imports all of these, `log` imports `runtime`,
-`http` imports `runtime`, `thread` and `clock`, `websocket` imports `runtime`, `clock`, `frames` and
-`http`; the others import nothing. The cleverness that keeps hub.py and client.py plain belongs in
-here: locks, socket options, deadlines.
+The rules: nothing here knows about a chat or imports from outside this package. `channel` imports
+`handover`; both import `closed`, `goroutine` and `turns`, which imports `goroutine`; `processor`
+imports `turns`, `runtime` imports all of these, `log` imports `runtime`, `http` imports `runtime`,
+`thread` and `clock`, `websocket` imports `runtime`, `clock`, `frames` and `http`; the others import
+nothing. Locks, socket options and deadlines belong here, so that hub.py and client.py stay plain.
 """

@@ -1,4 +1,4 @@
-"""Bytes: what Go has in its package bytes, and Python's strings do not do."""
+"""The one function of Go's package bytes that Python lacks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ WHITE_SPACE = (
 
 
 def trim_space(message: bytes) -> bytes:
-    """Cut surrounding white space, as Go's bytes.TrimSpace does. Takes any bytes, as that does."""
+    """Cut surrounding white space (Go: bytes.TrimSpace). Need not be valid UTF-8."""
     text = message.decode(errors="surrogateescape").strip(WHITE_SPACE)
     return text.encode(errors="surrogateescape")

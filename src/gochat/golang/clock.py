@@ -1,16 +1,14 @@
 """A clock for deadlines that stands still while the process is paused.
 
-A virtual machine is stopped and continued, a container is paused, somebody presses Ctrl-Z: none of
-its peers is at fault then, though all their deadlines have passed on the system's clock. The pongs
-that were due may lie in the sockets, and pings that were due were never sent. So deadlines are
-judged by `now`, which leaves pauses out. The rule, for every deadline that a peer has to meet: it
-is kept as a time of this clock, and it has passed when `now` says so.
+After a virtual machine was stopped, a container paused, or Ctrl-Z pressed, all deadlines have
+passed on the system's clock, but no peer is at fault: their pongs may wait in the sockets, and
+their pings were never sent. So every deadline that a peer has to meet is a time of this clock,
+which leaves out pauses, and is compared with `now`.
 
-A pause is noticed by what did not happen meanwhile. As long as somebody accepts connections, that
-thread calls `beat` every BEAT seconds; at the end, the thread that waits for the others does. A gap
-between two beats of more than _GAP is a pause, and so is a time in which no thread got the
-interpreter. Whoever asks for the time first after the gap notices it: the thread that beats need
-not run before the threads that judge.
+The thread that accepts connections calls `beat` every BEAT seconds; at shutdown, the thread that
+waits for the others does. A gap of more than _GAP between two beats is a pause. (So is a time in
+which no thread got the interpreter.) The first thread that asks for the time after a gap notices
+the pause, even if it runs before the thread that beats.
 """
 
 from __future__ import annotations
@@ -33,24 +31,24 @@ _GAP: Final = 2.0
 class _Clock:
     """The state of the clock.
 
-    A thread reads `last` before it reads `paused`, and a pause is added to `paused` before `last`
-    is set, so a look without the lock finds at worst a time that lies a pause too early: a deadline
-    is then judged once more. It never finds one that is too late.
+    A thread reads `last` before `paused`, and a pause is added to `paused` before `last` is set. So
+    a thread without the lock gets, at worst, a time that is too early by one pause, and checks its
+    deadline again. It never gets a time that is too late.
     """
 
     def __init__(self) -> None:
-        # Guards changes of the three below. No other lock is waited for while this one is held. A
-        # signal handler may take it on the thread that holds it.
+        # Guards changes of the three fields below. Its holder waits for no other lock. A signal
+        # handler may take it on the thread that holds it.
         self.lock = threading.RLock()
-        # How many threads beat. Without any, no gap is a pause.
+        # How many threads beat. If none does, no gap is a pause.
         self.beating = 0
         # When the last beat was; infinite while no thread beats.
         self.last = float("inf")
-        # How long the process was paused so far, in seconds.
+        # The total of all pauses, in seconds.
         self.paused = 0.0
 
     def beat(self) -> None:
-        """Note that the process runs, and a pause if there was one."""
+        """Record that the process is running, and a pause if there was one."""
         with self.lock:
             if self.beating:
                 moment = time.monotonic()
@@ -63,7 +61,7 @@ _clock: Final = _Clock()
 
 
 def now() -> float:
-    """Return the time of this clock, in seconds: that of `time.monotonic` without all pauses.
+    """Return the time of this clock, in seconds: `time.monotonic()` minus all pauses.
 
     Thread: any.
     """
@@ -75,23 +73,23 @@ def now() -> float:
 
 
 def since(deadline: float) -> float:
-    """Return the time of this clock for a time of `time.monotonic`. Thread: any."""
+    """Convert a time of `time.monotonic` to this clock. Thread: any."""
     return deadline - _clock.paused
 
 
 def after(seconds: float) -> float:
-    """Return the time of this clock in so many seconds. Thread: any."""
+    """Return the time `seconds` from now on this clock. Thread: any."""
     return now() + seconds
 
 
 def beat() -> None:
-    """Note that the process runs. Thread: one that is within `beating`, every BEAT seconds."""
+    """Record that the process is running. Thread: one inside `beating`, every BEAT seconds."""
     _clock.beat()
 
 
 @contextmanager
 def beating() -> Iterator[None]:
-    """Promise, for the time of the block, to call `beat` every BEAT seconds. Thread: any."""
+    """Promise to call `beat` every BEAT seconds during the block. Thread: any."""
     with _clock.lock:
         _clock.beating += 1
         if _clock.beating == 1:
@@ -108,8 +106,7 @@ def beating() -> Iterator[None]:
 def join(thread: threading.Thread, deadline: float) -> bool:
     """Wait for a thread to end, and return whether it has.
 
-    deadline: how long, as a time of this clock, which leaves out pauses during the wait, too.
-    Thread: any.
+    deadline: a time of this clock, so pauses during the wait do not count. Thread: any.
     """
     with beating():
         while thread.is_alive() and (left := deadline - now()) > 0:

@@ -1,4 +1,4 @@
-"""What the channels of every runtime have in common: their end, and what they leave out."""
+"""The parts that the channels of both runtimes share: their end, and unsupported methods."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ClosedChannelError(RuntimeError):
 
 
 class AbandonedChannelError(ConnectionAbortedError):
-    """A send on a channel that nobody will receive from: the end of the program in Go.
+    """A send on a channel from which nobody will receive. In Go, the program has ended by then.
 
-    Not a mistake of the sender's, so a pump that sends takes it as the end of its connection.
+    The sender has made no mistake, so a pump treats this as the end of its connection.
     """
 
 
@@ -46,7 +46,7 @@ class Closing:
         if self._closed:
             raise ClosedChannelError(f"{what} closed channel")
 
-    # What queue.Queue has, and a channel does not.
+    # Methods of queue.Queue that a channel does not support.
 
     def shutdown(self, immediate: bool = False) -> None:
         """Raise NotImplementedError."""
@@ -60,7 +60,7 @@ class Closing:
 
 
 def deadline_of(timeout: float | None) -> float | None:
-    """Return the deadline for a timeout of a method of queue.Queue. Raises ValueError below 0."""
+    """Return the deadline for a timeout, as in queue.Queue. Raises ValueError if it is negative."""
     if timeout is None:
         return None
     if timeout < 0:

@@ -1,6 +1,6 @@
-"""Where a client connects to, and why it could not (gorilla/websocket: Dialer).
+"""The address that a client connects to, and why it failed (gorilla/websocket: Dialer).
 
-`gochat talk` and `gochat bench` take the same addresses and say the same of those that fail.
+Shared by `gochat talk` and `gochat bench`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class Address(NamedTuple):
     def parse(cls, text: str) -> Address:
         """Parse ws://HOST:PORT/PATH, or the page's http:// URL, or HOST:PORT, or :PORT.
 
-        wss:// and https:// are over TLS. No host is localhost. USER:PASSWORD@ may stand before it.
-        A path that ends in a slash, or none, is that of the page: the chat is `ws` beside it, or
-        `ws/ROOM` if the query has room=ROOM. After ws:// or wss:// only the path / is the page's.
+        wss:// and https:// use TLS. The host defaults to localhost, and may follow USER:PASSWORD@.
+        A path that is empty or ends in a slash is the page's. The chat is then at `ws` below it, or
+        at `ws/ROOM` if the query has room=ROOM. After ws:// or wss://, only the path / is the
+        page's.
         Raises ValueError.
         """
         scheme, mark, rest = text.partition("://")
@@ -84,14 +85,14 @@ class Address(NamedTuple):
         return [("Authorization", f"Basic {base64.b64encode(self.login.encode()).decode()}")]
 
     def context(self) -> ssl.SSLContext | None:
-        """Return what checks the server's certificate; None without TLS."""
+        """Return the context that checks the server's certificate; None without TLS."""
         return ssl.create_default_context() if self.tls else None
 
 
 def address(text: str) -> Address:
-    """Return a flag's value: a server. The error does not repeat a password.
+    """Return the address in a flag's value.
 
-    Raises ArgumentTypeError.
+    Raises ArgumentTypeError, whose text does not repeat a password.
     """
     try:
         return Address.parse(text)
@@ -105,9 +106,9 @@ def address(text: str) -> Address:
 
 
 def reason(error: OSError) -> str:
-    """Return what has failed, in the system's words or those of TLS.
+    """Return the reason for a failed connection, in the words of the system or of TLS.
 
-    asyncio puts addresses around what the system says, and joins several errors in one.
+    asyncio adds addresses to the system's text, and joins several errors in one.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"

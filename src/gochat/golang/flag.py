@@ -1,4 +1,4 @@
-"""Flags: what Go has in its package flag, on argparse."""
+"""Flags, on argparse (Go: package flag)."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ Flag = tuple[str, Callable[[str], Any], str, str]
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, and accepts each flag in Go's form (`-addr`) too.
+    """Reports a mistake in one line, and also accepts each flag in Go's form (`-addr`).
 
-    What it parses has `error`, of the command's own parser, for mistakes that are found later.
+    The parsed arguments have the command's own `error`, for mistakes that are found later.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # By flag that makes sense only beside another one: that other one, and its own default.
+        # For each flag that needs another one: that other flag, and its own default.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
         self.set_defaults(error=self.error)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2, after a line that says what is wrong."""
+        """Print one line that says what is wrong, and exit with 2."""
         message = message.removeprefix("argument ")
-        if len(message) > _BEGIN + _END:  # one_line takes long over a long one
+        if len(message) > _BEGIN + _END:  # one_line is slow on a long text
             message = message[:_BEGIN] + message[-_END - 1 :]
         line = one_line(message)
         if len(line) > _BEGIN + _END:
@@ -59,9 +59,9 @@ class Parser(argparse.ArgumentParser):
         defaults: Mapping[str, Any],
         needs: Mapping[str, str],
     ) -> None:
-        """Add flags that the help shows below titles, as `add_flag` does.
+        """Add flags as `add_flag` does; the help shows them under titles.
 
-        defaults: by name, with _ in place of - in it; none there is None. needs: by name.
+        defaults: by name, with _ for -; a missing one is None. needs: by name.
         """
         for title, flags in groups.items():
             self._place = self.add_argument_group(title)
@@ -85,8 +85,8 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """Add a flag that has a value; its help ends with the default.
 
-        A flag whose default is a tuple may be repeated, and its text says what the default is.
-        needs: the flag without which this one has no meaning; `settle` refuses it then.
+        A flag whose default is a tuple may be repeated; its own text states the default.
+        needs: another flag; without it, `settle` refuses this one.
         """
         if isinstance(default, tuple):
             self.add_option(
@@ -102,14 +102,14 @@ class Parser(argparse.ArgumentParser):
         elif "(default" not in text:
             text += " (default: none)"
         if needs:
-            # With None in its place, a default that is written out can be told from none.
+            # None shows that the flag was not given, even if its value equals the default.
             self._needs[name] = needs, default
             default = None
         self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's. Exits with 2 at a flag that is none, and says which one may be meant."""
-        if self._subparsers is None:  # a command's flags are its own parser's
+        """Extend argparse's method: exit with 2 at an unknown flag, and suggest a similar one."""
+        if self._subparsers is None:  # each command has a parser for its own flags
             args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
         return super().parse_known_args(args, namespace)
 
@@ -121,7 +121,7 @@ class Parser(argparse.ArgumentParser):
             if arg == "--":
                 yield from args[i:]
                 return
-            # What argparse takes for a value, too: a number below 0, and a text with spaces.
+            # Like argparse, take a negative number and a text with spaces for values.
             if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
                 yield arg
             elif f"--{name}" in flags:
@@ -145,20 +145,20 @@ def _attribute(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text with unprintable characters, line ends included, written as in Python."""
+    """Return the text with unprintable characters and line ends escaped as in Python."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def number(text: str) -> float:
-    """Return a number in digits, as 2.5 or 1e-3; NaN if the text is none."""
-    # float takes spaces, underscores and the digits of all languages, too. Each character here can
-    # match in one way only: otherwise the time would grow with the square of the length.
+    """Return a number in digits, such as 2.5 or 1e-3; NaN for any other text."""
+    # float also takes spaces, underscores and the digits of all scripts. Here each character can
+    # match in one way only; otherwise the time would be quadratic in the length.
     form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"
     return float(text) if re.fullmatch(form, text, re.I) else math.nan
 
 
 def rate(text: str, most: float = 1e6) -> float:
-    """Return a flag's value: how many a second, above 0. Raises ArgumentTypeError."""
+    """Return a flag's value: a number per second, above 0. Raises ArgumentTypeError."""
     value = number(text)
     if not 1e-6 <= value <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to {most:.0f}")
@@ -168,7 +168,7 @@ def rate(text: str, most: float = 1e6) -> float:
 def seconds(text: str, zero: bool = False) -> float:
     """Return a flag's value: a time in seconds, above 0. Raises ArgumentTypeError.
 
-    zero: whether 0 is a value, too.
+    zero: whether 0 is allowed.
     """
     value = number(text)
     if not _is_seconds(value) and not (zero and value == 0):
@@ -177,7 +177,7 @@ def seconds(text: str, zero: bool = False) -> float:
 
 
 def count(text: str, least: int = 1, most: int = _MOST) -> int:
-    """Return a flag's value: a whole number within bounds. Raises ArgumentTypeError."""
+    """Return a flag's value: an integer from `least` to `most`. Raises ArgumentTypeError."""
     if not re.fullmatch(r"0*[0-9]{1,9}", text) or not least <= int(text[-9:]) <= most:
         raise argparse.ArgumentTypeError(f"{text[:99]!r} {_not_a_count(least, most)}")
     return int(text[-9:])
@@ -186,12 +186,12 @@ def count(text: str, least: int = 1, most: int = _MOST) -> int:
 def output(text: str, *suffixes: str) -> Path:
     """Return a flag's value: a file to write. Raises ArgumentTypeError if it cannot be written.
 
-    suffixes: of the names that it may have, as in .svg; none for any.
+    suffixes: the allowed ones, such as .svg; none to allow any.
     """
     path = Path(text)
     if suffixes and path.suffix.lower() not in suffixes:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
-    with suppress(OSError):  # a name that is too long, for one
+    with suppress(OSError):  # such as for a name that is too long
         with suppress(FileNotFoundError):
             path.lstat()  # from Python 3.14 on, `is_dir` and `exists` raise no error
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
@@ -200,11 +200,11 @@ def output(text: str, *suffixes: str) -> Path:
 
 
 def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
-    """Refuse what a flag for each field of a dataclass would refuse. Raises ValueError.
+    """Check each field of a dataclass as its flag would be checked.
 
-    of: the dataclass; the fields that a subclass adds are its own. A field whose default is a float
+    of: the dataclass; fields that a subclass adds are not checked. A field whose default is a float
     is a time in seconds; the others are counts. less: the names of two times, of which the first
-    must be under the second. The error names the field.
+    must be less than the second. Raises ValueError, which names the field.
     """
     for field in dataclasses.fields(of):
         value = getattr(values, field.name)

@@ -1,7 +1,7 @@
 """Frames as they are on the wire (RFC 6455, section 5.2).
 
-Both sides of a connection use this: the server, `gochat talk` and `gochat bench`. So it stands by
-itself, and the clients do not import the server. Every value is a function's of its arguments.
+The server, `gochat talk` and `gochat bench` use this. It is a separate module so that the clients
+do not import the server. All functions are pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LONG_HEADER: Final = struct.Struct("!BBQ").pack
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """A whole frame of a server, which does not mask: RFC 6455, section 5.2."""
+    """Return a whole frame from a server, which does not mask (RFC 6455, section 5.2)."""
     length = len(payload)
     if length < 126:
         return _SHORT_HEADER(0x80 | opcode, length) + payload
@@ -28,7 +28,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
-    """Return a whole frame of a client, which masks its payload with a key of 4 bytes."""
+    """Return a whole frame from a client, which masks its payload with a key of 4 bytes."""
     bare = frame(opcode, payload)
     head = bytearray(bare[: len(bare) - len(payload)])
     head[1] |= 0x80
@@ -36,9 +36,9 @@ def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
 
 
 def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
-    """Return a payload masked, or unmasked, with a key of 4 bytes: RFC 6455, section 5.3.
+    """Mask or unmask a payload with a key of 4 bytes (RFC 6455, section 5.3).
 
-    On large numbers this is one operation, and not one for each byte.
+    Works on one large integer, not byte by byte.
     """
     length = len(data)
     keys = (key * (length // 4 + 1))[:length]
@@ -48,10 +48,10 @@ def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
 def read_header(
     data: bytes | bytearray, start: int = 0, end: int | None = None
 ) -> tuple[int, int] | None:
-    """Return the size of the header that begins at `start`, and of the payload after it, in bytes.
+    """Return the sizes of the header that begins at `start`, and of its payload, in bytes.
 
-    The header includes the key of a masked frame. Returns None if the length is not there yet: the
-    key need not be there. Nothing is checked. end: of what is in `data`; None for its length.
+    The header includes the key of a masked frame. Returns None if the length field is incomplete;
+    the key may be missing. Nothing is checked. end: where the data ends; None for `len(data)`.
     """
     there = (len(data) if end is None else end) - start
     if there < 2:

@@ -1,11 +1,11 @@
-"""What goroutines wait for, and who is told of what they do: for those who look inside.
+"""What goroutines are waiting for, and how to observe a channel.
 
-The same in every runtime; on greenlets, read "greenlet" for "thread". `threading.get_ident` gives
+The same for both runtimes; for greenlets, read "greenlet" for "thread". `threading.get_ident` gives
 the ident of either.
 
-A thread that waits for a channel says so here; one that stands in line for a turn stands in
-`Turns.statistics()`, and one that waits for its connection in `Conn.statistics()`. Where there is
-nothing of a thread, it is at work.
+A thread that waits for a channel is recorded here. One that waits for a turn is in
+`Turns.statistics()`, and one that waits for its connection in `Conn.statistics()`. A thread that is
+in none of them is working.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ waits: Final[dict[int, str]] = {}
 
 
 class Observer(Protocol):
-    """Is told of what happens on a channel, by the thread that does it: that waits meanwhile."""
+    """Hears what happens on a channel. Each method delays the thread that calls it."""
 
     def received(self, channel: Any, value: Any) -> None:
-        """A value was received, or CLOSED, and the receiver does not know it yet.
+        """Called when a value or CLOSED was received, before the receiver gets it.
 
-        What this raises is raised by the receive, which then has not happened.
+        An exception comes out of the receive, and undoes it.
         """
 
     def closed(self, channel: Any) -> None:
-        """The channel was closed."""
+        """Called when the channel was closed."""
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """What is in a channel, who waits for it, and what it has done so far.
+    """The contents of a channel, who waits for it, and its counts so far.
 
-    Each figure is read as it is, so two of them may differ by what happens meanwhile. An operation
-    that was interrupted may count, although it was undone.
+    The figures are read one after another, not all at the same moment. An interrupted operation may
+    count, although it was undone.
     """
 
     capacity: int
@@ -68,7 +68,7 @@ class ChannelStatistics:
 
 @dataclass(frozen=True)
 class TurnsStatistics:
-    """Who has a turn and who waits for one. Threads are given by `threading.get_ident`."""
+    """Who has a turn and who waits for one, as idents of `threading.get_ident`."""
 
     #: How many turns there are.
     limit: int

@@ -1,8 +1,7 @@
-"""The log: what Go has in its package log, and at SIGQUIT from its runtime.
+"""The log (Go: package log), and a dump of all threads (Go's runtime writes one at SIGQUIT).
 
-Each line has a date, as Go's lines have. But no thread waits long for a log that is not read, as
-behind Ctrl-S or in a full pipe: otherwise the chat would hear no signal, and would keep clients
-that are gone.
+Each line has a date, as in Go. But no thread waits long for a log that is not read, such as a full
+pipe or a terminal after Ctrl-S: the chat would miss signals, and keep clients that have gone.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from .runtime import stacks, writable
 
 __all__ = ["LogHandler", "dump_threads"]
 
-# How long a log may take to accept a line, in seconds. After one such wait, it gets no more time.
+# How long a log may take to accept a line, in seconds. After one such wait, nothing waits for it.
 _PATIENCE: Final = 1.0
 
 
 class LogHandler(logging.Handler):
     """Writes the log to stderr.
 
-    A line that is not taken waits a second, and is lost. The following lines are lost without a
-    wait, until one is taken: then the log says how many were lost.
+    A line that is not accepted within a second is lost. The following lines are then lost without a
+    wait, until the log accepts one; after that, it says how many were lost.
     """
 
     def __init__(self) -> None:
         super().__init__()
         # All guarded by the handler's lock: where to write, how many lines in a row are lost, and
-        # whether the last thing written is half a line.
+        # whether the last write ended within a line.
         self._output = Output()
         self._lost = 0
         self._half = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or lose it. The handler's lock is held."""
+        """Write a line, or drop it. The caller holds the handler's lock."""
         line = f"{self.format(record)}\n"
         if self._lost:
             line = f"{self._lost} lines of the log were not taken, and are lost\n{line}"
@@ -55,18 +54,18 @@ class LogHandler(logging.Handler):
         self._lost = self._lost + 1 if written < len(data) else 0
 
     def close(self) -> None:
-        """Write no more. Called by `logging.shutdown`, at the end of the process."""
+        """Stop writing. `logging.shutdown` calls this at the end of the process."""
         self._output.close()
         super().close()
 
 
 class Output:
-    """Stderr, written to without waiting for a reader that does not read.
+    """Writes to stderr without waiting for a reader that does not read.
 
-    `poll` says whether there is room, but not how much. So that a write takes what fits and comes
-    back, a pipe or a terminal is opened once more, with O_NONBLOCK, because that flag would also
-    hold for other processes that share the first one. A socket cannot be opened again; like a pipe,
-    it has room for PIPE_BUF bytes when it has any.
+    `poll` says whether there is room, but not how much, so a write could block. A pipe or a
+    terminal is therefore opened a second time, with O_NONBLOCK. (On the first descriptor, that flag
+    would also apply to other processes that share it.) A socket cannot be opened again; like a
+    pipe, it has room for PIPE_BUF bytes when it has any.
     """
 
     def __init__(self) -> None:
@@ -80,14 +79,14 @@ class Output:
             return
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            with suppress(OSError):  # another user's, or no /proc
+            with suppress(OSError):  # it belongs to another user, or there is no /proc
                 self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
                 self._own = True
 
     def write(self, data: bytes, patience: float) -> int:
-        """Write as much as is taken within `patience`, in seconds. Returns how many bytes that is.
+        """Write as many bytes as possible within `patience` seconds, and return how many.
 
-        What cannot be written, because the disk is full or the other end closed, counts as taken.
+        Bytes lost to a full disk or a closed other end count as written.
         """
         if self._descriptor < 0:
             return len(data)
@@ -101,13 +100,13 @@ class Output:
                     return written
                 piece = data[written : written + select.PIPE_BUF]
                 if written + len(piece) < len(data):
-                    # Whole lines, if there is one: another process may write in between.
+                    # Whole lines if possible: another process may write in between.
                     piece = piece[: piece.rfind(b"\n") + 1] or piece
                 written += os.write(self._descriptor, piece)
         return len(data)
 
     def close(self) -> None:
-        """Give the descriptor back, if it is its own."""
+        """Close the descriptor, if this object has opened it."""
         if self._own:
             os.close(self._descriptor)
         self._descriptor, self._own = -1, False
@@ -120,8 +119,8 @@ dumping = threading.Lock()
 def dump_threads() -> None:
     """Write to stderr what each thread is doing, by name, as Go does at SIGQUIT.
 
-    For a signal handler. A handler may interrupt itself, and then one dump is enough; or a thread
-    that writes to sys.stderr, so this does not use that object.
+    For a signal handler. The handler may interrupt itself; then one dump is enough. It may also
+    interrupt a thread that writes to sys.stderr, so this does not use that object.
     """
     if not dumping.acquire(blocking=False):
         return

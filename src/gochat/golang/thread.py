@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["Thread"]
 
-# What a thread that has started keeps, in place of an event of its own.
+# The event that all started threads share.
 _STARTED: Final = threading.Event()
 _STARTED.set()
 
@@ -15,11 +15,11 @@ _STARTED.set()
 class Thread(threading.Thread):
     """A `threading.Thread` that is smaller by a kilobyte once it has started.
 
-    `start` waits for an event, which every thread then keeps, although all of them say the same:
-    that their thread has started.
+    `start` waits for an event, which every thread would then keep. All such events are set, so
+    these threads share one.
     """
 
     def start(self) -> None:
-        """Start the thread, see `threading.Thread.start`. Raises RuntimeError as that does."""
+        """Start the thread. Raises RuntimeError as `threading.Thread.start` does."""
         super().start()
         self._started = _STARTED

@@ -1,4 +1,4 @@
-"""The HTTP server: what Go has in net/http, on Werkzeug's threaded server.
+"""The HTTP server (Go: net/http), on Werkzeug's threaded server.
 
     server.py      Server: accepts connections, and ends in order
     handler.py     one connection: its request and its response

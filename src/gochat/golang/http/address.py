@@ -51,10 +51,10 @@ def listen(addr: str) -> socket.socket:
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
     """Open `count` sockets that listen at one address; Linux spreads connections evenly over them.
 
-    Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. This option
-    alone would also let another program of the same user join them unnoticed. So the first socket
-    gets the option only after it listens. Until then the system refuses it if anybody listens
-    there, and later `listen` of others is refused. Raises what `listen` raises.
+    Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. With this
+    option from the beginning, they could share the port unnoticed with another program of the same
+    user. So the first socket gets it only after it listens, which fails if another program already
+    listens there. Raises what `listen` raises.
     """
     with ExitStack() as stack:
         first = stack.enter_context(listen(addr))

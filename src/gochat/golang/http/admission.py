@@ -1,12 +1,11 @@
 """Admission: which connections are served, and how the others are refused.
 
 A connection is admitted after it was accepted, unless too many are open, and counts until it is
-closed. If there is a limit for each client address, a connection counts for its client's address
-only after its request has been read. Only then is the client of a trusted proxy
-known. Besides, browsers open connections in advance, which stay idle until needed: if these
-counted, a reload of a page could be refused. But an address may have only six more open connections
-than its limit; any number of idle ones could use up the limit for all.
-net/http has no such limits.
+closed. A limit per client address counts a connection only after its request has been read, for two
+reasons. Only then is the client of a trusted proxy known. And browsers open connections in advance,
+which stay idle until needed: if these counted, a reload of a page could be refused. But an address
+may have only six more open connections than its limit, because idle ones could otherwise use up the
+limit for all. net/http has no such limits.
 """
 
 from __future__ import annotations
@@ -215,7 +214,7 @@ def _too_many(count: int, address: str) -> Refusal:
 
 
 def _drop(counter: Counter[str], address: str | None) -> None:
-    """Count one less, and keep no zeros."""
+    """Subtract one, and remove a count of zero."""
     if address is not None:
         counter[address] -= 1
         if not counter[address]:

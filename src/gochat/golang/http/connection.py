@@ -1,8 +1,8 @@
 """An accepted connection: who owns it, and how an application takes it over.
 
 A WSGI application can take a connection over from the server, and use it after the request, on this
-thread and on another one. In Go, it uses `http.Hijacker` and the go statement; here, it uses
-the `Hijacker` in the WSGI environ.
+thread and a second one, through the `Hijacker` in the WSGI environ. In Go, it would use
+`http.Hijacker` and the go statement.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class ServerConn:
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_WR)
             self.sock.close()
-        # A thread that never started keeps its arguments, and so this object.
+        # A thread that never started keeps its arguments, and with them this object.
         self.thread = self.hijacker = None
 
     def is_served_by(self, thread: threading.Thread) -> bool:
@@ -181,8 +181,8 @@ class Hijacker:
     def go(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
         """Call a function on another thread with this name (Go: the go statement).
 
-        closes: whether the function has to shut the connection down before it returns. If it does
-        not, it has failed: nobody else may notice that it has ended.
+        closes: whether the function must shut the connection down before it returns. If it does
+        not, that counts as a failure, because otherwise nobody may notice its end.
 
         The server does not close the connection before the function has returned. Raises
         RuntimeError if no thread can be started; never, if one was reserved.

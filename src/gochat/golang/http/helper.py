@@ -62,12 +62,12 @@ class _Vacancy:
 class Helpers:
     """Starts helpers, or borrows them when the system has no more threads. One for each server.
 
-    If threads run out, many connections may each have one thread and need another one. If each were
-    refused, nobody would be served, although half of them fit. So they pair up: the first one
-    waits, the second one is refused, and its thread becomes the helper of the first one when the
-    second one's connection is closed. The thread is passed on while it runs: if it ended first, the
+    If threads run out, many connections may each have one thread and need a second. Refusing all of
+    them would serve nobody, although there are enough threads for half. So they pair up: the first
+    connection waits, the second is refused, and when the second is closed, its thread becomes the
+    first one's helper. That thread is passed on while it runs, because if it ended first, the
     accepting thread could start a thread for a newcomer in its place. Any other thread whose
-    connection ends also helps.
+    connection ends may also become a helper.
 
     Thread: any.
     """

@@ -32,8 +32,8 @@ _DAY: Final = 86400.0
 class _SocketReader(io.RawIOBase):
     """Reads from a socket until a deadline, in seconds of the monotonic clock.
 
-    A timeout of the socket alone would restart with every byte. A pause of the whole process is
-    added to the deadline, see clock.py.
+    The socket's own timeout would restart with every byte. A pause of the process extends the
+    deadline, see clock.py.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -75,7 +75,7 @@ class _SocketReader(io.RawIOBase):
                     self.limit_writes()
 
     def limit_writes(self) -> None:
-        """Let the client take as long for each piece of the response as it had for the request."""
+        """Give the client as much time for each piece of the response as it had for the request."""
         self._sock.settimeout(self._patience)
 
 
@@ -85,7 +85,7 @@ class RequestReader(io.BufferedReader):
     deadline: for the whole request, in seconds of the monotonic clock.
 
     Reading raises TimeoutError at the deadline, and OSError as the socket does. After `answered`,
-    reading returns an end of file instead.
+    it returns an end of file instead.
     """
 
     raw: _SocketReader

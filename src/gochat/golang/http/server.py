@@ -363,7 +363,7 @@ class Server(ThreadedWSGIServer):
                 connection.hijacker.end()
 
     def _close(self, connection: ServerConn) -> None:
-        """Close a connection, and free its place, even if something fails.
+        """Close a connection and free its place, even if a step fails.
 
         Nothing else closes the socket of an accepted connection. Thread: the connection's owner. If
         Ctrl-C interrupts this on the thread that accepts, `shutdown` closes the connection.
