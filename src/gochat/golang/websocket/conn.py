@@ -92,9 +92,6 @@ _FRAGMENT: Final = 16
 _WORK: Final = 0.002
 _SLEEP: Final = 0.0001
 
-# Python looks for a name in a module faster than in another module.
-_DONTWAIT: Final = socket.MSG_DONTWAIT
-
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
 
@@ -679,7 +676,7 @@ class Conn:
                     self._close_sent = True
                 size = len(data)
                 try:
-                    sent = self._out.send(data, _DONTWAIT)
+                    sent = self._out.send(data, socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     sent = 0
                 if sent < size:
@@ -787,7 +784,7 @@ def send_all(
     rest = memoryview(data)
     while rest:
         try:
-            rest = rest[sock.send(rest, _DONTWAIT) :]
+            rest = rest[sock.send(rest, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
             wait(deadline)
 
