@@ -28,7 +28,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -98,6 +98,8 @@ def servers(go: Path | None) -> list[Server]:
 class Measured(Result):
     #: The server's processor time per delivery, in microseconds, if the system tells.
     cost: float | None
+    #: What its memory has grown by at most, in KB for each client, if the system tells.
+    memory: float | None
 
 
 #: The cores for the server and for the generator; None if there is no choice.
@@ -157,6 +159,15 @@ def wait_for(port: int, server: Server, process: subprocess.Popen[bytes]) -> Non
     sys.exit(f"bench/run.py: {server.name} does not listen: {' '.join(server.command)}")
 
 
+def memory(pid: int, name: str) -> int | None:
+    """Return a figure of a process's memory in KB, such as VmRSS, or None without /proc."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return int(status.partition(f"{name}:")[2].split()[0])
+
+
 def cpu_time(pid: int) -> float | None:
     """Return the processor time of a process in seconds, or None without /proc."""
     try:
@@ -170,13 +181,17 @@ def cpu_time(pid: int) -> float | None:
 def measure(server: Server, load: Load, cores: Cores) -> Measured:
     """Start a server and measure it. Raises what Run.measure raises."""
     with running(server, cores) as (port, pid):
-        before = cpu_time(pid)
+        before, empty = cpu_time(pid), memory(pid, "VmRSS")
         run = Run(Address.parse(f"ws://127.0.0.1:{port}"), load, lambda _: None).measure()
-        after = cpu_time(pid)
+        after, peak = cpu_time(pid), memory(pid, "VmHWM")
     if run.interrupted:
         raise KeyboardInterrupt
     known = before is not None and after is not None and run.received
-    return Measured(**vars(run), cost=(after - before) / run.received * 1e6 if known else None)
+    return Measured(
+        **vars(run),
+        cost=(after - before) / run.received * 1e6 if known else None,
+        memory=(peak - empty) / load.clients if peak and empty else None,
+    )
 
 
 def measure_all(
@@ -206,6 +221,20 @@ def measure_all(
     return report
 
 
+# The rows of the table that compares the runtimes: what is measured, the load, and the figure.
+QUIET = Figure("p50", lambda run: run.latency_ms["p50"], ",.1f")
+MEMORY = Figure("memory", lambda run: run.memory, ",.0f")
+ROWS: tuple[tuple[str, Load, Figure], ...] = (
+    ("deliveries/s, 100 clients, 4 senders", Load(), DELIVERIES),
+    ("100 clients, 20 senders", Load(senders=20), DELIVERIES),
+    ("1,000 clients, 4 senders", Load(1000), DELIVERIES),
+    ("5,000 clients, 4 senders", Load(5000), DELIVERIES),
+    ("latency p50 at 20 messages/s, ms: 100 clients", Load(rate=20), QUIET),
+    ("1,000 clients", Load(1000, rate=20), QUIET),
+    ("memory per client, KB, 1,000 clients", Load(1000, rate=1), MEMORY),
+)
+
+
 # The output.
 
 
@@ -229,6 +258,21 @@ def tables(report: Report, clients: Sequence[int]) -> list[str]:
             lines.append(row([name, *cells, *(figure.of(middle) for figure in figures)]))
         lines.append("")
     return lines
+
+
+def runtimes_table(runtimes: Sequence[Server], measured: Sequence[Report]) -> list[str]:
+    """Return the lines of a Markdown table: a row for each load, with ratios to the last."""
+    names = [server.name for server in runtimes]
+    last = names[-1]
+    ratios = [f"{name.rpartition(' ')[2]} to Go" for name in names[:-1]]
+    lines = [row(["", *names, *ratios]), row(["---", *["---:"] * (len(names) + len(ratios))])]
+    for (title, load, figure), report in zip(ROWS, measured, strict=True):
+        values = [median(map(figure.value, report.of(name, load.clients))) for name in names]
+        pairs = [median(report.ratios(load.clients, figure, name, last)) for name in names[:-1]]
+        lines.append(
+            row([title, *(shown(value, figure.format) for value in values), *map(shown, pairs)])
+        )
+    return [*lines, ""]
 
 
 def row(cells: Sequence[str]) -> str:
@@ -362,6 +406,13 @@ def main() -> None:
         report = measure_all(contenders, cores, load, args.clients, args.rounds)
         runtimes = contenders[: 2 if args.go is None else 3]
         curves = measure_all(runtimes, cores, load, args.curves, args.rounds)
+        rows = []
+        for _, each, _ in ROWS if args.go is not None else ():
+            if each == Load(each.clients) and each.clients in args.curves:
+                rows.append(curves)
+            else:
+                load = replace(each, seconds=args.seconds)
+                rows.append(measure_all(runtimes, cores, load, [each.clients], args.rounds))
     except KeyboardInterrupt:
         sys.exit(130)
     write_page(
@@ -369,8 +420,11 @@ def main() -> None:
             f"![Deliveries a second of each server]({PICTURE.name})",
             "",
             *tables(report, args.clients),
+            "The two runtimes and the Go example:",
+            "",
             f"![Deliveries a second over the number of clients]({CURVES.name})",
             "",
+            *(runtimes_table(runtimes, rows) if rows else ()),
             f"Medians of {args.rounds} rounds of {args.seconds:g} seconds, {date.today():%B %Y},"
             f" {platform.python_implementation()} {platform.python_version()},"
             f" {platform.system()} on {platform.machine()} with {os.cpu_count()} cores;"
