@@ -1150,16 +1150,29 @@ def test_fails_later(
         stream.sock.sendall(frame(read_masked(stream)[1], mask=None))
         swallow(stream)
 
+    def only_a_look(stream: Stream) -> None:
+        other.answer = b"HTTP/1.1 503 Full\r\n\r\n"  # to the next one
+        swallow(stream)
+
     monkeypatch.setattr(running, "GOODBYE", 0.1)
-    with Scripted(serve) as peer:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            nobody = f"ws://127.0.0.1:{sock.getsockname()[1]}"
+    with Scripted(serve) as peer, Scripted(only_a_look) as other:
         flags = (*ONE, *SHORT, "--plot", str(path))
-        assert main(["bench", peer.url, "--versus", nobody, *flags]) == 1
+        assert main(["bench", peer.url, "--versus", other.url, *flags]) == 1
     out, err = capsys.readouterr()
     assert re.search(r"^latency p50, ms +-$", out, re.M)
-    assert err.splitlines()[-1].startswith("gochat: cannot connect to ")
+    assert err.splitlines()[-1] == f"gochat: no WebSocket at {other.url}: the answer is '503 Full'"
     assert "A p50" in texts(path)
+
+
+def test_nobody_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
+    """If the second server is not there, the first one is not measured."""
+    with Scripted(swallow) as peer, socket.create_server(("127.0.0.1", 0)) as sock:
+        nobody = f"127.0.0.1:{sock.getsockname()[1]}"
+        sock.close()
+        assert main(["bench", peer.url, "--versus", nobody, *ONE, *SHORT]) == 1
+        assert peer.requests == []
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"gochat: cannot connect to {nobody}: Connection refused\n")
 
 
 @pytest.mark.parametrize(

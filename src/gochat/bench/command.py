@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
@@ -72,6 +72,8 @@ def bench(args: argparse.Namespace) -> None:
     plan = report.plan(args.clients, 1 if args.versus is None else args.pairs)
     bar = Bar(sys.stderr, len(plan) * (load.warmup + load.seconds))
     try:
+        if args.versus is not None:  # before A is measured, with nothing to compare
+            Run(args.versus, replace(load, clients=1, senders=1), bar.show).look()
         for done, (name, step) in enumerate(plan):
             bar.begin(done / len(plan), f"{targets[name].authority}, {step.clients} clients")
             run = Run(targets[name], step, bar.show).measure()

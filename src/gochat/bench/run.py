@@ -281,6 +281,14 @@ class Run:
         # While clients leave, connections that end do not count as dropped.
         self.leaving = False
 
+    def look(self) -> None:
+        """Connect, and leave. Raises OSError if a client cannot connect."""
+        try:
+            self.connect()
+            self.leave()
+        finally:
+            self.end()
+
     def measure(self) -> Result:
         """Connect, warm up, measure, and leave. After Ctrl-C the result covers the time until then.
 
@@ -298,9 +306,7 @@ class Run:
             if not interrupted:
                 self.leave()
         finally:
-            for conn in self.connections:
-                conn.sock.close()
-            self.selector.close()
+            self.end()
         seconds = max(last.time - first.time, 1) / 1e9
         frames = last.frames - first.frames
         deliveries = last.received - first.received
@@ -443,6 +449,11 @@ class Run:
             if conn.open:
                 conn.send(frame)
         self.poll(time.monotonic_ns() + int(GOODBYE * 1e9))
+
+    def end(self) -> None:
+        for conn in self.connections:
+            conn.sock.close()
+        self.selector.close()
 
     # Sending.
 
