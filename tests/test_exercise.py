@@ -195,6 +195,22 @@ def test_check_all(tmp_path: Path) -> None:
     assert (some.returncode, some.stderr) == (1, "  | mine\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_without_an_output(tmp_path: Path, closed: str) -> None:
+    """A check needs both outputs, and says so in one line on the one that is there."""
+    (tmp_path / "exercise_01.py").write_text(answer(1, "right"))
+    done = subprocess.run(
+        ["bash", "-c", f'exec "$@" {closed}', "bash", COMMAND, "exercise", "--check", "--all"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    said = "gochat: stdout and stderr have to be open\n"
+    assert (done.returncode, done.stdout + done.stderr) == (1, said)
+
+
 HUB = """
 import gochat
 class Hub(gochat.Hub):

@@ -579,13 +579,18 @@ def test_methods(chat: Viewed) -> None:
 
 
 def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
-    """The page's policy lets it run its own script, connect to its own server, and no more."""
+    """The page's policy lets it run its own script, connect to its own server, and no more.
+
+    No browser takes an answer of the view for a kind of file that it is not.
+    """
     answer = chat.ask("/")
     assert answer.body == sent_page("view.html")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "connect-src 'self';" in policy
     assert "frame-ancestors 'none'" in policy
+    for answers in (answer, chat.ask("/state"), ask(chat.port, "/client")):
+        assert answers.headers["x-content-type-options"] == "nosniff"
     again = chat.ask("/", **{"If-None-Match": answer.headers["etag"]})
     assert again.status == 304
 

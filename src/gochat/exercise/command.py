@@ -107,8 +107,10 @@ def check(chosen: Exercise) -> int:
     """Check the learner's file in a child process, and print one line. Returns 0 if it is right.
 
     The output of the file comes before that, on standard error, with everything that could move a
-    cursor escaped. Raises OSError if there is no such file, or no process.
+    cursor escaped. Raises OSError if there is no such file, or no process, or an output is closed.
     """
+    if sys.stdout is None or sys.stderr is None:
+        raise OSError("stdout and stderr have to be open")
     path = Path(chosen.file).absolute()
     if not path.exists():
         text = f"there is no {chosen.file} here: gochat exercise {chosen.number} writes it"

@@ -226,8 +226,8 @@ def _query(environ: http.Environ) -> dict[str, str]:
 
 
 def _send_json(start_response: http.StartResponse, body: bytes) -> Iterable[bytes]:
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    start_response("200 OK", [*headers, NO_STORE])
+    headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+    start_response("200 OK", [*headers, ("Content-Length", str(len(body))), NO_STORE])
     return [body]
 
 
