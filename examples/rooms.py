@@ -1,6 +1,6 @@
 """Rooms, a hub for each: what is said at /ws/go stays there, and so at /ws/python.
 
-The page goes to the room that its link names: /?room=go.
+The page goes to the room that its link names: /?room=go. Without a room, it is sent to the first.
 
 Run it: python examples/rooms.py :8080
 """
@@ -24,6 +24,9 @@ LIMIT = gochat.Settings().max_message_size  # the page tells its user
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     hub = ROOMS.get(environ["PATH_INFO"])
+    if environ["PATH_INFO"] == "/" and not environ["QUERY_STRING"]:
+        start_response("302 Found", [("Location", f"?room={NAMES[0]}"), ("Content-Length", "0")])
+        return []
     if hub is None:
         return gochat.serve_home(environ, start_response, LIMIT)
     return gochat.serve_ws(hub, environ, start_response)

@@ -232,12 +232,12 @@ def test_commands_make_sense(command: list[str]) -> None:
             check_pip(arguments)
         case ["python3", "-m", "venv", ".venv"]:
             pass
+        case ["pytest", path] | ["python", "-m", "gevent.monkey", "--no-queue", path]:
+            assert (ROOT / path).is_file()
         case ["python", "-m", module, *flags]:
             check_program(ROOT.joinpath(*module.split(".")), flags)
         case ["python", program, *flags]:
             check_program(ROOT / program.removesuffix(".py"), flags)
-        case ["pytest", path]:
-            assert (ROOT / path).is_file()
         case ["go", "run", path] | ["go", "run", "-race", path]:
             assert (ROOT / "examples/lesson/go" / path).is_dir()
         # The repository's own folder.

@@ -74,7 +74,7 @@ def test_rooms() -> None:
             python.send("bye")
             assert python.messages(1) == ["bye"]
         with Peer(port) as visitor:
-            assert visitor.request("/").status == 200
+            assert visitor.request("/?room=go").status == 200
         with Peer(port) as lost:
             assert lost.open("/ws/perl").status == 404
 

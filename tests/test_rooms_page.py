@@ -179,6 +179,15 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
             page.close()  # before their server stops
 
 
+def test_the_page_without_a_room(tabs: Tabs) -> None:  # noqa: F811
+    """The plain address of a server with rooms leads to the first of them."""
+    with serving("rooms.py") as port:
+        page = tabs.visit(f"http://127.0.0.1:{port}/")
+        expect_state(page, f"Connected to 127.0.0.1:{port}/ws/go.")
+        assert page.url == f"http://127.0.0.1:{port}/?room=go"
+        page.close()  # before its server stops
+
+
 def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
     """A query goes to the server with the path, and can be remembered."""
     page = tabs.open(gochat)
