@@ -646,21 +646,24 @@ def test_charts_follow_dark_mode(served: Served, browser: Browser) -> None:
 
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("secure", [True, False])
-def test_code_is_copied(served: Served, browser: Browser, secure: bool) -> None:
-    """The Copy button copies a block of code, even on a page without a clipboard object."""
+@pytest.mark.parametrize(
+    "name", ["lesson/01-one-value.html", "files/examples/lesson/go/01_one_value/main.go.html"]
+)
+def test_code_is_copied(served: Served, browser: Browser, secure: bool, name: str) -> None:
+    """Copy buttons copy a part and a whole file, even on a page without a clipboard object."""
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
     if not secure:
         page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
-    page.goto(f"{served.url}lesson/01-one-value.html")
-    block = page.locator(".highlight-python").first
+    page.goto(served.url + name)
+    block = page.locator(".highlight").first
     block.hover()
     block.get_by_role("button", name="Copy").click()
     block.get_by_role("button", name="Copied").wait_for()
     page.evaluate("document.body.append(document.createElement('textarea'))")
     page.locator("textarea").focus()
     page.keyboard.press("Control+V")
-    assert page.locator("textarea").input_value() == block.locator("pre").inner_text()
+    assert page.locator("textarea").input_value() == block.locator("pre").text_content()
     context.close()
 
 
@@ -724,9 +727,15 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     assert left["x"] + left["width"] <= right["x"]
     page.reload()
     shows("Go and Python")
-    for heading in ("The output", "The picture"):
-        page.keyboard.press("ArrowRight")
-        shows(heading)
+    page.keyboard.press("ArrowRight")
+    shows("The output")
+    expect(page.locator(".picture")).not_to_be_visible()  # it would give the answer away
+    answer = page.locator("pre", has_text="Ann reads: goodbye")
+    expect(answer).not_to_be_visible()
+    page.locator("summary:visible").click()
+    expect(answer).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    shows("The picture")
     expect(page.locator(".picture")).to_be_visible()
     page.keyboard.press("ArrowLeft")
     shows("The output")

@@ -314,7 +314,7 @@ def whole(lines: list[str]) -> str:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_page_has_all_its_parts(program: Path) -> None:
-    """A page shows both programs in parts of 14 lines, the picture, tests and a question."""
+    """A page shows both programs in parts of 14 lines, a prediction, the picture and the rest."""
     text = page(program).read_text()
     for heading in (
         "What you will see",
@@ -327,6 +327,9 @@ def test_a_page_has_all_its_parts(program: Path) -> None:
         "A question",
     ):
         assert section(program, heading).strip(), heading
+    question, answer = section(program, "The output").split(":::{dropdown} Answer\n")
+    assert re.fullmatch(r"\n\*\*Before you run it: what .+\?\*\* .+\?\n\n", question)
+    assert answer.endswith("```\n:::\n\n")
     included = shown(text)
     assert {path for path, _ in included} >= {TWINS / program.stem / "main.go"}
     assert {path for path, _ in included} & {program, *(ROOT / "src").rglob("*.py")}

@@ -139,7 +139,9 @@ function present() {
     sections.forEach((each, number) => each.classList.toggle('shown', number === now));
     const section = sections[now];
     if (picture) {
-      const beside = section !== home && section.querySelector('pre') !== null;
+      // Beside a question, the picture would give the answer away.
+      const code = section.querySelector('pre') !== null && section.querySelector('details') === null;
+      const beside = section !== home && code;
       section.classList.toggle('with-picture', beside);
       if (beside) {
         section.append(picture);
