@@ -39,7 +39,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ..golang.http.address import join_host_port
+from ..golang.http.address import join_host_port, page_url
 from .signals import handling
 from .systemd import notify
 
@@ -188,10 +188,6 @@ class _Child:
         self.pipe, self.ready, self.reason, self.killed = reading, False, "", False
         self.started = time.monotonic()
 
-    def read(self) -> list[str]:
-        """Read whole lines from its pipe. Without lines the pipe has ended."""
-        return os.read(self.pipe, _PIPE).decode().splitlines()
-
     def allow(self, seconds: float, overdue: str) -> None:
         """Allow it this many seconds until it is killed, or allowed more. overdue: the reason."""
         self.deadline = time.monotonic() + seconds
@@ -339,7 +335,7 @@ class _Parent:
 
     def hear(self, child: _Child) -> None:
         """Handle what a child has written to its pipe, or its end."""
-        lines = child.read()
+        lines = os.read(child.pipe, _PIPE).decode().splitlines()
         for line in lines:
             if line.startswith("!"):
                 child.reason = line[1:]
@@ -381,9 +377,8 @@ class _Parent:
 
     def say_ready(self) -> None:
         host, port = self.children[0].listener.getsockname()[:2]
-        addr = join_host_port(host, port)
-        shown = f"localhost:{port}" if host in ("::", "0.0.0.0") else addr
-        log.info("%d processes listening on %s, open http://%s/", len(self.children), addr, shown)
+        addr, url = join_host_port(host, port), page_url(host, port)
+        log.info("%d processes listening on %s, open %s", len(self.children), addr, url)
         notify("READY=1")
 
     def handle(self, number: int) -> None:

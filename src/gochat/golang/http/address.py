@@ -13,6 +13,7 @@ __all__ = [
     "listen",
     "listen_shared",
     "next_port",
+    "page_url",
     "split_host_port",
     "unmapped",
 ]
@@ -140,3 +141,9 @@ def join_host_port(host: str, port: int) -> str:
     """Join an IP address and a port to `host:port` (Go: net.JoinHostPort)."""
     host = unmapped(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def page_url(host: str, port: int) -> str:
+    """Return the URL for a browser on this machine of a server that listens at an IP address."""
+    shown = f"localhost:{port}" if host in ("::", "0.0.0.0") else join_host_port(host, port)
+    return f"http://{shown}/"

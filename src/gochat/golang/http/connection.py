@@ -16,8 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..runtime import nonblocking
-from ..thread import Thread
-from .helper import Helper
+from .helper import Helper, Helpers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -123,7 +122,7 @@ class Hijacker:
     The server makes one for each connection.
 
     take: returns the bytes that were read from the socket after the request, and ends reading.
-    hire: returns a second thread, or raises UnavailableError; None to start a thread in `go`.
+    hire: returns a second thread, or raises UnavailableError; None for a thread that `go` starts.
     failed: logs the current exception; None for a traceback.
 
     Thread: the connection's own.
@@ -159,8 +158,8 @@ class Hijacker:
         Raises UnavailableError if the system has no more threads. The server answers that with 503
         and counts it, if the application lets the exception pass.
         """
-        if self._hire is not None:
-            self._helper, self._hire = self._hire(), None
+        if self._helper is None and self._hire is not None:
+            self._helper = self._hire()
 
     def hijack(self) -> tuple[socket.socket, bytes]:
         """Take the connection over: returns its socket, and the bytes that were read ahead.
@@ -185,22 +184,15 @@ class Hijacker:
         not, that counts as a failure, because otherwise nobody may notice its end.
 
         The server does not close the connection before the function has returned. Raises
-        RuntimeError if no thread can be started; never, if one was reserved.
+        UnavailableError if the system has no more threads (RuntimeError without a server); never,
+        if one was reserved.
         """
         if closes:
             function = partial(_call_to_end, function, self._sock)
-        helper, self._helper = self._helper, None
-        if helper is not None:
-            self.threads.append(helper.thread)
-            helper.go(partial(self.run, function), name)
-            return
-        thread = Thread(target=self.run, args=(function,), name=name, daemon=True)
-        self.threads.append(thread)  # before it runs: `is_served_by` looks here
-        try:
-            thread.start()
-        except BaseException:
-            self.threads.remove(thread)
-            raise
+        hire = self._hire or partial(Helpers().hire, name)
+        helper, self._helper = self._helper or hire(), None
+        self.threads.append(helper.thread)  # before it runs: `is_served_by` looks here
+        helper.go(partial(self.run, function), name)
 
     def go_on(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
         """Call a function on this thread after the request; the thread then gets this name.

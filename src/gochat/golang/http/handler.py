@@ -17,17 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from werkzeug.serving import DechunkedInput, WSGIRequestHandler
 from werkzeug.wsgi import ClosingIterator
 
+from . import request
 from .address import join_host_port, unmapped
 from .connection import KEY, Hijacker, ServerConn, UnavailableError
 from .reader import RequestReader
-from .request import (
-    Header,
-    RequestError,
-    check_header,
-    parse_target,
-    read_header,
-    read_request_line,
-)
 from .response import error
 
 if TYPE_CHECKING:
@@ -66,7 +59,7 @@ class Handler(WSGIRequestHandler):
         self.rfile.close()
         deadline = time.monotonic() + self.server.read_header_timeout
         self.rfile = self._reader = RequestReader(self.connection, deadline)
-        self._header: Header = {}
+        self._header: request.Header = {}
 
     def handle_one_request(self) -> None:
         """Read the request, and let the application answer it, or refuse it.
@@ -75,7 +68,7 @@ class Handler(WSGIRequestHandler):
         raises.
         """
         try:
-            line = read_request_line(self._reader)
+            line = request.read_request_line(self._reader)
             if line is None:
                 return
             self.command, self.path, self.request_version = line
@@ -83,11 +76,11 @@ class Handler(WSGIRequestHandler):
                 # As in net/http, the answer is in HTTP/1.0. So it is not chunked, which such a
                 # client does not understand (RFC 9112, section 6.1): it ends with the connection.
                 self.protocol_version = "HTTP/1.0"
-            self._header = read_header(self._reader)
-            check_header(self._header, self.request_version)
+            self._header = request.read_header(self._reader)
+            request.check_header(self._header, self.request_version)
             if self._identify():
                 self.run_wsgi()
-        except RequestError as error:
+        except request.RequestError as error:
             self._refuse(error.status, error.reason)
 
     def _refuse(self, status: int, reason: str = "") -> None:
@@ -125,7 +118,7 @@ class Handler(WSGIRequestHandler):
         Werkzeug's own method needs time that is quadratic in the number of headers with the same
         name, and urlsplit keeps the last targets in a cache.
         """
-        host, path, query = parse_target(self.path)
+        host, path, query = request.parse_target(self.path)
         environ: WSGIEnvironment = {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from .address import is_ipv6
@@ -21,7 +21,6 @@ __all__ = [
     "MAX_HEADER_LINES",
     "Header",
     "RequestError",
-    "RequestLine",
     "check_header",
     "parse_target",
     "read_header",
@@ -73,16 +72,11 @@ class RequestError(Exception):
         self.reason = reason
 
 
-class RequestLine(NamedTuple):
-    """A request line (RFC 9112, section 3). The version is `HTTP/1.` and a digit."""
+def read_request_line(reader: RequestReader) -> tuple[str, str, str] | None:
+    """Read and parse the request line (RFC 9112, section 3).
 
-    method: str
-    target: str
-    version: str
-
-
-def read_request_line(reader: RequestReader) -> RequestLine | None:
-    """Read and parse the request line; returns None if the client sent nothing at all.
+    Returns the method, the target, and the version, which is `HTTP/1.` and a digit; None if the
+    client sent nothing at all.
 
     Raises RequestError, and what the reader raises. Thread: the request's.
     """
@@ -98,7 +92,7 @@ def read_request_line(reader: RequestReader) -> RequestLine | None:
         raise RequestError(400, "malformed target")
     if target.startswith("//"):
         target = "/" + target.lstrip("/")  # Go's ServeMux would redirect the client instead
-    return RequestLine(method, target, version)
+    return method, target, version
 
 
 def read_header(reader: RequestReader) -> Header:

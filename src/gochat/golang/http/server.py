@@ -32,7 +32,7 @@ from werkzeug.serving import ThreadedWSGIServer
 
 from .. import clock, runtime
 from ..thread import Thread
-from .address import join_host_port, listen, unmapped
+from .address import join_host_port, listen, page_url, unmapped
 from .admission import Admission, Refusal, ServerStatistics
 from .connection import ServerConn, UnavailableError, log_failure
 from .handler import Handler, hijackable
@@ -137,9 +137,7 @@ class Server(ThreadedWSGIServer):
     @property
     def url(self) -> str:
         """The URL of the server for a browser on this machine."""
-        if self.server_address[0] in ("::", "0.0.0.0"):
-            return f"http://localhost:{self.port}/"
-        return f"http://{self.addr}/"
+        return page_url(str(self.server_address[0]), self.port)
 
     def statistics(self) -> ServerStatistics:
         """Return what the server has counted so far. Thread: any."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .. import clock, http
 from ..runtime import nonblocking
@@ -25,9 +25,6 @@ from .protocol import (
     accept_key,
     format_close_message,
 )
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 __all__ = ["REFUSALS", "HandshakeError", "Upgrader", "UpgraderStatistics"]
 
@@ -87,7 +84,7 @@ class HandshakeError(Exception):
         self.status = REFUSALS[reason]
         self.level: Final = logging.INFO if self.status < 500 else logging.ERROR
 
-    def response(self, start_response: StartResponse) -> Iterable[bytes]:
+    def response(self, start_response: http.StartResponse) -> Iterable[bytes]:
         """Return the answer to the request, as a WSGI response: the one that the Go library gives.
 
         But if the server does not support hijacking, its operator is told what to do.
@@ -139,7 +136,7 @@ class Upgrader:
         with self._lock:
             return UpgraderStatistics(self._upgraded, self._refused.copy())
 
-    def upgrade(self, environ: WSGIEnvironment) -> Conn:
+    def upgrade(self, environ: http.Environ) -> Conn:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
 
         environ: that of a request to a `http.Server`. The server still closes the socket, see
@@ -176,7 +173,7 @@ class Upgrader:
         return conn
 
     def new_conn(
-        self, environ: WSGIEnvironment, sock: socket.socket, buffered: bytes, remote_addr: str
+        self, environ: http.Environ, sock: socket.socket, buffered: bytes, remote_addr: str
     ) -> Conn:
         """Make the Conn that `upgrade` returns; a subclass can make a different one.
 
@@ -185,7 +182,7 @@ class Upgrader:
         del environ  # for a subclass
         return Conn(sock, buffered, remote_addr, self.options)
 
-    def _check(self, environ: WSGIEnvironment) -> None:
+    def _check(self, environ: http.Environ) -> None:
         """Check what the Go library checks, in its order. RFC 6455, section 4.2.1."""
         bad = "websocket: not a handshake: "
         if not _has_token(environ, "HTTP_CONNECTION", "upgrade"):
@@ -208,7 +205,7 @@ class Upgrader:
         ):
             raise HandshakeError("body", bad + "there is a body")
 
-    def _check_origin(self, environ: WSGIEnvironment) -> bool:
+    def _check_origin(self, environ: http.Environ) -> bool:
         """Return whether the page that connects has the server's origin, or an allowed one.
 
         An origin is only `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared
@@ -241,7 +238,7 @@ def _fold(header: str) -> str:
     return header.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
 
 
-def _has_token(environ: WSGIEnvironment, header: str, token: str) -> bool:
+def _has_token(environ: http.Environ, header: str, token: str) -> bool:
     """Return whether a header that is a list of tokens has this one, in any case."""
     # Without split: a header of a megabyte would become half a million objects.
     pattern = rf"(?:^|,)[ \t]*{token}[ \t]*(?:,|$)"
