@@ -34,14 +34,11 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from ..golang.dial import reason
+from ..golang.dial import Address, reason
 from ..golang.frames import client_frame, read_header
 from .load import PERCENTILES, Latencies, Load, Result
-
-if TYPE_CHECKING:
-    from ..golang.dial import Address
 
 __all__ = ["Run"]
 

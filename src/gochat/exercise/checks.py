@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..client import Settings, serve_ws
 from ..golang import http, websocket
@@ -25,9 +25,6 @@ from ..hub import Hub
 from .learner import WAIT, Learner, Refused, Task, shown, wait_for
 from .peer import Peer
 from .room import Member, Room
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 class Copying(Channel[list[str]]):
@@ -454,7 +451,7 @@ def all_but_the_sender(learner: Learner) -> str:
     room = Room(learner, learner.get("Hub"))
     kind = learner.get("Client")
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
         return serve_ws(room.hub, environ, start_response, client_class=kind)
 
     server = http.Server("127.0.0.1:0", app)

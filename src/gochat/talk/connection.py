@@ -10,27 +10,14 @@ import asyncio
 import http.client
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
-from wsproto import ConnectionType, WSConnection
+from wsproto import ConnectionType, WSConnection, events
 from wsproto.connection import ConnectionState
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from ..golang.dial import reason
+from ..golang.dial import Address, reason
 from .frames import Frame, cut_frame
-
-if TYPE_CHECKING:
-    from ..golang.dial import Address
 
 __all__ = ["Connection", "LostError", "dial"]
 
@@ -85,8 +72,8 @@ async def _dial(
     )
     protocol = WSConnection(ConnectionType.CLIENT)
     headers = [(name.encode(), value.encode()) for name, value in address.authorization]
-    request = Request(host=address.authority, target=address.target, extra_headers=headers)
-    event: Event | None = None
+    request = events.Request(host=address.authority, target=address.target, extra_headers=headers)
+    event: events.Event | None = None
     try:
         writer.write(protocol.send(request))
         # Up to its end and no further: frames follow.
@@ -97,9 +84,9 @@ async def _dial(
     except (asyncio.LimitOverrunError, RemoteProtocolError):
         raise LostError("the server does not speak WebSocket there") from None
     finally:
-        if not isinstance(event, AcceptConnection):
+        if not isinstance(event, events.AcceptConnection):
             writer.close()
-    if isinstance(event, RejectConnection):
+    if isinstance(event, events.RejectConnection):
         phrase = http.client.responses.get(event.status_code, "")
         path = address.target.partition("?")[0]
         where = f": no chat at {path}" if event.status_code == http.HTTPStatus.NOT_FOUND else ""
@@ -145,12 +132,12 @@ class Connection:
             self._trace("<", frame)
             self._protocol.receive_data(frame.data)
             for event in self._protocol.events():
-                if isinstance(event, CloseConnection):
+                if isinstance(event, events.CloseConnection):
                     self._closed(event)
                     return None
-                if isinstance(event, Ping):
+                if isinstance(event, events.Ping):
                     self._answer(event)
-                elif isinstance(event, (TextMessage, BytesMessage)):
+                elif isinstance(event, (events.TextMessage, events.BytesMessage)):
                     data = event.data
                     text = data if isinstance(data, str) else data.decode(errors="replace")
                     self._parts.append(text)
@@ -179,7 +166,7 @@ class Connection:
                     silence = f"{2 * self._ping_period:g} s"
                     raise LostError(f"nothing has come from the server for {silence}") from None
                 asked = True
-                self._send(Ping())
+                self._send(events.Ping())
                 continue
             except OSError as error:
                 raise LostError(f"the connection was lost: {reason(error)}") from None
@@ -188,7 +175,7 @@ class Connection:
             asked = False
             self._input += data
 
-    def _answer(self, ping: Ping) -> None:
+    def _answer(self, ping: events.Ping) -> None:
         """Send a pong, unless `drain` would wait: a server that does not read needs none.
 
         So pongs do not pile up. RFC 6455, section 5.5.3, allows this.
@@ -198,7 +185,7 @@ class Connection:
         if transport.get_write_buffer_size() <= most:
             self._send(ping.response())
 
-    def _closed(self, event: CloseConnection) -> None:
+    def _closed(self, event: events.CloseConnection) -> None:
         """Answer a close frame, or close because of a bad frame. Then raise LostError."""
         state = self._protocol.state
         if state is ConnectionState.CLOSED:
@@ -211,7 +198,7 @@ class Connection:
         raise LostError(f"{meaning} (code {event.code}{why})")
 
     def _refuse(self, code: int, what: str) -> NoReturn:
-        self._send(CloseConnection(code))
+        self._send(events.CloseConnection(code))
         raise LostError(f"the server {what}")
 
     def write(self, text: str) -> None:
@@ -219,14 +206,14 @@ class Connection:
 
         If the message arrives, it comes back.
         """
-        self._send(TextMessage(text))
+        self._send(events.TextMessage(text))
 
     async def drain(self) -> None:
         """Wait while too much data waits to be sent."""
         with suppress(OSError):  # `read` reports it
             await self._writer.drain()
 
-    def _send(self, event: Event) -> None:
+    def _send(self, event: events.Event) -> None:
         try:
             data = self._protocol.send(event)
         except LocalProtocolError:  # nothing may follow a close frame
@@ -238,7 +225,7 @@ class Connection:
 
     def close(self) -> None:
         """Send a close frame, whose answer `read` gets: 1001, as when a page is left."""
-        self._send(CloseConnection(_GOING_AWAY))
+        self._send(events.CloseConnection(_GOING_AWAY))
 
     def end(self) -> None:
         """Release the socket, when the system has taken the written data."""

@@ -9,16 +9,8 @@ from ..golang.frames import mask, read_header
 
 __all__ = ["Describer", "Frame", "cut_frame"]
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-
-_NAMES: Final = {
-    CONTINUATION: "continuation",
-    TEXT: "text",
-    BINARY: "binary",
-    CLOSE: "close",
-    PING: "ping",
-    PONG: "pong",
-}
+# The opcodes: RFC 6455, section 11.8.
+_NAMES: Final = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 
 
 class Frame(NamedTuple):
@@ -77,15 +69,15 @@ class Describer:
         size = f"{len(frame.payload)} byte{'s' * (len(frame.payload) != 1)}"
         mask = f"mask {frame.mask.hex()}" if frame.mask else "no mask"
         text = f"{clock} {self.arrow} 0x{frame.opcode:x} {name:12} {fin} {size:>11}  {mask:13}"
-        return f"{text}  {self._inside(frame)}".rstrip()
+        return f"{text}  {self._inside(name, frame)}".rstrip()
 
-    def _inside(self, frame: Frame) -> str:
-        if frame.opcode == CLOSE:
+    def _inside(self, name: str, frame: Frame) -> str:
+        if name == "close":
             return f"code {int.from_bytes(frame.payload[:2], 'big')}" if frame.payload else ""
-        if frame.opcode in (TEXT, BINARY):
-            self._is_text = frame.opcode == TEXT
+        if name in ("text", "binary"):
+            self._is_text = name == "text"
             self._newlines = 0
-        elif frame.opcode != CONTINUATION:
+        elif name != "continuation":
             return ""
         if not self._is_text:
             return ""
