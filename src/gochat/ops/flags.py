@@ -8,7 +8,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
@@ -100,7 +100,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     argv = sys.argv[1:] if argv is None else argv
     parser, commands = new_parser(*argv[:1])
-    if mistake := _mistake_before_command(argv, list(COMMANDS)):
+    if mistake := _mistake_before_command(argv):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
     args: argparse.Namespace
@@ -145,8 +145,9 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _mistake_before_command(argv: Sequence[str], commands: Sequence[str]) -> str:
+def _mistake_before_command(argv: Sequence[str]) -> str:
     """Return what is wrong with the first word, and what is meant; empty if it is a command."""
+    commands = list(COMMANDS)
     if not argv:
         return (
             "say what to do: gochat serve, to serve the chat, gochat talk URL, to talk in it, or"
@@ -217,12 +218,7 @@ def add_trace_flags(trace: Parser) -> None:
 
 def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
     """What runs the goroutines: of the flag, or of the environment. Refuses what it cannot do."""
-    name = args.runtime
-    if name is None and os.environ.get("GOCHAT_RUNTIME"):
-        try:
-            name = runtime(os.environ["GOCHAT_RUNTIME"])
-        except argparse.ArgumentTypeError as error:
-            serve.error(f"GOCHAT_RUNTIME: {error}")
+    name = args.runtime or from_environ("GOCHAT_RUNTIME", runtime, serve)
     if name == "threads" and NAME == "greenlets":
         serve.error("--runtime threads: gevent has patched this process, so it has no threads")
     if (name or NAME) == "threads":
@@ -236,6 +232,14 @@ def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
         if given:
             serve.error(f"{flag} needs --runtime threads; see docs/run/runtimes.md")
     return "greenlets"
+
+
+def from_environ(name: str, kind: Callable[[str], str], serve: Parser) -> str | None:
+    """Return a flag's value from an environment variable; None if that is empty or not set."""
+    try:
+        return kind(os.environ[name]) if os.environ.get(name) else None
+    except argparse.ArgumentTypeError as error:
+        serve.error(f"{name}: {error}")
 
 
 def runtime(text: str) -> str:
@@ -255,13 +259,7 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
         except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
             why = getattr(error, "strerror", None) or error
             serve.error(f"--relay-file {args.relay_file[:99]!r}: {why}")
-    if not args.relay and os.environ.get("GOCHAT_RELAY"):
-        try:
-            return relay(os.environ["GOCHAT_RELAY"])
-        except argparse.ArgumentTypeError as error:
-            serve.error(f"GOCHAT_RELAY: {error}")
-    url: str | None = args.relay
-    return url
+    return args.relay or from_environ("GOCHAT_RELAY", relay, serve)
 
 
 def relay(text: str) -> str:
