@@ -10,9 +10,9 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 | s and f, a flow | an arrow; both ends have the same id, and lie in a state of their thread |
 | C, counter      | how many messages are in a client's channel                              |
 
-Events are in the order of their times, which are in microseconds since the beginning of the trace.
-An arrow is written only with both its ends. The messages have numbers, from 1: that is the order in
-which the hub has taken them.
+Events are sorted by time, in microseconds since the beginning of the trace. An arrow is written
+only if both its ends are known. Messages are numbered from 1, in the order in which the hub
+received them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Flow", "Span", "Trace", "read", "write"]
 
 
 def write(file: IO[str], recorder: Recorder) -> None:
-    """Write what a recorder has. Raises OSError. Any thread, once for each file."""
+    """Write a recorder's records to a file, once. Raises OSError. Thread: any."""
     slices, points, lost = recorder.read()
     other = {"program": f"gochat {__version__}", "lost": lost}
     file.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps(other)},"traceEvents":[')
@@ -45,9 +45,9 @@ def write(file: IO[str], recorder: Recorder) -> None:
 def _events(
     slices: Sequence[Slice], points: Sequence[Point], zero: int
 ) -> Iterator[dict[str, Any]]:
-    """The events of the file, in order. zero: the time that is 0."""
+    """Return the events of the file, in order. zero: the time that counts as 0."""
     pid = os.getpid()
-    # A thread is called a pump only when it has become one: the last name is the right one.
+    # A thread gets its name as a pump only when it becomes one, so use its last name.
     names = {point.thread: point.name for point in points}
     names |= {record.thread: record.name for record in slices}
     for thread, name in sorted(names.items()):
@@ -107,7 +107,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Trace:
-    """What is in a file."""
+    """The contents of a file."""
 
     #: The threads' names, by their numbers, in the order in which they came.
     threads: dict[int, str]
@@ -122,7 +122,7 @@ class Trace:
 
 
 def read(path: Path) -> Trace:
-    """Read a file. Raises OSError, and ValueError if the file has no trace of a gochat."""
+    """Read a file. Raises OSError, and ValueError if it does not hold a trace by gochat."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return _trace(content["traceEvents"], int(content["otherData"]["lost"]))

@@ -17,10 +17,10 @@ _WAITS: Final = ("recv", "send", "turn", "socket", "rate", "close")
 
 
 def trace(args: argparse.Namespace) -> None:
-    """Say or draw what is in a trace. Exits with 2 if the flags make no sense.
+    """Print a summary of a trace, or draw it. Exits with 2 if the flags make no sense.
 
-    Raises OSError if a file cannot be read or written, and ValueError if it has no trace, or
-    nothing of what was asked for.
+    Raises OSError if a file cannot be read or written, and ValueError if it holds no trace, or
+    nothing that matches the flags.
     """
     if args.end is not None and args.end <= args.begin:
         args.error(f"--from {args.begin:g} is not before --to {args.end:g}")
@@ -38,7 +38,7 @@ def trace(args: argparse.Namespace) -> None:
 
 
 def summary(trace: Trace, chosen: list[Lane], begin: float, end: float) -> str:
-    """A table: how long each thread was there, and how much of that it ran, and waited for what.
+    """Return a table of how long each thread existed, ran, and waited for each thing.
 
     begin, end: in microseconds.
     """

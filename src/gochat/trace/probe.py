@@ -1,4 +1,4 @@
-"""The probes: a chat whose threads record what they do and wait for.
+"""The probes: subclasses of the chat's classes whose threads record what they do and wait for.
 
 | the thread waits for                       | state    | recorded by              |
 | ------------------------------------------ | -------- | ------------------------ |
@@ -9,12 +9,12 @@
 | the read rate                              | `rate`   | TracedConn               |
 | the peer's answer to a close frame         | `close`  | TracedConn               |
 
-A hub that runs is at `register`, `unregister`, `broadcast` or `stop`; a read pump is at `read`, a
-write pump at `start` or `write`. An arrow starts where a value is sent, and arrives where it is
-received. The value goes through the channel with the arrow's number; the receiver gets it without.
+A running hub has the state `register`, `unregister`, `broadcast` or `stop`; a read pump `read`; a
+write pump `start` or `write`. An arrow starts where a value is sent and arrives where it is
+received. In the channel, the value carries the arrow's number; the receiver gets the plain value.
 
-Metrics and a view read the statistics of these classes, as of any other. With a relay, what its
-threads send to the hub is traced, and its own channel is not.
+These classes have the usual statistics, for the metrics and the view. With a relay, messages from
+its threads to the hub are traced; its own channel is not.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class Sent(NamedTuple):
-    """What goes through a channel in place of a value. at: when it was sent."""
+    """A value in a traced channel, with its arrow. at: when it was sent."""
 
     value: Any
     arrow: Arrow
@@ -57,9 +57,9 @@ class Sent(NamedTuple):
 
 
 class TracedChannel(Channel[T]):
-    """A channel that records who waits for it, and the way of each value.
+    """A channel that records who waits for it, and the arrow of each value.
 
-    name: the channel's. work: what the receiver is at when it has a value.
+    name: the channel's name. work: the receiver's state once it has a value.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class TracedChannel(Channel[T]):
         return True
 
     def _arrived(self, sent: Sent, track: Track) -> None:
-        """The receiver has a value. The receiving thread."""
+        """Record that a value was received. Thread: the receiver."""
         said: dict[str, Any] = {}
-        if isinstance(sent.value, Client):  # but for what asks whether the hub is alive
+        if isinstance(sent.value, Client):  # not the object with which health.py tests the hub
             said["client"] = sent.value.conn.remote_addr
         elif self._work == "broadcast":  # the hub numbers the messages as it takes them
             track.message += 1
@@ -108,7 +108,7 @@ class TracedChannel(Channel[T]):
         track.arrives(sent.arrow, track.next(), said.get("message", 0))
 
     def _end(self, track: Track) -> None:
-        """The receiver has found the end. The receiving thread."""
+        """Record that the end was received. Thread: the receiver."""
         track.leave()
 
 
@@ -148,7 +148,7 @@ class Send(TracedChannel[bytes]):
         return [sent.value for sent in held]
 
     def _arrived(self, sent: Sent, track: Track) -> None:
-        if not self._closed:  # what is left of a closed one needs no turn
+        if not self._closed:  # values left in a closed channel need no turn
             track.waited("turn", since=sent.at)
         track.run("write", {"messages": [sent.message]})
         track.arrives(sent.arrow, track.next(), sent.message, len(self))
@@ -158,7 +158,7 @@ class Send(TracedChannel[bytes]):
         track.arrives(self._last, track.next(), 0, 0)
 
 
-# What a thread is at while it waits for its connection, see `golang.websocket.conn.Waiting`.
+# The states of a thread that waits for its connection, see `golang.websocket.conn.Waiting`.
 _STATES: Final = {"rate": "rate", "room": "socket"}
 
 
@@ -245,12 +245,12 @@ def tracing(
 ) -> Iterator[tuple[Callable[..., Upgrader], Callable[[AnyHub, Conn, Settings], Client]]]:
     """Trace a chat during the block, and write the file at its end.
 
-    path: of the file. hub: the chat's, which does not run yet. limit: how many records are kept,
-    the last ones. Gives what makes the upgrader and the clients of the chat.
+    path: the file. hub: the chat's hub, which must not run yet. limit: how many of the latest
+    records are kept. Yields the functions that make the chat's upgrader and clients.
 
     Raises OSError if the file cannot be opened at the beginning, or written at the end.
     """
-    # Open from the beginning: a file that cannot be written is better known before the chat.
+    # Opened now, so a file that cannot be written is reported before the chat starts.
     opened = path.open("w", encoding="utf-8")
     recorder = Recorder(limit)
     for name in ("broadcast", "register", "unregister", "stop"):

@@ -1,17 +1,17 @@
-"""The recorder: what the threads of a chat did last.
+"""The recorder: the latest records of what the threads of a chat did.
 
-Each thread has a Track, on which it goes from state to state. A state that ends is a record in the
-ring that all threads share; so is each end of an arrow, which is the way of one value from the
-thread that sends to the thread that receives. When the ring is full, the oldest record makes room:
-what is left is the last part of what all threads did, and it is known how much is lost.
+Each thread has a Track, which holds its present state. When a state ends, it becomes a record in a
+ring that all threads share. An arrow, which is the path of one value from the sending thread to the
+receiving thread, makes two records, one for each end. A full ring drops its oldest record, and
+counts the dropped ones.
 
-Threads share the ring and nothing else, and a lock guards it. What a thread is at is its own.
-Nothing is computed or written before the end, when `read` makes a copy.
+Threads share only the ring, which has a lock; a thread's present state is its own. Nothing is
+computed or written before `read` makes a copy at the end.
 
-The records in the ring are plain tuples of numbers, strings and such tuples. The garbage collector
-leaves those alone, and looks again and again at hundreds of thousands of anything else.
+Records are plain tuples of numbers, strings and such tuples: the garbage collector skips these, but
+would traverse hundreds of thousands of other objects again and again.
 
-Times are in nanoseconds of `time.monotonic_ns`. On one track no two are the same.
+Times are in nanoseconds of `time.monotonic_ns`. No two times on one track are equal.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["RUN", "WAIT", "Arrow", "Point", "Recorder", "Slice", "State", "Track
 RUN: Final = "run"
 WAIT: Final = "wait"
 
-# In the place of the kind, what is the end of an arrow.
+# These replace the kind in the record of an arrow's end.
 _START: Final = "start"
 _ARRIVAL: Final = "arrival"
 
-# A thread makes at most so many arrows: their numbers begin with the thread's.
+# The maximum number of arrows per thread: an arrow's number begins with the thread's number.
 _ARROWS: Final = 1 << 32
 
 #: An arrow's number, what it is called, and the channel by which it goes.
@@ -42,7 +42,7 @@ Arrow = tuple[int, str, str]
 
 
 class State(NamedTuple):
-    """What a thread is at.
+    """The state of a thread.
 
     A thread that runs may be waiting for the interpreter lock, which a program cannot see.
     """
@@ -54,7 +54,7 @@ class State(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A state that has ended. thread, name: the thread's number, and its name by then."""
+    """A state that has ended. thread, name: the thread's number, and its name at the end."""
 
     thread: int
     name: str
@@ -67,7 +67,7 @@ class Slice(NamedTuple):
 
 
 class Point(NamedTuple):
-    """An end of an arrow: where it starts, or where it arrives. thread, name: see Slice."""
+    """The start or the end of an arrow. thread, name: see Slice."""
 
     thread: int
     name: str
@@ -89,7 +89,7 @@ class Point(NamedTuple):
 
 
 class Track:
-    """What one thread does. All methods are for that thread; made by `Recorder.track`."""
+    """The state of one thread, which alone calls the methods. Made by `Recorder.track`."""
 
     def __init__(self, recorder: Recorder, number: int) -> None:
         self._recorder = recorder
@@ -103,26 +103,26 @@ class Track:
         self._arrows = number * _ARROWS
 
     def now(self) -> int:
-        """The time, later than all times before on this track."""
+        """Return the time, which is later than all previous times on this track."""
         now = time.monotonic_ns()
         self._last = now if now > self._last else self._last + 1  # max takes twice as long
         return self._last
 
     def next(self) -> int:
-        """The moment right behind the last time on this track."""
+        """Return the moment right after the last time on this track."""
         self._last += 1
         return self._last
 
     def run(self, name: str, args: dict[str, Any] | None = None) -> None:
-        """The thread works from now on."""
+        """Record that the thread works from now on."""
         self._enter(State(self.now(), name, RUN, args))
 
     def wait(self, name: str, args: dict[str, Any] | None = None) -> None:
-        """The thread waits from now on."""
+        """Record that the thread waits from now on."""
         self._enter(State(self.now(), name, WAIT, args))
 
     def waited(self, name: str, since: int) -> None:
-        """The wait that ends now has been one for this since then, or since its begin."""
+        """Record that the wait that ends now was for `name` since `since`, or since it began."""
         if self.state is not None and self.state.kind == WAIT and since <= self.state.begin:
             self.state = self.state._replace(name=name)
         else:
@@ -131,7 +131,7 @@ class Track:
 
     @contextmanager
     def waiting(self, name: str, args: dict[str, Any] | None = None) -> Iterator[None]:
-        """The thread waits in the block, and behind it is again at what it was at before."""
+        """Record that the thread waits during the block; then restore the previous state."""
         before = self.state
         self.wait(name, args)
         try:
@@ -140,7 +140,7 @@ class Track:
             self._enter(before and State(self.now(), *before[1:]))
 
     def leave(self) -> None:
-        """The thread does nothing more that is traced."""
+        """Record that the thread does nothing more that is traced."""
         self._enter(None)
 
     def _enter(self, state: State | None) -> None:
@@ -153,27 +153,27 @@ class Track:
         self._recorder.change(self, state, (self.number, self.name, kind, begin, end, name, said))
 
     def note(self, key: str, value: object) -> None:
-        """Add a value to a list in what is said of the present state, which there has to be."""
+        """Append a value to a list in the details of the present state, which must exist."""
         assert self.state is not None
         assert self.state.args is not None
         self.state.args.setdefault(key, []).append(value)
 
     def new_arrow(self, what: str, channel: str) -> Arrow:
-        """An arrow that no other is: what it is called, and the channel by which it goes."""
+        """Return a new arrow. what: its name. channel: the channel through which it leads."""
         self._arrows += 1
         return self._arrows, what, channel
 
     def starts(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
-        """An arrow starts here. at: a time of `now` or `next`, in the present state. See Point."""
+        """Record the start of an arrow. at: a time of `now` or `next`, in the present state."""
         self._recorder.record((self.number, self.name, _START, at, arrow, message, queued))
 
     def arrives(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
-        """An arrow arrives here. See `starts`."""
+        """Record the end of an arrow. See `starts`."""
         self._recorder.record((self.number, self.name, _ARRIVAL, at, arrow, message, queued))
 
     @contextmanager
     def life(self, name: str) -> Iterator[None]:
-        """The thread works on `name` at first, and does nothing that is traced behind the block."""
+        """Record that the thread begins with `name`, and that its trace ends with the block."""
         self.name = _name()
         self.run(name)
         try:
@@ -183,7 +183,7 @@ class Track:
 
 
 class Recorder:
-    """The last records of all threads. limit: how many."""
+    """The latest records of all threads. limit: how many."""
 
     def __init__(self, limit: int) -> None:
         self.begin: Final = time.monotonic_ns()
@@ -193,12 +193,12 @@ class Recorder:
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=limit)
         self._count = 0
         self._numbers = 0
-        # A track is kept by its thread.
+        # Each thread keeps its own track alive.
         self._tracks: WeakSet[Track] = WeakSet()
         self._local = threading.local()
 
     def track(self) -> Track:
-        """The calling thread's track."""
+        """Return the calling thread's track."""
         try:
             track: Track = self._local.track
         except AttributeError:
@@ -209,15 +209,15 @@ class Recorder:
         return track
 
     def record(self, record: tuple[Any, ...]) -> None:
-        """Keep a record. Any thread."""
+        """Keep a record. Thread: any."""
         with self._lock:
             self._ring.append(record)
             self._count += 1
 
     def change(self, track: Track, state: State | None, record: tuple[Any, ...]) -> None:
-        """Keep a record of the track's state, which ends, and set the next, in one step for `read`.
+        """Record the end of the track's state and set the next, so that `read` sees one step.
 
-        The track's thread.
+        Thread: the track's.
         """
         with self._lock:
             self._ring.append(record)
@@ -225,7 +225,7 @@ class Recorder:
             track.state = state
 
     def read(self) -> tuple[list[Slice], list[Point], int]:
-        """The records, with what threads are at right now; and how many are lost. Any thread."""
+        """Return the records, including present states, and how many were lost. Thread: any."""
         with self._lock:
             records = list(self._ring)
             lost = self._count - len(records)

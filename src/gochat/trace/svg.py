@@ -1,18 +1,17 @@
-"""A picture of a trace: threads and channels side by side, time runs down, messages are arrows.
+"""A picture of a trace: threads and channels are lines, time runs downward, messages are arrows.
 
-Every thread has a line: where the bar on it is filled the thread runs, and where the bar is hollow
-the thread waits. Every client's channel has a line too, with a bar that is the wider the more
-messages are in the channel. An arrow goes from the thread that sends to the thread that receives,
-by way of the channel if that has a line.
+The bar on a thread's line is filled while the thread runs, and hollow while it waits. A client's
+channel also has a line, whose bar is wider the more messages the channel holds. An arrow leads from
+the sending thread to the receiving thread, through the channel if that has a line.
 
-Time is not to scale: the step of a message through the hub takes a ten-thousandth of the time for
-which its sender was silent. Every step gets room for its name, and a little more the longer it
-lasts. The middle of what repeats itself is pressed together.
+Time is not to scale, because a message passes through the hub in a ten-thousandth of the time
+between two messages. Every step gets room for its name, and long steps get a little more. The
+middle of a repetition is compressed.
 
-The SVG is written here, and not by matplotlib as other pictures are, because its text is to be read
-and found as text, its colors follow the reader's light or dark screen, and it comes with a
-description in words. The same trace makes the same picture. `text`, `arrow` and `document` also
-draw the lesson's pictures, in which time is the order of cause and effect.
+This module writes the SVG itself, without matplotlib, so that its text can be searched, its colors
+follow light or dark mode, and it includes a description in words. The same trace always makes the
+same picture. `text`, `arrow` and `document` also draw the lesson's pictures, in which time is the
+order of cause and effect.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ _LANE: Final = 77
 _BAR: Final = 10
 _LINE: Final = 16
 _CHARACTER: Final = 7.6
-# As long a name fits into the lane.
+# The longest name that fits into a lane, in characters.
 _NAME: Final = 11
-# The height of all that repeats itself, and of all else, at most.
+# The maximum heights of all repetitions, and of everything else.
 _DENSE: Final = 260
 _SPARSE: Final = 1600
 
-# So many states at most are drawn: with more, a browser is slow.
+# The maximum number of states drawn: with more, a browser is slow.
 _STATES: Final = 20_000
 
-# So many times at the beginning and at the end, what repeats itself is shown at its full height.
+# How many repetitions at the beginning and at the end keep their full height.
 _SHOWN: Final = 2
 
-# So many flows of a kind are told one by one; more are told together.
+# Up to this many flows of a kind are described one by one; more are described together.
 _TOLD: Final = 3
 
 _STYLE: Final = """
@@ -98,7 +97,7 @@ class Panel:
     end: float
 
     def spans(self) -> list[Span]:
-        """What threads in the panel are at, in its time."""
+        """Return the states of the panel's threads during its time."""
         threads = {lane.thread for lane in self.lanes}
         return [
             span
@@ -107,7 +106,7 @@ class Panel:
         ]
 
     def flows(self) -> list[Flow]:
-        """The arrows that start in the time of the panel, between lanes of the panel."""
+        """Return the arrows between the panel's lanes that start during its time."""
         threads = {lane.thread for lane in self.lanes}
         return [
             flow
@@ -116,7 +115,7 @@ class Panel:
         ]
 
     def depths(self, channel: str) -> list[tuple[float, int]]:
-        """How full a channel is in the time of the panel, from when on."""
+        """Return how full a channel is during the panel's time, and since when."""
         steps = self.trace.depths[channel]
         before = [depth for time, depth in steps if time < self.begin]
         inside = [(time, depth) for time, depth in steps if self.begin <= time < self.end]
@@ -124,7 +123,7 @@ class Panel:
 
 
 def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
-    """The lanes of a trace, in the direction of the messages; with patterns, those that match one.
+    """Return the lanes of a trace, or those that match a pattern, in the direction of the messages.
 
     First the threads that send, then the hub, then each channel with its write pump.
     """
@@ -145,7 +144,10 @@ def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
 
 
 def draw(title: str, panels: Sequence[Panel]) -> str:
-    """The picture: panels one below the other. Raises ValueError if there is nothing to draw."""
+    """Return the picture, with its panels one below the other.
+
+    Raises ValueError if there is nothing to draw.
+    """
     for panel in panels:
         states = len(panel.spans())
         if not states:
@@ -173,7 +175,7 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
 
 
 class _Drawing:
-    """How one panel is drawn. body: gets the elements."""
+    """Draws one panel. body: a list to which the elements are appended."""
 
     def __init__(self, panel: Panel, lane_width: int, width: int, body: list[str]) -> None:
         self.panel = panel
@@ -187,16 +189,16 @@ class _Drawing:
             for i, lane in enumerate(panel.lanes)
         }
         self.room = lane_width - _BAR - 16
-        # When something happens, how far below the first such time that is drawn, and which of
-        # these times are in the middle of what repeats itself.
+        # The times at which something happens; the distance of each below the first one in the
+        # picture; and which of them lie in the middle of a repetition.
         self.times, self.heights, self.dense = self._rows()
         # Drawn last, above all lines.
         self.texts: list[str] = []
 
     def _rows(self) -> tuple[list[float], list[float], set[float]]:
-        """The times at which something happens, how they are drawn, and which are dense."""
+        """Return the times at which something happens, where they are drawn, and the dense ones."""
         panel = self.panel
-        # A time is dense if all that happens there repeats itself, and is in the middle of that.
+        # A time is dense if everything that happens then lies in the middle of a repetition.
         dense: dict[float, bool] = {panel.begin: False, panel.end: False}
         kinds: defaultdict[tuple[object, ...], list[tuple[float, ...]]] = defaultdict(list)
         for span in self.spans:
@@ -223,12 +225,12 @@ class _Drawing:
         return times, heights, {time for time, middle in dense.items() if middle}
 
     def y(self, time: float) -> float:
-        """Where a time is; times beyond the panel are at its edges."""
+        """Return the y coordinate of a time; times outside the panel are at its edges."""
         i = bisect_right(self.times, time) - 1
         return self.top + self.heights[max(0, i)]
 
     def draw(self, y: float) -> float:
-        """Draw below y. Returns where the panel ends."""
+        """Draw the panel below y. Returns the y coordinate of its end."""
         for line in _wrapped(self.panel.title, self.width, 8.6):
             y += 20
             self.body.append(text(8, y, "title", line))
@@ -295,7 +297,7 @@ class _Drawing:
             self._draw_arrow(flow, (through, end[1]), end, flow.received)
 
     def _draw_arrow(self, flow: Flow, start: Point, end: Point, time: float) -> None:
-        """An arrow; without a head if it is one of many, or arrives after the panel's time."""
+        """Draw an arrow, without a head if it is one of many or arrives after the panel's time."""
         right = math.copysign(_BAR / 2, end[0] - start[0])
         start, end = (start[0] + right, start[1]), (end[0] - right, end[1])
         many = time in self.dense
@@ -307,7 +309,7 @@ class _Drawing:
 
 
 def _describe(panel: Panel) -> list[str]:
-    """The panel in words, a line for each thing that happens, in the order of time."""
+    """Return the panel in words, with a line for each event, in order of time."""
     names = panel.trace.threads
     told: list[tuple[float, str]] = []
     kinds: defaultdict[tuple[str, str, int], list[Flow]] = defaultdict(list)
@@ -337,7 +339,7 @@ def _describe(panel: Panel) -> list[str]:
 
 
 def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
-    """Flows of one kind, in words."""
+    """Describe flows of one kind in words."""
     first = flows[0]
     sender, receiver = names[first.sender], names[first.receiver]
     times = [flow.received - flow.sent for flow in flows]
@@ -351,7 +353,7 @@ def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
 
 
 def duration(microseconds: float) -> str:
-    """A time in a unit that fits, with two digits at least."""
+    """Return a time in a suitable unit, with at least two digits."""
     for unit, size in (("s", 1e6), ("ms", 1e3)):
         if microseconds >= size:
             value = microseconds / size
@@ -360,7 +362,7 @@ def duration(microseconds: float) -> str:
 
 
 def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
-    """How the times of a panel are written, since its beginning; and their unit."""
+    """Return a function that formats a panel's times since its beginning, and their unit."""
     long = end - begin
     if long < 1e3:
         unit, size, digits = "µs", 1.0, 0
@@ -372,7 +374,7 @@ def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Numbers that grow, as short as they can be said."""
+    """Return increasing numbers as a short text, with ranges."""
     first, last = numbers[0], numbers[-1]
     return f"{first}" if first == last else f"{first}–{last}"
 
@@ -396,7 +398,7 @@ def _label(span: Span) -> str:
 
 
 def _state(span: Span) -> str:
-    """What a thread is at, in words."""
+    """Describe a thread's state in words."""
     if span.kind == RUN:
         return f"runs, {_label(span)}"
     return {
@@ -416,14 +418,14 @@ def _wrapped(text: str, width: float, character: float) -> list[str]:
 
 
 def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
-    """A text, of a class if that is not empty. anchor: the part of the text that is at x."""
+    """Return a text element, of a class unless that is empty. anchor: which part is at x."""
     head = f'<text class="{kind}"' if kind else "<text"
     place = f'x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}"'
     return f"{head} {place}>{escape(content, quote=False)}</text>"
 
 
 def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: int = 0) -> str:
-    """An arrow. line, head: the classes of its two parts; an empty head is left out.
+    """Return an arrow. line, head: the classes of its two parts; an empty head is left out.
 
     size: the length of the head. short: how far before the tip the line ends.
     """
@@ -436,7 +438,7 @@ def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: i
 def document(
     title: str, words: Iterable[str], style: str, size: tuple[int, int], body: Iterable[str]
 ) -> str:
-    """The SVG of a picture. words: lines for readers who cannot see it. body: its elements."""
+    """Return the SVG of a picture. words: lines for readers who cannot see it. body: its elements."""
     width, height = size
     return "\n".join(
         [

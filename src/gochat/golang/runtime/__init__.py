@@ -1,36 +1,35 @@
-"""What runs goroutines (Go: package runtime, and what the language takes from it).
+"""The runtimes that run goroutines (Go: package runtime).
 
     threads/     a goroutine is a thread of the system: the default
     greenlets/   a goroutine is a greenlet of gevent, and the process has one thread
 
 Each runtime provides, under the same names:
 
-    NAME                what the runtime is called: `threads` or `greenlets`
+    NAME                the name of the runtime: `threads` or `greenlets`
     Channel, select     channels
-    turns               the turns of the write pumps: `turns.give_up()` before a goroutine waits
+    turns               the turns of the write pumps; call `turns.give_up()` before a wait
     RLock               a lock that only its owner can release
     readable, writable, hung_up
                         wait for a socket: `readable(sock).poll(milliseconds)`
-    nonblocking         the socket whose `send(data, MSG_DONTWAIT)` never waits
+    nonblocking         a socket whose `send(data, MSG_DONTWAIT)` never waits
     settle              tell the system how the process runs
     sigint_to_caller    a block in which Ctrl-C interrupts the goroutine that called this
     stacks              the name and the stack of each goroutine
     default_gomaxprocs  how many write pumps work at the same time
 
-Greenlets run if gevent had patched the process before gochat was imported:
+Greenlets are used if gevent has patched the process before gochat is imported:
 
     from gevent import monkey
     monkey.patch_all(queue=False)
     import gochat
 
-`gochat serve --runtime greenlets` does that. In any other process threads run, and gevent is not
-imported. The choice is made once, when this package is imported, so nothing asks on a message's
-way. hub.py and client.py import `golang.channel`; under greenlets the greenlets' module stands in
-its place.
+`gochat serve --runtime greenlets` does that. Any other process uses threads, and does not import
+gevent. The choice is made once, when this package is imported, so it costs nothing for each
+message. hub.py and client.py import `golang.channel`; with greenlets, the greenlets' own module
+replaces it.
 
-The rules: neither runtime imports the other. What both need is in `golang.closed` and
-`golang.goroutine`. Modules that
-wait for a socket, or hold a lock while they do, get both from here.
+The rules: neither runtime imports the other. `golang.closed` and `golang.goroutine` hold what both
+need. Modules that wait for a socket, or hold a lock meanwhile, import both from here.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-# What gevent must have patched for greenlets to run.
+# The modules that gevent must have patched for greenlets to run.
 _NEEDED: Final = ("threading", "socket", "select", "time", "subprocess")
 
 #: The oldest gevent that greenlets run on.
@@ -47,11 +46,11 @@ OLDEST: Final = (24, 11)
 
 
 class PatchError(ImportError):
-    """gevent has patched the process in a way that gochat cannot run in."""
+    """gevent has patched the process in a way that gochat does not support."""
 
 
 def _patched() -> set[str]:
-    """Return the names of the modules that gevent has patched; it is not imported for that."""
+    """Return the names of the modules that gevent has patched, without importing gevent."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None:
         return set()
@@ -59,7 +58,7 @@ def _patched() -> set[str]:
 
 
 def too_old(version: str) -> bool:
-    """Return whether greenlets need a later gevent than this one."""
+    """Return whether this version of gevent is too old for greenlets."""
     return tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST
 
 
@@ -69,7 +68,7 @@ def _choose() -> str:
         return "threads"
     import gevent  # noqa: PLC0415 - it is there
 
-    # gevent's own version_info stands still.
+    # gevent does not keep its own version_info up to date.
     if too_old(gevent.__version__):
         raise PatchError(
             f"gevent {gevent.__version__} is too old: install {OLDEST[0]}.{OLDEST[1]} or later"

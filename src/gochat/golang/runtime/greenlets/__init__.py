@@ -1,22 +1,21 @@
 """The runtime of greenlets: each goroutine is a greenlet of gevent, all on one thread.
 
     waiter.py    a greenlet that waits, and its alarm
-    turns.py     few write pumps are at work at a time
+    turns.py     limits how many write pumps are ready to run
     channel.py   channels, close, select
     sockets.py   wait for a socket, and a lock
     signals.py   Ctrl-C
 
-The rules: a greenlet runs until it waits. Only `Waiter.park` waits, so whatever stands between two
-calls of it is one step, which no other greenlet sees half done. So there is no lock here, no order
-in which to look and to wake, and no wake-up that could be lost: a greenlet looks, finds nothing,
-and says that it waits before anyone else can run. That is why this is so much shorter than the
-runtime of threads, and needs no model.
+The rules: a greenlet runs until it waits, and only `Waiter.park` waits. So the code between two
+calls of `park` is one step, which no other greenlet sees half done. No locks are needed, and no
+wake-up can be lost: a greenlet looks, finds nothing, and registers its wait before any other can
+run. So this is much shorter than the runtime of threads, and needs no model.
 
-What interrupts a greenlet, `greenlet.throw` or gevent's `kill`, comes out of `park` and of nothing
-else. A signal handler may run at any moment, on whichever greenlet runs then, and must not wait.
+An exception from `greenlet.throw` or gevent's `kill` comes out of `park` and nowhere else. A signal
+handler may run at any moment, on whichever greenlet is running, and must not wait.
 
-gevent resumes the greenlets that are ready in the order in which they became so, for 5 ms, and then
-looks at the sockets and clocks. A greenlet that computes stops all others.
+gevent resumes the ready greenlets in the order in which they became ready, for 5 ms, and then
+checks the sockets and timers. A greenlet that computes stops all others.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Channels: what Go has in the language, for greenlets.
+"""Go's channels, for greenlets.
 
-They are used as those of threads are, see the table in threads' channel.py. A channel has a queue
-of values, a line of senders that wait for room in it, and at most one receiver that waits. Every
-operation looks, and then either has happened or waits in `park`. No one else runs in between.
+They are used like the channels of threads; see the table in golang/channel.py. A channel has a
+queue of values, a line of senders that wait for room, and at most one waiting receiver. Every
+operation either completes at once or waits in `park`; no other greenlet runs in between.
 
-The receiver takes from the queue first, and then from the line. A sender that finds a waiting
-receiver on an unbuffered channel leaves its value in the queue, and goes on; if the receiver is
-killed before it runs, the value stays for the next one.
+The receiver takes values from the queue first, then from the line. On an unbuffered channel with a
+waiting receiver, a sender puts its value into the queue and goes on; if the receiver is killed
+before it runs, the value stays for the next receiver.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Offer(Generic[T]):
 
 
 class _Receiver(Waiter):
-    """A greenlet that waits for one or more channels, none of them in turn."""
+    """A greenlet that waits for one or more channels and takes no turns."""
 
     __slots__ = ("channels", "giver")
 
@@ -62,7 +62,7 @@ class _Receiver(Waiter):
         self.giver: Channel[Any] | None = None
 
     def call(self, giver: Channel[Any]) -> None:
-        """Wake the greenlet. No other channel can do so after this one."""
+        """Wake the greenlet. After this, no other channel can wake it."""
         self.giver = giver
         self.forget()
         self.wake()
@@ -70,7 +70,7 @@ class _Receiver(Waiter):
     let_go = call
 
     def forget(self) -> None:
-        """Wait for none of the channels any longer."""
+        """Stop waiting for all channels."""
         for channel in self.channels:
             if channel._idle is self:
                 channel._idle = None
@@ -79,14 +79,14 @@ class _Receiver(Waiter):
 class Channel(Closing, Generic[T]):
     """A queue that can be closed, and that a greenlet can wait for together with others.
 
-    capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
+    capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
     in_turn: the receiver takes turns with the receivers of all such channels, see turns.py.
 
     Any greenlet may `send`, `try_send` and `close`. One at a time may receive. Raises ValueError
     for a negative capacity.
 
-    A channel is true, also an empty one. It has the methods of `queue.Queue`, except `task_done`,
-    `join` and `shutdown`, which raise NotImplementedError.
+    Even an empty channel is true. It has the methods of `queue.Queue`, but `task_done`, `join` and
+    `shutdown` raise NotImplementedError.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
@@ -97,15 +97,15 @@ class Channel(Closing, Generic[T]):
         self.queue: Final[deque[T]] = deque()
         self._in_turn: Final = TurnWaiter() if in_turn else None
         self._offers: Final[deque[_Offer[T]]] = deque()
-        # The receiver that waits, until it is woken.
+        # The waiting receiver, until it is woken.
         self._idle: _Receiver | TurnWaiter | None = None
-        # Whether a send is refused; whether the receiver sees the end when all is drained; and
-        # whether nobody receives any more.
+        # Whether sends are refused; whether the receiver sees the end once the queue is empty; and
+        # whether nobody will receive.
         self._closed = self._ended = self._abandoned = False
         #: Is told of what happens here; None for nobody. Set before the channel is used.
         self.observer: Observer | None = None
-        # For `statistics`: values received; values that had no room; at place b, drains whose
-        # number of values has b bits; what was queued at the close.
+        # For `statistics`: values received; values that had no room; at index b, drains of a number
+        # of values that has b bits; values queued at the close.
         self._received = self._refused = 0
         self._drains = [0] * 32
         self._left = 0
@@ -115,15 +115,15 @@ class Channel(Closing, Generic[T]):
         return len(self.queue) if self.capacity else 0
 
     def __bool__(self) -> bool:
-        """Return True, or an empty channel would be false."""
+        """Return True; without this method, an empty channel would be false."""
         return True
 
     def qsize(self) -> int:
-        """As in `queue.Queue`: how many values are in the queue."""
+        """Return how many values are queued, as in `queue.Queue`."""
         return len(self.queue)
 
     def empty(self) -> bool:
-        """As in `queue.Queue`: whether none is in the queue."""
+        """Return whether no value is queued, as in `queue.Queue`."""
         return not self.queue
 
     def full(self) -> bool:
@@ -132,12 +132,12 @@ class Channel(Closing, Generic[T]):
 
     @property
     def receiver(self) -> int | None:
-        """The ident of the greenlet that receives in turn, or did last; None before."""
+        """The ident of the last greenlet that received in turn; None before the first receive."""
         waiter = self._in_turn
         return None if waiter is None or waiter.receiver is None else id(waiter.receiver)
 
     def statistics(self) -> ChannelStatistics:
-        """Return what is in the channel, who waits for it, and what it has done."""
+        """Return the contents of the channel, who waits for it, and its counts."""
         queued, received = len(self), self._received
         return ChannelStatistics(
             capacity=self.capacity,
@@ -164,22 +164,21 @@ class Channel(Closing, Generic[T]):
         self._send(value, None)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """As in `queue.Queue`: raises queue.Full at the timeout, in seconds."""
+        """Send as in `queue.Queue`: raises queue.Full at the timeout, in seconds."""
         if block:
             self._send(item, deadline_of(timeout))
         elif not self.try_send(item):
             raise queue.Full
 
     def put_nowait(self, item: T) -> None:
-        """As in `queue.Queue`: `put(block=False)`."""
+        """Send as `put(block=False)` does."""
         self.put(item, block=False)
 
     def try_send(self, value: T) -> bool:
         """Queue a value if there is room, and return whether there was. Never blocks.
 
-        Unbuffered: hand the value to a receiver that waits, and return whether there was one.
-        Raises ClosedChannelError if the channel is closed, as Go panics even where there is a
-        default case.
+        Unbuffered: hand the value to a waiting receiver, and return whether there was one. Raises
+        ClosedChannelError if the channel is closed; Go panics, even with a default case.
         """
         queue = self.queue
         if len(queue) >= self.capacity or self._closed:
@@ -193,10 +192,10 @@ class Channel(Closing, Generic[T]):
         return True
 
     def close(self) -> None:
-        """Say that no more will come. Works on a full channel too, and never blocks.
+        """Close the channel. Works on a full channel too, and never blocks.
 
-        What is queued can still be received. A greenlet that waits to send gets ClosedChannelError.
-        A second close raises ClosedChannelError too, because in Go it is a panic.
+        Queued values can still be received. A greenlet that waits to send gets ClosedChannelError.
+        So does a second close, which is a panic in Go.
         """
         self._check_open("close of")
         self._left = len(self)
@@ -209,10 +208,10 @@ class Channel(Closing, Generic[T]):
             self.observer.closed(self)
 
     def abandon(self) -> None:
-        """Say that nobody will receive any more. Can be repeated; never blocks.
+        """Declare that nobody will receive. Can be repeated; never blocks.
 
-        Every send raises AbandonedChannelError from now on, also one that waits. A receiver that
-        waits all the same goes on waiting.
+        From now on every send raises AbandonedChannelError, even one that is waiting. A waiting
+        receiver is not affected.
         """
         self._abandoned = self._closed = True
         self._refuse()
@@ -247,7 +246,7 @@ class Channel(Closing, Generic[T]):
         return True
 
     def _wake(self) -> None:
-        """Wake the receiver, if it waits and was not woken."""
+        """Wake the receiver if it is waiting and was not woken yet."""
         receiver, self._idle = self._idle, None
         if receiver is not None:
             receiver.call(self)
@@ -262,7 +261,7 @@ class Channel(Closing, Generic[T]):
     def recv(self) -> tuple[T, bool]:
         """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
 
-        The type is that of a value, as in Go: look at the second part before the first.
+        The first part has the type of a value, as in Go, so check the second part first.
         """
         _, value, ok = select(self)
         return value, ok
@@ -276,7 +275,7 @@ class Channel(Closing, Generic[T]):
             yield value
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """As in `queue.Queue`: raises queue.Empty; gives CLOSED when closed and drained."""
+        """Receive as in `queue.Queue`: raises queue.Empty; returns CLOSED when closed and drained."""
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         if deadline is None or not self._take(got):
@@ -287,13 +286,13 @@ class Channel(Closing, Generic[T]):
         return got[0]  # type: ignore[no-any-return]
 
     def get_nowait(self) -> T:
-        """As in `queue.Queue`: `get(block=False)`."""
+        """Receive as `get(block=False)` does."""
         return self.get(block=False)
 
     def drain(self) -> list[T]:
-        """Take all that is queued by now, oldest first; never blocks.
+        """Take all values that are queued now, oldest first; never blocks.
 
-        Of an unbuffered channel: the values of the senders in line.
+        From an unbuffered channel, take the values of the waiting senders.
         """
         values = list(self.queue)
         self.queue.clear()
@@ -309,13 +308,13 @@ class Channel(Closing, Generic[T]):
         return values
 
     def _set_idle(self, waiter: _Receiver | TurnWaiter) -> None:
-        """Mark a receiver as waiting. Raises RuntimeError if another one is."""
+        """Mark a receiver as waiting. Raises RuntimeError if another one is waiting."""
         if self._idle is not None and (self._idle is not waiter or waiter is self._in_turn):
             raise RuntimeError("two threads receive from one channel")
         self._idle = waiter
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive into an empty list, if there is anything. CLOSED stands for the end."""
+        """Receive a value into an empty list, if there is one. CLOSED stands for the end."""
         if self.queue:
             got.append(self.queue.popleft())
             if self._offers:
@@ -340,7 +339,7 @@ class Channel(Closing, Generic[T]):
         return True
 
     def _admit(self) -> None:
-        """Queue the values of the first in line, as far as there is room."""
+        """Queue the values of the first waiting senders, as far as there is room."""
         while self._offers and len(self.queue) < self.capacity:
             self.queue.append(self._accept())
 
@@ -359,8 +358,8 @@ def select(
     Returns `(channel, value, True)`; `(channel, None, False)` for one that is closed and drained;
     `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
 
-    Among several that are ready the choice is random, so none is starved. A deadline that has
-    passed comes before them all, so that what is due then happens in a busy room, too.
+    If several channels are ready, it chooses at random, so none is starved. A deadline that has
+    passed takes precedence, so it is met even in a busy room.
 
     Raises RuntimeError if a second greenlet waits for a channel, and ValueError if a channel whose
     receiver takes turns is not the only one.
@@ -384,7 +383,7 @@ def select(
         finally:
             receiver.end()
             receiver.forget()
-        # What was handed over comes first, also before the deadline.
+        # A value that was handed over comes first, even before the deadline.
         if receiver.giver is not None and receiver.giver._take(got):
             return _received(receiver.giver, got)
     return None, None, False
@@ -396,7 +395,7 @@ def _select_in_turn(
     """`select` on one channel whose receiver takes turns."""
     got: list[Any] = []
     while deadline is None or deadline > time.monotonic():
-        if channel._ended:  # what is left of a closed one needs no turn
+        if channel._ended:  # values left in a closed channel need no turn
             turns.give_up()
             if not channel.queue:
                 waiter.end()

@@ -15,11 +15,11 @@ __all__ = ["sigint_to_caller"]
 
 @contextmanager
 def sigint_to_caller() -> Iterator[None]:
-    """Have SIGINT raise KeyboardInterrupt in the calling greenlet, during the block.
+    """Make SIGINT raise KeyboardInterrupt in the calling greenlet during the block.
 
-    Python would raise it in whichever greenlet runs, where a write pump would end and nobody else
-    would notice. A handler other than Python's own is left alone. Thread: any; it is the main one
-    that counts.
+    Python would raise it in whichever greenlet is running; if that is a write pump, only the pump
+    would end. A handler other than Python's default is left in place. Thread: any, but it has an
+    effect only on the main one.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

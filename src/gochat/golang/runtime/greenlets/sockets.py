@@ -1,4 +1,4 @@
-"""Sockets that greenlets wait for, a lock, and what each greenlet is doing."""
+"""Waiting for sockets, a lock, and the stacks of all greenlets."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ _READ, _WRITE = 1, 2
 
 
 def readable(sock: socket.socket) -> _Poll:
-    """Return what waits until there is input."""
+    """Return an object that waits for input."""
     return _Poll(sock, _POLLIN, _READ)
 
 
 def writable(sock: socket.socket | int) -> _Poll:
-    """Return what waits until there is room for output."""
+    """Return an object that waits for room for output."""
     return _Poll(sock, _POLLOUT, _WRITE)
 
 
 def hung_up(sock: socket.socket) -> _Poll:
-    """Return what waits until the connection has ended in both directions."""
-    # libev waits for input or for room, and for nothing less. An epoll that waits for nothing else
-    # than the end has input at the end.
+    """Return an object that waits until the connection has ended in both directions."""
+    # libev can only wait for input or for room. An epoll that watches for nothing but the end has
+    # input at the end.
     epoll = _system_epoll()
     epoll.register(sock, 0)
     return _Poll(epoll, _POLLIN, _READ)
 
 
 def nonblocking(sock: socket.socket) -> Any:
-    """Return the socket below gevent's.
+    """Return the system's socket, which gevent's socket wraps.
 
-    Its `send` and `recv` do not wait. Its `shutdown` lets greenlets that wait for input read the
-    end; gevent's own would raise an error in them.
+    Its `send` and `recv` do not wait. After its `shutdown`, greenlets that wait for input read the
+    end of the stream; gevent's own `shutdown` would raise an error in them.
     """
     return getattr(sock, "_sock", sock)
 
@@ -61,18 +61,19 @@ class _Poll:
     __slots__ = ("_io", "_source", "_system", "_waiter")
 
     def __init__(self, source: Any, events: int, event: int) -> None:
-        # A look at the socket is far cheaper than a wait, and often enough.
+        # Polling the socket is far cheaper than a wait, and often enough.
         self._system: Final = _system_poll()
         self._system.register(source, events)
-        self._source: Final = source  # an epoll would close its descriptor
+        self._source: Final = source  # keeps an epoll from closing its descriptor
         number = source if isinstance(source, int) else source.fileno()
         self._io: Final = get_hub().loop.io(number, event)
         self._waiter: Final = Waiter()
 
     def poll(self, timeout: float | None = None) -> bool:
-        """Wait for the event. Return False if there was none in so many milliseconds.
+        """Wait for the event. Return False if there was none within `timeout` milliseconds.
 
-        A signal handler that runs on gevent's own greenlet cannot wait there: the thread does.
+        A signal handler may run on gevent's own greenlet, which cannot wait: then the whole thread
+        waits.
         """
         if self._system.poll(0):
             return True
@@ -90,7 +91,7 @@ class _Poll:
 
 
 class RLock:
-    """A lock that only its owner can release, and can take again."""
+    """A lock that only its owner can release, and that its owner may acquire again."""
 
     __slots__ = ("_count", "_line", "_owner")
 
@@ -100,7 +101,7 @@ class RLock:
         self._line: deque[Waiter] | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock. Return False if it is taken for so many seconds; -1: no limit."""
+        """Acquire the lock. Return False if that takes over `timeout` seconds; -1 for no limit."""
         me = getcurrent()
         if self._owner is None or self._owner is me:
             self._owner = me
@@ -124,7 +125,7 @@ class RLock:
         return True
 
     def release(self) -> None:
-        """Release the lock. Raises RuntimeError if the calling greenlet does not have it."""
+        """Release the lock. Raises RuntimeError if the calling greenlet does not own it."""
         if self._owner is not getcurrent():
             raise RuntimeError("cannot release a lock of another greenlet")
         self._count -= 1
@@ -141,11 +142,11 @@ class RLock:
 
 
 def settle(*, pin: bool, cpu: int | None = None) -> None:
-    """Do nothing: one thread needs no CPU of its own. pin, cpu: as in the runtime of threads."""
+    """Do nothing: one thread needs no pinning. pin, cpu: as in the runtime of threads."""
 
 
 def stacks() -> list[tuple[str, FrameType]]:
-    """Return the name of each greenlet, and what it is doing."""
+    """Return the name and the stack of each greenlet."""
     names: dict[int, str] = {}
     for thread in threading.enumerate():
         if thread.ident is not None:

@@ -1,10 +1,10 @@
-"""Turns: one write pump at a time is ready to run.
+"""Turns: only one write pump at a time is ready to run.
 
-A message in a room of a thousand clients gives a thousand write pumps something to do. If all were
-ready at once, all would run before the hub and the readers run again, and each would write one
-message in a frame. So they line up, and the one that has the turn hands it on when it has nothing
-left or is about to wait. The next pump runs after the hub and the readers that are ready by then,
-so messages gather for those in line, and go out in one frame.
+In a room of a thousand clients, a message gives a thousand write pumps something to do. If all were
+ready at once, they would all run before the hub and the readers run again, and each would write a
+frame with one message. So they line up, and the one that has the turn passes it on when it has
+nothing left to write or is about to wait. The next pump runs after the hub and the readers that are
+ready by then. Meanwhile messages gather for the pumps in line, and go out in one frame.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ DEFAULT_GOMAXPROCS: Final = 1
 
 
 class Turns:
-    """One turn, and the line of those that wait for it."""
+    """One turn, and the line of pumps that wait for it."""
 
     def __init__(self) -> None:
         self._line: deque[TurnWaiter] = deque()
-        # The greenlet that has the turn; or the place of the one that will have it when it runs.
+        # The greenlet that has the turn, or the TurnWaiter of the one that was woken to take it.
         self._holder: Any = None
 
     def gomaxprocs(self, limit: int) -> int:
@@ -48,12 +48,12 @@ class Turns:
         return DEFAULT_GOMAXPROCS
 
     def give_up(self) -> None:
-        """Hand the turn on, if the calling greenlet has it, before that waits."""
+        """Pass the turn on if the calling greenlet has it. Call this before it waits."""
         if self._holder is getcurrent():
             self._next()
 
     def gosched(self) -> None:
-        """Return when all that are in line now have had a turn (Go: runtime.Gosched)."""
+        """Return when every pump now in line has had a turn (Go: runtime.Gosched)."""
         self.give_up()
         if self._holder is None:
             return
@@ -66,7 +66,7 @@ class Turns:
             self.leave(place)
 
     def join(self, waiter: TurnWaiter) -> None:
-        """Put one that waits for a value in line, to wake when it has the turn."""
+        """Put a pump that waits for a value in line; it wakes when it has the turn."""
         if self._holder is None:
             self._holder = waiter
             waiter.wake()
@@ -74,30 +74,30 @@ class Turns:
             self._line.append(waiter)
 
     def take(self) -> bool:
-        """Have the calling greenlet take the turn, or keep it, if nobody else wants it."""
+        """Let the calling greenlet take or keep the turn, if nobody else wants it."""
         if self._holder is None:
             self._holder = getcurrent()
             return True
         return self._holder is getcurrent() and not self._line
 
     def begin(self) -> None:
-        """Take up the turn for which the calling greenlet was woken."""
+        """Take the turn for which the calling greenlet was woken."""
         self._holder = getcurrent()
 
     def leave(self, waiter: TurnWaiter) -> None:
-        """Leave the line, or hand on the turn, whichever there is: the wait was interrupted."""
+        """Leave the line, or pass the turn on, because the wait was interrupted."""
         if self._holder is waiter or self._holder is getcurrent():
             self._next()
         elif waiter in self._line:
             self._line.remove(waiter)
 
     def ended(self, greenlet: Any) -> None:
-        """Hand on the turn of a greenlet that has ended with it."""
+        """Pass on the turn of a greenlet that ended while it had the turn."""
         if self._holder is greenlet:
             self._next()
 
     def statistics(self) -> TurnsStatistics:
-        """Return who has the turn and who waits for it. One that was woken for it has it."""
+        """Return who has the turn, or was woken to take it, and who waits for it."""
         holder = self._holder
         if isinstance(holder, TurnWaiter):
             holder = holder.receiver
@@ -116,7 +116,7 @@ class Turns:
 
 
 class TurnWaiter(Waiter):
-    """A place where a write pump waits for a value, and then for the turn."""
+    """Where a write pump waits for a value, and then for the turn."""
 
     __slots__ = ("in_line", "receiver")
 
@@ -128,7 +128,7 @@ class TurnWaiter(Waiter):
         self.receiver: Any = None
 
     def settle(self) -> None:
-        """Take note of the calling greenlet, and have it hand on its turn at its end."""
+        """Remember the calling greenlet, and make it pass on its turn when it ends."""
         me = getcurrent()
         if self.receiver is not me:
             self.receiver = me

@@ -1,4 +1,4 @@
-"""A greenlet that waits for another, or for a deadline."""
+"""Waiting for another greenlet or for a deadline."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _YEAR: Final = 365 * 86400.0
 
 
 class Waiter:
-    """A place where one greenlet at a time waits.
+    """Lets one greenlet at a time wait.
 
-    A timer outlives the wait that it was set for. A new one is set only when that has rung or has
-    to ring earlier: to set one for each wait would cost more than the wait.
+    A timer is kept after the wait that it was set for. It is replaced only when it has fired or
+    must fire earlier, because a new timer for each wait would cost more than the wait.
     """
 
     __slots__ = ("_due", "_greenlet", "_resume", "_rings", "_timer", "hub")
@@ -26,12 +26,12 @@ class Waiter:
     def __init__(self) -> None:
         #: Runs the loop, and the greenlets.
         self.hub: Final = get_hub()
-        # The greenlet that waits, and its deadline.
+        # The waiting greenlet, and its deadline.
         self._greenlet: Any = None
         self._due: float | None = None
-        # What will resume the greenlet, once it was woken.
+        # After a wake-up: the callback that will resume the greenlet.
         self._resume: Any = None
-        # The timer, and when it rings.
+        # The timer, and when it fires.
         self._timer: Any = None
         self._rings: float | None = None
 
@@ -54,8 +54,8 @@ class Waiter:
             self._greenlet = self._due = self._resume = None
 
     def park_for(self, what: str, deadline: float | None) -> bool:
-        """`park`, and say in `waits` what for."""
-        ident = id(getcurrent())  # as threading.get_ident has it
+        """Call `park`, and record in `waits` what for."""
+        ident = id(getcurrent())  # like threading.get_ident
         waits[ident] = what
         try:
             return self.park(deadline)
@@ -63,24 +63,24 @@ class Waiter:
             del waits[ident]
 
     def wake(self) -> None:
-        """Resume the greenlet that waits, if there is one, after those that are ready."""
+        """Resume the waiting greenlet, if there is one, after those that are ready."""
         if self._greenlet is not None and self._resume is None:
             self._resume = self.hub.loop.run_callback(self._greenlet.switch, True)
 
     def resume(self) -> None:
-        """Resume the greenlet that waits, at once. Only for what gevent's loop calls."""
+        """Resume the waiting greenlet at once. Only for callbacks of gevent's loop."""
         if self._greenlet is not None and self._resume is None:
             self._greenlet.switch(True)
 
     def end(self) -> None:
-        """Stop the timer. Call this when the waiter is of no more use."""
+        """Stop the timer. Call this when the waiter is no longer needed."""
         if self._rings is not None:
             self._timer.stop()
             self._rings = None
 
     def _set_timer(self, deadline: float) -> None:
         self.end()
-        # One that would ring in more than a year rings then, and is set anew.
+        # A timer fires after a year at the latest, and is then set again.
         left = min(max(0.0, deadline - time.monotonic()), _YEAR)
         self._timer = self.hub.loop.timer(left)
         self._timer.start(self._ring)

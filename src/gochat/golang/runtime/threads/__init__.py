@@ -2,12 +2,12 @@
 
     sockets.py   wait for a socket
 
-Its channels and turns are `golang.channel` and `golang.turns`, and what it tells the system is in
-`golang.processor`.
+Its channels and turns are `golang.channel` and `golang.turns`, and its settings of the system's
+scheduler are in `golang.processor`.
 
-The rules: threads run at any moment, in any order, and one of them may be interrupted anywhere. So
-whatever two of them touch has a lock, or changes in a single step; and whoever is to be woken says
-so before it looks for the last time.
+The rules: threads run at any moment, in any order, and may be interrupted anywhere. So data that
+two threads use has a lock, or changes in a single step; and a thread registers for a wake-up before
+it checks for the last time.
 """
 
 from __future__ import annotations
