@@ -26,7 +26,7 @@ FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery", 
 SLOW: Final = ("conn", "http_admission", "http_handler", "http_reader", "http_request", "serve")
 
 #: What starts `gochat serve`, and cannot run in a process that is patched: a browser's tests.
-COMMAND: Final = ("processes", "view")
+COMMAND: Final = ("processes", "trace", "view")
 
 _INSIDE: Final = "it looks into the channel of threads"
 _EXEC: Final = "its fault is not there any more when the command has started again"
@@ -60,6 +60,9 @@ THREADS_ONLY: Final = {
     "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
     _EXEC: (
         "serve.py::test_handlers_of_signals_come_back",
+        "trace.py::test_a_hub_that_takes_nobody",
+        "trace.py::test_an_end_that_is_not_orderly",
+        "trace.py::test_without_the_flag_there_is_nothing_of_it",
         "processes.py::test_a_child_that_fails_at_the_end",
         "processes.py::test_without_the_package",
         "view.py::test_a_thread_that_cannot_be_started",
@@ -72,7 +75,6 @@ THREADS_ONLY: Final = {
         "http_admission.py::test_no_more_descriptors_for_a_request",
         "view.py::test_a_held_client_may_leave",
     ),
-    "greenlets refuse --trace": ("view.py::test_with_all_others",),
     "greenlets are not pinned to a CPU": ("processes.py::test_each_child_has_a_cpu",),
     "it takes all threads that the system has": (
         "client.py::test_write_pump_that_cannot_be_started",

@@ -149,7 +149,6 @@ def test_the_view_of_greenlets() -> None:
             for flag, name in (
                 ("--no-pin", "--no-pin"),
                 ("--gomaxprocs 2", "--gomaxprocs above 1"),
-                ("--trace x", "--trace"),
             )
         ),
     ],

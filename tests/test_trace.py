@@ -126,11 +126,13 @@ class Traced:
         return next(number for number, known in self.trace.threads.items() if known == name)
 
 
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+@pytest.fixture(scope="module", params=["threads", "greenlets"])
+def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
     """A chat of many clients. Some leave, in different ways; the others are disconnected."""
     path = tmp_path_factory.mktemp("trace") / "trace.json"
-    with Gochat("--trace", str(path)) as gochat, ExitStack() as stack:
+    flags = ("--trace", str(path), "--runtime", request.param)
+    with Gochat(*flags) as gochat, ExitStack() as stack:
+        assert gochat.runtime == request.param
         witness = stack.enter_context(join(gochat.port))
         peers = [stack.enter_context(join(gochat.port)) for _ in range(CLIENTS - 1)]
         for peer in peers:
@@ -181,6 +183,14 @@ def test_every_moment_is_accounted_for(traced: Traced) -> None:
             assert waits == {"send", "socket", "close"}
         if name.startswith("writePump"):
             assert {"recv", "turn", "close"} <= waits <= {"recv", "turn", "socket", "close"}
+
+
+@pytest.mark.parametrize("traced", ["greenlets"], indirect=True)
+def test_one_greenlet_runs_at_a_time(traced: Traced) -> None:
+    """On greenlets, whichever runs does so until it waits: no two run at the same moment."""
+    runs = [span for span in traced.trace.spans if span.kind == "run"]
+    for before, after in pairwise(sorted(runs, key=lambda span: span.begin)):
+        assert before.end <= after.begin, (before, after)
 
 
 def test_the_order_is_the_hubs(traced: Traced) -> None:
@@ -645,13 +655,18 @@ def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
     first, last = re.findall(r"messages (\d+)–(\d+) to client\.send B", words["slow"])[0]
     assert int(last) - int(first) == 255
     assert "256 queued" in (tmp_path / "slow.svg").read_text()
+    for heading in ("On threads:", "On greenlets:"):
+        _, _, told = words["both"].partition(heading)
+        sent = r"readPump A sends message 3 to hub\.broadcast; hub takes it .*\n"
+        assert re.search(rf"{sent}(.*\n)*?.*hub sends message 3 to client\.send B", told)
 
 
 @pytest.mark.parametrize("name", make.ALT)
 def test_docs_show_the_pictures(name: str) -> None:
     """The docs contain the pictures, with their text alternatives."""
-    page = (ROOT / "docs/run/trace.md").read_text()
-    assert f"![{make.ALT[name]}](../pictures/{name}.svg)" in page
+    page = "why/three-runtimes.md" if name == "both" else "run/trace.md"
+    text = (ROOT / "docs" / page).read_text()
+    assert f"![{make.ALT[name]}](../pictures/{name}.svg)" in text
     root = ET.parse(ROOT / f"docs/pictures/{name}.svg").getroot()
     assert root.get("role") == "img"
 

@@ -35,6 +35,9 @@ ALT: Final = {
     "slow": "A slow client: B's write pump waits for the socket, as B does not read. B's channel"
     " fills up to 256 messages. At the next message the hub finds it full, drops B and closes the"
     " channel. When B reads again, the write pump writes what was queued, and a close frame.",
+    "both": "The life of one message, on threads and on greenlets. The steps are the same on both:"
+    " A's read pump sends to the hub and goes on, the hub sends to B's channel, and B's write pump"
+    " gets its turn and writes.",
 }
 
 # The size of a message that hardly fits into the sockets between the server and B, in bytes; and
@@ -103,7 +106,20 @@ def panel(trace: Trace, title: str, names: list[str], begin: float, end: float) 
 
 def message() -> str:
     """The life of one message."""
-    with running() as run:
+    title = "The life of one message"
+    return draw(title, [_message(title)])
+
+
+def both() -> str:
+    """The life of one message, on each runtime."""
+    return draw(
+        "The life of one message on each runtime",
+        [_message(f"On {name}", "--runtime", name) for name in ("threads", "greenlets")],
+    )
+
+
+def _message(title: str, *flags: str) -> Panel:
+    with running(*flags) as run:
         a = run.named("A", join(run.gochat.port))
         b = run.named("B", join(run.gochat.port))
         a.messages(1)
@@ -121,8 +137,7 @@ def message() -> str:
         s for s in spans_of(trace, "writePump B", "write") if s.args.get("messages") == [last]
     )
     names = ["readPump A", "hub", "client.send B", "writePump B"]
-    title = "The life of one message"
-    return draw(title, [panel(trace, title, names, read_at, written.end)])
+    return panel(trace, title, names, read_at, written.end)
 
 
 def client() -> str:
@@ -196,7 +211,12 @@ def _end(trace: Trace) -> float:
     return max(s.end for s in trace.spans if trace.threads[s.thread] in pumps)
 
 
-PICTURES: Final[dict[str, Callable[[], str]]] = {"message": message, "client": client, "slow": slow}
+PICTURES: Final[dict[str, Callable[[], str]]] = {
+    "message": message,
+    "client": client,
+    "slow": slow,
+    "both": both,
+}
 
 
 def main(folder: Path) -> None:

@@ -226,7 +226,6 @@ def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
     others = {
         "--gomaxprocs above 1": args.gomaxprocs > 1,
         "--no-pin": not args.pin,
-        "--trace": args.trace is not None,
     }
     for flag, given in others.items():
         if given:

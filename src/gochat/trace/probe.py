@@ -13,6 +13,10 @@ A running hub has the state `register`, `unregister`, `broadcast` or `stop`; a r
 write pump `start` or `write`. An arrow starts where a value is sent and arrives where it is
 received. In the channel, the value carries the arrow's number; the receiver gets the plain value.
 
+The probes are the same on threads and on greenlets. Of a Channel they override what the Channels of
+both runtimes have: `try_send`, `close` and `drain`, and `_send`, `_set_idle` and `_take`, by which
+all other operations send, wait and receive.
+
 These classes have the usual statistics, for the metrics and the view. With a relay, messages from
 its threads to the hub are traced; its own channel is not.
 """
@@ -37,8 +41,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
     from ..anyhub import AnyHub
-    from ..golang.handover import Bell
-    from ..golang.turns import Waiter
     from ..hub import Hub
 
 __all__ = ["TracedChannel", "TracedClient", "TracedConn", "tracing"]
@@ -78,7 +80,7 @@ class TracedChannel(Channel[T]):
             super()._send(cast("T", Sent(value, arrow, at)), deadline)
             track.starts(arrow, at, 0)
 
-    def _set_idle(self, receiver: Bell | Waiter) -> None:
+    def _set_idle(self, receiver: Any) -> None:
         track = self._recorder.track()
         if track.state is None or track.state.name != "recv":
             track.wait("recv")
