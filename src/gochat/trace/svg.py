@@ -438,7 +438,7 @@ def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: i
 def document(
     title: str, words: Iterable[str], style: str, size: tuple[int, int], body: Iterable[str]
 ) -> str:
-    """Return the SVG of a picture. words: lines for readers who cannot see it. body: its elements."""
+    """Return a picture as SVG. words: lines for readers who cannot see it. body: its elements."""
     width, height = size
     return "\n".join(
         [

@@ -275,7 +275,7 @@ class Channel(Closing, Generic[T]):
             yield value
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Receive as in `queue.Queue`: raises queue.Empty; returns CLOSED when closed and drained."""
+        """Receive as `queue.Queue` does, or raise queue.Empty; CLOSED when closed and drained."""
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         if deadline is None or not self._take(got):
