@@ -10,4 +10,4 @@ import gochat
 
 class Conn(gochat.Conn):
     def _send_for_library(self, data):
-        self._write(data, None, closing=False)
+        self._write(data, None, data[0] & 0x0F)  # the frame, no deadline, its opcode
