@@ -120,7 +120,7 @@ class Chat:
         return self.on_their_way < ON_THEIR_WAY and behind < BEHIND
 
     def fill(self, clients: int) -> None:
-        """Have this many clients in the room, and the witness."""
+        """Let clients join until the room has this many, besides the witness."""
         while len(self.members) <= clients:
             Chatter(self)
 

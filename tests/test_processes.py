@@ -453,7 +453,7 @@ def test_a_child_that_cannot_begin() -> None:
     ],
 )
 def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
-    """A child that ends silently, or cannot be started, is also one line."""
+    """A child that ends silently or cannot be started is reported in one line, too."""
     said = failing(fault=fault)
     assert is_one_line(said, what), said
 

@@ -75,7 +75,7 @@ class RefusalError(Exception):
 
 
 class _Dialing(threading.local):
-    """What the request that this thread serves has named its connection."""
+    """The name that the request on this thread gives its connection; empty for none."""
 
     tab = ""
 
