@@ -604,7 +604,7 @@ def test_pictures_follow_the_scheme(
 
 @pytest.mark.xdist_group("site")
 def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
-    """A picture wider than a phone keeps its size and scrolls, without the page."""
+    """On a phone a wide picture scrolls, without the page; a narrow one fits, and code wraps."""
     page = browser.new_page(viewport={"width": 360, "height": 800})
     page.goto(f"{served.url}lesson/08-defer.html")
     picture = page.locator(".picture")
@@ -612,6 +612,10 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
     assert picture.evaluate("div => div.shadowRoot.querySelector('svg').clientWidth") > 360
     assert picture.evaluate("div => div.scrollWidth > div.clientWidth")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.goto(f"{served.url}lesson/02-buffered.html")
+    picture.wait_for()
+    for part in (picture, page.locator(".highlight-python pre").last):
+        assert part.evaluate("part => part.scrollWidth <= part.clientWidth")
     page.close()
 
 

@@ -154,7 +154,7 @@ def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
         process = subprocess.Popen([sys.executable, "-u", program], stdout=stdout, stderr=stderr)
     expected = output_on_page(program, "What can go wrong")
     try:
-        if "for ever" in (ast.get_docstring(ast.parse(program.read_text())) or ""):
+        if "forever" in (ast.get_docstring(ast.parse(program.read_text())) or ""):
             wait_until(lambda: out.read_text() == expected, "its output")
             wait_until(at_rest(process.pid), "a process that only waits")
             assert process.poll() is None

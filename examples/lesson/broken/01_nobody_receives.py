@@ -1,4 +1,4 @@
-"""Broken: nobody receives, so main waits for ever."""
+"""Broken: nobody receives, so main waits forever."""
 
 from gochat import Channel
 

@@ -1,4 +1,4 @@
-"""Broken: a queue of size 0 has no bound, where a channel of capacity 0 has no place."""
+"""Broken: a queue of size 0 is unbounded; a channel of capacity 0 holds nothing."""
 
 from queue import Queue
 

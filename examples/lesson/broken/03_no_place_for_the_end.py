@@ -1,4 +1,4 @@
-"""Broken: the end is one more value in a plain queue, and finds no place in a full one."""
+"""Broken: the sentinel is one more value, and a full queue has no room for it."""
 
 from queue import Full, Queue
 

@@ -1,4 +1,4 @@
-"""Broken: send, not try_send. The mailbox is full, and main waits for its reader for ever."""
+"""Broken: send, not try_send. The mailbox is full, so main waits forever for a reader."""
 
 from gochat import Channel
 

@@ -1,4 +1,4 @@
-"""Broken: each message starts the period again, so a busy channel has no ticks."""
+"""Broken: each message restarts the period, so a busy channel has no ticks."""
 
 import time
 from threading import Thread

@@ -1,4 +1,4 @@
-"""Broken: four threads have the number, and deposits are lost."""
+"""Broken: four threads change one number, and deposits are lost."""
 
 from threading import Thread
 

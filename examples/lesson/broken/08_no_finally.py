@@ -1,4 +1,4 @@
-"""Broken: an exception skips the farewell, so main waits for ever."""
+"""Broken: an exception skips the goodbye, so main waits forever."""
 
 from threading import Thread
 

@@ -1,4 +1,4 @@
-"""Broken: the hub goes over the dict itself, and drops a client on the way."""
+"""Broken: the hub loops over the dict itself, and drops a client in the loop."""
 
 from gochat import Channel
 

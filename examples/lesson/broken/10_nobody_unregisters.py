@@ -1,4 +1,4 @@
-"""Broken: the read pump ends without a word to the hub, which keeps a client that is gone."""
+"""Broken: the read pump does not unregister, so the hub keeps a client that has gone."""
 
 import socket
 from threading import Thread
