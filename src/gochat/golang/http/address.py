@@ -50,7 +50,7 @@ def listen(addr: str) -> socket.socket:
 
 
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
-    """Open `count` sockets that listen at one address; Linux spreads connections evenly over them.
+    """Open `count` sockets that listen at one address; Linux spreads connections over them.
 
     Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. With this
     option from the beginning, they could share the port unnoticed with another program of the same
