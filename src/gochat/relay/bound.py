@@ -26,10 +26,8 @@ class Bound:
         self.length = maxlen
         self._maxlen: Final = maxlen
         self._maxbytes: Final = maxbytes
-        # For each part, oldest first: entries and bytes. And their sums.
+        # For each part, oldest first: entries and bytes.
         self._parts: deque[tuple[int, float]] = deque()
-        self._entries = 0
-        self._bytes = 0.0
         # The part that is being counted.
         self._new = 0
         self._size = 0
@@ -42,8 +40,7 @@ class Bound:
         Each counts as an entry of average size.
         """
         self._parts.clear()
-        self._entries, self._bytes, self._new, self._size = 0, 0.0, 0, 0
-        self._full = False
+        self._new, self._size, self._full = 0, 0, False
         self.length = self._maxlen
         for part in range(_PARTS):
             share = entries * (part + 1) // _PARTS - entries * part // _PARTS
@@ -61,14 +58,11 @@ class Bound:
         """End a part, and drop the oldest parts that no longer fit."""
         parts = self._parts
         parts.append((entries, size))
-        self._entries += entries
-        self._bytes += size
         while len(parts) > 1 and (
-            self._bytes > self._maxbytes or self._entries - parts[0][0] >= self._maxlen
+            sum(size for _, size in parts) > self._maxbytes
+            or sum(entries for entries, _ in parts) - parts[0][0] >= self._maxlen
         ):
             self._full = True
-            old, freed = parts.popleft()
-            self._entries -= old
-            self._bytes -= freed
+            parts.popleft()
         if self._full:
-            self.length = max(1, min(self._maxlen, self._entries))
+            self.length = max(1, min(self._maxlen, sum(entries for entries, _ in parts)))

@@ -42,17 +42,10 @@ from ..golang.channel import AbandonedChannelError, Channel, ClosedChannelError,
 from ..golang.flag import one_line
 from ..golang.runtime import turns
 from ..hub import Hub
+from . import stream
 from .bound import Bound
 from .entry import MOST, Entry, Id, announcement, batch, entry_of, fault_of, started, text_of
 from .ledger import Ledger
-from .stream import (
-    AuthenticationError,
-    EndedError,
-    OutOfMemoryError,
-    RefusedError,
-    Stream,
-    StreamError,
-)
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -236,8 +229,8 @@ class Relay:
         self._deadline = math.inf
         # Set once, by `join`: relay in ends.
         self._ending = threading.Event()
-        self._out = Stream(url, f"gochat:{room}", self._gives_up)
-        self._in = Stream(url, f"gochat:{room}", self._ending.is_set)
+        self._out = stream.Stream(url, f"gochat:{room}", self._gives_up)
+        self._in = stream.Stream(url, f"gochat:{room}", self._ending.is_set)
         # From relay in to relay out: the entry is back; and, there is something to announce.
         self._echo: Channel[None] = Channel(1)
         self._wake: Channel[None] = Channel(1)
@@ -324,10 +317,10 @@ class Relay:
             try:
                 self._join_room()
                 break
-            except StreamError as error:
+            except stream.StreamError as error:
                 self._in.drop()
                 self._out.drop()
-                if isinstance(error, AuthenticationError):
+                if isinstance(error, stream.AuthenticationError):
                     raise RelayError(f"relay: {text_of_error(error)}") from None
                 self._fails("start", begin, error)
             time.sleep(next(pauses))
@@ -349,7 +342,7 @@ class Relay:
         info = self._in.info()
         try:
             size = self._in.size()
-        except RefusedError:  # without this permission, existing entries count as nothing
+        except stream.RefusedError:  # without this permission, existing entries count as nothing
             size = 0
         self._bound.begin(info.length, size)
         self._introduce()
@@ -401,7 +394,7 @@ class Relay:
         try:
             work()
             return
-        except (EndedError, AbandonedChannelError):  # whoever ended the hub gives the reason
+        except (stream.EndedError, AbandonedChannelError):  # whoever ended the hub gives the reason
             return
         except RelayError as error:
             cause = error
@@ -493,7 +486,7 @@ class Relay:
                 self._add(self._fields(flight))
                 figures.entries_out += 1
                 added = time.monotonic()
-            except StreamError as error:
+            except stream.StreamError as error:
                 self._out.drop()
                 self._fails("out", begin, error)
             if not self._is_back(flight, begin, added, next(pauses)):
@@ -535,7 +528,7 @@ class Relay:
             elif not added and now >= until:
                 return False
             if self._gives_up():
-                raise EndedError
+                raise stream.EndedError
             select(self._echo, deadline=now + _LOOK if added else min(now + _LOOK, until))
 
     def _fields(self, flight: _Flight) -> Sequence[bytes | int]:
@@ -557,7 +550,7 @@ class Relay:
         while True:
             try:
                 return self._out.append(fields, length)
-            except OutOfMemoryError:
+            except stream.OutOfMemoryError:
                 while (length := length // 2) and not self._out.trim(length):
                     pass
                 if not length:
@@ -586,7 +579,7 @@ class Relay:
                         checked = time.monotonic()
                     begin = time.monotonic()
                     entries = self._in.read(self._position, count, _BLOCK)
-                except StreamError as error:
+                except stream.StreamError as error:
                     self._in.drop()
                     checked = 0.0
                     self._fails("in", self._heard, error)
@@ -771,7 +764,7 @@ class Relay:
                 self._said_at, self._told = time.monotonic(), True
                 log.info("relay %s: %s", which, text)
         if clock.now() - since > self.timeout:
-            what = "refuses" if isinstance(error, RefusedError) else "is away"
+            what = "refuses" if isinstance(error, stream.RefusedError) else "is away"
             raise RelayError(f"relay: Redis {what}: {text}")
 
     def _works(self, which: str) -> None:
