@@ -11,55 +11,18 @@ and `conn` imports `runtime`, to give a turn up and to wait, `clock`, for its de
 `frames`.
 """
 
+from . import protocol
 from .conn import Conn, ConnOptions, ConnStatistics
-from .protocol import (
-    BINARY_MESSAGE,
-    CLOSE_ABNORMAL_CLOSURE,
-    CLOSE_GOING_AWAY,
-    CLOSE_INTERNAL_SERVER_ERR,
-    CLOSE_INVALID_FRAME_PAYLOAD_DATA,
-    CLOSE_MESSAGE,
-    CLOSE_MESSAGE_TOO_BIG,
-    CLOSE_NO_STATUS_RECEIVED,
-    CLOSE_NORMAL_CLOSURE,
-    CLOSE_POLICY_VIOLATION,
-    CLOSE_TRY_AGAIN_LATER,
-    PING_MESSAGE,
-    PONG_MESSAGE,
-    TEXT_MESSAGE,
-    CloseError,
-    ProtocolError,
-    ReadLimitError,
-    format_close_message,
-    is_unexpected_close_error,
-)
+from .protocol import *  # noqa: F403
 from .upgrader import REFUSALS, HandshakeError, Upgrader, UpgraderStatistics
 
 __all__ = [
-    "BINARY_MESSAGE",
-    "CLOSE_ABNORMAL_CLOSURE",
-    "CLOSE_GOING_AWAY",
-    "CLOSE_INTERNAL_SERVER_ERR",
-    "CLOSE_INVALID_FRAME_PAYLOAD_DATA",
-    "CLOSE_MESSAGE",
-    "CLOSE_MESSAGE_TOO_BIG",
-    "CLOSE_NORMAL_CLOSURE",
-    "CLOSE_NO_STATUS_RECEIVED",
-    "CLOSE_POLICY_VIOLATION",
-    "CLOSE_TRY_AGAIN_LATER",
-    "PING_MESSAGE",
-    "PONG_MESSAGE",
     "REFUSALS",
-    "TEXT_MESSAGE",
-    "CloseError",
     "Conn",
     "ConnOptions",
     "ConnStatistics",
     "HandshakeError",
-    "ProtocolError",
-    "ReadLimitError",
     "Upgrader",
     "UpgraderStatistics",
-    "format_close_message",
-    "is_unexpected_close_error",
 ]
+__all__ += protocol.__all__

@@ -10,6 +10,28 @@ import hashlib
 import struct
 from typing import Final
 
+__all__ = [
+    "BINARY_MESSAGE",
+    "CLOSE_ABNORMAL_CLOSURE",
+    "CLOSE_GOING_AWAY",
+    "CLOSE_INTERNAL_SERVER_ERR",
+    "CLOSE_INVALID_FRAME_PAYLOAD_DATA",
+    "CLOSE_MESSAGE",
+    "CLOSE_MESSAGE_TOO_BIG",
+    "CLOSE_NORMAL_CLOSURE",
+    "CLOSE_NO_STATUS_RECEIVED",
+    "CLOSE_POLICY_VIOLATION",
+    "CLOSE_TRY_AGAIN_LATER",
+    "PING_MESSAGE",
+    "PONG_MESSAGE",
+    "TEXT_MESSAGE",
+    "CloseError",
+    "ProtocolError",
+    "ReadLimitError",
+    "format_close_message",
+    "is_unexpected_close_error",
+]
+
 # Message types: the opcodes of RFC 6455, section 11.8.
 TEXT_MESSAGE = 1
 BINARY_MESSAGE = 2
