@@ -12,7 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from copy import deepcopy
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, NamedTuple
 
@@ -111,9 +112,6 @@ class Totals:
         self.messages_out += send.received
         self.frames_out = [a + b for a, b in zip(self.frames_out, send.drains, strict=True)]
 
-    def copy(self) -> Totals:
-        return replace(self, dropped=self.dropped.copy())
-
 
 class Clients:
     """The clients of a chat. client_class: their class. Thread: any."""
@@ -171,7 +169,7 @@ class Clients:
         """Return the present clients, and the totals including theirs."""
         with self._lock:
             there = [client for _, client in self._there.values()]
-            totals = self._totals.copy()
+            totals = deepcopy(self._totals)
         # A client that goes from here on is in the list, and was not in the totals.
         for client in there:
             totals.add(client)

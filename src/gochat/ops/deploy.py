@@ -175,7 +175,7 @@ class Deployment:
         else:
             log.info("listening on %s, open %s", server.addr, server.url)
         notify("READY=1")
-        server.serve_forever(_ALIVE if tell else None, tell)
+        server.serve_forever(_ALIVE, tell)
         if place:
             place.ending()
         log.info("stopping")

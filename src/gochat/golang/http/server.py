@@ -163,12 +163,12 @@ class Server(ThreadedWSGIServer):
             self.server_close()
 
     def serve_forever(
-        self, poll_interval: float | None = None, actions: Callable[[], object] | None = None
+        self, poll_interval: float = clock.BEAT, actions: Callable[[], object] | None = None
     ) -> None:
         """Accept connections until `stop` is called, and then stop listening.
 
-        actions: called repeatedly meanwhile, on this thread, at least every poll_interval seconds
-        (in socketserver, service_actions).
+        actions: called repeatedly meanwhile, on this thread, at least every poll_interval seconds,
+        or every second if that is less (in socketserver, service_actions).
 
         May be called once, on any thread. Raises RuntimeError while another thread accepts.
         """
@@ -201,14 +201,13 @@ class Server(ThreadedWSGIServer):
         finally:
             signal.set_wakeup_fd(before)
 
-    def _accept(self, poll_interval: float | None, actions: Callable[[], object] | None) -> None:
-        poll_interval = clock.BEAT if poll_interval is None else min(poll_interval, clock.BEAT)
+    def _accept(self, poll_interval: float, actions: Callable[[], object] | None) -> None:
         with selectors.DefaultSelector() as selector, clock.beating():
             selector.register(self.socket, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._ending:
                 clock.beat()
-                ready = [key.fileobj for key, _ in selector.select(poll_interval)]
+                ready = [key.fileobj for key, _ in selector.select(min(poll_interval, clock.BEAT))]
                 if self._woken in ready:
                     self._woken.recv(4096)
                 if self.socket in ready and not self._ending:

@@ -94,8 +94,6 @@ class View:
         self._relay = relay
         self._clients = clients
         self._pace = Pace()
-        self._page = read_page("view.html")
-        self._policy = policy(self._page, "'self'")
         self._script = read_file("viewed.js")
         self._dialing = _Dialing()
         self._chat = ""
@@ -104,6 +102,7 @@ class View:
         self._lock = threading.Lock()
         self._state = b""
         self._good_until = 0.0
+        page = read_page("view.html")
         switches: dict[str, Callable[[Mapping[str, str]], None]] = {
             "/hold": lambda query: self._hold(query).switch(True),
             "/release": lambda query: self._hold(query).switch(False),
@@ -112,7 +111,10 @@ class View:
         }
         self.server: Final = new_server(
             addr,
-            {"/": self._send_page, "/state": self._send_state},
+            {
+                "/": partial(send_page, page=page, policy=policy(page, "'self'")),
+                "/state": self._send_state,
+            },
             {path: partial(self._switch, switch) for path, switch in switches.items()},
         )
 
@@ -152,11 +154,6 @@ class View:
         log.info("view at %s", self.server.url)
 
     # Requests, each on its own thread.
-
-    def _send_page(
-        self, environ: http.Environ, start_response: http.StartResponse
-    ) -> Iterable[bytes]:
-        return send_page(environ, start_response, self._page, self._policy)
 
     def _switch(
         self,
