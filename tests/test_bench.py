@@ -657,7 +657,7 @@ def test_comparison_with_a_command() -> None:
     assert order == ["the other", "gochat", "gochat", "the other"]
 
 
-@pytest.mark.xdist_group("busy")  # as test_lesson.py, for a program in Go is built here
+@pytest.mark.xdist_group("go")
 def test_comparison_of_runtimes(tmp_path: Path) -> None:
     """bench/runtimes/run.py prints a table; greenlets and tasks stand still while one computes."""
     picture = tmp_path / "picture.svg"

@@ -187,6 +187,7 @@ func main() {
 """
 
 
+@pytest.mark.xdist_group("go")
 @pytest.mark.parametrize(
     ("program", "expected"),
     [

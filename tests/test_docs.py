@@ -318,7 +318,7 @@ def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.xdist_group("go")  # as test_lesson.py, for which Go's packages are compiled here
+@pytest.mark.xdist_group("go")
 def test_the_go_is_go() -> None:
     """The Go in docs/ is formatted, compiles with the standard library, and is short."""
     if has_go():

@@ -107,7 +107,7 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
     how = ["-O0"]
     if re.search("-DOFFERS.*(NO_CLEANUP|NO_RECOVERY|ROOM_FIRST)|M=1 -DNO_CLEANUP", mistake):
         how.append("-DREVERSE")
-    if re.search("M=1 -D(NO_CLEANUP|CLAIM_IN_TWO)", mistake):
+    if re.search("M=1 -D(NO_CLEANUP|CLAIM_IN_TWO|FORGET_IDLE)", mistake):
         how.append("-DT_REVERSE")
     said = check_model(tmp_path, *mistake.split(), part=25, how=how)
     assert "errors: 1" in said, said
