@@ -21,7 +21,7 @@ async def site(scope: Event, receive: Receive, send: Send) -> None:
     text = b'<a href="/chat/">the chat</a>'
     if scope["method"] == "POST":
         text = (await receive())["body"]
-        # The hub takes it at once, unless it is busy: on a thread, so that the loop never waits.
+        # On another thread, because the hub may be busy and the loop must not wait.
         await asyncio.to_thread(hub.broadcast.send, b"News: " + text)
     headers = [(b"content-type", b"text/html")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

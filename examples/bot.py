@@ -1,4 +1,4 @@
-"""A bot: it reads what is said, and answers `!time`. Run it: python examples/bot.py :8080"""
+"""A bot that reads all messages and answers `!time`. Run it: python examples/bot.py :8080"""
 
 import sys
 import time
@@ -8,13 +8,13 @@ from threading import Thread
 import gochat
 
 
-class Bot(gochat.Client):  # to the hub one more client: a channel, and no connection
+class Bot(gochat.Client):  # for the hub, one more client: it has a channel, but no connection
     def __init__(self, hub: gochat.AnyHub) -> None:
         self.hub = hub
         self.send = gochat.Channel[bytes](256)
 
     def run(self) -> None:
-        """Read until the hub closes the channel: at the end, or because 256 messages wait."""
+        """Read until the hub closes the channel, at shutdown or because 256 messages wait."""
         for message in self.send:
             name, _, text = message.decode().partition(": ")
             if text == "!time":

@@ -1,4 +1,4 @@
-"""Direct messages: `/to bob TEXT` is for bob alone. Run it: python examples/direct.py :8080"""
+"""Direct messages: `/to bob TEXT` goes only to bob. Run it: python examples/direct.py :8080"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sign(conn: gochat.Conn, message: bytes) -> bytes:
     return f"{conn.user}: ".encode() + message
 
 
-class Hub(gochat.Hub):  # run is as in hub.py, and asks once more who gets a message
+class Hub(gochat.Hub):  # run is as in hub.py, with one more check before it delivers
     def run(self) -> None:
         while True:
             match gochat.select(self.register, self.unregister, self.broadcast, self.stop):

@@ -1,4 +1,4 @@
-"""Next to Flask: a session says who chats. Run it: python examples/flask_site.py :8080"""
+"""Next to Flask: the session has the user's name. Run it: python examples/flask_site.py :8080"""
 
 import secrets
 import sys

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check(conn: gochat.Conn, message: bytes) -> bytes:
-    """Pass on `{"text": ...}` with the name of its user; nothing else may be said."""
+    """Pass on `{"text": ...}` with the name of its user; refuse anything else."""
     try:
         said = json.loads(message)
         text = str.strip(said["text"])

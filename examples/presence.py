@@ -1,4 +1,4 @@
-"""Presence: who comes and who leaves is said, and `/who` gets a list of all who are here.
+"""Presence: everyone is told who joins and who leaves, and `/who` lists who is in the room.
 
 Run it: python examples/presence.py :8080
 """

@@ -1,6 +1,6 @@
-"""Rooms, a hub for each: what is said at /ws/go stays there, and so at /ws/python.
+"""Rooms: /ws/go and /ws/python have a hub each, and messages stay in their room.
 
-The page goes to the room that its link names: /?room=go. Without a room, it is sent to the first.
+The link /?room=go opens the page in that room; a page without a room goes to the first.
 
 Run it: python examples/rooms.py :8080
 """

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 from .hub import Hub
 
-# In seconds, bytes and messages. The library sends pings and waits for pongs by itself.
+# In seconds, bytes and messages. The library sends the pings and checks the pongs.
 WRITE_WAIT = 10.0
 PONG_WAIT = 60.0
 PING_PERIOD = PONG_WAIT * 9 / 10

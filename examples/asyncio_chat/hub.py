@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from .client import Client
 
-    # asyncio has no select over queues, so whatever comes to the hub comes through one queue.
+    # asyncio has no select over queues, so everything for the hub goes through one queue.
     Event = (
         tuple[Literal["register", "unregister"], Client]
         | tuple[Literal["broadcast"], str]
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """Hub keeps the set of active clients, and sends what a client says to all of them."""
+    """Hub keeps the set of active clients, and sends each message to all of them."""
 
     def __init__(self) -> None:
         # Registered clients. The hub's task alone changes them.
         self.clients: dict[Client, bool] = {}
 
-        # One place, so that a read pump waits while the hub is busy.
+        # Holds one event, so that a read pump waits while the hub is busy.
         self.inbox: asyncio.Queue[Event] = asyncio.Queue(1)
 
         # Code for close frames.
