@@ -16,15 +16,15 @@ from playwright.sync_api import Browser, Page, sync_playwright
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
-    # Behind the address bar of each window are two pages more, which would cost more than ours.
-    # Of several such flags the last counts: those of Playwright are not needed here.
+    # The address bar of each window has two hidden pages, which would cost more than our own page.
+    # Only the last such flag counts; Playwright's own are not needed here.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
 ]
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The Chromium of this machine. None is a failure: nothing here is optional."""
+    """Yield this machine's Chromium, without which the test fails."""
     found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
     path = next(filter(None, found), None)
     assert path, "no chromium, chromium-browser or google-chrome on the PATH"
@@ -51,7 +51,7 @@ def npm() -> Path:
 
 
 def axe(page: Page) -> list[str]:
-    """Return what axe-core finds wrong with a page, each with the elements concerned."""
+    """Return the faults that axe-core finds in a page, with the elements concerned."""
     page.evaluate((npm() / "axe-core/axe.min.js").read_text())
     found = page.evaluate("axe.run()")
     return [

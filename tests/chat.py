@@ -1,7 +1,7 @@
 """Many clients that chat at random in one room; each must get every message, in one order.
 
-One witness stays for the whole time, and gets the messages in the hub's order. All others may
-join, talk and leave at any moment; what they get is compared with what the witness gets.
+One client, the witness, stays for the whole time, and gets the messages in the hub's order. The
+others join, talk and leave at any moment; their messages are compared with the witness's.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Chat:
         self.witness = self.stayers[0]
 
     def heard(self, messages: list[bytes]) -> None:
-        """Check what the witness has got: each message unchanged, and in its sender's order."""
+        """Check the witness's messages: each is unchanged, and in its sender's order."""
         for message in messages:
             found = MARK.match(message)
             if found:
@@ -104,11 +104,11 @@ class Chat:
 
     @property
     def count(self) -> int:
-        """How many messages the witness has got."""
+        """Return how many messages the witness has received."""
         return self.first + len(self.order)
 
     def forget(self) -> None:
-        """Forget the part of the order that all clients have got."""
+        """Forget the part of the order that all clients have received."""
         needed = min((m.place for m in self.members | self.ahead), default=self.count)
         for message in self.order[: needed - self.first]:
             self.place.pop(message, None)
@@ -120,12 +120,12 @@ class Chat:
         return self.on_their_way < ON_THEIR_WAY and behind < BEHIND
 
     def fill(self, clients: int) -> None:
-        """Let clients join until the room has this many, besides the witness."""
+        """Fill the room up to this many clients, besides the witness."""
         while len(self.members) <= clients:
             Chatter(self)
 
     def last_word(self) -> None:
-        """Check that everything the server could read has reached the witness, and nothing else."""
+        """Check that the witness has received exactly the messages that the server has read."""
         for stayer in self.stayers:
             stayer.say()
         self.loop.run_until(lambda: not any(s.unechoed for s in self.stayers), "the last words")
@@ -136,7 +136,7 @@ class Chat:
             assert not self.unheard[sender], f"lost: {list(self.unheard[sender])}"
 
     def part(self) -> None:
-        """Stop all talk, let all clients get every message, and leave; the witness leaves last."""
+        """Stop all talk; let clients leave once they have every message, the witness last."""
         self.quiet = True
         self.loop.run_until(
             lambda: all(m.present and not m.unechoed for m in self.members if not m.leaving),
@@ -165,7 +165,7 @@ class Voice:
         self.unheard = chat.unheard[self.id] = deque[bytes]()
 
     def words(self, filler: str) -> bytes:
-        """The next message, and the next that the witness must get from this client."""
+        """Return this client's next message; the witness must get these messages in order."""
         text = self.mark + b"%d %b." % (self.said, filler.encode())
         self.said += 1
         self.unheard.append(text)
@@ -196,8 +196,8 @@ class Chatter(Voice, Link):
         #: before the first message.
         self.next: int | None = None
         self.came = chat.count
-        # Another process may be behind the witness's: there this client can get messages that the
-        # witness has got before.
+        # This client's process may lag behind the witness's. Then the client receives messages that
+        # the witness has already received.
         self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
         #: What this client has got, from the first message that the witness has not.
         self.unproved: list[bytes] = []
@@ -211,11 +211,11 @@ class Chatter(Voice, Link):
 
     @property
     def place(self) -> int:
-        """Where in the order the next message for this client is, or may be."""
+        """Return the earliest place in the order where this client's next message can be."""
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:
-        """Return how many messages the witness has got, and this client has not."""
+        """Return how many messages the witness has received, and this client has not."""
         return self.chat.count - (self.came if self.next is None else self.next)
 
     # What this client gets.
@@ -265,10 +265,10 @@ class Chatter(Voice, Link):
             self.close_frame()
 
     def compare(self) -> None:
-        """Check that this client has got what the witness has got, as far as that is known."""
+        """Compare this client's messages with the witness's, as far as those have arrived."""
         chat, got = self.chat, self.unproved
         if self.next is None:
-            # Strangers may repeat a message: the first message of ours tells the place.
+            # Strangers may repeat a message, so only our own messages show the place.
             for i, message in enumerate(got):
                 if message in chat.place:
                     self.next = chat.place[message] - i
@@ -331,7 +331,7 @@ class Chatter(Voice, Link):
             chat.loop.after(self.pause(), self.talk)
 
     def say(self) -> None:
-        """Say what no other client says: in one frame, or in two with a ping between them."""
+        """Send a unique message, in one frame, or in two with a ping between them."""
         chance = self.chat.random
         text = self.words("".join(chance.choices(CHARACTERS, k=chance.choice([0, 5, 30, 120]))))
         self.unechoed.append(text)
@@ -374,7 +374,7 @@ def chatting(
     strangers: bool = False,
     others: Sequence[Gochat] = (),
 ) -> Iterator[Chat]:
-    """A chat; a failure in the block prints how to repeat the chat."""
+    """Run a chat; a failure in the block prints how to repeat it."""
     chat = None
     try:
         chat = Chat(gochat, seed, pause=pause, strangers=strangers, others=others)

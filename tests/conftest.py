@@ -11,8 +11,8 @@ import pytest
 from .http_support import logged, nothing_left  # noqa: F401 - fixtures
 from .support import UNMEASURED
 
-# A job that a shell has put into the background ignores SIGINT, and so would all that it starts:
-# the tests that press Ctrl-C would wait for ever.
+# A background job of a shell ignores SIGINT, and so do its child processes: the tests that press
+# Ctrl-C would wait forever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -51,9 +51,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exempt objects from before the first test from `gc.collect`: none of them is garbage.
+    """Exempt all objects that exist before the first test from `gc.collect`.
 
-    That saves a fifth of a second in each test that collects, and hundreds do.
+    That saves a fifth of a second in each of the hundreds of tests that call it.
     """
     gc.collect()
     gc.freeze()

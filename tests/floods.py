@@ -150,7 +150,7 @@ def measure_echo(port: int, seconds: float, pause: float) -> float:
 
 
 def measure_page(port: int, seconds: float) -> float:
-    """Keep loading the page for that long, and return the longest wait."""
+    """Load the page again and again for that long, and return the longest wait."""
     worst, end = 0.0, time.monotonic() + seconds
     while (begin := time.monotonic()) < end:
         with Peer(port) as peer:
@@ -187,8 +187,8 @@ class Waits(NamedTuple):
 def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str = "") -> Waits:
     """Flood a server, and return the longest waits of others.
 
-    The client that measures says less than `--rate` allows, so it does not wait for that. fault:
-    see `Gochat`.
+    The measuring client sends less than `--rate` allows, so the rate does not delay it. fault: see
+    `Gochat`.
     """
     echo = page = float("inf")
     # A buffer that no flood fills: a dropped client measures nothing.

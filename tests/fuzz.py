@@ -1,4 +1,4 @@
-"""Our own bad input against a real gochat, while two clients chat as if there was none.
+"""Send bad input to a real gochat while two clients chat undisturbed.
 
     python -m tests.fuzz --count 100000 --seed 1
 
@@ -719,7 +719,7 @@ class Friend(Guest):
         raise AssertionError(f"{self.name} was dropped: {self.answer.outcome('EOF')}, {reset=}")
 
     def check(self) -> None:
-        """Check that the last message of this friend has come back, or still has time to."""
+        """Check that this friend's last message has come back, or is not overdue yet."""
         late = self.said > self.heard[self.name] and time.monotonic() - self.since > self.limit
         assert not late, f"{self.name} does not get back what it says"
 
@@ -731,7 +731,7 @@ class Friend(Guest):
 
 
 class Friends:
-    """Friends that chat with each other. When this is made, each has heard from all the others."""
+    """Friends that chat with each other. From the start, each has heard from all the others."""
 
     def __init__(
         self,
@@ -756,7 +756,7 @@ class Friends:
             friend.check()
 
     def end(self) -> None:
-        """Stop the talk, and wait until each friend has everything. They stay connected."""
+        """Stop the talk, and wait until each friend has every message. They stay connected."""
         for friend in self.all:
             friend.quiet = True
         said = Counter({friend.name: friend.said for friend in self.all})
@@ -764,7 +764,7 @@ class Friends:
 
 
 def any_source(number: int) -> str:
-    """The address for the connection with that number: one address has too few ports for all."""
+    """Return a source address for a connection; one address would have too few ports for all."""
     return f"127.0.0.{2 + number % 200}"
 
 

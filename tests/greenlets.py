@@ -1,9 +1,9 @@
 """Runs tests on the runtime of greenlets: `python -m tests.greenlets [arguments of pytest]`.
 
-The tests are those of FILES, in this process, which gevent has patched. So their clients and
-servers run on greenlets, too, and so does each `gochat serve` that they start. With `--all`, those
-of SLOW as well, and then those of COMMAND in a process of their own that is not patched: there only
-each `gochat serve` runs on greenlets.
+Runs the tests of FILES in this process, which gevent has patched. So their clients and servers run
+on greenlets, and so does each `gochat serve` that they start. `--all` adds the tests of SLOW, and
+those of COMMAND, which run in a separate process that is not patched: there only each `gochat
+serve` runs on greenlets.
 """
 
 import os

@@ -1,11 +1,11 @@
-"""Cause faults and bad input, many of each, in a real gochat while two clients chat; and a table.
+"""Cause many faults in a real gochat while two clients chat, and make a table of the results.
 
     python -m tests.harm --seed 1
 
-starts a new server, on 127.0.0.1 and with short times, for each fault. The two clients that
-chat are in a separate process, so the process that does harm cannot disturb them. Each
-has to get every message once and in order, and the server has to have its threads and descriptors
-back. Anything wrong is an AssertionError that names the fault and the seed.
+starts a new server, on 127.0.0.1 and with short times, for each fault. The two clients that chat
+are in a separate process, so the process that causes the faults cannot disturb them. Each must get
+every message once and in order, and the server must release all threads and descriptors. Otherwise
+an AssertionError names the fault and the seed.
 
 --write puts the table into docs/run/reliability.md, between two comments.
 """
@@ -93,7 +93,7 @@ ELSEWHERE = "127.0.0.2"
 
 
 class Row(NamedTuple):
-    """What the table says about a fault, in its order."""
+    """A row of the table."""
 
     done: str
     client: str
@@ -102,7 +102,7 @@ class Row(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """How much harm is done: all of it, or a little."""
+    """How many faults are caused: all, or a few."""
 
     seed: int
     quick: bool = False
@@ -323,9 +323,9 @@ class Scene:
         return sum(fuzz.kinds.values(), Counter()), fuzz.waits
 
     def gone(self, count: int, since: float) -> list[float]:
-        """Return how long after `since` the server had released the sockets of this many clients.
+        """Return how long after `since` the server had released this many clients' sockets.
 
-        It then has only the two that chat. Threads end before the socket is closed.
+        Then only the two clients that chat are left. Threads end before the socket is closed.
         """
         times: list[float] = []
 
@@ -364,7 +364,7 @@ def deaf_strangers(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
 
 
 class EchoTalker(Stranger):
-    """Says its next message when the last has come back, and keeps what all of its class say."""
+    """Says its next message when the last has come back, and keeps all messages of its class."""
 
     def __init__(self, loop: Loop, port: int, number: int, size: int) -> None:
         super().__init__(loop, port)
@@ -396,7 +396,7 @@ TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
 def trial(name: str, fault: str, tests: str = "") -> Callable[[Trial], Trial]:
-    """Add the function that follows to the table."""
+    """Add the decorated function to the table."""
 
     def add(function: Trial) -> Trial:
         TRIALS[name] = fault, function, tests
@@ -657,7 +657,7 @@ def bad_handshakes(amount: Amount) -> Row:
 
 @trial("frames", "Bad frames", "tests/test_fuzz.py, 301 Autobahn cases")
 def bad_frames(amount: Amount) -> Row:
-    # Floods are valid frames, which without --rate all clients have to get: another row.
+    # Floods are valid frames, and have their own row.
     return bad_input(amount, [kind for kind in FRAMES if kind[0] is not flood_of_messages])
 
 
@@ -820,7 +820,7 @@ def no_threads(amount: Amount) -> Row:
 
 
 def injected(gochat: Gochat) -> str:
-    """Return how often the shim did what, in its own words."""
+    """Return the shim's own account of what it did, and how often."""
     (line,) = (line for line in gochat.lines if line.startswith("faults: "))
     parts = line.removeprefix("faults: ").split(", ")
     return ", ".join(part for part in parts if not part.startswith("0 "))
@@ -904,7 +904,7 @@ def full_disk(amount: Amount) -> Row:
 
 @contextmanager
 def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStack]]:
-    """A gochat that is going to end. Afterwards everything on the loop and the stack is closed."""
+    """Yield a gochat for a shutdown. Afterwards everything on the loop and the stack is closed."""
     loop = Loop()
     try:
         with ExitStack() as stack, Gochat(*FLAGS, *flags, fault=fault) as gochat:
@@ -1060,7 +1060,7 @@ HEAD = (
 
 
 def run(name: str, amount: Amount) -> str:
-    """Do that harm, and return its row. An AssertionError says what is wrong, and the seed."""
+    """Cause the fault, and return its row. Raises AssertionError, which names the seed."""
     fault, function, tests = TRIALS[name]
     try:
         row = function(amount)

@@ -46,7 +46,7 @@ def serving_threads() -> list[str]:
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """The test must leave no thread, no descriptor, and no unclosed socket."""
+    """Fail a test that leaves a thread, a descriptor, or an unclosed socket."""
     gc.collect()
     threads, files = threading.enumerate(), descriptors()
     yield

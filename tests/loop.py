@@ -15,9 +15,9 @@ from .support import PATIENCE, Frame, Gochat, cut_frame, join, reset_socket, wai
 
 
 def resources(gochat: Gochat) -> tuple[int, int]:
-    """How many threads and descriptors a server has; some of them may end meanwhile.
+    """Return how many threads and descriptors a server has; some may be about to end.
 
-    On greenlets the threads do not count: gevent keeps one for a while, to look up names.
+    On greenlets the threads do not count, because gevent keeps one for a while to look up names.
     """
     if os.environ.get("GOCHAT_RUNTIME") == "greenlets":
         return 0, gochat.descriptors()
@@ -26,9 +26,9 @@ def resources(gochat: Gochat) -> tuple[int, int]:
 
 
 def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
-    """The resources of a server that has served a client, and serves none now.
+    """Return the resources of a server that has served a client and is idle again.
 
-    threads: how many an idle server has: the main thread, the hub, and those that a fault adds.
+    threads: how many an idle server has: the main thread, the hub, and any that a fault adds.
     """
     tasks, descriptors = resources(gochat)
     with join(gochat.port):
@@ -41,7 +41,7 @@ def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
 
 
 class Frames:
-    """Splits what a server sends into frames, whatever its pieces."""
+    """Splits received data into frames, however it was split in transit."""
 
     def __init__(self) -> None:
         self.rest = bytearray()
@@ -97,7 +97,7 @@ class Loop:
 
 
 class Link:
-    """A connection to a server on this machine, on a loop. A subclass says what it is for.
+    """A connection to a server on this machine, on a loop. Subclasses handle the data.
 
     send_buffer: how much unsent data the system keeps, in bytes.
     """
@@ -120,11 +120,11 @@ class Link:
         loop.selector.register(self.sock, selectors.EVENT_READ, self)
 
     def got(self, data: bytes) -> None:
-        """The server has sent this."""
+        """Handle data from the server."""
         raise NotImplementedError
 
     def ended(self, reset: bool) -> None:
-        """The server has ended the connection, which is closed on this side, too."""
+        """Handle the end of the connection by the server. This side is closed, too."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
@@ -150,7 +150,7 @@ class Link:
             self.sock.close()
 
     def ready(self, events: int) -> None:
-        """The socket can be read from, or written to. Called by the loop."""
+        """Read or write, as the socket allows. Called by the loop."""
         if self.closed:
             return
         if events & selectors.EVENT_WRITE:

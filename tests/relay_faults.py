@@ -111,7 +111,7 @@ class Scene:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep b from reading until the end of the block, and have everything trimmed by then."""
+        """Keep b from reading during the block, and trim everything before its end."""
         gate = threading.Event()
         holding = self.b.hold(gate)
         self.tell(self.b, "b-held", 1)
@@ -186,7 +186,7 @@ def trim(scene: Scene) -> None:
 
 
 def trim_the_last(scene: Scene) -> None:
-    """The same, and nobody says anything afterwards."""
+    """Trim while a reader does not read, and nobody speaks afterwards."""
     with scene.held():
         scene.tell(scene.a, "a1", 50)
         wait_until(lambda: len(scene.a.hears(0)) == scene.count, "all of it")
@@ -332,7 +332,7 @@ FAULTS = {
 
 
 class Health:
-    """Asks two processes for their health, on a thread of its own, in a `with` block."""
+    """Asks two processes for their health, on a separate thread, during the `with` block."""
 
     def __init__(self, scene: Scene) -> None:
         self.apps = [health_app(each.hub, each.relay) for each in (scene.a, scene.b)]
@@ -361,7 +361,7 @@ class Health:
 
 
 def run(name: str, server: str, seed: int, *, short: bool) -> Row:
-    """Cause a fault while they talk. AssertionError if the promise of docs/run/scale.md breaks."""
+    """Cause a fault while they talk. Raises AssertionError if the promise breaks."""
     fault = FAULTS[name]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -657,14 +657,14 @@ def run_ending(name: str, server: str, seed: int) -> Row:
 
 
 def healths(gochat: Gochat) -> int:
-    """What `/healthz` answers."""
+    """Return the status of `/healthz`."""
     port = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(gochat.lines))[-1]
     with Peer(int(port)) as peer:
         return peer.request("/healthz").status
 
 
 def hears_the_end(each: Node) -> list[str]:
-    """What a process has heard, up to the last message at both."""
+    """Return the messages that a process has received, up to the last one of both."""
     ends = {"the end of a", "the end of b"}
     heard: list[str] = []
 

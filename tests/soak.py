@@ -226,7 +226,7 @@ class Soak:
 
     @property
     def judged(self) -> list[Sample]:
-        """The samples taken during bad input, unless it was too short to have some."""
+        """Return the samples taken during bad input, or all if there are none."""
         return [sample for sample in self.samples if sample.bad_input] or self.samples
 
     def elapsed(self) -> float:
@@ -234,7 +234,7 @@ class Soak:
         return time.monotonic() - self.begun
 
     def turn(self) -> None:
-        """Make up the number of each kind of client, and let them act for a second."""
+        """Replace clients that have left, and let all act for a second."""
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]

@@ -1,4 +1,4 @@
-"""The chat in asyncio, in examples/asyncio_chat: it does what gochat does."""
+"""The chat in asyncio, in examples/asyncio_chat, which behaves like gochat."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def leave(peer: Peer) -> int | None:
 
 
 def test_a_message_reaches_all() -> None:
-    """What one says reaches all, on one line; Ctrl-C sends everyone away with 1001."""
+    """A message reaches everyone, on one line; Ctrl-C disconnects everyone with 1001."""
     with ThreadPoolExecutor() as pool:
         with serving() as port:
             ann, bob = join(port), join(port)
@@ -54,7 +54,7 @@ def test_a_long_message_is_refused() -> None:
 
 
 def test_a_slow_client_is_dropped() -> None:
-    """A client that reads nothing gets what was queued, several messages a frame, and a close."""
+    """A client that does not read gets its queued messages, joined in frames, and a close frame."""
     count = 200
     with serving("-c", PATIENT) as port, Peer(port) as speaker, deaf(port) as silent:
         assert speaker.open().status == 101

@@ -59,7 +59,7 @@ def serve_echo() -> None:
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """The address of such a server, in a process of its own: coverage would double its work."""
+    """Yield the address of such a server, in a process without coverage, which would slow it."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tests.test_autobahn"],
         cwd=ROOT,
@@ -78,7 +78,7 @@ def test_autobahn(address: str, record_property: Callable[[str, object], None]) 
     """The server passes every case of the Autobahn test suite."""
     shutil.rmtree(REPORT, ignore_errors=True)
     command: list[str | Path] = [Path(sys.executable).with_name("kosoku"), f"ws://{address}"]
-    # One at a time: in some cases the answer has to come within a second, whatever else goes on.
+    # One at a time, because some cases require an answer within a second.
     command += ["--outdir", REPORT, "--parallelism", "1"]
     for case in COMPRESSION:
         command += ["--exclude", case]

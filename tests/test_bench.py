@@ -59,7 +59,7 @@ from .support import (
     make_certificate,
 )
 
-# No other tests run most of this: the processes count for the coverage.
+# Few other tests run this code, so these processes count for the coverage.
 pytestmark = pytest.mark.measured
 
 COMMAND = str(Path(sys.executable).with_name("gochat"))

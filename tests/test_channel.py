@@ -61,9 +61,9 @@ class Task(threading.Thread, Generic[R]):
         return self._results[0]
 
     def switches(self) -> int | None:
-        """How often the thread has given up its CPU; None if it does not sleep at the moment.
+        """Return how often the thread has given up its CPU; None if it is not asleep.
 
-        A greenlet runs whenever the one that asks sleeps, until it waits.
+        A greenlet runs until it waits whenever the greenlet that calls this sleeps.
         """
         if NAME == "greenlets":
             return 0
@@ -137,7 +137,7 @@ def _hasty() -> Iterator[None]:
     ]
 )
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the code does with a GIL, and what it does without one, which is right with one, too."""
+    """Run the code for interpreters with a GIL and for those without, which works with one, too."""
     for module in ("channel", "handover", "turns") if NAME == "threads" else ():
         monkeypatch.setattr(f"gochat.golang.{module}.FREE_THREADED", request.param)
 
@@ -232,7 +232,7 @@ def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) 
 
 
 def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
-    """Of many senders that wait at a full channel none is forgotten."""
+    """Of many senders that wait at a full channel, none is forgotten."""
     channel = filled(1, -1)
     senders = [start.parked(partial(channel.send, value)) for value in range(5)]
     assert channel.recv() == (-1, True)
@@ -1132,7 +1132,7 @@ def test_close_among_many_senders(start: Tasks) -> None:
 
 
 class ShyDeque(deque[Any]):
-    """A queue that seems empty at first, as if its values came right after the check."""
+    """A queue that first seems empty, as if its values came right after the check."""
 
     looks = 0
 
@@ -1464,7 +1464,7 @@ def test_a_closed_channel_is_abandoned() -> None:
 
 
 class SlowSender(Channel[str]):
-    """The thread `sender` is slow between its second look at who is idle and what it does then."""
+    """Delays the thread `sender` between its second look at who is idle and its next step."""
 
     def __init__(self) -> None:
         self.marked: Any = None
@@ -1489,7 +1489,7 @@ class SlowSender(Channel[str]):
 
 
 def test_a_slow_sender_and_a_later_wait() -> None:
-    """A sender that wakes an earlier wait leaves the later one to be woken."""
+    """A sender that wakes an earlier wait does not use up the wake-up of a later wait."""
     slow, other = SlowSender(), Channel[str](4)
     got: list[str] = []
 

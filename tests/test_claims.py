@@ -1,4 +1,4 @@
-"""Claims of the docs about Python, Go and the system that no other test shows."""
+"""The docs' claims about Python, Go and the system that no other test checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds in every runtime of turns and of looks inside. tests/greenlets.py runs it, too."""
+"""Turns, observers and statistics, as both runtimes must have them; see tests/greenlets.py."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Pump:
     def run(self) -> None:
         self.ident = threading.get_ident()
         for value in self.channel:
-            self.go_on.wait()  # a pump must not wait like this: here it has to be seen with a turn
+            self.go_on.wait()  # a real pump must not wait with a turn; here the test looks at it
             self.frames.append([value, *self.channel.drain()])
 
 
 def test_one_pump_has_the_turn() -> None:
-    """While one pump has the turn, others stand in line, and what they get later is one frame."""
+    """While one pump has the turn, others wait in line, and later get their messages at once."""
     first, second = Pump(), Pump()
     with in_background(first.run), in_background(second.run):
         wait_until(lambda: all(p.channel.statistics().receiver_waits for p in (first, second)))
@@ -54,7 +54,7 @@ def test_one_pump_has_the_turn() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """Whoever yields goes on when all that were in line before have had their turns."""
+    """A goroutine that yields continues when all that were in line before have had a turn."""
     turns.gosched()
     assert turns.statistics() == TurnsStatistics(1, (), ())
     pumps = Pump(), Pump()
@@ -82,7 +82,7 @@ def test_gosched_waits_for_those_in_line() -> None:
 
 @pytest.mark.parametrize("end", ["ends", "gives up"])
 def test_the_turn_is_handed_on(end: str) -> None:
-    """A goroutine that ends with the turn, or gives it up, hands the turn on."""
+    """A goroutine that has the turn passes it on when it ends or gives it up."""
     ready, go_on = threading.Event(), threading.Event()
     held: Channel[int] = Channel(1, in_turn=True)
     other = Pump()
@@ -110,7 +110,7 @@ def test_the_turn_is_handed_on(end: str) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
-    """What an observer raises comes out of the receive, which has not happened."""
+    """An observer's exception comes out of the receive, and the value stays in the channel."""
 
     class Refuses:
         def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002
@@ -134,7 +134,7 @@ def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
 
 
 def test_what_a_goroutine_waits_for() -> None:
-    """A goroutine that waits for a channel says so, until it goes on."""
+    """A goroutine that waits for a channel is listed as waiting until it continues."""
     channel: Channel[int] = Channel()
     idents: list[int] = []
 

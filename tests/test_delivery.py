@@ -20,7 +20,7 @@ from .loop import idle, resources
 from .redis_support import Redis
 from .support import SEED, Gochat, wait_until
 
-# Busy for itself: one after the other. Other tests run meanwhile.
+# These tests keep a CPU busy, so they run one after the other.
 pytestmark = pytest.mark.xdist_group("busy")
 
 SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))

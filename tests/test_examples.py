@@ -80,7 +80,7 @@ def test_rooms() -> None:
 
 
 def test_history() -> None:
-    """A client that joins gets the last hundred messages, oldest first, and then what is new."""
+    """A client that joins gets the last hundred messages, oldest first, and then new ones."""
     said = [f"message {i}" for i in range(150)]
     with serving("history.py") as port, enter(port) as early:
         for text in said:

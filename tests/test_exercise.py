@@ -21,7 +21,7 @@ from gochat.ops.command import main
 
 from .support import COMMAND, PATIENCE, ROOT, UNMEASURED, command, is_one_line, wait_until
 
-# No other tests run most of this: the processes count for the coverage.
+# Few other tests run this code, so these processes count for the coverage.
 pytestmark = pytest.mark.measured
 
 ANSWERS = ROOT / "tests/exercises"

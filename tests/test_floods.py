@@ -1,4 +1,4 @@
-"""Floods: nobody is kept from the interpreter by what one client sends."""
+"""Floods: no client can keep the other threads from the interpreter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEVER = "import gochat.golang.processor as processor; processor.SWITCH_INTERVAL 
 
 @pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])
 def test_a_flood_gives_way(name: str) -> None:
-    """Messages come back beside flooders, although no thread has to leave the interpreter."""
+    """Messages come back during floods, although no thread is forced to release the interpreter."""
     with (
         Gochat("--send-buffer=1000000", fault=NEVER, measured=False) as gochat,
         in_processes(MANY, flood, gochat.port, FLOODS[name]),

@@ -1,4 +1,4 @@
-"""frames.py: what both sides of a connection know of frames."""
+"""frames.py: making and parsing frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_mask_is_bytewise(size: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_header_says_where_a_frame_ends(size: int) -> None:
-    """A header, with a mask or without, says how long it and the payload are."""
+    """The sizes of header and payload are read from a header, with a mask or without."""
     payload, key = b"x" * size, b"\x01\x02\x03\x04"
     for data, more in (frame(1, payload), 0), (client_frame(1, payload, key), 4):
         header = read_header(b"before" + data, 6)

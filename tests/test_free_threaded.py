@@ -1,7 +1,7 @@
-"""The tests of what threads share, on an interpreter without a GIL, where there is one.
+"""Run the tests of shared data on an interpreter without a GIL, if there is one.
 
-Everywhere else, test_channel.py has the code for such an interpreter run with a GIL, and
-test_turns.py has the model of it checked.
+On every interpreter, test_channel.py runs the code for a free-threaded one, and test_turns.py
+checks its model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def works(python: str) -> bool:
 
 
 def interpreters() -> list[str]:
-    """The free-threaded interpreters of this machine, as far as they can be started by name."""
+    """Return the free-threaded interpreters that can be started by name on this machine."""
     folders = (Path(folder) for folder in os.get_exec_path())
     names = {path.name for each in folders if each.is_dir() for path in each.glob("python3.*")}
     return sorted(name for name in names if NAME.fullmatch(name) and works(name))
@@ -50,12 +50,12 @@ PYTHONS = interpreters()
 @pytest.mark.parametrize("test", TESTS)
 def test_without_a_gil(test: str, python: str) -> None:
     """The tests of channels, turns, the hub, clients and connections pass without a GIL."""
-    # What the tests need is here, and has no compiled part that it cannot do without.
+    # The tests use this interpreter's packages, which all work without their compiled parts.
     path = os.pathsep.join((str(ROOT / "src"), sysconfig.get_path("purelib")))
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{test}.py")
     done = subprocess.run(
-        # The model checker has nothing to do with the interpreter, and the command that the flooder
-        # is sent to is not installed there.
+        # The model does not depend on the interpreter, and the command that the flooder needs is
+        # not installed there.
         [python, *command, "-k", "not model and not flooder"],
         cwd=ROOT,
         env=NO_GIL | {"PYTHONPATH": path},

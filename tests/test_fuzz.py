@@ -13,7 +13,7 @@ COUNT = 1500
 
 
 def test_bad_input_harms_nobody() -> None:
-    """Each bad input has an end, two chatting clients notice nothing, and nothing is kept."""
+    """Each bad input ends, two chatting clients notice nothing, and no resource is left."""
     try:
         fuzz = fuzz_server(COUNT, SEED)
     except AssertionError as error:
@@ -24,7 +24,7 @@ def test_bad_input_harms_nobody() -> None:
 
 
 def test_an_input_can_be_made_again() -> None:
-    """An input depends on its seed and its number alone."""
+    """An input depends only on its seed and its number."""
     random.seed(1)
     inputs = [make_input(1, number) for number in range(500)]
     random.seed(2)
@@ -49,7 +49,7 @@ def test_an_input_can_be_made_again() -> None:
     ],
 )
 def test_an_answer_that_is_none_is_seen(wrong: bytes) -> None:
-    """An answer that no server may give is a failure, in whatever pieces it comes."""
+    """An invalid answer is a failure, however it is split into packets."""
 
     def judge(size: int) -> None:
         answer = Answer()

@@ -15,7 +15,7 @@ TESTED_ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
 
 @pytest.mark.parametrize("name", [name for name in TRIALS if name not in TESTED_ELSEWHERE])
 def test_a_little_harm(name: str) -> None:
-    """A fault of some clients is the end of these clients, and of nothing else."""
+    """A fault disconnects only the clients that cause it."""
     row = run(name, Amount(SEED, quick=True))
     assert row.count(" | ") == HEAD.splitlines()[0].count(" | ")
 

@@ -77,7 +77,7 @@ class Network:
         self._cuts = 0
         #: Data from the server that is held back, by the client's end of the connection.
         self._held: dict[socket.socket, bytes] = {}
-        # Guards that, and keeps what is released before what comes from the server meanwhile.
+        # Guards that, and makes released data go out before later data from the server.
         self._lock = threading.Lock()
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
@@ -621,7 +621,7 @@ def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_kept_lines_that_make_no_sense(tabs: Tabs, gochat: Gochat) -> None:
-    """What the page cannot read of what it has kept does not take the other lines with it."""
+    """A stored line that the page cannot read does not affect the other lines."""
     page = tabs.open(gochat)
     page.evaluate(
         """() => window.addEventListener('pagehide', () => {
@@ -1004,7 +1004,7 @@ def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_low_window_that_waits(tabs: Tabs) -> None:
-    """As low, and as narrow as a phone, the log keeps two lines while the page waits to connect."""
+    """At that height and a phone's width, the log keeps two lines while the page is connecting."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 360, "height": 180})
     with Gochat() as gochat:
@@ -2272,8 +2272,8 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
 def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
     """A reload works, although the browser has opened a connection in advance.
 
-    Beside the tab's WebSocket there is room for the page, and with three for everything it loads.
-    With two the new tab may have to retry, until the server has noticed that the old one is gone.
+    With a limit of two or three connections, the page still loads next to the tab's WebSocket. With
+    two, the new tab may have to retry until the server has noticed that the old one is gone.
     """
     with Gochat("--max-clients-per-address", str(limit)) as gochat:
         page = tabs.open(gochat)

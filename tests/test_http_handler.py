@@ -137,7 +137,7 @@ def test_whatever_ends_an_application_that_has_taken_over(
 
 
 def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
-    """One who fails when told of a failure does not keep it from the others, and is logged."""
+    """A failure callback that raises is logged, and does not prevent the other callbacks."""
 
     def fail(_: BaseException) -> None:
         raise LookupError("a mistake")

@@ -1,4 +1,4 @@
-"""Helpers: a connection's second thread, if there are threads and if there are none."""
+"""Helpers: a connection's second thread, even when the system has no more threads."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def hiring(helpers: Helpers, got: list[Helper | str]) -> Callable[[], None]:
 
 @pytest.mark.usefixtures("no_threads")
 def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without threads one waits and the next is refused, and lends its thread at its end."""
+    """Without threads, one connection waits; the next is refused, and then lends its thread."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", PATIENCE)
     helpers = Helpers()
     got: list[Helper | str] = []
@@ -122,7 +122,7 @@ def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_burst_when_threads_are_short(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """Of a burst of clients as many are served as there are threads for, and stay.
+    """In a burst, as many clients are served as the threads allow, and they stay.
 
     The others get 503, not 101 and then a close frame.
     """

@@ -584,7 +584,7 @@ def test_turns(what: str, limit: int) -> None:
 
 
 def test_another_thread_is_interrupted() -> None:
-    """An exception that another thread raises in a thread ends its receive, and does no harm."""
+    """An exception that another thread raises in a thread ends its receive, and breaks nothing."""
     # In an untraced process, because coverage traces: with a trace, CPython 3.11 executes one
     # instruction again and again while the exception waits for a blocked thread.
     program = "from tests.test_interrupt import interrupt_another as run; run()"
@@ -636,7 +636,7 @@ HANDLERS: dict[str, Callable[[Channel[Any]], object]] = {
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
 def test_a_handler_in_a_send(handler: Callable[[Channel[Any]], Any], in_turn: bool) -> None:
-    """A signal handler in the middle of a send finds all in order, and so does a receiver."""
+    """A signal handler in the middle of a send finds a consistent state; so does a receiver."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -664,7 +664,7 @@ def test_a_handler_in_a_receive(
     receive: Callable[[Channel[Any]], list[Any]],
     in_turn: bool,
 ) -> None:
-    """A signal handler in the middle of a receive finds everything in order."""
+    """A signal handler in the middle of a receive finds a consistent state."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -724,7 +724,7 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
 
 
 def test_a_handler_that_receives_in_turn() -> None:
-    """A handler cannot receive while its own thread does: it gets an error, and does no harm."""
+    """A handler that receives while its own thread does gets an error, and breaks nothing."""
     channel: Channel[Any] = Channel(1, in_turn=True)
     other: Channel[Any] = Channel(1, in_turn=True)
 
@@ -776,7 +776,7 @@ def test_a_handler_that_receives_the_only_value(capacity: int) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_handler_that_sends_at_the_deadline(in_turn: bool) -> None:
-    """A value that a handler sends to a receiver that is late is received then, or later."""
+    """A value that a handler sends to a receiver past its deadline is received now or later."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(1, in_turn=in_turn)

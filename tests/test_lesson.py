@@ -365,7 +365,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
-    """Drawn anew from a run of each program, on either runtime, the pictures are the pages' own."""
+    """Pictures drawn from new runs, on either runtime, equal those of the pages."""
     module = {"threads": "-m", "greenlets": "--module"}[runtime]
     done = subprocess.run(
         [sys.executable, *RUNTIMES[runtime], module, "docs.lesson.pictures", tmp_path],
@@ -380,7 +380,7 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
         name = f"{program.name[:2]}.svg"
         new, old = (tmp_path / name).read_text(), (DOCS / name).read_text()
         if program.name[:2] in RACES:
-            # On greenlets a message is on its way at the end of step 6, or none is.
+            # On greenlets, step 6 may end with a message in flight.
             assert told(new) == told(old) or runtime == "greenlets"
         else:
             assert new == old, f"python -m docs.lesson.pictures draws {name} anew"

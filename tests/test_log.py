@@ -68,7 +68,7 @@ def test_the_threads_are_told() -> None:
 
 
 def test_the_threads_are_told_to_nobody() -> None:
-    """SIGUSR1 does no harm if the log is full, or during another SIGUSR1."""
+    """SIGUSR1 breaks nothing if the log is full, or during another SIGUSR1."""
     with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
         with ExitStack() as stack:
             peers = [stack.enter_context(join(port)) for _ in range(20)]
@@ -80,7 +80,7 @@ def test_the_threads_are_told_to_nobody() -> None:
 
 
 def test_a_terminal_that_is_stopped() -> None:
-    """A terminal that takes part of a line, and then nothing, delays nobody either."""
+    """A terminal that accepts part of a line and then nothing delays nobody."""
     terminal, stderr = pty.openpty()
     try:
         with logging_to(stderr) as (process, port):
@@ -132,7 +132,7 @@ def handler_for(stream: object) -> LogHandler:
 
 
 def test_lines_that_are_lost_are_counted() -> None:
-    """When a log is read again, it has the number of lost lines, after the half of the first."""
+    """A log that is read again has half of the first lost line, and the number of lost lines."""
     read, write = os.pipe()
     with open(read, "rb") as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)

@@ -1170,7 +1170,7 @@ def test_the_second_signal_is_the_last() -> None:
 
 
 def test_the_command_needs_no_terminal() -> None:
-    """The command also serves without an input, and with its log cut off."""
+    """The command also serves without standard input, and after its log is closed."""
     read, write = os.pipe()
     with listen(LOCAL) as listener:
         port = listener.getsockname()[1]

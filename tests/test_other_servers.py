@@ -1,4 +1,4 @@
-"""The chat's application under other WSGI servers: the page comes, and the chat says why it cannot.
+"""The chat's application under other WSGI servers: they serve the page, and refuse the chat.
 
 wsgiref is in the standard library; waitress and gunicorn come from PyPI.
 """
@@ -56,7 +56,7 @@ SERVERS = {
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_another_server(name: str, tmp_path: Path) -> None:
-    """The page comes, with its path in the log, and the chat is refused in a line that says why."""
+    """The page is served and its path logged; the chat is refused with a line that says why."""
     (tmp_path / "chat.py").write_text(APP)
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("w") as stderr:
@@ -77,7 +77,7 @@ def test_another_server(name: str, tmp_path: Path) -> None:
             with Peer(port) as peer:
                 answer = peer.open(headers=headers)
                 assert (answer.status, answer.body.decode()) == (500, f"{NEEDS}\n")
-        # What is an error is on stderr even if nobody has configured a log.
+        # Errors go to stderr even without a configured log.
         wait_until(lambda: log.read_text().count(f"{NEEDS}\n") == 3)
         assert "Traceback" not in log.read_text()
         if name != "gunicorn":
@@ -89,7 +89,7 @@ def test_another_server(name: str, tmp_path: Path) -> None:
 
 
 def test_a_server_that_leaves_an_empty_path_out() -> None:
-    """A server may leave out what is empty (PEP 3333): an empty path is not that of the page."""
+    """A server may leave out empty keys (PEP 3333); an empty path is not the page's path."""
     statuses: list[str] = []
 
     def start_response(status: str, _headers: object, _exc_info: object = None) -> Any:
@@ -103,7 +103,7 @@ def test_a_server_that_leaves_an_empty_path_out() -> None:
 
 @pytest.mark.parametrize(("limit", "content"), [((), ""), ((99,), "99")])
 def test_a_page_with_and_without_a_limit(limit: tuple[int, ...], content: str) -> None:
-    """The page has the limit of a message that `serve_home` is given, if it is given one."""
+    """The page states the message limit that was passed to `serve_home`, if any."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return serve_home(environ, start_response, *limit)

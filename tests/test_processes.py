@@ -37,7 +37,7 @@ from .support import (
     wait_until,
 )
 
-# Busy for itself: one after the other. Other tests run meanwhile.
+# These tests keep a CPU busy, so they run one after the other.
 pytestmark = pytest.mark.xdist_group("busy")
 
 
@@ -81,7 +81,7 @@ class Family(Gochat):
         super().__init__(f"--processes={count}", *flags, fault=fault, listener=listener)
         self.count = count
         self.all = set(self.children())
-        # A dummy says this when it has told its parent.
+        # A child logs this after it has told its parent.
         wait_until(lambda: all(self.ready(number) for number in range(count)))
 
     def __enter__(self) -> Family:
@@ -253,7 +253,7 @@ def test_the_log_says_which_process(four: Family) -> None:
 
 
 def test_the_parent_is_small(four: Family) -> None:
-    """The parent has one thread, and beside its sockets and pipes only a few descriptors."""
+    """The parent has one thread, and few descriptors besides its sockets and pipes."""
     assert len(four.threads()) == 1
     assert four.descriptors() < 4 * 2 + 12
 
@@ -413,7 +413,7 @@ def test_a_child_that_fails_at_the_end() -> None:
 
 
 def failing(*flags: str, fault: str = "") -> str:
-    """What a gochat of two processes says when it cannot start, without its children's log."""
+    """Return the parent's output when a gochat of two processes cannot start."""
     done = finished([*command(fault), "serve", "--addr", LOCAL, "--processes=2", *flags])
     assert done.returncode == 1, done
     return "".join(re.findall(r"^(?!\d{4}/\d\d/\d\d ).*\n", done.stderr, re.M))

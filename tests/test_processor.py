@@ -1,4 +1,4 @@
-"""processor.py: what the system is told of the threads."""
+"""processor.py: the settings of the system's scheduler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gochat.golang.processor import settle
 
 
 def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where threads can run at the same time, settle leaves all their CPUs to them."""
+    """Without a GIL, settle lets threads use all CPUs."""
     monkeypatch.setattr("gochat.golang.processor.FREE_THREADED", True)
 
     def settled() -> tuple[int, set[int], float]:
@@ -24,7 +24,7 @@ def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_table_for_thousands_that_wait() -> None:
-    """The system has slots for thousands of threads that wait, if it is one that can be told."""
+    """On a system with this setting, the table of waiting threads has thousands of slots."""
     program = (
         "import ctypes\n"
         "from gochat.golang.processor import settle\n"

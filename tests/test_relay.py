@@ -304,7 +304,7 @@ def test_what_was_said_before_is_not_heard(shared: Redis) -> None:
 
 
 def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Foreign entries in the stream do no harm."""
+    """Foreign entries in the stream are ignored, and cause no failure."""
     with node(shared.url, "strange") as a:
         shared.do("XADD", "gochat:strange", "*", "hello", "world")
         shared.do("XADD", "gochat:strange", "*", "p", "x", "n", "one", "m", "text")
@@ -615,7 +615,7 @@ def test_refused_writes_are_an_outage(
 
 
 def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That Redis refuses entries is noticed even if nobody speaks."""
+    """A Redis that refuses entries is noticed even if nobody speaks."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     with node(own.url) as a:
         allow = refuse_by_replicas(own)
@@ -824,7 +824,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same if it first hears a message of the older process after the gap."""
+    """It also hears of the gap if its first message from the older process comes after the gap."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a:
@@ -1064,7 +1064,7 @@ def said_to_be_missing(log: str) -> int:
 
 
 def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A value that no client can say is logged and dropped, and not appended."""
+    """A value that no client can send is logged and dropped, not appended."""
     with node(own.url) as a:
         for value in (b"two\nlines", b"\xff", b"x" * 513):
             a.relay.broadcast.send(value)

@@ -8,7 +8,7 @@ from .redis_support import SERVERS
 from .relay_faults import ENDINGS, FAULTS, run, run_ending
 from .support import SEED
 
-# Busy for itself: one after the other. Other tests run meanwhile.
+# These tests keep a CPU busy, so they run one after the other.
 pytestmark = pytest.mark.xdist_group("faults")
 
 

@@ -1,4 +1,4 @@
-"""The choice of a runtime, and what is said when it cannot be had. tests/greenlets.py has more."""
+"""The choice of a runtime, and its error messages. tests/greenlets.py runs more on greenlets."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_view_of_greenlets() -> None:
-    """The view shows what each greenlet waits for, and holds a pump: the others go on."""
+    """The view shows what each greenlet waits for, and can hold one pump while others continue."""
     with Viewed("--runtime=greenlets") as chat:
         assert chat.runtime == "greenlets"
         with join(chat.port) as held, join(chat.port) as other:
@@ -154,7 +154,7 @@ def test_the_view_of_greenlets() -> None:
     ],
 )
 def test_flags_that_are_refused(flags: str, error: str) -> None:
-    """What greenlets cannot do is refused."""
+    """Flags that greenlets do not support are refused."""
     done = finished([COMMAND, "serve", "--addr", LOCAL, *flags.split()])
     assert (done.returncode, done.stderr) == (2, f"gochat serve: {error}\n")
 
@@ -181,7 +181,7 @@ def test_without_a_gevent_that_will_do(version: str) -> None:
 
 
 def test_an_unknown_runtime_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name in GOCHAT_RUNTIME that is none is refused as that of the flag is."""
+    """An unknown runtime in GOCHAT_RUNTIME is refused, as in the flag."""
     monkeypatch.setitem(os.environ, "GOCHAT_RUNTIME", "java")
     done = finished([COMMAND, "serve", "--addr", LOCAL])
     error = "gochat serve: GOCHAT_RUNTIME: 'java' is neither threads nor greenlets\n"

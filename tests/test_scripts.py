@@ -1,4 +1,4 @@
-"""The scripts of the pages: what ESLint and the TypeScript compiler say of them."""
+"""The scripts of the pages, checked by ESLint and the TypeScript compiler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scripts_of(page: bytes) -> str:
 
 
 def faults(script: str, tool: str, *arguments: str) -> str:
-    """Return what a tool of npm finds wrong with a script, which it gets as its standard input."""
+    """Return the faults that an npm tool finds in a script, which it reads from standard input."""
     done = subprocess.run(
         [Path(sys.executable).with_name("node"), npm() / tool, *arguments],
         cwd=npm().parent,

@@ -37,7 +37,7 @@ LOCAL = "127.0.0.1:0"
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """Each test ends with the threads with which it began."""
+    """Fail a test that leaves a thread."""
     threads = threading.enumerate()
     yield
     wait_until(lambda: threading.enumerate() == threads, "the threads from before")
@@ -265,7 +265,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hub_that_ends_by_itself() -> None:
-    """A hub that returns before it was told to has failed."""
+    """A hub that returns before it was told to counts as failed."""
 
     class Short(Hub):
         def run(self) -> None:

@@ -10,8 +10,8 @@ import pytest
 from .soak import PONG_WAIT, Sample, judge, soak, windows
 from .support import SEED
 
-# Busy for itself: one after the other. Other tests run meanwhile. The servers are not `measured`:
-# coverage keeps something of each thread that has ended.
+# These tests keep a CPU busy, so they run one after the other. The servers are not `measured`,
+# because coverage keeps some memory for each thread that has ended.
 pytestmark = pytest.mark.xdist_group("soak")
 
 SECONDS = 60.0
@@ -46,12 +46,12 @@ def test_everything_at_once(record_property: Callable[[str, object], None]) -> N
     record_property("soak", run.report())
     assert len(run.samples) > SECONDS / 2
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
-    # Of the stuck clients some are sent away at the write wait, and some at the pong wait.
+    # Some stuck clients are dropped at the write wait, and some at the pong wait.
     assert min(run.ages) < PONG_WAIT <= max(run.ages)
 
 
 def test_a_leak_is_seen(tmp_path: Path) -> None:
-    """A server that keeps something of each connection is found out by its memory."""
+    """A server that leaks memory for each connection is detected."""
     path, counts = tmp_path / "count", list[int]()
 
     def enough() -> bool:

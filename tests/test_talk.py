@@ -52,10 +52,10 @@ from .support import (
     wait_until,
 )
 
-# No other tests run most of this: the processes count for the coverage.
+# Few other tests run this code, so these processes count for the coverage.
 pytestmark = pytest.mark.measured
 
-# What a server does with a connection.
+# A function that serves one connection.
 Script = Callable[["Visitor"], None]
 
 #: A frame in the output, without its time and its mask.
@@ -264,7 +264,7 @@ def test_a_message_does_not_disturb_the_line() -> None:
 
 
 def test_commands() -> None:
-    """A name can be changed, and the talk shown again; a mistyped command is not sent."""
+    """A name can be changed, and the history shown; a mistyped command is not sent."""
     with Room() as room, Terminal(f"http://127.0.0.1:{room.port}") as terminal:
         terminal.shows(">")
         terminal.type("/name\r")
@@ -416,7 +416,7 @@ def test_the_begin_at_a_terminal() -> None:
 
 @pytest.mark.parametrize("end", ["\x04", "/quit\n", signal.SIGINT], ids=str)
 def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
-    """Without the package lines are read plainly, and the commands are the same."""
+    """Without prompt_toolkit, lines are read plainly, and the commands are the same."""
     fault = "import sys; sys.modules['prompt_toolkit'] = None"
     with (
         Room() as room,
@@ -809,7 +809,7 @@ def test_a_loss_while_a_pipe_is_read() -> None:
 
 
 def test_a_server_that_does_not_come_back() -> None:
-    """At the end of a pipe the client waits no longer for a connection than for anything else."""
+    """At the end of a pipe, the client does not wait long for a connection."""
     with serving(Visitor.greet) as address:
         process = subprocess.Popen(
             [COMMAND, "talk", address, "--wait=0.1"],

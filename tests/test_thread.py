@@ -8,7 +8,7 @@ from gochat.golang.thread import Thread
 
 
 def test_a_thread_is_a_thread() -> None:
-    """It starts once, has its name, is known while it runs, and can be joined."""
+    """A Thread starts once, has its name, is listed while it runs, and can be joined."""
     gate, names = threading.Event(), list[str]()
 
     def run() -> None:
@@ -28,7 +28,7 @@ def test_a_thread_is_a_thread() -> None:
 
 
 def test_a_thread_keeps_little() -> None:
-    """Threads that have started share what says so."""
+    """Threads that have started share one event."""
     threads = [Thread(target=lambda: None) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""`gochat serve --trace` and `gochat trace`: the trace of a real chat, and what is made of it."""
+"""`gochat serve --trace` and `gochat trace`: the trace of a real chat, its summary and picture."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from .support import (
     wait_until,
 )
 
-# No other tests run most of this: the processes count for the coverage.
+# Few other tests run this code, so these processes count for the coverage.
 pytestmark = pytest.mark.measured
 
 Event = dict[str, Any]
@@ -398,7 +398,7 @@ def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
 
 
 def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The trace keeps the last records, says how many are lost, and is still valid."""
+    """The trace keeps the latest records, says how many were lost, and is still valid."""
     path = tmp_path / "trace.json"
     with Gochat("--trace", str(path), "--trace-events", "50") as gochat:
         with join(gochat.port) as peer:

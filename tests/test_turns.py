@@ -265,7 +265,7 @@ def test_gosched_waits_for_those_in_line() -> None:
 
 
 def test_wait_that_ends_without_a_turn() -> None:
-    """After a wait that times out the thread has no turn, and the turn is free."""
+    """After a wait that times out, the thread has no turn, and the turn is free."""
     mine = Turns(1)
     waiter = mine.waiter()
     waiter.line_up()
@@ -369,7 +369,7 @@ def test_a_thread_that_ends_hands_its_turn_on(end: Callable[[], Any], start: str
 
 
 def test_a_thread_that_ends_in_line() -> None:
-    """A thread that was put in line, and is gone, does not delay those after it."""
+    """A thread that ended while it was in line does not delay those after it."""
     mine = Turns(1)
     waiters: list[Waiter] = []
 

@@ -80,7 +80,7 @@ def test_each_link_names_lines_at_the_commit() -> None:
 
 
 def test_what_is_not_in_go_is_found() -> None:
-    """What a part shades is one statement, with its comment."""
+    """Each shaded passage is one statement, with its comment."""
     code = (ROOT / "src/gochat/hub.py").read_text()
     lines = code.splitlines()
     found = not_in_go(code, "self.stop", python_lines(code, ["Hub.__init__"]))

@@ -50,7 +50,7 @@ from .support import (
 )
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
 
-# No other tests run most of this: the processes count for the coverage.
+# Few other tests run this code, so these processes count for the coverage.
 pytestmark = pytest.mark.measured
 
 State = dict[str, Any]
@@ -218,7 +218,7 @@ def test_two_tabs_chat_in_view(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_which_window_is_which(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The page shows its client's number and address, and the card the name that it used last."""
+    """The page shows its client's number and address; the card shows the name it used last."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     with tabs.context.expect_page() as opened:
@@ -262,7 +262,7 @@ def test_the_second_connection_is_shown_when_it_takes_over(
 
 
 def test_nobody_else_learns_who_is_who(chat: Viewed) -> None:
-    """The chat names a client to whoever knows the name of its tab, and to nobody else."""
+    """The chat identifies a client only to a request that has the name of its tab."""
     with Peer(chat.port) as peer, join(chat.port) as nameless:
         assert peer.open("/ws?tab=secret").status == 101
         number = chat.find(peer)["number"]
@@ -416,7 +416,7 @@ def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
         chat.post("/slow?seconds=0.5")
         begin = time.monotonic()
         peers[0].send("slowly")
-        # A state is not read at one moment: the turn may change hands meanwhile.
+        # The parts of a state are read one after another, and the turn may move meanwhile.
         chat.wait_for(one_at_a_time, "one has the turn, and two are in line")
         for peer in peers:
             assert peer.messages(1) == ["slowly"]
@@ -480,7 +480,7 @@ def test_a_button_that_does_nothing_looks_so(
 
 
 def test_the_view_says_something(chat: Viewed) -> None:
-    """What the view says reaches everyone, with a number."""
+    """Messages from the view reach everyone, with a number."""
     with join(chat.port) as peer:
         chat.post("/say")
         chat.post("/say")
