@@ -25,7 +25,7 @@ def main(greenlets: bool = False) -> int:
 
     try:
         signal.signal(signal.SIGINT, handler)
-        return command()
+        return command(restart=True)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)

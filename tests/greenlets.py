@@ -29,7 +29,6 @@ SLOW: Final = ("conn", "http_admission", "http_handler", "http_reader", "http_re
 COMMAND: Final = ("processes", "trace", "view")
 
 _INSIDE: Final = "it looks into the channel of threads"
-_EXEC: Final = "its fault is not there any more when the command has started again"
 _SPINS: Final = "it looks at others without waiting: greenlets are not preempted"
 
 #: By reason: the tests in these files that are about threads alone.
@@ -58,17 +57,7 @@ THREADS_ONLY: Final = {
         "conn.py::test_write_within_a_write",
     ),
     "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
-    _EXEC: (
-        "serve.py::test_handlers_of_signals_come_back",
-        "trace.py::test_a_hub_that_takes_nobody",
-        "trace.py::test_an_end_that_is_not_orderly",
-        "trace.py::test_without_the_flag_there_is_nothing_of_it",
-        "processes.py::test_a_child_that_fails_at_the_end",
-        "processes.py::test_without_the_package",
-        "view.py::test_a_thread_that_cannot_be_started",
-        "view.py::test_switches_exist_only_with_the_flag",
-    ),
-    "it calls the command in this process, which would start again": (
+    "it calls the command in this process, which is not patched": (
         "view.py::test_an_address_that_is_taken",
     ),
     "it counts threads": (

@@ -508,6 +508,8 @@ def command(fault: str = "") -> list[str]:
     if not fault:
         return [str(Path(sys.executable).with_name("gochat"))]
     code = f"{textwrap.dedent(fault)}\nimport sys, gochat.ops.command as c\nsys.exit(c.main())"
+    if os.environ.get("GOCHAT_RUNTIME") == "greenlets":
+        code = f"from gevent import monkey; monkey.patch_all(queue=False)\n{code}"
     return [sys.executable, "-c", code]
 
 

@@ -683,7 +683,7 @@ def test_a_child_that_is_stuck(stuck: str) -> None:
             if STUCK == "the hub":
                 deploy.dump_threads = lambda: stuck.append(True)
             else:
-                deploy.dump_threads = lambda: time.sleep(600)
+                deploy.dump_threads = lambda: os.read(os.pipe()[0], 1)
             run = Hub.run
 
             class Clients(dict):
@@ -820,7 +820,8 @@ def test_one_process() -> None:
     """`--processes 1` is the same as no flag: one process, which listens and serves."""
     with Gochat("--processes=1") as chat:
         assert children_of(chat.process.pid) == {}
-        assert re.fullmatch(r"[\d/]+ [\d:]+ listening on .*", chat.lines[0])
+        for line in chat.lines:
+            assert re.fullmatch(r"[\d/]+ [\d:]+ (running|listening) on .*", line)
         assert chat.stop() == 0
 
 

@@ -159,6 +159,30 @@ def test_flags_that_are_refused(flags: str, error: str) -> None:
     assert (done.returncode, done.stderr) == (2, f"gochat serve: {error}\n")
 
 
+@pytest.mark.measured
+@pytest.mark.parametrize("flags", ["", "--processes 2 --relay redis://localhost"])
+def test_a_program_that_calls_the_command(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command replaces no program that calls it: an unpatched one is told to patch first."""
+    monkeypatch.setenv("GOCHAT_RUNTIME", "greenlets")
+    program = (
+        "from gochat.ops.command import main\n"
+        f"print(main(['serve', '--addr', {LOCAL!r}, *{flags.split()}]), 'and goes on')"
+    )
+    done = finished([sys.executable, "-c", program])
+    assert done.stdout == "1 and goes on\n"
+    assert done.stderr == (
+        "gochat: --runtime greenlets: gevent has not patched this program: call"
+        " gevent.monkey.patch_all(queue=False) in its first line\n"
+    )
+
+
+def test_a_patched_program_that_calls_the_command() -> None:
+    """The command runs on greenlets in a program that is patched, and ends there in order."""
+    with Gochat(fault=PATCH) as chat, join(chat.port):
+        assert chat.runtime == "greenlets"
+        assert chat.stop() == 0
+
+
 @pytest.mark.parametrize("version", ["", "23.9.1"])
 def test_without_a_gevent_that_will_do(version: str) -> None:
     """A gevent that is missing or too old is an error of one line that says what to install."""
@@ -168,7 +192,7 @@ def test_without_a_gevent_that_will_do(version: str) -> None:
         "    if not found: raise metadata.PackageNotFoundError(name)\n"
         "    return found\n"
         "metadata.version = version\n"
-        "from gochat.ops.command import main; sys.exit(main())"
+        "from gochat_command import main; sys.exit(main())"
     )
     arguments = ["serve", "--addr", LOCAL, "--runtime", "greenlets"]
     done = finished([sys.executable, "-c", program, *arguments])

@@ -23,6 +23,7 @@ from .support import (
     TEXT,
     Gochat,
     Peer,
+    command,
     finished,
     frame,
     is_refused,
@@ -428,9 +429,7 @@ def test_handlers_of_signals_come_back(redis: Redis) -> None:
         sys.exit(status)
     """
     for flags in ((), ("--processes=2", "--relay", redis.url)):
-        done = finished(
-            [sys.executable, "-c", textwrap.dedent(code), "serve", "--addr", LOCAL, *flags]
-        )
+        done = finished([*command(code), "serve", "--addr", LOCAL, *flags])
         assert done.returncode == 0, done.stderr
 
 

@@ -22,16 +22,18 @@ from .serve import HubError
 __all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
     """Run the command, and return its exit status. An error is one line, and the status 1.
 
-    argv: arguments without the program name; None for `sys.argv[1:]`. Exits with 2 if the flags
-    make no sense. Thread: the main one.
+    argv: arguments without the program name; None for `sys.argv[1:]`. restart: whether the process
+    may be replaced by one that runs the same command on greenlets; without it, a program that is to
+    run on greenlets has to be patched before. Exits with 2 if the flags make no sense. Thread: the
+    main one.
     """
     args = parse_flags(argv)
     if args.command == "serve" and args.runtime != runtime.NAME:
         try:
-            change_runtime(argv, args.processes)
+            change_runtime(argv, args.processes, restart=restart)
         except (ImportError, OSError) as error:
             print(f"gochat: {error}", file=sys.stderr)
             return 1
@@ -63,18 +65,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def change_runtime(argv: Sequence[str] | None, processes: int) -> None:
+def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool) -> None:
     """Start the command again on greenlets, if it is to serve a chat itself.
 
-    processes: how many are to do so. Raises ImportError without a gevent that will do, and OSError
-    if the system cannot start it.
+    processes: how many are to do so. restart: see `main`. Raises ImportError without a gevent that
+    will do, and if the command may not start again; and OSError if the system cannot start it.
     """
     from .greenlets import check_gevent, start_again  # noqa: PLC0415 - threads have no use for it
     from .processes import has_place  # noqa: PLC0415
 
-    if processes > 1 and not has_place():  # it only starts them
-        check_gevent()
-    else:
+    check_gevent()
+    if not restart:
+        raise runtime.PatchError(
+            "--runtime greenlets: gevent has not patched this program: call"
+            " gevent.monkey.patch_all(queue=False) in its first line"
+        )
+    if processes == 1 or has_place():  # else it only starts them
         start_again(sys.argv[1:] if argv is None else argv)
 
 

@@ -3,6 +3,7 @@
 gevent has to patch a process before anything in it imports `socket` or `threading`, and this
 command has imported both by the time it knows its flags. So the process executes Python anew: it
 keeps its number, its descriptors and its environment, and the second time it is patched first.
+A program that calls the command is not replaced: it has to be patched itself.
 """
 
 from __future__ import annotations
@@ -40,9 +41,8 @@ def check_gevent() -> None:
 def start_again(argv: Sequence[str]) -> NoReturn:
     """Execute this command anew, on greenlets. Thread: the main one, which must be the only one.
 
-    argv: arguments without the program name. Raises ImportError as `check_gevent`, and OSError.
+    argv: arguments without the program name. Raises OSError if the system cannot.
     """
-    check_gevent()
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     program = _PROGRAM.format(repr(sys.path))
     os.execv(sys.executable, [sys.executable, *flags, "-c", program, *argv])
