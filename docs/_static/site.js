@@ -67,7 +67,7 @@ async function addSteps(image) {
   const shadow = picture.attachShadow({ mode: 'open' });
   const style = document.createElement('style');
   // One that is a little too wide for a phone shrinks, but its texts must stay readable.
-  const own = svg.getAttribute('width');
+  const own = Number(svg.getAttribute('width'));
   const width = `var(--picture-width, clamp(${0.88 * own}px, 100%, ${own}px))`;
   const height = `max(${svg.getAttribute('height')}px, var(--picture-height, 0px))`;
   style.textContent = `svg { width: ${width}; height: auto; max-height: ${height}; } .now { r: 8px; fill: #d55e00; }`;
