@@ -736,7 +736,9 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     expect(page.locator(".picture")).not_to_be_visible()  # it would give the answer away
     answer = page.locator("pre", has_text="Ann reads: goodbye")
     expect(answer).not_to_be_visible()
-    page.locator("summary:visible").click()
+    summary = page.locator("summary:visible")
+    assert summary.evaluate("summary => getComputedStyle(summary).fontSize") == "24px"
+    summary.click()
     expect(answer).to_be_visible()
     page.keyboard.press("ArrowRight")
     shows("The picture")
