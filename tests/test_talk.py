@@ -24,8 +24,8 @@ import pyte
 import pytest
 
 from gochat.golang.dial import Address
+from gochat.golang.frames import accept_key
 from gochat.golang.http.address import listen
-from gochat.golang.websocket.protocol import accept_key
 from gochat.ops.command import main
 from gochat.ops.flags import parse_flags
 from gochat.talk.frames import Frame, cut_frame

@@ -24,7 +24,6 @@ for messages in flight at the end.
 from __future__ import annotations
 
 import base64
-import hashlib
 import random
 import re
 import select
@@ -37,7 +36,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..golang.dial import Address, reason
-from ..golang.frames import client_frame, read_header
+from ..golang.frames import accept_key, client_frame, read_header
 from .load import PERCENTILES, Latencies, Load, Result
 
 __all__ = ["Run"]
@@ -422,10 +421,9 @@ class Run:
                 raise ConnectionError("the answer is not HTTP")
         head, _, rest = answer.partition(b"\r\n\r\n")
         status = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2]
-        accept = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
         if not status.startswith("101"):
             raise ConnectionError(f"the answer is {status!r}")
-        if base64.b64encode(accept) not in head:
+        if accept_key(key) not in head:
             raise ConnectionError("the answer's Sec-WebSocket-Accept does not fit the key")
         return rest
 

@@ -1,4 +1,4 @@
-"""Frames as they are on the wire (RFC 6455, section 5.2).
+"""Frames as they are on the wire (RFC 6455, section 5.2), and the proof of a handshake.
 
 The server, `gochat talk` and `gochat bench` use this. It is a separate module so that the clients
 do not import the server. All functions are pure.
@@ -6,15 +6,25 @@ do not import the server. All functions are pure.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import struct
 from typing import Final
 
-__all__ = ["client_frame", "frame", "mask", "read_header"]
+__all__ = ["accept_key", "client_frame", "frame", "mask", "read_header"]
 
 # Headers without a key: their two bytes, and a length of 16 or 64 bits.
 _SHORT_HEADER: Final = struct.Struct("!BB").pack
 _HEADER: Final = struct.Struct("!BBH").pack
 _LONG_HEADER: Final = struct.Struct("!BBQ").pack
+
+# The suffix that a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
+_KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def accept_key(key: str) -> bytes:
+    """Return the proof to the client that its handshake was read: RFC 6455, section 4.2.2."""
+    return base64.b64encode(hashlib.sha1(key.encode() + _KEY_GUID).digest())
 
 
 def frame(opcode: int, payload: bytes) -> bytes:

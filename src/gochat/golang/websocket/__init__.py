@@ -7,8 +7,8 @@
 
 The rules: nothing in here knows of a chat, and library.py alone knows simple-websocket. Imports go
 down the list above; besides, `upgrader` imports the package `http`, as gorilla's imports net/http,
-and `conn` imports `runtime`, to give a turn up and to wait, `clock`, for its deadlines, and
-`frames`.
+`conn` imports `runtime`, to give a turn up and to wait, and `clock`, for its deadlines, and both
+import `frames`.
 """
 
 from . import protocol

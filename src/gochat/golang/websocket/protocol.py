@@ -5,10 +5,7 @@ No socket and no lock: everything in here is a constant or a function of its arg
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import struct
-from typing import Final
 
 __all__ = [
     "BINARY_MESSAGE",
@@ -66,9 +63,6 @@ _CLOSE_TEXT = {
     1013: "try again later",
 }
 
-# The suffix that a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
-_KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
 
 class CloseError(ConnectionError):
     """The peer has closed the connection: with a close frame, or (1006) without one.
@@ -113,11 +107,6 @@ def is_unexpected_close_error(error: BaseException, *expected: int) -> bool:
 def format_close_message(code: int, text: str = "") -> bytes:
     """Return the payload of a close frame: RFC 6455, section 5.5.1. The text is cut to fit."""
     return struct.pack("!H", code) + text.encode()[:123].decode(errors="ignore").encode()
-
-
-def accept_key(key: str) -> bytes:
-    """Return the proof to the client that its handshake was read: RFC 6455, section 4.2.2."""
-    return base64.b64encode(hashlib.sha1(key.encode() + _KEY_GUID).digest())
 
 
 def is_utf8(data: bytes) -> bool:

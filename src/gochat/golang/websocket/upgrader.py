@@ -16,13 +16,13 @@ from http import HTTPStatus
 from typing import Final
 
 from .. import clock, http
+from ..frames import accept_key
 from ..runtime import nonblocking
 from .conn import CONTROL_WAIT, Conn, ConnOptions, await_room, send_all
 from .protocol import (
     CLOSE_INTERNAL_SERVER_ERR,
     CLOSE_MESSAGE,
     CLOSE_TRY_AGAIN_LATER,
-    accept_key,
     format_close_message,
 )
 

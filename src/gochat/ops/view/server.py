@@ -36,6 +36,7 @@ from ...anyhub import AnyHub
 from ...client import Client, Settings
 from ...golang import http
 from ...golang.channel import AbandonedChannelError, ClosedChannelError
+from ...golang.http.request import RequestError
 from ...golang.websocket import Conn
 from ...hub import Hub
 from ..clients import Clients
@@ -64,14 +65,6 @@ _SAY_WAIT: Final = 1.0
 
 # How many characters a name has at most, as on the page.
 _LONGEST_NAME: Final = 40
-
-
-class RefusalError(Exception):
-    """A request is refused. status: of HTTP."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class _Dialing(threading.local):
@@ -163,9 +156,9 @@ class View:
     ) -> Iterable[bytes]:
         try:
             if not _is_from_here(environ):
-                raise RefusalError(403, "Another site's page may not switch")
+                raise RequestError(403, "Another site's page may not switch")
             switch(_query(environ))
-        except RefusalError as error:
+        except RequestError as error:
             return say(start_response, str(error), error.status)
         return say(start_response, "ok", 200)
 
@@ -190,15 +183,15 @@ class View:
                 return {"number": number, "addr": client.conn.remote_addr}
         return None
 
-    # Switches. Each may raise RefusalError.
+    # Switches. Each may raise RequestError.
 
     def _hold(self, query: Mapping[str, str]) -> Hold:
         text = query.get("client", "")
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise RefusalError(400, "client is not a number")
+            raise RequestError(400, "client is not a number")
         client = self._clients.there().get(int(text))
         if client is None:
-            raise RefusalError(404, f"client {int(text)} is not there")
+            raise RequestError(404, f"client {int(text)} is not there")
         return hold_of(client)
 
     def _slow_down(self, query: Mapping[str, str]) -> None:
@@ -207,7 +200,7 @@ class View:
         except ValueError:
             seconds = -1.0
         if not 0 <= seconds <= _SLOWEST:
-            raise RefusalError(400, f"seconds is not a number from 0 to {_SLOWEST:g}")
+            raise RequestError(400, f"seconds is not a number from 0 to {_SLOWEST:g}")
         self._pace.seconds = seconds
 
     def _say(self, _: Mapping[str, str]) -> None:
@@ -215,7 +208,7 @@ class View:
         try:
             (self._relay or self._hub).broadcast.put(message, timeout=_SAY_WAIT)
         except (queue.Full, ClosedChannelError, AbandonedChannelError):
-            raise RefusalError(503, "the hub does not answer") from None
+            raise RequestError(503, "the hub does not answer") from None
 
 
 def _query(environ: http.Environ) -> dict[str, str]:
