@@ -650,11 +650,14 @@ def test_comparison_with_a_command() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^4 clients, medians +the other +gochat$", done.stdout, re.M)
-    assert re.search(r"^the other / gochat +deliveries/s +CPU per delivery$", done.stdout, re.M)
+    assert re.search(r"^4 clients, medians +the other +gochat, threads$", done.stdout, re.M)
+    assert re.search(
+        r"^the other / gochat, threads +deliveries/s +CPU per delivery$", done.stdout, re.M
+    )
     assert re.search(r"^pair 2( +(\d+\.\d\d|-)){2}$", done.stdout, re.M)
     order = re.findall(r"^4 clients, (.+): [\d,]+ deliveries/s$", done.stderr, re.M)
-    assert order == ["the other", "gochat", "gochat", "the other"]
+    ours = "gochat, threads"
+    assert order == ["the other", ours, ours, "the other"]
 
 
 @pytest.mark.xdist_group("go")
