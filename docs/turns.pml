@@ -1,5 +1,5 @@
-/* Turns and channels, for the model checker spin: src/gochat/golang/turns.py and handover.py,
- * and channel.py beside them.
+/* Turns and channels, for the model checker spin: a model of
+ * src/gochat/golang/runtime/threads/turns.py, and of handover.py and channel.py beside it.
  *
  * Part 1, turns: one hub sends M messages to each of N pumps, which share K turns, and then closes
  * their channels. Once the deadline of a pump comes while it waits, or the hub or a pump is interrupted,

@@ -22,13 +22,13 @@ import pytest
 from gochat import Channel, ClosedChannelError, select
 from gochat.golang.channel import CLOSED, AbandonedChannelError, ChannelStatistics
 from gochat.golang.goroutine import waits
-from gochat.golang.runtime import NAME
-from gochat.golang.turns import FREE_THREADED, turns
+from gochat.golang.runtime import NAME, turns
+from gochat.golang.runtime.threads.turns import FREE_THREADED
 
 from .support import PATIENCE, in_background, wait_until
 
 if NAME == "threads":
-    from gochat.golang.handover import Bell, Offer
+    from gochat.golang.runtime.threads.handover import Bell, Offer
 
 R = TypeVar("R")
 
@@ -139,7 +139,8 @@ def _hasty() -> Iterator[None]:
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the code for interpreters with a GIL and for those without, which works with one, too."""
     for module in ("channel", "handover", "turns") if NAME == "threads" else ():
-        monkeypatch.setattr(f"gochat.golang.{module}.FREE_THREADED", request.param)
+        name = f"gochat.golang.runtime.threads.{module}"
+        monkeypatch.setattr(sys.modules[name], "FREE_THREADED", request.param)
 
 
 def filled(capacity: int, *values: Any) -> Channel[Any]:
@@ -698,7 +699,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__(value)
             self.gate = LateGate()  # type: ignore[assignment, misc]
 
-    monkeypatch.setattr("gochat.golang.channel.Offer", LateOffer)
+    monkeypatch.setattr("gochat.golang.runtime.threads.channel.Offer", LateOffer)
     channel.put(1, timeout=PATIENCE)
     assert select(channel, deadline=time.monotonic()) == (None, None, False)
 

@@ -225,7 +225,7 @@ def test_the_size_of_what_go_has_in_the_language() -> None:
         (r"hub has about ([\d,]+) lines", ["hub.py"]),
         (
             r"is about ([\d,]+) lines here",
-            ["golang/channel.py", "golang/handover.py", "golang/turns.py"],
+            [f"golang/runtime/threads/{name}.py" for name in ("channel", "handover", "turns")],
         ),
     ):
         (told,) = re.findall(pattern, text)

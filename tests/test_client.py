@@ -19,7 +19,7 @@ import pytest
 from gochat import Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
 from gochat.client import Client
 from gochat.golang.bytes import WHITE_SPACE, trim_space
-from gochat.golang.turns import FREE_THREADED
+from gochat.golang.runtime.threads.turns import FREE_THREADED
 
 from .support import (
     BINARY,

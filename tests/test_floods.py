@@ -12,7 +12,7 @@ from .harm import PAGE
 from .support import Gochat, join
 
 #: With this, a thread that takes the interpreter again at once leaves it to no other, ever.
-NEVER = "import gochat.golang.processor as processor; processor.SWITCH_INTERVAL = 3600"
+NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
 
 
 @pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])

@@ -27,18 +27,17 @@ import coverage
 import pytest
 
 from gochat import Channel, ClosedChannelError, select
-from gochat.golang import channel as channel_module
-from gochat.golang import closed as closed_module
-from gochat.golang import handover as handover_module
-from gochat.golang import turns as turns_module
 from gochat.golang.channel import CLOSED
-from gochat.golang.turns import FREE_THREADED, Turns, turns
+from gochat.golang.runtime.threads.turns import FREE_THREADED, Turns, turns
 
 from .support import PATIENCE, ROOT
 
 MODULES = {
-    str(module.__file__)
-    for module in (channel_module, closed_module, handover_module, turns_module)
+    str(sys.modules[f"gochat.golang.{name}"].__file__)
+    for name in (
+        "closed",
+        *(f"runtime.threads.{each}" for each in ("channel", "handover", "turns")),
+    )
 }
 
 #: For each module, the jumps from line to line that the traces here have seen. A negative number,

@@ -23,21 +23,23 @@ RULES = {
     "golang": ("golang",),
     "golang.clock": (),
     "golang.frames": (),
-    "golang.turns": ("golang.goroutine",),
+    "golang.turns": ("golang.goroutine", "golang.runtime"),
     "golang.thread": (),
-    "golang.processor": ("golang.turns",),
     "golang.bytes": (),
     "golang.dial": (),
     "golang.flag": (),
     "golang.closed": (),
     "golang.goroutine": (),
-    "golang.channel": ("golang.closed", "golang.goroutine", "golang.handover", "golang.turns"),
-    "golang.handover": ("golang.closed", "golang.goroutine", "golang.turns"),
+    "golang.channel": ("golang.closed", "golang.goroutine", "golang.runtime"),
     # The only one that knows both runtimes; neither of them knows the other.
     "golang.runtime": ("golang.runtime.threads", "golang.runtime.greenlets"),
-    "golang.runtime.threads": (
-        *("golang.runtime.threads", "golang.channel", "golang.processor", "golang.turns"),
+    "golang.runtime.threads": ("golang.runtime.threads", "golang.closed", "golang.goroutine"),
+    "golang.runtime.threads.handover": (
+        *("golang.runtime.threads.turns", "golang.closed", "golang.goroutine"),
     ),
+    "golang.runtime.threads.turns": ("golang.goroutine",),
+    "golang.runtime.threads.processor": ("golang.runtime.threads.turns",),
+    "golang.runtime.threads.sockets": (),
     "golang.runtime.greenlets": (
         *("golang.runtime.greenlets", "golang.closed", "golang.goroutine"),
     ),
@@ -257,8 +259,7 @@ print(*sorted(sys.modules), sep="\\n")
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": (
-        "bytes channel clock closed flag frames goroutine handover http log processor runtime"
-        " thread turns websocket"
+        "bytes channel clock closed flag frames goroutine http log runtime thread websocket"
     ),
     "gochat.ops": "clients config deploy health page serve signals systemd",
 }

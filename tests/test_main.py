@@ -23,7 +23,7 @@ import pytest
 import gochat
 from gochat import Settings
 from gochat.golang.http.address import listen
-from gochat.golang.turns import DEFAULT_GOMAXPROCS
+from gochat.golang.runtime.threads.turns import DEFAULT_GOMAXPROCS
 from gochat.ops.command import main
 from gochat.ops.flags import parse_flags
 

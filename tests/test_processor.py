@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from gochat.golang.processor import settle
+from gochat.golang.runtime.threads.processor import settle
 
 
 def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GIL, settle lets threads use all CPUs."""
-    monkeypatch.setattr("gochat.golang.processor.FREE_THREADED", True)
+    monkeypatch.setattr("gochat.golang.runtime.threads.processor.FREE_THREADED", True)
 
     def settled() -> tuple[int, set[int], float]:
         return os.sched_getscheduler(0), os.sched_getaffinity(0), sys.getswitchinterval()
@@ -27,7 +27,7 @@ def test_a_table_for_thousands_that_wait() -> None:
     """On a system with this setting, the table of waiting threads has thousands of slots."""
     program = (
         "import ctypes\n"
-        "from gochat.golang.processor import settle\n"
+        "from gochat.golang.runtime.threads.processor import settle\n"
         "def slots():\n"
         "    return ctypes.CDLL(None).prctl(78, 2, 0, 0, 0)  # PR_FUTEX_HASH_GET_SLOTS\n"
         "able = ctypes.CDLL(None).prctl(78, 1, 2, 0, 0) == 0  # PR_FUTEX_HASH_SET_SLOTS\n"

@@ -14,7 +14,11 @@ from .support import COMMAND, LOCAL, Gochat, finished, join, wait_until
 from .test_view import Viewed
 
 PATCH = "from gevent import monkey; monkey.patch_all(queue=False)"
-SHOW = "from gochat.golang import runtime; print(runtime.NAME, runtime.Channel.__module__)"
+#: Prints the runtime, and where the names come from that programs import.
+SHOW = (
+    "from gochat.golang import channel, runtime; from gochat.golang.turns import turns;"
+    " print(runtime.NAME, channel.Channel.__module__, type(turns).__module__)"
+)
 REFUSED = "needs --runtime threads; see docs/run/runtimes.md"
 
 
@@ -22,15 +26,15 @@ def test_threads_unless_patched() -> None:
     """A program that gevent has not patched runs on threads, and does not load gevent."""
     program = f"import sys; {SHOW}; print('gevent' in sys.modules)"
     done = finished([sys.executable, "-c", program])
-    assert done.stdout.split() == ["threads", "gochat.golang.channel", "False"]
+    names = [f"gochat.golang.runtime.threads.{name}" for name in ("channel", "turns")]
+    assert done.stdout.split() == ["threads", *names, "False"], done.stderr
 
 
 def test_greenlets_if_patched() -> None:
-    """A program that gevent has patched runs on greenlets, whichever name it imports them by."""
-    program = f"{PATCH}; {SHOW}; import gochat.golang.channel as c; print(c.__name__)"
-    done = finished([sys.executable, "-c", program])
-    name = "gochat.golang.runtime.greenlets.channel"
-    assert done.stdout.split() == ["greenlets", name, name], done.stderr
+    """A program that gevent has patched runs on greenlets."""
+    done = finished([sys.executable, "-c", f"{PATCH}; {SHOW}"])
+    names = [f"gochat.golang.runtime.greenlets.{name}" for name in ("channel", "turns")]
+    assert done.stdout.split() == ["greenlets", *names], done.stderr
 
 
 @pytest.mark.parametrize(

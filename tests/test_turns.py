@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from gochat import Channel, select
-from gochat.golang.turns import Turns, TurnsStatistics, Waiter, turns
+from gochat.golang.goroutine import TurnsStatistics
+from gochat.golang.runtime.threads.turns import Turns, Waiter, turns
 
 from .support import PATIENCE, ROOT, in_background, wait_until
 
@@ -117,7 +118,9 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
 def test_every_mistake_is_tried() -> None:
     """Every mistake of the model is tested, and every name in its comments is in the code."""
     model = MODEL.read_text()
-    code = "".join((ROOT / "src/gochat/golang" / f"{name}.py").read_text() for name in MODULES)
+    code = "".join(
+        (ROOT / "src/gochat/golang/runtime/threads" / f"{name}.py").read_text() for name in MODULES
+    )
     tried = {word for mistake, _ in MISTAKES for word in mistake.split()}
     assert {f"-D{name}" for name in re.findall(r"#ifn?def (\w+_\w+)", model)} <= tried
     for name in re.findall(r"\b_?[A-Z][a-z]+\.(\w+)", model):

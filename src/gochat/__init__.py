@@ -23,10 +23,6 @@ import warnings
 from collections.abc import Callable
 from typing import ParamSpec
 
-from .golang import runtime as _runtime  # noqa: F401 - chooses, before `golang.channel` is imported
-
-# isort: split
-
 from .anyhub import AnyHub
 from .client import Client, Settings, serve_ws
 from .golang.channel import Channel, ClosedChannelError, select

@@ -2,12 +2,10 @@
 
     channel.py   channels, close, select                     the language
     closed.py    the end of a channel                        the language
-    handover.py  how threads sleep and wake for a channel    the runtime's chan.go
     goroutine.py what goroutines wait for, for observers     goroutines in a traceback
     runtime/     threads, or greenlets in their place        package runtime
     turns.py     limits how many write pumps work at a time  the scheduler, GOMAXPROCS
     clock.py     a clock for deadlines, without pauses       the runtime's timers
-    processor.py the CPU that the process stays on           the scheduler's Ps
     thread.py    a thread that uses less memory              goroutines
     flag.py      flags in Go's form                          package flag
     bytes.py     trims Unicode white space                   package bytes
@@ -17,9 +15,9 @@
     http/        the server                                  package net/http
     websocket/   handshakes and connections                  package gorilla/websocket
 
-The rules: nothing here knows about a chat or imports from outside this package. `channel` imports
-`handover`; both import `closed`, `goroutine` and `turns`, which imports `goroutine`; `processor`
-imports `turns`, `runtime` imports all of these, `log` imports `runtime`, `http` imports `runtime`,
-`thread` and `clock`, `websocket` imports `runtime`, `clock`, `frames` and `http`; the others import
-nothing. Locks, socket options and deadlines belong here, so that hub.py and client.py stay plain.
+The rules: nothing here knows about a chat or imports from outside this package. `runtime` imports
+`closed` and `goroutine`, and `channel`, `turns` and `log` import `runtime`; `http` imports
+`runtime`, `thread` and `clock`; `websocket` imports `runtime`, `clock`, `frames` and `http`; the
+others import nothing. Locks, socket options and deadlines belong here, so that hub.py and client.py
+stay plain.
 """

@@ -4,7 +4,7 @@
 | ------------------------------------------ | -------- | ------------------------ |
 | a value                                    | `recv`   | TracedChannel            |
 | a receiver that takes its value            | `send`   | TracedChannel            |
-| its turn, see golang/turns.py              | `turn`   | Send                     |
+| its turn, see golang.runtime               | `turn`   | Send                     |
 | input, or room for output                  | `socket` | TracedConn               |
 | the read rate                              | `rate`   | TracedConn               |
 | the peer's answer to a close frame         | `close`  | TracedConn               |

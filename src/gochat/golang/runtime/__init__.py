@@ -25,8 +25,7 @@ Greenlets are used if gevent has patched the process before gochat is imported:
 
 `gochat serve --runtime greenlets` does that. Any other process uses threads, and does not import
 gevent. The choice is made once, when this package is imported, so it costs nothing for each
-message. hub.py and client.py import `golang.channel`; with greenlets, the greenlets' own module
-replaces it.
+message. Programs import its channels from `golang.channel`, and its turns from `golang.turns`.
 
 The rules: neither runtime imports the other. `golang.closed` and `golang.goroutine` hold what both
 need. Modules that wait for a socket, or hold a lock meanwhile, import both from here.
@@ -97,11 +96,4 @@ _chosen = _choose()
 if TYPE_CHECKING or _chosen == "threads":
     from .threads import *  # noqa: F403
 else:
-    from . import greenlets
     from .greenlets import *  # noqa: F403
-
-    _golang = sys.modules[__name__.rpartition(".")[0]]
-    for _name in ("channel", "turns"):
-        _module = sys.modules[f"{greenlets.__name__}.{_name}"]
-        sys.modules[f"{_golang.__name__}.{_name}"] = _module
-        setattr(_golang, _name, _module)

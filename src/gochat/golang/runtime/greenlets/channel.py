@@ -1,6 +1,6 @@
 """Go's channels, for greenlets.
 
-They are used like the channels of threads; see the table in golang/channel.py. A channel has a
+They are used like the channels of threads; see the table in threads/channel.py. A channel has a
 queue of values, a line of senders that wait for room, and at most one waiting receiver. Every
 operation either completes at once or waits in `park`; no other greenlet runs in between.
 
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from ...closed import CLOSED, AbandonedChannelError, ClosedChannelError, Closing, deadline_of
+from ...closed import CLOSED, Closing, deadline_of
 from ...goroutine import ChannelStatistics
 from .turns import TurnWaiter, turns
 from .waiter import Waiter
@@ -27,14 +27,7 @@ if TYPE_CHECKING:
 
     from ...goroutine import Observer
 
-__all__ = [
-    "CLOSED",
-    "AbandonedChannelError",
-    "Channel",
-    "ChannelStatistics",
-    "ClosedChannelError",
-    "select",
-]
+__all__ = ["Channel", "select"]
 
 T = TypeVar("T")
 

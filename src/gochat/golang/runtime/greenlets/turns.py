@@ -17,17 +17,7 @@ from gevent import getcurrent
 from ...goroutine import TurnsStatistics
 from .waiter import Waiter
 
-__all__ = [
-    "DEFAULT_GOMAXPROCS",
-    "FREE_THREADED",
-    "TurnWaiter",
-    "Turns",
-    "TurnsStatistics",
-    "turns",
-]
-
-#: No two greenlets run at the same time, whatever the build of Python.
-FREE_THREADED: Final = False
+__all__ = ["DEFAULT_GOMAXPROCS", "TurnWaiter", "Turns", "turns"]
 
 #: The only number of turns.
 DEFAULT_GOMAXPROCS: Final = 1

@@ -1,9 +1,10 @@
 """The runtime of threads: each goroutine is a thread of the system.
 
-    sockets.py   wait for a socket
-
-Its channels and turns are `golang.channel` and `golang.turns`, and its settings of the system's
-scheduler are in `golang.processor`.
+    channel.py    channels, close, select
+    handover.py   how threads sleep and wake for a channel
+    turns.py      limits how many write pumps work at a time
+    processor.py  settings of the system's scheduler
+    sockets.py    wait for a socket
 
 The rules: threads run at any moment, in any order, and may be interrupted anywhere. So data that
 two threads use has a lock, or changes in a single step; and a thread registers for a wake-up before
@@ -16,11 +17,11 @@ from contextlib import nullcontext as sigint_to_caller  # the main thread gets i
 from threading import RLock
 from typing import Final
 
-from ...channel import Channel, select
-from ...processor import settle
-from ...turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
-from ...turns import turns
+from .channel import Channel, select
+from .processor import settle
 from .sockets import hung_up, nonblocking, readable, stacks, writable
+from .turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
+from .turns import turns
 
 __all__ = [
     "NAME",

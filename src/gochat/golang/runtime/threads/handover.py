@@ -31,14 +31,14 @@ from collections import deque
 from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from .closed import CLOSED
-from .goroutine import waits
+from ...closed import CLOSED
+from ...goroutine import waits
 from .turns import FREE_THREADED, Gate, Waiter, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .goroutine import Observer
+    from ...goroutine import Observer
 
 __all__ = ["END", "Bell", "Handover", "Offer", "wait", "wait_in_turn"]
 

@@ -1,0 +1,342 @@
+"""Channels: what Go has in the language, on `queue.Queue`.
+
+| Go                                   | here                                          |
+| ------------------------------------ | --------------------------------------------- |
+| `make(chan T, n)`                    | `Channel(n)`                                  |
+| `ch <- v`                            | `ch.send(v)`                                  |
+| `v, ok := <-ch`                      | `v, ok = ch.recv()`                           |
+| `for v := range ch`                  | `for v in ch`                                 |
+| `select { case ch <- v: default: }`  | `ch.try_send(v)`, False for `default`         |
+| `select { case v, ok := <-a: ... }`  | `channel, v, ok = select(a, b, deadline=...)` |
+| `close(ch)`                          | `ch.close()`                                  |
+| `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
+
+`handover.py` says how this is done.
+
+Interrupts: an exception may come out of any operation at any moment, from a signal handler on the
+main thread or by `PyThreadState_SetAsyncExc` on others. Then the operation has either happened or
+not, in whole: a value is in the channel, or it was received, and never both or neither. An
+interrupted send that has not happened has taken its value back. An interrupted receive has put its
+value back, waits no longer, and has no turn. Everyone else goes on as if nothing had been. A
+signal handler may itself use any channel, also the one whose operation it has interrupted, for as
+much as needs no wait for its own thread. (This holds for one exception at a time. A second one that
+comes while the first is being dealt with may break it.)
+
+Where this is not Go:
+
+- Any number of goroutines may receive from a Go channel; here one thread at a time may.
+- `try_send` and `close` are for one thread, the sending side's. Go has this rule for `close`, by
+  convention.
+- `select` only receives; it has no cases that send. `try_send` is the only such case that the chat
+  needs. The choice among several ready channels is random, but not uniform: the search begins at a
+  random channel and goes round.
+"""
+
+from __future__ import annotations
+
+import operator
+import queue
+from functools import partial
+from itertools import repeat, starmap, takewhile
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ...closed import CLOSED, Closing, deadline_of
+from ...goroutine import ChannelStatistics
+from .handover import END, Handover, Offer, wait, wait_in_turn
+from .turns import FREE_THREADED, turns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Channel", "select"]
+
+T = TypeVar("T")
+
+
+class Channel(Closing, Handover[T]):
+    """A `queue.Queue` that can be closed, and that a thread can wait for together with others.
+
+    capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
+    in_turn: the receiver takes turns with the receivers of all such channels, see turns.py. Between
+        two receives that thread may wait for nothing but a Conn.
+
+    Any thread may `send`. `try_send` and `close` are for the one thread that is the sending side,
+    and one thread at a time may receive. If other threads `send` beside the one that calls
+    `try_send`, it may bring the channel one value above its capacity. Raises ValueError for a
+    negative capacity.
+
+    A channel is true, also an empty one. Of queue.Queue's methods, `put`, `get` and those made of
+    them work as usual; `task_done`, `join` and `shutdown` raise NotImplementedError.
+    """
+
+    def __len__(self) -> int:
+        """Return how many values are queued; 0 for an unbuffered channel. Thread: any."""
+        return len(self.queue) if self.capacity else 0
+
+    def __bool__(self) -> bool:
+        """Return True, or an empty channel would be false. Thread: any."""
+        return True
+
+    def full(self) -> bool:
+        """Return whether there is no room; always True for an unbuffered channel. Thread: any."""
+        return len(self.queue) >= self.capacity
+
+    @property
+    def receiver(self) -> int | None:
+        """The ident of the thread that receives in turn, or did last; None before. Thread: any."""
+        return None if self._receiver is None else self._receiver.thread
+
+    def statistics(self) -> ChannelStatistics:
+        """Return what is in the channel, who waits for it, and what it has done. Thread: any."""
+        idle = self._idle
+        queued, received = len(self), self._received
+        return ChannelStatistics(
+            capacity=self.capacity,
+            queued=queued,
+            closed=self._closed,
+            senders=sum(offer is not END for offer in self._offers.copy()),
+            receiver=self.receiver,
+            receiver_waits=idle is not None and idle.is_idle(),
+            sent=received + queued,
+            received=received,
+            refused=self._refused,
+            drains=tuple(self._drains),
+            queued_at_close=self._left,
+        )
+
+    # Sending.
+
+    def send(self, value: T) -> None:
+        """Queue a value, and wait for room if there is none; unbuffered, wait for a receiver.
+
+        So values that a thread sends to several unbuffered channels are received in that order.
+        Raises ClosedChannelError if the channel is closed, or gets closed before the value is
+        queued or received. Thread: any.
+        """
+        self._send(value, None)
+
+    def try_send(self, value: T) -> bool:
+        """Queue a value if there is room, and return whether there was. Never blocks.
+
+        Unbuffered: hand the value to a receiver that waits, and return whether there was one.
+        Raises ClosedChannelError if the channel is closed, as Go panics even where there is a
+        default case. Thread: the sending side's one.
+        """
+        # The hub comes here for every client and message. The sender first queues its value and
+        # then looks for an idle receiver. The receiver first marks itself as idle and then looks at
+        # the queue. Whichever comes second sees what the first has done, so no value is left lying
+        # before a sleeping receiver.
+        values = self.queue
+        if len(values) >= self._accepts:
+            return self._no_room(value)
+        try:
+            values.append(value)
+            if FREE_THREADED:
+                self._order()
+            if self._idle is not None:
+                self._ring()
+        except BaseException:
+            self._recover()
+            raise
+        return True
+
+    def _no_room(self, value: T) -> bool:
+        """Queue a value that had no room at the first look, or hand it over; else return False."""
+        self._check_open()
+        offer = Offer(value)
+        try:
+            if self.capacity == 0:
+                sent = self._hand_over(offer)
+            else:
+                self._admit()
+                sent = not self._offers and len(self.queue) < self.capacity
+                if sent:
+                    offer.move(self.queue.extend)
+                    self._wake()
+            self._refused += not sent
+            return sent
+        except BaseException:
+            offer.refuse()
+            self._recover()
+            raise
+
+    def close(self) -> None:
+        """Say that no more will come. Works on a full channel too, and never blocks.
+
+        What is queued can still be received. A thread that waits to send gets ClosedChannelError. A
+        second close raises ClosedChannelError too, because in Go it is a panic. Thread: the sending
+        side's one.
+        """
+        self._check_open("close of")
+        try:
+            self._left = len(self)
+            self._accepts = 0
+            self._closed = True
+            self._finish()
+            if self.observer is not None:
+                self.observer.closed(self)
+        except BaseException:
+            if self._closed:
+                self._finish()
+            self._recover()
+            raise
+
+    def abandon(self) -> None:
+        """Say that nobody will receive any more. Can be repeated; never blocks. Thread: any.
+
+        Every send raises AbandonedChannelError from now on, also one that waits. A receiver that
+        waits all the same goes on waiting.
+        """
+        self._abandoned = True
+        self._accepts = 0
+        self._closed = True
+        if FREE_THREADED:
+            self._order()
+        for offer in self._offers.copy():
+            if offer is not END:
+                self._dismiss(offer)
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """`queue.Queue.put`; raises ClosedChannelError as `send` does."""
+        if block:
+            self._send(item, deadline_of(timeout))
+        elif not self.try_send(item):
+            raise queue.Full
+
+    def _send(self, value: T, deadline: float | None) -> None:
+        self._check_open()
+        offer = None
+        try:
+            if self.capacity > 0:
+                if self._queue_if_room([value]):
+                    self._wake()
+                    return
+                offer = Offer(value)
+            else:
+                offer = Offer(value)
+                if self._hand_over(offer):
+                    return
+            late = self._stand_in_line(offer, deadline)
+            if not offer.refused:
+                return
+        except BaseException:
+            if offer is not None:
+                self._dismiss(offer)
+            self._recover()
+            raise
+        if late:
+            raise queue.Full
+        self._check_open()
+
+    # Receiving.
+
+    def recv(self) -> tuple[T, bool]:
+        """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
+
+        The type is that of a value, as in Go: look at the second part before the first. Thread: the
+        receiver.
+        """
+        got: list[Any] = []
+        try:
+            _receive(self, None, got)
+            (value,) = got
+            return (cast("T", None), False) if value is CLOSED else (value, True)
+        except BaseException:
+            self._put_back(got)
+            raise
+
+    def __iter__(self) -> Iterator[T]:
+        """Receive until the channel is closed and drained (Go: range). Thread: the receiver."""
+        # No Python code runs between `get` and the loop, where an interrupt would lose a value.
+        return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
+
+    def drain(self) -> list[T]:
+        """Take all that is queued by now, oldest first; never blocks. Thread: the receiver.
+
+        Of an unbuffered channel: the values of the senders in line.
+        """
+        values: list[T] = []
+        try:
+            self._take_all(values)
+            count = len(values)
+            self._received += count
+            self._drains[count.bit_length()] += 1
+            return values
+        except BaseException:
+            self.queue.extendleft(reversed(values))
+            self._recover()
+            raise
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """`queue.Queue.get`; gives CLOSED when closed and drained. Thread: the receiver."""
+        deadline = deadline_of(timeout) if block else 0.0
+        got: list[Any] = []
+        try:
+            if deadline is None or not self._take(got):
+                _receive(self, deadline, got)
+            if got:
+                return got[0]  # type: ignore[no-any-return]
+        except BaseException:
+            self._put_back(got)
+            raise
+        raise queue.Empty
+
+
+def select(
+    *channels: Channel[Any], deadline: float | None = None
+) -> tuple[Channel[Any] | None, Any, bool]:
+    """Wait until one of the channels has a value or is closed, and receive from it.
+
+    Returns `(channel, value, True)`; `(channel, None, False)` for one that is closed and drained;
+    `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
+
+    Among several that are ready the choice is random, so none is starved. A deadline that has
+    passed comes before them all, so that what is due then happens in a busy room, too.
+
+    Raises RuntimeError if a second thread is seen to wait for a channel, and ValueError if a
+    channel whose receiver takes turns is not the only one.
+    """
+    if len(channels) == 1 and channels[0]._in_turn:
+        return _select_in_turn(channels[0], deadline)
+    channel: Channel[Any] | None = None
+    got: list[Any] = []
+    try:
+        while (channel := wait(channels, deadline)) is not None:
+            if channel._take(got):
+                (value,) = got
+                return (channel, None, False) if value is CLOSED else (channel, value, True)
+        return None, None, False
+    except BaseException:
+        for each in channels:
+            each._put_back(got if each is channel else [])
+        raise
+
+
+def _select_in_turn(
+    channel: Channel[Any], deadline: float | None
+) -> tuple[Channel[Any] | None, Any, bool]:
+    """`select` on one channel whose receiver takes turns."""
+    got: list[Any] | tuple[()] = ()
+    try:
+        while wait_in_turn(channel, deadline):
+            got = []
+            if channel._take(got):
+                (value,) = got
+                return (channel, None, False) if value is CLOSED else (channel, value, True)
+            # Before the jump back, which Python 3.12 leaves out of the `try`.
+            turns.give_up()
+        return None, None, False
+    except BaseException:
+        channel._put_back(got)
+        raise
+
+
+def _receive(channel: Channel[Any], deadline: float | None, got: list[Any]) -> None:
+    """Receive into an empty list; it stays empty if the deadline comes first."""
+    while (
+        wait_in_turn(channel, deadline)
+        if channel._in_turn
+        else wait((channel,), deadline) is not None
+    ):
+        if channel._take(got):
+            return

@@ -1,0 +1,365 @@
+"""Turns: what Go's scheduler does for goroutines, for the threads of Python.
+
+A message in a room of a thousand clients wakes a thousand write pumps. Goroutines would line up for
+the few processors that GOMAXPROCS allows; threads all run at once, and fight for the interpreter.
+So here they line up too. The first in line have a turn, as many as `gomaxprocs` says. A pump that
+has work joins the line; one with nothing left leaves it. While a pump stands in line, messages
+gather for it, and go out in one frame: the longer the line, the larger the frames.
+
+A thread that has a turn must not wait for anything but its next turn. Before it waits for a socket
+or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that blocks in
+a system call. The thread lines up again with its next receive.
+
+A pump whose channel has been closed takes no turn for what is left. Nothing more can gather for it,
+and if many clients leave at the same time, those that stay would have to wait behind all of them.
+
+A thread that ends leaves the line, whatever ends it. So does one whose wait an exception ends.
+
+Strategy: the line is the only state. To have a turn is to be among its first, so a turn can be
+neither lost nor doubled: no other record of it could differ. A thread joins or leaves the line in a
+single step, after which it wakes whoever has a turn and sleeps. A wake-up is only a hint: the woken
+thread looks at the line. So one too many does no harm, and whoever is interrupted before it has
+woken the others wakes them on its way out. There is no lock that a signal handler could find held
+by its own thread.
+
+`docs/turns.pml` is a model of this module, and of `Channel`'s part in it, for the model checker
+spin, which shows that no pump with work is ever forgotten.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from itertools import islice
+from typing import Final
+
+from ...goroutine import TurnsStatistics
+
+__all__ = [
+    "DEFAULT_GOMAXPROCS",
+    "FREE_THREADED",
+    "Gate",
+    "Turns",
+    "Waiter",
+    "turns",
+]
+
+# Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
+# all that threads do has one order, and each call of a method of a list, deque or dict is a single
+# step of that order. Code that relies on the order takes a lock if this is set.
+FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+# Python looks for a name in a module faster than in a class.
+_pop: Final = list.pop
+
+#: Measured: see docs/why/performance.md.
+DEFAULT_GOMAXPROCS: Final = 1
+
+
+class Gate:
+    """A place where one thread waits to be woken. A wake-up that comes first is kept, but one only.
+
+    So a wake-up is a hint: the thread that is woken has to look at what it waits for.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock: Final = threading.Lock()
+        self._lock.acquire()
+
+    def pass_(self, timeout: float = -1) -> bool:
+        """Wait for a wake-up. Return False if there was none in so many seconds; -1: no limit."""
+        return self._lock.acquire(True, timeout)
+
+    def open(self) -> None:
+        """Wake the thread that waits, or the next that does. Thread: any."""
+        if self._lock.locked():
+            try:  # noqa: SIM105 - which is faster
+                self._lock.release()
+            except RuntimeError:  # another thread was faster
+                pass
+
+
+class Turns:
+    """A number of turns, and the line of threads that take them. Thread: any."""
+
+    def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
+        self._limit = limit
+        # The first `_limit` of these have a turn. A thread leaves by itself; it joins by itself, or
+        # is put here by the thread that wakes it. That may be shortly before it leaves: it stands
+        # here twice for a moment, and then leaves its first place, which is the one with the turn.
+        self._line: deque[Waiter] = deque()
+        # Makes one step of two that are one only with a GIL, see FREE_THREADED. Can be taken again
+        # by the thread that has it, as in a signal handler.
+        self._lock = threading.RLock()
+        #: Has each thread's own `waiter`, once that was asked for.
+        self.local = threading.local()
+
+    def gomaxprocs(self, limit: int) -> int:
+        """Set the number of turns, unless it is 0 or less. Return the previous number.
+
+        A turn that is held is not taken away: a lower limit takes effect as turns are handed on.
+        (Go: runtime.GOMAXPROCS.) Thread: any, but one at a time.
+        """
+        before = self._limit
+        if limit > 0:
+            try:
+                self._limit = limit
+                self._call()
+            except BaseException:
+                self._call()
+                raise
+        return before
+
+    def waiter(self) -> Waiter:
+        """Return the calling thread's own place in line. Thread: any."""
+        try:
+            waiter: Waiter = self.local.waiter
+        except AttributeError:
+            waiter = Waiter(self)
+            self.local.guard = _Guard(waiter)
+            self.local.waiter = waiter
+        return waiter
+
+    def give_up(self) -> None:
+        """Hand on the calling thread's turn, if it holds one, before the thread waits."""
+        self.waiter().give_up()
+
+    def gosched(self) -> None:
+        """Return when all that are in line now have had a turn (Go: runtime.Gosched).
+
+        For a thread that has no turn, and gives the pumps more work than they can queue.
+        """
+        waiter = self.waiter()
+        try:
+            waiter.line_up()
+            waiter.leave()
+        except BaseException:
+            waiter.retire()
+            raise
+
+    def statistics(self) -> TurnsStatistics:
+        """Return who has a turn and who waits for one. Thread: any."""
+        line = self._line.copy()
+        return TurnsStatistics(
+            limit=self._limit,
+            holders=tuple(waiter.thread for waiter in line if waiter.holds),
+            line=tuple(waiter.thread for waiter in line if not waiter.holds),
+        )
+
+    def _has_turn(self, waiter: Waiter) -> bool:
+        """Return whether a thread that stands in line has a turn."""
+        while True:
+            try:
+                return waiter in islice(self._line, self._limit)
+            except RuntimeError:  # the line has just changed
+                pass
+
+    def _call(self) -> None:
+        """Wake those who have a turn and do not know. Thread: any, after a change of the line.
+
+        Two threads that leave the line at the same time may both see only what the line is when
+        both have gone, so each wakes all that have a turn by then.
+        """
+        line = self._line
+        if self._limit == 1:
+            try:
+                first = line[0]
+            except IndexError:
+                return
+            if not first._holds:
+                first.open()
+        else:
+            for waiter in list(line.copy())[: self._limit]:
+                if not waiter._holds:
+                    waiter.open()
+
+
+class Waiter(Gate):
+    """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it.
+
+    A thread that waits for a value is armed. The first sender that wakes it puts it in line, and
+    the thread sleeps until it has a turn.
+    """
+
+    __slots__ = ("_holds", "_turns", "armed", "receiving", "thread")
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns: Final = turns
+        #: The ident of the thread.
+        self.thread: Final = threading.get_ident()
+        #: Holds this waiter while the thread waits for a value, and has not been woken. Whoever
+        #: takes it out puts it in line, or is the thread itself and goes on by itself.
+        self.armed: Final[list[Waiter]] = []
+        # Whether the thread knows that it has a turn. Set by the thread alone, and False whenever
+        # it waits, so that it is woken.
+        self._holds = False
+        #: Whether the thread is in an in-turn receive, which a signal handler cannot repeat. Set
+        #: by the thread alone.
+        self.receiving = False
+
+    # Any thread:
+
+    @property
+    def holds(self) -> bool:
+        """Whether the thread has a turn, or had one a moment ago."""
+        return self._holds
+
+    def is_idle(self) -> bool:
+        """Return whether the thread waits for a value, and has not been woken."""
+        return bool(self.armed)
+
+    def wake(self) -> bool:
+        """Put the thread in line, if it is armed, to wake when it has a turn. Return whether."""
+        turns = self._turns
+        line = turns._line
+        try:
+            # One step: an interrupt between two would leave the thread asleep for good.
+            if FREE_THREADED:
+                with turns._lock:
+                    line.extend(map(_pop, (self.armed,)))
+            else:
+                line.extend(map(_pop, (self.armed,)))
+            if turns._limit > 1:
+                turns._call()
+            elif line[0] is self and not self._holds:  # as in `_call`, without a call
+                self.open()
+            return True
+        except IndexError:  # it is not armed, or has had its turn already
+            return False
+        except BaseException:
+            turns._call()
+            raise
+
+    def let_go(self) -> None:
+        """Wake the thread without a turn: its channel is closed."""
+        self.open()
+
+    # The thread itself:
+
+    def arm(self) -> None:
+        """Have the next sender put this thread in line."""
+        self.armed.append(self)
+
+    def disarm(self) -> bool:
+        """End the wait. Return False if a sender has put this thread in line."""
+        if self.armed:
+            try:
+                self.armed.pop()
+            except IndexError:
+                return False
+            return True
+        return False
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Hand the turn on, and wait to be put in line and for the next. The thread must be armed.
+
+        timeout: in seconds, -1 for none. Return False, without a turn and no longer armed, if
+        nobody has put the thread in line in that time, or it was let go.
+        """
+        if self._holds:
+            self.leave()
+        self._lock.acquire(True, timeout)
+        if self.armed and self.disarm():
+            return False
+        turns = self._turns
+        if turns._limit == 1 and turns._line[0] is self:
+            self._holds = True
+        else:
+            self.wait_turn()
+        return True
+
+    def wait_turn(self) -> None:
+        """Return with a turn. The thread must be in line."""
+        turns = self._turns
+        line = turns._line
+        while line[0] is not self if turns._limit == 1 else not turns._has_turn(self):
+            self._lock.acquire()
+        self._holds = True
+
+    def line_up(self) -> None:
+        """Return with a turn, after all that are in line. A thread that is alone keeps its turn."""
+        turns = self._turns
+        try:
+            if self._holds:
+                if len(turns._line) <= turns._limit:
+                    return
+                self._holds = False
+                turns._line.remove(self)
+                turns._line.append(self)
+                turns._call()
+            else:
+                turns._line.append(self)
+            self.wait_turn()
+        except BaseException:
+            self.retire()
+            raise
+
+    def leave(self) -> None:
+        """Leave the line, if the thread holds a turn, and so hand that on."""
+        if self._holds:
+            turns = self._turns
+            line = turns._line
+            try:
+                self._holds = False
+                line.remove(self)
+                if turns._limit > 1:
+                    turns._call()
+                elif line:  # as in `_call`, without a call
+                    first = line[0]
+                    if not first._holds:
+                        first.open()
+            except IndexError:  # who was first has left, and has woken the next
+                pass
+            except BaseException:
+                self.retire()
+                raise
+
+    def give_up(self) -> None:
+        """Hand on the turn, if the thread holds one.
+
+        In a signal handler that has interrupted an in-turn receive it is too early: do nothing.
+        """
+        if self._holds and not self.receiving:
+            self.leave()
+
+    def retire(self) -> None:
+        """Leave the line, whatever was interrupted. Also for a thread that has ended."""
+        if FREE_THREADED:
+            with self._turns._lock:
+                self._remove()
+        else:
+            self._remove()
+        self._turns._call()
+
+    def _remove(self) -> None:
+        self.armed.clear()
+        self._holds = False
+        try:
+            while True:
+                self._turns._line.remove(self)
+        except ValueError:
+            pass
+
+
+class _Guard:
+    """Has a thread leave the line at its end.
+
+    Only the thread's own storage refers to the guard. Python clears that at the end of the thread,
+    on it, whoever has started it.
+    """
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self, waiter: Waiter) -> None:
+        self._waiter = waiter
+
+    def __del__(self) -> None:
+        self._waiter.retire()
+
+
+#: The turns of the write pumps.
+turns: Final = Turns()
