@@ -44,7 +44,7 @@ def test_everything_at_once(record_property: Callable[[str, object], None]) -> N
     record_property("soak with", f"GOCHAT_SEED={SEED}")
     run = soak(SECONDS, SEED, members=MEMBERS)
     record_property("soak", run.report())
-    assert len(run.samples) > SECONDS / 2
+    assert len(run.samples) > SECONDS / 2  # however busy the machine is
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
     # Some stuck clients are dropped at the write wait, and some at the pong wait.
     assert min(run.ages) < PONG_WAIT <= max(run.ages)
