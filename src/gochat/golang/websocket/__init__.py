@@ -1,14 +1,13 @@
-"""WebSocket connections: what Go has from gorilla/websocket, on simple-websocket.
+"""WebSocket connections (Go: gorilla/websocket), on simple-websocket.
 
     upgrader.py  Upgrader: the handshake                       its server.go
     conn.py      Conn: reading, writing, deadlines, the end    its conn.go
     library.py   simple-websocket, without its thread and its socket
     protocol.py  message types, close codes, errors            RFC 6455
 
-The rules: nothing in here knows of a chat, and library.py alone knows simple-websocket. Imports go
-down the list above; besides, `upgrader` imports the package `http`, as gorilla's imports net/http,
-`conn` imports `runtime`, to give a turn up and to wait, and `clock`, for its deadlines, and both
-import `frames`.
+The rules: nothing here knows about a chat, and only library.py uses simple-websocket. Imports go
+down the list above. Also, `upgrader` imports the package `http`, `conn` imports `runtime` and
+`clock`, and both import `frames`.
 """
 
 from . import protocol

@@ -73,8 +73,8 @@ CONTROL_WAIT: Final = 1.0
 # How long a peer may take to answer a close frame before it is cut off, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
-# How much is read at once of what such a peer still sends, in bytes, and how long the peer then has
-# to wait, in seconds: it may be a flood.
+# How much of such a peer's remaining input is read at once, in bytes, and the pause after each
+# read, in seconds, because the input may be a flood.
 _REST_SIZE: Final = 65536
 _REST_PAUSE: Final = 0.001
 
@@ -87,8 +87,8 @@ _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
 # How long a reading thread may work before it sleeps, and how long it then sleeps, in seconds.
-# With a GIL, a thread that takes the interpreter back right after a system call would keep it: the
-# threads that wait for it wake up, but find it taken.
+# With a GIL, a thread that takes the interpreter back right after each system call would keep it:
+# the waiting threads wake up, and find it taken.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.0001
 
@@ -98,7 +98,7 @@ _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
 
 @dataclass(frozen=True)
 class ConnOptions:
-    """What an Upgrader decides for all its connections."""
+    """The options of an Upgrader for all its connections."""
 
     #: Whether binary messages must be UTF-8 too, for a program that passes them on as text.
     utf8_only: bool = False
@@ -123,7 +123,7 @@ class ConnOptions:
 
 
 class Waiting(NamedTuple):
-    """What a thread waits for, and how long it has waited, in seconds."""
+    """The reason for a thread's wait, and how long it has lasted, in seconds."""
 
     #: `input`, `rate`, `room` in the socket, the `lock` of another thread's write, or the `close`
     #: of the peer.
@@ -133,10 +133,10 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True)
 class ConnStatistics:
-    """What a connection has done so far, and what its threads are doing.
+    """The counts of a connection so far, and what its threads are waiting for.
 
-    Each figure is written by one thread, and read without a lock: it may be one frame old, but
-    never decreases.
+    Each count is written by one thread and read without a lock: it may lag by one frame, but never
+    decreases.
     """
 
     remote_addr: str
@@ -197,7 +197,7 @@ class _Counts:
         # Of these, the ones that came through the library; and all frames except common messages.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
-        # Since when the thread waits for input; and what else it waits for, and since when.
+        # When the thread began to wait for input; and any other wait, and when it began.
         self.input_since: float | None = None
         self.reader_waits: tuple[str, float] | None = None
         # Only for the writing thread.
@@ -251,7 +251,7 @@ class Conn:
         self._ahead = self._frame_time * options.read_burst  # how early frames may come
         self._read_until = 0.0  # when all frames so far are paid for, at that rate
         self._pong_handler: Callable[[], None] = _no_pong_handler
-        # Made for the first frame that is not a common one: for most connections that is the close.
+        # Created for the first uncommon frame, which on most connections is the close frame.
         self._library: Library | None = None
 
         # Held until reading has ended. `close` waits for that, on another thread.
@@ -264,11 +264,11 @@ class Conn:
         # before it; also `write_error` and the two fields below. An RLock, because only its
         # owner can release it: a thread that is interrupted may not know whether it has the lock.
         self._write_lock = RLock()
-        # This and `write_error` go from unset to set, once, so a look without the lock finds at
-        # worst what was true a moment ago: the reading thread then reads one message more, or
-        # `close` waits for an answer in vain.
+        # This and `write_error` are set once. Without the lock, a thread may see the previous
+        # value: then the reading thread reads one more message, or `close` waits for an answer that
+        # never comes.
         self._close_sent = False
-        # What `_write` raises, a copy of it; None while the next frame may begin.
+        # The exception of which `_write` raises a copy; None while another frame may follow.
         self._barred: Exception | None = None
         # Only for the writing thread. The deadline is a time of clock.now.
         self._write_deadline: float | None = None
@@ -279,7 +279,7 @@ class Conn:
         return self._sock
 
     def statistics(self) -> ConnStatistics:
-        """Return what the connection has done so far, and what its threads do. Thread: any."""
+        """Return the counts so far, and what the threads are waiting for. Thread: any."""
         counts = self._counts
         controls = counts.pings_out + counts.pongs_out + (counts.close_code_out is not None)
         reader = counts.reader_waits
@@ -358,7 +358,7 @@ class Conn:
         self._reader = threading.get_ident()
         late = clock.now() - self._sleep_at
         if self._read_deadline is not None and late > _LATE:
-            # This side has not read. The pong that is due may be among the unread input.
+            # This side was late, and the pong that is due may be in the unread input.
             self._read_deadline += late
         if self.read_error is not None:
             raise _bare(self.read_error)
@@ -405,8 +405,8 @@ class Conn:
     def _read_no_more(self, error: OSError) -> None:
         """Note that reading has ended, and drop the references that form cycles.
 
-        Reference counts then free the connection at once. Left to the garbage collector, thousands
-        of connections that go together would stop all threads for a second.
+        Reference counting then frees the connection at once. If thousands of connections ended
+        together, the garbage collector would stop all threads for a second.
         """
         self.read_error = error
         self._pong_handler = _no_pong_handler
@@ -431,14 +431,14 @@ class Conn:
             if over:
                 raise ConnectionAbortedError("websocket: ended over the read rate")
             if self._read_deadline is not None:
-                # The pong that is due may be among the unread input: then this side is late.
+                # This side was late, and the pong that is due may be in the unread input.
                 self._read_deadline += clock.now() - now
 
     def _give_way(self) -> None:
-        """Sleep for a moment, if this thread has long returned no message and has not slept.
+        """Sleep for a moment, if this thread has worked for long without a message or a sleep.
 
-        Frames that complete no message take time, but never make their reader wait. A message does:
-        sending it to the hub waits for the hub.
+        A message makes its reader wait for the hub, which lets other threads run. Frames that
+        complete no message do not.
         """
         if clock.now() >= self._sleep_at:
             time.sleep(_SLEEP)
@@ -447,9 +447,9 @@ class Conn:
     def _take_plain_text(self) -> bytes | None:
         """Return the next message, if it is a common one: text, one frame, masked, short, complete.
 
-        That saves the tens of microseconds that the library takes. A pong before it is
-        handled as well. Returns None for anything else, including anything wrong,
-        and leaves that in the input for the library.
+        This saves the tens of microseconds that the library takes. It also handles a pong before
+        the message. Returns None for anything else, including faulty frames, and leaves it in the
+        input for the library.
         """
         if self._payload_left or (self._library and self._library.inside_message):
             return None
@@ -544,8 +544,8 @@ class Conn:
             self._give_way()
         timeout = None
         if deadline is not None:
-            # A deadline that has passed ends reading even if there is input: a peer that keeps
-            # sending, but sends no pong, is not waited for either.
+            # A deadline that has passed ends reading even if there is input, because a peer may
+            # keep sending without ever sending a pong.
             if now >= deadline:
                 raise TimeoutError("websocket: read deadline exceeded")
             timeout = _milliseconds(deadline - now)
@@ -596,17 +596,17 @@ class Conn:
             raise ProtocolError(text, CLOSE_INVALID_FRAME_PAYLOAD_DATA)
 
     def _fail(self, code: int, text: str = "") -> None:
-        """Tell the peer that it was at fault, before that is raised. RFC 6455, section 7.1.7."""
+        """Send the peer a close code for its fault, before raising (RFC 6455, section 7.1.7)."""
         with suppress(OSError):
             close = frame(CLOSE_MESSAGE, format_close_message(code, text))
             self._write(close, clock.after(CONTROL_WAIT), CLOSE_MESSAGE)
         self._linger()
 
     def _linger(self) -> None:
-        """Stop sending, and wait for the peer to close, but not long.
+        """Stop sending, and wait a short time for the peer to close.
 
-        Closing a socket that still has input resets the connection, and a reset may overtake the
-        close frame: the peer would never learn why.
+        Closing a socket with unread input resets the connection, and the reset may overtake the
+        close frame, so the peer would never learn the reason.
         """
         self._shutdown(socket.SHUT_WR)
         deadline = clock.after(_CLOSE_WAIT)
@@ -625,11 +625,11 @@ class Conn:
     def write_message(self, message_type: int, data: bytes) -> None:
         """Write a message, or a control frame, as one frame. Thread: the writer.
 
-        Text must be UTF-8; a control frame's payload is at most 125 bytes (ValueError). The payload
-        of a close frame is made by `format_close_message`, or empty.
+        Text must be UTF-8; a control frame's payload is at most 125 bytes (otherwise ValueError).
+        Use `format_close_message` for the payload of a close frame, or leave it empty.
 
         Raises TimeoutError at the write deadline, ConnectionAbortedError if a close frame was
-        written before, or the system's OSError. If the peer may have got half a frame, the
+        written before, or the system's OSError. If the peer may have got part of a frame, the
         connection ends.
         """
         control = 0
@@ -644,7 +644,7 @@ class Conn:
             raise
 
     def write_control(self, message_type: int, data: bytes, deadline: float) -> None:
-        """Write a control frame, at the latest by a deadline. Thread: any (Go: WriteControl).
+        """Write a control frame before a deadline (Go: WriteControl). Thread: any.
 
         deadline: on the monotonic clock. Raises as `write_message` does.
         """
@@ -660,10 +660,10 @@ class Conn:
 
         control: the opcode of a control frame; 0 for data.
 
-        Any exception in the middle, even from a signal handler, ends the connection for
-        writing, because the peer would take the next frame for the rest of this one. The lock is
-        always released. Only trying to release it shows whether this thread has it,
-        because an exception can come after `acquire` has got it and before this method knows.
+        Any exception in the middle, even from a signal handler, ends the connection for writing,
+        because the peer would take the next frame for the rest of this one. The lock is always
+        released. Only an attempt to release it shows whether this thread has it, because an
+        exception can come after `acquire` has got the lock and before this method knows.
         """
         try:
             if not self._write_lock.acquire(False):
@@ -698,7 +698,7 @@ class Conn:
                 pass
 
     def _after_control(self, control: int, data: bytes) -> Exception | None:
-        """Count a control frame that was written. Return what bars the next frame from following.
+        """Count a control frame. Return the exception for later frames, or None to allow them.
 
         With the write lock held.
         """
@@ -735,15 +735,15 @@ class Conn:
         """End the connection, which wakes threads that wait to read or write. Thread: any.
 
         Sends no close frame. If one was sent, the peer first has a second to answer it, provided
-        that the reading thread still reads. The HTTP server owns the descriptor, and closes it
-        when no thread is left that could use a descriptor number that may have been reused.
+        that the reading thread still reads. The HTTP server owns the descriptor, and closes it when
+        no thread can use it any longer, because its number may then be reused.
         """
         try:
             turns.give_up()
             if threading.get_ident() == self._reader and self.read_error is None:
-                # This is the reading thread, which has stopped reading: something may have failed
-                # between two messages. So this thread waits for the peer's answer itself; no
-                # other thread does.
+                # This is the reading thread, which has stopped reading, perhaps because something
+                # failed between two messages. It must wait for the peer's answer itself, because
+                # no other thread does.
                 if self._close_sent:
                     self._linger()
                 self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
@@ -761,13 +761,13 @@ class Conn:
             self._sock.shutdown(how)
 
 
-# What bars a frame from being written, besides a failure of the one before.
+# Raised by a write that interrupts another write of the same thread.
 _IN_A_FRAME: Final = RuntimeError("websocket: a write in the middle of another, by one thread")
 _AFTER_CLOSE: Final = ConnectionAbortedError("websocket: close sent")
 
 
 class _WriteLockTimeoutError(TimeoutError):
-    """Another thread was writing all the time; nothing of this frame was written."""
+    """Another thread was writing until the deadline; no part of this frame was written."""
 
 
 def send_all(
@@ -776,10 +776,9 @@ def send_all(
     deadline: float | None,
     wait: Callable[[float | None], None],
 ) -> None:
-    """Send all of it.
+    """Send all the data.
 
-    sock: see `runtime.nonblocking`. wait: is called with the deadline to wait for room when there
-    is none.
+    sock: see `runtime.nonblocking`. wait: called with the deadline when there is no room.
     """
     rest = memoryview(data)
     while rest:
@@ -807,8 +806,7 @@ def _no_pong_handler() -> None:
 def _bare(error: OSError) -> OSError:
     """Return a copy of the error without its traceback, which would keep all its frames alive.
 
-    One object is kept, and another is raised: raising gives a traceback to the
-    object that is raised.
+    The object that is kept must not be the one that is raised, because raising adds a traceback.
     """
     return copy.copy(error)
 
@@ -818,7 +816,7 @@ def _seconds_until(deadline: float | None) -> float | None:
 
 
 def _milliseconds(seconds: float) -> int:
-    """Return whole milliseconds, at most as many as the system can count."""
+    """Convert seconds to whole milliseconds, at most the system's maximum."""
     return min(math.ceil(seconds * 1000), 2**31 - 1)
 
 

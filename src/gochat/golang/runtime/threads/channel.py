@@ -1,4 +1,4 @@
-"""Channels: what Go has in the language, on `queue.Queue`.
+"""Go's channels, on `queue.Queue`.
 
 | Go                                   | here                                          |
 | ------------------------------------ | --------------------------------------------- |
@@ -11,25 +11,24 @@
 | `close(ch)`                          | `ch.close()`                                  |
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
-`handover.py` says how this is done.
+`handover.py` implements this.
 
-Interrupts: an exception may come out of any operation at any moment, from a signal handler on the
-main thread or by `PyThreadState_SetAsyncExc` on others. Then the operation has either happened or
-not, in whole: a value is in the channel, or it was received, and never both or neither. An
+Interrupts: an exception can come out of any operation at any moment, from a signal handler on the
+main thread or by `PyThreadState_SetAsyncExc` on others. The operation has then either happened
+completely or not at all: a value is in the channel or was received, never both or neither. An
 interrupted send that has not happened has taken its value back. An interrupted receive has put its
-value back, waits no longer, and has no turn. Everyone else goes on as if nothing had been. A
-signal handler may itself use any channel, also the one whose operation it has interrupted, for as
-much as needs no wait for its own thread. (This holds for one exception at a time. A second one that
-comes while the first is being dealt with may break it.)
+value back, no longer waits, and has no turn. Other threads do not notice. A signal handler may use
+any channel, even the one whose operation it has interrupted, as long as it need not wait for its
+own thread. (This holds for one exception at a time. A second one, raised while the first is being
+handled, may break it.)
 
-Where this is not Go:
+Differences from Go:
 
-- Any number of goroutines may receive from a Go channel; here one thread at a time may.
-- `try_send` and `close` are for one thread, the sending side's. Go has this rule for `close`, by
-  convention.
-- `select` only receives; it has no cases that send. `try_send` is the only such case that the chat
-  needs. The choice among several ready channels is random, but not uniform: the search begins at a
-  random channel and goes round.
+- Any number of goroutines may receive from a Go channel; here only one thread at a time may.
+- Only one thread, the sending side, may call `try_send` and `close`. Go has this rule for `close`,
+  by convention.
+- `select` only receives. The chat needs only one case that sends, which is `try_send`. The choice
+  among several ready channels is random, but not uniform: the search starts at a random channel.
 """
 
 from __future__ import annotations
@@ -56,17 +55,16 @@ T = TypeVar("T")
 class Channel(Closing, Handover[T]):
     """A `queue.Queue` that can be closed, and that a thread can wait for together with others.
 
-    capacity: how many values the channel holds; 0 as in `make(chan T)`: every send is a rendezvous.
+    capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
     in_turn: the receiver takes turns with the receivers of all such channels, see turns.py. Between
         two receives that thread may wait for nothing but a Conn.
 
-    Any thread may `send`. `try_send` and `close` are for the one thread that is the sending side,
-    and one thread at a time may receive. If other threads `send` beside the one that calls
-    `try_send`, it may bring the channel one value above its capacity. Raises ValueError for a
-    negative capacity.
+    Any thread may `send`. Only one thread, the sending side, may `try_send` and `close`, and only
+    one thread at a time may receive. If other threads `send` at the same time as `try_send`, the
+    channel may exceed its capacity by one value. Raises ValueError for a negative capacity.
 
-    A channel is true, also an empty one. Of queue.Queue's methods, `put`, `get` and those made of
-    them work as usual; `task_done`, `join` and `shutdown` raise NotImplementedError.
+    Even an empty channel is true. The methods of queue.Queue work as usual, but `task_done`, `join`
+    and `shutdown` raise NotImplementedError.
     """
 
     def __len__(self) -> int:
@@ -74,7 +72,7 @@ class Channel(Closing, Handover[T]):
         return len(self.queue) if self.capacity else 0
 
     def __bool__(self) -> bool:
-        """Return True, or an empty channel would be false. Thread: any."""
+        """Return True; without this method, an empty channel would be false. Thread: any."""
         return True
 
     def full(self) -> bool:
@@ -83,11 +81,11 @@ class Channel(Closing, Handover[T]):
 
     @property
     def receiver(self) -> int | None:
-        """The ident of the thread that receives in turn, or did last; None before. Thread: any."""
+        """The ident of the last thread that received in turn; None before that. Thread: any."""
         return None if self._receiver is None else self._receiver.thread
 
     def statistics(self) -> ChannelStatistics:
-        """Return what is in the channel, who waits for it, and what it has done. Thread: any."""
+        """Return the contents of the channel, who waits for it, and its counts. Thread: any."""
         idle = self._idle
         queued, received = len(self), self._received
         return ChannelStatistics(
@@ -109,7 +107,7 @@ class Channel(Closing, Handover[T]):
     def send(self, value: T) -> None:
         """Queue a value, and wait for room if there is none; unbuffered, wait for a receiver.
 
-        So values that a thread sends to several unbuffered channels are received in that order.
+        Values that one thread sends to several unbuffered channels are thus received in that order.
         Raises ClosedChannelError if the channel is closed, or gets closed before the value is
         queued or received. Thread: any.
         """
@@ -118,14 +116,14 @@ class Channel(Closing, Handover[T]):
     def try_send(self, value: T) -> bool:
         """Queue a value if there is room, and return whether there was. Never blocks.
 
-        Unbuffered: hand the value to a receiver that waits, and return whether there was one.
-        Raises ClosedChannelError if the channel is closed, as Go panics even where there is a
-        default case. Thread: the sending side's one.
+        Unbuffered: hand the value to a waiting receiver, and return whether there was one. Raises
+        ClosedChannelError if the channel is closed; Go panics, even with a default case. Thread:
+        the sending side.
         """
-        # The hub comes here for every client and message. The sender first queues its value and
-        # then looks for an idle receiver. The receiver first marks itself as idle and then looks at
-        # the queue. Whichever comes second sees what the first has done, so no value is left lying
-        # before a sleeping receiver.
+        # The hub calls this for every client and message. The sender first queues its value, then
+        # looks for an idle receiver. The receiver first marks itself as idle, then looks at the
+        # queue. Whichever comes second sees what the first did, so no receiver sleeps while a value
+        # is queued.
         values = self.queue
         if len(values) >= self._accepts:
             return self._no_room(value)
@@ -141,7 +139,7 @@ class Channel(Closing, Handover[T]):
         return True
 
     def _no_room(self, value: T) -> bool:
-        """Queue a value that had no room at the first look, or hand it over; else return False."""
+        """Queue or hand over a value that had no room at first. Return whether it succeeded."""
         self._check_open()
         offer = Offer(value)
         try:
@@ -161,11 +159,10 @@ class Channel(Closing, Handover[T]):
             raise
 
     def close(self) -> None:
-        """Say that no more will come. Works on a full channel too, and never blocks.
+        """Close the channel. Works on a full channel too, and never blocks.
 
-        What is queued can still be received. A thread that waits to send gets ClosedChannelError. A
-        second close raises ClosedChannelError too, because in Go it is a panic. Thread: the sending
-        side's one.
+        Queued values can still be received. A thread that waits to send gets ClosedChannelError. So
+        does a second close, which is a panic in Go. Thread: the sending side.
         """
         self._check_open("close of")
         try:
@@ -182,10 +179,10 @@ class Channel(Closing, Handover[T]):
             raise
 
     def abandon(self) -> None:
-        """Say that nobody will receive any more. Can be repeated; never blocks. Thread: any.
+        """Declare that nobody will receive. Can be repeated; never blocks. Thread: any.
 
-        Every send raises AbandonedChannelError from now on, also one that waits. A receiver that
-        waits all the same goes on waiting.
+        From now on every send raises AbandonedChannelError, even one that is waiting. A waiting
+        receiver is not affected.
         """
         self._abandoned = True
         self._accepts = 0
@@ -197,7 +194,7 @@ class Channel(Closing, Handover[T]):
                 self._dismiss(offer)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """`queue.Queue.put`; raises ClosedChannelError as `send` does."""
+        """Send as in `queue.Queue`; raises ClosedChannelError as `send` does."""
         if block:
             self._send(item, deadline_of(timeout))
         elif not self.try_send(item):
@@ -233,8 +230,8 @@ class Channel(Closing, Handover[T]):
     def recv(self) -> tuple[T, bool]:
         """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
 
-        The type is that of a value, as in Go: look at the second part before the first. Thread: the
-        receiver.
+        The first part has the type of a value, as in Go, so check the second part first. Thread:
+        the receiver.
         """
         got: list[Any] = []
         try:
@@ -251,9 +248,9 @@ class Channel(Closing, Handover[T]):
         return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
 
     def drain(self) -> list[T]:
-        """Take all that is queued by now, oldest first; never blocks. Thread: the receiver.
+        """Take all values that are queued now, oldest first; never blocks. Thread: the receiver.
 
-        Of an unbuffered channel: the values of the senders in line.
+        From an unbuffered channel, take the values of the waiting senders.
         """
         values: list[T] = []
         try:
@@ -268,7 +265,7 @@ class Channel(Closing, Handover[T]):
             raise
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """`queue.Queue.get`; gives CLOSED when closed and drained. Thread: the receiver."""
+        """Receive as in `queue.Queue`; returns CLOSED at the end. Thread: the receiver."""
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         try:
@@ -290,10 +287,10 @@ def select(
     Returns `(channel, value, True)`; `(channel, None, False)` for one that is closed and drained;
     `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
 
-    Among several that are ready the choice is random, so none is starved. A deadline that has
-    passed comes before them all, so that what is due then happens in a busy room, too.
+    If several channels are ready, it chooses at random, so none is starved. A deadline that has
+    passed takes precedence, so it is met even in a busy room.
 
-    Raises RuntimeError if a second thread is seen to wait for a channel, and ValueError if a
+    Raises RuntimeError if it sees a second thread waiting for a channel, and ValueError if a
     channel whose receiver takes turns is not the only one.
     """
     if len(channels) == 1 and channels[0]._in_turn:

@@ -1,23 +1,22 @@
-"""How a value goes from one thread to another, and how a thread sleeps and wakes meanwhile.
+"""Passes values from thread to thread, and lets threads sleep until they are woken.
 
-`channel.py` says what a channel promises. This module keeps it.
+`channel.py` says what a channel promises; this module implements it.
 
 Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
-of the first in line goes into the queue as soon as there is room. A closed channel has a sentinel
-in the line, where no value can pass it, so a receiver drains the queue before it sees the end. A
-receiver that finds nothing marks itself as idle in each of its channels; whichever thread then
-sends wakes it.
+of the first in line goes into the queue as soon as there is room. `close` puts a sentinel at the
+end of the line, so a receiver drains the queue before it sees the end. A receiver that finds
+nothing marks itself as idle in each of its channels; the next thread that sends wakes it.
 
-On an unbuffered channel, a sender that finds an idle receiver hands its value over, and goes on. A
-sender that finds none joins the line, and goes on when its value has been received. Both are as in
-Go's chan.go.
+On an unbuffered channel, a sender that finds an idle receiver hands its value over and continues. A
+sender that finds none joins the line, and continues when its value has been received. Go's chan.go
+does the same.
 
-There is no lock, so none can be left behind by an interrupt, or be held by the thread that a signal
-handler runs on. A value moves from one place to the next in a single step:
-`new.extend(map(pop, (old,)))` is one call, in which no Python code runs. Whoever moves it first has
-it; the others find that it has gone. A thread looks before each step, and looks again after it for
-those that it may have to wake. One wake-up too many does no harm. With a GIL all steps have one
-order, and without one (FREE_THREADED) a lock makes one.
+There is no lock, so an interrupt cannot leave one held, and a signal handler cannot find one held
+by its own thread. A value moves from one place to the next in a single step:
+`new.extend(map(pop, (old,)))` is one call, in which no Python code runs. If several threads try to
+move a value, the first one gets it, and the others find that it is gone. A thread looks before each
+step, and again after it for threads that it may have to wake. An extra wake-up is harmless. With a
+GIL all steps have one order; without one (FREE_THREADED) a lock gives them an order.
 """
 
 from __future__ import annotations
@@ -44,51 +43,49 @@ __all__ = ["END", "Bell", "Handover", "Offer", "wait", "wait_in_turn"]
 
 T = TypeVar("T")
 
-# Python looks for a name in a module faster than in a class.
+# Python finds a global name faster than an attribute of a class.
 _pop: Final = list.pop
 _popleft: Final = deque.popleft
 
 
 class Handover(queue.Queue[T]):
-    """What is in a channel and who waits for it, with the steps that all operations are made of."""
+    """The values and waiting threads of a channel, and the steps that make up all operations."""
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
-        # What queue.Queue's own method sets and its methods that are left use. Its conditions would
+        # The attributes that the inherited methods still use. queue.Queue's own conditions would
         # cost kilobytes and ten microseconds.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
-        # Gives the steps of different threads one order, where no GIL does. Can be taken again by
-        # the thread that has it, as in a signal handler.
+        # Without a GIL, gives the steps of all threads one order. Its owner can acquire it again,
+        # as in a signal handler.
         self.mutex = threading.RLock()  # type: ignore[assignment]
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
-        # Set once, before `END` joins the line, or those in line are refused for good.
+        # Set once, before `END` joins the line or the waiting senders are refused.
         self._closed = False
-        # Up to how many values `try_send` appends to the queue: 0 from just before the close.
+        # `try_send` appends while the queue has fewer values than this; 0 from just before close.
         self._accepts = capacity
         # Set once, before `_closed`: nobody will receive, so no `END` joins the line.
         self._abandoned = False
-        # The senders that wait, first come first, and `END` after the last. Any thread may take a
-        # sender out whose value has been moved, or whose offer was refused.
+        # The waiting senders in order of arrival, then `END`. Any thread may remove a sender whose
+        # value was moved or whose offer was refused.
         self._offers: list[Offer[T]] = []
-        # The receiver that has found nothing. Set by the receiver. Unset by the receiver, and by a
-        # sender that wakes it then, see `_ring`. (What is left here from an earlier wait is no
-        # longer armed.)
+        # The receiver that has found nothing, set by itself. Unset by the receiver, and by a sender
+        # that wakes it, see `_ring`. (A receiver left here from an earlier wait is not armed.)
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
         #: Is told of what happens here; None for nobody. Set before the channel is used.
         self.observer: Observer | None = None
-        # For `statistics`. The thread that receives in turn, or did last. Set by the receiver.
+        # For `statistics`: the last thread that received in turn. Set by the receiver.
         self._receiver: Waiter | None = None
-        # The receiver's alone: how many values it has received; at place b, how many drains found a
-        # number of values that has b bits.
+        # Only for the receiver: how many values it has received; at index b, how many drains found
+        # a number of values that has b bits.
         self._received = 0
         self._drains = [0] * 32
-        # The sending side's one thread's alone: how many values had no room; what was queued at the
-        # close.
+        # Only for the sending side: how many values had no room; how many were queued at the close.
         self._refused = 0
         self._left = 0
 
@@ -97,8 +94,8 @@ class Handover(queue.Queue[T]):
     def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
         """Return when the offer was taken or refused; True if it was refused for the deadline."""
         self._offers.append(offer)
-        # Whoever closes says so first, and then looks at the line. Either that thread sees this
-        # offer there, or this one sees that the channel is closed.
+        # The closing thread first marks the channel as closed, then looks at the line. So either it
+        # sees this offer there, or this thread sees that the channel is closed.
         if FREE_THREADED:
             self._order()
         if self._closed:
@@ -120,15 +117,15 @@ class Handover(queue.Queue[T]):
             waits.pop(thread, None)
 
     def _queue_if_room(self, cell: list[T]) -> bool:
-        """Move a value into the queue, if there is room, and nobody in line. Return whether."""
+        """Move a value into the queue if there is room and no line. Return whether it was moved."""
         if self._room is None:
             # Infinite, without Python code: each `next` compares the lengths at that moment.
             lengths = zip(  # noqa: B905 - both have no end
                 map(len, repeat(self._offers)), map(len, repeat(self.queue))
             )
             self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
-        # A single step: to look for room and then to append would be two, and other threads may
-        # come between them, and fill the room or close the channel.
+        # A single step: between a check for room and an append, other threads could fill the
+        # channel or close it.
         if FREE_THREADED:
             with self.mutex:
                 self.queue.extend(map(_pop, compress((cell,), self._room)))
@@ -137,9 +134,9 @@ class Handover(queue.Queue[T]):
         return not cell
 
     def _dismiss(self, offer: Offer[T]) -> bool:
-        """Send a sender out of the line: refuse its offer, unless the value has been moved.
+        """Remove a sender from the line: refuse its offer, unless the value was moved.
 
-        Return whether it is refused. Thread: any.
+        Return whether the offer was refused. Thread: any.
         """
         offer.refuse()
         offer.gate.open()  # before: an offer that is not in line is forgotten, see _recover
@@ -158,9 +155,9 @@ class Handover(queue.Queue[T]):
             self._move()
 
     def _move(self) -> None:
-        # Only the value of the first in line may go into the queue, and each thread here looks who
-        # that is before it looks for room. So if another thread fills the room meanwhile, it is
-        # with the same value, and there is never one too many.
+        # Only the first in line may have its value queued, and each thread here finds the first
+        # before it checks for room. So if another thread takes the room meanwhile, it is with the
+        # same value, and the channel never holds one too many.
         while True:
             try:
                 first = self._offers[0]
@@ -172,7 +169,7 @@ class Handover(queue.Queue[T]):
             self._dismiss(first)
 
     def _finish(self) -> None:
-        """Refuse those in line, and put `END` there. Can be repeated after an interrupt."""
+        """Refuse the waiting senders, and add `END`. Can be repeated after an interrupt."""
         self._admit()
         if FREE_THREADED:
             self._order()
@@ -189,7 +186,7 @@ class Handover(queue.Queue[T]):
     def _hand_over(self, offer: Offer[T]) -> bool:
         """Give a value to a receiver that waits for an unbuffered channel, if there is one.
 
-        Those in line come before.
+        Waiting senders come first.
         """
         receiver = self._idle
         if receiver is None or self._offers:
@@ -212,9 +209,10 @@ class Handover(queue.Queue[T]):
     def _ring(self) -> None:
         """Wake the receiver, if it is idle. Thread: the sending side's one.
 
-        One that takes turns is unmarked, so the next sender does not come here. A slow sender may
-        unmark a wait that has begun meanwhile, so it wakes whoever receives then, too: a Waiter is
-        woken for any of its thread's waits, but a Bell only for one, so that stays marked.
+        A receiver that takes turns is unmarked, so the next sender need not call this. A slow
+        sender may unmark a wait that has begun meanwhile, so it also wakes the present receiver. A
+        Waiter can be woken for any of its thread's waits; a Bell is for one wait, so it stays
+        marked.
         """
         receiver = self._idle
         if receiver is None:
@@ -232,7 +230,7 @@ class Handover(queue.Queue[T]):
             raise
 
     def _recover(self) -> None:
-        """Do for others what an operation that was interrupted may not have done. Thread: any."""
+        """Finish what an interrupted operation may not have done for others. Thread: any."""
         for offer in self._offers.copy():
             if not offer.waits():
                 self._dismiss(offer)
@@ -240,14 +238,14 @@ class Handover(queue.Queue[T]):
         self._wake()
 
     def _order(self) -> None:
-        """Without a GIL: have other threads see all that this one has done when they come here."""
+        """Without a GIL: make this thread's steps visible to others that call this later."""
         with self.mutex:
             pass
 
     # Receiving. Thread: the receiver.
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive into an empty list, if there is anything. CLOSED stands for the end."""
+        """Receive a value into an empty list, if there is one. CLOSED stands for the end."""
         while True:
             if self.queue:
                 try:
@@ -272,7 +270,7 @@ class Handover(queue.Queue[T]):
         return True
 
     def _take_all(self, values: list[T]) -> None:
-        """Receive all that is there into an empty list."""
+        """Receive all available values into an empty list."""
         # Senders only append, and this thread alone pops, so the number of values seen here can
         # only grow until they are moved.
         try:  # noqa: SIM105 - which is faster
@@ -328,7 +326,7 @@ class Handover(queue.Queue[T]):
 class Offer(Generic[T]):
     """A value that a sender waits to hand over (Go: sudog).
 
-    The value is moved to where it goes, or is refused, which moves it as well. Whoever comes first
+    The value is moved to its destination or back to its sender. The first thread that moves it
     decides.
     """
 
@@ -342,11 +340,11 @@ class Offer(Generic[T]):
         self.gate: Final = Gate()
 
     def waits(self) -> bool:
-        """Return whether nothing is decided yet. Thread: any."""
+        """Return whether the value was not moved yet. Thread: any."""
         return bool(self._offered)
 
     def move(self, extend: Any) -> None:
-        """Move the value, if nothing is decided yet. extend: of where to. Thread: any."""
+        """Move the value, if it was not moved yet. extend: the destination's. Thread: any."""
         if self._offered:
             try:  # noqa: SIM105 - which is faster
                 extend(map(_pop, (self._offered,)))
@@ -354,7 +352,7 @@ class Offer(Generic[T]):
                 pass
 
     def refuse(self) -> None:
-        """Take the value back, if nothing is decided yet. Thread: any."""
+        """Take the value back, if it was not moved yet. Thread: any."""
         self.move(self.refused.extend)
 
 
@@ -363,12 +361,11 @@ END: Final[Offer[Any]] = Offer(CLOSED)
 
 
 class Bell:
-    """One wait of a thread for several channels, or for one without turns.
+    """One wait of a thread for several channels, or for one channel without turns.
 
-    A sender to an unbuffered channel may hand its value over to the thread, as in Go to a `sudog`,
-    but only one such sender can. Channels may keep the bell after the wait, when it is of no use.
-    So each wait needs a new bell: with one bell for many waits, a slow sender could hand its
-    value over to a later wait, which may be for other channels.
+    One sender to an unbuffered channel can hand its value over to the thread, as to a `sudog` in
+    Go. Channels may keep the bell after the wait. So each wait needs a new bell: otherwise a slow
+    sender could hand its value over to a later wait, which may be for other channels.
     """
 
     __slots__ = ("_gate", "_given", "armed")
@@ -384,7 +381,7 @@ class Bell:
     # Any sender:
 
     def give(self, channel: Handover[Any], offer: Offer[Any]) -> bool:
-        """Hand a value over, unless another one was, or the wait has ended. Return whether."""
+        """Hand a value over, unless the bell has one or the wait has ended. Return whether."""
         given = channel, offer
         if self._given.setdefault(None, given) is not given:
             return False
@@ -392,7 +389,7 @@ class Bell:
         return True
 
     def is_idle(self) -> bool:
-        """Return whether the receiver waits, and has not been given anything."""
+        """Return whether the receiver still waits for a value."""
         return self.armed and not self._given
 
     def wake(self) -> None:
@@ -417,7 +414,7 @@ class Bell:
             waits.pop(thread, None)
 
     def end(self) -> Handover[Any] | None:
-        """End the wait. Return the channel of which a value was handed over, and queue that."""
+        """End the wait. If a value was handed over, queue it and return its channel."""
         self.armed = False
         channel, offer = self._given.setdefault(None, _NOTHING)
         if channel is not None:
@@ -430,7 +427,7 @@ _NOTHING: Final = (None, END)
 
 
 def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
-    """Return one of the channels that has something, or had; None once the deadline has come."""
+    """Return a channel that has something, or had; None once the deadline has come."""
     for channel in channels:
         if channel._in_turn:
             raise ValueError("a channel with turns is waited for alone")
@@ -438,8 +435,8 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
         for channel in _in_random_order(channels):
             if channel.queue or channel._offers:
                 return channel
-        # Nothing there. Look once more with the bell in place, and only then wait for it. A value
-        # sent before that second look is seen by it; a value sent after it rings.
+        # Nothing there. Set up the bell, look again, and only then wait. The second look finds any
+        # value sent before it; a later sender rings the bell.
         bell = Bell()
         try:
             bell.wait(channels, deadline)
@@ -477,7 +474,7 @@ def wait_in_turn(channel: Handover[Any], deadline: float | None) -> bool:
                 if timeout > threading.TIMEOUT_MAX:  # noqa: PLR1730 - which is faster than `min`
                     timeout = threading.TIMEOUT_MAX
             if queue or offers:
-                if not channel._closed:  # what is left of a closed one needs no turn
+                if not channel._closed:  # values left in a closed channel need no turn
                     me.line_up()
                 break
             me.armed.append(me)
@@ -485,8 +482,8 @@ def wait_in_turn(channel: Handover[Any], deadline: float | None) -> bool:
             woken = not ((queue or offers) and me.disarm()) and me.wait(timeout)
             channel._idle = None
             if woken:
-                # There may be nothing: a sender that is slow to wake this thread may do it for a
-                # value that was received meanwhile.
+                # The channel may be empty: a slow sender may wake this thread for a value that was
+                # received meanwhile.
                 break
             me.receiving = False  # before the jump back, which Python 3.14 leaves out of the `try`
         me.receiving = False
@@ -508,7 +505,7 @@ def _in_random_order(channels: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _seconds_until(deadline: float | None) -> float:
-    """How long to wait: from 0 to what the system can wait for, or -1 without a deadline."""
+    """Return how long to wait: from 0 to the system's maximum, or -1 without a deadline."""
     if deadline is None:
         return -1
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

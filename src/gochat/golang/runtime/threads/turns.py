@@ -1,29 +1,29 @@
-"""Turns: what Go's scheduler does for goroutines, for the threads of Python.
+"""Turns: limits how many write pumps work at the same time, as Go's scheduler does (GOMAXPROCS).
 
 A message in a room of a thousand clients wakes a thousand write pumps. Goroutines would line up for
-the few processors that GOMAXPROCS allows; threads all run at once, and fight for the interpreter.
-So here they line up too. The first in line have a turn, as many as `gomaxprocs` says. A pump that
-has work joins the line; one with nothing left leaves it. While a pump stands in line, messages
-gather for it, and go out in one frame: the longer the line, the larger the frames.
+the few processors that GOMAXPROCS allows; threads would all run at once and compete for the
+interpreter. So write pumps line up, too. The first `gomaxprocs` pumps in line have a turn. A pump
+joins the line when it has work, and leaves the line when it has none. While a pump waits in line,
+messages gather for it, and go out in one frame: the longer the line, the larger the frames.
 
-A thread that has a turn must not wait for anything but its next turn. Before it waits for a socket
-or a lock it calls `give_up`, as Go's scheduler takes the processor from a goroutine that blocks in
-a system call. The thread lines up again with its next receive.
+A thread that has a turn must wait for nothing except its next turn. Before it waits for a socket or
+a lock, it calls `give_up`; likewise, Go's scheduler takes the processor from a goroutine that
+blocks in a system call. The thread joins the line again with its next receive.
 
-A pump whose channel has been closed takes no turn for what is left. Nothing more can gather for it,
-and if many clients leave at the same time, those that stay would have to wait behind all of them.
+A pump whose channel is closed needs no turn for the messages that are left, because no more can
+gather. Otherwise, if many clients left at the same time, the others would have to wait for them.
 
-A thread that ends leaves the line, whatever ends it. So does one whose wait an exception ends.
+A thread leaves the line when it ends, however it ends, and when an exception ends its wait.
 
-Strategy: the line is the only state. To have a turn is to be among its first, so a turn can be
-neither lost nor doubled: no other record of it could differ. A thread joins or leaves the line in a
-single step, after which it wakes whoever has a turn and sleeps. A wake-up is only a hint: the woken
-thread looks at the line. So one too many does no harm, and whoever is interrupted before it has
-woken the others wakes them on its way out. There is no lock that a signal handler could find held
-by its own thread.
+Strategy: the line is the only state. The first threads in line have the turns, so a turn can be
+neither lost nor doubled. A thread joins or leaves the line in a single step, and then wakes every
+thread that has a turn and sleeps. A wake-up is only a hint, after which the woken thread checks the
+line. So an extra wake-up is harmless, and a thread that is interrupted before it has woken the
+others wakes them while the exception passes through. No lock is used, so a signal handler never
+finds a lock held by its own thread.
 
-`docs/turns.pml` is a model of this module, and of `Channel`'s part in it, for the model checker
-spin, which shows that no pump with work is ever forgotten.
+`docs/turns.pml` is a model of this module, and of `Channel`'s part in it. The model checker spin
+shows that no pump with work is ever forgotten.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ __all__ = [
     "turns",
 ]
 
-# Whether threads really run at the same time. With a GIL, one thread at a time executes Python, so
-# all that threads do has one order, and each call of a method of a list, deque or dict is a single
-# step of that order. Code that relies on the order takes a lock if this is set.
+# Whether threads run in parallel. With a GIL, only one thread at a time executes Python, so the
+# steps of all threads have one order, and each method call on a list, deque or dict is a single
+# step. Code that relies on this order takes a lock if FREE_THREADED is set.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
-# Python looks for a name in a module faster than in a class.
+# Python finds a global name faster than an attribute of a class.
 _pop: Final = list.pop
 
 #: Measured: see docs/why/performance.md.
@@ -58,9 +58,9 @@ DEFAULT_GOMAXPROCS: Final = 1
 
 
 class Gate:
-    """A place where one thread waits to be woken. A wake-up that comes first is kept, but one only.
+    """Lets one thread wait to be woken. One early wake-up is kept; further ones are lost.
 
-    So a wake-up is a hint: the thread that is woken has to look at what it waits for.
+    A wake-up is only a hint: the woken thread has to check what it waits for.
     """
 
     __slots__ = ("_lock",)
@@ -70,11 +70,11 @@ class Gate:
         self._lock.acquire()
 
     def pass_(self, timeout: float = -1) -> bool:
-        """Wait for a wake-up. Return False if there was none in so many seconds; -1: no limit."""
+        """Wait for a wake-up. Return False if none comes within `timeout` seconds; -1: no limit."""
         return self._lock.acquire(True, timeout)
 
     def open(self) -> None:
-        """Wake the thread that waits, or the next that does. Thread: any."""
+        """Wake the waiting thread, or the next one that waits. Thread: any."""
         if self._lock.locked():
             try:  # noqa: SIM105 - which is faster
                 self._lock.release()
@@ -83,16 +83,16 @@ class Gate:
 
 
 class Turns:
-    """A number of turns, and the line of threads that take them. Thread: any."""
+    """The turns, and the line of threads that take them. Thread: any."""
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
         # The first `_limit` of these have a turn. A thread leaves by itself; it joins by itself, or
-        # is put here by the thread that wakes it. That may be shortly before it leaves: it stands
-        # here twice for a moment, and then leaves its first place, which is the one with the turn.
+        # the thread that wakes it puts it here. If that happens just before it leaves, it is here
+        # twice for a moment. It then leaves its first place, which is the one with the turn.
         self._line: deque[Waiter] = deque()
-        # Makes one step of two that are one only with a GIL, see FREE_THREADED. Can be taken again
-        # by the thread that has it, as in a signal handler.
+        # Without a GIL, combines two steps into one, see FREE_THREADED. Its owner can acquire it
+        # again, as in a signal handler.
         self._lock = threading.RLock()
         #: Has each thread's own `waiter`, once that was asked for.
         self.local = threading.local()
@@ -100,8 +100,8 @@ class Turns:
     def gomaxprocs(self, limit: int) -> int:
         """Set the number of turns, unless it is 0 or less. Return the previous number.
 
-        A turn that is held is not taken away: a lower limit takes effect as turns are handed on.
-        (Go: runtime.GOMAXPROCS.) Thread: any, but one at a time.
+        A lower limit takes no turn away: it takes effect as turns are passed on. (Go:
+        runtime.GOMAXPROCS.) Thread: any, but one at a time.
         """
         before = self._limit
         if limit > 0:
@@ -124,13 +124,13 @@ class Turns:
         return waiter
 
     def give_up(self) -> None:
-        """Hand on the calling thread's turn, if it holds one, before the thread waits."""
+        """Pass on the calling thread's turn, if it has one. Call this before the thread waits."""
         self.waiter().give_up()
 
     def gosched(self) -> None:
-        """Return when all that are in line now have had a turn (Go: runtime.Gosched).
+        """Return when every thread now in line has had a turn (Go: runtime.Gosched).
 
-        For a thread that has no turn, and gives the pumps more work than they can queue.
+        For a thread without a turn that would give the pumps more work than they can queue.
         """
         waiter = self.waiter()
         try:
@@ -150,7 +150,7 @@ class Turns:
         )
 
     def _has_turn(self, waiter: Waiter) -> bool:
-        """Return whether a thread that stands in line has a turn."""
+        """Return whether a thread in line has a turn."""
         while True:
             try:
                 return waiter in islice(self._line, self._limit)
@@ -158,10 +158,10 @@ class Turns:
                 pass
 
     def _call(self) -> None:
-        """Wake those who have a turn and do not know. Thread: any, after a change of the line.
+        """Wake the threads that have a turn and do not know it, after a change of the line.
 
-        Two threads that leave the line at the same time may both see only what the line is when
-        both have gone, so each wakes all that have a turn by then.
+        Two threads may leave the line at the same time, and each see the line after both have left.
+        So each wakes all threads that have a turn by then. Thread: any.
         """
         line = self._line
         if self._limit == 1:
@@ -213,11 +213,11 @@ class Waiter(Gate):
         return bool(self.armed)
 
     def wake(self) -> bool:
-        """Put the thread in line, if it is armed, to wake when it has a turn. Return whether."""
+        """Put an armed thread in line, to wake when it has a turn. Return whether it was armed."""
         turns = self._turns
         line = turns._line
         try:
-            # One step: an interrupt between two would leave the thread asleep for good.
+            # One step: an interrupt between two would leave the thread asleep forever.
             if FREE_THREADED:
                 with turns._lock:
                     line.extend(map(_pop, (self.armed,)))
@@ -241,7 +241,7 @@ class Waiter(Gate):
     # The thread itself:
 
     def arm(self) -> None:
-        """Have the next sender put this thread in line."""
+        """Let the next sender put this thread in line."""
         self.armed.append(self)
 
     def disarm(self) -> bool:
@@ -255,10 +255,10 @@ class Waiter(Gate):
         return False
 
     def wait(self, timeout: float = -1) -> bool:
-        """Hand the turn on, and wait to be put in line and for the next. The thread must be armed.
+        """Pass the turn on, then wait to be put in line and for a turn. The thread must be armed.
 
-        timeout: in seconds, -1 for none. Return False, without a turn and no longer armed, if
-        nobody has put the thread in line in that time, or it was let go.
+        timeout: in seconds, -1 for none. Return False, without a turn and no longer armed, if no
+        sender has put the thread in line in that time, or `let_go` was called.
         """
         if self._holds:
             self.leave()
@@ -281,7 +281,7 @@ class Waiter(Gate):
         self._holds = True
 
     def line_up(self) -> None:
-        """Return with a turn, after all that are in line. A thread that is alone keeps its turn."""
+        """Return with a turn, after all threads now in line. A thread alone keeps its turn."""
         turns = self._turns
         try:
             if self._holds:
@@ -299,7 +299,7 @@ class Waiter(Gate):
             raise
 
     def leave(self) -> None:
-        """Leave the line, if the thread holds a turn, and so hand that on."""
+        """Leave the line if the thread has a turn, which passes the turn on."""
         if self._holds:
             turns = self._turns
             line = turns._line
@@ -319,15 +319,15 @@ class Waiter(Gate):
                 raise
 
     def give_up(self) -> None:
-        """Hand on the turn, if the thread holds one.
+        """Pass the turn on, if the thread has one.
 
-        In a signal handler that has interrupted an in-turn receive it is too early: do nothing.
+        Does nothing in a signal handler that has interrupted a receive in turn.
         """
         if self._holds and not self.receiving:
             self.leave()
 
     def retire(self) -> None:
-        """Leave the line, whatever was interrupted. Also for a thread that has ended."""
+        """Leave the line, whatever was interrupted, or because the thread has ended."""
         if FREE_THREADED:
             with self._turns._lock:
                 self._remove()
@@ -346,10 +346,10 @@ class Waiter(Gate):
 
 
 class _Guard:
-    """Has a thread leave the line at its end.
+    """Makes a thread leave the line when it ends.
 
-    Only the thread's own storage refers to the guard. Python clears that at the end of the thread,
-    on it, whoever has started it.
+    Only the thread's own storage refers to the guard. Python clears that storage on the thread
+    itself when the thread ends, however it was started.
     """
 
     __slots__ = ("_waiter",)
