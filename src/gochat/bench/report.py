@@ -1,4 +1,4 @@
-"""Measurements for people and for programs: tables, JSON, warnings, and the progress bar."""
+"""The results as tables for people and as JSON, the warnings, and the progress bar."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
 
 
 class Report:
-    """The results for one server or more, with one number of clients or several.
+    """The results for one or more servers, with one or more numbers of clients.
 
-    servers: where each is, by its name. compared: the figures for which ratios are shown.
+    servers: the address of each, by name. compared: the figures for which ratios are shown.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class Bar:
         self.text = ""
 
     def begin(self, before: float, text: str) -> None:
-        """Start another run. before: the share of all runs that is done, from 0 to 1."""
+        """Start another run. before: the share of all runs that are done, from 0 to 1."""
         self.before, self.text = before, text
         self.show(0)
 

@@ -116,7 +116,7 @@ class Connection:
             self.run.selector.modify(self.sock, events, self)
 
     def try_send(self, data: bytes | bytearray) -> int:
-        """Send what there is room for; return how many bytes are done with."""
+        """Send as much as there is room for; return how many bytes need not be sent again."""
         try:
             return self.sock.send(data)
         except NOT_NOW:

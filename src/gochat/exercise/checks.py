@@ -1,4 +1,4 @@
-"""For each exercise: how the learner's file is tested, and what the verdict says.
+"""The checks: each tests a learner's file for one exercise, and returns the verdict.
 
 Each check has the name of its exercise's starter. It is called on the main thread of the child. It
 returns the line for a right answer, and raises Refused with the line for a wrong one.

@@ -46,7 +46,7 @@ class Learner:
         Task(self, self.path.name, spec.loader.exec_module, self._module).result()
 
     def get(self, name: str) -> Any:
-        """Return what has this name in the file. Raises Refused if nothing has."""
+        """Return the object with this name in the file. Raises Refused if there is none."""
         try:
             return getattr(self._module, name)
         except AttributeError:
@@ -131,7 +131,7 @@ class Task:
                 raise Refused(f"{each.f_code.co_name} is gochat's own, and not that of the file")
 
     def waiting(self) -> Refused:
-        """Return a Refused that says at which line the code still is. Thread: any."""
+        """Return a Refused that names the line where the code still is. Thread: any."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         number = None
         for each, line in traceback.walk_stack(frame):

@@ -1,8 +1,8 @@
-"""The clients of a chat, for the metrics and the view: who is there, and what all have done.
+"""The clients of a chat, for the metrics and the view: those present, and the totals of all.
 
-They are plain clients. `Clients.new_client` makes and remembers them until the server says
-that their connection has ended; then their counts are added to the totals. Both happen
-under a lock, so a client is always either among the present ones or in the totals.
+`Clients.new_client` makes plain clients and remembers them until the server reports the end of
+their connection; then their counts are added to the totals. Both steps hold a lock, so a client is
+always either present or in the totals.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DROP_REASONS: Final = {
     "message_too_big": "its message was too big",
 }
 
-# How many of the clients that have gone are remembered.
+# How many departed clients are remembered.
 _GONE: Final = 50
 
 
@@ -93,7 +93,7 @@ class Gone(NamedTuple):
 
 @dataclass
 class Totals:
-    """What clients have done so far."""
+    """The sums of the clients' counts."""
 
     messages_in: int = 0
     #: Messages received for frames, and these frames.

@@ -1,4 +1,4 @@
-"""The command `gochat`: reads the flags, sets up logging, and does what the first word says.
+"""The command `gochat`: reads the flags, sets up logging, and runs the command in the first word.
 
 Each command imports only what it needs: a server does not need a load generator.
 """
@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
-    """Run the command, and return its exit status. An error is one line, and the status 1.
+    """Run the command, and return its exit status. An error prints one line and returns 1.
 
     argv: arguments without the program name; None for `sys.argv[1:]`. restart: whether the process
     may be replaced by one that runs the same command on greenlets; without it, a program that is to

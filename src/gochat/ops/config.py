@@ -19,7 +19,7 @@ __all__ = ["Config", "ConfigError"]
 
 
 class ConfigError(ValueError):
-    """A value makes no sense, which shows only when it is used."""
+    """A value that turned out to be invalid when it was used."""
 
 
 @dataclass(frozen=True)

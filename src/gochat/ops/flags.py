@@ -24,12 +24,12 @@ from .config import Config
 __all__ = ["COMMANDS", "address", "new_parser", "parse_flags"]
 
 
-# What a URL of Redis is like.
+# Examples of a URL of Redis.
 _REDIS: Final = "redis://HOST:PORT/0", "rediss://HOST/0"
 
 
 class _Parser(Parser):
-    """A Parser whose errors contain no password: no URL of Redis, and no login of another URL."""
+    """A Parser whose errors contain no URL of Redis, and no login of any other URL."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, after a line that says what is wrong."""
@@ -37,8 +37,8 @@ class _Parser(Parser):
             super().error(message)
         own = rf"(?:{re.escape(_REDIS[0])} or )?{re.escape(_REDIS[1])}\Z"  # what `relay` says
         message = re.sub(rf"(?!{own})(rediss?://).*", r"\1...", message, flags=re.I | re.S)
-        # One search for the first URL and one for the last @: a pattern with both would look for an
-        # @ behind each URL, in a time that grows with the square of the length.
+        # One search for the first URL and one for the last @: a single pattern would look for an @
+        # after each URL, in a time that is quadratic in the length.
         if url := re.search(r"\b(wss?|https?)://", message, re.I):
             _, at, rest = message[url.end() :].rpartition("@")
             message = f"{message[: url.end()]}...@{rest}" if at else message
@@ -146,7 +146,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _mistake_before_command(argv: Sequence[str]) -> str:
-    """Return what is wrong with the first word, and what is meant; empty if it is a command."""
+    """Return an error with a suggestion if the first word is not a command; empty if it is one."""
     commands = list(COMMANDS)
     if not argv:
         return (
@@ -217,7 +217,7 @@ def add_trace_flags(trace: Parser) -> None:
 
 
 def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
-    """What runs the goroutines: of the flag, or of the environment. Refuses what it cannot do."""
+    """Return the runtime from the flag or the environment. Refuses flags it does not support."""
     name = args.runtime or from_environ("GOCHAT_RUNTIME", runtime, serve)
     if name == "threads" and NAME == "greenlets":
         serve.error("--runtime threads: gevent has patched this process, so it has no threads")
@@ -242,7 +242,7 @@ def from_environ(name: str, kind: Callable[[str], str], serve: Parser) -> str | 
 
 
 def runtime(text: str) -> str:
-    """A flag's value: the name of a runtime. Raises ArgumentTypeError."""
+    """Return the name of a runtime, a flag's value. Raises ArgumentTypeError."""
     if text not in ("threads", "greenlets"):
         raise argparse.ArgumentTypeError(f"{text[:99]!r} is neither threads nor greenlets")
     return text

@@ -1,8 +1,8 @@
 """`--runtime greenlets`: starts the command again, in a process that gevent has patched.
 
-gevent has to patch a process before anything in it imports `socket` or `threading`, and this
-command has imported both by the time it knows its flags. So the process executes Python anew: it
-keeps its number, its descriptors and its environment, and the second time it is patched first.
+gevent must patch a process before `socket` or `threading` is imported, and this command has
+imported both by the time it knows its flags. So the process executes Python again, which patches
+first. The process keeps its id, its descriptors and its environment.
 A program that calls the command is not replaced: it has to be patched itself.
 """
 
@@ -39,7 +39,7 @@ def check_gevent() -> None:
 
 
 def start_again(argv: Sequence[str]) -> NoReturn:
-    """Execute this command anew, on greenlets. Thread: the main one, which must be the only one.
+    """Execute this command again, on greenlets. Thread: the main one, which must be the only one.
 
     argv: arguments without the program name. Raises OSError if the system cannot.
     """

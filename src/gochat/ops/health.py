@@ -14,7 +14,7 @@ from ..hub import Hub
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 
-# A client that was never registered, which the hub ignores, as a client may unregister twice.
+# A client that was never registered. The hub ignores it, because a client may unregister twice.
 _NOBODY: Final[Any] = object()
 
 

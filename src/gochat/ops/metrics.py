@@ -49,8 +49,8 @@ _HEALTH_WAIT: Final = 2.0
 class Metrics(Collector):
     """The metrics of one chat, and their server, which listens from now on.
 
-    addr: where, see `http.Server`. hub, clients: of the chat. relay: the relay before the hub, if
-    any.
+    addr: where to listen, see `http.Server`. hub, clients: the chat's. relay: the relay in front of
+    the hub, if any.
 
     Create, start and shut down on one thread. Raises what `Server` raises.
     """
@@ -201,7 +201,7 @@ def health_app(
     """
 
     def app(_: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
-        # The hub first: a relay that waits for the hub hears nothing, either.
+        # The hub first, because a relay that waits for its hub hears nothing, either.
         if not answers(hub, timeout):
             return say(start_response, "the hub does not answer", 503)
         if relay is not None and relay.statistics().deaf:

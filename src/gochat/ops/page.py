@@ -1,4 +1,4 @@
-"""Pages as they are sent: complete, with a strict policy, and home.html with its limit."""
+"""Serves each page as one file, with a strict policy, and home.html with its message limit."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ _HOME: Final = read_page("home.html")
 
 @cache
 def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple[bytes, str]:
-    """The page, and a policy that lets it run its own script and style, and nothing else.
+    """Return the page, and a policy that lets it run only its own script and style.
 
     The policy lets it connect anywhere, because the chat may be on a different server.
 
-    max_message_size: what the page says of the server, in bytes; None if that is not known.
-    script: what the page runs before the script that is its own; empty for nothing.
+    max_message_size: the server's limit, in bytes; None if it is unknown. script: runs before the
+    page's own script; may be empty.
     """
     page = _HOME
     if max_message_size is not None:
@@ -93,7 +93,7 @@ def policy(page: bytes, connect: str) -> str:
 def serve_page(
     environ: http.Environ, start_response: http.StartResponse, max_message_size: int | None
 ) -> Iterable[bytes]:
-    """Answer with the page, or with 304 if the browser has it (Go: http.ServeFile). Any thread."""
+    """Answer with the page, or with 304 if the browser has it (Go: http.ServeFile). Thread: any."""
     page, policy = home_page(max_message_size, environ.get(SCRIPT, b""))
     return send_page(environ, start_response, page, policy)
 
@@ -101,7 +101,7 @@ def serve_page(
 def send_page(
     environ: http.Environ, start_response: http.StartResponse, page: bytes, policy: str
 ) -> Iterable[bytes]:
-    """Answer with a page and its policy, or with 304 if the browser has it. Any thread."""
+    """Answer with a page and its policy, or with 304 if the browser has it. Thread: any."""
     response = Response(page, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = policy
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -7,8 +7,8 @@ environment.
 - The parent keeps the sockets. A connection that waits to be accepted by a child that dies is
   accepted by that child's successor.
 - A child writes to a pipe: every second, that its chat is alive; that it is about to end; and why.
-  The pipe ends with the child, however the child ends, so the parent waits only for pipes
-  and signals.
+  The pipe closes when the child ends, for whatever reason, so the parent waits only for pipes and
+  signals.
 - A child that is silent for too long is stuck or stopped, and the parent kills it. The time to
   start and the time to end are limited, too. If the parent itself has not run for a while, the
   children have probably not run either, as in a paused virtual machine: that time does not count.

@@ -1,9 +1,8 @@
 """Common rules of the servers for the metrics and for the view.
 
-They ask for no password, so they are usually on a loopback address. Then the Host
-must be a loopback name. A page of another site, in a browser on this machine,
-has a different Host, wherever its name leads (DNS rebinding). A client without a Host is no
-browser.
+They ask for no password, so they usually listen on a loopback address. Then the Host must be a
+loopback name: a page of another site, in a browser on this machine, sends its own name, even if
+that name leads here (DNS rebinding). A client that sends no Host is not a browser.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""systemd: sockets that it passes on, and the state that it gets.
+"""systemd: takes its sockets, and reports the state of the process.
 
-Without systemd nothing happens here. docs/run/gochat.service and docs/run/gochat.socket are units
-for it.
+Without systemd nothing happens here. docs/run/gochat.service and docs/run/gochat.socket are example
+units.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many entries the stream keeps. No thread and no I/O: for one thread.
 
-Redis bounds a stream by a number of entries, but clients choose how large an entry is. So the
-sizes of the newest entries are added up, and those are kept that fit into a number of bytes.
+Redis limits a stream by a number of entries, but clients choose how large an entry is. So the sizes
+of the newest entries are added up to find how many fit into a number of bytes.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Which messages of which process have been seen. No thread and no I/O: for one thread.
 
-Each process numbers the messages of its clients from 1. An entry of the stream has the process, the
+Each process numbers its clients' messages from 1. An entry of the stream has the process, the
 number of its first message, and the messages. A process appends an entry again if it does not come
-back, so an entry may be there twice; and a stream may lose entries, which shows as a gap.
+back, so the stream may have an entry twice. If the stream loses an entry, there is a gap.
 
-A gap at the end shows when the process announces its next number, every few seconds.
-A gap at the beginning shows because each process announces, for a process that started
-later, what its number was at that moment. Until then the first number heard counts as a guess.
+A gap at the end is found when the process announces its next number, every few seconds. A gap at
+the beginning is found because each process tells a later one what its number was when that one
+started. Until then the first number heard is used as a guess.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many processes are remembered, of those heard once and of those heard more often: those
-# heard last. Each start of a process adds one.
+# How many processes are remembered, separately for those heard once and those heard more often; the
+# ones heard last are kept. Each start of a process adds one.
 _PROCESSES: Final = 1000
 
 
@@ -46,8 +46,8 @@ class Ledger:
         # for one entry, displace only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
-        # For a process that started earlier, and has not announced its number then: the number
-        # before the first one heard.
+        # For a process that started earlier and has not announced its number for that moment: the
+        # number before the first one heard.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:

@@ -10,8 +10,8 @@ the form of an entry.
 
 `relay out` owns a connection, this process's name, and one entry in flight. It waits for
 `broadcast`, then for that entry. At the deadline of `finish`, or when it fails, it gives up and
-drops clients' messages from then on: a read pump that waited for it could not read its peer's last
-frames. It ends when `broadcast` is closed and empty.
+drops later messages from clients, because a read pump that waited for it could not read its peer's
+last frames. It ends when `broadcast` is closed and empty.
 
 `relay in` owns a connection, the position, the ledger and the bound. It waits for an entry, then
 for room in `hub.broadcast`, and now and then for the write pumps. It ends at the end of `join`.
@@ -63,9 +63,9 @@ _COUNT: Final = 200
 _BYTES: Final = 4 << 20
 _BLOCK: Final = 1.0
 
-# How many messages `relay in` gives the hub before it waits until every write pump that has work
-# has had a turn. The hub may be as many behind, so a pump that can write never has more than twice
-# as many queued. A client's queue holds more, so a backlog in Redis drops nobody who reads.
+# How many messages `relay in` gives the hub before it waits until every write pump with work has
+# had a turn. The hub may lag by as many, so a pump that can write has at most twice as many queued.
+# A client's queue holds more, so a backlog in Redis drops no client that reads.
 _ROW: Final = 64
 
 # The shortest and the longest pause before the next attempt when Redis is away, in seconds.
@@ -80,8 +80,8 @@ _LOOK: Final = 0.25
 _GATHER: Final = 0.001
 
 # How often a process announces its next number, in seconds, in a room of up to _ROOM processes.
-# In a larger room it does so less often, which keeps the total near twenty announcements a second;
-# but at most three times less often, however many processes somebody invents.
+# In a larger room it does so less often, which keeps the total near twenty announcements a second,
+# but at least a third as often, however many processes somebody invents.
 _ANNOUNCE: Final = 5.0
 _ROOM: Final = 100
 _CROWD: Final = 3.0
@@ -155,7 +155,7 @@ class Statistics:
 
 
 class _Identity:
-    """This process's name in the stream. It is replaced if somebody else uses the name."""
+    """This process's name in the stream, which is replaced if somebody else uses it."""
 
     def __init__(self, process: bytes) -> None:
         self.process: Final = process
@@ -176,7 +176,7 @@ class _Flight:
         # else uses its name: see `Relay._take_own`.
         self.first: Final = me.last + 1
         self.messages: Final = messages
-        # Whether others have dropped it, because somebody else had used its numbers before. Set
+        # Whether other processes have dropped it, because somebody else had used its numbers. Set
         # before `back`.
         self.void = False
         self.back = False
@@ -225,7 +225,7 @@ class Relay:
         self.lost: Callable[[], object] = lambda: None
         self._max_message_size: Final = max_message_size
         self._max_entry_size: Final = maxbytes // 16
-        # When relay out gives up, as a time of clock.py. Set by `finish` and `join`.
+        # The time, by clock.py, at which relay out gives up. Set by `finish` and `join`.
         self._deadline = math.inf
         # Set once, by `join`: relay in ends.
         self._ending = threading.Event()
@@ -242,8 +242,8 @@ class Relay:
         self._me = _Identity(b"")
         # Relay out's: when the log last said that the stream is cut.
         self._cut_said = -_SAY_TIME
-        # Set by relay in: when it last worked, by clock.py; and a time: everything appended before
-        # it has been delivered.
+        # Set by relay in: when it last worked, by clock.py; and a time before which every appended
+        # entry has been delivered.
         self._heard = clock.now()
         self._through = 0.0
         # Outages: for each thread, since when it has failed; recent log lines and their times;
@@ -514,7 +514,7 @@ class Relay:
         """
         until = time.monotonic() + pause
         while True:
-            # In this order: relay in delivers an entry before it says how far it is.
+            # In this order, because relay in delivers an entry before it updates its position.
             through = self._through
             if flight is not None and flight.back:
                 return True
@@ -667,8 +667,9 @@ class Relay:
     def _take_own(self, entry: Entry, me: _Identity) -> None:
         """Note an entry under this process's name that is not the one in flight.
 
-        It is an earlier one again, or somebody else's. Then others have noted its numbers, and
-        will drop the messages that get these numbers: the name can no longer be used.
+        It is an earlier one again, or somebody else's. If it is somebody else's, other processes
+        have noted its numbers, and will drop this process's messages with these numbers, so the
+        name can no longer be used.
         """
         last = entry.first + entry.length - 1
         if last <= me.last:
@@ -705,10 +706,10 @@ class Relay:
             return []
         return entry.messages
 
-    # What the log reports: seldom, and only a few lines.
+    # Reports in the log: a few lines, now and then.
 
     def _drop(self, entry: Entry, why: str) -> list[bytes]:
-        """Count an entry that is dropped, or of which a part is. Returns no messages."""
+        """Count an entry that is dropped in whole or in part. Returns no messages."""
         self.figures.invalid += 1
         self._dropped += 1
         self._dropped_last = f"{text_of(entry.id)}: {why}"
@@ -750,7 +751,7 @@ class Relay:
     # Outages. Either thread.
 
     def _fails(self, which: str, since: float, error: object) -> None:
-        """Note that a thread has failed since then. Raises RelayError after the timeout.
+        """Note that a thread has failed since `since`. Raises RelayError after the timeout.
 
         since: a time of clock.py. A pause of this process is no outage of Redis.
         """

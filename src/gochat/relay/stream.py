@@ -1,8 +1,8 @@
 """The stream of Redis or Valkey. Nothing else imports redis-py.
 
-A Stream has one connection, and is for one thread. Nothing is repeated without its caller's
-knowledge: redis-py's own retries would append an entry twice. Every wait is bounded, and checks
-every quarter of a second whether it should end.
+A Stream has one connection, and is for one thread. It never retries: redis-py's own retries could
+append an entry twice without its caller's knowledge. Every wait has a limit, and checks every
+quarter of a second whether it should end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ StreamError = (RedisError, OSError)
 #: Redis has answered, but refuses a command.
 RefusedError = ResponseError
 
-# How long Redis may take to answer, plus the wait that it was asked for, in seconds.
+# How long Redis may take to answer, in addition to a requested wait, in seconds.
 _ANSWER_WAIT: Final = 3.0
 
 # How often a wait checks whether it should end, in seconds.

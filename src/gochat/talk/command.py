@@ -105,7 +105,7 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
     signalled = asyncio.create_task(signals.get())
-    talking = asyncio.ensure_future(speak(session))  # first, as it says that there is a connection
+    talking = asyncio.ensure_future(speak(session))  # first, because it reports the connection
     running = asyncio.create_task(session.run(connection))
     await asyncio.wait({running, talking, signalled}, return_when=asyncio.FIRST_COMPLETED)
     talking.cancel()

@@ -1,4 +1,4 @@
-"""What a line typed at a terminal does: it is a command, or it is sent."""
+"""Handles a line typed at a terminal: runs it as a command, or sends it."""
 
 from __future__ import annotations
 

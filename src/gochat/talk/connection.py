@@ -97,9 +97,9 @@ async def _dial(
 class Connection:
     """A connection, after the handshake. Made by `dial`.
 
-    ping_period: after this many seconds without data from the server it gets a ping; after as
-    many more, the connection counts as lost. trace: called with `<` or `>` and each
-    frame, when the frame has arrived, or before it is sent.
+    ping_period: after this many seconds without data from the server, the client sends a ping;
+    after as many more, the connection counts as lost. trace: called with `<` and each frame that
+    has arrived, and with `>` and each frame before it is sent.
     """
 
     def __init__(

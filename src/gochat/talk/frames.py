@@ -1,4 +1,4 @@
-"""Frames on the wire (RFC 6455, section 5.2), and a line that describes each."""
+"""Cuts frames from a stream (RFC 6455, section 5.2), and describes each in a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One talk over any number of connections: what was said, what waits, and what may be lost."""
+"""One talk over any number of connections: sent, waiting and possibly lost messages."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _DOUBLINGS: Final = 5
 # How long a server may take to answer the close frame, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
-# What a terminal would obey: control characters, line ends of Unicode, and marks that change the
-# direction of text.
+# Characters that affect a terminal: control characters, Unicode line ends, and marks that change
+# the direction of text.
 _HARMFUL: Final = re.compile(
     "[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print a line of the talk, without characters that a terminal would obey.
+    """Print a line of the talk, with characters that affect a terminal escaped.
 
     file: None for stdout. Raises OSError if nobody reads it.
     """
@@ -175,8 +175,8 @@ class Session:
         for message in messages:
             self.history.append((clock, message))
             show(message)
-            # A server may put a name before a message. It answers in order: everything sent before
-            # has arrived, too.
+            # A server may put a name before a message. Messages come back in order, so all earlier
+            # ones have arrived, too.
             for i, text in enumerate(self._unconfirmed):
                 if message.endswith(text):
                     for _ in range(i + 1):
@@ -191,7 +191,7 @@ class Session:
             self.settled.set()
 
     def _give_up(self) -> None:
-        """Report what was sent on a lost connection, and has not come back."""
+        """Report messages that were sent on a lost connection and have not come back."""
         if self._unconfirmed:
             last = " / ".join(list(self._unconfirmed)[-_SHOWN:])
             note(f"{_count(self._unconfirmed)} not come back and may be lost: {last}")

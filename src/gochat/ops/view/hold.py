@@ -23,7 +23,7 @@ __all__ = ["Hold", "Pace"]
 
 
 class Pace:
-    """How long each write pump takes for a frame in slow motion, in seconds; 0 without."""
+    """The time that each write pump takes for a frame in slow motion, in seconds; 0 for none."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -40,8 +40,8 @@ class Hold:
         #: The name before the last message that had one. Set by the read pump.
         self.name = b""
         self._pace = pace
-        # Guards `on`, and wakes the receiver when that changes or the channel is closed. A thread
-        # that has it waits for nothing, so the hub gets it without delay.
+        # Guards `on`, and wakes the receiver when `on` changes or the channel is closed. Its holder
+        # waits for nothing, so the hub acquires it without delay.
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
         #: Whether the receiver should wait. Any thread may read it without the lock. So does the
@@ -74,7 +74,7 @@ class Hold:
             self.doing = None
 
     def closed(self, channel: object) -> None:  # noqa: ARG002
-        """Release the receiver. Thread: the sending side's one."""
+        """Release the receiver. Thread: the sending side."""
         with self._changed:
             self._closed = True
             self._changed.notify()

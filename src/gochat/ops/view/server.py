@@ -9,14 +9,14 @@
 | `POST /slow?seconds=S`   | slow motion: how long each write pump takes over a frame; 0 for off |
 | `POST /say`              | say something in the room                                           |
 
-There is no password: anyone who reaches the address may look and use the switches. So it is a
-loopback address unless another one is written out. Pages of other sites in a browser on this
-machine cannot use it: a POST must come from this page, by its Origin, and the
-Host must be a name of this server, see routes.py.
+There is no password: anyone who reaches the address may look and use the switches. So the address
+is on loopback unless the flag names another host. Pages of other sites in a browser on this machine
+cannot use it: the Origin of a POST must be this page's, and the Host must be a name of this server,
+see routes.py.
 
-At the address of the chat there is one path more, with which the chat's page finds out which client
-it is: `GET /client?tab=T` answers with the number and the address of the client that has connected
-to `/ws?tab=T`, or with null. T is drawn at random by each page, so nobody else can ask for it.
+The chat's own address has one more path, which tells its page which client it is: `GET
+/client?tab=T` returns the number and the address of the client that has connected to `/ws?tab=T`,
+or null. Each page chooses T at random, so nobody else can ask for it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ __all__ = ["View"]
 
 log = logging.getLogger("gochat")
 
-# How long a state is reused: at least this many seconds, and this many times the CPU time that it
-# took. However many look at however many clients, states take at most a twentieth of the CPU time.
+# How long a state is reused: at least this many seconds, and at least this many times the CPU time
+# that it took. So states take at most a twentieth of the CPU time, however many pages are open.
 _FRESH: Final = 0.2
 _REST: Final = 20.0
 
@@ -76,8 +76,8 @@ class _Dialing(threading.local):
 class View:
     """The view of one chat, and its server, which listens from now on.
 
-    addr: where, see `http.Server`. hub, clients: of the chat. relay: the relay before the hub, if
-    any.
+    addr: where to listen, see `http.Server`. hub, clients: the chat's. relay: the relay in front of
+    the hub, if any.
 
     Create, start and shut down on one thread. Raises what `Server` raises.
     """
@@ -117,7 +117,7 @@ class View:
         return self._clients.new_client(hub, conn, settings, hold)
 
     def around(self, chat: http.Application) -> http.Application:
-        """Return the chat's routes with what shows the page of the chat which client it is."""
+        """Return the chat's routes, with the path that tells a page which client it is."""
 
         def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
             tab = _query(environ).get("tab", "")
