@@ -53,7 +53,7 @@ function show(state, text) {
   showSize();
 }
 
-// giveUp says of messages that they may be lost: of all, or of some.
+// giveUp reports messages as possibly lost: all, or those that isLost selects.
 /** @param {(sent: any) => boolean} isLost */
 function giveUp(isLost = () => true) {
   for (const lost of unconfirmed.filter(isLost)) note(MAY_BE_LOST, lost);
@@ -61,7 +61,7 @@ function giveUp(isLost = () => true) {
   showDoubt();
 }
 
-// disconnect leaves no connection, no timer, and no event still to come. why: a sentence.
+// disconnect ends the connection, all timers, and all pending events. why: a sentence.
 function disconnect(why = '') {
   clearTimeout(timer);
   endProbe();
@@ -90,8 +90,8 @@ function messagesIn({ data }) {
 }
 
 // retryLater waits twice as long each time. The random part keeps the clients
-// of a restarted server from coming back all at once. A connection that ends
-// at once does not reset the wait: that would be a loop without a pause.
+// of a restarted server from all reconnecting at once. A connection that ends
+// at once does not reset the wait, or the page would loop without a pause.
 function retryLater(why) {
   if (openedAt && performance.now() - openedAt > LASTING * 1000) attempts = 0;
   const longest = Math.min(LONGEST_WAIT, 2 ** attempts);
@@ -107,8 +107,8 @@ function retryLater(why) {
   })();
 }
 
-// explain says why this page's own server, which can be reached, has refused the connection.
-// A WebSocket does not tell; an HTTP request to the same address does.
+// explain shows why this page's own server, although reachable, has refused the connection.
+// A WebSocket does not give the reason; an HTTP request to the same address does.
 async function explain() {
   const attempt = attempts;
   const asked = server;
@@ -150,10 +150,10 @@ window.addEventListener('pageshow', (event) => {
 // So a dead network is noticed within 9 seconds of a message, and within 51 seconds
 // without a message. A dead connection in a live network is replaced within a minute.
 // If the network refuses every new connection at once, a dead connection is noticed
-// within MAX_REFUSALS times SILENCE, and a few seconds more. While the server itself is
-// full, a connection that alone is dead is not noticed. All this holds while the tab is
-// visible. A hidden tab, whose timers run late, does not probe; it probes at once when
-// it is shown again.
+// within MAX_REFUSALS times SILENCE, and a few seconds more. While the server is full, a
+// dead connection in a live network is not noticed. All this holds while the tab is
+// visible. A hidden tab does not probe, because its timers run late; it probes at once
+// when it becomes visible.
 
 let probe = null;       // there is never more than one
 let probeTimer = 0;
@@ -213,10 +213,10 @@ function probeOpened() {
   probeTimer = setTimeout(takeOver, OVERLAP * 1000);
 }
 
-// A server that is full refuses, and is alive. But the refusal can also come from
-// this computer, which knows no way to the server. A WebSocket does not tell them
-// apart. An HTTP request to this page's own server does: any answer, also 503, shows
-// that the way is open, and a place on a full server is not to be given up.
+// A full server refuses connections, but is alive. This computer may also refuse, if it
+// has no route to the server. A WebSocket cannot tell these apart. An HTTP request to
+// this page's own server can: any answer, even 503, shows that the server is reachable,
+// and then the page keeps its place on the full server.
 async function probeRefused() {
   endProbe();
   provenAt = Date.now();
@@ -242,15 +242,15 @@ async function answer(url) {
   }
 }
 
-// takeOver puts the probe in the place of the connection. A page can send only one
-// frame that the server has to answer: the close frame. It goes behind all messages,
-// so a clean end proves that the server has read these, and they come on the new
-// connection. An end that is not clean proves that the old connection was dead.
+// takeOver replaces the connection with the probe. The close frame is the only frame
+// from a page that the server must answer. It follows all messages, so a clean end
+// proves that the server has read them, and they arrive on the new connection. An
+// unclean end proves that the old connection was dead.
 //
-// What still comes on the old connection is kept, and what of it has not come on the
-// new one is shown at the end. But after close() a browser drops what comes. So the old
-// connection stays open for LINGER seconds first, and if the server's answer to the
-// close frame takes longer than LATE, messages may have come before it and be missing.
+// Messages that still arrive on the old connection are kept; those that have not arrived
+// on the new one are shown at the end. After close(), a browser drops arriving messages.
+// So the old connection first stays open for LINGER seconds, and if the server's answer
+// to the close frame takes longer than LATE, messages may have been dropped before it.
 function takeOver() {
   const old = socket;
   const room = server;
@@ -288,7 +288,7 @@ function takeOver() {
   const overdue = setTimeout(() => old.onclose({ wasClean: false }), CLOSE_TIMEOUT * 1000);
 }
 
-// without returns the texts that are not among others. A text that is there twice in
+// without returns the texts that are not among others. A text that occurs twice in
 // one list and once in the other remains once.
 function without(texts, others) {
   const left = new Map();
@@ -302,7 +302,7 @@ function without(texts, others) {
 
 let shownLate = [];
 
-// showDoubt shows what has been sent and has not come back for LATE seconds.
+// showDoubt shows messages that were sent over LATE seconds ago and have not come back.
 function showDoubt() {
   const late = unconfirmed.filter(({ at }) => secondsSince(at) >= LATE);
   ui.offline.hidden = navigator.onLine;

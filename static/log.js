@@ -48,7 +48,7 @@ function note(text, lost) {
   append({ kind: 'note', text, lost, date: new Date() });
 }
 
-// drawn returns the lines for an item: its own, behind one with the date on a new day.
+// drawn returns the lines for an item: its own, after one with the date on a new day.
 function drawn(item) {
   const { kind, text, lost, mine, date } = item;
   kept.push(item);
@@ -78,7 +78,7 @@ function drawn(item) {
   return lines;
 }
 
-// removeLine takes a line away, and leaves what the reader sees in its place.
+// removeLine removes a line, and keeps the visible lines in their place.
 function removeLine(line) {
   const height = line.offsetTop < ui.log.scrollTop ? line.offsetHeight : 0;
   const top = ui.log.scrollTop;
@@ -107,7 +107,7 @@ function againButton(lost) {
   const button = make('button', '', 'Send again');
   button.type = 'button';
   button.addEventListener('click', () => {
-    // What was said in one room is not for another.
+    // Messages of one room do not belong in another.
     if (lost.server !== server) {
       ui.refusal.textContent = 'Not sent: this was for another server.';
     } else if (send(lost.text)) {
@@ -120,7 +120,7 @@ function againButton(lost) {
 
 // A message is "name: text", or text alone. A bdi element takes its direction
 // from the text in it, but not from a bdi element in it: the text decides where
-// the line starts, and a name in Arabic or Hebrew disturbs nothing behind it.
+// the line starts, and a name in Arabic or Hebrew does not affect the text after it.
 function messageText(text) {
   const body = make('bdi', 'text', '');
   const name = senderOf(text);
@@ -150,10 +150,9 @@ function colorOf(name) {
 
 // withLinks returns the nodes of a text in which http and https links can be
 // clicked. No link may look like a link to somewhere else: a character that is
-// invisible or changes the direction ends the link. An address that does not begin
-// just as the browser reads it is no link at all, which is plainer than a warning:
-// its host has letters outside ASCII, or a user name stands before the host. What
-// begins with www. is read as https.
+// invisible or changes the direction ends the link. An address whose host has letters
+// outside ASCII, or a user name before it, does not become a link, because the browser
+// reads it differently. Text that begins with www. is read as https.
 function withLinks(text) {
   const nodes = [];
   let from = 0;
@@ -196,8 +195,8 @@ function make(tag, className, text) {
   return element;
 }
 
-// makeRoom drops the oldest messages. What the reader sees stays in its place
-// on the screen.
+// makeRoom drops the oldest messages. The visible ones stay in place on the
+// screen.
 function makeRoom(count) {
   const excess = ui.log.childElementCount + count - MAX_LOG;
   if (excess <= 0) return;
@@ -270,13 +269,13 @@ window.addEventListener('pagehide', () => {
   remember('draft', ui.msg.value.slice(0, MAX_STORED), 'sessionStorage');
 });
 
-// isItem keeps what this page cannot draw, another version's for one, from taking the rest with it.
+// isItem rejects items that this page cannot draw, such as another version's, so the rest is kept.
 function isItem(item) {
   return ['message', 'note', 'mark'].includes(item?.kind) && typeof item.text === 'string'
     && typeof (item.lost ?? { text: '' }).text === 'string' && !isNaN(Number(new Date(item.date)));
 }
 
-// restore brings back the draft, and the log if it is of the same server.
+// restore brings back the draft, and the log if it is from the same server.
 function restore() {
   ui.msg.value = recall('draft', 'sessionStorage') ?? '';
   grow();
@@ -307,8 +306,8 @@ document.addEventListener('visibilitychange', () => {
 
 // ---- Notifications ----
 
-// The browser asks its user, and only after a click; it offers none over plain http, but
-// for localhost.
+// The browser asks its user, and only after a click. Over plain http, it offers
+// notifications only on localhost.
 const CAN_NOTIFY = 'Notification' in window && window.isSecureContext;
 const NOTIFY_HELP = 'Of messages while the page is hidden, and of @ and your name while you are elsewhere.';
 
@@ -331,7 +330,7 @@ function notify(text) {
   const called = name !== '' && text.toLowerCase().includes(`@${name}`);
   if (!document.hidden && !(called && !document.hasFocus())) return;
   try {
-    // One for the page: a new one takes the place of the one before.
+    // The page has one notification: a new one replaces the previous one.
     const shown = new Notification(called ? 'gochat: you are called' : 'gochat', { body: text, tag: 'gochat' });
     shown.addEventListener('click', () => window.focus());
   } catch { /* Some phones allow them to service workers alone. */ }

@@ -27,7 +27,7 @@ function withRoom(chat, page) {
   return room ? `${chat}/${encodeURIComponent(room)}` : chat;
 }
 
-// isOwn tells whether it is the server that the page came from, in whichever room.
+// isOwn returns whether this is the server that the page came from, in any room.
 function isOwn(url) {
   return location.host !== '' && new URL(url).host === location.host;
 }
@@ -58,8 +58,8 @@ function serverURL(typed) {
   return withRoom(bare ? ownChat : nextTo(url.href), url.href);
 }
 
-// serverName returns what a reader calls the server in use: its host, and the path if
-// that is not the usual one.
+// serverName returns a name for the server in use: its host, and the path if it is not
+// the usual one.
 function serverName() {
   const { host, pathname } = new URL(server);
   return server === ownChat || pathname === '/ws' ? host : host + pathname;
@@ -112,8 +112,8 @@ ui.panel.addEventListener('submit', (event) => {
     ui.server.focus();
     return;
   }
-  // Another server is remembered only on request: otherwise the page would open
-  // some day with a server that nobody remembers choosing. A room is in the page's address.
+  // Another server is stored only on request: otherwise the page might open later with a
+  // server that its user has forgotten. A room is in the page's address.
   if (roomOf(url) !== null) ui.remember.checked = false;
   remember('server', ui.remember.checked ? url : '');
   showServerError('');
@@ -140,8 +140,8 @@ document.addEventListener('pointerdown', (event) => {
 
 // ---- The server's limit ----
 
-// The server closes the connection on a message with more bytes than it takes.
-// Only the server that the page came from has told its limit; 0: not known.
+// The server closes the connection on a message with more bytes than its limit.
+// Only the page's own server has told its limit; 0 if unknown.
 let ownLimit = limitIn(document);
 
 function limitIn(page) {
@@ -152,7 +152,7 @@ function limit() {
   return server && isOwn(server) ? ownLimit : 0;
 }
 
-// A server that was restarted may have another limit, and its page tells that.
+// A restarted server may have a different limit, which is in its page.
 async function learnLimit() {
   if (!isOwn(server)) return;
   ownLimit = 0;

@@ -13,8 +13,8 @@ ui.client = make('span', '', '');
 ui.client.id = 'client';
 ui.status.after(ui.client);
 
-// The server remembers a connection by a name that only this page knows, and that no other
-// connection has: while a probe is there, this page is two clients.
+// The server remembers each connection by a name that only this page knows. Each connection has
+// its own name, because this page is two clients while it has a probe.
 dialed = (url) => {
   if (url !== ownChat) return url;
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -11,8 +11,8 @@ function clean(text) {
 }
 
 // outgoing is the message as it will be sent, or '' if there is none. Without a name,
-// “time: 10:30” must not look as if someone called time had written it: there a space that
-// does not break a line, U+00A0, follows the colon.
+// “time: 10:30” must not look like a message from someone called time, so the colon is
+// followed by a no-break space, U+00A0.
 function outgoing() {
   const name = clean(ui.name.value);
   let text = clean(ui.msg.value);
@@ -25,10 +25,10 @@ function bytesOf(text) {
   return new TextEncoder().encode(text).length;
 }
 
-// refusal says why a message cannot be sent now, or ''.
+// refusal returns the reason why a message cannot be sent now, or ''.
 function refusal(bytes) {
   if (limit() && bytes > limit()) return `Not sent: ${bytes} bytes is over the limit of ${limit()}.`;
-  // In the state CLOSING, send() would drop the message without a word.
+  // In the state CLOSING, send() would drop the message silently.
   if (!socket || socket.readyState !== WebSocket.OPEN) return 'Not sent: not connected.';
   return '';
 }
@@ -38,7 +38,7 @@ function showSize() {
   const most = limit();
   const left = most - bytes;
   const level = !most || bytes < 0.8 * most ? 'ok' : left < 0 ? 'over' : 'warn';
-  // In words too, not by the colour alone.
+  // In words, too, not only by color.
   const words = { ok: '', warn: ` (${left} left)`, over: ` (${-left} too many)` };
   ui.counter.dataset.level = level;
   ui.counter.textContent = `${bytes}${most ? ` / ${most}` : ''} bytes${words[level]}`;
@@ -46,7 +46,7 @@ function showSize() {
   ui.send.setAttribute('aria-disabled', String(refusal(bytes) !== ''));
 }
 
-// send returns whether it has sent the message; if not, the status line says why.
+// send returns whether the message was sent; if not, the status line shows the reason.
 function send(text) {
   const why = refusal(bytesOf(text));
   ui.refusal.textContent = why;
@@ -63,14 +63,14 @@ function composing(event) {
   return event.isComposing || event.keyCode === 229;
 }
 
-// Enter sends. Shift and Enter make a new line, in whose place a space is sent.
+// Enter sends. Shift+Enter makes a new line, which is sent as a space.
 ui.msg.addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey) return;
   event.preventDefault();
   if (!composing(event)) ui.form.requestSubmit();
 });
 
-// What is typed anywhere goes to the field, unless it goes to another one.
+// Text typed anywhere goes to the field, unless another field has the focus.
 document.addEventListener('keydown', (event) => {
   const { key, target } = event;
   const shortcut = (event.ctrlKey || event.altKey || event.metaKey) && !event.getModifierState('AltGraph');
@@ -106,7 +106,7 @@ ui.name.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
 });
 
-// Two windows with one name look like one person. It shows when the other one writes.
+// Two windows with one name look like one person. This is noticed when the other one writes.
 const namesakes = new Set();
 
 function warnOfNamesake(text) {
