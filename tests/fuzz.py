@@ -364,7 +364,7 @@ def mutated_frames(chance: random.Random) -> Input:
 
 
 def huge_frame(chance: random.Random) -> Input:
-    """A frame that claims to be longer than a message may be."""
+    """A frame that claims to be longer than the limit of a message."""
     length = chance.choice([513, 1024, 65_535, 65_536, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63])
     length = chance.choice([length, 2**64 - 1, chance.randrange(1 << 16, 1 << 64)])
     form = 64 if length >= 65_536 else 16
@@ -441,7 +441,7 @@ def out_of_order(chance: random.Random) -> Input:
 
 
 def many_fragments(chance: random.Random) -> Input:
-    """A message in many pieces, which may be too long together."""
+    """A message in many pieces, whose total may be too long."""
     count, size = chance.choice([2, 50, 200, 600]), chance.choice([0, 1, 10])
     parts = [frame("x" * size, TEXT, fin=False)]
     parts += [frame("x" * size, CONTINUATION, fin=False) for _ in range(count)]

@@ -309,7 +309,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """The same as inflict, for inputs that each have a kind."""
+        """Do as `inflict`, for inputs that each have a kind."""
         fuzz = Fuzz(
             self.gochat.port,
             self.seed,
@@ -473,7 +473,7 @@ class CountingFlooder(Stranger):
         raise AssertionError(f"a flooder was cut: {self.outcome}")
 
     def flood(self) -> None:
-        """Always have more to send than the server takes."""
+        """Keep more data to send than the server accepts."""
         if self.closed:
             return
         if len(self._unsent) < 1 << 16:

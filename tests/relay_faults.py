@@ -455,7 +455,7 @@ def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
 
 
 class Talker:
-    """A client of a command that talks and keeps what it hears; each on a thread, until the end."""
+    """A client of a command, on its own thread, that talks and keeps all messages until the end."""
 
     def __init__(self, gochat: Gochat, name: str, chance: random.Random) -> None:
         self.peer = join(gochat.port)

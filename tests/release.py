@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).parent.parent
 def with_whole_links(text: str, repository: str, tag: str) -> str:
     """Return Markdown with the repository's links and pictures as full URLs.
 
-    On the package index a page has no files beside it.
+    On the package index, a page cannot link to other files.
     """
     text = re.sub(r"(!\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/raw/{tag}/", text)
     text = re.sub(r"((?<!!)\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/blob/{tag}/", text)

@@ -75,7 +75,7 @@ def accepts(port: int) -> bool:
 def make_certificate(path: Path, name: str) -> Path:
     """Make a self-signed certificate for a name like DNS:... or IP:...
 
-    Its key is beside it, as .key. Returns the path.
+    The key is a file next to it, with the suffix .key. Returns the path.
     """
     subprocess.run(
         [

@@ -63,7 +63,7 @@ class Task(threading.Thread, Generic[R]):
     def switches(self) -> int | None:
         """Return how often the thread has given up its CPU; None if it is not asleep.
 
-        A greenlet runs until it waits whenever the greenlet that calls this sleeps.
+        While the caller sleeps, another greenlet runs until it waits.
         """
         if NAME == "greenlets":
             return 0

@@ -219,7 +219,7 @@ def test_go_does_so(
 
 
 def test_the_size_of_what_go_has_in_the_language() -> None:
-    """The start page gives the lengths of the hub, and of the channels with their scheduler."""
+    """The start page states the correct lengths of hub.py and of the channels and scheduler."""
     text = " ".join((ROOT / "docs/index.md").read_text().split())
     for pattern, names in (
         (r"hub has about ([\d,]+) lines", ["hub.py"]),

@@ -260,7 +260,7 @@ def test_commands_make_sense(command: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_sentences_make_sense(page: Path) -> None:
-    """A `gochat serve` with flags in a sentence can be typed as it is."""
+    """A `gochat serve` with flags in a sentence works exactly as written."""
     for command in re.findall(r"`gochat (serve [^`]+)`", page.read_text()):
         parse_flags(shlex.split(command))
 
@@ -330,7 +330,7 @@ def test_the_go_is_go() -> None:
 
 
 def test_all_the_go_is_shown() -> None:
-    """Each Go file is on a page, beside Python."""
+    """Each Go file is on a page, next to Python code."""
     shown = {Path(block.argument).name for block in of_kind("{literalinclude}")}
     assert {path.name for path in (DOCS / "go").glob("*.go")} - {"doc.go"} <= shown
 
@@ -415,7 +415,7 @@ sys.exit(build(SITE, "-W", "--keep-going"))
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built anew and without a warning, as in a fresh environment with the extra."""
+    """Build the site without a warning, as in a fresh environment with the extra."""
     built = DOCS / "_build/html"
     shutil.rmtree(built.parent, ignore_errors=True)
     done = subprocess.run(
@@ -544,7 +544,7 @@ def browser() -> Iterator[Browser]:
 
 
 def brightness(page: Page) -> float:
-    """How bright the background is, from 0 to 1."""
+    """Return the brightness of the background, from 0 to 1."""
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
 

@@ -865,7 +865,7 @@ def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab that is scrolled up jumps to the end when it sends, and follows."""
+    """A tab that is scrolled up jumps to the end when it sends, and then follows new messages."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])

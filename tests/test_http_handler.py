@@ -233,7 +233,7 @@ def test_a_connection_is_taken_over_once() -> None:
 
 
 def test_a_thread_that_was_reserved(logged: Callable[[], list[str]]) -> None:
-    """A function that is passed to go gets the thread that was reserved for it."""
+    """A function that is passed to go runs on the thread that was reserved for it."""
     names: list[str] = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:

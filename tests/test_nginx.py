@@ -61,7 +61,7 @@ http {{
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate; its key is beside it."""
+    """A self-signed certificate, with its key in a file next to it."""
     return make_certificate(tmp_path_factory.mktemp("tls") / "cert.pem", f"DNS:{NAME}")
 
 

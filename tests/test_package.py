@@ -150,7 +150,7 @@ def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
 
 
 def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
-    """The README's links and pictures are full URLs: the package index has no files beside it."""
+    """The README's links and pictures are full URLs, because the package index has no files."""
     text = metadata.get_payload()
     assert isinstance(text, str)
     assert f"]({REPOSITORY}/raw/v0/docs/screenshot.png)" in text

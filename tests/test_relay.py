@@ -1024,7 +1024,7 @@ def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Invented names hide no gap from the log, and no process from the others."""
+    """Invented names do not hide a gap from the log, or a process from the others."""
     with node(own.url) as a, node(own.url) as b:
         for number in range(2):
             a.say(f"m {number}")

@@ -50,7 +50,7 @@ def served(hub: Hub, app: WSGIApplication) -> Iterator[int]:
 
 
 def mounted() -> AbstractContextManager[int]:
-    """A chat under /chat, beside another application."""
+    """A chat under /chat, next to another application."""
 
     def other(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("404 Not Found", [])

@@ -1,4 +1,4 @@
-"""The page with hub.go, client.go and main.go beside their Python twins."""
+"""The page with hub.go, client.go and main.go next to their Python twins."""
 
 from __future__ import annotations
 

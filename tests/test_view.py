@@ -346,7 +346,7 @@ def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa
         expect(card(view, 1).locator(".count")).to_have_text("0 of 5000 places taken")
         assert places(card(view, 1), "places") == 256
         assert view.evaluate("document.documentElement.scrollWidth") == 320
-        # The button stands beside the number, and not below it.
+        # The button is next to the number, not below it.
         title = card(view, 1).locator("h2").bounding_box()
         button = card(view, 1).get_by_role("button").bounding_box()
         assert title

@@ -563,7 +563,7 @@ class Run:
 
 
 def allow_files(count: int) -> None:
-    """Raise the limit of open files if that is needed. Raises OSError if it is not allowed."""
+    """Raise the limit on open files if necessary. Raises OSError if that is not allowed."""
     import resource  # noqa: PLC0415 - POSIX alone has it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

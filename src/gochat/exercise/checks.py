@@ -88,7 +88,7 @@ def close_and_drain(learner: Learner) -> str:
 
 
 class Watched(Channel[bytes]):
-    """A channel that knows whether its sender would wait for room. For one sending thread."""
+    """A channel that records whether its sender had to wait for room. For one sending thread."""
 
     would_wait = False
 

@@ -19,7 +19,7 @@ __all__ = ["add_exercise_flags", "exercise"]
 #: file blocks its process.
 LIMIT: Final = 20.0
 
-# The largest part of a file's output that is shown: its last bytes, and of them the last lines.
+# How much of a file's output is shown: the last bytes, and the last lines of these.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 

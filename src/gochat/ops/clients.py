@@ -118,7 +118,7 @@ class Clients:
 
     def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
         self._client_class = client_class
-        # Guards the fields below. No other lock is waited for while this one is held.
+        # Guards the fields below. Its holder waits for no other lock.
         self._lock = threading.Lock()
         # By their sockets, with their numbers in order of arrival.
         self._there: dict[socket.socket, tuple[int, Client]] = {}
@@ -129,7 +129,7 @@ class Clients:
     def new_client(
         self, hub: AnyHub, conn: Conn, settings: Settings, observer: Observer | None = None
     ) -> Client:
-        """Make a client: for `client_class`. observer: of its channel."""
+        """Make a client; use as `client_class`. observer: observes the client's channel."""
         client = self._client_class(hub, conn, settings)
         client.send.observer = observer
         with self._lock:

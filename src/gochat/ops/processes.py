@@ -298,7 +298,7 @@ class _Parent:
         """Give the children the time for which this process was paused, and a little more.
 
         When a whole machine continues after a pause, this process may run before its children,
-        which have not written anything meanwhile; and at first everything is slow. passed: the time
+        which have written nothing meanwhile; and at first everything is slow. passed: the time
         since the last check, in seconds.
         """
         if passed > _LOOK + _LATE:

@@ -302,7 +302,7 @@ class Relay:
         now = {"deaf": self.deaf, "process": process, "batches": batches}
         return Statistics(**vars(self.figures) | now)
 
-    # Begin and end: one thread, in this order.
+    # Start and shutdown: called by one thread, in this order.
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Join the room, with both connections, and start both threads. The hub may run already.

@@ -23,7 +23,7 @@ _LONGEST_NAME: Final = 40
 _HISTORY: Final = 500
 _KEPT: Final = 100
 
-# How many of the last messages sent are compared with what comes back.
+# How many of the last sent messages are compared with the messages that come back.
 _UNCONFIRMED: Final = 500
 
 # How many lost messages a note shows: the last ones.

@@ -126,7 +126,7 @@ class Upgrader:
             read_burst=read_burst,
             on_message=on_message,
         )
-        # Guards the two fields below. No other lock is waited for while this one is held.
+        # Guards the two fields below. Its holder waits for no other lock.
         self._lock = threading.Lock()
         self._upgraded = 0
         self._refused = dict.fromkeys(REFUSALS, 0)

@@ -94,7 +94,7 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
 
 
 def hold_of(client: Client) -> Hold:
-    """Return the Hold of a client that the view has made."""
+    """Return the Hold of a client, which the view must have made."""
     hold = client.send.observer
     assert isinstance(hold, Hold)
     return hold
