@@ -198,7 +198,7 @@ class Others:
             self.end()
 
     def end(self) -> str:
-        """What the two clients noticed. Raises AssertionError if that is more than delays."""
+        """Return what the two clients noticed. Raises AssertionError if it is more than delays."""
         out, errors = self.process.communicate(timeout=2 * PATIENCE)
         assert self.process.returncode == 0, f"the two who chat: {errors}"
         found = json.loads(out)

@@ -89,12 +89,12 @@ class Network:
         self._cuts += 1
 
     def hold(self) -> None:
-        """From now on hold back what the server sends on the present connections."""
+        """From now on, hold back data from the server on the present connections."""
         with self._lock:
             self._held = {client: b"" for client, (other, _) in self._others.items()}
 
     def release(self) -> None:
-        """Release all of that, and hold nothing back."""
+        """Release that data, and stop holding data back."""
         with self._lock:
             held, self._held = self._held, {}
             for client, data in held.items():

@@ -149,7 +149,7 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
     """The imports of a module, except those only for type checkers.
 
-    at_once: without those in functions, too.
+    at_once: leave out those in functions, too.
     """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
@@ -163,7 +163,7 @@ def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.Impor
 def imports(name: str, *, at_once: bool = False) -> set[str]:
     """Full names of the modules that a module imports at run time.
 
-    at_once: without those that a function imports when it is called.
+    at_once: leave out those that a function imports when it is called.
     """
     path = MODULES[name]
     package = ["gochat", *name.split(".")] if name else ["gochat"]

@@ -907,7 +907,7 @@ def test_with_all_others(tmp_path: Path, tabs: Tabs, *, relay: bool) -> None:  #
 
 
 def test_a_client_without_a_write_pump() -> None:
-    """A client without a write pump yet is shown without one, and so is a hub that is not run."""
+    """A client without a write pump is shown without one, and a hub not running without a thread."""
     hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
         clients.new_client(hub, conn, Settings(), Hold(pace))

@@ -63,8 +63,8 @@ class Room:
     def settle(self) -> None:
         """Wait until the hub has handled everything it received. Raises Refused as `join` does.
 
-        The channel for this is unbuffered: when the hub receives a value from it, it has handled
-        everything before.
+        The channel for this is unbuffered: when the hub receives a value from it, the hub has
+        handled everything before.
         """
         self._tell(self.hub.unregister, Member("nobody"))
 

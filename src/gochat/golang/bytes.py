@@ -13,6 +13,6 @@ WHITE_SPACE = (
 
 
 def trim_space(message: bytes) -> bytes:
-    """Cut surrounding white space (Go: bytes.TrimSpace). Need not be valid UTF-8."""
+    """Cut surrounding white space (Go: bytes.TrimSpace). The message need not be valid UTF-8."""
     text = message.decode(errors="surrogateescape").strip(WHITE_SPACE)
     return text.encode(errors="surrogateescape")

@@ -724,7 +724,7 @@ class Relay:
         self._missing[process] = before + count, number
 
     def _report(self, now: float) -> None:
-        """Log what is missing and what was dropped, unless that was logged just now."""
+        """Log missing messages and dropped entries, unless they were logged just now."""
         if self._missing and now - self._missing_said >= _MISSING_TIME:
             self._missing_said = now
             # Invented names are seldom heard again, and come last.

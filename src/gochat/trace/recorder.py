@@ -89,7 +89,7 @@ class Point(NamedTuple):
 
 
 class Track:
-    """The state of one thread, which alone calls the methods. Made by `Recorder.track`."""
+    """The state of one thread, the only one that calls the methods. Made by `Recorder.track`."""
 
     def __init__(self, recorder: Recorder, number: int) -> None:
         self._recorder = recorder

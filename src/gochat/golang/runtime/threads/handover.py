@@ -450,7 +450,7 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
 
 
 def wait_in_turn(channel: Handover[Any], deadline: float | None) -> bool:
-    """Return True when the channel has something, or had, and with a turn unless it is closed.
+    """Return True when the channel has something, or had; with a turn unless it is closed.
 
     Returns False once the deadline has come.
     """

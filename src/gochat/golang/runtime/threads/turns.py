@@ -327,7 +327,7 @@ class Waiter(Gate):
             self.leave()
 
     def retire(self) -> None:
-        """Leave the line, whatever was interrupted, or because the thread has ended."""
+        """Leave the line, because the thread was interrupted at any point, or has ended."""
         if FREE_THREADED:
             with self._turns._lock:
                 self._remove()
