@@ -2,8 +2,8 @@
 
 Runs the tests of FILES in this process, which gevent has patched. So their clients and servers run
 on greenlets, and so does each `gochat serve` that they start. `--all` adds the tests of SLOW, and
-those of COMMAND, which run in a separate process that is not patched: there only each `gochat
-serve` runs on greenlets.
+those of COMMAND, which run in a separate process that is not patched: there only the servers
+run on greenlets.
 """
 
 import os
@@ -25,8 +25,8 @@ FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery", 
 #: The same, for which `tests/run` has no time: they mostly wait.
 SLOW: Final = ("conn", "http_admission", "http_handler", "http_reader", "http_request", "serve")
 
-#: What starts `gochat serve`, and cannot run in a process that is patched: a browser's tests.
-COMMAND: Final = ("processes", "trace", "view")
+#: What starts a server, and cannot run in a process that is patched.
+COMMAND: Final = ("autobahn", "faults", "harm", "processes", "trace", "view")
 
 _INSIDE: Final = "it looks into the channel of threads"
 _SPINS: Final = "it looks at others without waiting: greenlets are not preempted"

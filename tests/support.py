@@ -503,14 +503,18 @@ def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: 
     return ["bash", "-c", script, "bash", *command]
 
 
+def patch() -> str:
+    """Return Python that has gevent patch a process, if GOCHAT_RUNTIME says greenlets."""
+    greenlets = os.environ.get("GOCHAT_RUNTIME") == "greenlets"
+    return "from gevent import monkey; monkey.patch_all(queue=False)" if greenlets else ""
+
+
 def command(fault: str = "") -> list[str]:
     """The command under this Python. fault: Python to run first, to break something."""
     if not fault:
         return [str(Path(sys.executable).with_name("gochat"))]
     code = f"{textwrap.dedent(fault)}\nimport sys, gochat.ops.command as c\nsys.exit(c.main())"
-    if os.environ.get("GOCHAT_RUNTIME") == "greenlets":
-        code = f"from gevent import monkey; monkey.patch_all(queue=False)\n{code}"
-    return [sys.executable, "-c", code]
+    return [sys.executable, "-c", f"{patch()}\n{code}"]
 
 
 def finished(

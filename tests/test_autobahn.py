@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from gochat import Server, Upgrader, running
 
-from .support import PATIENCE, ROOT
+from .support import PATIENCE, ROOT, patch
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -29,6 +30,9 @@ COMPRESSION = ("12.*", "13.*")
 
 #: What counts as passed, for the messages and for the close.
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
+
+#: What the server's process runs.
+SERVE = "from tests.test_autobahn import serve_echo; serve_echo()"
 
 #: How long all cases together may take, in seconds. They take about 15, with pauses of 6.
 BOUND = 300
@@ -54,14 +58,14 @@ def serve_echo() -> None:
     with running(server):
         server.start()
         print(server.addr, flush=True)
-        sys.stdin.read()
+        select.select([sys.stdin], [], [])  # to read would stop all greenlets
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
     """Yield the address of such a server, in a process without coverage, which would slow it."""
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.test_autobahn"],
+        [sys.executable, "-W", "error", "-c", f"{patch()}\n{SERVE}"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -108,7 +112,3 @@ def test_autobahn(address: str, record_property: Callable[[str, object], None]) 
     assert not failed, f"failed: {failed}; the report is in {REPORT}"
     assert len(cases) == CASES, f"not all were run; the report is in {REPORT}"
     assert run.returncode == 0, run.stdout
-
-
-if __name__ == "__main__":
-    serve_echo()

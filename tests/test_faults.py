@@ -6,6 +6,7 @@ with a seed that a failure prints.
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ import pytest
 
 from gochat.golang.http.address import listen
 
+from .loop import resources
 from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, deaf, join, logging_to, wait_until
 
 #: For the server's process: every send and recv of a connection may be short, slow, interrupted by
@@ -28,6 +30,11 @@ SHIM = """
 
     chance, lock = random.Random({seed}), threading.Lock()
     done = collections.Counter()
+    sleep, kind = time.sleep, socket.socket
+    greenlets = hasattr(kind, "_gevent_sock_class")
+    if greenlets:
+        from gevent.monkey import get_original
+        sleep, kind = get_original("time", "sleep"), kind._gevent_sock_class
 
     def happens(what, how_often):
         with lock:
@@ -36,6 +43,7 @@ SHIM = """
         return happening
 
     def tell():
+        signal.setitimer(signal.ITIMER_REAL, 0)
         counts = (f"{{count:,}} {{what}}" for what, count in done.items())
         print("faults:", ", ".join(counts), file=sys.stderr)
 
@@ -59,7 +67,7 @@ SHIM = """
                 self.shutdown(socket.SHUT_RDWR)
                 raise ConnectionResetError(104, "fault")
             if happens("late", 0.02):
-                time.sleep(0.005)
+                sleep(0.005)
             if args and happens("to be tried again", 0.1):
                 raise BlockingIOError(11, "fault")
             if happens("short", 0.5):
@@ -73,10 +81,14 @@ SHIM = """
     def fewer(size, part):
         return max(1, int(size * part))
 
-    socket.socket.send = faulty(socket.socket.send, some)
-    socket.socket.recv = faulty(socket.socket.recv, fewer)
+    kind.send = faulty(kind.send, some)
+    kind.recv = faulty(kind.recv, fewer)
     signal.signal(signal.SIGUSR2, lambda *_: None)
-    threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
+    signal.signal(signal.SIGALRM, lambda *_: done.update(["interrupts"]))
+    if greenlets:  # there is one thread
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    else:
+        threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
     atexit.register(tell)
 """
 
@@ -142,6 +154,9 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
         for number in range(CLIENTS):
             mine = [text for text in said if text.startswith(f"#{number} ")]
             assert mine == [f"#{number} {i}" for i in range(MESSAGES)], f"seed {seed}"
+        assert chat.stop() == 0
+        for fault in ("late", "to be tried again", "short", "interrupts"):
+            assert re.search(rf"faults: .*[1-9][0-9,]* {fault}", "\n".join(chat.lines))
         assert not chat.logged("Traceback")
 
 
@@ -151,11 +166,13 @@ def test_connections_that_are_reset(seed: int) -> None:
     fault = SHIM.format(seed=seed, reset=0.005, spare="")
     flags = ("--send-buffer=100000", "--write-wait=1")
     with Gochat(*flags, fault=fault) as chat, ExitStack() as stack:
+        _, before = resources(chat)
         with Peer(chat.port) as first, suppress(ConnectionError):
             first.sock.shutdown(socket.SHUT_WR)
             first.sock.recv(1)
-        wait_until(lambda: len(chat.threads()) == 3)  # MainThread, hub, interrupt
-        idle = len(chat.threads()), chat.descriptors()
+        # MainThread, hub, interrupt; or greenlets.
+        wait_until(lambda: resources(chat)[0] == 3 or resources(chat) == (0, before))
+        idle = resources(chat)
         stopped = threading.Event()
         talkers: list[TalkerThread] = []
         for number in range(CLIENTS):
@@ -182,7 +199,7 @@ def test_connections_that_are_reset(seed: int) -> None:
             if common:
                 start = longest.index(common[0])
                 assert common == longest[start : start + len(common)], f"seed {seed}"
-        wait_until(lambda: (len(chat.threads()), chat.descriptors()) == idle, "all that is left")
+        wait_until(lambda: resources(chat) == idle, "all that is left")
         assert not chat.logged("Traceback")
 
 

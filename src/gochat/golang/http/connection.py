@@ -258,7 +258,7 @@ def _call_to_end(function: Callable[[], object], sock: socket.socket) -> None:
     """Call a function. Raises what it raises; RuntimeError if it leaves the connection open."""
     function()
     try:
-        sock.send(b"", socket.MSG_DONTWAIT)
+        nonblocking(sock).send(b"", socket.MSG_DONTWAIT)
     except OSError:
         return  # it was shut down
     raise RuntimeError("the function has returned and left the connection open")
