@@ -109,6 +109,27 @@ def test_ctrl_c_while_a_client_runs() -> None:
     assert (done.stdout, done.stderr) == ("end True\n", "")
 
 
+def test_a_lock_whose_next_owner_is_killed() -> None:
+    """A greenlet that is killed before it runs with a lock leaves the lock to the next in line."""
+    program = f"""
+        {PATCH}
+        import gevent
+        from gochat.golang.runtime import RLock
+        lock, owners = RLock(), []
+        def take(name):
+            with lock:
+                owners.append(name)
+        with lock:
+            first, second = gevent.spawn(take, "first"), gevent.spawn(take, "second")
+            gevent.sleep(0)
+            first.kill(block=False)  # it is thrown out after the release has woken it
+        gevent.joinall([first, second], timeout=5)
+        print(*owners)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("second\n", "")
+
+
 @pytest.mark.parametrize("by", ["flag", "environment"])
 def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends in order."""

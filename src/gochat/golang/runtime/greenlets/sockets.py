@@ -118,11 +118,12 @@ class RLock:
             while self._owner is not None:
                 if not waiter.park(deadline):
                     return False
+            self._owner, self._count = me, 1
+            return True
         finally:
             waiter.end()
             self._line.remove(waiter)
-        self._owner, self._count = me, 1
-        return True
+            self._wake()  # of one that a release has woken, and that was interrupted before it ran
 
     def release(self) -> None:
         """Release the lock. Raises RuntimeError if the calling greenlet does not own it."""
@@ -131,8 +132,12 @@ class RLock:
         self._count -= 1
         if not self._count:
             self._owner = None
-            if self._line:
-                self._line[0].wake()
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wake the first in line, if nobody has the lock."""
+        if self._owner is None and self._line:
+            self._line[0].wake()
 
     def __enter__(self) -> bool:
         return self.acquire()
