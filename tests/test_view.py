@@ -907,7 +907,7 @@ def test_with_all_others(tmp_path: Path, tabs: Tabs, *, relay: bool) -> None:  #
 
 
 def test_a_client_without_a_write_pump() -> None:
-    """A client without a write pump is shown without one, and a hub not running without a thread."""
+    """A client without a write pump is shown so, and a hub that does not run has no thread."""
     hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
         clients.new_client(hub, conn, Settings(), Hold(pace))
