@@ -452,6 +452,7 @@ WRONG_VALUES = {
         (["serve", "--max-clinets", "5"], "did you mean --max-clients?"),
         (["serve", "-"], "serve: unrecognized arguments: -"),
         (["serve", "extra"], "gochat serve: unrecognized arguments: extra"),
+        (["serve", "--", "--nonsense"], "gochat serve: unrecognized arguments: -- --nonsense"),
         (["serve", "--write-wait=1e99"], "--write-wait: '1e99' is over the longest time"),
         (
             ["serve", "--relay=redis://h/abc"],
