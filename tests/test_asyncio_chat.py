@@ -5,7 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-from .support import CLOSE, LOCAL, ROOT, Peer, deaf, join, parted, program, say_long
+import pytest
+
+from .support import (
+    BINARY,
+    CLOSE,
+    LOCAL,
+    ROOT,
+    TEXT,
+    Peer,
+    deaf,
+    join,
+    parted,
+    program,
+    say_long,
+)
 
 #: Runs the chat with long messages, few places, and time enough for a client that does not read.
 PATIENT = """
@@ -51,6 +65,14 @@ def test_a_long_message_is_refused() -> None:
         ann.send("still here")
         while ann.messages(1) != ["still here"]:
             pass
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_that_is_not_utf_8(opcode: int) -> None:
+    """A message that is not UTF-8 ends its client with 1007, in a frame of any kind."""
+    with serving() as port, join(port) as ann:
+        ann.send(b"\xff", opcode)
+        assert ann.read_to_end()[-1].code == 1007
 
 
 def test_a_slow_client_is_dropped() -> None:
