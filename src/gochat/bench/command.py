@@ -53,7 +53,7 @@ def add_bench_flags(parser: Parser) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Measure, and print the results. On the main thread.
+    """Measure, and print the results. Thread: the main one.
 
     Exits with 2 before it measures, if the flags contradict each other or matplotlib is missing;
     with 130 after Ctrl-C, when it has printed the results so far.

@@ -56,7 +56,7 @@ def add_exercise_flags(parser: Parser) -> None:
 
 
 def exercise(args: argparse.Namespace) -> int:
-    """List the exercises, write a file, or check one file or all. On the main thread.
+    """List the exercises, write a file, or check one file or all. Thread: the main one.
 
     Returns the status: 1 if a checked file is wrong, or one is missing with --all, else 0. Exits
     with 2 if the flags contradict each other; with 130 after Ctrl-C.

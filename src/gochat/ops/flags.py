@@ -188,7 +188,7 @@ def run_trace(args: argparse.Namespace) -> None:
 
 
 def add_trace_flags(trace: Parser) -> None:
-    """Add the flags of `gochat trace`. Here, so that they do not import that package."""
+    """Add the flags of `gochat trace`. They are here so that help does not import that package."""
     trace.set_defaults(run=run_trace)
     trace.description = "Says how long each thread of a trace ran and waited; or draws the trace."
     trace.add_argument(

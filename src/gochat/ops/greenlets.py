@@ -41,7 +41,7 @@ def check_gevent() -> None:
 def start_again(argv: Sequence[str]) -> NoReturn:
     """Execute this command again, on greenlets. Thread: the main one, which must be the only one.
 
-    argv: arguments without the program name. Raises OSError if the system cannot.
+    argv: arguments without the program name. Raises OSError if the system cannot execute it.
     """
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     program = _PROGRAM.format(repr(sys.path))

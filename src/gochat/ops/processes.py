@@ -15,7 +15,7 @@ environment.
 - A child that dies is restarted: at once if it has served for a while, otherwise after a growing
   pause. But if a child dies before all have been ready for the first time, the whole command
   ends, because the cause is likely to stay.
-- SIGINT and SIGTERM end the children in order, and a second signal kills them. SIGUSR1 is passed
+- SIGINT and SIGTERM end the children cleanly, and a second signal kills them. SIGUSR1 is passed
   on. Each child has its own session, so Ctrl-C reaches only the parent.
 - When the parent dies, in any way, the system sends SIGTERM to each child.
 
@@ -394,7 +394,7 @@ class _Parent:
             self.stop()
 
     def stop(self) -> None:
-        """End the children in order."""
+        """End the children cleanly."""
         self.stopping = True
         for child in self.running:
             child.allow(self.end_wait, "did not end within")

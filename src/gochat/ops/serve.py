@@ -74,10 +74,10 @@ def running(
 
     relay: the relay for one of the hubs; it is started after the hub.
 
-    Raises ValueError if a hub is given twice; HubError if a thread cannot be started, if a hub
-    fails or ends too early (which also stops the server, because a chat without a hub is deaf), or
-    if a hub does not answer at the end, or does not end; what `Relay.start` raises, and RelayError
-    if Redis is away for too long.
+    Raises ValueError if a hub is given twice. Raises HubError if a thread cannot be started, if a
+    hub fails or ends too early, or if a hub does not answer or end at shutdown. A hub that fails or
+    ends too early also stops the server, because a chat is of no use without its hub. Raises what
+    `Relay.start` raises, and RelayError if Redis is away for too long.
     """
     if len(set(hubs)) < len(hubs):
         raise ValueError("a hub can run once only")

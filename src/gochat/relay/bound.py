@@ -35,9 +35,10 @@ class Bound:
         self._full = False
 
     def begin(self, entries: int = 0, size: int = 0) -> None:
-        """Start again. entries, size: those of the whole stream, without reading each entry.
+        """Start again, with what the stream holds already.
 
-        Each counts as an entry of average size.
+        entries: their number. size: of all of them together, in bytes. They are not read one by
+        one; each counts as an entry of average size.
         """
         self._parts.clear()
         self._new, self._size, self._full = 0, 0, False

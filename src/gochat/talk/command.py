@@ -64,7 +64,7 @@ def add_talk_flags(parser: Parser) -> None:
 
 
 def talk(args: argparse.Namespace) -> None:
-    """Talk until the input ends or a signal comes. On the main thread.
+    """Talk until the input ends or a signal comes. Thread: the main one.
 
     Exits with 128 plus the number of a signal, as after Ctrl-C; with 1, after saying so,
     if input from a pipe may be lost. Raises ConnectionError if the first connection fails,

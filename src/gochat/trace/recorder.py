@@ -95,7 +95,7 @@ class Track:
         self._recorder = recorder
         self.number: Final = number
         self.name = _name()
-        #: What the thread is at; None before and after. Any thread may look at this.
+        #: What the thread is doing; None before and after. Any thread may look at this.
         self.state: State | None = None
         #: On the thread of the hub: the number of the message that is being broadcast.
         self.message = 0

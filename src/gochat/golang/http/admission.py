@@ -72,7 +72,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class ServerStatistics:
-    """What a server has counted so far."""
+    """Counters of a server."""
 
     #: Connections served so far, including open ones.
     served: int

@@ -164,7 +164,7 @@ class Hijacker:
     def hijack(self) -> tuple[socket.socket, bytes]:
         """Take the connection over: returns its socket, and the bytes that were read ahead.
 
-        The socket is in blocking mode. The server closes the socket, once the application and all
+        The socket is in blocking mode. The server closes the socket once the application and all
         functions that were passed to `go` and `go_on` have returned. Raises RuntimeError if the
         connection was taken over before.
         """
@@ -220,7 +220,7 @@ class Hijacker:
             if not isinstance(error, ConnectionAbortedError):
                 self._failed()
             self._tell(error)
-            # The other functions of this connection return, too.
+            # This makes the connection's other functions return too.
             with suppress(OSError):
                 nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
 

@@ -1,6 +1,6 @@
 """Helpers: a connection gets its second thread before it promises anything to its client.
 
-In Go, the go statement cannot fail. Here the system may have no more threads, and after a 101 it is
+In Go, the go statement cannot fail. Here the system may be out of threads, and after a 101 it is
 too late for a 503.
 """
 

@@ -188,7 +188,7 @@ class Server(ThreadedWSGIServer):
     def _woken_by_signals(self) -> Iterator[None]:
         """On the main thread, let every signal wake the selector.
 
-        Python calls signal handlers on the main thread, after its present system call has returned.
+        Python calls signal handlers on the main thread, after its current system call has returned.
         A signal just before that call, or to another thread, does not interrupt it, but the byte
         that Python writes for a signal does.
         """
@@ -447,7 +447,7 @@ class Server(ThreadedWSGIServer):
             log_failure()
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - Werkzeug's name
-        """Log a message of Werkzeug. The type "error" is an exception in the application."""
+        """Log a message from Werkzeug. The type "error" means an exception in the application."""
         if not self._is_short_of_descriptors():
             log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 

@@ -700,7 +700,7 @@ class Conn:
     def _after_control(self, control: int, data: bytes) -> Exception | None:
         """Count a control frame. Return the exception for later frames, or None to allow them.
 
-        With the write lock held.
+        The caller holds the write lock.
         """
         counts = self._counts
         if control == CLOSE_MESSAGE:
@@ -721,7 +721,7 @@ class Conn:
             raise _WriteLockTimeoutError("websocket: write deadline exceeded")
 
     def _await_room(self, deadline: float | None) -> None:
-        """Wait until the system has room for more of a frame. With the write lock held.
+        """Wait until the system has room for more of a frame. The caller holds the write lock.
 
         Raises TimeoutError at the deadline.
         """

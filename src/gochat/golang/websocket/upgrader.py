@@ -62,7 +62,7 @@ _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 
 @dataclass(frozen=True)
 class UpgraderStatistics:
-    """What an Upgrader has done so far."""
+    """Counters of an Upgrader."""
 
     #: Handshakes that were answered with 101.
     upgraded: int
@@ -234,7 +234,7 @@ def _turn_away(conn: Conn, error: BaseException) -> None:
 
 
 def _fold(header: str) -> str:
-    """Lower-case only ASCII letters. WSGI decodes headers as Latin-1, which has others."""
+    """Lower-case only ASCII letters. WSGI decodes headers as Latin-1, which has more letters."""
     return header.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
 
 
