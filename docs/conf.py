@@ -74,7 +74,7 @@ nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Su
 # A page for each file that a link leads to.
 
 
-#: How the names of pictures end.
+#: Suffixes of the names of pictures.
 PICTURES = {".svg", ".png"}
 
 
@@ -84,7 +84,7 @@ def page_of(path: str) -> str:
 
 
 def file_of(path: str) -> str:
-    """What of the site a link to a file or folder of the repository leads to."""
+    """Return the part of the site that a link to a file or folder of the repository leads to."""
     return page_of(path) + ("" if Path(path).suffix in PICTURES else ".html")
 
 
@@ -211,7 +211,7 @@ base.get_default_settings = cache(base.get_default_settings)  # type: ignore[ass
 
 
 class Markdown(SphinxDirective):
-    """What is in it is Markdown."""
+    """A directive whose content is Markdown."""
 
     has_content = True
 
@@ -237,7 +237,7 @@ def markdown_docstring(*args: Any) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """What is added to Sphinx."""
+    """Add to Sphinx what this site needs."""
     app.add_transform(FileLinks)
     app.add_transform(DarkPictures)
     app.connect("html-collect-pages", file_pages)

@@ -19,7 +19,7 @@ PAGE: Final = Path(__file__).parent / "run" / "flags.md"
 
 _CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
 
-#: What Go has in the place of a flag of `gochat serve`.
+#: The counterpart in Go of each flag of `gochat serve`.
 _IN_GO: Final = {
     "addr": f"[`-addr`]({_CHAT}/main.go#L13)",
     "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
@@ -57,7 +57,7 @@ another one, end the command with one line and the status 2.
 [docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
 """
 
-#: What is code in the help of a flag.
+#: Matches what is code in the help of a flag.
 _CODE: Final = re.compile(
     r"(?:gochat serve )?--[a-z][a-z-]*|pip install '\S+'|'\*:5000'|\w+://[\w.:/]+\w|GOCHAT_\w+"
 )

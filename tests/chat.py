@@ -61,8 +61,8 @@ class Chat:
         self.pause = pause
         self.strangers = strangers
         self.loop = Loop()
-        #: What the witness has got, from message number `first` on, and the number of each message
-        #: of ours.
+        #: The messages that the witness has received, from number `first` on, and the number of
+        #: each of our messages.
         self.order: list[bytes] = []
         self.first = 0
         self.place: dict[bytes, int] = {}
@@ -199,7 +199,7 @@ class Chatter(Voice, Link):
         # This client's process may lag behind the witness's. Then the client receives messages that
         # the witness has already received.
         self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
-        #: What this client has got, from the first message that the witness has not.
+        #: The messages that this client has received, from the first that the witness lacks.
         self.unproved: list[bytes] = []
         self.head = b""
         self.frames: Frames | None = None

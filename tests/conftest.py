@@ -16,7 +16,7 @@ from .support import UNMEASURED
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-#: What has coverage measure a process that a test starts.
+#: The environment variables that make coverage measure a process started by a test.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
 #: How long a test may take, with its fixtures, in seconds: far longer than any of them does.

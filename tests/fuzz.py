@@ -83,7 +83,7 @@ INVALID_UTF8 = [
 
 
 class Input(NamedTuple):
-    """What a connection sends, in separate pieces.
+    """The data that a connection sends, in separate pieces.
 
     A None waits until the answer has begun, a number for that many seconds.
 
@@ -143,7 +143,7 @@ def dripping_request(chance: random.Random) -> Input:
 
 
 def truncated_request(chance: random.Random) -> Input:
-    """A valid handshake up to any byte."""
+    """A valid handshake, cut off at a random byte."""
     good = request()
     return Input([good[: chance.randrange(len(good))]], any_end(chance))
 
@@ -282,7 +282,7 @@ def odd_start(chance: random.Random) -> Input:
 
 
 def control_characters(chance: random.Random) -> Input:
-    """A handshake with control characters somewhere."""
+    """A handshake with control characters at random places."""
     text = bytearray(request())
     for _ in range(chance.randint(1, 3)):
         at = chance.randrange(len(text))
@@ -346,7 +346,7 @@ def unmasked(chance: random.Random) -> Input:
 
 
 def truncated_frames(chance: random.Random) -> Input:
-    """Valid frames up to any byte."""
+    """Valid frames, cut off at a random byte."""
     data = frame("x" * chance.choice([0, 5, 125, 126, 512])) + frame("hello", PING) + close()
     return frames(chance, data[: chance.randrange(len(data))], end=any_end(chance))
 
@@ -515,7 +515,7 @@ def make_input(seed: int, number: int, kinds: Kinds = KINDS) -> tuple[str, Input
 
 
 class Answer:
-    """What a server sends: the answer to a request, and frames after a handshake."""
+    """Reads what a server sends: the answer to a request, and frames after a handshake."""
 
     def __init__(self) -> None:
         self.head = b""
@@ -552,7 +552,7 @@ class Answer:
         return whole
 
     def outcome(self, how: str) -> str:
-        """What arrived, in short. how: the connection ended by "EOF" or "reset", or was "left"."""
+        """Summarize what arrived. how: "EOF" or "reset" for the connection's end, or "left"."""
         if self.frames is not None:
             if self.farewell is not None:
                 return f"101, close {self.farewell.code or 1005}"

@@ -19,7 +19,7 @@ from typing import Final  # noqa: E402
 
 import pytest  # noqa: E402
 
-#: What holds in every runtime.
+#: Files with tests that hold in every runtime.
 FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery", "http_server")
 
 #: The same, for which `tests/run` has no time: they mostly wait.

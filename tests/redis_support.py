@@ -92,7 +92,7 @@ class Redis:
         return size
 
     def memory(self) -> int:
-        """Return how many bytes it uses."""
+        """Return how much memory Redis uses, in bytes."""
         info = self.do("INFO", "memory")
         assert isinstance(info, dict)
         return int(info["used_memory"])

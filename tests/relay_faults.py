@@ -126,7 +126,7 @@ Do = Callable[[Scene], None]
 
 class Fault(NamedTuple):
     text: str
-    #: What is done while they talk, or, if they are silent, instead of talking.
+    #: The fault: caused while they talk, or instead of talking if they are silent.
     do: Do
     options: tuple[str, ...] = ()
     #: Whether Redis keeps what it has acknowledged, so nothing may be lost.
@@ -134,7 +134,7 @@ class Fault(NamedTuple):
     silent: bool = False
     #: Whether process b starts after a has spoken.
     late: bool = False
-    #: What is done to Redis before both processes start.
+    #: Preparation of Redis, before both processes start.
     before: Callable[[Redis], object] = lambda _: None
 
 

@@ -21,7 +21,7 @@ from .test_view import Viewed, card, joined
 
 Scheme = Literal["light", "dark"]
 
-#: What is said on docs/screenshot.png, and how many seconds after the line before.
+#: The lines of docs/screenshot.png, each with its delay after the previous line, in seconds.
 TALK = [
     ("Ann", "Hi Bob! Is the chat example on threads now?", 0),
     ("Bob", "It is. Where Go starts a goroutine, this starts a thread: two for each of us.", 5),

@@ -50,10 +50,10 @@ ATTACKS = 25.0
 #: How much of a flood waits on this side, in bytes. It is read at the rate in the end.
 SEND_BUFFER = 16_384
 
-#: How much more memory the server may have in the last quarter of the time than in the second, in
-#: bytes: a fixed part, and a part for a run of a minute that shrinks in longer runs. In the first
-#: minute the stack and the buffers of each thread grow to their size. A leak of a
-#: few hundred bytes for each connection is more than that in half an hour.
+#: How much the server's memory may grow from the second quarter of a run to the last, in bytes: a
+#: fixed part, and a part for a run of a minute, which shrinks in longer runs. In the first minute
+#: the stack and the buffers of each thread grow to their full size. In half an hour a leak of a few
+#: hundred bytes for each connection exceeds the limit.
 GROWTH, WARM_UP = 4 << 20, 12 << 20
 
 #: How long the server may take to release a connection that this side has ended, in seconds.
@@ -81,7 +81,7 @@ class Sample(NamedTuple):
 
 
 def windows(figures: Sequence[float]) -> tuple[float, float]:
-    """The medians of the second quarter of the time, and of the last one."""
+    """Return the medians of the second and of the last quarter of the run."""
     quarter = max(1, len(figures) // 4)
     early = figures[quarter : 2 * quarter] or figures
     return statistics.median(early), statistics.median(figures[-quarter:])

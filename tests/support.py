@@ -587,9 +587,9 @@ class Gochat:
             self.kill()
             raise AssertionError(f"gochat does not serve: {self.lines}")
         self.port = int(found[2])
-        #: The link in the log, without the slash at its end.
+        #: The link in the log, without its trailing slash.
         self.url = found[3].rstrip("/")
-        #: What it runs on.
+        #: The runtime: "greenlets" or "threads".
         self.runtime = "greenlets" if self.logged("running on greenlets") else "threads"
 
     def _read(self) -> None:

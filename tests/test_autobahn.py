@@ -28,7 +28,7 @@ REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}".format(*sys.vers
 CASES = 301
 COMPRESSION = ("12.*", "13.*")
 
-#: What counts as passed, for the messages and for the close.
+#: The verdicts that count as passed, for the messages and for the close.
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
 #: What the server's process runs.

@@ -32,7 +32,7 @@ if NAME == "threads":
 
 R = TypeVar("R")
 
-#: What `recv` returns at the end.
+#: The return value of `recv` at the end.
 END: Any = (None, False)
 
 

@@ -1168,7 +1168,7 @@ def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> 
 
 
 class InterruptError(BaseException):
-    """What a signal handler raises in these tests, as Ctrl-C raises KeyboardInterrupt."""
+    """The exception of these tests' signal handlers, as Ctrl-C raises KeyboardInterrupt."""
 
 
 @contextlib.contextmanager

@@ -294,7 +294,7 @@ SERVED = sorted(
 
 @pytest.mark.parametrize("flags", [flags for flags in SERVED if "--relay" not in flags])
 def test_commands_that_serve(flags: str, tmp_path: Path) -> None:
-    """Each `gochat serve` of a page serves, on free ports of this machine, and ends in order."""
+    """Each `gochat serve` of a page serves, on free ports of this machine, and ends cleanly."""
     flags = re.sub(r"(?<=addr )\S+", LOCAL, flags)
     flags = re.sub(r"(?<=view )\S+", LOCAL, flags)
     flags = re.sub(r"(?<=trace )\S+", str(tmp_path / "trace"), flags)

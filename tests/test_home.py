@@ -72,7 +72,7 @@ class Network:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        #: What happens to a new connection: "forward" it, "swallow" its data, or "refuse" it.
+        #: The treatment of a new connection: "forward" it, "swallow" its data, or "refuse" it.
         self.mode = "forward"
         self._cuts = 0
         #: Data from the server that is held back, by the client's end of the connection.

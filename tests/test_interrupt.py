@@ -70,7 +70,7 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
 
 
 class Interrupt(BaseException):
-    """What a signal handler raises."""
+    """The exception that a signal handler raises."""
 
 
 class Outcome(NamedTuple):
@@ -227,7 +227,7 @@ class Peer(threading.Thread):
     def end(self) -> Any:
         """Return the function's result."""
         self.join(PATIENCE)
-        assert not self.is_alive(), "a thread waits for ever"
+        assert not self.is_alive(), "a thread waits forever"
         return self.result
 
 

@@ -16,7 +16,7 @@ from .support import LOCAL, ROOT, command, finished
 
 HOUSE = Path(gochat.__file__).parent
 
-#: What the modules on the left may import from gochat at run time: these, and what is below these.
+#: For each module, the modules of gochat that it may import at run time, with those below them.
 #: The longest matching name counts.
 RULES = {
     "version": (),
@@ -255,7 +255,7 @@ import gochat
 print(*sorted(sys.modules), sep="\\n")
 """
 
-#: What a server needs from gochat.
+#: The parts of gochat that a server needs.
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": (

@@ -288,7 +288,7 @@ def test_one_who_goes() -> None:
 
 
 def enter_alone(chat: Measured) -> Peer:
-    """The only client of a room for one; the connection of the previous one has ended."""
+    """Join a room for one client, as soon as the previous client's connection has ended."""
     peers: list[Peer] = []
 
     def is_in() -> bool:

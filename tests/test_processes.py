@@ -213,8 +213,8 @@ def test_one_room_over_one_port(four: Family) -> None:
 def test_connections_are_spread(four: Family) -> None:
     """Of 400 connections the fullest process has at most a quarter more than its share.
 
-    The system chooses the process of each connection at random, so one round in two hundred may
-    miss that; the median of five does so once in hundreds of thousands of runs.
+    The system chooses the process of each connection at random, so about one round in two hundred
+    exceeds that; the median of five rounds does so once in hundreds of thousands of runs.
     """
     fullest = []
     for _ in range(5):
@@ -343,7 +343,7 @@ def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c() -> None:
-    """Ctrl-C, which reaches all processes of the terminal's job, ends the chat in order."""
+    """Ctrl-C, which reaches all processes of the terminal's job, ends the chat cleanly."""
     fault = """
         import os
         if "GOCHAT_CHILD" not in os.environ:
@@ -460,7 +460,7 @@ def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
 
 @pytest.mark.measured
 def test_the_end_at_the_begin() -> None:
-    """SIGTERM ends the command in order, even while its children start; SIGUSR1 does not end it."""
+    """SIGTERM ends the command cleanly, even while its children start; SIGUSR1 does not end it."""
     fault = "import os, time; 'GOCHAT_CHILD' in os.environ and time.sleep(600)"
     args = [*command(fault), "serve", "--addr", LOCAL, "--processes=2"]
     with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:

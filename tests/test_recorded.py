@@ -126,7 +126,7 @@ class Replay:
 
 
 def noted(got: Frame) -> list[Any]:
-    """A frame as the recording has it."""
+    """Return a frame in the form that the recording has."""
     payload = got.payload[:2] if got.opcode == CLOSE else got.payload
     return [got.fin, got.opcode, payload.hex()]
 

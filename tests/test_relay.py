@@ -1496,7 +1496,7 @@ def test_tls(tmp_path: Path) -> None:
 
 
 def test_a_backlog_drops_nobody(own: Redis) -> None:
-    """If Redis refuses entries for a while, clients that read still get all that waited."""
+    """If Redis refuses entries for a while, clients that read get all of the backlog afterward."""
     count, waiting = 1200, 0.5
     with ExitStack() as stack:
         chats = [stack.enter_context(relayed(own, room="backlog")) for _ in range(2)]

@@ -147,7 +147,7 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
     """A link names the room; messages stay in that room, with the limit, and after a reload."""
     with serving("rooms.py") as port:
         base = f"http://127.0.0.1:{port}/"
-        # The second one is in front, where a click is fast.
+        # The tab opened last is in front. A click in a tab behind it would be slow.
         python, go = (tabs.visit(f"{base}?room={room}") for room in ("python", "go"))
         expect_state(go, f"Connected to 127.0.0.1:{port}/ws/go.")
         expect_state(python, f"Connected to 127.0.0.1:{port}/ws/python.")

@@ -89,7 +89,7 @@ def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
 
 
 def test_an_exception_in_the_block() -> None:
-    """An exception, such as Ctrl-C, while the block accepts also ends the chat in order."""
+    """An exception, such as Ctrl-C, while the block accepts also ends the chat cleanly."""
     hub = Hub()
     server = Server(LOCAL, make_app(hub))
 

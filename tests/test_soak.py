@@ -34,8 +34,8 @@ LEAK = """
     Server.process_request = keep
 """
 
-#: How many connections have to leak between the times that are compared, for a leak that nobody can
-#: miss: that many megabytes are more than twice what memory may grow by in a run of a minute.
+#: How many connections have to leak between the second quarter of the run and the last, at 1 MB
+#: each: more than twice the growth that is allowed in a run of a minute, so the leak is obvious.
 LEAKED = 40
 
 

@@ -444,7 +444,7 @@ def test_without_the_flag_there_is_nothing_of_it() -> None:
     ],
 )
 def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Path) -> None:
-    """What cannot be traced is an error of one line, with the status 2, and writes no file."""
+    """Flags that make no sense give one line and the status 2, and write no file."""
     path = tmp_path / "trace.json"
     done = finished([sys.executable, "-m", "gochat", "serve", "--trace", str(path), *flags])
     assert (done.returncode, done.stdout) == (2, "")
@@ -516,7 +516,7 @@ def test_nothing_of_what_was_asked_for(
 def test_too_much_for_a_picture(
     traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture with too many states for a browser is refused, with a way out."""
+    """A picture with too many states for a browser is refused, with advice on what to do."""
     content = json.loads(traced.path.read_text())
     last = content["traceEvents"][-1]["ts"]
     for i in range(20_001):

@@ -126,7 +126,7 @@ class Viewed(Gochat):
         )
 
     def reason(self, addr: str) -> str:
-        """Return why the client of this address has gone, when it has."""
+        """Wait until the client with this address has gone; return why it went."""
         state = self.wait_for(lambda state: addr in [one["addr"] for one in state["gone"]])
         *_, reason = [one["reason"] for one in state["gone"] if one["addr"] == addr]
         return str(reason)
@@ -431,7 +431,7 @@ def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
 
 
 def test_the_end_while_clients_are_held() -> None:
-    """Ctrl-C ends the chat in time, and in order, whoever is held or slowed down."""
+    """Ctrl-C ends the chat in time, and cleanly, whoever is held or slowed down."""
     fault = "import gochat.ops.view.server as server; server._SLOWEST = 600.0"
     with Viewed("--shutdown-timeout=600", fault=fault) as chat, ExitStack() as stack:
         held, slow = map(stack.enter_context, joined(chat.port, 2))

@@ -52,7 +52,7 @@ class Sent:
 
 @dataclass
 class Event:
-    """What a thread has done.
+    """An action of a thread.
 
     number: of this event. cause: the number of the sending, for what was received. channel: None
     for a frame, and for what has nothing to do with channels. other: a thread that was started or
@@ -83,11 +83,11 @@ def line() -> str:
 
 
 class Recorder:
-    """What the threads of a program have done.
+    """The actions of all threads of a program.
 
     All threads append to one list, in one step that CPython does not divide, so there is no lock.
     Each thread's events stand in the order of that thread; nothing else follows from the list.
-    What a thread sends is written down before, so whatever came of it is not there without it.
+    A thread records each value before it sends it, so no effect is recorded without its cause.
     """
 
     def __init__(self) -> None:
@@ -113,12 +113,12 @@ class Recorder:
         return event
 
     def unwrite(self, reader: str, event: Event) -> None:
-        """What this thread was about to write was not written."""
+        """Note that this thread did not write what it was about to write."""
         event.kind = "unwritten"
         self._frames[reader].pop()
 
     def read(self, reader: str) -> None:
-        """This thread has read from a connection, or has found the end of the connection."""
+        """Note that this thread has read from a connection, or has found its end."""
         if self._frames[reader]:
             sent = self._frames[reader].pop(0)
             self.add("read", cause=sent.number, value=sent.value)
@@ -321,7 +321,7 @@ def without_repetition(events: list[Event]) -> list[Event]:
 
 
 class Story:
-    """What happened, as steps and arrows for a picture."""
+    """The events of a run, as steps and arrows for a picture."""
 
     def __init__(self, events: list[Event], variables: dict[str, Any]) -> None:
         self.steps: list[Step] = []
@@ -412,7 +412,7 @@ class Story:
         return name if name.endswith(".send") else name.rpartition(".")[2]
 
     def _value(self, event: Event) -> str:
-        """What stands at the arrow of a value: the channel, too, if there are several."""
+        """Return the text at the arrow of a value: with its channel, if there are several."""
         value, channel = self._text(event.value), self._channel(event.channel)
         if channel:
             return f"{channel}: {value}"

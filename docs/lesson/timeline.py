@@ -56,7 +56,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; str
 
 @dataclass(frozen=True)
 class Step:
-    """What a thread did, at one moment.
+    """An action of a thread, at one moment.
 
     sentence: the same in words. note: what stands beside it in the picture, if anything. line: the
     place in the source, as PATH:NUMBER, if known.
@@ -172,7 +172,7 @@ def _rows(steps: Sequence[Step], arrows: Sequence[Arrow]) -> tuple[list[int], li
 
 
 def _waits(before: int, number: int, arrows: Sequence[Arrow], times: list[int]) -> bool:
-    """Whether a thread had to wait, after the step before, for another thread."""
+    """Return whether a thread had to wait for another thread after its previous step."""
     for arrow in arrows:
         if arrow.level and number in (arrow.tail, arrow.tip):
             return times[number] > times[before] + 1
@@ -225,7 +225,7 @@ def _columns(
 
 
 def _long(text: str) -> float:
-    """How much room a text needs, with some space around it."""
+    """Return the width that a text needs, with some space around it."""
     return len(text) * CHARACTER + 22
 
 

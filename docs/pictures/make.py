@@ -94,7 +94,7 @@ def leave(peer: Peer) -> None:
 
 
 def spans_of(trace: Trace, thread: str, name: str) -> list[Span]:
-    """What a thread is at, as often as it is at that."""
+    """Return the spans of a thread in which it does the named thing."""
     return [s for s in trace.spans if trace.threads[s.thread] == thread and s.name == name]
 
 

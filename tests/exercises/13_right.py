@@ -1,4 +1,4 @@
-"""The socket is closed when nobody knows its number any more."""
+"""The socket is closed once nobody knows its number."""
 
 import threading
 

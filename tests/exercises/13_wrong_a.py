@@ -1,4 +1,4 @@
-"""A shutdown ends the connection, but the number is given away all the same."""
+"""A shutdown ends the connection, but the number is still given away."""
 
 import socket
 import threading

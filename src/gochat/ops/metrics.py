@@ -72,7 +72,7 @@ class Metrics(Collector):
         )
 
     def start(self, chat: http.Server, upgrader: Upgrader) -> None:
-        """Serve, on the thread `metrics`. chat, upgrader: those of the chat.
+        """Serve, on the thread `metrics`. chat, upgrader: the chat's server and upgrader.
 
         Raises RuntimeError if the system has no more threads.
         """
