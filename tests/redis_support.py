@@ -210,7 +210,7 @@ class Node:
             self.relay.broadcast.send(text.encode())
 
     def hears(self, count: int) -> list[str]:
-        """Return all messages that it has heard, when there are this many."""
+        """Wait until it has heard this many messages; return all that it has heard."""
 
         def enough() -> bool:
             self.heard += self.listener.send.drain()

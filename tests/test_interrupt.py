@@ -42,8 +42,8 @@ MODULES = {
     )
 }
 
-#: For each module, the jumps from line to line that the traces here have seen. A negative number,
-#: that of a function's first line, stands for its start and its end, as in coverage.
+#: For each module, the jumps from line to line that the traces here have seen. The negated
+#: number of a function's first line stands for its start and its end, as in coverage.
 ARCS: dict[str, set[tuple[int, int]]] = {name: set() for name in MODULES}
 
 pytestmark = pytest.mark.skipif(

@@ -185,7 +185,7 @@ class Nginx(Front):
         return peer
 
     def join(self, source: str = "") -> Peer:
-        """A client like a browser, in the room: one of its messages has come back."""
+        """Join as a browser does; return when a message of this client has come back."""
         peer = self.peer(source)
         assert peer.open(headers={"Origin": self.origin}).status == 101
         peer.send("hello")

@@ -1,4 +1,4 @@
-"""Knows the sender by the message, and another client may say the same."""
+"""Identifies the sender by its message, but another client may say the same."""
 
 import gochat
 

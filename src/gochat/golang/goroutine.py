@@ -15,9 +15,9 @@ from typing import Any, Final, Protocol
 
 __all__ = ["ChannelStatistics", "Observer", "TurnsStatistics", "waits"]
 
-#: By the ident of a thread, what it waits for: `send`, until its value is taken; or `recv`, for a
-#: value. Each thread sets and unsets its own. One whose wait was interrupted may be here until it
-#: waits again.
+#: The operation in which each waiting thread waits, by its ident: `send`, until its value is taken;
+#: or `recv`, for a value. Each thread sets and unsets its own. A thread whose wait was interrupted
+#: may be here until it waits again.
 waits: Final[dict[int, str]] = {}
 
 

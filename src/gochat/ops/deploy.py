@@ -67,7 +67,7 @@ class MakeApp(Protocol):
 
 
 class Deployment:
-    """Everything around a chat, during its `with` block. For the main thread.
+    """Everything around a chat, during its `with` block. Thread: the main one.
 
     config: the settings. hub: the hub of the chat, which is not running yet.
 

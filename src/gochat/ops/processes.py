@@ -54,7 +54,7 @@ _VARIABLE: Final = "GOCHAT_CHILD"
 # The parent's variables from systemd, which the children must not see.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-# A child that has served for this long is restarted at once, in seconds.
+# A child that has served for this many seconds is restarted at once.
 _YOUNG: Final = 10.0
 
 # The first pause before a child that died younger is restarted, and the longest pause, in
@@ -229,7 +229,7 @@ class _Child:
 
 
 class _Parent:
-    """The children, and everything that waits for them. For the main thread."""
+    """The children, and everything that waits for them. Thread: the main one."""
 
     def __init__(
         self, listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float

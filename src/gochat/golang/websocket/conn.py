@@ -166,7 +166,7 @@ class ConnStatistics:
     #: The code of the peer's close frame, and that of this side's; None without such a frame.
     close_code_in: int | None
     close_code_out: int | None
-    #: Why reading, and why writing, has ended; None until then.
+    #: The errors that ended reading and writing; None until then.
     read_error: OSError | None
     write_error: OSError | None
 
@@ -230,8 +230,8 @@ class Conn:
         self._out = nonblocking(sock)
         self._options = options
 
-        #: Why reading, and why writing, has ended; None until then. Each is set once, the first by
-        #: the reading thread, the second under the write lock. Any thread may look at them.
+        #: The errors that ended reading and writing; None until then. Each is set once, the first
+        #: by the reading thread, the second under the write lock. Any thread may look at them.
         self.read_error: OSError | None = None
         self.write_error: OSError | None = None
 

@@ -149,7 +149,7 @@ class Channel(Closing, Generic[T]):
     # Sending.
 
     def send(self, value: T) -> None:
-        """Queue a value, and wait for room if there is none; unbuffered, wait for a receiver.
+        """Queue a value, and wait for room if there is none; if unbuffered, wait for a receiver.
 
         Raises ClosedChannelError if the channel is closed, or gets closed before the value is
         queued or received.

@@ -105,7 +105,7 @@ class Channel(Closing, Handover[T]):
     # Sending.
 
     def send(self, value: T) -> None:
-        """Queue a value, and wait for room if there is none; unbuffered, wait for a receiver.
+        """Queue a value, and wait for room if there is none; if unbuffered, wait for a receiver.
 
         Values that one thread sends to several unbuffered channels are thus received in that order.
         Raises ClosedChannelError if the channel is closed, or gets closed before the value is
