@@ -29,7 +29,7 @@ _IN_GO: Final = {
     "shutdown-timeout": "none: the program just ends",
     "max-message-size": f"[`maxMessageSize`]({_CHAT}/client.go#L27)",
     "send-buffer": f"[the capacity of `send`]({_CHAT}/client.go#L130)",
-    "gomaxprocs": "`GOMAXPROCS`, of which the write pumps are a part",
+    "gomaxprocs": "`GOMAXPROCS`, for all goroutines and not only the write pumps",
     "trust-proxy": "none: handlers read X-Forwarded-For themselves",
     "processes": "none: a Go process uses all cores",
     "trace": "the package `runtime/trace`, which the example does not use",

@@ -432,8 +432,8 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "relay-maxbytes",
             count,
             "N",
-            "number of bytes that they take in Redis, approximately; at least 16 times the longest"
-            " message",
+            "number of bytes that the stream's entries take in Redis, approximately; at least 16"
+            " times the longest message",
         ),
         ("room", room, "NAME", "name of the room; rooms on one Redis do not hear each other"),
         (

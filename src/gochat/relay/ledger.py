@@ -42,8 +42,8 @@ class Ledger:
     def __init__(self, since: Id) -> None:
         #: A process whose first entry is after this one is heard from its first message on.
         self.since = since
-        # The processes heard once, and those heard again. Names that somebody invents, each
-        # for one entry, displace only each other.
+        # The processes heard once, and those heard again. Invented names, each used for one
+        # entry, displace only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
         # For a process that started earlier and has not announced its number for that moment: the

@@ -81,7 +81,7 @@ _GATHER: Final = 0.001
 
 # How often a process announces its next number, in seconds, in a room of up to _ROOM processes.
 # In a larger room it does so less often, which keeps the total near twenty announcements a second,
-# but at least a third as often, however many processes somebody invents.
+# but at least a third as often, even if somebody fills the stream with invented processes.
 _ANNOUNCE: Final = 5.0
 _ROOM: Final = 100
 _CROWD: Final = 3.0
