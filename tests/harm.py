@@ -473,7 +473,7 @@ class CountingFlooder(Stranger):
         raise AssertionError(f"a flooder was cut: {self.outcome}")
 
     def flood(self) -> None:
-        """Keep more data to send than the server accepts."""
+        """Always have more data waiting to be sent than the server accepts."""
         if self.closed:
             return
         if len(self._unsent) < 1 << 16:

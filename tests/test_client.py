@@ -210,7 +210,7 @@ def test_queued_messages_are_joined_into_one_frame() -> None:
 
 
 def test_newlines_do_not_make_two_messages() -> None:
-    """A newline in a message becomes a space, a binary message goes out as text."""
+    """A newline in a message becomes a space, and a binary message goes out as text."""
     with Room() as room, join(room.port) as peer:
         peer.send("\n one\ntwo \n")
         peer.send("three\nfour", BINARY)

@@ -223,7 +223,7 @@ def test_a_twin_prints_the_same(
 def test_go_reports_a_mistake(
     source: Path, built: Path | None, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """A broken Go program prints what its page shows, where each line is a part of a line."""
+    """A broken Go program prints what its page shows; the page may leave out parts of lines."""
     name = source.parent.name
     assert f"../../examples/lesson/go/broken/{name}/main.go" in section(source.parent, "In Go")
     if built is None:
