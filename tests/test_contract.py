@@ -80,6 +80,55 @@ def test_gosched_waits_for_those_in_line() -> None:
     assert turns.statistics() == TurnsStatistics(1, (), ())
 
 
+def test_a_deadline_while_in_line() -> None:
+    """A pump that is in line with a value receives it when its turn comes, after its deadline."""
+    first = Pump()
+    channel: Channel[int] = Channel(1, in_turn=True)
+    received: list[Any] = []
+    with in_background(first.run):
+        wait_until(lambda: first.channel.statistics().receiver_waits)
+        first.channel.send(1)
+        wait_until(lambda: turns.statistics().holders == (first.ident,))
+        channel.send(2)
+        deadline = time.monotonic() + 0.5
+
+        def receive() -> None:
+            received.append(select(channel, deadline=deadline))
+            turns.give_up()
+
+        with in_background(receive):
+            wait_until(lambda: len(turns.statistics().line) == 1)
+            wait_until(lambda: time.monotonic() > deadline + 0.1)
+            assert turns.statistics().holders == (first.ident,)
+            assert received == []
+            first.go_on.set()
+        first.channel.close()
+    assert received == [(channel, 2, True)]
+    assert turns.statistics() == TurnsStatistics(1, (), ())
+
+
+def test_goroutines_that_always_have_something_to_do() -> None:
+    """Two that pass a value back and forth do not keep others from their deadlines."""
+    there: Channel[int] = Channel()
+    back: Channel[int] = Channel()
+    quiet: Channel[int] = Channel()
+    end = threading.Event()
+
+    def serve() -> None:
+        while not end.is_set():
+            there.send(1)
+            back.recv()
+        there.close()
+
+    def answer() -> None:
+        for value in there:
+            back.send(value)
+
+    with in_background(serve), in_background(answer):
+        assert select(quiet, deadline=time.monotonic() + 0.05) == (None, None, False)
+        end.set()
+
+
 @pytest.mark.parametrize("end", ["ends", "gives up"])
 def test_the_turn_is_handed_on(end: str) -> None:
     """A goroutine that has the turn passes it on when it ends or gives it up."""

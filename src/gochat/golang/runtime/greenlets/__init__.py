@@ -1,6 +1,6 @@
 """The runtime of greenlets: each goroutine is a greenlet of gevent, all on one thread.
 
-    waiter.py    a greenlet that waits, and its alarm
+    waiter.py    a greenlet that waits, and its alarm; the line of those that are ready
     turns.py     limits how many write pumps are ready to run
     channel.py   channels, close, select
     sockets.py   wait for a socket, and a lock
@@ -14,8 +14,9 @@ run. So this is much shorter than the runtime of threads, and needs no model.
 An exception from `greenlet.throw` or gevent's `kill` comes out of `park` and nowhere else. A signal
 handler may run at any moment, on whichever greenlet is running, and must not wait.
 
-gevent resumes the ready greenlets in the order in which they became ready, for 5 ms, and then
-checks the sockets and timers. A greenlet that computes stops all others.
+Greenlets that are ready run in the order in which they became so. Each switches to the next one,
+without gevent's loop in between. Every 5 ms the loop checks the sockets and timers. A greenlet
+that computes stops all others.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from gevent import getcurrent
+
 from ...closed import CLOSED, Closing, deadline_of
 from ...goroutine import ChannelStatistics
 from .turns import TurnWaiter, turns
@@ -65,8 +67,7 @@ class _Receiver(Waiter):
     def forget(self) -> None:
         """Stop waiting for all channels."""
         for channel in self.channels:
-            if channel._idle is self:
-                channel._idle = None
+            channel._forget(self)
 
 
 class Channel(Closing, Generic[T]):
@@ -86,12 +87,17 @@ class Channel(Closing, Generic[T]):
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
         self.capacity: Final = capacity
-        #: The values that wait, oldest first.
-        self.queue: Final[deque[T]] = deque()
+        #: The values that wait, oldest first. For a receiver in turn, which takes all of them, a
+        #: list is cheaper.
+        self.queue: deque[T] | list[T] = [] if in_turn else deque()
         self._in_turn: Final = TurnWaiter() if in_turn else None
-        self._offers: Final[deque[_Offer[T]]] = deque()
+        # The line of senders; None before the first one.
+        self._offers: deque[_Offer[T]] | None = None
         # The waiting receiver, until it is woken.
         self._idle: _Receiver | TurnWaiter | None = None
+        # Up to how many values `try_send` may append with nobody to wake: 0 while a receiver waits,
+        # and from the close on.
+        self._room = capacity
         # Whether sends are refused; whether the receiver sees the end once the queue is empty; and
         # whether nobody will receive.
         self._closed = self._ended = self._abandoned = False
@@ -136,7 +142,7 @@ class Channel(Closing, Generic[T]):
             capacity=self.capacity,
             queued=queued,
             closed=self._closed,
-            senders=len(self._offers),
+            senders=len(self._offers or ()),
             receiver=self.receiver,
             receiver_waits=self._idle is not None,
             sent=received + queued,
@@ -174,15 +180,10 @@ class Channel(Closing, Generic[T]):
         ClosedChannelError if the channel is closed; Go panics, even with a default case.
         """
         queue = self.queue
-        if len(queue) >= self.capacity or self._closed:
-            self._check_open()
-            sent = self.capacity == 0 and self._hand_over(value)
-            self._refused += not sent
-            return sent
-        queue.append(value)
-        if self._idle is not None:
-            self._wake()
-        return True
+        if len(queue) < self._room:
+            queue.append(value)
+            return True
+        return self._try_to_tell(value)
 
     def close(self) -> None:
         """Close the channel. Works on a full channel too, and never blocks.
@@ -193,6 +194,7 @@ class Channel(Closing, Generic[T]):
         self._check_open("close of")
         self._left = len(self)
         self._closed = self._ended = True
+        self._room = 0
         self._refuse()
         receiver, self._idle = self._idle, None
         if receiver is not None:
@@ -207,7 +209,19 @@ class Channel(Closing, Generic[T]):
         receiver is not affected.
         """
         self._abandoned = self._closed = True
+        self._room = 0
         self._refuse()
+
+    def _try_to_tell(self, value: T) -> bool:
+        """Do what `try_send` does if a receiver waits, or without room, or after the close."""
+        self._check_open()
+        if len(self.queue) < self.capacity:
+            self.queue.append(value)
+            self._wake()
+            return True
+        sent = self.capacity == 0 and self._hand_over(value)
+        self._refused += not sent
+        return sent
 
     def _send(self, value: T, deadline: float | None) -> None:
         self._check_open()
@@ -219,6 +233,8 @@ class Channel(Closing, Generic[T]):
         elif self._hand_over(value):
             return
         offer = _Offer(value)
+        if self._offers is None:
+            self._offers = deque()
         self._offers.append(offer)
         try:
             woken = offer.waiter.park_for("send", deadline)
@@ -240,14 +256,14 @@ class Channel(Closing, Generic[T]):
 
     def _wake(self) -> None:
         """Wake the receiver if it is waiting and was not woken yet."""
-        receiver, self._idle = self._idle, None
+        receiver = self._idle
         if receiver is not None:
+            self._forget(receiver)
             receiver.call(self)
 
     def _refuse(self) -> None:
-        for offer in self._offers:
-            offer.waiter.wake()
-        self._offers.clear()
+        while self._offers:
+            self._offers.popleft().waiter.wake()
 
     # Receiving.
 
@@ -287,8 +303,13 @@ class Channel(Closing, Generic[T]):
 
         From an unbuffered channel, take the values of the waiting senders.
         """
-        values = list(self.queue)
-        self.queue.clear()
+        queue = self.queue
+        if self._in_turn is not None:
+            values: list[T] = queue  # type: ignore[assignment]
+            self.queue = []
+        else:
+            values = list(queue)
+            queue.clear()
         if self._offers:
             if self.capacity:
                 self._admit()
@@ -305,11 +326,20 @@ class Channel(Closing, Generic[T]):
         if self._idle is not None and (self._idle is not waiter or waiter is self._in_turn):
             raise RuntimeError("two threads receive from one channel")
         self._idle = waiter
+        self._room = 0
+
+    def _forget(self, waiter: _Receiver | TurnWaiter) -> None:
+        """Mark a receiver as not waiting."""
+        if self._idle is waiter:
+            self._idle = None
+            if not self._closed:
+                self._room = self.capacity
 
     def _take(self, got: list[Any]) -> bool:
         """Receive a value into an empty list, if there is one. CLOSED stands for the end."""
         if self.queue:
-            got.append(self.queue.popleft())
+            got.append(self.queue[0])
+            del self.queue[0]
             if self._offers:
                 self._admit()
         elif self._offers:
@@ -326,7 +356,7 @@ class Channel(Closing, Generic[T]):
             except BaseException:
                 if value is not CLOSED:
                     self._received -= 1
-                    self.queue.appendleft(value)
+                    self.queue.insert(0, value)
                 turns.give_up()
                 raise
         return True
@@ -337,6 +367,7 @@ class Channel(Closing, Generic[T]):
             self.queue.append(self._accept())
 
     def _accept(self) -> T:
+        assert self._offers is not None, "there is a sender in line"
         offer = self._offers.popleft()
         offer.taken = True
         offer.waiter.wake()
@@ -357,10 +388,63 @@ def select(
     Raises RuntimeError if a second greenlet waits for a channel, and ValueError if a channel whose
     receiver takes turns is not the only one.
     """
-    if len(channels) == 1 and channels[0]._in_turn is not None:
-        return _select_in_turn(channels[0], channels[0]._in_turn, deadline)
-    if any(channel._in_turn is not None for channel in channels):
-        raise ValueError("a channel with turns is waited for alone")
+    if len(channels) != 1 or (place := channels[0]._in_turn) is None:
+        return _select_any(channels, deadline)
+    channel = channels[0]
+    got: list[Any] = []
+    while deadline is None or deadline > time.monotonic():
+        if turns.holder is not place:
+            turns.give_up()
+        ready = channel.queue or channel._offers or channel._ended
+        # What is left of a closed channel needs no turn.
+        if ready and (channel._ended or turns.take(place)):
+            return _take_in_turn(channel, place)
+        if turns.holder is place:
+            turns.next()
+        if ready:
+            turns.join(place)
+        else:
+            channel._set_idle(place)
+        if place.receiver is not getcurrent():
+            place.settle()
+        try:
+            if not place.park(None if ready else deadline):  # the turn has no deadline
+                channel._forget(place)
+        except BaseException:
+            channel._forget(place)
+            turns.leave(place)
+            raise
+        queue = channel.queue
+        if queue and channel.observer is None and not channel._offers:
+            channel._received += 1
+            return channel, queue.pop(0), True  # type: ignore[call-arg]
+        if channel._take(got):
+            return _received(channel, got)
+    return None, None, False
+
+
+def _take_in_turn(
+    channel: Channel[Any], place: TurnWaiter
+) -> tuple[Channel[Any] | None, Any, bool]:
+    """Receive what there is, without a wait."""
+    got: list[Any] = []
+    if channel._ended:
+        turns.give_up()
+        if not channel.queue:
+            place.end()
+    else:
+        place.settle()
+    channel._take(got)
+    return _received(channel, got)
+
+
+def _select_any(
+    channels: tuple[Channel[Any], ...], deadline: float | None
+) -> tuple[Channel[Any] | None, Any, bool]:
+    """`select` on channels whose receivers take no turns."""
+    for channel in channels:
+        if channel._in_turn is not None:
+            raise ValueError("a channel with turns is waited for alone")
     got: list[Any] = []
     start = int(random.random() * len(channels))
     channels = channels[start:] + channels[:start]
@@ -379,45 +463,6 @@ def select(
         # A value that was handed over comes first, even before the deadline.
         if receiver.giver is not None and receiver.giver._take(got):
             return _received(receiver.giver, got)
-    return None, None, False
-
-
-def _select_in_turn(
-    channel: Channel[Any], waiter: TurnWaiter, deadline: float | None
-) -> tuple[Channel[Any] | None, Any, bool]:
-    """`select` on one channel whose receiver takes turns."""
-    got: list[Any] = []
-    while deadline is None or deadline > time.monotonic():
-        if channel._ended:  # values left in a closed channel need no turn
-            turns.give_up()
-            if not channel.queue:
-                waiter.end()
-            channel._take(got)
-            return _received(channel, got)
-        if channel.queue or channel._offers:
-            if turns.take():
-                waiter.settle()
-                channel._take(got)
-                return _received(channel, got)
-            turns.give_up()
-            waiter.call(channel)
-        else:
-            turns.give_up()
-            channel._set_idle(waiter)
-        waiter.settle()
-        try:
-            waiter.park(deadline)
-            if waiter.in_line:
-                turns.begin()
-        except BaseException:
-            turns.leave(waiter)
-            raise
-        finally:
-            waiter.in_line = False
-            if channel._idle is waiter:
-                channel._idle = None
-        if channel._take(got):
-            return _received(channel, got)
     return None, None, False
 
 

@@ -11,11 +11,11 @@ from collections import deque
 from types import FrameType
 from typing import Any, Final
 
-from gevent import get_hub, getcurrent
+from gevent import getcurrent
 from gevent.monkey import get_original
 from greenlet import greenlet
 
-from .waiter import Waiter
+from .waiter import HUB, Waiter
 
 __all__ = ["RLock", "hung_up", "nonblocking", "readable", "settle", "stacks", "writable"]
 
@@ -66,7 +66,7 @@ class _Poll:
         self._system.register(source, events)
         self._source: Final = source  # keeps an epoll from closing its descriptor
         number = source if isinstance(source, int) else source.fileno()
-        self._io: Final = get_hub().loop.io(number, event)
+        self._io: Final = HUB.loop.io(number, event)
         self._waiter: Final = Waiter()
 
     def poll(self, timeout: float | None = None) -> bool:
@@ -77,10 +77,10 @@ class _Poll:
         """
         if self._system.poll(0):
             return True
-        if getcurrent() is self._waiter.hub:
+        if getcurrent() is HUB:
             return bool(self._system.poll(timeout))
         deadline = None if timeout is None else time.monotonic() + timeout / 1000
-        self._io.start(self._waiter.resume)
+        self._io.start(self._waiter.wake)
         try:
             return self._waiter.park(deadline)
         finally:
@@ -93,19 +93,22 @@ class _Poll:
 class RLock:
     """A lock that only its owner can release, and that its owner may acquire again."""
 
-    __slots__ = ("_count", "_line", "_owner")
+    __slots__ = ("_again", "_line", "_owner")
 
     def __init__(self) -> None:
         self._owner: Any = None
-        self._count = 0
+        # How often the owner has taken it again.
+        self._again = 0
         self._line: deque[Waiter] | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquire the lock. Return False if that takes over `timeout` seconds; -1 for no limit."""
         me = getcurrent()
-        if self._owner is None or self._owner is me:
+        if self._owner is None:
             self._owner = me
-            self._count += 1
+            return True
+        if self._owner is me:
+            self._again += 1
             return True
         if not blocking:
             return False
@@ -118,7 +121,7 @@ class RLock:
             while self._owner is not None:
                 if not waiter.park(deadline):
                     return False
-            self._owner, self._count = me, 1
+            self._owner = me
             return True
         finally:
             waiter.end()
@@ -129,10 +132,11 @@ class RLock:
         """Release the lock. Raises RuntimeError if the calling greenlet does not own it."""
         if self._owner is not getcurrent():
             raise RuntimeError("cannot release a lock of another greenlet")
-        self._count -= 1
-        if not self._count:
-            self._owner = None
-            self._wake()
+        if self._again:
+            self._again -= 1
+            return
+        self._owner = None
+        self._wake()
 
     def _wake(self) -> None:
         """Wake the first in line, if nobody has the lock."""
@@ -166,7 +170,7 @@ def stacks() -> list[tuple[str, FrameType]]:
 def _name(each: Any, names: dict[int, str]) -> str:
     from gevent.thread import get_ident  # noqa: PLC0415
 
-    if each is get_hub():
+    if each is HUB:
         return "gevent's loop"
     ident = get_ident(each)
     return f"greenlet {names.get(ident, ident)}"

@@ -28,8 +28,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._line: deque[TurnWaiter] = deque()
-        # The greenlet that has the turn, or the TurnWaiter of the one that was woken to take it.
-        self._holder: Any = None
+        #: The place of the pump that has the turn, or will have it when it runs.
+        self.holder: TurnWaiter | None = None
 
     def gomaxprocs(self, limit: int) -> int:
         """Return the number of turns, which is 1. Raises ValueError for a limit above 1."""
@@ -39,13 +39,14 @@ class Turns:
 
     def give_up(self) -> None:
         """Pass the turn on if the calling greenlet has it. Call this before it waits."""
-        if self._holder is getcurrent():
-            self._next()
+        holder = self.holder
+        if holder is not None and holder.receiver is getcurrent():
+            self.next()
 
     def gosched(self) -> None:
         """Return when every pump now in line has had a turn (Go: runtime.Gosched)."""
         self.give_up()
-        if self._holder is None:
+        if self.holder is None:
             return
         place = TurnWaiter()
         place.receiver = getcurrent()
@@ -57,63 +58,56 @@ class Turns:
 
     def join(self, waiter: TurnWaiter) -> None:
         """Put a pump that waits for a value in line; it wakes when it has the turn."""
-        if self._holder is None:
-            self._holder = waiter
+        if self.holder is None:
+            self.holder = waiter
             waiter.wake()
         else:
             self._line.append(waiter)
 
-    def take(self) -> bool:
-        """Let the calling greenlet take or keep the turn, if nobody else wants it."""
-        if self._holder is None:
-            self._holder = getcurrent()
+    def take(self, waiter: TurnWaiter) -> bool:
+        """Let a running pump take or keep the turn, if nobody else wants it."""
+        if self.holder is None:
+            self.holder = waiter
             return True
-        return self._holder is getcurrent() and not self._line
-
-    def begin(self) -> None:
-        """Take the turn for which the calling greenlet was woken."""
-        self._holder = getcurrent()
+        return self.holder is waiter and not self._line
 
     def leave(self, waiter: TurnWaiter) -> None:
         """Leave the line, or pass the turn on, because the wait was interrupted."""
-        if self._holder is waiter or self._holder is getcurrent():
-            self._next()
+        if self.holder is waiter:
+            self.next()
         elif waiter in self._line:
             self._line.remove(waiter)
 
     def ended(self, greenlet: Any) -> None:
         """Pass on the turn of a greenlet that ended while it had the turn."""
-        if self._holder is greenlet:
-            self._next()
+        if self.holder is not None and self.holder.receiver is greenlet:
+            self.next()
 
     def statistics(self) -> TurnsStatistics:
         """Return who has the turn, or was woken to take it, and who waits for it."""
-        holder = self._holder
-        if isinstance(holder, TurnWaiter):
-            holder = holder.receiver
+        holder = self.holder
         return TurnsStatistics(
             limit=DEFAULT_GOMAXPROCS,
-            holders=() if holder is None else (id(holder),),
+            holders=() if holder is None else (id(holder.receiver),),
             line=tuple(id(waiter.receiver) for waiter in self._line),
         )
 
-    def _next(self) -> None:
+    def next(self) -> None:
+        """Hand the turn on. Only for the pump that has it."""
         if self._line:
-            self._holder = self._line.popleft()
-            self._holder.wake()
+            self.holder = self._line.popleft()
+            self.holder.wake()
         else:
-            self._holder = None
+            self.holder = None
 
 
 class TurnWaiter(Waiter):
     """Where a write pump waits for a value, and then for the turn."""
 
-    __slots__ = ("in_line", "receiver")
+    __slots__ = ("receiver",)
 
     def __init__(self) -> None:
         super().__init__()
-        #: Whether the pump has something to do, and waits for the turn only.
-        self.in_line = False
         #: The greenlet that receives here, or did last; None before.
         self.receiver: Any = None
 
@@ -127,15 +121,12 @@ class TurnWaiter(Waiter):
 
     def call(self, _: object) -> None:
         """Put the pump in line."""
-        if not self.in_line:
-            self.in_line = True
-            self._due = None  # the turn has no deadline
-            turns.join(self)
+        self._due = None  # the turn has no deadline
+        turns.join(self)
 
     def let_go(self, _: object) -> None:
         """Wake the pump without a turn: its channel is closed."""
-        if not self.in_line:
-            self.wake()
+        self.wake()
 
 
 #: The turns of the write pumps.

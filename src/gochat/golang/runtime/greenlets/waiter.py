@@ -1,17 +1,63 @@
-"""Waiting for another greenlet or for a deadline."""
+"""A greenlet that waits for another, or for a deadline; and the greenlets that are ready.
+
+gevent resumes a greenlet from its loop, and gets back there when that waits: two switches. So the
+greenlets that were woken here stand in a line of their own. Each switches to the next one when it
+waits, and to the loop when no other is ready, or when the loop has not run for _SLICE.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any, Final
 
 from gevent import get_hub, getcurrent
 
 from ...goroutine import waits
 
-__all__ = ["Waiter"]
+__all__ = ["HUB", "Waiter"]
+
+#: Runs gevent's loop.
+HUB: Final = get_hub()
+
+# For how long greenlets run before the loop looks at sockets and clocks again, in seconds.
+_SLICE: Final = 0.005
 
 _YEAR: Final = 365 * 86400.0
+
+
+class _Ready:
+    """The greenlets that were woken and have not run since, in the order in which they were."""
+
+    __slots__ = ("_later", "line", "planned", "until")
+
+    def __init__(self) -> None:
+        self.line: Final[deque[Waiter]] = deque()
+        #: Whether the loop is running them, or is going to.
+        self.planned = False
+        #: When to return to the loop, on the clock of `time.monotonic`; 0 while it runs no line.
+        self.until = 0.0
+        self._later: Final = HUB.loop.timer(0.0, priority=HUB.loop.MINPRI)
+
+    def plan(self) -> None:
+        """Have the loop run the line, before it waits."""
+        self.planned = True
+        HUB.loop.run_callback(self._run)
+
+    def _run(self) -> None:
+        """Run the line. If some of it is left, go on after a look at the sockets."""
+        try:
+            until = self.until = time.monotonic() + _SLICE
+            while self.line and time.monotonic() < until:
+                self.line.popleft().switch()
+        finally:
+            self.until = 0.0
+            self.planned = bool(self.line)
+            if self.planned:
+                self._later.start(self._run)
+
+
+_ready: Final = _Ready()
 
 
 class Waiter:
@@ -21,37 +67,41 @@ class Waiter:
     must fire earlier, because a new timer for each wait would cost more than the wait.
     """
 
-    __slots__ = ("_due", "_greenlet", "_resume", "_rings", "_timer", "hub")
+    __slots__ = ("_due", "_greenlet", "_parked", "_rings", "_timer")
 
     def __init__(self) -> None:
-        #: Runs the loop, and the greenlets.
-        self.hub: Final = get_hub()
-        # The waiting greenlet, and its deadline.
+        # The greenlet that waits, and its deadline.
         self._greenlet: Any = None
         self._due: float | None = None
-        # After a wake-up: the callback that will resume the greenlet.
-        self._resume: Any = None
-        # The timer, and when it fires.
+        # Whether it waits, and was not woken.
+        self._parked = False
+        # The timer, and when it rings.
         self._timer: Any = None
         self._rings: float | None = None
 
     def park(self, deadline: float | None = None) -> bool:
         """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline before."""
+        now = time.monotonic()
         if deadline is not None:
-            if deadline <= time.monotonic():
+            if deadline <= now:
                 return False
             self._due = deadline
             if self._rings is None or self._rings > deadline:
                 self._set_timer(deadline)
         self._greenlet = getcurrent()
+        self._parked = True
         try:
-            return bool(self.hub.switch())
+            # What a switch returns was given by whoever switches back: False by the timer.
+            if now < _ready.until and _ready.line:
+                return _ready.line.popleft()._greenlet.switch() is not False
+            return HUB.switch() is not False
         except BaseException:
-            if self._resume is not None:
-                self._resume.stop()
+            if not self._parked:
+                _ready.line.remove(self)
             raise
         finally:
-            self._greenlet = self._due = self._resume = None
+            self._greenlet = self._due = None
+            self._parked = False
 
     def park_for(self, what: str, deadline: float | None) -> bool:
         """Call `park`, and record in `waits` what for."""
@@ -64,13 +114,15 @@ class Waiter:
 
     def wake(self) -> None:
         """Resume the waiting greenlet, if there is one, after those that are ready."""
-        if self._greenlet is not None and self._resume is None:
-            self._resume = self.hub.loop.run_callback(self._greenlet.switch, True)
+        if self._parked:
+            self._parked = False
+            _ready.line.append(self)
+            if not _ready.planned:
+                _ready.plan()
 
-    def resume(self) -> None:
-        """Resume the waiting greenlet at once. Only for callbacks of gevent's loop."""
-        if self._greenlet is not None and self._resume is None:
-            self._greenlet.switch(True)
+    def switch(self) -> None:
+        """Resume the greenlet that was woken. For the loop."""
+        self._greenlet.switch()
 
     def end(self) -> None:
         """Stop the timer. Call this when the waiter is no longer needed."""
@@ -82,13 +134,13 @@ class Waiter:
         self.end()
         # A timer fires after a year at the latest, and is then set again.
         left = min(max(0.0, deadline - time.monotonic()), _YEAR)
-        self._timer = self.hub.loop.timer(left)
+        self._timer = HUB.loop.timer(left)
         self._timer.start(self._ring)
         self._rings = deadline
 
     def _ring(self) -> None:
         self._rings = None
-        if self._due is None or self._resume is not None:
+        if self._due is None or not self._parked:
             return
         if self._due > time.monotonic():
             self._set_timer(self._due)
