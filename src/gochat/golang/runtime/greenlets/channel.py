@@ -414,10 +414,6 @@ def select(
             channel._forget(place)
             turns.leave(place)
             raise
-        queue = channel.queue
-        if queue and channel.observer is None and not channel._offers:
-            channel._received += 1
-            return channel, queue.pop(0), True  # type: ignore[call-arg]
         if channel._take(got):
             return _received(channel, got)
     return None, None, False
