@@ -846,7 +846,7 @@ def test_select_of_what_is_there() -> None:
 
 @pytest.mark.parametrize("put", PUTS.values(), ids=PUTS)
 @pytest.mark.parametrize("which", [0, 1, 2])
-@pytest.mark.parametrize("deadline", [None, PATIENCE], ids=["for ever", "deadline"])
+@pytest.mark.parametrize("deadline", [None, PATIENCE], ids=["forever", "deadline"])
 def test_select_is_woken(
     start: Tasks,
     put: Callable[[Channel[Any], Any], Any],

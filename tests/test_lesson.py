@@ -383,7 +383,7 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
             # On greenlets, step 6 may end with a message in flight.
             assert told(new) == told(old) or runtime == "greenlets"
         else:
-            assert new == old, f"python -m docs.lesson.pictures draws {name} anew"
+            assert new == old, f"python -m docs.lesson.pictures redraws {name}"
 
 
 def told(picture: str) -> set[str]:

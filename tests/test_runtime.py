@@ -110,7 +110,7 @@ def test_ctrl_c_while_a_client_runs() -> None:
 
 
 def test_a_lock_whose_next_owner_is_killed() -> None:
-    """A greenlet that is killed before it runs with a lock leaves the lock to the next in line."""
+    """If a greenlet that a release has woken is killed, the next in line gets the lock."""
     program = f"""
         {PATCH}
         import gevent

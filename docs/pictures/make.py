@@ -29,7 +29,7 @@ ALT: Final = {
     " takes the message and writes it. What goes back to A is not shown.",
     "client": "The life of a client, and its three ends. The client is registered with the hub,"
     " and its two pumps start. When the client leaves, its read pump unregisters it. When its"
-    " channel is full, the hub drops it. When the server stops, the hub sends everyone away. Each"
+    " channel is full, the hub drops it. When the server stops, the hub disconnects everyone. Each"
     " time the hub closes the client's channel, and the write pump takes what is left, writes a"
     " close frame and ends.",
     "slow": "A slow client: B's write pump waits for the socket, as B does not read. B's channel"

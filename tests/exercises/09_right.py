@@ -1,4 +1,4 @@
-"""A registration is a rendezvous: behind it, the hub knows the client."""
+"""A registration is a rendezvous: after it, the hub knows the client."""
 
 import gochat
 

@@ -197,7 +197,7 @@ class _Counts:
         # Of these, the ones that came through the library; and all frames except common messages.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
-        # When the thread began to wait for input; and any other wait, and when it began.
+        # Since when the thread has waited for input; any other wait, and since when.
         self.input_since: float | None = None
         self.reader_waits: tuple[str, float] | None = None
         # Only for the writing thread.

@@ -340,11 +340,11 @@ class Offer(Generic[T]):
         self.gate: Final = Gate()
 
     def waits(self) -> bool:
-        """Return whether the value was not moved yet. Thread: any."""
+        """Return whether the value has not been moved yet. Thread: any."""
         return bool(self._offered)
 
     def move(self, extend: Any) -> None:
-        """Move the value, if it was not moved yet. extend: the destination's. Thread: any."""
+        """Move the value, if it has not been moved yet. extend: the destination's. Thread: any."""
         if self._offered:
             try:  # noqa: SIM105 - which is faster
                 extend(map(_pop, (self._offered,)))
