@@ -172,7 +172,7 @@ class ConnStatistics:
 
     #: The ident of the thread that reads, or read last; None before the first read.
     reader_thread: int | None
-    #: What the reading thread, and the writing thread, is waiting for; None for nothing.
+    #: What the reading and the writing thread are waiting for; None for nothing.
     reader: Waiting | None
     writer: Waiting | None
 

@@ -139,7 +139,7 @@ class Upgrader:
     def upgrade(self, environ: http.Environ) -> Conn:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
 
-        environ: that of a request to a `http.Server`. The server still closes the socket, see
+        environ: that of a request to an `http.Server`. The server still closes the socket, see
         `http.Hijacker`, so use the Conn only inside functions that the server calls. A second
         thread is reserved for the connection, so `Hijacker.go` does not fail. If the application
         fails afterwards, or a function that it has passed to the Hijacker fails, the peer gets the
