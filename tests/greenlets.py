@@ -26,7 +26,7 @@ FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery", 
 SLOW: Final = ("conn", "http_admission", "http_handler", "http_reader", "http_request", "serve")
 
 #: What starts a server, and cannot run in a process that is patched.
-COMMAND: Final = ("autobahn", "faults", "harm", "processes", "trace", "view")
+COMMAND: Final = ("autobahn", "faults", "harm", "metrics", "nginx", "processes", "trace", "view")
 
 _INSIDE: Final = "it looks into the channel of threads"
 _SPINS: Final = "it looks at others without waiting: greenlets are not preempted"
@@ -58,6 +58,7 @@ THREADS_ONLY: Final = {
     ),
     "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
     "it calls the command in this process, which is not patched": (
+        "metrics.py::test_an_address_that_is_taken",
         "view.py::test_an_address_that_is_taken",
     ),
     "it counts threads": (
