@@ -130,6 +130,44 @@ def test_a_lock_whose_next_owner_is_killed() -> None:
     assert (done.stdout, done.stderr) == ("second\n", "")
 
 
+def test_signals_at_any_moment_of_a_wait() -> None:
+    """A signal handler that raises in a greenlet that waits ends that wait, and loses no other."""
+    program = f"""
+        {PATCH}
+        import signal, gevent
+        from gochat import Channel
+        class Interrupt(Exception): pass
+        me, waits, interrupts = gevent.getcurrent(), False, 0
+        def handler(*_):
+            global waits
+            if waits and gevent.getcurrent() is me:
+                waits = False  # one at a time
+                raise Interrupt
+        signal.signal(signal.SIGALRM, handler)
+        ring, mine = [Channel(1) for _ in range(4)], Channel(2)
+        def pass_on(source, target):
+            for value in source:
+                target.send(value)
+                mine.try_send(value)
+        for place in range(4):
+            gevent.spawn(pass_on, ring[place - 1], ring[place])
+        ring[0].send("a")
+        ring[2].send("b")
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.00037)
+        while interrupts < 500:
+            try:
+                waits = True
+                mine.get(timeout=10)
+                waits = False
+            except Interrupt:
+                interrupts += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(mine.get(timeout=10) in ("a", "b"))
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 @pytest.mark.parametrize("by", ["flag", "environment"])
 def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends in order."""

@@ -93,10 +93,15 @@ class Waiter:
         try:
             # What a switch returns was given by whoever switches back: False by the timer.
             if now < _ready.until and _ready.line:
-                return _ready.line.popleft()._greenlet.switch() is not False
+                # Not by popleft: after a call, a signal handler may raise, and the greenlet that
+                # was taken out of the line would never run.
+                following = _ready.line[0]
+                del _ready.line[0]
+                return following._greenlet.switch() is not False
             return HUB.switch() is not False
         except BaseException:
-            if not self._parked:
+            # It is not in line if a signal handler raises when it has just been resumed.
+            if not self._parked and self in _ready.line:
                 _ready.line.remove(self)
             raise
         finally:
