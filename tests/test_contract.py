@@ -158,6 +158,34 @@ def test_the_turn_is_handed_on(end: str) -> None:
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_subclass_that_receives_in_its_own_way(waits: bool, in_turn: bool) -> None:
+    """Every value of a channel passes its `_take`, which the trace overrides, waited for or not."""
+
+    class Doubles(Channel[int]):
+        def _take(self, got: list[Any]) -> bool:
+            if not super()._take(got):
+                return False
+            got[0] *= 2
+            return True
+
+    channel = Doubles(1, in_turn=in_turn)
+
+    def receive() -> None:
+        received.append(channel.recv())
+        turns.give_up()
+
+    received: list[Any] = []
+    if not waits:
+        channel.send(1)
+    with in_background(receive):
+        if waits:
+            wait_until(lambda: channel.statistics().receiver_waits)
+            channel.send(1)
+    assert received == [(2, True)]
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
 def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
     """An observer's exception comes out of the receive, and the value stays in the channel."""
 
