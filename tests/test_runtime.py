@@ -130,39 +130,88 @@ def test_a_lock_whose_next_owner_is_killed() -> None:
     assert (done.stdout, done.stderr) == ("second\n", "")
 
 
-def test_signals_at_any_moment_of_a_wait() -> None:
-    """A signal handler that raises in a greenlet that waits ends that wait, and loses no other."""
+def test_a_signal_handler_that_sends() -> None:
+    """A signal handler may `try_send` at any moment: every value is received, and once."""
     program = f"""
         {PATCH}
-        import signal, gevent
-        from gochat import Channel
-        class Interrupt(Exception): pass
-        me, waits, interrupts = gevent.getcurrent(), False, 0
-        def handler(*_):
-            global waits
-            if waits and gevent.getcurrent() is me:
-                waits = False  # one at a time
-                raise Interrupt
-        signal.signal(signal.SIGALRM, handler)
-        ring, mine = [Channel(1) for _ in range(4)], Channel(2)
-        def pass_on(source, target):
-            for value in source:
-                target.send(value)
-                mine.try_send(value)
-        for place in range(4):
-            gevent.spawn(pass_on, ring[place - 1], ring[place])
-        ring[0].send("a")
-        ring[2].send("b")
-        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.00037)
-        while interrupts < 500:
-            try:
-                waits = True
-                mine.get(timeout=10)
-                waits = False
-            except Interrupt:
+        import gevent, signal, time
+        from gochat import Channel, select
+        pumps = [Channel(50, in_turn=True) for _ in range(4)]
+        channels = [*pumps, Channel(50)]
+        sent, received, signals = [0] * 5, [0] * 5, 0
+        def send(*_):
+            global signals
+            signals += 1
+            for number, channel in enumerate(channels):
+                if channel.try_send(1):
+                    sent[number] += 1
+        def receive(number, *others):
+            while True:
+                end = time.monotonic() + 20
+                channel, value, ok = select(channels[number], *others, deadline=end)
+                received[number] += value + sum(channels[number].drain())
+        for number in range(5):
+            gevent.spawn(receive, number, *([Channel()] if number == 4 else []))
+        gevent.sleep(0)
+        signal.signal(signal.SIGALRM, send)
+        end = time.monotonic() + 20
+        while signals < 2000 and time.monotonic() < end:
+            signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+            for _ in range(100):
+                for number in range(4):
+                    if pumps[number].try_send(1):
+                        sent[number] += 1
+                gevent.sleep(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            while received != sent and time.monotonic() < end:
+                gevent.sleep(1e-3)
+        print(received == sent)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_receive_that_ctrl_c_interrupts() -> None:
+    """A greenlet that is interrupted at any moment gets that exception, and stops no other."""
+    program = f"""
+        {PATCH}
+        import gevent, signal, time
+        from gochat import Channel, select
+        main, armed, interrupts, rounds = gevent.getcurrent(), False, 0, 0
+        class Interrupt(BaseException):
+            pass
+        def handle(*_):
+            global armed, interrupts
+            if armed and gevent.getcurrent() is main:
+                armed = False
                 interrupts += 1
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        print(mine.get(timeout=10) in ("a", "b"))
+                raise Interrupt
+        there, back, mine = Channel(), Channel(), Channel(1)
+        def serve():
+            global rounds
+            while True:
+                there.send(1)
+                back.recv()
+                rounds += 1
+                mine.try_send(1)
+        def answer():
+            for value in there:
+                back.send(value)
+        gevent.spawn(serve), gevent.spawn(answer)
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+        end = time.monotonic() + 20
+        while interrupts < 1000 and time.monotonic() < end:
+            try:
+                armed = True
+                select(mine)
+                armed = False
+            except Interrupt:
+                pass
+        before = rounds
+        while rounds < before + 10 and time.monotonic() < end:
+            gevent.sleep(1e-3)
+        print(rounds > before)
     """
     done = finished([sys.executable, "-c", textwrap.dedent(program)])
     assert (done.stdout, done.stderr) == ("True\n", "")

@@ -236,6 +236,8 @@ class Channel(Closing, Generic[T]):
         if self._offers is None:
             self._offers = deque()
         self._offers.append(offer)
+        if self._closed:  # by a signal handler, since the first look
+            offer.waiter.wake()
         try:
             woken = offer.waiter.park_for("send", deadline)
         finally:
@@ -256,9 +258,10 @@ class Channel(Closing, Generic[T]):
 
     def _wake(self) -> None:
         """Wake the receiver if it is waiting and was not woken yet."""
-        receiver = self._idle
+        receiver, self._idle = self._idle, None
         if receiver is not None:
-            self._forget(receiver)
+            if not self._closed:
+                self._room = self.capacity
             receiver.call(self)
 
     def _refuse(self) -> None:
@@ -308,8 +311,8 @@ class Channel(Closing, Generic[T]):
             values: list[T] = queue  # type: ignore[assignment]
             self.queue = []
         else:
+            self.queue = deque()
             values = list(queue)
-            queue.clear()
         if self._offers:
             if self.capacity:
                 self._admit()
@@ -323,10 +326,13 @@ class Channel(Closing, Generic[T]):
 
     def _set_idle(self, waiter: _Receiver | TurnWaiter) -> None:
         """Mark a receiver as waiting. Raises RuntimeError if another one is waiting."""
-        if self._idle is not None and (self._idle is not waiter or waiter is self._in_turn):
+        if self._idle is not None and self._idle.parked:
             raise RuntimeError("two threads receive from one channel")
         self._idle = waiter
         self._room = 0
+        if self.queue or self._ended:  # by a signal handler, since the receiver has looked
+            self._forget(waiter)
+            waiter.wake()
 
     def _forget(self, waiter: _Receiver | TurnWaiter) -> None:
         """Mark a receiver as not waiting."""
@@ -410,6 +416,7 @@ def select(
         try:
             if not place.park(None if ready else deadline):  # the turn has no deadline
                 channel._forget(place)
+                turns.leave(place)  # a signal handler may have put it in line before it waited
         except BaseException:
             channel._forget(place)
             turns.leave(place)

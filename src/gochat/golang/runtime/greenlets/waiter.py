@@ -27,7 +27,11 @@ _YEAR: Final = 365 * 86400.0
 
 
 class _Ready:
-    """The greenlets that were woken and have not run since, in the order in which they were."""
+    """The greenlets that were woken and have not run since, in the order in which they were.
+
+    A greenlet leaves the line when it runs, and no other takes it out: an exception in whoever
+    switches to it, such as Ctrl-C, would leave it asleep forever.
+    """
 
     __slots__ = ("_later", "line", "planned", "until")
 
@@ -49,11 +53,13 @@ class _Ready:
         try:
             until = self.until = time.monotonic() + _SLICE
             while self.line and time.monotonic() < until:
-                self.line.popleft().switch()
+                self.line[0].switch()
         finally:
             self.until = 0.0
-            self.planned = bool(self.line)
-            if self.planned:
+            # No call between these two, in which a signal handler could wake a greenlet.
+            self.planned = False
+            if self.line:
+                self.planned = True
                 self._later.start(self._run)
 
 
@@ -65,16 +71,20 @@ class Waiter:
 
     A timer is kept after the wait that it was set for. It is replaced only when it has fired or
     must fire earlier, because a new timer for each wait would cost more than the wait.
+
+    A signal handler may call `wake` just before the greenlet parks: then it does not wait.
     """
 
-    __slots__ = ("_due", "_greenlet", "_parked", "_rings", "_timer")
+    __slots__ = ("_due", "_early", "_greenlet", "_rings", "_timer", "parked")
 
     def __init__(self) -> None:
         # The greenlet that waits, and its deadline.
         self._greenlet: Any = None
         self._due: float | None = None
-        # Whether it waits, and was not woken.
-        self._parked = False
+        #: Whether it waits, and was not woken.
+        self.parked = False
+        # Whether it was woken before it waited.
+        self._early = False
         # The timer, and when it rings.
         self._timer: Any = None
         self._rings: float | None = None
@@ -82,31 +92,26 @@ class Waiter:
     def park(self, deadline: float | None = None) -> bool:
         """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline before."""
         now = time.monotonic()
-        if deadline is not None:
-            if deadline <= now:
-                return False
-            self._due = deadline
-            if self._rings is None or self._rings > deadline:
-                self._set_timer(deadline)
         self._greenlet = getcurrent()
-        self._parked = True
+        self._due = deadline
+        self.parked = True
         try:
+            if self._early:
+                return True
+            if deadline is not None:
+                if deadline <= now:
+                    return False
+                if self._rings is None or self._rings > deadline:
+                    self._set_timer(deadline)
             # What a switch returns was given by whoever switches back: False by the timer.
             if now < _ready.until and _ready.line:
-                # Not by popleft: after a call, a signal handler may raise, and the greenlet that
-                # was taken out of the line would never run.
-                following = _ready.line[0]
-                del _ready.line[0]
-                return following._greenlet.switch() is not False
+                return _ready.line[0]._greenlet.switch() is not False
             return HUB.switch() is not False
-        except BaseException:
-            # It is not in line if a signal handler raises when it has just been resumed.
-            if not self._parked and self in _ready.line:
-                _ready.line.remove(self)
-            raise
         finally:
+            if not self.parked:
+                _ready.line.remove(self)
             self._greenlet = self._due = None
-            self._parked = False
+            self.parked = self._early = False
 
     def park_for(self, what: str, deadline: float | None) -> bool:
         """Call `park`, and record in `waits` what for."""
@@ -119,11 +124,13 @@ class Waiter:
 
     def wake(self) -> None:
         """Resume the waiting greenlet, if there is one, after those that are ready."""
-        if self._parked:
-            self._parked = False
+        if self.parked:
+            self.parked = False
             _ready.line.append(self)
             if not _ready.planned:
                 _ready.plan()
+        else:
+            self._early = True
 
     def switch(self) -> None:
         """Resume the greenlet that was woken. For the loop."""
@@ -145,7 +152,7 @@ class Waiter:
 
     def _ring(self) -> None:
         self._rings = None
-        if self._due is None or not self._parked:
+        if self._due is None or not self.parked:
             return
         if self._due > time.monotonic():
             self._set_timer(self._due)
