@@ -217,6 +217,29 @@ def test_a_receive_that_ctrl_c_interrupts() -> None:
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+def test_no_timer_is_left() -> None:
+    """A pump's timer ends with its channel, or with the pump, not at the next ping."""
+    program = f"""
+        {PATCH}
+        import gc, gevent, time
+        from gochat import Channel, select
+        from gochat.golang.runtime.greenlets.turns import TurnWaiter
+        channels = [Channel(1, in_turn=True) for _ in range(2)]
+        ping = time.monotonic() + 60
+        pumps = [gevent.spawn(select, channel, deadline=ping) for channel in channels]
+        gevent.sleep(0)
+        channels[0].close()
+        pumps[1].kill()
+        gevent.joinall(pumps)
+        channels = pumps = None
+        gevent.sleep(0)
+        gc.collect()
+        print(sum(isinstance(each, TurnWaiter) for each in gc.get_objects()))
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 @pytest.mark.parametrize("by", ["flag", "environment"])
 def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends in order."""

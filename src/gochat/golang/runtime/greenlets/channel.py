@@ -420,6 +420,7 @@ def select(
         except BaseException:
             channel._forget(place)
             turns.leave(place)
+            place.end()
             raise
         if channel._take(got):
             return _received(channel, got)
@@ -433,8 +434,6 @@ def _take_in_turn(
     got: list[Any] = []
     if channel._ended:
         turns.give_up()
-        if not channel.queue:
-            place.end()
     else:
         place.settle()
     channel._take(got)
@@ -471,4 +470,8 @@ def _select_any(
 
 def _received(channel: Channel[Any], got: list[Any]) -> tuple[Channel[Any], Any, bool]:
     (value,) = got
-    return (channel, None, False) if value is CLOSED else (channel, value, True)
+    if value is not CLOSED:
+        return channel, value, True
+    if channel._in_turn is not None:
+        channel._in_turn.end()
+    return channel, None, False
