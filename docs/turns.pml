@@ -203,7 +203,15 @@ inline wake(to)
 #else
     if
     :: d_step { armed[to] -> armed[to] = false; append(to) };
-        call()
+        if
+        :: K > 1 -> call()
+        :: K == 1 && line[0] == to ->   /* nobody else can be called for */
+            if
+            :: !holds[to] -> gate[to] = true
+            :: else
+            fi
+        :: else
+        fi
     :: !armed[to]
     fi
 #endif
