@@ -61,10 +61,10 @@ class Server:
     directory: Path = HERE
 
 
-def servers(go: Path | None) -> list[Server]:
-    """Return all servers: first the two or three runtimes of the chat, then other libraries.
+def servers(go: Path | None) -> tuple[list[Server], list[Server]]:
+    """Return the runtimes of this chat, and then the servers on other libraries.
 
-    go: the Go example. The first is what the others are compared with.
+    go: the Go example, which is among the first if it is there. All are compared with threads.
     """
     python = sys.executable
 
@@ -73,15 +73,14 @@ def servers(go: Path | None) -> list[Server]:
 
     address = "127.0.0.1:PORT"
     gochat = (python, "-m", "gochat", "serve", "--addr", address)
-    found = [
+    runtimes = [
         Server("gochat, threads", gochat, "gochat"),
         Server("gochat, greenlets", (*gochat, "--runtime", "greenlets"), "gevent"),
     ]
     if go is not None:
         command = (str(go.resolve()), "-addr", address)
-        found.append(Server("the Go example", command, directory=go.resolve().parent))
-    return [
-        *found,
+        runtimes.append(Server("the Go example", command, directory=go.resolve().parent))
+    peers = [
         peer("socketify, C++", "socketify", "socketify_uws.py"),
         peer("picows, asyncio", "picows", "picows_asyncio.py"),
         peer("websockets, asyncio", "websockets", "websockets_asyncio.py"),
@@ -89,6 +88,7 @@ def servers(go: Path | None) -> list[Server]:
         peer("websockets, threads", "websockets", "websockets_threads.py"),
         peer("simple-websocket, threads", "simple-websocket", "naive_threads.py"),
     ]
+    return runtimes, peers
 
 
 # Measuring.
@@ -379,11 +379,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.go is not None and not os.access(args.go, os.X_OK):
         parser.error(f"{args.go} is not a program")
-    contenders = servers(args.go)
+    runtimes, peers = servers(args.go)
+    contenders = [*runtimes, *peers]
     against = args.against is not None
     if against:
         command = tuple(shlex.split(args.against))
-        contenders = [Server("the other", command, directory=Path.cwd()), contenders[0]]
+        contenders = [Server("the other", command, directory=Path.cwd()), runtimes[0]]
     try:
         made_of(contenders)
         if not against:
@@ -404,7 +405,6 @@ def main() -> None:
             )
             return
         report = measure_all(contenders, cores, load, args.clients, args.rounds)
-        runtimes = contenders[: 2 if args.go is None else 3]
         curves = measure_all(runtimes, cores, load, args.curves, args.rounds)
         rows = []
         for _, each, _ in ROWS if args.go is not None else ():

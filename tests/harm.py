@@ -102,7 +102,7 @@ class Row(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """How many faults are caused: all, or a few."""
+    """Chooses how many faults to cause: all of them, or a few."""
 
     seed: int
     quick: bool = False

@@ -1,7 +1,7 @@
 """The chat on socketify: uWebSockets, a server in C++, which calls Python for each message.
 
-Each message is a frame of its own, and C++ writes it to all clients. A client for which 64 KB wait,
-the library's default, is cut.
+Each message is a separate frame, which C++ writes to all clients. A client is cut when 64 KB are
+waiting for it, the library's default limit.
 """
 
 import sys

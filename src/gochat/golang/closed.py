@@ -19,7 +19,7 @@ class ClosedChannelError(RuntimeError):
 
 
 class AbandonedChannelError(ConnectionAbortedError):
-    """A send on a channel from which nobody will receive. In Go, the program has ended by then.
+    """A send on a channel that will have no receiver again. A Go program would have ended by then.
 
     The sender has made no mistake, so a pump treats this as the end of its connection.
     """

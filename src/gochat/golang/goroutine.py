@@ -1,4 +1,4 @@
-"""What goroutines are waiting for, and how to observe a channel.
+"""The waits of goroutines, the statistics of channels and turns, and the observer of a channel.
 
 The same for both runtimes; for greenlets, read "greenlet" for "thread". `threading.get_ident` gives
 the ident of either.

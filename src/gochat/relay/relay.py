@@ -394,7 +394,7 @@ class Relay:
         try:
             work()
             return
-        except (stream.EndedError, AbandonedChannelError):  # whoever ended the hub gives the reason
+        except (stream.EndedError, AbandonedChannelError):  # the end of the hub has its own report
             return
         except RelayError as error:
             cause = error

@@ -675,7 +675,7 @@ class Conn:
                 if control and control == CLOSE_MESSAGE:
                     self._close_sent = True
                 size = len(data)
-                try:
+                try:  # what `send_all` does first, without the call: it nearly always suffices
                     sent = self._out.send(data, socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     sent = 0

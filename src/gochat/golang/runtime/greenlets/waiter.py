@@ -29,8 +29,8 @@ _YEAR: Final = 365 * 86400.0
 class _Ready:
     """The greenlets that were woken and have not run since, in the order in which they were.
 
-    A greenlet leaves the line when it runs, and no other takes it out: an exception in whoever
-    switches to it, such as Ctrl-C, would leave it asleep forever.
+    Each greenlet removes itself when it runs. If the one that switches to it removed it first, and
+    were then interrupted, as by Ctrl-C, it would sleep forever.
     """
 
     __slots__ = ("_later", "line", "planned", "until")
@@ -53,7 +53,7 @@ class _Ready:
         try:
             until = self.until = time.monotonic() + _SLICE
             while self.line and time.monotonic() < until:
-                self.line[0].switch()
+                self.line[0].greenlet.switch()
         finally:
             self.until = 0.0
             # No call between these two, in which a signal handler could wake a greenlet.
@@ -75,11 +75,12 @@ class Waiter:
     A signal handler may call `wake` just before the greenlet parks: then it does not wait.
     """
 
-    __slots__ = ("_due", "_early", "_greenlet", "_rings", "_timer", "parked")
+    __slots__ = ("_due", "_early", "_rings", "_timer", "greenlet", "parked")
 
     def __init__(self) -> None:
-        # The greenlet that waits, and its deadline.
-        self._greenlet: Any = None
+        #: The greenlet that waits; None for nobody.
+        self.greenlet: Any = None
+        # Its deadline.
         self._due: float | None = None
         #: Whether it waits, and was not woken.
         self.parked = False
@@ -92,7 +93,7 @@ class Waiter:
     def park(self, deadline: float | None = None) -> bool:
         """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline before."""
         now = time.monotonic()
-        self._greenlet = getcurrent()
+        self.greenlet = getcurrent()
         self._due = deadline
         self.parked = True
         try:
@@ -103,14 +104,14 @@ class Waiter:
                     return False
                 if self._rings is None or self._rings > deadline:
                     self._set_timer(deadline)
-            # What a switch returns was given by whoever switches back: False by the timer.
+            # `switch` returns what is passed by whatever switches back; the timer passes False.
             if now < _ready.until and _ready.line:
-                return _ready.line[0]._greenlet.switch() is not False
+                return _ready.line[0].greenlet.switch() is not False
             return HUB.switch() is not False
         finally:
             if not self.parked:
                 _ready.line.remove(self)
-            self._greenlet = self._due = None
+            self.greenlet = self._due = None
             self.parked = self._early = False
 
     def park_for(self, what: str, deadline: float | None) -> bool:
@@ -131,10 +132,6 @@ class Waiter:
                 _ready.plan()
         else:
             self._early = True
-
-    def switch(self) -> None:
-        """Resume the greenlet that was woken. For the loop."""
-        self._greenlet.switch()
 
     def end(self) -> None:
         """Stop the timer. Call this when the waiter is no longer needed."""
@@ -157,4 +154,4 @@ class Waiter:
         if self._due > time.monotonic():
             self._set_timer(self._due)
         else:
-            self._greenlet.switch(False)
+            self.greenlet.switch(False)

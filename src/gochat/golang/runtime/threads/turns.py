@@ -160,8 +160,8 @@ class Turns:
     def _call(self) -> None:
         """Wake the threads that have a turn and do not know it, after a change of the line.
 
-        Two threads may leave the line at the same time, and each see the line after both have left.
-        So each wakes all threads that have a turn by then. Thread: any.
+        Two threads may leave the line at the same time, and each may see the line only after both
+        have left. So each of them wakes every thread that now has a turn. Thread: any.
         """
         line = self._line
         if self._limit == 1:
@@ -191,8 +191,8 @@ class Waiter(Gate):
         self._turns: Final = turns
         #: The ident of the thread.
         self.thread: Final = threading.get_ident()
-        #: Holds this waiter while the thread waits for a value, and has not been woken. Whoever
-        #: takes it out puts it in line, or is the thread itself and goes on by itself.
+        #: Contains this waiter while the thread waits for a value and has not been woken. A sender
+        #: moves it from here to the line; the thread itself takes it out to end its wait.
         self.armed: Final[list[Waiter]] = []
         # Whether the thread knows that it has a turn. Set by the thread alone, and False whenever
         # it waits, so that it is woken.
@@ -205,7 +205,7 @@ class Waiter(Gate):
 
     @property
     def holds(self) -> bool:
-        """Whether the thread has a turn, or had one a moment ago."""
+        """Whether the thread has a turn. On another thread, the answer may be out of date."""
         return self._holds
 
     def is_idle(self) -> bool:
