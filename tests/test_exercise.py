@@ -398,10 +398,10 @@ def offer(channel, values):
 def offer(channel, values):
   rest = []
   for v in values:
-    try: channel.put(v, timeout=0.01)
+    try: channel.put(v, timeout=0.001)
     except Exception: rest.append(v)
   return rest""",
-        "offer still waits after 2 s",
+        "offer waits for room",
     ),
     (
         2,

@@ -49,19 +49,31 @@ def rendezvous(learner: Learner) -> str:
     return "'hello', 0 and None each came over from another thread"
 
 
+class Watched(Channel[Any]):
+    """A channel that records whether its sender would have waited for room. For one sender."""
+
+    would_wait = False
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        self.would_wait |= block and timeout != 0
+        super().put(item, block, timeout)
+
+
 def try_send(learner: Learner) -> str:
     """Exercise 2."""
-    channel: Channel[int] = Channel(3)
-    rest, queued = learner.call("offer", channel, [0, 1, 2, 3, 4]), channel.drain()
+    watched = Watched(3)
+    rest, queued = learner.call("offer", watched, [0, 1, 2, 3, 4]), watched.drain()
     if rest != [3, 4] or queued != [0, 1, 2]:
         raise Refused(
             f"of 0, 1, 2, 3, 4 the channel with room for three has {shown(queued)},"
             f" and offer returned {shown([rest])}, not [3, 4]"
         )
+    if watched.would_wait:
+        raise Refused("offer waits for room")
     many = [0] * 1000  # who waits for each a little is late
     if learner.call("offer", Channel(), many) != many:
         raise Refused("an unbuffered channel that nobody receives from took a value")
-    channel = Channel()
+    channel: Channel[int] = Channel()
     Task(learner, "recv", channel.recv)
     if not wait_for(lambda: learner.call("offer", channel, [0]) == []):
         raise Refused("a receiver waits at an unbuffered channel, and offer did not send to it")
@@ -85,16 +97,6 @@ def close_and_drain(learner: Learner) -> str:
         if got != sent:
             raise Refused(f"receive_all returned {shown([got])}, and {sent} were sent")
     return "all five values were received, and then the end"
-
-
-class Watched(Channel[bytes]):
-    """A channel that records whether its sender had to wait for room. For one sending thread."""
-
-    would_wait = False
-
-    def put(self, item: bytes, block: bool = True, timeout: float | None = None) -> None:
-        self.would_wait |= block
-        super().put(item, block, timeout)
 
 
 def slow_client(learner: Learner) -> str:
