@@ -109,6 +109,61 @@ def test_ctrl_c_while_a_client_runs() -> None:
     assert (done.stdout, done.stderr) == ("end True\n", "")
 
 
+@pytest.mark.parametrize("capacity", [0, 1])
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
+    """Ctrl-C at any step of a send ends its caller once, and the receiver hears of later values."""
+    program = f"""
+        {PATCH}
+        import gevent, signal, sys
+        from gochat import Channel
+        from gochat.golang.runtime import greenlets, sigint_to_caller
+        main, steps = gevent.getcurrent(), 0
+        folder, signals = greenlets.__path__[0], greenlets.signals.__file__
+        def trace(frame, event, _):
+            code = frame.f_code.co_filename
+            if gevent.getcurrent() is main and code.startswith(folder) and code != signals:
+                frame.f_trace, frame.f_trace_opcodes = local, True
+                return local
+        def local(frame, event, _):
+            global left
+            if event == "opcode" and gevent.getcurrent() is main:
+                left -= 1
+                if left == 0:
+                    signal.raise_signal(signal.SIGINT)
+            return local
+        def receive(channel, received):
+            for value in channel:
+                received.append(value)
+        sys._getframe().f_trace_opcodes = True  # or Python 3.12 skips opcodes
+        while True:
+            steps += 1
+            left, interrupts, received = steps, 0, []
+            channel = Channel({capacity}, in_turn={in_turn})
+            gevent.spawn(receive, channel, received)
+            gevent.sleep(0)
+            with sigint_to_caller():
+                sys.settrace(trace)
+                try:
+                    channel.send(1)
+                except KeyboardInterrupt:
+                    interrupts += 1
+                sys.settrace(None)
+                try:
+                    gevent.sleep(0)
+                except KeyboardInterrupt:
+                    interrupts += 1
+                if left > 0:
+                    break
+                gevent.spawn(channel.send, "last").join(5)
+                gevent.sleep(0)
+                assert (interrupts, received[-1:]) == (1, ["last"]), (steps, interrupts, received)
+        print(steps > 50)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_a_lock_whose_next_owner_is_killed() -> None:
     """If a greenlet that a release has woken is killed, the next in line gets the lock."""
     program = f"""

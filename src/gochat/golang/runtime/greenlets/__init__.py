@@ -12,7 +12,8 @@ wake-up can be lost: a greenlet looks, finds nothing, and registers its wait bef
 run. So this is much shorter than the runtime of threads, and needs no model.
 
 An exception from `greenlet.throw` or gevent's `kill` comes out of `park` and nowhere else. A signal
-handler may run at any moment, on whichever greenlet is running, and must not wait.
+handler may run at any moment, on whichever greenlet is running, and must not wait. If it raises
+inside a send, the greenlet to be woken may sleep forever; `sigint_to_caller` waits for the send.
 
 Greenlets that are ready run in the order in which they became so. Each switches to the next one,
 without gevent's loop in between. Every 5 ms the loop checks the sockets and timers. A greenlet

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_stack
 from types import FrameType
 
 from gevent import get_hub, getcurrent
@@ -18,8 +19,12 @@ def sigint_to_caller() -> Iterator[None]:
     """Make SIGINT raise KeyboardInterrupt in the calling greenlet during the block.
 
     Python would raise it in whichever greenlet is running; if that is a write pump, only the pump
-    would end. A handler other than Python's default is left in place. Thread: any, but it has an
-    effect only on the main one.
+    would end. Inside a send, the greenlet to be woken would sleep forever. So while another
+    greenlet or an operation of this runtime runs, the exception comes out of the caller's next
+    wait.
+
+    A handler other than Python's default is left in place. Thread: any, but it has an effect only
+    on the main one.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -27,8 +32,8 @@ def sigint_to_caller() -> Iterator[None]:
         return
     caller = getcurrent()
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if getcurrent() is caller:
+    def interrupt(_number: int, frame: FrameType | None) -> None:
+        if getcurrent() is caller and not _is_inside(frame):
             raise KeyboardInterrupt
         get_hub().loop.run_callback(caller.throw, KeyboardInterrupt())
 
@@ -37,3 +42,8 @@ def sigint_to_caller() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_inside(frame: FrameType | None) -> bool:
+    """Return whether the frame, or one that has called it, runs a function of this package."""
+    return any(each.f_globals.get("__package__") == __package__ for each, _ in walk_stack(frame))
