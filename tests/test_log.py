@@ -120,6 +120,41 @@ def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, 
             assert parted(peers[0]).code == 1001
 
 
+@pytest.mark.parametrize("runtime", ["threads", "greenlets"])
+def test_the_threads_are_told_while_others_work(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of threads that nobody reads delays neither newcomers nor messages."""
+    monkeypatch.setenv("GOCHAT_RUNTIME", runtime)
+    read, write = small_pipe()
+    with open(read, "rb"), logging_to(write) as (process, port):
+        os.close(write)
+        ask_for_much(port, 30)
+        begin = time.monotonic()
+        for _ in range(10):
+            process.send_signal(signal.SIGUSR1)
+            with join(port) as peer:
+                peer.send("hello")
+                assert peer.messages(1) == ["hello"]
+        assert time.monotonic() - begin < 5  # a wait for the log takes a second
+        process.terminate()
+
+
+def test_no_thread_to_tell_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread for the rest of a long list, the rest is lost, and the next list is not."""
+
+    def start(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    read, write = small_pipe()
+    with open(read, "rb", buffering=0) as log, open(write, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        monkeypatch.setattr("gochat.golang.log.start_new_thread", start)
+        for _ in range(2):
+            dump_threads()
+            assert log.read(65536).startswith(b"thread ")
+
+
 def record(text: str) -> logging.LogRecord:
     return logging.makeLogRecord({"msg": text})
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from _thread import start_new_thread
 from contextlib import suppress
 from typing import Final
 
@@ -120,16 +121,33 @@ def dump_threads() -> None:
     """Write to stderr what each thread is doing, by name, as Go does at SIGQUIT.
 
     For a signal handler. The handler may interrupt itself; then one dump is enough. It may also
-    interrupt a thread that writes to sys.stderr, so this does not use that object.
+    interrupt a thread that writes to sys.stderr, so this does not use that object. It writes what
+    stderr accepts at once: a greenlet that computes forever lets no other run. Another thread
+    writes the rest, because on greenlets everyone would wait for the handler.
     """
     if not dumping.acquire(blocking=False):
         return
+    rest, output = b"", Output()
     try:
         text = ""
         for name, frame in stacks():
             text += f"{name}:\n{''.join(traceback.format_stack(frame))}\n"
-        output = Output()
-        output.write(text.encode(errors="backslashreplace"), _PATIENCE)
-        output.close()
+        data = text.encode(errors="backslashreplace")
+        rest = data[output.write(data, 0.0) :]
+        if rest:
+            try:
+                start_new_thread(_finish, (output, rest))
+            except RuntimeError:
+                rest = b""  # the system has no more threads: it is lost
     finally:
+        if not rest:
+            _finish(output, b"")
+
+
+def _finish(output: Output, rest: bytes) -> None:
+    """Write the rest of a dump, as far as stderr accepts it in time."""
+    try:
+        output.write(rest, _PATIENCE)
+    finally:
+        output.close()
         dumping.release()
