@@ -4,6 +4,7 @@ Not in the package gochat, whose import takes a fifth of a second: Ctrl-C would 
 """
 
 import signal
+import sys
 
 __all__ = ["main"]
 
@@ -21,8 +22,11 @@ def main(greenlets: bool = False) -> int:
         from gevent import monkey  # noqa: PLC0415 - an extra
 
         monkey.patch_all(queue=False)
-    from gochat.ops.command import main as command  # noqa: PLC0415 - under the handler above
-
+    try:
+        from gochat.ops.command import main as command  # noqa: PLC0415 - under the handler above
+    except ImportError as error:  # a package is missing, or gevent has patched too much
+        print(f"gochat: {error}", file=sys.stderr)
+        return 1
     try:
         signal.signal(signal.SIGINT, handler)
         return command(restart=True)

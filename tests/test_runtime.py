@@ -373,6 +373,36 @@ def test_a_patched_program_that_calls_the_command() -> None:
         assert chat.stop() == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "environment", "named"),
+    [
+        ("--runtime threads", "", "--runtime threads"),
+        ("", "threads", "GOCHAT_RUNTIME=threads"),
+    ],
+)
+def test_threads_in_a_patched_program(
+    flags: str, environment: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patched program that asks for threads is told so, by what it has asked with."""
+    monkeypatch.setenv("GOCHAT_RUNTIME", environment)
+    program = (
+        f"{PATCH}; from gochat.ops.command import main;"
+        f" main(['serve', '--addr', {LOCAL!r}, *{flags.split()}])"
+    )
+    done = finished([sys.executable, "-c", program])
+    error = "gevent has patched this process, so it has no threads"
+    assert (done.returncode, done.stderr) == (2, f"gochat serve: {named}: {error}\n")
+
+
+def test_a_command_that_gevent_starts() -> None:
+    """`python -m gevent.monkey gochat`, which patches too much, is an error of one line."""
+    start = [sys.executable, "-m", "gevent.monkey"]
+    done = finished([*start, COMMAND, "serve", "--addr", LOCAL])
+    error = "gevent has patched queue, too: call gevent.monkey.patch_all(queue=False)"
+    assert (done.returncode, done.stderr) == (1, f"gochat: {error}\n")
+    assert finished([*start, "--no-queue", COMMAND, "--version"]).returncode == 0
+
+
 @pytest.mark.parametrize("version", ["", "23.9.1"])
 def test_without_a_gevent_that_will_do(version: str) -> None:
     """A gevent that is missing or too old is an error of one line that says what to install."""

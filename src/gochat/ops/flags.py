@@ -220,7 +220,8 @@ def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
     """Return the runtime from the flag or the environment. Refuses flags it does not support."""
     name = args.runtime or from_environ("GOCHAT_RUNTIME", runtime, serve)
     if name == "threads" and NAME == "greenlets":
-        serve.error("--runtime threads: gevent has patched this process, so it has no threads")
+        source = "--runtime " if args.runtime else "GOCHAT_RUNTIME="
+        serve.error(f"{source}threads: gevent has patched this process, so it has no threads")
     if (name or NAME) == "threads":
         return "threads"
     others = {
