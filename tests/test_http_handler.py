@@ -464,6 +464,54 @@ def test_an_application_that_fails(
         assert works(serving.port)
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError("the database"), TimeoutError("a query")])
+def test_an_application_that_loses_its_own_connection(
+    error: OSError, logged: Callable[[], list[str]]
+) -> None:
+    """An application's own ConnectionError or TimeoutError is logged and answered as any other."""
+
+    def later(start_response: StartResponse, length: int) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        yield from [b"begun"] * length
+        raise error
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/":
+            raise error
+        return later(start_response, int(environ["PATH_INFO"][1:]))
+
+    with Serving(app) as serving:
+        for number, path in enumerate((b"/", b"/0", b"/1"), 1):
+            got = answer(serving.port, REQUEST.replace(b"/", path, 1))
+            assert got.startswith(b"HTTP/1.1 200 OK" if path == b"/1" else b"HTTP/1.1 500 ")
+            wait_until(lambda number=number: len(logged()) == number)  # type: ignore[misc]
+            assert f"{type(error).__name__}: {error}" in logged()[-1]
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_client_that_leaves_an_application(writes: bool, logged: Callable[[], list[str]]) -> None:
+    """An application that reads from a client that has gone, or writes to it, logs nothing."""
+    ended = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            write = start_response("200 OK", [])
+            while writes:
+                write(bytes(1 << 20))
+            environ["wsgi.input"].read(1)
+        finally:
+            ended.set()
+        return []
+
+    request = REQUEST.replace(b"Host", b"Content-Length: 1\r\nHost")
+    with Serving(app) as serving:
+        with Peer(serving.port) as peer:
+            peer.sock.sendall(request)
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert ended.wait(PATIENCE)
+    assert logged() == []
+
+
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("length", [False, True])
 def test_a_client_of_http_1_0(version: int, length: bool) -> None:

@@ -6,15 +6,16 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPMessage
 from itertools import chain, islice
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final
 
-from werkzeug.serving import DechunkedInput, WSGIRequestHandler
+from werkzeug.serving import DechunkedInput, WSGIRequestHandler, connection_dropped_errors
 from werkzeug.wsgi import ClosingIterator
 
 from . import request
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from .server import Server
 
 __all__ = ["Handler", "hijackable"]
+
+# The modules that read from a client's connection and write to it.
+_READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
+
+# Replaces the exception of such a connection, which Werkzeug would not log.
+_OWN: Final = "a connection of the application's own has failed"
 
 # The token `chunked` in a Transfer-Encoding, which is a list of tokens.
 _CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
@@ -202,7 +209,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             with ExitStack() as stack:
                 response = application(environ, start)
                 stack.callback(getattr(response, "close", lambda: None))
-                pieces = iter(response)
+                pieces = _pieces(response)
                 first = tuple(islice(pieces, 1))
                 if not connection.hijacked and not head:
                     return ClosingIterator(chain(first, pieces), [stack.pop_all().close])
@@ -217,6 +224,8 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
 
                 body = error(replace, "Service Unavailable", 503)
                 return () if head else body
+            elif _is_own(failure):
+                raise RuntimeError(_OWN) from failure
             else:
                 raise
         if connection.hijacked:
@@ -224,3 +233,23 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
         return ()
 
     return app
+
+
+def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from response
+    except Exception as failure:
+        if _is_own(failure):
+            raise RuntimeError(_OWN) from failure
+        raise
+
+
+def _is_own(failure: BaseException) -> bool:
+    """Return whether a connection of the application's own has failed, as to a database.
+
+    Werkzeug takes each ConnectionError and TimeoutError for the client's, and drops it silently.
+    """
+    return isinstance(failure, connection_dropped_errors) and not any(
+        frame.f_globals["__name__"] in _READS_AND_WRITES
+        for frame, _ in walk_tb(failure.__traceback__)
+    )
