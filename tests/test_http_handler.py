@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gochat.golang.http import Hijacker, UnavailableError, hijacker
+from gochat.golang.http import Hijacker, UnavailableError, helper, hijacker
 
 from .http_support import (
     REQUEST,
@@ -341,8 +341,10 @@ def test_a_response_that_is_unavailable_after_all(caplog: pytest.LogCaptureFixtu
         assert caplog.text.count("UnavailableError: no room") == 1
 
 
-def test_going_without_a_thread() -> None:
-    """Without a thread, reserved or not, go raises RuntimeError, and nothing waits for it."""
+def test_going_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a server and a thread, go raises RuntimeError at once, and nothing waits for it."""
+    monkeypatch.setattr(helper, "_THREAD_WAIT", PATIENCE)
+    begin = time.monotonic()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         connection = Hijacker(ours, lambda: b"")
@@ -354,6 +356,7 @@ def test_going_without_a_thread() -> None:
         finally:
             threading.stack_size(0)
         connection.end()
+    assert time.monotonic() - begin < PATIENCE  # nobody could lend it a thread
 
 
 def test_the_hijacker_of_another_server() -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..runtime import nonblocking
-from .helper import Helper, Helpers
+from .helper import Helper, new_helper
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -155,8 +155,9 @@ class Hijacker:
     def reserve(self) -> None:
         """Get the thread for `go` now, so that `go` cannot fail.
 
-        Raises UnavailableError if the system has no more threads. The server answers that with 503
-        and counts it, if the application lets the exception pass.
+        Raises UnavailableError if the system has no more threads, and no other connection's thread
+        is free within a second. The server answers that with 503 and counts it, if the application
+        lets the exception pass.
         """
         if self._helper is None and self._hire is not None:
             self._helper = self._hire()
@@ -184,12 +185,13 @@ class Hijacker:
         not, that counts as a failure, because otherwise nobody may notice its end.
 
         The server does not close the connection before the function has returned. Raises
-        UnavailableError if the system has no more threads (RuntimeError without a server); never,
-        if one was reserved.
+        UnavailableError if the system has no more threads, and no other connection's thread is
+        free within a second. Without a server it raises RuntimeError at once. If a thread was
+        reserved, it neither waits nor raises.
         """
         if closes:
             function = partial(_call_to_end, function, self._sock)
-        hire = self._hire or partial(Helpers().hire, name)
+        hire = self._hire or partial(new_helper, name)
         helper, self._helper = self._helper or hire(), None
         self.threads.append(helper.thread)  # before it runs: `is_served_by` looks here
         helper.go(partial(self.run, function), name)

@@ -13,7 +13,7 @@ from typing import Final
 
 from ..thread import Thread
 
-__all__ = ["Helper", "Helpers"]
+__all__ = ["Helper", "Helpers", "new_helper"]
 
 # How long a connection waits for a thread when the system has no more of them, in seconds.
 _THREAD_WAIT: Final = 1.0
@@ -51,6 +51,19 @@ class Helper:
         self._gate.release()
 
 
+def new_helper(name: str) -> Helper:
+    """Return a helper with this name. Raises RuntimeError at once if there is no thread for it."""
+    helper = Helper()
+    thread = helper.thread = Thread(target=helper.run, name=name, daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        helper.dismiss()  # after a MemoryError the thread may be running
+        del helper.thread  # breaks a cycle: the thread never drops its target
+        raise RuntimeError(str(error)) from error
+    return helper
+
+
 class _Vacancy:
     """A place for a helper that has no thread yet, and an event for the thread's arrival."""
 
@@ -82,16 +95,14 @@ class Helpers:
         self._promised: deque[_Vacancy] = deque()
 
     def hire(self, name: str) -> Helper:
-        """Return a helper with this name. Raises RuntimeError if there is no thread for it."""
-        helper = Helper()
-        thread = helper.thread = Thread(target=helper.run, name=name, daemon=True)
+        """Return a helper with this name. Raises RuntimeError if there is no thread for it.
+
+        Waits up to a second for the thread of another connection before it raises.
+        """
         try:
-            thread.start()
-        except (RuntimeError, MemoryError) as error:
-            helper.dismiss()  # after a MemoryError the thread may be running
-            del helper.thread  # breaks a cycle: the thread never drops its target
+            return new_helper(name)
+        except RuntimeError as error:
             return self._borrow(error)
-        return helper
 
     def _borrow(self, error: Exception) -> Helper:
         """Wait for the thread of a connection that ends. Raises RuntimeError if there is none."""
