@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import gochat
 
@@ -23,8 +24,9 @@ LIMIT = gochat.Settings().max_message_size  # the page tells its user
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    hub = ROOMS.get(environ["PATH_INFO"])
-    if environ["PATH_INFO"] == "/" and not environ["QUERY_STRING"]:
+    path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+    hub = ROOMS.get(path)
+    if (method, path) == ("GET", "/") and "room" not in parse_qs(environ["QUERY_STRING"]):
         start_response("302 Found", [("Location", f"?room={NAMES[0]}"), ("Content-Length", "0")])
         return []
     if hub is None:

@@ -7,6 +7,7 @@ import base64
 import re
 import shlex
 import socket
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -57,6 +58,13 @@ def login(user: str) -> dict[str, str | None]:
     return {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
 
 
+@pytest.fixture(scope="module")
+def rooms() -> Iterator[int]:
+    """The port of examples/rooms.py."""
+    with serving("rooms.py") as port:
+        yield port
+
+
 @pytest.mark.measured
 def test_rooms() -> None:
     """A message in a room is heard there, and in no other room."""
@@ -74,10 +82,28 @@ def test_rooms() -> None:
             assert go.messages(1) == gopher.messages(1) == ["in go"]
             python.send("bye")
             assert python.messages(1) == ["bye"]
-        with Peer(port) as visitor:
-            assert visitor.request("/?room=go").status == 200
         with Peer(port) as lost:
             assert lost.open("/ws/perl").status == 404
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "status"),
+    [
+        ("/?room=go", "GET", 200),
+        ("/?x=1&room=go", "GET", 200),
+        ("/", "GET", 302),
+        ("/?x=1", "GET", 302),  # it names no room
+        ("/?room=", "GET", 302),
+        ("/", "POST", 405),
+        ("/room", "GET", 404),
+    ],
+)
+def test_the_page_of_the_rooms(rooms: int, target: str, method: str, status: int) -> None:
+    """A page without a room goes to the first one; other requests are answered as in one room."""
+    with Peer(rooms) as visitor:
+        answer = visitor.request(target, method=method)
+        assert answer.status == status
+        assert answer.headers.get("location") == ("?room=go" if status == 302 else None)
 
 
 def test_history() -> None:
