@@ -1056,6 +1056,42 @@ def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out:
         assert (statistics.close_code_in, statistics.close_code_out) == (code_in, code_out)
 
 
+class Log:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+        self.waits = self.heard.append
+        self.writes = lambda message_type: self.heard.append(("writes", message_type))
+        self.wrote = lambda message_type: self.heard.append(("wrote", message_type))
+
+    def works(self) -> None:
+        self.heard.append("works")
+
+    def closed(self) -> None:
+        self.heard.append("closed")
+
+
+def test_an_observer() -> None:
+    """The observer of a connection hears of each wait, each write, and the end, in order."""
+    with connected(Upgrader(read_rate=10.0)) as (conn, peer):
+        log = conn.observer = Log()
+        peer.sock.sendall(frame("one") + frame("two"))
+        assert [conn.read_message()[1] for _ in range(2)] == [b"one", b"two"]
+        conn.write_message(PING_MESSAGE, b"")
+        conn.write_message(CLOSE_MESSAGE, b"")
+        with pytest.raises(ConnectionAbortedError):
+            conn.write_message(TEXT_MESSAGE, b"")
+        peer.sock.sendall(frame(b"", CLOSE))
+        assert isinstance(read_error(conn), ConnectionAbortedError)
+        conn.close()
+        assert log.heard == [
+            *("input", "works", "rate", "works"),
+            *(("writes", PING), ("wrote", PING), ("writes", CLOSE), ("wrote", CLOSE)),
+            *(("writes", TEXT_MESSAGE), "input", "works", "closed"),
+        ]
+
+
 def waits(conn: Conn) -> tuple[str | None, str | None]:
     """Return what the reading and the writing thread wait for."""
     statistics = conn.statistics()

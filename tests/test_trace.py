@@ -180,9 +180,9 @@ def test_every_moment_is_accounted_for(traced: Traced) -> None:
         assert len(gaps) == name.startswith("readPump"), gaps
         waits = {span.name for span in spans if span.kind == "wait"}
         if name.startswith("readPump"):
-            assert waits == {"send", "socket", "close"}
+            assert {"send", "socket"} <= waits <= {"send", "socket", "close"}
         if name.startswith("writePump"):
-            assert {"recv", "turn", "close"} <= waits <= {"recv", "turn", "socket", "close"}
+            assert {"recv", "turn"} <= waits <= {"recv", "turn", "socket", "close"}
 
 
 @pytest.mark.parametrize("traced", ["greenlets"], indirect=True)

@@ -862,15 +862,23 @@ def test_with_the_relay(tmp_path: Path) -> None:
         assert peer.messages(1) == ["held"]
 
 
-@pytest.mark.parametrize("relay", [False, True])
-def test_with_all_others(tmp_path: Path, tabs: Tabs, *, relay: bool) -> None:  # noqa: F811
+@pytest.mark.parametrize(("runtime", "relay"), [("threads", False), ("greenlets", True)])
+def test_with_all_others(
+    tmp_path: Path,
+    tabs: Tabs,  # noqa: F811
+    runtime: str,
+    *,
+    relay: bool,
+) -> None:
     """The view, the metrics, a trace and a relay work at the same time, on the same clients."""
     path = tmp_path / "trace.json"
     flags = ["--metrics-addr", LOCAL, "--trace", str(path), "--send-buffer=4"]
+    flags += ["--runtime", runtime]
     with ExitStack() as stack:
         if relay:
             flags += ["--relay", stack.enter_context(Redis(tmp_path)).url]
         chat = stack.enter_context(Viewed(*flags))
+        assert chat.runtime == runtime
         found = re.search(r"metrics at (\S+)/metrics", "\n".join(chat.lines))
         assert found
 

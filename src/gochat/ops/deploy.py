@@ -85,14 +85,13 @@ class Deployment:
             # The signal handlers are restored last: the servers of the metrics and of the view may
             # take a while to end.
             self._signals: Final = stack.enter_context(ExitStack())
-            new_upgrader: Callable[..., Upgrader] = Upgrader
             #: The class of the clients.
             self.client_class: NewClient = Client
             if config.trace is not None:
                 # Imported here because a chat without --trace does not need it.
                 from ..trace.probe import tracing  # noqa: PLC0415
 
-                new_upgrader, self.client_class = stack.enter_context(
+                self.client_class = stack.enter_context(
                     tracing(config.trace, hub, config.trace_events)
                 )
             self._clients = Clients(self.client_class)
@@ -110,7 +109,7 @@ class Deployment:
                 self._view = View(self._own(config.view), hub, self._clients, self.relay)
                 stack.callback(self._view.server.shutdown)
                 self.client_class = self._view.new_client
-            self.upgrader: Final = new_upgrader(
+            self.upgrader: Final = Upgrader(
                 allowed_origins=config.allow_origin,
                 read_rate=config.rate,
                 read_burst=config.burst,

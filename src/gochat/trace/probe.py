@@ -1,49 +1,45 @@
-"""The probes: subclasses of the chat's classes whose threads record what they do and wait for.
+"""The probes: a chat whose threads record what they do and wait for.
 
 | the thread waits for                       | state    | recorded by              |
 | ------------------------------------------ | -------- | ------------------------ |
 | a value                                    | `recv`   | TracedChannel            |
 | a receiver that takes its value            | `send`   | TracedChannel            |
 | its turn, see golang.runtime               | `turn`   | Send                     |
-| input, or room for output                  | `socket` | TracedConn               |
-| the read rate                              | `rate`   | TracedConn               |
-| the peer's answer to a close frame         | `close`  | TracedConn               |
+| input, room for output, or another write   | `socket` | Probe                    |
+| the read rate                              | `rate`   | Probe                    |
+| the peer's answer to a close frame         | `close`  | Probe                    |
 
 A running hub has the state `register`, `unregister`, `broadcast` or `stop`; a read pump `read`; a
-write pump `start` or `write`. An arrow starts where a value is sent and arrives where it is
+write pump `write`. An arrow starts where a value is sent and arrives where it is
 received. In the channel, the value carries the arrow's number; the receiver gets the plain value.
 
-The probes are the same on threads and on greenlets. Of a Channel they override what the Channels of
-both runtimes have: `try_send`, `close` and `drain`, and `_send`, `_set_idle` and `_take`, by which
-all other operations send, wait and receive.
-
-These classes have the usual statistics, for the metrics and the view. With a relay, messages from
+The probes are the same on threads and on greenlets. A Probe observes the connections. The channels
+are TracedChannels, since a value carries its arrow: they override what the Channels of both
+runtimes have, `try_send`, `close` and `drain`, and `_send`, `_set_idle` and `_take`, by which all
+other operations send, wait and receive. They have the usual statistics, and an observer of their
+own, for the metrics and the view. With a relay, messages from
 its threads to the hub are traced; its own channel is not.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from ..client import Client, Settings
 from ..golang.channel import CLOSED, Channel
-from ..golang.websocket import CLOSE_MESSAGE, PING_MESSAGE, Conn, ConnOptions, Upgrader
+from ..golang.websocket import CLOSE_MESSAGE, PING_MESSAGE, Conn
 from .chrome import write
 from .recorder import Arrow, Recorder, Track
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from _typeshed.wsgi import WSGIEnvironment
-
     from ..anyhub import AnyHub
     from ..hub import Hub
 
-__all__ = ["TracedChannel", "TracedClient", "TracedConn", "tracing"]
+__all__ = ["Probe", "TracedChannel", "tracing"]
 
 T = TypeVar("T")
 
@@ -75,10 +71,13 @@ class TracedChannel(Channel[T]):
     def _send(self, value: T, deadline: float | None) -> None:
         track = self._recorder.track()
         arrow = track.new_arrow(self._work, self._name)
-        with track.waiting("send", {"to": self._name, "arrow": arrow[0]}):
+        track.pause("send", {"to": self._name, "arrow": arrow[0]})
+        try:
             at = track.next()
             super()._send(cast("T", Sent(value, arrow, at)), deadline)
             track.starts(arrow, at, 0)
+        finally:
+            track.resume()
 
     def _set_idle(self, receiver: Any) -> None:
         track = self._recorder.track()
@@ -160,106 +159,65 @@ class Send(TracedChannel[bytes]):
         track.arrives(self._last, track.next(), 0, 0)
 
 
-# The states of a thread that waits for its connection, see `golang.websocket.conn.Waiting`.
-_STATES: Final = {"rate": "rate", "room": "socket"}
+class Probe:
+    """Observes connections: records what their threads wait for, and what the write pumps write."""
 
-
-class TracedConn(Conn):
-    """A Conn that records what its threads wait for, and what the writing thread writes."""
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        sock: socket.socket,
-        buffered: bytes,
-        remote_addr: str,
-        options: ConnOptions,
-    ) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder: Final = recorder
-        super().__init__(sock, buffered, remote_addr, options)
 
-    def _receive(self) -> bytes:
-        with self._recorder.track().waiting("socket"):
-            return super()._receive()
+    def waits(self, what: str) -> None:
+        """Record that a thread waits for its connection."""
+        track = self._recorder.track()
+        if what == "input" and track.state is None:  # the thread becomes a read pump
+            track.run("read")
+        track.pause(what if what in ("rate", "close") else "socket")
 
-    @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        state = _STATES.get(what)
-        with (
-            super().waiting(what),
-            self._recorder.track().waiting(state) if state else nullcontext(),
-        ):
-            yield
+    def works(self) -> None:
+        """Record that it has waited."""
+        self._recorder.track().resume()
 
-    def write_message(self, message_type: int, data: bytes) -> None:
+    def writes(self, message_type: int) -> None:
+        """Record a ping, which comes from no channel."""
         if message_type == PING_MESSAGE:
             self._recorder.track().run("write", {"frame": "ping"})
-        super().write_message(message_type, data)
+
+    def wrote(self, message_type: int) -> None:
+        """Record that the write pump waits for the next value."""
         if message_type != CLOSE_MESSAGE:
             self._recorder.track().wait("recv")
 
-    def close(self) -> None:
-        track = self._recorder.track()
-        track.wait("close")
-        try:
-            super().close()
-        finally:
-            track.leave()  # it is the last thing that a pump does
-
-
-class TracedUpgrader(Upgrader):
-    """An Upgrader of TracedConns."""
-
-    def __init__(self, recorder: Recorder, **options: Any) -> None:
-        super().__init__(**options)
-        self._recorder: Final = recorder
-
-    def new_conn(
-        self,
-        environ: WSGIEnvironment,  # noqa: ARG002
-        sock: socket.socket,
-        buffered: bytes,
-        remote_addr: str,
-    ) -> Conn:
-        return TracedConn(self._recorder, sock, buffered, remote_addr, self.options)
-
-
-class TracedClient(Client):
-    """A Client whose pumps record what they do."""
-
-    def __init__(self, recorder: Recorder, hub: AnyHub, conn: Conn, settings: Settings) -> None:
-        super().__init__(hub, conn, settings)
-        self._recorder: Final = recorder
-        self.send = Send(recorder, conn.remote_addr, settings.send_buffer)
-
-    def read_pump(self) -> None:
-        with self._recorder.track().life("read"):
-            super().read_pump()
-
-    def write_pump(self) -> None:
-        with self._recorder.track().life("start"):
-            super().write_pump()
+    def closed(self) -> None:
+        """Record the end of a pump."""
+        self._recorder.track().leave()
 
 
 @contextmanager
 def tracing(
     path: Path, hub: Hub, limit: int
-) -> Iterator[tuple[Callable[..., Upgrader], Callable[[AnyHub, Conn, Settings], Client]]]:
+) -> Iterator[Callable[[AnyHub, Conn, Settings], Client]]:
     """Trace a chat during the block, and write the file at its end.
 
     path: the file. hub: the chat's hub, which must not run yet. limit: how many of the latest
-    records are kept. Yields the functions that make the chat's upgrader and clients.
+    records are kept. Yields the function that makes the chat's clients.
 
     Raises OSError if the file cannot be opened at the beginning, or written at the end.
     """
     # Opened now, so a file that cannot be written is reported before the chat starts.
     opened = path.open("w", encoding="utf-8")
     recorder = Recorder(limit)
+    probe = Probe(recorder)
     for name in ("broadcast", "register", "unregister", "stop"):
         capacity = getattr(hub, name).capacity
         setattr(hub, name, TracedChannel(recorder, f"hub.{name}", name, capacity))
+
+    def new_client(hub: AnyHub, conn: Conn, settings: Settings) -> Client:
+        conn.observer = probe
+        client = Client(hub, conn, settings)
+        client.send = Send(recorder, conn.remote_addr, settings.send_buffer)
+        return client
+
     try:
-        yield partial(TracedUpgrader, recorder), partial(TracedClient, recorder)
+        yield new_client
     finally:
         try:
             with opened as file:

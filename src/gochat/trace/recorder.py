@@ -19,8 +19,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
@@ -99,6 +97,8 @@ class Track:
         self.state: State | None = None
         #: On the thread of the hub: the number of the message that is being broadcast.
         self.message = 0
+        # The states before the waits that it is in, innermost last.
+        self._paused: list[State | None] = []
         self._last = 0
         self._arrows = number * _ARROWS
 
@@ -122,22 +122,27 @@ class Track:
         self._enter(State(self.now(), name, WAIT, args))
 
     def waited(self, name: str, since: int) -> None:
-        """Record that the wait that ends now was for `name` since `since`, or since it began."""
-        if self.state is not None and self.state.kind == WAIT and since <= self.state.begin:
+        """Record that the wait that ends now was for `name` since `since`, or since it began.
+
+        Does nothing if the thread did nothing before.
+        """
+        if self.state is None:
+            return
+        if self.state.kind == WAIT and since <= self.state.begin:
             self.state = self.state._replace(name=name)
         else:
             self._last = max(since, self._last + 1)
             self._enter(State(self._last, name, WAIT, None))
 
-    @contextmanager
-    def waiting(self, name: str, args: dict[str, Any] | None = None) -> Iterator[None]:
-        """Record that the thread waits during the block; then restore the previous state."""
-        before = self.state
+    def pause(self, name: str, args: dict[str, Any] | None = None) -> None:
+        """Record that the thread waits until `resume`."""
+        self._paused.append(self.state)
         self.wait(name, args)
-        try:
-            yield
-        finally:
-            self._enter(before and State(self.now(), *before[1:]))
+
+    def resume(self) -> None:
+        """Return to the state before the last `pause`."""
+        before = self._paused.pop()
+        self._enter(before and State(self.now(), *before[1:]))
 
     def leave(self) -> None:
         """Record that the thread does nothing more that is traced."""
@@ -145,6 +150,7 @@ class Track:
 
     def _enter(self, state: State | None) -> None:
         if self.state is None:
+            self.name = _name()  # the thread may have become a pump
             self.state = state
             return
         begin, name, kind, args = self.state
@@ -170,16 +176,6 @@ class Track:
     def arrives(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
         """Record the end of an arrow. See `starts`."""
         self._recorder.record((self.number, self.name, _ARRIVAL, at, arrow, message, queued))
-
-    @contextmanager
-    def life(self, name: str) -> Iterator[None]:
-        """Record that the thread begins with `name`, and that its trace ends with the block."""
-        self.name = _name()
-        self.run(name)
-        try:
-            yield
-        finally:
-            self.leave()
 
 
 class Recorder:

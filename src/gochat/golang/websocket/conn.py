@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from .. import clock
 from ..frames import frame, mask, read_header
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTROL_WAIT",
     "Conn",
+    "ConnObserver",
     "ConnOptions",
     "ConnStatistics",
     "Waiting",
@@ -177,6 +178,28 @@ class ConnStatistics:
     writer: Waiting | None
 
 
+class ConnObserver(Protocol):
+    """Hears what the threads of a connection do. Each method is called on the thread that does it.
+
+    None may raise an exception.
+    """
+
+    def waits(self, what: str) -> None:
+        """Called before a wait. what: see `Waiting`."""
+
+    def works(self) -> None:
+        """Called after a wait, however it ended."""
+
+    def writes(self, message_type: int) -> None:
+        """Called before the writing thread writes a message or a control frame."""
+
+    def wrote(self, message_type: int) -> None:
+        """Called after the writing thread has written one."""
+
+    def closed(self) -> None:
+        """Called when `Conn.close` returns, which is the last thing that a pump does."""
+
+
 class _Counts:
     """The figures of a connection, see ConnStatistics.
 
@@ -215,6 +238,9 @@ class Conn:
     buffered: bytes already read from the socket after the handshake.
     remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`.
     """
+
+    #: Is told of what the threads do; None for nobody. Set before the connection is used.
+    observer: ConnObserver | None = None
 
     def __init__(
         self,
@@ -283,7 +309,7 @@ class Conn:
         counts = self._counts
         controls = counts.pings_out + counts.pongs_out + (counts.close_code_out is not None)
         reader = counts.reader_waits
-        if counts.input_since is not None and self.read_error is None:
+        if counts.input_since is not None:
             reader = "input", counts.input_since
         return ConnStatistics(
             remote_addr=self.remote_addr,
@@ -310,19 +336,21 @@ class Conn:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Show, during the block, what the calling thread waits for. Thread: any.
-
-        what: see `Waiting`. A subclass can record it.
-        """
+        """Show, during the block, what the calling thread waits for: see `Waiting`. Thread: any."""
         reading = threading.get_ident() == self._reader
         waits = what, clock.now()
         if reading:
             self._counts.reader_waits = waits
         else:
             self._counts.writer_waits = waits
+        observer = self.observer
+        if observer is not None:
+            observer.waits(what)
         try:
             yield
         finally:
+            if observer is not None:
+                observer.works()
             if reading:
                 self._counts.reader_waits = None
             else:
@@ -539,20 +567,27 @@ class Conn:
             self._input += self._receive()
 
     def _receive(self) -> bytes:
-        now, deadline = clock.now(), self._read_deadline
-        if now >= self._sleep_at:
-            self._give_way()
-        timeout = None
-        if deadline is not None:
-            # A deadline that has passed ends reading even if there is input, because a peer may
-            # keep sending without ever sending a pong.
-            if now >= deadline:
+        observer = self.observer
+        if observer is not None:
+            observer.waits("input")
+        try:
+            now, deadline = clock.now(), self._read_deadline
+            if now >= self._sleep_at:
+                self._give_way()
+            timeout = None
+            if deadline is not None:
+                # A deadline that has passed ends reading even if there is input, because a peer may
+                # keep sending without ever sending a pong.
+                if now >= deadline:
+                    raise TimeoutError("websocket: read deadline exceeded")
+                timeout = _milliseconds(deadline - now)
+            self._counts.input_since = now
+            if not self._readable.poll(timeout) and not _wait(self._readable, deadline):
                 raise TimeoutError("websocket: read deadline exceeded")
-            timeout = _milliseconds(deadline - now)
-        self._counts.input_since = now
-        if not self._readable.poll(timeout) and not _wait(self._readable, deadline):
-            raise TimeoutError("websocket: read deadline exceeded")
-        self._counts.input_since = None
+        finally:
+            self._counts.input_since = None
+            if observer is not None:
+                observer.works()
         data = self._sock.recv(self._options.read_buffer_size)
         if not data:
             raise CloseError(CLOSE_ABNORMAL_CLOSURE, "unexpected EOF")
@@ -637,11 +672,16 @@ class Conn:
             if len(data) > 125:
                 raise ValueError(f"control frame of {len(data)} bytes")
             control = message_type
+        observer = self.observer
+        if observer is not None:
+            observer.writes(message_type)
         try:
             self._write(frame(message_type, data), self._write_deadline, control)
         except _WriteLockTimeoutError:
             self._counts.given_up += 1
             raise
+        if observer is not None:
+            observer.wrote(message_type)
 
     def write_control(self, message_type: int, data: bytes, deadline: float) -> None:
         """Write a control frame before a deadline (Go: WriteControl). Thread: any.
@@ -755,6 +795,8 @@ class Conn:
                     self._reading.release()
         finally:
             self._shutdown(socket.SHUT_RDWR)
+            if self.observer is not None:
+                self.observer.closed()
 
     def _shutdown(self, how: int) -> None:
         with suppress(OSError):  # the peer was faster
