@@ -29,8 +29,9 @@ async def site(scope: Event, receive: Receive, send: Send) -> None:
 
 
 hub = gochat.Hub()
-server = gochat.Server(sys.argv[1], gochat.make_app(hub))
+addr, port = sys.argv[1:] or ("127.0.0.1:8080", "8000")
+server = gochat.Server(addr, gochat.make_app(hub))
 with gochat.running(server, hub):
     server.start()
     print(f"open {server.url}", flush=True)
-    uvicorn.run(site, port=int(sys.argv[2]), lifespan="off", log_level="error")
+    uvicorn.run(site, port=int(port), lifespan="off", log_level="error")

@@ -22,7 +22,8 @@ class Bot(gochat.Client):  # for the hub, one more client: it has a channel, but
 
 
 hub = gochat.Hub()
-server = gochat.Server(sys.argv[1], gochat.make_app(hub))
+addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
+server = gochat.Server(addr, gochat.make_app(hub))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     bot = Bot(hub)
     hub.register.send(bot)

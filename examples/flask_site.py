@@ -30,7 +30,8 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     return chat(environ | {"REMOTE_USER": user}, start_response)
 
 
-hub, server = gochat.Hub(), gochat.Server(sys.argv[1], app)
+addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
+hub, server = gochat.Hub(), gochat.Server(addr, app)
 sign = gochat.Upgrader(on_message=lambda conn, text: f"{conn.user}: ".encode() + text)
 chat = gochat.make_app(hub, upgrader=sign)
 with suppress(KeyboardInterrupt), gochat.running(server, hub):

@@ -35,7 +35,8 @@ class History(gochat.Hub):  # run is as in hub.py, with four lines for the histo
 
 
 hub = History()
-server = gochat.Server(sys.argv[1], gochat.make_app(hub))
+addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
+server = gochat.Server(addr, gochat.make_app(hub))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}", flush=True)
     server.serve_forever()

@@ -31,7 +31,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     return chat(environ | {"REMOTE_USER": user}, start_response)
 
 
-hub, server = gochat.Hub(), gochat.Server(sys.argv[1], app)
+addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
+hub, server = gochat.Hub(), gochat.Server(addr, app)
 chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}", flush=True)

@@ -38,6 +38,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 hub = gochat.Hub()
 chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign), client_class=Member)
-with suppress(KeyboardInterrupt), gochat.running(gochat.Server(sys.argv[1], app), hub) as server:
+addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
+with suppress(KeyboardInterrupt), gochat.running(gochat.Server(addr, app), hub) as server:
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)
     server.serve_forever()

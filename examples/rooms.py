@@ -34,7 +34,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     return gochat.serve_ws(hub, environ, start_response)
 
 
-server = gochat.Server(sys.argv[1], app)
+addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
+server = gochat.Server(addr, app)
 with suppress(KeyboardInterrupt), gochat.running(server, *ROOMS.values()):
     print("open", " or ".join(f"{server.url}?room={name}" for name in NAMES), flush=True)
     server.serve_forever()

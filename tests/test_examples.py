@@ -7,8 +7,10 @@ import base64
 import re
 import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -315,3 +317,22 @@ def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
     }
     assert not [module for module in imported if module.startswith("gochat.")]
     assert not re.search(r"\._[a-z]|from gochat", text)
+
+
+def test_without_an_address() -> None:
+    """Without an address, every example listens at 127.0.0.1:8080, which is taken here."""
+    commands = [[str(EXAMPLES / name)] for name in RECIPES] + [["-m", "examples.asyncio_chat"]]
+    with socket.socket() as taken:
+        with suppress(OSError):  # somebody else has it, which does as well
+            taken.bind(("127.0.0.1", 8080))
+            taken.listen()
+        started = [
+            subprocess.Popen(
+                [sys.executable, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            )
+            for command in commands
+        ]
+        ended = [process.communicate(timeout=PATIENCE)[1] for process in started]
+    for command, stderr in zip(commands, ended, strict=True):
+        last = stderr.splitlines()[-1]
+        assert re.search(r"127\.0\.0\.1.*8080.*address already in use", last, re.I), (command, last)

@@ -63,4 +63,4 @@ async def main(addr: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"))
