@@ -73,7 +73,7 @@ RULES = {
     "trace.recorder": (),
     "trace.chrome": ("trace.recorder", "version"),
     "trace.svg": ("trace.recorder", "trace.chrome"),
-    "trace.command": ("trace.recorder", "trace.chrome", "trace.svg"),
+    "trace.command": ("trace.recorder", "trace.chrome", "trace.svg", "golang.flag"),
     "bench": ("bench", "golang.dial", "golang.flag", "golang.frames"),
     "exercise": ("exercise", "golang", "hub", "client"),
     "exercise.catalogue": (),
@@ -100,10 +100,7 @@ RULES = {
     "ops.greenlets": ("golang.runtime",),
     "ops.signals": (),
     "ops.health": ("golang", "hub"),
-    "ops.flags": (
-        *("bench.command", "exercise.command", "talk.command", "trace.command", "ops.config"),
-        *("client", "golang", "version"),
-    ),
+    "ops.flags": ("ops.config", "client", "golang", "version"),
     "ops.page": ("golang.http",),
     "ops.routes": ("golang.http",),
     "ops.view": (

@@ -273,7 +273,7 @@ def test_wait_that_ends_without_a_turn() -> None:
     waiter = mine.waiter()
     waiter.line_up()
     waiter.leave()
-    waiter.arm()
+    waiter.armed.append(waiter)
     assert not waiter.wait(0.01)
     assert free_of(mine) == (1, 0)
     assert not waiter.is_idle()
@@ -378,7 +378,7 @@ def test_a_thread_that_ends_in_line() -> None:
 
     def work() -> None:
         waiters.append(mine.waiter())
-        waiters[0].arm()
+        waiters[0].armed.append(waiters[0])
         assert waiters[0].wake()
 
     thread = threading.Thread(target=work)
@@ -504,7 +504,7 @@ def test_a_waiter_can_be_claimed_once() -> None:
     mine = Turns(1)
     waiter = mine.waiter()
     assert not waiter.wake()
-    waiter.arm()
+    waiter.armed.append(waiter)
     assert waiter.is_idle()
     assert waiter.wake()
     assert not waiter.wake()

@@ -18,7 +18,7 @@ from .load import Load
 from .report import Bar, Report
 from .run import LARGEST, SENDERS, STAMPED, Run
 
-__all__ = ["add_bench_flags", "bench", "picture_path"]
+__all__ = ["add_flags", "bench", "picture_path"]
 
 
 def picture_path(text: str) -> Path:
@@ -34,7 +34,7 @@ def clients(text: str) -> list[int]:
     return values
 
 
-def add_bench_flags(parser: Parser) -> None:
+def add_flags(parser: Parser) -> None:
     """Add the flags of `gochat bench`."""
     parser.set_defaults(run=bench)
     parser.description = (

@@ -13,7 +13,7 @@ from typing import IO, Final
 from ..golang.flag import Parser, one_line
 from .catalogue import Exercise, exercises
 
-__all__ = ["add_exercise_flags", "exercise"]
+__all__ = ["add_flags", "exercise"]
 
 #: How long a check may take, in seconds. It gives up long before, unless the learner's
 #: file blocks its process.
@@ -38,7 +38,7 @@ def number(text: str) -> Exercise:
     )
 
 
-def add_exercise_flags(parser: Parser) -> None:
+def add_flags(parser: Parser) -> None:
     """Add the flags of `gochat exercise`."""
     parser.set_defaults(run=exercise)
     parser.description = (

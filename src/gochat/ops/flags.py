@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
@@ -68,29 +69,11 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in COMMANDS.items():
         added = commands.add_parser(command, help=text)
-        if command in wanted:
-            _add_flags(command, added)
+        if command in wanted and command == "serve":
+            add_serve_flags(added)
+        elif command in wanted:
+            import_module(f"..{command}.command", __package__).add_flags(added)
     return parser, dict(commands.choices)
-
-
-def _add_flags(command: str, parser: Parser) -> None:
-    """Add the flags of a command, and import only what they need."""
-    if command == "serve":
-        add_serve_flags(parser)
-    elif command == "bench":
-        from ..bench.command import add_bench_flags  # noqa: PLC0415
-
-        add_bench_flags(parser)
-    elif command == "exercise":
-        from ..exercise.command import add_exercise_flags  # noqa: PLC0415
-
-        add_exercise_flags(parser)
-    elif command == "talk":
-        from ..talk.command import add_talk_flags  # noqa: PLC0415
-
-        add_talk_flags(parser)
-    else:
-        add_trace_flags(parser)
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -178,42 +161,6 @@ def add_serve_flags(serve: Parser) -> None:
         action="store_false",
         help="use any CPU; without this flag the process stays on one CPU",
     )
-
-
-def run_trace(args: argparse.Namespace) -> None:
-    """Run `gochat trace`."""
-    from ..trace.command import trace  # noqa: PLC0415 - only when there is a trace to read
-
-    trace(args)
-
-
-def add_trace_flags(trace: Parser) -> None:
-    """Add the flags of `gochat trace`. They are here so that help does not import that package."""
-    trace.set_defaults(run=run_trace)
-    trace.description = "Says how long each thread of a trace ran and waited; or draws the trace."
-    trace.add_argument(
-        "file", type=Path, metavar="FILE", help="file that gochat serve has written, with --trace"
-    )
-    trace.add_flag(
-        "svg",
-        lambda text: output(text, ".svg"),
-        None,
-        "file to draw threads through time into (default: none, and print a summary)",
-        "OUT",
-    )
-    trace.add_option(
-        "only",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="threads and channels by name, as in hub or '*:5000'; may be repeated (default: all)",
-    )
-    moment = partial(seconds, zero=True)
-    for name, place, value, text in (
-        ("from", "begin", 0.0, "seconds of the trace at which to begin (default 0)"),
-        ("to", "end", None, "seconds of the trace at which to end (default: its end)"),
-    ):
-        trace.add_option(name, dest=place, type=moment, default=value, metavar="S", help=text)
 
 
 def runtime_of(args: argparse.Namespace, serve: Parser) -> str:

@@ -21,10 +21,10 @@ from .frames import Describer, Frame
 from .lines import read_lines
 from .session import Session, name, note, show
 
-__all__ = ["add_talk_flags", "talk"]
+__all__ = ["add_flags", "talk"]
 
 
-def add_talk_flags(parser: Parser) -> None:
+def add_flags(parser: Parser) -> None:
     """Add the flags of `gochat talk`."""
     parser.set_defaults(run=talk)
     parser.description = (

@@ -1,19 +1,51 @@
-"""The command `gochat trace`: a summary of a trace by thread, or a picture of it."""
+"""The command `gochat trace`, and its flags: a summary of a trace by thread, or a picture."""
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from functools import partial
+from pathlib import Path
 from typing import Final
 
+from ..golang.flag import Parser, output, seconds
 from .chrome import Trace, read
 from .recorder import RUN
 from .svg import Lane, Panel, draw, lanes
 
-__all__ = ["trace"]
+__all__ = ["add_flags", "trace"]
 
 # What a thread can wait for, in the order of the summary's columns.
 _WAITS: Final = ("recv", "send", "turn", "socket", "rate", "close")
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the flags of `gochat trace`."""
+    parser.set_defaults(run=trace)
+    parser.description = "Says how long each thread of a trace ran and waited; or draws the trace."
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="file that gochat serve has written, with --trace"
+    )
+    parser.add_flag(
+        "svg",
+        lambda text: output(text, ".svg"),
+        None,
+        "file to draw threads through time into (default: none, and print a summary)",
+        "OUT",
+    )
+    parser.add_option(
+        "only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="threads and channels by name, as in hub or '*:5000'; may be repeated (default: all)",
+    )
+    moment = partial(seconds, zero=True)
+    for name, place, value, text in (
+        ("from", "begin", 0.0, "seconds of the trace at which to begin (default 0)"),
+        ("to", "end", None, "seconds of the trace at which to end (default: its end)"),
+    ):
+        parser.add_option(name, dest=place, type=moment, default=value, metavar="S", help=text)
 
 
 def trace(args: argparse.Namespace) -> None:

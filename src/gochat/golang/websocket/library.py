@@ -37,13 +37,6 @@ class _Loop:
         """Do nothing: the library starts its thread here."""
 
 
-class _Event:
-    """Replaces the event that wakes the library's reader: here no reader sleeps."""
-
-    def set(self) -> None:
-        """Do nothing: the library has put something into its input buffer, or has closed."""
-
-
 class _Wire:
     """Replaces the library's socket.
 
@@ -89,7 +82,6 @@ class Library:
                 "HTTP_SEC_WEBSOCKET_KEY": base64.b64encode(bytes(16)).decode(),
             },
             thread_class=_Loop,
-            event_class=_Event,
         )
         self._wire.output = send
         self._server.pong_received = False

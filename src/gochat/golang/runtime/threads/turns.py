@@ -240,10 +240,6 @@ class Waiter(Gate):
 
     # The thread itself:
 
-    def arm(self) -> None:
-        """Let the next sender put this thread in line."""
-        self.armed.append(self)
-
     def disarm(self) -> bool:
         """End the wait. Return False if a sender has put this thread in line."""
         if self.armed:
