@@ -138,7 +138,7 @@ def _hasty() -> Iterator[None]:
 )
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the code for interpreters with a GIL and for those without, which works with one, too."""
-    for module in ("channel", "handover", "turns") if NAME == "threads" else ():
+    for module in ("channel", "turns") if NAME == "threads" else ():
         name = f"gochat.golang.runtime.threads.{module}"
         monkeypatch.setattr(sys.modules[name], "FREE_THREADED", request.param)
 

@@ -1,6 +1,7 @@
 """Passes values from thread to thread, and lets threads sleep until they are woken.
 
-`channel.py` says what a channel promises; this module implements it.
+`channel.py` says what a channel promises, and has its steps. This module explains them, and has the
+parts with which threads wait for each other.
 
 Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
 of the first in line goes into the queue as soon as there is room. `close` puts a sentinel at the
@@ -21,306 +22,24 @@ GIL all steps have one order; without one (FREE_THREADED) a lock gives them an o
 
 from __future__ import annotations
 
-import operator
-import queue
 import random
 import threading
 import time
-from collections import deque
-from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ...closed import CLOSED
 from ...goroutine import waits
-from .turns import FREE_THREADED, Gate, Waiter, turns
+from .turns import Gate, turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from .channel import Channel
 
-    from ...goroutine import Observer
-
-__all__ = ["END", "Bell", "Handover", "Offer", "wait", "wait_in_turn"]
+__all__ = ["END", "Bell", "Offer", "seconds_until", "wait", "wait_in_turn"]
 
 T = TypeVar("T")
 
 # Python finds a global name faster than an attribute of a class.
 _pop: Final = list.pop
-_popleft: Final = deque.popleft
-
-
-class Handover(queue.Queue[T]):
-    """The values and waiting threads of a channel, and the steps that make up all operations."""
-
-    def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
-        if capacity < 0:
-            raise ValueError(f"negative capacity: {capacity}")
-        # The attributes that the inherited methods still use. queue.Queue's own conditions would
-        # cost kilobytes and ten microseconds.
-        self.maxsize = max(capacity, 1)
-        self._init(self.maxsize)
-        # Without a GIL, gives the steps of all threads one order. Its owner can acquire it again,
-        # as in a signal handler.
-        self.mutex = threading.RLock()  # type: ignore[assignment]
-        self.capacity: Final = capacity
-        self._in_turn: Final = in_turn
-        # Set once, before `END` joins the line or the waiting senders are refused.
-        self._closed = False
-        # `try_send` appends while the queue has fewer values than this; 0 from just before close.
-        self._accepts = capacity
-        # Set once, before `_closed`: nobody will receive, so no `END` joins the line.
-        self._abandoned = False
-        # The waiting senders in order of arrival, then `END`. Any thread may remove a sender whose
-        # value was moved or whose offer was refused.
-        self._offers: list[Offer[T]] = []
-        # The receiver that has found nothing, set by itself. Unset by the receiver, and by a sender
-        # that wakes it, see `_ring`. (A receiver left here from an earlier wait is not armed.)
-        self._idle: Bell | Waiter | None = None
-        # See _queue_if_room.
-        self._room: Iterator[bool] | None = None
-        #: Is told of what happens here; None for nobody. Set before the channel is used.
-        self.observer: Observer | None = None
-        # For `statistics`: the last thread that received in turn. Set by the receiver.
-        self._receiver: Waiter | None = None
-        # Only for the receiver: how many values it has received; at index b, how many drains found
-        # a number of values that has b bits.
-        self._received = 0
-        self._drains = [0] * 32
-        # Only for the sending side: how many values had no room; how many were queued at the close.
-        self._refused = 0
-        self._left = 0
-
-    # Sending. Thread: any.
-
-    def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
-        """Return when the offer was taken or refused; True if it was refused for the deadline."""
-        self._offers.append(offer)
-        # The closing thread first marks the channel as closed, then looks at the line. So either it
-        # sees this offer there, or this thread sees that the channel is closed.
-        if FREE_THREADED:
-            self._order()
-        if self._closed:
-            self._dismiss(offer)
-        else:
-            if self.capacity:
-                self._admit()
-            self._wake()
-        thread = threading.get_ident()
-        try:
-            waits[thread] = "send"
-            while offer.waits():
-                if deadline is None:
-                    offer.gate.pass_()
-                elif not offer.gate.pass_(_seconds_until(deadline)):
-                    return self._dismiss(offer)
-            return False
-        finally:
-            waits.pop(thread, None)
-
-    def _queue_if_room(self, cell: list[T]) -> bool:
-        """Move a value into the queue if there is room and no line. Return whether it was moved."""
-        if self._room is None:
-            # Infinite, without Python code: each `next` compares the lengths at that moment.
-            lengths = zip(  # noqa: B905 - both have no end
-                map(len, repeat(self._offers)), map(len, repeat(self.queue))
-            )
-            self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
-        # A single step: between a check for room and an append, other threads could fill the
-        # channel or close it.
-        if FREE_THREADED:
-            with self.mutex:
-                self.queue.extend(map(_pop, compress((cell,), self._room)))
-        else:
-            self.queue.extend(map(_pop, compress((cell,), self._room)))
-        return not cell
-
-    def _dismiss(self, offer: Offer[T]) -> bool:
-        """Remove a sender from the line: refuse its offer, unless the value was moved.
-
-        Return whether the offer was refused. Thread: any.
-        """
-        offer.refuse()
-        offer.gate.open()  # before: an offer that is not in line is forgotten, see _recover
-        try:  # noqa: SIM105 - which is faster
-            self._offers.remove(offer)
-        except ValueError:  # it was out already
-            pass
-        return bool(offer.refused)
-
-    def _admit(self) -> None:
-        """Queue the values of the first in line, as far as there is room. Thread: any."""
-        if FREE_THREADED:
-            with self.mutex:
-                self._move()
-        else:
-            self._move()
-
-    def _move(self) -> None:
-        # Only the first in line may have its value queued, and each thread here finds the first
-        # before it checks for room. So if another thread takes the room meanwhile, it is with the
-        # same value, and the channel never holds one too many.
-        while True:
-            try:
-                first = self._offers[0]
-            except IndexError:
-                return
-            if first is END or (first.waits() and len(self.queue) >= self.capacity):
-                return
-            first.move(self.queue.extend)
-            self._dismiss(first)
-
-    def _finish(self) -> None:
-        """Refuse the waiting senders, and add `END`. Can be repeated after an interrupt."""
-        self._admit()
-        if FREE_THREADED:
-            self._order()
-        for offer in self._offers.copy():
-            if offer is not END:
-                self._dismiss(offer)
-        if END not in self._offers:
-            self._offers.append(END)
-        if FREE_THREADED:
-            self._order()
-        if (receiver := self._idle) is not None:
-            receiver.let_go()
-
-    def _hand_over(self, offer: Offer[T]) -> bool:
-        """Give a value to a receiver that waits for an unbuffered channel, if there is one.
-
-        Waiting senders come first.
-        """
-        receiver = self._idle
-        if receiver is None or self._offers:
-            return False
-        if isinstance(receiver, Bell):
-            return receiver.give(self, offer)
-        if not receiver.wake():
-            return False
-        offer.move(self.queue.extend)
-        self._wake()  # it may have looked for the value already, and wait again
-        return True
-
-    def _wake(self) -> None:
-        """Wake the receiver, if it is idle, after a change of queue or line. Thread: any."""
-        if FREE_THREADED:
-            self._order()
-        if (receiver := self._idle) is not None:
-            receiver.wake()
-
-    def _ring(self) -> None:
-        """Wake the receiver, if it is idle. Thread: the sending side's one.
-
-        A receiver that takes turns is unmarked, so the next sender need not call this. A slow
-        sender may unmark a wait that has begun meanwhile, so it also wakes the present receiver. A
-        Waiter can be woken for any of its thread's waits; a Bell is for one wait, so it stays
-        marked.
-        """
-        receiver = self._idle
-        if receiver is None:
-            return
-        try:
-            if self._in_turn:
-                self._idle = None
-            receiver.wake()
-            if self._receiver is not None and self._receiver is not receiver:
-                self._receiver.wake()
-        except BaseException:
-            for each in (receiver, self._receiver):  # for nobody else knows of it
-                if each is not None:
-                    each.wake()
-            raise
-
-    def _recover(self) -> None:
-        """Finish what an interrupted operation may not have done for others. Thread: any."""
-        for offer in self._offers.copy():
-            if not offer.waits():
-                self._dismiss(offer)
-        self._admit()
-        self._wake()
-
-    def _order(self) -> None:
-        """Without a GIL: make this thread's steps visible to others that call this later."""
-        with self.mutex:
-            pass
-
-    # Receiving. Thread: the receiver.
-
-    def _take(self, got: list[Any]) -> bool:
-        """Receive a value into an empty list, if there is one. CLOSED stands for the end."""
-        while True:
-            if self.queue:
-                try:
-                    got.extend(map(_popleft, (self.queue,)))
-                except IndexError:  # a signal handler has received it
-                    continue
-                if self._offers or FREE_THREADED:
-                    self._admit()
-                break
-            if not self._offers:
-                return False
-            if FREE_THREADED:
-                with self.mutex:
-                    self._take_first(got)
-            else:
-                self._take_first(got)
-            if got:
-                break
-        self._received += got[0] is not CLOSED
-        if self.observer is not None:
-            self.observer.received(self, got[0])
-        return True
-
-    def _take_all(self, values: list[T]) -> None:
-        """Receive all available values into an empty list."""
-        # Senders only append, and this thread alone pops, so the number of values seen here can
-        # only grow until they are moved.
-        try:  # noqa: SIM105 - which is faster
-            values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
-        except IndexError:  # a signal handler has received some
-            pass
-        if self._offers or FREE_THREADED:
-            if self.capacity:
-                self._admit()
-                return
-            for offer in self._offers.copy():
-                if offer is not END:
-                    offer.move(values.extend)
-                    self._dismiss(offer)
-
-    def _take_first(self, got: list[Any]) -> None:
-        """Receive from the first in line, if the queue is empty."""
-        try:
-            first = self._offers[0]
-        except IndexError:
-            return
-        # Another thread may have moved a value from the line into the queue since it was seen to be
-        # empty. Nothing can come into the queue before the first in line from here on.
-        if self.queue:
-            return
-        if first is END:
-            got.append(CLOSED)
-        else:
-            first.move(got.extend)
-            self._dismiss(first)
-
-    def _put_back(self, got: Sequence[Any]) -> None:
-        """Undo a receive that was interrupted."""
-        if got and got[0] is not CLOSED:
-            self.queue.appendleft(got[0])
-        self._recover()
-        if self._in_turn:
-            turns.give_up()
-
-    def _set_idle(self, receiver: Bell | Waiter) -> None:
-        """Mark the receiver as idle, to be woken. It must look at the queue after this.
-
-        Raises RuntimeError if another thread is marked. Thread: the receiver.
-        """
-        other = self._idle
-        if other is not None and other is not receiver and other.is_idle():
-            raise RuntimeError("two threads receive from one channel")
-        self._idle = receiver
-        if FREE_THREADED:
-            self._order()
 
 
 class Offer(Generic[T]):
@@ -374,13 +93,13 @@ class Bell:
         self._gate = Gate()
         # Has, under the key None, the channel and the offer that were handed over, or `_NOTHING`
         # when the wait has ended. `setdefault` is a single step, so the first to come decides.
-        self._given: dict[None, tuple[Handover[Any] | None, Offer[Any]]] = {}
+        self._given: dict[None, tuple[Channel[Any] | None, Offer[Any]]] = {}
         #: Whether the thread may be asleep. Unset by the thread.
         self.armed = True
 
     # Any sender:
 
-    def give(self, channel: Handover[Any], offer: Offer[Any]) -> bool:
+    def give(self, channel: Channel[Any], offer: Offer[Any]) -> bool:
         """Hand a value over, unless the bell has one or the wait has ended. Return whether."""
         given = channel, offer
         if self._given.setdefault(None, given) is not given:
@@ -399,7 +118,7 @@ class Bell:
 
     # The receiver:
 
-    def wait(self, channels: tuple[Handover[Any], ...], deadline: float | None) -> None:
+    def wait(self, channels: tuple[Channel[Any], ...], deadline: float | None) -> None:
         """Wait to be woken, or for the deadline, unless one of the channels has something."""
         for channel in channels:
             channel._set_idle(self)
@@ -409,11 +128,11 @@ class Bell:
         thread = threading.get_ident()
         try:
             waits[thread] = "recv"
-            self._gate.pass_(_seconds_until(deadline))
+            self._gate.pass_(seconds_until(deadline))
         finally:
             waits.pop(thread, None)
 
-    def end(self) -> Handover[Any] | None:
+    def end(self) -> Channel[Any] | None:
         """End the wait. If a value was handed over, queue it and return its channel."""
         self.armed = False
         channel, offer = self._given.setdefault(None, _NOTHING)
@@ -449,7 +168,7 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
     return None
 
 
-def wait_in_turn(channel: Handover[Any], deadline: float | None) -> bool:
+def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
     """Return True when the channel has something, or had; with a turn unless it is closed.
 
     Returns False once the deadline has come.
@@ -504,7 +223,7 @@ def _in_random_order(channels: tuple[Any, ...]) -> tuple[Any, ...]:
     return channels[start:] + channels[:start]
 
 
-def _seconds_until(deadline: float | None) -> float:
+def seconds_until(deadline: float | None) -> float:
     """Return how long to wait: from 0 to the system's maximum, or -1 without a deadline."""
     if deadline is None:
         return -1
