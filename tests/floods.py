@@ -1,13 +1,13 @@
 """Flood a real gochat in each way, measure how long others wait, and make a table.
 
-    python -m tests.floods --before DIRECTORY
+    python -m tests.floods [--before DIRECTORY]
 
 One client and then five flood the server, without `--rate` and with it, for some seconds each. A
 flooder sends as fast as the server reads, reads what comes back, and reconnects when it is cut.
 Meanwhile one client measures how long its messages take to come back, and another one loads the
 page. The longest wait counts.
 
---before measures the version in that checkout, too. --write puts the table into
+--before measures the version in that checkout, too. --write puts the table of this version into
 docs/run/reliability.md, between two comments. --only measures one kind.
 """
 
@@ -243,15 +243,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--before", type=Path, metavar="DIRECTORY", help="of another version")
     parser.add_argument("--write", action="store_true", help="the table into the documentation")
     args = parser.parse_args(argv)
-    if args.write and (args.only or args.before is None):
-        parser.error("--write needs all of it, and --before")
+    if args.write and (args.only or args.before):
+        parser.error("--write needs all of it, without --before")
     begin, rows = time.monotonic(), []
     print(HEAD, flush=True)
     for name in [args.only] if args.only else FLOODS:
         rows.append(row(name, args.seconds, args.before))
         print(rows[-1], flush=True)
     if args.write:
-        command = f"python -m tests.floods --seconds {args.seconds:g} --before OLD"
+        command = f"python -m tests.floods --seconds {args.seconds:g}"
         write_table(BEGIN, END, HEAD, rows, command, seconds=time.monotonic() - begin)
     return 0
 

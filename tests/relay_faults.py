@@ -51,8 +51,8 @@ from .support import (
 PAGE = ROOT / "docs" / "run" / "scale.md"
 BEGIN, END = (f"<!-- {what}: written by tests/relay_faults.py -->" for what in ("begin", "end"))
 COLUMNS = ("Said", "Lost", "Said to be missing", "Doubled", "Out of order", "Orders", "Health")
-HEAD = f"""| Fault | Server | {" | ".join(COLUMNS)} |
-| --- | --- |{" ---: |" * 5} --- | --- |"""
+HEAD = f"""| Fault | {" | ".join(COLUMNS)} |
+| --- |{" ---: |" * 5} --- | --- |"""
 
 EVERYSEC = ("--appendonly", "yes", "--appendfsync", "everysec")
 ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
@@ -60,7 +60,6 @@ ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
 
 class Row(NamedTuple):
     fault: str
-    server: str
     #: Messages said by both processes.
     said: int
     #: Not heard, by both processes together; and what their metrics report as missing.
@@ -73,10 +72,17 @@ class Row(NamedTuple):
     one_order: bool
     health: str
 
-    def __str__(self) -> str:
+    @property
+    def cells(self) -> list[str]:
+        """The row of the table for one server."""
         order = "one" if self.one_order else "differ"
-        numbers = " | ".join(f"{n:,}" for n in self[2:7])
-        return f"| {self.fault} | {self.server} | {numbers} | {order} | {self.health} |"
+        return [self.fault, *(f"{n:,}" for n in self[1:6]), order, self.health]
+
+
+def line(rows: Sequence[Row]) -> str:
+    """Return one row of the table for all servers: a value that they share is there once."""
+    cells = zip(*(row.cells for row in rows), strict=True)
+    return f"| {' | '.join(' / '.join(dict.fromkeys(cell)) for cell in cells)} |"
 
 
 class Scene:
@@ -386,7 +392,6 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
     lost = len(texts - set(heard[0])) + len(texts - early - set(heard[1]))
     row = Row(
         fault.text,
-        server,
         len(texts),
         lost,
         missing,
@@ -642,7 +647,6 @@ def run_ending(name: str, server: str, seed: int) -> Row:
         lost += sum(max(whole, default=0) - length for length in whole)
     row = Row(
         ending.text,
-        server,
         len(set(order)),
         lost,
         missing,
@@ -704,12 +708,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     print(HEAD, flush=True)
     for name in [args.only] if args.only else names:
-        for server in SERVERS:
-            if name in FAULTS:
-                rows.append(str(run(name, server, args.seed, short=False)))
-            else:
-                rows.append(str(run_ending(name, server, args.seed)))
-            print(rows[-1], flush=True)
+        if name in FAULTS:
+            found = [run(name, server, args.seed, short=False) for server in SERVERS]
+        else:
+            found = [run_ending(name, server, args.seed) for server in SERVERS]
+        rows.append(line(found))
+        print(rows[-1], flush=True)
     if args.write:
         before, _, rest = PAGE.read_text().partition(BEGIN)
         _, _, behind = rest.partition(END)
