@@ -616,6 +616,10 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
     picture.wait_for()
     for part in (picture, page.locator(".highlight-python pre").last):
         assert part.evaluate("part => part.scrollWidth <= part.clientWidth")
+    for name in ("index", "run/scale", "run/proxy", "lesson/exercises"):
+        page.goto(f"{served.url}{name}.html")
+        for part in page.locator(":is(.highlight-sh, .highlight-nginx) pre").all():
+            assert part.evaluate("part => part.scrollWidth <= part.clientWidth"), name
     page.close()
 
 
@@ -749,6 +753,36 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     shows("The output")
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="A question")).to_be_visible()
+    page.close()
+
+
+@pytest.mark.xdist_group("site")
+def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
+    """`?present` shows the smallest sections of any page, each once, and files in large type."""
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    for name in ("index", "why/three-files", "run/flags", "run/security", "why/performance"):
+        page.goto(f"{served.url}{name}.html?present")
+        slides = page.locator("article section:not(:has(section))")
+        for slide in slides.all():
+            expect(slide).to_be_visible()
+            heading = slide.locator("> :is(h1, h2, h3)").inner_text()
+            expect(page.locator("article section:not(:has(section)):visible")).to_have_count(1)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 1280, (name, heading)
+            page.keyboard.press("ArrowRight")
+    page.goto(f"{served.url}why/performance.html?present")
+    page.wait_for_load_state()
+    expect(page.get_by_role("heading", name="Performance")).to_be_in_viewport()
+    page.goto(f"{served.url}run/scale.html?present")
+    drawing = page.locator(".highlight-text pre")
+    assert drawing.evaluate("pre => pre.scrollWidth <= pre.clientWidth")
+    expect(drawing).to_have_css("white-space", "pre")
+    page.goto(f"{served.url}why/three-files.html?present#the-hub-s-loop")
+    expect(page.locator("article h3:visible")).to_have_text([re.compile("The hub.s loop")])
+    expect(page.locator("article h2:visible")).to_have_text([re.compile("hub.go and hub.py")])
+    expect(page.get_by_text("The Go text is not copied here.")).not_to_be_visible()
+    page.goto(f"{served.url}files/src/gochat/hub.py.html?present")
+    code = page.locator("article pre")
+    expect(code).to_have_css("font-size", "24px")
     page.close()
 
 

@@ -1,6 +1,6 @@
 'use strict';
 
-// Copy buttons on code, a step button on the lesson's pictures, and `?present` on its pages.
+// Copy buttons on code, a step button on the lesson's pictures, and `?present` on every page.
 
 /** Copies a text. A page that does not come over HTTPS or from this machine has no clipboard object. */
 async function copy(text) {
@@ -124,22 +124,30 @@ async function addSteps(image) {
   });
 }
 
-/** Shows one section at a time, with the picture beside its code. Left and right turn, Escape leaves. */
+/**
+ * Shows one section at a time, with the lesson's picture beside its code. A section with parts is shown part by part.
+ * The left and right arrows turn the page, Escape leaves.
+ */
 function present() {
-  const main = document.querySelector('article section');
-  const sections = [...main.children].filter((each) => each.matches('section'));
-  const picture = main.querySelector('.stepper');
+  document.body.classList.add('present');
+  const sections = [...document.querySelectorAll('article section')];
+  const slides = sections.filter((each) => each.querySelector('section') === null);
+  const picture = document.querySelector('.stepper');
   const home = picture?.closest('section');
   const mark = document.createComment('picture');
   picture?.before(mark);
-  document.body.classList.add('present');
+  const target = document.getElementById(location.hash.slice(1));
   let now = Math.max(
     0,
-    sections.findIndex((each) => `#${each.id}` === location.hash),
+    slides.findIndex((each) => target?.contains(each) || each.contains(target)),
   );
   const show = () => {
-    sections.forEach((each, number) => each.classList.toggle('shown', number === now));
-    const section = sections[now];
+    const section = slides[now];
+    for (const each of sections) {
+      each.classList.toggle('shown', each.contains(section));
+      // Its introduction is shown with its first part.
+      each.classList.toggle('begun', slides.find((slide) => each.contains(slide)) === section);
+    }
     if (picture) {
       // Beside a question, the picture would give the answer away.
       const code = section.querySelector('pre') !== null && section.querySelector('details') === null;
@@ -153,7 +161,8 @@ function present() {
       const source = picture.querySelector('.source pre');
       reveal(source, source.querySelector('.hll'));
     }
-    history.replaceState(null, '', `#${section.id}`);
+    // The browser scrolls to this address when the page has loaded.
+    history.replaceState(null, '', `#${sections.find((each) => each.matches('.begun')).id}`);
     scrollTo(0, 0);
   };
   addEventListener('keydown', (event) => {
@@ -163,24 +172,25 @@ function present() {
     }
     if (event.key === 'Escape') {
       location.search = '';
-    } else if (by && now + by >= 0 && now + by < sections.length) {
+    } else if (by && now + by >= 0 && now + by < slides.length) {
       event.preventDefault();
       now += by;
       show();
     }
   });
-  show();
+  if (slides.length > 0) { // A page of a file has none.
+    show();
+  }
 }
 
 addEventListener('DOMContentLoaded', async () => {
   addCopyButtons();
-  const inLesson = location.pathname.includes('/lesson/');
-  if (inLesson) {
+  if (location.pathname.includes('/lesson/')) {
     const images = document.querySelectorAll('article p > img[src$=".svg"]');
     // From a folder, without a server, nothing can be fetched: the pictures stay as they are.
     await Promise.allSettled([...images].map(addSteps));
   }
-  if (inLesson && new URLSearchParams(location.search).has('present')) {
+  if (new URLSearchParams(location.search).has('present')) {
     present();
   }
 });
