@@ -299,16 +299,15 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "max-clients-per-address",
             count,
             "N",
-            "requests of one address served at the same time; leave room for three of each client:"
-            " when a page is loaded again, the page, its connection and the old one are there"
-            " (default: no limit)",
+            "requests of one address served at the same time; leave room for three of each client,"
+            " for when it reloads its page (default: no limit)",
         ),
         (
             "allow-origin",
             origin,
             "ORIGIN",
-            "origin whose pages may connect too, as in https://example.org; * is any, null is any"
-            " page that was opened from a file or has no origin for another reason; may be repeated"
+            "origin whose pages may connect too, as in https://example.org; * is any, null is a"
+            " page without an origin, such as one opened from a file; may be repeated"
             " (default: the server's own)",
         ),
         (
@@ -357,7 +356,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "FILE",
             "file to write at the end, with what each thread did, for Perfetto and gochat trace",
         ),
-        ("trace-events", count, "N", "number of records that the trace keeps: the last ones"),
+        ("trace-events", count, "N", "number of records that the trace keeps, the last ones"),
     ],
     "many processes": [
         (
@@ -368,12 +367,12 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             " also taken from the environment variable GOCHAT_RELAY; needs pip install"
             " 'gochat[relay]'",
         ),
-        ("relay-file", str, "FILE", "file that has the URL of --relay in it"),
+        ("relay-file", str, "FILE", "file with the URL of --relay"),
         (
             "relay-timeout",
             seconds,
             "S",
-            "seconds that Redis may be away, or refuse, before the program ends",
+            "seconds that Redis may be unreachable, or refuse, before the program ends",
         ),
         ("relay-maxlen", count, "N", "number of entries that the stream keeps, approximately"),
         (
@@ -389,8 +388,8 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             partial(count, most=1024),
             "N",
             "processes that share the address and the room; more than one need --relay and Linux."
-            " Limits hold for each process. Each has its own port for --metrics-addr and --view:"
-            " the first has the port that is given, the next ones the ports after it",
+            " Limits hold for each process. The ports of --metrics-addr and --view are"
+            " consecutive, from the given one",
         ),
     ],
     "processor": [

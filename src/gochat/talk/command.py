@@ -45,19 +45,19 @@ def add_flags(parser: Parser) -> None:
         " length, the mask, and how many messages are joined in it",
     )
     for flag, kind, value, text in (
-        ("connect-timeout", seconds, 10.0, "seconds that a connection may take to be made"),
+        ("connect-timeout", seconds, 10.0, "seconds allowed to connect"),
         (
             "ping-period",
             seconds,
             30.0,
-            "seconds of silence after which the server is sent a ping; after the same time once"
-            " more, the connection counts as lost",
+            "seconds of silence before a ping to the server; after as many more, the connection"
+            " counts as lost",
         ),
         (
             "wait",
             partial(seconds, zero=True),
             3.0,
-            "seconds to wait, at the end of a pipe, for what was sent to come back",
+            "seconds to wait, at the end of a pipe, for sent messages to come back",
         ),
     ):
         parser.add_flag(flag, kind, value, text, "S")
