@@ -76,6 +76,10 @@ THREADS_ONLY: Final = {
 }
 
 
+#: Since Python 3.12 a fork beside another thread warns; gevent has threads, to look up names.
+_FORK: Final = "-Wignore:This process (pid=:DeprecationWarning"
+
+
 def main(argv: list[str]) -> int:
     """Run the tests, and return pytest's exit status."""
     left_out = [
@@ -84,7 +88,7 @@ def main(argv: list[str]) -> int:
     names = (*FILES, *SLOW) if "--all" in argv else FILES
     argv = [each for each in argv if each != "--all"]
     files = [] if any("test_" in each for each in argv) else [f"tests/test_{n}.py" for n in names]
-    status = int(pytest.main([*left_out, *files, *argv]))
+    status = int(pytest.main([_FORK, *left_out, *files, *argv]))
     if status or names is FILES or not files:
         return status
     others = [f"tests/test_{n}.py" for n in COMMAND]
