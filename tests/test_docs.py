@@ -472,8 +472,9 @@ def test_a_link_to_a_picture_shows_it(site: Path, html: dict[str, Site]) -> None
 
 @pytest.mark.xdist_group("site")
 def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> None:
-    """No page and no style sheet names a resource of another server."""
+    """No page and no style sheet names a resource of another server, or leaves an icon to guess."""
     for name, page in html.items():
+        assert "data:," in page.loads, f"{name}: a browser asks for /favicon.ico"
         for resource in page.loads:
             parts = urlsplit(resource)
             assert parts.scheme in ("", "data"), f"{name}: {resource}"
