@@ -122,13 +122,8 @@ class Track:
         self._enter(State(self.now(), name, WAIT, args))
 
     def waited(self, name: str, since: int) -> None:
-        """Record that the wait that ends now was for `name` since `since`, or since it began.
-
-        Does nothing if the thread did nothing before.
-        """
-        if self.state is None:
-            return
-        if self.state.kind == WAIT and since <= self.state.begin:
+        """Record that the wait that ends now was for `name` since `since`, or since it began."""
+        if self.state is not None and self.state.kind == WAIT and since <= self.state.begin:
             self.state = self.state._replace(name=name)
         else:
             self._last = max(since, self._last + 1)

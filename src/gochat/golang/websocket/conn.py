@@ -239,9 +239,6 @@ class Conn:
     remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`.
     """
 
-    #: Is told of what the threads do; None for nobody. Set before the connection is used.
-    observer: ConnObserver | None = None
-
     def __init__(
         self,
         sock: socket.socket,
@@ -252,6 +249,8 @@ class Conn:
         self.remote_addr: Final = remote_addr
         #: The user: REMOTE_USER of the handshake's environ; empty without it.
         self.user = ""
+        #: Is told of what the threads do; None for nobody. Set before the connection is used.
+        self.observer: ConnObserver | None = None
         self._sock = sock
         self._out = nonblocking(sock)
         self._options = options
