@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
-from ..golang.dial import address
+from ..golang.dial import add_url, address
 from ..golang.flag import Flag, Parser, count, output, rate, seconds
 from .load import Load
 from .report import Bar, Report
@@ -41,12 +41,7 @@ def add_flags(parser: Parser) -> None:
         "Measures throughput and latency of a chat server: any that sends what one client says over"
         " a WebSocket to all. Nobody else should be in the room."
     )
-    parser.add_argument(
-        "url",
-        type=address,
-        metavar="URL",
-        help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
-    )
+    add_url(parser)
     defaults = {**vars(Load()), "clients": str(Load.clients), "window": None, "pairs": 5}
     parser.add_flags(FLAGS, defaults, {"pairs": "versus"})
     parser.add_option("json", action="store_true", help="print JSON, for programs")

@@ -14,7 +14,7 @@ import ssl
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-__all__ = ["Address", "address", "reason"]
+__all__ = ["Address", "add_url", "address", "reason"]
 
 _PORTS: Final = {"ws": 80, "wss": 443}
 _SCHEMES: Final = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
@@ -87,6 +87,16 @@ class Address(NamedTuple):
     def context(self) -> ssl.SSLContext | None:
         """Return the context that checks the server's certificate; None without TLS."""
         return ssl.create_default_context() if self.tls else None
+
+
+def add_url(parser: argparse.ArgumentParser) -> None:
+    """Add the argument `url` to a command: the Address of the server."""
+    parser.add_argument(
+        "url",
+        type=address,
+        metavar="URL",
+        help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
+    )
 
 
 def address(text: str) -> Address:

@@ -13,7 +13,7 @@ from functools import partial
 from io import TextIOWrapper
 from typing import cast
 
-from ..golang.dial import address
+from ..golang.dial import add_url
 from ..golang.flag import Parser, seconds
 from .commands import converse
 from .connection import dial
@@ -31,12 +31,7 @@ def add_flags(parser: Parser) -> None:
         "Talks in a chat, from a terminal; /help says what can be typed there. From a pipe or a"
         " file, each line is a message."
     )
-    parser.add_argument(
-        "url",
-        type=address,
-        metavar="URL",
-        help="the server, as in :8080, chat.example.org or wss://chat.example.org/ws",
-    )
+    add_url(parser)
     parser.add_flag("name", name, None, "name to put before each message", "NAME")
     parser.add_option(
         "frames",
