@@ -2,10 +2,10 @@
 
 Three things are added to Sphinx, MyST and Furo:
 
-- A link to a file of the repository that is no page, such as `../../src/gochat/hub.py`, leads to a
-  page that shows that file, so the same link works on the site and in a repository browser. A link
+- A link to a file of the repository that is not a page, such as `../../src/gochat/hub.py`, leads to
+  a page that shows the file, so the same link works on the site and in a repository browser. A link
   to a picture leads to the picture.
-- A picture `x.png` beside which there is an `x-dark.png` is that one where the site is dark.
+- Where the site is dark, it shows `x-dark.png` in place of `x.png`, if there is one.
 - Docstrings are Markdown.
 """
 
@@ -67,7 +67,7 @@ logging.getLogger("matplotlib").setLevel(logging.WARNING)
 nitpicky = True
 # Other projects' names lead nowhere: the site is complete without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]
-# Nor do the names of types that are a module's own.
+# Neither do the names of a module's private types.
 nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Sums)")]
 
 
@@ -89,7 +89,7 @@ def file_of(path: str) -> str:
 
 
 class FileLinks(SphinxTransform):
-    """Turns each link to a file that is no page of the site into one to the page of that file."""
+    """Turns each link to a file that is not a page of the site into a link to its page."""
 
     default_priority = 5
 
@@ -119,7 +119,7 @@ class FileLinks(SphinxTransform):
 
 
 class DarkPictures(SphinxTransform):
-    """Puts beside each picture that has one its dark one; Furo shows one of the two."""
+    """Adds the dark version of each picture that has one; Furo shows one of the two."""
 
     default_priority = 5
 
@@ -138,7 +138,7 @@ class DarkPictures(SphinxTransform):
 
 
 def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """The pages of the files that are linked, of the source, and of the folders of them all."""
+    """Yield a page for each linked file, for each source file, and for each of their folders."""
     files = {path.relative_to(ROOT) for path in (ROOT / "src" / "gochat").rglob("*.py")}
     for meta in app.env.metadata.values():
         files |= {Path(name) for name in meta.get("files", ())}
@@ -158,7 +158,7 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             shutil.copyfile(ROOT / path, copy)
             continue
         elif page.exists() and page.stat().st_mtime > (ROOT / path).stat().st_mtime:
-            continue  # as Sphinx leaves alone what has not changed
+            continue  # Sphinx skips unchanged pages, too
         else:
             try:
                 lexer = get_lexer_for_filename(path.name)
@@ -169,9 +169,9 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def share_navigation(app: Sphinx, page: str, _: str, context: dict[str, Any], *__: Any) -> None:
-    """Give the pages of files that are equally deep in folders one navigation: it is the same.
+    """Share one navigation among the pages of files at the same depth: it is the same for all.
 
-    To make it takes longer than all else of such a page.
+    Making it takes longer than the rest of such a page.
     """
     if page.startswith("files/"):
         shared: dict[int, Any] = vars(app).setdefault("gochat_navigation", {})
@@ -187,7 +187,7 @@ def share_navigation(app: Sphinx, page: str, _: str, context: dict[str, Any], *_
 
 
 def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
-    """Where the source of something in the reference is: the page of its file, and the line."""
+    """Return the address of the source of a name: the page of its file, and the line."""
     found: Any = sys.modules[info["module"]]
     for name in info["fullname"].split("."):
         found = getattr(found, name, None)
@@ -205,8 +205,8 @@ def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
 
 # Docstrings.
 
-# For each docstring the renderer makes a document that it then does not use. The settings of one
-# take longer than most docstrings, and are always the same.
+# For each docstring the renderer makes a document that it does not use. Making its settings takes
+# longer than most docstrings, and they are always the same.
 base.get_default_settings = cache(base.get_default_settings)  # type: ignore[assignment,attr-defined]
 
 
@@ -231,7 +231,7 @@ class Markdown(SphinxDirective):
 
 
 def markdown_docstring(*args: Any) -> None:
-    """Have a docstring parsed as Markdown: the last argument, its lines."""
+    """Have a docstring parsed as Markdown. The last argument is the list of its lines."""
     lines = args[-1]
     lines[:] = [".. markdown::", "", *(f"    {line}" for line in lines), ""]
 

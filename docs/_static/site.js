@@ -41,7 +41,7 @@ async function linesOf(path) {
   return html.map((line) => line.replace(/^<a [^>]*><\/a>/, ''));
 }
 
-/** Scrolls a box so that what is marked in it is in the middle; the page stays where it is. */
+/** Scrolls a box, and not the page, so that the marked element is in the middle of the box. */
 function reveal(box, marked) {
   if (marked) {
     const from = box.getBoundingClientRect().top + box.clientHeight / 2;
@@ -63,10 +63,10 @@ async function addSteps(image) {
   const sentences = svg.querySelector('desc').textContent.trim().split('\n');
   const picture = document.createElement('div');
   picture.className = 'picture';
-  // The styles of the picture have to stay inside it, and those of the page outside.
+  // Keeps the styles of the picture inside it, and those of the page outside.
   const shadow = picture.attachShadow({ mode: 'open' });
   const style = document.createElement('style');
-  // One that is a little too wide for a phone shrinks, but its texts must stay readable.
+  // A picture that is a little too wide for a phone shrinks, but its texts must stay readable.
   const own = Number(svg.getAttribute('width'));
   const width = `var(--picture-width, clamp(${0.88 * own}px, 100%, ${own}px))`;
   const height = `max(${svg.getAttribute('height')}px, var(--picture-height, 0px))`;
@@ -120,7 +120,7 @@ async function addSteps(image) {
     const line = source.children[Number(number) - 1];
     line.classList.add('hll');
     reveal(source, line);
-    reveal(picture, event); // which the source has made lower
+    reveal(picture, event); // the source has moved it down
   });
 }
 
@@ -168,7 +168,7 @@ function present() {
   addEventListener('keydown', (event) => {
     const by = { ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1 }[event.key];
     if (event.altKey || event.ctrlKey || event.metaKey) {
-      return; // the browser's: Alt and left is its Back
+      return; // a key of the browser: Alt and left is its Back
     }
     if (event.key === 'Escape') {
       location.search = '';
@@ -187,7 +187,7 @@ addEventListener('DOMContentLoaded', async () => {
   addCopyButtons();
   if (location.pathname.includes('/lesson/')) {
     const images = document.querySelectorAll('article p > img[src$=".svg"]');
-    // From a folder, without a server, nothing can be fetched: the pictures stay as they are.
+    // A page that was opened from a folder can fetch nothing, so its pictures stay plain images.
     await Promise.allSettled([...images].map(addSteps));
   }
   if (new URLSearchParams(location.search).has('present')) {
