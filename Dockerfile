@@ -1,5 +1,5 @@
 # The chat in a container: docker build -t gochat . && docker run -p 8080:8080 gochat
-# More flags may follow: docker run -p 8080:8080 gochat --rate 5. SIGTERM ends it in order.
+# Further flags go at the end: docker run -p 8080:8080 gochat --rate 5. SIGTERM ends it cleanly.
 FROM python:3.13-slim AS build
 COPY . /source
 RUN pip wheel --no-cache-dir --wheel-dir /wheels '/source[metrics,relay]'

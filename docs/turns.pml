@@ -1,48 +1,58 @@
 /* Turns and channels, for the model checker spin: a model of
- * src/gochat/golang/runtime/threads/turns.py, and of handover.py and channel.py beside it.
+ * src/gochat/golang/runtime/threads/turns.py, and of handover.py and channel.py next to it.
  *
  * Part 1, turns: one hub sends M messages to each of N pumps, which share K turns, and then closes
- * their channels. Once the deadline of a pump comes while it waits, or the hub or a pump is interrupted,
- * as by a signal handler that raises (unless NO_INTERRUPT is defined).
+ * their channels. Either one pump's deadline passes while the pump waits, or the hub or a pump is
+ * interrupted once, as by a signal handler that raises (unless NO_INTERRUPT is defined).
  *
- *     spin -run docs/turns.pml                          no errors: see below
- *     spin -run -DLOOK_FIRST docs/turns.pml             an error: a pump sleeps on a message
- *     spin -run -DKEEP_TURN docs/turns.pml              an error: a stuck pump stops the others
- *     spin -run -DDIE_IN_TURN docs/turns.pml            an error: so does one that has died
- *     spin -run -DTAKE_ANYWAY docs/turns.pml            an error: who is let go has a turn too many
- *     spin -run -DCALL_FIRST docs/turns.pml             an error: nobody is woken for a turn that is free then
- *     spin -run -DK=2 -DN=3 -DCALL_ONE docs/turns.pml   an error: of two new turns, one is not known
- *     spin -run -DCLAIM_IN_TWO docs/turns.pml           an error: the hub is interrupted between the two
- *     spin -run -DFORGET_IDLE docs/turns.pml            an error: it is interrupted before it wakes whom it has unmarked
- *     spin -run -DNO_CLEANUP docs/turns.pml             an error: an interrupted pump keeps its place in line
+ *     spin -run docs/turns.pml
+ *
+ * finds no error; what it checks is listed below. With one of these mistakes, spin finds an error:
+ *
+ *     -DLOOK_FIRST              a pump sleeps although it has a message
+ *     -DKEEP_TURN               a stuck pump stops the others
+ *     -DDIE_IN_TURN             a dead pump stops the others
+ *     -DTAKE_ANYWAY             a pump that is released has one turn too many
+ *     -DCALL_FIRST              nobody is woken for the turn that becomes free
+ *     -DK=2 -DN=3 -DCALL_ONE    only one of two new turns is announced
+ *     -DCLAIM_IN_TWO            the hub is interrupted between the two steps
+ *     -DFORGET_IDLE             the hub is interrupted before it wakes the pump that it unmarked
+ *     -DNO_CLEANUP              an interrupted pump keeps its place in line
  *
  * Part 2, offers and bells: S senders send V values each to C channels of capacity CAPACITY. One
- * receiver selects over the channels, and another thread closes them at the end. One thing goes wrong:
- * sends have deadlines, or a select has one, or the channels are closed early, or the receiver waits
- * for one of them alone, or one of the threads is interrupted.
+ * receiver selects over the channels, and another thread closes them at the end. One thing goes
+ * wrong: sends have deadlines, or a select has a deadline, or the channels are closed early, or the
+ * receiver waits for only one of the channels, or one of the threads is interrupted.
  *
- *     spin -run -DOFFERS docs/turns.pml                       no errors, but there are many states
- *     spin -run -DOFFERS -DS=1 -DV=2 docs/turns.pml           no errors
- *     spin -run -DOFFERS -DC=2 -DTROUBLE=LATE_SENDERS docs/turns.pml   no errors
- *     spin -run -DOFFERS -DCAPACITY=1 docs/turns.pml          no errors
- *     spin -run -DOFFERS -DLOOK_FIRST docs/turns.pml          an error: the receiver sleeps before a sender
- *     spin -run -DOFFERS -DC=2 -DONE_BELL docs/turns.pml      an error: a slow sender hands over to a later wait
- *     spin -run -DOFFERS -DTAKE_FIRST docs/turns.pml          an error: a value is received and taken back
- *     spin -run -DOFFERS -DCLOSE_LAST docs/turns.pml          an error: a sender joins the line, and nobody comes
- *     spin -run -DOFFERS -DNO_CLEANUP docs/turns.pml          an error: an interrupted receiver has lost a value
- *     spin -run -DOFFERS -DCAPACITY=1 -DNO_RECOVERY docs/turns.pml  an error: an interrupted sender wakes nobody
- *     spin -run -DOFFERS -DCAPACITY=1 -DS=3 -DROOM_FIRST docs/turns.pml   an error: a value too many
+ *     spin -run -DOFFERS docs/turns.pml
  *
- * What is checked in every state that can be reached:
- * - Nothing is lost: there is no end but the one in which everyone has ended, and everything that was
- *   sent was received. A thread that waits for ever would be another end, and an error.
- * - What is received was sent, once, in the order of its sender; what is taken back is not received.
+ * finds no error, but there are many states. With these options it finds no error, either:
+ *
+ *     -DOFFERS -DS=1 -DV=2
+ *     -DOFFERS -DC=2 -DTROUBLE=LATE_SENDERS
+ *     -DOFFERS -DCAPACITY=1
+ *
+ * With one of these mistakes, spin finds an error:
+ *
+ *     -DOFFERS -DLOOK_FIRST                       the receiver sleeps although a sender waits
+ *     -DOFFERS -DC=2 -DONE_BELL                   a slow sender hands over to a later wait
+ *     -DOFFERS -DTAKE_FIRST                       a value is received and taken back
+ *     -DOFFERS -DCLOSE_LAST                       a sender joins the line, and waits forever
+ *     -DOFFERS -DNO_CLEANUP                       an interrupted receiver loses a value
+ *     -DOFFERS -DCAPACITY=1 -DNO_RECOVERY         an interrupted sender wakes nobody
+ *     -DOFFERS -DCAPACITY=1 -DS=3 -DROOM_FIRST    a channel has one value too many
+ *
+ * Checked in every reachable state:
+ * - Nothing is lost: in the only end state, all threads have ended, and everything that was sent
+ *   was received. A thread that waits forever would be another end state, and an error.
+ * - A value that is received was sent; it is received once, in its sender's order. A value that is
+ *   taken back is not received.
  * - No more than K pumps have a turn, and no channel has more values than it has room for.
  * - At the end nobody is in line.
  *
- * One statement here is one step of Python: an append, a pop, a look at the queue, a look at who is
- * idle. What is in a d_step is one call that runs no Python code. An `unless` is the interrupt: it may
- * come between any two steps. What comes after it is not interrupted again.
+ * One statement here is one step of Python: an append, a pop, a check of the queue, a check of who
+ * is idle. A d_step is one call that runs no Python code. An `unless` is an interrupt, which may
+ * come between any two steps. The code after the interrupt is not interrupted again.
  */
 
 #ifndef OFFERS
@@ -61,24 +71,24 @@
 
 byte queued[N];         /* Channel.queue: how many values are in it */
 bool closed[N];         /* Channel._closed */
-bool sentinel[N];       /* Channel._offers: the end */
+bool sentinel[N];       /* Channel._offers: has the end */
 bool idle[N];           /* Channel._idle: the receiver has found nothing */
 bool armed[N];          /* Waiter.armed */
-bool gate[N];           /* Gate: a wake-up, which was not consumed yet */
+bool gate[N];           /* Gate: a wake-up that is not consumed yet */
 bool holds[N];          /* Waiter._holds */
 byte sent[N];
 byte received[N];
 bool ended[N];
-byte held;              /* how many pumps have a turn, to be checked */
-bool late;              /* there was a deadline: one at the most, or who is forgotten would be saved */
-bool signal[N + 1];     /* an interrupt is to come */
+byte held;              /* how many pumps have a turn; only checked */
+bool late;              /* there was a deadline: only one, or it could save a forgotten pump */
+bool signal[N + 1];     /* an interrupt is due */
 
-byte line[N + 2];       /* Turns._line, where one may stand twice for a moment; NOBODY after its end */
+byte line[N + 2];       /* Turns._line; a pump may briefly be in it twice; then NOBODY */
 byte length;
 
 hidden byte i_, j_;
 
-/* One step each: to be used in a d_step. */
+/* One step each, for use in a d_step. */
 inline append(who)
 {
     assert(length <= N);
@@ -104,7 +114,7 @@ inline remove(who)
     i_ = 0
 }
 
-/* Waiter.holds: only to be checked */
+/* Waiter.holds: only checked */
 inline hold()
 {
     d_step { holds[me] = true; held++; assert(held <= K) }
@@ -115,7 +125,7 @@ inline let_go()
     d_step { if :: holds[me] -> holds[me] = false; held-- :: else fi }
 }
 
-/* Turns._call: wake those who have a turn and do not know */
+/* Turns._call: wake those who have a turn and do not know that */
 inline call()
 {
 #ifdef CALL_ONE
@@ -205,7 +215,7 @@ inline wake(to)
     :: d_step { armed[to] -> armed[to] = false; append(to) };
         if
         :: K > 1 -> call()
-        :: K == 1 && line[0] == to ->   /* nobody else can be called for */
+        :: K == 1 && line[0] == to ->   /* nobody else needs to be called */
             if
             :: !holds[to] -> gate[to] = true
             :: else
@@ -274,12 +284,12 @@ proctype pump(byte me)
     byte got;
 
 receive:
-    /* select on a channel with turns, and what Client.write_pump does with what it gives */
+    /* select on a channel with turns, and what Client.write_pump does with the result */
     {
         if
         :: NONEMPTY ->
             if
-            :: closed[me]           /* the rest needs no turn */
+            :: closed[me]           /* the remaining values need no turn */
             :: !closed[me] -> line_up()
             fi
         :: !NONEMPTY ->
@@ -287,7 +297,7 @@ receive:
             idle[me] = true;
             if
 #ifndef LOOK_FIRST
-            :: NONEMPTY ->          /* the second look: do not sleep, if it is not too late for that */
+            :: NONEMPTY ->          /* the second check: do not sleep unless already claimed */
                 if
                 :: d_step { armed[me] -> armed[me] = false }; idle[me] = false; goto receive
                 :: !armed[me]
@@ -315,7 +325,7 @@ receive:
         fi;
         if                          /* Channel._take, and Channel.drain */
         :: queued[me] == 0 && sentinel[me] -> goto done
-        :: queued[me] == 0 && !sentinel[me] -> goto receive   /* woken for what it has received meanwhile */
+        :: queued[me] == 0 && !sentinel[me] -> goto receive   /* woken for nothing */
         :: queued[me] > 0
         fi;
         do
@@ -371,7 +381,7 @@ init
         for (i : 0 .. N - 1) {
             run pump(i)
         }
-        if                          /* one thing goes wrong, or there would be too many states */
+        if                          /* one thing goes wrong: more would be too many states */
         :: late = false
 #ifndef NO_INTERRUPT
         :: late = true; run signals()
@@ -386,7 +396,7 @@ init
     for (i : 0 .. N - 1) {
         close(i)
     }
-    /* Everyone has ended, or is pump 0 and stuck. */
+    /* All pumps have ended; only pump 0 may be stuck instead. */
     for (i : 1 .. N - 1) {
         ended[i] && received[i] == sent[i]
     }
@@ -401,7 +411,7 @@ init
     assert(length == 0 && held == 0)
 }
 
-/* One interrupt, for whom it may concern. One that comes too late is not noticed. */
+/* One interrupt, of any of them. An interrupt that comes too late has no effect. */
 proctype signals()
 {
     byte who = HUB;
@@ -429,14 +439,14 @@ proctype signals()
 #define CAPACITY 0
 #endif
 #ifndef WAITS
-#define WAITS 10        /* how often the receiver waits, at the most */
+#define WAITS 10        /* how often the receiver waits, at most */
 #endif
 #ifndef C
 #define C 1             /* channels, or 2; sender s sends its value v to channel (s + v) % C */
 #endif
 #define SIZE 4
 #define NOTHING 255
-#define O (S * V)       /* offers: the v-th of a sender is sender * V + v, and so is its value */
+#define O (S * V)       /* offers: a sender's v-th offer, and its value, are sender * V + v */
 #define THE_END O       /* channel._END, in line with the offers of the senders */
 #define CLOSER S
 #define RECEIVER (S + 1)
@@ -446,20 +456,20 @@ chan line[2] = [O + 1] of { byte };     /* Channel._offers */
 bool closed[2];                         /* Channel._closed */
 byte idle[2];                           /* Channel._idle: a bell, or NOTHING */
 
-byte offered[O];        /* Offer._offered: the value, or NOTHING when it was moved */
+byte offered[O];        /* Offer._offered: the value, or NOTHING after it was moved */
 bool refused[O];        /* Offer.refused */
 bool gate[O];           /* Offer.gate */
 
 byte given[WAITS];      /* Bell._given: NOTHING; an offer; or THE_END when the wait has ended */
 byte giver[WAITS];      /* its channel */
 bool rung[WAITS];       /* Bell: its gate */
-byte bells;             /* how many there were */
+byte bells;             /* how many bells there were */
 
 byte sent[S];           /* how many of each sender's values were sent */
 byte received[S];
-byte last[S];           /* the number of the last one received, plus 1 */
+byte last[S];           /* the number of the last received value, plus 1 */
 bool ended[S];
-bool signal[S + 2];     /* an interrupt is to come */
+bool signal[S + 2];     /* an interrupt is due */
 
 /* What goes wrong. One thing at a time, or there would be too many states. */
 mtype = { LATE_SENDERS, LATE_RECEIVER, CLOSED_EARLY, ONE_ALONE, INTERRUPT };
@@ -691,7 +701,7 @@ inline end_wait()
 
 #define READY(c) (len(queue[c]) > 0 || len(line[c]) > 0)
 
-/* select: over those that have not been seen to be closed, or over one of them */
+/* select: over the channels not yet seen closed, or over one of them */
 proctype receiver()
 {
     byte c, bell = NOTHING, first = NOTHING, index, got = NOTHING, from;
@@ -823,7 +833,7 @@ inline finish(c)
 #define ALL_RECEIVED \
     (received[0] == sent[0] && received[1 % S] == sent[1 % S] && received[S - 1] == sent[S - 1])
 
-/* Channel.close, of both channels. Its wake-up comes too late for what should be received by then. */
+/* Channel.close, of both channels. Unless early, its wake-up cannot help to receive a value. */
 proctype closer()
 {
     byte c, bell = NOTHING, first = NOTHING, index;
@@ -886,7 +896,7 @@ init
     assert(len(line[0]) == 1 && len(line[1]) == C - 1)
 }
 
-/* One interrupt, for whom it may concern. One that comes too late is not noticed. */
+/* One interrupt, of any of them. An interrupt that comes too late has no effect. */
 proctype signals()
 {
     byte who = RECEIVER;

@@ -8,7 +8,7 @@ from threading import Thread
 import gochat
 
 
-class Bot(gochat.Client):  # for the hub, one more client: it has a channel, but no connection
+class Bot(gochat.Client):  # one more client for the hub, with a channel but no connection
     def __init__(self, hub: gochat.AnyHub) -> None:
         self.hub = hub
         self.send = gochat.Channel[bytes](256)

@@ -1,4 +1,4 @@
-"""Presence: everyone is told who joins and who leaves, and `/who` lists who is in the room.
+"""Presence: everyone is told who joins and who leaves, and `/who` lists the people in the room.
 
 Run it: python examples/presence.py :8080
 """
@@ -25,7 +25,7 @@ def sign(conn: gochat.Conn, message: bytes) -> bytes:
 
 
 class Member(gochat.Client):
-    def read_pump(self) -> None:  # the hub hears the client from this thread, and so this
+    def read_pump(self) -> None:  # the thread that sends the client's messages
         self.hub.broadcast.send(f"{self.conn.user} has come".encode())
         super().read_pump()
         self.hub.broadcast.send(f"{self.conn.user} has left".encode())

@@ -1,6 +1,6 @@
-"""Rooms: /ws/go and /ws/python have a hub each, and messages stay in their room.
+"""Rooms: /ws/go and /ws/python each have a hub, and messages stay in their room.
 
-The link /?room=go opens the page in that room; a page without a room goes to the first.
+The link /?room=go opens the page in that room; a link without a room leads to the first room.
 
 Run it: python examples/rooms.py :8080
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = ("go", "python")
 ROOMS = {f"/ws/{name}": gochat.Hub() for name in NAMES}
-LIMIT = gochat.Settings().max_message_size  # the page tells its user
+LIMIT = gochat.Settings().max_message_size  # shown on the page
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

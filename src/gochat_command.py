@@ -1,6 +1,7 @@
 """The command `gochat`, from its first moment.
 
-Not in the package gochat, whose import takes a fifth of a second: Ctrl-C would print a traceback.
+This is not in the package gochat because importing that takes a fifth of a second, during which
+Ctrl-C would print a traceback.
 """
 
 import signal
@@ -12,11 +13,11 @@ __all__ = ["main"]
 def main(greenlets: bool = False) -> int:
     """Run the command, and return its exit status. Ctrl-C before it has begun ends it silently.
 
-    Where nobody else handles SIGINT, the process ends by that signal, so that a shell can tell.
-    greenlets: have gevent patch the process first. Thread: the main one.
+    Unless something else handles SIGINT, Ctrl-C ends the process with that signal, so that a shell
+    can tell. greenlets: whether gevent patches the process first. Thread: the main one.
     """
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # not if it is ignored, as behind nohup
+    if handler is signal.default_int_handler:  # not if it is ignored, as under nohup
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if greenlets:
         from gevent import monkey  # noqa: PLC0415 - an extra

@@ -1,26 +1,26 @@
 'use strict';
 
-// How home.html keeps its connection.
+// How home.html keeps its connection alive.
 
 const CONNECT_TIMEOUT = 10;      // seconds; browsers would wait for minutes
 const LONGEST_WAIT = 30;         // seconds between two attempts
-const LASTING = 5;               // seconds after which a connection counts as a good one
+const LASTING = 5;               // seconds after which a connection counts as good
 
 // See “Is the connection alive?”. All but the last are in seconds.
-const LATE = 3;                  // a message that has not come back is shown as waiting
-const SILENCE = 45;              // a connection on which nothing has come is doubted
+const LATE = 3;                  // until a message that has not come back is shown as waiting
+const SILENCE = 45;              // until a connection on which nothing has come is doubted
 const PROBE_TIMEOUT = 5;         // for the second connection to open
-const OVERLAP = 1;               // for one of the two to receive something
-const LINGER = 5;                // for the first to receive what is still on its way
-const CLOSE_TIMEOUT = 30;        // for the first to end; LINGER is part of it
-const MAX_REFUSALS = 3;          // of a second connection, one after the other
+const OVERLAP = 1;               // for either connection to receive something
+const LINGER = 5;                // for the old connection to receive what is still on its way
+const CLOSE_TIMEOUT = 30;        // for the old connection to end, including LINGER
+const MAX_REFUSALS = 3;          // of second connections, one after another
 
 const MAY_BE_LOST = 'This message has not come back and may be lost:';
 const CLOSED = 'The server closed the connection, as it does when a client reads too slowly';
 const CLOSE_CODES = {
   1000: CLOSED,
   1001: 'The server is going away or restarting',
-  1005: CLOSED,    // what the browser says when no code was given
+  1005: CLOSED,    // reported by the browser if no code was sent
   1006: 'The connection was lost',
   1007: 'The server got text that is not valid UTF-8',
   1008: 'The server refused this because of its policy',
@@ -34,15 +34,15 @@ const CLOSE_CODES = {
 // ---- The connection ----
 
 let server = '';        // the URL in use
-let socket = null;      // the connection; the probe, below, is another one
+let socket = null;      // the connection; the probe, below, is a different one
 let openedAt = 0;       // when it opened, 0 while it is not open
 let reached = false;    // has this server ever answered?
 let attempts = 0;       // since the last good connection
-let connections = 0;    // that this page has had, to any server
+let connections = 0;    // made by this page, to any server
 let timer = 0;          // ends an attempt, or counts down to the next one
 let heardAt = 0;        // when something last came on this connection
 let unconfirmed = [];   // messages that were sent and have not come back from the server
-let dialed = (url) => url;    // which URL to connect to; viewed.js adds to it
+let dialed = (url) => url;    // the URL to connect to; viewed.js adds to it
 
 function show(state, text) {
   ui.status.dataset.state = state;
@@ -53,7 +53,7 @@ function show(state, text) {
   showSize();
 }
 
-// giveUp reports messages as possibly lost: all, or those that isLost selects.
+// giveUp reports messages as possibly lost: all of them, or those that isLost selects.
 /** @param {(sent: any) => boolean} isLost */
 function giveUp(isLost = () => true) {
   for (const lost of unconfirmed.filter(isLost)) note(MAY_BE_LOST, lost);
@@ -79,7 +79,7 @@ function opened() {
   clearTimeout(timer);
   openedAt = performance.now();
   heard();
-  if (connections++) learnLimit();    // the first one is as new as the page
+  if (connections++) learnLimit();    // at the first one, the page's limit is up to date
   if (reached) note('Connected again.');
   reached = true;
   show('connected', `Connected to ${serverName()}${isOwn(server) ? '' : ', which is not this page\'s server'}.`);
@@ -90,8 +90,8 @@ function messagesIn({ data }) {
 }
 
 // retryLater waits twice as long each time. The random part keeps the clients
-// of a restarted server from all reconnecting at once. A connection that ends
-// at once does not reset the wait, or the page would loop without a pause.
+// of a restarted server from all reconnecting at once. A connection that ends at once does not
+// reset the wait; otherwise the page would loop without a pause.
 function retryLater(why) {
   if (openedAt && performance.now() - openedAt > LASTING * 1000) attempts = 0;
   const longest = Math.min(LONGEST_WAIT, 2 ** attempts);
@@ -116,7 +116,7 @@ async function explain() {
   if (!status || attempts !== attempt || server !== asked || ui.status.dataset.state !== 'waiting') return;
   const { host, pathname } = new URL(server);
   ui.state.textContent = {
-    200: `${host} has no chat at ${pathname}.`,    // but a page
+    200: `${host} has no chat at ${pathname}.`,    // it has a page there
     404: `${host} has no chat at ${pathname} (404).`,
     503: `${host} is full, and refuses the connection (503).`,
   }[status] || `${host} answers, but refuses the connection. It may refuse pages from ${ownOrigin}.`;
@@ -135,12 +135,12 @@ window.addEventListener('pageshow', (event) => {
 
 // ---- Is the connection alive? ----
 
-// A connection can die without a sign: the network goes, or a router forgets the
-// connection. A page does not see the server's pings and cannot send any. So when
-// there is doubt, it opens a second connection to the same server, the probe:
+// A connection can die without a sign: the network goes away, or a router forgets the connection. A
+// page does not see the server's pings and cannot send any. So when in doubt, it opens a second
+// connection to the same server, the probe:
 //
-// - after LATE seconds, if a message has not come back, nor anything else since;
-// - after SILENCE seconds in which nothing has come, or when the network is back.
+// - LATE seconds after a message was sent, if neither it nor anything else has come since;
+// - after SILENCE seconds without input, or when the network is back.
 //
 // If the probe does not open within PROBE_TIMEOUT seconds, nothing gets through:
 // the page disconnects and tries again. If the probe opens, the network is alive, but
@@ -149,17 +149,16 @@ window.addEventListener('pageshow', (event) => {
 //
 // So a dead network is noticed within 9 seconds of a message, and within 51 seconds
 // without a message. A dead connection in a live network is replaced within a minute.
-// If the network refuses every new connection at once, a dead connection is noticed
-// within MAX_REFUSALS times SILENCE, and a few seconds more. While the server is full, a
-// dead connection in a live network is not noticed. All this holds while the tab is
-// visible. A hidden tab does not probe, because its timers run late; it probes at once
-// when it becomes visible.
+// If the network refuses every new connection at once, a dead connection is noticed within
+// MAX_REFUSALS times SILENCE and a few seconds more. While the server is full, a dead connection in
+// a live network is not noticed. All this holds while the tab is visible. A hidden tab does not
+// probe, because its timers run late; it probes at once when it becomes visible.
 
 let probe = null;       // there is never more than one
 let probeTimer = 0;
-let provenAt = 0;       // when the connection, or a probe, last had an answer
-let refusals = 0;       // probes that were refused since something came
-const shownSince = new Set();    // lists of what was shown while a replaced connection ends
+let provenAt = 0;       // when the connection or a probe last got an answer
+let refusals = 0;       // probes refused since something last came
+const shownSince = new Set();    // lists of texts shown while a replaced connection ends
 
 function heard() {
   endProbe();
@@ -203,8 +202,8 @@ function probeOpened() {
   clearTimeout(probeTimer);
   provenAt = Date.now();
   refusals = 0;
-  // A room may be slow, and a server with --rate reads slowly: a message that
-  // waits is given time, and the connection is not touched.
+  // A room may be slow, and a server with --rate reads slowly: a waiting message gets more time,
+  // and the connection is left alone.
   if (unconfirmed.length > 0 && secondsSince(heardAt) < SILENCE) return endProbe();
   probe.onmessage = (event) => {
     takeOver();
@@ -242,10 +241,10 @@ async function answer(url) {
   }
 }
 
-// takeOver replaces the connection with the probe. The close frame is the only frame
-// from a page that the server must answer. It follows all messages, so a clean end
-// proves that the server has read them, and they arrive on the new connection. An
-// unclean end proves that the old connection was dead.
+// takeOver replaces the connection with the probe. The close frame is the only frame from a page
+// that the server must answer. It follows all messages, so a clean end proves that the server has
+// read them; they then come back on the new connection. An unclean end proves that the old
+// connection was dead.
 //
 // Messages that still arrive on the old connection are kept; those that have not arrived
 // on the new one are shown at the end. After close(), a browser drops arriving messages.
@@ -288,8 +287,8 @@ function takeOver() {
   const overdue = setTimeout(() => old.onclose({ wasClean: false }), CLOSE_TIMEOUT * 1000);
 }
 
-// without returns the texts that are not among others. A text that occurs twice in
-// one list and once in the other remains once.
+// without returns the texts that are not in others. A text that occurs twice in texts and once in
+// others is returned once.
 function without(texts, others) {
   const left = new Map();
   for (const text of others) left.set(text, (left.get(text) || 0) + 1);
@@ -307,7 +306,7 @@ function showDoubt() {
   const late = unconfirmed.filter(({ at }) => secondsSince(at) >= LATE);
   ui.offline.hidden = navigator.onLine;
   ui.status.classList.toggle('doubtful', late.length > 0 || !navigator.onLine);
-  // Only what has changed: a screen reader reads out each new text of the status.
+  // Only if something has changed: a screen reader reads out each new text of the status.
   if (late.length === shownLate.length && late.every((sent, i) => sent === shownLate[i])) return;
   shownLate = late;
   ui.doubt.textContent = late.length === 0 ? '' : late.length === 1
@@ -323,7 +322,7 @@ function showDoubt() {
 window.addEventListener('offline', showDoubt);
 window.addEventListener('online', () => {
   if (['waiting', 'connecting'].includes(ui.status.dataset.state)) return connect();
-  provenAt = 0;    // it may be another network
+  provenAt = 0;    // it may be a different network
   check();
 });
 

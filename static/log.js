@@ -2,10 +2,10 @@
 
 // The log of home.html, and what the browser keeps.
 
-const MAX_LOG = 2000;            // messages kept on the page
-const MAX_KEPT = 200;            // of them, those that survive a reload
-const MAX_STORED = 500_000;      // characters kept for that, and of a draft
-const TOGETHER = 300;            // seconds within which messages of one name are a group
+const MAX_LOG = 2000;            // lines kept on the page
+const MAX_KEPT = 200;            // of these, how many survive a reload
+const MAX_STORED = 500_000;      // characters kept for a reload, and of a draft
+const TOGETHER = 300;            // seconds within which messages from one name form a group
 const COLORS = 8;                // of names; home.css has them
 
 // The page's elements by their ids: ui.log, ui.msg, …
@@ -34,13 +34,13 @@ function rememberName() {
 
 // ---- The log ----
 
-let arrived = [];       // what is to be appended, see flush
+let arrived = [];       // items to be appended, see flush
 let following = true;   // is the reader at the end?
 let lastTop = 0;
-let unread = {};        // by kind, what has come below what the reader sees
-let kept = [];          // the items that are drawn, for a reload
-let last = { name: '', day: '', date: new Date(0) };    // of the item that was drawn last
-const plain = new WeakMap();    // of each line, the text that copying it gives
+let unread = {};        // by kind, how many items have come below the visible ones
+let kept = [];          // the items that were drawn, for a reload
+let last = { name: '', day: '', date: new Date(0) };    // about the item that was drawn last
+const plain = new WeakMap();    // for each line, the text that is copied
 
 // note tells the reader something that is not a message. lost: a message that
 // may not have arrived, see send.
@@ -48,7 +48,7 @@ function note(text, lost) {
   append({ kind: 'note', text, lost, date: new Date() });
 }
 
-// drawn returns the lines for an item: its own, after one with the date on a new day.
+// drawn returns the lines for an item: on a new day, a line with the date comes first.
 function drawn(item) {
   const { kind, text, lost, mine, date } = item;
   kept.push(item);
@@ -78,7 +78,7 @@ function drawn(item) {
   return lines;
 }
 
-// removeLine removes a line, and keeps the visible lines in their place.
+// removeLine removes a line without moving the visible lines.
 function removeLine(line) {
   const height = line.offsetTop < ui.log.scrollTop ? line.offsetHeight : 0;
   const top = ui.log.scrollTop;
@@ -118,7 +118,7 @@ function againButton(lost) {
   return button;
 }
 
-// A message is "name: text", or text alone. A bdi element takes its direction
+// A message is "name: text", or only text. A bdi element takes its direction
 // from the text in it, but not from a bdi element in it: the text decides where
 // the line starts, and a name in Arabic or Hebrew does not affect the text after it.
 function messageText(text) {
@@ -149,10 +149,10 @@ function colorOf(name) {
 }
 
 // withLinks returns the nodes of a text in which http and https links can be
-// clicked. No link may look like a link to somewhere else: a character that is
-// invisible or changes the direction ends the link. An address whose host has letters
-// outside ASCII, or a user name before it, does not become a link, because the browser
-// reads it differently. Text that begins with www. is read as https.
+// clicked. No link may look as if it led somewhere else: a character that is invisible or changes
+// the direction ends the link. An address whose host has letters outside ASCII, or a user name
+// before it, does not become a link, because the browser reads it differently. Text that begins
+// with www. becomes an https link.
 function withLinks(text) {
   const nodes = [];
   let from = 0;
@@ -174,8 +174,8 @@ function withLinks(text) {
   return [...nodes, text.slice(from)];
 }
 
-// The punctuation at the end of an address belongs to the sentence around it,
-// and so does a closing bracket without its opening one.
+// Punctuation at the end of an address belongs to the surrounding sentence, and so does a closing
+// bracket without an opening one.
 function withoutPunctuation(address) {
   const count = (mark) => address.split(mark).length - 1;
   for (;;) {
@@ -187,7 +187,7 @@ function withoutPunctuation(address) {
   }
 }
 
-// make is the one place where text gets into the log: as text, never as HTML.
+// Only make puts text into the log: as text, never as HTML.
 function make(tag, className, text) {
   const element = document.createElement(tag);
   element.className = className;
@@ -195,8 +195,7 @@ function make(tag, className, text) {
   return element;
 }
 
-// makeRoom drops the oldest messages. The visible ones stay in place on the
-// screen.
+// makeRoom drops the oldest messages. The visible ones do not move.
 function makeRoom(count) {
   const excess = ui.log.childElementCount + count - MAX_LOG;
   if (excess <= 0) return;
@@ -228,8 +227,8 @@ ui.log.addEventListener('scroll', () => {
     unread = {};
     showJump();
   } else if (top < lastTop) {
-    // Only the reader scrolls up. A place above the end proves nothing: the log
-    // may have become lower just now, before the observer below has run.
+    // Only the reader scrolls up. A position above the end alone proves nothing: the log may just
+    // have become lower, and the observer below has not run yet.
     following = false;
   }
   lastTop = top;
@@ -245,7 +244,7 @@ ui.jump.addEventListener('click', () => {
 });
 
 
-// Copied lines are as in a letter: 12:03 Ann: hello. A part of one line stays as it is.
+// Copied lines have the form 12:03 Ann: hello. A part of one line is copied unchanged.
 document.addEventListener('copy', (event) => {
   const selection = getSelection();
   if (event.target instanceof Element && event.target.closest('input, textarea')) return;
@@ -269,7 +268,8 @@ window.addEventListener('pagehide', () => {
   remember('draft', ui.msg.value.slice(0, MAX_STORED), 'sessionStorage');
 });
 
-// isItem rejects items that this page cannot draw, such as another version's, so the rest is kept.
+// isItem rejects items that this page cannot draw, such as those of another version; the rest is
+// kept.
 function isItem(item) {
   return ['message', 'note', 'mark'].includes(item?.kind) && typeof item.text === 'string'
     && typeof (item.lost ?? { text: '' }).text === 'string' && !isNaN(Number(new Date(item.date)));
@@ -291,7 +291,7 @@ function restore() {
 
 // ---- The title ----
 
-let missed = 0;    // messages that have come while the tab was hidden
+let missed = 0;    // how many messages have come while the tab was hidden
 
 function showMissed() {
   document.title = missed ? `(${missed}) gochat` : 'gochat';
@@ -330,10 +330,10 @@ function notify(text) {
   const called = name !== '' && text.toLowerCase().includes(`@${name}`);
   if (!document.hidden && !(called && !document.hasFocus())) return;
   try {
-    // The page has one notification: a new one replaces the previous one.
+    // The page has only one notification: a new one replaces the previous one.
     const shown = new Notification(called ? 'gochat: you are called' : 'gochat', { body: text, tag: 'gochat' });
     shown.addEventListener('click', () => window.focus());
-  } catch { /* Some phones allow them to service workers alone. */ }
+  } catch { /* Some phones allow only service workers to notify. */ }
 }
 
 showNotify(CAN_NOTIFY && Notification.permission === 'granted' && recall('notify') === 'on');

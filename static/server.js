@@ -5,9 +5,9 @@
 
 // ---- The server's address ----
 
-const ownOrigin = window.origin;    // location.origin is not what a browser sends for a file
+const ownOrigin = window.origin;    // for a file, a browser does not send location.origin
 const ownScheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
-// A page opened from a file has no server of its own, and its origin is "null".
+// A page opened from a file did not come from a server, and its origin is "null".
 const FROM_FILE = 'For a page that was opened from a file, the server must be started with'
   + ' --allow-origin null. That server then accepts every page, no matter whose, that was opened'
   + ' from a file or is in a sandboxed frame.';
@@ -32,8 +32,8 @@ function isOwn(url) {
   return location.host !== '' && new URL(url).host === location.host;
 }
 
-// serverURL returns the WebSocket URL for what a person typed, or throws an
-// Error that says what is wrong with it.
+// serverURL returns the WebSocket URL for a typed address, or throws an Error that says what is
+// wrong with the address.
 function serverURL(typed) {
   const address = typed.trim();
   if (!address && ownServer) return ownServer;
@@ -43,8 +43,8 @@ function serverURL(typed) {
   const isPath = ownServer && /^\/(?![/\\])/.test(address);    // on this page's server
   const protocol = scheme ? schemes[scheme.toLowerCase()] : ownScheme;
   if (!protocol) throw new Error(`A gochat server cannot be reached by ${scheme}://. ${example}`);
-  // The URL parser accepts some nonsense: no host, no port after the colon,
-  // white space, and a mere number, which it takes for an IPv4 address.
+  // The URL parser accepts some nonsense: no host, no port after the colon, white space, and a
+  // plain number, which it takes for an IPv4 address.
   const target = isPath ? location.host + rest : rest;
   const nonsense = /^[/\\]|^[^/?#]*:([/?#]|$)|\s|^\d+$/.test(target);
   let url;
@@ -52,14 +52,13 @@ function serverURL(typed) {
   if (nonsense || !url) throw new Error(`“${address}” is not the address of a server. ${example}`);
   if (url.username || url.password) throw new Error('An address with a user name or password cannot be used.');
   url.hash = '';    // means nothing to a WebSocket
-  // What ends in a slash is the address of a page, as a browser shows it.
+  // An address that ends in a slash is that of a page, as a browser shows it.
   if (!url.pathname.endsWith('/')) return url.href;
   const bare = isOwn(url) && !isPath && url.pathname === '/';
   return withRoom(bare ? ownChat : nextTo(url.href), url.href);
 }
 
-// serverName returns a name for the server in use: its host, and the path if it is not
-// the usual one.
+// serverName returns a name for the server in use: its host, and an unusual path.
 function serverName() {
   const { host, pathname } = new URL(server);
   return server === ownChat || pathname === '/ws' ? host : host + pathname;
@@ -77,7 +76,8 @@ function useServer(url) {
   connect();
 }
 
-// roomOf returns the room that a link to this page can name, '' for the chat itself, or null.
+// roomOf returns the room of a URL as a link to this page can name it, '' for the chat itself, or
+// null.
 function roomOf(url) {
   if (url === ownChat) return '';
   if (!ownChat || !url.startsWith(`${ownChat}/`) || new URL(url).search) return null;
@@ -88,7 +88,7 @@ function roomOf(url) {
   }
 }
 
-// showRoom makes the page's own address a link to the room, which a reload keeps.
+// showRoom makes the page's address a link to the room, so that a reload keeps the room.
 function showRoom() {
   const page = new URL(location.href);
   page.searchParams.delete('room');
@@ -108,7 +108,7 @@ ui.panel.addEventListener('submit', (event) => {
   try {
     url = serverURL(ui.server.value);
   } catch (error) {
-    showServerError(error.message);    // and the page stays with its server
+    showServerError(error.message);    // the page stays with its server
     ui.server.focus();
     return;
   }
@@ -141,7 +141,7 @@ document.addEventListener('pointerdown', (event) => {
 // ---- The server's limit ----
 
 // The server closes the connection on a message with more bytes than its limit.
-// Only the page's own server has told its limit; 0 if unknown.
+// Only the page's own server tells its limit; 0 if unknown.
 let ownLimit = limitIn(document);
 
 function limitIn(page) {

@@ -1,9 +1,9 @@
 'use strict';
 
-// Which client of the live view home.html is. Only a server that runs with --view puts this
-// into the page.
+// Shows which client of the live view home.html is. Only a server with --view puts this into the
+// page.
 
-const CLIENT_PERIOD = 250;    // milliseconds between two looks, as in the view
+const CLIENT_PERIOD = 250;    // milliseconds between two requests, as in the view
 const MAX_ASKED = 40;         // times for one connection
 
 let tab = '';                 // names the connection that is shown
@@ -13,8 +13,8 @@ ui.client = make('span', '', '');
 ui.client.id = 'client';
 ui.status.after(ui.client);
 
-// The server remembers each connection by a name that only this page knows. Each connection has
-// its own name, because this page is two clients while it has a probe.
+// The server knows each connection by a name that only this page knows. Each connection has its own
+// name, because the page is two clients while it has a probe.
 dialed = (url) => {
   if (url !== ownChat) return url;
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -34,7 +34,7 @@ async function showClient() {
       if (!response.ok) asked = MAX_ASKED;     // a full server: leave it alone
       const client = response.ok && await response.json();    // null while the server has none
       if (client && tab === now) ui.client.textContent = `Client ${client.number}, ${client.addr}`;
-    } catch { /* The next look asks again. */ }
+    } catch { /* The next request tries again. */ }
   }
   setTimeout(showClient, CLIENT_PERIOD);
 }

@@ -1,16 +1,16 @@
 'use strict';
 
-// What home.html sends.
+// How home.html sends.
 
 
-// clean does what the server does to a message, so that both count the same
-// bytes. U+0085 is a line end that trim() does not know. Half a surrogate pair
-// cannot be written in UTF-8; the browser sends U+FFFD in its place.
+// clean changes a message as the server does, so that both count the same bytes. U+0085 is a line
+// end that trim() does not know. Half a surrogate pair cannot be encoded in UTF-8; the browser
+// sends U+FFFD in its place.
 function clean(text) {
   return text.replace(/\p{Surrogate}/gu, '\uFFFD').replace(/[\r\n\u0085]/g, ' ').trim();
 }
 
-// outgoing is the message as it will be sent, or '' if there is none. Without a name,
+// outgoing returns the message as it will be sent, or '' if there is none. Without a name,
 // “time: 10:30” must not look like a message from someone called time, so the colon is
 // followed by a no-break space, U+00A0.
 function outgoing() {
@@ -42,7 +42,7 @@ function showSize() {
   const words = { ok: '', warn: ` (${left} left)`, over: ` (${-left} too many)` };
   ui.counter.dataset.level = level;
   ui.counter.textContent = `${bytes}${most ? ` / ${most}` : ''} bytes${words[level]}`;
-  // With the attribute disabled instead, Enter would do nothing and say nothing.
+  // With the attribute disabled instead, Enter would do nothing, silently.
   ui.send.setAttribute('aria-disabled', String(refusal(bytes) !== ''));
 }
 
@@ -58,7 +58,7 @@ function send(text) {
 }
 
 // The Enter that ends the composition of, say, a Japanese word must not send.
-// Safari reports it when the composition has ended, but with this keyCode.
+// Safari reports that Enter after the composition has ended, but with this keyCode.
 function composing(event) {
   return event.isComposing || event.keyCode === 229;
 }
@@ -80,7 +80,7 @@ document.addEventListener('keydown', (event) => {
   ui.msg.focus();
 });
 
-// grow makes the field as high as its text; the style has a limit for that.
+// grow makes the field as high as its text, up to a limit in the style.
 function grow() {
   ui.msg.style.height = 'auto';
   const borders = ui.msg.offsetHeight - ui.msg.clientHeight;
@@ -106,7 +106,7 @@ ui.name.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
 });
 
-// Two windows with one name look like one person. This is noticed when the other one writes.
+// Two windows with the same name look like one person. The page notices when the other one writes.
 const namesakes = new Set();
 
 function warnOfNamesake(text) {

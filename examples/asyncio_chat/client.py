@@ -31,7 +31,7 @@ class Client:
         self.send: asyncio.Queue[str | None] = asyncio.Queue()
 
     def try_send(self, message: str) -> bool:
-        """Queue a message if fewer than SEND_BUFFER wait. Returns whether there was room."""
+        """Queue a message if fewer than SEND_BUFFER are queued. Returns whether there was room."""
         if self.send.qsize() >= SEND_BUFFER:
             return False
         self.send.put_nowait(message)
@@ -78,7 +78,7 @@ class Client:
 
 
 async def serve_ws(hub: Hub, conn: ServerConnection) -> None:
-    """Serve a connection: the read pump runs in its task, the write pump in one more."""
+    """Serve a connection: the read pump runs in its task, the write pump in a second task."""
     client = Client(hub, conn)
     await client.hub.inbox.put(("register", client))
     writer = asyncio.create_task(client.write_pump())

@@ -20,17 +20,17 @@ class Hub:
     """Hub keeps the set of active clients, and sends each message to all of them."""
 
     def __init__(self) -> None:
-        # Registered clients. The hub's task alone changes them.
+        # Registered clients. Only the hub's task changes them.
         self.clients: dict[Client, bool] = {}
 
         # Holds one event, so that a read pump waits while the hub is busy.
         self.inbox: asyncio.Queue[Event] = asyncio.Queue(1)
 
-        # Code for close frames.
+        # The code for close frames.
         self.farewell = 1000
 
     async def run(self) -> None:
-        """Serve the inbox until it says stop, then disconnect everyone. Never returns."""
+        """Serve the inbox until it gets a stop, then disconnect everyone. Never returns."""
         while True:
             match await self.inbox.get():
                 case "register", client:
@@ -48,7 +48,7 @@ class Hub:
                     await self.disconnect(farewell)
 
     async def disconnect(self, farewell: int) -> None:
-        """Disconnect all clients, now and later. Never returns."""
+        """Disconnect all clients, and later ones, too. Never returns."""
         self.farewell = farewell
         for client in self.clients:
             client.close()

@@ -6,16 +6,16 @@ One thread runs the hub, two serve each client, and they talk over channels:
     client.py   Client, serve_ws: the two pumps           client.go
     main.py     serve_home, make_app, main: the server    main.go
 
-    anyhub.py   AnyHub: what a client needs of a hub, for type checkers
+    anyhub.py   AnyHub: the part of a hub that a client uses, for type checkers
 
-That is the chat. Everything else is behind one door each:
+That is the chat. Everything else is in these packages:
 
-    golang/     what Go brings: channels, the scheduler, net/http, gorilla/websocket
-    ops/        running it for real: the command, signals, the end, processes, metrics, systemd
-    relay/      `--relay`: one room on several processes and machines, by Redis or Valkey
-    trace/      `--trace`: what each thread did; `gochat trace`: a picture of it
+    golang/     what Go provides: channels, the scheduler, net/http, gorilla/websocket
+    ops/        production: the command, signals, shutdown, processes, metrics, systemd
+    relay/      `--relay`: one room on several processes and machines, through Redis or Valkey
+    trace/      `--trace`: records what each thread did; `gochat trace`: draws it
     bench/      `gochat bench`: a load generator
-    exercise/   `gochat exercise`: exercises, and checks of them
+    exercise/   `gochat exercise`: exercises, and checks of the solutions
     talk/       `gochat talk`: a client for the terminal
 """
 

@@ -1,4 +1,4 @@
-"""AnyHub: what a client needs of a hub. A Hub has it, and a Relay, which stands before one."""
+"""AnyHub: the part of a hub that a client uses. A Hub has it, and a Relay in front of a hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["AnyHub"]
 
 
 class AnyHub(Protocol):
-    """The three channels to a hub, and what it says at the end. See Hub."""
+    """The three channels of a hub, and its farewell. See Hub."""
 
     @property
     def broadcast(self) -> Channel[bytes]:

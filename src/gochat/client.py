@@ -27,17 +27,17 @@ class Settings:
     # Time allowed to read the next pong from the peer.
     pong_wait: float = 60.0
 
-    # Pings go to the peer with this period. Must be less than pong_wait.
+    # Pings are sent to the peer with this period. Must be less than pong_wait.
     ping_period: float = 60.0 * 9 / 10
 
     # Maximum size of a message from the peer, in bytes.
     max_message_size: int = 512
 
-    # How many messages may wait for a slow reader before the hub drops it.
+    # How many messages may wait for a slow client before the hub drops it.
     send_buffer: int = 256
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense. Raises ValueError."""
+        """Raise ValueError if a value makes no sense."""
         check_fields(self, Settings, less=("ping_period", "pong_wait"))
 
 
@@ -84,7 +84,7 @@ class Client:
             self.conn.close()
 
     def await_pong(self) -> None:
-        """Give the peer pong_wait from now on to send its next pong. The read pump's thread."""
+        """Give the peer pong_wait from now to send its next pong. Thread: the read pump's."""
         self.conn.set_read_deadline(time.monotonic() + self.settings.pong_wait)
 
     def write_pump(self) -> None:
@@ -127,9 +127,9 @@ def serve_ws(
 ) -> Iterable[bytes]:
     """Handle a WebSocket request from the peer: start two pumps, and return.
 
-    The read pump gets the request's thread, and the server closes the socket when both have ended.
-    upgrader: lets only UTF-8 pass unless told otherwise, as anything else would make every browser
-    in the room disconnect. settings: None for Go's. Thread: the request's, of an `http.Server`.
+    The read pump runs on the request's thread. The server closes the socket when both have ended.
+    upgrader: by default, lets only UTF-8 pass, because anything else would make every browser in
+    the room disconnect. settings: None for Go's values. Thread: the request's, of an `http.Server`.
     """
     try:
         conn = upgrader.upgrade(environ)

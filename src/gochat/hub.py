@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """Hub keeps the set of active clients, and sends what a client says to all of them."""
+    """Hub keeps the set of active clients, and sends each client's messages to all of them."""
 
     def __init__(self) -> None:
-        # Registered clients. The hub's thread alone changes them. A dict, because that keeps order.
+        # Registered clients. Only the hub's thread changes them. A dict, to keep them in order.
         self.clients: dict[Client, bool] = {}
 
         # Inbound messages from the clients.
@@ -22,7 +22,7 @@ class Hub:
         self.register: Channel[Client] = Channel()
         self.unregister: Channel[Client] = Channel()
 
-        # Not in Go, for the end: `disconnect` has what comes on `stop` put into close frames.
+        # Not in Go. A value on `stop` disconnects everyone; it is the payload of the close frames.
         self.stop: Channel[bytes] = Channel()
         self.farewell = b""
 
@@ -47,7 +47,7 @@ class Hub:
                     return
 
     def disconnect(self, farewell: bytes) -> None:
-        """Disconnect everyone, and whoever comes later, until `stop` is closed. Not in Go."""
+        """Disconnect all clients, and later ones, too, until `stop` is closed. Not in Go."""
         self.farewell = farewell  # before a channel is closed, so that each write pump finds it
         for client in self.clients:
             client.send.close()

@@ -1,7 +1,7 @@
 """The checks: each tests a learner's file for one exercise, and returns the verdict.
 
-Each check has the name of its exercise's starter. It is called on the main thread of the child. It
-returns the line for a right answer, and raises Refused with the line for a wrong one.
+Each check is named after its exercise's starter, and is called on the child's main thread. It
+returns the verdict on a right answer, and raises Refused with the verdict on a wrong answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .room import Member, Room
 
 
 class Copying(Channel[list[str]]):
-    """A channel that delivers a copy of each value. Only a receiver can have the copy."""
+    """A channel that delivers a copy of each value, which only a receiver can get."""
 
     copy: list[str] | None = None
 
@@ -70,7 +70,7 @@ def try_send(learner: Learner) -> str:
         )
     if watched.would_wait:
         raise Refused("offer waits for room")
-    many = [0] * 1000  # who waits for each a little is late
+    many = [0] * 1000  # waiting a little for each would take too long
     if learner.call("offer", Channel(), many) != many:
         raise Refused("an unbuffered channel that nobody receives from took a value")
     channel: Channel[int] = Channel()
@@ -89,7 +89,7 @@ def close_and_drain(learner: Learner) -> str:
         task = Task(learner, "receive_all", learner.get("receive_all"), channel)
         for value in sent[2:]:
             wait_for(lambda: len(channel) == 0 or task.ended())  # noqa: B023 - it is called now
-            if task.ended(within=random.uniform(0.2, 0.4)):  # no fixed timeout fits
+            if task.ended(within=random.uniform(0.2, 0.4)):  # random: no fixed timeout works
                 break
             channel.put(value, block=False)
         channel.close()
@@ -152,9 +152,9 @@ def what_kills_this_hub(learner: Learner) -> str:
     scenario = learner.get("scenario")
 
     def play(kind: Callable[[], Any]) -> BaseException | None:
-        """Return what killed a hub in the scenario; None if it lives. Raises Refused."""
+        """Return the exception that killed a hub in the scenario, or None. Raises Refused."""
         room = Room(learner, kind)
-        # Only the channels, so the scenario cannot change the hub's state itself.
+        # Only the channels, so that the scenario cannot change the hub's state directly.
         channels = SimpleNamespace(
             register=room.hub.register,
             unregister=room.hub.unregister,
@@ -185,7 +185,7 @@ def what_kills_this_hub(learner: Learner) -> str:
 
 def who_has_come(learner: Learner) -> str:
     """Exercise 7."""
-    for _ in range(20):  # a message on a detour may arrive in time by chance
+    for _ in range(20):  # a message that takes a detour may arrive in time by chance
         ann, bob, carol = Member("ann"), Member("bob", 1), Member("carol")
         room = Room(learner, learner.get("Hub"))
         room.join(ann, bob, carol)
@@ -247,7 +247,7 @@ def buffered_registration(learner: Learner) -> str:
             hub.register.send(ann)
             hub.broadcast.send(b"hello")
 
-        # The hub starts when ann has done everything that is possible without it.
+        # The hub starts after ann has done everything that she can do without it.
         entering = Task(learner, "ann", enter)
         entering.ended(within=0.02)
         room = Room(learner, lambda hub=hub: hub)  # type: ignore[misc]
@@ -338,12 +338,12 @@ def close_frame_first(learner: Learner) -> str:
         Task(learner, "write_pump", client.write_pump)
         if pong_wait > 1:  # this client leaves
             peer.send(websocket.CLOSE_MESSAGE, b"")
-        # The hub is busy: it takes a moment before it closes the channel.
+        # The check plays a busy hub, which takes a moment to close the channel.
         channel, _, _ = select(hub.unregister, deadline=time.monotonic() + WAIT)
         if channel is None:
             reading.result()
             raise Refused("the client was not unregistered")
-        # Random, because a read pump could otherwise wait for a fixed time.
+        # Random, so that a read pump cannot pass by waiting for a fixed time.
         reading.ended(random.uniform(0.2, WAIT))
         client.send.try_send(b"last")
         client.send.close()
@@ -385,9 +385,9 @@ def descriptor(learner: Learner) -> str:
     wait_for(lambda: read.is_set() or together.broken or task.ended(), 2 * WAIT)
     if together.broken:
         raise Refused("the two pumps do not run at the same time")
-    # Random, because `serve` could otherwise wait for a fixed time.
+    # Random, so that `serve` cannot pass by waiting for a fixed time.
     task.ended(within=random.uniform(0.2, WAIT))
-    strangers = socket.socketpair()  # the next connection gets the free numbers
+    strangers = socket.socketpair()  # the next connection gets the freed numbers
     go.set()
     wait_for(lambda: written.is_set() or task.error is not None)
     for stranger in strangers:
@@ -406,7 +406,7 @@ def descriptor(learner: Learner) -> str:
         if theirs.recv(100) == b"for ann":
             if ours.fileno() != -1:
                 raise Refused("both pumps have ended, and the socket is still open")
-            return "the socket was closed behind both pumps, and ann got what was for ann"
+            return "the socket was closed after both pumps, and ann got what was for ann"
     raise Refused("ann did not get what her write pump had for her")
 
 
@@ -418,7 +418,7 @@ def torn_frame(learner: Learner) -> str:
 
     def taken() -> bool:
         """Return whether the connection has read everything so far."""
-        with suppress(OSError):  # there is nothing, or the learner's code has closed it
+        with suppress(OSError):  # nothing to read, or the learner's code has closed it
             return not ours.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         return True
 
@@ -429,7 +429,7 @@ def torn_frame(learner: Learner) -> str:
     deadline = time.monotonic() + WAIT
     for _ in range(pings):
         peer.send(websocket.PING_MESSAGE, b"?")
-        # On a busy machine the reading thread may not run before the message is over.
+        # On a busy machine the reading thread might not run before the message ends.
         wait_for(taken, within=deadline - time.monotonic())
         message += peer.read(size // pings)
         if pong in message:
@@ -487,7 +487,7 @@ def all_but_the_sender(learner: Learner) -> str:
 
 
 def connection() -> tuple[websocket.Conn, Peer]:
-    """A connection without a server, and its peer."""
+    """Return a connection without a server, and its peer."""
     ours, theirs = socket.socketpair()
     return websocket.Conn(ours, b"", "127.0.0.1:1"), Peer(theirs)
 

@@ -15,11 +15,12 @@ from .catalogue import Exercise, exercises
 
 __all__ = ["add_flags", "exercise"]
 
-#: How long a check may take, in seconds. It gives up long before, unless the learner's
-#: file blocks its process.
+#: How long a check may take, in seconds. It ends long before that, unless the learner's file blocks
+#: its process.
 LIMIT: Final = 20.0
 
-# How much of a file's output is shown: the last bytes, and the last lines of these.
+# How much of the output of a learner's file is shown: at most this many bytes and lines, the last
+# ones.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 
@@ -29,7 +30,7 @@ _GRACE: Final = 5.0
 
 
 def number(text: str) -> Exercise:
-    """Return the exercise with this number, a flag's value. Raises ArgumentTypeError."""
+    """Return a flag's value, the exercise with this number. Raises ArgumentTypeError."""
     for found in exercises():
         if re.fullmatch(f"0*{found.number}", text):
             return found
@@ -56,16 +57,16 @@ def add_flags(parser: Parser) -> None:
 
 
 def exercise(args: argparse.Namespace) -> int:
-    """List the exercises, write a file, or check one file or all. Thread: the main one.
+    """List the exercises, write a file, or check one file or all files. Thread: the main one.
 
-    Returns the status: 1 if a checked file is wrong, or one is missing with --all, else 0. Exits
-    with 2 if the flags contradict each other; with 130 after Ctrl-C.
+    Returns the exit status: 1 if a checked file is wrong or, with --all, a file is missing; else 0.
+    Exits with 2 if the flags contradict each other, and with 130 after Ctrl-C.
 
-    Raises FileExistsError if a file would be overwritten, FileNotFoundError if there is none
-    to check, and other OSErrors of the system.
+    Raises FileExistsError if a file would be overwritten, FileNotFoundError if there is no file to
+    check, and OSError if the system fails.
     """
     if args.check and args.force:
-        args.error("--check and --force are two different things to do")
+        args.error("--check cannot be combined with --force")
     if args.all and not args.check:
         args.error("--all goes with --check: gochat exercise --check --all")
     if args.all and args.exercise:
@@ -84,7 +85,7 @@ def exercise(args: argparse.Namespace) -> int:
 
 
 def show_list() -> None:
-    """Print all exercises, and which of them have a file in the current folder."""
+    """Print all exercises, each with its file if that is in the current folder."""
     for found in exercises():
         here = found.file if Path(found.file).exists() else ""
         line = f"{found.number:2}  {found.level:6}  {found.kind:5}  {found.title:46}  {here}"
@@ -106,8 +107,9 @@ def write(chosen: Exercise, *, force: bool) -> None:
 def check(chosen: Exercise) -> int:
     """Check the learner's file in a child process, and print one line. Returns 0 if it is right.
 
-    The output of the file comes before that, on standard error, with everything that could move a
-    cursor escaped. Raises OSError if there is no such file, or no process, or an output is closed.
+    Before that line, the file's own output is printed on standard error, with everything escaped
+    that could move the cursor. Raises OSError if there is no such file or no process, or if an
+    output is closed.
     """
     if sys.stdout is None or sys.stderr is None:
         raise OSError("stdout and stderr have to be open")
@@ -125,7 +127,7 @@ def check(chosen: Exercise) -> int:
 def check_all() -> int:
     """Check the learner's files of all exercises, and print how many are right.
 
-    Returns 0 if all are right. Raises OSError if there is no process for a check.
+    Returns 0 if all are right, else 1. Raises OSError if there is no process for a check.
     """
     results: dict[str, list[str]] = {"right": [], "not yet": [], "no file": []}
     for chosen in exercises():
@@ -144,10 +146,10 @@ def check_all() -> int:
 def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
     """Return the verdict of a child process, which starts with `right: ` for a right answer.
 
-    The child ends, or is killed at the limit or by Ctrl-C. It is forked, because it
-    needs what is imported here, and this process has one thread.
+    The child ends, or is killed at the limit or after Ctrl-C. It is forked, which is safe with one
+    thread, so that it need not import everything again.
     """
-    # Imported here because listing and writing exercises need neither.
+    # Imported here because listing exercises and writing files need neither.
     import multiprocessing  # noqa: PLC0415
 
     from .run import main  # noqa: PLC0415

@@ -18,15 +18,15 @@ from ..golang.flag import one_line
 
 __all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
 
-# The files that hold a learner's code during an exercise.
+# The files of gochat's own hub and client, which a learner's classes replace.
 _TWINS: Final = {str(Path(__file__).parents[1] / name) for name in ("hub.py", "client.py")}
 
-#: How long a check waits for anything that a learner's code must do, in seconds.
+#: How long a check waits for each thing that a learner's code must do, in seconds.
 WAIT: Final = 2.0
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
-    """The file is not a right answer yet. The text says in one line what was seen."""
+    """The file is not yet a right answer. The text says in one line what was seen."""
 
 
 class Learner:
@@ -53,7 +53,7 @@ class Learner:
             raise Refused(f"{self.path.name} has no {name}") from None
 
     def code_of(self, name: str, *, starter: bool = False) -> str:
-        """Return all code that defines or names a class, in the file or in its starter."""
+        """Return all code that defines or names a class, in the file or its starter."""
         text = self.starter if starter else self.path.read_text()
         found = [
             node
@@ -78,7 +78,7 @@ class Learner:
         return f"{text}{self.line(number)}"
 
     def line(self, number: int | None) -> str:
-        """Return text that names a line of the file, to append; empty for None."""
+        """Return a suffix that names a line of the file; empty for None."""
         if number is None:
             return ""
         text = linecache.getline(str(self.path), number).strip()
@@ -88,7 +88,7 @@ class Learner:
 class Task:
     """Learner's code on a new thread, which is abandoned if it does not end.
 
-    The thread starts at once. It ends with the code, at the latest with the process.
+    The thread starts at once. It ends when the code ends, or with the process.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Task:
         def run() -> None:
             try:
                 self._value = function(*args)
-            except BaseException as error:  # SystemExit, too, is an outcome
+            except BaseException as error:  # SystemExit is an outcome, too
                 self.error = error
 
         self._thread = threading.Thread(target=run, name=what, daemon=True)
@@ -124,7 +124,7 @@ class Task:
         return self._value
 
     def is_own(self) -> None:
-        """Raise Refused if the task runs gochat's own hub or client. Thread: any."""
+        """Raise Refused if the task is running gochat's own hub or client. Thread: any."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         for each, _ in traceback.walk_stack(frame):
             if each.f_code.co_filename in _TWINS:

@@ -1,4 +1,4 @@
-"""The other end of a connection: a browser that sends and reads exactly what it is told to."""
+"""The other end of a connection: sends and reads exactly what the check tells it to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Peer"]
 class Peer:
     """A client on a socket, or on one end of a pair of sockets. For the check's thread.
 
-    Its methods raise EOFError when the connection has ended, TimeoutError when nothing arrives.
+    The methods raise EOFError when the connection has ended, and TimeoutError when nothing arrives.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -22,7 +22,7 @@ class Peer:
         sock.settimeout(WAIT)
 
     def handshake(self) -> None:
-        """Ask for a WebSocket at /ws, and read the answer (RFC 6455, section 1.3)."""
+        """Request a WebSocket at /ws, and read the answer (RFC 6455, section 1.3)."""
         self._sock.sendall(
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -1,4 +1,4 @@
-"""A hub on a thread, and clients that are only a channel."""
+"""A hub on a thread, and clients that consist only of a channel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOK: Final = 0.02
 
 
 class Member:
-    """All that a hub knows about a client: its channel `send`, and a name. It does not read.
+    """The parts of a client that a hub uses: the channel `send`, and a name. Reads nothing itself.
 
     channel: replaces a Channel with room for `capacity` messages.
     """
@@ -55,16 +55,16 @@ class Room:
             self._tell(self.hub.register, member)
 
     def say(self, *messages: bytes) -> None:
-        """Send messages to the room, and wait until the hub has handled them. Raises as `join`."""
+        """Send messages to the room, and wait until the hub has handled them. See `join`."""
         for message in messages:
             self._tell(self.hub.broadcast, message)
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the hub has handled everything it received. Raises Refused as `join` does.
+        """Wait until the hub has handled everything it received. Raises like `join`.
 
-        The channel for this is unbuffered: when the hub receives a value from it, the hub has
-        handled everything before.
+        This uses an unbuffered channel: when the hub receives a value from it, the hub has handled
+        everything before that.
         """
         self._tell(self.hub.unregister, Member("nobody"))
 

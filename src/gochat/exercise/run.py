@@ -16,7 +16,8 @@ from .learner import Learner, Refused
 
 __all__ = ["examine", "main"]
 
-# What a learner's file may use before the system stops it: enough for any right answer.
+# The resources that a learner's file may use before the system stops it: enough for any right
+# answer.
 _LIMITS: Final = {
     "RLIMIT_CPU": 60,  # seconds
     "RLIMIT_AS": 4 << 30,  # bytes
@@ -25,18 +26,18 @@ _LIMITS: Final = {
 
 
 def main(verdict: Connection, number: int, path: Path, output: int) -> None:
-    """Be the child: send the verdict, and send all printed output to a descriptor.
+    """Run as the child: send the verdict, and redirect all printed output to a descriptor.
 
-    Thread: the main one. The child has a new session without a terminal, so a learner's
-    file can neither read from the learner's terminal nor change it.
+    Thread: the main one. The child has a new session without a terminal, so that a learner's file
+    can neither read from the learner's terminal nor change its settings.
     """
-    import resource  # noqa: PLC0415 - POSIX alone has it, and the session
+    import resource  # noqa: PLC0415 - only POSIX has it, and sessions
 
     os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # The command's own log also has the terminal open.
+    # The log that the command set up has the terminal open, too.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     for name, value in _LIMITS.items():
         limit = getattr(resource, name)
@@ -47,9 +48,9 @@ def main(verdict: Connection, number: int, path: Path, output: int) -> None:
 
 def examine(number: int, path: Path) -> str:
     """Check a learner's file. Returns one line, which starts with `right: ` if it is right."""
-    sys.dont_write_bytecode = True  # only the learner's file belongs in that folder
+    sys.dont_write_bytecode = True  # the learner's folder should have only the learner's file
     exercise = exercises()[number - 1]
-    check = getattr(checks, exercise.name)  # before the file can replace it
+    check = getattr(checks, exercise.name)  # fetched before the file can replace it
     learner = Learner(path, exercise.starter)
     try:
         learner.load()

@@ -2,7 +2,7 @@
 
     channel.py   channels, close, select                     the language
     closed.py    the end of a channel                        the language
-    goroutine.py what goroutines wait for, for observers     goroutines in a traceback
+    goroutine.py what goroutines are waiting for             goroutines in a traceback
     runtime/     threads, or greenlets in their place        package runtime
     turns.py     limits how many write pumps work at a time  the scheduler, GOMAXPROCS
     clock.py     a clock for deadlines, without pauses       the runtime's timers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["WHITE_SPACE", "trim_space"]
 
-#: Unicode's White_Space, which Go cuts. str.strip would cut U+001C to U+001F, too.
+#: Unicode's White_Space, which Go trims. str.strip would also trim U+001C to U+001F.
 WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -13,6 +13,6 @@ WHITE_SPACE = (
 
 
 def trim_space(message: bytes) -> bytes:
-    """Cut surrounding white space (Go: bytes.TrimSpace). The message need not be valid UTF-8."""
+    """Trim surrounding white space (Go: bytes.TrimSpace). The message need not be valid UTF-8."""
     text = message.decode(errors="surrogateescape").strip(WHITE_SPACE)
     return text.encode(errors="surrogateescape")

@@ -1,13 +1,13 @@
 """A clock for deadlines that stands still while the process is paused.
 
-After a virtual machine was stopped, a container paused, or Ctrl-Z pressed, all deadlines have
-passed on the system's clock, but no peer is at fault: their pongs may wait in the sockets, and
-their pings were never sent. So every deadline that a peer has to meet is a time of this clock,
+After a virtual machine was stopped, a container was paused, or Ctrl-Z was pressed, all deadlines
+have passed on the system's clock, but no peer is at fault: a pong may be waiting in the socket, and
+a ping may never have been sent. So every deadline that a peer has to meet is a time of this clock,
 which leaves out pauses, and is compared with `now`.
 
 The thread that accepts connections calls `beat` every BEAT seconds; at shutdown, the thread that
-waits for the others does. A gap of more than _GAP between two beats is a pause. (So is a time in
-which no thread got the interpreter.) The first thread that asks for the time after a gap notices
+waits for the others does. A gap of more than _GAP between two beats is a pause, even if the cause
+was that no thread got the interpreter. The first thread that asks for the time after a gap notices
 the pause, even if it runs before the thread that beats.
 """
 
@@ -42,7 +42,7 @@ class _Clock:
         self.lock = threading.RLock()
         # How many threads beat. If none does, no gap is a pause.
         self.beating = 0
-        # When the last beat was; infinite while no thread beats.
+        # The time of the last beat; infinite while no thread beats.
         self.last = float("inf")
         # The total of all pauses, in seconds.
         self.paused = 0.0

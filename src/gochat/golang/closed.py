@@ -1,4 +1,4 @@
-"""The parts that the channels of both runtimes share: their end, and unsupported methods."""
+"""The parts that the channels of both runtimes share: closing, and unsupported methods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ClosedChannelError(RuntimeError):
 
 
 class AbandonedChannelError(ConnectionAbortedError):
-    """A send on a channel that will have no receiver again. A Go program would have ended by then.
+    """A send on a channel that has lost its receiver. A Go program would have ended by then.
 
     The sender has made no mistake, so a pump treats this as the end of its connection.
     """
@@ -30,12 +30,12 @@ class _Sentinel:
         return "CLOSED"
 
 
-#: Stands after the last value of a closed channel; `Channel.get` returns it.
+#: Returned by `Channel.get` after the last value of a closed channel.
 CLOSED: Final[Any] = _Sentinel()
 
 
 class Closing:
-    """A channel's end. A base class of both Channels, which set the fields."""
+    """The closed state of a channel. A base class of both Channel classes, which set the fields."""
 
     _closed: bool
     _abandoned: bool

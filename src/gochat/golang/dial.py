@@ -1,4 +1,4 @@
-"""The address that a client connects to, and why it failed (gorilla/websocket: Dialer).
+"""The address that a client connects to, and why connecting failed (gorilla/websocket: Dialer).
 
 Shared by `gochat talk` and `gochat bench`.
 """
@@ -38,10 +38,9 @@ class Address(NamedTuple):
         """Parse ws://HOST:PORT/PATH, or the page's http:// URL, or HOST:PORT, or :PORT.
 
         wss:// and https:// use TLS. The host defaults to localhost, and may follow USER:PASSWORD@.
-        A path that is empty or ends in a slash is the page's. The chat is then at `ws` below it, or
-        at `ws/ROOM` if the query has room=ROOM. After ws:// or wss://, only the path / is the
-        page's.
-        Raises ValueError.
+        A path that is empty or ends in a slash is that of the page. The chat is then at `ws` below
+        it, or at `ws/ROOM` if the query has room=ROOM. After ws:// or wss://, this applies only to
+        the path /. Raises ValueError.
         """
         scheme, mark, rest = text.partition("://")
         if not mark:
@@ -116,9 +115,9 @@ def address(text: str) -> Address:
 
 
 def reason(error: OSError) -> str:
-    """Return the reason for a failed connection, in the words of the system or of TLS.
+    """Return why connecting failed, in the words of the system or of TLS.
 
-    asyncio adds addresses to the system's text, and joins several errors in one.
+    asyncio adds addresses to the system's text, and joins several errors into one.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"

@@ -17,16 +17,16 @@ from typing import Any, Final, NoReturn
 
 __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rate", "seconds"]
 
-#: The largest whole number that a flag takes: nine digits, as Python refuses to convert thousands.
+#: The largest integer that a flag takes: nine digits, because Python refuses to convert thousands.
 _MOST: Final = 999_999_999
 
-#: How much of a long message about a flag is shown, at its begin and at its end, in characters. A
-#: message repeats an argument, for which the system allows 128 KiB.
+#: How many characters are shown of the beginning and the end of a long message about a flag. A
+#: message repeats an argument, and the system allows 128 KiB for one.
 _BEGIN: Final = 300
 _END: Final = 200
 
 
-#: A flag that has a value: its name, what it takes, what stands for the value, and the help.
+#: A flag that has a value: its name, converter, metavar and help.
 Flag = tuple[str, Callable[[str], Any], str, str]
 
 
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # For each flag that needs another one: that other flag, and its own default.
+        # For each flag that needs another flag: that other flag, and the default of this one.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
@@ -61,7 +61,8 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """Add flags as `add_flag` does; the help shows them under titles.
 
-        defaults: by name, with _ for -; a missing one is None. needs: by name.
+        defaults: by name, with _ for -; None where missing. needs: for a flag's name, the flag that
+        it needs.
         """
         for title, flags in groups.items():
             self._place = self.add_argument_group(title)
@@ -114,7 +115,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _with_two_dashes(self, args: Sequence[str]) -> Iterator[str]:
-        flags = self._option_string_actions  # argparse has no public way to them
+        flags = self._option_string_actions  # argparse has no public way to get them
         for i, arg in enumerate(args):
             flag, equals, value = arg.partition("=")
             name = flag.lstrip("-")
@@ -132,7 +133,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"there is no flag {flag}: {meant}")
 
     def settle(self, args: argparse.Namespace) -> None:
-        """Set the defaults of flags that need another one. Exits with 2 if that one is missing."""
+        """Set the defaults of flags that need another flag. Exits with 2 if that is missing."""
         for name, (needed, default) in self._needs.items():
             if getattr(args, _attribute(name)) is None:
                 setattr(args, _attribute(name), default)
@@ -150,9 +151,9 @@ def one_line(text: str) -> str:
 
 
 def number(text: str) -> float:
-    """Return a number in digits, such as 2.5 or 1e-3; NaN for any other text."""
+    """Return the number that a text such as 2.5 or 1e-3 stands for; NaN for any other text."""
     # float also takes spaces, underscores and the digits of all scripts. Here each character can
-    # match in one way only; otherwise the time would be quadratic in the length.
+    # match in only one way; otherwise the time would be quadratic in the length.
     form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"
     return float(text) if re.fullmatch(form, text, re.I) else math.nan
 
@@ -186,12 +187,12 @@ def count(text: str, least: int = 1, most: int = _MOST) -> int:
 def output(text: str, *suffixes: str) -> Path:
     """Return a flag's value: a file to write. Raises ArgumentTypeError if it cannot be written.
 
-    suffixes: the allowed ones, such as .svg; none to allow any.
+    suffixes: the allowed suffixes, such as .svg; without any, all are allowed.
     """
     path = Path(text)
     if suffixes and path.suffix.lower() not in suffixes:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
-    with suppress(OSError):  # such as for a name that is too long
+    with suppress(OSError):  # for example, the name is too long
         with suppress(FileNotFoundError):
             path.lstat()  # from Python 3.14 on, `is_dir` and `exists` raise no error
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
@@ -203,7 +204,7 @@ def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
     """Check each field of a dataclass as its flag would be checked.
 
     of: the dataclass; fields that a subclass adds are not checked. A field whose default is a float
-    is a time in seconds; the others are counts. less: the names of two times, of which the first
+    is a time in seconds; the others are counts. less: the names of two times, the first of which
     must be less than the second. Raises ValueError, which names the field.
     """
     for field in dataclasses.fields(of):

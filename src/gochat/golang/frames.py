@@ -1,4 +1,4 @@
-"""Frames as they are on the wire (RFC 6455, section 5.2), and the proof of a handshake.
+"""Frames on the wire (RFC 6455, section 5.2), and the proof of a handshake.
 
 The server, `gochat talk` and `gochat bench` use this. It is a separate module so that the clients
 do not import the server. All functions are pure.
@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["accept_key", "client_frame", "frame", "mask", "read_header"]
 
-# Headers without a key: their two bytes, and a length of 16 or 64 bits.
+# Headers without a key: two bytes, then a length of 16 or 64 bits if needed.
 _SHORT_HEADER: Final = struct.Struct("!BB").pack
 _HEADER: Final = struct.Struct("!BBH").pack
 _LONG_HEADER: Final = struct.Struct("!BBQ").pack
@@ -23,7 +23,7 @@ _KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def accept_key(key: str) -> bytes:
-    """Return the proof to the client that its handshake was read: RFC 6455, section 4.2.2."""
+    """Return the proof that the client's handshake was read: RFC 6455, section 4.2.2."""
     return base64.b64encode(hashlib.sha1(key.encode() + _KEY_GUID).digest())
 
 
@@ -61,7 +61,7 @@ def read_header(
     """Return the sizes of the header that begins at `start`, and of its payload, in bytes.
 
     The header includes the key of a masked frame. Returns None if the length field is incomplete;
-    the key may be missing. Nothing is checked. end: where the data ends; None for `len(data)`.
+    the key may be missing. Checks nothing. end: where the data ends; None for `len(data)`.
     """
     there = (len(data) if end is None else end) - start
     if there < 2:

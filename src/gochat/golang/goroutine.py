@@ -1,11 +1,11 @@
-"""The waits of goroutines, the statistics of channels and turns, and the observer of a channel.
+"""What goroutines wait for, the statistics of channels and turns, and a channel's observer.
 
-The same for both runtimes; for greenlets, read "greenlet" for "thread". `threading.get_ident` gives
+Both runtimes use this; for greenlets, read "greenlet" for "thread". `threading.get_ident` returns
 the ident of either.
 
-A thread that waits for a channel is recorded here. One that waits for a turn is in
-`Turns.statistics()`, and one that waits for its connection in `Conn.statistics()`. A thread that is
-in none of them is working.
+A thread that waits for a channel is recorded here. A thread that waits for a turn is in
+`Turns.statistics()`, and a thread that waits for its connection is in `Conn.statistics()`. A thread
+that is in none of these is working.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any, Final, Protocol
 
 __all__ = ["ChannelStatistics", "Observer", "TurnsStatistics", "waits"]
 
-#: The operation in which each waiting thread waits, by its ident: `send`, until its value is taken;
-#: or `recv`, for a value. Each thread sets and unsets its own. A thread whose wait was interrupted
-#: may be here until it waits again.
+#: The operation that each waiting thread is in, by its ident: `send`, until its value is taken; or
+#: `recv`, for a value. Each thread sets and removes its own entry. If a wait was interrupted, the
+#: entry may stay until the thread waits again.
 waits: Final[dict[int, str]] = {}
 
 
 class Observer(Protocol):
-    """Hears what happens on a channel. Each method delays the thread that calls it."""
+    """Is told what happens on a channel. Each method delays the thread that calls it."""
 
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED was received, before the receiver gets it.
 
-        An exception comes out of the receive, and undoes it.
+        An exception undoes the receive, and is raised from it.
         """
 
     def closed(self, channel: Any) -> None:
@@ -38,7 +38,7 @@ class Observer(Protocol):
 class ChannelStatistics:
     """The contents of a channel, who waits for it, and its counts so far.
 
-    The figures are read one after another, not all at the same moment. An interrupted operation may
+    The values are read one after another, not all at the same moment. An interrupted operation may
     count, although it was undone.
     """
 
@@ -49,18 +49,18 @@ class ChannelStatistics:
 
     #: Threads that wait to send.
     senders: int
-    #: The thread that receives in turn, or did last; None before.
+    #: The thread that is receiving, or was the last to receive; None before that.
     receiver: int | None
-    #: Whether a thread waits to receive, and has not been woken.
+    #: Whether a thread is waiting to receive, and has not been woken.
     receiver_waits: bool
 
-    #: Values that were sent, without those of `senders`; and of them the ones that were received.
+    #: Values that were sent, without those of waiting `senders`; and how many were received.
     sent: int
     received: int
     #: Values that `try_send` had no room for.
     refused: int
-    #: At place b, how many calls of `drain` have returned a number of values that has b bits: 0,
-    #: 1, 2 or 3, 4 to 7, and so on.
+    #: Calls of `drain`, by the bit length of the number of values returned: 0, 1, 2 or 3, 4 to 7,
+    #: and so on.
     drains: tuple[int, ...]
     #: Values that were queued when the channel was closed.
     queued_at_close: int
@@ -72,7 +72,7 @@ class TurnsStatistics:
 
     #: How many turns there are.
     limit: int
-    #: The threads that have one.
+    #: The threads that have a turn.
     holders: tuple[int, ...]
-    #: The threads that wait for one, first come first.
+    #: The threads that wait for a turn, longest wait first.
     line: tuple[int, ...]

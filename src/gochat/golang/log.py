@@ -1,7 +1,7 @@
 """The log (Go: package log), and a dump of all threads (Go's runtime writes one at SIGQUIT).
 
-Each line has a date, as in Go. But no thread waits long for a log that is not read, such as a full
-pipe or a terminal after Ctrl-S: the chat would miss signals, and keep clients that have gone.
+Each line has a date, as in Go. But no thread waits long for a log that nobody reads, such as a full
+pipe or a terminal after Ctrl-S: the chat would miss signals, and keep clients that have left.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from .runtime import stacks, writable
 
 __all__ = ["LogHandler", "dump_threads"]
 
-# How long a log may take to accept a line, in seconds. After one such wait, nothing waits for it.
+# How long the log may take to accept a line, in seconds. After a timeout, later lines do not wait.
 _PATIENCE: Final = 1.0
 
 
 class LogHandler(logging.Handler):
     """Writes the log to stderr.
 
-    A line that is not accepted within a second is lost. The following lines are then lost without a
-    wait, until the log accepts one; after that, it says how many were lost.
+    A line that is not accepted within a second is lost. Later lines are then dropped without
+    waiting, until the log accepts a line again, which says how many were lost.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # All guarded by the handler's lock: where to write, how many lines in a row are lost, and
+        # All guarded by the handler's lock: where to write, how many lines in a row were lost, and
         # whether the last write ended within a line.
         self._output = Output()
         self._lost = 0
@@ -63,10 +63,10 @@ class LogHandler(logging.Handler):
 class Output:
     """Writes to stderr without waiting for a reader that does not read.
 
-    `poll` says whether there is room, but not how much, so a write could block. A pipe or a
-    terminal is therefore opened a second time, with O_NONBLOCK. (On the first descriptor, that flag
-    would also apply to other processes that share it.) A socket cannot be opened again; like a
-    pipe, it has room for PIPE_BUF bytes when it has any.
+    `poll` says whether there is room, but not how much, so a write could block. So a pipe or a
+    terminal is opened a second time, with O_NONBLOCK. (On the first descriptor, that flag would
+    also apply to other processes that share it.) A socket cannot be opened again; like a pipe, it
+    has room for PIPE_BUF bytes when it has any.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Output:
         return len(data)
 
     def close(self) -> None:
-        """Close the descriptor, if this object has opened it."""
+        """Close the descriptor if this object opened it."""
         if self._own:
             os.close(self._descriptor)
         self._descriptor, self._own = -1, False
@@ -121,7 +121,7 @@ def dump_threads() -> None:
     """Write to stderr what each thread is doing, by name, as Go does at SIGQUIT.
 
     For a signal handler. The handler may interrupt itself; then one dump is enough. It may also
-    interrupt a thread that writes to sys.stderr, so this does not use that object. It writes what
+    interrupt a thread that writes to sys.stderr, so this does not use sys.stderr. It writes what
     stderr accepts at once: a greenlet that computes forever lets no other run. Another thread
     writes the rest, because on greenlets everyone would wait for the handler.
     """

@@ -1,4 +1,4 @@
-"""Threads for connections, of which there may be thousands (in Go: goroutines)."""
+"""Threads for connections; there may be thousands of them (in Go: goroutines)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _STARTED.set()
 
 
 class Thread(threading.Thread):
-    """A `threading.Thread` that is smaller by a kilobyte once it has started.
+    """A `threading.Thread` that uses a kilobyte less once it has started.
 
-    `start` waits for an event, which every thread would then keep. All such events are set, so
-    these threads share one.
+    `start` waits for an event, which a `threading.Thread` then keeps. After the start it is always
+    set, so these threads share one event.
     """
 
     def start(self) -> None:

@@ -1,8 +1,8 @@
-"""The clients of a chat, for the metrics and the view: those present, and the totals of all.
+"""The clients of a chat, for the metrics and the view: those connected, and totals over all.
 
-`Clients.new_client` makes plain clients and remembers them until the server reports the end of
-their connection; then their counts are added to the totals. Both steps hold a lock, so a client is
-always either present or in the totals.
+`Clients.new_client` makes plain clients and remembers each until the server reports the end of its
+connection; then the client's counts are added to the totals. Both steps hold a lock, so a client is
+always either connected or in the totals.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..golang.websocket import (
 
 __all__ = ["DROP_REASONS", "Clients", "Gone", "Totals", "drop_reason", "reason"]
 
-#: Why this side drops a client, as a key and in words.
+#: The reasons why this side drops a client, each as a key and in words.
 DROP_REASONS: Final = {
     "full_send_buffer": "its queue was full",
     "write_deadline": "a write was not done in time",
@@ -44,12 +44,12 @@ _GONE: Final = 50
 
 
 def drop_reason(client: Client) -> str | None:
-    """Return why this side dropped a client, a DROP_REASON; None if it did not.
+    """Return why this side dropped a client, a key of DROP_REASONS; None if it did not.
 
     Several reasons can apply, as when the hub drops a client whose last frame cannot be written.
-    The answer is what came first: a client that has broken the protocol is no longer
-    read, and so may overflow; a client that overflows is probably stuck; and a failed write ends
-    the reading. Thread: any.
+    The answer is the reason that came first: a client that has broken the protocol is no longer
+    read, so its queue may fill; a client with a full queue is probably stuck; and a failed write
+    ends the reading. Thread: any.
     """
     conn = client.conn.statistics()
     if isinstance(conn.read_error, ReadLimitError):
@@ -66,7 +66,7 @@ def drop_reason(client: Client) -> str | None:
 
 
 def reason(client: Client, dropped: str | None) -> str:
-    """Return in words why the hub has closed a client's channel; call it only after that.
+    """Return in words why the hub has closed a client's channel. Call only after the close.
 
     dropped: the client's `drop_reason`. Thread: any.
     """
@@ -79,9 +79,9 @@ def reason(client: Client, dropped: str | None) -> str:
 
 
 class Gone(NamedTuple):
-    """A client that has gone.
+    """A client that has left.
 
-    at: when, in seconds of `time.time()`. queued: what was in its channel at the close.
+    at: when it left, as `time.time()`. queued: how many messages were in its channel at the close.
     """
 
     number: int
@@ -96,19 +96,19 @@ class Totals:
     """The sums of the clients' counts."""
 
     messages_in: int = 0
-    #: Messages received for frames, and these frames.
+    #: Messages that write pumps have put into frames.
     messages_out: int = 0
-    #: At index b, frames whose messages after the first have a number of b bits.
+    #: Frames by the bit length of the number of messages after the first: at index 3, 4 to 7.
     frames_out: list[int] = field(default_factory=lambda: [0] * 32)
     stalls: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_REASONS, 0))
 
     def add(self, client: Client) -> None:
-        """Add the counts of a client."""
+        """Add a client's counts."""
         conn, send = client.conn.statistics(), client.send.statistics()
         self.messages_in += conn.messages_in
         self.stalls += conn.stalls
-        # The write pump receives the first message of a frame, and drains the others.
+        # The write pump receives the first message of a frame and drains the others.
         self.messages_out += send.received
         self.frames_out = [a + b for a, b in zip(self.frames_out, send.drains, strict=True)]
 
@@ -120,7 +120,7 @@ class Clients:
         self._client_class = client_class
         # Guards the fields below. Its holder waits for no other lock.
         self._lock = threading.Lock()
-        # By their sockets, with their numbers in order of arrival.
+        # By socket: each client with its number, in order of arrival.
         self._there: dict[socket.socket, tuple[int, Client]] = {}
         self._numbers = count(1)
         self._totals = Totals()
@@ -151,26 +151,26 @@ class Clients:
             self._gone.append(Gone(number, addr, reason(client, dropped), queued, time.time()))
 
     def find(self, sock: socket.socket) -> Client | None:
-        """Return the client of a connection, if it is there."""
+        """Return the client of a connection; None if it is not connected."""
         with self._lock:
             return self._there[sock][1] if sock in self._there else None
 
     def there(self) -> dict[int, Client]:
-        """Return the present clients by number, in order of arrival."""
+        """Return the connected clients by number, in order of arrival."""
         with self._lock:
             return dict(self._there.values())
 
     def gone(self) -> list[Gone]:
-        """Return the last clients that went, in order of departure."""
+        """Return the clients that left last, in order of departure."""
         with self._lock:
             return list(self._gone)
 
     def read(self) -> tuple[list[Client], Totals]:
-        """Return the present clients, and the totals including theirs."""
+        """Return the connected clients, and the totals including their counts."""
         with self._lock:
             there = [client for _, client in self._there.values()]
             totals = deepcopy(self._totals)
-        # A client that goes from here on is in the list, and was not in the totals.
+        # A client that leaves from here on is in the list, and was not in the totals.
         for client in there:
             totals.add(client)
         return there, totals

@@ -1,4 +1,4 @@
-"""The command `gochat`: reads the flags, sets up logging, and runs the command in the first word.
+"""The command `gochat`: reads the flags, sets up logging, and runs the subcommand.
 
 Each command imports only what it needs: a server does not need a load generator.
 """
@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
     """Run the command, and return its exit status. An error prints one line and returns 1.
 
     argv: arguments without the program name; None for `sys.argv[1:]`. restart: whether the process
-    may be replaced by one that runs the same command on greenlets; without it, a program that is to
-    run on greenlets has to be patched before. Exits with 2 if the flags make no sense. Thread: the
-    main one.
+    may be replaced by one that runs the same command on greenlets; if not, `--runtime greenlets`
+    works only in a program that gevent has patched. Exits with 2 if the flags make no sense.
+    Thread: the main one.
     """
     args = parse_flags(argv)
     if args.command == "serve" and args.runtime != runtime.NAME:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
         if args.command == "serve":
             serve(config)
             return 0
-        status: int | None = args.run(args)  # what the command's flags set it to
+        status: int | None = args.run(args)  # set with the command's flags
         return status or 0
     except ConfigError as error:
         refuse: Callable[[str], NoReturn] = args.error
@@ -66,10 +66,11 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
 
 
 def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool) -> None:
-    """Start the command again on greenlets, if it is to serve a chat itself.
+    """Start the command again on greenlets, if this process is to serve a chat itself.
 
-    processes: how many are to do so. restart: see `main`. Raises ImportError without a gevent that
-    will do, and if the command may not start again; and OSError if the system cannot start it.
+    processes: the value of `--processes`. restart: see `main`. Raises ImportError if gevent is
+    missing or too old, or if the command may not start again; OSError if the system cannot start
+    it.
     """
     from .greenlets import check_gevent, start_again  # noqa: PLC0415 - threads have no use for it
     from .processes import has_place  # noqa: PLC0415
@@ -80,7 +81,7 @@ def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool)
             "--runtime greenlets: gevent has not patched this program: call"
             " gevent.monkey.patch_all(queue=False) in its first line"
         )
-    if processes == 1 or has_place():  # else it only starts them
+    if processes == 1 or has_place():  # otherwise it only starts the others
         start_again(sys.argv[1:] if argv is None else argv)
 
 

@@ -19,12 +19,12 @@ __all__ = ["Config", "ConfigError"]
 
 
 class ConfigError(ValueError):
-    """A value that turned out to be invalid when it was used."""
+    """A setting that turned out to be invalid when it was used."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """How to serve a chat. Times are in seconds. Each field has a flag; docs/run/flags.md has more.
+    """How to serve a chat. Times are in seconds. Each field has a flag, see docs/run/flags.md.
 
     An address is host:port or :port.
     """
@@ -38,16 +38,16 @@ class Config:
     # How long a client may take to send its request.
     read_header_timeout: float = 3.0
 
-    # How long clients have at shutdown to get their queued messages.
+    # How long clients have at shutdown to receive their queued messages.
     shutdown_timeout: float = 5.0
 
-    # How many write pumps are at work at the same time.
+    # How many write pumps work at the same time.
     gomaxprocs: int = default_gomaxprocs
 
     # What runs the goroutines: `threads` or `greenlets`.
     runtime: str = NAME
 
-    # How many frames per second are read from a client, and how many more may come at once.
+    # How many frames per second are read from a client, and how many may come at once.
     # None for no limit.
     rate: float | None = None
     burst: int = 10
@@ -55,7 +55,7 @@ class Config:
     # Whether the process stays on one CPU.
     pin: bool = True
 
-    # How many connections are served at the same time, in all and from one address. None for no
+    # How many connections are served at the same time, in total and from one address. None for no
     # limit.
     max_clients: int | None = None
     max_clients_per_address: int | None = None
@@ -63,10 +63,10 @@ class Config:
     # The URL of the Redis through which processes share the room; None for a room of one process.
     relay: str | None = None
 
-    # How long that Redis may be away, or refuse.
+    # How long Redis may be unreachable or refuse commands.
     relay_timeout: float = 30.0
 
-    # How many entries the stream keeps, and how many bytes they take in Redis, approximately.
+    # How many entries the stream keeps, and how many bytes these take in Redis, approximately.
     relay_maxlen: int = 100_000
     relay_maxbytes: int = 16 << 20
 

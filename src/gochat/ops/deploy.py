@@ -3,10 +3,10 @@
 `gochat serve` can end in four ways:
 
 - A signal. No new clients are accepted, everyone gets the queued messages and a close frame, and
-  the program ends with the status 0 when all have gone, at the latest at the shutdown timeout.
+  the program ends with the status 0 when all clients have left, or at the shutdown timeout.
 - A second signal. The system kills the program at once.
-- The hub fails. Its traceback is in the log, everyone gets a close frame with the code 1011, and
-  the program ends with the status 1.
+- The hub fails. Its traceback is logged, everyone gets a close frame with the code 1011, and the
+  program ends with the status 1.
 - The hub does not answer at shutdown. Everyone is cut off at the shutdown timeout; the status is 1.
 
 With `--processes` each child ends in these ways; processes.py describes the parent.
@@ -71,19 +71,19 @@ class Deployment:
 
     config: the settings. hub: the hub of the chat, which is not running yet.
 
-    Raises ConfigError if an option in the relay's URL is invalid; what the servers of the
-    metrics and of the view, and the trace raise; ImportError if a package is missing.
+    Raises ConfigError if an option in the relay's URL is invalid; ImportError if a package is
+    missing; and whatever the metrics server, the view server and the trace raise.
     """
 
     def __init__(self, config: Config, hub: Hub) -> None:
         self._config: Final = config
         self._own_hub: Final = hub
         self.relay: Final = _new_relay(config.relay, config, hub) if config.relay else None
-        #: The hub as clients see it. A relay has everything that they need.
+        #: The hub as clients see it: the relay, if there is one.
         self.hub: Final[AnyHub] = self.relay or hub
         with ExitStack() as stack:
-            # The signal handlers are restored last: the servers of the metrics and of the view may
-            # take a while to end.
+            # The signal handlers are restored last: the metrics and view servers may take a while
+            # to end.
             self._signals: Final = stack.enter_context(ExitStack())
             #: The class of the clients.
             self.client_class: NewClient = Client
@@ -129,10 +129,10 @@ class Deployment:
         self._stack.close()
 
     def listen(self, make_app: MakeApp) -> Server:
-        """Listen, and set the process up. From now on a signal ends the server.
+        """Listen, and set up the process. From now on a signal ends the server.
 
-        make_app: makes the routes. SIGUSR1 writes to stderr what each thread is
-        doing. Raises what `Server` raises.
+        make_app: makes the routes. SIGUSR1 writes to stderr what each thread is doing. Raises what
+        `Server` raises.
         """
         config, place = self._config, self._config.place
         app = make_app(
@@ -184,8 +184,9 @@ class Deployment:
 def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
     """Return a function for a child to call at least every _ALIVE seconds while it accepts.
 
-    It runs on the main thread, so a child that accepts nobody is silent. So is a child whose hub
-    does not answer. The function may wait for the hub, without which no client can join anyway.
+    The function runs on the main thread, so a child that cannot accept clients falls silent. So
+    does a child whose hub does not answer. The function may wait for the hub: without the hub no
+    client could join anyway.
     """
     place.alive()
     told = time.monotonic()
@@ -202,9 +203,9 @@ def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
 def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, object], object]]:
     """Return signal handlers: SIGINT and SIGTERM end the server.
 
-    forced: whether a second signal ends the process at once. A child gets SIGTERM twice if the
-    system sends it to every process of a service, because its parent sends it, too. A parent that
-    wants to end a child at once kills it.
+    forced: whether a second signal ends the process at once. Not for a child: it gets SIGTERM twice
+    if the system sends SIGTERM to every process of a service, because the parent sends one, too. A
+    parent that wants to end a child at once kills the child.
     """
 
     def stop(*_: object) -> None:
@@ -221,15 +222,15 @@ def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, objec
 
 
 def supervise(config: Config) -> None:
-    """Serve in several processes, see processes.py. On the main thread, which must be the only one.
+    """Serve in several processes, see processes.py. Thread: the main one; there must be no other.
 
-    Raises ConfigError if an option in the relay's URL is invalid; what `listen_shared`,
-    `inherited_listeners` and `processes.supervise` raise; ImportError if the relay's package is
-    missing.
+    Raises ConfigError if an option in the relay's URL is invalid; ImportError if the relay's
+    package is missing; and whatever `listen_shared`, `inherited_listeners` and
+    `processes.supervise` raise.
     """
     from . import processes  # noqa: PLC0415 - only here: one process has no use for it
 
-    assert config.relay  # or the flags are refused
+    assert config.relay  # parse_flags requires it
     _new_relay(config.relay, config, Hub())  # raises here what each process would raise
     listeners = inherited_listeners(config.processes) or listen_shared(
         config.addr, config.processes
@@ -259,7 +260,7 @@ def _new_relay(url: str, config: Config, hub: Hub) -> Relay:
 
 def _new_metrics(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> Metrics:
     try:
-        # Imported here because it takes a tenth of a second, and needs an optional package.
+        # Imported here because the import takes a tenth of a second and needs an optional package.
         from .metrics import Metrics  # noqa: PLC0415
     except ImportError as error:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"

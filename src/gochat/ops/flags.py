@@ -25,21 +25,21 @@ from .config import Config
 __all__ = ["COMMANDS", "address", "new_parser", "parse_flags"]
 
 
-# Examples of a URL of Redis.
+# Examples of Redis URLs.
 _REDIS: Final = "redis://HOST:PORT/0", "rediss://HOST/0"
 
 
 class _Parser(Parser):
-    """A Parser whose errors contain no URL of Redis, and no login of any other URL."""
+    """A Parser whose errors contain no Redis URL, and no login from any other URL."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2, after a line that says what is wrong."""
-        if "://" not in message:  # to search a long message takes milliseconds
+        """Print what is wrong, in one line, and exit with 2."""
+        if "://" not in message:  # searching a long message takes milliseconds
             super().error(message)
         own = rf"(?:{re.escape(_REDIS[0])} or )?{re.escape(_REDIS[1])}\Z"  # what `relay` says
         message = re.sub(rf"(?!{own})(rediss?://).*", r"\1...", message, flags=re.I | re.S)
         # One search for the first URL and one for the last @: a single pattern would look for an @
-        # after each URL, in a time that is quadratic in the length.
+        # after each URL, which takes quadratic time.
         if url := re.search(r"\b(wss?|https?)://", message, re.I):
             _, at, rest = message[url.end() :].rpartition("@")
             message = f"{message[: url.end()]}...@{rest}" if at else message
@@ -50,16 +50,16 @@ class _Parser(Parser):
 COMMANDS: Final = {
     "serve": "serve the chat",
     "bench": "measure a chat server",
-    "exercise": "exercises, and checks of them",
+    "exercise": "do the exercises, and check them",
     "talk": "talk in a chat, and see the frames",
-    "trace": "say or draw what a trace has",
+    "trace": "summarize or draw a trace",
 }
 
 
 def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
     """Return the parser of the command line, and the parser of each command.
 
-    wanted: the commands that get their flags; only the modules of these are imported.
+    wanted: the commands whose flags to add; only the modules of these commands are imported.
     """
     parser = _Parser(
         prog="gochat",
@@ -98,7 +98,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     serve.settle(args)
     args.runtime = runtime_of(args, serve)
     if args.processes > 1 and not args.relay:
-        serve.error("--processes needs --relay: without it the processes would be rooms apart")
+        serve.error("--processes needs --relay: without it each process would be a separate room")
     if args.processes > 1 and sys.platform != "linux":
         serve.error("--processes needs Linux, which spreads connections over the processes")
     if args.relay and args.relay_maxbytes < 16 * args.max_message_size:
@@ -133,8 +133,8 @@ def _mistake_before_command(argv: Sequence[str]) -> str:
     commands = list(COMMANDS)
     if not argv:
         return (
-            "say what to do: gochat serve, to serve the chat, gochat talk URL, to talk in it, or"
-            " gochat bench URL, to measure it"
+            "choose a command: gochat serve to serve the chat, gochat talk URL to talk in it, or"
+            " gochat bench URL to measure it"
         )
     word = argv[0]
     if word in (*commands, "-h", "--help", "--version"):
@@ -164,7 +164,7 @@ def add_serve_flags(serve: Parser) -> None:
 
 
 def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
-    """Return the runtime from the flag or the environment. Refuses flags it does not support."""
+    """Return the runtime from the flag or the environment. Refuses flags the runtime lacks."""
     name = args.runtime or from_environ("GOCHAT_RUNTIME", runtime, serve)
     if name == "threads" and NAME == "greenlets":
         source = "--runtime " if args.runtime else "GOCHAT_RUNTIME="
@@ -190,7 +190,7 @@ def from_environ(name: str, kind: Callable[[str], str], serve: Parser) -> str | 
 
 
 def runtime(text: str) -> str:
-    """Return the name of a runtime, a flag's value. Raises ArgumentTypeError."""
+    """Return a flag's value, the name of a runtime. Raises ArgumentTypeError."""
     if text not in ("threads", "greenlets"):
         raise argparse.ArgumentTypeError(f"{text[:99]!r} is neither threads nor greenlets")
     return text
@@ -199,7 +199,7 @@ def runtime(text: str) -> str:
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
     """Return the URL of Redis from the flag, a file, or the environment; None if there is none."""
     if args.relay and args.relay_file is not None:
-        serve.error("--relay and --relay-file are two ways to say the same")
+        serve.error("--relay and --relay-file set the same value: use only one")
     if args.relay_file is not None:
         try:
             return relay(Path(args.relay_file).read_text().strip())
@@ -210,7 +210,7 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
 
 
 def relay(text: str) -> str:
-    """Return the URL of Redis or Valkey. An error does not repeat the text and its password."""
+    """Return the URL of Redis or Valkey. An error does not repeat the text or its password."""
     try:
         parts = urlsplit(text)
         # redis-py would ignore a path that is not a number.
@@ -224,14 +224,14 @@ def relay(text: str) -> str:
 
 
 def room(text: str) -> str:
-    """Return the name of a room, a flag's value."""
+    """Return a flag's value, the name of a room. Raises ArgumentTypeError."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text[:99]!r} is not a name of letters, digits, _ . -")
     return text
 
 
 def address(text: str) -> str:
-    """Return an address in Go's notation, a flag's value. Raises ArgumentTypeError."""
+    """Return a flag's value, an address in Go's notation. Raises ArgumentTypeError."""
     try:
         split_host_port(text)
     except ValueError as error:
@@ -269,7 +269,7 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return found
 
 
-#: The flags of `gochat serve` by purpose; first those that most people need first.
+#: The flags of `gochat serve` by purpose, the most needed ones first.
 SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     "what most people need": [
         (
@@ -340,7 +340,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "shutdown-timeout",
             seconds,
             "S",
-            "seconds clients have, at the end, to take what is queued for them",
+            "seconds clients have at shutdown to receive their queued messages",
         ),
     ],
     "watch": [
@@ -405,7 +405,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     ],
 }
 
-#: For each flag that needs another one: that other flag.
+#: The flags that need another flag, each with that other flag.
 _NEEDS: Final = {
     "burst": "rate",
     "trace-events": "trace",

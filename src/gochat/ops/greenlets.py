@@ -1,9 +1,9 @@
-"""`--runtime greenlets`: starts the command again, in a process that gevent has patched.
+"""`--runtime greenlets`: restarts the command in a process that gevent has patched.
 
 gevent must patch a process before `socket` or `threading` is imported, and this command has
-imported both by the time it knows its flags. So the process executes Python again, which patches
-first. The process keeps its id, its descriptors and its environment.
-A program that calls the command is not replaced: it has to be patched itself.
+imported both by the time it knows its flags. So the process executes Python again, with a program
+that patches first. The process keeps its id, its descriptors and its environment. A program that
+calls `main` itself is not replaced: it must do the patching.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..golang.runtime import OLDEST, too_old
 
 __all__ = ["check_gevent", "start_again"]
 
-# What the new process runs. {}: the parent's sys.path, in which it finds the same packages.
+# What the new process runs. {}: this process's sys.path, so that it finds the same packages.
 _PROGRAM = """\
 import sys; sys.path[:] = {}
 from gochat_command import main; sys.exit(main(greenlets=True))
@@ -39,7 +39,7 @@ def check_gevent() -> None:
 
 
 def start_again(argv: Sequence[str]) -> NoReturn:
-    """Execute this command again, on greenlets. Thread: the main one, which must be the only one.
+    """Execute this command again on greenlets. Thread: the main one, which must be the only one.
 
     argv: arguments without the program name. Raises OSError if the system cannot execute it.
     """

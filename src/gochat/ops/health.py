@@ -1,4 +1,4 @@
-"""Whether a chat is alive: its hub receives. Also the hub's statistics."""
+"""The health of a chat: whether its hub receives. Also the hub's statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOBODY: Final[Any] = object()
 
 
 def answers(hub: Hub, timeout: float) -> bool:
-    """Return whether a hub receives within that time, in seconds. Thread: any."""
+    """Return whether a hub receives within the timeout, in seconds. Thread: any."""
     try:
         hub.unregister.put(_NOBODY, timeout=timeout)
     except (queue.Full, AbandonedChannelError):
@@ -32,14 +32,14 @@ class HubStatistics:
     """Who is in a hub's room, and the state of its thread and its channels."""
 
     clients: int
-    #: Whether the thread `hub` waits for a value; None if there is no such thread.
+    #: Whether the thread named `hub` is waiting for a value; None if there is no such thread.
     waits: bool | None
     #: By name: `register`, `unregister`, `broadcast` and `stop`.
     channels: Mapping[str, ChannelStatistics]
 
 
 def hub_statistics(hub: Hub) -> HubStatistics:
-    """Return a hub's statistics. With several hubs, shows the first hub's thread. Thread: any."""
+    """Return a hub's statistics. With several hubs, the thread is the first one's. Thread: any."""
     thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
     names = ("register", "unregister", "broadcast", "stop")
     return HubStatistics(

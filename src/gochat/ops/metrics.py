@@ -1,13 +1,13 @@
 """The metrics of `--metrics-addr`: values for Prometheus, and the chat's health.
 
-All values come from `statistics()`, and are computed at a scrape: those of the server, upgrader,
-the relay, and each client's connection and channel (clients.py). The counters are always on, plain
-ints, each written by one thread at a time. A scrape reads them without a lock: a value may be one
-message old, but never decreases. `hub.clients` belongs to the hub: only its length is read, in one
-step of the interpreter.
+All values are computed at a scrape, from the `statistics()` of the server, the upgrader, the relay,
+and each client's connection and channel (clients.py). The counters are always on. They are plain
+ints, and each is written by one thread at a time. A scrape reads them without a lock: a value may
+be one message old, but never decreases. `hub.clients` belongs to the hub: only its length is read,
+in one step of the interpreter.
 
-The metrics have a separate address, which need not be public. This module
-needs the package prometheus-client; deploy.py imports it only with the flag.
+The metrics have a separate address, which need not be public. This module needs the package
+prometheus-client, so deploy.py imports it only with the flag.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _HEALTH_WAIT: Final = 2.0
 class Metrics(Collector):
     """The metrics of one chat, and their server, which listens from now on.
 
-    addr: where to listen, see `http.Server`. hub, clients: the chat's. relay: the relay in front of
-    the hub, if any.
+    addr: where to listen, see `http.Server`. hub, clients: those of the chat. relay: the relay in
+    front of the hub, if any.
 
     Create, start and shut down on one thread. Raises what `Server` raises.
     """
@@ -64,7 +64,7 @@ class Metrics(Collector):
         self._upgrader: Upgrader
         registry = CollectorRegistry()
         registry.register(self)
-        # A scrape has the same size at any load: compression is not worth the time.
+        # A response has the same small size at any load: compression is not worth the time.
         metrics: http.Application = make_wsgi_app(registry, disable_compression=True)
         #: Answers at `/metrics`, for Prometheus, and at `/healthz`.
         self.server: Final = new_server(
@@ -81,14 +81,14 @@ class Metrics(Collector):
         log.info("metrics at http://%s/metrics", self.server.addr)
 
     def collect(self) -> Iterator[Metric]:
-        """Compute the metrics, at a scrape. Thread: any, several at the same time."""
+        """Compute the metrics for a scrape. Thread: any, several at the same time."""
         runs = GaugeMetricFamily("gochat_runtime", "What runs the chat.", labels=["name"])
         runs.add_metric([NAME], 1)
         yield runs
         there, totals = self._clients.read()
         queued = [len(client.send) for client in there]
-        # Of n messages the write pump drains n - 1, and the bit length of that is the index of the
-        # first bound that is at least n.
+        # Of a frame's n messages the write pump drains n - 1. The bit length of n - 1 is the index
+        # of the first bound that is at least n.
         frames = list(accumulate(totals.frames_out))
         yield from gauges(
             ("clients", "Clients in the room.", len(self._hub.clients)),
@@ -178,7 +178,7 @@ def counters(*figures: tuple[str, str, float]) -> Iterator[Metric]:
 def histogram(
     name: str, text: str, bounds: Sequence[int], counts: Sequence[int], total: int
 ) -> Metric:
-    """Return a histogram. counts: how many values are up to each bound, and how many in all."""
+    """Return a histogram. counts: how many values are up to each bound, then how many in total."""
     names = [*(f"{bound:.1f}" for bound in bounds), "+Inf"]
     buckets = list(zip(names, counts, strict=True))
     return HistogramMetricFamily(f"gochat_{name}", text, buckets=buckets, sum_value=total)
@@ -201,7 +201,7 @@ def health_app(
     """
 
     def app(_: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
-        # The hub first, because a relay that waits for its hub hears nothing, either.
+        # The hub first, because a relay that waits for its hub is deaf, too.
         if not answers(hub, timeout):
             return say(start_response, "the hub does not answer", 503)
         if relay is not None and relay.statistics().deaf:

@@ -1,4 +1,4 @@
-"""Serves each page as one file, with a strict policy, and home.html with its message limit."""
+"""Serves each page as one file with a strict policy, and puts the message limit into home.html."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from ..golang import http
 
 __all__ = ["SCRIPT", "home_page", "policy", "read_file", "read_page", "send_page", "serve_page"]
 
-#: The key in the environ of a script that home.html is to run before its own.
+#: The environ's key for a script that home.html runs before its own.
 SCRIPT: Final = "gochat.script"
 
-# The place in home.html for the limit. A page that is opened from a file has none.
+# The place in home.html for the limit. A page that is opened from a file has no limit there.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
 _STATIC: Final = Path(__file__).parents[1] / "static"
 
-# The files that a page names, one on each line. A page opened from a file loads them itself.
+# The files that a page names, one on each line. The browser loads them if it opens a page from a
+# file.
 _FILE: Final = re.compile(
     rb'^<(?:link rel="(style)sheet" href|(script) src)="([a-z]+\.(?:css|js))">(?:</script>)?$', re.M
 )
 
 
 def read_page(name: str) -> bytes:
-    """Return a page of static/ that includes the style sheets and scripts that it names.
+    """Return a page of static/, with its style sheets and scripts inlined.
 
     Raises FileNotFoundError.
     """
@@ -48,15 +49,15 @@ def read_file(name: str) -> bytes:
     return (_STATIC / name).read_bytes()
 
 
-# Read now: later there may be no descriptor for it.
+# Read at import, because later there may be no free descriptor.
 _HOME: Final = read_page("home.html")
 
 
 @cache
 def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple[bytes, str]:
-    """Return the page, and a policy that lets it run only its own script and style.
+    """Return home.html, and a policy that lets it run only its own script and style.
 
-    The policy lets it connect anywhere, because the chat may be on a different server.
+    The policy lets the page connect to any chat, because the chat may be on a different server.
 
     max_message_size: the server's limit, in bytes; None if it is unknown. script: runs before the
     page's own script; may be empty.
@@ -108,8 +109,8 @@ def send_page(
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
-    # Only this header of the request matters. Werkzeug would parse others too, and a long list of
-    # tags slowly, while it has the GIL.
+    # Only this header of the request matters. Werkzeug would parse others too, and it parses a long
+    # list of tags slowly, while it holds the GIL.
     known = environ.get("HTTP_IF_NONE_MATCH", "")[:1000]
     response.make_conditional({"REQUEST_METHOD": "GET", "HTTP_IF_NONE_MATCH": known})
     response.headers.remove("Date")  # Werkzeug's: the server sends its own

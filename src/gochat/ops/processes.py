@@ -1,22 +1,21 @@
 """`--processes N`: a parent that starts N chats on one port, and keeps them running.
 
-The parent has only its main thread, and serves nobody. It opens N listening sockets
-at one address, and starts a child on each: the same command, which finds its place in the
-environment.
+The parent has only its main thread, and serves no clients. It opens N listening sockets at one
+address, and starts a child on each: the same command, which finds its place in the environment.
 
-- The parent keeps the sockets. A connection that waits to be accepted by a child that dies is
-  accepted by that child's successor.
-- A child writes to a pipe: every second, that its chat is alive; that it is about to end; and why.
-  The pipe closes when the child ends, for whatever reason, so the parent waits only for pipes and
-  signals.
+- The parent keeps the sockets open. If a child dies, its successor accepts the connections that are
+  still waiting.
+- A child reports to the parent through a pipe: every second, that its chat is alive; later, that it
+  is about to end, and why. The pipe closes when the child ends, for whatever reason, so the parent
+  waits only for pipes and signals.
 - A child that is silent for too long is stuck or stopped, and the parent kills it. The time to
-  start and the time to end are limited, too. If the parent itself has not run for a while, the
-  children have probably not run either, as in a paused virtual machine: that time does not count.
+  start and the time to end are limited, too. If the parent itself has not run for a while, as in a
+  paused virtual machine, the children have probably not run either: that time does not count.
 - A child that dies is restarted: at once if it has served for a while, otherwise after a growing
-  pause. But if a child dies before all have been ready for the first time, the whole command
-  ends, because the cause is likely to stay.
-- SIGINT and SIGTERM end the children cleanly, and a second signal kills them. SIGUSR1 is passed
-  on. Each child has its own session, so Ctrl-C reaches only the parent.
+  pause. But if a child dies before all children have been ready for the first time, the whole
+  command ends, because the cause is probably permanent.
+- SIGINT and SIGTERM end the children cleanly, and a second signal kills them. SIGUSR1 is passed on
+  to the children. Each child has its own session, so Ctrl-C reaches only the parent.
 - When the parent dies, in any way, the system sends SIGTERM to each child.
 
 Linux only: other systems do not spread connections over the sockets.
@@ -54,18 +53,17 @@ _VARIABLE: Final = "GOCHAT_CHILD"
 # The parent's variables from systemd, which the children must not see.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-# A child that has served for this many seconds is restarted at once.
+# A child that dies after serving for this many seconds is restarted at once.
 _YOUNG: Final = 10.0
 
-# The first pause before a child that died younger is restarted, and the longest pause, in
-# seconds.
+# The first and the longest pause before a child that died sooner is restarted, in seconds.
 _PAUSE: Final = (0.1, 10.0)
 
 # How long a child may be silent before it is killed, in seconds.
 _SILENCE: Final = 10.0
 
-# How long a child may take to start, besides its wait for Redis, and to end, beyond its
-# shutdown timeout, before it is killed, in seconds.
+# How long a child may take before it is killed, in seconds: to start, in addition to its wait for
+# Redis; and to end, in addition to its shutdown timeout.
 _START: Final = 60.0
 _GRACE: Final = 10.0
 
@@ -73,12 +71,12 @@ _GRACE: Final = 10.0
 # device that does not answer.
 _DEATH: Final = 10.0
 
-# How often, at least, the parent checks its children, in seconds, and how late it may be
-# before it concludes that it was paused.
+# The longest time between two checks of the children, and how late a check may be before the parent
+# concludes that it was paused, in seconds.
 _LOOK: Final = 1.0
 _LATE: Final = 1.0
 
-# How much a pipe holds, in bytes. A line is written whole, so a read of that size gets whole lines.
+# How much a pipe holds, in bytes. Lines are written whole, so a read of this size gets whole lines.
 _PIPE: Final = 65536
 
 # From <linux/prctl.h>.
@@ -86,7 +84,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class ProcessError(OSError):
-    """A child could not start, has failed at shutdown, or had to be killed."""
+    """A child could not start, failed at shutdown, or had to be killed."""
 
 
 class Place(NamedTuple):
@@ -94,39 +92,40 @@ class Place(NamedTuple):
 
     #: From 0.
     number: int
-    #: Where the child listens.
+    #: The socket that the child listens on.
     listener: socket.socket
     #: The end of the pipe that the child writes to.
     pipe: int
 
     def alive(self) -> None:
-        """Tell the parent that this process listens, and that its chat is healthy. Every second."""
+        """Tell the parent that this process listens and its chat is healthy. Call every second."""
         self._write("+")
 
     def ending(self) -> None:
-        """Tell the parent that this process is ending, and is silent from now on. Once."""
+        """Tell the parent that this process is ending and will be silent from now on. Call once."""
         self._write("-")
 
     def failed(self, reason: str) -> None:
-        """Tell the parent, which passes it on, why this process is about to end. Once."""
+        """Tell the parent, which logs or prints it, why this process is about to end. Call once."""
         self._write(f"!{reason.strip()[:500] or 'no reason'}")
 
     def _write(self, line: str) -> None:
-        # Without a reader the parent is gone, and SIGTERM is on its way. Without room in the pipe,
-        # the parent has been stopped for hours.
+        # If the pipe has no reader, the parent is gone, and SIGTERM is on its way. If the pipe is
+        # full, the parent has been stopped for hours.
         with suppress(BrokenPipeError, BlockingIOError):
             os.write(self.pipe, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def has_place() -> bool:
-    """Return whether a parent has started this process, and `find_place` was not called."""
+    """Return whether a parent has started this process, and `find_place` was not called yet."""
     return bool(os.environ.get(_VARIABLE))
 
 
 def find_place() -> Place | None:
     """Return the place of this process, if a parent has started it. Thread: the main one, once.
 
-    From then on this process gets SIGTERM when its parent dies. Exits with 1 if that has happened.
+    From then on this process gets SIGTERM when its parent dies. Exits with 1 if the parent is
+    already dead.
     """
     found = os.environ.pop(_VARIABLE, "")
     if not found:
@@ -142,33 +141,33 @@ def find_place() -> Place | None:
 
 @dataclass
 class _Child:
-    """A child that runs, or that waits for its next start."""
+    """A child that is running, or waits for its next start."""
 
     number: int
     listener: socket.socket
-    #: None while it does not run.
+    #: None while the child is not running.
     process: subprocess.Popen[bytes] | None = None
-    #: The reading end of its pipe, while it runs.
+    #: The reading end of its pipe, while the child is running.
     pipe: int = -1
-    #: Whether it listens.
+    #: Whether the child listens.
     ready: bool = False
-    #: Why it ends, if it says so.
+    #: Why the child ends, if it has said so.
     reason: str = ""
-    #: When it was started, and when it starts next: times of the monotonic clock.
+    #: When the child was started, and when it starts next, on the monotonic clock.
     started: float = 0.0
     due: float = 0.0
-    #: When it is killed unless it is heard from before, on the monotonic clock; and why.
+    #: When the child is killed unless it reports before, on the monotonic clock; and the reason.
     deadline: float = 0.0
     overdue: str = ""
-    #: Whether it was killed.
+    #: Whether the child was killed.
     killed: bool = False
-    #: Its next pause, in seconds.
+    #: The next pause before a restart, in seconds.
     pause: float = _PAUSE[0]
 
     def start(self) -> None:
-        """Start it. Raises OSError if the system cannot."""
-        # The way in which the parent was started: the command or the module. (In a program that
-        # calls main: that program, and it calls main in the child, too.)
+        """Start the child. Raises OSError if the system cannot."""
+        # The way in which the parent was started: the command or the module; or a program that
+        # calls main, which calls main in the child, too.
         command = [sys.executable, *sys.orig_argv[1:]]
         environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
         reading, writing = os.pipe()
@@ -189,21 +188,22 @@ class _Child:
         self.started = time.monotonic()
 
     def allow(self, seconds: float, overdue: str) -> None:
-        """Allow it this many seconds until it is killed, or allowed more. overdue: the reason."""
+        """Give the child this many seconds before it is killed. overdue: the reason to report."""
         self.deadline = time.monotonic() + seconds
         self.overdue = f"{overdue} {seconds:g} s: killed"
 
     def kill(self, reason: str) -> None:
-        """Kill it. Its pipe ends soon after."""
+        """Kill the child. Its pipe closes soon after."""
         assert self.process is not None
         self.process.kill()
         self.killed, self.reason = True, reason
         self.deadline = time.monotonic() + _DEATH
 
     def leave(self, patience: float) -> int | None:
-        """Kill it, and wait until it has ended.
+        """Kill the child, and wait until it has ended.
 
-        patience: how long to wait, in seconds. Returns its status; None if it does not end.
+        patience: how long to wait, in seconds. Returns the exit status; None if the child does not
+        end.
         """
         assert self.process is not None
         self.process.kill()
@@ -215,13 +215,13 @@ class _Child:
         return status
 
     def put_off(self) -> float:
-        """Choose when to start it next. Returns how long that takes, in seconds."""
+        """Choose when to start the child next. Returns the pause before that, in seconds."""
         now = time.monotonic()
         wait = 0.0
         if self.ready and now - self.started >= _YOUNG:
             self.pause = _PAUSE[0]
         else:
-            # Random, so children that die together do not always restart together.
+            # Random, so that children that die together do not always restart together.
             wait = self.pause * (0.5 + random.random() / 2)
             self.pause = min(2 * self.pause, _PAUSE[1])
         self.due = now + wait
@@ -229,7 +229,7 @@ class _Child:
 
 
 class _Parent:
-    """The children, and everything that waits for them. Thread: the main one."""
+    """The parent: its children, its selector, and its signals. Thread: the main one."""
 
     def __init__(
         self, listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
@@ -239,7 +239,7 @@ class _Parent:
         self.start_wait = relay_timeout + _START
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
-        #: Signals that have come, and are not handled yet. Signal handlers append.
+        #: Signals that have come and are not handled yet. The signal handler appends to this list.
         self.signals: list[int] = []
         #: Whether all children have been ready at the same time.
         self.begun = False
@@ -249,7 +249,7 @@ class _Parent:
 
     @property
     def running(self) -> list[_Child]:
-        """The children that run."""
+        """The children that are running."""
         return [child for child in self.children if child.process is not None]
 
     def run(self) -> None:
@@ -284,31 +284,32 @@ class _Parent:
             raise ProcessError(self.failure)
 
     def signalled(self, number: int, _: object) -> None:
-        """Note a signal. The handler of all signals."""
+        """Note a signal. This handles all signals."""
         self.signals.append(number)
 
     def patience(self) -> float:
-        """Return how long until something is due, in seconds, short enough to notice a pause."""
+        """Return the time until something is due, but at most `_LOOK`, in seconds."""
         due = [child.deadline for child in self.running]
         if not self.stopping:
             due += [child.due for child in self.children if child.process is None]
         return min(_LOOK, max(0.0, min(due) - time.monotonic()))
 
     def excuse(self, passed: float) -> None:
-        """Give the children the time for which this process was paused, and a little more.
+        """If this process was paused, extend the children's deadlines by that time and more.
 
-        When a whole machine continues after a pause, this process may run before its children,
-        which have written nothing meanwhile; and at first everything is slow. passed: the time
-        since the last check, in seconds.
+        When a whole machine resumes after a pause, this process may run before its children, which
+        wrote nothing during the pause; and at first everything is slow. passed: the time since the
+        last check, in seconds.
         """
         if passed > _LOOK + _LATE:
             for child in self.running:
                 child.deadline += passed + _SILENCE
 
     def kill_overdue(self, now: float) -> None:
-        """Kill the children whose time was over at the last check.
+        """Kill the children whose deadline had passed when the last check began.
 
-        Not those whose time is over now: the next check may find that there was a pause.
+        A deadline that has passed since then does not count: the next check may find that there was
+        a pause.
         """
         for child in self.running:
             if now < child.deadline:
@@ -321,7 +322,7 @@ class _Parent:
                 child.kill(child.overdue)
 
     def start_due(self) -> None:
-        """Start the children whose time has come."""
+        """Start the children that are due."""
         for child in self.children:
             if self.stopping or child.process is not None or child.due > time.monotonic():
                 continue
@@ -334,13 +335,13 @@ class _Parent:
                 self.selector.register(child.pipe, selectors.EVENT_READ, child)
 
     def hear(self, child: _Child) -> None:
-        """Handle what a child has written to its pipe, or its end."""
+        """Handle what a child has written to its pipe, or the end of the pipe."""
         lines = os.read(child.pipe, _PIPE).decode().splitlines()
         for line in lines:
             if line.startswith("!"):
                 child.reason = line[1:]
             elif self.stopping:
-                pass  # it was told to end, and has its time for that
+                pass  # it was told to end, and has a deadline for that
             elif line == "-":
                 child.allow(self.end_wait, "did not end within")
             else:
@@ -348,7 +349,8 @@ class _Parent:
                 child.allow(_SILENCE, "silent for")
         if not lines:
             self.leave(child, _DEATH)
-        # A child that is told to end while it waits for Redis is ready for a moment.
+        # Not while stopping: a child that is told to end while it waits for Redis is ready for a
+        # moment.
         elif not self.begun and not self.stopping and all(each.ready for each in self.children):
             self.begun = True
             self.say_ready()
@@ -384,7 +386,7 @@ class _Parent:
     def handle(self, number: int) -> None:
         """Do what a signal asks for."""
         if number == signal.SIGUSR1:
-            # It would kill a child that has no handler yet.
+            # SIGUSR1 would kill a child that has no handler yet.
             self.tell(number, [child for child in self.children if child.ready])
         elif self.stopping:
             self.kill("killed at the second signal")
@@ -410,7 +412,7 @@ class _Parent:
             child.kill(reason)
 
     def tell(self, number: int, children: Sequence[_Child]) -> None:
-        """Send a signal to those children that run."""
+        """Send a signal to each of the children that is running."""
         for child in children:
             if child.process is not None:
                 child.process.send_signal(number)
@@ -419,9 +421,10 @@ class _Parent:
 def supervise(
     listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
 ) -> None:
-    """Run a chat on each of the sockets until SIGINT or SIGTERM. On the main thread, the only one.
+    """Run a chat on each of the sockets until SIGINT or SIGTERM.
 
     listeners: closed at the end. shutdown_timeout, relay_timeout: the children's, in seconds.
+    Thread: the main one, which must be the only one.
 
     Raises ProcessError if a child could not start, failed at shutdown, or had to be killed.
     """

@@ -1,8 +1,9 @@
-"""Common rules of the servers for the metrics and for the view.
+"""Common rules of the metrics server and the view server.
 
 They ask for no password, so they usually listen on a loopback address. Then the Host must be a
-loopback name: a page of another site, in a browser on this machine, sends its own name, even if
-that name leads here (DNS rebinding). A client that sends no Host is not a browser.
+loopback name: a page of another site, in a browser on this machine, sends that site's name as the
+Host, even if the name resolves to this machine (DNS rebinding). A client that sends no Host is not
+a browser.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..golang.http.address import unmapped
 
 __all__ = ["NO_STORE", "make_routes", "new_server", "say"]
 
-#: A header for every answer that must not be cached.
+#: A header for answers that must not be cached.
 NO_STORE: Final = ("Cache-Control", "no-store")
 
 # How long a request may take, in seconds, and how many are answered at the same time.
@@ -31,7 +32,7 @@ def new_server(
     get: Mapping[str, http.Application],
     post: Mapping[str, http.Application] | None = None,
 ) -> http.Server:
-    """Return a server of these routes, see `make_routes`. Raises what `http.Server` raises."""
+    """Return a server for these routes, see `make_routes`. Raises what `http.Server` raises."""
     return http.Server(
         addr,
         make_routes(get, post),
@@ -43,7 +44,7 @@ def new_server(
 def make_routes(
     get: Mapping[str, http.Application], post: Mapping[str, http.Application] | None = None
 ) -> http.Application:
-    """Return the application that calls one of these by its path, or refuses the request.
+    """Return an application that calls one of these apps by path, or refuses the request.
 
     get: the apps for GET by path; they also answer HEAD, whose body the server removes. post: the
     apps for POST, at other paths.
@@ -75,12 +76,12 @@ def say(
     code: int,
     headers: Iterable[tuple[str, str]] = (),
 ) -> Iterable[bytes]:
-    """Answer with a line of text that no cache keeps."""
+    """Answer with a line of text that must not be cached."""
     return http.error(start_response, text, code, [NO_STORE, *headers])
 
 
 def _is_for_here(environ: http.Environ) -> bool:
-    """Return whether the Host is a name of this server, as far as its names are known."""
+    """Return whether the Host is acceptable: on loopback, only a loopback name is."""
     host = environ.get("HTTP_HOST")
     if host is None or not _is_loopback(environ["SERVER_NAME"]):
         return True

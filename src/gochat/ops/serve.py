@@ -1,10 +1,10 @@
-"""The life of a chat: the hub's thread, and an orderly end.
+"""The life of a chat: the hub's thread, and an orderly shutdown.
 
 `running` can end in three ways:
 
 - The block ends. No new clients are accepted, everyone gets the queued messages and a close frame,
-  and it ends when everyone has gone, at the latest at the timeout.
-- The hub fails. Its traceback is in the log, and everyone gets a close frame with the code 1011.
+  and `running` ends when everyone has left, or at the timeout.
+- The hub fails. Its traceback is logged, and everyone gets a close frame with the code 1011.
 - The hub does not answer at the end. Everyone is cut off at the timeout.
 """
 
@@ -42,12 +42,11 @@ FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 #: The close frame when the relay has been away for too long.
 SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
 
-# The minimum time that hubs get to accept the farewell, and how long each is asked in turn,
-# in seconds.
+# The minimum time that hubs get to accept the farewell, and the length of each attempt, in seconds.
 _FAREWELL_WAIT: Final = 1.0
 _FAREWELL_TURN: Final = 0.1
 
-# How long the hubs' threads may take to end when all clients have gone, in seconds.
+# How long the hubs' threads may take to end after all clients have left, in seconds.
 _HUB_WAIT: Final = 1.0
 
 
@@ -65,18 +64,17 @@ def running(
     However the block ends, the chat ends: the server stops listening, and all clients of
     these hubs get their queued messages and a close frame with the code 1001.
 
-    timeout: how long clients have for that, in seconds, before they are cut off. The block ends a
-    few seconds after the timeout at the latest: five for the threads of clients that were cut off,
-    five for the relay, one for the hubs. No thread is left, unless other code blocks it, as in a
-    subclass. Such a thread cannot be ended from outside: the log names it, and it ends when
-    it returns to gochat's code, because its sends fail and its socket is
-    shut down.
+    timeout: how long clients have to receive these, in seconds, before they are cut off. After the
+    timeout the shutdown takes a few seconds at most: five for the threads of clients that were cut
+    off, five for the relay, one for the hubs. No thread is left, unless other code blocks it, as in
+    a subclass. Such a thread cannot be ended from outside: the log names it, and it ends when it
+    returns to gochat's code, because its sends fail and its socket is shut down.
 
     relay: the relay for one of the hubs; it is started after the hub.
 
     Raises ValueError if a hub is given twice. Raises HubError if a thread cannot be started, if a
     hub fails or ends too early, or if a hub does not answer or end at shutdown. A hub that fails or
-    ends too early also stops the server, because a chat is of no use without its hub. Raises what
+    ends too early also stops the server, because a chat cannot work without its hub. Raises what
     `Relay.start` raises, and RelayError if Redis is away for too long.
     """
     if len(set(hubs)) < len(hubs):
@@ -127,13 +125,13 @@ def _end(
 ) -> list[Hub]:
     """Disconnect everyone. Returns the hubs that do not respond, or do not end.
 
-    The order matters. A client gets its queued messages and the close frame from its write
-    pump; its read pump must keep reading meanwhile, until the peer has answered. If the read pump
-    closed the connection first, it would cut off the write pump's last frames. So the hub and the
-    relay, to which read pumps send, keep receiving until the connections have ended.
+    The order matters. A client's write pump sends the queued messages and the close frame;
+    meanwhile its read pump must keep reading until the peer has answered. If the read pump closed
+    the connection first, it would cut off the write pump's last frames. So the hub and the relay,
+    to which read pumps send, keep receiving until the connections have ended.
 
-    Even if this is interrupted, as by Ctrl-C, each hub's channel is closed, which ends its thread.
-    Nothing here waits without a deadline.
+    Even if this is interrupted, as by Ctrl-C, each hub's channel `stop` is closed, which ends the
+    hub's thread. Nothing here waits without a deadline.
     """
     deadline = clock.after(timeout)
     farewell = SORRY if relay and relay.error else FAREWELL
@@ -162,10 +160,10 @@ def _end(
 
 
 def _abandon(hub: Hub) -> None:
-    """Release all threads that wait for a hub: it receives and sends nothing more."""
+    """Release all threads that wait for a hub, which no longer receives or sends anything."""
     for channel in (hub.register, hub.unregister, hub.broadcast):
         channel.abandon()
-    for client in list(hub.clients):  # only a stuck hub still has some
+    for client in list(hub.clients):  # only a stuck hub still has clients
         with suppress(ClosedChannelError):
             client.send.close()
 
@@ -173,14 +171,15 @@ def _abandon(hub: Hub) -> None:
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
     """Have hubs disconnect their clients. Returns those that do not respond by the deadline.
 
-    They are asked in turn, for a moment each: a slow hub does not take the others' time.
+    They are asked in turn, briefly and repeatedly, so that a slow hub does not take the others'
+    time.
     """
     mute = list(hubs)
     with clock.beating():
         while mute and clock.now() < deadline:
             for hub in mute.copy():
                 with suppress(queue.Full):
-                    with suppress(ClosedChannelError):  # it has run before
+                    with suppress(ClosedChannelError):  # this hub has run before
                         hub.stop.put(farewell, timeout=_FAREWELL_TURN)
                     mute.remove(hub)
                 clock.beat()
@@ -195,6 +194,6 @@ def _see_off(hub: Hub) -> None:
     farewell = hub.farewell = format_close_message(CLOSE_INTERNAL_SERVER_ERR, "the hub has failed")
     clients, hub.clients = hub.clients, {}
     for client in clients:
-        with suppress(ClosedChannelError):  # the hub may have done so before it failed
+        with suppress(ClosedChannelError):  # the hub may have closed it before it failed
             client.send.close()
     hub.disconnect(farewell)

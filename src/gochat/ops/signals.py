@@ -11,7 +11,7 @@ __all__ = ["handling"]
 
 @contextmanager
 def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterator[None]:
-    """Handle signals in the block, each with its handler; restore the old handlers at its end.
+    """Handle signals during the block, each with its handler; then restore the old handlers.
 
     Thread: the main one.
     """
@@ -22,5 +22,5 @@ def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterato
         yield
     finally:
         for number, was in before.items():
-            # None: a handler that is not Python's, which Python cannot set again.
+            # None means a handler that was not set from Python, which Python cannot restore.
             signal.signal(number, signal.SIG_DFL if was is None else was)

@@ -1,7 +1,7 @@
-"""systemd: takes its sockets, and reports the state of the process.
+"""systemd: takes over its sockets, and reports the state of the process to it.
 
-Without systemd nothing happens here. docs/run/gochat.service and docs/run/gochat.socket are example
-units.
+Without systemd these functions do nothing. docs/run/gochat.service and docs/run/gochat.socket are
+example units.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _FIRST_INHERITED: Final = 3
 def inherited_listeners(count: int = 1) -> list[socket.socket]:
     """Return the sockets that systemd listens on for this process; see sd_listen_fds(3).
 
-    Empty without systemd. Call once: the caller owns the sockets. Raises ValueError if systemd
-    passes anything other than `count` listening TCP sockets.
+    Returns an empty list without systemd. Call once: the caller owns the sockets. Raises ValueError
+    if systemd passes anything other than `count` listening TCP sockets.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
@@ -44,7 +44,7 @@ def _listens(sock: socket.socket) -> bool:
 
 
 def notify(state: str) -> None:
-    """Tell systemd the state of this process, if it runs under systemd: sd_notify(3)."""
+    """Tell systemd the state of this process, see sd_notify(3). Does nothing without systemd."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

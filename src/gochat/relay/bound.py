@@ -1,7 +1,7 @@
-"""How many entries the stream keeps. No thread and no I/O: for one thread.
+"""How many entries the stream keeps. No threads and no I/O; used by one thread.
 
-Redis limits a stream by a number of entries, but clients choose how large an entry is. So the sizes
-of the newest entries are added up to find how many fit into a number of bytes.
+Redis limits a stream by its number of entries, but clients choose how large an entry is. So the
+sizes of the newest entries are added up to find how many of them fit into a number of bytes.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Final
 
 __all__ = ["Bound"]
 
-# The number of parts in which entries are counted. The oldest part is dropped as a whole.
+# Entries are counted in this many parts. The oldest part is dropped as a whole.
 _PARTS: Final = 64
 
 
 class Bound:
-    """The number of the newest entries that fit both bounds.
+    """The number of newest entries that fit both bounds.
 
     maxlen: how many entries are kept at most. maxbytes: how many bytes they may take.
     """
 
     def __init__(self, maxlen: int, maxbytes: int) -> None:
-        #: How many entries the stream is to keep. Any thread may read it.
+        #: How many entries the stream should keep. Any thread may read it.
         self.length = maxlen
         self._maxlen: Final = maxlen
         self._maxbytes: Final = maxbytes
@@ -31,14 +31,14 @@ class Bound:
         # The part that is being counted.
         self._new = 0
         self._size = 0
-        # Whether anything did not fit.
+        # Whether any part was dropped.
         self._full = False
 
     def begin(self, entries: int = 0, size: int = 0) -> None:
-        """Start again, with what the stream holds already.
+        """Start over, with the entries that the stream already holds.
 
-        entries: their number. size: of all of them together, in bytes. They are not read one by
-        one; each counts as an entry of average size.
+        entries: their number. size: their total size, in bytes. They are not read: each counts as
+        an entry of average size.
         """
         self._parts.clear()
         self._new, self._size, self._full = 0, 0, False

@@ -1,14 +1,14 @@
-"""The form of an entry of the stream. No thread and no I/O.
+"""The form of a stream entry. No threads and no I/O.
 
 An entry has fields:
 
-    p   the process that appended it: ID.RANDOM, where ID is that of its first entry
-    n   the number of the first message; without messages, the number of the process's next one
-    m   the messages, joined by newlines; no message contains one. Absent from an announcement
-    a   in an announcement, PROCESS=NUMBER for each process that has started lately: the number of
-        the last message that this process had appended before that process's first entry
+    p   the process that appended it: ID.RANDOM, where ID is the id of the process's first entry
+    n   the number of the first message; in an announcement, of the process's next message
+    m   the messages, joined by newlines; no message contains a newline. Not in an announcement
+    a   in an announcement, PROCESS=NUMBER for each process that has started recently: the number of
+        the last message that the announcing process appended before PROCESS's first entry
 
-The first entry of a process is an announcement whose p is RANDOM alone.
+The first entry of a process is an announcement in which p is only RANDOM.
 
 Anyone who can write to Redis can write any bytes here, so everything is checked.
 """
@@ -32,13 +32,13 @@ __all__ = [
     "text_of",
 ]
 
-#: The id of an entry: milliseconds and a number within them. Ids only grow.
+#: The id of an entry: a time in milliseconds, and a number within the millisecond. Ids only grow.
 Id = tuple[int, int]
 
-#: The most messages in an entry.
+#: The maximum number of messages in an entry.
 MOST: Final = 256
 
-# About how much an entry takes in Redis besides its fields, in bytes.
+# About how much an entry takes in Redis in addition to its fields, in bytes.
 _OVERHEAD: Final = 64
 
 _PROCESS: Final = re.compile(rb"(?:[0-9]{1,20}-[0-9]{1,20}\.)?[0-9a-f]{12}")
@@ -51,12 +51,12 @@ class Entry(NamedTuple):
     """An entry of the stream."""
 
     id: Id
-    #: The process that appended it, the number of its first message, and how many it has. The
-    #: process is empty if no gochat can have written this entry.
+    #: The process that appended it, the number of its first message, and how many messages it has.
+    #: The process is empty if gochat cannot have written this entry.
     process: bytes
     first: int
     length: int
-    #: The valid messages; and if some are not, the reason.
+    #: The valid messages; and why the others are invalid, or an empty text.
     messages: list[bytes]
     fault: str
     #: The field a.
@@ -71,7 +71,7 @@ def batch(process: bytes, first: int, messages: Iterable[bytes]) -> list[bytes |
 
 
 def announcement(process: bytes, following: int, bases: Mapping[bytes, int]) -> list[bytes | int]:
-    """Return the fields of an entry without messages. following: the number after the last one."""
+    """Return the fields of an announcement. following: the number of the process's next message."""
     fields: list[bytes | int] = [b"p", process, b"n", following]
     if bases:
         fields += [b"a", b" ".join(b"%b=%d" % pair for pair in bases.items())]

@@ -1,12 +1,12 @@
-"""Which messages of which process have been seen. No thread and no I/O: for one thread.
+"""Which messages of each process have been seen. No threads and no I/O; used by one thread.
 
-Each process numbers its clients' messages from 1. An entry of the stream has the process, the
-number of its first message, and the messages. A process appends an entry again if it does not come
-back, so the stream may have an entry twice. If the stream loses an entry, there is a gap.
+Each process numbers its clients' messages from 1. A stream entry has the process, the number of its
+first message, and the messages. A process appends an entry again if it does not come back, so the
+stream may contain an entry twice. If the stream loses an entry, there is a gap.
 
 A gap at the end is found when the process announces its next number, every few seconds. A gap at
-the beginning is found because each process tells a later one what its number was when that one
-started. Until then the first number heard is used as a guess.
+the beginning is found because each process tells a process that starts later which number it had
+reached at that start. Until then the first number heard is used as a guess.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many processes are remembered, separately for those heard once and those heard more often; the
-# ones heard last are kept. Each start of a process adds one.
+# How many processes are remembered: this many that were heard once, and this many that were heard
+# more often, the most recent ones. Each start of a process adds one.
 _PROCESSES: Final = 1000
 
 
 class Verdict(NamedTuple):
     """The part of an entry that is new."""
 
-    #: Whether any of its numbers has been seen. Then the whole entry was: a process appends each
-    #: entry whole, and may append it again.
+    #: Whether any of its numbers has been seen. Then the whole entry has been seen: a process
+    #: appends an entry as a whole, and may append the same entry again.
     seen: bool
-    #: How many messages of the process are missing before it.
+    #: How many messages of the process are missing before the entry.
     missing: int
 
 
 class Ledger:
     """The last number of each process.
 
-    since: the id of the entry after which everything is read.
+    since: the id after which all entries are read.
     """
 
     def __init__(self, since: Id) -> None:
-        #: A process whose first entry is after this one is heard from its first message on.
+        #: A process whose first entry comes after this id is heard from its first message on.
         self.since = since
-        # The processes heard once, and those heard again. Invented names, each used for one
-        # entry, displace only each other.
+        # The processes heard once, and those heard more often. Invented names, each used for one
+        # entry, push out only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
-        # For a process that started earlier and has not announced its number for that moment: the
-        # number before the first one heard.
+        # For each process that started before this one and has not yet announced the number that it
+        # had reached: the number before the first one heard.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class Ledger:
         return len(self._again)
 
     def knows(self, process: bytes) -> bool:
-        """Return whether anything of the process has been seen."""
+        """Return whether anything from the process has been seen."""
         return process in self._again or process in self._once
 
     def is_new(self, process: bytes) -> bool:
@@ -63,7 +63,7 @@ class Ledger:
         return process not in self._again
 
     def take(self, process: bytes, first: int, count: int) -> Verdict:
-        """Note an entry with `count` messages, the first of which has this number."""
+        """Note an entry with `count` messages, numbered from `first`."""
         known, last = self._again, self._again.get(process, self._once.pop(process, None))
         if last is None:
             known, last = self._once, 0
@@ -79,7 +79,7 @@ class Ledger:
     def begins(self, process: bytes, number: int) -> int:
         """Note the number of a process's last message before this one joined.
 
-        Returns how many messages are missing between that and the first one heard.
+        Returns how many messages are missing between that message and the first one heard.
         """
         if not self.knows(process):
             self._once[process] = number

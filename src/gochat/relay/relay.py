@@ -2,26 +2,26 @@
 
     read pumps --> relay.broadcast --> relay out --> the stream --> relay in --> hub.broadcast
 
-Every message goes through the stream, and so reaches the hub in the stream's one order, even for
-the clients of this process. `relay out` appends all waiting messages as one entry, and waits until
-`relay in` has read that entry. It appends an entry again that cannot come back. `relay
-in` drops messages that it has seen, by process and number, and reports gaps. See entry.py for
-the form of an entry.
+Every message goes through the stream, even between clients of this process, so all hubs get the
+messages in the same order. `relay out` appends all waiting messages as one entry, and waits until
+`relay in` has read that entry. If the entry cannot come back, `relay out` appends it again. `relay
+in` drops messages that it has already seen, by process and number, and reports gaps. See entry.py
+for the form of an entry.
 
 `relay out` owns a connection, this process's name, and one entry in flight. It waits for
-`broadcast`, then for that entry. At the deadline of `finish`, or when it fails, it gives up and
-drops later messages from clients, because a read pump that waited for it could not read its peer's
-last frames. It ends when `broadcast` is closed and empty.
+`broadcast`, then for the entry to come back. At the deadline of `finish`, or when it fails, it
+gives up and drops later messages from clients, because a read pump that waits for `relay out`
+cannot read its peer's last frames. It ends when `broadcast` is closed and empty.
 
 `relay in` owns a connection, the position, the ledger and the bound. It waits for an entry, then
-for room in `hub.broadcast`, and now and then for the write pumps. It ends at the end of `join`.
+for room in `hub.broadcast`, and sometimes for the write pumps. `join` ends it.
 
-Either thread also ends when Redis has failed for longer than the timeout, or when it fails in any
-other way. Then `error` says why, `lost` is called, and the relay stays deaf.
+Either thread also ends when Redis has failed for longer than the timeout, or when the thread itself
+fails. Then `error` says why, `lost` is called, and the relay stays deaf.
 
-`broadcast` holds 64 messages: a read pump waits for room, and TCP makes its client wait.
-`hub.broadcast` holds 64: `relay in` waits for room. `_echo` and `_wake` only wake `relay out`, so
-one value is enough for them.
+`broadcast` holds 64 messages: if it is full, a read pump waits, and TCP makes its client wait.
+`hub.broadcast` holds 64 messages, too: if it is full, `relay in` waits. `_echo` and `_wake` only
+wake `relay out`, so they hold one value each.
 """
 
 from __future__ import annotations
@@ -57,50 +57,51 @@ log = logging.getLogger("gochat")
 # How many messages of this process's clients may wait to be appended.
 _BATCH: Final = 64
 
-# How many entries one read returns at most; how many bytes they take, if none is larger than those
-# before; and how long a read waits for an entry, in seconds.
+# How many entries one read returns at most; about how many bytes they take at most, judged by the
+# previous entries; and how long a read waits for an entry, in seconds.
 _COUNT: Final = 200
 _BYTES: Final = 4 << 20
 _BLOCK: Final = 1.0
 
 # How many messages `relay in` gives the hub before it waits until every write pump with work has
-# had a turn. The hub may lag by as many, so a pump that can write has at most twice as many queued.
-# A client's queue holds more, so a backlog in Redis drops no client that reads.
+# had a turn. The hub may lag by as many messages, so a pump that can write has at most twice as
+# many queued. A client's queue holds more, so a backlog in Redis makes the hub drop no client that
+# reads.
 _ROW: Final = 64
 
-# The shortest and the longest pause before the next attempt when Redis is away, in seconds.
+# The shortest and the longest pause between attempts when Redis is away, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
-# How long the threads may take when they are told to end, in seconds, and how often a waiting
-# thread checks for that.
+# How long the threads may take to end when told to, and how often a waiting thread checks for that,
+# in seconds.
 _END_WAIT: Final = 5.0
 _LOOK: Final = 0.25
 
-# How long a batch is gathered in a busy room, in seconds: see `Relay._gather`.
+# How long a batch is collected in a busy room, in seconds: see `Relay._gather`.
 _GATHER: Final = 0.001
 
 # How often a process announces its next number, in seconds, in a room of up to _ROOM processes.
-# In a larger room it does so less often, which keeps the total near twenty announcements a second,
+# In a larger room it does so less often, to keep the total near twenty announcements per second,
 # but at least a third as often, even if somebody fills the stream with invented processes.
 _ANNOUNCE: Final = 5.0
 _ROOM: Final = 100
 _CROWD: Final = 3.0
 
-# When there is news, an announcement waits this long for more, in seconds; how many new processes
-# it names, and for how long.
+# How long an announcement of a new process waits for more of them, in seconds; how many new
+# processes an announcement names at most; and for how long it names each, in seconds.
 _NEWS_WAIT: Final = 0.1
 _NEWCOMERS: Final = 64
 _NEWCOMER_TIME: Final = 120.0
 
-# A larger gap is not a loss: somebody has invented the number.
+# A larger gap is not counted as a loss: somebody has invented the number.
 _WIDEST_GAP: Final = 1 << 30
 
 # How often the log reports missing messages, in seconds, and how many processes it names each time.
 _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
 
-# The most lines about different outages in the log; and the shortest time until a line about
-# another outage, dropped entries or a cut stream is repeated, in seconds.
+# The maximum number of different log lines about outages; and the shortest time between lines about
+# outages, dropped entries or a cut stream, in seconds.
 _SAID: Final = 8
 _SAY_TIME: Final = 10.0
 
@@ -110,7 +111,7 @@ class RelayError(ConnectionError):
 
 
 class _Broadcast(Channel[bytes]):
-    """The channel that clients send to. After the relay's end, sends fail like a connection."""
+    """The channel that clients send to. After the relay's end, a send raises a ConnectionError."""
 
     def send(self, value: bytes) -> None:
         try:
@@ -128,13 +129,13 @@ class Statistics:
     #: The name of this process in the stream; empty before it has one.
     process: str
 
-    # By relay out: entries appended, and attempts after the first; messages in them.
+    # By relay out: entries appended; entries appended again; and messages in all batches.
     entries_out: int
     repeated: int
     messages_out: int
-    #: How many batches had how many messages, by the bits of that number.
+    #: The number of batches, by the bit length of their number of messages.
     batches: tuple[int, ...]
-    #: How long the last batch took to come back, in seconds.
+    #: The time that the last batch took to come back, in seconds.
     echo: float
 
     # By relay in: entries read; messages dropped because they were seen before, and messages that
@@ -142,33 +143,34 @@ class Statistics:
     entries_in: int
     doubles: int
     missing: int
-    #: Entries that no gochat has written, or not the named one; and entries of which some messages
-    #: were dropped.
+    #: Entries that were not written by gochat, or not by the process that they name; and entries
+    #: with invalid messages, which were dropped.
     invalid: int
     #: How far the stream was ahead at the last check: in entries, and in seconds of the
     #: server's clock.
     behind: int
     lag: float
 
-    # By either: how many outages have ended.
+    # By either thread: how many outages have ended.
     reconnects: int
 
 
 class _Identity:
-    """This process's name in the stream, which is replaced if somebody else uses it."""
+    """This process's name in the stream. It is replaced if somebody else uses it."""
 
     def __init__(self, process: bytes) -> None:
         self.process: Final = process
-        # All set by relay in. The last number of this process in the stream, whoever wrote
-        # it; and whether anyone else did.
+        # All set by relay in. The last number of this process in the stream, whoever wrote it; and
+        # whether somebody else has used the name.
         self.last = 0
         self.spoilt = False
-        # Processes that started later: this one's last number then, and when that was.
+        # For each process that started later: this process's last number at that moment, and when
+        # that was.
         self.newcomers: dict[bytes, tuple[int, float]] = {}
 
 
 class _Flight:
-    """An entry of this process in flight. Made by relay out; relay in says when it is back."""
+    """An entry of this process in flight. Made by relay out; relay in marks it when it is back."""
 
     def __init__(self, me: _Identity, messages: list[bytes]) -> None:
         self.me: Final = me
@@ -176,8 +178,8 @@ class _Flight:
         # else uses its name: see `Relay._take_own`.
         self.first: Final = me.last + 1
         self.messages: Final = messages
-        # Whether other processes have dropped it, because somebody else had used its numbers. Set
-        # before `back`.
+        # Whether other processes have dropped the entry, because somebody else had used its
+        # numbers. Set before `back`.
         self.void = False
         self.back = False
 
@@ -185,13 +187,13 @@ class _Flight:
 class Relay:
     """A hub for serve_ws that connects this process's hub to those of other processes.
 
-    hub: one that is not running yet. url: of Redis. room: the name of the stream. timeout: how long
-    Redis may fail, in seconds. maxlen, maxbytes: about how many entries the stream keeps, and
-    how many bytes they take. max_message_size: in bytes; a larger message is dropped.
+    hub: a hub that is not running yet. url: the URL of Redis. room: names the stream. timeout: how
+    long Redis may fail, in seconds. maxlen, maxbytes: about how many entries the stream keeps, and
+    about how many bytes they take. max_message_size: in bytes; a larger message is dropped.
 
     Values sent to `broadcast` must be UTF-8 without newlines.
 
-    Raises ValueError if the URL makes no sense.
+    Raises ValueError if the URL is invalid.
     """
 
     def __init__(
@@ -206,16 +208,17 @@ class Relay:
         max_message_size: int = 512,
     ) -> None:
         self.hub: Final = hub
-        # Room for some values, so `relay in` need not wait for the hub each time.
+        # Buffered, so that `relay in` need not wait for the hub at each message.
         hub.broadcast = Channel(_ROW)
         # The parts of a hub that a client needs.
         self.broadcast: Final = _Broadcast(_BATCH)
 
         self.timeout: Final = timeout
-        #: How many descriptors are reserved for reconnecting: two for its sockets, the others to
-        #: look up a name and to read certificates.
+        #: How many descriptors are reserved for reconnecting: two for the sockets, the others to
+        #: look up a name and read certificates.
         self.descriptors: Final = 8
-        # The counters of Statistics, each counted by one thread, `reconnects` under the lock.
+        # The counters of Statistics. Each is counted by one thread, except `reconnects`, under the
+        # lock.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
         self.figures.batches = [0] * (MOST.bit_length() + 1)
@@ -225,53 +228,54 @@ class Relay:
         self.lost: Callable[[], object] = lambda: None
         self._max_message_size: Final = max_message_size
         self._max_entry_size: Final = maxbytes // 16
-        # The time, by clock.py, at which relay out gives up. Set by `finish` and `join`.
+        # When relay out gives up, a time of clock.py. Set by `finish` and `join`.
         self._deadline = math.inf
-        # Set once, by `join`: relay in ends.
+        # Tells relay in to end. Set once, by `join`.
         self._ending = threading.Event()
         self._out = stream.Stream(url, f"gochat:{room}", self._gives_up)
         self._in = stream.Stream(url, f"gochat:{room}", self._ending.is_set)
-        # From relay in to relay out: the entry is back; and, there is something to announce.
+        # From relay in to relay out: the entry is back; there is something to announce.
         self._echo: Channel[None] = Channel(1)
         self._wake: Channel[None] = Channel(1)
-        # From relay out to relay in: the entry in flight; and, relay in may be connected
-        # to a server that relay out does not write to, and must reconnect.
+        # From relay out to relay in: the entry in flight; and that relay in must reconnect, because
+        # it may read from a different server.
         self._flight: _Flight | None = None
         self._stale = threading.Event()
-        # Set by relay out, when there is no entry in flight.
+        # Set by relay out, while no entry is in flight.
         self._me = _Identity(b"")
-        # Relay out's: when the log last said that the stream is cut.
+        # For relay out: when the log last reported that the stream was cut.
         self._cut_said = -_SAY_TIME
-        # Set by relay in: when it last worked, by clock.py; and a time before which every appended
-        # entry has been delivered.
+        # Set by relay in: when it last worked, a time of clock.py; and a monotonic time before
+        # which every appended entry has been delivered.
         self._heard = clock.now()
         self._through = 0.0
-        # Outages: for each thread, since when it has failed; recent log lines and their times;
-        # and whether this outage has been logged. Guarded by the lock. Reading whether there is
-        # an outage needs no lock.
+        # Outages: for each thread, since when it has failed; the recent log lines, and the time of
+        # the last one; and whether this outage has been logged. Guarded by the lock, but checking
+        # whether there is an outage needs no lock.
         self._lock = threading.Lock()
         self._away: dict[str, float] = {}
         self._said: set[str] = set()
         self._said_at = -_SAY_TIME
         self._told = False
 
-        # The rest belongs to relay in, once that runs. `begun` is when this process began.
+        # The rest belongs to relay in, once it runs. `_begun` is when this process joined the room.
         self._position: Id = (0, 0)
         self._begun = time.monotonic()
-        # How many entries had ever been added when this side had read them all, and how many it has
-        # read since.
+        # How many entries had been added in total when relay in had last read them all, and how
+        # many it has read since.
         self._added = 0
         self._read = 0
         self._ledger = Ledger((0, 0))
         self._bound = Bound(maxlen, maxbytes)
-        # What the log will report, and when it last did: for each process how many messages are
-        # missing, and from which number on; how many entries were dropped, and the last one.
+        # For the next reports in the log, with the time of the last report: how many messages of
+        # each process are missing, and from which number on; how many entries were dropped, and the
+        # last of them.
         self._missing: dict[bytes, tuple[int, int]] = {}
         self._missing_said = 0.0
         self._dropped = 0
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
-        # How many messages the hub got since the write pumps last had their turns.
+        # How many messages the hub has received since the write pumps last had their turns.
         self._row = 0
         self._threads: list[threading.Thread] = []
 
@@ -305,11 +309,11 @@ class Relay:
     # Start and shutdown: called by one thread, in this order.
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Join the room, with both connections, and start both threads. The hub may run already.
+        """Join the room with both connections, and start both threads. The hub may already run.
 
-        stopped: returns whether the chat is ending before it has begun; then nothing starts. Raises
-        RelayError if Redis refuses, does not answer within the timeout, or if there are no more
-        threads.
+        stopped: returns whether the chat was told to end before it has begun; then nothing starts.
+        Raises RelayError if Redis refuses or does not answer within the timeout, or if there are no
+        more threads.
         """
         begin = clock.now()
         pauses = backoff()
@@ -342,7 +346,7 @@ class Relay:
         info = self._in.info()
         try:
             size = self._in.size()
-        except stream.RefusedError:  # without this permission, existing entries count as nothing
+        except stream.RefusedError:  # without this permission, existing entries count as 0 bytes
             size = 0
         self._bound.begin(info.length, size)
         self._introduce()
@@ -352,22 +356,22 @@ class Relay:
         self._heard, self._begun = clock.now(), time.monotonic()
 
     def finish(self, deadline: float) -> None:
-        """Wait for Redis until the deadline, but not at all if the relay is deaf.
+        """Limit the wait for Redis to the deadline; if the relay is deaf, do not wait at all.
 
-        After that, clients' messages are dropped, so no client waits for Redis. Call it when
-        clients are being disconnected. deadline: a time of clock.py.
+        After the deadline, clients' messages are dropped, so that no client waits for Redis. Call
+        this while clients are being disconnected. deadline: a time of clock.py.
         """
         self._deadline = 0.0 if self.deaf else deadline
 
     def close(self) -> None:
-        """Accept no more from clients: a send fails. Call once, when the clients have gone."""
+        """Accept no more messages: a send fails. Call once, after the clients have left."""
         self.broadcast.close()
 
     def join(self, deadline: float) -> None:
-        """End: append the waiting messages if the deadline allows, and stop reading.
+        """End the relay: append the waiting messages if the deadline allows, then stop reading.
 
-        After `close`, and while the hub still runs. deadline: a time of clock.py. The threads get
-        five seconds more; the log names a thread that has not ended then.
+        Call after `close`, while the hub still runs. deadline: a time of clock.py. The threads get
+        five more seconds; a thread that has not ended then is named in the log.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)
@@ -394,7 +398,7 @@ class Relay:
         try:
             work()
             return
-        except (stream.EndedError, AbandonedChannelError):  # the end of the hub has its own report
+        except (stream.EndedError, AbandonedChannelError):  # the hub's end is reported elsewhere
             return
         except RelayError as error:
             cause = error
@@ -409,7 +413,7 @@ class Relay:
     # relay out.
 
     def _write(self) -> None:
-        """Append what clients send, until `broadcast` is closed and empty."""
+        """Append the messages that clients send, until `broadcast` is closed and empty."""
         busy = False
         due = self._next_announcement()
         while True:
@@ -432,7 +436,7 @@ class Relay:
         return time.monotonic() + _ANNOUNCE * crowd * random.uniform(0.8, 1.0)
 
     def _gather(self, messages: list[bytes], busy: bool) -> bool:
-        """In a busy room, wait a moment for more to append at once. Returns whether it is busy."""
+        """In a busy room, wait a moment for more messages. Returns whether the room is busy."""
         if busy:
             deadline = time.monotonic() + _GATHER
             while len(messages) < _BATCH:
@@ -443,7 +447,7 @@ class Relay:
         return len(messages) > 1
 
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
-        """Split messages into entries that other processes accept; usually that is one."""
+        """Split messages into entries that other processes accept; usually a single one."""
         joined = b"\n".join(messages)
         fault = fault_of(messages, joined, self._max_message_size)
         if not fault and len(joined) <= self._max_entry_size:
@@ -464,10 +468,10 @@ class Relay:
             yield part
 
     def _append(self, messages: list[bytes]) -> None:
-        """Append an entry, and wait until it is back. Raises EndedError, RelayError.
+        """Append an entry, and wait until it is back. Raises EndedError or RelayError.
 
-        If somebody else has used this process's name meanwhile, others may have dropped the entry
-        as a repeated one, and it goes out again under a new name.
+        If somebody else has used this process's name meanwhile, other processes may have dropped
+        the entry as a duplicate. Then it is appended again under a new name.
         """
         figures = self.figures
         if messages:
@@ -506,15 +510,16 @@ class Relay:
         self._me = _Identity(b"%b.%b" % (text_of(place).encode(), name))
 
     def _is_back(self, flight: _Flight | None, begin: float, added: float, pause: float) -> bool:
-        """Wait for an entry; return False to append it again. Raises EndedError, RelayError.
+        """Wait for an entry; return False to append it again. Raises EndedError or RelayError.
 
-        An entry that Redis has not acknowledged is appended again after a pause; it may be there
-        anyway. An acknowledged entry comes back, sooner or later, unless the stream has lost it:
-        then everything that was in the stream later has been delivered, and this entry has not.
+        An entry that Redis has not acknowledged is appended again after a pause, although the
+        stream may contain it. An acknowledged entry comes back sooner or later, unless the stream
+        has lost it. It is lost if everything after it in the stream has been delivered, and the
+        entry has not.
         """
         until = time.monotonic() + pause
         while True:
-            # In this order, because relay in delivers an entry before it updates its position.
+            # Read before `back`, because relay in sets `back` before it sets `_through`.
             through = self._through
             if flight is not None and flight.back:
                 return True
@@ -543,8 +548,8 @@ class Relay:
     def _add(self, fields: Sequence[bytes | int]) -> Id:
         """Append an entry. Raises StreamError.
 
-        A Redis that is out of memory refuses XADD before it trims, but not XTRIM. So the stream is
-        cut by half, repeatedly while that helps.
+        A Redis that is out of memory refuses XADD, even if that would trim the stream, but not
+        XTRIM. So the stream is cut in half, repeatedly if necessary.
         """
         length = self._bound.length
         while True:
@@ -563,7 +568,7 @@ class Relay:
     # relay in.
 
     def _listen(self) -> None:
-        """Read the stream, and deliver what is new, until told to end."""
+        """Read the stream, and deliver new messages, until told to end."""
         pauses = backoff()
         checked = 0.0
         count = 1
@@ -595,16 +600,16 @@ class Relay:
                     self._deliver(entry)
                 if len(entries) < count:
                     self._through = begin
-                # Other writers decide how large an entry is, and how many there are at once.
+                # Other writers decide how large an entry is, and how many arrive at once.
                 count = max(1, min(2 + 2 * len(entries), _COUNT, _BYTES // largest))
-                # After the deliveries: a slow hub is no outage of Redis.
+                # After the deliveries, because a slow hub is not an outage of Redis.
                 self._heard = clock.now()
                 self._report(time.monotonic())
         finally:
             self._report(float("inf"))
 
     def _check(self) -> None:
-        """Check the state of the stream. If it has lost entries, read it from its beginning."""
+        """Check the stream. If its last id has gone back, read it from its beginning."""
         info = self._in.info()
         if info.last < self._position:
             log.error(
@@ -624,11 +629,11 @@ class Relay:
             figures.lag = (info.last[0] - begin) / 1000
 
     def _begin_again(self, last: Id) -> None:
-        """Read a stream that has gone back from its beginning. last: the newest id it has given.
+        """Read from its beginning a stream whose last id has gone back. last: that id.
 
-        Entries from before this process began are skipped, by their id, see `_take`. But if the
-        ids were ahead of the clock, new entries have smaller ids; then an entry is old if its
-        id was given before this process began, by the present clock.
+        Entries from before this process began are skipped, by their ids, see `_take`. But if the
+        ids were ahead of the server's clock, new entries have smaller ids; then an entry is old if
+        its id is from before this process began, by the present clock.
         """
         clock = self._in.clock()
         age = int((time.monotonic() - self._begun) * 1000)
@@ -636,7 +641,7 @@ class Relay:
         self._ledger.since = min(self._ledger.since, begun)
         self._position = (0, 0)
         self._bound.begin()
-        # Others may have missed this process's last messages.
+        # Other processes may have missed this process's last messages.
         self._wake.try_send(None)
 
     def _deliver(self, entry: Entry) -> None:
@@ -665,11 +670,11 @@ class Relay:
             self._echo.try_send(None)
 
     def _take_own(self, entry: Entry, me: _Identity) -> None:
-        """Note an entry under this process's name that is not the one in flight.
+        """Note an entry under this process's name that is not the entry in flight.
 
-        It is an earlier one again, or somebody else's. If it is somebody else's, other processes
-        have noted its numbers, and will drop this process's messages with these numbers, so the
-        name can no longer be used.
+        It is a duplicate of an earlier entry, or somebody else has written it. In that case, other
+        processes have noted its numbers and will drop this process's messages with these numbers,
+        so the name can no longer be used.
         """
         last = entry.first + entry.length - 1
         if last <= me.last:
@@ -687,7 +692,7 @@ class Relay:
             return self._drop(entry, entry.fault)
         if not ledger.knows(process):
             if entry.id <= ledger.since:
-                return []  # said before this process began
+                return []  # written before this process began
             if started(process) == entry.id:
                 newcomers = list(me.newcomers.items())[1 - _NEWCOMERS :]
                 me.newcomers = {**dict(newcomers), process: (me.last, time.monotonic())}
@@ -706,10 +711,10 @@ class Relay:
             return []
         return entry.messages
 
-    # Reports in the log: a few lines, now and then.
+    # Reports in the log, limited in number.
 
     def _drop(self, entry: Entry, why: str) -> list[bytes]:
-        """Count an entry that is dropped in whole or in part. Returns no messages."""
+        """Count an entry that is dropped in whole or in part. Returns an empty list."""
         self.figures.invalid += 1
         self._dropped += 1
         self._dropped_last = f"{text_of(entry.id)}: {why}"
@@ -727,7 +732,7 @@ class Relay:
         """Log missing messages and dropped entries, unless they were logged just now."""
         if self._missing and now - self._missing_said >= _MISSING_TIME:
             self._missing_said = now
-            # Invented names are seldom heard again, and come last.
+            # Names heard only once come last: they may be invented.
             processes = sorted(self._missing, key=self._ledger.is_new)
             for process in processes[:_MISSING_LINES]:
                 count, number = self._missing.pop(process)
@@ -753,7 +758,7 @@ class Relay:
     def _fails(self, which: str, since: float, error: object) -> None:
         """Note that a thread has failed since `since`. Raises RelayError after the timeout.
 
-        since: a time of clock.py. A pause of this process is no outage of Redis.
+        since: a time of clock.py, so that a pause of this process does not count.
         """
         text = text_of_error(error)
         with self._lock:
@@ -782,7 +787,7 @@ class Relay:
 
 
 def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
-    """Return whether an entry under this process's name is the one in flight."""
+    """Return whether an entry under this process's name is the entry in flight."""
     return (
         not flight.back
         and flight.me is me
@@ -792,7 +797,7 @@ def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
 
 
 def backoff() -> Iterator[float]:
-    """Pauses between attempts, in seconds: each twice as long as the last, plus some jitter."""
+    """Yield pauses between attempts, in seconds: each twice the previous one, with some jitter."""
     low, high = _BACKOFF
     while True:
         yield low * (0.5 + random.random())

@@ -1,7 +1,7 @@
-"""The stream of Redis or Valkey. Nothing else imports redis-py.
+"""The Redis or Valkey stream. Nothing else imports redis-py.
 
 A Stream has one connection, and is for one thread. It never retries: redis-py's own retries could
-append an entry twice without its caller's knowledge. Every wait has a limit, and checks every
+append an entry twice without the caller's knowledge. Every wait has a limit, and checks every
 quarter of a second whether it should end.
 """
 
@@ -49,9 +49,9 @@ class EndedError(Exception):
 class Info(NamedTuple):
     """The state of the stream."""
 
-    #: The newest id that it has ever given. (0, 0) if there is no stream.
+    #: The newest id that the stream has ever assigned; (0, 0) if there is no stream.
     last: Id
-    #: How many entries were ever added, and how many of them are there.
+    #: How many entries were ever added, and how many of them remain.
     added: int
     length: int
 
@@ -59,7 +59,7 @@ class Info(NamedTuple):
 class Stream:
     """A connection to one stream, opened at its first use. For one thread.
 
-    url: as redis-py takes it, redis:// or rediss://. key: of the stream. ended: returns whether a
+    url: a redis:// or rediss:// URL for redis-py. key: the stream's key. ended: returns whether a
     wait should end. Raises ValueError if the URL is invalid.
     """
 
@@ -72,7 +72,7 @@ class Stream:
             protocol=2,
         )
         try:
-            self._connection: Any = pool.make_connection()  # whose methods have no types
+            self._connection: Any = pool.make_connection()  # its methods have no types
         except TypeError:
             raise ValueError("the URL of the relay has an option that is not known") from None
         self._key = key
@@ -85,21 +85,22 @@ class Stream:
         self._connection.disconnect()
 
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
-        """Append an entry, whole or not at all; the stream keeps about `length` entries.
+        """Append an entry, and trim the stream to about `length` entries.
 
-        Returns the entry's id. Raises StreamError, after which the entry may be there or not.
+        Returns the entry's id. Raises StreamError; after that the stream may have the entry or not.
         """
         return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 
     def trim(self, length: int) -> int:
-        """Keep only the newest entries, and return how many were removed. Raises StreamError."""
+        """Remove all but the newest entries; return how many were removed. Raises StreamError."""
         removed: int = self._ask("XTRIM", self._key, "MAXLEN", length)
         return removed
 
     def read(self, after: Id, count: int, block: float) -> list[tuple[bytes, list[bytes]]]:
-        """Return the ids and the fields of the next entries after an id, at most `count`.
+        """Return the ids and fields of the next entries after an id, at most `count`.
 
-        Waits up to `block` seconds for one, and may return none. Raises StreamError.
+        Waits up to `block` seconds for an entry; returns an empty list if none comes. Raises
+        StreamError.
         """
         milliseconds = int(block * 1000)
         options = ("COUNT", count, "BLOCK", milliseconds, "STREAMS", self._key, text_of(after))
@@ -126,12 +127,12 @@ class Stream:
         return self._ask("MEMORY", "USAGE", self._key, "SAMPLES", 0) or 0
 
     def clock(self) -> Id:
-        """Return the id that the server's clock gives now. Raises StreamError."""
+        """Return the id that an entry would get now by the server's clock. Raises StreamError."""
         seconds, microseconds = self._ask("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000, 0
 
     def _ask(self, *command: Any, wait: float = 0.0) -> Any:
-        """Send a command and wait for its reply. Raises StreamError, or EndedError."""
+        """Send a command, and wait for its reply. Raises StreamError or EndedError."""
         connection = self._connection
         try:
             if not self._connected:

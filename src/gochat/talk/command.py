@@ -61,22 +61,22 @@ def add_flags(parser: Parser) -> None:
 def talk(args: argparse.Namespace) -> None:
     """Talk until the input ends or a signal comes. Thread: the main one.
 
-    Exits with 128 plus the number of a signal, as after Ctrl-C; with 1, after saying so,
-    if input from a pipe may be lost. Raises ConnectionError if the first connection fails,
-    and the system's OSError if the input cannot be read or messages cannot be printed.
+    Exits with 128 plus the number of a signal, as after Ctrl-C; with 1 if input from a pipe may be
+    lost, after a line that says so. Raises ConnectionError if the first connection fails, and
+    OSError if the input cannot be read or messages cannot be printed.
     """
     if sys.stdin is None or sys.stdout is None:
         raise OSError("stdin and stdout have to be open")
-    # Characters that the terminal's encoding lacks are escaped, as in Python.
+    # Characters that the terminal's encoding lacks are printed as Python escapes.
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         speak = partial(_type, args.url.authority) if at_terminal else partial(_send, args.wait)
         status = asyncio.run(_talk(args, speak))
-    except KeyboardInterrupt:  # before there was a connection
+    except KeyboardInterrupt:  # before there is a connection
         status = 130
     except BrokenPipeError:
-        # The rest of the buffer would fail again when the program ends.
+        # Otherwise, writing the rest of the buffer would fail again when the program ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
     if status:
@@ -113,7 +113,7 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
 
 
 async def _type(server: str, session: Session) -> int:
-    """Obey or send typed lines, with a line editor if there is one. Returns the exit status."""
+    """Run or send typed lines, with a line editor if there is one. Returns the exit status."""
     where = f"connected to {server}; /help says what can be typed"
     try:
         from .terminal import edit_lines  # noqa: PLC0415 - a package that a pipe does not need

@@ -19,10 +19,10 @@ Any other line is sent, one that begins with / only after a space."""
 
 
 async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
-    """Obey or send each line. Returns the exit status.
+    """Run each line as a command, or send it. Returns the exit status.
 
-    That is 0 after the last line or /quit, and 130 after Ctrl-C, like a program killed by
-    SIGINT. Cancelling this restores the terminal.
+    The status is 0 after the last line or /quit, and 130 after Ctrl-C, as for a program killed by
+    SIGINT. Canceling this restores the terminal.
     """
     try:
         async with aclosing(lines):
@@ -35,9 +35,9 @@ async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
 
 
 def _go_on(line: str, session: Session) -> bool:
-    """Obey or send a line. Returns False at the end."""
-    # Only a space in front makes a command a message: a pasted line may begin with a line
-    # end or a tab.
+    """Run a line as a command, or send it. Returns False after /quit."""
+    # Only a leading space makes a message of a command: a pasted line may begin with a line end or
+    # a tab.
     words = line.rstrip() if line.startswith(" ") else line.strip()
     word, _, rest = words.partition(" ")
     if word == "/quit":

@@ -1,7 +1,7 @@
 """One connection to a server, on wsproto. Nothing else in `talk` imports that library.
 
-wsproto has no socket and no thread: it turns data to be sent into bytes, and received frames
-into events. It gets one frame at a time, so each can be shown before its messages.
+wsproto has no socket and no thread: it turns events to send into bytes, and received bytes into
+events. It gets one frame at a time, so that each frame can be shown before its messages.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .frames import Frame, cut_frame
 
 __all__ = ["Connection", "LostError", "dial"]
 
-#: The longest message accepted from a server, in bytes. A server joins waiting messages: in gochat
-#: up to 256 messages, of 512 bytes each.
+#: The longest message accepted from a server, in bytes. A server joins waiting messages: gochat up
+#: to 256 messages of 512 bytes each.
 LARGEST: Final = 16 * 1024 * 1024
 
 _GOING_AWAY: Final = 1001
@@ -53,7 +53,7 @@ async def dial(
 ) -> Connection:
     """Connect, and do the handshake of RFC 6455, section 4.1 (Go: gorilla's Dialer.Dial).
 
-    timeout: for all of it, in seconds. ping_period, trace: see Connection. Raises LostError.
+    timeout: for both together, in seconds. ping_period, trace: see Connection. Raises LostError.
     """
     where = address.authority
     try:
@@ -76,7 +76,7 @@ async def _dial(
     event: events.Event | None = None
     try:
         writer.write(protocol.send(request))
-        # Up to its end and no further: frames follow.
+        # Up to the end of the answer and no further: frames follow.
         protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
         event = next(protocol.events(), None)
     except asyncio.IncompleteReadError:
@@ -99,7 +99,7 @@ class Connection:
 
     ping_period: after this many seconds without data from the server, the client sends a ping;
     after as many more, the connection counts as lost. trace: called with `<` and each frame that
-    has arrived, and with `>` and each frame before it is sent.
+    arrives, and with `>` and each frame before it is sent.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Connection:
     async def read(self) -> list[str] | None:
         """Wait for the next frame of text, and return the messages that were joined in it.
 
-        A message in several frames counts as one frame. Pings and closes are answered meanwhile.
+        A message in several frames counts as one frame. Answers pings and close frames meanwhile.
         Returns None when the server has answered this side's close frame. Raises LostError if the
         connection ends in any other way.
         """
@@ -176,9 +176,9 @@ class Connection:
             self._input += data
 
     def _answer(self, ping: events.Ping) -> None:
-        """Send a pong, unless `drain` would wait: a server that does not read needs none.
+        """Send a pong, unless `drain` would wait: a server that does not read needs no pong.
 
-        So pongs do not pile up. RFC 6455, section 5.5.3, allows this.
+        So pongs do not pile up. RFC 6455, section 5.5.3, allows that.
         """
         transport = self._writer.transport
         _, most = transport.get_write_buffer_limits()
@@ -186,7 +186,7 @@ class Connection:
             self._send(ping.response())
 
     def _closed(self, event: events.CloseConnection) -> None:
-        """Answer a close frame, or close because of a bad frame. Then raise LostError."""
+        """Answer a close frame, or close because of a bad frame; then raise LostError."""
         state = self._protocol.state
         if state is ConnectionState.CLOSED:
             return
@@ -202,14 +202,14 @@ class Connection:
         raise LostError(f"the server {what}")
 
     def write(self, text: str) -> None:
-        """Start to send a text message, as one frame. `drain` waits until there is room again.
+        """Start sending a text message, as one frame; `drain` waits until there is room again.
 
-        If the message arrives, it comes back.
+        If the message arrives, the server sends it back.
         """
         self._send(events.TextMessage(text))
 
     async def drain(self) -> None:
-        """Wait while too much data waits to be sent."""
+        """Wait while too much data is waiting to be sent."""
         with suppress(OSError):  # `read` reports it
             await self._writer.drain()
 
@@ -224,9 +224,9 @@ class Connection:
         self._writer.write(data)
 
     def close(self) -> None:
-        """Send a close frame, whose answer `read` gets: 1001, as when a page is left."""
+        """Send a close frame with 1001, as when a page is left; `read` gets the answer."""
         self._send(events.CloseConnection(_GOING_AWAY))
 
     def end(self) -> None:
-        """Release the socket, when the system has taken the written data."""
+        """Close the socket after the system has accepted the written data."""
         self._writer.close()

@@ -27,10 +27,9 @@ class Frame(NamedTuple):
 
 
 def cut_frame(stream: bytearray, largest: int) -> Frame | None:
-    """Take the first frame off a stream; return None, and take nothing, if it is incomplete.
+    """Remove the first frame from a stream and return it; return None if it is incomplete.
 
-    Raises ValueError if its payload is longer than `largest`, in bytes. Other faults of
-    a frame are not checked.
+    Raises ValueError if the payload is longer than `largest`, in bytes. Checks nothing else.
     """
     header = read_header(stream)
     if header is None:
@@ -50,7 +49,7 @@ def cut_frame(stream: bytearray, largest: int) -> Frame | None:
 
 
 class Describer:
-    """Describes the frames of one direction, in order.
+    """Describes the frames in one direction, in order.
 
     arrow: the direction: `<` from the server, `>` to the server.
     """

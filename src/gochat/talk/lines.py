@@ -1,4 +1,4 @@
-"""Lines from a pipe, a file or a plain terminal, without a thread that reads."""
+"""Lines from a pipe, a file or a plain terminal, read without a thread."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 
 __all__ = ["read_lines"]
 
-#: A longer line is split, in bytes: a line without an end must not fill the memory.
+#: Longer lines are split, in bytes: a line without an end must not fill the memory.
 LONGEST: Final = 65536
 
 
 async def read_lines(descriptor: int) -> AsyncGenerator[str, None]:
     """Yield the lines, without their ends. Bytes that are not UTF-8 become U+FFFD.
 
-    At most one piece of LONGEST bytes is read ahead, so the writer has to wait for
-    the reader of the lines. Raises OSError if reading fails.
+    At most one piece of LONGEST bytes is read ahead, so a fast writer has to wait. Raises OSError
+    if reading fails.
     """
     rest = b""
     while data := await _read(descriptor):
@@ -36,7 +36,7 @@ async def _read(descriptor: int) -> bytes:
     ready = asyncio.Event()
     try:
         loop.add_reader(descriptor, ready.set)
-    except PermissionError:  # epoll refuses a file: reading from that never blocks
+    except PermissionError:  # epoll refuses a file, but reading from a file never blocks
         await asyncio.sleep(0)
     else:
         try:

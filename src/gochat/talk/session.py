@@ -19,33 +19,33 @@ __all__ = ["Session", "name", "note", "show"]
 # As on the page, in characters.
 _LONGEST_NAME: Final = 40
 
-# How many messages `/history` shows, and how many may wait for a connection.
+# How many messages `/history` shows; and how many messages may wait for a connection.
 _HISTORY: Final = 500
 _KEPT: Final = 100
 
-# How many of the last sent messages are compared with the messages that come back.
+# How many sent messages are remembered, to compare them with the messages that come back.
 _UNCONFIRMED: Final = 500
 
 # How many lost messages a note shows: the last ones.
 _SHOWN: Final = 5
 
-# The first pause between attempts to connect is at most a second; this is how often it is doubled.
+# How many times the pause between attempts to connect doubles. The first is at most a second.
 _DOUBLINGS: Final = 5
 
 # How long a server may take to answer the close frame, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
-# Characters that affect a terminal: control characters, Unicode line ends, and marks that change
-# the direction of text.
+# Characters that affect a terminal: control characters, Unicode line ends, surrogates, and marks
+# that change the direction of text.
 _HARMFUL: Final = re.compile(
     "[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print a line of the talk, with characters that affect a terminal escaped.
+    """Print a line of the talk. Characters that affect a terminal are escaped.
 
-    file: None for stdout. Raises OSError if nobody reads it.
+    file: None for stdout. Raises OSError if nobody reads the output.
     """
     print(_HARMFUL.sub(lambda found: repr(found[0])[1:-1], text), file=file, flush=True)
 
@@ -56,7 +56,7 @@ def note(text: str) -> None:
 
 
 def name(text: str) -> str:
-    """Return a name, as on the page, without spaces around it. Raises ArgumentTypeError."""
+    """Return a name without surrounding spaces; valid as on the page. Raises ArgumentTypeError."""
     short = text.strip()
     if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
         raise argparse.ArgumentTypeError(
@@ -66,7 +66,7 @@ def name(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return the text as one message: one line, in UTF-8, without spaces around it."""
+    """Return the text as one message: one line, valid in UTF-8, without surrounding spaces."""
     text = re.sub("[\ud800-\udfff]", "\ufffd", text)
     return re.sub("[\r\n\x85]", " ", text).strip()
 
@@ -81,16 +81,16 @@ class Session:
     def __init__(self, name: str, dial: Callable[[], Awaitable[Connection]]) -> None:
         self.name = name
         self.dial = dial
-        #: The last messages, and when each came.
+        #: The last messages, each with the time at which it came.
         self.history: deque[tuple[str, str]] = deque(maxlen=_HISTORY)
         #: The connection, if there is one.
         self.connection: Connection | None = None
         #: Set while there is a connection.
         self.online = asyncio.Event()
-        #: Set while no message waits to be sent, or to come back.
+        #: Set while no message is waiting to be sent or to come back.
         self.settled = asyncio.Event()
         self.settled.set()
-        # Messages said without a connection; and messages sent that have not come back.
+        # Messages that wait for a connection; and messages that were sent and have not come back.
         self._kept: deque[str] = deque()
         self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
         # Whether any message may not have arrived.
@@ -98,7 +98,7 @@ class Session:
         self._ending = False
 
     def say(self, text: str) -> None:
-        """Send a message, or keep it for the next connection, or say that too many are kept."""
+        """Send a message, or keep it for the next connection, or report that too many are kept."""
         text = _clean(text)
         if not text:
             return
@@ -114,7 +114,7 @@ class Session:
         self._look_whether_settled()
 
     async def drain(self) -> None:
-        """Wait while a message is kept for the next connection, or too much waits to be sent."""
+        """Wait while a message is kept for the next connection, or too much data is unsent."""
         if self._kept:
             await self.online.wait()
         if self.connection:
@@ -123,8 +123,9 @@ class Session:
     async def run(self, connection: Connection) -> bool:
         """Read, and reconnect whenever the connection is lost, until `end` is called.
 
-        connection: the first. Returns whether the server has answered the close frame: then it has
-        read everything sent before. Raises OSError if the messages cannot be printed.
+        connection: the first connection. Returns whether the server has answered the close frame;
+        then it has read everything that was sent before. Raises OSError if messages cannot be
+        printed.
         """
         attempts = 0
         while True:
@@ -132,10 +133,10 @@ class Session:
             reason = await self._read(connection)
             if self._ending:
                 return not reason
-            # Each second that a connection lasted takes back one doubling.
+            # Each second that a connection lasted undoes one doubling.
             attempts = max(0, attempts - int(time.monotonic() - began))
             while True:
-                # Random, so the clients of a restarted server do not all return at once.
+                # Random, so that the clients of a restarted server do not all return at once.
                 pause = 2 ** min(attempts, _DOUBLINGS) * random.uniform(0.5, 1)
                 attempts += 1
                 note(f"{reason}; trying again in {pause:.1f} s")
@@ -176,7 +177,7 @@ class Session:
             self.history.append((clock, message))
             show(message)
             # A server may put a name before a message. Messages come back in order, so all earlier
-            # ones have arrived, too.
+            # messages have arrived, too.
             for i, text in enumerate(self._unconfirmed):
                 if message.endswith(text):
                     for _ in range(i + 1):
@@ -200,9 +201,9 @@ class Session:
         self._look_whether_settled()
 
     async def end(self, running: asyncio.Task[bool]) -> bool:
-        """Disconnect. Returns whether the server has certainly read everything.
+        """Disconnect. Returns whether the server is sure to have read everything.
 
-        running: the task of `run`, which ends with this. Raises what `run` raised.
+        running: the task of `run`, which this ends. Raises what `run` raised.
         """
         self._ending = True
         if self.connection:

@@ -1,9 +1,9 @@
 """A line editor for a terminal, on prompt_toolkit. Nothing else imports that library.
 
 A message may arrive while a line is being typed. prompt_toolkit removes the line from the screen,
-lets the message be printed, and redraws the line with its cursor, whatever the width of the line
-and of the terminal. The module readline of the standard library cannot do that: it does not redraw
-a line after other output, and another thread may not ask it where the cursor is.
+lets the message be printed, and redraws the line with its cursor, at any width of the line and the
+terminal. The standard library's readline cannot do that: it does not redraw a line after other
+output, and another thread may not ask it where the cursor is.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["edit_lines"]
 async def edit_lines(session: Session) -> AsyncGenerator[str, None]:
     """Yield each typed line, until Ctrl-D. Raises KeyboardInterrupt after Ctrl-C.
 
-    Output meanwhile appears above the line. Closing this restores the terminal.
+    Other output appears above the line. Closing the generator restores the terminal.
     """
-    # A typed line disappears, and appears again when it comes back from the server.
+    # A typed line disappears, and reappears when it comes back from the server.
     editor: PromptSession[str] = PromptSession(erase_when_done=True, enable_suspend=True)
 
     def prompt() -> str:

@@ -3,7 +3,7 @@
     recorder.py   the latest records of all threads, in a ring
     probe.py      the observer of the connections, and channels that record who waits for them
     chrome.py     the file: the Trace Event Format, which Perfetto opens
-    svg.py        a picture of a trace: threads through time
+    svg.py        a picture of a trace: threads over time
     command.py    the command `gochat trace`
 
 The rules: a chat without the flag imports none of this. A traced chat has plain clients, plain

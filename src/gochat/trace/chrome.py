@@ -10,9 +10,9 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 | s and f, a flow | an arrow; both ends have the same id, and lie in a state of their thread |
 | C, counter      | how many messages are in a client's channel                              |
 
-Events are sorted by time, in microseconds since the beginning of the trace. An arrow is written
-only if both its ends are known. Messages are numbered from 1, in the order in which the hub
-received them.
+Events are sorted by time, in microseconds from the beginning of the trace. An arrow is written only
+if both its ends are known. Messages are numbered from 1, in the order in which the hub received
+them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def write(file: IO[str], recorder: Recorder) -> None:
 def _events(
     slices: Sequence[Slice], points: Sequence[Point], zero: int
 ) -> Iterator[dict[str, Any]]:
-    """Return the events of the file, in order. zero: the time that counts as 0."""
+    """Yield the events of the file, in order. zero: the time that counts as 0."""
     pid = os.getpid()
-    # A thread gets its name as a pump only when it becomes one, so use its last name.
+    # A thread gets a pump's name only when it becomes a pump, so use its last name.
     names = {point.thread: point.name for point in points}
     names |= {record.thread: record.name for record in slices}
     for thread, name in sorted(names.items()):
@@ -95,9 +95,9 @@ class Flow:
     """An arrow, from the thread that sends to the thread that receives."""
 
     name: str
-    #: As in `hub.broadcast` or `client.send 127.0.0.1:5000`.
+    #: For example `hub.broadcast` or `client.send 127.0.0.1:5000`.
     channel: str
-    #: The message's place in the hub's order; None for what is no message.
+    #: The message's number in the hub's order; None if the value is not a message.
     message: int | None
     sender: int
     sent: float
@@ -109,20 +109,20 @@ class Flow:
 class Trace:
     """The contents of a file."""
 
-    #: The threads' names, by their numbers, in the order in which they came.
+    #: The threads' names by their numbers, in the order in which the threads appeared.
     threads: dict[int, str]
-    #: In the order of their beginnings.
+    #: In the order in which they began.
     spans: list[Span]
     #: In the order in which they were sent.
     flows: list[Flow]
-    #: How many messages were in a buffered channel from when on.
+    #: For each buffered channel, how many messages it had, and from what time on.
     depths: dict[str, list[tuple[float, int]]]
-    #: How many records were lost, all of them older than what is left.
+    #: How many records were lost, all of them older than the rest.
     lost: int
 
 
 def read(path: Path) -> Trace:
-    """Read a file. Raises OSError, and ValueError if it does not hold a trace by gochat."""
+    """Read a file. Raises OSError, and ValueError if it does not contain a trace by gochat."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return _trace(content["traceEvents"], int(content["otherData"]["lost"]))
@@ -142,7 +142,7 @@ def _trace(events: Iterable[dict[str, Any]], lost: int) -> Trace:
                 threads[int(event["tid"])] = str(event["args"]["name"])
             case "X":
                 begin, name = float(event["ts"]), str(event["name"])
-                end = round(begin + float(event["dur"]), 3)  # as exact as the file is
+                end = round(begin + float(event["dur"]), 3)  # the file's precision
                 args = dict(event["args"])
                 spans.append(Span(event["tid"], begin, end, name, str(event["cat"]), args))
             case "s":

@@ -15,7 +15,7 @@ from .svg import Lane, Panel, draw, lanes
 
 __all__ = ["add_flags", "trace"]
 
-# What a thread can wait for, in the order of the summary's columns.
+# The things that a thread can wait for, in the order of the summary's columns.
 _WAITS: Final = ("recv", "send", "turn", "socket", "rate", "close")
 
 
@@ -51,8 +51,8 @@ def add_flags(parser: Parser) -> None:
 def trace(args: argparse.Namespace) -> None:
     """Print a summary of a trace, or draw it. Exits with 2 if the flags make no sense.
 
-    Raises OSError if a file cannot be read or written, and ValueError if it holds no trace, or
-    nothing that matches the flags.
+    Raises OSError if a file cannot be read or written, and ValueError if it contains no trace, or
+    if nothing in it matches the flags.
     """
     if args.end is not None and args.end <= args.begin:
         args.error(f"--from {args.begin:g} is not before --to {args.end:g}")

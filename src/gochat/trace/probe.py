@@ -18,7 +18,7 @@ are TracedChannels, since a value carries its arrow: they override what the Chan
 runtimes have, `try_send`, `close` and `drain`, and `_send`, `_set_idle` and `_take`, by which all
 other operations send, wait and receive. They have the usual statistics, and an observer of their
 own, for the metrics and the view. With a relay, messages from
-its threads to the hub are traced; its own channel is not.
+the relay's threads to the hub are traced; the relay's own channel is not.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Sent(NamedTuple):
 
 
 class TracedChannel(Channel[T]):
-    """A channel that records who waits for it, and the arrow of each value.
+    """A channel that records which threads wait for it, and the arrow of each value.
 
     name: the channel's name. work: the receiver's state once it has a value.
     """
@@ -100,16 +100,16 @@ class TracedChannel(Channel[T]):
     def _arrived(self, sent: Sent, track: Track) -> None:
         """Record that a value was received. Thread: the receiver."""
         said: dict[str, Any] = {}
-        if isinstance(sent.value, Client):  # not the object with which health.py tests the hub
+        if isinstance(sent.value, Client):  # not the object that health.py sends to the hub
             said["client"] = sent.value.conn.remote_addr
-        elif self._work == "broadcast":  # the hub numbers the messages as it takes them
+        elif self._work == "broadcast":  # messages are numbered as the hub receives them
             track.message += 1
             said["message"] = track.message
         track.run(self._work, said)
         track.arrives(sent.arrow, track.next(), said.get("message", 0))
 
     def _end(self, track: Track) -> None:
-        """Record that the end was received. Thread: the receiver."""
+        """Record that the receiver has seen the close. Thread: the receiver."""
         track.leave()
 
 
@@ -119,7 +119,7 @@ class Send(TracedChannel[bytes]):
     def __init__(self, recorder: Recorder, remote_addr: str, capacity: int) -> None:
         super().__init__(recorder, f"client.send {remote_addr}", "write", capacity, in_turn=True)
         self._client: Final = remote_addr
-        # The arrow of the end. Set by the thread that closes, before the receiver can find the end.
+        # The close's arrow. Set by the thread that closes, before the receiver can see the close.
         self._last: Arrow
 
     def try_send(self, value: bytes) -> bool:
@@ -195,14 +195,14 @@ class Probe:
 def tracing(
     path: Path, hub: Hub, limit: int
 ) -> Iterator[Callable[[AnyHub, Conn, Settings], Client]]:
-    """Trace a chat during the block, and write the file at its end.
+    """Trace a chat during the block, then write the file.
 
     path: the file. hub: the chat's hub, which must not run yet. limit: how many of the latest
     records are kept. Yields the function that makes the chat's clients.
 
     Raises OSError if the file cannot be opened at the beginning, or written at the end.
     """
-    # Opened now, so a file that cannot be written is reported before the chat starts.
+    # Opened now, so that a file that cannot be written is reported before the chat starts.
     opened = path.open("w", encoding="utf-8")
     recorder = Recorder(limit)
     probe = Probe(recorder)

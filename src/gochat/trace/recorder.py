@@ -2,14 +2,14 @@
 
 Each thread has a Track, which holds its present state. When a state ends, it becomes a record in a
 ring that all threads share. An arrow, which is the path of one value from the sending thread to the
-receiving thread, makes two records, one for each end. A full ring drops its oldest record, and
-counts the dropped ones.
+receiving thread, makes two records, one for each end. When the ring is full, its oldest record is
+dropped, and counted as lost.
 
-Threads share only the ring, which has a lock; a thread's present state is its own. Nothing is
-computed or written before `read` makes a copy at the end.
+Threads share only the ring, which has a lock; each thread has its own state. Nothing is computed or
+written before `read` makes a copy at the end.
 
-Records are plain tuples of numbers, strings and such tuples: the garbage collector skips these, but
-would traverse hundreds of thousands of other objects again and again.
+Records are plain tuples of numbers, strings and more such tuples. The garbage collector skips
+these, but would traverse hundreds of thousands of other objects again and again.
 
 Times are in nanoseconds of `time.monotonic_ns`. No two times on one track are equal.
 """
@@ -35,14 +35,14 @@ _ARRIVAL: Final = "arrival"
 # The maximum number of arrows per thread: an arrow's number begins with the thread's number.
 _ARROWS: Final = 1 << 32
 
-#: An arrow's number, what it is called, and the channel by which it goes.
+#: An arrow's number, its name, and the channel that it goes through.
 Arrow = tuple[int, str, str]
 
 
 class State(NamedTuple):
     """The state of a thread.
 
-    A thread that runs may be waiting for the interpreter lock, which a program cannot see.
+    A thread that runs may in fact be waiting for the interpreter lock, which a program cannot see.
     """
 
     begin: int
@@ -75,10 +75,10 @@ class Point(NamedTuple):
     arrow: int
     what: str
     channel: str
-    #: The message's place in the hub's order, from 1; 0 for what is no message, and before the hub
-    #: has it.
+    #: The message's number in the hub's order, from 1; 0 if the value is not a message, or the hub
+    #: does not have it yet.
     message: int
-    #: How many values are in a buffered channel then; None for an unbuffered one.
+    #: How many values were in the channel; None if it is unbuffered.
     queued: int | None
 
     @property
@@ -87,15 +87,15 @@ class Point(NamedTuple):
 
 
 class Track:
-    """The state of one thread, the only one that calls the methods. Made by `Recorder.track`."""
+    """The state of one thread; only that thread calls the methods. Made by `Recorder.track`."""
 
     def __init__(self, recorder: Recorder, number: int) -> None:
         self._recorder = recorder
         self.number: Final = number
         self.name = _name()
-        #: What the thread is doing; None before and after. Any thread may look at this.
+        #: What the thread is doing; None before and after its work. Any thread may read this.
         self.state: State | None = None
-        #: On the thread of the hub: the number of the message that is being broadcast.
+        #: On the hub's thread: the number of the message that is being broadcast.
         self.message = 0
         # The states before the waits that it is in, innermost last.
         self._paused: list[State | None] = []
@@ -103,13 +103,13 @@ class Track:
         self._arrows = number * _ARROWS
 
     def now(self) -> int:
-        """Return the time, which is later than all previous times on this track."""
+        """Return the time, later than all previous times on this track."""
         now = time.monotonic_ns()
         self._last = now if now > self._last else self._last + 1  # max takes twice as long
         return self._last
 
     def next(self) -> int:
-        """Return the moment right after the last time on this track."""
+        """Return the time right after the last time on this track."""
         self._last += 1
         return self._last
 
@@ -122,7 +122,7 @@ class Track:
         self._enter(State(self.now(), name, WAIT, args))
 
     def waited(self, name: str, since: int) -> None:
-        """Record that the wait that ends now was for `name` since `since`, or since it began."""
+        """Record that the wait now ending was for `name`, from `since` on or from its start."""
         if self.state is not None and self.state.kind == WAIT and since <= self.state.begin:
             self.state = self.state._replace(name=name)
         else:
@@ -140,7 +140,7 @@ class Track:
         self._enter(before and State(self.now(), *before[1:]))
 
     def leave(self) -> None:
-        """Record that the thread does nothing more that is traced."""
+        """Record that the thread is no longer traced."""
         self._enter(None)
 
     def _enter(self, state: State | None) -> None:
@@ -154,13 +154,13 @@ class Track:
         self._recorder.change(self, state, (self.number, self.name, kind, begin, end, name, said))
 
     def note(self, key: str, value: object) -> None:
-        """Append a value to a list in the details of the present state, which must exist."""
+        """Append a value to a list in the details of the present state. There must be a state."""
         assert self.state is not None
         assert self.state.args is not None
         self.state.args.setdefault(key, []).append(value)
 
     def new_arrow(self, what: str, channel: str) -> Arrow:
-        """Return a new arrow. what: its name. channel: the channel through which it leads."""
+        """Return a new arrow. what: its name. channel: the channel that it goes through."""
         self._arrows += 1
         return self._arrows, what, channel
 
@@ -174,12 +174,12 @@ class Track:
 
 
 class Recorder:
-    """The latest records of all threads. limit: how many."""
+    """The latest records of all threads. limit: how many are kept."""
 
     def __init__(self, limit: int) -> None:
         self.begin: Final = time.monotonic_ns()
-        # Guards the ring, the count of all records ever, and the tracks. This lock is taken last,
-        # and for a few steps.
+        # Guards the ring, the count of all records so far, and the tracks. Held only for a few
+        # steps, in which no other lock is taken.
         self._lock = threading.Lock()
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=limit)
         self._count = 0
@@ -206,7 +206,7 @@ class Recorder:
             self._count += 1
 
     def change(self, track: Track, state: State | None, record: tuple[Any, ...]) -> None:
-        """Record the end of the track's state and set the next, so that `read` sees one step.
+        """Record the end of the track's state and set the next, in one step for `read`.
 
         Thread: the track's.
         """
@@ -216,7 +216,7 @@ class Recorder:
             track.state = state
 
     def read(self) -> tuple[list[Slice], list[Point], int]:
-        """Return the records, including present states, and how many were lost. Thread: any."""
+        """Return the records, including present states, and how many are lost. Thread: any."""
         with self._lock:
             records = list(self._ring)
             lost = self._count - len(records)

@@ -1,17 +1,17 @@
 """A picture of a trace: threads and channels are lines, time runs downward, messages are arrows.
 
 The bar on a thread's line is filled while the thread runs, and hollow while it waits. A client's
-channel also has a line, whose bar is wider the more messages the channel holds. An arrow leads from
+channel also has a line; the more messages the channel holds, the wider the bar. An arrow leads from
 the sending thread to the receiving thread, through the channel if that has a line.
 
 Time is not to scale, because a message passes through the hub in a ten-thousandth of the time
-between two messages. Every step gets room for its name, and long steps get a little more. The
-middle of a repetition is compressed.
+between two messages. Every step gets room for its name, and long steps get a little more. In a long
+repetition, the middle is compressed.
 
-This module writes the SVG itself, without matplotlib, so that its text can be searched, its colors
-follow light or dark mode, and it includes a description in words. The same trace always makes the
-same picture. `text`, `arrow` and `document` also draw the lesson's pictures, in which time is the
-order of cause and effect.
+This module writes the SVG itself, without matplotlib, so that the picture's text can be searched,
+its colors follow light or dark mode, and it includes a description in words. The same trace always
+makes the same picture. `text`, `arrow` and `document` also draw the lesson's pictures, in which
+time is the order of cause and effect.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .recorder import RUN
 
 __all__ = ["WIDTH", "Lane", "Panel", "Point", "arrow", "document", "draw", "lanes", "text"]
 
-#: Where something is in a picture: its x and its y, in pixels.
+#: A position in a picture: x and y, in pixels.
 Point = tuple[float, float]
 
-#: The least width of a picture, in pixels: that of a small phone, which has room for four lanes.
+#: The minimum width of a picture, in pixels: the width of a small phone, with room for four lanes.
 WIDTH: Final = 360
 _GUTTER: Final = 36
 _LANE: Final = 77
@@ -44,7 +44,7 @@ _LINE: Final = 16
 _CHARACTER: Final = 7.6
 # The longest name that fits into a lane, in characters.
 _NAME: Final = 11
-# The maximum heights of all repetitions, and of everything else.
+# The maximum total heights of all repetitions, and of everything else, in pixels.
 _DENSE: Final = 260
 _SPARSE: Final = 1600
 
@@ -54,7 +54,7 @@ _STATES: Final = 20_000
 # How many repetitions at the beginning and at the end keep their full height.
 _SHOWN: Final = 2
 
-# Up to this many flows of a kind are described one by one; more are described together.
+# Up to this many flows of a kind are described individually; more are described together.
 _TOLD: Final = 3
 
 _STYLE: Final = """
@@ -115,7 +115,7 @@ class Panel:
         ]
 
     def depths(self, channel: str) -> list[tuple[float, int]]:
-        """Return how full a channel is during the panel's time, and since when."""
+        """Return how many messages a channel has during the panel's time, and since when."""
         steps = self.trace.depths[channel]
         before = [depth for time, depth in steps if time < self.begin]
         inside = [(time, depth) for time, depth in steps if self.begin <= time < self.end]
@@ -123,7 +123,7 @@ class Panel:
 
 
 def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
-    """Return the lanes of a trace, or those that match a pattern, in the direction of the messages.
+    """Return a trace's lanes, or those that match a pattern, in the direction of the messages.
 
     First the threads that send, then the hub, then each channel with its write pump.
     """
@@ -144,7 +144,7 @@ def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
 
 
 def draw(title: str, panels: Sequence[Panel]) -> str:
-    """Return the picture, with its panels one below the other.
+    """Return the picture, with its panels one below another.
 
     Raises ValueError if there is nothing to draw.
     """
@@ -183,20 +183,20 @@ class _Drawing:
         self.body = body
         self.spans = panel.spans()
         self.flows = panel.flows()
-        # The middle of each lane, by the thread's number or the channel's name.
+        # The x of each lane's middle, by the thread's number or the channel's name.
         self.x = {
             lane.name if lane.thread is None else lane.thread: _GUTTER + 8 + i * lane_width
             for i, lane in enumerate(panel.lanes)
         }
         self.room = lane_width - _BAR - 16
-        # The times at which something happens; the distance of each below the first one in the
-        # picture; and which of them lie in the middle of a repetition.
+        # The times at which something happens; how far below the first one each is drawn; and which
+        # of them lie in the middle of a repetition.
         self.times, self.heights, self.dense = self._rows()
-        # Drawn last, above all lines.
+        # Drawn last, on top of all lines.
         self.texts: list[str] = []
 
     def _rows(self) -> tuple[list[float], list[float], set[float]]:
-        """Return the times at which something happens, where they are drawn, and the dense ones."""
+        """Return the times at which something happens, their heights, and the dense ones."""
         panel = self.panel
         # A time is dense if everything that happens then lies in the middle of a repetition.
         dense: dict[float, bool] = {panel.begin: False, panel.end: False}
@@ -225,12 +225,12 @@ class _Drawing:
         return times, heights, {time for time, middle in dense.items() if middle}
 
     def y(self, time: float) -> float:
-        """Return the y coordinate of a time; times outside the panel are at its edges."""
+        """Return the y coordinate of a time; times outside the panel are drawn at its edges."""
         i = bisect_right(self.times, time) - 1
         return self.top + self.heights[max(0, i)]
 
     def draw(self, y: float) -> float:
-        """Draw the panel below y. Returns the y coordinate of its end."""
+        """Draw the panel below y. Returns the y coordinate of its bottom."""
         for line in _wrapped(self.panel.title, self.width, 8.6):
             y += 20
             self.body.append(text(8, y, "title", line))
@@ -297,7 +297,7 @@ class _Drawing:
             self._draw_arrow(flow, (through, end[1]), end, flow.received)
 
     def _draw_arrow(self, flow: Flow, start: Point, end: Point, time: float) -> None:
-        """Draw an arrow, without a head if it is one of many or arrives after the panel's time."""
+        """Draw an arrow; without a head if it is one of many, or arrives after the panel's time."""
         right = math.copysign(_BAR / 2, end[0] - start[0])
         start, end = (start[0] + right, start[1]), (end[0] - right, end[1])
         many = time in self.dense
@@ -309,7 +309,7 @@ class _Drawing:
 
 
 def _describe(panel: Panel) -> list[str]:
-    """Return the panel in words, with a line for each event, in order of time."""
+    """Return a description of the panel in words: a line for each event, in order of time."""
     names = panel.trace.threads
     told: list[tuple[float, str]] = []
     kinds: defaultdict[tuple[str, str, int], list[Flow]] = defaultdict(list)
@@ -374,7 +374,7 @@ def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Return increasing numbers as a short text, with ranges."""
+    """Return increasing numbers as a short text: the first and the last."""
     first, last = numbers[0], numbers[-1]
     return f"{first}" if first == last else f"{first}–{last}"
 
@@ -418,14 +418,14 @@ def _wrapped(text: str, width: float, character: float) -> list[str]:
 
 
 def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
-    """Return a text element, of a class unless that is empty. anchor: which part is at x."""
+    """Return a text element. kind: its class; may be empty. anchor: which part is at x."""
     head = f'<text class="{kind}"' if kind else "<text"
     place = f'x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}"'
     return f"{head} {place}>{escape(content, quote=False)}</text>"
 
 
 def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: int = 0) -> str:
-    """Return an arrow. line, head: the classes of its two parts; an empty head is left out.
+    """Return an arrow. line, head: the classes of its two parts; no head if that is empty.
 
     size: the length of the head. short: how far before the tip the line ends.
     """
@@ -438,7 +438,7 @@ def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: i
 def document(
     title: str, words: Iterable[str], style: str, size: tuple[int, int], body: Iterable[str]
 ) -> str:
-    """Return a picture as SVG. words: lines for readers who cannot see it. body: its elements."""
+    """Return a picture as SVG. words: the lines of its description. body: its elements."""
     width, height = size
     return "\n".join(
         [

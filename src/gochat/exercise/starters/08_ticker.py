@@ -1,6 +1,6 @@
 """Exercise 8, medium, fix: a ticker that never ticks.
 
-This write pump should send a ping in every ping period, however many messages it sends. But every
+This write pump should send a ping once per ping period, however many messages it sends. But each
 message restarts the period, so in a busy room no client gets a ping. Fix `write_pump`.
 """
 

@@ -3,16 +3,16 @@
     server.py      Server: accepts connections, and ends in order
     handler.py     one connection: its request and its response
     request.py     parses a request: the request line, the header, the target; url: for the log
-    reader.py      reads a request within a deadline and a size
-    connection.py  one connection: who owns it, and how an application takes it over
+    reader.py      reads a request, within a deadline and a size limit
+    connection.py  a connection: who owns it, and how an application takes it over
     helper.py      a connection's second thread
-    admission.py   which connections are served, and for which client's address they count
+    admission.py   decides which connections are served, and counts them by client address
     address.py     addresses in Go's notation
     response.py    error: a short response in plain text
 
 The rules: nothing here knows about WebSocket or the chat, and only this package subclasses
-Werkzeug's server. Modules import only modules further down the list, and of those `reader`,
-`helper`, `address` and `response` import none.
+Werkzeug's server. Modules import only modules further down the list; `reader`, `helper`, `address`
+and `response` import none.
 """
 
 from typing import TYPE_CHECKING

@@ -18,7 +18,7 @@ __all__ = [
     "unmapped",
 ]
 
-# How many connections may wait to be accepted. The system reduces this to its own limit.
+# How many connections may wait to be accepted. The system may lower this to its own limit.
 _BACKLOG: Final = 4096
 
 
@@ -26,7 +26,7 @@ def listen(addr: str) -> socket.socket:
     """Open a TCP socket that listens at an address. Any thread may call this.
 
     An empty host means all interfaces, with one socket for IPv6 and IPv4 where the system has both.
-    Port 0 or an empty port means a free port. The port must be a number; Go also accepts names of
+    Port 0 or an empty port means any free port. The port must be a number; Go also accepts names of
     services. An IPv4-mapped IPv6 address counts as IPv4. If a host name has several
     addresses, the socket listens at one of them, if possible an IPv4 address.
 
@@ -52,10 +52,10 @@ def listen(addr: str) -> socket.socket:
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
     """Open `count` sockets that listen at one address; Linux spreads connections over them.
 
-    Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. With this
-    option from the beginning, they could share the port unnoticed with another program of the same
-    user. So the first socket gets it only after it listens, which fails if another program already
-    listens there. Raises what `listen` raises.
+    Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. If the
+    first socket had this option from the beginning, it could silently share the port with another
+    program of the same user. So the first socket gets the option only after it listens, which fails
+    if another program already listens there. Raises what `listen` raises.
     """
     with ExitStack() as stack:
         first = stack.enter_context(listen(addr))
@@ -75,10 +75,10 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
 
 
 def next_port(addr: str, number: int) -> str:
-    """Return the address with a port that is higher by `number`; port 0, any free port, stays 0.
+    """Return the address with its port increased by `number`; port 0, any free port, stays 0.
 
-    Any thread may call this. Raises ValueError if the text is not an address. `listen` finds out
-    whether the new port is too high.
+    Any thread may call this. Raises ValueError if the text is not an address. Does not check
+    whether the new port is too high; `listen` does.
     """
     _, port = split_host_port(addr)
     return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
@@ -87,8 +87,8 @@ def next_port(addr: str, number: int) -> str:
 def split_host_port(addr: str) -> tuple[str, int]:
     """Split `host:port` (Go: net.SplitHostPort). The host may be empty; an empty port is 0.
 
-    Any thread may call this. Raises ValueError if the text is not an address. `listen` finds out
-    whether such a host exists.
+    Any thread may call this. Raises ValueError if the text is not an address. Does not check
+    whether such a host exists; `listen` does.
     """
     host, colon, port = addr.rpartition(":")
     port = port or "0"
@@ -109,7 +109,7 @@ def split_host_port(addr: str) -> tuple[str, int]:
 
 def _is_host(host: str) -> bool:
     """Return whether a text can be the name of a host, or is empty."""
-    # Before it is encoded, which takes long for a long text.
+    # Checked before encoding, because encoding a long text takes long.
     if len(host) > 253 or any(char in " /?#@" for char in host):
         return False
     with suppress(UnicodeError):
@@ -128,8 +128,8 @@ def is_ipv6(host: str) -> bool:
 def unmapped(host: str) -> str:
     """Return a peer's IP address, as IPv4 if it is IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 
-    A socket for both has such addresses for its IPv4 clients. Raises ValueError if a text with a
-    colon is not an IP address.
+    A socket for both IPv6 and IPv4 reports such addresses for its IPv4 clients. Raises ValueError
+    if a text with a colon is not an IP address.
     """
     if ":" not in host:
         return host
@@ -144,6 +144,6 @@ def join_host_port(host: str, port: int) -> str:
 
 
 def page_url(host: str, port: int) -> str:
-    """Return the URL for a browser on this machine of a server that listens at an IP address."""
+    """Return the URL, for a browser on this machine, of a server that listens at an IP address."""
     shown = f"localhost:{port}" if host in ("::", "0.0.0.0") else join_host_port(host, port)
     return f"http://{shown}/"

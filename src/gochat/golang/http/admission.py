@@ -1,11 +1,11 @@
-"""Admission: which connections are served, and how the others are refused.
+"""Admission: decides which connections are served, and refuses the others.
 
-A connection is admitted after it was accepted, unless too many are open, and counts until it is
-closed. A limit per client address counts a connection only after its request has been read, for two
-reasons. Only then is the client of a trusted proxy known. And browsers open connections in advance,
-which stay idle until needed: if these counted, a reload of a page could be refused. But an address
-may have only six more open connections than its limit, because idle ones could otherwise use up the
-limit for all. net/http has no such limits.
+An accepted connection is admitted unless too many are open, and counts until it is closed. The
+limit per client address counts a connection only after its request has been read, for two reasons.
+Only then is the client of a trusted proxy known. And browsers open connections in advance, which
+stay idle until needed: if these counted, a reload of a page could be refused. But an address may
+have only six more open connections than its limit; otherwise idle connections could use up the
+total limit. net/http has no such limits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Admission", "Refusal", "ServerStatistics"]
 
 log = logging.getLogger("gochat")
 
-# The answer to a refused connection. A constant, because memory may be short.
+# The answer to a refused connection. It is a constant because memory may be short.
 _REFUSAL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -43,15 +43,15 @@ _REFUSAL: Final = (
 # The reasons for refusing a connection: the keys of `ServerStatistics.refused`.
 _REASONS: Final = ("max_connections", "max_connections_per_address", "threads", "descriptors")
 
-# How many connections an address may have besides its limit: as many as browsers
-# open to one server. They must be idle, because requests on them only get 503.
+# How many idle connections an address may have in addition to its limit: as many as browsers open
+# to one server. A request on one of them gets 503.
 _SPARE: Final = 6
 
 # How many trusted proxies a request may pass. X-Forwarded-For could list a megabyte of them.
 _MAX_PROXIES: Final = 100
 
-# One character more than the longest IP address has, with brackets and a port: longer text
-# is not an address.
+# One character more than the longest IP address with brackets and a port: a longer text is not an
+# address.
 _ADDRESS_LENGTH: Final = 54
 
 # An address with a port, as some proxies write it: `192.0.2.7:5000`, `[2001:db8::7]:5000`.
@@ -78,13 +78,13 @@ class ServerStatistics:
     served: int
     #: Connections that are open now, including those without a request.
     open: int
-    #: Connections and requests refused with 503, by the reason. A reason that has not occurred has
-    #: the value 0.
+    #: Connections and requests refused with 503, by reason. A reason that has not occurred has the
+    #: value 0.
     refused: Mapping[str, int]
 
 
 class Admission:
-    """Counts connections, and decides which are served. Any thread may call its methods.
+    """Counts connections, and decides which are served. Any thread may call the methods.
 
     max_connections, max_connections_per_address, trusted_proxies: see `Server`.
     """
@@ -130,9 +130,9 @@ class Admission:
         return None
 
     def count(self, request: socket.socket, address: str) -> Refusal | None:
-        """Count a request for its client's IP address, or return why it is refused.
+        """Count a request for its client's IP address, or return why the request is refused.
 
-        request: an admitted connection, once.
+        request: an admitted connection. Call once for each.
         """
         limit = self.max_connections_per_address
         if limit is not None:
@@ -166,7 +166,7 @@ class Admission:
         """Return the client's IP address from a trusted proxy's X-Forwarded-For, or "".
 
         Each proxy appends the address of its own client. So the client is the last address that is
-        not a trusted proxy's; the part before it came from that client, and may be false.
+        not a trusted proxy's; everything before it came from that client and may be false.
         """
         value = ",".join(headers)
         for _ in range(_MAX_PROXIES + 1):
@@ -184,25 +184,25 @@ class Admission:
         return ""
 
     def refuse(self, request: socket.socket) -> None:
-        """Send the answer 503 to a connection. Never blocks, never raises OSError."""
+        """Answer a connection with 503. Never blocks and never raises OSError."""
         request = nonblocking(request)
         with suppress(OSError):
             request.send(_REFUSAL, socket.MSG_DONTWAIT)
             request.shutdown(socket.SHUT_WR)
             # If a socket is closed with unread input, the system resets the connection, and the
-            # client may lose the answer.
+            # client may not get the answer.
             request.recv(65536, socket.MSG_DONTWAIT)
 
     def refused(self, refusal: Refusal) -> None:
-        """Count a refused connection, and log the reason, with at most one line per second."""
+        """Count a refused connection, and log the reason, at most once per second."""
         with self._lock:
             self._refused[refusal.reason] += 1
         self.log("http: refused a connection (503): %s", refusal.text)
 
     def log(self, message: str, text: str) -> None:
-        """Log a message that may come many times per second, with at most one line per second.
+        """Log a message that may occur many times per second, at most once per second.
 
-        message: a constant, with room for the text.
+        message: a constant format with a %s for the text.
         """
         if time.monotonic() - self._logged_at.get(message, -math.inf) >= 1.0:
             self._logged_at[message] = time.monotonic()

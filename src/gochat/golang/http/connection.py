@@ -1,7 +1,7 @@
 """An accepted connection: who owns it, and how an application takes it over.
 
-A WSGI application can take a connection over from the server, and use it after the request, on this
-thread and a second one, through the `Hijacker` in the WSGI environ. In Go, it would use
+Through the `Hijacker` in the WSGI environ, an application can take a connection over from the
+server and use it after the request, on the same thread and a second one. In Go, it would use
 `http.Hijacker` and the go statement.
 """
 
@@ -38,7 +38,7 @@ _CLOSED: Final = "closed"
 class UnavailableError(Exception):
     """A request cannot be served now. Its client is told to try again later.
 
-    An application may raise this. The answer is 503, or what `Hijacker.on_failure` makes of it.
+    An application may raise this. The answer is 503, or the one that `Hijacker.on_failure` sends.
     """
 
 
@@ -47,18 +47,18 @@ class ServerConn:
 
     | State      | Owner                                                                   |
     | ---------- | ----------------------------------------------------------------------- |
-    | accepted   | the accepting thread; when that has returned, the one that shuts down   |
-    | taken back | the same, and the connection's own thread will never own the connection |
+    | accepted   | the accepting thread; after it has returned, the one that shuts down    |
+    | taken back | the same; the connection's own thread can no longer own the connection  |
     | serving    | the connection's own thread, from its first step to its end             |
     | closed     | nobody                                                                  |
 
-    The accepting thread starts the connection's thread. `Thread.start` may raise before there is
-    such a thread, for lack of memory or of threads. With Ctrl-C it may also raise while the new
-    thread is running, and even after that has closed the connection. So how `start` ends does not
-    tell who owns the connection. `begin` and `take_back` do: each is one step under the lock, the
-    first one called decides, and the other one returns False.
+    The accepting thread starts the connection's thread. `Thread.start` may raise before the new
+    thread exists, for lack of memory or threads. After Ctrl-C it may also raise while the new
+    thread is running, or even after the new thread has closed the connection. So the outcome of
+    `start` does not tell who owns the connection. `begin` and `take_back` do: each is one step
+    under the lock; the first to be called succeeds, and the other returns False.
 
-    lock: guards the state, and prevents the use of a descriptor that has been closed.
+    lock: guards the state, and prevents the use of a closed descriptor.
     """
 
     def __init__(self, sock: socket.socket, address: Any, lock: threading.Lock) -> None:
@@ -66,15 +66,16 @@ class ServerConn:
         self.address: Final = address
         self._lock: Final = lock
         self._state = _ACCEPTED
-        #: The connection's own thread, which may not have begun; None before and at the end.
+        #: The connection's own thread, which may not have begun; None before it is created and
+        #: after `close`.
         self.thread: threading.Thread | None = None
-        #: The Hijacker, once the thread has begun.
+        #: The Hijacker, once the request has been read.
         self.hijacker: Hijacker | None = None
-        #: Whether `on_close` of the server has been called. For the owner.
+        #: Whether the server's `on_close` has been called. For the owner.
         self.said_closed = False
 
     def begin(self) -> bool:
-        """Own the connection from now on, and return True, unless it was taken back.
+        """Take ownership of the connection and return True, unless it was taken back.
 
         Thread: the connection's own, as its first step.
         """
@@ -85,9 +86,9 @@ class ServerConn:
             return True
 
     def take_back(self) -> bool:
-        """Take the connection from its thread, and return True, unless the thread has begun.
+        """Take the connection from its thread and return True, unless the thread has begun.
 
-        May be called again. Thread: the one that accepts; or, when that has returned, any.
+        May be called again. Thread: the one that accepts; after that has returned, any.
         """
         with self._lock:
             if self._state == _ACCEPTED:
@@ -95,7 +96,7 @@ class ServerConn:
             return self._state == _TAKEN_BACK
 
     def cut(self) -> None:
-        """End reading and writing, so nobody waits for the client. Thread: any."""
+        """End reading and writing, so that no thread waits for the client. Thread: any."""
         with self._lock, suppress(OSError):
             if self._state != _CLOSED:
                 nonblocking(self.sock).shutdown(socket.SHUT_RDWR)
@@ -107,7 +108,7 @@ class ServerConn:
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_WR)
             self.sock.close()
-        # A thread that never started keeps its arguments, and with them this object.
+        # A thread that never started keeps its arguments, which include this object.
         self.thread = self.hijacker = None
 
     def is_served_by(self, thread: threading.Thread) -> bool:
@@ -122,7 +123,7 @@ class Hijacker:
     The server makes one for each connection.
 
     take: returns the bytes that were read from the socket after the request, and ends reading.
-    hire: returns a second thread, or raises UnavailableError; None for a thread that `go` starts.
+    hire: returns a second thread, or raises UnavailableError; None to let `go` start a thread.
     failed: logs the current exception; None for a traceback.
 
     Thread: the connection's own.
@@ -140,16 +141,16 @@ class Hijacker:
         self._take: Callable[[], bytes] | None = take
         self._hire = hire
         self._helper: Helper | None = None
-        #: Whether the connection was taken over, and the server must send no response.
+        #: Whether the connection was taken over, so that the server must not send a response.
         self.hijacked = False
         #: The threads that `go` has given functions to.
         self.threads: list[threading.Thread] = []
         #: The function that the connection's thread calls after the request.
         self.then: Callable[[], object] = lambda: None
-        #: Called in order, each with the exception, if the application fails after it has taken the
-        #: connection over, or if one of its functions does (Go: recover). It is the last chance
-        #: to tell the client, and threads of the application that wait for the function. On the
-        #: thread that has failed. Add before `go`.
+        #: Functions to call in order with the exception if the application, or one of its
+        #: functions, fails after the connection was taken over (Go: recover). They are the last
+        #: chance to tell the client, and the application's threads that wait for the failed
+        #: function. They run on the thread that has failed. Add to the list before `go`.
         self.on_failure: list[Callable[[BaseException], object]] = []
 
     def reserve(self) -> None:
@@ -163,11 +164,11 @@ class Hijacker:
             self._helper = self._hire()
 
     def hijack(self) -> tuple[socket.socket, bytes]:
-        """Take the connection over: returns its socket, and the bytes that were read ahead.
+        """Take the connection over; return its socket, and the bytes that were read ahead.
 
         The socket is in blocking mode. The server closes the socket once the application and all
         functions that were passed to `go` and `go_on` have returned. Raises RuntimeError if the
-        connection was taken over before.
+        connection was already taken over.
         """
         if self._take is None:
             raise RuntimeError("the connection was taken over before")
@@ -182,7 +183,8 @@ class Hijacker:
         """Call a function on another thread with this name (Go: the go statement).
 
         closes: whether the function must shut the connection down before it returns. If it does
-        not, that counts as a failure, because otherwise nobody may notice its end.
+        not, that counts as a failure, because otherwise nobody might notice that the function has
+        returned.
 
         The server does not close the connection before the function has returned. Raises
         UnavailableError if the system has no more threads, and no other connection's thread is
@@ -193,7 +195,7 @@ class Hijacker:
             function = partial(_call_to_end, function, self._sock)
         hire = self._hire or partial(new_helper, name)
         helper, self._helper = self._helper or hire(), None
-        self.threads.append(helper.thread)  # before it runs: `is_served_by` looks here
+        self.threads.append(helper.thread)  # before the function runs, for `is_served_by`
         helper.go(partial(self.run, function), name)
 
     def go_on(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
@@ -213,8 +215,8 @@ class Hijacker:
     def run(self, function: Callable[[], object]) -> None:
         """Call a function, and end the connection if it raises any exception.
 
-        The exception is logged, unless it is a ConnectionAbortedError: then this side has ended the
-        connection deliberately (Go: http.ErrAbortHandler). Thread: the function's.
+        The exception is logged, unless it is a ConnectionAbortedError, which means that this side
+        has ended the connection deliberately (Go: http.ErrAbortHandler). Thread: the function's.
         """
         try:
             function()
@@ -227,7 +229,7 @@ class Hijacker:
                 nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
 
     def fail(self, error: BaseException) -> None:
-        """Log an exception of an application that has taken the connection over, and report it."""
+        """Log and report an exception of an application that has taken the connection over."""
         name = threading.current_thread().name
         if isinstance(error, UnavailableError):
             log.error("http: %s: %s", name, error)
@@ -257,7 +259,7 @@ class Hijacker:
 
 
 def _call_to_end(function: Callable[[], object], sock: socket.socket) -> None:
-    """Call a function. Raises what it raises; RuntimeError if it leaves the connection open."""
+    """Call a function, and raise RuntimeError if it leaves the connection open."""
     function()
     try:
         nonblocking(sock).send(b"", socket.MSG_DONTWAIT)

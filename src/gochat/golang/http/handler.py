@@ -53,7 +53,7 @@ class Handler(WSGIRequestHandler):
     command = ""
     request_version = "HTTP/1.1"
 
-    # Always empty. Werkzeug looks up Expect in it, and would send "100 Continue": the client would
+    # Always empty. Werkzeug looks for Expect in it and would send "100 Continue"; the client would
     # then send a body that no application here reads.
     headers = HTTPMessage()
 
@@ -69,7 +69,7 @@ class Handler(WSGIRequestHandler):
         self._header: request.Header = {}
 
     def handle_one_request(self) -> None:
-        """Read the request, and let the application answer it, or refuse it.
+        """Read the request, and let the application answer it, or refuse the request.
 
         Does nothing for a client that sends nothing at all. Raises what reading from a socket
         raises.
@@ -80,8 +80,9 @@ class Handler(WSGIRequestHandler):
                 return
             self.command, self.path, self.request_version = line
             if self.request_version == "HTTP/1.0":
-                # As in net/http, the answer is in HTTP/1.0. So it is not chunked, which such a
-                # client does not understand (RFC 9112, section 6.1): it ends with the connection.
+                # As in net/http, the answer is in HTTP/1.0. So it is not chunked, which the client
+                # would not understand (RFC 9112, section 6.1), and ends when the connection is
+                # closed.
                 self.protocol_version = "HTTP/1.0"
             self._header = request.read_header(self._reader)
             request.check_header(self._header, self.request_version)
@@ -94,15 +95,15 @@ class Handler(WSGIRequestHandler):
         phrase = HTTPStatus(status).phrase
         self.send_error(status, f"{phrase}: {reason}" if reason else phrase)
         if status == 431:
-            # This client is probably still sending. If the socket were closed with unread input,
-            # the system would reset the connection, and the client might lose the answer.
+            # The client is probably still sending. If the socket were closed with unread input, the
+            # system would reset the connection, and the client might not get the answer.
             while self._reader.read1():
                 pass
 
     def _identify(self) -> bool:
-        """Find out who the client is, and count it; return False if it was refused.
+        """Find out who the client is, and count the request; return False if it was refused.
 
-        A trusted proxy's address is replaced by that of the proxy's client.
+        A trusted proxy's address is replaced by the address of the proxy's client.
         """
         peer, port = self.client_address[:2]
         admission = self.server.admission
@@ -122,8 +123,8 @@ class Handler(WSGIRequestHandler):
     def make_environ(self) -> WSGIEnvironment:
         """Return the environ of the request (PEP 3333), with the keys that Werkzeug adds.
 
-        Werkzeug's own method needs time that is quadratic in the number of headers with the same
-        name, and urlsplit keeps the last targets in a cache.
+        Werkzeug's own method takes quadratic time if many headers have the same name, and urlsplit
+        keeps recent targets in a cache.
         """
         host, path, query = request.parse_target(self.path)
         environ: WSGIEnvironment = {
@@ -151,13 +152,13 @@ class Handler(WSGIRequestHandler):
         }
         for name, values in self._header.items():
             if "_" in name:
-                continue  # it would have the key of the header with "-"
+                continue  # it would get the same key as the header with "-"
             key = name.upper().replace("-", "_")
             if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
                 environ[key] = values[-1]
             else:
                 environ[f"HTTP_{key}"] = ",".join(values)
-        if host:  # it replaces the Host header (RFC 9112, section 3.2.2)
+        if host:  # the target's host replaces the Host header (RFC 9112, section 3.2.2)
             environ["HTTP_HOST"] = host
         if _CHUNKED.search(environ.get("HTTP_TRANSFER_ENCODING", "")):
             environ["wsgi.input_terminated"] = True
@@ -173,7 +174,7 @@ class Handler(WSGIRequestHandler):
         return made
 
     def clear(self) -> None:
-        """End the use of the handler: an exception in the application leaves it in a cycle."""
+        """Drop the request: an exception in the application leaves the handler in a cycle."""
         self.environ = {}
         self._header = {}
 
@@ -181,11 +182,11 @@ class Handler(WSGIRequestHandler):
         return "gochat"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
-        """Log nothing. http.server calls this when the response begins."""
+        """Tell the reader that the response begins, and log nothing."""
         self._reader.answered()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Log nothing: it is enough that the client of a malformed request gets an answer."""
+        """Log nothing: the answer tells the client what is malformed."""
 
 
 def hijackable(application: WSGIApplication) -> WSGIApplication:
@@ -193,8 +194,8 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
 
     Werkzeug would write a response to a connection that was taken over, and the body of a response
     to HEAD. An application may do its work only when its response is iterated, as a generator does,
-    so its first piece is taken at once. If Werkzeug got a response to iterate, it would also read
-    from the connection at the end, which takes a descriptor.
+    so the first piece is taken here. If Werkzeug got a response to iterate, it would also read from
+    the connection at the end, which takes a descriptor.
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -217,8 +218,8 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             if connection.hijacked:
                 connection.fail(failure)
             elif isinstance(failure, UnavailableError):
-                # With the exception, because the application may have begun a response. If that has
-                # been sent, this raises the exception again.
+                # Passes the exception, because the application may have begun a response. If that
+                # response has been sent, this raises the exception again.
                 def replace(status: str, headers: Any, _: object = None) -> Any:
                     return start_response(status, headers, sys.exc_info())
 

@@ -1,6 +1,6 @@
-"""Helpers: a connection gets its second thread before it promises anything to its client.
+"""Helpers: each connection gets its second thread before its client is sent a 101.
 
-In Go, the go statement cannot fail. Here the system may be out of threads, and after a 101 it is
+In Go, the go statement cannot fail. Here the system may run out of threads, and after a 101 it is
 too late for a 503.
 """
 
@@ -73,14 +73,14 @@ class _Vacancy:
 
 
 class Helpers:
-    """Starts helpers, or borrows them when the system has no more threads. One for each server.
+    """Starts helpers, or borrows threads for them when the system has no more. One for each server.
 
     If threads run out, many connections may each have one thread and need a second. Refusing all of
     them would serve nobody, although there are enough threads for half. So they pair up: the first
     connection waits, the second is refused, and when the second is closed, its thread becomes the
-    first one's helper. That thread is passed on while it runs, because if it ended first, the
-    accepting thread could start a thread for a newcomer in its place. Any other thread whose
-    connection ends may also become a helper.
+    first connection's helper. The thread is passed on while it is running: if it ended first, the
+    accepting thread could use its place to start a thread for a new connection. Any other thread
+    whose connection ends may also become a helper.
 
     Thread: any.
     """
@@ -88,10 +88,10 @@ class Helpers:
     def __init__(self) -> None:
         # Guards the two fields below.
         self._lock = threading.Lock()
-        # The vacancy of the connection that waits, and for which no other has been refused yet.
+        # The waiting connection's vacancy, until another connection is refused to fill it.
         self._waiting: _Vacancy | None = None
-        # The vacancies for which another connection was refused, whose thread will come soon.
-        # There are at most half as many as threads.
+        # The vacancies for which another connection was refused; the thread of that connection will
+        # come soon. There are at most half as many vacancies as threads.
         self._promised: deque[_Vacancy] = deque()
 
     def hire(self, name: str) -> Helper:
@@ -124,7 +124,7 @@ class Helpers:
         return vacancy.helper
 
     def lend(self) -> None:
-        """Let the calling thread become the helper that a connection waits for, if one does.
+        """Let the calling thread become a helper, if a connection waits for one.
 
         Thread: one that has nothing more to do.
         """

@@ -1,4 +1,4 @@
-"""Reading a request from a socket, until a deadline and up to a size (Go: connReader)."""
+"""Reads a request from a socket, with a deadline and a size limit (Go: connReader)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MAX_HEADER_BYTES", "RequestReader"]
 #: DefaultMaxHeaderBytes, and the 4096 bytes that net/http adds).
 MAX_HEADER_BYTES: Final = (1 << 20) + 4096
 
-# How long to wait for the rest of a request that has been answered, in seconds.
+# How long to wait for the rest of a request that is already being answered, in seconds.
 _REST_WAIT: Final = 0.01
 
 # How much of that rest to read at once, in bytes. Werkzeug asks for 10 MB.
@@ -32,8 +32,8 @@ _DAY: Final = 86400.0
 class _SocketReader(io.RawIOBase):
     """Reads from a socket until a deadline, in seconds of the monotonic clock.
 
-    The socket's own timeout would restart with every byte. A pause of the process extends the
-    deadline, see clock.py.
+    The socket's own timeout would restart with each received byte. A pause of the process extends
+    the deadline, see clock.py.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -71,7 +71,7 @@ class _SocketReader(io.RawIOBase):
             return 0
         finally:
             if self.answered:
-                with suppress(OSError):  # it was closed meanwhile
+                with suppress(OSError):  # the socket was closed meanwhile
                     self.limit_writes()
 
     def limit_writes(self) -> None:
@@ -85,7 +85,7 @@ class RequestReader(io.BufferedReader):
     deadline: for the whole request, in seconds of the monotonic clock.
 
     Reading raises TimeoutError at the deadline, and OSError as the socket does. After `answered`,
-    it returns an end of file instead.
+    it returns end of file instead.
     """
 
     raw: _SocketReader
@@ -116,9 +116,9 @@ class RequestReader(io.BufferedReader):
         return super().read(size)
 
     def answered(self) -> None:
-        """Note that the response begins: from now on, reads do not wait for the client.
+        """Note that the response begins: from now on, reads wait only briefly for the client.
 
-        Writes do: each piece of the response may take as long as the client had for its request.
+        Each piece of the response may take as long to write as the client had for its request.
         """
         self.raw.answered = True
         self.raw.limit_writes()

@@ -1,7 +1,7 @@
-"""Parsing a request: the request line and the header (Go: http.ReadRequest, textproto.Reader).
+"""Parses a request: the request line and the header (Go: http.ReadRequest, textproto.Reader).
 
 This follows the grammar of RFC 9112 as strictly as net/http does. http.server is less strict, and
-leaves the header to the email package, which treats it as the header of a mail.
+parses the header with the email package, as the header of an email.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 #: The values of each header, by its name in lower case (Go: http.Header).
 Header = dict[str, list[str]]
 
-#: The maximum number of lines in a header (Go: DefaultMaxHeaderValueCount, since 1.27). It bounds
+#: The maximum number of lines in a header (Go: DefaultMaxHeaderValueCount, since 1.27). This bounds
 #: memory and time: a megabyte of small headers would become hundreds of thousands of objects.
 MAX_HEADER_LINES: Final = 500
 
@@ -41,22 +41,22 @@ _CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
 _HOST: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")  # as in net/http
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")  # RFC 9110, section 8.6
 
-# A target is a path or an absolute http URL (RFC 9112, section 3.2). The three patterns are: how it
-# begins, which characters it must not contain, and what its path must not contain. A single pattern
-# for all would keep a backtracking position for each character.
+# A target is a path or an absolute http URL (RFC 9112, section 3.2). The three patterns match how
+# it begins, which characters it must not contain, and what its path must not contain. A single
+# pattern for all would keep a backtracking position for each character.
 _TARGET: Final = re.compile(
     r"/|https?://(?P<host>[^][/?#@%]+|\[(?P<literal>[0-9a-f:.]{2,45})\](:\d+)?)(?![^/?#])", re.I
 )
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
-# How many characters of a target are logged, and which are not escaped: those that URLs have (RFC
-# 3986, section 2). In a decoded path, "%" and "?" are escaped as well.
+# How many characters of a target are logged, and which ones are not escaped: those that URLs
+# consist of (RFC 3986, section 2). In a decoded path, "%" and "?" are escaped as well.
 _LOGGED: Final = 1000
 _IN_TARGET: Final = "/:?#[]@!$&'()*+,;=%~"
 _IN_PATH: Final = "/:@!$&'()*+,;=~"
 
-# How many characters of a path are decoded at once: this bounds the size of temporary copies.
+# How many characters of a path are decoded at once, which bounds the size of temporary copies.
 _PART: Final = 1 << 16
 
 
@@ -76,7 +76,7 @@ def read_request_line(reader: RequestReader) -> tuple[str, str, str] | None:
     """Read and parse the request line (RFC 9112, section 3).
 
     Returns the method, the target, and the version, which is `HTTP/1.` and a digit; None if the
-    client sent nothing at all.
+    client sent nothing.
 
     Raises RequestError, and what the reader raises. Thread: the request's.
     """
@@ -98,8 +98,8 @@ def read_request_line(reader: RequestReader) -> tuple[str, str, str] | None:
 def read_header(reader: RequestReader) -> Header:
     """Read and parse the header, up to and including the empty line that ends it.
 
-    White space around values is removed (RFC 9110, section 5.5). A folded line is appended to the
-    line before it with a space (RFC 9112, section 5.2), and counts as a line.
+    White space around values is removed (RFC 9110, section 5.5). A folded line is joined to the
+    previous line with a space (RFC 9112, section 5.2), and counts as a line.
 
     Raises RequestError, and what the reader raises. Thread: the request's.
     """
@@ -138,7 +138,7 @@ def _add(header: Header, field: bytearray) -> None:
 def check_header(header: Header, version: str) -> None:
     """Check Host and Content-Length; raises RequestError.
 
-    A proxy that reads them differently would see another host, or another end of the request.
+    A proxy that reads these differently would see another host, or another end of the request.
     """
     hosts = header.get("host", [])
     lengths = header.get("content-length", [])
@@ -160,7 +160,7 @@ def _is_target(target: str) -> bool:
 def parse_target(target: str) -> tuple[str, str, str]:
     """Split the target of a request into host, path and query. The host is "" if there is none.
 
-    The escapes in the path are decoded, to Latin-1 as WSGI demands (PEP 3333). As in net/http, a
+    The escapes in the path are decoded to Latin-1, as WSGI demands (PEP 3333). As in net/http, a
     "#" has no special meaning, because clients do not send fragments.
     """
     found = _TARGET.match(target)
@@ -172,11 +172,11 @@ def parse_target(target: str) -> tuple[str, str, str]:
 
 
 def url(environ: WSGIEnvironment) -> str:
-    """Return the target of a request in a safe form for a log (Go: Request.URL). Thread: any.
+    """Return the target of a request in a form that is safe to log (Go: Request.URL). Thread: any.
 
     Characters that could forge a line are percent-encoded. A target is cut after 1,000 characters,
-    unlike in Go. The environ may be any server's (PEP 3333): some servers put the original target
-    under one of two names; otherwise path and query are joined again.
+    unlike in Go. The environ may come from any server (PEP 3333): some servers include the original
+    target, under one of two names; otherwise the path and the query are joined again.
     """
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if not target:
@@ -191,7 +191,7 @@ def _unquote(path: str) -> str:
     """Decode the escapes of a path, which is known to have two hex digits after every "%".
 
     urllib.parse.unquote would create several objects for each escape. The quoted-printable encoding
-    (RFC 2045, section 6.7) differs only in using "=" for "%", and binascii has it in C.
+    (RFC 2045, section 6.7) differs only in using "=" for "%", and binascii implements it in C.
     """
     if "%" not in path:
         return path

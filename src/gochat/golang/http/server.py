@@ -1,9 +1,9 @@
-"""The server: accepts connections, serves each on a thread, and ends in order (Go: http.Server).
+"""The server: accepts connections, serves each on a thread, shuts down in order (Go: http.Server).
 
-Werkzeug starts the threads, and writes the responses. This package adds what net/http has and a
+Werkzeug starts the threads, and writes the responses. This package adds features of net/http that a
 public server needs:
 
-- Addresses have their meaning in Go: `:8080` is every interface, with IPv4 and IPv6.
+- Addresses mean the same as in Go: `:8080` is every interface, with IPv4 and IPv6.
 - A request is parsed strictly, and must be complete by a deadline.
 - An application can take a connection over: see `Hijacker`.
 - `stop` and `shutdown` end the server. They wait for open connections, but not forever.
@@ -51,7 +51,7 @@ _ACCEPT_PAUSE: Final = 0.1
 # How long a thread may take to end after its connection was cut off, in seconds.
 _CUT_WAIT: Final = 5.0
 
-# How many threads that do not end the log names.
+# How many threads that do not end are named in the log.
 _NAMES: Final = 5
 
 
@@ -63,18 +63,18 @@ class Server(ThreadedWSGIServer):
     read_header_timeout: how long a client may take to send its request, in seconds from accepting
         the connection (Go: ReadHeaderTimeout).
     max_connections: how many connections are served at the same time; further ones are answered
-        with 503. None for no limit except the system's: without threads or descriptors, the answer
-        is 503, too.
+        with 503. None for no limit except the system's: when threads or descriptors run out, the
+        answer is 503, too.
     max_connections_per_address: the same limit for each client's IP address. A connection counts
-        after its request was read. An address may have six more connections without a request:
-        browsers open them in advance.
+        after its request was read. An address may have six more connections without a request,
+        because browsers open connections in advance.
     trusted_proxies: networks of proxies. The client of such a proxy has the last address in
         X-Forwarded-For that is not in these networks. If there is no such address, or the header is
-        malformed, the client's address is the proxy's, and there is no limit for it.
-    on_close: called once with the socket of each connection, even a refused one (but not one
-        that is refused for a lack of descriptors), before the socket is closed. By then no other
-        thread uses the socket. It is called on the connection's thread, or, for a connection that
-        has none, on the thread that accepts or shuts down. An exception in it is logged.
+        malformed, the client counts as the proxy, which has no limit.
+    on_close: called once with the socket of each connection before it is closed, even if the
+        connection was refused (except for lack of descriptors). By then no other thread uses the
+        socket. It is called on the connection's thread or, if there is none, on the thread that
+        accepts or shuts down. An exception in it is logged.
 
     Raises what `listen` and `runtime.check` raise.
     """
@@ -97,9 +97,10 @@ class Server(ThreadedWSGIServer):
             max_connections, max_connections_per_address, trusted_proxies
         )
         self._on_close: Final = on_close
-        #: How many descriptors are reserved for others: no connection may take them.
+        #: How many descriptors are reserved for other purposes: no connection may take them.
         self.reserved = 0
-        # A spare descriptor, which is closed in order to refuse a connection when no other is left.
+        # A spare descriptor, which is closed to refuse a connection when no other descriptor is
+        # free.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         self._helpers: Final = Helpers()
         # Guards _serving, and the state of each connection. Held only for a moment.
@@ -113,8 +114,9 @@ class Server(ThreadedWSGIServer):
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
-        # Held by the thread that accepts. It uses the server's own sockets, which are closed after
-        # that. Also held by a thread that closes connections on behalf of the one that accepted.
+        # Held by the thread that accepts, which uses the server's own sockets; they are closed
+        # after that. Also held by a thread that closes connections in place of the thread that
+        # accepted them.
         self._accepts = threading.Lock()
         # The thread that accepts, which must not wait for itself.
         self._acceptor: threading.Thread | None = None
@@ -140,7 +142,7 @@ class Server(ThreadedWSGIServer):
         return page_url(str(self.server_address[0]), self.port)
 
     def statistics(self) -> ServerStatistics:
-        """Return what the server has counted so far. Thread: any."""
+        """Return the server's counts so far. Thread: any."""
         return self.admission.statistics()
 
     def start(self, name: str = "accept") -> None:
@@ -152,7 +154,7 @@ class Server(ThreadedWSGIServer):
         self._accepting.start()
 
     def _serve_alone(self) -> None:
-        """Call `serve_forever`. If it fails, log that and stop listening, so clients notice.
+        """Call `serve_forever`. If it fails, log that and stop listening, so that clients notice.
 
         Thread: the one that `start` made.
         """
@@ -167,8 +169,8 @@ class Server(ThreadedWSGIServer):
     ) -> None:
         """Accept connections until `stop` is called, and then stop listening.
 
-        actions: called repeatedly meanwhile, on this thread, at least every poll_interval seconds,
-        or every second if that is less (in socketserver, service_actions).
+        actions: called repeatedly on this thread, at least every poll_interval seconds, or every
+        second if poll_interval is larger (in socketserver, service_actions).
 
         May be called once, on any thread. Raises RuntimeError while another thread accepts.
         """
@@ -189,8 +191,8 @@ class Server(ThreadedWSGIServer):
         """On the main thread, let every signal wake the selector.
 
         Python calls signal handlers on the main thread, after its current system call has returned.
-        A signal just before that call, or to another thread, does not interrupt it, but the byte
-        that Python writes for a signal does.
+        A signal that arrives just before that call, or on another thread, does not interrupt the
+        call, but the byte that Python writes for a signal wakes the selector.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -221,24 +223,24 @@ class Server(ThreadedWSGIServer):
         return self._ending
 
     def stop(self) -> None:
-        """Make `serve_forever` return, at once or as soon as it is called.
+        """Make `serve_forever` return soon, or as soon as it is called.
 
         Any thread and any signal handler may call this, repeatedly.
         """
         self._ending = True
-        with suppress(OSError):  # full of bytes, which also wake serve_forever; or closed
+        with suppress(OSError):  # closed; or full of bytes, which also wake serve_forever
             self._wake.send(b"\0")
 
     def shutdown(self, timeout: float = 0.0) -> None:
         """Stop accepting, wait for open connections to end, and cut off those that remain.
 
-        timeout: how long to wait for connections, in seconds. Cut connections get another five, and
-        so does the thread that accepts. Threads that have not ended then are named in the log and
-        abandoned: no thread can be ended from outside.
+        timeout: how long to wait for connections, in seconds. Connections that are cut off then get
+        another five, and so does the thread that accepts. Threads that still have not ended are
+        named in the log and abandoned: no thread can be ended from outside.
 
-        Raises RuntimeError on the thread that accepts, and on a thread of an open connection: they
-        would wait for themselves. They may call `stop`. May be called repeatedly, even if the
-        server never accepted anything. Thread: any other.
+        Raises RuntimeError on the thread that accepts, and on a thread of an open connection: these
+        threads would wait for themselves. They may call `stop`. May be called repeatedly, even if
+        the server never accepted anything. Thread: any other.
         """
         deadline = clock.after(timeout)
         me = threading.current_thread()
@@ -249,7 +251,8 @@ class Server(ThreadedWSGIServer):
         if not ended:
             log.error("http: the thread that accepts does not end")
         self._join(deadline)
-        # For a moment only, because `stop` was called. A thread that accepts owns what it accepts.
+        # Waits only for a moment, because `stop` was called. A thread that accepts owns the
+        # connections that it accepts.
         with self._accepts if ended else nullcontext():
             for connection in self._open():
                 if ended and connection.take_back():
@@ -265,9 +268,9 @@ class Server(ThreadedWSGIServer):
             log.error("http: threads that do not end: %d (%s)", len(left), names)
 
     def _close_listener(self, deadline: float) -> bool:
-        """Stop listening, when `serve_forever` has returned, on whatever thread.
+        """Stop listening, after `serve_forever` has returned, on whatever thread it ran.
 
-        Returns False if it does not return by the deadline.
+        Returns False if `serve_forever` does not return by the deadline.
         """
         if self._accepting is not None and self._accepting.ident is not None:
             clock.join(self._accepting, deadline)
@@ -351,7 +354,7 @@ class Server(ThreadedWSGIServer):
     def _serve(self, connection: ServerConn) -> None:
         """Serve a connection: first its request, then what the application passed to `go_on`."""
         try:
-            # This frees the Handler and the request: a connection may last for days.
+            # The Handler and the request are freed here: a connection may last for days.
             Handler(connection, self).clear()
             if connection.hijacker is not None:
                 connection.hijacker.run(connection.hijacker.then)
@@ -362,8 +365,8 @@ class Server(ThreadedWSGIServer):
     def _close(self, connection: ServerConn) -> None:
         """Close a connection and free its place, even if a step fails.
 
-        Nothing else closes the socket of an accepted connection. Thread: the connection's owner. If
-        Ctrl-C interrupts this on the thread that accepts, `shutdown` closes the connection.
+        Nothing else closes the socket of an accepted connection. If Ctrl-C interrupts this on the
+        thread that accepts, `shutdown` closes the connection. Thread: the connection's owner.
         """
         said, connection.said_closed = connection.said_closed, True
         try:
@@ -402,8 +405,8 @@ class Server(ThreadedWSGIServer):
             elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
                 self._pause()
             raise
-        # The system gives the lowest free number: all lower ones are in use.
-        # A system without a limit returns -1.
+        # The system assigns the lowest free descriptor, so all lower ones are in use. sysconf
+        # returns -1 on a system without a limit.
         if self.reserved and request.fileno() >= os.sysconf("SC_OPEN_MAX") - self.reserved >= 0:
             reason = os.strerror(errno.EMFILE)
             self._refuse(request, reason)
@@ -411,13 +414,13 @@ class Server(ThreadedWSGIServer):
         return request, address
 
     def _refuse(self, request: socket.socket, reason: str) -> None:
-        """Refuse a connection for a lack of descriptors."""
+        """Refuse a connection for lack of descriptors."""
         self.admission.refuse(request)
         request.close()
         self.admission.refused(Refusal("descriptors", reason))
 
     def _refuse_with_spare(self, reason: str) -> None:
-        """Refuse a connection without a free descriptor, so its client need not wait."""
+        """Refuse a connection when no descriptor is free, so that its client need not wait."""
         self._spare.close()
         try:
             request, _ = self.socket.accept()
@@ -438,11 +441,11 @@ class Server(ThreadedWSGIServer):
         woken.poll(_ACCEPT_PAUSE * 1000)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log the current exception, which nothing has caught."""
+        """Log the current exception, which nothing else has handled."""
         self.failed()
 
     def failed(self) -> None:
-        """Log the current exception, which a connection's thread has not caught. Thread: any."""
+        """Log the current exception, which has ended a connection's work. Thread: any."""
         if not self._is_short_of_descriptors():
             log_failure()
 
@@ -452,7 +455,7 @@ class Server(ThreadedWSGIServer):
             log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
     def _is_short_of_descriptors(self) -> bool:
-        """Return whether the current exception says so; if it does, log it without a traceback."""
+        """Return whether the current exception is a lack of descriptors; if so, log one line."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             name = threading.current_thread().name

@@ -12,7 +12,7 @@ Each runtime provides, under the same names:
     readable, writable, hung_up
                         wait for a socket: `readable(sock).poll(milliseconds)`
     nonblocking         a socket whose `send(data, MSG_DONTWAIT)` never waits
-    settle              tell the system how the process runs
+    settle              set up the system for the runtime
     sigint_to_caller    a block in which Ctrl-C interrupts the goroutine that called this
     stacks              the name and the stack of each goroutine
     default_gomaxprocs  how many write pumps work at the same time
@@ -24,11 +24,12 @@ Greenlets are used if gevent has patched the process before gochat is imported:
     import gochat
 
 `gochat serve --runtime greenlets` does that. Any other process uses threads, and does not import
-gevent. The choice is made once, when this package is imported, so it costs nothing for each
-message. Programs import its channels from `golang.channel`, and its turns from `golang.turns`.
+gevent. The choice is made once, when this package is imported, so it adds no cost to a message.
+Programs import channels from `golang.channel`, and turns from `golang.turns`.
 
 The rules: neither runtime imports the other. `golang.closed` and `golang.goroutine` hold what both
-need. Modules that wait for a socket, or hold a lock meanwhile, import both from here.
+need. Modules import from here the functions that wait for a socket, and the lock that may be held
+during such a wait.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _choose() -> str:
     patched = _patched()
     if not patched:
         return "threads"
-    import gevent  # noqa: PLC0415 - it is there
+    import gevent  # noqa: PLC0415 - it is installed
 
     # gevent does not keep its own version_info up to date.
     if too_old(gevent.__version__):

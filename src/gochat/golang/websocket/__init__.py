@@ -2,7 +2,7 @@
 
     upgrader.py  Upgrader: the handshake                       its server.go
     conn.py      Conn: reading, writing, deadlines, the end    its conn.go
-    library.py   simple-websocket, without its thread and its socket
+    library.py   simple-websocket, without its own thread and socket
     protocol.py  message types, close codes, errors            RFC 6455
 
 The rules: nothing here knows about a chat, and only library.py uses simple-websocket. Imports go

@@ -1,13 +1,13 @@
-"""simple-websocket, without its thread and without its socket. Nothing else imports it.
+"""simple-websocket, without its own thread and socket. Nothing else imports that library.
 
 The library parses frames, answers pings and closes, and puts messages together. It expects to own
 a socket and a reader thread. It gets neither:
 
-- Its socket is a `_Wire`. Data that the library sends goes to the function passed to Library;
-  data that the library receives is the argument of `Library.feed`.
+- Its socket is a `_Wire`. Data that the library sends goes to the function passed to Library; data
+  that it receives is the argument of `Library.feed`.
 - Its reader thread is a `_Loop`, which never starts. `Library.feed` runs that loop on the calling
-  thread, for one piece of input. So a connection needs no thread of its own, and a reader that does
-  not ask for the next message reads nothing.
+  thread, for one piece of input. So the library needs no thread, and nothing is read until the
+  reader asks for the next message.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["Library"]
 
 
 class _DrainedError(Exception):
-    """Ends a run of the library's loop: the loop has used up its input and asks for more."""
+    """Ends a run of the library's loop, which has used up its input and asks for more."""
 
 
 class _Loop:
-    """Replaces the library's reader thread: keeps the loop to be run, and starts nothing."""
+    """Replaces the library's reader thread: keeps the loop, and starts nothing."""
 
     name = ""
 
@@ -60,7 +60,7 @@ class _Wire:
         return len(data)
 
     def close(self) -> None:
-        """Do nothing: for the library the connection is over; the socket is closed elsewhere."""
+        """Do nothing: the socket is closed elsewhere."""
 
 
 class Library:
@@ -70,7 +70,7 @@ class Library:
     """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
-        # The library gets a made-up handshake, whose answer is discarded.
+        # The library gets a made-up handshake, and its answer is discarded.
         self._wire = _Wire(lambda _: None)
         self._server = simple_websocket.Server(
             {
@@ -115,21 +115,21 @@ class Library:
 
     @property
     def closed_by_peer(self) -> bool:
-        """Return whether the peer has closed, not broken the protocol. Only if not `open`."""
+        """Return whether the peer has closed without breaking the protocol. Only if not `open`."""
         state: str = self._server.ws.state.name
         return state == "CLOSED"
 
     @property
     def close_code(self) -> int:
-        """Return the close code, of RFC 6455, section 7.4.1. Only if not `open`."""
+        """Return the close code (RFC 6455, section 7.4.1). Only if not `open`."""
         return int(self._server.close_reason)
 
     @property
     def close_text(self) -> str:
-        """Return the peer's reason, or its fault. Only if not `open`."""
+        """Return the peer's reason, or what it did wrong. Only if not `open`."""
         return self._server.close_message or ""
 
     def forget(self) -> None:
-        """Break the cycles, which frees all objects at once. The last call on this object."""
+        """Break all reference cycles, which frees the objects at once. Must be the last call."""
         vars(self._server).clear()
         vars(self._wire).clear()

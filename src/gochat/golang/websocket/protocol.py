@@ -1,6 +1,6 @@
 """The protocol: message types, close codes, and errors (RFC 6455).
 
-No socket and no lock: everything in here is a constant or a function of its arguments.
+No socket and no lock: everything here is a constant or a pure function.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ _CLOSE_TEXT = {
 class CloseError(ConnectionError):
     """The peer has closed the connection: with a close frame, or (1006) without one.
 
-    code: of RFC 6455, section 7.4.1; 1005 if its close frame had none.
-    text: the reason in its close frame, usually empty.
+    code: the close code (RFC 6455, section 7.4.1); 1005 if the close frame had none. text: the
+    reason in the close frame, usually empty.
     """
 
     def __init__(self, code: int, text: str = "") -> None:

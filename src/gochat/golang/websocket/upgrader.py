@@ -27,7 +27,7 @@ from .protocol import (
 
 __all__ = ["REFUSALS", "HandshakeError", "Upgrader", "UpgraderStatistics"]
 
-#: The reasons to refuse a handshake, each with the HTTP status of the Go library's answer.
+#: The reasons for refusing a handshake, each with the HTTP status of the Go library's answer.
 REFUSALS: Final = {
     "connection": HTTPStatus.BAD_REQUEST,
     "upgrade": HTTPStatus.UPGRADE_REQUIRED,
@@ -52,7 +52,7 @@ _ANSWER: Final = (
 # The text for a server whose environ has no Hijacker.
 _NO_HIJACKER: Final = "websocket: this needs gochat.Server; other servers give no connection away"
 
-# The longest Host to compare, in characters. A longer one is not worth the memory.
+# The longest Origin to compare, in characters. A longer one is refused, to save memory.
 _LONGEST_ORIGIN: Final = 2000
 
 # The scheme of an origin, in lower case (RFC 3986, section 3.1).
@@ -74,7 +74,7 @@ class HandshakeError(Exception):
 
     reason: what is wrong, a key of REFUSALS.
     status: the HTTP status to answer with.
-    level: the log level: logging.INFO for a client's mistake, ERROR for one of this side.
+    level: the log level: logging.INFO for a client's mistake, ERROR for a mistake on this side.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -84,9 +84,9 @@ class HandshakeError(Exception):
         self.level: Final = logging.INFO if self.status < 500 else logging.ERROR
 
     def response(self, start_response: http.StartResponse) -> Iterable[bytes]:
-        """Return the answer to the request, as a WSGI response: the one that the Go library gives.
+        """Return the answer to the request, as a WSGI response: the Go library's answer.
 
-        But if the server does not support hijacking, its operator is told what to do.
+        But if the server does not support hijacking, the answer says what to do.
         """
         headers = [("Sec-WebSocket-Version", "13")]
         if self.status == HTTPStatus.UPGRADE_REQUIRED:
@@ -99,9 +99,9 @@ class Upgrader:
     """Upgrades HTTP requests to WebSocket connections. Any thread may use it.
 
     allowed_origins: origins (`https://example.org:8443`) whose pages may connect, or `*` for all.
-        A page of the server's own origin, and a client that names no origin, always may.
-    handshake_timeout: how long the handshake may take, in seconds: sending the answer, and the
-        application's work before it serves the connection.
+        Pages of the server's own origin, and clients that send no origin, always may.
+    handshake_timeout: how long sending the answer may take, in seconds. `serve_ws` lets the hub
+        take as long to accept the client.
     utf8_only, read_buffer_size, read_rate, read_burst, on_message: see `ConnOptions`.
     """
 
@@ -138,13 +138,13 @@ class Upgrader:
     def upgrade(self, environ: http.Environ) -> Conn:
         """Answer the handshake with 101, and take the connection over from the HTTP server.
 
-        environ: that of a request to an `http.Server`. The server still closes the socket, see
-        `http.Hijacker`, so use the Conn only inside functions that the server calls. A second
-        thread is reserved for the connection, so `Hijacker.go` does not fail. If the application
-        fails afterwards, or a function that it has passed to the Hijacker fails, the peer gets the
-        close code 1013 for an `http.UnavailableError` and 1011 for any other exception.
+        environ: the environ of a request to an `http.Server`. The server still closes the socket,
+        see `http.Hijacker`, so use the Conn only inside functions that the server calls. A second
+        thread is reserved for the connection, so `Hijacker.go` does not fail. If the application,
+        or a function that it has passed to the Hijacker, fails afterwards, the peer gets the close
+        code 1013 for an `http.UnavailableError` and 1011 for any other exception.
 
-        Raises HandshakeError, with the status that the Go library answers; http.UnavailableError if
+        Raises HandshakeError, with the status of the Go library's answer; http.UnavailableError if
         there is no second thread, which the server answers with 503; OSError if the answer cannot
         be sent.
         """
@@ -187,7 +187,8 @@ class Upgrader:
             raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
             raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
-        # Not in Go: what follows would be the body for a proxy, and frames for this side.
+        # Not in Go. A proxy would take the bytes that follow for the body, and this side for
+        # frames.
         if (
             environ.get("CONTENT_LENGTH") not in (None, "", "0")
             or "HTTP_TRANSFER_ENCODING" in environ
@@ -195,10 +196,10 @@ class Upgrader:
             raise HandshakeError("body", bad + "there is a body")
 
     def _check_origin(self, environ: http.Environ) -> bool:
-        """Return whether the page that connects has the server's origin, or an allowed one.
+        """Return whether the connecting page has the server's origin, or an allowed one.
 
-        An origin is only `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared
-        as a whole and never parsed: how another parser would read it does not matter.
+        An origin is only `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared as a
+        whole and never parsed, and differences between parsers do not matter.
         """
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True
@@ -206,7 +207,8 @@ class Upgrader:
             return False
         origin = _fold(environ["HTTP_ORIGIN"])
         scheme, _, host = origin.partition("://")
-        # Two headers arrive as one, and the part before the comma is no scheme.
+        # Two Origin headers arrive joined by a comma; then the text before `://` may not be a
+        # scheme.
         is_origin = bool(_SCHEME.fullmatch(scheme) and host)
         same = is_origin and host == _fold(environ.get("HTTP_HOST", ""))
         return same or origin in self.allowed_origins or "*" in self.allowed_origins
@@ -229,7 +231,7 @@ def _fold(header: str) -> str:
 
 def _has_token(environ: http.Environ, header: str, token: str) -> bool:
     """Return whether a header that is a list of tokens has this one, in any case."""
-    # Without split: a header of a megabyte would become half a million objects.
+    # Does not use split, which would make half a million objects of a header of a megabyte.
     pattern = rf"(?:^|,)[ \t]*{token}[ \t]*(?:,|$)"
     return bool(re.search(pattern, environ.get(header, ""), re.IGNORECASE | re.ASCII))
 

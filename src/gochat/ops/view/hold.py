@@ -2,13 +2,12 @@
 
 The write pump receives one message, and then drains the channel for the rest of the frame. Between
 the two, the channel tells its Hold about the message, and the Hold can stop the pump. So a held
-pump has one message, while its queue fills, and the write deadline does not run, because it is set
-after the drain. A held pump has given up
-its turn, as if it waited for its socket. A pump in slow motion keeps its turn, which makes the line
-for it visible.
+pump has one message while its queue fills. The write deadline does not run, because it is set after
+the drain. A held pump has given up its turn, as if it waited for its socket. A pump in slow motion
+keeps its turn, so that the view shows the pumps in line for a turn.
 
-The hub closes a client's channel whenever it drops the client, for whatever reason. That also ends
-a hold and slow motion, so no hold outlasts the client or the chat.
+The hub closes a client's channel whenever it drops the client, for whatever reason. Closing the
+channel also ends a hold and slow motion, so no hold outlasts the client or the chat.
 """
 
 from __future__ import annotations
@@ -23,31 +22,31 @@ __all__ = ["Hold", "Pace"]
 
 
 class Pace:
-    """The time that each write pump takes for a frame in slow motion, in seconds; 0 for none."""
+    """The delay that slow motion adds to each frame of a write pump, in seconds; 0 for none."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
 
 class Hold:
-    """Holds the receiver of one channel, whose Observer it is, and slows it down.
+    """Holds or slows down the receiver of one channel, as the channel's Observer.
 
-    tab: the name by which a page asks for the client of the channel; empty for none.
+    tab: the name by which a page asks for the channel's client; empty for none.
     """
 
     def __init__(self, pace: Pace, tab: str = "") -> None:
         self.tab: Final = tab
-        #: The name before the last message that had one. Set by the read pump.
+        #: The name in the client's last message that began with one. Set by the read pump.
         self.name = b""
         self._pace = pace
         # Guards `on`, and wakes the receiver when `on` changes or the channel is closed. Its holder
-        # waits for nothing, so the hub acquires it without delay.
+        # never waits for anything, so the hub acquires it without delay.
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
-        #: Whether the receiver should wait. Any thread may read it without the lock. So does the
-        #: receiver, which may notice a change one frame late.
+        #: Whether the receiver should wait. Any thread may read it without the lock. The receiver
+        #: does, too, so it may notice a change one frame late.
         self.on = False
-        #: What the receiver is doing in here, if anything. Set by the receiver.
+        #: What the receiver is doing in `received`; None if it is not there. Set by the receiver.
         self.doing: str | None = None
 
     def switch(self, on: bool) -> None:

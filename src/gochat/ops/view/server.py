@@ -1,4 +1,4 @@
-"""The view's server: the page, the state, and the switches, at a separate address.
+"""The view server: the page, the state, and the switches, at a separate address.
 
 | Request                  | What                                                                |
 | ------------------------ | ------------------------------------------------------------------- |
@@ -9,14 +9,14 @@
 | `POST /slow?seconds=S`   | slow motion: how long each write pump takes over a frame; 0 for off |
 | `POST /say`              | say something in the room                                           |
 
-There is no password: anyone who reaches the address may look and use the switches. So the address
+There is no password: anyone who can reach the address may look and use the switches. So the address
 is on loopback unless the flag names another host. Pages of other sites in a browser on this machine
-cannot use it: the Origin of a POST must be this page's, and the Host must be a name of this server,
-see routes.py.
+cannot use the switches: the Origin of a POST must be this page's, and the Host must be a name of
+this server, see routes.py.
 
-The chat's own address has one more path, which tells its page which client it is: `GET
-/client?tab=T` returns the number and the address of the client that has connected to `/ws?tab=T`,
-or null. Each page chooses T at random, so nobody else can ask for it.
+The chat's own address has one more path, which tells a page which client it is: `GET /client?tab=T`
+returns the number and the address of the client that has connected to `/ws?tab=T`, or null. Each
+page chooses T at random, so no other page can ask about its client.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ __all__ = ["View"]
 
 log = logging.getLogger("gochat")
 
-# How long a state is reused: at least this many seconds, and at least this many times the CPU time
-# that it took. So states take at most a twentieth of the CPU time, however many pages are open.
+# How long a computed state is reused: at least this many seconds, and at least this many times the
+# CPU time that it took. So states take at most a twentieth of the CPU, however many pages are open.
 _FRESH: Final = 0.2
 _REST: Final = 20.0
 
-# The slowest motion, in seconds for a frame.
+# The slowest motion, in seconds per frame.
 _SLOWEST: Final = 5.0
 
-# How long the hub may take to receive a message of the view, in seconds.
+# How long the hub may take to receive a message from the view, in seconds.
 _SAY_WAIT: Final = 1.0
 
-# How many characters a name has at most, as on the page.
+# The maximum length of a name, in characters, as on the page.
 _LONGEST_NAME: Final = 40
 
 
 class _Dialing(threading.local):
-    """The name that the request on this thread gives its connection; empty for none."""
+    """The tab that the request on this thread names for its connection; empty for none."""
 
     tab = ""
 
@@ -76,8 +76,8 @@ class _Dialing(threading.local):
 class View:
     """The view of one chat, and its server, which listens from now on.
 
-    addr: where to listen, see `http.Server`. hub, clients: the chat's. relay: the relay in front of
-    the hub, if any.
+    addr: where to listen, see `http.Server`. hub, clients: those of the chat. relay: the relay in
+    front of the hub, if any.
 
     Create, start and shut down on one thread. Raises what `Server` raises.
     """
@@ -91,7 +91,8 @@ class View:
         self._dialing = _Dialing()
         self._chat = ""
         self._said = count(1)
-        # Guards the two below, and is held while a state is computed: other requests wait for that.
+        # Guards the two fields below. Held while a state is computed, so other requests wait for
+        # that state.
         self._lock = threading.Lock()
         self._state = b""
         self._good_until = 0.0
@@ -112,12 +113,12 @@ class View:
         )
 
     def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
-        """Make a client whose write pump can be held: for `client_class`. Thread: any."""
+        """Make a client whose write pump can be held; use as `client_class`. Thread: any."""
         hold = Hold(self._pace, self._dialing.tab)
         return self._clients.new_client(hub, conn, settings, hold)
 
     def around(self, chat: http.Application) -> http.Application:
-        """Return the chat's routes, with the path that tells a page which client it is."""
+        """Wrap the chat's routes: add the path that tells a page which client it is."""
 
         def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
             tab = _query(environ).get("tab", "")
@@ -130,7 +131,7 @@ class View:
         return app
 
     def heard(self, conn: Conn, message: bytes) -> bytes:
-        """Remember the name that a message begins with: for `on_message`. Thread: the reader."""
+        """Remember the name that a message begins with; use as `on_message`. Thread: the reader."""
         name, colon, _ = message[: 4 * _LONGEST_NAME + 2].lstrip().partition(b": ")
         short = len(name.decode(errors="replace")) <= _LONGEST_NAME
         if colon and name and short and (client := self._clients.find(conn.sock)):
@@ -222,7 +223,7 @@ def _send_json(start_response: http.StartResponse, body: bytes) -> Iterable[byte
 
 
 def _is_from_here(environ: http.Environ) -> bool:
-    """Return whether a request is from this server's page, or from no browser."""
+    """Return whether a request is from this server's page, or not from a browser."""
     # A browser sends the Origin with every POST.
     origin = environ.get("HTTP_ORIGIN")
     return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST", "")

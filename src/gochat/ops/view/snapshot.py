@@ -1,8 +1,8 @@
 """The present state of the chat, as the view shows it.
 
-All of it comes from `statistics()`, of the channels, the turns and the connections. No pump does
-any work for it. The threads run meanwhile, so each part of the state shows a slightly
-different moment.
+All of it comes from the `statistics()` of the channels, the turns and the connections, so no pump
+does any work for the view. The threads keep running meanwhile, so each part of the state shows a
+slightly different moment.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
 
-# What the hub's thread is doing, by whether it waits.
+# What the hub's thread is doing, by `HubStatistics.waits`.
 _HUB: Final = {
     True: "waits in select for a value on one of its channels",
     False: _AT_WORK,
     None: None,
 }
 
-# What a connection's thread waits for, see `golang.websocket.conn.Waiting`.
+# What a connection's thread waits for, by `golang.websocket.conn.Waiting.what`.
 _CONN: Final = {
     "input": "waits for the next message from the socket",
     "rate": "waits, to keep to the rate",
@@ -50,8 +50,9 @@ _CONN: Final = {
 def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None) -> dict[str, Any]:
     """Return the state, ready for JSON. Thread: any.
 
-    The cost grows with the number of clients only by sums and by the list of all threads: at most
-    `DETAILED` of them are read individually: those that are held or full, then the oldest.
+    The cost grows with the number of clients only through sums and the list of all threads. At most
+    `DETAILED` clients are read individually: first those that are held, then those with the longest
+    queues, then the oldest.
     """
     there = clients.there()
     threads = {thread.ident for thread in threading.enumerate()}

@@ -4,11 +4,11 @@
     handover.py   how threads sleep and wake for a channel
     turns.py      limits how many write pumps work at a time
     processor.py  settings of the system's scheduler
-    sockets.py    wait for a socket
+    sockets.py    waits for a socket
 
 The rules: threads run at any moment, in any order, and may be interrupted anywhere. So data that
-two threads use has a lock, or changes in a single step; and a thread registers for a wake-up before
-it checks for the last time.
+two threads use has a lock or changes in a single step, and a thread registers for a wake-up before
+its last check.
 """
 
 from __future__ import annotations

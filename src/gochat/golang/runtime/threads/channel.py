@@ -13,14 +13,14 @@
 
 `handover.py` explains the steps at the end, and has the parts with which threads wait.
 
-Interrupts: an exception can come out of any operation at any moment, from a signal handler on the
-main thread or by `PyThreadState_SetAsyncExc` on others. The operation has then either happened
-completely or not at all: a value is in the channel or was received, never both or neither. An
-interrupted send that has not happened has taken its value back. An interrupted receive has put its
-value back, no longer waits, and has no turn. Other threads do not notice. A signal handler may use
-any channel, even the one whose operation it has interrupted, as long as it need not wait for its
-own thread. (This holds for one exception at a time. A second one, raised while the first is being
-handled, may break it.)
+Interrupts: any operation can be interrupted by an exception at any moment, from a signal handler on
+the main thread or from `PyThreadState_SetAsyncExc` on others. The operation has then either
+happened completely or not at all: a value is in the channel or was received, never both or neither.
+An interrupted send that has not happened has taken its value back. An interrupted receive has put
+its value back, no longer waits, and has no turn. Other threads do not notice. A signal handler may
+use any channel, even one with an operation that it has interrupted, as long as it need not wait for
+its own thread. (All this holds for one exception at a time. A second exception, raised while the
+first is being handled, may break it.)
 
 Differences from Go:
 
@@ -61,15 +61,15 @@ _popleft: Final = deque.popleft
 
 
 class Channel(Closing, queue.Queue[T]):
-    """A `queue.Queue` that can be closed, and that a thread can wait for together with others.
+    """A `queue.Queue` that can be closed; a thread can wait for several channels at once.
 
     capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
     in_turn: the receiver takes turns with the receivers of all such channels, see turns.py. Between
-        two receives that thread may wait for nothing but a Conn.
+        two receives that thread may wait only for a Conn.
 
     Any thread may `send`. Only one thread, the sending side, may `try_send` and `close`, and only
-    one thread at a time may receive. If other threads `send` at the same time as `try_send`, the
-    channel may exceed its capacity by one value. Raises ValueError for a negative capacity.
+    one thread at a time may receive. If other threads `send` during `try_send`, the channel may
+    exceed its capacity by one value. Raises ValueError for a negative capacity.
 
     Even an empty channel is true. The methods of queue.Queue work as usual, but `task_done`, `join`
     and `shutdown` raise NotImplementedError.
@@ -78,8 +78,8 @@ class Channel(Closing, queue.Queue[T]):
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
-        # The attributes that the inherited methods still use. queue.Queue's own conditions would
-        # cost kilobytes and ten microseconds.
+        # The attributes that the inherited methods still use. The conditions of queue.Queue would
+        # take kilobytes and ten microseconds per channel.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
         # Without a GIL, gives the steps of all threads one order. Its owner can acquire it again,
@@ -89,27 +89,29 @@ class Channel(Closing, queue.Queue[T]):
         self._in_turn: Final = in_turn
         # Set once, before `END` joins the line or the waiting senders are refused.
         self._closed = False
-        # `try_send` appends while the queue has fewer values than this; 0 from just before close.
+        # `try_send` appends while the queue has fewer values than this; 0 from just before the
+        # close.
         self._accepts = capacity
         # Set once, before `_closed`: nobody will receive, so no `END` joins the line.
         self._abandoned = False
         # The waiting senders in order of arrival, then `END`. Any thread may remove a sender whose
         # value was moved or whose offer was refused.
         self._offers: list[Offer[T]] = []
-        # The receiver that has found nothing, set by itself. Unset by the receiver, and by a sender
-        # that wakes it, see `_ring`. (A receiver left here from an earlier wait is not armed.)
+        # The receiver that has found nothing. Set by the receiver; unset by it, or by a sender that
+        # wakes it, see `_ring`. (A receiver left here from an earlier wait is not armed.)
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
-        #: Is told of what happens here; None for nobody. Set before the channel is used.
+        #: The observer of this channel; None for nobody. Set before the channel is used.
         self.observer: Observer | None = None
         # For `statistics`: the last thread that received in turn. Set by the receiver.
         self._receiver: Waiter | None = None
-        # Only for the receiver: how many values it has received; at index b, how many drains found
-        # a number of values that has b bits.
+        # Only for the receiver: how many values it has received; and the number of drains, by the
+        # bit length of the number of values found.
         self._received = 0
         self._drains = [0] * 32
-        # Only for the sending side: how many values had no room; how many were queued at the close.
+        # Only for the sending side: how many values had no room; and how many were queued at the
+        # close.
         self._refused = 0
         self._left = 0
 
@@ -153,9 +155,9 @@ class Channel(Closing, queue.Queue[T]):
     def send(self, value: T) -> None:
         """Queue a value, and wait for room if there is none; if unbuffered, wait for a receiver.
 
-        Values that one thread sends to several unbuffered channels are thus received in that order.
-        Raises ClosedChannelError if the channel is closed, or gets closed before the value is
-        queued or received. Thread: any.
+        So values that one thread sends to several unbuffered channels are received in that order.
+        Raises ClosedChannelError if the channel is closed, now or before the value is queued or
+        received. Thread: any.
         """
         self._send(value, None)
 
@@ -168,8 +170,8 @@ class Channel(Closing, queue.Queue[T]):
         """
         # The hub calls this for every client and message. The sender first queues its value, then
         # looks for an idle receiver. The receiver first marks itself as idle, then looks at the
-        # queue. Whichever comes second sees what the first did, so no receiver sleeps while a value
-        # is queued.
+        # queue. Whichever of them looks last sees what the other did, so no receiver sleeps while a
+        # value is queued.
         values = self.queue
         if len(values) >= self._accepts:
             return self._no_room(value)
@@ -207,8 +209,8 @@ class Channel(Closing, queue.Queue[T]):
     def close(self) -> None:
         """Close the channel. Works on a full channel too, and never blocks.
 
-        Queued values can still be received. A thread that waits to send gets ClosedChannelError. So
-        does a second close, which is a panic in Go. Thread: the sending side.
+        Queued values can still be received. A thread that waits to send gets ClosedChannelError. A
+        second close raises it, too (in Go, it panics). Thread: the sending side.
         """
         self._check_open("close of")
         try:
@@ -227,8 +229,8 @@ class Channel(Closing, queue.Queue[T]):
     def abandon(self) -> None:
         """Declare that nobody will receive. Can be repeated; never blocks. Thread: any.
 
-        From now on every send raises AbandonedChannelError, even one that is waiting. A waiting
-        receiver is not affected.
+        From now on every send raises AbandonedChannelError, even a send that is already waiting. A
+        waiting receiver is not affected.
         """
         self._abandoned = True
         self._accepts = 0
@@ -329,10 +331,10 @@ class Channel(Closing, queue.Queue[T]):
     # Sending. Thread: any.
 
     def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
-        """Return when the offer was taken or refused; True if it was refused for the deadline."""
+        """Return once the offer is taken or refused; True if it was refused at the deadline."""
         self._offers.append(offer)
-        # The closing thread first marks the channel as closed, then looks at the line. So either it
-        # sees this offer there, or this thread sees that the channel is closed.
+        # The closing thread first marks the channel as closed, then looks at the line. So either
+        # that thread sees this offer there, or this thread sees that the channel is closed.
         if FREE_THREADED:
             self._order()
         if self._closed:
@@ -356,13 +358,14 @@ class Channel(Closing, queue.Queue[T]):
     def _queue_if_room(self, cell: list[T]) -> bool:
         """Move a value into the queue if there is room and no line. Return whether it was moved."""
         if self._room is None:
-            # Infinite, without Python code: each `next` compares the lengths at that moment.
+            # An endless iterator that runs no Python code: each `next` compares the lengths at that
+            # moment.
             lengths = zip(  # noqa: B905 - both have no end
                 map(len, repeat(self._offers)), map(len, repeat(self.queue))
             )
             self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
-        # A single step: between a check for room and an append, other threads could fill the
-        # channel or close it.
+        # A single step: between a separate check and append, other threads could fill or close the
+        # channel.
         if FREE_THREADED:
             with self.mutex:
                 self.queue.extend(map(_pop, compress((cell,), self._room)))
@@ -376,15 +379,15 @@ class Channel(Closing, queue.Queue[T]):
         Return whether the offer was refused. Thread: any.
         """
         offer.refuse()
-        offer.gate.open()  # before: an offer that is not in line is forgotten, see _recover
+        offer.gate.open()  # before the removal: _recover finds only offers in line
         try:  # noqa: SIM105 - which is faster
             self._offers.remove(offer)
-        except ValueError:  # it was out already
+        except ValueError:  # it was already removed
             pass
         return bool(offer.refused)
 
     def _admit(self) -> None:
-        """Queue the values of the first in line, as far as there is room. Thread: any."""
+        """Queue the values of the first senders in line, as far as there is room. Thread: any."""
         if FREE_THREADED:
             with self.mutex:
                 self._move()
@@ -392,9 +395,9 @@ class Channel(Closing, queue.Queue[T]):
             self._move()
 
     def _move(self) -> None:
-        # Only the first in line may have its value queued, and each thread here finds the first
-        # before it checks for room. So if another thread takes the room meanwhile, it is with the
-        # same value, and the channel never holds one too many.
+        # Only the value of the first sender in line may be queued, and each thread here looks up
+        # that sender before it checks for room. So if another thread uses the room meanwhile, it
+        # queues the same value, and the channel never exceeds its capacity.
         while True:
             try:
                 first = self._offers[0]
@@ -423,7 +426,7 @@ class Channel(Closing, queue.Queue[T]):
     def _hand_over(self, offer: Offer[T]) -> bool:
         """Give a value to a receiver that waits for an unbuffered channel, if there is one.
 
-        Waiting senders come first.
+        Senders that are waiting go first.
         """
         receiver = self._idle
         if receiver is None or self._offers:
@@ -433,7 +436,7 @@ class Channel(Closing, queue.Queue[T]):
         if not receiver.wake():
             return False
         offer.move(self.queue.extend)
-        self._wake()  # it may have looked for the value already, and wait again
+        self._wake()  # the receiver may have looked for the value too early, and be waiting again
         return True
 
     def _wake(self) -> None:
@@ -444,12 +447,12 @@ class Channel(Closing, queue.Queue[T]):
             receiver.wake()
 
     def _ring(self) -> None:
-        """Wake the receiver, if it is idle. Thread: the sending side's one.
+        """Wake the receiver, if it is idle. Thread: the sending side.
 
-        A receiver that takes turns is unmarked, so the next sender need not call this. A slow
-        sender may unmark a wait that has begun meanwhile, so it also wakes the present receiver. A
-        Waiter can be woken for any of its thread's waits; a Bell is for one wait, so it stays
-        marked.
+        A receiver that takes turns is unmarked here, so that the next sender need not call this. A
+        slow sender may unmark a wait that has begun since it looked, so it also wakes the present
+        receiver. A Waiter can be woken for any of its thread's waits; a Bell is for one wait, so it
+        stays marked.
         """
         receiver = self._idle
         if receiver is None:
@@ -461,13 +464,13 @@ class Channel(Closing, queue.Queue[T]):
             if self._receiver is not None and self._receiver is not receiver:
                 self._receiver.wake()
         except BaseException:
-            for each in (receiver, self._receiver):  # for nobody else knows of it
+            for each in (receiver, self._receiver):  # nobody else knows that it has to be woken
                 if each is not None:
                     each.wake()
             raise
 
     def _recover(self) -> None:
-        """Finish what an interrupted operation may not have done for others. Thread: any."""
+        """Complete what an interrupted operation may have left undone for others. Thread: any."""
         for offer in self._offers.copy():
             if not offer.waits():
                 self._dismiss(offer)
@@ -475,14 +478,14 @@ class Channel(Closing, queue.Queue[T]):
         self._wake()
 
     def _order(self) -> None:
-        """Without a GIL: make this thread's steps visible to others that call this later."""
+        """Without a GIL: make this thread's steps visible to threads that call this later."""
         with self.mutex:
             pass
 
     # Receiving. Thread: the receiver.
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive a value into an empty list, if there is one. CLOSED stands for the end."""
+        """Receive a value into an empty list, if there is one; CLOSED if closed and drained."""
         while True:
             if self.queue:
                 try:
@@ -508,8 +511,8 @@ class Channel(Closing, queue.Queue[T]):
 
     def _take_all(self, values: list[T]) -> None:
         """Receive all available values into an empty list."""
-        # Senders only append, and this thread alone pops, so the number of values seen here can
-        # only grow until they are moved.
+        # Senders only append, and only this thread pops, so the number of values can only grow
+        # until they are moved.
         try:  # noqa: SIM105 - which is faster
             values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
         except IndexError:  # a signal handler has received some
@@ -524,13 +527,13 @@ class Channel(Closing, queue.Queue[T]):
                     self._dismiss(offer)
 
     def _take_first(self, got: list[Any]) -> None:
-        """Receive from the first in line, if the queue is empty."""
+        """Receive from the first sender in line, if the queue is empty."""
         try:
             first = self._offers[0]
         except IndexError:
             return
-        # Another thread may have moved a value from the line into the queue since it was seen to be
-        # empty. Nothing can come into the queue before the first in line from here on.
+        # Another thread may have moved a value from the line into the queue since the queue was
+        # found empty. From here on, no value can enter the queue before that of the first in line.
         if self.queue:
             return
         if first is END:
@@ -548,9 +551,9 @@ class Channel(Closing, queue.Queue[T]):
             turns.give_up()
 
     def _set_idle(self, receiver: Bell | Waiter) -> None:
-        """Mark the receiver as idle, to be woken. It must look at the queue after this.
+        """Mark the receiver as idle, to be woken. The receiver must look at the queue after this.
 
-        Raises RuntimeError if another thread is marked. Thread: the receiver.
+        Raises RuntimeError if another thread is marked as idle. Thread: the receiver.
         """
         other = self._idle
         if other is not None and other is not receiver and other.is_idle():
@@ -565,14 +568,14 @@ def select(
 ) -> tuple[Channel[Any] | None, Any, bool]:
     """Wait until one of the channels has a value or is closed, and receive from it.
 
-    Returns `(channel, value, True)`; `(channel, None, False)` for one that is closed and drained;
+    Returns `(channel, value, True)`; `(channel, None, False)` if the channel is closed and drained;
     `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
 
-    If several channels are ready, it chooses at random, so none is starved. A deadline that has
-    passed takes precedence, so it is met even in a busy room.
+    If several channels are ready, it chooses one at random, so that none is starved. A deadline
+    that has passed takes precedence over values, so it is met even in a busy room.
 
-    Raises RuntimeError if it sees a second thread waiting for a channel, and ValueError if a
-    channel whose receiver takes turns is not the only one.
+    Raises RuntimeError if it sees a second thread waiting for a channel, and ValueError if there
+    are several channels and the receiver of one takes turns.
     """
     if len(channels) == 1 and channels[0]._in_turn:
         return _select_in_turn(channels[0], deadline)
@@ -601,7 +604,8 @@ def _select_in_turn(
             if channel._take(got):
                 (value,) = got
                 return (channel, None, False) if value is CLOSED else (channel, value, True)
-            # Before the jump back, which Python 3.12 leaves out of the `try`.
+            # Called before the jump back, because Python 3.12 does not include the jump in the
+            # `try`.
             turns.give_up()
         return None, None, False
     except BaseException:

@@ -1,23 +1,23 @@
-"""Passes values from thread to thread, and lets threads sleep until they are woken.
+"""Passes values between threads, and lets threads sleep until they are woken.
 
 `channel.py` says what a channel promises, and has its steps. This module explains them, and has the
 parts with which threads wait for each other.
 
 Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
-of the first in line goes into the queue as soon as there is room. `close` puts a sentinel at the
-end of the line, so a receiver drains the queue before it sees the end. A receiver that finds
+of the first sender in line goes into the queue as soon as there is room. `close` puts a sentinel at
+the end of the line, so a receiver drains the queue before it sees the close. A receiver that finds
 nothing marks itself as idle in each of its channels; the next thread that sends wakes it.
 
 On an unbuffered channel, a sender that finds an idle receiver hands its value over and continues. A
 sender that finds none joins the line, and continues when its value has been received. Go's chan.go
 does the same.
 
-There is no lock, so an interrupt cannot leave one held, and a signal handler cannot find one held
-by its own thread. A value moves from one place to the next in a single step:
+There is no lock, so an interrupt cannot leave a lock held, and a signal handler cannot find a lock
+held by its own thread. A value moves from one place to the next in a single step:
 `new.extend(map(pop, (old,)))` is one call, in which no Python code runs. If several threads try to
-move a value, the first one gets it, and the others find that it is gone. A thread looks before each
-step, and again after it for threads that it may have to wake. An extra wake-up is harmless. With a
-GIL all steps have one order; without one (FREE_THREADED) a lock gives them an order.
+move a value, the first one moves it, and the others find it gone. A thread looks before each step
+and, after the step, looks again for threads that it may have to wake. An extra wake-up is harmless.
+With a GIL all steps have one order; without a GIL (FREE_THREADED) a lock gives them an order.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _pop: Final = list.pop
 class Offer(Generic[T]):
     """A value that a sender waits to hand over (Go: sudog).
 
-    The value is moved to its destination or back to its sender. The first thread that moves it
+    The value is moved to its destination or back to its sender; the first thread that moves it
     decides.
     """
 
@@ -53,7 +53,7 @@ class Offer(Generic[T]):
 
     def __init__(self, value: T) -> None:
         self._offered: Final = [value]
-        #: Has the value, if the offer was refused.
+        #: Contains the value if the offer was refused.
         self.refused: Final[list[T]] = []
         #: Where the sender waits for the decision.
         self.gate: Final = Gate()
@@ -63,7 +63,7 @@ class Offer(Generic[T]):
         return bool(self._offered)
 
     def move(self, extend: Any) -> None:
-        """Move the value, if it has not been moved yet. extend: the destination's. Thread: any."""
+        """Move the value, if not yet moved. extend: the destination's method. Thread: any."""
         if self._offered:
             try:  # noqa: SIM105 - which is faster
                 extend(map(_pop, (self._offered,)))
@@ -71,20 +71,20 @@ class Offer(Generic[T]):
                 pass
 
     def refuse(self) -> None:
-        """Take the value back, if it was not moved yet. Thread: any."""
+        """Take the value back, if not yet moved. Thread: any."""
         self.move(self.refused.extend)
 
 
-#: Stands in the line of a closed channel. It is never moved, so it seems to wait.
+#: The last in line of a closed channel. Its value is never moved, so it always waits.
 END: Final[Offer[Any]] = Offer(CLOSED)
 
 
 class Bell:
     """One wait of a thread for several channels, or for one channel without turns.
 
-    One sender to an unbuffered channel can hand its value over to the thread, as to a `sudog` in
-    Go. Channels may keep the bell after the wait. So each wait needs a new bell: otherwise a slow
-    sender could hand its value over to a later wait, which may be for other channels.
+    One sender to an unbuffered channel can hand its value to the thread, as to a `sudog` in Go.
+    Channels may keep the bell after the wait. So each wait needs a new bell: otherwise a slow
+    sender could hand its value to a later wait, which may be for other channels.
     """
 
     __slots__ = ("_gate", "_given", "armed")
@@ -92,15 +92,15 @@ class Bell:
     def __init__(self) -> None:
         self._gate = Gate()
         # Has, under the key None, the channel and the offer that were handed over, or `_NOTHING`
-        # when the wait has ended. `setdefault` is a single step, so the first to come decides.
+        # once the wait has ended. `setdefault` is a single step, so the first caller decides.
         self._given: dict[None, tuple[Channel[Any] | None, Offer[Any]]] = {}
-        #: Whether the thread may be asleep. Unset by the thread.
+        #: Whether the thread may be asleep. Cleared by the thread.
         self.armed = True
 
     # Any sender:
 
     def give(self, channel: Channel[Any], offer: Offer[Any]) -> bool:
-        """Hand a value over, unless the bell has one or the wait has ended. Return whether."""
+        """Hand over a value; return False if the bell has one or the wait has ended."""
         given = channel, offer
         if self._given.setdefault(None, given) is not given:
             return False
@@ -146,7 +146,7 @@ _NOTHING: Final = (None, END)
 
 
 def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
-    """Return a channel that has something, or had; None once the deadline has come."""
+    """Return a channel that has, or had, something to receive; None at the deadline."""
     for channel in channels:
         if channel._in_turn:
             raise ValueError("a channel with turns is waited for alone")
@@ -154,7 +154,7 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
         for channel in _in_random_order(channels):
             if channel.queue or channel._offers:
                 return channel
-        # Nothing there. Set up the bell, look again, and only then wait. The second look finds any
+        # All are empty. Set up the bell, look again, and only then wait. The second look finds any
         # value sent before it; a later sender rings the bell.
         bell = Bell()
         try:
@@ -163,15 +163,15 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
         except BaseException:
             bell.end()
             raise
-        if giver is not None:  # what was handed over comes first
+        if giver is not None:  # a value that was handed over comes first
             return giver
     return None
 
 
 def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
-    """Return True when the channel has something, or had; with a turn unless it is closed.
+    """Return True when the channel has, or had, something to receive; with a turn if open.
 
-    Returns False once the deadline has come.
+    Returns False at the deadline.
     """
     try:
         me = turns.local.waiter
@@ -201,10 +201,10 @@ def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
             woken = not ((queue or offers) and me.disarm()) and me.wait(timeout)
             channel._idle = None
             if woken:
-                # The channel may be empty: a slow sender may wake this thread for a value that was
-                # received meanwhile.
+                # The channel may be empty: a slow sender may wake this thread for a value that has
+                # already been received.
                 break
-            me.receiving = False  # before the jump back, which Python 3.14 leaves out of the `try`
+            me.receiving = False  # before the jump back, which in Python 3.14 is outside the `try`
         me.receiving = False
         return True
     except BaseException:
@@ -224,7 +224,7 @@ def _in_random_order(channels: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def seconds_until(deadline: float | None) -> float:
-    """Return how long to wait: from 0 to the system's maximum, or -1 without a deadline."""
+    """Return how long to wait, from 0 to the system's maximum; -1 without a deadline."""
     if deadline is None:
         return -1
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

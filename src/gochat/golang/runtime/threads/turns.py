@@ -2,27 +2,27 @@
 
 A message in a room of a thousand clients wakes a thousand write pumps. Goroutines would line up for
 the few processors that GOMAXPROCS allows; threads would all run at once and compete for the
-interpreter. So write pumps line up, too. The first `gomaxprocs` pumps in line have a turn. A pump
-joins the line when it has work, and leaves the line when it has none. While a pump waits in line,
-messages gather for it, and go out in one frame: the longer the line, the larger the frames.
+interpreter. So the write pumps line up here, too. The first `gomaxprocs` pumps in line have a turn.
+A pump joins the line when it has work, and leaves the line when it has none. While a pump waits in
+line, its messages gather, and go out in one frame: the longer the line, the larger the frames.
 
-A thread that has a turn must wait for nothing except its next turn. Before it waits for a socket or
-a lock, it calls `give_up`; likewise, Go's scheduler takes the processor from a goroutine that
-blocks in a system call. The thread joins the line again with its next receive.
+A thread that has a turn must not wait, except for its next turn. Before it waits for a socket or a
+lock, it calls `give_up`; likewise, Go's scheduler takes the processor from a goroutine that blocks
+in a system call. The thread rejoins the line at its next receive.
 
-A pump whose channel is closed needs no turn for the messages that are left, because no more can
-gather. Otherwise, if many clients left at the same time, the others would have to wait for them.
+A pump whose channel is closed needs no turn for the remaining messages, because no more can gather.
+If it did, and many clients left at the same time, the others would have to wait for them.
 
 A thread leaves the line when it ends, however it ends, and when an exception ends its wait.
 
 Strategy: the line is the only state. The first threads in line have the turns, so a turn can be
 neither lost nor doubled. A thread joins or leaves the line in a single step, and then wakes every
 thread that has a turn and sleeps. A wake-up is only a hint, after which the woken thread checks the
-line. So an extra wake-up is harmless, and a thread that is interrupted before it has woken the
-others wakes them while the exception passes through. No lock is used, so a signal handler never
-finds a lock held by its own thread.
+line. So an extra wake-up is harmless. A thread that is interrupted before it has woken the others
+wakes them while it handles the exception. No lock is used, so a signal handler never finds a lock
+held by its own thread.
 
-`docs/turns.pml` is a model of this module, and of `Channel`'s part in it. The model checker spin
+`docs/turns.pml` is a model of this module, and of `Channel`'s part in it. The model checker Spin
 shows that no pump with work is ever forgotten.
 """
 
@@ -47,20 +47,20 @@ __all__ = [
 
 # Whether threads run in parallel. With a GIL, only one thread at a time executes Python, so the
 # steps of all threads have one order, and each method call on a list, deque or dict is a single
-# step. Code that relies on this order takes a lock if FREE_THREADED is set.
+# step. If FREE_THREADED is set, code that relies on this order takes a lock.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 # Python finds a global name faster than an attribute of a class.
 _pop: Final = list.pop
 
-#: Measured: see docs/why/performance.md.
+#: Chosen by measurement, see docs/why/performance.md.
 DEFAULT_GOMAXPROCS: Final = 1
 
 
 class Gate:
-    """Lets one thread wait to be woken. One early wake-up is kept; further ones are lost.
+    """Lets one thread wait for a wake-up. One early wake-up is kept; further ones are lost.
 
-    A wake-up is only a hint: the woken thread has to check what it waits for.
+    A wake-up is only a hint: the woken thread must check what it was waiting for.
     """
 
     __slots__ = ("_lock",)
@@ -70,11 +70,11 @@ class Gate:
         self._lock.acquire()
 
     def pass_(self, timeout: float = -1) -> bool:
-        """Wait for a wake-up. Return False if none comes within `timeout` seconds; -1: no limit."""
+        """Wait for a wake-up; return False after `timeout` seconds without one (-1: no limit)."""
         return self._lock.acquire(True, timeout)
 
     def open(self) -> None:
-        """Wake the waiting thread, or the next one that waits. Thread: any."""
+        """Wake the waiting thread, or the next thread that waits. Thread: any."""
         if self._lock.locked():
             try:  # noqa: SIM105 - which is faster
                 self._lock.release()
@@ -87,20 +87,20 @@ class Turns:
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
-        # The first `_limit` of these have a turn. A thread leaves by itself; it joins by itself, or
-        # the thread that wakes it puts it here. If that happens just before it leaves, it is here
-        # twice for a moment. It then leaves its first place, which is the one with the turn.
+        # The first `_limit` of these have a turn. A thread removes itself; it is added by itself or
+        # by the thread that wakes it. If it is woken just before it removes itself, it is here
+        # twice for a moment. It then gives up its first place, which has the turn.
         self._line: deque[Waiter] = deque()
-        # Without a GIL, combines two steps into one, see FREE_THREADED. Its owner can acquire it
-        # again, as in a signal handler.
+        # Without a GIL, makes two steps one, see FREE_THREADED. Its owner can acquire it again, as
+        # in a signal handler.
         self._lock = threading.RLock()
-        #: Has each thread's own `waiter`, once that was asked for.
+        #: Each thread's own `waiter`, once the thread has called `Turns.waiter`.
         self.local = threading.local()
 
     def gomaxprocs(self, limit: int) -> int:
         """Set the number of turns, unless it is 0 or less. Return the previous number.
 
-        A lower limit takes no turn away: it takes effect as turns are passed on. (Go:
+        A lower limit takes no turn away; it takes effect as turns are passed on. (Go:
         runtime.GOMAXPROCS.) Thread: any, but one at a time.
         """
         before = self._limit
@@ -130,7 +130,8 @@ class Turns:
     def gosched(self) -> None:
         """Return when every thread now in line has had a turn (Go: runtime.Gosched).
 
-        For a thread without a turn that would give the pumps more work than they can queue.
+        For a thread without a turn, so that it does not give the pumps more work than they can
+        queue.
         """
         waiter = self.waiter()
         try:
@@ -158,10 +159,10 @@ class Turns:
                 pass
 
     def _call(self) -> None:
-        """Wake the threads that have a turn and do not know it, after a change of the line.
+        """Wake the threads that have a turn and do not know it. Call after a change of the line.
 
-        Two threads may leave the line at the same time, and each may see the line only after both
-        have left. So each of them wakes every thread that now has a turn. Thread: any.
+        If two threads leave the line at the same time, each may see the line only after both have
+        left. So each of them wakes every thread that now has a turn. Thread: any.
         """
         line = self._line
         if self._limit == 1:
@@ -180,8 +181,8 @@ class Turns:
 class Waiter(Gate):
     """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it.
 
-    A thread that waits for a value is armed. The first sender that wakes it puts it in line, and
-    the thread sleeps until it has a turn.
+    While a thread waits for a value, it is armed. The first sender that wakes it puts it in line,
+    and the thread sleeps until it has a turn.
     """
 
     __slots__ = ("_holds", "_turns", "armed", "receiving", "thread")
@@ -192,13 +193,13 @@ class Waiter(Gate):
         #: The ident of the thread.
         self.thread: Final = threading.get_ident()
         #: Contains this waiter while the thread waits for a value and has not been woken. A sender
-        #: moves it from here to the line; the thread itself takes it out to end its wait.
+        #: moves the waiter from here to the line; the thread removes it to end the wait.
         self.armed: Final[list[Waiter]] = []
-        # Whether the thread knows that it has a turn. Set by the thread alone, and False whenever
-        # it waits, so that it is woken.
+        # Whether the thread knows that it has a turn. Set only by the thread, and False whenever it
+        # waits, so that it is woken.
         self._holds = False
-        #: Whether the thread is in an in-turn receive, which a signal handler cannot repeat. Set
-        #: by the thread alone.
+        #: Whether the thread is in a receive in turn, during which a signal handler must not start
+        #: another. Set only by the thread.
         self.receiving = False
 
     # Any thread:
@@ -213,11 +214,11 @@ class Waiter(Gate):
         return bool(self.armed)
 
     def wake(self) -> bool:
-        """Put an armed thread in line, to wake when it has a turn. Return whether it was armed."""
+        """Put an armed thread in line; it wakes when it has a turn. Return whether it was armed."""
         turns = self._turns
         line = turns._line
         try:
-            # One step: an interrupt between two would leave the thread asleep forever.
+            # One step: an interrupt between two steps would leave the thread asleep forever.
             if FREE_THREADED:
                 with turns._lock:
                     line.extend(map(_pop, (self.armed,)))
@@ -228,7 +229,7 @@ class Waiter(Gate):
             elif line[0] is self and not self._holds:  # as in `_call`, without a call
                 self.open()
             return True
-        except IndexError:  # it is not armed, or has had its turn already
+        except IndexError:  # it is not armed, or has already had its turn
             return False
         except BaseException:
             turns._call()
@@ -251,10 +252,10 @@ class Waiter(Gate):
         return False
 
     def wait(self, timeout: float = -1) -> bool:
-        """Pass the turn on, then wait to be put in line and for a turn. The thread must be armed.
+        """Pass on the turn, then wait until put in line and given a turn. The thread must be armed.
 
-        timeout: in seconds, -1 for none. Return False, without a turn and no longer armed, if no
-        sender has put the thread in line in that time, or `let_go` was called.
+        timeout: in seconds; -1 for no limit. Return False, without a turn and no longer armed, if
+        no sender has put the thread in line within that time, or if `let_go` was called.
         """
         if self._holds:
             self.leave()
@@ -277,7 +278,7 @@ class Waiter(Gate):
         self._holds = True
 
     def line_up(self) -> None:
-        """Return with a turn, after all threads now in line. A thread alone keeps its turn."""
+        """Return with a turn, after all threads now in line. If there are none, keep the turn."""
         turns = self._turns
         try:
             if self._holds:
@@ -295,7 +296,7 @@ class Waiter(Gate):
             raise
 
     def leave(self) -> None:
-        """Leave the line if the thread has a turn, which passes the turn on."""
+        """Leave the line if the thread has a turn; this passes on the turn."""
         if self._holds:
             turns = self._turns
             line = turns._line
@@ -308,14 +309,14 @@ class Waiter(Gate):
                     first = line[0]
                     if not first._holds:
                         first.open()
-            except IndexError:  # who was first has left, and has woken the next
+            except IndexError:  # the first thread has left meanwhile, and has woken the next
                 pass
             except BaseException:
                 self.retire()
                 raise
 
     def give_up(self) -> None:
-        """Pass the turn on, if the thread has one.
+        """Pass on the turn, if the thread has one.
 
         Does nothing in a signal handler that has interrupted a receive in turn.
         """
@@ -323,7 +324,7 @@ class Waiter(Gate):
             self.leave()
 
     def retire(self) -> None:
-        """Leave the line, because the thread was interrupted at any point, or has ended."""
+        """Leave the line, because the thread was interrupted, at whatever point, or has ended."""
         if FREE_THREADED:
             with self._turns._lock:
                 self._remove()
