@@ -282,6 +282,7 @@ def test_where_the_relay_comes_from(
     for flags, what in (
         (["--relay=redis://flag", from_file], "--relay and --relay-file"),
         (["--relay-file="], "--relay-file '': "),
+        (["--relay-file=/dev/zero"], "--relay-file '/dev/zero': not a URL"),
         (
             [f"--relay-file={tmp_path / 'none'}"],
             f"--relay-file '{tmp_path / 'none'}': No such file",
@@ -461,6 +462,7 @@ WRONG_VALUES = {
         (["serve", "--=5"], "there is no flag --: gochat serve --help"),
         (["talk", "--nmae", "Ann Lee", ":80"], "there is no flag --nmae: did you mean --name?"),
         (["bench", ":80", "-window", "4", "-5"], "unrecognized arguments: -5"),
+        (["bench", "--duration=1"], "there is no flag --duration: gochat bench --help lists them"),
         (["trace", "--SVG", "x.svg"], "there is no flag --SVG: did you mean --svg?"),
         (["serve", "--non\nsense"], "sense"),
         (["serve", "more"], "more"),
@@ -525,6 +527,7 @@ def test_help_begins_with_what_most_people_need(
         (["sevre", "--addr", LOCAL], "did you mean gochat serve?"),
         (["benhc"], "did you mean gochat bench?"),
         (["tolk"], "did you mean gochat talk?"),
+        (["--verison"], "there is no flag --verison: did you mean gochat --version?"),
         (["x\ny"], "there are serve, bench, exercise, talk and trace"),
         (["-addr", ":8080"], "gochat serve -addr :8080"),
         (["--addr=:8080", "--no-pin"], "gochat serve --addr=:8080 --no-pin"),

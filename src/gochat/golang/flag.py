@@ -128,8 +128,9 @@ class Parser(argparse.ArgumentParser):
             elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
             else:
-                near = difflib.get_close_matches(f"--{name[:99].lower()}", flags, 1)
-                meant = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists them"
+                names = [each.lstrip("-") for each in flags]  # two dashes are no likeness
+                near = difflib.get_close_matches(name[:99].lower(), names, 1)
+                meant = f"did you mean --{near[0]}?" if near else f"{self.prog} --help lists them"
                 self.error(f"there is no flag {flag}: {meant}")
 
     def settle(self, args: argparse.Namespace) -> None:

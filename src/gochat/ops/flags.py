@@ -140,14 +140,16 @@ def _mistake_before_command(argv: Sequence[str]) -> str:
     if word in (*commands, "-h", "--help", "--version"):
         return ""
     if word.startswith("-"):
+        if meant := difflib.get_close_matches(word[:99], ["--help", "--version"], 1, 0.7):
+            return f"there is no flag {word}: did you mean gochat {meant[0]}?"
         return f"a flag comes after a command: gochat serve {' '.join(argv)}"
     (near,) = difflib.get_close_matches(word[:99], commands, 1) or [""]
-    meant = (
+    hint = (
         f"did you mean gochat {near}?"
         if near
         else f"there are {', '.join(commands[:-1])} and {commands[-1]}"
     )
-    return f"there is no command {word!r}: {meant}"
+    return f"there is no command {word!r}: {hint}"
 
 
 def add_serve_flags(serve: Parser) -> None:
@@ -202,7 +204,8 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
         serve.error("--relay and --relay-file set the same value: use only one")
     if args.relay_file is not None:
         try:
-            return relay(Path(args.relay_file).read_text().strip())
+            with open(args.relay_file) as file:
+                return relay(file.read(1 << 16).strip())  # no more, if it has no end
         except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
             why = getattr(error, "strerror", None) or error
             serve.error(f"--relay-file {args.relay_file[:99]!r}: {why}")
