@@ -32,10 +32,12 @@ def check_gevent() -> None:
     needed = f"--runtime greenlets needs gevent {least} or later"
     try:
         version = metadata.version("gevent")
+        if not too_old(version):
+            return
+        needed += f", not {version}"
     except metadata.PackageNotFoundError:
-        raise ImportError(f"{needed}: pip install 'gochat[greenlets]'") from None
-    if too_old(version):
-        raise ImportError(f"{needed}, not {version}: pip install -U 'gochat[greenlets]'")
+        pass
+    raise ImportError(f"{needed}: pip install 'gochat[greenlets]'")
 
 
 def start_again(argv: Sequence[str]) -> NoReturn:
