@@ -129,9 +129,13 @@ def dump_threads() -> None:
         return
     rest, output = b"", Output()
     try:
-        text = ""
+        text, known = "", {}
         for name, frame in stacks():
-            text += f"{name}:\n{''.join(traceback.format_stack(frame))}\n"
+            # Most pumps are at the same place, and to format a stack takes long.
+            place = tuple((each.f_code, line) for each, line in traceback.walk_stack(frame))
+            if place not in known:
+                known[place] = "".join(traceback.format_stack(frame))
+            text += f"{name}:\n{known[place]}\n"
         data = text.encode(errors="backslashreplace")
         rest = data[output.write(data, 0.0) :]
         if rest:
