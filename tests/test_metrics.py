@@ -56,7 +56,9 @@ class Measured(Gochat):
     def __init__(self, *flags: str, fault: str = "") -> None:
         super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
         found = re.search(r"metrics at (http://[\d.]+:(\d+))/metrics$", "\n".join(self.lines), re.M)
-        assert found, self.lines
+        if not found:
+            self.kill()
+            raise AssertionError(f"no metrics: {self.lines}")
         self.metrics_url = found[1]
         self.metrics_port = int(found[2])
 
@@ -253,7 +255,8 @@ def read_nothing(_: Peer, chat: Gochat) -> None:
         ((), send_unmasked, "protocol_error"),
         (("--pong-wait=0.2",), answer_no_ping, "read_deadline"),
         (("--write-wait=0.2",), read_nothing, "write_deadline"),
-        (("--write-wait=0.2", "--send-buffer=3"), read_nothing, "full_send_buffer"),
+        # The write wait ends the connection afterwards, and must not do so before.
+        (("--write-wait=5", "--send-buffer=3"), read_nothing, "full_send_buffer"),
     ],
 )
 def test_a_client_is_dropped(
