@@ -1,32 +1,44 @@
 """Runs tests on the runtime of greenlets: `python -m tests.greenlets [arguments of pytest]`.
 
-Runs the tests of FILES in this process, which gevent has patched. So their clients and servers run
-on greenlets, and so does each `gochat serve` that they start. `--all` adds the tests of SLOW, and
-those of COMMAND, which run in a separate process that is not patched: there only the servers
-run on greenlets.
+Each of PARTS runs in a process of its own, all at the same time. gevent patches most of these
+processes: there the clients and the servers of the tests run on greenlets, and so does each
+`gochat serve` that they start. In the others, only `gochat serve` runs on greenlets.
+
+The tests of the relay use Valkey here, and `tests/run` has them use Redis on threads. `--all` uses
+both, and adds a part. Tests can be named, as in `tests/test_conn.py::test_name`.
 """
 
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from typing import Final
 
-from gevent import monkey
+#: Has gevent patch a process that runs pytest.
+PATCHED: Final = (
+    "-c",
+    "from gevent import monkey; monkey.patch_all(queue=False); "
+    "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
+)
 
-monkey.patch_all(queue=False)
-os.environ["GOCHAT_RUNTIME"] = "greenlets"
+#: Runs pytest in a process that is not patched.
+PLAIN: Final = ("-m", "pytest")
 
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-from typing import Final  # noqa: E402
+#: Files with tests that hold in every runtime, and how to run them.
+PARTS: Final = [
+    (
+        PATCHED,
+        "channel contract hub recorded client conn serve delivery "
+        "http_admission http_handler http_reader http_request http_server",
+    ),
+    (PATCHED, "relay relay_faults"),
+    (PLAIN, "autobahn faults harm soak"),
+]
 
-import pytest  # noqa: E402
-
-#: Files with tests that hold in every runtime.
-FILES: Final = ("channel", "contract", "hub", "recorded", "client", "delivery", "http_server")
-
-#: The same, for which `tests/run` has no time: they mostly wait.
-SLOW: Final = ("conn", "http_admission", "http_handler", "http_reader", "http_request", "serve")
-
-#: What starts a server, and cannot run in a process that is patched.
-COMMAND: Final = ("autobahn", "faults", "harm", "metrics", "nginx", "processes", "trace", "view")
+#: The part that `--all` adds. The runtime matters least to what it tests.
+MORE: Final = (PLAIN, "metrics nginx processes trace view")
 
 _INSIDE: Final = "it looks into the channel of threads"
 _SPINS: Final = "it looks at others without waiting: greenlets are not preempted"
@@ -81,18 +93,37 @@ _FORK: Final = "-Wignore:This process (pid=:DeprecationWarning"
 
 
 def main(argv: list[str]) -> int:
-    """Run the tests, and return pytest's exit status."""
+    """Run the tests, and return the exit status: 0 if there are any, and all have passed."""
+    whole = "--all" in argv
+    named = [each for each in argv if each.startswith("tests/test_")]
     left_out = [
         f"--deselect=tests/test_{test}" for names in THREADS_ONLY.values() for test in names
     ]
-    names = (*FILES, *SLOW) if "--all" in argv else FILES
-    argv = [each for each in argv if each != "--all"]
-    files = [] if any("test_" in each for each in argv) else [f"tests/test_{n}.py" for n in names]
-    status = int(pytest.main([_FORK, *left_out, *files, *argv]))
-    if status or names is FILES or not files:
-        return status
-    others = [f"tests/test_{n}.py" for n in COMMAND]
-    return subprocess.call([sys.executable, "-m", "pytest", *left_out, *others, *argv])
+    options = [_FORK, *left_out, *(each for each in argv if each not in ("--all", *named))]
+    environment = {"GOCHAT_RELAY_SERVER": "" if whole else "valkey", **os.environ}
+    environment["GOCHAT_RUNTIME"] = "greenlets"
+    statuses = set()
+    with ExitStack() as stack:
+        running = []
+        for python, names in (*PARTS, MORE) if whole or named else PARTS:
+            tests = [f"tests/test_{name}.py" for name in names.split()]
+            if named:
+                tests = [each for each in named if each.partition("::")[0] in tests]
+            if tests:
+                output = stack.enter_context(tempfile.TemporaryFile())
+                command = [sys.executable, *python, *options, *tests]
+                process = subprocess.Popen(
+                    command, env=environment, stdout=output, stderr=subprocess.STDOUT
+                )
+                # After Ctrl-C, which they get as well, they still have servers to stop.
+                stack.callback(process.wait)
+                running.append((process, output))
+        for process, output in running:
+            statuses.add(process.wait())
+            output.seek(0)
+            shutil.copyfileobj(output, sys.stdout.buffer)
+    # 5: `-k` selects none of a process's tests.
+    return int(statuses - {5} != {0})
 
 
 if __name__ == "__main__":

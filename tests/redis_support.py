@@ -36,6 +36,9 @@ SERVERS = {"redis": lambda: "redis-server", "valkey": _valkey}
 if sys.version_info < (3, 11):
     del SERVERS["valkey"]
 
+#: Those that the tests of the relay run with. `tests/run` names one for each runtime.
+TESTED = [name for name in SERVERS if name == os.environ.get("GOCHAT_RELAY_SERVER")] or [*SERVERS]
+
 
 class Redis:
     """A server in a separate process.

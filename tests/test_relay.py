@@ -26,7 +26,7 @@ from gochat.relay.ledger import Ledger, Verdict
 from gochat.relay.relay import Relay, RelayError
 from gochat.relay.stream import Stream
 
-from .redis_support import SERVERS, Node, Proxy, Redis, at_work, node
+from .redis_support import TESTED, Node, Proxy, Redis, at_work, node
 from .support import (
     PATIENCE,
     SEED,
@@ -40,7 +40,7 @@ from .support import (
 )
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=TESTED)
 def server(request: pytest.FixtureRequest) -> str:
     """Each server that speaks the protocol: Redis and Valkey."""
     return str(request.param)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .redis_support import SERVERS
+from .redis_support import TESTED
 from .relay_faults import BEGIN, END, ENDINGS, FAULTS, PAGE, Row, line, run, run_ending
 from .support import SEED
 
@@ -14,7 +14,7 @@ from .support import SEED
 pytestmark = pytest.mark.xdist_group("faults")
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", TESTED)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_redis(name: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No message is doubled or out of its sender's order, and losses are reported as missing."""
@@ -22,7 +22,7 @@ def test_a_fault_of_redis(name: str, server: str, monkeypatch: pytest.MonkeyPatc
     run(name, server, SEED, short=True)
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", TESTED)
 @pytest.mark.parametrize("name", ENDINGS)
 def test_a_fault_of_a_process(name: str, server: str) -> None:
     """Clients of both processes hear the same messages, until all get a close frame."""
