@@ -27,14 +27,12 @@ from selectors import EVENT_READ, EVENT_WRITE
 from types import TracebackType
 from typing import Any
 
-import matplotlib
 import pytest
 
 import gochat
 from gochat.bench import report as reporting
 from gochat.bench import run as running
 from gochat.bench.load import Latencies, Load, Result, medians
-from gochat.bench.plot import draw
 from gochat.bench.report import FIGURES, Report
 from gochat.bench.run import Connection, Run
 from gochat.golang.dial import Address
@@ -784,6 +782,16 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert markers(path) == 2 * 5
 
 
+def draw(report: Report, path: Path) -> None:
+    """Draw the picture of a report.
+
+    Every process that runs tests imports this file, and matplotlib takes half a second.
+    """
+    from gochat.bench import plot  # noqa: PLC0415
+
+    plot.draw(report, path)
+
+
 def test_plot_of_two(tmp_path: Path) -> None:
     """The picture of a comparison has the throughput, the p50 and the p99 of both servers."""
     other = Address.parse("ws://example.org/a&b")
@@ -805,6 +813,7 @@ def test_plot_is_reproducible(tmp_path: Path) -> None:
     report = Report(Load(), {"A": TARGET.url})
     report.runs += [("A", replace(RESULT, clients=clients)) for clients in (1, 10, 100)]
     draw(report, tmp_path / "a.svg")
+    matplotlib = sys.modules["matplotlib"]
     with matplotlib.rc_context({"axes.facecolor": "black", "svg.fonttype": "path"}):
         draw(report, tmp_path / "b.svg")
         assert matplotlib.rcParams["axes.facecolor"] == "black"
@@ -835,7 +844,7 @@ def test_plot_without_matplotlib(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without matplotlib --plot is refused before any client connects."""
-    monkeypatch.delitem(sys.modules, "gochat.bench.plot")
+    monkeypatch.delitem(sys.modules, "gochat.bench.plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with socket.create_server(("127.0.0.1", 0)) as sock:
         sock.setblocking(False)
