@@ -122,6 +122,8 @@ def main(argv: list[str]) -> int:
             statuses.add(process.wait())
             output.seek(0)
             shutil.copyfileobj(output, sys.stdout.buffer)
+    if not running:
+        print(f"none of these is in PARTS or MORE of tests/greenlets.py: {' '.join(named)}")
     # 5: `-k` selects none of a process's tests.
     return int(statuses - {5} != {0})
 
