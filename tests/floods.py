@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -164,17 +164,18 @@ def measure_page(port: int, seconds: float) -> float:
 
 @contextmanager
 def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
-    """Run the target in this many processes during the block."""
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=target, args=args, daemon=True) for _ in range(count)]
-    try:
-        for process in processes:
+    """Run the target in this many processes during the block.
+
+    They are spawned, because pytest-xdist's process has threads, which a fork would not copy.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        for _ in range(count):
+            process = spawn.Process(target=target, args=args, daemon=True)
             process.start()
+            stack.callback(process.join)
+            stack.callback(process.kill)
         yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
 
 
 class Waits(NamedTuple):

@@ -240,7 +240,7 @@ class Client(gochat.Client):
 #: Further mistakes, each with its exercise and its verdict.
 MISTAKES = [
     (1, "def carry(:", "(line 1: def carry(:)"),
-    (1, "import gochatt", "ModuleNotFoundError: No module named 'gochatt' (line 1: import"),
+    (1, "import gochatt", "ModuleNotFoundError: No module named 'gochatt'"),
     (1, "raise SystemExit('\\x1b[2J\\n')", r"died of SystemExit: \x1b[2J"),
     (1, "def carry(channel, value): return 1 / 0", "carry died of ZeroDivisionError: division by"),
     (1, "while True: pass", "exercise_01.py still waits after 2 s (line 1: while True: pass)"),
