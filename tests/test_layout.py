@@ -330,3 +330,24 @@ def test_the_twins_stay_plain(twin: str) -> None:
     text = MODULES[twin].read_text()
     assert len(text.splitlines()) <= TWINS[twin]
     assert not re.search(r"Lock\(|setsockopt|import socket|import threading|metric", text)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if is_within(name, ("golang",))))
+def test_no_variable_hides_an_import(name: str) -> None:
+    """No function calls a method of a variable that has the name of an import.
+
+    Python compiles such a call as one of a module's function. For any other object, that makes a
+    bound method each time, which doubles the cost of a send.
+    """
+    tree = ast.parse(MODULES[name].read_text())
+    nodes = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imported = {each.asname or each.name for node in nodes for each in node.names}
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        inside = list(ast.walk(function))
+        local = {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        for node in inside:
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                hides = node.value.id in local & imported
+                assert not hides, f"{function.name} has a variable {node.value.id}"

@@ -13,10 +13,10 @@ before it runs, the value stays for the next receiver.
 
 from __future__ import annotations
 
-import queue
 import random
-import time
 from collections import deque
+from queue import Empty, Full
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gevent import getcurrent
@@ -135,7 +135,7 @@ class Channel(Closing, Generic[T]):
     def receiver(self) -> int | None:
         """The ident of the last greenlet that received in turn; None before the first receive."""
         waiter = self._in_turn
-        return None if waiter is None or waiter.receiver is None else id(waiter.receiver)
+        return None if waiter is None or waiter.greenlet is None else id(waiter.greenlet)
 
     def statistics(self) -> ChannelStatistics:
         """Return the contents of the channel, who waits for it, and its counts."""
@@ -169,7 +169,7 @@ class Channel(Closing, Generic[T]):
         if block:
             self._send(item, deadline_of(timeout))
         elif not self.try_send(item):
-            raise queue.Full
+            raise Full
 
     def put_nowait(self, item: T) -> None:
         """Send as `put(block=False)` does."""
@@ -216,7 +216,8 @@ class Channel(Closing, Generic[T]):
 
     def _try_to_tell(self, value: T) -> bool:
         """Do what `try_send` does if a receiver waits, or without room, or after the close."""
-        self._check_open()
+        if self._closed:
+            self._check_open()
         if len(self.queue) < self.capacity:
             self.queue.append(value)
             self._wake()
@@ -248,7 +249,7 @@ class Channel(Closing, Generic[T]):
                 self._offers.remove(offer)
         if not offer.taken:
             if not woken:
-                raise queue.Full
+                raise Full
             self._check_open()
 
     def _hand_over(self, value: T) -> bool:
@@ -295,7 +296,7 @@ class Channel(Closing, Generic[T]):
         if deadline is None or not self._take(got):
             channel, value, ok = select(self, deadline=deadline)
             if channel is None:
-                raise queue.Empty
+                raise Empty
             return value if ok else CLOSED  # type: ignore[no-any-return]
         return got[0]  # type: ignore[no-any-return]
 
@@ -345,20 +346,22 @@ class Channel(Closing, Generic[T]):
 
     def _take(self, got: list[Any]) -> bool:
         """Receive a value into an empty list, if there is one. CLOSED stands for the end."""
-        if self.queue:
-            got.append(self.queue[0])
-            del self.queue[0]
+        queue = self.queue
+        if queue:
+            got.append(queue[0])
+            del queue[0]
+            self._received += 1
             if self._offers:
                 self._admit()
         elif self._offers:
             got.append(self._accept())
+            self._received += 1
         elif self._ended:
             got.append(CLOSED)
         else:
             return False
-        value = got[0]
-        self._received += value is not CLOSED
         if self.observer is not None:
+            value = got[0]
             try:
                 self.observer.received(self, value)
             except BaseException:
@@ -400,33 +403,35 @@ def select(
         return _select_any(channels, deadline)
     channel = channels[0]
     got: list[Any] = []
-    while deadline is None or deadline > time.monotonic():
+    while True:
         if turns.holder is not place:
             turns.give_up()
         ready = channel.queue or channel._offers or channel._ended
-        # What is left of a closed channel needs no turn.
-        if ready and (channel._ended or turns.take(place)):
-            return _take_in_turn(channel, place)
+        if ready:
+            if deadline is not None and deadline <= monotonic():
+                return None, None, False
+            # What is left of a closed channel needs no turn.
+            if channel._ended or turns.take(place):
+                return _take_in_turn(channel, place)
         if turns.holder is place:
-            turns.next()
+            place.pass_on()
         if ready:
             turns.join(place)
         else:
             channel._set_idle(place)
-        if place.receiver is not getcurrent():
-            place.settle()
         try:
             if not place.park(None if ready else deadline):  # the turn has no deadline
                 channel._forget(place)
                 turns.leave(place)  # a signal handler may have put it in line before it waited
+                return None, None, False
         except BaseException:
             channel._forget(place)
             turns.leave(place)
             place.end()
             raise
         if channel._take(got):
-            return _received(channel, got)
-    return None, None, False
+            value = got[0]
+            return (channel, value, True) if value is not CLOSED else _received(channel, got)
 
 
 def _take_in_turn(
@@ -436,8 +441,8 @@ def _take_in_turn(
     got: list[Any] = []
     if channel._ended:
         turns.give_up()
-    else:
-        place.settle()
+    elif place.greenlet is not (me := getcurrent()):
+        place.settle(me)
     channel._take(got)
     return _received(channel, got)
 
@@ -452,7 +457,7 @@ def _select_any(
     got: list[Any] = []
     start = int(random.random() * len(channels))
     channels = channels[start:] + channels[:start]
-    while deadline is None or deadline > time.monotonic():
+    while deadline is None or deadline > monotonic():
         for channel in channels:
             if channel._take(got):
                 return _received(channel, got)

@@ -136,7 +136,8 @@ class RLock:
             self._again -= 1
             return
         self._owner = None
-        self._wake()
+        if self._line:
+            self._wake()
 
     def _wake(self) -> None:
         """Wake the first in line, if nobody has the lock."""

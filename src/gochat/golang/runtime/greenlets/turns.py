@@ -27,7 +27,8 @@ class Turns:
     """One turn, and the line of pumps that wait for it."""
 
     def __init__(self) -> None:
-        self._line: deque[TurnWaiter] = deque()
+        #: The places of the pumps that wait for it.
+        self.line: Final[deque[TurnWaiter]] = deque()
         #: The place of the pump that has the turn, or will have it when it runs.
         self.holder: TurnWaiter | None = None
 
@@ -40,8 +41,8 @@ class Turns:
     def give_up(self) -> None:
         """Pass the turn on if the calling greenlet has it. Call this before it waits."""
         holder = self.holder
-        if holder is not None and holder.receiver is getcurrent():
-            self.next()
+        if holder is not None and holder.greenlet is getcurrent():
+            holder.pass_on()
 
     def gosched(self) -> None:
         """Return when every pump now in line has had a turn (Go: runtime.Gosched)."""
@@ -49,8 +50,8 @@ class Turns:
         if self.holder is None:
             return
         place = TurnWaiter()
-        place.receiver = getcurrent()
-        self._line.append(place)
+        place.greenlet = getcurrent()  # without `settle`: it leaves in any case
+        self.line.append(place)
         try:
             place.park()
         finally:
@@ -62,67 +63,65 @@ class Turns:
             self.holder = waiter
             waiter.wake()
         else:
-            self._line.append(waiter)
+            self.line.append(waiter)
 
     def take(self, waiter: TurnWaiter) -> bool:
         """Let a running pump take or keep the turn, if nobody else wants it."""
         if self.holder is None:
             self.holder = waiter
             return True
-        return self.holder is waiter and not self._line
+        return self.holder is waiter and not self.line
 
     def leave(self, waiter: TurnWaiter) -> None:
         """Leave the line, or pass the turn on, because the wait was interrupted."""
         if self.holder is waiter:
-            self.next()
-        elif waiter in self._line:
-            self._line.remove(waiter)
+            waiter.pass_on()
+        elif waiter in self.line:
+            self.line.remove(waiter)
 
     def ended(self, greenlet: Any) -> None:
         """Pass on the turn of a greenlet that ended while it had the turn."""
-        if self.holder is not None and self.holder.receiver is greenlet:
-            self.next()
+        holder = self.holder
+        if holder is not None and holder.greenlet is greenlet:
+            holder.pass_on()
 
     def statistics(self) -> TurnsStatistics:
         """Return who has the turn, or was woken to take it, and who waits for it."""
         holder = self.holder
         return TurnsStatistics(
             limit=DEFAULT_GOMAXPROCS,
-            holders=() if holder is None else (id(holder.receiver),),
-            line=tuple(id(waiter.receiver) for waiter in self._line),
+            holders=() if holder is None else (id(holder.greenlet),),
+            line=tuple(id(waiter.greenlet) for waiter in self.line),
         )
-
-    def next(self) -> None:
-        """Hand the turn on. Only for the pump that has it."""
-        if self._line:
-            self.holder = self._line.popleft()
-            self.holder.wake()
-        else:
-            self.holder = None
 
 
 class TurnWaiter(Waiter):
     """Where a write pump waits for a value, and then for the turn."""
 
-    __slots__ = ("receiver",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__()
-        #: The greenlet that receives here, or did last; None before.
-        self.receiver: Any = None
-
-    def settle(self) -> None:
-        """Remember the calling greenlet, and make it pass on its turn when it ends."""
-        me = getcurrent()
-        if self.receiver is not me:
-            self.receiver = me
-            if hasattr(me, "rawlink"):  # the main greenlet has none, and does not end
-                me.rawlink(turns.ended)
+    def settle(self, greenlet: Any) -> None:
+        """Note which greenlet waits here, and make it pass on its turn when it ends."""
+        self.greenlet = greenlet
+        if hasattr(greenlet, "rawlink"):  # the main greenlet has none, and does not end
+            greenlet.rawlink(turns.ended)
 
     def call(self, _: object) -> None:
         """Put the pump in line."""
         self._due = None  # the turn has no deadline
-        turns.join(self)
+        if turns.holder is None:
+            turns.join(self)
+        else:
+            turns.line.append(self)
+
+    def pass_on(self) -> None:
+        """Hand the turn on. Only for the pump that has it."""
+        line = turns.line
+        if line:
+            turns.holder = following = line.popleft()
+            following.wake()
+        else:
+            turns.holder = None
 
     def let_go(self, _: object) -> None:
         """Wake the pump without a turn: its channel is closed."""

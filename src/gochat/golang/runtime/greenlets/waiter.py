@@ -7,8 +7,9 @@ waits, and to the loop when no other is ready, or when the loop has not run for 
 
 from __future__ import annotations
 
-import time
+import math
 from collections import deque
+from time import monotonic
 from typing import Any, Final
 
 from gevent import get_hub, getcurrent
@@ -25,18 +26,21 @@ _SLICE: Final = 0.005
 
 _YEAR: Final = 365 * 86400.0
 
+_NEVER: Final = math.inf
+
+
+# The greenlets that were woken and have not run since, in the order in which they were. Each
+# removes itself when it runs. If the one that switches to it removed it first, and were then
+# interrupted, as by Ctrl-C, it would sleep forever.
+_line: Final[deque[Waiter]] = deque()
+
 
 class _Ready:
-    """The greenlets that were woken and have not run since, in the order in which they were.
+    """Runs the line of woken greenlets."""
 
-    Each greenlet removes itself when it runs. If the one that switches to it removed it first, and
-    were then interrupted, as by Ctrl-C, it would sleep forever.
-    """
-
-    __slots__ = ("_later", "line", "planned", "until")
+    __slots__ = ("_later", "planned", "until")
 
     def __init__(self) -> None:
-        self.line: Final[deque[Waiter]] = deque()
         #: Whether the loop is running them, or is going to.
         self.planned = False
         #: When to return to the loop, on the clock of `time.monotonic`; 0 while it runs no line.
@@ -51,14 +55,14 @@ class _Ready:
     def _run(self) -> None:
         """Run the line. If some of it is left, go on after a look at the sockets."""
         try:
-            until = self.until = time.monotonic() + _SLICE
-            while self.line and time.monotonic() < until:
-                self.line[0].greenlet.switch()
+            until = self.until = monotonic() + _SLICE
+            while _line and monotonic() < until:
+                _line[0].greenlet.switch()
         finally:
             self.until = 0.0
             # No call between these two, in which a signal handler could wake a greenlet.
             self.planned = False
-            if self.line:
+            if _line:
                 self.planned = True
                 self._later.start(self._run)
 
@@ -78,7 +82,7 @@ class Waiter:
     __slots__ = ("_due", "_early", "_rings", "_timer", "greenlet", "parked")
 
     def __init__(self) -> None:
-        #: The greenlet that waits; None for nobody.
+        #: The greenlet that waits, or did last; None before.
         self.greenlet: Any = None
         # Its deadline.
         self._due: float | None = None
@@ -86,33 +90,40 @@ class Waiter:
         self.parked = False
         # Whether it was woken before it waited.
         self._early = False
-        # The timer, and when it rings.
+        # The timer, and when it rings; infinite for never.
         self._timer: Any = None
-        self._rings: float | None = None
+        self._rings = _NEVER
 
     def park(self, deadline: float | None = None) -> bool:
         """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline before."""
-        now = time.monotonic()
-        self.greenlet = getcurrent()
+        me = getcurrent()
+        if self.greenlet is not me:
+            self.settle(me)
         self._due = deadline
         self.parked = True
         try:
             if self._early:
                 return True
+            now = monotonic()
             if deadline is not None:
                 if deadline <= now:
                     return False
-                if self._rings is None or self._rings > deadline:
+                if deadline < self._rings:
                     self._set_timer(deadline)
             # `switch` returns what is passed by whatever switches back; the timer passes False.
-            if now < _ready.until and _ready.line:
-                return _ready.line[0].greenlet.switch() is not False
+            if now < _ready.until and _line:
+                return _line[0].greenlet.switch() is not False
             return HUB.switch() is not False
         finally:
-            if not self.parked:
-                _ready.line.remove(self)
-            self.greenlet = self._due = None
-            self.parked = self._early = False
+            if self.parked:
+                self.parked = False
+            else:
+                _line.remove(self)
+            self._early = False
+
+    def settle(self, greenlet: Any) -> None:
+        """Note which greenlet waits here from now on."""
+        self.greenlet = greenlet
 
     def park_for(self, what: str, deadline: float | None) -> bool:
         """Call `park`, and record in `waits` what for."""
@@ -127,7 +138,7 @@ class Waiter:
         """Resume the waiting greenlet, if there is one, after those that are ready."""
         if self.parked:
             self.parked = False
-            _ready.line.append(self)
+            _line.append(self)
             if not _ready.planned:
                 _ready.plan()
         else:
@@ -135,23 +146,23 @@ class Waiter:
 
     def end(self) -> None:
         """Stop the timer. Call this when the waiter is no longer needed."""
-        if self._rings is not None:
+        if self._rings < _NEVER:
             self._timer.stop()
-            self._rings = None
+            self._rings = _NEVER
 
     def _set_timer(self, deadline: float) -> None:
         self.end()
         # A timer fires after a year at the latest, and is then set again.
-        left = min(max(0.0, deadline - time.monotonic()), _YEAR)
+        left = min(max(0.0, deadline - monotonic()), _YEAR)
         self._timer = HUB.loop.timer(left)
         self._timer.start(self._ring)
         self._rings = deadline
 
     def _ring(self) -> None:
-        self._rings = None
+        self._rings = _NEVER
         if self._due is None or not self.parked:
             return
-        if self._due > time.monotonic():
+        if self._due > monotonic():
             self._set_timer(self._due)
         else:
             self.greenlet.switch(False)
