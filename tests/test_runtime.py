@@ -37,6 +37,22 @@ def test_greenlets_if_patched() -> None:
     assert done.stdout.split() == ["greenlets", *names], done.stderr
 
 
+def test_the_command_keeps_no_stack_of_a_start() -> None:
+    """In the command, a greenlet does not keep the stack of the greenlet that started it."""
+    program = """
+        import sys
+        from contextlib import suppress
+        from gochat_command import main
+        sys.argv = ["gochat", "--version"]
+        with suppress(SystemExit):
+            main(greenlets=True)
+        import gevent
+        print(gevent.Greenlet().spawning_stack)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert done.stdout.splitlines()[-1] == "None", done.stderr
+
+
 @pytest.mark.parametrize(
     ("program", "error"),
     [
