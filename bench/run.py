@@ -1,43 +1,50 @@
-"""Compare gochat with other servers of the same chat, and write the results to docs/.
+"""Compare gochat with other servers of the same chat.
 
     python -m pip install -e . -r bench/requirements.txt
-    python bench/run.py
+    python bench/run.py --go BINARY --write
 
-Each server is pinned to one core, and this program, with the load generator of `gochat bench`, to
-another. The servers are measured in rounds, A B C, C B A and so on, so that other work of the
-machine affects all alike, and each server's ratio to the first one is taken within a round. The
-medians are written: tables to docs/why/performance.md, between two comments, and two pictures next
-to that page. The second picture compares threads, greenlets and goroutines over numbers of clients.
+Each server runs on one core, and the load generator, wsload.c, on another. For each case the
+servers are measured in rounds, A B C, C B A and so on, so that other work of the machine affects
+all alike, and ratios are taken within a round. The tables show the medians.
 
-With --against gochat is compared with one other command only, and nothing is written. That shows
-the cost of a flag, or of a change if the command is that of another checkout. The ratio of the
-processor time per delivery is more reliable than that of deliveries: other work of the machine is
-not part of it.
+Every measurement is appended to a file at once (--json); --read makes the tables from such a file.
+A server that fails is reported, and the rest goes on. With --write, the tables go to
+docs/why/performance.md, between two comments, and two pictures are drawn next to that page. With
+all servers and cases it takes more than 20 minutes.
+
+With --against gochat is compared with one other command. That shows the cost of a flag, or of a
+change if the command is that of another checkout. The ratio of the processor time per delivery is
+more reliable than that of deliveries: other work of the machine is not part of it.
 
 A server is started for each measurement and ended after it, and listens on 127.0.0.1 only.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
+import re
+import resource
 import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from gochat.bench.command import clients as numbers
-from gochat.bench.load import Load, Result, median, medians
-from gochat.bench.report import COMPARED, DELIVERIES, FIGURES, Figure, Report, shown
-from gochat.bench.run import Run
-from gochat.golang.dial import Address
 from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
@@ -48,6 +55,8 @@ CURVES = DOCS / "performance-clients.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
 # How long a server may take to listen, and to end, in seconds.
 PATIENCE = 20.0
+# How long a measurement may take, besides the time of its load, in seconds. wsload gives up sooner.
+LONGEST = 300.0
 
 
 @dataclass(frozen=True)
@@ -61,10 +70,10 @@ class Server:
     directory: Path = HERE
 
 
-def servers(go: Path | None) -> tuple[list[Server], list[Server]]:
+def servers(go: Path | None) -> list[Server]:
     """Return the runtimes of this chat, and then the servers on other libraries.
 
-    go: the Go example, which is among the first if it is there. All are compared with threads.
+    go: the Go example, the last of the runtimes; None to leave it out.
     """
     python = sys.executable
 
@@ -80,7 +89,8 @@ def servers(go: Path | None) -> tuple[list[Server], list[Server]]:
     if go is not None:
         command = (str(go.resolve()), "-addr", address)
         runtimes.append(Server("the Go example", command, directory=go.resolve().parent))
-    peers = [
+    return [
+        *runtimes,
         peer("socketify, C++", "socketify", "socketify_uws.py"),
         peer("picows, asyncio", "picows", "picows_asyncio.py"),
         peer("websockets, asyncio", "websockets", "websockets_asyncio.py"),
@@ -88,27 +98,252 @@ def servers(go: Path | None) -> tuple[list[Server], list[Server]]:
         peer("websockets, threads", "websockets", "websockets_threads.py"),
         peer("simple-websocket, threads", "simple-websocket", "naive_threads.py"),
     ]
-    return runtimes, peers
+
+
+# The cases.
+
+#: A pattern of the names of the runtimes.
+RUNTIMES = "gochat|Go"
+#: Flags for large messages. The system buffers 4 MB for a client that has stopped reading, and only
+#: when they are full does the server notice.
+LARGE = ("-b", "500")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to measure."""
+
+    title: str
+    #: The flags of wsload, besides those for the server and for the time.
+    flags: tuple[str, ...]
+    #: The key of the value in what wsload prints, and how to show the value.
+    figure: str = "deliveries_per_s"
+    format: str = ",.0f"
+    #: A pattern of the names of the servers to measure.
+    servers: str = RUNTIMES
+    #: For how many times --seconds messages are sent; 0 to send none.
+    longer: int = 1
+    #: Whether one round is enough.
+    once: bool = False
+    #: Flags of a second run in each round. The value is the ratio of the deliveries.
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cases:
+    """All cases, by how they are shown."""
+
+    #: A table for each.
+    compared: Sequence[Case]
+    #: A row for each in the table of the runtimes.
+    runtimes: Sequence[Case]
+    #: By number of clients: a point for each in the picture of the runtimes.
+    curves: Mapping[int, Case]
+    #: A sentence.
+    most: Case
+
+
+def load(clients: int, senders: int = 4) -> tuple[str, ...]:
+    return "-n", str(clients), "-s", str(min(senders, clients))
+
+
+def busy(clients: int, senders: int = 4, pattern: str = RUNTIMES) -> Case:
+    """Return a case of senders that keep four messages each in flight."""
+    return Case(f"{clients:,} clients, {senders} senders", load(clients, senders), servers=pattern)
+
+
+def quiet(clients: int) -> Case:
+    """Return a case of 20 messages per second."""
+    title = f"latency p50 at 20 messages/s, {clients:,} clients, ms"
+    return Case(title, (*load(clients), "-r", "20"), "p50_ms", ",.1f")
+
+
+def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
+    """Return the cases. shrink: divides all numbers of clients but those of the curves."""
+    hundred, thousand, most = 100 // shrink, 1000 // shrink, 20_000 // shrink
+    compared = [
+        busy(hundred, pattern=""),
+        busy(hundred, 20, f"{RUNTIMES}|socketify|picows"),
+        busy(thousand, pattern=""),
+        busy(5 * thousand),
+    ]
+    stopped = max(hundred // 5, 1)
+    return Cases(
+        compared,
+        [
+            *compared,
+            quiet(hundred),
+            quiet(thousand),
+            Case(
+                f"{stopped} of {hundred:,} clients stop reading: deliveries to the rest,"
+                " to those in a room without them",
+                (*load(hundred), *LARGE, "-z", str(stopped)),
+                "ratio",
+                ".2f",
+                longer=2,
+                without=(*load(hundred - stopped), *LARGE),
+            ),
+            Case(
+                "memory of an idle client, KB",
+                (*load(3 * thousand), "-k", str(thousand // 2)),
+                "memory_kb",
+                ",.1f",
+                longer=0,
+            ),
+            Case(
+                f"{5 * thousand:,} clients are cut: time until all are back, s",
+                (*load(5 * thousand), "-c"),
+                "away_s",
+                ",.2f",
+                longer=0,
+            ),
+        ],
+        {clients: busy(clients) for clients in curves},
+        Case(
+            "clients in one process",
+            (*load(most), "-f"),
+            "clients",
+            ",",
+            "greenlets",
+            longer=0,
+            once=True,
+        ),
+    )
 
 
 # Measuring.
 
 
+class Results:
+    """All measurements, in order."""
+
+    def __init__(self, path: Path | None) -> None:
+        """path: a file to append each to, as a line of JSON; None for no file."""
+        self.path = path
+        #: Each with "case", "server" and "round", and what wsload printed, or "error".
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(f"{json.dumps(row)}\n")
+
+    def of(self, case: Case, server: str = "") -> list[dict[str, Any]]:
+        """Return the measurements of a case, in order. server: empty for all servers."""
+        rows = [row for row in self.rows if row["case"] == case.title]
+        return [row for row in rows if row["server"] == server] if server else rows
+
+    def values(self, case: Case, server: str, key: str = "") -> dict[int, float]:
+        """Return the values by round. key: which values; empty for the case's own."""
+        key = key or case.figure
+        rows = self.of(case, server)
+        return {row["round"]: row[key] for row in rows if row.get(key) is not None}
+
+    def ratios(self, case: Case, a: str, b: str, key: str = "") -> dict[int, float]:
+        """Return server a's values divided by server b's, by round."""
+        values, others = self.values(case, a, key), self.values(case, b, key)
+        return {i: value / others[i] for i, value in values.items() if others.get(i)}
+
+    def dropped(self, cases: Sequence[Case], server: str) -> int:
+        """Return how many clients that were reading a server has dropped, in all."""
+        return sum(row.get("dropped", 0) for case in cases for row in self.of(case, server))
+
+
 @dataclass(frozen=True)
-class Measured(Result):
-    #: The server's processor time per delivery, in microseconds, if the system tells.
-    cost: float | None
-    #: What its memory has grown by at most, in KB for each client, if the system tells.
-    memory: float | None
+class Bench:
+    """Measures servers."""
+
+    generator: str
+    results: Results
+    rounds: int
+    seconds: float
+    #: The cores for the server and for the generator; None if there is only one.
+    cores: tuple[int | None, int | None]
+
+    def measure(self, case: Case, contenders: Sequence[Server]) -> None:
+        """Measure the servers in turn. One that has failed twice is left out."""
+        contenders = [server for server in contenders if re.search(case.servers, server.name)]
+        failures: Counter[str] = Counter()
+        for i in range(1 if case.once else self.rounds):
+            for server in contenders[:: -1 if i % 2 else 1]:
+                if failures[server.name] == 2:
+                    continue
+                result: dict[str, Any] = {"case": case.title, "server": server.name, "round": i}
+                try:
+                    result |= self.once(case, server)
+                    if result[case.figure] is None:
+                        raise OSError("nothing that was sent arrived in time")
+                    text = format(result[case.figure], case.format)
+                except (OSError, subprocess.SubprocessError, ValueError) as error:
+                    failures[server.name] += 1
+                    result["error"] = text = str(error)
+                self.results.add(result)
+                print(f"{case.title}, {server.name}: {text}", file=sys.stderr)
+
+    def once(self, case: Case, server: Server) -> dict[str, Any]:
+        """Measure a server in one round. Raises what `run` raises."""
+        duration = self.seconds * case.longer
+        result = self.run(server, case.flags, duration)
+        if case.without:
+            other = self.run(server, case.without, duration)
+            result["ratio"] = result["deliveries_per_s"] / other["deliveries_per_s"]
+        return result
+
+    def run(self, server: Server, flags: Sequence[str], duration: float) -> dict[str, Any]:
+        """Start a server and the generator, and return what the generator prints.
+
+        duration: how long to send messages, in seconds; 0 to send none.
+
+        Raises OSError, SubprocessError or ValueError if one of them fails.
+        """
+        times = ["-t", str(duration), "-u", str(min(duration, 1))]
+        with self.running(server) as (port, pid):
+            done = subprocess.run(
+                [self.generator, "-p", str(port), "-P", str(pid), *flags, *times],
+                capture_output=True,
+                text=True,
+                timeout=LONGEST + duration,
+                check=False,
+            )
+        if done.returncode:
+            raise OSError(done.stderr.strip() or f"wsload ended with {done.returncode}")
+        result: dict[str, Any] = json.loads(done.stdout)
+        if duration and not result["deliveries_per_s"]:
+            raise OSError("nothing was delivered")
+        return result
+
+    @contextmanager
+    def running(self, server: Server) -> Iterator[tuple[int, int]]:
+        """Run a server for the time of the block. Yields its port and its process's id."""
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            port = sock.getsockname()[1]
+        pin(self.cores[0])
+        process = subprocess.Popen(
+            [part.replace("PORT", str(port)) for part in server.command],
+            cwd=server.directory,
+            # The Go example has one core, even where nothing can be pinned.
+            env=os.environ | {"GOMAXPROCS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        pin(self.cores[1])
+        try:
+            wait_for(port, process, server)
+            yield port, process.pid
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-#: The cores for the server and for the generator; None if there is no choice.
-Cores = tuple[int | None, int | None]
-
-
-def two_cores() -> Cores:
+def two_cores() -> tuple[int | None, int | None]:
     """Return two cores, for a process that has not been pinned yet."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = sorted(os.sched_getaffinity(0))
     return (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
 
 
@@ -118,36 +353,8 @@ def pin(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
-@contextmanager
-def running(server: Server, cores: Cores) -> Iterator[tuple[int, int]]:
-    """Run a server for the time of the block. Yields its port and its process's id."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    pin(cores[0])
-    process = subprocess.Popen(
-        [part.replace("PORT", str(port)) for part in server.command],
-        cwd=server.directory,
-        # The Go example has one core, even where nothing can be pinned.
-        env=os.environ | {"GOMAXPROCS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    pin(cores[1])
-    try:
-        wait_for(port, server, process)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for(port: int, server: Server, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server listens. Exits with 1 if it does not."""
+def wait_for(port: int, process: subprocess.Popen[bytes], server: Server) -> None:
+    """Wait until the server listens. Raises OSError if it does not."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -156,133 +363,87 @@ def wait_for(port: int, server: Server, process: subprocess.Popen[bytes]) -> Non
             time.sleep(0.02)
         else:
             return
-    sys.exit(f"bench/run.py: {server.name} does not listen: {' '.join(server.command)}")
-
-
-def memory(pid: int, name: str) -> int | None:
-    """Return a figure of a process's memory in KB, such as VmRSS, or None without /proc."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return None
-    return int(status.partition(f"{name}:")[2].split()[0])
-
-
-def cpu_time(pid: int) -> float | None:
-    """Return the processor time of a process in seconds, or None without /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    user, system = stat.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def measure(server: Server, load: Load, cores: Cores) -> Measured:
-    """Start a server and measure it. Raises what Run.measure raises."""
-    with running(server, cores) as (port, pid):
-        before, empty = cpu_time(pid), memory(pid, "VmRSS")
-        run = Run(Address.parse(f"ws://127.0.0.1:{port}"), load, lambda _: None).measure()
-        after, peak = cpu_time(pid), memory(pid, "VmHWM")
-    if run.interrupted:
-        raise KeyboardInterrupt
-    known = before is not None and after is not None and run.received
-    return Measured(
-        **vars(run),
-        cost=(after - before) / run.received * 1e6 if known else None,
-        memory=(peak - empty) / load.clients if peak and empty else None,
-    )
-
-
-def measure_all(
-    contenders: Sequence[Server],
-    cores: Cores,
-    load: Load,
-    clients: Sequence[int],
-    rounds: int,
-    *,
-    compared: Sequence[Figure] = COMPARED,
-) -> Report:
-    """Measure every server, but not again with a number of clients with which it has failed."""
-    report = Report(load, {each.name: " ".join(each.command) for each in contenders}, compared)
-    by_name = {server.name: server for server in contenders}
-    failed: set[tuple[str, int]] = set()
-    for name, step in report.plan(clients, rounds):
-        if (name, step.clients) in failed:
-            continue
-        try:
-            run = measure(by_name[name], step, cores)
-            report.runs.append((name, run))
-            text = f"{run.deliveries_per_s:,.0f} deliveries/s"
-        except OSError as error:
-            failed.add((name, step.clients))
-            text = str(error)
-        print(f"{step.clients:,} clients, {name}: {text}", file=sys.stderr)
-    return report
-
-
-# The rows of the table that compares the runtimes: what is measured, the load, and the figure.
-QUIET = Figure("p50", lambda run: run.latency_ms["p50"], ",.1f")
-MEMORY = Figure("memory", lambda run: run.memory, ",.0f")
-ROWS: tuple[tuple[str, Load, Figure], ...] = (
-    ("deliveries/s, 100 clients, 4 senders", Load(), DELIVERIES),
-    ("100 clients, 20 senders", Load(senders=20), DELIVERIES),
-    ("1,000 clients, 4 senders", Load(1000), DELIVERIES),
-    ("5,000 clients, 4 senders", Load(5000), DELIVERIES),
-    ("latency p50 at 20 messages/s, ms: 100 clients", Load(rate=20), QUIET),
-    ("1,000 clients", Load(1000, rate=20), QUIET),
-    ("memory per client, KB, 1,000 clients", Load(1000, rate=1), MEMORY),
-)
+    raise OSError(f"it does not listen: {shlex.join(server.command)}")
 
 
 # The output.
-
-
-def tables(report: Report, clients: Sequence[int]) -> list[str]:
-    """Return the lines of a Markdown table for each number of clients."""
-    names = ("latency p50, ms", "latency p99, ms", "clients dropped", "generator's CPU")
-    figures = [figure for figure in FIGURES if figure.name in names]
-    first = next(iter(report.servers))
-    heads = ["server", DELIVERIES.name, f"ratio to {first}", *(figure.name for figure in figures)]
-    lines = []
-    for n in clients:
-        lines += [f"With {n:,} clients:", "", row(heads), row(["---", *["---:"] * len(heads[1:])])]
-        for name in report.servers:
-            runs = report.of(name, n)
-            if not runs:
-                lines.append(row([name, "failed", *["-"] * len(heads[2:])]))
-                continue
-            middle = medians(runs)
-            ratio = median(report.ratios(n, DELIVERIES, name, first))
-            cells = [DELIVERIES.of(middle), shown(ratio, ".3f" if ratio and ratio < 0.1 else ".2f")]
-            lines.append(row([name, *cells, *(figure.of(middle) for figure in figures)]))
-        lines.append("")
-    return lines
-
-
-def runtimes_table(runtimes: Sequence[Server], measured: Sequence[Report]) -> list[str]:
-    """Return the lines of a Markdown table: a row for each load, with ratios to the last."""
-    names = [server.name for server in runtimes]
-    last = names[-1]
-    ratios = [f"{name.rpartition(' ')[2]} to Go" for name in names[:-1]]
-    lines = [row(["", *names, *ratios]), row(["---", *["---:"] * (len(names) + len(ratios))])]
-    for (title, load, figure), report in zip(ROWS, measured, strict=True):
-        values = [median(map(figure.value, report.of(name, load.clients))) for name in names]
-        pairs = [median(report.ratios(load.clients, figure, name, last)) for name in names[:-1]]
-        lines.append(
-            row([title, *(shown(value, figure.format) for value in values), *map(shown, pairs)])
-        )
-    return [*lines, ""]
 
 
 def row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def made_of(contenders: Sequence[Server]) -> str:
-    """Return the packages measured, with their versions. Raises PackageNotFoundError."""
-    packages = sorted({server.package for server in contenders if server.package})
-    return ", ".join(f"{package} {version(package)}" for package in packages)
+def head(*titles: str) -> list[str]:
+    return [row(titles), row(["---", *["---:"] * len(titles[1:])])]
+
+
+def middle(values: Mapping[int, float], form: str = ".2f") -> str:
+    """Return the median of the rounds as shown in a table; `-` if there are none."""
+    return format(median(values.values()), form) if values else "-"
+
+
+def short(name: str) -> str:
+    return name.removeprefix("gochat, ")
+
+
+def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -> list[str]:
+    """Return the lines of a table with a row for each server."""
+    measured = [server.name for server in contenders if results.of(case, server.name)]
+    ours = [name for name in measured if name.startswith("gochat")]
+    keys = {"p50_ms": ",.2f", "p99_ms": ",.2f", "generator_cpu": ".0%"}
+    figures = ("latency p50, ms", "latency p99, ms", "generator's CPU", "clients dropped")
+    ratios = (f"{short(name)} to it" for name in ours)
+    lines = [f"With {case.title}:", "", *head("server", "deliveries/s", *ratios, *figures)]
+    for name in measured:
+        cells = [name, middle(results.values(case, name), case.format)]
+        cells += [middle(results.ratios(case, other, name)) for other in ours]
+        cells += [middle(results.values(case, name, key), form) for key, form in keys.items()]
+        lines.append(row([*cells, f"{results.dropped([case], name):,}"]))
+    return [*lines, ""]
+
+
+def runtimes_table(
+    results: Results, cases: Sequence[Case], contenders: Sequence[Server]
+) -> list[str]:
+    """Return the lines of a table: a row for each case, with ratios to the last of the runtimes."""
+    *names, last = (server.name for server in contenders if re.search(RUNTIMES, server.name))
+    lines = head("", *names, last, *(f"{short(name)} to {last}" for name in names))
+    for case in filter(results.of, cases):
+        cells = [middle(results.values(case, name), case.format) for name in (*names, last)]
+        cells += [middle(results.ratios(case, name, last)) for name in names]
+        lines.append(row([case.title, *cells]))
+    dropped = [f"{results.dropped(cases, name):,}" for name in (*names, last)]
+    return [*lines, row(["clients dropped, in all of these", *dropped, *["-"] * len(names)]), ""]
+
+
+def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: str) -> list[str]:
+    """Return the lines that go to the page. end: the last sentence, on what was measured how."""
+    lines = [f"![Deliveries a second of each server]({PICTURE.name})", ""]
+    for case in filter(results.of, cases.compared):
+        lines += compared_table(results, case, contenders)
+    lines += ["The two runtimes and the Go example:", ""]
+    lines += [f"![Deliveries a second over the number of clients]({CURVES.name})", ""]
+    lines += runtimes_table(results, cases.runtimes, contenders)
+    for found in results.of(cases.most):
+        if "error" not in found:
+            text = f"On greenlets, one process served {found['clients']:,} clients at once."
+            if why := found.get("refused"):
+                files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+                text += f" The next one failed ({why}); the limit of open files was {files:,}."
+            lines += [text, ""]
+    return [*lines, end]
+
+
+def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Iterator[str]:
+    """Yield the lines of a table with the ratios of two servers in each round."""
+    keys = {"deliveries/s": "deliveries_per_s", "CPU per delivery": "cpu_us"}
+    for case in cases:
+        yield from ["", f"{case.title}: {a} / {b}", "", *head("", *keys)]
+        ratios = [results.ratios(case, a, b, key) for key in keys.values()]
+        for i in ratios[0]:
+            cells = (format(each[i], ".2f") if i in each else "-" for each in ratios)
+            yield row([f"round {i + 1}", *cells])
+        yield row(["median", *map(middle, ratios)])
 
 
 def write_page(lines: Sequence[str]) -> None:
@@ -294,22 +455,21 @@ def write_page(lines: Sequence[str]) -> None:
     PAGE.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
-def draw(report: Report, clients: Sequence[int]) -> None:
-    """Draw deliveries per second: a group of bars for each server, a bar for each load."""
+def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) -> None:
+    """Draw deliveries per second: a group of bars for each server, a bar for each case."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
-    names = list(report.servers)
-    thickness = 0.8 / len(clients)
-    height = 1.5 + len(names) * (0.25 + 0.2 * len(clients))
+    names = [server.name for server in contenders]
+    thickness = 0.8 / len(cases)
+    height = 1.5 + len(names) * (0.25 + 0.2 * len(cases))
     with picture(PICTURE, 8.7, height, "The same chat, on one core") as figure:
         axes = figure.subplots()
-        for i, n in enumerate(clients):
-            speeds = [median(map(DELIVERIES.value, report.of(name, n))) for name in names]
+        for i, case in enumerate(cases):
+            speeds = [results.values(case, name) for name in names]
             places = [place + (i + 0.5) * thickness - 0.4 for place in range(len(names))]
-            bars = axes.barh(
-                places, [speed or 0 for speed in speeds], 0.9 * thickness, label=f"{n:,} clients"
-            )
-            labels = ["failed" if speed is None else f"{speed:,.0f}" for speed in speeds]
+            lengths = [median(each.values()) if each else 0 for each in speeds]
+            bars = axes.barh(places, lengths, 0.9 * thickness, label=case.title)
+            labels = [f"{length:,.0f}" if length else "failed" for length in lengths]
             axes.bar_label(bars, labels, padding=4)
         axes.set_yticks(range(len(names)), names)
         axes.tick_params("y", length=0)
@@ -319,22 +479,24 @@ def draw(report: Report, clients: Sequence[int]) -> None:
         axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.set(xlabel="deliveries/s", title="messages received by all clients; more is better")
         # Above the axes: bars may reach any place on them.
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(clients))
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(cases))
 
 
-def draw_curves(report: Report) -> None:
-    """Draw deliveries per second over the number of clients."""
+def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Sequence[Server]) -> None:
+    """Draw deliveries per second over the number of clients. cases: by number of clients."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     with picture(CURVES, 8.7, 4, "Threads, greenlets and goroutines, on one core") as figure:
         axes = figure.subplots()
-        for name in report.servers:
-            speeds = {run.clients: run.deliveries_per_s for run in report.medians(name)}
-            axes.plot(list(speeds), list(speeds.values()), "o-", label=name)
+        for server in contenders:
+            found = {n: results.values(case, server.name) for n, case in cases.items()}
+            speeds = {n: median(values.values()) for n, values in found.items() if values}
+            if speeds and re.search(RUNTIMES, server.name):
+                axes.plot(list(speeds), list(speeds.values()), "o-", label=server.name)
         axes.set(xlabel="clients", ylabel="deliveries/s", xscale="log")
-        axes.set_xticks(report.clients, [f"{n:,}" for n in report.clients])
+        axes.set_xticks(list(cases), [f"{n:,}" for n in cases])
         axes.minorticks_off()
-        axes.set_xlim(0.8 * min(report.clients), 1.25 * max(report.clients))
+        axes.set_xlim(0.8 * min(cases), 1.25 * max(cases))
         axes.set_ylim(0)
         axes.yaxis.set_major_formatter("{x:,.10g}")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -343,22 +505,19 @@ def draw_curves(report: Report) -> None:
 # The command.
 
 
-def main() -> None:
-    """Compare the servers, as the flags say."""
-    parser = Parser(
-        description="Compares gochat with other servers of the same chat, and writes"
-        " docs/why/performance.md and its two pictures."
-    )
-    parser.add_flag("rounds", count, 5, "measurements of each server")
-    parser.add_flag("seconds", seconds, Load.seconds, "seconds to measure after a warm-up", "S")
-    parser.add_flag("clients", numbers, "100,1000", "numbers of clients, with commas", "N,N")
-    parser.add_flag(
-        "curves",
-        numbers,
-        "10,30,100,300,1000,3000,5000",
-        "numbers of clients for the picture of the three runtimes",
-        "N,N",
-    )
+def pattern(text: str) -> str:
+    """A flag's value: a regular expression. Raises ArgumentTypeError."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pattern: {error}") from None
+    return text
+
+
+def arguments() -> argparse.Namespace:
+    parser = Parser(description="Compares gochat with other servers of the same chat.")
+    parser.add_flag("rounds", count, 5, "measurements of each server in each case")
+    parser.add_flag("seconds", seconds, 2.0, "seconds to measure after a warm-up", "S")
     parser.add_flag(
         "go",
         Path,
@@ -368,73 +527,119 @@ def main() -> None:
         " it looks for its home.html",
         "BINARY",
     )
+    parser.add_flag("servers", pattern, "", "only servers whose names match this", "PATTERN")
+    parser.add_flag("cases", pattern, "", "only cases whose titles match this", "PATTERN")
+    parser.add_flag(
+        "shrink", partial(count, most=20), 1, "divide the numbers of clients by this, to try it out"
+    )
+    parser.add_flag(
+        "curves",
+        numbers,
+        "10,30,100,300,1000,3000,5000",
+        "numbers of clients for the picture of the runtimes",
+        "N,N",
+    )
+    parser.add_flag(
+        "json",
+        Path,
+        HERE.parent / "build" / time.strftime("bench-%m%d-%H%M%S.jsonl"),
+        "file to append each measurement to, as a line of JSON",
+        "FILE",
+    )
+    parser.add_flag("read", Path, None, "make the tables from such a file; measure nothing", "FILE")
+    parser.add_option(
+        "write",
+        action="store_true",
+        help="also write docs/why/performance.md and its two pictures",
+    )
     parser.add_flag(
         "against",
         str,
         None,
-        "compare this command with gochat only, print the ratios, and write nothing; PORT in it is"
-        " replaced by the port",
+        "compare this command with gochat only, and print the ratios; PORT in it is replaced by the"
+        " port",
         "COMMAND",
     )
+    parser.add_flag("clients", numbers, "100,1000", "numbers of clients for --against", "N,N")
     args = parser.parse_args()
     if args.go is not None and not os.access(args.go, os.X_OK):
         parser.error(f"{args.go} is not a program")
-    runtimes, peers = servers(args.go)
-    contenders = [*runtimes, *peers]
-    against = args.against is not None
-    if against:
-        command = tuple(shlex.split(args.against))
-        contenders = [Server("the other", command, directory=Path.cwd()), runtimes[0]]
-    try:
-        made_of(contenders)
-        if not against:
-            version("matplotlib")
-    except PackageNotFoundError as error:
-        parser.error(f"{error.name} is missing: pip install -r bench/requirements.txt")
+    return args
+
+
+def measure_all(
+    results: Results, cases: Sequence[Case], contenders: Sequence[Server], args: argparse.Namespace
+) -> None:
+    """Compile the generator, and measure. Exits with 2 without a compiler."""
     cores = two_cores()
     if cores[0] is None:
         print("there is only one core: nothing is pinned", file=sys.stderr)
-    load = Load(seconds=args.seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        generator = str(Path(folder) / "wsload")
+        try:
+            subprocess.run(["cc", "-O2", "-o", generator, HERE / "wsload.c"], check=True)
+        except OSError as error:
+            args.error(f"the load generator needs a C compiler: cc: {error.strerror}")
+        bench = Bench(generator, results, args.rounds, args.seconds, cores)
+        for case in cases:
+            bench.measure(case, contenders)
+
+
+def main() -> None:
+    """Compare the servers, as the flags say."""
+    args = arguments()
+    contenders = servers(args.go)
+    if args.against is not None:
+        command = tuple(shlex.split(args.against))
+        contenders = [Server("the other", command, directory=Path.cwd()), contenders[0]]
+        cases = [busy(clients, pattern="") for clients in args.clients]
+        results = Results(None)
+        measure_all(results, cases, contenders, args)
+        print(*comparison(results, cases, *(server.name for server in contenders)), sep="\n")
+        return
+    contenders = [server for server in contenders if re.search(args.servers, server.name)]
     try:
-        if against:
-            figures = (DELIVERIES, Figure("CPU per delivery", lambda run: run.cost))
-            print(
-                measure_all(
-                    contenders, cores, load, args.clients, args.rounds, compared=figures
-                ).text()
-            )
-            return
-        report = measure_all(contenders, cores, load, args.clients, args.rounds)
-        curves = measure_all(runtimes, cores, load, args.curves, args.rounds)
-        rows = []
-        for _, each, _ in ROWS if args.go is not None else ():
-            if each == Load(each.clients) and each.clients in args.curves:
-                rows.append(curves)
-            else:
-                load = replace(each, seconds=args.seconds)
-                rows.append(measure_all(runtimes, cores, load, [each.clients], args.rounds))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    write_page(
-        [
-            f"![Deliveries a second of each server]({PICTURE.name})",
-            "",
-            *tables(report, args.clients),
-            "The two runtimes and the Go example:",
-            "",
-            f"![Deliveries a second over the number of clients]({CURVES.name})",
-            "",
-            *(runtimes_table(runtimes, rows) if rows else ()),
-            f"Medians of {args.rounds} rounds of {args.seconds:g} seconds, {date.today():%B %Y},"
-            f" {platform.python_implementation()} {platform.python_version()},"
-            f" {platform.system()} on {platform.machine()} with {os.cpu_count()} cores;"
-            f" {made_of(contenders)}.",
-        ]
+        packages = sorted({server.package for server in contenders if server.package})
+        made_of = ", ".join(f"{package} {version(package)}" for package in packages)
+        if args.write:
+            version("matplotlib")
+    except PackageNotFoundError as error:
+        args.error(f"{error.name} is missing: pip install -r bench/requirements.txt")
+    cases = all_cases(args.shrink, args.curves)
+    interrupted = False
+    if args.read is not None:
+        results = Results(None)
+        results.rows += map(json.loads, args.read.read_text().splitlines())
+    else:
+        args.json.parent.mkdir(exist_ok=True)
+        results = Results(args.json)
+        every = [*cases.runtimes, cases.most, *cases.curves.values()]
+        wanted: dict[str, Case] = {}
+        for case in every:
+            if re.search(args.cases, case.title):
+                # Of two with the same title, the first is for more servers.
+                wanted.setdefault(case.title, case)
+        try:
+            measure_all(results, [*wanted.values()], contenders, args)
+        except KeyboardInterrupt:
+            interrupted = True
+    page = tables(
+        results,
+        cases,
+        contenders,
+        f"Medians of {args.rounds} rounds of {args.seconds:g} seconds, {date.today():%B %Y},"
+        f" {platform.python_implementation()} {platform.python_version()},"
+        f" {platform.system()} on {platform.machine()} with {os.cpu_count()} cores; {made_of}.",
     )
-    draw(report, args.clients)
-    draw_curves(curves)
-    written = (PAGE, PICTURE, CURVES)
-    print(f"written: {', '.join(str(path.relative_to(HERE.parent)) for path in written)}")
+    print(*page, sep="\n")
+    if interrupted:
+        sys.exit(130)
+    if args.write:
+        write_page(page)
+        draw(results, [case for case in cases.compared if not case.servers], contenders)
+        draw_curves(results, cases.curves, contenders)
+        written = (PAGE, PICTURE, CURVES)
+        print(f"written: {', '.join(str(path.relative_to(HERE.parent)) for path in written)}")
 
 
 if __name__ == "__main__":

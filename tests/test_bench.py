@@ -636,26 +636,113 @@ def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^median( +(\d+\.\d\d|-)){3}$", out, re.M)
 
 
-def test_comparison_with_a_command() -> None:
-    """bench/run.py starts gochat and another command in turn, and prints each pair's ratios."""
-    flags = ("--rounds", "2", "--clients", "4", "--seconds", "0.2")
-    against = ("--against", f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin")
-    done = subprocess.run(
-        [sys.executable, ROOT / "bench/run.py", *flags, *against],
+def compare(*args: str | Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run bench/run.py. path: the PATH; None for this process's."""
+    return subprocess.run(
+        [sys.executable, ROOT / "bench/run.py", "--rounds", "2", "--seconds", "0.2", *args],
+        env=os.environ | ({} if path is None else {"PATH": path}),
         capture_output=True,
         text=True,
-        timeout=4 * PATIENCE,  # it measures four times
+        timeout=4 * PATIENCE,  # it measures up to eight times
         check=False,
     )
+
+
+def test_comparison_of_servers(tmp_path: Path) -> None:
+    """bench/run.py measures each case, keeps every measurement, and prints tables."""
+    results = tmp_path / "results.jsonl"
+    cases = "^5 clients, 4|stop reading|idle|are cut|in one process"
+    flags = ("--servers", "greenlets", "--shrink", "20")
+    done = compare(*flags, "--rounds", "1", "--cases", cases, "--json", results)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^4 clients, medians +the other +gochat, threads$", done.stdout, re.M)
-    assert re.search(
-        r"^the other / gochat, threads +deliveries/s +CPU per delivery$", done.stdout, re.M
-    )
-    assert re.search(r"^pair 2( +(\d+\.\d\d|-)){2}$", done.stdout, re.M)
-    order = re.findall(r"^4 clients, (.+): [\d,]+ deliveries/s$", done.stderr, re.M)
+    measured = [json.loads(line) for line in results.read_text().splitlines()]
+    figures = ("deliveries_per_s", "ratio", "memory_kb", "away_s", "clients")
+    for figure, result in zip(figures, measured, strict=True):
+        assert result[figure] > 0
+        assert result["dropped"] == 0
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows if "---" not in row[0]] == [
+        "| server",
+        "| gochat, greenlets",
+        "| ",
+        "| 5 clients, 4 senders",
+        "| 1 of 5 clients stop reading: deliveries to the rest, to those in a room without them",
+        "| memory of an idle client, KB",
+        "| 250 clients are cut: time until all are back, s",
+        "| clients dropped, in all of these",
+    ]
+    assert f"one process served {measured[-1]['clients']:,} clients at once" in done.stdout
+    assert compare(*flags, "--rounds", "1", "--read", results).stdout == done.stdout
+
+
+def test_comparison_with_a_command() -> None:
+    """bench/run.py starts gochat and another command in turn, and prints each round's ratios."""
+    other = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
+    done = compare("--clients", "4", "--against", other)
+    assert done.returncode == 0, done.stderr
+    assert "4 clients, 4 senders: the other / gochat, threads\n" in done.stdout
+    assert "|  | deliveries/s | CPU per delivery |\n" in done.stdout
+    assert re.search(r"^\| round 2( \| (\d+\.\d\d|-)){2} \|$", done.stdout, re.M)
+    assert re.search(r"^\| median( \| (\d+\.\d\d|-)){2} \|$", done.stdout, re.M)
+    order = re.findall(r"^4 clients, 4 senders, (.+): [\d,]+$", done.stderr, re.M)
     ours = "gochat, threads"
     assert order == ["the other", ours, ours, "the other"]
+
+
+def test_comparison_with_a_server_that_fails() -> None:
+    """A server that does not start is reported, and the others are measured."""
+    done = compare("--clients", "4", "--against", "false PORT")
+    assert done.returncode == 0, done.stderr
+    first, second, third, last = done.stderr.splitlines()
+    assert first == last == "4 clients, 4 senders, the other: it does not listen: false PORT"
+    for line in (second, third):
+        assert re.fullmatch(r"4 clients, 4 senders, gochat, threads: [\d,]+", line)
+    assert "| median | - | - |" in done.stdout
+
+
+def test_comparison_without_a_compiler(tmp_path: Path) -> None:
+    """Without a C compiler, bench/run.py says in one line that it needs one."""
+    done = compare("--against", "true", path=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "run.py: the load generator needs a C compiler: cc: No such file or directory\n"
+    )
+
+
+def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
+    """The generator of bench/run.py counts a message once, however a frame is split."""
+    generator = tmp_path / "wsload"
+    source = ROOT / "bench/wsload.c"
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", generator, source], check=True)
+
+    def serve(stream: Stream) -> None:
+        waiting: list[bytes] = []
+        while True:
+            opcode, payload = read_masked(stream)
+            if opcode == PONG:
+                continue
+            waiting.append(payload)
+            if payload != b"?" and len(waiting) < 2:
+                continue
+            text = b"\n".join(waiting)
+            waiting.clear()
+            # In the middle of both messages' time stamps.
+            stream.sock.sendall(
+                frame(text[:10], fin=False, mask=None)
+                + frame(text[10:75], CONTINUATION, fin=False, mask=None)
+                + frame(b"", PING, mask=None)
+                + frame(text[75:], CONTINUATION, mask=None)
+            )
+
+    with Scripted(serve) as peer:
+        port = peer.url.removesuffix("/ws").rpartition(":")[2]
+        flags = ("-n", "1", "-s", "1", "-t", "0.3", "-u", "0")
+        done = subprocess.run([generator, "-p", port, *flags], capture_output=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["clients"] == 1
+    assert found["deliveries_per_s"] > 0
+    # Four messages may be in flight at the end, and at the begin.
+    assert abs(found["deliveries_per_s"] - found["sent_per_s"]) <= 4 / 0.3
 
 
 @pytest.mark.xdist_group("go")

@@ -48,15 +48,12 @@ COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
 class Report:
     """The results for one or more servers, with one or more numbers of clients.
 
-    servers: the address of each, by name. compared: the figures for which ratios are shown.
+    servers: the address of each, by name.
     """
 
-    def __init__(
-        self, load: Load, servers: Mapping[str, str], compared: Sequence[Figure] = COMPARED
-    ) -> None:
+    def __init__(self, load: Load, servers: Mapping[str, str]) -> None:
         self.load = load
         self.servers = servers
-        self.compared = compared
         self.runs: list[tuple[str, Result]] = []
 
     def plan(self, clients: Sequence[int], rounds: int) -> list[tuple[str, Load]]:
@@ -108,8 +105,8 @@ class Report:
             found = {name: self.of(name, clients) for name in self.servers}
             measured = {name: medians(runs) for name, runs in found.items() if runs}
             lines += ["", *table(f"{clients:,} clients, medians", measured)]
-            columns = [self.ratios(clients, figure, *self.servers) for figure in self.compared]
-            rows = [[" / ".join(self.servers), *(figure.name for figure in self.compared)]]
+            columns = [self.ratios(clients, figure, *self.servers) for figure in COMPARED]
+            rows = [[" / ".join(self.servers), *(figure.name for figure in COMPARED)]]
             for number, pair in enumerate(zip(*columns, strict=True), 1):
                 rows.append([f"pair {number}", *map(shown, pair)])
             rows.append(["median", *(shown(median(column)) for column in columns)])
@@ -133,7 +130,7 @@ class Report:
             report["ratios"] = [
                 {"clients": clients, "figure": figure.name, "pairs": r, "median": median(r)}
                 for clients in self.clients
-                for figure in self.compared
+                for figure in COMPARED
                 for r in [self.ratios(clients, figure, *self.servers)]
             ]
         return report
