@@ -358,11 +358,12 @@ def wait_for(port: int, process: subprocess.Popen[bytes], server: Server) -> Non
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                # While nothing listens, the system may connect a socket to itself.
+                if sock.getsockname() != sock.getpeername():
+                    return
         except OSError:
             time.sleep(0.02)
-        else:
-            return
     raise OSError(f"it does not listen: {shlex.join(server.command)}")
 
 
@@ -468,7 +469,8 @@ def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) 
             speeds = [results.values(case, name) for name in names]
             places = [place + (i + 0.5) * thickness - 0.4 for place in range(len(names))]
             lengths = [median(each.values()) if each else 0 for each in speeds]
-            bars = axes.barh(places, lengths, 0.9 * thickness, label=case.title)
+            label = case.title.removesuffix(", 4 senders")
+            bars = axes.barh(places, lengths, 0.9 * thickness, label=label)
             labels = [f"{length:,.0f}" if length else "failed" for length in lengths]
             axes.bar_label(bars, labels, padding=4)
         axes.set_yticks(range(len(names)), names)
