@@ -311,6 +311,21 @@ def test_no_timer_is_left() -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+def test_the_collector_runs_rarely() -> None:
+    """On greenlets, Python looks for garbage once in 10,000 new objects."""
+    program = f"""
+        {PATCH}
+        import gc
+        from gochat.golang.runtime import settle
+        settle(pin=False)
+        before = sum(each["collections"] for each in gc.get_stats())
+        kept = [[] for _ in range(50_000)]
+        print(sum(each["collections"] for each in gc.get_stats()) - before < 20)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 @pytest.mark.parametrize("by", ["flag", "environment"])
 def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends in order."""

@@ -151,8 +151,15 @@ class RLock:
         self.release()
 
 
-def settle(*, pin: bool, cpu: int | None = None) -> None:
-    """Do nothing: one thread needs no pinning. pin, cpu: as in the runtime of threads."""
+def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
+    """Make Python look for garbage less often: after 10,000 new objects, not 700.
+
+    While thousands of clients come and go, each full collection looks at all their objects, and
+    almost none of these is garbage. That took a third of the processor time.
+
+    pin, cpu: as in the runtime of threads; one thread needs no pinning.
+    """
+    gc.set_threshold(10_000)
 
 
 def stacks() -> list[tuple[str, FrameType]]:
