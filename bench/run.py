@@ -16,7 +16,7 @@ With --against gochat is compared with one other command. That shows the cost of
 change if the command is that of another checkout. The ratio of the processor time per delivery is
 more reliable than that of deliveries: other work of the machine is not part of it.
 
-A server is started for each measurement and ended after it, and listens on 127.0.0.1 only.
+A server is started for each measurement and ended after it, and listens only on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ LONGEST = 300.0
 
 @dataclass(frozen=True)
 class Server:
-    """A server to measure. PORT in its command is replaced by the port."""
+    """A server to measure. PORT in the command is replaced by the port."""
 
     name: str
     command: tuple[str, ...]
-    #: The Python package to name with its version.
+    #: The Python package whose version is reported.
     package: str = ""
     directory: Path = HERE
 
 
 def servers(go: Path | None) -> list[Server]:
-    """Return the runtimes of this chat, and then the servers on other libraries.
+    """Return the runtimes of this chat, and the servers on other libraries.
 
     go: the Go example, the last of the runtimes; None to leave it out.
     """
@@ -315,14 +315,14 @@ class Bench:
 
     @contextmanager
     def running(self, server: Server) -> Iterator[tuple[int, int]]:
-        """Run a server for the time of the block. Yields its port and its process's id."""
+        """Run a server during the block. Yields its port and its process id."""
         with socket.create_server(("127.0.0.1", 0)) as sock:
             port = sock.getsockname()[1]
         pin(self.cores[0])
         process = subprocess.Popen(
             [part.replace("PORT", str(port)) for part in server.command],
             cwd=server.directory,
-            # The Go example has one core, even where nothing can be pinned.
+            # The Go example uses one core, even where nothing can be pinned.
             env=os.environ | {"GOMAXPROCS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -342,13 +342,13 @@ class Bench:
 
 
 def two_cores() -> tuple[int | None, int | None]:
-    """Return two cores, for a process that has not been pinned yet."""
+    """Return two cores. Call before the process is pinned."""
     cores = sorted(os.sched_getaffinity(0))
     return (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
 
 
 def pin(core: int | None) -> None:
-    """Keep this program, and what it starts from now on, on a core."""
+    """Pin this program, and the programs that it starts from now on, to a core."""
     if core is not None:
         os.sched_setaffinity(0, {core})
 
@@ -448,7 +448,7 @@ def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Itera
 
 
 def write_page(lines: Sequence[str]) -> None:
-    """Replace what is between the two comments. Exits with 1 if they are missing."""
+    """Replace the text between the two comments. Exits with 1 if they are missing."""
     before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -480,7 +480,7 @@ def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) 
         axes.margins(x=0.1)
         axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.set(xlabel="deliveries/s", title="messages received by all clients; more is better")
-        # Above the axes: bars may reach any place on them.
+        # Above the axes, because bars may be anywhere inside.
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(cases))
 
 

@@ -2,7 +2,7 @@
 
 One thread runs the hub, a reader and a writer serve each client, and simple-websocket adds one more
 thread per client. As in the Go example, a client that is 256 messages behind is dropped, and all
-messages queued for a client are sent as one, with newlines between them. Python has no `select` on
+messages queued for a client are sent as one message, joined by newlines. Python has no `select` on
 queues, so the hub has one queue for everything. simple-websocket always accepts compression, but
 the load generator does not offer it.
 """
@@ -88,7 +88,7 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     events.put(("join", client))
     threading.Thread(target=client.write_pump, daemon=True).start()
     client.read_pump()
-    # Keeps Werkzeug from writing an answer to the connection that has ended.
+    # Keeps Werkzeug from writing an answer to a connection that has ended.
     raise ConnectionError
 
 

@@ -1,7 +1,7 @@
 """The chat on picows, an asyncio library with the protocol in Cython.
 
-A listener is called for each frame, without a task or a queue, and writes to the transports of all
-clients at once. Nothing waits for a slow client: its transport buffers the messages.
+A listener is called for each frame, without a task or a queue, and immediately writes to the
+transports of all clients. Nothing waits for a slow client: its transport buffers the messages.
 """
 
 import asyncio

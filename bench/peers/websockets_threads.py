@@ -1,7 +1,7 @@
 """The chat on websockets with a thread per client, as its documentation shows.
 
 There is no `broadcast` for threads: the thread that receives a message sends it to all clients, one
-after the other, and each send blocks until the socket's buffer has taken the message.
+after another, and each send blocks until the socket's buffer has taken the message.
 """
 
 import socket
@@ -24,7 +24,7 @@ def chat(connection: ServerConnection) -> None:
             with lock:
                 everyone = list(clients)
             for client in everyone:
-                # A client that has gone is removed by its own thread.
+                # A client that has left is removed by its own thread.
                 with suppress(ConnectionClosed):
                     client.send(message)
     finally:

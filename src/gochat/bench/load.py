@@ -44,7 +44,7 @@ def _count(number: int, what: str) -> str:
 
 
 class Latencies:
-    """A histogram of latencies in nanoseconds, which are rounded to 1/512 to save memory."""
+    """A histogram of latencies in nanoseconds, rounded to 1/512 of their value to save memory."""
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
@@ -54,7 +54,7 @@ class Latencies:
     def add(self, value: int, weight: int) -> None:
         """Add a sample that stands for `weight` messages."""
         shift = max(value.bit_length() - 9, 0)
-        # The middle of all values with the same first nine bits.
+        # The middle of the range of values with the same first nine bits.
         self.counts[(value >> shift << shift) + (1 << shift >> 1)] += weight
         self.samples += 1
         self.max = max(self.max, value)
@@ -76,7 +76,7 @@ class Result:
     url: str
     clients: int
     connect_s: float
-    #: The measured time, to which all rates refer.
+    #: The length of the measurement, to which all rates refer.
     seconds: float
     sent_per_s: float
     #: Messages received, summed over all clients.
@@ -87,12 +87,12 @@ class Result:
     latency_ms: Mapping[str, float | None]
     #: The number of latencies from which the percentiles were estimated.
     samples: int
-    #: From the warm-up to the end: messages sent, messages received by all clients, and messages
+    #: From the start of the warm-up: messages sent, messages received by all clients, and messages
     #: missing at clients that were not dropped.
     sent: int
     received: int
     undelivered: int
-    #: Clients that the server dropped, in all and by close code.
+    #: Clients that the server dropped, in total and by close code.
     closes: int
     close_codes: Mapping[int, int]
     #: The share of one core that the load generator used, from 0 to 1.
@@ -107,7 +107,7 @@ def median(values: Iterable[float | None]) -> float | None:
 
 
 def medians(results: Sequence[Result]) -> Result:
-    """Return the median of each time, rate and latency; messages and drops are added up instead."""
+    """Return the median of each time, rate and latency, and the sum of messages and of drops."""
     merged: dict[str, Any] = {
         name: statistics.median(getattr(result, name) for result in results)
         for name, value in vars(results[0]).items()

@@ -1,6 +1,6 @@
 """Pictures, drawn with matplotlib: their common style, and the picture of `gochat bench`.
 
-Import this module only when a picture is wanted: matplotlib is an extra, and slow to import.
+Import this module only to draw a picture: matplotlib is optional, and slow to import.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STYLE: Final[dict[Any, Any]] = {
     "figure.titleweight": "bold",
     "grid.color": "#ddd",
     "legend.frameon": False,
-    # The same picture is always the same file, and small: its text is text, not outlines.
+    # The same picture always gives the same file. Text stays text, which keeps the file small.
     "svg.fonttype": "none",
     "svg.hashsalt": "gochat",
 }
@@ -43,9 +43,9 @@ STYLE: Final[dict[Any, Any]] = {
 
 @contextmanager
 def picture(path: Path, width: float, height: float, title: str) -> Iterator[Figure]:
-    """Yield a figure to draw on, which is saved at the end of the block. One thread at a time.
+    """Yield a figure to draw on, and save it at the end of the block. One thread at a time.
 
-    path: its suffix gives the format. width, height: in inches.
+    path: the suffix determines the format. width, height: in inches.
 
     Raises OSError if the file cannot be written.
     """

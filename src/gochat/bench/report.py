@@ -57,9 +57,9 @@ class Report:
         self.runs: list[tuple[str, Result]] = []
 
     def plan(self, clients: Sequence[int], rounds: int) -> list[tuple[str, Load]]:
-        """Return what to measure in which order: each server with each number of clients.
+        """Return the measurements in order: each server with each number of clients.
 
-        Every other round is in reverse order, so a machine that slows down favors no server.
+        Every other round is in reverse order, so that a machine that slows down favors no server.
         """
         names = list(self.servers)
         return [
@@ -84,19 +84,19 @@ class Report:
         return [medians(runs) for runs in found if runs]
 
     def ratios(self, clients: int, figure: Figure, a: str, b: str) -> list[float | None]:
-        """Return a figure's ratios, server a's to server b's, in each round."""
+        """Return a figure's ratio of server a to server b, for each round."""
         pairs = zip(self.of(a, clients), self.of(b, clients), strict=False)
         values = [(figure.value(one), figure.value(other)) for one, other in pairs]
         return [one / other if one is not None and other else None for one, other in values]
 
     def titles(self) -> list[str]:
-        """Return a line for each server: where it is, after the name if there are several."""
+        """Return a line for each server: its address, after its name if there are several."""
         if len(self.servers) == 1:
             return list(self.servers.values())
         return [f"{name}: {where}" for name, where in self.servers.items()]
 
     def text(self) -> str:
-        """Return the tables for people, of one server or two."""
+        """Return the tables for people, for one server or two."""
         lines = [*self.titles(), str(self.load)]
         if len(self.servers) == 1:
             measured = {f"{run.clients:,}": run for run in self.medians(*self.servers)}
@@ -114,7 +114,7 @@ class Report:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """Return an object for programs, made of JSON's types."""
+        """Return an object for programs that consists of JSON's types."""
         report = {
             "servers": dict(self.servers),
             "loop": "open" if self.load.rate else "closed",
@@ -164,12 +164,12 @@ class Report:
 
 
 def shown(value: float | None, form: str = ".2f") -> str:
-    """A value as shown in a table; `-` for None."""
+    """Return a value as shown in a table; `-` for None."""
     return "-" if value is None else format(value, form)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines, the first column aligned left and the others right."""
+    """Return the rows as lines: the first column aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -192,7 +192,7 @@ class Bar:
     """A progress bar on a terminal; shows nothing on any other stream."""
 
     def __init__(self, stream: TextIO, seconds: float) -> None:
-        """seconds: how long all runs take together."""
+        """Make a bar. seconds: how long all runs take together."""
         self.stream = stream if stream.isatty() else None
         self.seconds = seconds
         self.before = 0.0
@@ -204,7 +204,7 @@ class Bar:
         self.show(0)
 
     def show(self, seconds: float) -> None:
-        """Show that the current run has taken that long so far."""
+        """Show that the current run has taken this long so far."""
         done = int(30 * min(self.before + seconds / self.seconds, 1))
         self.write(f"[{'#' * done}{'.' * (30 - done)}] {self.text}")
 

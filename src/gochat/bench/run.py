@@ -1,24 +1,24 @@
 """One measurement of a server: the clients, their load, and what they count.
 
-One thread drives all clients, over non-blocking sockets. The less it does per message, the faster
-the servers that it can measure:
+One thread drives all clients, over non-blocking sockets. The less it does per message, the faster a
+server it can measure:
 
-- It counts messages without reading them: a payload has one more of them than newlines.
-- A message begins with its sender's mark, which occurs nowhere else. By counting its mark a sender
-  knows how many of its own messages have come back.
+- It counts messages without reading them: a payload has one more message than newlines.
+- A message begins with its sender's mark, which occurs nowhere else. A sender counts its mark to
+  know how many of its own messages have come back.
 - Latencies are sampled. Payloads are picked at random, all with the same probability, and their
   time stamps are read: about 20,000 per second. The weight of a sample is the number of payloads
-  that it was picked from, so the percentiles are estimates for all messages.
-- The maximum is exact. Messages arrive in order, so the first of those read from a socket at once
-  is the oldest, and its time stamp is always read.
+  that it stands for, so the percentiles are estimates for all messages.
+- The maximum is exact. Messages arrive in order, so the first of the messages read together is the
+  oldest, and its time stamp is always read.
 
 In a closed loop each sender keeps some messages in flight, and sends the next when one comes back.
 The server sets the pace, and a server that stalls also stalls the senders.
 
-At a fixed rate every message has a due time, from which its latency counts, even if it
-is sent later. So a stall shows in every message that it delays, not only in those that were in
-flight; leaving out the rest is known as coordinated omission. For the same reason the run waits
-for messages in flight at the end.
+At a fixed rate every message has a due time, and its latency counts from then, even if it is sent
+later. So a stall shows in every message that it delays, not only in those that were in flight;
+leaving out the others is known as coordinated omission. For the same reason the run waits at the
+end for messages in flight.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ GOING_AWAY, NO_CODE = 1001, 1006
 # Bytes before a message's padding: "@", and hexadecimal digits: 4 for the run, 4 for the sender, 12
 # for the time in nanoseconds.
 STAMPED: Final = 21
-# The largest size in bytes that a 16-bit frame length allows; the most senders that 4 digits allow.
+# The largest size in bytes that a 16-bit frame length allows; and how many senders 4 digits allow.
 LARGEST: Final = 65_535
 SENDERS: Final = 65_536
 
-# About how many time stamps to read per second: enough for p99.9, and little work.
+# About how many time stamps to read per second: enough for p99.9, and not much work.
 SAMPLES: Final = 20_000
 # The longest wait between two calls of the progress callback, in seconds.
 TICK: Final = 0.1
 # The most bytes to read from a socket at once.
 BUFFER: Final = 1 << 18
 
-# Timeouts in seconds: for a handshake, and until all clients are in the room; for messages still in
+# Timeouts in seconds: for a handshake, and for all clients to be in the room; for messages still in
 # flight; and for the server's close frames, which must not disturb the next run.
 PATIENCE: Final = 10.0
 DRAIN: Final = 2.0
@@ -70,9 +70,9 @@ GOODBYE: Final = 2.0
 
 # Linux has 28,000 ports per source address. Loopback has more addresses: 127.0.0.0/8.
 PORTS: Final = 20_000
-# A socket can be neither read nor written at the moment, with TLS or without.
+# Errors of a socket that cannot be read or written at the moment, with TLS or without.
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# Open files besides the clients' sockets, and some to spare.
+# How many other files are open besides the clients' sockets, with some to spare.
 FILES: Final = 32
 
 
@@ -82,23 +82,24 @@ class Connection:
     def __init__(self, run: Run, sock: socket.socket, mark: bytes) -> None:
         self.run = run
         self.sock = sock
-        #: The prefix of this client's messages; empty if it sends none.
+        #: The prefix of this client's messages; empty if the client sends none.
         self.mark = mark
         self.open = True
         self.received = 0
         self.in_flight = 0
         #: Whether the last message of the roll call has arrived.
         self.present = False
-        # The start of an incomplete frame, and its full size, or 0 while that is unknown.
+        # The start of an incomplete frame, and the frame's full size, or 0 while that is unknown.
         self.partial = bytearray()
         self.needed = 0
-        # For a fragmented message: the payload so far, if it will be inspected, and its weight.
+        # For a fragmented message: the payload so far, or None if it will not be inspected; and its
+        # weight.
         self.fragments: bytearray | None = None
         self.weight = 0
         self.unsent = bytearray()
 
     def ready(self, events: int) -> None:
-        """Read and write as far as the socket is ready."""
+        """Read or write, as far as the socket is ready."""
         if events & selectors.EVENT_WRITE:
             del self.unsent[: self.try_send(self.unsent)]
             if not self.unsent:
@@ -107,7 +108,7 @@ class Connection:
             self.read()
 
     def send(self, frame: bytes) -> None:
-        """Send a frame now, or queue the part for which the socket has no room."""
+        """Send a frame, and queue the part for which the socket has no room."""
         if self.unsent:
             self.unsent += frame
         elif (size := self.try_send(frame)) < len(frame):
@@ -116,19 +117,20 @@ class Connection:
             self.run.selector.modify(self.sock, events, self)
 
     def try_send(self, data: bytes | bytearray) -> int:
-        """Send as much as there is room for; return how many bytes need not be sent again."""
+        """Send as much as there is room for; return how many bytes are done."""
         try:
             return self.sock.send(data)
         except NOT_NOW:
             return 0
         except OSError:
-            # There may be a close frame to read; after it, reading fails too.
+            # There may be a close frame to read; after that, reading fails, too.
             return len(data)
 
     def read(self) -> None:
         buffer = self.run.buffer
         try:
-            # Over TLS, one record of at most 16 KiB: none stays where the selector cannot see it.
+            # With TLS, this reads a whole record of at most 16 KiB, so no data stays where the
+            # selector cannot see it.
             size = self.sock.recv_into(buffer)
         except NOT_NOW:
             return
@@ -144,7 +146,7 @@ class Connection:
             self.partial += buffer[done:size]
 
     def feed(self, more: bytes | memoryview, now: int) -> None:
-        """Parse more bytes, after those of the incomplete frame."""
+        """Append bytes to the incomplete frame, and parse."""
         self.partial += more
         if len(self.partial) >= self.needed:
             done = self.parse(self.partial, len(self.partial), now)
@@ -159,7 +161,7 @@ class Connection:
         while header := read_header(data, start, end):
             head, size = data[start], header[1]
             if data[start + 1] > 127:
-                # Masked, which no server's frame may be: the rest is garbage.
+                # A server's frame must not be masked: the rest is garbage.
                 run.drop(self, NO_CODE)
                 start = end
                 break
@@ -204,7 +206,7 @@ class Connection:
         return payload.count(NEWLINE) + (head >> 7)
 
     def inspect(self, payload: bytearray, weight: int, now: int) -> None:
-        """Read a payload that was sampled, or that may contain this client's messages."""
+        """Read a payload that was sampled or that may contain this client's messages."""
         run = self.run
         if run.call:
             self.present |= run.call in payload
@@ -214,7 +216,7 @@ class Connection:
             self.in_flight = max(self.in_flight - payload.count(self.mark), 0)
 
     def control(self, head: int, payload: bytes) -> bool:
-        """Handle a frame without messages; return whether the connection ends with it."""
+        """Handle a control frame; return whether it ends the connection."""
         if head == FIN | PING:
             self.send(client_frame(PONG, payload, MASK))
         elif head != FIN | PONG:
@@ -247,38 +249,39 @@ class Run:
         self.progress = progress
         self.random = random.Random(load.seed)
         self.buffer = bytearray(BUFFER)
-        # Messages of other runs may be in the room.
+        # There may be messages of other runs in the room.
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
-        # The bytes around the mark and the time in each message's frame.
+        # The bytes before and after the mark and the time in each message's frame.
         self.head = client_frame(TEXT, bytes(load.size), MASK)[: -load.size]
         self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
         self.alive = 0
-        # Opened before the sockets: `select` needs a low file number.
+        # Opened before the sockets: `select` needs a low descriptor number.
         self.selector = selectors.DefaultSelector()
 
         self.sent = self.received = self.frames = 0
         self.close_codes: Counter[int] = Counter()
         self.latencies = Latencies()
-        # Payloads until the next sample, the weight of that sample, and that of the one after it.
+        # Payloads until the next sample, the weight of that sample, and the weight of the one after
+        # that.
         self.gap = self.weight = self.stride = 1
 
-        # In nanoseconds of the monotonic clock: time 0 of the stamps, the end of the warm-up, and
-        # when the next message is due at a fixed rate.
+        # In nanoseconds of the monotonic clock: time 0 of the time stamps, the end of the warm-up,
+        # and when the next message is due at a fixed rate.
         self.epoch = 0
         self.begin = 0
         self.due = 0
-        # Messages that were due so far.
+        # How many messages have been due so far.
         self.turn = 0
-        # The last message of the roll call; empty when that is over.
+        # The last message of the roll call; empty when the roll call is over.
         self.call = b""
         self.sending = False
         # While clients leave, connections that end do not count as dropped.
         self.leaving = False
 
     def look(self) -> None:
-        """Connect, and leave. Raises OSError if a client cannot connect."""
+        """Connect and leave. Raises OSError if a client cannot connect."""
         try:
             self.connect()
             self.leave()
@@ -286,9 +289,9 @@ class Run:
             self.end()
 
     def measure(self) -> Result:
-        """Connect, warm up, measure, and leave. After Ctrl-C the result covers the time until then.
+        """Connect, warm up, measure, and leave. Ctrl-C ends the measurement early.
 
-        Raises OSError if a client cannot connect or does not receive the room's messages;
+        Raises OSError if a client cannot connect or does not receive the room's messages, and
         KeyboardInterrupt after Ctrl-C before the end of the warm-up.
         """
         try:
@@ -355,9 +358,9 @@ class Run:
             conn.feed(rest, time.monotonic_ns())
 
     def call_roll(self) -> None:
-        """Wait until all clients are in the room. Raises OSError if one does not get there.
+        """Wait until all clients are in the room. Raises OSError if a client does not get there.
 
-        Servers may answer a handshake before they pass messages on to its client.
+        Servers may answer a client's handshake before they send it messages.
         """
         now = time.monotonic_ns()
         until, pause, number = now + int(PATIENCE * 1e9), int(TICK * 1e9), 0
@@ -367,7 +370,8 @@ class Run:
                     f"{self.absent():,} of {self.load.clients:,} clients at {self.target.url} did"
                     " not receive a message sent to all: is it a chat?"
                 )
-            # A client that receives a call receives all later messages; some may join after it.
+            # A client that receives one call receives all later messages; other clients may join
+            # after the call.
             number, pause = number + 1, 2 * pause
             self.call = b"#%b %06d" % (self.tag[1:], number)
             for conn in self.connections:
@@ -394,7 +398,7 @@ class Run:
         )
 
     def source(self, index: int) -> tuple[str, int] | None:
-        """Return the address to connect a client from, or None if any will do."""
+        """Return the source address for a client, or None for any."""
         if self.load.clients <= PORTS or not self.target.host.startswith(("127.", "localhost")):
             return None
         return f"127.0.{1 + index // PORTS}.1", 0
@@ -438,7 +442,7 @@ class Run:
 
     def leave(self) -> None:
         self.leaving = True
-        # Browsers send this code when a page is left, so servers do not log an error.
+        # Browsers send this code when a page is left, so servers do not log it as an error.
         frame = client_frame(CLOSE, GOING_AWAY.to_bytes(2, "big"), MASK)
         for conn in self.connections:
             if conn.open:
@@ -490,8 +494,9 @@ class Run:
         while now < until and self.alive and waiting():
             wait = min(until - now, int(TICK * 1e9))
             if self.sending and self.load.rate:
-                # The selector would round up to a millisecond, longer than many a latency. select
-                # takes no descriptor over 1023, but this one was opened before the connections.
+                # The selector would round the wait up to a millisecond, longer than many latencies.
+                # select takes no descriptor over 1023, but this one was opened before the
+                # connections.
                 wait = min(wait, self.send_due(now, self.load.rate))
                 select.select([self.selector.fileno()], [], [], max(wait, 0) / 1e9)
                 wait = 0
@@ -508,7 +513,7 @@ class Run:
                     self.progress((now - self.epoch) / 1e9)
 
     def send_due(self, now: int, rate: float) -> int:
-        """Send up to 1,000 messages that are due; return the nanoseconds until the next is."""
+        """Send up to 1,000 messages that are due; return the nanoseconds until the next one."""
         limit = self.turn + 1000
         while self.due <= now and self.turn < limit:
             conn = self.connections[self.turn % self.load.senders]
@@ -521,8 +526,8 @@ class Run:
     def refill(self) -> None:
         """In a closed loop, send until all senders have a full window in flight.
 
-        Only when all sockets have been read: if senders refilled one by one, new messages would
-        return to the first clients before the last ones were read.
+        Called after all sockets have been read: if senders refilled one by one, new messages would
+        return to the first clients before the last clients were read.
         """
         for conn in self.connections[: self.load.senders]:
             while conn.open and conn.in_flight < self.load.window:
@@ -564,7 +569,7 @@ class Run:
 
 def allow_files(count: int) -> None:
     """Raise the limit on open files if necessary. Raises OSError if that is not allowed."""
-    import resource  # noqa: PLC0415 - POSIX alone has it
+    import resource  # noqa: PLC0415 - only POSIX has it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:

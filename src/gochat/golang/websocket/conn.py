@@ -6,16 +6,16 @@ frame, and would apply to both directions. Reading and writing wait in `poll` in
 own deadline.
 
 A common message (text, in one frame, short) is read without the library; anything else goes through
-it. Every write, by the writing thread or by the library, goes through one lock, so no
+the library. Every write, by the writing thread or the library, takes the same lock, so that no
 frame lands in the middle of another.
 
 Deadlines are in seconds of `time.monotonic()`. A pause of the whole process is added to
 each (see clock.py). All failures to read or write are OSError: a CloseError, ProtocolError or
-ReadLimitError, TimeoutError for a deadline, or the system's error. After one, the connection
-cannot be used.
+ReadLimitError, TimeoutError for a deadline, or the system's error. After such an error, the
+connection cannot be used.
 
-Whatever a peer sends, its reading thread lets other threads run: it sleeps
-for a moment after each few milliseconds of work (`_give_way`).
+Whatever a peer sends, its reading thread lets other threads run: it sleeps for a moment after every
+few milliseconds of work (`_give_way`).
 """
 
 from __future__ import annotations
@@ -67,29 +67,29 @@ __all__ = [
     "send_all",
 ]
 
-#: How long a frame that the writing thread did not ask for (a pong, a close, the answer to a
-#: handshake) may take, including the wait for the lock, in seconds. gorilla/websocket's writeWait.
+#: How long a frame that the writing thread did not request (a pong or a close) may take, including
+#: the wait for the lock, in seconds. In gorilla/websocket: writeWait.
 CONTROL_WAIT: Final = 1.0
 
 # How long a peer may take to answer a close frame before it is cut off, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
-# How much of such a peer's remaining input is read at once, in bytes, and the pause after each
-# read, in seconds, because the input may be a flood.
+# How much of the remaining input is read at once while waiting for the answer, in bytes; and the
+# pause after each read, in seconds, because the input may be a flood.
 _REST_SIZE: Final = 65536
 _REST_PAUSE: Final = 0.001
 
-# A caller slower than this, in seconds, has its delay added to the read
+# If a caller takes longer than this between two reads, in seconds, the delay is added to the read
 # deadline.
 _LATE: Final = 1.0
 
-# The most frames of one message: this many, plus one for every _FRAGMENT bytes of it.
+# The maximum number of frames in a message: this many, plus one for every _FRAGMENT bytes.
 _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
 # How long a reading thread may work before it sleeps, and how long it then sleeps, in seconds.
-# With a GIL, a thread that takes the interpreter back right after each system call would keep it:
-# the waiting threads wake up, and find it taken.
+# With a GIL, a thread that retakes the interpreter right after each system call would keep it: the
+# waiting threads wake up, and find it taken.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.0001
 
@@ -101,25 +101,25 @@ _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
 class ConnOptions:
     """The options of an Upgrader for all its connections."""
 
-    #: Whether binary messages must be UTF-8 too, for a program that passes them on as text.
+    #: Whether binary messages must be UTF-8, too, for a program that passes them on as text.
     utf8_only: bool = False
 
     #: How much is read from the socket at once, in bytes.
     read_buffer_size: int = 4096
 
-    #: How many frames a connection reads a second, messages and control frames; None for no limit.
-    #: Beyond that, reading pauses, and TCP makes the peer wait: a pong or a close waits
-    #: with the frames before it, and the read deadline is extended. If the connection ends
+    #: How many frames a connection reads per second, messages and control frames; None for no
+    #: limit. Above that rate, reading pauses, and TCP makes the peer wait: a pong or a close frame
+    #: waits behind earlier frames, and the read deadline is extended. If the connection ends
     #: meanwhile, the waiting frames are not read.
     read_rate: float | None = None
 
     #: How many frames may come at once, with `read_rate`.
     read_burst: int = 1
 
-    #: Called with the connection and each message; returns the message to pass on instead, or
-    #: None to pass on none. For a program whose messages have a form, such as JSON, or start with
-    #: the name of their user. May raise ProtocolError for an invalid message, which disconnects
-    #: the peer with the code and the text of the error. Thread: the reader.
+    #: Called with the connection and each message; returns the message to pass on instead, or None
+    #: to drop it. For a program with messages in a certain form, such as JSON, or with the user's
+    #: name at the beginning. May raise ProtocolError for an invalid message, which disconnects the
+    #: peer with the error's code and text. Thread: the reader.
     on_message: Callable[[Conn, bytes], bytes | None] | None = None
 
 
@@ -144,7 +144,7 @@ class ConnStatistics:
 
     #: Messages that `read_message` has returned.
     messages_in: int
-    #: Frames of every kind that were read, and of them the pings and pongs.
+    #: Frames of every kind that were read; and how many were pings and pongs.
     frames_in: int
     pings_in: int
     pongs_in: int
@@ -153,18 +153,18 @@ class ConnStatistics:
 
     #: Frames of text or binary data that were written.
     messages_out: int
-    #: Frames of every kind that were written, and of them the pings and pongs.
+    #: Frames of every kind that were written; and how many were pings and pongs.
     frames_out: int
     pings_out: int
     pongs_out: int
-    #: Bytes of all written frames, with their headers.
+    #: Bytes of all written frames, including headers.
     bytes_out: int
     #: How often a write found the socket full.
     stalls: int
     #: How many messages were dropped because another thread was writing until their deadline.
     given_up: int
 
-    #: The code of the peer's close frame, and that of this side's; None without such a frame.
+    #: The codes of the peer's close frame and of this side's; None without such a frame.
     close_code_in: int | None
     close_code_out: int | None
     #: The errors that ended reading and writing; None until then.
@@ -173,7 +173,7 @@ class ConnStatistics:
 
     #: The ident of the thread that reads, or read last; None before the first read.
     reader_thread: int | None
-    #: What the reading and the writing thread are waiting for; None for nothing.
+    #: What the reading thread and the writing thread are waiting for; None if they are not waiting.
     reader: Waiting | None
     writer: Waiting | None
 
@@ -203,7 +203,7 @@ class ConnObserver(Protocol):
 class _Counts:
     """The figures of a connection, see ConnStatistics.
 
-    They are not in Conn because Python finds an attribute more slowly among more than 30.
+    They are not in Conn because Python finds attributes more slowly if an object has over 30.
     """
 
     __slots__ = (
@@ -217,10 +217,10 @@ class _Counts:
         # Only for the reading thread.
         self.bytes_in = bytes_in
         self.messages_in = 0
-        # Of these, the ones that came through the library; and all frames except common messages.
+        # Messages that came through the library; all frames except common messages; pings; pongs.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
-        # Since when the thread has waited for input; any other wait, and since when.
+        # Since when the thread has been waiting for input; any other wait, and since when.
         self.input_since: float | None = None
         self.reader_waits: tuple[str, float] | None = None
         # Only for the writing thread.
@@ -247,7 +247,7 @@ class Conn:
         options: ConnOptions = ConnOptions(),
     ) -> None:
         self.remote_addr: Final = remote_addr
-        #: The user: REMOTE_USER of the handshake's environ; empty without it.
+        #: The user: REMOTE_USER in the handshake's environ; empty if it is not set.
         self.user = ""
         #: Is told of what the threads do; None for nobody. Set before the connection is used.
         self.observer: ConnObserver | None = None
@@ -256,7 +256,7 @@ class Conn:
         self._options = options
 
         #: The errors that ended reading and writing; None until then. Each is set once, the first
-        #: by the reading thread, the second under the write lock. Any thread may look at them.
+        #: by the reading thread, the second under the write lock. Any thread may read them.
         self.read_error: OSError | None = None
         self.write_error: OSError | None = None
 
@@ -268,13 +268,13 @@ class Conn:
         # When to give way: _WORK after the last message was returned, or after the last sleep.
         self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
-        self._message_size = 0  # of the message being read, according to the headers so far
+        self._message_size = 0  # of the message being read, by the headers so far
         self._message_frames = 0  # how many of its frames have begun
         self._payload_left = 0  # of the frame being read
-        # At the read rate, how long a frame takes, in seconds; 0 for no time.
+        # The time that a frame takes at the read rate, in seconds; 0 without a rate.
         self._frame_time = 1 / options.read_rate if options.read_rate else 0.0
-        self._ahead = self._frame_time * options.read_burst  # how early frames may come
-        self._read_until = 0.0  # when all frames so far are paid for, at that rate
+        self._ahead = self._frame_time * options.read_burst  # how early a frame may come
+        self._read_until = 0.0  # when all frames so far have had their time
         self._pong_handler: Callable[[], None] = _no_pong_handler
         # Created for the first uncommon frame, which on most connections is the close frame.
         self._library: Library | None = None
@@ -282,18 +282,18 @@ class Conn:
         # Held until reading has ended. `close` waits for that, on another thread.
         self._reading = threading.Lock()
         self._reading.acquire()
-        # The thread that read last: `close` must know whether it runs there.
+        # The thread that read last: `close` must know whether it runs on that thread.
         self._reader = 0
 
-        # Guards the stream of bytes to the peer, so each frame is whole and follows the one
-        # before it; also `write_error` and the two fields below. An RLock, because only its
-        # owner can release it: a thread that is interrupted may not know whether it has the lock.
+        # Guards the stream of bytes to the peer, so that frames are not mixed; also `write_error`
+        # and the two fields below. An RLock, because only its owner can release it: a thread that
+        # was interrupted may not know whether it has the lock.
         self._write_lock = RLock()
-        # This and `write_error` are set once. Without the lock, a thread may see the previous
-        # value: then the reading thread reads one more message, or `close` waits for an answer that
-        # never comes.
+        # This and `write_error` are set once. A thread that reads them without the lock may see the
+        # previous value: then the reading thread reads one more message, or `close` waits for an
+        # answer that never comes.
         self._close_sent = False
-        # The exception of which `_write` raises a copy; None while another frame may follow.
+        # The exception that `_write` raises, as a copy; None while another frame may follow.
         self._barred: Exception | None = None
         # Only for the writing thread. The deadline is a time of clock.now.
         self._write_deadline: float | None = None
@@ -362,7 +362,7 @@ class Conn:
         self._read_limit = limit
 
     def set_read_deadline(self, deadline: float | None) -> None:
-        """Set when to stop reading, on the monotonic clock; None for never. Thread: the reader."""
+        """Set the read deadline, on the monotonic clock; None for none. Thread: the reader."""
         self._read_deadline = None if deadline is None else clock.since(deadline)
 
     def set_pong_handler(self, handler: Callable[[], None]) -> None:
@@ -372,15 +372,15 @@ class Conn:
     def read_message(self) -> tuple[int, bytes]:
         """Wait for the next message: `(TEXT_MESSAGE or BINARY_MESSAGE, payload)`.
 
-        Text is valid UTF-8. Answers pings and closes, and reports pongs, meanwhile. After this side
-        has written a close frame, drops messages and waits only for the peer's answer. Thread: the
-        reader.
+        Text is valid UTF-8. Meanwhile, answers pings and close frames, and calls the pong handler.
+        After this side has written a close frame, drops messages and waits only for the peer's
+        answer. Thread: the reader.
 
-        Raises CloseError if the peer has closed, ProtocolError or ReadLimitError if it was at fault
-        and has been told so, TimeoutError at the read deadline, ConnectionAbortedError if this side
-        has closed or the connection ends over the read rate, or the system's OSError; and the same
-        again in later calls. Any other exception, such as a pong handler's, also ends
-        the reading, and the peer gets 1011.
+        Raises CloseError if the peer has closed; ProtocolError or ReadLimitError if the peer was at
+        fault and has been told so; TimeoutError at the read deadline; ConnectionAbortedError if
+        this side has closed, or if the connection ended while the peer was over the read rate; or
+        the system's OSError. Later calls raise the same error. Any other exception, such as one in
+        a pong handler, also ends the reading, and the peer gets the code 1011.
         """
         self._reader = threading.get_ident()
         late = clock.now() - self._sleep_at
@@ -413,7 +413,7 @@ class Conn:
         except OSError as error:
             self._read_no_more(_bare(error))
             raise
-        except BaseException:  # a pong handler's, or a signal handler's
+        except BaseException:  # from a pong handler or a signal handler
             try:
                 self._fail(CLOSE_INTERNAL_SERVER_ERR)
             finally:
@@ -440,14 +440,14 @@ class Conn:
         if self._library:
             self._library.forget()
             self._library = None
-        with suppress(RuntimeError):  # close released it, on the thread that had read before
+        with suppress(RuntimeError):  # `close` has released it, on the thread that read last
             self._reading.release()
 
     def _keep_rate(self) -> None:
         """Wait until the rate allows the frame that was just read.
 
         Raises ConnectionAbortedError if the connection ends first: a sender cannot hurry its excess
-        messages by disconnecting, however much of them the system still holds.
+        messages by disconnecting, however many of them the system still holds.
         """
         now = clock.now()
         self._read_until = max(self._read_until, now) + self._frame_time
@@ -462,21 +462,21 @@ class Conn:
                 self._read_deadline += clock.now() - now
 
     def _give_way(self) -> None:
-        """Sleep for a moment, if this thread has worked for long without a message or a sleep.
+        """Sleep for a moment if this thread has worked for too long without a message or a sleep.
 
         A message makes its reader wait for the hub, which lets other threads run. Frames that
-        complete no message do not.
+        complete no message do not have this effect.
         """
         if clock.now() >= self._sleep_at:
             time.sleep(_SLEEP)
             self._sleep_at = clock.now() + _WORK
 
     def _take_plain_text(self) -> bytes | None:
-        """Return the next message, if it is a common one: text, one frame, masked, short, complete.
+        """Return the next message if it is a common one: text, one frame, masked, short, complete.
 
         This saves the tens of microseconds that the library takes. It also handles a pong before
-        the message. Returns None for anything else, including faulty frames, and leaves it in the
-        input for the library.
+        the message. For anything else, including faulty frames, it returns None and leaves the
+        input to the library.
         """
         if self._payload_left or (self._library and self._library.inside_message):
             return None
@@ -506,9 +506,9 @@ class Conn:
         return text
 
     def _read_frame(self) -> tuple[int, bytes] | None:
-        """Give a frame, or a piece of its payload, to the library. Returns a completed message.
+        """Give a frame, or a piece of its payload, to the library. Returns a message it completes.
 
-        A frame that completes no message is counted for the rate here; one that does, in
+        A frame counts for the rate here, unless it completes a message, which counts in
         `read_message`.
         """
         if self._payload_left == 0:
@@ -538,7 +538,7 @@ class Conn:
         self._counts.pongs_in += opcode == PONG_MESSAGE
         if opcode < CLOSE_MESSAGE:
             size_so_far = length + (0 if opcode else self._message_size)
-            # A frame with another fault is refused for that fault.
+            # A frame with another fault is refused by the library, for that fault.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
             if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG)
@@ -552,7 +552,8 @@ class Conn:
             else:
                 self._message_size = size_so_far
         elif self._input.startswith(b"\x88\x81"):
-            # Half a close code: the Go library treats it as none, this library as a protocol error.
+            # Half a close code: the Go library treats it as no code, but this library as a protocol
+            # error.
             return _EMPTY_CLOSE
         self._need(size)
         taken = bytes(self._input[:size])
@@ -561,7 +562,7 @@ class Conn:
         return taken
 
     def _need(self, size: int) -> None:
-        """Read until this many bytes are there."""
+        """Read until there are this many bytes of input."""
         while len(self._input) < size:
             self._input += self._receive()
 
@@ -630,7 +631,7 @@ class Conn:
             raise ProtocolError(text, CLOSE_INVALID_FRAME_PAYLOAD_DATA)
 
     def _fail(self, code: int, text: str = "") -> None:
-        """Send the peer a close code for its fault, before raising (RFC 6455, section 7.1.7)."""
+        """Send the peer a close code; call before raising (RFC 6455, section 7.1.7)."""
         with suppress(OSError):
             close = frame(CLOSE_MESSAGE, format_close_message(code, text))
             self._write(close, clock.after(CONTROL_WAIT), CLOSE_MESSAGE)
@@ -639,8 +640,8 @@ class Conn:
     def _linger(self) -> None:
         """Stop sending, and wait a short time for the peer to close.
 
-        Closing a socket with unread input resets the connection, and the reset may overtake the
-        close frame, so the peer would never learn the reason.
+        Closing a socket with unread input resets the connection. The reset may overtake the close
+        frame, and then the peer would never learn the reason.
         """
         self._shutdown(socket.SHUT_WR)
         deadline = clock.after(_CLOSE_WAIT)
@@ -653,7 +654,7 @@ class Conn:
     # Writing: any thread, but data messages from one.
 
     def set_write_deadline(self, deadline: float | None) -> None:
-        """Set when to stop writing, on the monotonic clock; None for never. Thread: the writer."""
+        """Set the write deadline, on the monotonic clock; None for none. Thread: the writer."""
         self._write_deadline = None if deadline is None else clock.since(deadline)
 
     def write_message(self, message_type: int, data: bytes) -> None:
@@ -663,7 +664,7 @@ class Conn:
         Use `format_close_message` for the payload of a close frame, or leave it empty.
 
         Raises TimeoutError at the write deadline, ConnectionAbortedError if a close frame was
-        written before, or the system's OSError. If the peer may have got part of a frame, the
+        written before, or the system's OSError. If the peer may have received part of a frame, the
         connection ends.
         """
         control = 0
@@ -695,14 +696,14 @@ class Conn:
             self._write(data, clock.after(CONTROL_WAIT), data[0] & 0x0F)
 
     def _write(self, data: bytes, deadline: float | None, control: int) -> None:
-        """Write a whole frame, after what other threads are writing.
+        """Write a whole frame, after the frames that other threads are writing.
 
         control: the opcode of a control frame; 0 for data.
 
         Any exception in the middle, even from a signal handler, ends the connection for writing,
         because the peer would take the next frame for the rest of this one. The lock is always
-        released. Only an attempt to release it shows whether this thread has it, because an
-        exception can come after `acquire` has got the lock and before this method knows.
+        released. Only an attempt to release the lock shows whether this thread has it, because an
+        exception can come after `acquire` has succeeded and before this method knows.
         """
         try:
             if not self._write_lock.acquire(False):
@@ -714,7 +715,7 @@ class Conn:
                 if control and control == CLOSE_MESSAGE:
                     self._close_sent = True
                 size = len(data)
-                try:  # what `send_all` does first, without the call: it nearly always suffices
+                try:  # like the first step of `send_all`, without a call: nearly always enough
                     sent = self._out.send(data, socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     sent = 0
@@ -760,7 +761,7 @@ class Conn:
             raise _WriteLockTimeoutError("websocket: write deadline exceeded")
 
     def _await_room(self, deadline: float | None) -> None:
-        """Wait until the system has room for more of a frame. The caller holds the write lock.
+        """Wait until the system has room for more of the frame. The caller holds the write lock.
 
         Raises TimeoutError at the deadline.
         """
@@ -773,15 +774,15 @@ class Conn:
     def close(self) -> None:
         """End the connection, which wakes threads that wait to read or write. Thread: any.
 
-        Sends no close frame. If one was sent, the peer first has a second to answer it, provided
-        that the reading thread still reads. The HTTP server owns the descriptor, and closes it when
-        no thread can use it any longer, because its number may then be reused.
+        Sends no close frame. If a close frame was sent, the peer first gets a second to answer,
+        provided that the reading thread is still reading. The HTTP server owns the descriptor, and
+        closes it only when no thread can still use it, because its number may then be reused.
         """
         try:
             turns.give_up()
             if threading.get_ident() == self._reader and self.read_error is None:
-                # This is the reading thread, which has stopped reading, perhaps because something
-                # failed between two messages. It must wait for the peer's answer itself, because
+                # This is the reading thread, and it has stopped reading, perhaps because something
+                # failed between two messages. So it must wait for the peer's answer here, because
                 # no other thread does.
                 if self._close_sent:
                     self._linger()
@@ -802,7 +803,7 @@ class Conn:
             self._sock.shutdown(how)
 
 
-# Raised by a write that interrupts another write of the same thread.
+# Raised by a write that has interrupted another write on the same thread.
 _IN_A_FRAME: Final = RuntimeError("websocket: a write in the middle of another, by one thread")
 _AFTER_CLOSE: Final = ConnectionAbortedError("websocket: close sent")
 
@@ -819,7 +820,7 @@ def send_all(
 ) -> None:
     """Send all the data.
 
-    sock: see `runtime.nonblocking`. wait: called with the deadline when there is no room.
+    sock: see `runtime.nonblocking`. wait: called with the deadline while there is no room.
     """
     rest = memoryview(data)
     while rest:
@@ -847,7 +848,7 @@ def _no_pong_handler() -> None:
 def _bare(error: OSError) -> OSError:
     """Return a copy of the error without its traceback, which would keep all its frames alive.
 
-    The object that is kept must not be the one that is raised, because raising adds a traceback.
+    The error that is kept must not be the object that is raised: raising it adds a traceback.
     """
     return copy.copy(error)
 
@@ -857,7 +858,7 @@ def _seconds_until(deadline: float | None) -> float | None:
 
 
 def _milliseconds(seconds: float) -> int:
-    """Convert seconds to whole milliseconds, at most the system's maximum."""
+    """Convert seconds to whole milliseconds, up to the system's maximum."""
     return min(math.ceil(seconds * 1000), 2**31 - 1)
 
 

@@ -1,23 +1,23 @@
 """The runtime of greenlets: each goroutine is a greenlet of gevent, all on one thread.
 
-    waiter.py    a greenlet that waits, and its alarm; the line of those that are ready
+    waiter.py    how a greenlet waits, with a deadline; the line of ready greenlets
     turns.py     limits how many write pumps are ready to run
     channel.py   channels, close, select
-    sockets.py   wait for a socket, and a lock
-    signals.py   Ctrl-C
+    sockets.py   waits for a socket; a lock
+    signals.py   handles Ctrl-C
 
 The rules: a greenlet runs until it waits, and only `Waiter.park` waits. So the code between two
 calls of `park` is one step, which no other greenlet sees half done. No locks are needed, and no
-wake-up can be lost: a greenlet looks, finds nothing, and registers its wait before any other can
-run. So this is much shorter than the runtime of threads, and needs no model.
+wake-up can be lost: a greenlet looks, finds nothing, and registers its wait before any other
+greenlet can run. So this runtime is much shorter than the runtime of threads, and needs no model.
 
-An exception from `greenlet.throw` or gevent's `kill` comes out of `park` and nowhere else. A signal
+An exception from `greenlet.throw` or gevent's `kill` is raised only in `park`. A signal
 handler may run at any moment, on whichever greenlet is running, and must not wait. If it raises
 inside a send, the greenlet to be woken may sleep forever; `sigint_to_caller` waits for the send.
 
-Greenlets that are ready run in the order in which they became so. Each switches to the next one,
-without gevent's loop in between. Every 5 ms the loop checks the sockets and timers. A greenlet
-that computes stops all others.
+Greenlets run in the order in which they became ready. Each switches directly to the next, without
+gevent's loop in between. Every 5 ms the loop checks the sockets and timers. A greenlet that
+computes delays all others.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ A signal handler may run in between, so its `try_send` inside another send may b
 value over its capacity.
 
 The receiver takes values from the queue first, then from the line. On an unbuffered channel with a
-waiting receiver, a sender puts its value into the queue and goes on; if the receiver is killed
+waiting receiver, a sender puts its value into the queue and continues; if the receiver is killed
 before it runs, the value stays for the next receiver.
 """
 
@@ -67,19 +67,19 @@ class _Receiver(Waiter):
     let_go = call
 
     def forget(self) -> None:
-        """Stop waiting for all channels."""
+        """Stop waiting for any channel."""
         for channel in self.channels:
             channel._forget(self)
 
 
 class Channel(Closing, Generic[T]):
-    """A queue that can be closed, and that a greenlet can wait for together with others.
+    """A queue that can be closed; a greenlet can wait for several channels at once.
 
     capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
     in_turn: the receiver takes turns with the receivers of all such channels, see turns.py.
 
-    Any greenlet may `send`, `try_send` and `close`. One at a time may receive. Raises ValueError
-    for a negative capacity.
+    Any greenlet may `send`, `try_send` and `close`. Only one greenlet at a time may receive. Raises
+    ValueError for a negative capacity.
 
     Even an empty channel is true. It has the methods of `queue.Queue`, but `task_done`, `join` and
     `shutdown` raise NotImplementedError.
@@ -89,24 +89,24 @@ class Channel(Closing, Generic[T]):
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
         self.capacity: Final = capacity
-        #: The values that wait, oldest first. For a receiver in turn, which takes all of them, a
-        #: list is cheaper.
+        #: The queued values, oldest first. For a receiver in turn, which takes all of them, a list
+        #: is cheaper.
         self.queue: deque[T] | list[T] = [] if in_turn else deque()
         self._in_turn: Final = TurnWaiter() if in_turn else None
-        # The line of senders; None before the first one.
+        # The line of senders; None before the first sender.
         self._offers: deque[_Offer[T]] | None = None
         # The waiting receiver, until it is woken.
         self._idle: _Receiver | TurnWaiter | None = None
-        # Up to how many values `try_send` may append with nobody to wake: 0 while a receiver waits,
-        # and from the close on.
+        # `try_send` may append up to this many values without waking anyone: 0 while a receiver
+        # waits, and after the close.
         self._room = capacity
-        # Whether sends are refused; whether the receiver sees the end once the queue is empty; and
-        # whether nobody will receive.
+        # Whether sends are refused; whether the receiver sees the close once the queue is empty;
+        # and whether nobody will receive.
         self._closed = self._ended = self._abandoned = False
-        #: Is told of what happens here; None for nobody. Set before the channel is used.
+        #: The observer of this channel; None for nobody. Set before the channel is used.
         self.observer: Observer | None = None
-        # For `statistics`: values received; values that had no room; at index b, drains of a number
-        # of values that has b bits; values queued at the close.
+        # For `statistics`: values received; values that had no room; drains by the bit length of
+        # their number of values; values queued at the close.
         self._received = self._refused = 0
         self._drains = [0] * 32
         self._left = 0
@@ -159,8 +159,8 @@ class Channel(Closing, Generic[T]):
     def send(self, value: T) -> None:
         """Queue a value, and wait for room if there is none; if unbuffered, wait for a receiver.
 
-        Raises ClosedChannelError if the channel is closed, or gets closed before the value is
-        queued or received.
+        Raises ClosedChannelError if the channel is closed, now or before the value is queued or
+        received.
         """
         self._send(value, None)
 
@@ -191,7 +191,7 @@ class Channel(Closing, Generic[T]):
         """Close the channel. Works on a full channel too, and never blocks.
 
         Queued values can still be received. A greenlet that waits to send gets ClosedChannelError.
-        So does a second close, which is a panic in Go.
+        A second close raises it, too (in Go, it panics).
         """
         self._check_open("close of")
         self._left = len(self)
@@ -207,15 +207,15 @@ class Channel(Closing, Generic[T]):
     def abandon(self) -> None:
         """Declare that nobody will receive. Can be repeated; never blocks.
 
-        From now on every send raises AbandonedChannelError, even one that is waiting. A waiting
-        receiver is not affected.
+        From now on every send raises AbandonedChannelError, even a send that is already waiting. A
+        waiting receiver is not affected.
         """
         self._abandoned = self._closed = True
         self._room = 0
         self._refuse()
 
     def _try_to_tell(self, value: T) -> bool:
-        """Do what `try_send` does if a receiver waits, or without room, or after the close."""
+        """Handle the rest of `try_send`: a waiting receiver, no room, or a closed channel."""
         if self._closed:
             self._check_open()
         if len(self.queue) < self.capacity:
@@ -239,7 +239,7 @@ class Channel(Closing, Generic[T]):
         if self._offers is None:
             self._offers = deque()
         self._offers.append(offer)
-        if self._closed:  # by a signal handler, since the first look
+        if self._closed:  # by a signal handler, since the check above
             offer.waiter.wake()
         try:
             woken = offer.waiter.park_for("send", deadline)
@@ -260,7 +260,7 @@ class Channel(Closing, Generic[T]):
         return True
 
     def _wake(self) -> None:
-        """Wake the receiver if it is waiting and was not woken yet."""
+        """Wake the receiver if it is waiting and has not been woken."""
         receiver, self._idle = self._idle, None
         if receiver is not None:
             if not self._closed:
@@ -290,7 +290,7 @@ class Channel(Closing, Generic[T]):
             yield value
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Receive as `queue.Queue` does, or raise queue.Empty; CLOSED when closed and drained."""
+        """Receive as in `queue.Queue`; returns CLOSED when closed and drained."""
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         if deadline is None or not self._take(got):
@@ -328,12 +328,12 @@ class Channel(Closing, Generic[T]):
         return values
 
     def _set_idle(self, waiter: _Receiver | TurnWaiter) -> None:
-        """Mark a receiver as waiting. Raises RuntimeError if another one is waiting."""
+        """Mark a receiver as waiting. Raises RuntimeError if another receiver is waiting."""
         if self._idle is not None and self._idle.parked:
             raise RuntimeError("two threads receive from one channel")
         self._idle = waiter
         self._room = 0
-        if self.queue or self._ended:  # by a signal handler, since the receiver has looked
+        if self.queue or self._ended:  # by a signal handler, since the receiver looked
             self._forget(waiter)
             waiter.wake()
 
@@ -345,7 +345,7 @@ class Channel(Closing, Generic[T]):
                 self._room = self.capacity
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive a value into an empty list, if there is one. CLOSED stands for the end."""
+        """Receive a value into an empty list, if there is one; CLOSED if closed and drained."""
         queue = self.queue
         if queue:
             got.append(queue[0])
@@ -390,14 +390,14 @@ def select(
 ) -> tuple[Channel[Any] | None, Any, bool]:
     """Wait until one of the channels has a value or is closed, and receive from it.
 
-    Returns `(channel, value, True)`; `(channel, None, False)` for one that is closed and drained;
+    Returns `(channel, value, True)`; `(channel, None, False)` if the channel is closed and drained;
     `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
 
-    If several channels are ready, it chooses at random, so none is starved. A deadline that has
-    passed takes precedence, so it is met even in a busy room.
+    If several channels are ready, it chooses one at random, so that none is starved. A deadline
+    that has passed takes precedence over values, so it is met even in a busy room.
 
-    Raises RuntimeError if a second greenlet waits for a channel, and ValueError if a channel whose
-    receiver takes turns is not the only one.
+    Raises RuntimeError if a second greenlet waits for a channel, and ValueError if there are
+    several channels and the receiver of one takes turns.
     """
     if len(channels) != 1 or (place := channels[0]._in_turn) is None:
         return _select_any(channels, deadline)
@@ -410,7 +410,7 @@ def select(
         if ready:
             if deadline is not None and deadline <= monotonic():
                 return None, None, False
-            # What is left of a closed channel needs no turn.
+            # Values left in a closed channel need no turn.
             if channel._ended or turns.take(place):
                 return _take_in_turn(channel, place)
         if turns.holder is place:
@@ -437,7 +437,7 @@ def select(
 def _take_in_turn(
     channel: Channel[Any], place: TurnWaiter
 ) -> tuple[Channel[Any] | None, Any, bool]:
-    """Receive what there is, without a wait."""
+    """Receive from a channel that is ready, without waiting."""
     got: list[Any] = []
     if channel._ended:
         turns.give_up()

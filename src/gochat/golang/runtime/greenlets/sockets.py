@@ -39,8 +39,8 @@ def writable(sock: socket.socket | int) -> _Poll:
 
 def hung_up(sock: socket.socket) -> _Poll:
     """Return an object that waits until the connection has ended in both directions."""
-    # libev can only wait for input or for room. An epoll that watches for nothing but the end has
-    # input at the end.
+    # libev can wait only for input or for room. An epoll that watches only for the end of the
+    # connection has input when it ends.
     epoll = _system_epoll()
     epoll.register(sock, 0)
     return _Poll(epoll, _POLLIN, _READ)
@@ -50,7 +50,7 @@ def nonblocking(sock: socket.socket) -> Any:
     """Return the system's socket, which gevent's socket wraps.
 
     Its `send` and `recv` do not wait. After its `shutdown`, greenlets that wait for input read the
-    end of the stream; gevent's own `shutdown` would raise an error in them.
+    end of the stream; gevent's `shutdown` would raise an error in them.
     """
     return getattr(sock, "_sock", sock)
 
@@ -61,7 +61,7 @@ class _Poll:
     __slots__ = ("_io", "_source", "_system", "_waiter")
 
     def __init__(self, source: Any, events: int, event: int) -> None:
-        # Polling the socket is far cheaper than a wait, and often enough.
+        # Polling the socket is far cheaper than waiting, and is often sufficient.
         self._system: Final = _system_poll()
         self._system.register(source, events)
         self._source: Final = source  # keeps an epoll from closing its descriptor
@@ -70,7 +70,7 @@ class _Poll:
         self._waiter: Final = Waiter()
 
     def poll(self, timeout: float | None = None) -> bool:
-        """Wait for the event. Return False if there was none within `timeout` milliseconds.
+        """Wait for the event. Return False if it does not come within `timeout` milliseconds.
 
         A signal handler may run on gevent's own greenlet, which cannot wait: then the whole thread
         waits.
@@ -97,12 +97,12 @@ class RLock:
 
     def __init__(self) -> None:
         self._owner: Any = None
-        # How often the owner has taken it again.
+        # How many more times the owner has acquired it.
         self._again = 0
         self._line: deque[Waiter] | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Acquire the lock. Return False if that takes over `timeout` seconds; -1 for no limit."""
+        """Acquire the lock. Return False if that takes over `timeout` seconds (-1: no limit)."""
         me = getcurrent()
         if self._owner is None:
             self._owner = me
@@ -126,7 +126,7 @@ class RLock:
         finally:
             waiter.end()
             self._line.remove(waiter)
-            self._wake()  # of one that a release has woken, and that was interrupted before it ran
+            self._wake()  # in case a release woke this greenlet and it was interrupted first
 
     def release(self) -> None:
         """Release the lock. Raises RuntimeError if the calling greenlet does not own it."""
@@ -140,7 +140,7 @@ class RLock:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the first in line, if nobody has the lock."""
+        """Wake the first greenlet in line, if nobody has the lock."""
         if self._owner is None and self._line:
             self._line[0].wake()
 

@@ -2,8 +2,8 @@
 
 In a room of a thousand clients, a message gives a thousand write pumps something to do. If all were
 ready at once, they would all run before the hub and the readers run again, and each would write a
-frame with one message. So they line up, and the one that has the turn passes it on when it has
-nothing left to write or is about to wait. The next pump runs after the hub and the readers that are
+frame with one message. So the pumps line up, and the pump that has the turn passes it on when it
+has nothing left to write or is about to wait. The next pump runs after the hub and readers that are
 ready by then. Meanwhile messages gather for the pumps in line, and go out in one frame.
 """
 
@@ -29,7 +29,7 @@ class Turns:
     def __init__(self) -> None:
         #: The places of the pumps that wait for it.
         self.line: Final[deque[TurnWaiter]] = deque()
-        #: The place of the pump that has the turn, or will have it when it runs.
+        #: The place of the pump that has the turn, or will have the turn when it runs.
         self.holder: TurnWaiter | None = None
 
     def gomaxprocs(self, limit: int) -> int:
@@ -39,7 +39,7 @@ class Turns:
         return DEFAULT_GOMAXPROCS
 
     def give_up(self) -> None:
-        """Pass the turn on if the calling greenlet has it. Call this before it waits."""
+        """Pass on the turn if the calling greenlet has it. Call this before the greenlet waits."""
         holder = self.holder
         if holder is not None and holder.greenlet is getcurrent():
             holder.pass_on()
@@ -73,7 +73,7 @@ class Turns:
         return self.holder is waiter and not self.line
 
     def leave(self, waiter: TurnWaiter) -> None:
-        """Leave the line, or pass the turn on, because the wait was interrupted."""
+        """Leave the line, or pass on the turn, because the wait was interrupted."""
         if self.holder is waiter:
             waiter.pass_on()
         elif waiter in self.line:
@@ -86,7 +86,7 @@ class Turns:
             holder.pass_on()
 
     def statistics(self) -> TurnsStatistics:
-        """Return who has the turn, or was woken to take it, and who waits for it."""
+        """Return who has the turn or was woken to take it, and who waits for it."""
         holder = self.holder
         return TurnsStatistics(
             limit=DEFAULT_GOMAXPROCS,
@@ -115,7 +115,7 @@ class TurnWaiter(Waiter):
             turns.line.append(self)
 
     def pass_on(self) -> None:
-        """Hand the turn on. Only for the pump that has it."""
+        """Pass on the turn. Only for the pump that has it."""
         line = turns.line
         if line:
             turns.holder = following = line.popleft()

@@ -1,8 +1,9 @@
-"""A greenlet that waits for another, or for a deadline; and the greenlets that are ready.
+"""How a greenlet waits for another greenlet or a deadline; and the line of ready greenlets.
 
-gevent resumes a greenlet from its loop, and gets back there when that waits: two switches. So the
-greenlets that were woken here stand in a line of their own. Each switches to the next one when it
-waits, and to the loop when no other is ready, or when the loop has not run for _SLICE.
+gevent resumes a greenlet from its loop, and returns to the loop when the greenlet waits: two
+switches. To save one, the greenlets that were woken here are kept in a separate line. When a
+greenlet waits, it switches to the next one in line, or to the loop if no other is ready or the loop
+has not run for _SLICE.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["HUB", "Waiter"]
 #: Runs gevent's loop.
 HUB: Final = get_hub()
 
-# For how long greenlets run before the loop looks at sockets and clocks again, in seconds.
+# How long greenlets run before the loop checks sockets and timers again, in seconds.
 _SLICE: Final = 0.005
 
 _YEAR: Final = 365 * 86400.0
@@ -41,26 +42,27 @@ class _Ready:
     __slots__ = ("_later", "planned", "until")
 
     def __init__(self) -> None:
-        #: Whether the loop is running them, or is going to.
+        #: Whether the loop is running the line, or is going to.
         self.planned = False
-        #: When to return to the loop, on the clock of `time.monotonic`; 0 while it runs no line.
+        #: When to return to the loop, on the monotonic clock; 0 while the loop is not running the
+        #: line.
         self.until = 0.0
         self._later: Final = HUB.loop.timer(0.0, priority=HUB.loop.MINPRI)
 
     def plan(self) -> None:
-        """Have the loop run the line, before it waits."""
+        """Make the loop run the line before it waits."""
         self.planned = True
         HUB.loop.run_callback(self._run)
 
     def _run(self) -> None:
-        """Run the line. If some of it is left, go on after a look at the sockets."""
+        """Run the line. If greenlets are left, continue after the loop has checked the sockets."""
         try:
             until = self.until = monotonic() + _SLICE
             while _line and monotonic() < until:
                 _line[0].greenlet.switch()
         finally:
             self.until = 0.0
-            # No call between these two, in which a signal handler could wake a greenlet.
+            # No call between these two lines: in a call, a signal handler could wake a greenlet.
             self.planned = False
             if _line:
                 self.planned = True
@@ -73,10 +75,10 @@ _ready: Final = _Ready()
 class Waiter:
     """Lets one greenlet at a time wait.
 
-    A timer is kept after the wait that it was set for. It is replaced only when it has fired or
-    must fire earlier, because a new timer for each wait would cost more than the wait.
+    A timer is kept after the wait for which it was set. It is replaced only if it has fired or must
+    fire earlier, because a new timer for each wait would cost more than the wait.
 
-    A signal handler may call `wake` just before the greenlet parks: then it does not wait.
+    If a signal handler calls `wake` just before the greenlet parks, the greenlet does not wait.
     """
 
     __slots__ = ("_due", "_early", "_rings", "_timer", "greenlet", "parked")
@@ -84,18 +86,18 @@ class Waiter:
     def __init__(self) -> None:
         #: The greenlet that waits, or did last; None before.
         self.greenlet: Any = None
-        # Its deadline.
+        # The greenlet's deadline.
         self._due: float | None = None
-        #: Whether it waits, and was not woken.
+        #: Whether a greenlet is waiting and was not woken.
         self.parked = False
-        # Whether it was woken before it waited.
+        # Whether `wake` was called before `park`.
         self._early = False
         # The timer, and when it rings; infinite for never.
         self._timer: Any = None
         self._rings = _NEVER
 
     def park(self, deadline: float | None = None) -> bool:
-        """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline before."""
+        """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline first."""
         me = getcurrent()
         if self.greenlet is not me:
             self.settle(me)
@@ -110,7 +112,7 @@ class Waiter:
                     return False
                 if deadline < self._rings:
                     self._set_timer(deadline)
-            # `switch` returns what is passed by whatever switches back; the timer passes False.
+            # `switch` returns the value that is passed on the switch back; the timer passes False.
             if now < _ready.until and _line:
                 return _line[0].greenlet.switch() is not False
             return HUB.switch() is not False
@@ -126,7 +128,7 @@ class Waiter:
         self.greenlet = greenlet
 
     def park_for(self, what: str, deadline: float | None) -> bool:
-        """Call `park`, and record in `waits` what for."""
+        """Call `park`, and meanwhile record in `waits` what the greenlet waits for."""
         ident = id(getcurrent())  # like threading.get_ident
         waits[ident] = what
         try:
@@ -135,7 +137,7 @@ class Waiter:
             del waits[ident]
 
     def wake(self) -> None:
-        """Resume the waiting greenlet, if there is one, after those that are ready."""
+        """Resume the waiting greenlet, if there is one, after the ready ones."""
         if self.parked:
             self.parked = False
             _line.append(self)
@@ -152,7 +154,7 @@ class Waiter:
 
     def _set_timer(self, deadline: float) -> None:
         self.end()
-        # A timer fires after a year at the latest, and is then set again.
+        # A timer is set for at most a year, and set again when it fires.
         left = min(max(0.0, deadline - monotonic()), _YEAR)
         self._timer = HUB.loop.timer(left)
         self._timer.start(self._ring)
