@@ -13,7 +13,7 @@ import pytest
 from gochat.golang.http.reader import RequestReader
 
 from .http_support import REQUEST, Serving, hello, read_to_end, serving_threads, works
-from .support import Peer, wait_until
+from .support import PATIENCE, Peer, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -36,13 +36,27 @@ def drip(peer: Peer, data: bytes) -> None:
     raise AssertionError("all of it was taken")
 
 
-def test_bytes_that_come_after_the_deadline_are_not_read() -> None:
-    """A deadline that has passed counts even if there is something to read."""
+def test_a_request_is_read_late() -> None:
+    """After the deadline, bytes that have arrived are still read, once: the server may be late."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"GET / HTTP/1.1\r\n")
+        reader = RequestReader(ours, time.monotonic())
+        assert reader.read_line() == b"GET / HTTP/1.1\r\n"
+        theirs.sendall(b"Host: x\r\n")
         with pytest.raises(TimeoutError):
-            RequestReader(ours, time.monotonic()).read_line()
+            reader.read_line()
+
+
+def test_nothing_has_arrived_by_the_deadline() -> None:
+    """Without anything to read, the deadline ends reading, on a socket with any timeout."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(PATIENCE)
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            RequestReader(ours, begin).read_line()
+        assert time.monotonic() - begin < PATIENCE
 
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
