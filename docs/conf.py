@@ -63,7 +63,7 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints_format = "short"
 # Where it has not been used before, matplotlib reports that it looks for fonts.
-logging.getLogger("matplotlib").setLevel(logging.WARNING)
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 nitpicky = True
 # Other projects' names lead nowhere: the site is complete without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]

@@ -483,11 +483,11 @@ def test_lines_from_a_file(tmp_path: Path) -> None:
     file.write_text("\n".join(lines))
     with Room() as room, file.open() as stdin:
         result = subprocess.run(
-            [COMMAND, "talk", f":{room.port}"],
+            [COMMAND, "talk", f":{room.port}", f"--wait={PATIENCE}"],
             stdin=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=2 * PATIENCE,
             check=False,
         )
     assert (result.returncode, result.stderr) == (0, "")
