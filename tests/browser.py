@@ -16,8 +16,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
-    # The address bar of each window has two hidden pages, which would cost more than our own page.
-    # Only the last such flag counts; Playwright's own are not needed here.
+    # Without this, each window's address bar has two hidden pages, which cost more than our own
+    # page. Only the last --disable-features counts, so this drops Playwright's, which tests do not
+    # need.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
 ]
 
@@ -35,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def npm() -> Path:
-    """Return the node_modules of tests/js, installed as its package-lock.json says."""
+    """Return the node_modules of tests/js, installed according to its package-lock.json."""
     here = Path(__file__).parent / "js"
     modules = here / "node_modules"
     with (here / "package.json").open() as one_at_a_time:

@@ -1,4 +1,4 @@
-"""Many clients that chat at random in one room; each must get every message, in one order.
+"""Many clients that chat at random in one room; each must get every message, all in the same order.
 
 One client, the witness, stays for the whole time, and gets the messages in the hub's order. The
 others join, talk and leave at any moment; their messages are compared with the witness's.
@@ -24,17 +24,17 @@ PAUSE = 1.0
 #: no client may be dropped.
 ON_THEIR_WAY, BEHIND = 64, 96
 
-#: By how many messages one process of a room may be behind another.
+#: How many messages one process of a room may lag behind another.
 LAG = 500
 
-#: The text of messages: characters of one to four bytes, and some with a meaning elsewhere.
+#: The text of messages: characters of one to four bytes, and some that are special elsewhere.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
 #: How a client leaves. After "close" and "half close" the server has read all its messages.
 WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
 
 
-#: How a message begins that was said here.
+#: The prefix of each message that our clients send.
 MARK = re.compile(rb"client (\d+): ")
 
 
@@ -42,7 +42,7 @@ class Chat:
     """Many clients in one room, on one thread, with one source of random numbers.
 
     pause: how long a client is silent between two messages, on average, in seconds.
-    strangers: whether others talk in the room, too. Their messages must reach all in one order.
+    strangers: whether others also talk in the room. All must get the messages in the same order.
     others: more processes of the room. A client joins any of them, and one stays at each.
     """
 
@@ -66,7 +66,7 @@ class Chat:
         self.order: list[bytes] = []
         self.first = 0
         self.place: dict[bytes, int] = {}
-        #: For each client: the messages that it has sent, and the witness has not got yet.
+        #: For each client: the messages that it has sent and the witness has not received yet.
         self.unheard: dict[int, deque[bytes]] = {}
         #: The clients whose messages must all reach the witness.
         self.audible: list[int] = []
@@ -92,12 +92,12 @@ class Chat:
             if found:
                 sender = int(found[1])
                 unheard = self.unheard[sender]
-                assert unheard, f"{sender} has not said {message!r}, or not twice"
+                assert unheard, f"{sender} did not say {message!r}, or not twice"
                 said = unheard.popleft()
                 assert message == said, f"{sender} has said {said!r}, not {message!r}"
                 self.place[message] = self.count
             else:
-                assert self.strangers, f"nobody has said {message!r}"
+                assert self.strangers, f"nobody said {message!r}"
             self.order.append(message)
         for member in list(self.ahead):
             member.compare()
@@ -147,7 +147,7 @@ class Chat:
                 member.leave(self.random.choice(WAYS))
         self.loop.run_until(lambda: self.members == set(self.stayers), "everybody is gone")
         self.last_word()
-        assert not self.ahead, f"got what the witness has not: {self.ahead}"
+        assert not self.ahead, f"some got what the witness did not: {self.ahead}"
         for stayer in self.stayers:
             stayer.leave("close")
         self.loop.run_until(lambda: not self.members, "the witness is gone")
@@ -173,7 +173,7 @@ class Voice:
 
 
 class Chatter(Voice, Link):
-    """A client that joins, talks and leaves at random. The first of a chat is the witness."""
+    """A client that joins, talks and leaves at random. The first one in a chat is the witness."""
 
     #: Whether the messages of this client count as in flight.
     patient = True
@@ -186,7 +186,7 @@ class Chatter(Voice, Link):
         self.unechoed: deque[bytes] = deque()
         #: Whether a message of this client has come back.
         self.present = False
-        #: How this client leaves, when that is decided.
+        #: How this client leaves, once that is decided.
         self.leaving = ""
         #: The close frame that has arrived.
         self.farewell: Frame | None = None
@@ -215,10 +215,10 @@ class Chatter(Voice, Link):
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:
-        """Return how many messages the witness has received, and this client has not."""
+        """Return how many messages the witness has received that this client has not."""
         return self.chat.count - (self.came if self.next is None else self.next)
 
-    # What this client gets.
+    # Receiving.
 
     def got(self, data: bytes) -> None:
         if self.frames is None:
@@ -228,14 +228,14 @@ class Chatter(Voice, Link):
                 return
             assert head.startswith(b"HTTP/1.1 101 "), head
             self.frames = Frames()
-            self.say()  # at once: before this the hub may not know the client
+            self.say()  # at once: until it comes back, the hub may not know the client
         for got in self.frames.take(data):
-            assert self.farewell is None, f"{self} gets {got} behind a close frame"
+            assert self.farewell is None, f"{self} gets {got} after a close frame"
             assert got.fin, got
             if got.opcode == TEXT:
                 self.receive(got.payload.split(b"\n"))
             elif got.opcode == PING:
-                if self.leaving != "close":  # after a close frame nothing may come
+                if self.leaving != "close":  # nothing may follow a close frame
                     self.send(frame(got.payload, PONG))
             elif got.opcode == CLOSE:
                 self.farewell = got
@@ -248,9 +248,9 @@ class Chatter(Voice, Link):
         self.chat.delivered += len(messages)
         for message in messages:
             if message.startswith(self.mark):
-                assert self.unechoed, f"{self} gets {message!r} back, which it has not said"
+                assert self.unechoed, f"{self} gets {message!r} back, which it did not say"
                 said = self.unechoed.popleft()
-                assert message == said, f"{self} gets {message!r} back, and has said {said!r}"
+                assert message == said, f"{self} gets {message!r} back, but said {said!r}"
                 self.chat.on_their_way -= self.patient
                 if not self.present:
                     self.present = True
@@ -272,7 +272,7 @@ class Chatter(Voice, Link):
             for i, message in enumerate(got):
                 if message in chat.place:
                     self.next = chat.place[message] - i
-                    assert self.next >= self.begin, f"{self} gets what was said before it came"
+                    assert self.next >= self.begin, f"{self} gets what was said before it joined"
                     break
         if self.next is not None:
             start = self.next - chat.first
@@ -297,10 +297,10 @@ class Chatter(Voice, Link):
         self.forget()
         if chat.stopping:
             code = self.farewell and self.farewell.code
-            assert self.leaving or code == 1001, f"{self} was sent away with {self.farewell}"
+            assert self.leaving or code == 1001, f"{self} was disconnected with {self.farewell}"
             return
         if self.leaving.startswith("close"):
-            assert self.farewell is not None, f"{self} has got no answer to its close frame"
+            assert self.farewell is not None, f"{self} got no answer to its close frame"
             assert self.farewell.payload == self.goodbye
         # The server has read the last messages, even if they have not come back to this client.
         chat.audible.append(self.id)
@@ -310,7 +310,7 @@ class Chatter(Voice, Link):
         if self.patient:
             self.chat.on_their_way -= len(self.unechoed)
 
-    # What this client does.
+    # Talking and leaving.
 
     def pause(self) -> float:
         return self.chat.random.expovariate(1 / self.chat.pause)

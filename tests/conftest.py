@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 #: The environment variables that make coverage measure a process started by a test.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
-#: How long a test may take, with its fixtures, in seconds: far longer than any of them does.
+#: How long a test may take, with its fixtures, in seconds: far longer than any test needs.
 LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
 

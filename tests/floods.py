@@ -1,11 +1,11 @@
-"""Flood a real gochat in each way, measure how long others wait, and make a table.
+"""Flood a real gochat in many ways, measure how long others wait, and make a table.
 
     python -m tests.floods [--before DIRECTORY]
 
 One client and then five flood the server, without `--rate` and with it, for some seconds each. A
 flooder sends as fast as the server reads, reads what comes back, and reconnects when it is cut.
-Meanwhile one client measures how long its messages take to come back, and another one loads the
-page. The longest wait counts.
+Meanwhile one client measures how long its messages take to come back, and another one how long
+the page takes to load. The longest wait counts.
 
 --before measures the version in that checkout, too. --write puts the table of this version into
 docs/run/reliability.md, between two comments. --only measures one kind.
@@ -127,7 +127,7 @@ def drain(sock: socket.socket) -> None:
 
 
 def measure_echo(port: int, seconds: float, pause: float) -> float:
-    """Talk for that long, and return the longest wait for an own message.
+    """Talk for that long, and return the longest time that a message took to come back.
 
     pause: between two messages. Raises EOFError if the server disconnects this client.
     """
@@ -216,7 +216,7 @@ HEAD = (
 
 
 def words(wait: float) -> str:
-    """Return a wait in the table's form."""
+    """Format a wait for the table."""
     return f"{wait:.2f} s" if wait < PATIENCE else f"over {PATIENCE:.0f} s"
 
 
@@ -240,9 +240,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.floods", description=__doc__)
     parser.add_argument("--only", choices=FLOODS, metavar="NAME", help=", ".join(FLOODS))
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each flood goes on")
-    parser.add_argument("--before", type=Path, metavar="DIRECTORY", help="of another version")
-    parser.add_argument("--write", action="store_true", help="the table into the documentation")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each flood lasts")
+    parser.add_argument("--before", type=Path, metavar="DIRECTORY", help="measure this, too")
+    parser.add_argument("--write", action="store_true", help="write the table to the docs")
     args = parser.parse_args(argv)
     if args.write and (args.only or args.before):
         parser.error("--write needs all of it, without --before")

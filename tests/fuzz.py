@@ -5,7 +5,7 @@
 starts a server with short timeouts, and checks its threads, descriptors and log afterwards. With
 --port the input goes to a running server on this machine, and only answers are checked.
 
-Each input follows from the seed and its number: --first N --count 1 makes number N again.
+The seed and an input's number determine the input: --first N --count 1 repeats input N.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ from .support import (
 FLAGS = ["--read-header-timeout", "1", "--pong-wait", "5", "--ping-period", "2"]
 FLAGS += ["--send-buffer", "20000"]
 
-#: How long a request may take at least, in seconds. A slower one may be cut off.
+#: Time that every request gets, in seconds. A slower request may be cut off.
 REQUEST_TIME = 1.0
 
-#: From the last byte of an input to the end of its connection, in seconds: the longest deadline
-#: above, a second to answer a close, and a busy machine's delay. For an unknown server: Go's.
+#: The longest time from the last byte of an input to the end of its connection, in seconds: the
+#: longest deadline above, a second to answer a close, and a busy machine's delay. For an unknown
+#: server it is based on Go's deadlines.
 LIMIT, LIMIT_OF_OTHERS = 20.0, 90.0
 
 #: All valid outcomes of an input. Anything else is a failure.
@@ -85,7 +86,7 @@ INVALID_UTF8 = [
 class Input(NamedTuple):
     """The data that a connection sends, in separate pieces.
 
-    A None waits until the answer has begun, a number for that many seconds.
+    None: wait until the answer has begun. A number: wait for that many seconds.
 
     end: what follows: "wait" for the server to end the connection, "half close" and wait, "close",
     or "reset". expected: the right outcomes; if empty, all that ANSWER matches are right.
@@ -163,7 +164,7 @@ def long_request(chance: random.Random) -> Input:
 
 
 def doubled_header(chance: random.Random) -> Input:
-    """A handshake with one header twice, with equal values or not, or without some header."""
+    """A handshake with one header twice, with equal or different values, or with one missing."""
     name, value = chance.choice(HANDSHAKE)
     other = chance.choice([value, value.upper(), "", "x", "a, " + value, value + ", " + value])
     headers = [header for header in HANDSHAKE if header[0] != name or chance.random() < 0.8]
@@ -466,7 +467,7 @@ def flood_of_messages(chance: random.Random) -> Input:
     return frames(chance, data + close(), [CLOSED], "wait")
 
 
-#: Kinds of input, and how often each comes.
+#: Kinds of input, each with its relative frequency.
 Kinds = list[tuple[Callable[[random.Random], Input], int]]
 
 REQUESTS: Kinds = [
@@ -508,7 +509,7 @@ KINDS = REQUESTS + FRAMES
 
 
 def make_input(seed: int, number: int, kinds: Kinds = KINDS) -> tuple[str, Input]:
-    """The input with that number, and the name of its kind."""
+    """Return the input with that number, and the name of its kind."""
     chance = random.Random(f"{seed}/{number}")
     ((kind, _),) = chance.choices(kinds, [weight for _, weight in kinds])
     return kind.__name__, kind(chance)
@@ -535,7 +536,7 @@ class Answer:
             if not end:
                 return []
             found = re.match(rb"HTTP/1\.[01] (\d{3}) [ -~]+(\r\n[!-9;-~]+: [ -~]*)*$", head)
-            assert found, f"no answer of HTTP: {head!r}"
+            assert found, f"not an HTTP answer: {head!r}"
             self.head, self.status = head, found[1].decode()
             if self.status == "101":
                 self.frames = Frames()
@@ -544,7 +545,7 @@ class Answer:
             return []
         whole = self.frames.take(data)
         for got in whole:
-            assert self.farewell is None, f"{got} behind a close frame"
+            assert self.farewell is None, f"{got} after a close frame"
             assert got.fin, f"a fragment: {got}"
             assert got.opcode in (TEXT, PING, PONG, CLOSE), got
             if got.opcode == CLOSE:
@@ -656,7 +657,7 @@ class Guest(Link):
 
     @property
     def connected(self) -> bool:
-        """Whether its handshake was accepted."""
+        """Return whether its handshake was accepted."""
         return self.answer.frames is not None
 
     def got(self, data: bytes) -> None:
@@ -707,7 +708,7 @@ class Friend(Guest):
         if not text.startswith(f"{self.prefix} "):
             return
         name, number = text[len(self.prefix) + 1 :].split()
-        if name not in self.heard:  # this friend may have missed what was said before it came
+        if name not in self.heard:  # this friend may have missed what was said before it joined
             self.heard[name] = int(number)
         assert int(number) == self.heard[name], f"{self.name} got {text!r} for {self.heard}"
         self.heard[name] += 1
@@ -747,7 +748,7 @@ class Friends:
 
     @property
     def said(self) -> int:
-        """How many messages the friends have said; after `end`, each has received all of them."""
+        """Return the number of messages said; after `end`, each friend has received all of them."""
         return sum(friend.said for friend in self.all)
 
     def check(self) -> None:
@@ -772,7 +773,7 @@ class Fuzz:
     """One run: this many inputs, some of them at the same time.
 
     make: makes the input for a seed and a number, and its kind. source: the address for a number.
-    breaking: whether the server's connections break, which makes half an answer no failure.
+    breaking: whether the server's connections break; then half an answer is not a failure.
     """
 
     def __init__(
@@ -828,7 +829,7 @@ class Fuzz:
     def attack(
         self, count: int, first: int, at_once: int, progress: int, check: Callable[[], object]
     ) -> None:
-        """The same without the friends. check: called repeatedly meanwhile."""
+        """Make the inputs without the friends. check: called repeatedly meanwhile."""
         number, end = first, first + count
         while number < end or self.open:
             while number < end and self.open < at_once:
@@ -851,7 +852,7 @@ class Fuzz:
         lines += [f"{outcome}: {n}" for outcome, n in total.most_common()]
         longest = max(self.waits, default=0.0)
         lines.append(f"{total.total()} inputs, the longest wait for an end {longest:.1f} s")
-        lines.append(f"the two who chat have said {self.said}, and each got all of it")
+        lines.append(f"the two who chat said {self.said}, and each got all of them")
         return "\n".join([*lines, *self.failures])
 
 
@@ -863,7 +864,7 @@ def fuzz_server(
         before = idle(gochat)
         fuzz = Fuzz(gochat.port, seed)
         fuzz.run(count, first, at_once, progress)
-        wait_until(lambda: resources(gochat) == before, "all is given back")
+        wait_until(lambda: resources(gochat) == before, "all is released")
     assert not gochat.logged("Traceback"), "\n".join(gochat.lines[-100:])
     return fuzz
 
@@ -875,7 +876,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the number of the first input")
     parser.add_argument("--at-once", type=int, default=100, help="how many connections at once")
-    parser.add_argument("--port", type=int, help="of a server on 127.0.0.1; else one is started")
+    parser.add_argument("--port", type=int, help="of a server on 127.0.0.1; default: start one")
     args = parser.parse_args(argv)
     start = time.monotonic()
     if args.port:

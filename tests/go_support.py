@@ -55,7 +55,7 @@ def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
 
 
 def not_formatted(folder: Path) -> str:
-    """The names of the files in a folder, and below it, that gofmt would change."""
+    """Return the names of the files in and below a folder that gofmt would change."""
     assert _GO is not None
     root = subprocess.run([_GO, "env", "GOROOT"], stdout=subprocess.PIPE, text=True, check=True)
     gofmt = Path(root.stdout.strip()) / "bin" / "gofmt"

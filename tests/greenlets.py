@@ -1,4 +1,4 @@
-"""Runs tests on the runtime of greenlets: `python -m tests.greenlets [arguments of pytest]`.
+"""Runs tests on the greenlets runtime: `python -m tests.greenlets [arguments of pytest]`.
 
 Each of PARTS runs in a process of its own, all at the same time. gevent patches most of these
 processes: there the clients and the servers of the tests run on greenlets, and so does each
@@ -40,10 +40,10 @@ PARTS: Final = [
 #: The part that `--all` adds. The runtime matters least to what it tests.
 MORE: Final = (PLAIN, "metrics nginx processes trace view")
 
-_INSIDE: Final = "it looks into the channel of threads"
-_SPINS: Final = "it looks at others without waiting: greenlets are not preempted"
+_INSIDE: Final = "it looks inside the threads' channel"
+_SPINS: Final = "it polls without waiting, and greenlets are not preempted"
 
-#: By reason: the tests in these files that are about threads alone.
+#: The tests in these files that only apply to threads, by reason.
 THREADS_ONLY: Final = {
     _INSIDE: (
         "channel.py::test_a_sender_hands_its_value_to_a_receiver_that_waits",

@@ -2,7 +2,7 @@
 
     python -m tests.harm --seed 1
 
-starts a new server, on 127.0.0.1 and with short times, for each fault. The two clients that chat
+starts a new server, on 127.0.0.1 and with short timeouts, for each fault. The two clients that chat
 are in a separate process, so the process that causes the faults cannot disturb them. Each must get
 every message once and in order, and the server must release all threads and descriptors. Otherwise
 an AssertionError names the fault and the seed.
@@ -73,8 +73,8 @@ from .test_faults import SHIM
 PAGE = ROOT / "docs" / "run" / "reliability.md"
 BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
 
-#: The times of client.go, scaled down. The buffer is large enough for floods: a client that reads
-#: must not be dropped because others are fast.
+#: The timeouts of client.go, scaled down. The buffer is large enough for floods: a client that
+#: reads must not be dropped because others are fast.
 HEADER_TIMEOUT, PONG_WAIT, WRITE_WAIT, SHUTDOWN_TIMEOUT = 1.0, 3.0, 1.0, 1.0
 FLAGS = [
     f"--read-header-timeout={HEADER_TIMEOUT}",
@@ -111,7 +111,7 @@ class Amount(NamedTuple):
         return little if self.quick else much
 
 
-# The words of the table.
+# The wording of the table.
 
 
 def took(times: Sequence[float]) -> str:
@@ -184,7 +184,7 @@ class Others:
         )
 
     def begin(self, port: int) -> None:
-        """Let the two clients join, and return when they chat."""
+        """Let the two clients join, and return once they chat."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{port}\n")
@@ -212,14 +212,14 @@ class Others:
         self.process.communicate()
 
 
-# The server that is harmed.
+# The server under attack.
 
 
 class Scene:
     """A gochat with two clients that chat during the block.
 
     threads: how many the server has without clients. When the block has ended, `others`
-    says what the two clients noticed, and `left` what the server has more than before.
+    says what the two clients noticed, and `left` which resources the server did not release.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class Scene:
                 if error is None:
                     self.run_until(lambda: resources(self.gochat) == self.calm, "nothing is left")
                     self.others = self.two.end()
-                    wait_until(lambda: resources(self.gochat) == self.before, "all is given back")
+                    wait_until(lambda: resources(self.gochat) == self.before, "all is released")
                     self.left = f"nothing; {(self.gochat.memory() - self.memory) / 1e6:+.1f} MB"
                 else:
                     self.two.kill()
@@ -267,7 +267,7 @@ class Scene:
             assert self.traceback or not self.gochat.logged("Traceback"), tail
 
     def row(self, done: str, client: str) -> Row:
-        """The row of the table, when the block has ended."""
+        """Return the row of the table, after the block has ended."""
         return Row(done, client, self.others, self.left)
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
@@ -341,7 +341,7 @@ class Scene:
         return times
 
     def strangers(self, count: int) -> list[Stranger]:
-        """Add this many clients, which read, to the room."""
+        """Add to the room this many clients that read."""
         strangers = [Stranger(self.loop, self.gochat.port) for _ in range(count)]
         self.run_until(lambda: all(one.connected for one in strangers), "a full room")
         return strangers
@@ -359,12 +359,12 @@ class Stranger(Guest):
 
 
 def deaf_strangers(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
-    """This many clients in the room that do not read."""
+    """Add to the room this many clients that do not read."""
     return [stack.enter_context(deaf(gochat.port, ELSEWHERE)) for _ in range(count)]
 
 
 class EchoTalker(Stranger):
-    """Says its next message when the last has come back, and keeps all messages of its class."""
+    """Says its next message when the last one has come back; keeps all messages of all talkers."""
 
     def __init__(self, loop: Loop, port: int, number: int, size: int) -> None:
         super().__init__(loop, port)
@@ -387,11 +387,11 @@ class EchoTalker(Stranger):
                 self.say()
 
 
-# The faults. Each function does as much harm as its row says, and returns that row.
+# The faults. Each function causes a fault, and returns a row with the results.
 
 Trial = Callable[[Amount], Row]
 
-#: By name: what goes wrong, the function that does it, and the test that shows the same.
+#: By name: the fault, the function that causes it, and the test of the same fault.
 TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
@@ -414,7 +414,7 @@ def inflicted(
     at_once: int = 100,
     deadline: tuple[str, float] | None = None,
 ) -> Row:
-    """The row of this many inputs, and nothing else.
+    """Send this many inputs, and nothing else, and return the row.
 
     deadline: when the server ends each of them, in words and in seconds.
     """
@@ -522,7 +522,7 @@ class SlowReader:
 
 @trial("flood", "It floods, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
 def floods(amount: Amount) -> Row:
-    """A flooder is read for longer than the pong wait, though its pongs come after the flood."""
+    """A flooder is read for longer than the pong wait, although its pongs follow the flood."""
     count, seconds, rate, burst = amount(10, 3), amount(5, 2), 60, 10
     flags = (f"--rate={rate}", f"--burst={burst}", f"--pong-wait={seconds}", "--send-buffer=256")
     with Scene(amount, *flags) as scene:
@@ -547,7 +547,7 @@ def floods(amount: Amount) -> Row:
                 reader.stopped = True
                 assert len(reader.last) == count, "a slow reader gets nothing"
         for flooder in flooders:
-            # What a busy machine delayed may be read at once, but no more than the burst.
+            # Messages that a busy machine delayed may be read at once, but no more than the burst.
             assert flooder.accepted <= burst + rate * (lived + 1), (
                 f"{flooder.accepted} in {lived} s"
             )
@@ -701,7 +701,7 @@ def pings(amount: Amount) -> Row:
         f"{count} clients with {each:,} each",
         count,
         lambda _: Input([request(), None, data], "wait", [CLOSED]),
-        # They answer no ping meanwhile, and a busy machine takes longer than the usual times.
+        # They answer no ping meanwhile, and a busy machine takes longer than the usual timeouts.
         *("--pong-wait=30", "--write-wait=30"),
         at_once=10,
     )
@@ -720,7 +720,7 @@ def empty_messages(amount: Amount) -> Row:
     )
 
 
-#: A refusal does not wait for the request; a request that comes later is answered by a reset.
+#: A refusal does not wait for the request; a request that comes later is answered with a reset.
 REFUSED = ["503", "503, reset", "reset"]
 
 
@@ -820,7 +820,7 @@ def no_threads(amount: Amount) -> Row:
 
 
 def injected(gochat: Gochat) -> str:
-    """Return the shim's own account of what it did, and how often."""
+    """Return what the shim says that it did, and how often."""
     (line,) = (line for line in gochat.lines if line.startswith("faults: "))
     parts = line.removeprefix("faults: ").split(", ")
     return ", ".join(part for part in parts if not part.startswith("0 "))
@@ -962,7 +962,7 @@ def terminated(amount: Amount) -> Row:
             loop.run_until(lambda: all(t.closed for t in talkers), "their ends")  # noqa: B023
             assert not gochat.logged("Traceback")
         codes.update(talker.outcome for talker in talkers)
-        # A talker that came a little later lacks the first messages, but no later ones.
+        # A talker that joined a little later lacks only the first messages.
         longest = max((talker.heard for talker in talkers), key=len)
         for talker in talkers:
             had = len(talker.heard)
@@ -1072,9 +1072,9 @@ def run(name: str, amount: Amount) -> str:
 def write_table(
     begin: str, end: str, head: str, rows: Sequence[str], command: str, *, seconds: float
 ) -> None:
-    """Replace what is between the two comments in the page by a table.
+    """Replace the text between the two comments in the page with a table.
 
-    command: what made the table. seconds: how long that took.
+    command: the command that made the table. seconds: how long that took.
     """
     made = (
         f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"
@@ -1093,16 +1093,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.harm", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=TRIALS, metavar="NAME", help=", ".join(TRIALS))
-    parser.add_argument("--quick", action="store_true", help="a little of each only")
+    parser.add_argument("--quick", action="store_true", help="cause only a few of each fault")
     page = "docs/run/reliability.md"
-    parser.add_argument("--write", action="store_true", help=f"the table into {page}")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {page}")
     parser.add_argument("--chat", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.chat:
         chat_as_friends(args.seed)
         return 0
     if args.write and (args.only or args.quick):
-        parser.error("--write needs all of it")
+        parser.error("--write excludes --only and --quick")
     amount, begin, rows = Amount(args.seed, args.quick), time.monotonic(), []
     print(HEAD, flush=True)
     for name in [args.only] if args.only else TRIALS:

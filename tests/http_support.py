@@ -1,4 +1,4 @@
-"""Shared by the tests of the HTTP server: a running server, simple applications, fixtures."""
+"""Helpers for the tests of the HTTP server: a running server, simple applications, fixtures."""
 
 from __future__ import annotations
 

@@ -68,11 +68,11 @@ class Loop:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have `call` called on this thread when that time has passed."""
+        """Call `call` on this thread after that many seconds."""
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
 
     def turn(self) -> None:
-        """Wait for something to do, but not long, and do it."""
+        """Wait briefly for something to do, and do it."""
         timeout = 0.05
         if self._due:
             timeout = min(timeout, max(0.0, self._due[0][0] - time.monotonic()))

@@ -57,7 +57,7 @@ class Redis:
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it has read its files and answers."""
+        """Start the server, and wait until it has read its files and answers."""
         self.process = subprocess.Popen(
             [
                 self.program,
@@ -73,7 +73,7 @@ class Redis:
                 return bool(self.do("PING"))
             return False
 
-        wait_until(answers, "an answer of Redis")
+        wait_until(answers, "an answer from Redis")
 
     def do(self, *command: str | bytes | int) -> object:
         """The reply to a command."""
@@ -101,7 +101,7 @@ class Redis:
         return int(info["used_memory"])
 
     def kill(self) -> None:
-        """End it like a crash."""
+        """End the server as in a crash."""
         self.process.kill()
         self.process.wait()
 
@@ -120,10 +120,10 @@ class Redis:
 
 
 class Proxy:
-    """A proxy for a Redis, on one thread. cut: called for each piece of data, and with its source.
+    """A proxy for a Redis, on one thread. cut: called with each piece of data, and with its source.
 
     If cut returns True, the connection is closed instead of carrying that piece. `server`, the
-    port of the Redis, can be changed: the address moves, and existing connections stay.
+    port of the Redis, can be changed: new connections go to the new port, and existing ones stay.
     """
 
     def __init__(self, port: int, cut: Callable[[bytes, bool], bool] = lambda _, __: False) -> None:
@@ -230,7 +230,7 @@ class Node:
     def hold(self, gate: threading.Event) -> threading.Event:
         """Keep the hub from receiving from the relay until the gate is open.
 
-        Returns an event that is set when the relay waits for that.
+        Returns an event that is set when the relay starts to wait for the hub.
         """
         deliver = self.relay.hub.broadcast.send
         waits = threading.Event()
@@ -246,7 +246,7 @@ class Node:
 
 @contextmanager
 def at_work(made: Node) -> Iterator[Node]:
-    """Run a node. At the end no thread of it is left."""
+    """Run a node, and end all its threads after the block."""
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:

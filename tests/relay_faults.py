@@ -3,10 +3,10 @@
     python -m tests.relay_faults --seed 1
 
 Each fault happens to a Redis and to a Valkey, with two processes in a room and three talkers
-each. What each process hears is compared with what was said: lost, doubled, out of a sender's
-order, and in a different order from the other process. Losses must have been reported as
-missing. Health is what `/healthz` of the two processes answered: 503 if either did so at any
-time, and then what both answered at the end.
+each. The messages that each process hears are compared with those that were said: some may be lost,
+doubled, out of a sender's order, or in a different order from the other process. Losses must have
+been reported as missing. Health is the answer of `/healthz`: it begins with 503 if either process
+gave that answer at any time, and ends with the answer of both at the end.
 
 --write puts the table into docs/run/scale.md, between two comments.
 """
@@ -62,13 +62,13 @@ class Row(NamedTuple):
     fault: str
     #: Messages said by both processes.
     said: int
-    #: Not heard, by both processes together; and what their metrics report as missing.
+    #: Messages not heard, and messages that the metrics report as missing: sums of both processes.
     lost: int
     missing: int
     doubled: int
     #: Messages that arrived before an earlier one of the same sender.
     reordered: int
-    #: Whether both heard the messages that both heard in the same order.
+    #: Whether the messages that both heard came in the same order.
     one_order: bool
     health: str
 
@@ -86,7 +86,7 @@ def line(rows: Sequence[Row]) -> str:
 
 
 class Scene:
-    """Two processes of a room, and the messages in it. short: whether some times are shorter."""
+    """Two processes of a room, and the messages in it. short: make some faults shorter."""
 
     def __init__(self, redis: Redis, proxy: Proxy, stack: ExitStack, *, short: bool) -> None:
         self.redis = redis
@@ -96,7 +96,7 @@ class Scene:
         self.short = short
         self.a: Node
         self.b: Node
-        #: By talker, what was said.
+        #: The messages of each talker.
         self.said: list[list[str]] = []
         #: Other messages that were heard.
         self.forged: set[str] = set()
@@ -106,7 +106,7 @@ class Scene:
         return sum(map(len, self.said))
 
     def lasts(self, seconds: float) -> None:
-        """Let a fault last while they talk."""
+        """Let a fault last this long while they talk."""
         time.sleep(seconds / 10 if self.short else seconds)
 
     def tell(self, each: Node, talker: str, count: int) -> None:
@@ -217,7 +217,7 @@ def fill(scene: Scene) -> None:
 
 
 def starve(scene: Scene) -> None:
-    """Fill a Redis of 64 MB with other keys beside four flooders, and empty it after some time."""
+    """Fill a Redis of 64 MB with other keys during four floods, and empty it after some time."""
     scene.redis.do("CONFIG", "SET", "maxmemory", 64 << 20)
     with ExitStack() as stack:
         for number in range(4):
@@ -367,7 +367,7 @@ class Health:
 
 
 def run(name: str, server: str, seed: int, *, short: bool) -> Row:
-    """Cause a fault while they talk. Raises AssertionError if the promise breaks."""
+    """Cause a fault while they talk. Raises AssertionError if the promise is broken."""
     fault = FAULTS[name]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -386,7 +386,7 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
                     heard = silence(scene, fault, early)
                 else:
                     heard = talk(scene, fault, random.Random(f"{seed} {name}"))
-                wait_until(health.ask, "both are well")
+                wait_until(health.ask, "both are healthy")
             missing = scene.a.relay.statistics().missing + scene.b.relay.statistics().missing
     texts = {text for mine in scene.said for text in mine}
     lost = len(texts - set(heard[0])) + len(texts - early - set(heard[1]))
@@ -407,7 +407,7 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
     assert row.one_order or not fault.keeps, where
     for letter, each in zip("ab", heard, strict=True):
         own = {text for text in texts if text.startswith(letter)}
-        assert own <= set(each), f"{where}: a message of its own is lost"
+        assert own <= set(each), f"{where}: process {letter} lost one of its own messages"
     return row
 
 
@@ -455,12 +455,12 @@ def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
         lost = a.relay.statistics().missing + b.relay.statistics().missing
         return len(a.hears(0)) + len(b.hears(0)) + lost == 2 * scene.count - len(early)
 
-    wait_until(known, "that all is heard, or said to be missing")
+    wait_until(known, "all is heard, or reported as missing")
     return [a.hears(0), b.hears(0)]
 
 
 class Talker:
-    """A client of a command, on its own thread, that talks and keeps all messages until the end."""
+    """A client of one process; talks on its own threads, and keeps all messages until the end."""
 
     def __init__(self, gochat: Gochat, name: str, chance: random.Random) -> None:
         self.peer = join(gochat.port)
@@ -522,7 +522,7 @@ class Ending(NamedTuple):
     fault: str = ""
     #: The close code and the status with which process a ends; None if it goes on.
     end: tuple[int, int] | None = None
-    #: Of process a.
+    #: The flags of process a.
     flags: tuple[str, ...] = ()
 
 
@@ -554,7 +554,7 @@ def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
 
 
 def stop_for_long(gochat: Gochat, redis: Redis, _: ExitStack) -> None:
-    """Stop it for longer than its relay's timeout, and cut its connections to Redis meanwhile."""
+    """Stop a process for longer than its relay's timeout, and cut its connections to Redis."""
     gochat.pause()
     redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     time.sleep(4)
@@ -668,7 +668,7 @@ def healths(gochat: Gochat) -> int:
 
 
 def hears_the_end(each: Node) -> list[str]:
-    """Return the messages that a process has received, up to the last one of both."""
+    """Return the messages that a process has heard, once the last ones of both have arrived."""
     ends = {"the end of a", "the end of b"}
     heard: list[str] = []
 
@@ -701,10 +701,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     names = [*FAULTS, *ENDINGS]
     parser.add_argument("--only", choices=names, metavar="NAME", help="; ".join(names))
-    parser.add_argument("--write", action="store_true", help="the table into docs/run/scale.md")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/run/scale.md")
     args = parser.parse_args(argv)
     if args.write and args.only:
-        parser.error("--write needs all of it")
+        parser.error("--write excludes --only")
     rows = []
     print(HEAD, flush=True)
     for name in [args.only] if args.only else names:

@@ -1,6 +1,6 @@
 """Draw docs/screenshot.png, the page of a chat of two, and docs/view.png, the live view of a chat.
 
-Each is drawn in light, and in dark for a reader of the site who prefers that: screenshot-dark.png.
+Each is drawn twice: in light, and in dark for readers who prefer that (screenshot-dark.png).
 
 python -m tests.screenshots
 """

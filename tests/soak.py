@@ -1,4 +1,4 @@
-"""Everything at once, for long: churn, floods, stuck clients and bad input against a real gochat.
+"""Run everything at once for long: churn, floods, stuck clients and bad input on a real gochat.
 
     python -m tests.soak --minutes 30 --seed 1 --plot docs/run/soak.svg
 
@@ -33,7 +33,7 @@ FLAGS = [
     *("--rate", f"{RATE:g}", "--burst", str(BURST)),
     # Half a second of talk fills 256: a machine that is busy with other things needs more.
     *("--send-buffer", "2000"),
-    *("--max-clients-per-address", "1000"),  # never reached, but the server has to count
+    *("--max-clients-per-address", "1000"),  # never reached, but makes the server count
 ]
 
 #: The longest time that the server may take to end a connection, in seconds: the longest deadline,
@@ -47,7 +47,7 @@ PAUSE, FLOOD = 2.0, 15.0
 #: How many bad inputs start in a second.
 ATTACKS = 25.0
 
-#: How much of a flood waits on this side, in bytes. It is read at the rate in the end.
+#: How much of a flood waits on this side, in bytes. In the end the server reads it at the rate.
 SEND_BUFFER = 16_384
 
 #: How much the server's memory may grow from the second quarter of a run to the last, in bytes: a
@@ -59,7 +59,7 @@ GROWTH, WARM_UP = 4 << 20, 12 << 20
 #: How long the server may take to release a connection that this side has ended, in seconds.
 WINDING_UP = 10.0
 
-#: How many points a line of the plot has, at most about twice that.
+#: The number of points of a line in the plot; the maximum is about twice that.
 POINTS = 600
 
 #: States in /proc/net/tcp in which the server has not ended the connection.
@@ -100,7 +100,7 @@ def judge(samples: Sequence[Sample]) -> None:
 class FloodingChatter(Chatter):
     """A client that sends as fast as TCP takes it.
 
-    Answers to pings would come after all of the flood, much too late: so the flood contains pongs.
+    Answers to pings would follow the whole flood, much too late. So the flood contains pongs.
     """
 
     patient = False
@@ -112,11 +112,11 @@ class FloodingChatter(Chatter):
 
     @property
     def heard(self) -> int:
-        """How many messages of this client the server has read, at least."""
+        """Return a lower bound for the messages of this client that the server has read."""
         return self.said - len(self.unheard)
 
     def talk(self) -> None:
-        """Begin the flood, and leave at some time."""
+        """Begin the flood, and leave at some point."""
         self.flooding = True
         self.loop.after(self.chat.random.expovariate(1 / FLOOD), self.enough)
         self.flood()
@@ -158,9 +158,9 @@ class Stuck(Voice):
 
 
 def open_ports(port: int) -> set[int]:
-    """The ports of the clients of that server whose connections it has not ended.
+    """Return the ports of that server's clients whose connections it has not ended.
 
-    A client that does not read cannot see the end: it comes after the unread data.
+    A client that does not read cannot see the end, which comes after the unread data.
     """
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -199,8 +199,8 @@ class Soak:
     ) -> None:
         """Do everything for that long, and then until nobody is left. progress: print the progress.
 
-        A busy machine takes longer over a sample than a second. There it lasts until the samples
-        are more than half as many as these seconds: a few would say nothing of the memory.
+        On a busy machine a sample takes longer than a second. Then the run goes on until there are
+        more than half as many samples as seconds: a few would say nothing about the memory.
 
         enough: called once after each sample; if it returns true, the time is over.
 
@@ -208,7 +208,7 @@ class Soak:
         """
         self.attack()
         while self.elapsed() < seconds or len(self.samples) <= seconds / 2:
-            # The last inputs have ended by then, even if they wait for the pong wait.
+            # Inputs stop one pong wait before the end, so even slow ones end in time.
             self.over = self.elapsed() > seconds - PONG_WAIT
             self.turn()
             self.look()
@@ -225,7 +225,7 @@ class Soak:
             stuck.sock.close()
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
         self.chat.part()
-        wait_until(lambda: resources(self.gochat) == self.before, "all is given back")
+        wait_until(lambda: resources(self.gochat) == self.before, "all is released")
 
     @property
     def judged(self) -> list[Sample]:
@@ -284,7 +284,7 @@ class Soak:
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
 
     def ended(self, moment: float) -> int:
-        """Return how many connections had ended at that time, as far as was seen."""
+        """Return how many connections had ended at that time, according to the samples."""
         for sample in reversed(self.samples):
             if sample.time <= moment:
                 return sample.came - sample.clients
@@ -298,7 +298,7 @@ class Soak:
         for stuck in list(self.stuck):
             age = now - stuck.begun
             if stuck.port in still_open:
-                assert age <= LIMIT, f"{stuck.id} reads nothing, and is there for {age:.1f} s"
+                assert age <= LIMIT, f"{stuck.id} reads nothing, and stays for {age:.1f} s"
             else:
                 self.ages.append(age)
                 self.stuck.remove(stuck)
@@ -400,11 +400,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--plot", type=picture_path, metavar="FILE.svg", help="draw what there was over the time"
+        "--plot", type=picture_path, metavar="FILE.svg", help="plot the samples over time"
     )
     args = parser.parse_args(argv)
     if args.minutes < 1:
-        parser.error("--minutes has to be 1 at least: less shows nothing")
+        parser.error("--minutes must be at least 1: a shorter run shows nothing")
     if args.plot:
         import_draw(parser.error)
     try:

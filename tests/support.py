@@ -1,4 +1,4 @@
-"""Shared by the tests: the real command in a separate process, and a peer on a bare socket."""
+"""Helpers for the tests: the real command in a separate process, and a peer on a bare socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gochat.golang.http.address import listen
 #: The only limit on waiting for anything, in seconds. Generous: only a failure reaches it.
 PATIENCE = 30.0
 
-#: The seed of everything random; a failure prints it, to be repeated.
+#: The seed of everything random; a failure prints it, so that it can be repeated.
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 
 #: The repository.
@@ -92,9 +92,9 @@ def make_certificate(path: Path, name: str) -> Path:
 
 @contextmanager
 def program(*arguments: str | Path) -> Iterator[int]:
-    """A program of examples/ in a separate process, on a free port, until Ctrl-C.
+    """Run a program of examples/ in a separate process, on a free port, and end it with Ctrl-C.
 
-    arguments: Python's. Gives the port.
+    arguments: the arguments for Python. Yields the port.
     """
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -176,7 +176,7 @@ def raw_frame(
 ) -> bytes:
     """A frame that begins with the byte `first`, and claims this length, true or not.
 
-    form: how many bits the length is written in: 7, 16 or 64.
+    form: the size of the length field in bits: 7, 16 or 64.
     """
     bit = 0x80 if mask is not None else 0
     if form == 7:
@@ -243,7 +243,7 @@ class Stream:
         return got
 
     def read_to_end(self) -> list[Frame]:
-        """The frames until the server ends the connection, by FIN or reset."""
+        """Return the frames until the server ends the connection, by FIN or reset."""
         frames = []
         try:
             while True:
@@ -253,7 +253,7 @@ class Stream:
 
 
 def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
-    """The page as sent: with its files included, and with the limit on messages."""
+    """Return the page as sent, with its files included, and with the limit on messages."""
     original = page = (static / name).read_text()
     for file in static.iterdir():
         link, element = {
@@ -267,7 +267,7 @@ def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
 
 
 def handshake_environ(**changes: Any) -> dict[str, Any]:
-    """The environ of a valid handshake, changed; None removes a key.
+    """Return the environ of a valid handshake with these changes; None removes a key.
 
     Its Hijacker only works for a handshake that is refused.
     """
@@ -292,8 +292,8 @@ def connected(
 ) -> Iterator[tuple[Conn, Stream]]:
     """A connection without a server, and its peer.
 
-    buffered: what arrived after the handshake. small: the sockets between the two hold a few KB.
-    changes: of the environ of the handshake.
+    buffered: data that arrived with the handshake. small: let the sockets between the two hold
+    only a few KB. changes: to the environ of the handshake.
     """
     ours, theirs = socket.socketpair()
     if small:
@@ -401,7 +401,8 @@ LONG_MESSAGE = 60_000
 def deaf(port: int, source: str = "") -> Peer:
     """A peer that is in the room, does not read, and has little room for unread data.
 
-    The server answers its ping, so the pump reads, which begins when the hub has the client.
+    The server has answered its ping, so its read pump runs, which starts after the hub has the
+    client.
     """
     peer = Peer(port, receive_buffer=4096, source=source)
     assert peer.open().status == 101
@@ -412,9 +413,9 @@ def deaf(port: int, source: str = "") -> Peer:
 
 
 def say_long(speaker: Peer, count: int) -> None:
-    """Say this many long messages, heard by the speaker: 150 are too much for a deaf peer.
+    """Say this many long messages, and read each one back.
 
-    They are more than the system's buffers hold.
+    150 of them are too many for a deaf peer: the system's buffers hold fewer.
     """
     message = frame(b"x" * LONG_MESSAGE, mask=b"\0\0\0\0")
     for _ in range(count):
@@ -455,7 +456,7 @@ def is_refused(port: int) -> bool:
 
 
 def is_one_line(text: str, what: str = "") -> bool:
-    """Whether the text is one whole line of the command's log or errors, with `what` in it."""
+    """Return whether the text is one whole line of the command's output, with `what` in it."""
     return (
         text.startswith("gochat")
         and text.endswith("\n")
@@ -496,7 +497,7 @@ def join(port: int) -> Peer:
 def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: int) -> list[str]:
     """Return the command that runs `command` as systemd does, with a socket: see sd_listen_fds(3).
 
-    count: the number of sockets that is claimed. more: descriptors of further sockets.
+    count: how many sockets the command is told it has. more: descriptors of further sockets.
     """
     moved = " ".join(f"{number}<&{given}" for number, given in enumerate([descriptor, *more], 3))
     script = f'exec {moved}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
@@ -510,7 +511,7 @@ def patch() -> str:
 
 
 def command(fault: str = "") -> list[str]:
-    """The command under this Python. fault: Python to run first, to break something."""
+    """Return the command for this Python. fault: Python to run first, to break something."""
     if not fault:
         return [str(Path(sys.executable).with_name("gochat"))]
     code = f"{textwrap.dedent(fault)}\nimport sys, gochat.ops.command as c\nsys.exit(c.main())"
@@ -528,7 +529,7 @@ def finished(
 
 @contextmanager
 def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """`gochat serve` with this stderr, and its port. The block has to terminate it."""
+    """Run `gochat serve` with this stderr; yield process and port. The block must terminate it."""
     with listen(LOCAL) as listener:
         process = subprocess.Popen(
             activated(listener.fileno(), [COMMAND, "serve"]),
@@ -549,7 +550,7 @@ class Gochat:
     flags: the arguments after `serve`; with `--addr 127.0.0.1:0` unless they have an address.
     fault: Python to run first in the process, to make something fail.
     listener: a socket, or several, passed to the process as by systemd, instead of an address.
-    measured: whether its coverage counts in a test that is marked so.
+    measured: whether its coverage counts in a test that is marked `measured`.
     """
 
     def __init__(
@@ -623,7 +624,7 @@ class Gochat:
         wait_until(paused, "a stopped process")
 
     def kill(self) -> None:
-        """End the process like a crash."""
+        """End the process as in a crash."""
         self.process.kill()
         self.wait()
 
@@ -657,7 +658,7 @@ class Gochat:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def sockets(self) -> int:
-        """How many of them are sockets."""
+        """Return how many of its descriptors are sockets."""
         found = 0
         for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # it was closed meanwhile

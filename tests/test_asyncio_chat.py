@@ -21,7 +21,8 @@ from .support import (
     say_long,
 )
 
-#: Runs the chat with long messages, few places, and time enough for a client that does not read.
+#: Runs the chat with long messages, a small queue, and plenty of time for a client that does not
+#: read.
 PATIENT = """
 import runpy
 from examples.asyncio_chat import client
@@ -58,7 +59,7 @@ def test_a_message_reaches_all() -> None:
 
 
 def test_a_long_message_is_refused() -> None:
-    """A message of more than 512 bytes ends its client with 1009, and no other."""
+    """A message of more than 512 bytes disconnects its sender with 1009, and nobody else."""
     with serving() as port, join(port) as ann, join(port) as bob:
         bob.send("x" * 513)
         assert bob.read_to_end()[-1].code == 1009
@@ -69,7 +70,7 @@ def test_a_long_message_is_refused() -> None:
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_a_message_that_is_not_utf_8(opcode: int) -> None:
-    """A message that is not UTF-8 ends its client with 1007, in a frame of any kind."""
+    """A message that is not UTF-8 disconnects its sender with 1007, in a frame of any kind."""
     with serving() as port, join(port) as ann:
         ann.send(b"\xff", opcode)
         assert ann.read_to_end()[-1].code == 1007

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: The directory of a run's report, which begins at index.html.
 REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}".format(*sys.version_info)
 
-#: All cases but those of compression, which is not offered.
+#: All cases except those of compression, which is not offered.
 CASES = 301
 COMPRESSION = ("12.*", "13.*")
 
@@ -34,7 +34,7 @@ PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 #: What the server's process runs.
 SERVE = "from tests.test_autobahn import serve_echo; serve_echo()"
 
-#: How long all cases together may take, in seconds. They take about 15, with pauses of 6.
+#: How long all cases together may take, in seconds. They take about 15, including pauses of 6.
 BOUND = 300
 
 
@@ -58,7 +58,7 @@ def serve_echo() -> None:
     with running(server):
         server.start()
         print(server.addr, flush=True)
-        select.select([sys.stdin], [], [])  # to read would stop all greenlets
+        select.select([sys.stdin], [], [])  # reading stdin would stop all greenlets
 
 
 @pytest.fixture

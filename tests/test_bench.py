@@ -130,7 +130,7 @@ class Scripted:
     """A server that opens a WebSocket for every client, and then runs a script of the test.
 
     serve: called on a new thread for each connection; EOFError and OSError may end it.
-    answer: the answer to all requests, in place of a handshake's.
+    answer: sent to every request instead of the answer to a handshake.
     """
 
     def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
@@ -449,7 +449,7 @@ def test_ends(data: bytes, code: int) -> None:
 
 
 def test_reset() -> None:
-    """A reset connection counts as dropped, and sending on it before that is no error."""
+    """A reset connection counts as dropped, and sending on it before that is not an error."""
     with in_room() as (connection, theirs):
         connection.send(b"never read")
         theirs.close()
@@ -896,7 +896,7 @@ def test_plot_of_two(tmp_path: Path) -> None:
 
 
 def test_plot_is_reproducible(tmp_path: Path) -> None:
-    """The same results make the same file, a small one, whatever the settings of matplotlib."""
+    """The same results make the same small file, whatever the settings of matplotlib."""
     report = Report(Load(), {"A": TARGET.url})
     report.runs += [("A", replace(RESULT, clients=clients)) for clients in (1, 10, 100)]
     draw(report, tmp_path / "a.svg")
@@ -920,7 +920,7 @@ def test_plot_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
 
 
 def test_plot_into_a_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A directory is refused as the file of a picture."""
+    """A directory is refused as the path of a picture."""
     (tmp_path / "plot.svg").mkdir()
     with pytest.raises(SystemExit):
         main(["bench", "ws://h", "--plot", str(tmp_path / "plot.svg")])
@@ -1241,7 +1241,7 @@ def test_no_chat(
 def test_fails_later(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The results before an error are shown and drawn, with `-` where one is missing."""
+    """The results before an error are shown and drawn, with `-` where a result is missing."""
     monkeypatch.setattr(running, "DRAIN", 0.1)
     path = tmp_path / "plot.svg"
 
@@ -1250,7 +1250,7 @@ def test_fails_later(
         swallow(stream)
 
     def only_a_look(stream: Stream) -> None:
-        other.answer = b"HTTP/1.1 503 Full\r\n\r\n"  # to the next one
+        other.answer = b"HTTP/1.1 503 Full\r\n\r\n"  # for the next connection
         swallow(stream)
 
     monkeypatch.setattr(running, "GOODBYE", 0.1)

@@ -340,7 +340,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
 
 
 def test_of_two_channels_one_hands_over(start: Tasks) -> None:
-    """A receiver that waits for two channels gets the value of one; that value comes first."""
+    """A receiver that waits for two channels first gets the value that it was handed."""
     gate = threading.Event()
     a, b = HeldChannel(gate), HeldChannel(gate)
     receiver = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -367,7 +367,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
-    """A send to a channel that is no longer waited for does not wake a wait for another one."""
+    """A send to a channel that nobody waits for any longer does not wake a wait for another."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     first, second = threading.Event(), threading.Event()
@@ -551,7 +551,7 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """A sender that waits at an unbuffered channel gets ClosedChannelError when it is closed."""
+    """A sender waiting at an unbuffered channel gets ClosedChannelError when the channel closes."""
     channel: Channel[int] = Channel()
     senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()
@@ -734,7 +734,7 @@ class JustMissed(deque[Any]):
             return 0
         return super().__len__()
 
-    def __bool__(self) -> bool:  # Python 3.10's deque has its own
+    def __bool__(self) -> bool:  # Python 3.10's deque defines it, too
         return len(self) > 0
 
     def send(self) -> None:
@@ -970,7 +970,7 @@ def test_two_threads_that_receive(start: Tasks) -> None:
 
 
 def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
-    """The same holds for a channel whose receiver takes turns."""
+    """A second thread also gets an error on a channel whose receiver takes turns."""
     channel: Channel[int] = Channel(1, in_turn=True)
 
     def receive() -> tuple[int, bool]:
@@ -1006,7 +1006,7 @@ def test_receivers_may_change(start: Tasks) -> None:
 
 
 def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
-    """After a select has ended, by value or deadline, its other channels can be used."""
+    """After a select has ended, with a value or at its deadline, its other channels can be used."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     assert select(a, b, deadline=time.monotonic() + 0.01) == (None, None, False)
@@ -1042,7 +1042,7 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
-    """A receiver that waits each time is woken each time, by any of its channels."""
+    """A receiver that waits for each value is woken each time, by any of its channels."""
     channels: list[Channel[int]] = [Channel(1), Channel(), Channel(3)]
     echo: Channel[int] = Channel(1)
     order = [random.choice(channels) for _ in range(3000)]
@@ -1154,7 +1154,7 @@ def _one_turn() -> Iterator[None]:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.usefixtures("_one_turn")
 def test_a_value_between_the_look_and_the_wait(in_turn: bool) -> None:
-    """A value that arrives just after select has looked is seen before select waits."""
+    """A value that arrives just after select has checked is noticed before select waits."""
     channel: Channel[int] = Channel(1, in_turn=in_turn)
     channel.queue = ShyDeque([1])
     assert select(channel, deadline=soon()) == (channel, 1, True)
@@ -1196,7 +1196,7 @@ def test_a_channel_with_turns_is_alone() -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_deadlines_with_turns() -> None:
-    """A channel whose receiver takes turns has the same deadlines."""
+    """Deadlines work the same on a channel whose receiver takes turns."""
     channel: Channel[int] = Channel(1, in_turn=True)
     for wait in (0.0001, 0.01):
         deadline = time.monotonic() + wait
@@ -1301,7 +1301,7 @@ def test_iteration_compares_no_values() -> None:
 
 
 def test_a_channel_is_true() -> None:
-    """An empty channel is true, so `channel or other` means what it seems to mean."""
+    """An empty channel is true, so `channel or other` works as expected."""
     assert Channel()
     assert Channel(1)
     assert filled(1, 1)
@@ -1465,7 +1465,7 @@ def test_a_closed_channel_is_abandoned() -> None:
 
 
 class SlowSender(Channel[str]):
-    """Delays the thread `sender` between its second look at who is idle and its next step."""
+    """Delays the thread `sender` after its second check for an idle receiver."""
 
     def __init__(self) -> None:
         self.marked: Any = None

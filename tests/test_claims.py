@@ -22,7 +22,7 @@ from gochat import Channel
 from .go_support import has_go, run_go
 from .support import PATIENCE, ROOT, wait_until
 
-#: Whether threads wait for the interpreter.
+#: Whether the interpreter has a GIL.
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -85,12 +85,12 @@ def test_a_poll_goes_by_the_number() -> None:
         each.close()
 
 
-#: The numbers of poll and ppoll: on x86_64, and on aarch64.
+#: The numbers of the system calls poll and ppoll, on x86_64 and on aarch64.
 POLLS = {"7", "271", "73"}
 
 
 def system_call(thread: threading.Thread) -> str:
-    """The number of the system call in which a thread sleeps; "running" if in none."""
+    """Return the number of the system call in which a thread sleeps; "running" if in none."""
     return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0]
 
 
@@ -203,7 +203,7 @@ def test_go_does_so(
 ) -> None:
     """In Go, a goroutine made ready by a channel runs before all others that are ready.
 
-    And a connection that a handler has taken over stays open after the handler's panic, until the
+    Also, a connection that a handler has taken over stays open after the handler's panic, until the
     garbage collector closes it.
     """
     if not has_go():

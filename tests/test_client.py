@@ -66,7 +66,7 @@ def test_settings_are_those_of_client_go() -> None:
     ],
 )
 def test_times_that_make_no_sense(name: str, value: Any, why: str) -> None:
-    """A time that is no number of seconds above 0 is refused, in the words of the command."""
+    """A time that is not a number of seconds above 0 is refused, with the command's message."""
     with pytest.raises(ValueError) as caught:
         Settings(**{name: value})
     assert str(caught.value) == f"{name}: {value!r} {why}"
@@ -75,7 +75,7 @@ def test_times_that_make_no_sense(name: str, value: Any, why: str) -> None:
 @pytest.mark.parametrize("name", ["max_message_size", "send_buffer"])
 @pytest.mark.parametrize("value", [0, -1, 1.0, 10**9, math.inf, "5", None, True])
 def test_sizes_that_make_no_sense(name: str, value: Any) -> None:
-    """A size that is not a whole number above 0 is refused, in the words of the command."""
+    """A size that is not a whole number above 0 is refused, with the command's message."""
     with pytest.raises(ValueError) as caught:
         Settings(**{name: value})
     assert str(caught.value) == f"{name}: {value!r} is not a whole number from 1 to 999999999"
@@ -188,7 +188,7 @@ def test_everybody_comes_back_at_once() -> None:
         assert bob.messages(20) == [f"{i}" for i in range(0, 200, 10)]
         for peer in back:
             assert peer.response().status == 101
-        wait_until(lambda: len(old & set(room.hub.clients)) == 2, "those who left are not")
+        wait_until(lambda: len(old & set(room.hub.clients)) == 2, "those who left are gone")
         wait_until(lambda: len(room.hub.clients) == 202, "those who came back are in the room")
 
 
@@ -237,7 +237,7 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
                     pings.append(time.monotonic() - since)
                     peer.send(got.payload, PONG)
             stop.set()
-        # Five periods, and not five times the pong wait.
+        # About five ping periods, and less than five times the pong wait.
         assert 0.4 <= pings[-1] < 5 * QUICK.pong_wait
 
 
@@ -258,7 +258,7 @@ def test_silent_client_is_given_up_at_the_pong_wait() -> None:
 
 def test_client_that_stops_reading_is_dropped() -> None:
     """A client that stops reading is dropped, with its threads and socket; others keep chatting."""
-    # Here the write wait ends that client, not the pong wait.
+    # Here the write wait disconnects that client, not the pong wait.
     with Room(Settings(write_wait=0.5, max_message_size=LONG_MESSAGE)) as room:
         stuck = deaf(room.port)
         with join(room.port) as talker:
@@ -295,7 +295,7 @@ def test_flooder_is_held_back() -> None:
 
 
 def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """A close with 1001, without a code or without a frame is not logged; others are one line."""
+    """A close with 1001, no code or no frame is not logged; any other is logged as one line."""
     caplog.set_level("INFO", "gochat")
     with Room() as room:
         for code in (1001, 1000, 4000):
@@ -379,7 +379,7 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
 def test_a_pump_that_fails(
     pump: str, error: BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A subclass's pump that fails, or returns too early, ends its client with 1011."""
+    """A subclass's pump that fails, or returns too early, disconnects its client with 1011."""
 
     def fail(_: Client) -> None:
         if error is not None:
@@ -442,7 +442,7 @@ def test_a_client_that_cannot_be_made(reset: bool, caplog: pytest.LogCaptureFixt
     assert caplog.text.count("LookupError: a mistake") == 1
 
 
-# What Go's bytes.TrimSpace makes of these: invalid bytes are not white space, and end the trimming.
+# How Go's bytes.TrimSpace trims these: invalid bytes are not white space, and end the trimming.
 GO_TRIMS = {
     b"\xff\xfe": b"\xff\xfe",
     b" \x85 a\xff \xc2\x85": b"\x85 a\xff",

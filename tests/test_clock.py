@@ -44,13 +44,13 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def gap(monkeypatch: pytest.MonkeyPatch) -> float:
-    """The shortest pause that counts, in seconds; it is short here."""
+    """Shorten the shortest pause that counts, and return it in seconds."""
     monkeypatch.setattr(clock, "_GAP", 0.2)
     return 0.2
 
 
 def test_a_missing_beat_is_a_pause(gap: float) -> None:
-    """The clock skips a time without a beat, once, on whichever thread the time is read first."""
+    """The clock skips a period without a beat, once, on whichever thread reads the time first."""
     with clock.beating():
         before = behind()
         pass_time(gap)

@@ -243,7 +243,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://good.example%40evil.example", False),
         ("good.example", "http://good.example\\@evil.example", False),
         ("good.example", "http://evil.example\\.good.example", False),
-        # Starts and ends.
+        # Origins that begin or end like the right one.
         ("good.example", "http://good.example.evil.example", False),
         ("good.example", "http://evilgood.example", False),
         ("good.example", "http://evil.good.example", False),
@@ -414,7 +414,7 @@ ONE_MORE = frame("", CONTINUATION, fin=False)
         (8, frame("x" * 4, fin=False) + frame("x" * 5, CONTINUATION), False),
         (8, frame("x" * 6, PING) + frame("x" * 6), True),
         (8, frame("x" * 126), False),
-        # A message may have many frames, but not any number.
+        # A message may have many frames, but not an unlimited number.
         (512, frame("", fin=False) + ONE_MORE_BYTE * 511 + frame("x", CONTINUATION), True),
         (512, frame("", fin=False) + ONE_MORE * 1022 + frame("x", CONTINUATION), True),
         (8, frame("x" * 65536), False),
@@ -563,7 +563,7 @@ def test_end_without_a_close_frame(sent: bytes) -> None:
 
 
 def test_read_deadline() -> None:
-    """A silent peer is disconnected at the read deadline, not before and not at twice the time."""
+    """A silent peer is disconnected at the read deadline, and not before."""
     with connected() as (conn, _):
         start = time.monotonic()
         conn.set_read_deadline(start + 0.3)
@@ -954,7 +954,7 @@ def test_read_rate_is_kept_to_the_end() -> None:
     ids=["pings", "empty pings", "pongs", "empty pongs", "continuations", "mixed"],
 )
 def test_read_rate_counts_every_frame(sent: bytes) -> None:
-    """Frames that complete no message count for the rate: after the burst, reading waits."""
+    """Frames that complete no message count toward the rate: after the burst, reading waits."""
     with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
         peer.sock.sendall(sent + frame("never read"))
         peer.sock.shutdown(socket.SHUT_WR)
@@ -969,7 +969,7 @@ def test_read_rate_counts_every_frame(sent: bytes) -> None:
 
 
 def test_frames_that_complete_no_message_give_way() -> None:
-    """Other threads run while such frames are read, even without a switch interval."""
+    """Other threads run while incomplete messages are read, even without a switch interval."""
     sent = frame("", fin=False) + ONE_MORE * 1000 + frame("end", CONTINUATION)
     reading = ran = 0
     stop = threading.Event()
@@ -1048,7 +1048,7 @@ def test_statistics_count_what_goes_in_and_out() -> None:
     ("payload", "code_in", "code_out"), [(b"", 1005, 1005), (struct.pack("!H", 4000), 4000, 4000)]
 )
 def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out: int) -> None:
-    """The statistics have the codes of the peer's close frame and of the answer; 1005 is none."""
+    """The statistics have the close codes of the peer and of the answer; 1005 means no code."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame(payload, CLOSE))
         read_error(conn)
@@ -1227,7 +1227,7 @@ def interrupt() -> None:
 
 
 class InterruptedLock:
-    """A lock that once raises right after it is acquired, before its caller knows."""
+    """A lock that raises once, after it is acquired but before its caller knows it."""
 
     def __init__(self, lock: Any) -> None:
         self.lock = lock

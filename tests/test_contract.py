@@ -1,4 +1,4 @@
-"""Turns, observers and statistics, as both runtimes must have them; see tests/greenlets.py."""
+"""Turns, observers and statistics, as both runtimes must provide them; see tests/greenlets.py."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_one_pump_has_the_turn() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """A goroutine that yields continues when all that were in line before have had a turn."""
+    """A goroutine that yields continues after all that were already in line have had a turn."""
     turns.gosched()
     assert turns.statistics() == TurnsStatistics(1, (), ())
     pumps = Pump(), Pump()
@@ -108,7 +108,7 @@ def test_a_deadline_while_in_line() -> None:
 
 
 def test_goroutines_that_always_have_something_to_do() -> None:
-    """Two that pass a value back and forth do not keep others from their deadlines."""
+    """Two goroutines that pass a value back and forth do not delay the deadlines of others."""
     there: Channel[int] = Channel()
     back: Channel[int] = Channel()
     quiet: Channel[int] = Channel()
@@ -160,7 +160,7 @@ def test_the_turn_is_handed_on(end: str) -> None:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_subclass_that_receives_in_its_own_way(waits: bool, in_turn: bool) -> None:
-    """Every value of a channel passes its `_take`, which the trace overrides, waited for or not."""
+    """Every received value goes through `_take`, which the trace overrides, even without a wait."""
 
     class Doubles(Channel[int]):
         def _take(self, got: list[Any]) -> bool:
@@ -187,7 +187,7 @@ def test_a_subclass_that_receives_in_its_own_way(waits: bool, in_turn: bool) -> 
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
-    """An observer's exception comes out of the receive, and the value stays in the channel."""
+    """The receive raises its observer's exception, and the value stays in the channel."""
 
     class Refuses:
         def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002

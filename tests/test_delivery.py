@@ -1,4 +1,4 @@
-"""The delivery promise: everyone in the room gets every message, once, whole, in one order.
+"""The delivery promise: everyone in the room gets every message, once, whole, in the same order.
 
 The clients of chat.py join, talk and leave at any moment; a witness stays.
 
@@ -30,7 +30,7 @@ CLIENTS = 200
 def test_everybody_gets_every_message_once_and_in_one_order(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Each client gets a slice of one order, whoever joins, talks and leaves meanwhile."""
+    """Each client gets a slice of one common order, whoever joins, talks and leaves meanwhile."""
     with Gochat("--pong-wait", "60", "--ping-period", "1") as gochat:
         before = idle(gochat)
         with chatting(gochat, SEED) as chat:
@@ -44,14 +44,14 @@ def test_everybody_gets_every_message_once_and_in_one_order(
                 f"seed {SEED}, {chat.ids:,} clients, {chat.count:,} messages,"
                 f" {chat.delivered:,} deliveries in {SECONDS:g} s",
             )
-        wait_until(lambda: resources(gochat) == before, "all is given back")
+        wait_until(lambda: resources(gochat) == before, "all is released")
     assert not gochat.logged("Traceback"), gochat.lines
 
 
 def test_everybody_at_two_processes_gets_every_message_in_one_order(
     record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:
-    """With a relay, each client of two processes gets a slice of the one order of both."""
+    """With a relay, each client of two processes gets a slice of one common order."""
     flags = ("--pong-wait", "60", "--ping-period", "1")
     with (
         Redis(tmp_path) as redis,
@@ -71,7 +71,7 @@ def test_everybody_at_two_processes_gets_every_message_in_one_order(
                 f" {chat.delivered:,} deliveries in {SECONDS:g} s",
             )
         wait_until(
-            lambda: [resources(each) for each in (gochat, other)] == before, "all is given back"
+            lambda: [resources(each) for each in (gochat, other)] == before, "all is released"
         )
     for each in (gochat, other):
         assert not each.logged("Traceback"), each.lines
@@ -79,7 +79,7 @@ def test_everybody_at_two_processes_gets_every_message_in_one_order(
 
 
 def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:
-    """When the server stops in the middle of a chat, all get the same messages to the last."""
+    """When the server stops in the middle of a chat, all get the same messages, even the last."""
     with Gochat() as gochat:
         with chatting(gochat, SEED) as chat:
             chat.fill(CLIENTS // 4)
@@ -94,8 +94,8 @@ def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:
             members = [member for member in chat.members if not member.leaving]
             chat.stopping = True
             gochat.process.send_signal(signal.SIGTERM)
-            chat.loop.run_until(lambda: not chat.members, "all have been sent away")
-            assert not chat.ahead, f"got what the witness has not: {chat.ahead}"
+            chat.loop.run_until(lambda: not chat.members, "all have been disconnected")
+            assert not chat.ahead, f"some got what the witness did not: {chat.ahead}"
             ends = {member.next for member in members}
             assert ends == {chat.count}, f"not all got the same: {ends}, {chat.count}"
         assert gochat.wait() == 0

@@ -49,7 +49,7 @@ def name_of(path: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -224,7 +224,7 @@ COMMANDS = [(id_of(block), command) for block in of_kind("sh") for command in co
     "command", [command for _, command in COMMANDS], ids=[place for place, _ in COMMANDS]
 )
 def test_commands_make_sense(command: list[str]) -> None:
-    """Every command on a page is one of gochat's that can be parsed, or an existing file."""
+    """Every command on a page is a valid command of gochat, or an existing file."""
     match command:
         case ["gochat", *flags]:
             parse_flags([flag.replace("PORT", "8080") for flag in flags])
@@ -266,7 +266,7 @@ def test_commands_in_sentences_make_sense(page: Path) -> None:
 
 
 def check_pip(arguments: list[str]) -> None:
-    """pip installs gochat, with extras that setup.cfg has, or what such an extra needs."""
+    """Check that pip installs gochat, with extras from setup.cfg, or packages of such an extra."""
     assert arguments[0] == "install"
     setup = (ROOT / "setup.cfg").read_text()
     for argument in arguments[1:]:
@@ -278,7 +278,7 @@ def check_pip(arguments: list[str]) -> None:
 
 
 def check_program(path: Path, flags: list[str]) -> None:
-    """The program exists, and knows the flags."""
+    """Check that the program exists, and knows the flags."""
     file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     code = file.read_text()
     for flag in flags:
@@ -487,7 +487,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> 
 def test_the_reference_is_complete(html: dict[str, Site]) -> None:
     """Each class and function that a module of gochat publishes is in the reference.
 
-    Those of the greenlets stand in for the ones of the same names that are there.
+    Names of the greenlets runtime need no entry: each replaces a listed name.
     """
     ids = {each for name, page in html.items() if name[:9] == "reference" for each in page.ids}
     for path in sorted((ROOT / "src/gochat").rglob("*.py")):
@@ -694,7 +694,7 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
         expect(page.locator(".stepper .hll")).to_have_text(line)
         marked = "document.querySelector('.picture').shadowRoot.querySelectorAll('.now').length"
         assert page.evaluate(marked) == 1
-    # These steps lead through several files; clicked without a pause, the last one counts.
+    # These steps lead through several files; after many quick clicks, the last step is shown.
     page.goto(f"{served.url}lesson/10-the-pumps.html")
     step.wait_for()
     last = page.evaluate(
@@ -829,7 +829,7 @@ def test_what_a_projector_shows(served: Served, browser: Browser, width: int, he
 def test_bad_flags(
     flags: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad flag of `python -m docs` is one line and the status 2."""
+    """A bad flag of `python -m docs` causes a one-line error and the status 2."""
     with pytest.raises(SystemExit) as ended:
         main(flags)
     assert ended.value.code == status
@@ -837,7 +837,7 @@ def test_bad_flags(
 
 
 def test_an_address_that_cannot_be_had() -> None:
-    """An address in use is one line and the status 1, before anything is built."""
+    """An address in use causes a one-line error and the status 1, before anything is built."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         addr = f"127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(

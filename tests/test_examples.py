@@ -123,7 +123,7 @@ def test_history() -> None:
 
 @pytest.mark.parametrize("name", ["history.py", "direct.py"])
 def test_a_hub_of_its_own(name: str) -> None:
-    """This hub drops slow clients, lets others leave, and disconnects all at the end."""
+    """A program's own hub drops slow clients, lets others leave, and disconnects all at the end."""
     count = 0
     hundred = frame(b"x" * 500, mask=b"\0\0\0\0") * 100
     with serving(name) as port:
@@ -169,7 +169,7 @@ def test_login() -> None:
 
 
 def test_json_lines() -> None:
-    """A message that is an object with a text gets its user's name; any other disconnects."""
+    """A JSON object with a text gets its user's name; any other message ends the connection."""
     with (
         serving("json_lines.py") as port,
         enter(port, "/ws?name=ann") as ann,
@@ -283,7 +283,7 @@ def test_asgi_site(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_a_page(name: str) -> None:
-    """A page in the docs includes the recipe, says how to start it, and how to talk to it."""
+    """A page in the docs includes the recipe, and says how to start it and how to talk to it."""
     short = name.removesuffix(".py")
     page = PAGES / f"{short}.md"
     text = page.read_text()

@@ -156,8 +156,8 @@ def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
     kinds = ("starter", "right", "wrong_a", "wrong_b")
     with ThreadPoolExecutor(len(kinds)) as pool:
         results = pool.map(
-            # The verdicts on wrong answers are tested below. A starter gets the same ones, except
-            # for the last.
+            # The verdicts on wrong answers are tested below, so only right answers are measured.
+            # Starters get the same verdicts as wrong answers, except for the last starter.
             lambda kind: check(
                 tmp_path / kind,
                 number,
@@ -197,7 +197,7 @@ def test_check_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-"])
 def test_without_an_output(tmp_path: Path, closed: str) -> None:
-    """A check needs both outputs, and says so in one line on the one that is there."""
+    """A check needs stdout and stderr; if one is closed, one line on the other says so."""
     (tmp_path / "exercise_01.py").write_text(answer(1, "right"))
     done = subprocess.run(
         ["bash", "-c", f'exec "$@" {closed}', "bash", COMMAND, "exercise", "--check", "--all"],
@@ -333,7 +333,7 @@ MISTAKES = [
         "import gochat\n"
         "class Conn(gochat.Conn):\n"
         "    def _send_for_library(self, data): self._sock.close()",
-        "Error: ",  # of a pipe that is broken, or a connection that is reset
+        "Error: ",  # a broken pipe, or a connection reset
     ),
     (
         15,
@@ -745,8 +745,8 @@ class Conn(gochat.Conn):
 ]
 
 #: Checks the named learner's files, each in a process as the command does, four at a time. It
-#: always ends, and reports each process that did not end well. If none ends for as many
-#: seconds as its first argument says, it kills those that run.
+#: always ends, and reports each process that fails. Its first argument is a time in seconds: if no
+#: process ends for that long, it kills all that are running.
 DRIVER = """
 import multiprocessing, sys
 from multiprocessing.connection import wait
@@ -811,7 +811,7 @@ def test_a_check_that_dies_is_no_verdict(tmp_path: Path, text: str, how: str) ->
 
 
 def test_what_a_check_refuses(tmp_path: Path) -> None:
-    """Any fault in a learner's file is one line that says what is wrong."""
+    """For any fault in a learner's file, one line says what is wrong."""
     wrong = [
         (number, answer(number, kind), seen)
         for number, (_, _, *refusals) in SEEN.items()
@@ -986,7 +986,7 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
     ],
 )
 def test_time_limit(tmp_path: Path, text: str, seen: str) -> None:
-    """A check that does not end is killed, and what it has found by then counts."""
+    """A check that does not end is killed, and its findings up to then count."""
     (tmp_path / "exercise_01.py").write_text(text)
     fault = "import gochat.exercise.command as module; module.LIMIT = 3"
     result = subprocess.run(

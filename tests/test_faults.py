@@ -24,7 +24,7 @@ from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, deaf, join, logging_to
 
 #: For the server's process: every send and recv of a connection may be short, slow, interrupted by
 #: a signal, or have to be repeated; with the probability `reset` the connection is lost, unless
-#: it comes from the address `spare`. At its end the process prints how often it did what.
+#: it comes from the address `spare`. At its end the process prints how often it did each of these.
 SHIM = """
     import atexit, collections, random, signal, socket, sys, threading, time
 
@@ -48,7 +48,7 @@ SHIM = """
         print("faults:", ", ".join(counts), file=sys.stderr)
 
     def interrupt():
-        # A handler in Python is what makes the system interrupt a call: PEP 475.
+        # Only a signal with a Python handler interrupts a system call: see PEP 475.
         while True:
             time.sleep(0.002)
             thread = random.choice(threading.enumerate())
@@ -60,7 +60,7 @@ SHIM = """
 
     def faulty(call, take):
         def shim(self, what, *args):
-            if self.family == socket.AF_UNIX:  # what wakes the server: no connection
+            if self.family == socket.AF_UNIX:  # it wakes the server, and is not a connection
                 return call(self, what, *args)
             spared = {spare!r} and self.getpeername()[0] == {spare!r}
             if not spared and happens("resets", {reset}):
@@ -85,7 +85,7 @@ SHIM = """
     kind.recv = faulty(kind.recv, fewer)
     signal.signal(signal.SIGUSR2, lambda *_: None)
     signal.signal(signal.SIGALRM, lambda *_: done.update(["interrupts"]))
-    if greenlets:  # there is one thread
+    if greenlets:  # there is only one thread
         signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
     else:
         threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
@@ -125,7 +125,7 @@ class TalkerThread(threading.Thread):
 
     @property
     def said(self) -> list[str]:
-        """The talkers' messages that arrived, without the greetings, which not all can get."""
+        """Return the talkers' messages that arrived, without the greetings, which some may miss."""
         return [text for text in self.log if text.startswith("#")]
 
 
@@ -162,7 +162,7 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_connections_that_are_reset(seed: int) -> None:
-    """A connection that fails at any call is gone completely; the other clients miss nothing."""
+    """A connection that fails at any call leaves nothing behind; other clients miss nothing."""
     fault = SHIM.format(seed=seed, reset=0.005, spare="")
     flags = ("--send-buffer=100000", "--write-wait=1")
     with Gochat(*flags, fault=fault) as chat, ExitStack() as stack:

@@ -11,7 +11,7 @@ from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
 from .harm import PAGE
 from .support import Gochat, join
 
-#: With this, a thread that takes the interpreter again at once leaves it to no other, ever.
+#: With this, a thread that reacquires the interpreter at once never leaves it to another.
 NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
 
 

@@ -1,4 +1,4 @@
-"""A short run of fuzz.py, and answers that fuzz.py would not let pass."""
+"""A short run of fuzz.py, and answers that fuzz.py must reject."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from .harm import BEGIN, END, HEAD, PAGE, TRIALS, Amount, run
 from .support import ROOT, SEED
 
-#: Trials that other tests have as much of, and some that mostly wait.
+#: Trials that other tests cover as well, and some that mostly wait.
 TESTED_ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
 
 

@@ -34,7 +34,7 @@ from .support import PATIENCE, Gochat, Peer, join, wait_until
 expect.set_options(timeout=PATIENCE * 1000)
 
 #: Chromium writes this to the console when it cannot connect. A page cannot prevent that.
-#: 400: the page asks /ws by a plain GET whether its server answers, and by then it does.
+#: 400: the page asks /ws with a plain GET whether its server answers, and by then it does.
 NO_CONNECTION = re.compile(
     r"Failed to load resource: (net::|the server responded with a status of (400|503))|"
     r"WebSocket connection to '\S+' failed: "
@@ -77,7 +77,7 @@ class Network:
         self._cuts = 0
         #: Data from the server that is held back, by the client's end of the connection.
         self._held: dict[socket.socket, bytes] = {}
-        # Guards that, and makes released data go out before later data from the server.
+        # Guards the held data, and makes released data go out before later data from the server.
         self._lock = threading.Lock()
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
@@ -204,7 +204,7 @@ class Tabs:
 
 @pytest.fixture
 def tabs(browser: Browser) -> Iterator[Tabs]:
-    """Tabs of a new context, closed at the end. Fails if there was anything to complain about."""
+    """Tabs of a new context, closed at the end. Fails if the tabs recorded a complaint."""
     tabs = Tabs(browser)
     yield tabs
     for context in browser.contexts:
@@ -370,7 +370,7 @@ def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
     expect(page.locator(".message")).to_have_count(len(said))
     bodies = page.locator(".message .text")
     assert bodies.all_text_contents() == said
-    assert bodies.first.inner_text() == "a   b"  # as drawn, not only as kept
+    assert bodies.first.inner_text() == "a   b"  # as drawn, not only as stored
     assert bodies.last.evaluate("e => getComputedStyle(e).direction") == "rtl"
 
 
@@ -527,7 +527,7 @@ def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> 
 
 
 def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> None:
-    """If the box is ticked, messages notify while the page is hidden, and @name while unfocused."""
+    """If the box is ticked, a hidden page notifies of messages, and an unfocused one of @name."""
     tabs.context.grant_permissions(["notifications"], origin=gochat.url)
     tabs.context.add_init_script(  # the real ones, and a list of them
         """window.shown = [];
@@ -931,7 +931,7 @@ def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
         page.locator("#name").fill("Ann")
         say(page, "  ")
         say(page, "  after  ")
-        # Everything sent before it arrives before it.
+        # Everything sent before this message arrives before it.
         assert peer.messages(3) == ["by Enter", "by the button", "Ann: after"]
     expect_texts(page, "by Enter", "by the button", "Ann: after")
 
@@ -985,7 +985,7 @@ def test_typing_anywhere_goes_to_the_field(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
-    """At 180 pixels of height, as above a keyboard, the log has two lines, and all is there."""
+    """At 180 pixels of height, as above a keyboard, the log has two lines, and all is visible."""
     tabs.shape(viewport={"width": 640, "height": 180})
     page = tabs.open(gochat)
     for i in range(9):
@@ -1165,7 +1165,7 @@ def test_512_bytes_pass_and_513_are_kept_back(tabs: Tabs, gochat: Gochat) -> Non
 
 
 def test_the_limit_is_the_servers(tabs: Tabs) -> None:
-    """The page counts to --max-message-size, refuses longer messages, and names it for 1009."""
+    """The page counts up to --max-message-size, refuses more, and names this limit for 1009."""
     tabs.context.clock.install()
     with Gochat("--max-message-size", "100") as gochat:
         page = tabs.open(gochat)
@@ -1510,7 +1510,7 @@ def expect_sockets(page: Page, tabs: Tabs, *open_: bool) -> None:
 
 
 def test_a_message_into_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
-    """A message not back after 3 seconds is shown as waiting; 5 seconds later the page gives up.
+    """A message that takes over 3 seconds is shown as waiting; 5 seconds later the page gives up.
 
     It says why. When the network is back it reconnects, and can send the message again.
     """
@@ -1590,7 +1590,7 @@ def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
 def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
     """If only the connection is dead and not the network, it is replaced within a minute.
 
-    A note says since when messages may be missing; those sent on the old one may be lost.
+    A note says since when messages may be missing; those sent on the old connection may be lost.
     """
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1693,11 +1693,11 @@ def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
         send_all(peer, ["LOST?", "twice"])
         probe_takes_over(page)
         send_all(peer, ["twice", "both"])
-        wait_until(lambda: page.evaluate("arrived.length") == 2, "the new connection's")
+        wait_until(lambda: page.evaluate("arrived.length") == 2, "the new messages")
         network.release()
         send_all(peer, ["after"])
-        wait_until(lambda: page.evaluate("arrived.length") == 3, "the new connection's")
-        page.wait_for_timeout(200)  # the old connection's have arrived
+        wait_until(lambda: page.evaluate("arrived.length") == 3, "the new messages")
+        page.wait_for_timeout(200)  # those of the old connection have arrived
         page.clock.run_for(5_500)
         expect_sockets(page, tabs, False, True)
         page.clock.run_for(100)
@@ -1760,7 +1760,7 @@ def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
 
 
 def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
-    """A hidden tab waits for any time; when it becomes visible it checks the connection at once."""
+    """A hidden tab does not check the connection; when it becomes visible, it does so at once."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1914,7 +1914,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
 
 
 def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
-    """A page from a file has its style, and says what --allow-origin null is for and admits."""
+    """A page from a file has its style, and says when to use --allow-origin null, and its risk."""
     tabs.may_lose_server = True
     need = (
         "For a page that was opened from a file, the server must be started with --allow-origin"
@@ -1988,7 +1988,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def focused(page: Page) -> tuple[str, bool]:
-    """Which element has the focus, and whether the focus is visible."""
+    """Return which element has the focus, and whether the focus is visible."""
     name, style, width = page.evaluate(
         """() => {
           const style = getComputedStyle(document.activeElement);
@@ -2124,7 +2124,7 @@ Colour = tuple[float, float, float]
 
 
 def colours(element: Locator, pseudo: str = "") -> tuple[Colour, Colour]:
-    """The color of an element's text, and of its background."""
+    """Return the colors of an element's text and of its background."""
     found = element.evaluate(
         """(element, pseudo) => {
           const text = getComputedStyle(element, pseudo || null).color;
@@ -2142,7 +2142,7 @@ def colours(element: Locator, pseudo: str = "") -> tuple[Colour, Colour]:
 
 
 def luminance(colour: Colour) -> float:
-    """Relative luminance of WCAG 2: from 0, black, to 1, white."""
+    """Relative luminance as in WCAG 2: from 0 (black) to 1 (white)."""
     linear = [
         c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
         for c in (part / 255 for part in colour)
@@ -2151,7 +2151,7 @@ def luminance(colour: Colour) -> float:
 
 
 def contrast(pair: tuple[Colour, Colour]) -> float:
-    """Contrast of WCAG 2: from 1, the same, to 21, black on white."""
+    """Contrast as in WCAG 2: from 1 (equal colors) to 21 (black on white)."""
     dark, light = sorted(map(luminance, pair))
     return (light + 0.05) / (dark + 0.05)
 

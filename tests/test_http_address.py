@@ -101,7 +101,7 @@ def test_a_port_of_very_many_digits() -> None:
 
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0"])
 def test_an_address_that_is_not_here(addr: str) -> None:
-    """A socket cannot listen at an unknown host, or at the address of another machine."""
+    """A socket cannot listen on an unknown host, or on the address of another machine."""
     with pytest.raises(OSError) as caught:
         listen(addr).close()
     assert f"listen tcp {addr}: " in str(caught.value)
@@ -129,12 +129,12 @@ def accepted(listener: socket.socket) -> int:
     ],
 )
 def test_listen_shared(addr: str, hosts: list[str]) -> None:
-    """Several sockets listen at one address, and each connection reaches one of them."""
+    """Several sockets listen on one address, and each connection reaches one of them."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(each) for each in listen_shared(addr, 3)]
         (port,) = {each.getsockname()[1] for each in listeners}
         for host in hosts:
-            # By chance one of three gets none of a hundred once in 10 to the 17.
+            # The chance that one of three gets none of a hundred is about 1 in 10 to the 17.
             for _ in range(100):
                 stack.enter_context(Peer(port, host))
             counts = [accepted(each) for each in listeners]
@@ -143,7 +143,7 @@ def test_listen_shared(addr: str, hosts: list[str]) -> None:
 
 
 def test_nobody_joins_a_shared_address() -> None:
-    """Nobody else can listen at a shared address, and nobody can share an address in use."""
+    """Nobody else can listen on a shared address, and nobody can share an address in use."""
     for count in (1, 2):
         with ExitStack() as stack:
             first = [stack.enter_context(each) for each in listen_shared(LOCAL, count)]
@@ -196,6 +196,6 @@ def test_next_port(addr: str, number: int, expected: str) -> None:
 
 @pytest.mark.parametrize("addr", ["", "9100", "localhost", "::1:9100", ":x", ":65536"])
 def test_next_port_of_no_address(addr: str) -> None:
-    """A text that is no address has no next port."""
+    """A text that is not an address has no next port."""
     with pytest.raises(ValueError):
         next_port(addr, 1)

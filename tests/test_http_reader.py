@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def drip(peer: Peer, data: bytes) -> None:
-    """Send bytes one by one until the server ends the connection, before it has got them all."""
+    """Send bytes one by one; the server must end the connection before it has received all."""
     peer.sock.settimeout(0.02)
     for byte in data:
         try:
@@ -105,7 +105,7 @@ def test_a_request_in_pieces_is_served() -> None:
 
 
 def test_a_response_that_nobody_takes() -> None:
-    """A client that sends its request at once, and reads no response, is not waited for."""
+    """The server does not wait for a client that sends a whole request and reads no response."""
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])

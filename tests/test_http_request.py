@@ -67,7 +67,7 @@ def seen(request: bytes) -> WSGIEnvironment:
     ],
 )
 def test_headers_that_mean_something_to_a_mail(line: bytes) -> None:
-    """Headers that describe the body of a mail do not affect the parser."""
+    """Headers that describe the body of an email do not affect the parser."""
     seen(get(line))
 
 
@@ -403,7 +403,7 @@ TARGET = b"GET /a"
 
 @pytest.mark.parametrize("prefix", [VALUE, TARGET])
 def test_a_megabyte(prefix: bytes) -> None:
-    """A request of 1 MiB and 4 KiB is served, as in net/http; a longer one is 431."""
+    """A request of 1 MiB and 4 KiB is served, as in net/http; a longer one gets 431."""
     with Serving(hello) as serving:
         assert answer(serving.port, filled(prefix)).startswith(b"HTTP/1.1 200 OK\r\n")
         for request in (filled(prefix, MAX_HEADER_BYTES + 1), filled(prefix, 5_000_000)):
@@ -414,7 +414,7 @@ def test_a_megabyte(prefix: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"X: a", b"X-%d: a", b" folded"])
 def test_many_lines(line: bytes) -> None:
-    """A header may have 500 lines, as in net/http; one more is 431."""
+    """A header may have 500 lines, as in net/http; one more gets 431."""
     lines = [line % i if b"%" in line else line for i in range(500)]
     with Serving(hello) as serving:
         for count, status in ((499, b"200"), (500, b"431")):

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_listen_at_a_port() -> None:
-    """A server listens at the given port, even right after another server has used the port."""
+    """A server listens on the given port, even right after another server has used the port."""
     with Serving(hello) as serving:
         assert works(serving.port)
     with Serving(hello, f"127.0.0.1:{serving.port}") as again:
@@ -74,7 +74,7 @@ def test_every_interface() -> None:
     "addr", ["127.0.0.1:0", "localhost:0", pytest.param("[::1]:0", marks=needs_ipv6)]
 )
 def test_addr_and_url(addr: str) -> None:
-    """A server has the address where it listens, and a URL for a browser."""
+    """A server has the address on which it listens, and a URL for a browser."""
     with Serving(hello, addr) as serving:
         server = serving.server
         host, _, port = server.addr.rpartition(":")
@@ -86,7 +86,7 @@ def test_addr_and_url(addr: str) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """A second server at the same port raises OSError, and leaves nothing open."""
+    """A second server on the same port raises OSError, and leaves nothing open."""
     with Serving(hello) as serving:
         with pytest.raises(OSError) as caught:
             Server(serving.server.addr, hello, read_header_timeout=PATIENCE)
@@ -175,7 +175,7 @@ def test_no_more_memory_for_a_connection(
 ) -> None:
     """Without memory for a connection, the server pauses and then continues.
 
-    many: whether its descriptors have numbers that select.select does not take.
+    many: whether its descriptors have numbers that select.select does not accept.
     """
     calls: list[float] = []
     accept = socket.socket.accept
@@ -542,7 +542,7 @@ def test_shutdown_on_a_thread_of_a_connection() -> None:
 
 
 def test_shutdown_on_the_thread_that_accepts() -> None:
-    """The accepting thread can stop the server, but not shut it down before it has returned."""
+    """The accepting thread can stop the server, but not shut it down while serve_forever runs."""
     server = Server(LOCAL, hello)
     said: list[str] = []
 
@@ -691,7 +691,7 @@ def test_one_thread_accepts() -> None:
 
 @pytest.mark.parametrize("_", range(20))
 def test_shutdown_waits_for_the_thread_that_accepts(_: int) -> None:
-    """A caller's own accepting thread has returned before its sockets are closed."""
+    """shutdown closes the sockets only after the caller's own accepting thread has returned."""
     server = Server(LOCAL, hello)
     accepting = threading.Thread(target=server.serve_forever)
     accepting.start()

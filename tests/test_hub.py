@@ -48,7 +48,7 @@ def test_everyone_gets_every_message_in_one_order() -> None:
 
 
 def test_message_before_registering_is_not_received() -> None:
-    """A client gets the messages sent between its joining and its leaving."""
+    """A client gets the messages sent after it joins and before it leaves."""
     with hub_at_work() as hub:
         early, late = FakeClient(), FakeClient()
         hub.register.send(early.client)

@@ -1,8 +1,8 @@
 """Interrupts: an exception, or a signal handler, between any two steps of a channel or of turns.
 
 A trace function raises, or calls something, before the Nth opcode that the calling thread executes
-in these modules; every N is tried, until the operation ends first. Not counted are opcodes where
-the same would happen as at the opcode before. Python itself runs signal handlers at only some of
+in these modules; every N is tried, until the operation ends first. Opcodes at which the same would
+happen as at the previous opcode do not count. Python itself runs signal handlers at only some of
 these places.
 """
 
@@ -74,25 +74,26 @@ class Interrupt(BaseException):
 
 
 class Outcome(NamedTuple):
-    """How an operation ended. at: the step in question, if the operation reached it."""
+    """The outcome of an operation. at: the step in question, if the operation reached it."""
 
     at: str | None
     raised: BaseException | None
     result: Any
 
 
-#: The names of instructions that only push a value, of a frame's own or a constant, or do nothing.
+#: The names of instructions that do nothing, or only push a constant or a value of the frame.
 QUIET = re.compile(r"LOAD_(FAST(?!_AND_CLEAR)|CONST|GLOBAL|SMALL_INT)|PUSH_NULL|PRECALL|KW_NAMES")
 
 
 @cache
 def passed_over(code: CodeType) -> frozenset[int]:
-    """Return the places where nothing needs to happen.
+    """Return the places that can be skipped.
 
     At some, no signal handler runs, and no function could handle an exception: a `return` leaves
     its `try` before it returns, and Python 3.14 also leaves it for a conditional jump. Others are
-    like the place before them: between the two, nothing but the frame's stack has changed, and the
-    same `except` or `finally` handles an exception. They are nearly half of all places.
+    equivalent to the previous place: between the two, nothing but the frame's stack has changed,
+    and the same `except` or `finally` handles an exception. Nearly half of all places can be
+    skipped.
     """
     instructions = list(dis.get_instructions(code))
     found = set()
@@ -120,7 +121,7 @@ def passed_over(code: CodeType) -> frozenset[int]:
 
 
 def at_step(number: int, happens: Callable[[], object], operation: Callable[[], Any]) -> Outcome:
-    """Call the operation; before its Nth step something happens, which may raise."""
+    """Call the operation, and before its Nth step `happens`, which may raise."""
     steps = 0
     at = None
     before = sys.gettrace()
@@ -130,7 +131,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     class Local(partial[None]):
         """The trace function of a frame. When it raises, Python drops it, and traces no more.
 
-        It is then set again, so coverage sees what the interrupted functions do.
+        The trace is then set again, so coverage sees what the interrupted functions do.
         """
 
         def __del__(self) -> None:
@@ -184,8 +185,8 @@ def interrupt() -> None:
 
 Operation = Callable[[], Any]
 
-#: Sets something up, yields the operation, receives its outcome, and checks the result.
-#: The operation is interrupted by what happens in its middle, unless that is yielded as well.
+#: Sets something up, yields the operation, receives its outcome, and checks the result. An
+#: exception interrupts the operation, unless the case also yields another interruption.
 Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, None]
 
 
@@ -237,7 +238,7 @@ def is_waited_for(channel: Channel[Any]) -> bool:
 
 
 def receive_all(channel: Channel[Any]) -> list[Any]:
-    """Return what was received before "end". Leaves no turn."""
+    """Receive until "end", and give up the turn; return what was received before."""
     values: list[Any] = []
     while True:
         value, ok = channel.recv()
@@ -511,7 +512,7 @@ def test_receive_that_waits(receive: str, how: str, capacity: int, in_turn: bool
 
 @pytest.mark.parametrize("how", ["send", "close"])
 def test_select_of_several(how: str) -> None:
-    """The same holds for several channels, all of which still work."""
+    """A receive from several channels returns the value or leaves it; all of them still work."""
 
     def case() -> Case:
         channels: list[Channel[Any]] = [Channel(0), Channel(1), Channel(0)]
@@ -606,7 +607,7 @@ def test_turns(what: str, limit: int) -> None:
 
 def test_another_thread_is_interrupted() -> None:
     """An exception that another thread raises in a thread ends its receive, and breaks nothing."""
-    # In an untraced process, because coverage traces: with a trace, CPython 3.11 executes one
+    # This needs an untraced process, but coverage traces: with a trace, CPython 3.11 executes one
     # instruction again and again while the exception waits for a blocked thread.
     program = "from tests.test_interrupt import interrupt_another as run; run()"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=PATIENCE)
@@ -745,7 +746,7 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
 
 
 def test_a_handler_that_receives_in_turn() -> None:
-    """A handler that receives while its own thread does gets an error, and breaks nothing."""
+    """A handler that receives while its own thread receives gets an error, and breaks nothing."""
     channel: Channel[Any] = Channel(1, in_turn=True)
     other: Channel[Any] = Channel(1, in_turn=True)
 

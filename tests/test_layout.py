@@ -31,7 +31,7 @@ RULES = {
     "golang.closed": (),
     "golang.goroutine": (),
     "golang.channel": ("golang.closed", "golang.goroutine", "golang.runtime"),
-    # The only one that knows both runtimes; neither of them knows the other.
+    # The only module that knows both runtimes; neither runtime knows the other.
     "golang.runtime": ("golang.runtime.threads", "golang.runtime.greenlets"),
     "golang.runtime.threads": ("golang.runtime.threads", "golang.closed", "golang.goroutine"),
     "golang.runtime.threads.handover": (
@@ -134,7 +134,7 @@ GUESTS = {
 
 
 def name_of(path: Path) -> str:
-    """A module's name below gochat."""
+    """Return a module's name below gochat."""
     parts = path.relative_to(HOUSE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
@@ -144,7 +144,7 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 
 
 def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The imports of a module, except those only for type checkers.
+    """Return the imports of a module, except those only for type checkers.
 
     at_once: leave out those in functions, too.
     """
@@ -245,7 +245,7 @@ def test_each_package_says_what_is_in_it(name: str) -> None:
     assert name == "" or "The rules" in text, "a package says what may be in it"
 
 
-#: Prints the modules that `import gochat` loads, one a line.
+#: Prints the modules that `import gochat` loads, one per line.
 LOADED = """
 import sys
 import gochat
@@ -283,7 +283,8 @@ def test_what_an_import_loads() -> None:
 
 
 #: Runs programs as on a system without POSIX, as far as possible here: the modules that Windows
-#: lacks are missing when gochat is imported. Other packages are loaded before: they know Windows.
+#: lacks are missing when gochat is imported. Other packages are loaded earlier, because they
+#: support Windows.
 WITHOUT_POSIX = """
 import os, runpy, select, signal, socket, sys
 import importlib.metadata, simple_websocket, werkzeug.serving
@@ -313,7 +314,7 @@ def test_the_lesson_needs_no_posix() -> None:
 
 @pytest.mark.measured
 def test_to_serve_needs_posix() -> None:
-    """`gochat serve` on Windows is an error of one line that says what to do."""
+    """`gochat serve` on Windows fails with one line that says what to do."""
     windows = "import os, gochat.ops.command\nos.name = 'nt'"
     done = finished([*command(windows), "serve", "--addr", LOCAL])
     assert done.returncode == 1

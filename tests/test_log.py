@@ -25,7 +25,7 @@ from .support import CLOSE, Gochat, Peer, in_background, join, logging_to, parte
 
 
 def ask_for_much(port: int, times: int) -> None:
-    """Request a missing page this often; each time the log has a long line more."""
+    """Request a missing page this many times; each request adds a long line to the log."""
     for _ in range(times):
         with Peer(port) as peer:
             assert peer.request("/" + "x" * 900).status == 404
@@ -41,7 +41,7 @@ def test_a_log_that_nobody_takes() -> None:
             ask_for_much(port, 20)
             with join(port) as peer, join(port) as strange:
                 peer.messages(1)
-                strange.send(b"\x0b\xb8", CLOSE)  # 3000, which is worth a line
+                strange.send(b"\x0b\xb8", CLOSE)  # 3000, which is logged
                 assert parted(strange).code == 3000
                 assert os.read(read, 4096).count(b"\n") < 20
                 ask_for_much(port, 1)
@@ -209,7 +209,7 @@ def test_no_line_is_cut_where_others_may_write() -> None:
 
 @pytest.mark.parametrize("stream", [io.StringIO(), None])
 def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
-    """Without stderr, or if stderr is no file, there is no log and no error."""
+    """Without stderr, or if stderr is not a file, there is no log and no error."""
     handler = handler_for(stream)
     handler.handle(record("a line"))
     handler.close()

@@ -534,7 +534,7 @@ def test_help_begins_with_what_most_people_need(
     ],
 )
 def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
-    """If the first word is no command, the usage is shown, with a line that says what is meant."""
+    """If the first word is not a command, the usage and a line with a suggestion are shown."""
     result = run_command(*args)
     assert (result.returncode, result.stdout) == (2, "")
     usage, line = result.stderr.splitlines(keepends=True)
@@ -551,7 +551,7 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
             ["serve", "--addr", "nonsense"],
             "gochat serve: --addr: address 'nonsense' is not host:port",
         ),
-        (["serve", "--addr", "\udcff:0"], "udcff:0"),  # no UTF-8
+        (["serve", "--addr", "\udcff:0"], "udcff:0"),  # not UTF-8
         (
             ["serve", "--relay=redis://h?socket_timeout=x", "--addr", LOCAL],
             "--relay: Invalid value",
@@ -577,7 +577,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 @pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
 def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A valid address at which nothing can listen gives one line and the status 1."""
+    """A valid address on which nothing can listen causes a one-line error and the status 1."""
     flags = {"addr": LOCAL, flag: addr}
     assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()
@@ -585,7 +585,7 @@ def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixtur
     assert is_one_line(err, f"listen tcp {addr}: ")
 
 
-#: Runs `gochat` once for each argument of the program, as a value, in one process.
+#: Parses the program's arguments as flags, in one process, once for each long value of VALUE.
 VALUES = r"""
 import sys
 from gochat.ops.flags import parse_flags
@@ -643,7 +643,7 @@ def test_very_long_values(args: list[str]) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """A port in use is an error of one line."""
+    """A port in use causes a one-line error."""
     with listen(LOCAL) as listener:
         addr = f"127.0.0.1:{listener.getsockname()[1]}"
         result = run_command("serve", "-addr", addr)
@@ -1112,7 +1112,7 @@ def test_the_end_of_an_empty_room(number: int) -> None:
 
 
 def test_a_signal_that_does_not_wake_the_main_thread() -> None:
-    """A signal also ends the command if another thread than the main one receives it."""
+    """A signal also ends the command if a thread other than the main thread receives it."""
     fault = """
         import signal
         from gochat import Server

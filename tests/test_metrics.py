@@ -201,7 +201,7 @@ def test_messages_per_frame() -> None:
 
 
 def test_one_who_stops_reading() -> None:
-    """The metrics show what waits for a client, that its socket was full, and its end."""
+    """The metrics show a client's waiting messages, that its socket was full, and its end."""
     flags = (f"--max-message-size={LONG_MESSAGE}", "--send-buffer=100", "--write-wait=1000")
     with Measured(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         chat.wait_for(clients=2)
@@ -302,7 +302,7 @@ def enter_alone(chat: Measured) -> Peer:
         except ConnectionError:  # refused before the handshake was sent
             return False
 
-    wait_until(is_in, "the end of the one before")
+    wait_until(is_in, "the end of the previous one")
     return peers[0]
 
 
@@ -317,7 +317,7 @@ def test_a_write_that_is_given_up() -> None:
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
         assert drop_reason(client) == "write_deadline"
         clients.closed(conn.sock)
-        clients.closed(conn.sock)  # again, as for a connection without a handshake
+        clients.closed(conn.sock)  # no effect, as without a handshake
         _, totals = clients.read()
         assert (totals.stalls, totals.messages_out) == (1, 0)
         assert totals.dropped["write_deadline"] == sum(totals.dropped.values()) == 1
@@ -478,7 +478,7 @@ def test_how_a_hub_is() -> None:
 
 
 def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
-    """Run `gochat serve` to its end, after some Python; return its status and its log."""
+    """Run some Python, then `gochat serve` to its end; return its status and its log."""
     result = finished([*command(fault), "serve", *flags])
     assert result.stdout == ""
     return result.returncode, result.stderr
@@ -528,7 +528,7 @@ def test_off_costs_nothing() -> None:
 
 @pytest.mark.parametrize("taken", ["--addr", "--metrics-addr"])
 def test_an_address_that_is_taken(taken: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If one of its addresses is in use the command ends, and has nothing open at the other."""
+    """If one of its addresses is in use the command ends, and has nothing open on the other."""
     with ExitStack() as stack:
         flags = dict.fromkeys(("--addr", "--metrics-addr"), LOCAL)
         listener = stack.enter_context(listen(LOCAL))

@@ -243,7 +243,7 @@ def test_a_browser_by_https(nginx: Nginx) -> None:
 
 
 def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Clients behind the proxy chat with each other and with a direct one, and leave in order."""
+    """Clients behind the proxy chat with each other and with a direct one, and leave cleanly."""
     with nginx.join() as alice, nginx.join() as bob, Peer(chat.port) as direct:
         assert alice.messages(1) == ["hello"]
         assert direct.open().status == 101

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 NEEDS = "websocket: this needs gochat.Server; other servers give no connection away"
 
-#: The application, for gunicorn, which configures no log for it; and a log for the two others.
+#: The application. Gunicorn configures no log for it; for the two others a log is added.
 APP = "import gochat\napp = gochat.make_app(gochat.Hub())\n"
 LOGGED = "import logging\nlogging.basicConfig(level=logging.INFO, format='%(message)s')\n" + APP
 
-#: How each is started, with the number of the listening socket as FD.
+#: The command that starts each server; FD stands for the number of the listening socket.
 SERVERS = {
     "wsgiref": [
         "-c",

@@ -1,4 +1,4 @@
-"""What is published: the sdist, the wheel built from it, and that wheel installed."""
+"""The published files: the sdist, the wheel built from it, and that wheel installed."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_a_release(
 
 
 def instruction(name: str) -> list[str]:
-    """The words of a Dockerfile instruction that are a command."""
+    """Return the command in a Dockerfile instruction, as a list of words."""
     (line,) = re.findall(rf"^{name} .*?(\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     words = json.loads(line)
     assert isinstance(words, list)
@@ -217,14 +217,14 @@ def instruction(name: str) -> list[str]:
 
 
 def test_the_container() -> None:
-    """A container serves, is healthy, and ends in order at SIGTERM."""
+    """A container serves, is healthy, and ends cleanly at SIGTERM."""
     ports = {}
     for name in ("8080", "9100"):
         with socket.create_server(("127.0.0.1", 0)) as free:
             ports[name] = str(free.getsockname()[1])
 
     def here(text: str) -> str:
-        """The command with free ports, on loopback only."""
+        """Return the command with free ports, on loopback only."""
         text = text.replace(":8080", f"127.0.0.1:{ports['8080']}")
         return text.replace("9100", ports["9100"])
 
@@ -247,7 +247,7 @@ def test_the_container() -> None:
 
 
 def test_the_image_has_what_it_needs() -> None:
-    """The image is built from git's files, and runs as a user of its own."""
+    """The image is built from git's files, and runs as a separate user."""
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER gochat$", text, re.MULTILINE)
     assert text.index("useradd") < text.index("USER gochat") < text.index("ENTRYPOINT")
@@ -279,7 +279,7 @@ def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run(venv / "bin/gochat", "--version", cwd=empty) == version
     assert run(python, "-m", "gochat", "--version", cwd=empty) == version
 
-    monkeypatch.setattr(sys, "executable", str(python))  # Gochat starts the command beside it
+    monkeypatch.setattr(sys, "executable", str(python))  # Gochat starts the command next to it
     with Gochat("--addr", "127.0.0.1:0") as process:
         assert str(venv) in str(process.process.args)
         with Peer(process.port) as peer:

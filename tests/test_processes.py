@@ -52,7 +52,7 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOCHAT_RELAY", redis.url)
 
 
-#: Python that replaces a child by a process that only says it is ready, which starts faster.
+#: Python that replaces a child with a process that only says it is ready, which starts faster.
 #: Its coverage is not measured.
 DUMMY = """
 import os, sys, time
@@ -81,7 +81,7 @@ class Family(Gochat):
         super().__init__(f"--processes={count}", *flags, fault=fault, listener=listener)
         self.count = count
         self.all = set(self.children())
-        # A child logs this after it has told its parent.
+        # A child logs that it is ready after it has told its parent.
         wait_until(lambda: all(self.ready(number) for number in range(count)))
 
     def __enter__(self) -> Family:
@@ -269,7 +269,7 @@ def test_each_child_has_a_cpu(four: Family) -> None:
 
 
 def test_each_child_has_metrics(four: Family) -> None:
-    """The first process has its metrics at the port of the flag, each further one a port higher."""
+    """The first process has its metrics on the flag's port, each further one a port higher."""
     found = re.findall(
         r"\[(\d)\] metrics at http://127\.0\.0\.1:(\d+)/metrics$", "\n".join(four.lines), re.M
     )
@@ -288,8 +288,8 @@ def test_each_child_has_metrics(four: Family) -> None:
 
 
 def test_the_port_is_taken(four: Family) -> None:
-    """A second gochat on the port is refused, whether the first or the second has processes."""
-    with listen(LOCAL) as one:  # as a gochat of one process does
+    """A second gochat on the port is refused, whichever of the two has several processes."""
+    with listen(LOCAL) as one:  # like a gochat of one process
         for port in (one.getsockname()[1], four.port):
             addr = f"127.0.0.1:{port}"
             for flags in ((), ("--processes=2",)):
@@ -396,7 +396,7 @@ def test_a_child_that_does_not_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_fails_at_the_end() -> None:
-    """If a child fails at shutdown, the parent says what and which, once, and the status is 1."""
+    """If a child fails at shutdown, the parent reports its error once, and the status is 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -435,7 +435,7 @@ def test_a_child_that_cannot_begin() -> None:
         ('import sys; sys.executable = "/no/such/python"', "process 0: No such file or directory"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os._exit(0)", "ended with status 0"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os.abort()", "was killed by signal 6"),
-        # Its pipe ends, but it does not.
+        # It closes its pipe, but does not end.
         (
             "import os, time\n"
             "if place := os.environ.get('GOCHAT_CHILD'):\n"
@@ -506,7 +506,7 @@ def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.measured
 @pytest.mark.parametrize("count", [1, 2])
 def test_without_the_package(count: int) -> None:
-    """Without redis-py, --relay is an error of one line that says how to install it."""
+    """Without redis-py, --relay fails with one line that says how to install it."""
     missing = "import sys; sys.modules['redis'] = None"
     args = [*command(missing), "serve", "--addr", LOCAL, f"--processes={count}"]
     done = finished(args)
@@ -518,14 +518,14 @@ def test_without_the_package(count: int) -> None:
 
 @pytest.mark.measured
 def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child whose parent died before the child could ask for a signal ends."""
+    """A child ends if its parent died before the child could ask for a signal."""
     monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
     done = finished([*command(), "serve", "--processes=2"])
     assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_child_that_cannot_tell() -> None:
-    """A child whose parent dies meanwhile reports no error."""
+    """A child reports no error if its parent has died meanwhile."""
     reading, writing = os.pipe()
     os.close(reading)
     with socket.socket() as listener:
@@ -542,7 +542,7 @@ def test_a_child_that_cannot_tell() -> None:
 def test_no_connection_is_lost_that_waits() -> None:
     """When a child is killed, all connections that it had not accepted are served.
 
-    Those in its queue wait for its next start, which comes after a tenth of a second.
+    Those in its queue wait until it is restarted, after a tenth of a second.
     """
     with Family(2) as family, ExitStack() as stack:
         children = family.children()
@@ -567,7 +567,7 @@ def test_no_connection_is_lost_that_waits() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_keeps_dying() -> None:
-    """A child that repeatedly dies young is restarted after pauses that grow."""
+    """A child that repeatedly dies young is restarted after growing pauses."""
     fault = """
         import subprocess
         from gochat.ops import processes
@@ -655,7 +655,7 @@ def test_many_restarts() -> None:
 
 
 def test_a_child_that_is_stopped() -> None:
-    """A child that hangs is killed and restarted, which is one line in the log."""
+    """A child that hangs is killed and restarted, and the log gets one line."""
     with Family(2, fault="from gochat.ops import processes\nprocesses._SILENCE = 4.0") as family:
         stop_signal(family.children()[1])
         wait_until(lambda: family.ready(1) == 2, "a child that is started again")
@@ -718,7 +718,7 @@ def test_a_pause_of_the_whole_machine() -> None:
         # The parent continues first, and checks its children before they do anything.
         looks = switches(family.process.pid)
         os.kill(family.process.pid, signal.SIGCONT)
-        wait_until(lambda: switches(family.process.pid) > looks + 1, "a look of the parent's")
+        wait_until(lambda: switches(family.process.pid) > looks + 1, "a check by the parent")
         for pid in children:
             os.kill(pid, signal.SIGCONT)
         with ExitStack() as stack:
@@ -794,7 +794,7 @@ def test_a_child_that_cannot_be_killed() -> None:
 
 
 def test_sockets_of_systemd() -> None:
-    """Several processes listen at as many sockets from systemd, with ReusePort=yes in the unit."""
+    """Several processes listen on as many sockets from systemd, with ReusePort=yes in the unit."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(sock) for sock in listen_shared(LOCAL, 2)]
         port = listeners[0].getsockname()[1]
@@ -808,7 +808,7 @@ def test_sockets_of_systemd() -> None:
 
 
 def test_one_socket_of_systemd() -> None:
-    """One socket is too few for two processes, which is an error of one line."""
+    """One socket is too few for two processes, which causes a one-line error."""
     with listen(LOCAL) as listener:
         args = activated(listener.fileno(), [*command(), "serve", "--processes=2"])
         done = finished(args, [listener.fileno()])

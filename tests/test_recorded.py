@@ -1,4 +1,4 @@
-"""What the Go program answered, byte for byte, is what gochat answers.
+"""Gochat's answers are those of the Go program, byte for byte.
 
 `recorded/scenarios.json` says what clients do, and `recorded/go.json` what they saw of the Go
 original. `recorded/differences.json` lists scenarios where Go's answer is not wanted.
@@ -126,7 +126,7 @@ class Replay:
 
 
 def noted(got: Frame) -> list[Any]:
-    """Return a frame in the form that the recording has."""
+    """Return a frame in the form of the recording."""
     payload = got.payload[:2] if got.opcode == CLOSE else got.payload
     return [got.fin, got.opcode, payload.hex()]
 
@@ -169,7 +169,7 @@ def test_recording_is_complete() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 @pytest.mark.parametrize("time", range(10))
 def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None:  # noqa: ARG001
-    """Clients that do the same see the same from gochat as from Go, ten times."""
+    """In ten runs, clients that do the same see the same from gochat as from Go."""
     assert Replay(room.port).play(scenario["steps"]) == GO[scenario["name"]]
 
 

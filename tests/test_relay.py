@@ -75,7 +75,7 @@ OLD, NEW = b"4-9.00000000000a", b"5-1.00000000000b"
 
 
 def test_ledger_takes_each_message_once() -> None:
-    """Messages that were seen are dropped, even part of an entry, and missing ones are counted."""
+    """Messages already seen are dropped, even part of an entry, and missing ones are counted."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 3) == Verdict(False, 0)
     assert ledger.take(NEW, 1, 3) == Verdict(True, 0)
@@ -103,7 +103,7 @@ def test_ledger_knows_who_was_there_before() -> None:
 
 
 def test_ledger_learns_where_others_were() -> None:
-    """An older process's announced number shows which messages before the first one are missing."""
+    """An older process's announced number shows which of its earlier messages are missing."""
     ledger = Ledger((5, 0))
     assert ledger.begins(OLD, 90) == 0
     assert ledger.take(OLD, 100, 1) == Verdict(False, 9)
@@ -158,7 +158,7 @@ def test_bound_by_entries() -> None:
 
 
 def test_bound_by_bytes() -> None:
-    """Large entries are bounded by their bytes; small ones that follow are kept again."""
+    """Large entries are bounded by their bytes, and small ones that follow by their number."""
     bound = Bound(10_000, 64_000)
     bound.begin()
     for _ in range(1000):
@@ -175,7 +175,7 @@ def test_bound_by_bytes() -> None:
 
 
 def test_bound_of_what_is_there() -> None:
-    """What a stream holds when a process starts counts, and is trimmed bit by bit."""
+    """The contents of a stream when a process starts count, and are trimmed bit by bit."""
     bound = Bound(10_000, 64_000)
     bound.begin(6400, 32_000)
     assert bound.length == 10_000
@@ -261,7 +261,7 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest) -> None:
-    """Messages of any process reach all processes in one order, and each sender's order holds."""
+    """Messages of any process reach all processes in one order, which keeps each sender's order."""
     room = request.node.name.replace("[", ".").replace("]", "")
     with node(shared.url, room) as a, node(shared.url, room) as b, node(shared.url, room) as c:
         senders = [
@@ -447,7 +447,8 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         for each in (a, b):
             heard = each.hears(2102 - each.relay.statistics().missing)
             assert len(heard) == len(set(heard)) == 2102 - each.relay.statistics().missing
-            # A process never loses its own: it appends again what has not come back.
+            # A process never loses its own messages: it appends again those that have not come
+            # back.
             assert heard.count("a 1999") == 1
             mine = [text for text in heard if text.startswith("a ")]
             assert mine == sorted(mine, key=lambda text: int(text[2:]))
@@ -515,7 +516,7 @@ def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
 
 
 def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Messages that a slow reader missed are counted and logged, by the process they came from."""
+    """Messages that a slow reader missed are counted and logged, with their process."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.say("first")
@@ -804,7 +805,7 @@ def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
 
 
 def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A process hears what it missed from an older process that was silent since it joined."""
+    """A process hears of a gap even if it has heard no message of the older process yet."""
     gate = threading.Event()
     with node(own.url) as a:
         a.say(*(f"before {i}" for i in range(10)))
@@ -824,7 +825,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It also hears of the gap if its first message from the older process comes after the gap."""
+    """The gap is reported even if the first message from the older process comes after the gap."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a:
@@ -867,7 +868,7 @@ def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A stream with ids of the future is lost and started again, and all is heard."""
+    """If a stream with ids from the future is lost, a new one is started, and all is heard."""
     own.do("XADD", "gochat:main", "99999999999999-0", *announced(b"0123456789ab"))
     with node(own.url) as a, node(own.url) as b:
         a.say("one")
@@ -927,7 +928,7 @@ def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
 
 
 def test_a_forged_entry_is_no_answer(own: Redis) -> None:
-    """A foreign entry does not count as an own entry that came back."""
+    """A process does not mistake a foreign entry for one of its own that has come back."""
     with node(own.url) as a, node(own.url) as b:
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("real")):
@@ -1199,7 +1200,7 @@ def test_a_hub_that_is_stuck(opened: bool, own: Redis) -> None:
     wait_until(lambda: not [t for t in threading.enumerate() if t.name in RELAY], "the end")
 
 
-#: The names of a relay's threads, and its hub's.
+#: The names of the threads of a relay and of its hub.
 RELAY = ("relay in", "relay out", "hub")
 
 
@@ -1439,7 +1440,7 @@ def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
         stop = time.monotonic() + 2.5
         for i in range(100):
             peer.send(f"m {i}")
-        while time.monotonic() < stop:  # the client answers all pings, which nobody reads
+        while time.monotonic() < stop:  # the client answers all pings, but nobody reads its pongs
             peer.sock.settimeout(PATIENCE)
             frame = peer.read_frame()
             assert frame.opcode == 9, frame

@@ -61,7 +61,7 @@ def mounted() -> AbstractContextManager[int]:
 
 
 def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
-    """If its own server refuses it, the page says why as far as it can know, each time."""
+    """If its own server refuses the chat, the page says why each time, as far as it can tell."""
     refusal = ""
     hub = Hub()
     chat = make_app(hub)
@@ -75,7 +75,7 @@ def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
     with served(hub, app) as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/")
         expect_state(page, f"Connected to 127.0.0.1:{port}.")
-        for refusal, text in (  # noqa: B007 - `app` looks at it
+        for refusal, text in (  # noqa: B007 - `app` reads it
             ("503 Service Unavailable", "is full, and refuses the connection (503)."),
             ("403 Forbidden", "answers, but refuses the connection. It may refuse pages from"),
         ):
@@ -89,7 +89,7 @@ def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
-    """A message that comes back with a name added counts as come back."""
+    """A message that comes back with a name added counts as having come back."""
     hub = Hub()
     signing = Upgrader(on_message=lambda _, message: b"ann: " + message)
     with served(hub, make_app(hub, upgrader=signing)) as port:
@@ -157,7 +157,7 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
         expect_texts(python, "for snakes")
         expect(go.locator("#counter")).to_have_text("0 / 512 bytes")
 
-        # By its path, its address, or its link; the page's own address follows.
+        # Connect by path, by address, or by link; the page's own address changes with it.
         for address, room in (
             ("/ws/python", "python"),
             (f"127.0.0.1:{port}/ws/go", "go"),

@@ -14,7 +14,7 @@ from .support import COMMAND, LOCAL, Gochat, finished, join, wait_until
 from .test_view import Viewed
 
 PATCH = "from gevent import monkey; monkey.patch_all(queue=False)"
-#: Prints the runtime, and where the names come from that programs import.
+#: Prints the runtime, and the modules that define the names that programs import.
 SHOW = (
     "from gochat.golang import channel, runtime; from gochat.golang.turns import turns;"
     " print(runtime.NAME, channel.Channel.__module__, type(turns).__module__)"
@@ -81,7 +81,7 @@ def test_the_command_keeps_no_stack_of_a_start() -> None:
     ],
 )
 def test_patched_in_another_way(program: str, error: str) -> None:
-    """gevent that has patched too much, too little or too late is an error of one clear line."""
+    """If gevent has patched too much, too little or too late, one clear line says so."""
     done = finished([sys.executable, "-c", program])
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"gochat.golang.runtime.PatchError: {error}"
@@ -193,7 +193,7 @@ def test_a_lock_whose_next_owner_is_killed() -> None:
         with lock:
             first, second = gevent.spawn(take, "first"), gevent.spawn(take, "second")
             gevent.sleep(0)
-            first.kill(block=False)  # it is thrown out after the release has woken it
+            first.kill(block=False)  # it is killed after the release has woken it
         gevent.joinall([first, second], timeout=5)
         print(*owners)
     """
@@ -243,7 +243,7 @@ def test_a_signal_handler_that_sends() -> None:
 
 
 def test_a_receive_that_ctrl_c_interrupts() -> None:
-    """A greenlet that is interrupted at any moment gets that exception, and stops no other."""
+    """A greenlet that is interrupted at any moment gets the exception, and blocks no other."""
     program = f"""
         {PATCH}
         import gevent, signal, time
@@ -328,7 +328,7 @@ def test_the_collector_runs_rarely() -> None:
 
 @pytest.mark.parametrize("by", ["flag", "environment"])
 def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends in order."""
+    """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends cleanly."""
     if by == "environment":
         monkeypatch.setenv("GOCHAT_RUNTIME", "greenlets")
     with Gochat(*(("--runtime=greenlets",) if by == "flag" else ())) as chat:
@@ -383,7 +383,7 @@ def test_flags_that_are_refused(flags: str, error: str) -> None:
 @pytest.mark.measured
 @pytest.mark.parametrize("flags", ["", "--processes 2 --relay redis://localhost"])
 def test_a_program_that_calls_the_command(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command replaces no program that calls it: an unpatched one is told to patch first."""
+    """The command does not replace a program that calls it: it tells an unpatched one to patch."""
     monkeypatch.setenv("GOCHAT_RUNTIME", "greenlets")
     program = (
         "from gochat.ops.command import main\n"
@@ -398,7 +398,7 @@ def test_a_program_that_calls_the_command(flags: str, monkeypatch: pytest.Monkey
 
 
 def test_a_patched_program_that_calls_the_command() -> None:
-    """The command runs on greenlets in a program that is patched, and ends there in order."""
+    """The command runs on greenlets in a program that is patched, and ends there cleanly."""
     with Gochat(fault=PATCH) as chat, join(chat.port):
         assert chat.runtime == "greenlets"
         assert chat.stop() == 0
@@ -436,7 +436,7 @@ def test_a_command_that_gevent_starts() -> None:
 
 @pytest.mark.parametrize("version", ["", "23.9.1"])
 def test_without_a_gevent_that_will_do(version: str) -> None:
-    """A gevent that is missing or too old is an error of one line that says what to install."""
+    """A gevent that is missing or too old causes one line that says what to install."""
     program = (
         "import sys; from importlib import metadata\n"
         f"def version(name, found={version!r}):\n"

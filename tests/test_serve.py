@@ -412,7 +412,7 @@ def test_handlers_of_signals_come_back(redis: Redis) -> None:
 
         for number in numbers:
             signal.signal(number, own)
-        # Before its handlers are there, the signal would be the program's own.
+        # Before the command sets its handlers, the signal would go to the program's own.
         end = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
         if "GOCHAT_CHILD" not in os.environ:
             from gochat.ops import deploy, processes

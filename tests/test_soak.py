@@ -1,4 +1,4 @@
-"""A minute of soak.py, and the growth of memory that soak.py would not let pass."""
+"""A minute of soak.py, and growth of memory that soak.py must detect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("soak")
 
 SECONDS = 60.0
 
-#: A fifth of soak.py's, who would keep two cores busy: other tests run meanwhile.
+#: A fifth of soak.py's members: all of them would keep two cores busy, and other tests run, too.
 MEMBERS = 40
 
 #: Keeps 1 MB for each connection that is accepted, and writes a byte into the file `path`.
@@ -55,7 +55,7 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
     path, counts = tmp_path / "count", list[int]()
 
     def enough() -> bool:
-        # A slow machine takes longer over so many connections. Their number counts, not the time.
+        # A slow machine takes longer for so many connections. Their number counts, not the time.
         counts.append(path.stat().st_size)
         early, late = windows(counts)
         return late - early >= LEAKED

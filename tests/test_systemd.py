@@ -34,7 +34,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_socket_activation() -> None:
-    """The command listens at a socket from systemd, where clients can wait for its next run."""
+    """The command listens on a socket from systemd, where clients can wait for its next run."""
     with listen("127.0.0.1:0") as listener:
         port = listener.getsockname()[1]
         with Gochat("--addr=127.0.0.1:1", listener=listener) as chat:
@@ -61,7 +61,7 @@ def test_a_socket_of_another_process() -> None:
 @pytest.mark.parametrize("count", ["1", "2", ""])
 @pytest.mark.parametrize("kind", ["a file", "TCP", "UDP", "a path"])
 def test_socket_activation_that_makes_no_sense(kind: str, count: str, tmp_path: Path) -> None:
-    """Anything other than one listening TCP socket is an error of one line."""
+    """Anything other than one listening TCP socket causes a one-line error."""
     with ExitStack() as stack:
         given: IO[bytes] | socket.socket
         if kind == "a file":

@@ -309,7 +309,7 @@ def test_commands() -> None:
     ],
 )
 def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
-    """A line that begins with / and is no command is not sent, and a line lists the commands."""
+    """A line that begins with / but is not a command is not sent, and the commands are listed."""
     with (
         Room() as room,
         join(room.port) as bob,
@@ -892,7 +892,7 @@ def test_nobody_reads() -> None:
     ],
 )
 def test_input_that_cannot_be_read(redirection: str, said: str) -> None:
-    """Without an input or an output there is no talk, but one line that says so."""
+    """Without an input or an output, the command ends with one line that says so."""
     with Room() as room:
         result = subprocess.run(
             ["bash", "-c", f'exec "$@" {redirection}', "bash", COMMAND, "talk", f":{room.port}"],
@@ -951,7 +951,7 @@ def test_a_handshake_that_fails(
 
 
 def test_no_server(capfd: pytest.CaptureFixture[str]) -> None:
-    """A connection that cannot be made is an error of one line, which says why."""
+    """A connection that cannot be made causes one line that says why."""
     with listen(LOCAL) as listener:
         port = listener.getsockname()[1]
         said = failing(f":{port}", capfd, "--connect-timeout=0.1")
@@ -1061,7 +1061,7 @@ def test_addresses(text: str, expected: tuple[object, ...]) -> None:
     ],
 )
 def test_flags_that_make_no_sense(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Bad flags are an error of one line, without a password, and the status 2."""
+    """Bad flags cause a one-line error, without a password, and the status 2."""
     with pytest.raises(SystemExit) as caught:
         main(["talk", *args])
     assert caught.value.code == 2

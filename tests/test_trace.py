@@ -80,7 +80,7 @@ def check(events: Sequence[Event]) -> None:
             assert last == 0.0, "names come first"
             named.add(event["tid"])
             continue
-        assert event["ts"] >= last, "times go on"
+        assert event["ts"] >= last, "times never decrease"
         last = event["ts"]
         if event["ph"] == "C":
             assert event["args"]["messages"] >= 0, event
@@ -108,7 +108,7 @@ def check(events: Sequence[Event]) -> None:
 
 
 def end_of(state: Event) -> float:
-    """When a state ends, as precisely as the file says it."""
+    """Return when a state ends, as precisely as the file gives it."""
     end: float = round(state["ts"] + state["dur"], 3)
     return end
 
@@ -187,7 +187,7 @@ def test_every_moment_is_accounted_for(traced: Traced) -> None:
 
 @pytest.mark.parametrize("traced", ["greenlets"], indirect=True)
 def test_one_greenlet_runs_at_a_time(traced: Traced) -> None:
-    """On greenlets, whichever runs does so until it waits: no two run at the same moment."""
+    """On greenlets, a goroutine runs until it waits: no two run at the same moment."""
     runs = [span for span in traced.trace.spans if span.kind == "run"]
     for before, after in pairwise(sorted(runs, key=lambda span: span.begin)):
         assert before.end <= after.begin, (before, after)
@@ -481,7 +481,7 @@ NOTHING = '{"traceEvents": [], "otherData": {"lost": 0}}'
 def test_a_file_that_is_no_trace(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file without a trace from gochat is an error of one line."""
+    """A file without a trace from gochat causes a one-line error."""
     path = tmp_path / "trace.json"
     path.write_bytes(content.encode("latin-1"))
     assert main(["trace", str(path)]) == 1

@@ -170,7 +170,7 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
             ready, value, ok = select(channel, deadline=deadline)
             if ready is None:
                 continue  # the deadline
-            in_turn = not channel._closed  # what is left in a closed one needs no turn
+            in_turn = not channel._closed  # values left in a closed channel need no turn
             count(+in_turn)
             if ok:
                 received[number] += [value, *channel.drain()]
@@ -242,7 +242,7 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """A thread that yields continues, without a turn, after all who were in line had theirs."""
+    """A thread that yields continues, without a turn, after all that were in line had one."""
     mine = Turns(1)
     order: list[str] = []
 

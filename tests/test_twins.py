@@ -20,7 +20,7 @@ FILES = ("hub", "client", "main")
 
 ASYNCIO = ROOT / "docs/why/asyncio.md"
 
-#: Of each `python-part`: its file, names, and what is not in Go.
+#: For each `python-part`: its file, its names, and its passages that are not in Go.
 PARTS = re.findall(
     r"\{python-part\} (\S+)\n:names: (.+)\n(?::not-in-go: (.+)\n)?", PAGE.read_text()
 )
@@ -32,7 +32,7 @@ def several(option: str) -> list[str]:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone of gorilla/websocket with the declarations of its chat, and bodies of our own."""
+    """A clone of gorilla/websocket with the declarations of its chat, but with our own bodies."""
     folder = tmp_path / "websocket" / CHAT
     folder.mkdir(parents=True)
     for file in FILES:
@@ -107,7 +107,7 @@ def test_a_go_part_ends_where_its_declaration_ends() -> None:
 
 
 def test_each_part_of_the_asyncio_chat_is_shown() -> None:
-    """Each line of its hub and client is on their page, and lines that await are shaded."""
+    """On the asyncio page, each line of hub and client is shown; lines that await are shaded."""
     parts = re.findall(
         r"\{python-part\} (examples/\S+)\n:caption: asyncio\n:awaits:\n:names: (.+)\n",
         ASYNCIO.read_text(),
@@ -167,7 +167,7 @@ def test_the_go_text_of_a_clone(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_clone_that_differs(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A clone without a part or a file is one line and the status 1; changed text is a warning."""
+    """A missing part or file is a one-line error with the status 1; changed text is a warning."""
     hub = clone / CHAT / "hub.go"
     complete = hub.read_text()
     hub.write_text(complete.replace("func newHub()", "func makeHub()"))

@@ -57,7 +57,7 @@ State = dict[str, Any]
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> Response:
-    """A request to a view, and its answer."""
+    """Send a request to a view, and return the answer."""
     with Peer(port) as peer:
         return peer.request(path, headers, method)
 
@@ -100,11 +100,11 @@ class Viewed(Gochat):
         try:
             wait_until(there, what)
         except AssertionError as error:
-            raise AssertionError(f"never so: {what}: {state}") from error
+            raise AssertionError(f"never came true: {what}: {state}") from error
         return state
 
     def find(self, peer: Peer) -> State:
-        """Return what the state says about a peer, when it is there."""
+        """Wait until the state contains a peer; return what it says about the peer."""
 
         def found(state: State) -> list[State]:
             return [one for one in state["clients"] if one["addr"] == peer.addr]
@@ -250,7 +250,7 @@ def test_the_second_connection_is_shown_when_it_takes_over(
     chat: Viewed,
     tabs: Tabs,  # noqa: F811
 ) -> None:
-    """A page that changes to its second connection shows the number of that one."""
+    """A page that changes to its second connection shows the number of that connection."""
     page = tabs.open(chat)
     expect(page.locator("#client")).to_have_text(re.compile("Client"))
     first = page.locator("#client").inner_text()
@@ -397,7 +397,7 @@ def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
 
 
 def one_at_a_time(state: State) -> bool:
-    """Whether one client of three has the turn, is slowed down, and the others wait in line."""
+    """Return whether one client, slowed down, has the turn, and the two others wait in line."""
     holders = [one for one in state["clients"] if one["has_turn"]]
     others = [one for one in state["clients"] if not one["has_turn"]]
     return (
@@ -421,7 +421,7 @@ def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
         for peer in peers:
             assert peer.messages(1) == ["slowly"]
         assert time.monotonic() > begin + 3 * 0.5
-        # A client that is slowed down can be held, at once.
+        # A client that is slowed down can be held immediately.
         chat.post("/slow?seconds=5")
         peers[0].send("again")
         (number,) = chat.wait_for(lambda state: state["turns"]["holders"])["turns"]["holders"]
@@ -581,7 +581,7 @@ def test_methods(chat: Viewed) -> None:
 def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
     """The page's policy lets it run its own script, connect to its own server, and no more.
 
-    No browser takes an answer of the view for a kind of file that it is not.
+    No browser may guess another file type for an answer of the view.
     """
     answer = chat.ask("/")
     assert answer.body == sent_page("view.html")
@@ -596,7 +596,7 @@ def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
 
 
 def test_where_the_view_listens(chat: Viewed) -> None:
-    """Without a host the view is on loopback; with one it listens there, under any name."""
+    """Without a host the view is on loopback; with a host it listens there, under any name."""
     assert chat.view_url.startswith("http://127.0.0.1:")
     with Viewed(view="0.0.0.0:0") as other, join(other.port):
         assert other.view_url.startswith("http://localhost:")
@@ -681,7 +681,7 @@ def test_a_client_that_does_not_read() -> None:
 def test_a_client_that_is_dropped_but_still_there() -> None:
     """A stuck client whose queue was full is shown with the reason until its threads have ended.
 
-    At shutdown the view goes on, and says of those who go that the server stops.
+    At shutdown the view still runs, and gives the shutdown as the reason of those who leave.
     """
     with (
         Viewed("--write-wait=60", "--send-buffer=3", "--max-message-size=70000") as chat,
@@ -915,7 +915,7 @@ def test_with_all_others(
 
 
 def test_a_client_without_a_write_pump() -> None:
-    """A client without a write pump is shown so, and a hub that does not run has no thread."""
+    """A client without a write pump is shown as such, and a hub that does not run has no thread."""
     hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
         clients.new_client(hub, conn, Settings(), Hold(pace))

@@ -1,4 +1,4 @@
-"""A sender on a thread of its own; this thread receives."""
+"""The sender has its own thread; this thread receives."""
 
 import threading
 

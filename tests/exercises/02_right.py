@@ -1,4 +1,4 @@
-"""`try_send` says whether there was room."""
+"""`try_send` returns whether there was room."""
 
 
 def offer(channel, values):

@@ -1,4 +1,4 @@
-"""`recv` says whether there was a value; only a closed channel that is empty has none."""
+"""`recv` also returns whether there was a value; only a closed, empty channel has none."""
 
 
 def receive_all(channel):

@@ -1,4 +1,4 @@
-"""Takes a value that is false for the end."""
+"""Mistakes a falsy value for the end."""
 
 
 def receive_all(channel):

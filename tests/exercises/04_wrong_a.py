@@ -1,4 +1,4 @@
-"""Leaves a message out, and the client does not know."""
+"""Skips a message without the client's knowledge."""
 
 import gochat
 

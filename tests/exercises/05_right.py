@@ -1,4 +1,4 @@
-"""The sentinel goes behind the last value, also over the bound, and wakes a receiver."""
+"""The sentinel follows the last value, even beyond the bound, and wakes a receiver."""
 
 import queue
 

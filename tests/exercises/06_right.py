@@ -1,4 +1,4 @@
-"""A client whose channel is full is taken out of the dict that the loop goes over."""
+"""A client with a full channel is deleted from the dict while the loop iterates over it."""
 
 import gochat
 

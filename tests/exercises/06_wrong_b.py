@@ -1,4 +1,4 @@
-"""Does what only the hub may do, and kills any hub with it."""
+"""Closes a client's channel, which only the hub may do; this kills any hub."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""What the hub says itself goes out as any message does."""
+"""The hub's own messages go out like any others."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""Tells everyone but the client that has come."""
+"""Tells everyone except the new client."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""The time of the next ping is kept over all rounds, and moved on by a ping alone."""
+"""The time of the next ping survives each round of the loop; only a ping moves it on."""
 
 import time
 

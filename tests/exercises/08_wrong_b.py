@@ -1,4 +1,4 @@
-"""The deadline is a point of another clock."""
+"""The deadline comes from the wrong clock."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""More room makes it no better."""
+"""More room for registrations does not help."""
 
 import gochat
 

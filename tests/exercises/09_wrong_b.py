@@ -1,4 +1,4 @@
-"""The message waits for the hub, but so may the registration, and the choice is random."""
+"""The message and the registration may both wait for the hub, which chooses at random."""
 
 import gochat
 

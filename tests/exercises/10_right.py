@@ -1,4 +1,4 @@
-"""Looks at the channels in an order that is new every time."""
+"""Looks at the channels in a new random order each time."""
 
 import queue
 import random

@@ -1,4 +1,4 @@
-"""The hub goes over the readers, which are all clients or those with the name."""
+"""The hub iterates over the readers: all clients, or those with the name."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""Takes the beginning of a name for the whole name."""
+"""Mistakes the beginning of a name for the whole name."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""Takes an @ in the middle for the beginning of a name."""
+"""Mistakes an @ in the middle of a message for the beginning of a name."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""The write pump closes the connection, behind the close frame."""
+"""The write pump closes the connection, after the close frame."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""Go's order, and the original's: the write pump may be faster, or may not."""
+"""The order of the Go original: the write pump may be faster, or may not."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""The close frame comes, but not from this pump's end: nobody is unregistered."""
+"""A close frame is sent, but nobody is unregistered when this pump ends."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""The socket is closed once nobody knows its number."""
+"""The socket is closed only when no thread uses its number any longer."""
 
 import threading
 

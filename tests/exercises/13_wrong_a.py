@@ -1,4 +1,4 @@
-"""A shutdown ends the connection, but the number is still given away."""
+"""A shutdown ends the connection, but the number is still released too early."""
 
 import socket
 import threading

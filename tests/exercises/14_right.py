@@ -1,4 +1,4 @@
-"""The pong passes the lock by."""
+"""The pong bypasses the lock."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""The lock is taken here, and so the pong waits for the message."""
+"""The lock is taken here, so the pong waits for the message."""
 
 import gochat
 

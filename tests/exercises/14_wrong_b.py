@@ -1,4 +1,4 @@
-"""No pong goes out."""
+"""No pong is sent."""
 
 import gochat
 

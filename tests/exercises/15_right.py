@@ -1,4 +1,4 @@
-"""The channel brings the hub the sender together with the message."""
+"""The channel carries the sender to the hub together with the message."""
 
 import gochat
 

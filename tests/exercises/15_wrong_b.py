@@ -1,4 +1,4 @@
-"""Ends at the sender, in place of going on with the next client."""
+"""Stops at the sender instead of continuing with the next client."""
 
 import gochat
 
