@@ -26,7 +26,7 @@ PATCHED: Final = (
 #: Runs pytest in a process that is not patched.
 PLAIN: Final = ("-m", "pytest")
 
-#: Files with tests that hold in every runtime, and how to run them.
+#: Files whose tests must pass in every runtime, and how to run them.
 PARTS: Final = [
     (
         PATCHED,

@@ -191,7 +191,7 @@ class Proxy:
 
 
 class Listener:
-    """A client for a hub: it has a channel, with room for a whole test."""
+    """Stands in for a client: a channel with room for all messages of a test."""
 
     def __init__(self) -> None:
         self.send: Channel[bytes] = Channel(1_000_000)

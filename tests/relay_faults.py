@@ -132,7 +132,7 @@ Do = Callable[[Scene], None]
 
 class Fault(NamedTuple):
     text: str
-    #: The fault: caused while they talk, or instead of talking if they are silent.
+    #: Causes the fault: while the clients talk or, if `silent`, in place of their talk.
     do: Do
     options: tuple[str, ...] = ()
     #: Whether Redis keeps what it has acknowledged, so nothing may be lost.
@@ -328,7 +328,7 @@ FAULTS = {
     ),
     "fail over": Fault("the address moves to a new primary, no connection is cut", fail_over),
     "future": Fault(
-        "a stream with ids of the future is deleted",
+        "a stream with ids from the future is deleted",
         delete,
         keeps=False,
         before=lambda redis: redis.do("XADD", "gochat:main", "99999999999999-0", "x", "y"),

@@ -61,7 +61,7 @@ def mistake(root: Path, version: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Release what is checked out. Returns the status."""
+    """Release the checked-out commit. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.release", description=__doc__)
     parser.add_argument("version", metavar="VERSION", help="the version, as in 0.1.0")
     parser.add_argument("--repository", metavar="URL", required=True, help="where the source is")

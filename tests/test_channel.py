@@ -944,7 +944,7 @@ def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
 @pytest.mark.usefixtures("_seeded")
 @pytest.mark.parametrize("ready", [*itertools.combinations(range(4), 2), (0, 1, 2, 3)])
 def test_select_is_fair(ready: tuple[int, ...]) -> None:
-    """Of several ready channels none is starved, in whatever order they are given."""
+    """select starves none of the ready channels, whichever channels those are."""
     channels: list[Channel[int]] = [Channel(400) for _ in range(4)]
     for which, value in itertools.product(ready, range(400)):
         channels[which].send(value)

@@ -142,7 +142,7 @@ def test_a_pause_ends_no_write() -> None:
 
 
 def test_a_pause_shortens_no_farewell() -> None:
-    """At shutdown, clients have the rest of the shutdown timeout after a pause."""
+    """After a pause during shutdown, clients still have the rest of the shutdown timeout."""
     flags = ("--shutdown-timeout=5", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
     with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
         say_long(talker, 150)

@@ -826,7 +826,7 @@ def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
-    """A peer that does not answer the close frame is still disconnected."""
+    """A peer that does not answer the close frame is disconnected anyway."""
     with connected() as (conn, _), in_background(lambda: read_error(conn)):
         conn.write_message(CLOSE_MESSAGE, b"")
         conn.close()

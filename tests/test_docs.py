@@ -260,7 +260,7 @@ def test_commands_make_sense(command: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_sentences_make_sense(page: Path) -> None:
-    """A `gochat serve` with flags in a sentence works exactly as written."""
+    """The flags of each `gochat serve` in a sentence are valid."""
     for command in re.findall(r"`gochat (serve [^`]+)`", page.read_text()):
         parse_flags(shlex.split(command))
 
@@ -678,7 +678,7 @@ def test_code_is_copied(served: Served, browser: Browser, secure: bool, name: st
 
 @pytest.mark.xdist_group("site")
 def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
-    """The Step button marks an event and its line, and describes it; the first follows the last."""
+    """The Step button marks and describes an event and its line; after the last, it starts over."""
     page = browser.new_page()
     page.goto(f"{served.url}lesson/01-one-value.html")
     step = page.get_by_role("button", name="Step")

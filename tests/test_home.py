@@ -1133,7 +1133,7 @@ def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
     expect(counter).to_have_text("513 / 512 bytes (1 too many)")
     expect(counter).to_have_attribute("data-level", "over")
     expect(page.locator("#send")).to_have_attribute("aria-disabled", "true")
-    # Half of a surrogate pair has no UTF-8; U+FFFD, of three bytes, replaces it.
+    # Half of a surrogate pair has no UTF-8 encoding; U+FFFD, three bytes long, replaces it.
     page.locator("#msg").evaluate(
         "e => { e.value = 'a\\ud83d'; e.dispatchEvent(new Event('input')); }"
     )

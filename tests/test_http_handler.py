@@ -295,7 +295,7 @@ def test_no_thread_to_reserve(logged: Callable[[], list[str]]) -> None:
             with Peer(serving.port) as peer:
                 refused = peer.request()
                 assert (refused.status, refused.body) == (503, b"Service Unavailable\n")
-            # Otherwise its thread could become the second thread of the next connection.
+            # Otherwise the thread of this connection could become the second one of the next.
             wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("serve")])
         assert serving.server.statistics().refused["threads"] == 3
     assert logged()[0] == "http: refused a connection (503): can't start new thread"

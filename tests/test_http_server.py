@@ -232,7 +232,7 @@ def test_stop_among_many_signals() -> None:
 
 
 def test_stop_before_it_serves() -> None:
-    """A server that is stopped before serve_forever does not accept, and can be stopped twice."""
+    """A server stopped before `serve_forever` accepts nothing, and can be stopped again."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     server.stop()
     server.stop()

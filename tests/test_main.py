@@ -1021,7 +1021,7 @@ def test_the_read_header_timeout_is_in_force() -> None:
 
 
 def test_very_long_times() -> None:
-    """The command accepts times of centuries, and works."""
+    """The command accepts times of several centuries, and still works."""
     flags = [f"--{flag}=9e9" for flag in TIMES if flag not in ("ping-period", "relay-timeout")]
     with Gochat(*flags) as chat:
         with Peer(chat.port) as peer:

@@ -255,7 +255,7 @@ def read_nothing(_: Peer, chat: Gochat) -> None:
         ((), send_unmasked, "protocol_error"),
         (("--pong-wait=0.2",), answer_no_ping, "read_deadline"),
         (("--write-wait=0.2",), read_nothing, "write_deadline"),
-        # The write wait ends the connection afterwards, and must not do so before.
+        # The send buffer must be full before the write wait ends the connection.
         (("--write-wait=5", "--send-buffer=3"), read_nothing, "full_send_buffer"),
     ],
 )
@@ -358,7 +358,7 @@ def test_handshakes_that_are_refused(chat: Measured) -> None:
     ],
 )
 def test_connections_that_are_refused(flag: str, reason: str) -> None:
-    """A connection answered with 503 is counted by the limit, and does not count as a client."""
+    """A connection refused with 503 is counted under the limit it exceeded, not as a client."""
     with Measured(flag) as chat, join(chat.port):
         for _ in range(3):
             with Peer(chat.port) as peer:

@@ -808,7 +808,7 @@ def test_sockets_of_systemd() -> None:
 
 
 def test_one_socket_of_systemd() -> None:
-    """One socket is too few for two processes, which causes a one-line error."""
+    """Two processes with only one socket fail with a one-line error."""
     with listen(LOCAL) as listener:
         args = activated(listener.fileno(), [*command(), "serve", "--processes=2"])
         done = finished(args, [listener.fileno()])

@@ -728,7 +728,7 @@ def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_channel_is_one_entry(own: Redis) -> None:
-    """All waiting messages go out in one entry, even if they are more than the channel holds."""
+    """All waiting messages go out in one entry, even if there are more than the channel holds."""
     gate = threading.Event()
     with node(own.url) as a:
         holding = a.hold(gate)

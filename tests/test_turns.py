@@ -242,7 +242,7 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """A thread that yields continues, without a turn, after all that were in line had one."""
+    """A thread that yields continues, without a turn, once all threads in line have had one."""
     mine = Turns(1)
     order: list[str] = []
 

@@ -488,7 +488,7 @@ class Run:
         return sum(max(self.sent - c.received, 0) for c in self.connections if c.open)
 
     def poll(self, until: int, waiting: Callable[[], int] = lambda: 1) -> None:
-        """Send and read until that time, until `waiting()` is 0, or until no client is left."""
+        """Send and read until the clock reaches `until`, `waiting()` is 0, or no client is left."""
         now = ticked = time.monotonic_ns()
         messages = self.received
         while now < until and self.alive and waiting():

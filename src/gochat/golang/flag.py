@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """Add a flag that has a value; its help ends with the default.
 
-        A flag whose default is a tuple may be repeated; its own text states the default.
+        A flag whose default is a tuple may be repeated; for it, `text` must state the default.
         needs: another flag; without it, `settle` refuses this one.
         """
         if isinstance(default, tuple):

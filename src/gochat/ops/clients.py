@@ -161,7 +161,7 @@ class Clients:
             return dict(self._there.values())
 
     def gone(self) -> list[Gone]:
-        """Return the clients that left last, in order of departure."""
+        """Return the clients that left most recently, in order of departure."""
         with self._lock:
             return list(self._gone)
 

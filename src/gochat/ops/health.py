@@ -14,7 +14,7 @@ from ..hub import Hub
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 
-# A client that was never registered. The hub ignores it, because a client may unregister twice.
+# Not a client: the hub ignores it on `unregister`, like a client that has already unregistered.
 _NOBODY: Final[Any] = object()
 
 

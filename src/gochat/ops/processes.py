@@ -412,7 +412,7 @@ class _Parent:
             child.kill(reason)
 
     def tell(self, number: int, children: Sequence[_Child]) -> None:
-        """Send a signal to each of the children that is running."""
+        """Send a signal to those of the children that are running."""
         for child in children:
             if child.process is not None:
                 child.process.send_signal(number)

@@ -77,7 +77,7 @@ class Ledger:
         return Verdict(first <= last, max(first - last - 1, 0))
 
     def begins(self, process: bytes, number: int) -> int:
-        """Note the number of a process's last message before this one joined.
+        """Note the number of the last message that a process sent before this process joined.
 
         Returns how many messages are missing between that message and the first one heard.
         """

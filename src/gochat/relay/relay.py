@@ -144,7 +144,7 @@ class Statistics:
     doubles: int
     missing: int
     #: Entries that were not written by gochat, or not by the process that they name; and entries
-    #: with invalid messages, which were dropped.
+    #: with invalid messages. They are dropped, in whole or in part.
     invalid: int
     #: How far the stream was ahead at the last check: in entries, and in seconds of the
     #: server's clock.

@@ -177,7 +177,7 @@ class Probe:
         self._recorder.track().resume()
 
     def writes(self, message_type: int) -> None:
-        """Record a ping, which comes from no channel."""
+        """Record the writing of a ping; messages are recorded when they are received."""
         if message_type == PING_MESSAGE:
             self._recorder.track().run("write", {"frame": "ping"})
 

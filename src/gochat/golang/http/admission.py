@@ -151,7 +151,7 @@ class Admission:
             _drop(self._served, served)
 
     def statistics(self) -> ServerStatistics:
-        """Return the counts, as of one moment."""
+        """Return the counts, all from the same moment."""
         with self._lock:
             return ServerStatistics(self._total, len(self._admitted), self._refused.copy())
 

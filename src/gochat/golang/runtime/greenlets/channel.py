@@ -2,9 +2,9 @@
 
 They are used like the channels of threads; see the table in threads/channel.py. A channel has a
 queue of values, a line of senders that wait for room, and at most one waiting receiver. Every
-operation either completes at once or waits in `park`; no other greenlet runs in between.
-A signal handler may run in between, so its `try_send` inside another send may bring a channel one
-value over its capacity.
+operation either completes at once or waits in `park`, and other greenlets run only during `park`.
+A signal handler may run at any point. If it interrupts a send and calls `try_send`, the channel may
+get one value over its capacity.
 
 The receiver takes values from the queue first, then from the line. On an unbuffered channel with a
 waiting receiver, a sender puts its value into the queue and continues; if the receiver is killed

@@ -88,7 +88,7 @@ class Waiter:
         self.greenlet: Any = None
         # The greenlet's deadline.
         self._due: float | None = None
-        #: Whether a greenlet is waiting and was not woken.
+        #: Whether a greenlet is waiting and has not been woken yet.
         self.parked = False
         # Whether `wake` was called before `park`.
         self._early = False

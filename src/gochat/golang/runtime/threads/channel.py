@@ -604,8 +604,8 @@ def _select_in_turn(
             if channel._take(got):
                 (value,) = got
                 return (channel, None, False) if value is CLOSED else (channel, value, True)
-            # Called before the jump back, because Python 3.12 does not include the jump in the
-            # `try`.
+            # Before the jump back to `while`: in Python 3.12 the jump is outside the `try`, so an
+            # exception there would leave this thread with the turn.
             turns.give_up()
         return None, None, False
     except BaseException:

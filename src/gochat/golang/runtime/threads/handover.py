@@ -108,7 +108,7 @@ class Bell:
         return True
 
     def is_idle(self) -> bool:
-        """Return whether the receiver still waits for a value."""
+        """Return whether the receiver is still waiting for a value."""
         return self.armed and not self._given
 
     def wake(self) -> None:

@@ -91,8 +91,8 @@ class Turns:
         # by the thread that wakes it. If it is woken just before it removes itself, it is here
         # twice for a moment. It then gives up its first place, which has the turn.
         self._line: deque[Waiter] = deque()
-        # Without a GIL, makes two steps one, see FREE_THREADED. Its owner can acquire it again, as
-        # in a signal handler.
+        # Without a GIL, makes two steps atomic; see FREE_THREADED. Reentrant, because a signal
+        # handler may acquire it while the interrupted thread holds it.
         self._lock = threading.RLock()
         #: Each thread's own `waiter`, once the thread has called `Turns.waiter`.
         self.local = threading.local()
@@ -318,7 +318,7 @@ class Waiter(Gate):
     def give_up(self) -> None:
         """Pass on the turn, if the thread has one.
 
-        Does nothing in a signal handler that has interrupted a receive in turn.
+        Does nothing in a signal handler that has interrupted a receive on a channel with turns.
         """
         if self._holds and not self.receiving:
             self.leave()
