@@ -4,19 +4,19 @@
     python bench/run.py --go BINARY --write
 
 Each server runs on one core, and the load generator, wsload.c, on another. For each case the
-servers are measured in rounds, A B C, C B A and so on, so that other work of the machine affects
-all alike, and ratios are taken within a round. The tables show the medians.
+servers are measured in rounds, A B C, C B A and so on, so that other work on the machine affects
+all servers alike. Ratios are taken within a round. The tables show the medians.
 
 Every measurement is appended to a file at once (--json); --read makes the tables from such a file.
-A server that fails is reported, and the rest goes on. With --write, the tables go to
+A server that fails is reported, and the others are still measured. With --write, the tables go to
 docs/why/performance.md, between two comments, and two pictures are drawn next to that page. With
-all servers and cases it takes more than 20 minutes.
+all servers and cases, this takes more than 20 minutes.
 
-With --against gochat is compared with one other command. That shows the cost of a flag, or of a
-change if the command is that of another checkout. The ratio of the processor time per delivery is
-more reliable than that of deliveries: other work of the machine is not part of it.
+With --against, gochat is compared with one other command. This shows the cost of a flag or, if the
+command runs another checkout, of a change. The ratio of processor time per delivery is more
+reliable than the ratio of deliveries, because it does not include other work on the machine.
 
-A server is started for each measurement and ended after it, and listens only on 127.0.0.1.
+A new server is started for each measurement, and listens only on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ CURVES = DOCS / "performance-clients.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
 # How long a server may take to listen, and to end, in seconds.
 PATIENCE = 20.0
-# How long a measurement may take, besides the time of its load, in seconds. wsload gives up sooner.
+# How long a measurement may take, not counting its load, in seconds. wsload gives up sooner.
 LONGEST = 300.0
 
 
@@ -73,7 +73,7 @@ class Server:
 def servers(go: Path | None) -> list[Server]:
     """Return the runtimes of this chat, and the servers on other libraries.
 
-    go: the Go example, the last of the runtimes; None to leave it out.
+    go: the program of the Go example, the last of the runtimes; None to leave it out.
     """
     python = sys.executable
 
@@ -102,10 +102,10 @@ def servers(go: Path | None) -> list[Server]:
 
 # The cases.
 
-#: A pattern of the names of the runtimes.
+#: A pattern for the names of the runtimes.
 RUNTIMES = "gochat|Go"
-#: Flags for large messages. The system buffers 4 MB for a client that has stopped reading, and only
-#: when they are full does the server notice.
+#: Flags for large messages. The system buffers 4 MB for a client that has stopped reading, and the
+#: server notices only when this buffer is full.
 LARGE = ("-b", "500")
 
 
@@ -116,12 +116,12 @@ class Case:
     title: str
     #: The flags of wsload, besides those for the server and for the time.
     flags: tuple[str, ...]
-    #: The key of the value in what wsload prints, and how to show the value.
+    #: The key of the value in the output of wsload, and the format in which it is shown.
     figure: str = "deliveries_per_s"
     format: str = ",.0f"
-    #: A pattern of the names of the servers to measure.
+    #: A pattern for the names of the servers to measure.
     servers: str = RUNTIMES
-    #: For how many times --seconds messages are sent; 0 to send none.
+    #: How long messages are sent, as a multiple of --seconds; 0 to send none.
     longer: int = 1
     #: Whether one round is enough.
     once: bool = False
@@ -131,15 +131,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """All cases, by how they are shown."""
+    """All cases, grouped by how they are shown."""
 
-    #: A table for each.
+    #: Each is shown in its own table.
     compared: Sequence[Case]
-    #: A row for each in the table of the runtimes.
+    #: Each is a row in the table of the runtimes.
     runtimes: Sequence[Case]
-    #: By number of clients: a point for each in the picture of the runtimes.
+    #: By number of clients: each is a point in the picture of the runtimes.
     curves: Mapping[int, Case]
-    #: A sentence.
+    #: Shown as a sentence.
     most: Case
 
 
@@ -148,18 +148,18 @@ def load(clients: int, senders: int = 4) -> tuple[str, ...]:
 
 
 def busy(clients: int, senders: int = 4, pattern: str = RUNTIMES) -> Case:
-    """Return a case of senders that keep four messages each in flight."""
+    """Return a case in which each sender keeps four messages in flight."""
     return Case(f"{clients:,} clients, {senders} senders", load(clients, senders), servers=pattern)
 
 
 def quiet(clients: int) -> Case:
-    """Return a case of 20 messages per second."""
+    """Return a case with 20 messages per second."""
     title = f"latency p50 at 20 messages/s, {clients:,} clients, ms"
     return Case(title, (*load(clients), "-r", "20"), "p50_ms", ",.1f")
 
 
 def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
-    """Return the cases. shrink: divides all numbers of clients but those of the curves."""
+    """Return the cases. shrink: divisor for the numbers of clients, except in the curves."""
     hundred, thousand, most = 100 // shrink, 1000 // shrink, 20_000 // shrink
     compared = [
         busy(hundred, pattern=""),
@@ -218,9 +218,9 @@ class Results:
     """All measurements, in order."""
 
     def __init__(self, path: Path | None) -> None:
-        """path: a file to append each to, as a line of JSON; None for no file."""
+        """path: file to append each measurement to, as a line of JSON; None for no file."""
         self.path = path
-        #: Each with "case", "server" and "round", and what wsload printed, or "error".
+        #: Each has "case", "server" and "round", and either the output of wsload or "error".
         self.rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
@@ -246,7 +246,7 @@ class Results:
         return {i: value / others[i] for i, value in values.items() if others.get(i)}
 
     def dropped(self, cases: Sequence[Case], server: str) -> int:
-        """Return how many clients that were reading a server has dropped, in all."""
+        """Return the total number of clients that a server dropped while they were reading."""
         return sum(row.get("dropped", 0) for case in cases for row in self.of(case, server))
 
 
@@ -262,7 +262,7 @@ class Bench:
     cores: tuple[int | None, int | None]
 
     def measure(self, case: Case, contenders: Sequence[Server]) -> None:
-        """Measure the servers in turn. One that has failed twice is left out."""
+        """Measure the servers in turn. A server that has failed twice is left out."""
         contenders = [server for server in contenders if re.search(case.servers, server.name)]
         failures: Counter[str] = Counter()
         for i in range(1 if case.once else self.rounds):
@@ -418,7 +418,7 @@ def runtimes_table(
 
 
 def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: str) -> list[str]:
-    """Return the lines that go to the page. end: the last sentence, on what was measured how."""
+    """Return the lines that go to the page. end: the last sentence, on how it was measured."""
     lines = [f"![Deliveries a second of each server]({PICTURE.name})", ""]
     for case in filter(results.of, cases.compared):
         lines += compared_table(results, case, contenders)
@@ -508,11 +508,11 @@ def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Sequenc
 
 
 def pattern(text: str) -> str:
-    """A flag's value: a regular expression. Raises ArgumentTypeError."""
+    """Return a flag's value: a regular expression. Raises ArgumentTypeError."""
     try:
         re.compile(text)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no pattern: {error}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a pattern: {error}") from None
     return text
 
 
@@ -532,7 +532,7 @@ def arguments() -> argparse.Namespace:
     parser.add_flag("servers", pattern, "", "only servers whose names match this", "PATTERN")
     parser.add_flag("cases", pattern, "", "only cases whose titles match this", "PATTERN")
     parser.add_flag(
-        "shrink", partial(count, most=20), 1, "divide the numbers of clients by this, to try it out"
+        "shrink", partial(count, most=20), 1, "divide the numbers of clients by this, for a trial"
     )
     parser.add_flag(
         "curves",
@@ -558,8 +558,8 @@ def arguments() -> argparse.Namespace:
         "against",
         str,
         None,
-        "compare this command with gochat only, and print the ratios; PORT in it is replaced by the"
-        " port",
+        "compare only gochat with this command, and print the ratios; PORT in the command is"
+        " replaced by the port",
         "COMMAND",
     )
     parser.add_flag("clients", numbers, "100,1000", "numbers of clients for --against", "N,N")
@@ -572,7 +572,7 @@ def arguments() -> argparse.Namespace:
 def measure_all(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server], args: argparse.Namespace
 ) -> None:
-    """Compile the generator, and measure. Exits with 2 without a compiler."""
+    """Compile the generator, and measure. Exits with 2 if there is no compiler."""
     cores = two_cores()
     if cores[0] is None:
         print("there is only one core: nothing is pinned", file=sys.stderr)
@@ -588,7 +588,7 @@ def measure_all(
 
 
 def main() -> None:
-    """Compare the servers, as the flags say."""
+    """Compare the servers according to the flags."""
     args = arguments()
     contenders = servers(args.go)
     if args.against is not None:
@@ -619,7 +619,7 @@ def main() -> None:
         wanted: dict[str, Case] = {}
         for case in every:
             if re.search(args.cases, case.title):
-                # Of two with the same title, the first is for more servers.
+                # Of two cases with the same title, keep the first, which measures more servers.
                 wanted.setdefault(case.title, case)
         try:
             measure_all(results, [*wanted.values()], contenders, args)

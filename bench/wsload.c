@@ -8,7 +8,7 @@
  *
  *   1. All clients connect, and then a call is sent until each has received one: a server may
  *      answer a handshake before it passes messages on.
- *   2. With -k or -c, the memory of the server is measured, or all clients are cut and come back.
+ *   2. With -k, the memory of the server is measured; with -c, all clients disconnect and return.
  *   3. After a warm-up of -u seconds, messages are counted for -t seconds. With -z, some clients
  *      stop reading when the warm-up ends, without closing their connections.
  *
@@ -61,9 +61,9 @@ static Client *clients;
 static int epoll, port, total = 100, senders = 4, size_of_message = 64;
 /* Clients in a handshake; clients in the room; those of them that have received a call. */
 static int pending, alive, present;
-/* Why the last client that was refused was; empty if none was. */
+/* Why the last refused client was refused; empty if none was. */
 static char refused[200];
-/* With -f, a refused client ends step 1, and not the run. */
+/* With -f, a refused client ends step 1, but not the run. */
 static int fewer;
 
 /* Counted while `measuring` is set, since the time `begin`. */
@@ -174,7 +174,7 @@ static void start(Client *c) {
         return;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    /* The same port may serve towards another server's port. */
+    /* The system chooses the local port in connect, and may reuse one for another server. */
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from) ||
         (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)) {
@@ -382,7 +382,7 @@ static void join(int first, int last, int at_once) {
     }
 }
 
-/* Cut all connections, and connect again at once. */
+/* Close all connections, and connect again at once. */
 static void cut(void) {
     for (int i = 0; i < total; i++)
         if (clients[i].state == OPEN) close(clients[i].fd);
@@ -447,7 +447,7 @@ int main(int argc, char **argv) {
         case 't': seconds = atof(optarg); break;
         case 'u': warmup = atof(optarg); break;
         case 'z': stopped = atoi(optarg); break;   /* clients that stop reading */
-        case 'k': first = atoi(optarg); break;     /* memory per client: from so many on */
+        case 'k': first = atoi(optarg); break;     /* memory per client, after this many */
         case 'c': come_back = 1; break;            /* cut all, and time how long they are away */
         case 'f': fewer = 1; break;                /* as many clients as the server takes */
         default: return 2;

@@ -1,1 +1,1 @@
-"""The documentation: its pages, and `python -m docs`, which builds a site of them."""
+"""The documentation: its pages, and `python -m docs`, which builds a site from them."""

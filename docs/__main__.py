@@ -1,11 +1,11 @@
-"""Build the documentation as a site, and serve it to this machine:
+"""Build the documentation as a site, and serve it on this machine:
 
     python -m docs                        on 127.0.0.1:8000
     python -m docs --addr 127.0.0.1:9000
     python -m docs --build                only build, into docs/_build/html
     python -m docs --go ../websocket      show the Go text of the three files from a clone
 
-From a copy of the repository, with the extra `docs` installed. Ctrl-C ends it.
+Needs a copy of the repository, and the extra `docs`. Ctrl-C stops the server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ SITE: Final = DOCS / "_build" / "html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. argv: without the program's name; None for the process's. Returns the status."""
+    """Run the command, and return its exit status.
+
+    argv: arguments without the program name; None for `sys.argv[1:]`.
+    """
     parser = Parser(prog="docs", description="Build the documentation as a site, and serve it.")
     parser.add_flag("addr", address, "127.0.0.1:8000", "where to serve the site", metavar="ADDR")
     parser.add_argument("--build", action="store_true", help="build the site, and do not serve it")
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = from_clone(args.go) if args.go else []
         if args.build:
             return build(SITE, *options)
-        with listen(args.addr) as listener:  # an address that is in use is said at once
+        with listen(args.addr) as listener:  # so an address in use is reported at once
             status = build(SITE, *options)
             if status == 0:
                 serve(SITE, listener)
@@ -61,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def from_clone(clone: Path) -> list[str]:
     """Return the options of sphinx-build that show Go's text from a clone of gorilla/websocket.
 
-    Warns of a file that differs from the one that the page describes. Raises OSError if a file
+    Warns about each file that differs from the one on the page. Raises OSError if a file
     cannot be read, ImportError without Sphinx, and ValueError if a part is missing.
     """
     from .twins import check_clone  # noqa: PLC0415 - it needs Sphinx
@@ -72,27 +75,27 @@ def from_clone(clone: Path) -> list[str]:
 
 
 def build(site: Path, *options: str) -> int:
-    """Build the site into a folder; returns Sphinx's status. Raises ImportError without Sphinx.
+    """Build the site into a folder, and return Sphinx's exit status.
 
-    options: more of sphinx-build's.
+    options: further options for sphinx-build. Raises ImportError without Sphinx.
     """
     try:
-        import furo  # noqa: F401, PLC0415 - here alone a clear line can be said
+        import furo  # noqa: F401, PLC0415 - so a missing package is a clear error
         import myst_parser  # noqa: F401, PLC0415
         from sphinx.cmd.build import main as sphinx_build  # noqa: PLC0415
     except ImportError as error:
         raise ImportError(
             f"there is no {error.name}; the site needs: pip install -e '.[docs]'"
         ) from error
-    # Sphinx makes millions of objects and keeps most of them. As often as Python looks for garbage
-    # by itself, that takes a quarter of the time.
+    # Sphinx makes millions of objects and keeps most of them. With Python's own thresholds, the
+    # search for garbage takes a quarter of the time.
     gc.set_threshold(100_000, 50, 50)
     doctrees = site.with_name("doctrees")
     return sphinx_build(["-q", *options, "-d", str(doctrees), str(DOCS), str(site)])
 
 
 def serve(site: Path, listener: socket.socket) -> None:
-    """Serve a folder until Ctrl-C, on a socket that listens."""
+    """Serve a folder on a listening socket, until Ctrl-C."""
     address = listener.getsockname()
     handler = partial(SimpleHTTPRequestHandler, directory=site)
     with ThreadingHTTPServer(address, handler, bind_and_activate=False) as server:

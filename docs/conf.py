@@ -1,11 +1,11 @@
-"""How Sphinx builds the site. `python -m docs` calls it.
+"""Sphinx's configuration for the site; `python -m docs` runs Sphinx.
 
 Three things are added to Sphinx, MyST and Furo:
 
 - A link to a file of the repository that is not a page, such as `../../src/gochat/hub.py`, leads to
   a page that shows the file, so the same link works on the site and in a repository browser. A link
   to a picture leads to the picture.
-- Where the site is dark, it shows `x-dark.png` in place of `x.png`, if there is one.
+- In dark mode the site shows `x-dark.png` in place of `x.png`, if it exists.
 - Docstrings are Markdown.
 """
 
@@ -62,29 +62,29 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints_format = "short"
-# Where it has not been used before, matplotlib reports that it looks for fonts.
+# When it is first used on a machine, matplotlib reports that it is looking for fonts.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 nitpicky = True
-# Other projects' names lead nowhere: the site is complete without a network.
+# Names from other projects are not links: the site is complete without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]
-# Neither do the names of a module's private types.
+# Names of a module's private types are not links, either.
 nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Sums)")]
 
 
 # A page for each file that a link leads to.
 
 
-#: Suffixes of the names of pictures.
+#: The suffixes of picture files.
 PICTURES = {".svg", ".png"}
 
 
 def page_of(path: str) -> str:
-    """The site's page of a file or folder of the repository."""
+    """Return the name of the site's page for a file or folder of the repository."""
     return f"files/{path}"
 
 
 def file_of(path: str) -> str:
-    """Return the part of the site that a link to a file or folder of the repository leads to."""
+    """Return the file of the site that stands for a file or folder of the repository."""
     return page_of(path) + ("" if Path(path).suffix in PICTURES else ".html")
 
 
@@ -101,7 +101,7 @@ class FileLinks(SphinxTransform):
             if not (is_link and node.get("reftype") == "myst"):
                 continue
             target, _, anchor = node["reftarget"].partition("#")
-            if node.get("refdomain") == "doc":  # from the top of docs/, and without its suffix
+            if node.get("refdomain") == "doc":  # relative to docs/, without its suffix
                 path = DOCS / f"{target}.md"
                 if target in self.env.found_docs:
                     continue
@@ -111,7 +111,7 @@ class FileLinks(SphinxTransform):
             if not target or not path.exists() or not path.is_relative_to(ROOT):
                 continue
             name = path.relative_to(ROOT).as_posix()
-            # Of this document, so Sphinx forgets it with the document.
+            # Stored with this document, so Sphinx forgets both at the same time.
             self.env.metadata[self.env.docname].setdefault("files", set()).add(name)
             uri = posixpath.relpath(file_of(name), here or ".")
             uri += f"#{anchor}" if anchor else ""
@@ -169,9 +169,9 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def share_navigation(app: Sphinx, page: str, _: str, context: dict[str, Any], *__: Any) -> None:
-    """Share one navigation among the pages of files at the same depth: it is the same for all.
+    """Share one navigation among the pages of files at the same depth, where it is the same.
 
-    Making it takes longer than the rest of such a page.
+    Making the navigation takes longer than making the rest of the page.
     """
     if page.startswith("files/"):
         shared: dict[int, Any] = vars(app).setdefault("gochat_navigation", {})
@@ -200,13 +200,13 @@ def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
     if not path.is_relative_to(ROOT / "src"):
         return None
     name = path.relative_to(ROOT).as_posix()
-    return f"../{page_of(name)}.html#L-{line}"  # all of the reference is in one folder
+    return f"../{page_of(name)}.html#L-{line}"  # all reference pages are in one folder
 
 
 # Docstrings.
 
 # For each docstring the renderer makes a document that it does not use. Making its settings takes
-# longer than most docstrings, and they are always the same.
+# longer than parsing most docstrings, and the settings are always the same.
 base.get_default_settings = cache(base.get_default_settings)  # type: ignore[assignment,attr-defined]
 
 
@@ -217,7 +217,8 @@ class Markdown(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Parse the content."""
-        # One parser for all docstrings of a page: a new one takes longer than most of them.
+        # All docstrings of a page share one parser: making a parser takes longer than parsing
+        # most of them.
         if "gochat_parser" not in self.env.temp_data:
             config = self.env.myst_config  # type: ignore[attr-defined]
             parser = create_md_parser(config, SphinxRenderer)
@@ -243,11 +244,11 @@ def add_icon(*args: Any) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Add to Sphinx what this site needs."""
+    """Add this site's extensions to Sphinx."""
     app.add_transform(FileLinks)
     app.add_transform(DarkPictures)
     app.connect("html-collect-pages", file_pages)
-    app.connect("html-page-context", share_navigation, priority=400)  # before the theme, which asks
+    app.connect("html-page-context", share_navigation, priority=400)  # before the theme uses it
     app.connect("html-page-context", add_icon)
     app.add_directive("markdown", Markdown)
     app.connect("autodoc-process-docstring", markdown_docstring)

@@ -19,7 +19,7 @@ PAGE: Final = Path(__file__).parent / "run" / "flags.md"
 
 _CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
 
-#: The counterpart in Go of each flag of `gochat serve`.
+#: For flags of `gochat serve`: what Go has in their place.
 _IN_GO: Final = {
     "addr": f"[`-addr`]({_CHAT}/main.go#L13)",
     "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
@@ -51,13 +51,13 @@ _INTRODUCTION: Final = """\
 # Flags
 
 What `gochat COMMAND --help` says, as tables. Each flag is also accepted in Go's form, with one
-dash: `-addr :8080`. Times are in seconds. A bad value, and a flag that has no meaning without
-another one, end the command with one line and the status 2.
+dash: `-addr :8080`. Times are in seconds. A bad value, or a flag that has no meaning without
+another one, ends the command with one line and the status 2.
 
 [docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
 """
 
-#: Matches what is code in the help of a flag.
+#: Matches the code in the help of a flag.
 _CODE: Final = re.compile(
     r"(?:gochat serve )?--[a-z][a-z-]*|pip install '\S+'|'\*:5000'|\w+://[\w.:/]+\w|GOCHAT_\w+"
 )
@@ -72,11 +72,11 @@ def page() -> str:
 
 
 def _tables(parser: argparse.ArgumentParser, *, go: bool) -> str:
-    """Return the flags of a command as a table, or as one for each purpose.
+    """Return the flags of a command as a table, or as a table for each purpose.
 
-    go: whether with what Go has in their place.
+    go: whether to add a column with what Go has in their place.
     """
-    # argparse has no public way to them.
+    # argparse has no public way to list its groups.
     groups = {group.title: group._group_actions for group in parser._action_groups}
     plain = groups.pop("positional arguments") + groups.pop("options")
     parts = [(None, plain), *groups.items()]
@@ -94,7 +94,7 @@ def _table(actions: Sequence[argparse.Action], *, go: bool) -> str:
             continue
         name = action.option_strings[0].lstrip("-") if action.option_strings else ""
         shown = " ".join(filter(None, [f"--{name}" * bool(name), str(action.metavar or "")]))
-        # The default of some flags is no value, but is said in their help.
+        # Some flags have no default value, but their help describes the default.
         text, default = re.fullmatch(r"(.*?)(?: \(default:? (.*)\))?", action.help or "").groups()  # type: ignore[union-attr]
         row = [f"`{shown}`", default or "", _marked_up(text)]
         if go:

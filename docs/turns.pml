@@ -79,11 +79,11 @@ bool holds[N];          /* Waiter._holds */
 byte sent[N];
 byte received[N];
 bool ended[N];
-byte held;              /* how many pumps have a turn; only checked */
-bool late;              /* there was a deadline: only one, or it could save a forgotten pump */
+byte held;              /* how many pumps have a turn; only for the checks */
+bool late;              /* no deadline may pass: a second one could save a forgotten pump */
 bool signal[N + 1];     /* an interrupt is due */
 
-byte line[N + 2];       /* Turns._line; a pump may briefly be in it twice; then NOBODY */
+byte line[N + 2];       /* Turns._line, then NOBODY; a pump may briefly be in it twice */
 byte length;
 
 hidden byte i_, j_;
@@ -114,7 +114,7 @@ inline remove(who)
     i_ = 0
 }
 
-/* Waiter.holds: only checked */
+/* Waiter._holds, and `held` for the checks */
 inline hold()
 {
     d_step { holds[me] = true; held++; assert(held <= K) }
@@ -125,7 +125,7 @@ inline let_go()
     d_step { if :: holds[me] -> holds[me] = false; held-- :: else fi }
 }
 
-/* Turns._call: wake those who have a turn and do not know that */
+/* Turns._call: wake those who have a turn and do not know it yet */
 inline call()
 {
 #ifdef CALL_ONE
@@ -348,12 +348,12 @@ receive:
         goto receive                /* the caller goes on */
     };
     if                              /* Conn.write_message */
-    :: true                         /* the socket takes it all at once */
+    :: true                         /* the socket takes all of the frame at once */
 #ifdef KEEP_TURN
     :: me == 0 -> end_stuck: false
 #else
     :: me == 0 -> leave(); goto stuck
-    :: leave()                      /* it was full for a while */
+    :: leave()                      /* the socket was full for a while */
 #endif
 #ifdef DIE_IN_TURN
     :: me == 0 -> goto stuck
@@ -411,7 +411,7 @@ init
     assert(length == 0 && held == 0)
 }
 
-/* One interrupt, of any of them. An interrupt that comes too late has no effect. */
+/* One interrupt, of the hub or any pump. An interrupt that comes too late has no effect. */
 proctype signals()
 {
     byte who = HUB;
@@ -442,7 +442,7 @@ proctype signals()
 #define WAITS 10        /* how often the receiver waits, at most */
 #endif
 #ifndef C
-#define C 1             /* channels, or 2; sender s sends its value v to channel (s + v) % C */
+#define C 1             /* channels: 1 or 2; sender s sends its value v to channel (s + v) % C */
 #endif
 #define SIZE 4
 #define NOTHING 255
@@ -461,7 +461,7 @@ bool refused[O];        /* Offer.refused */
 bool gate[O];           /* Offer.gate */
 
 byte given[WAITS];      /* Bell._given: NOTHING; an offer; or THE_END when the wait has ended */
-byte giver[WAITS];      /* its channel */
+byte giver[WAITS];      /* the channel of this offer */
 bool rung[WAITS];       /* Bell: its gate */
 byte bells;             /* how many bells there were */
 
@@ -833,7 +833,8 @@ inline finish(c)
 #define ALL_RECEIVED \
     (received[0] == sent[0] && received[1 % S] == sent[1 % S] && received[S - 1] == sent[S - 1])
 
-/* Channel.close, of both channels. Unless early, its wake-up cannot help to receive a value. */
+/* Channel.close, of both channels. Unless it is early, all values have been received before: its
+ * wake-up cannot hide that an earlier one was lost. */
 proctype closer()
 {
     byte c, bell = NOTHING, first = NOTHING, index;
@@ -896,7 +897,7 @@ init
     assert(len(line[0]) == 1 && len(line[1]) == C - 1)
 }
 
-/* One interrupt, of any of them. An interrupt that comes too late has no effect. */
+/* One interrupt, of any of these threads. An interrupt that comes too late has no effect. */
 proctype signals()
 {
     byte who = RECEIVER;

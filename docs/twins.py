@@ -5,9 +5,10 @@ The page docs/why/three-files.md sets them side by side with two directives:
     go-part FILE DECLARATION   shows its content: a link to the part, and what the part does
     python-part FILE           shows the parts of a Python file that the option `names` lists
 
-The page docs/why/asyncio.md uses the second one for the Python twins and for those in asyncio.
+The page docs/why/asyncio.md uses the second directive for the Python twins and for the chat in
+asyncio.
 
-The Go text is not in this repository. With the configuration value `gochat_go`, a clone of
+The Go text is not in this repository. If the configuration value `gochat_go` names a clone of
 gorilla/websocket, `go-part` shows the Go text in place of its content.
 """
 
@@ -45,7 +46,7 @@ HASHES: Final = {
 
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-#: Name of all that stands above a file's first declaration: docstring, imports and `__all__`.
+#: The name of the part above a file's first declaration: docstring, imports and `__all__`.
 TOP: Final = "imports"
 
 
@@ -73,9 +74,11 @@ def go_parts() -> list[GoPart]:
 
 
 def go_lines(code: str, declaration: str) -> tuple[int, int]:
-    """Return the first and the last line of a declaration with the comment above it, from 1.
+    """Return the first and last line, counted from 1, of a declaration with the comment above it.
 
-    Relies on gofmt: a declaration that opens a brace ends at the next line that begins with one.
+    Relies on gofmt: if the declaration's line ends in an opening brace or parenthesis, the next
+    line that begins with a closing one ends the declaration.
+
     Raises ValueError if not exactly one line begins with the declaration.
     """
     lines = code.splitlines()
@@ -92,9 +95,9 @@ def go_lines(code: str, declaration: str) -> tuple[int, int]:
 
 
 def check_clone(clone: Path) -> Iterator[str]:
-    """Yield a line for each file of a clone of gorilla/websocket that is not as at COMMIT.
+    """Yield a line for each file of a clone of gorilla/websocket that differs from COMMIT.
 
-    Raises OSError if a file cannot be read, and ValueError if a part of the page is not in it.
+    Raises OSError if a file cannot be read, and ValueError if a file lacks a part of the page.
     """
     for file, wanted in HASHES.items():
         path = clone / CHAT / file
@@ -112,7 +115,7 @@ def check_clone(clone: Path) -> Iterator[str]:
 def python_lines(code: str, names: Sequence[str]) -> set[int]:
     """Return the lines, from 1, of functions, methods, variables and classes.
 
-    A class is its lines without its methods, which have names such as `Hub.run`. TOP is a name,
+    The lines of a class exclude its methods, which have names such as `Hub.run`. TOP is a name,
     too. Comments directly above a part belong to it. Raises ValueError for an unknown name.
     """
     lines = code.splitlines()
@@ -159,9 +162,9 @@ def _lines(lines: Sequence[str], node: ast.AST) -> set[int]:
 
 
 def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
-    """Return the lines of the statement, case, handler or argument whose first line begins so.
+    """Return the lines of the statement, case, handler or argument that begins with `begin`.
 
-    within: lines to look in. Raises ValueError unless exactly one line begins so.
+    within: lines to look in. Raises ValueError unless exactly one begins a line there.
     """
     lines = code.splitlines()
     kinds = (ast.stmt, ast.expr, ast.arg, ast.ExceptHandler, ast.match_case)
@@ -171,7 +174,7 @@ def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
             place = node.pattern if isinstance(node, ast.match_case) else node
             line = lines[place.lineno - 1]
             at_begin = len(line) - len(line.lstrip()) == place.col_offset
-            at_begin |= isinstance(node, ast.match_case)  # whose pattern comes after the word
+            at_begin |= isinstance(node, ast.match_case)  # its pattern comes after `case`
             if at_begin and line.strip().startswith(begin) and place.lineno in within:
                 found.setdefault(place.lineno, set()).update(_lines(lines, node))
     if len(found) != 1:
@@ -207,7 +210,7 @@ class GoPartDirective(SphinxDirective):
 
 
 class PythonPartDirective(SphinxDirective):
-    """Parts of a Python file, with what is not in Go, or all that awaits, highlighted."""
+    """Parts of a Python file; the lines that are not in Go, or that await, are highlighted."""
 
     required_arguments = 1
     option_spec: ClassVar = {
@@ -218,7 +221,7 @@ class PythonPartDirective(SphinxDirective):
     }
 
     def run(self) -> list[nodes.Node]:
-        """Take the parts from the file as it is now."""
+        """Take the parts from the current file."""
         path = ROOT / self.arguments[0]
         self.env.note_dependency(str(path))
         code = path.read_text()
@@ -252,7 +255,7 @@ def setup(app: Sphinx) -> None:
     app.add_config_value("gochat_go", "", "", str)
     app.add_directive("go-part", GoPartDirective)
     app.add_directive("python-part", PythonPartDirective)
-    # One page depends on the value, so the others need not be read again when it changes.
+    # Only one page depends on the value, so only that page is read again when it changes.
     app.connect(
         "env-get-outdated", lambda _, env, *__: sorted({"why/three-files"} & env.found_docs)
     )

@@ -1,4 +1,4 @@
-"""Next to an ASGI site: two servers on two ports, and nginx routes by path.
+"""The chat next to an ASGI site: two servers on two ports, and nginx routes by path.
 
 Run it: python examples/asgi_site.py :8080 8000
 """

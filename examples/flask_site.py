@@ -1,4 +1,7 @@
-"""Next to Flask: the session has the user's name. Run it: python examples/flask_site.py :8080"""
+"""The chat next to Flask: the session has the user's name.
+
+Run it: python examples/flask_site.py :8080
+"""
 
 import secrets
 import sys

@@ -1,6 +1,6 @@
 """The command `gochat`, from its first moment.
 
-This is not in the package gochat because importing that takes a fifth of a second, during which
+This is not in the package gochat because importing gochat takes a fifth of a second, during which
 Ctrl-C would print a traceback.
 """
 
@@ -11,10 +11,10 @@ __all__ = ["main"]
 
 
 def main(greenlets: bool = False) -> int:
-    """Run the command, and return its exit status. Ctrl-C before it has begun ends it silently.
+    """Run the command, and return its exit status. Before it begins, Ctrl-C ends it silently.
 
     Unless something else handles SIGINT, Ctrl-C ends the process with that signal, so that a shell
-    can tell. greenlets: whether gevent patches the process first. Thread: the main one.
+    can see the cause. greenlets: whether gevent patches the process first. Thread: the main one.
     """
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # not if it is ignored, as under nohup

@@ -228,14 +228,14 @@ ui.log.addEventListener('scroll', () => {
     showJump();
   } else if (top < lastTop) {
     // Only the reader scrolls up. A position above the end alone proves nothing: the log may just
-    // have become lower, and the observer below has not run yet.
+    // have shrunk, and the observer below has not run yet.
     following = false;
   }
   lastTop = top;
 });
 
-// A phone's keyboard or a longer status line makes the log lower; a reader at
-// the end stays there.
+// A phone's keyboard or a longer status line shrinks the log; a reader at the end
+// stays there.
 new ResizeObserver(() => { if (following) toEnd(); }).observe(ui.log);
 
 ui.jump.addEventListener('click', () => {

@@ -76,8 +76,8 @@ function useServer(url) {
   connect();
 }
 
-// roomOf returns the room of a URL as a link to this page can name it, '' for the chat itself, or
-// null.
+// roomOf returns the name of a URL's room, for a link to this page: '' for the chat itself, null if
+// the URL is not a room of this page's server.
 function roomOf(url) {
   if (url === ownChat) return '';
   if (!ownChat || !url.startsWith(`${ownChat}/`) || new URL(url).search) return null;

@@ -1,4 +1,4 @@
-"""A real browser for the tests of the pages, and the tools of npm that check them."""
+"""A real browser for the tests of the pages, and the npm tools that check them."""
 
 from __future__ import annotations
 

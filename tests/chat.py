@@ -27,7 +27,7 @@ ON_THEIR_WAY, BEHIND = 64, 96
 #: How many messages one process of a room may lag behind another.
 LAG = 500
 
-#: The text of messages: characters of one to four bytes, and some that are special elsewhere.
+#: The text of messages: characters of one to four bytes, and some that are special in other places.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
 #: How a client leaves. After "close" and "half close" the server has read all its messages.
@@ -265,7 +265,7 @@ class Chatter(Voice, Link):
             self.close_frame()
 
     def compare(self) -> None:
-        """Compare this client's messages with the witness's, as far as those have arrived."""
+        """Compare this client's messages with those that the witness has received so far."""
         chat, got = self.chat, self.unproved
         if self.next is None:
             # Strangers may repeat a message, so only our own messages show the place.

@@ -3,9 +3,9 @@
     python -m tests.floods [--before DIRECTORY]
 
 One client and then five flood the server, without `--rate` and with it, for some seconds each. A
-flooder sends as fast as the server reads, reads what comes back, and reconnects when it is cut.
-Meanwhile one client measures how long its messages take to come back, and another one how long
-the page takes to load. The longest wait counts.
+flooder sends as fast as the server reads, reads what comes back, and reconnects when it has been
+disconnected. Meanwhile one client measures how long its messages take to come back, and another one
+how long the page takes to load. The longest wait counts.
 
 --before measures the version in that checkout, too. --write puts the table of this version into
 docs/run/reliability.md, between two comments. --only measures one kind.
@@ -45,7 +45,7 @@ END = "<!-- end: written by tests/floods.py -->"
 #: The flags for the second flood.
 RATE = ("--rate=5", "--burst=5")
 
-#: How many flooders there are, in turn.
+#: The numbers of flooders: first one, then five.
 ONE, MANY = 1, 5
 
 
@@ -53,7 +53,7 @@ class Flood(NamedTuple):
     """One kind of flood.
 
     what: its name in the table. then: sent repeatedly after the handshake and after `first`.
-    slow: whether each byte is sent alone. head: the request; without `then`, the connection is
+    slow: whether bytes are sent one by one. head: the request; without `then`, the connection is
     closed after the answer, and opened again.
     """
 
@@ -69,7 +69,7 @@ _MORE = frame("", CONTINUATION, fin=False)
 _END = frame("", CONTINUATION)
 _PING, _PONG = frame("p" * 125, PING), frame("p" * 125, PONG)
 
-#: By name.
+#: The kinds of floods, by name.
 FLOODS: Final = {
     "continuations": Flood("Empty continuation frames without end", _MORE, _BEGIN),
     "fragments": Flood("Fragments of 1 byte", frame("x", CONTINUATION, fin=False), _BEGIN),
@@ -129,7 +129,7 @@ def drain(sock: socket.socket) -> None:
 def measure_echo(port: int, seconds: float, pause: float) -> float:
     """Talk for that long, and return the longest time that a message took to come back.
 
-    pause: between two messages. Raises EOFError if the server disconnects this client.
+    pause: between two messages, in seconds. Raises EOFError if the server disconnects this client.
     """
     worst, number = 0.0, 0
     with Peer(port) as peer:
@@ -216,8 +216,8 @@ HEAD = (
 
 
 def words(wait: float) -> str:
-    """Format a wait for the table."""
-    return f"{wait:.2f} s" if wait < PATIENCE else f"over {PATIENCE:.0f} s"
+    """Format a wait for the table, in seconds."""
+    return f"{wait:.2f}" if wait < PATIENCE else f"over {PATIENCE:.0f}"
 
 
 def row(name: str, seconds: float, before: Path | None) -> str:
@@ -244,8 +244,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--before", type=Path, metavar="DIRECTORY", help="measure this, too")
     parser.add_argument("--write", action="store_true", help="write the table to the docs")
     args = parser.parse_args(argv)
-    if args.write and (args.only or args.before):
-        parser.error("--write needs all of it, without --before")
+    if args.write and args.only:
+        parser.error("--write needs all kinds of floods, not --only")
     begin, rows = time.monotonic(), []
     print(HEAD, flush=True)
     for name in [args.only] if args.only else FLOODS:
@@ -253,6 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(rows[-1], flush=True)
     if args.write:
         command = f"python -m tests.floods --seconds {args.seconds:g}"
+        if args.before:
+            command += " --before OLD"
         write_table(BEGIN, END, HEAD, rows, command, seconds=time.monotonic() - begin)
     return 0
 

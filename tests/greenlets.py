@@ -1,10 +1,10 @@
 """Runs tests on the greenlets runtime: `python -m tests.greenlets [arguments of pytest]`.
 
-Each of PARTS runs in a process of its own, all at the same time. gevent patches most of these
-processes: there the clients and the servers of the tests run on greenlets, and so does each
-`gochat serve` that they start. In the others, only `gochat serve` runs on greenlets.
+The PARTS run at the same time, each in a separate process. gevent patches most of these
+processes: in them, the clients and the servers of the tests run on greenlets, and so does each
+`gochat serve` that the tests start. In the other processes, only `gochat serve` runs on greenlets.
 
-The tests of the relay use Valkey here, and `tests/run` has them use Redis on threads. `--all` uses
+The tests of the relay use Valkey here; `tests/run` has them use Redis on threads. `--all` uses
 both, and adds a part. Tests can be named, as in `tests/test_conn.py::test_name`.
 """
 
@@ -37,7 +37,7 @@ PARTS: Final = [
     (PLAIN, "autobahn faults harm soak"),
 ]
 
-#: The part that `--all` adds. The runtime matters least to what it tests.
+#: The part that `--all` adds: the tests that depend least on the runtime.
 MORE: Final = (PLAIN, "metrics nginx processes trace view")
 
 _INSIDE: Final = "it looks inside the threads' channel"
@@ -88,12 +88,12 @@ THREADS_ONLY: Final = {
 }
 
 
-#: Since Python 3.12 a fork beside another thread warns; gevent has threads, to look up names.
+#: Since Python 3.12, a fork warns if there are other threads; gevent looks up names on threads.
 _FORK: Final = "-Wignore:This process (pid=:DeprecationWarning"
 
 
 def main(argv: list[str]) -> int:
-    """Run the tests, and return the exit status: 0 if there are any, and all have passed."""
+    """Run the tests, and return the exit status: 0 if any ran, and all have passed."""
     whole = "--all" in argv
     named = [each for each in argv if each.startswith("tests/test_")]
     left_out = [
@@ -115,7 +115,7 @@ def main(argv: list[str]) -> int:
                 process = subprocess.Popen(
                     command, env=environment, stdout=output, stderr=subprocess.STDOUT
                 )
-                # After Ctrl-C, which they get as well, they still have servers to stop.
+                # The processes also get Ctrl-C, but after it they still have servers to stop.
                 stack.callback(process.wait)
                 running.append((process, output))
         for process, output in running:

@@ -88,7 +88,7 @@ FLAGS = [
 #: How much a busy machine may add to any time, in seconds.
 SLACK = 15.0
 
-#: The two clients that chat come from 127.0.0.1, the harmful ones from elsewhere.
+#: The two clients that chat come from 127.0.0.1, the harmful clients from this address.
 ELSEWHERE = "127.0.0.2"
 
 
@@ -309,7 +309,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """Do as `inflict`, for inputs that each have a kind."""
+        """Do the same as `inflict`, for inputs that each have a kind."""
         fuzz = Fuzz(
             self.gochat.port,
             self.seed,
@@ -323,9 +323,9 @@ class Scene:
         return sum(fuzz.kinds.values(), Counter()), fuzz.waits
 
     def gone(self, count: int, since: float) -> list[float]:
-        """Return how long after `since` the server had released this many clients' sockets.
+        """Return how long after `since`, in seconds, the server released each of `count` sockets.
 
-        Then only the two clients that chat are left. Threads end before the socket is closed.
+        Afterwards only the two clients that chat are left. A socket is closed after its threads.
         """
         times: list[float] = []
 
@@ -341,7 +341,7 @@ class Scene:
         return times
 
     def strangers(self, count: int) -> list[Stranger]:
-        """Add to the room this many clients that read."""
+        """Add this many clients that read to the room."""
         strangers = [Stranger(self.loop, self.gochat.port) for _ in range(count)]
         self.run_until(lambda: all(one.connected for one in strangers), "a full room")
         return strangers
@@ -359,7 +359,7 @@ class Stranger(Guest):
 
 
 def deaf_strangers(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
-    """Add to the room this many clients that do not read."""
+    """Add this many clients that do not read to the room."""
     return [stack.enter_context(deaf(gochat.port, ELSEWHERE)) for _ in range(count)]
 
 
@@ -391,7 +391,7 @@ class EchoTalker(Stranger):
 
 Trial = Callable[[Amount], Row]
 
-#: By name: the fault, the function that causes it, and the test of the same fault.
+#: For each name: the fault, the function that causes it, and the test of the same fault.
 TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
@@ -460,7 +460,7 @@ def stops_reading(amount: Amount) -> Row:
 
 
 class CountingFlooder(Stranger):
-    """Sends as fast as the server takes it, and counts what comes back."""
+    """Sends as fast as the server reads, and counts what comes back."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
         super().__init__(loop, port)
@@ -522,7 +522,7 @@ class SlowReader:
 
 @trial("flood", "It floods, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
 def floods(amount: Amount) -> Row:
-    """A flooder is read for longer than the pong wait, although its pongs follow the flood."""
+    """A flooder stays for longer than the pong wait, although its pongs come after the flood."""
     count, seconds, rate, burst = amount(10, 3), amount(5, 2), 60, 10
     flags = (f"--rate={rate}", f"--burst={burst}", f"--pong-wait={seconds}", "--send-buffer=256")
     with Scene(amount, *flags) as scene:
@@ -942,7 +942,7 @@ def terminated(amount: Amount) -> Row:
     codes: Counter[str] = Counter()
     messages = 0
     for _ in range(runs):
-        # The clients that do not read must be there until the end.
+        # The clients that do not read must stay until the end.
         flags = ("--write-wait=60", "--pong-wait=60", "--max-message-size=4100")
         with stage(*flags) as (gochat, loop, stack):
             deaf_strangers(gochat, stuck, stack)

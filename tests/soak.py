@@ -1,4 +1,4 @@
-"""Run everything at once for long: churn, floods, stuck clients and bad input on a real gochat.
+"""Soak a real gochat: churn, floods, stuck clients and bad input, for a long time, all at once.
 
     python -m tests.soak --minutes 30 --seed 1 --plot docs/run/soak.svg
 
@@ -47,7 +47,8 @@ PAUSE, FLOOD = 2.0, 15.0
 #: How many bad inputs start in a second.
 ATTACKS = 25.0
 
-#: How much of a flood waits on this side, in bytes. In the end the server reads it at the rate.
+#: How much of a flood may wait on this side, in bytes. The server still reads this much at the
+#: rate when the flood ends.
 SEND_BUFFER = 16_384
 
 #: How much the server's memory may grow from the second quarter of a run to the last, in bytes: a

@@ -41,7 +41,7 @@ COMMAND = str(Path(sys.executable).with_name("gochat"))
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-#: The environment for a program whose coverage does not count, because measuring takes long.
+#: The environment for a program whose coverage does not count, because measuring slows it down.
 UNMEASURED = {
     name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")
 }
@@ -133,7 +133,7 @@ def request(
     start: str = "GET /ws HTTP/1.1",
     end: str = "\r\n",
 ) -> bytes:
-    """An HTTP request, a valid handshake by default. end: of each line."""
+    """An HTTP request, a valid handshake by default. end: the end of each line."""
     lines = [start, *(f"{name}: {value}" for name, value in headers), "", ""]
     return end.join(lines).encode("latin-1")
 
@@ -163,7 +163,7 @@ def frame(
     rsv: int = 0,
     mask: bytes | None = b"\x01\x02\x03\x04",
 ) -> bytes:
-    """A client's frame, RFC 6455, section 5.2; with mask None an unmasked one."""
+    """A client's frame (RFC 6455, section 5.2); unmasked if the mask is None."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload)
@@ -293,7 +293,7 @@ def connected(
     """A connection without a server, and its peer.
 
     buffered: data that arrived with the handshake. small: let the sockets between the two hold
-    only a few KB. changes: to the environ of the handshake.
+    only a few KB. changes: made to the environ of the handshake.
     """
     ours, theirs = socket.socketpair()
     if small:
@@ -325,7 +325,7 @@ class Peer(Stream):
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family)
-        if receive_buffer:  # before connect: it sets the window that is offered
+        if receive_buffer:  # before connect, which announces the window
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         super().__init__(sock)
         if source:
@@ -342,7 +342,7 @@ class Peer(Stream):
 
     @property
     def addr(self) -> str:
-        """This side's address, as in the names of the server's threads."""
+        """This side's address, as it appears in the names of the server's threads."""
         host, port = self.sock.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -401,8 +401,8 @@ LONG_MESSAGE = 60_000
 def deaf(port: int, source: str = "") -> Peer:
     """A peer that is in the room, does not read, and has little room for unread data.
 
-    The server has answered its ping, so its read pump runs, which starts after the hub has the
-    client.
+    The server has answered the peer's ping, so the client's read pump runs. It starts only after
+    the hub has registered the client.
     """
     peer = Peer(port, receive_buffer=4096, source=source)
     assert peer.open().status == 101

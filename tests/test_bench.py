@@ -57,7 +57,7 @@ from .support import (
     make_certificate,
 )
 
-# Few other tests run this code, so these processes count for the coverage.
+# Few other tests run this code, so coverage includes these processes.
 pytestmark = pytest.mark.measured
 
 COMMAND = str(Path(sys.executable).with_name("gochat"))
@@ -366,7 +366,7 @@ def test_frames(mark: bytes) -> None:
     chance = random.Random(4)
     for _ in range(50):
         cuts = sorted(chance.randrange(len(stream)) for _ in range(5))
-        # Most of the stream is one long frame; cut around it, too.
+        # Most of the stream is one long frame, so also cut near its beginning and its end.
         cuts += range(150, 165)
         cuts += range(len(stream) - 40, len(stream))
         edges = [0, *sorted(set(cuts)), len(stream)]
@@ -449,7 +449,7 @@ def test_ends(data: bytes, code: int) -> None:
 
 
 def test_reset() -> None:
-    """A reset connection counts as dropped, and sending on it before that is not an error."""
+    """A reset connection counts as dropped; sending before the reset is noticed is no error."""
     with in_room() as (connection, theirs):
         connection.send(b"never read")
         theirs.close()
@@ -726,7 +726,7 @@ def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
                 continue
             text = b"\n".join(waiting)
             waiting.clear()
-            # In the middle of both messages' time stamps.
+            # Both cuts are in the middle of a time stamp.
             stream.sock.sendall(
                 frame(text[:10], fin=False, mask=None)
                 + frame(text[10:75], CONTINUATION, fin=False, mask=None)
@@ -741,7 +741,7 @@ def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["clients"] == 1
     assert found["deliveries_per_s"] > 0
-    # Four messages may be in flight at the end, and at the begin.
+    # Four messages may be in flight at the end, and at the beginning.
     assert abs(found["deliveries_per_s"] - found["sent_per_s"]) <= 4 / 0.3
 
 
@@ -872,7 +872,7 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
 def draw(report: Report, path: Path) -> None:
     """Draw the picture of a report.
 
-    Every process that runs tests imports this file, and matplotlib takes half a second.
+    Every process that runs tests imports this file, and importing matplotlib takes half a second.
     """
     from gochat.bench import plot  # noqa: PLC0415
 
@@ -1142,7 +1142,7 @@ def test_no_websocket(server: Gochat, capsys: pytest.CaptureFixture[str]) -> Non
         (b"", "the connection was closed without an answer"),
         (
             b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-            "the answer's Sec-WebSocket-Accept does not fit the key",
+            "the answer's Sec-WebSocket-Accept does not match the key",
         ),
     ],
 )
@@ -1189,7 +1189,7 @@ def test_too_few_files(server: Gochat) -> None:
     done = limited("-n 100", server, 90)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "gochat: 90 clients need 122 open files, 100 are allowed (see ulimit -n)\n"
+        "gochat: 90 clients need 122 open files; 100 are allowed (see ulimit -n)\n"
     )
 
 

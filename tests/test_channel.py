@@ -72,7 +72,7 @@ class Task(threading.Thread, Generic[R]):
         return int(fields["voluntary_ctxt_switches"]) if fields["State"][0] == "S" else None
 
     def wait_until_parked(self) -> None:
-        """Return when the thread is waiting, and does not wake up in between."""
+        """Return once the thread is waiting, and has not woken up for a moment."""
 
         def parked() -> bool:
             before = self.switches()
@@ -137,7 +137,7 @@ def _hasty() -> Iterator[None]:
     ]
 )
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the code for interpreters with a GIL and for those without, which works with one, too."""
+    """Run the code for interpreters with a GIL, and that for those without, which suits both."""
     for module in ("channel", "turns") if NAME == "threads" else ():
         name = f"gochat.golang.runtime.threads.{module}"
         monkeypatch.setattr(sys.modules[name], "FREE_THREADED", request.param)
@@ -189,7 +189,7 @@ def test_values_come_out_in_their_order() -> None:
 
 @pytest.mark.parametrize("capacity", [1, 2, 7])
 def test_capacity(capacity: int) -> None:
-    """A channel holds its capacity, and its length is the number of values."""
+    """A channel holds as many values as its capacity; its length is their number."""
     channel: Channel[int] = Channel(capacity)
     assert channel.capacity == capacity
     assert len(channel) == 0
@@ -308,7 +308,7 @@ def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_seeded")
 class HeldChannel(Channel[int]):
-    """A channel that delays its receiver just before it takes a value."""
+    """A channel that delays a receiver just before the receiver takes a value."""
 
     def __init__(self, gate: threading.Event, *, in_turn: bool = False) -> None:
         super().__init__(in_turn=in_turn)
@@ -340,7 +340,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
 
 
 def test_of_two_channels_one_hands_over(start: Tasks) -> None:
-    """A receiver that waits for two channels first gets the value that it was handed."""
+    """A receiver that waits for two channels gets a handed-over value before any other."""
     gate = threading.Event()
     a, b = HeldChannel(gate), HeldChannel(gate)
     receiver = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -367,7 +367,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
-    """A send to a channel that nobody waits for any longer does not wake a wait for another."""
+    """A send to a channel of an earlier select does not wake a later wait for another channel."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     first, second = threading.Event(), threading.Event()
@@ -473,7 +473,7 @@ class SlowToClose(deque[Any]):
 
 @pytest.mark.parametrize("values", [(), (1, 2)])
 def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
-    """len and drain count and take only the values, even in the middle of a close."""
+    """len counts only the values, and drain takes only those, even in the middle of a close."""
     channel: Channel[int] = Channel(2)
     channel.queue = SlowToClose()
     for value in values:
@@ -498,7 +498,7 @@ def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
 def test_close_of_an_empty_channel(capacity: int) -> None:
-    """Every later receive, of every kind, finds a closed channel closed."""
+    """Once a channel is closed, every receive, of every kind, finds it closed."""
     channel: Channel[int] = Channel(capacity)
     channel.close()
     assert len(channel) == 0
@@ -544,7 +544,7 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
         putter.join(2)
         assert not putter.is_alive()
     finally:
-        left = channel.drain()  # makes room for the putter, which must still end
+        left = channel.drain()  # makes room, so the putter ends even if the test fails
         with pytest.raises(ClosedChannelError):
             putter.result()
     assert left == [1, 2]
@@ -606,7 +606,7 @@ def test_the_sentinel_has_a_name() -> None:
 
 
 def test_it_is_a_queue() -> None:
-    """A channel is a queue.Queue, and counts as one."""
+    """A channel is a queue.Queue, and works like one."""
     channel: Channel[int] = Channel(2)
     assert isinstance(channel, queue.Queue)
     assert (channel.qsize(), channel.empty(), channel.full()) == (0, True, False)
@@ -692,7 +692,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
             return False
 
         def open(self) -> None:
-            """No thread waits at this gate."""
+            """Do nothing: no thread waits at this gate."""
 
     class LateOffer(Offer[int]):
         def __init__(self, value: int) -> None:

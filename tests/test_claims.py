@@ -65,7 +65,7 @@ def test_a_regular_expression_holds_the_gil() -> None:
 
 
 def test_a_poll_goes_by_the_number() -> None:
-    """A poll in progress wakes for its old connection, and reports on the number's new owner."""
+    """A poll wakes for its old connection, but reports on the new owner of the descriptor."""
     ours, theirs = socket.socketpair()
     other, stranger = socket.socketpair()
     stranger.send(b"x")

@@ -157,7 +157,7 @@ def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
 
 
 def test_two_threads_a_client_and_none_left() -> None:
-    """Twenty clients take one readPump and one writePump each, named by address, and no more."""
+    """Each of twenty clients has one readPump and one writePump, named by address, and no more."""
     with Room() as room:
         before = threading.active_count()
         peers = [join(room.port) for _ in range(20)]
@@ -356,7 +356,7 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level("INFO", "gochat")
     with Room() as room, Peer(room.port) as peer:
         wait_until(lambda: len(room.threads()) == 1)
-        threading.stack_size(1 << 46)  # more than there is
+        threading.stack_size(1 << 46)  # more than the machine has
         try:
             assert peer.open().status == 503
             assert peer.read_to_end() == []

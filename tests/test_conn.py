@@ -153,7 +153,7 @@ def test_a_server_that_gives_no_connection_away(changes: dict[str, Any]) -> None
     (body,) = caught.value.response(start_response)  # type: ignore[arg-type]
     assert answers == ["500 Internal Server Error"]
     assert body == f"{caught.value}\n".encode()
-    assert body == b"websocket: this needs gochat.Server; other servers give no connection away\n"
+    assert body == b"websocket: this needs gochat.Server; other servers keep the connection\n"
     assert upgrader.statistics().refused["hijack"] == 1
 
 
@@ -211,7 +211,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("[2001:db8::a]", "http://[2001:DB8::A]", True),
         ("\u0130.example", "http://i\u0307.example", False),
         ("k.example", "http://\u212a.example", False),
-        # Both have the port, or neither: browsers leave the same ports out of both.
+        # Both have the port, or neither has: browsers omit the same ports from both.
         ("chat.example", "http://chat.example", True),
         ("chat.example", "http://chat.example:80", False),
         ("chat.example", "https://chat.example:443", False),
@@ -275,7 +275,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://evil.example http://good.example", False),
         ("good.example", "http://good.example\xa0", False),
         ("good.example", "http://good\xad.example", False),
-        # No origin, and origins of more than one page.
+        # No origin, and "null", which is the origin of many pages.
         ("null", "null", False),
         ("good.example", "null", False),
         ("good.example", "", False),
@@ -311,7 +311,7 @@ def test_empty_host_is_no_origin() -> None:
 
 
 def test_peer_that_is_gone_before_the_answer() -> None:
-    """An answer that cannot be sent is an OSError."""
+    """An answer that cannot be sent raises OSError."""
     ours, theirs = socket.socketpair()
     with ours:
         theirs.close()
@@ -617,7 +617,7 @@ def test_reader_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
-    """Without a call to read_message nothing is read, and the peer cannot send forever."""
+    """Without a call to read_message nothing is read, so the peer cannot send forever."""
     with connected(small=True) as (conn, peer):
         peer.sock.setblocking(False)
         message, sent = frame("x" * 100), 0
@@ -855,7 +855,7 @@ def test_close_frame_is_not_overtaken_by_a_reset() -> None:
 
 
 def test_peer_at_fault_that_goes_on_talking_is_cut() -> None:
-    """A peer that keeps sending after its close code is not read forever."""
+    """A peer that keeps sending after it received a close code is not read from forever."""
     with connected() as (conn, peer):
 
         def talk() -> None:
@@ -886,7 +886,7 @@ def test_is_unexpected_close_error() -> None:
 
 
 def test_format_close_message() -> None:
-    """The payload of a close frame is the code and as much whole text as fits."""
+    """The payload of a close frame is the code and as many whole characters as fit."""
     assert format_close_message(1001) == b"\x03\xe9"
     payload = format_close_message(1001, "é" * 100)
     assert payload[2:].decode() == "é" * 61
@@ -1093,7 +1093,7 @@ def test_an_observer() -> None:
 
 
 def waits(conn: Conn) -> tuple[str | None, str | None]:
-    """Return what the reading and the writing thread wait for."""
+    """Return what the reading and the writing threads wait for."""
     statistics = conn.statistics()
     for waiting in (statistics.reader, statistics.writer):
         assert waiting is None or 0 <= waiting.seconds < PATIENCE
@@ -1126,7 +1126,7 @@ def test_statistics_say_what_the_threads_wait_for(monkeypatch: pytest.MonkeyPatc
 
 
 def test_statistics_count_messages_that_were_given_up() -> None:
-    """A message that another thread's write holds back until its deadline is counted."""
+    """A message that cannot be sent by its deadline, because of another write, is counted."""
     with (
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
@@ -1140,7 +1140,7 @@ def test_statistics_count_messages_that_were_given_up() -> None:
 
 
 def test_statistics_of_an_upgrader() -> None:
-    """An Upgrader counts accepted handshakes, and refused ones by their reason."""
+    """An Upgrader counts accepted handshakes, and refused handshakes by reason."""
     upgrader = Upgrader()
     with connected(upgrader), connected(upgrader):
         pass
@@ -1204,7 +1204,7 @@ def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> 
 
 
 class InterruptError(BaseException):
-    """The exception of these tests' signal handlers, as Ctrl-C raises KeyboardInterrupt."""
+    """Raised by these tests' signal handlers, as KeyboardInterrupt is by Ctrl-C."""
 
 
 @contextlib.contextmanager
@@ -1227,7 +1227,7 @@ def interrupt() -> None:
 
 
 class InterruptedLock:
-    """A lock that raises once, after it is acquired but before its caller knows it."""
+    """A lock that raises once: after it is acquired, but before its caller knows that."""
 
     def __init__(self, lock: Any) -> None:
         self.lock = lock

@@ -27,7 +27,7 @@ class Pump:
     def run(self) -> None:
         self.ident = threading.get_ident()
         for value in self.channel:
-            self.go_on.wait()  # a real pump must not wait with a turn; here the test looks at it
+            self.go_on.wait()  # only for the test: a real pump must not wait while it has a turn
             self.frames.append([value, *self.channel.drain()])
 
 
@@ -81,7 +81,7 @@ def test_gosched_waits_for_those_in_line() -> None:
 
 
 def test_a_deadline_while_in_line() -> None:
-    """A pump that is in line with a value receives it when its turn comes, after its deadline."""
+    """A pump that is in line with a value receives it at its turn, even after its deadline."""
     first = Pump()
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[Any] = []

@@ -266,7 +266,7 @@ def test_commands_in_sentences_make_sense(page: Path) -> None:
 
 
 def check_pip(arguments: list[str]) -> None:
-    """Check that pip installs gochat, with extras from setup.cfg, or packages of such an extra."""
+    """Check that pip installs gochat, with extras from setup.cfg, or packages of an extra."""
     assert arguments[0] == "install"
     setup = (ROOT / "setup.cfg").read_text()
     for argument in arguments[1:]:
@@ -472,7 +472,7 @@ def test_a_link_to_a_picture_shows_it(site: Path, html: dict[str, Site]) -> None
 
 @pytest.mark.xdist_group("site")
 def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> None:
-    """No page and no style sheet names a resource of another server, or leaves an icon to guess."""
+    """No page or style sheet names a resource of another server; no browser asks for an icon."""
     for name, page in html.items():
         assert "data:," in page.loads, f"{name}: a browser asks for /favicon.ico"
         for resource in page.loads:
@@ -593,7 +593,7 @@ def test_beside_each_other(served: Served, browser: Browser) -> None:
 def test_pictures_follow_the_scheme(
     served: Served, browser: Browser, page_name: str, name: str, scheme: str
 ) -> None:
-    """Where the site is dark, so are the pictures of the pages."""
+    """In dark mode, the pictures of the pages are dark, too."""
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(served.url + page_name)
     shown = page.locator(f"img[src*='{name}']:visible")
@@ -738,7 +738,7 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     shows("Go and Python")
     page.keyboard.press("ArrowRight")
     shows("The output")
-    expect(page.locator(".picture")).not_to_be_visible()  # it would give the answer away
+    expect(page.locator(".picture")).not_to_be_visible()  # the picture would give the answer away
     answer = page.locator("pre", has_text="Ann reads: goodbye")
     expect(answer).not_to_be_visible()
     summary = page.locator("summary:visible")
@@ -750,7 +750,7 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     expect(page.locator(".picture")).to_be_visible()
     page.keyboard.press("ArrowLeft")
     shows("The output")
-    page.keyboard.press("Alt+ArrowRight")  # the browser's, for the history
+    page.keyboard.press("Alt+ArrowRight")  # the browser's own key, for its history
     shows("The output")
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="A question")).to_be_visible()

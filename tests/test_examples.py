@@ -101,7 +101,7 @@ def test_rooms() -> None:
     ],
 )
 def test_the_page_of_the_rooms(rooms: int, target: str, method: str, status: int) -> None:
-    """A page without a room goes to the first one; other requests are answered as in one room."""
+    """Without a room, the page goes to the first room; other requests work as with one room."""
     with Peer(rooms) as visitor:
         answer = visitor.request(target, method=method)
         assert answer.status == status
@@ -212,7 +212,7 @@ def test_direct() -> None:
 
 
 def test_presence() -> None:
-    """All hear who joins and who leaves, and a client that asks gets a list."""
+    """Everyone hears who joins and who leaves, and a client that asks gets a list."""
     with serving("presence.py") as port, enter(port, "/ws?name=ann") as ann:
         assert ann.messages(1) == ["ann has come"]
         with enter(port) as guest:
@@ -226,7 +226,7 @@ def test_presence() -> None:
 
 
 def test_bot() -> None:
-    """The bot answers messages to it, in the room, and ends with the chat."""
+    """The bot answers messages addressed to it, in the room, and ends with the chat."""
     with serving("bot.py") as port, enter(port) as ann:
         for text in ("Ann: hi", "!time", "Ann: !time", "Bob: !time"):
             ann.send(text)
@@ -325,7 +325,7 @@ def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
 def test_without_an_address(command: list[str]) -> None:
     """Without an address, an example listens at 127.0.0.1:8080, which is taken here."""
     with socket.socket() as taken:
-        with suppress(OSError):  # somebody else has it, which does as well
+        with suppress(OSError):  # the address is already in use, which is just as good
             taken.bind(("127.0.0.1", 8080))
             taken.listen()
         said = finished([sys.executable, *command]).stderr.splitlines()[-1]

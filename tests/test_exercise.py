@@ -21,7 +21,7 @@ from gochat.ops.command import main
 
 from .support import COMMAND, PATIENCE, ROOT, UNMEASURED, command, is_one_line, wait_until
 
-# Few other tests run this code, so these processes count for the coverage.
+# Few other tests run this code, so coverage includes these processes.
 pytestmark = pytest.mark.measured
 
 ANSWERS = ROOT / "tests/exercises"
@@ -37,7 +37,7 @@ SEEN = {
     ),
     2: (
         "offer still waits after 2 s (line 12: channel.send(value))",
-        "three values found room, and the two others came back at once",
+        "there was room for three values, and the other two came back at once",
         "has 0, 1, 2, and offer returned [3], not [3, 4]",
         "offer died of queue.Full (line 7: channel.put_nowait(value))",
     ),
@@ -49,8 +49,8 @@ SEEN = {
     ),
     4: (
         "the hub still waits after 2 s (line 23: client.send.send(message))",
-        "ann and carol got all, bob got what was queued for him and then the end",
-        "bob, who does not read, misses messages, and his channel is not closed",
+        "ann and carol got everything; bob got what was queued for him, then the end",
+        "bob, who does not read, misses messages, but his channel is not closed",
         "the hub died of gochat.golang.closed.ClosedChannelError: send on closed channel (line 18",
     ),
     5: (
@@ -67,7 +67,7 @@ SEEN = {
     ),
     7: (
         "the hub still waits after 2 s (line 17: self.broadcast.send(client.name",
-        "everyone was told who has come, and bob, who does not read, was dropped",
+        "everyone was told who had come, and bob, who does not read, was dropped",
         "the hub still waits after 2 s (line 13: member.send.send(client.name",
         "ann got bob has come, carol has come, hi, and not ann has come, bob has come, carol has",
     ),
@@ -78,10 +78,10 @@ SEEN = {
         "0 pings went out among",
     ),
     9: (
-        "ann registered, then said hello, and did not get her own hello",
+        "ann registered, then said hello, but did not get her own hello",
         "20 of 20 clients got their own first message",
-        "ann registered, then said hello, and did not get her own hello",
-        "broadcast has no buffer any more",
+        "ann registered, then said hello, but did not get her own hello",
+        "broadcast no longer has a buffer",
     ),
     10: (
         "it chose the first 300 times, the second 0 times, the third 0 times",
@@ -91,21 +91,21 @@ SEEN = {
     ),
     11: (
         "ann got @bob psst",
-        "direct messages came to their readers alone, the others to everyone",
+        "direct messages reached only their readers; the others reached everyone",
         "bob got @bobby psst",
         "ann did not get write to me@bob or to me @ann",
     ),
     12: (
-        "the connection has ended, and no close frame has come",
+        "the connection has ended, but no close frame has come",
         "the close frame came before the end, both times",
-        "the connection has ended, and no close frame has come",
+        "the connection has ended, but no close frame has come",
         "the client was not unregistered",
     ),
     13: (
         "bob got what was for ann",
         "the socket was closed after both pumps, and ann got what was for ann",
         "bob got what was for ann",
-        "both pumps have ended, and the socket is still open",
+        "both pumps have ended, but the socket is still open",
     ),
     14: (
         "the message was whole, and 50 pongs came after it",
@@ -115,7 +115,7 @@ SEEN = {
     ),
     15: (
         "ann said one, and got it back",
-        "each of four messages came to the two others, and to nobody else",
+        "each of the four messages reached the two others, and nobody else",
         "carol did not get the three of ann",
         "bob did not get the one of ann",
     ),
@@ -207,7 +207,7 @@ def test_without_an_output(tmp_path: Path, closed: str) -> None:
         timeout=PATIENCE,
         check=False,
     )
-    said = "gochat: stdout and stderr have to be open\n"
+    said = "gochat: stdout and stderr must be open\n"
     assert (done.returncode, done.stdout + done.stderr) == (1, said)
 
 
@@ -260,7 +260,7 @@ MISTAKES = [
             broadcast="client in told or client.send.try_send(message) or"
             " (client.send.close(), told.add(client))",
         ),
-        "bob was dropped, and is still in hub.clients",
+        "bob was dropped, but is still in hub.clients",
     ),
     (
         4,
@@ -297,7 +297,7 @@ MISTAKES = [
             " for each in self.clients]",
             broadcast="client.send.try_send(message)",
         ),
-        "bob's channel was full when carol came, and the hub has not dropped him",
+        "bob's channel was full when carol came, but the hub did not drop him",
     ),
     (8, "import gochat\nclass Client(gochat.Client): write_pump = int", "write_pump has ended"),
     (
@@ -323,7 +323,7 @@ MISTAKES = [
     (
         12,
         CLIENT.format("self.hub.unregister.send(self); self.conn.write_message(1, b'bye')"),
-        "a frame of the kind 1 has come, and no close frame",
+        "a frame with opcode 1 has come, not a close frame",
     ),
     (12, CLIENT.format("raise OSError('lost')"), "read_pump died of OSError: lost (line 10: raise"),
     (13, "def serve(sock, read_pump, write_pump): sock.close()", "ann did not get what her write"),
@@ -338,7 +338,7 @@ MISTAKES = [
     (
         15,
         HUB.format(register="pass", broadcast="pass") + "Client = gochat.Client",
-        "ann has come, and is not in hub.clients",
+        "ann has come, but is not in hub.clients",
     ),
     (
         15,
@@ -353,7 +353,7 @@ MISTAKES = [
 
 #: Ways to cheat, at least three for each check; some of them used to pass.
 CHEATS = [
-    (1, "def carry(channel, value): return value", "has not come over the channel"),
+    (1, "def carry(channel, value): return value", "did not come over the channel"),
     (
         1,
         """\
@@ -362,7 +362,7 @@ def carry(channel, value):
   threading.Thread(target=channel.send, args=(value,)).start()
   channel.recv()
   return value""",
-        "has not come over the channel",
+        "did not come over the channel",
     ),
     (
         1,
@@ -370,7 +370,7 @@ def carry(channel, value):
 def carry(channel, value):
   channel.queue.append(value)
   return channel.queue.popleft()""",
-        "has not come over the channel",
+        "did not come over the channel",
     ),
     (
         2,
@@ -379,7 +379,7 @@ def offer(channel, values):
   n = channel.capacity
   [channel.send(v) for v in values[:n]]
   return values[n:]""",
-        "and offer did not send to it",
+        "but offer did not send to it",
     ),
     (
         2,
@@ -390,7 +390,7 @@ def offer(channel, values):
     if len(channel) < channel.capacity: channel.send(v)
     else: rest.append(v)
   return rest""",
-        "and offer did not send to it",
+        "but offer did not send to it",
     ),
     (
         2,
@@ -408,7 +408,7 @@ def offer(channel, values):
         """\
 def offer(channel, values):
   channel.queue.extend(values[:channel.capacity]); return values[channel.capacity:]""",
-        "and offer did not send to it",
+        "but offer did not send to it",
     ),
     (
         3,
@@ -479,7 +479,7 @@ import gochat
 class Hub(gochat.Hub):
   def run(self): raise RuntimeError('changed size during iteration')
 def scenario(hub, new_client): pass""",
-        "change scenario alone",
+        "change only scenario",
     ),
     (
         6,
@@ -489,7 +489,7 @@ def die(self):
   raise RuntimeError('changed size during iteration')
 Hub.run = die
 def scenario(hub, new_client): pass""",
-        "change scenario alone",
+        "change only scenario",
     ),
     (
         6,
@@ -569,7 +569,7 @@ class Client(gochat.Client):
         answer(8, "right").replace(
             "self.conn.write_message(websocket.TEXT_MESSAGE, message)", "pass"
         ),
-        "messages were queued, and 0 came",
+        "messages were queued, but 0 came",
     ),
     (
         8,
@@ -593,13 +593,13 @@ class Client(gochat.Client):
 """,
         "bob came after",
     ),
-    (9, answer(9, "right").replace("Channel(1)", "Channel(0)"), "broadcast has no buffer"),
+    (9, answer(9, "right").replace("Channel(1)", "Channel(0)"), "broadcast no longer has a buffer"),
     (
         9,
         """\
 import gochat
 class Hub(gochat.Hub): pass""",
-        "broadcast has no buffer",
+        "broadcast no longer has a buffer",
     ),
     (
         10,
@@ -715,7 +715,7 @@ import gochat
 class Conn(gochat.Conn):
   def write_message(self, kind, data):
     super().write_message(kind, data[:500000] + b'\\x8a\\x01?' + data[500003:])""",
-        "part of the message is not",
+        "but part of it is missing",
     ),
     (
         14,
@@ -801,7 +801,7 @@ def verdicts(
     [
         ("import os; os._exit(3)", "has ended with 3"),
         ("import os; os.kill(os.getpid(), 9)", "has ended with -9"),
-        ("import os; os.kill(os.getpid(), 19)", "has ended with -9"),  # it stops, and is killed
+        ("import os; os.kill(os.getpid(), 19)", "has ended with -9"),  # stopped, and then killed
     ],
 )
 def test_a_check_that_dies_is_no_verdict(tmp_path: Path, text: str, how: str) -> None:
@@ -886,7 +886,7 @@ def test_write(
     file.write_text("mine")
     again = call(capsys, "01")
     assert again.status == 1
-    assert is_one_line(again.err, "exercise_01.py is there already, and was left as it is")
+    assert is_one_line(again.err, "exercise_01.py already exists, and was not changed")
     assert file.read_text() == "mine"
     assert call(capsys, "1", "--force") == (0, said, "")
     assert file.read_text() == exercises()[0].starter
@@ -923,7 +923,7 @@ def test_wrong_flags(
     status: int,
     what: str,
 ) -> None:
-    """A command line that makes no sense gets one line, and no file is made."""
+    """A command line that makes no sense gets a one-line error, and no file is made."""
     monkeypatch.chdir(tmp_path)
     result = call(capsys, *args)
     assert (result.status, result.out) == (status, "")
@@ -975,7 +975,7 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
     [
         (
             "import os; os._exit(3)",
-            "not yet: the program has ended in the check, with the status 3",
+            "not yet: the program ended during the check, with the status 3",
         ),
         ("import os; os.kill(os.getpid(), 19)", "not yet: the check was not done after 3 s"),
         (

@@ -1,4 +1,4 @@
-"""Floods: no client can keep the other threads from the interpreter."""
+"""Floods: no client can keep the other threads from running."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
 from .harm import PAGE
 from .support import Gochat, join
 
-#: With this, a thread that reacquires the interpreter at once never leaves it to another.
+#: With this, a thread that reacquires the interpreter at once never yields it to another thread.
 NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
 
 

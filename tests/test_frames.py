@@ -27,7 +27,7 @@ def test_header_says_where_a_frame_ends(size: int) -> None:
         assert header is not None
         assert sum(header) == len(data)
         assert header == read_header(data + b"behind", 0, len(data))
-        known = header[0] - more  # where the length is complete
+        known = header[0] - more  # the length ends here
         assert read_header(data[:known]) == header
         assert read_header(data[: known - 1]) is None
         assert read_header(data, 0, known - 1) is None

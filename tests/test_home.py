@@ -34,7 +34,7 @@ from .support import PATIENCE, Gochat, Peer, join, wait_until
 expect.set_options(timeout=PATIENCE * 1000)
 
 #: Chromium writes this to the console when it cannot connect. A page cannot prevent that.
-#: 400: the page asks /ws with a plain GET whether its server answers, and by then it does.
+#: 400: the answer to the plain GET of /ws with which the page checks whether its server is back.
 NO_CONNECTION = re.compile(
     r"Failed to load resource: (net::|the server responded with a status of (400|503))|"
     r"WebSocket connection to '\S+' failed: "
@@ -75,7 +75,7 @@ class Network:
         #: The treatment of a new connection: "forward" it, "swallow" its data, or "refuse" it.
         self.mode = "forward"
         self._cuts = 0
-        #: Data from the server that is held back, by the client's end of the connection.
+        #: For the client's end of each connection: data from the server that is held back.
         self._held: dict[socket.socket, bytes] = {}
         # Guards the held data, and makes released data go out before later data from the server.
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class Network:
             for key, _ in self._selector.select(0.02):
                 if key.fileobj is self.listener:
                     self._accept()
-                elif key.fileobj in self._others:  # not closed just now
+                elif key.fileobj in self._others:  # not closed a moment ago
                     self._carry(key.fileobj)
 
     def _accept(self) -> None:
@@ -527,7 +527,7 @@ def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> 
 
 
 def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> None:
-    """If the box is ticked, a hidden page notifies of messages, and an unfocused one of @name."""
+    """If the box is ticked, a hidden page notifies of any message, an unfocused page of @name."""
     tabs.context.grant_permissions(["notifications"], origin=gochat.url)
     tabs.context.add_init_script(  # the real ones, and a list of them
         """window.shown = [];
@@ -588,7 +588,7 @@ def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
 def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
     """After a reload the log and the typed text are back, and a note says what is missing.
 
-    That holds for the last 200 lines, for Back and Forward, and only for the same server.
+    The last 200 lines are kept, after Back and Forward, too, but only for the same server.
     """
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -1143,7 +1143,7 @@ def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_512_bytes_pass_and_513_are_kept_back(tabs: Tabs, gochat: Gochat) -> None:
-    """Over 512 bytes nothing is sent, the text stays, and the page says why; 512 come back."""
+    """Over 512 bytes nothing is sent, the text stays, and the page says why; 512 bytes are sent."""
     over, exact = "é" * 253 + "xx", "é" * 253 + "x"
     assert len(f"Ann: {exact}".encode()) == LIMIT
     with join(gochat.port) as peer:
@@ -1676,7 +1676,7 @@ def test_a_probe_that_is_refused(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def probe_takes_over(page: Page) -> None:
-    """Let 45 seconds of silence pass, wait for the probe to open, and let a second more pass."""
+    """Let 45 seconds of silence pass, wait for the probe to open, and let another second pass."""
     run_to_silence(page, 46_000)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
     page.clock.run_for(1_000)
@@ -1684,7 +1684,7 @@ def probe_takes_over(page: Page) -> None:
 
 
 def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
-    """Messages that arrive late on a replaced connection are shown once, when it ends."""
+    """Messages that arrive late on a replaced connection are shown once, when that ends."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1697,7 +1697,7 @@ def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
         network.release()
         send_all(peer, ["after"])
         wait_until(lambda: page.evaluate("arrived.length") == 3, "the new messages")
-        page.wait_for_timeout(200)  # those of the old connection have arrived
+        page.wait_for_timeout(200)  # so those on the old connection arrive, too
         page.clock.run_for(5_500)
         expect_sockets(page, tabs, False, True)
         page.clock.run_for(100)
@@ -1905,7 +1905,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
         choose(page, f"127.0.0.1:{other.port}", remember=True)
         expect(state).to_have_text(away)
         page.locator("#settings summary").click()
-        page.locator("#home").click()  # which also forgets it
+        page.locator("#home").click()  # which also forgets the address
         expect(state).to_have_text(own)
         expect(page.locator("#remember")).not_to_be_checked()
         page.reload()
@@ -1914,7 +1914,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
 
 
 def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
-    """A page from a file has its style, and says when to use --allow-origin null, and its risk."""
+    """A page from a file has its style, and says why it needs --allow-origin null, and the risk."""
     tabs.may_lose_server = True
     need = (
         "For a page that was opened from a file, the server must be started with --allow-origin"

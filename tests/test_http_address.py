@@ -134,7 +134,8 @@ def test_listen_shared(addr: str, hosts: list[str]) -> None:
         listeners = [stack.enter_context(each) for each in listen_shared(addr, 3)]
         (port,) = {each.getsockname()[1] for each in listeners}
         for host in hosts:
-            # The chance that one of three gets none of a hundred is about 1 in 10 to the 17.
+            # The chance that one of three sockets gets none of a hundred connections is about
+            # 1 in 10 to the 17.
             for _ in range(100):
                 stack.enter_context(Peer(port, host))
             counts = [accepted(each) for each in listeners]
@@ -159,7 +160,7 @@ def test_nobody_joins_a_shared_address() -> None:
 
 
 def test_a_shared_address_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the last of several sockets cannot be opened, none is left."""
+    """If the last of several sockets cannot be opened, none is left open."""
     create = socket.create_server
     ports: list[int] = []
 

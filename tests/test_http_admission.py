@@ -334,7 +334,7 @@ def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
 @needs_ipv6
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_proxy_on_a_socket_for_both(host: str) -> None:
-    """A trusted proxy is recognized by IPv4 and by IPv6 on a socket for both."""
+    """On a socket for both, a trusted proxy is recognized by its IPv4 or IPv6 address."""
     proxies = ("127.0.0.1", "::1")
     with Serving(who, ":0", trusted_proxies=proxies) as serving, Peer(serving.port, host) as peer:
         answer = peer.request(headers=forwarded("192.0.2.7"))
@@ -342,7 +342,7 @@ def test_a_proxy_on_a_socket_for_both(host: str) -> None:
 
 
 def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str]]) -> None:
-    """A client's connections count together, direct or through a proxy; a proxy's own do not."""
+    """A client's direct and proxied connections count together; a proxy's own are not limited."""
     client = forwarded("127.0.0.2")
     inside: list[str] = []
     release = threading.Event()

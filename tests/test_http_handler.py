@@ -223,7 +223,7 @@ def test_a_connection_is_taken_over_once() -> None:
         sock, buffered = taken.hijack()
         assert buffered == b""
         assert taken.hijacked
-        with pytest.raises(RuntimeError, match="taken over before"):
+        with pytest.raises(RuntimeError, match="already taken over"):
             taken.hijack()
         sock.sendall(b"once")
         return []
@@ -471,7 +471,7 @@ def test_an_application_that_fails(
 def test_an_application_that_loses_its_own_connection(
     error: OSError, logged: Callable[[], list[str]]
 ) -> None:
-    """An application's own ConnectionError or TimeoutError is logged and answered as any other."""
+    """An application's own ConnectionError or TimeoutError is handled like any other error."""
 
     def later(start_response: StartResponse, length: int) -> Iterable[bytes]:
         start_response("200 OK", [])
@@ -493,7 +493,7 @@ def test_an_application_that_loses_its_own_connection(
 
 @pytest.mark.parametrize("writes", [False, True])
 def test_a_client_that_leaves_an_application(writes: bool, logged: Callable[[], list[str]]) -> None:
-    """An application that reads from a client that has gone, or writes to it, logs nothing."""
+    """If an application reads from, or writes to, a client that has gone, nothing is logged."""
     ended = threading.Event()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

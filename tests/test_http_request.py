@@ -133,7 +133,7 @@ def test_headers_of_one_name() -> None:
 
 
 def test_what_werkzeug_adds() -> None:
-    """Equal lengths count once, the last type counts, and names with "_" are ignored."""
+    """Equal Content-Lengths count once, the last Content-Type counts, names with _ are ignored."""
     environ = seen(
         get(
             b"Content-Length: 0",

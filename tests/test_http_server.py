@@ -218,7 +218,7 @@ def test_stop_from_another_thread() -> None:
 
 
 def test_stop_among_many_signals() -> None:
-    """stop works even if the descriptor for signals is full."""
+    """stop works even if the socket that reports signals is full."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     with suppress(BlockingIOError):
         while True:

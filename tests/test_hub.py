@@ -75,7 +75,7 @@ def test_unregister_closes_the_channel_once() -> None:
 
 
 def test_full_client_is_dropped_and_the_others_are_not() -> None:
-    """A client whose channel is full is dropped: it gets what was queued, the others get all."""
+    """A client whose channel is full is dropped: it gets what was queued; others get all."""
     with hub_at_work() as hub:
         slow, slower, fast = FakeClient(2), FakeClient(1), FakeClient()
         for member in (slow, slower, fast):
@@ -91,7 +91,7 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
 
 
 def test_many_full_clients_are_dropped_at_once() -> None:
-    """Any number of clients can be full at one message; all the others get it."""
+    """Any number of clients can be full when a message comes; all others get the message."""
     with hub_at_work() as hub:
         members = [FakeClient(1 if i % 3 else 256) for i in range(100)]
         for member in members:

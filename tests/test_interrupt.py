@@ -1,9 +1,9 @@
 """Interrupts: an exception, or a signal handler, between any two steps of a channel or of turns.
 
 A trace function raises, or calls something, before the Nth opcode that the calling thread executes
-in these modules; every N is tried, until the operation ends first. Opcodes at which the same would
-happen as at the previous opcode do not count. Python itself runs signal handlers at only some of
-these places.
+in these modules. Every N is tried, from 1 up, until the operation has fewer than N opcodes. Opcodes
+at which the same would happen as at the previous opcode do not count. Python itself runs signal
+handlers at only some of these places.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def _arcs_for_coverage() -> Iterator[None]:
-    """Report the jumps to coverage, whose own trace is off while those here run."""
+    """Report the jumps to coverage, whose own trace function is off while those here run."""
     yield
     if measuring := coverage.Coverage.current():
         data = coverage.CoverageData(str(measuring.get_option("run:data_file")), suffix=True)
@@ -62,7 +62,7 @@ def _arcs_for_coverage() -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
-    """`support.wait_until`, which checks too rarely for thousands of waits."""
+    """Like `support.wait_until`, which checks too rarely for thousands of waits."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
@@ -121,7 +121,7 @@ def passed_over(code: CodeType) -> frozenset[int]:
 
 
 def at_step(number: int, happens: Callable[[], object], operation: Callable[[], Any]) -> Outcome:
-    """Call the operation, and before its Nth step `happens`, which may raise."""
+    """Call the operation, and call `happens`, which may raise, before step `number` of it."""
     steps = 0
     at = None
     before = sys.gettrace()
@@ -606,7 +606,7 @@ def test_turns(what: str, limit: int) -> None:
 
 
 def test_another_thread_is_interrupted() -> None:
-    """An exception that another thread raises in a thread ends its receive, and breaks nothing."""
+    """If another thread raises an exception in a thread, its receive ends, and nothing breaks."""
     # This needs an untraced process, but coverage traces: with a trace, CPython 3.11 executes one
     # instruction again and again while the exception waits for a blocked thread.
     program = "from tests.test_interrupt import interrupt_another as run; run()"

@@ -226,7 +226,7 @@ def test_guests_have_one_door(name: str) -> None:
     ],
 )
 def test_what_most_chats_do_not_need(door: str) -> None:
-    """Modules that few chats need cost others nothing, because they are imported late."""
+    """Modules that few chats need cost other chats nothing, because they are imported late."""
     for name in MODULES:
         if not is_within(name, (door,)):
             for found in imports(name, at_once=True):
@@ -337,8 +337,8 @@ def test_the_twins_stay_plain(twin: str) -> None:
 def test_no_variable_hides_an_import(name: str) -> None:
     """No function calls a method of a variable that has the name of an import.
 
-    Python compiles such a call as one of a module's function. For any other object, that makes a
-    bound method each time, which doubles the cost of a send.
+    Python compiles such a call like a call of a module's function. For any other object, that makes
+    a bound method each time, which doubles the cost of a send.
     """
     tree = ast.parse(MODULES[name].read_text())
     nodes = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

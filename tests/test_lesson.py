@@ -307,7 +307,7 @@ def whole(lines: list[str]) -> str:
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("case "):
         return f"match _:\n{textwrap.indent(text, '    ')}"
-    if text.startswith("    "):  # from within a try
+    if text.startswith("    "):  # from inside a `try`
         return f"try:\n{text}"
     return text
 
@@ -338,7 +338,7 @@ def test_a_page_has_all_its_parts(program: Path) -> None:
         assert lines[0].strip(), path
         assert lines[-1].strip(), path
         if path.suffix == ".go":
-            for pair in ("{}", "()"):  # the part is whole
+            for pair in ("{}", "()"):  # the part is complete
                 assert len({"".join(lines).count(brace) for brace in pair}) == 1, lines
         else:
             ast.parse(whole(lines))

@@ -41,12 +41,12 @@ def test_a_log_that_nobody_takes() -> None:
             ask_for_much(port, 20)
             with join(port) as peer, join(port) as strange:
                 peer.messages(1)
-                strange.send(b"\x0b\xb8", CLOSE)  # 3000, which is logged
+                strange.send(b"\x0b\xb8", CLOSE)  # the code 3000, which is logged
                 assert parted(strange).code == 3000
                 assert os.read(read, 4096).count(b"\n") < 20
                 ask_for_much(port, 1)
                 taken = b""
-                while b" lines of the log were not taken, and are lost\n" not in taken:
+                while b" log lines were not accepted, and are lost\n" not in taken:
                     taken += os.read(read, 4096)
                 ask_for_much(port, 20)
                 process.terminate()
@@ -80,7 +80,7 @@ def test_the_threads_are_told_to_nobody() -> None:
 
 
 def test_a_terminal_that_is_stopped() -> None:
-    """A terminal that accepts part of a line and then nothing delays nobody."""
+    """A terminal that accepts part of a line, and then no more, causes no delay."""
     terminal, stderr = pty.openpty()
     try:
         with logging_to(stderr) as (process, port):
@@ -141,7 +141,7 @@ def test_the_threads_are_told_while_others_work(
 
 
 def test_no_thread_to_tell_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a thread for the rest of a long list, the rest is lost, and the next list is not."""
+    """Without a thread for the rest of a long list, the rest is lost, but the next list is not."""
 
     def start(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -160,7 +160,7 @@ def record(text: str) -> logging.LogRecord:
 
 
 def handler_for(stream: object) -> LogHandler:
-    """A handler as in a process with this stderr."""
+    """Return a log handler for this stderr."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         return LogHandler()
@@ -177,7 +177,7 @@ def test_lines_that_are_lost_are_counted() -> None:
             begin = time.monotonic()
             handler.handle(record("x" * 10_000))
             times.append(time.monotonic() - begin)
-        # Only the first line is waited for.
+        # Only the first line waits for a reader.
         assert [seconds > 0.9 for seconds in times] == [True, False, False], times
         taken = os.read(log.fileno(), 20_000)
         handler.handle(record("y"))
@@ -186,7 +186,7 @@ def test_lines_that_are_lost_are_counted() -> None:
         handler.close()
     first, *others = taken.decode().split("\n")
     assert first == "x" * 8192
-    assert others == ["3 lines of the log were not taken, and are lost", "y", "z", ""]
+    assert others == ["3 log lines were not accepted, and are lost", "y", "z", ""]
 
 
 def test_no_line_is_cut_where_others_may_write() -> None:

@@ -261,7 +261,7 @@ def test_the_stream_has_room_for_messages(capsys: pytest.CaptureFixture[str]) ->
     flags = ["serve", "--relay=redis://h", "--relay-maxbytes=8191"]
     with pytest.raises(SystemExit):
         parse_flags(flags)
-    assert is_one_line(capsys.readouterr().err, "--relay-maxbytes 8191 is too little")
+    assert is_one_line(capsys.readouterr().err, "--relay-maxbytes 8191 is too small")
     assert parse_flags([*flags, "--max-message-size=511"]).relay_maxbytes == 8191
 
 
@@ -1207,9 +1207,9 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
                 sent += flooder.sock.send(flood[sent:])
         assert sent < len(flood)
         # The flooder gets its own messages back, so they were read, but no faster than allowed.
-        for peer in (flooder, slow):  # the slow client is still there, and missed none
+        for peer in (flooder, slow):  # the slow client is still there, and misses nothing
             got: list[str] = []
-            while len(got) < 20:  # a frame may have several
+            while len(got) < 20:  # a frame may have several messages
                 got += peer.read_messages()
             assert set(got) == {"x" * 8000}
             assert time.monotonic() - begin >= (20 - 5) / 100
@@ -1219,7 +1219,7 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A stuck hub does not delay shutdown, and makes the status 1."""
+    """A stuck hub does not delay shutdown, and the command ends with the status 1."""
     fault = """
         import threading
         from gochat import Hub

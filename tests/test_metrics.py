@@ -142,7 +142,7 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 @pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
     """Clients, their messages and deliveries are counted, even after the clients have left."""
-    alice = join(chat.port)  # she says hello, and hears that
+    alice = join(chat.port)  # she says hello, and gets that back
     bob = join(chat.port)
     alice.messages(1)
     chat.wait_for(clients=2, messages_received_total=2, messages_sent_total=3)
@@ -201,7 +201,7 @@ def test_messages_per_frame() -> None:
 
 
 def test_one_who_stops_reading() -> None:
-    """The metrics show a client's waiting messages, that its socket was full, and its end."""
+    """The metrics show a client's waiting messages, its full socket, and its end."""
     flags = (f"--max-message-size={LONG_MESSAGE}", "--send-buffer=100", "--write-wait=1000")
     with Measured(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         chat.wait_for(clients=2)
@@ -317,7 +317,7 @@ def test_a_write_that_is_given_up() -> None:
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
         assert drop_reason(client) == "write_deadline"
         clients.closed(conn.sock)
-        clients.closed(conn.sock)  # no effect, as without a handshake
+        clients.closed(conn.sock)  # no effect, as for a connection without a handshake
         _, totals = clients.read()
         assert (totals.stalls, totals.messages_out) == (1, 0)
         assert totals.dropped["write_deadline"] == sum(totals.dropped.values()) == 1
@@ -325,7 +325,7 @@ def test_a_write_that_is_given_up() -> None:
 
 @pytest.mark.measured
 def test_handshakes_that_are_refused(chat: Measured) -> None:
-    """A refused handshake is counted by its fault."""
+    """Refused handshakes are counted by what was wrong with them."""
     for status, headers in (
         (400, {"Connection": None}),
         (400, {"Sec-WebSocket-Key": "x"}),
@@ -528,7 +528,7 @@ def test_off_costs_nothing() -> None:
 
 @pytest.mark.parametrize("taken", ["--addr", "--metrics-addr"])
 def test_an_address_that_is_taken(taken: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If one of its addresses is in use the command ends, and has nothing open on the other."""
+    """If one of its addresses is in use, the command ends, and leaves nothing open on the other."""
     with ExitStack() as stack:
         flags = dict.fromkeys(("--addr", "--metrics-addr"), LOCAL)
         listener = stack.enter_context(listen(LOCAL))

@@ -135,7 +135,7 @@ class Front:
         assert status == 0, self.log()
 
     def log(self) -> str:
-        """nginx's complaints."""
+        """Return what nginx has written to stderr and to its error log."""
         files = [self.directory / "stderr", self.directory / "error.log"]
         return "".join(file.read_text() for file in files if file.exists())
 
@@ -300,7 +300,7 @@ def test_no_handshake_by_https(nginx: Nginx) -> None:
 def test_a_line_that_is_missing(
     line: str, status: int, tmp_path: Path, certificate: Path, chat: Gochat
 ) -> None:
-    """Without one of the lines in the configuration no browser can connect."""
+    """Without any one of these lines in the configuration, no browser can connect."""
     with Nginx(tmp_path, certificate, chat, without=line) as nginx, nginx.peer() as peer:
         assert peer.open(headers={"Origin": nginx.origin}).status == status
 

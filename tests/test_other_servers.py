@@ -24,7 +24,7 @@ from .support import PATIENCE, Peer, wait_until
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-NEEDS = "websocket: this needs gochat.Server; other servers give no connection away"
+NEEDS = "websocket: this needs gochat.Server; other servers keep the connection"
 
 #: The application. Gunicorn configures no log for it; for the two others a log is added.
 APP = "import gochat\napp = gochat.make_app(gochat.Hub())\n"

@@ -176,7 +176,7 @@ def switches(pid: int) -> int:
 
 
 def heard_by(peer: Peer, said: set[str]) -> list[str]:
-    """Return the messages that a peer has heard, in order, without those of others."""
+    """Return the messages in `said` that a peer has heard, in order."""
     heard: list[str] = []
     while len(heard) < len(said):
         texts = peer.read_frame().payload.decode().split("\n")
@@ -184,7 +184,7 @@ def heard_by(peer: Peer, said: set[str]) -> list[str]:
     return heard
 
 
-# A group of four, for the tests that do not harm it.
+# A group of four, for the tests that leave it intact.
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +319,7 @@ def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
-        # Greenlets stay on no CPU in any case, and refuse the flag.
+        # Greenlets are never pinned to a CPU, and refuse the flag.
         no_pin = () if os.environ.get("GOCHAT_RUNTIME") == "greenlets" else ("--no-pin",)
         with Family(2, "--shutdown-timeout=60", *no_pin) as family, ExitStack() as stack:
             assert systemd.recv(100) == b"READY=1"
@@ -360,7 +360,7 @@ def test_ctrl_c() -> None:
 
 @pytest.mark.measured
 def test_the_second_signal_is_the_last() -> None:
-    """A second signal ends all processes at once, whatever they still wait for."""
+    """A second signal ends all processes at once, whatever they are still waiting for."""
     with Family(2, "--shutdown-timeout=600") as family, ExitStack() as stack:
         family.one_each(stack)  # they do not answer the close frame
         family.process.send_signal(signal.SIGINT)
@@ -518,7 +518,7 @@ def test_without_the_package(count: int) -> None:
 
 @pytest.mark.measured
 def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child ends if its parent died before the child could ask for a signal."""
+    """A child ends if its parent died before the child could ask for a signal at its death."""
     monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
     done = finished([*command(), "serve", "--processes=2"])
     assert (done.returncode, done.stderr) == (1, "")
@@ -731,7 +731,7 @@ def test_a_pause_of_the_whole_machine() -> None:
 
 
 def test_a_child_that_takes_its_time_to_end() -> None:
-    """A child that is stopping does not count as stuck while its clients go."""
+    """A child that is stopping does not count as stuck while its clients leave."""
     fault = """
         import time
         from gochat.ops import processes, serve
@@ -754,7 +754,7 @@ def test_a_child_that_takes_its_time_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_takes_too_long_to_end() -> None:
-    """A child that says it is stopping has its shutdown timeout for that, and some seconds."""
+    """A child that says it is stopping is killed some seconds after its shutdown timeout."""
     fault = """
         import time
         from gochat.ops import processes, serve

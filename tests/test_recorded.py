@@ -141,7 +141,7 @@ def gochat() -> Iterator[Gochat]:
 def room(gochat: Gochat) -> Iterator[Gochat]:
     """The server, with an empty room before and after.
 
-    Nothing of the previous scenario can come late: the hub sends a message to all clients at once,
+    Nothing from an earlier scenario can come late: the hub sends a message to all clients at once,
     and the two threads of a client end only when the hub has released the client.
     """
     sockets = gochat.sockets()

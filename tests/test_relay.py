@@ -48,7 +48,7 @@ def server(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def shared(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis for the tests that do not harm it; each test has its own room."""
+    """A Redis for the tests that leave it intact; each test has its own room."""
     with Redis(tmp_path_factory.mktemp("redis"), server=server) as made:
         yield made
 
@@ -115,7 +115,7 @@ def test_ledger_learns_where_others_were() -> None:
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
-    """Only the last thousand of the processes heard once are remembered."""
+    """Of the processes heard only once, the last thousand are remembered."""
     ledger = Ledger((2, 0))
     for number in range(1001):
         ledger.take(b"1-%d.000000000000" % number, 7, 1)
@@ -175,7 +175,7 @@ def test_bound_by_bytes() -> None:
 
 
 def test_bound_of_what_is_there() -> None:
-    """The contents of a stream when a process starts count, and are trimmed bit by bit."""
+    """Entries in the stream when a process starts count, and are trimmed bit by bit."""
     bound = Bound(10_000, 64_000)
     bound.begin(6400, 32_000)
     assert bound.length == 10_000
@@ -216,7 +216,7 @@ def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
     made = entry_of(b"7-8", flat, 512)
     assert made.process == b""
     assert made.messages == []
-    assert made.fault == "no entry of a gochat"
+    assert made.fault == "not an entry by gochat"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
         assert a.hears(1) == ["text"]
         assert a.relay.statistics().invalid == 2
     assert "relay: entries dropped, whole or in part: 1, the last " in caplog.text
-    assert "no entry of a gochat" in caplog.text
+    assert "not an entry by gochat" in caplog.text
 
 
 def test_the_stream_is_bounded(shared: Redis) -> None:
@@ -396,19 +396,19 @@ def test_many_outages_are_few_lines(
             count += 1
             a.hears(count)
         wait_until(lambda: not a.relay.deaf)
-        assert caplog.text.count("there again") <= 8
+        assert caplog.text.count("Redis is back") <= 8
         monkeypatch.setattr("gochat.relay.relay._SAY_TIME", 1.0)
         for _ in range(2):
             allow = refuse_by_replicas(own)
             with in_background(lambda: a.say("text")):
                 wait_until(lambda: "NOREPLICAS" in caplog.text, "what Redis said")
                 allow()
-            wait_until(lambda: caplog.messages[-1] == "relay: Redis is there again")
+            wait_until(lambda: caplog.messages[-1] == "relay: Redis is back")
             caplog.clear()
 
 
 def test_a_pause(own: Redis) -> None:
-    """Nothing is lost if Redis stops for longer than an answer may take, and continues."""
+    """Nothing is lost if Redis stops for longer than an answer may take, and then continues."""
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
         assert b.hears(1) == ["before"]
@@ -537,7 +537,7 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_roll_back(server: str, tmp_path: Path) -> None:
-    """An older state of the stream is noticed; new messages are heard, and nothing twice."""
+    """A return to an older state of the stream is noticed; all is heard, and nothing twice."""
     always = ("--appendonly", "yes", "--appendfsync", "always")
     made = Redis(tmp_path, *always, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
@@ -701,7 +701,7 @@ def test_memory_that_was_full_before(own: Redis) -> None:
 
 
 def fill(redis: Redis, key: str, count: int) -> None:
-    """Write this many entries of a kilobyte, as a process that is gone."""
+    """Write this many entries of a kilobyte, in the name of a process that is gone."""
     name = b"1-1.0123456789ab"
     stream = Stream(redis.url, key, lambda: False)
     for number in range(1, 2 * count, 2):
@@ -746,7 +746,7 @@ def test_a_full_channel_is_one_entry(own: Redis) -> None:
 
 
 def test_batches_are_bounded_in_bytes(own: Redis) -> None:
-    """Many large messages at once are several entries."""
+    """Many large messages at once become several entries."""
     with node(own.url, maxbytes=16 * 512) as a, node(own.url) as b:
         said = [str(i).ljust(512) for i in range(100)]
         a.say(*said)
@@ -781,7 +781,7 @@ def test_a_planned_failover(server: str, tmp_path: Path) -> None:
 
 
 def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
-    """A relay that writes to one server and reads from another notices, and then hears itself."""
+    """A relay that writes to one server and reads from another notices that, and recovers."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with (
@@ -846,7 +846,7 @@ def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.Monk
 
 
 def announced(name: bytes) -> list[bytes | int]:
-    """The first entry of a process."""
+    """Return the first entry of a process."""
     return announcement(name, 1, {})
 
 
@@ -911,7 +911,7 @@ def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("number", [1, 2, 1_000_000])
 def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
-    """A foreign entry that uses a number just before its owner does makes no message vanish."""
+    """If a foreign entry uses a number just before its owner does, no message vanishes."""
     forged: list[int] = []
 
     def forestall(data: bytes, from_server: bool) -> bool:
@@ -977,7 +977,7 @@ def test_few_large_entries_are_read_at_once(own: Redis) -> None:
         return False
 
     gate = threading.Event()
-    # All of it fits into the stream, or an announcement that is due meanwhile would cut it.
+    # The stream has room for all entries, or an announcement that is due meanwhile would cut it.
     with Proxy(own.port, weigh) as proxy, node(proxy.url, maxbytes=256 << 20) as a:
         holding = a.hold(gate)
         forge(own, b"99-0.0123456789ab", 1, b"held")
@@ -1310,7 +1310,7 @@ def test_never_there(tmp_path: Path) -> None:
 
 def test_an_option_that_is_not_known() -> None:
     """A URL with an unknown option is refused, and not repeated in the message."""
-    with pytest.raises(ValueError, match="an option that is not known"):
+    with pytest.raises(ValueError, match="an unknown option"):
         Relay(Hub(), "redis://:tulip@127.0.0.1:1/0?foo=bar")
 
 

@@ -1,4 +1,4 @@
-"""The promise of docs/run/scale.md, while Redis crashes, stops, forgets; see relay_faults.py."""
+"""The promise of docs/run/scale.md while Redis has faults, as caused by relay_faults.py."""
 
 from __future__ import annotations
 

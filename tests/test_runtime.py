@@ -128,7 +128,7 @@ def test_ctrl_c_while_a_client_runs() -> None:
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
-    """Ctrl-C at any step of a send ends its caller once, and the receiver hears of later values."""
+    """Ctrl-C at any step of a send interrupts its caller once; later values still arrive."""
     program = f"""
         {PATCH}
         import gevent, signal, sys
@@ -181,7 +181,7 @@ def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
 
 
 def test_a_lock_whose_next_owner_is_killed() -> None:
-    """If a greenlet that a release has woken is killed, the next in line gets the lock."""
+    """If a greenlet is killed after a release has woken it, the next in line gets the lock."""
     program = f"""
         {PATCH}
         import gevent
@@ -312,7 +312,7 @@ def test_no_timer_is_left() -> None:
 
 
 def test_the_collector_runs_rarely() -> None:
-    """On greenlets, Python looks for garbage once in 10,000 new objects."""
+    """On greenlets, Python looks for garbage once every 10,000 new objects."""
     program = f"""
         {PATCH}
         import gc
@@ -358,7 +358,7 @@ def test_the_view_of_greenlets() -> None:
             other.send("two")
             assert other.messages(2) == ["one", "two"]
             chat.switch("release", held)
-            assert held.messages(3)[1:] == ["one", "two"]  # after the hello of the other
+            assert held.messages(3)[1:] == ["one", "two"]  # after the hello of `other`
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_flags_that_are_refused(flags: str, error: str) -> None:
 @pytest.mark.measured
 @pytest.mark.parametrize("flags", ["", "--processes 2 --relay redis://localhost"])
 def test_a_program_that_calls_the_command(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command does not replace a program that calls it: it tells an unpatched one to patch."""
+    """The command does not replace a program that calls it, but tells the program to patch."""
     monkeypatch.setenv("GOCHAT_RUNTIME", "greenlets")
     program = (
         "from gochat.ops.command import main\n"
@@ -414,7 +414,7 @@ def test_a_patched_program_that_calls_the_command() -> None:
 def test_threads_in_a_patched_program(
     flags: str, environment: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A patched program that asks for threads is told so, by what it has asked with."""
+    """A patched program that asks for threads gets an error, which names the flag or variable."""
     monkeypatch.setenv("GOCHAT_RUNTIME", environment)
     program = (
         f"{PATCH}; from gochat.ops.command import main;"
@@ -426,7 +426,7 @@ def test_threads_in_a_patched_program(
 
 
 def test_a_command_that_gevent_starts() -> None:
-    """`python -m gevent.monkey gochat`, which patches too much, is an error of one line."""
+    """`python -m gevent.monkey gochat`, which patches too much, fails with a one-line error."""
     start = [sys.executable, "-m", "gevent.monkey"]
     done = finished([*start, COMMAND, "serve", "--addr", LOCAL])
     error = "gevent has patched queue, too: call gevent.monkey.patch_all(queue=False)"
@@ -436,7 +436,7 @@ def test_a_command_that_gevent_starts() -> None:
 
 @pytest.mark.parametrize("version", ["", "23.9.1"])
 def test_without_a_gevent_that_will_do(version: str) -> None:
-    """A gevent that is missing or too old causes one line that says what to install."""
+    """If gevent is missing or too old, one line says what to install."""
     program = (
         "import sys; from importlib import metadata\n"
         f"def version(name, found={version!r}):\n"

@@ -334,7 +334,7 @@ def test_a_slow_hub_takes_no_time_from_another() -> None:
     closer.join(PATIENCE)
     peers[0].sock.close()
     assert codes == [1001]
-    release.set()  # and its thread ends, because its channel is closed
+    release.set()  # then the hub's thread ends, because its channel is closed
 
 
 def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from gochat.golang.http.address import listen
 
 from .support import COMMAND, PATIENCE, Gochat, Peer, activated, finished, is_one_line, join
 
-# Few other tests run this code, so these processes count for the coverage.
+# Few other tests run this code, so coverage includes these processes.
 pytestmark = pytest.mark.measured
 
 

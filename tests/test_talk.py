@@ -52,7 +52,7 @@ from .support import (
     wait_until,
 )
 
-# Few other tests run this code, so these processes count for the coverage.
+# Few other tests run this code, so coverage includes these processes.
 pytestmark = pytest.mark.measured
 
 # A function that serves one connection.
@@ -358,7 +358,7 @@ def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
 
 
 def test_what_is_typed_meanwhile_is_kept() -> None:
-    """A lost connection is reported, with what may be lost, and the rest is kept."""
+    """A lost connection is reported with the messages that may be lost; the others are kept."""
     go_on = threading.Event()
     heard: list[str] = []
 
@@ -397,7 +397,7 @@ def test_what_is_typed_meanwhile_is_kept() -> None:
 
 
 def test_the_end_without_a_connection() -> None:
-    """Messages kept and not sent at the end are reported, without waiting."""
+    """Messages that are still kept at the end are reported as not sent, without waiting."""
     with serving(lambda visitor: visitor.greet()) as address, Terminal(address) as terminal:
         wait_until(lambda: any("trying again in " in line for line in terminal.look()))
         terminal.type("too late\r")
@@ -477,7 +477,7 @@ def test_lines_from_a_pipe() -> None:
 
 
 def test_lines_from_a_file(tmp_path: Path) -> None:
-    """A file is sent like a pipe, in order and whole, even if it is longer than what is echoed."""
+    """A file is sent like a pipe, in order and whole, even with more lines than are remembered."""
     lines = [f"line {i}" for i in range(1000)]
     file = tmp_path / "lines"
     file.write_text("\n".join(lines))
@@ -573,7 +573,7 @@ def test_frames() -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 @pytest.mark.parametrize("mask", [None, b"\x01\x02\x03\x04"])
 def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
-    """A frame is taken from the stream only when it is whole, and what follows is left."""
+    """A frame is taken from the stream only when it is complete; what follows it is left."""
     payload = bytes(i & 255 for i in range(size))
     data = frame(payload, BINARY, fin=False, mask=mask)
     for end in {*range(min(20, len(data))), len(data) - 1}:
@@ -886,8 +886,8 @@ def test_nobody_reads() -> None:
 @pytest.mark.parametrize(
     ("redirection", "said"),
     [
-        ("<&-", "stdin and stdout have to be open"),
-        (">&-", "stdin and stdout have to be open"),
+        ("<&-", "stdin and stdout must be open"),
+        (">&-", "stdin and stdout must be open"),
         ("0>/dev/null", os.strerror(errno.EBADF)),
     ],
 )

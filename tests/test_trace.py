@@ -46,7 +46,7 @@ from .support import (
     wait_until,
 )
 
-# Few other tests run this code, so these processes count for the coverage.
+# Few other tests run this code, so coverage includes these processes.
 pytestmark = pytest.mark.measured
 
 Event = dict[str, Any]
@@ -66,7 +66,7 @@ def events_of(path: Path) -> list[Event]:
 
 
 def check(events: Sequence[Event]) -> None:
-    """Check all rules of the Trace Event Format for such events."""
+    """Check all rules of the Trace Event Format for these events."""
     last = 0.0
     named: set[int] = set()
     states: dict[int, Event] = {}
@@ -139,7 +139,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             peer.send(f"from {peer.addr}")
         heard = witness.messages(2 * len(peers))
         for i, peer in enumerate(peers, 1):
-            peer.messages(2 * len(peers) - i)  # not from those who joined earlier
+            peer.messages(2 * len(peers) - i)  # without those of the peers that joined earlier
         files = gochat.descriptors()
         peers[0].send(struct.pack("!H", 1000), CLOSE)
         assert peers[0].read_to_end()
@@ -378,7 +378,7 @@ def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
-    """A handshake that nobody registers is shown, and its thread has no later state."""
+    """A handshake whose client is never registered is shown; its thread has no later state."""
     fault = """
         import threading
         from gochat import Hub, Upgrader
@@ -453,7 +453,7 @@ def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Pat
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad file is refused before the chat begins; a full disk is reported when it has ended."""
+    """A bad file is refused before the chat begins; a full disk is reported after the chat."""
     for path in (tmp_path / "no" / "file", tmp_path):
         with pytest.raises(SystemExit) as caught:
             main(["serve", "--addr", LOCAL, "--trace", str(path)])
@@ -525,7 +525,7 @@ def test_too_much_for_a_picture(
     path = tmp_path / "large.json"
     path.write_text(json.dumps(content))
     assert main(["trace", str(path), "--svg", str(tmp_path / "out.svg")]) == 1
-    assert is_one_line(capsys.readouterr().err, "choose by --only, --from and --to")
+    assert is_one_line(capsys.readouterr().err, "use --only, --from and --to")
 
 
 # Summary and picture.
@@ -605,7 +605,7 @@ def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
-    """The times of a picture have one unit, which is named above them and suits its length."""
+    """The times of a picture have one unit, named above them, which suits the time it shows."""
     out = tmp_path / "out.svg"
     assert "ms" in texts(picture(traced, out))
     hub = next(span for span in traced.trace.spans if span.name == "register")

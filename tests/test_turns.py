@@ -137,7 +137,7 @@ def free_of(turns: Turns) -> tuple[int, int]:
 
 @contextmanager
 def no_turn_free() -> Iterator[None]:
-    """In the block this thread has the only turn, until it gives it up."""
+    """Let this thread have the only turn in the block, unless it gives the turn up."""
     before = turns.gomaxprocs(1)
     turns.waiter().line_up()
     yield
@@ -262,7 +262,7 @@ def test_gosched_waits_for_those_in_line() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert order[:2] == ["pump 1", "pump 2"]
-    assert sorted(order[2:]) == ["pump 3", "relay in"]  # which has passed its turn on
+    assert sorted(order[2:]) == ["pump 3", "relay in"]  # gosched has passed the turn on
     mine.gosched()
     assert free_of(mine) == (1, 0)
 

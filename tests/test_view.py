@@ -50,7 +50,7 @@ from .support import (
 )
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
 
-# Few other tests run this code, so these processes count for the coverage.
+# Few other tests run this code, so coverage includes these processes.
 pytestmark = pytest.mark.measured
 
 State = dict[str, Any]
@@ -160,7 +160,7 @@ def joined(port: int, count: int) -> list[Peer]:
 
 
 def overflow(held: Peer, other: Peer) -> list[str]:
-    """Say more than fits in the queue of a held client, with --send-buffer=4, until it is dropped.
+    """Say more than fits in a held client's queue, with --send-buffer=4, so the client is dropped.
 
     Returns what was said.
     """
@@ -279,7 +279,7 @@ def test_nobody_else_learns_who_is_who(chat: Viewed) -> None:
 
 
 def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """A held client's queue fills to 256, then it is dropped, with the reason; nothing is lost."""
+    """A held client is dropped when its queue of 256 is full, with the reason; nothing is lost."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     tab = tabs.open(chat)
@@ -315,7 +315,7 @@ def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  
 
 
 def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The page turns on slow motion, shows who has the turn, and says messages."""
+    """The page turns on slow motion, shows who has the turn, and sends messages."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     with ExitStack() as stack:
@@ -337,7 +337,7 @@ def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa: F811
-    """On a phone nothing scrolls sideways; and the page says when the chat has ended."""
+    """On a phone nothing scrolls sideways, and the page says when the chat has ended."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 320, "height": 600}, color_scheme="dark")
     view = tabs.context.new_page()
@@ -370,7 +370,7 @@ def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
         said = [str(i) for i in range(9)]
         for text in said:
             other.send(text)
-            assert other.messages(1) == [text]  # there is one turn; the held one has none
+            assert other.messages(1) == [text]  # there is one turn; the held client lacks it
         state = chat.wait_until_held(held)
         assert state["turns"] == {"number": 1, "line": 0, "holders": []}
         assert chat.find(held)["queued"] == 8
@@ -511,7 +511,7 @@ def test_switches_exist_only_with_the_flag() -> None:
 
 
 def test_another_site_cannot_switch(chat: Viewed) -> None:
-    """A page of another origin, or with a rebound DNS name, can neither switch nor look."""
+    """A page of another origin, or with a rebound DNS name, can use no switch, and see nothing."""
     own = f"127.0.0.1:{chat.view_port}"
     with join(chat.port) as peer:
         hold = f"/hold?client={chat.find(peer)['number']}"
@@ -662,13 +662,13 @@ def test_why_a_client_has_gone(chat: Viewed, end: Callable[[Peer], None], reason
 
 
 def test_a_client_that_sends_no_pong() -> None:
-    """A client that sends no pong in time has that as its reason."""
+    """For a client that sends no pong in time, that is the reason shown."""
     with Viewed("--pong-wait=0.2") as chat, join(chat.port) as peer:
         assert chat.reason(peer.addr) == "no pong came in time"
 
 
 def test_a_client_that_does_not_read() -> None:
-    """A client that reads nothing for the write wait has that as its reason."""
+    """For a client that reads nothing for the write wait, that is the reason shown."""
     with (
         Viewed("--write-wait=0.5", "--send-buffer=1000", "--max-message-size=70000") as chat,
         join(chat.port) as speaker,
@@ -712,7 +712,7 @@ def test_a_reader_that_keeps_to_the_rate() -> None:
 
 
 class Listener:
-    """A client for a hub: it has a channel, which takes a message only when the gate is open."""
+    """Stands in for a client: its channel takes a message only while the gate is open."""
 
     def __init__(self, gate: threading.Event) -> None:
         class Slow(Channel[bytes]):
@@ -734,7 +734,7 @@ def viewing(hub: Hub, clients: Clients) -> Iterator[View]:
 
 
 def test_a_hub_that_is_slow() -> None:
-    """The view shows read pumps, and itself, waiting for a hub that is slow over a message."""
+    """The view shows read pumps, and itself, waiting for a hub that is slow to send a message."""
     hub, gate = Hub(), threading.Event()
     clients = Clients()
     with viewing(hub, clients) as view:
@@ -748,7 +748,7 @@ def test_a_hub_that_is_slow() -> None:
         def wait() -> bool:
             found = state()
             readers = [one["reader"] for one in found["clients"]]
-            waiting = readers.count("waits for the hub to take what it has")
+            waiting = readers.count("waits for the hub to take its message")
             return (waiting, found["hub"]["thread"]) == (1, "at work")  # the hub is woken, too
 
         with running(server, hub), ExitStack() as stack:
@@ -797,9 +797,9 @@ def test_many_clients(chat: Viewed) -> None:
 
 @pytest.mark.parametrize(("busy", "period"), [(0.0, 0.2), (0.03, 0.6)])
 def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, period: float) -> None:
-    """However many look, a state is made five times a second, or less often if it takes long.
+    """However many views there are, a state is made 5 times a second, or less often if slow.
 
-    busy: the processor time that a state takes, in seconds. period: how long it is reused.
+    busy: the processor time that a state takes, in seconds. period: how long a state is reused.
     """
     made: list[float] = []
 
@@ -945,7 +945,7 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
                 left = [client for client in found if client.hub is hub]
             finally:
                 gc.enable()
-    assert len(left) <= 1  # a variable of the hub still refers to the last
+    assert len(left) <= 1  # a variable of the hub still refers to the last client
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

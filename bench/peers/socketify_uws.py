@@ -1,7 +1,7 @@
 """The chat on socketify: uWebSockets, a server in C++, which calls Python for each message.
 
-Each message is a separate frame, which C++ writes to all clients. A client is cut when 64 KB are
-waiting for it, the library's default limit.
+Each message is a separate frame, which C++ writes to all clients. A client is disconnected when
+64 KB are waiting for it, the library's default limit.
 """
 
 import sys

@@ -37,8 +37,9 @@ FIGURES = (
     ("switch", "hand a value to another", 1e6, "µs"),
 )
 
-#: Two more results of the programs: the times, in seconds after another one starts, at which one
-#: that repeatedly sleeps for a millisecond wakes up.
+#: Two more results of the programs. One thread or task repeatedly sleeps for a millisecond while
+#: another works. The results are the times when the first wakes up, in seconds after the second
+#: starts.
 PAUSES = (
     ("computes", "longest pause while another computes"),
     ("blocks", "longest pause while another is in a blocking call"),
@@ -94,9 +95,7 @@ def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     names = list(runs)
-    with picture(
-        path, 8.7, 3.2, "Each time that one wakes up which sleeps for 1 ms, again and again"
-    ) as it:
+    with picture(path, 8.7, 3.2, "Wake-ups of one that sleeps for 1 ms, again and again") as it:
         panels = it.subplots(1, len(PAUSES), sharey=True)
         titles = ("while another computes", "while another is in a blocking call")
         for axes, (key, _), title in zip(panels, PAUSES, titles, strict=True):
@@ -110,10 +109,10 @@ def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
 
 
 def main() -> None:
-    """Measure as the flags say, and print a table in Markdown."""
+    """Measure according to the flags, and print a table in Markdown."""
     parser = Parser(description="Compares goroutines, threads, greenlets and asyncio tasks.")
     parser.add_flag("rounds", count, 5, "measurements of each")
-    parser.add_flag("count", count, 5000, "how many to start, and values to hand over")
+    parser.add_flag("count", count, 5000, "how many to start, and how many values to hand over")
     parser.add_flag("seconds", seconds, 0.2, "how long one computes or waits", "S")
     parser.add_flag("plot", Path, None, "also draw the pauses of the last round", "FILE.svg")
     args = parser.parse_args()

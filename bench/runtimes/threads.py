@@ -95,7 +95,7 @@ def compute(seconds: float) -> None:
 
 
 def block(seconds: float) -> None:
-    """Wait in a C function, unknown to the runtime."""
+    """Block in a C function that the runtime does not know about."""
     C.usleep(int(seconds * 1e6))
 
 

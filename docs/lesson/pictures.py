@@ -1,7 +1,7 @@
 """Runs the lesson's programs and draws what their threads did: python -m docs.lesson.pictures
 
-With a folder as its argument the pictures go there, otherwise beside this file. Each program runs
-in a process of its own, as it stands, on channels that also write down what passes through them.
+The pictures are written to the folder given as argument, or else next to this file. Each program
+runs unchanged, on channels that also record what passes through them.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
 
-#: The files of which a step of a picture can name a line.
+#: The files whose lines can be named by the steps of a picture.
 SHOWN = {*PROGRAMS, *(ROOT / "src" / "gochat" / f"{name}.py" for name in ("hub", "client"))}
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A value on its way, and the number of the event that has sent it."""
+    """A value that was sent, and the number of the event that sent it."""
 
     number: int
     value: Any
@@ -54,10 +54,10 @@ class Sent:
 class Event:
     """An action of a thread.
 
-    number: of this event. cause: the number of the sending, for what was received. channel: None
-    for a frame, and for what has nothing to do with channels. other: a thread that was started or
-    has ended. repeated: the
-    same was received again and again. line: where the thread was, as PATH:NUMBER.
+    number: of this event. cause: for a value that was received, the number of the event that sent
+    it. channel: None for a frame, and for actions without a channel. other: a thread that was
+    started or has ended. repeated: the same value was received again and again. line: where the
+    thread was, as PATH:NUMBER.
     """
 
     kind: str
@@ -72,7 +72,7 @@ class Event:
 
 
 def line() -> str:
-    """Return the innermost line of the program or of the chat that this thread is in."""
+    """Return the innermost line of the program or the chat that this thread is executing."""
     frame: FrameType | None = sys._getframe()
     while frame:
         path = Path(frame.f_code.co_filename)
@@ -85,29 +85,29 @@ def line() -> str:
 class Recorder:
     """The actions of all threads of a program.
 
-    All threads append to one list, in one step that CPython does not divide, so there is no lock.
-    Each thread's events stand in the order of that thread; nothing else follows from the list.
-    A thread records each value before it sends it, so no effect is recorded without its cause.
+    All threads append to one list. There is no lock, because an append is atomic in CPython. The
+    events of each thread are in order; the list says nothing else about the order of events. A
+    thread records each value before it sends the value, so no effect is recorded without its cause.
     """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        # Set by the main thread, which is the one that ends what is recorded.
+        # Set by the main thread, which ends the recording.
         self.done = False
         self._numbers = itertools.count(1)
-        # What was written to each connection, by the name of the side that reads, and not read yet.
-        # A connection keeps the order: the first to be written is the first to be read.
+        # What was written to each connection and not read yet, by the name of the side that reads.
+        # A connection keeps the order: what is written first is read first.
         self._frames: dict[str, list[Sent]] = defaultdict(list)
 
     def add(self, kind: str, **more: Any) -> Event:
-        """Write down what this thread does."""
+        """Record what this thread does."""
         event = Event(kind, threading.current_thread(), next(self._numbers), **more, line=line())
         if not self.done:
             self.events.append(event)
         return event
 
     def write(self, reader: str, value: str) -> Event:
-        """This thread is about to write to a connection."""
+        """Note that this thread is about to write to a connection."""
         event = self.add("write", value=value)
         self._frames[reader].append(Sent(event.number, value))
         return event
@@ -118,14 +118,14 @@ class Recorder:
         self._frames[reader].pop()
 
     def read(self, reader: str) -> None:
-        """Note that this thread has read from a connection, or has found its end."""
+        """Note that this thread has read from a connection, or has reached its end."""
         if self._frames[reader]:
             sent = self._frames[reader].pop(0)
             self.add("read", cause=sent.number, value=sent.value)
 
 
 def channel_class(recorder: Recorder) -> type[gochat.Channel[Any]]:
-    """A Channel that writes down how it is used."""
+    """Return a Channel class that records how its channels are used."""
 
     class RecordedChannel(gochat.Channel[Any], Generic[T]):
         def send(self, value: Any) -> None:
@@ -170,7 +170,7 @@ real_select = gochat.select
 def recorded_select(
     recorder: Recorder, *channels: gochat.Channel[Any], deadline: float | None = None
 ) -> tuple[Any, Any, bool]:
-    """`gochat.select`, which writes down what it returns."""
+    """Call `gochat.select`, and record what it returns."""
     channel, sent, ok = real_select(*channels, deadline=deadline)
     if channel is None:
         recorder.add("tick")
@@ -183,7 +183,7 @@ def recorded_select(
 
 
 def channel_patches(recorder: Recorder) -> Iterator[Any]:
-    """Channels that write down how they are used, for the program and for the chat."""
+    """Yield the patches that record how the program and the chat use channels."""
     recorded = channel_class(recorder)
     for module in (gochat, gochat.hub, gochat.client):
         yield patch.object(module, "Channel", recorded)
@@ -191,7 +191,7 @@ def channel_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def thread_patches(recorder: Recorder) -> Iterator[Any]:
-    """Threads whose start and join are written down."""
+    """Yield the patches that record the starts and joins of threads."""
     start, join = threading.Thread.start, threading.Thread.join
 
     def record_start(thread: threading.Thread) -> None:
@@ -207,13 +207,13 @@ def thread_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def conn_patches(recorder: Recorder) -> Iterator[Any]:
-    """Connections that write down their messages: the server's side."""
+    """Yield the patches that record the messages of connections, on the server's side."""
     read_message, write_message = gochat.Conn.read_message, gochat.Conn.write_message
 
     def record_read_message(conn: gochat.Conn) -> tuple[int, bytes]:
         try:
             return read_message(conn)
-        finally:  # by an exception, too: that is how a close comes
+        finally:  # after an exception, too: a close raises one
             recorder.read(f"server of {conn.remote_addr}")
 
     def record_write_message(conn: gochat.Conn, message_type: int, data: bytes) -> None:
@@ -231,7 +231,7 @@ def conn_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def peer_patches(recorder: Recorder) -> Iterator[Any]:
-    """The other side: a socket of a pair, or a client of simple-websocket."""
+    """Yield the patches for the other side: a socket pair, or a client of simple-websocket."""
     Browser, pair = simple_websocket.Client, socket.socketpair  # noqa: N806
     connect, send = Browser.__init__, Browser.send
     receive, close = Browser.receive, Browser.close
@@ -270,7 +270,7 @@ def peer_patches(recorder: Recorder) -> Iterator[Any]:
         return data
 
     def record_close(browser: Any) -> None:
-        recorder.done = True  # in which order clients leave differs from run to run
+        recorder.done = True  # the order in which clients leave varies
         close(browser)
 
     yield patch.object(socket, "socketpair", record_pair)
@@ -281,9 +281,9 @@ def peer_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
-    """Run a program to the end of all its threads: what they did, and the program's variables.
+    """Run a program until all its threads end; return what they did, and its variables.
 
-    What it prints is written down, and not printed.
+    The program's output is recorded, and not printed.
     """
     recorder = Recorder()
     before = set(threading.enumerate())
@@ -303,7 +303,7 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
 
 
 def without_repetition(events: list[Event]) -> list[Event]:
-    """The events without what a thread gets from one sender again and again, but for the first."""
+    """Drop the repeats of a value that a thread receives again and again from one sender."""
     by_number = {event.number: event for event in events}
     latest: dict[threading.Thread, tuple[Event, object]] = {}
     dropped = set()
@@ -327,11 +327,11 @@ class Story:
         self.steps: list[Step] = []
         self.arrows: list[Arrow] = []
         events = without_repetition(events)
-        # Names of channels and clients, by identity. The first variable that holds one counts.
+        # Names of channels and clients, by identity: the first variable that holds the object.
         clients = [event.value for event in events if hasattr(event.value, "send")]
         self._objects: dict[int, str] = {}
         for name, value in [*variables.items(), *(("client", each) for each in clients)]:
-            # gevent's socket raises OSError for an attribute that it lacks when it is closed.
+            # A closed socket of gevent raises OSError for an attribute that it lacks.
             fields = {} if isinstance(value, socket.socket) else getattr(value, "__dict__", {})
             for field, each in [("", value), *fields.items()]:
                 if isinstance(each, gochat.Channel) or hasattr(each, "send"):
@@ -353,7 +353,7 @@ class Story:
                 if name == "readPump" and address in connects:
                     connects[address].other = thread
 
-        numbers: dict[int, int] = {}  # the steps, by the numbers of the events
+        numbers: dict[int, int] = {}  # the number of the step for each event
         first: dict[threading.Thread, int] = {}
         last: dict[threading.Thread, int] = {}
         told = [
@@ -378,7 +378,7 @@ class Story:
         return len(self.steps) - 1
 
     def _tell(self, event: Event) -> tuple[str, str]:
-        """An event as a sentence, and what stands beside it in the picture."""
+        """Return an event as a sentence, and its note in the picture."""
         value, channel = self._text(event.value), self._objects.get(id(event.channel), "")
         quoted = f"“{value}”" if isinstance(event.value, (str, bytes)) else value
         other = self._names[event.other] if event.other else ""
@@ -405,18 +405,18 @@ class Story:
         return self._objects.get(id(value), str(value))
 
     def _channel(self, channel: Any) -> str:
-        """A channel's short name, for a picture with several; empty if there is no need or room."""
+        """Return a channel's short name; empty with one channel, or without room for names."""
         if len(self._channels) < 2 or len(self._names) > 5:
             return ""
         name = self._objects.get(id(channel), "")
         return name if name.endswith(".send") else name.rpartition(".")[2]
 
     def _value(self, event: Event) -> str:
-        """Return the text at the arrow of a value: with its channel, if there are several."""
+        """Return the text at the arrow of a value, with the channel if there are several."""
         value, channel = self._text(event.value), self._channel(event.channel)
         if channel:
             return f"{channel}: {value}"
-        if hasattr(event.value, "send"):  # of a client the picture has no name
+        if hasattr(event.value, "send"):  # a client has no name in the picture
             return self._objects.get(id(event.channel), value).rpartition(".")[2]
         return value
 
@@ -427,7 +427,7 @@ class Story:
         first: dict[threading.Thread, int],
         last: dict[threading.Thread, int],
     ) -> None:
-        """Draw the arrows: what led to what."""
+        """Add the arrows, which lead from causes to effects."""
         closed: dict[int, int] = {}
         received: dict[int, list[int]] = defaultdict(list)
         for event in events:
@@ -463,14 +463,14 @@ class Story:
 
 
 def draw_program(program: Path) -> str:
-    """Run one of the lesson's programs, and draw what happened. The main thread."""
+    """Run one of the lesson's programs, and draw what happened. Thread: main."""
     recorder, variables = run(program)
     story = Story(recorder.events, variables)
     return draw(variables["__doc__"], story.steps, story.arrows, cut=recorder.done)
 
 
 def main() -> None:
-    """Draw all of them."""
+    """Draw the pictures of all programs."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
     for program in PROGRAMS:
         picture = draw_program(program)

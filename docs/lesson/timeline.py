@@ -1,7 +1,7 @@
-"""Draws what threads did as lines through time: time flows down, each thread has a column.
+"""Draws what threads did: time flows down, and each thread is a line in its own column.
 
-The order is that of cause and effect, as in Go's memory model (https://go.dev/ref/mem), and no
-clock's: a thread's own steps follow each other, and a value is received after it was sent. So two
+The order is that of cause and effect, as in Go's memory model (https://go.dev/ref/mem), not that of
+a clock: a thread's own steps follow each other, and a value is received after it was sent. So two
 runs that did the same give the same picture, byte for byte.
 """
 
@@ -58,7 +58,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; str
 class Step:
     """An action of a thread, at one moment.
 
-    sentence: the same in words. note: what stands beside it in the picture, if anything. line: the
+    sentence: the action in words. note: the text next to the step in the picture, if any. line: the
     place in the source, as PATH:NUMBER, if known.
     """
 
@@ -70,10 +70,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Arrow:
-    """That one step led to another: numbers of steps, and what to write at the arrow.
+    """Shows that one step led to another. tail, tip: the numbers of these steps.
 
-    level: both happen at one moment, as on an unbuffered channel. plain: it brings no value, as the
-    start of a thread. hidden: it has its effect on the order, and is not drawn.
+    label: the text at the arrow. level: both steps happen at the same moment, as on an unbuffered
+    channel. plain: it carries no value, as when a thread starts. hidden: it affects the order, but
+    is not drawn.
     """
 
     tail: int
@@ -85,11 +86,13 @@ class Arrow:
 
 
 def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: bool = False) -> str:
-    """An SVG of the steps. The steps of one thread have to be in its order; any thread may call.
+    """Return the steps as an SVG. The steps of each thread must be in order.
 
     cut: the threads go on where the picture ends, so their lines end with a zigzag, not with a bar.
-    Its title and its description, which has the sentences of all steps, are for those that cannot
-    see the picture. Raises ValueError if the arrows go round in a circle.
+    The title and the description of the SVG are for readers who cannot see it; the description has
+    the sentences of all steps. Raises ValueError if the arrows form a cycle.
+
+    Thread: any.
     """
     rows, times = _rows(steps, arrows)
     receivers = {arrow.tip for arrow in arrows if arrow.level}
@@ -109,14 +112,14 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: boo
     for name in threads:
         own = [number for number, step in enumerate(steps) if step.thread == name]
         x, above = left[name], depth[own[0]]
-        if name == threads[0]:  # the others begin where they are started
+        if name == threads[0]:  # other lines begin where their threads start
             body.append(f'<path class="runs" d="M{x} {TOP}V{above}"/>')
         for before, number in pairwise(own):
             kind = "waits" if _waits(before, number, arrows, times) else "runs"
             body.append(f'<path class="{kind}" d="M{x} {depth[before]}V{depth[number]}"/>')
         for number in own:
             data = ""
-            if place := steps[number].line:  # which the step button of the site shows
+            if place := steps[number].line:  # for the Step button of the site
                 data = f' data-step="{said.index(number)}" data-line="{escape(place)}"'
             body.append(f'<circle class="step" cx="{x}" cy="{depth[number]}" r="3.5"{data}/>')
         end = depth[own[-1]]
@@ -143,8 +146,8 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: boo
 
 
 def _rows(steps: Sequence[Step], arrows: Sequence[Arrow]) -> tuple[list[int], list[int]]:
-    """For each step its row, and its logical time: how many steps had to come before."""
-    moment = list(range(len(steps)))  # for each step the first of those at the same moment
+    """Return each step's row, and its logical time: how many steps had to come before it."""
+    moment = list(range(len(steps)))  # for each step, the first step at the same moment
     for arrow in arrows:
         if arrow.level:
             low, high = sorted((moment[arrow.tail], moment[arrow.tip]))
@@ -190,16 +193,16 @@ def _thread_name(name: str, x: int, size: int) -> str:
 
 
 def _outer(threads: Sequence[str]) -> dict[str, int]:
-    """On which side of a thread no arrow comes: there its texts stand, if there are two threads."""
+    """Return on which side of a thread its texts are: with two threads, the side without arrows."""
     return dict(zip(threads, (-1, 1), strict=True)) if len(threads) == 2 else {}
 
 
 def _columns(
     threads: Sequence[str], steps: Sequence[Step], arrows: Sequence[Arrow]
 ) -> tuple[dict[str, int], int]:
-    """Where each thread's line is, and how wide the picture is: as wide as its texts need."""
+    """Return where each thread's line is, and the width of the picture, so all texts fit."""
     outer = _outer(threads)
-    size = CHARACTER * 1.15 if len(threads) < 6 else 0  # of the threads' names, which are bold
+    size = CHARACTER * 1.15 if len(threads) < 6 else 0  # for the threads' names, which are bold
     margins = {side: max(MARGIN, len(threads[-(side > 0)]) * size / 2 + 6) for side in (-1, 1)}
     gaps = [max(GAP, (len(a) + len(b)) * size / 2 + 18) for a, b in pairwise(threads)]
     for step in steps:
@@ -230,7 +233,7 @@ def _long(text: str) -> float:
 
 
 def _label(tail: tuple[int, int], tip: tuple[int, int], arrow: Arrow, side: int, width: int) -> str:
-    """Text at an arrow: above a level one, and otherwise at the tip, whose row is its own."""
+    """Return an arrow's text: above a level arrow, otherwise at the tip, which has its own row."""
     (x1, y1), (x2, y2) = tail, tip
     kind = "cause" if arrow.plain else "value"
     if y1 == y2:
@@ -244,5 +247,5 @@ def _label(tail: tuple[int, int], tip: tuple[int, int], arrow: Arrow, side: int,
 
 
 def _beside(x: int, y: int, kind: str, text: str, side: int) -> str:
-    """Text that begins at a place, or ends there if the side is the left."""
+    """Return text that begins at this point, or ends there if `side` is the left."""
     return svg.text(x, y, kind, text, "start" if side > 0 else "end")

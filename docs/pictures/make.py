@@ -1,8 +1,8 @@
-"""Makes the pictures of the docs from what really happened: `python -m docs.pictures.make`.
+"""Makes the pictures of the docs from real chats: `python -m docs.pictures.make`.
 
-For each picture a chat is run with `--trace`, clients do what the picture is to show, and the
-trace is drawn. The clients are called A and B in the pictures, in place of their addresses. ALT has
-a text alternative for each picture; each picture also has a description in words in it, of what
+For each picture a chat runs with `--trace`, clients do what the picture should show, and the
+trace is drawn. In the pictures the clients are called A and B, in place of their addresses. ALT has
+a text alternative for each picture. Each picture also contains a description, in words, of what
 happened when it was made.
 """
 
@@ -22,7 +22,7 @@ from gochat.trace.chrome import Span, Trace, read
 from gochat.trace.svg import Panel, draw, lanes
 from tests.support import CLOSE, LOCAL, Gochat, Peer, deaf, join, parted, wait_until
 
-#: The pictures' names, and what each is for somebody who cannot see it.
+#: The pictures' names, each with a text for readers who cannot see the picture.
 ALT: Final = {
     "message": "The life of one message: A's read pump reads it and waits until the hub takes it."
     " The hub puts it into B's channel. B's write pump, which waited for a value, gets its turn,"
@@ -40,17 +40,17 @@ ALT: Final = {
     " gets its turn and writes.",
 }
 
-# The size of a message that hardly fits into the sockets between the server and B, in bytes; and
-# more of them than do.
+# The size of a message, in bytes: the sockets between the server and B have room for only a few.
+# MORE messages of this size are more than the sockets have room for.
 LONG: Final = 8000
 MORE: Final = 100
 
-# A moment, in microseconds: a panel begins so much before the first thing to be seen.
+# The time that a panel shows before its first event and after its last, in microseconds.
 MOMENT: Final = 1.0
 
 
 class Run:
-    """A chat that is traced. listener: its socket. flags: of `gochat serve`."""
+    """A traced chat. listener: its socket. flags: of `gochat serve`."""
 
     def __init__(self, folder: Path, listener: socket.socket, *flags: str) -> None:
         self.path = folder / "trace.json"
@@ -63,7 +63,7 @@ class Run:
         return peer
 
     def trace(self) -> Trace:
-        """The trace, when the chat has ended."""
+        """Return the trace, once the chat has ended."""
         assert self.gochat.process.returncode == 0, self.gochat.lines
         text = self.path.read_text()
         for addr, name in self.names.items():
@@ -74,12 +74,12 @@ class Run:
 
 @contextmanager
 def running(*flags: str, send_buffer: int = 0) -> Iterator[Run]:
-    """A chat that is traced, which is stopped at the end of the block if it runs still.
+    """Yield a traced chat, which is stopped at the end of the block if it still runs.
 
-    send_buffer: the room of the server's sockets, in bytes; 0 for the system's.
+    send_buffer: the send buffer of the server's sockets, in bytes; 0 for the system's default.
     """
     with tempfile.TemporaryDirectory() as folder, listen(LOCAL) as listener:
-        if send_buffer:  # the sockets that are accepted have it from this one
+        if send_buffer:  # accepted sockets inherit it
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         run = Run(Path(folder), listener, *flags)
         with run.gochat:
@@ -87,31 +87,31 @@ def running(*flags: str, send_buffer: int = 0) -> Iterator[Run]:
 
 
 def leave(peer: Peer) -> None:
-    """Close in order, from the client's side."""
+    """Close the connection from the client's side, with a close frame."""
     peer.send(b"\x03\xe8", CLOSE)
     peer.read_to_end()
     peer.sock.close()
 
 
 def spans_of(trace: Trace, thread: str, name: str) -> list[Span]:
-    """Return the spans of a thread in which it does the named thing."""
+    """Return the spans with this name of a thread."""
     return [s for s in trace.spans if trace.threads[s.thread] == thread and s.name == name]
 
 
 def panel(trace: Trace, title: str, names: list[str], begin: float, end: float) -> Panel:
-    """A panel with lanes in this order; a moment is added at both ends."""
+    """Return a panel with lanes in this order; MOMENT is added at both ends."""
     found = {lane.name: lane for lane in lanes(trace)}
     return Panel(title, trace, [found[name] for name in names], begin - MOMENT, end + MOMENT)
 
 
 def message() -> str:
-    """The life of one message."""
+    """Draw the life of one message."""
     title = "The life of one message"
     return draw(title, [_message(title)])
 
 
 def both() -> str:
-    """The life of one message, on each runtime."""
+    """Draw the life of one message, on each runtime."""
     return draw(
         "The life of one message on each runtime",
         [_message(f"On {name}", "--runtime", name) for name in ("threads", "greenlets")],
@@ -141,7 +141,7 @@ def _message(title: str, *flags: str) -> Panel:
 
 
 def client() -> str:
-    """The life of a client, and its three ends."""
+    """Draw the life of a client, and its three ends."""
     title = "The life of a client, and its three ends"
     return draw(title, [_leaves(), _is_dropped(), _is_sent_away()])
 
@@ -178,7 +178,7 @@ def _is_sent_away() -> Panel:
 
 
 def slow() -> str:
-    """A slow client that is dropped."""
+    """Draw how a slow client is dropped."""
     title = "A slow client is dropped"
     return draw(title, [_overflow(256, title, ["hub", "client.send B", "writePump B"])])
 
@@ -206,7 +206,7 @@ def _overflow(places: int, title: str, names: list[str]) -> Panel:
 
 
 def _end(trace: Trace) -> float:
-    """When both pumps of B have ended."""
+    """Return when both pumps of B have ended."""
     pumps = ("readPump B", "writePump B")
     return max(s.end for s in trace.spans if trace.threads[s.thread] in pumps)
 

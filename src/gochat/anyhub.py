@@ -1,4 +1,4 @@
-"""AnyHub: the part of a hub that a client uses. A Hub has it, and a Relay in front of a hub."""
+"""AnyHub: the part of a hub that a client uses. Hub and Relay both have it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time of the next ping survives each round of the loop; only a ping moves it on."""
+"""The time of the next ping survives each round of the loop; only a ping moves it forward."""
 
 import time
 

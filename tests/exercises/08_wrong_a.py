@@ -1,4 +1,4 @@
-"""The time of the next ping is never moved on."""
+"""The time of the next ping is never moved forward."""
 
 import time
 

@@ -18,7 +18,7 @@ func memory() float64 {
 	return float64(kilobytes) * 1024
 }
 
-// start starts one that does nothing, and waits for its end: seconds for each.
+// start starts goroutines that do nothing, and waits for each: it returns seconds per goroutine.
 func start(count int) float64 {
 	done := make(chan int)
 	begin := time.Now()
@@ -29,7 +29,7 @@ func start(count int) float64 {
 	return time.Since(begin).Seconds() / float64(count)
 }
 
-// idle has many wait for a value: bytes for each.
+// idle lets many goroutines wait for a value: it returns bytes per goroutine.
 func idle(count int) float64 {
 	ready, end, done := make(chan int), make(chan int), make(chan int)
 	before := memory()
@@ -49,7 +49,8 @@ func idle(count int) float64 {
 	return used / float64(count)
 }
 
-// switched sends a value to another, which sends it back: seconds for each way.
+// switched sends values to another goroutine, which sends them back: it returns seconds per
+// direction.
 func switched(count int) float64 {
 	there, back := make(chan int), make(chan int)
 	go func() {
@@ -65,8 +66,8 @@ func switched(count int) float64 {
 	return time.Since(begin).Seconds() / float64(count) / 2
 }
 
-// runs sleeps for a millisecond again and again while another works: seconds until each wake-up,
-// as JSON.
+// runs sleeps repeatedly for a millisecond while another goroutine works: it returns the wake-up
+// times as JSON.
 func runs(work func(time.Duration), duration time.Duration) string {
 	var found []float64
 	begin := time.Now()
@@ -92,7 +93,7 @@ func compute(duration time.Duration) {
 	}
 }
 
-// block waits in a system call, of which the runtime knows no more than that it is one.
+// block waits in a system call. The runtime knows nothing else about the call.
 func block(duration time.Duration) {
 	wanted := syscall.NsecToTimespec(duration.Nanoseconds())
 	syscall.Nanosleep(&wanted, nil)

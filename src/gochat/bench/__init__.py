@@ -7,6 +7,6 @@
     command.py   the command and its flags
 
 The rules: each file imports only from those above it, and from gochat only golang's `dial`,
-`flag` and `frames`. Nothing here knows how a server works, only its URL. Only plot.py imports
-matplotlib, and plot.py is imported only to draw a picture.
+`flag` and `frames`. The package knows only the URL of a server, not how the server works. Only
+plot.py imports matplotlib, and plot.py is imported only to draw a picture.
 """

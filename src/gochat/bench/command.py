@@ -38,8 +38,8 @@ def add_flags(parser: Parser) -> None:
     """Add the flags of `gochat bench`."""
     parser.set_defaults(run=bench)
     parser.description = (
-        "Measures throughput and latency of a chat server: any that sends what one client says over"
-        " a WebSocket to all. Nobody else should be in the room."
+        "Measures throughput and latency of a chat server: any server that sends each client's"
+        " WebSocket messages to all clients. Nobody else should be in the room."
     )
     add_url(parser)
     defaults = {**vars(Load()), "clients": str(Load.clients), "window": None, "pairs": 5}
@@ -50,8 +50,8 @@ def add_flags(parser: Parser) -> None:
 def bench(args: argparse.Namespace) -> None:
     """Measure, and print the results. Thread: the main one.
 
-    Exits with 2 before it measures if the flags contradict each other, or if matplotlib is needed
-    and missing; with 130 after Ctrl-C, when it has printed the results so far.
+    If the flags contradict each other, or if matplotlib is needed and missing, exits with 2 before
+    it measures. After Ctrl-C, prints the results so far, and exits with 130.
 
     Raises OSError if a server cannot be measured, or drops clients.
     """
@@ -67,7 +67,7 @@ def bench(args: argparse.Namespace) -> None:
     plan = report.plan(args.clients, 1 if args.versus is None else args.pairs)
     bar = Bar(sys.stderr, len(plan) * (load.warmup + load.seconds))
     try:
-        if args.versus is not None:  # or A would be measured with nothing to compare
+        if args.versus is not None:  # if B cannot be measured, fail before measuring A
             Run(args.versus, replace(load, clients=1, senders=1), bar.show).look()
         for done, (name, step) in enumerate(plan):
             bar.begin(done / len(plan), f"{targets[name].authority}, {step.clients} clients")
@@ -133,7 +133,7 @@ FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "warmup",
             partial(seconds, zero=True),
             "T",
-            "seconds of load before the measurement, which do not count",
+            "seconds of load before the measurement, not counted",
         ),
         (
             "seed",

@@ -84,7 +84,7 @@ class Report:
         return [medians(runs) for runs in found if runs]
 
     def ratios(self, clients: int, figure: Figure, a: str, b: str) -> list[float | None]:
-        """Return a figure's ratio of server a to server b, for each round."""
+        """Return server a's figure divided by server b's, for each round."""
         pairs = zip(self.of(a, clients), self.of(b, clients), strict=False)
         values = [(figure.value(one), figure.value(other)) for one, other in pairs]
         return [one / other if one is not None and other else None for one, other in values]
@@ -114,7 +114,7 @@ class Report:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """Return an object for programs that consists of JSON's types."""
+        """Return the results for programs, as an object made of JSON's types."""
         report = {
             "servers": dict(self.servers),
             "loop": "open" if self.load.rate else "closed",
@@ -155,7 +155,7 @@ class Report:
         return lines
 
     def failure(self) -> str | None:
-        """Say which server dropped clients, or return None if none did."""
+        """Return a line about the first server that dropped clients, or None if none did."""
         for _, run in self.runs:
             if run.closes:
                 codes = ", ".join(f"{code}: {n:,}" for code, n in run.close_codes.items())

@@ -263,8 +263,8 @@ class Run:
         self.sent = self.received = self.frames = 0
         self.close_codes: Counter[int] = Counter()
         self.latencies = Latencies()
-        # Payloads until the next sample, the weight of that sample, and the weight of the one after
-        # that.
+        # Payloads until the next sample, the weight of that sample, and the weight of the sample
+        # after it.
         self.gap = self.weight = self.stride = 1
 
         # In nanoseconds of the monotonic clock: time 0 of the time stamps, the end of the warm-up,
@@ -428,7 +428,7 @@ class Run:
         if not status.startswith("101"):
             raise ConnectionError(f"the answer is {status!r}")
         if accept_key(key) not in head:
-            raise ConnectionError("the answer's Sec-WebSocket-Accept does not fit the key")
+            raise ConnectionError("the answer's Sec-WebSocket-Accept does not match the key")
         return rest
 
     def drop(self, conn: Connection, code: int) -> None:
@@ -459,7 +459,7 @@ class Run:
     def exchange(self) -> tuple[Counts, Counts, bool]:
         """Warm up, measure, and wait for messages in flight.
 
-        Returns the counts at the start and at the end, and whether Ctrl-C ended it early.
+        Returns the counts at the start and at the end, and whether Ctrl-C ended the measurement.
         """
         last: Counts | None = None
         interrupted = False
@@ -576,6 +576,6 @@ def allow_files(count: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < count:
         raise OSError(
-            f"{count - FILES} clients need {count} open files, {hard} are allowed (see ulimit -n)"
+            f"{count - FILES} clients need {count} open files; {hard} are allowed (see ulimit -n)"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -41,7 +41,7 @@ class Exercise:
 
 @cache
 def exercises() -> list[Exercise]:
-    """Return all exercises, by number from 1. Thread: any."""
+    """Return all exercises, in order of their numbers. Thread: any."""
     found = []
     for path in sorted(Path(__file__).with_name("starters").glob("*.py")):
         text = path.read_text("utf-8")

@@ -45,7 +45,7 @@ def rendezvous(learner: Learner) -> str:
             raise Refused(f"carry(channel, {value!r}) returned {shown([got])}")
     copying = Copying()
     if learner.call("carry", copying, ["hello"]) is not copying.copy:
-        raise Refused("what carry returned has not come over the channel")
+        raise Refused("the value that carry returned did not come over the channel")
     return "'hello', 0 and None each came over from another thread"
 
 
@@ -76,8 +76,8 @@ def try_send(learner: Learner) -> str:
     channel: Channel[int] = Channel()
     Task(learner, "recv", channel.recv)
     if not wait_for(lambda: learner.call("offer", channel, [0]) == []):
-        raise Refused("a receiver waits at an unbuffered channel, and offer did not send to it")
-    return "three values found room, and the two others came back at once"
+        raise Refused("a receiver waits at an unbuffered channel, but offer did not send to it")
+    return "there was room for three values, and the other two came back at once"
 
 
 def close_and_drain(learner: Learner) -> str:
@@ -111,20 +111,20 @@ def slow_client(learner: Learner) -> str:
     carol.expect(*said)
     bob.expect(*said[:2])
     if not bob.parted:
-        raise Refused("bob, who does not read, misses messages, and his channel is not closed")
+        raise Refused("bob, who does not read, misses messages, but his channel is not closed")
     if bob in room.hub.clients:
-        raise Refused("bob was dropped, and is still in hub.clients")
+        raise Refused("bob was dropped, but is still in hub.clients")
     room.task.is_own()
     if watched.would_wait:
         raise Refused("the hub waits for room in bob's channel before it drops him")
-    return "ann and carol got all, bob got what was queued for him and then the end"
+    return "ann and carol got everything; bob got what was queued for him, then the end"
 
 
 def sentinel(learner: Learner) -> str:
     """Exercise 5."""
     ann, bob = Member("ann"), Member("bob", channel=learner.call("Channel", 2))
     if isinstance(bob.send, Channel):
-        raise Refused("this is gochat's Channel, and not the one of the file")
+        raise Refused("this is gochat's Channel, not the one in the file")
     room = Room(learner, Hub)
     room.join(ann, bob)
     count = threading.active_count()
@@ -169,7 +169,7 @@ def what_kills_this_hub(learner: Learner) -> str:
         return room.task.error
 
     if learner.code_of("Hub") != learner.code_of("Hub", starter=True):
-        raise Refused("Hub is not as it was: change scenario alone")
+        raise Refused("Hub was changed: change only scenario")
     error = play(learner.get("Hub"))
     if error is None:
         raise Refused("this hub survives the scenario")
@@ -194,8 +194,8 @@ def who_has_come(learner: Learner) -> str:
         bob.expect(b"bob has come")
         carol.expect(b"carol has come", b"hi")
         if bob in room.hub.clients or not bob.parted:
-            raise Refused("bob's channel was full when carol came, and the hub has not dropped him")
-    return "everyone was told who has come, and bob, who does not read, was dropped"
+            raise Refused("bob's channel was full when carol came, but the hub did not drop him")
+    return "everyone was told who had come, and bob, who does not read, was dropped"
 
 
 def ticker(learner: Learner) -> str:
@@ -220,7 +220,7 @@ def ticker(learner: Learner) -> str:
         messages += client.send.try_send(b"x")
         if pump.ended(within=period / 20):
             pump.result()
-            raise Refused("write_pump has ended, and its channel is open")
+            raise Refused("write_pump has ended, but its channel is open")
     count, seconds = len(pings), time.monotonic() - begin
     seen = f"{count} pings went out among {messages} messages in {seconds:.1f} s"
     if not 2 <= count <= seconds / period:
@@ -229,9 +229,9 @@ def ticker(learner: Learner) -> str:
     client.send.close()
     pump.result()
     if not reading.ended(WAIT) or reading.error:
-        raise Refused("the channel was closed, and no close frame came")
+        raise Refused("the channel was closed, but no close frame came")
     if (written := b"".join(texts).count(b"x")) != messages:
-        raise Refused(f"{messages} messages were queued, and {written} came")
+        raise Refused(f"{messages} messages were queued, but {written} came")
     return seen
 
 
@@ -240,7 +240,7 @@ def buffered_registration(learner: Learner) -> str:
     for _ in range(20):
         hub = learner.call("Hub")
         if hub.broadcast.capacity == 0:
-            raise Refused("broadcast has no buffer any more")
+            raise Refused("broadcast no longer has a buffer")
         ann, bob = Member("ann"), Member("bob")
 
         def enter(hub: Any = hub, ann: Member = ann) -> None:
@@ -258,11 +258,11 @@ def buffered_registration(learner: Learner) -> str:
         if ann not in hub.clients:
             raise Refused("the hub has not registered ann")
         if ann.send.drain() != [b"hello"]:
-            raise Refused("ann registered, then said hello, and did not get her own hello")
+            raise Refused("ann registered, then said hello, but did not get her own hello")
         room.join(bob)
         room.settle()
         if bob.send.drain():
-            raise Refused("bob came after ann's hello, and got it all the same")
+            raise Refused("bob came after ann's hello, but got it anyway")
     return "20 of 20 clients got their own first message"
 
 
@@ -291,7 +291,7 @@ def fair_select(learner: Learner) -> str:
     for channel in channels * 4:
         choose(channel)
         if len(channel):
-            raise Refused("choose returned a value, and left it in its channel")
+            raise Refused("choose returned a value, but left it in its channel")
     choosing = Task(learner, "choose", learner.get("choose"), *channels)
     choosing.ended(within=random.uniform(0.0, 0.4))
     channels[1].try_send("late")
@@ -322,8 +322,8 @@ def direct_messages(learner: Learner) -> str:
                 raise Refused(f"{member.name.decode()} {did} {shown([message])}")
     room.say(*[b"@eve psst"] * 5)
     if eve in room.hub.clients or eve.send.drain() != [b"@eve psst"] * 4 or not eve.parted:
-        raise Refused("eve does not read, and was not dropped when her channel was full")
-    return "direct messages came to their readers alone, the others to everyone"
+        raise Refused("eve does not read, but was not dropped when her channel was full")
+    return "direct messages reached only their readers; the others reached everyone"
 
 
 def close_frame_first(learner: Learner) -> str:
@@ -353,14 +353,14 @@ def close_frame_first(learner: Learner) -> str:
                 opcode, payload = peer.read_frame()
                 seen.append(payload)
         except EOFError:
-            raise Refused("the connection has ended, and no close frame has come") from None
+            raise Refused("the connection has ended, but no close frame has come") from None
         if opcode != websocket.CLOSE_MESSAGE:
-            raise Refused(f"a frame of the kind {opcode} has come, and no close frame")
+            raise Refused(f"a frame with opcode {opcode} has come, not a close frame")
         if pong_wait < 1 and b"last" not in seen:
-            raise Refused("a message was queued, and the close frame has come before it")
+            raise Refused("a message was queued, but the close frame has come before it")
         peer.close()
         if not reading.ended(within=0.4):
-            raise Refused("the connection has ended, and read_pump still waits")
+            raise Refused("the connection has ended, but read_pump still waits")
         reading.result()
     return "the close frame came before the end, both times"
 
@@ -399,15 +399,15 @@ def descriptor(learner: Learner) -> str:
                 " next connection: bob got what was for ann"
             )
     if not task.ended(within=0.4):
-        raise Refused("both pumps have ended, and serve still waits")
+        raise Refused("both pumps have ended, but serve still waits")
     task.result()
     theirs.setblocking(False)
     with suppress(BlockingIOError):
         if theirs.recv(100) == b"for ann":
             if ours.fileno() != -1:
-                raise Refused("both pumps have ended, and the socket is still open")
+                raise Refused("both pumps have ended, but the socket is still open")
             return "the socket was closed after both pumps, and ann got what was for ann"
-    raise Refused("ann did not get what her write pump had for her")
+    raise Refused("ann did not get what her write pump sent her")
 
 
 def torn_frame(learner: Learner) -> str:
@@ -437,7 +437,7 @@ def torn_frame(learner: Learner) -> str:
                 while missing := size - message.count(b"x"):
                     message += peer.read(missing)
             except (TimeoutError, EOFError):
-                raise Refused("a pong is in the message, and part of the message is not") from None
+                raise Refused("a pong is in the message, but part of it is missing") from None
             place = message.index(pong)
             return f"torn: a pong came after {place - 10} of the message's {size} bytes"
     writing.result()
@@ -466,7 +466,7 @@ def all_but_the_sender(learner: Learner) -> str:
         count = len(peers)
         if not wait_for(lambda count=count: len(room.hub.clients) == count):  # type: ignore[misc]
             room.settle()
-            raise Refused(f"{name} has come, and is not in hub.clients")
+            raise Refused(f"{name} has come, but is not in hub.clients")
     said: dict[str, list[bytes]] = {name: [] for name in peers}
     for speaker, text in (("ann", b"one"), ("bob", b"two"), ("carol", b"three"), ("ann", b"three")):
         peers[speaker].send(websocket.TEXT_MESSAGE, text)
@@ -483,7 +483,7 @@ def all_but_the_sender(learner: Learner) -> str:
                 if got in said[name]:
                     raise Refused(f"{name} said {shown([got])}, and got it back")
                 raise Refused(f"{name} got {shown([got])}, and {speaker} said {text.decode()}")
-    return "each of four messages came to the two others, and to nobody else"
+    return "each of the four messages reached the two others, and nobody else"
 
 
 def connection() -> tuple[websocket.Conn, Peer]:

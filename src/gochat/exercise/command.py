@@ -19,8 +19,7 @@ __all__ = ["add_flags", "exercise"]
 #: its process.
 LIMIT: Final = 20.0
 
-# How much of the output of a learner's file is shown: at most this many bytes and lines, the last
-# ones.
+# How much of the output of a learner's file is shown: at most this many bytes and lines at its end.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 
@@ -99,7 +98,7 @@ def write(chosen: Exercise, *, force: bool) -> None:
         with open(chosen.file, "w" if force else "x", encoding="utf-8") as file:
             file.write(chosen.starter)
     except FileExistsError:
-        text = f"{chosen.file} is there already, and was left as it is; --force overwrites it"
+        text = f"{chosen.file} already exists, and was not changed; --force overwrites it"
         raise FileExistsError(text) from None
     print(f"{chosen.file} is written; change it, then: gochat exercise {chosen.number} --check")
 
@@ -112,7 +111,7 @@ def check(chosen: Exercise) -> int:
     output is closed.
     """
     if sys.stdout is None or sys.stderr is None:
-        raise OSError("stdout and stderr have to be open")
+        raise OSError("stdout and stderr must be open")
     path = Path(chosen.file).absolute()
     if not path.exists():
         text = f"there is no {chosen.file} here: gochat exercise {chosen.number} writes it"
@@ -146,8 +145,8 @@ def check_all() -> int:
 def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
     """Return the verdict of a child process, which starts with `right: ` for a right answer.
 
-    The child ends, or is killed at the limit or after Ctrl-C. It is forked, which is safe with one
-    thread, so that it need not import everything again.
+    The child ends, or is killed at the limit or after Ctrl-C. It is forked, so that it need not
+    import everything again; this is safe because the process has only one thread.
     """
     # Imported here because listing exercises and writing files need neither.
     import multiprocessing  # noqa: PLC0415
@@ -167,7 +166,7 @@ def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
         return verdict
     except EOFError:
         child.join()
-        return f"not yet: the program has ended in the check, with the status {child.exitcode}"
+        return f"not yet: the program ended during the check, with the status {child.exitcode}"
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     finally:

@@ -128,7 +128,7 @@ class Task:
         frame = sys._current_frames().get(self._thread.ident or 0)
         for each, _ in traceback.walk_stack(frame):
             if each.f_code.co_filename in _TWINS:
-                raise Refused(f"{each.f_code.co_name} is gochat's own, and not that of the file")
+                raise Refused(f"{each.f_code.co_name} is gochat's own, not the one in the file")
 
     def waiting(self) -> Refused:
         """Return a Refused that names the line where the code still is. Thread: any."""

@@ -20,7 +20,7 @@ _LOOK: Final = 0.02
 class Member:
     """The parts of a client that a hub uses: the channel `send`, and a name. Reads nothing itself.
 
-    channel: replaces a Channel with room for `capacity` messages.
+    channel: the channel; None for a Channel with room for `capacity` messages.
     """
 
     def __init__(self, name: str, capacity: int = 16, channel: Any = None) -> None:

@@ -37,7 +37,7 @@ def main(verdict: Connection, number: int, path: Path, output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # The log that the command set up has the terminal open, too.
+    # Replaces the log that the command set up, which also has the terminal open.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     for name, value in _LIMITS.items():
         limit = getattr(resource, name)

@@ -1,6 +1,6 @@
 """Channels, `close` and `select`, of the runtime in use: see `runtime`.
 
-`runtime/threads/channel.py` has a table of Go's operations, and says where they differ from Go's.
+`runtime/threads/channel.py` lists Go's operations with their counterparts and the differences.
 """
 
 from .closed import CLOSED, AbandonedChannelError, ClosedChannelError

@@ -24,7 +24,7 @@ __all__ = ["BEAT", "after", "beat", "beating", "join", "now", "since"]
 #: The longest time between two beats, in seconds.
 BEAT: Final = 1.0
 
-# The shortest gap between two beats that is a pause, in seconds.
+# The shortest gap between two beats that counts as a pause, in seconds.
 _GAP: Final = 2.0
 
 
@@ -37,8 +37,8 @@ class _Clock:
     """
 
     def __init__(self) -> None:
-        # Guards changes of the three fields below. Its holder waits for no other lock. A signal
-        # handler may take it on the thread that holds it.
+        # Guards changes to the three fields below. A thread that holds it waits for no other lock.
+        # Reentrant, because a signal handler may take it while the interrupted thread holds it.
         self.lock = threading.RLock()
         # How many threads beat. If none does, no gap is a pause.
         self.beating = 0

@@ -42,7 +42,7 @@ class Closing:
 
     def _check_open(self, what: str = "send on") -> None:
         if self._abandoned:
-            raise AbandonedChannelError("nobody receives any more")
+            raise AbandonedChannelError("the channel has lost its receiver")
         if self._closed:
             raise ClosedChannelError(f"{what} closed channel")
 

@@ -17,11 +17,11 @@ from typing import Any, Final, NoReturn
 
 __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rate", "seconds"]
 
-#: The largest integer that a flag takes: nine digits, because Python refuses to convert thousands.
+#: The largest integer that a flag takes. Python refuses to convert texts with thousands of digits.
 _MOST: Final = 999_999_999
 
-#: How many characters are shown of the beginning and the end of a long message about a flag. A
-#: message repeats an argument, and the system allows 128 KiB for one.
+#: How much of a long message about a flag is shown: this many characters from its beginning and
+#: from its end. A message repeats the argument, which may be 128 KiB long.
 _BEGIN: Final = 300
 _END: Final = 200
 
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # For each flag that needs another flag: that other flag, and the default of this one.
+        # For each flag that needs another: the name of the other, and the default of the first.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
                 self.add_flag(name, kind, default, text, metavar, needs=needs.get(name, ""))
 
     def add_option(self, name: str, **options: Any) -> None:
-        """Add a flag, as argparse's `add_argument`. name: without dashes."""
+        """Add a flag with the options of argparse's `add_argument`. name: without dashes."""
         self._place.add_argument(f"--{name}", **options)
 
     def add_flag(
@@ -128,13 +128,13 @@ class Parser(argparse.ArgumentParser):
             elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
             else:
-                names = [each.lstrip("-") for each in flags]  # two dashes are no likeness
+                names = [each.lstrip("-") for each in flags]  # the dashes would count as similar
                 near = difflib.get_close_matches(name[:99].lower(), names, 1)
                 meant = f"did you mean --{near[0]}?" if near else f"{self.prog} --help lists them"
                 self.error(f"there is no flag {flag}: {meant}")
 
     def settle(self, args: argparse.Namespace) -> None:
-        """Set the defaults of flags that need another flag. Exits with 2 if that is missing."""
+        """Set defaults of flags that need another flag. Exits with 2 if the other is missing."""
         for name, (needed, default) in self._needs.items():
             if getattr(args, _attribute(name)) is None:
                 setattr(args, _attribute(name), default)
@@ -188,7 +188,7 @@ def count(text: str, least: int = 1, most: int = _MOST) -> int:
 def output(text: str, *suffixes: str) -> Path:
     """Return a flag's value: a file to write. Raises ArgumentTypeError if it cannot be written.
 
-    suffixes: the allowed suffixes, such as .svg; without any, all are allowed.
+    suffixes: the allowed suffixes, such as .svg; if none are given, all are allowed.
     """
     path = Path(text)
     if suffixes and path.suffix.lower() not in suffixes:

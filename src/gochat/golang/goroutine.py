@@ -15,9 +15,9 @@ from typing import Any, Final, Protocol
 
 __all__ = ["ChannelStatistics", "Observer", "TurnsStatistics", "waits"]
 
-#: The operation that each waiting thread is in, by its ident: `send`, until its value is taken; or
-#: `recv`, for a value. Each thread sets and removes its own entry. If a wait was interrupted, the
-#: entry may stay until the thread waits again.
+#: The operation that each waiting thread is in, by its ident: `send` until its value is taken, or
+#: `recv` until it gets a value. Each thread sets and removes its own entry. If a wait was
+#: interrupted, the entry may stay until the thread waits again.
 waits: Final[dict[int, str]] = {}
 
 
@@ -27,7 +27,7 @@ class Observer(Protocol):
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED was received, before the receiver gets it.
 
-        An exception undoes the receive, and is raised from it.
+        If this raises an exception, the receive is undone and raises that exception.
         """
 
     def closed(self, channel: Any) -> None:
@@ -49,12 +49,12 @@ class ChannelStatistics:
 
     #: Threads that wait to send.
     senders: int
-    #: The thread that is receiving, or was the last to receive; None before that.
+    #: The thread that is receiving, or was the last to receive; None if none has.
     receiver: int | None
     #: Whether a thread is waiting to receive, and has not been woken.
     receiver_waits: bool
 
-    #: Values that were sent, without those of waiting `senders`; and how many were received.
+    #: Values that were sent, not counting those of waiting `senders`; and values received.
     sent: int
     received: int
     #: Values that `try_send` had no room for.

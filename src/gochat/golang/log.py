@@ -1,7 +1,8 @@
 """The log (Go: package log), and a dump of all threads (Go's runtime writes one at SIGQUIT).
 
 Each line has a date, as in Go. But no thread waits long for a log that nobody reads, such as a full
-pipe or a terminal after Ctrl-S: the chat would miss signals, and keep clients that have left.
+pipe or a terminal after Ctrl-S: otherwise the chat would miss signals, and keep clients that have
+left.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class LogHandler(logging.Handler):
     """Writes the log to stderr.
 
     A line that is not accepted within a second is lost. Later lines are then dropped without
-    waiting, until the log accepts a line again, which says how many were lost.
+    waiting, until the log accepts a line again, preceded by the number of lost lines.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class LogHandler(logging.Handler):
         """Write a line, or drop it. The caller holds the handler's lock."""
         line = f"{self.format(record)}\n"
         if self._lost:
-            line = f"{self._lost} lines of the log were not taken, and are lost\n{line}"
+            line = f"{self._lost} log lines were not accepted, and are lost\n{line}"
         if self._half:
             line = f"\n{line}"
         data = line.encode(errors="backslashreplace")
@@ -63,7 +64,7 @@ class LogHandler(logging.Handler):
 class Output:
     """Writes to stderr without waiting for a reader that does not read.
 
-    `poll` says whether there is room, but not how much, so a write could block. So a pipe or a
+    `poll` says whether there is room, but not how much, so a write could block. Therefore a pipe or
     terminal is opened a second time, with O_NONBLOCK. (On the first descriptor, that flag would
     also apply to other processes that share it.) A socket cannot be opened again; like a pipe, it
     has room for PIPE_BUF bytes when it has any.
@@ -76,7 +77,7 @@ class Output:
         try:
             self._descriptor = sys.stderr.fileno()
             mode = os.fstat(self._descriptor).st_mode
-        except (AttributeError, OSError, ValueError):  # none, or of no file
+        except (AttributeError, OSError, ValueError):  # no stderr, or one without a file
             return
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -121,9 +122,9 @@ def dump_threads() -> None:
     """Write to stderr what each thread is doing, by name, as Go does at SIGQUIT.
 
     For a signal handler. The handler may interrupt itself; then one dump is enough. It may also
-    interrupt a thread that writes to sys.stderr, so this does not use sys.stderr. It writes what
-    stderr accepts at once: a greenlet that computes forever lets no other run. Another thread
-    writes the rest, because on greenlets everyone would wait for the handler.
+    interrupt a thread that writes to sys.stderr, so this does not use sys.stderr. The handler
+    itself writes what stderr accepts at once, because a greenlet that computes forever lets no
+    other run. A new thread writes the rest: on greenlets, everyone would wait for the handler.
     """
     if not dumping.acquire(blocking=False):
         return
@@ -131,7 +132,7 @@ def dump_threads() -> None:
     try:
         text, known = "", {}
         for name, frame in stacks():
-            # Most pumps are at the same place, and to format a stack takes long.
+            # Most pumps are at the same place, and formatting a stack takes long.
             place = tuple((each.f_code, line) for each, line in traceback.walk_stack(frame))
             if place not in known:
                 known[place] = "".join(traceback.format_stack(frame))
@@ -142,7 +143,7 @@ def dump_threads() -> None:
             try:
                 start_new_thread(_finish, (output, rest))
             except RuntimeError:
-                rest = b""  # the system has no more threads: it is lost
+                rest = b""  # the system has no more threads, so the rest is lost
     finally:
         if not rest:
             _finish(output, b"")

@@ -15,8 +15,8 @@ _STARTED.set()
 class Thread(threading.Thread):
     """A `threading.Thread` that uses a kilobyte less once it has started.
 
-    `start` waits for an event, which a `threading.Thread` then keeps. After the start it is always
-    set, so these threads share one event.
+    `start` waits for an event, which a `threading.Thread` then keeps. After the start this event
+    is always set, so these threads share one.
     """
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""The clients of a chat, for the metrics and the view: those connected, and totals over all.
+"""The clients of a chat, for the metrics and the view: the connected ones, and totals of all.
 
 `Clients.new_client` makes plain clients and remembers each until the server reports the end of its
 connection; then the client's counts are added to the totals. Both steps hold a lock, so a client is
@@ -44,7 +44,7 @@ _GONE: Final = 50
 
 
 def drop_reason(client: Client) -> str | None:
-    """Return why this side dropped a client, a key of DROP_REASONS; None if it did not.
+    """Return why this side dropped a client, as a key of DROP_REASONS; None if it did not.
 
     Several reasons can apply, as when the hub drops a client whose last frame cannot be written.
     The answer is the reason that came first: a client that has broken the protocol is no longer
@@ -98,7 +98,7 @@ class Totals:
     messages_in: int = 0
     #: Messages that write pumps have put into frames.
     messages_out: int = 0
-    #: Frames by the bit length of the number of messages after the first: at index 3, 4 to 7.
+    #: Frames by the bit length of the number of messages after the first: index 3 is for 4 to 7.
     frames_out: list[int] = field(default_factory=lambda: [0] * 32)
     stalls: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_REASONS, 0))
@@ -118,7 +118,7 @@ class Clients:
 
     def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
         self._client_class = client_class
-        # Guards the fields below. Its holder waits for no other lock.
+        # Guards the fields below. A thread that holds it waits for no other lock.
         self._lock = threading.Lock()
         # By socket: each client with its number, in order of arrival.
         self._there: dict[socket.socket, tuple[int, Client]] = {}
@@ -170,7 +170,7 @@ class Clients:
         with self._lock:
             there = [client for _, client in self._there.values()]
             totals = deepcopy(self._totals)
-        # A client that leaves from here on is in the list, and was not in the totals.
+        # A client that leaves from here on is in the list, and was not yet in the totals.
         for client in there:
             totals.add(client)
         return there, totals

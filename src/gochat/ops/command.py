@@ -81,7 +81,7 @@ def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool)
             "--runtime greenlets: gevent has not patched this program: call"
             " gevent.monkey.patch_all(queue=False) in its first line"
         )
-    if processes == 1 or has_place():  # otherwise it only starts the others
+    if processes == 1 or has_place():  # otherwise this process only starts the others
         start_again(sys.argv[1:] if argv is None else argv)
 
 

@@ -90,5 +90,5 @@ class Config:
     # The networks of proxies whose X-Forwarded-For is believed.
     trust_proxy: Sequence[IPv4Network | IPv6Network] = ()
 
-    # This process's place among several; None if it is alone. No flag: its parent sets it.
+    # This process's place among several; None if it is alone. It has no flag: the parent sets it.
     place: Place | None = None

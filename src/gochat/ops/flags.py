@@ -102,7 +102,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
         serve.error("--processes needs Linux, which spreads connections over the processes")
     if args.relay and args.relay_maxbytes < 16 * args.max_message_size:
         serve.error(
-            f"--relay-maxbytes {args.relay_maxbytes} is too little: give the stream room for 16"
+            f"--relay-maxbytes {args.relay_maxbytes} is too small: give the stream room for 16"
             f" messages of --max-message-size {args.max_message_size}"
         )
     if args.trace is not None and args.processes > 1:
@@ -204,7 +204,7 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
     if args.relay_file is not None:
         try:
             with open(args.relay_file) as file:
-                return relay(file.read(1 << 16).strip())  # no more, if it has no end
+                return relay(file.read(1 << 16).strip())  # limited: it may have no end
         except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
             why = getattr(error, "strerror", None) or error
             serve.error(f"--relay-file {args.relay_file[:99]!r}: {why}")
@@ -296,13 +296,13 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
         ),
     ],
     "who may connect": [
-        ("burst", count, "N", "frames that may come at once, over that rate"),
+        ("burst", count, "N", "frames that may come at once, above that rate"),
         (
             "max-clients-per-address",
             count,
             "N",
-            "requests of one address served at the same time; leave room for three of each client,"
-            " for when it reloads its page (default: no limit)",
+            "requests from one address served at the same time; leave room for three from each"
+            " client, because it may reload its page (default: no limit)",
         ),
         (
             "allow-origin",
@@ -333,7 +333,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "send-buffer",
             count,
             "N",
-            "messages that may wait for a client; one with more is dropped",
+            "messages that may wait for a client; a client with more is dropped",
         ),
     ],
     "begin and end": [
@@ -358,7 +358,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "FILE",
             "file to write at the end, with what each thread did, for Perfetto and gochat trace",
         ),
-        ("trace-events", count, "N", "number of records that the trace keeps, the last ones"),
+        ("trace-events", count, "N", "number of records that the trace keeps: the latest ones"),
     ],
     "many processes": [
         (
@@ -374,7 +374,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "relay-timeout",
             seconds,
             "S",
-            "seconds that Redis may be unreachable, or refuse, before the program ends",
+            "seconds that Redis may be unreachable or refuse commands before the program ends",
         ),
         ("relay-maxlen", count, "N", "number of entries that the stream keeps, approximately"),
         (
@@ -384,13 +384,13 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "number of bytes that the stream's entries take in Redis, approximately; at least 16"
             " times the longest message",
         ),
-        ("room", room, "NAME", "name of the room; rooms on one Redis do not hear each other"),
+        ("room", room, "NAME", "name of the room; rooms on the same Redis are separate"),
         (
             "processes",
             partial(count, most=1024),
             "N",
             "processes that share the address and the room; more than one need --relay and Linux."
-            " Limits hold for each process. The ports of --metrics-addr and --view are"
+            " Limits apply to each process. The ports of --metrics-addr and --view are"
             " consecutive, from the given one",
         ),
     ],

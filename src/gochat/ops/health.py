@@ -39,7 +39,7 @@ class HubStatistics:
 
 
 def hub_statistics(hub: Hub) -> HubStatistics:
-    """Return a hub's statistics. With several hubs, the thread is the first one's. Thread: any."""
+    """Return a hub's statistics. With several hubs, the thread is the first hub's. Thread: any."""
     thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
     names = ("register", "unregister", "broadcast", "stop")
     return HubStatistics(

@@ -92,7 +92,7 @@ class Metrics(Collector):
         frames = list(accumulate(totals.frames_out))
         yield from gauges(
             ("clients", "Clients in the room.", len(self._hub.clients)),
-            ("send_queue_messages", "Messages that wait, of all clients.", sum(queued)),
+            ("send_queue_messages", "Messages that wait, for all clients.", sum(queued)),
             (
                 "send_queue_deepest_messages",
                 "The longest send queue of any client, in messages.",
@@ -123,12 +123,12 @@ class Metrics(Collector):
         )
         yield by_reason(
             "handshakes_refused",
-            "Handshakes that were refused, by what was wrong.",
+            "Handshakes that were refused, by reason.",
             self._upgrader.statistics().refused,
         )
         yield by_reason(
             "connections_refused",
-            "Connections that were answered 503, by what there was too much of.",
+            "Connections that were refused with 503, by the limit that was exceeded.",
             self._chat.statistics().refused,
         )
         if self._relay is not None:
@@ -139,19 +139,19 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
     """Yield the metrics of the relay."""
     now = relay.statistics()
     yield from gauges(
-        ("relay_up", "Whether the relay hears, and is heard.", not now.deaf),
+        ("relay_up", "Whether the relay can read and write the stream.", not now.deaf),
         ("relay_behind_entries", "Entries of the stream not read yet.", now.behind),
-        ("relay_behind_seconds", "By how much that is behind.", now.lag),
+        ("relay_behind_seconds", "How far the relay is behind the stream, in seconds.", now.lag),
         ("relay_echo_seconds", "How long the last batch took to come back.", now.echo),
     )
     yield from counters(
-        ("relay_entries_sent", "Batches appended to the stream, again or not.", now.entries_out),
+        ("relay_entries_sent", "Batches appended, including repeated ones.", now.entries_out),
         ("relay_entries_repeated", "Batches appended again.", now.repeated),
         ("relay_entries_received", "Entries read from the stream.", now.entries_in),
-        ("relay_messages_doubled", "Messages read twice and dropped once.", now.doubles),
+        ("relay_messages_doubled", "Duplicate messages that were dropped.", now.doubles),
         ("relay_messages_missing", "Messages that the stream has lost.", now.missing),
-        ("relay_entries_invalid", "Entries read that were not taken, or not whole.", now.invalid),
-        ("relay_reconnects", "How often Redis was away.", now.reconnects),
+        ("relay_entries_invalid", "Entries dropped, in whole or in part.", now.invalid),
+        ("relay_reconnects", "Outages of Redis that have ended.", now.reconnects),
     )
     batches = list(accumulate(now.batches[1:]))
     yield histogram(

@@ -67,8 +67,8 @@ _SILENCE: Final = 10.0
 _START: Final = 60.0
 _GRACE: Final = 10.0
 
-# How long a killed child may take to die, in seconds. It takes longer if it waits for a
-# device that does not answer.
+# How long a killed child may take to die, in seconds. It may take longer if it waits for
+# a device that does not answer.
 _DEATH: Final = 10.0
 
 # The longest time between two checks of the children, and how late a check may be before the parent
@@ -106,7 +106,7 @@ class Place(NamedTuple):
         self._write("-")
 
     def failed(self, reason: str) -> None:
-        """Tell the parent, which logs or prints it, why this process is about to end. Call once."""
+        """Tell the parent why this process is about to end; the parent reports it. Call once."""
         self._write(f"!{reason.strip()[:500] or 'no reason'}")
 
     def _write(self, line: str) -> None:
@@ -117,7 +117,7 @@ class Place(NamedTuple):
 
 
 def has_place() -> bool:
-    """Return whether a parent has started this process, and `find_place` was not called yet."""
+    """Return whether a parent started this process and `find_place` has not been called yet."""
     return bool(os.environ.get(_VARIABLE))
 
 
@@ -239,7 +239,7 @@ class _Parent:
         self.start_wait = relay_timeout + _START
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
-        #: Signals that have come and are not handled yet. The signal handler appends to this list.
+        #: Signals that have not been handled yet. The signal handler appends to this list.
         self.signals: list[int] = []
         #: Whether all children have been ready at the same time.
         self.begun = False

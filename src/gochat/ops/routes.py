@@ -1,6 +1,6 @@
 """Common rules of the metrics server and the view server.
 
-They ask for no password, so they usually listen on a loopback address. Then the Host must be a
+They ask for no password, so they usually listen on a loopback address. If so, the Host must be a
 loopback name: a page of another site, in a browser on this machine, sends that site's name as the
 Host, even if the name resolves to this machine (DNS rebinding). A client that sends no Host is not
 a browser.

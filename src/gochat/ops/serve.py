@@ -66,9 +66,9 @@ def running(
 
     timeout: how long clients have to receive these, in seconds, before they are cut off. After the
     timeout the shutdown takes a few seconds at most: five for the threads of clients that were cut
-    off, five for the relay, one for the hubs. No thread is left, unless other code blocks it, as in
-    a subclass. Such a thread cannot be ended from outside: the log names it, and it ends when it
-    returns to gochat's code, because its sends fail and its socket is shut down.
+    off, five for the relay, one for the hubs. No thread is left, unless other code, such as a
+    subclass, blocks it. Such a thread cannot be ended from outside: the log names it, and it ends
+    when it returns to gochat's code, because its sends fail and its socket is shut down.
 
     relay: the relay for one of the hubs; it is started after the hub.
 
@@ -78,7 +78,7 @@ def running(
     `Relay.start` raises, and RelayError if Redis is away for too long.
     """
     if len(set(hubs)) < len(hubs):
-        raise ValueError("a hub can run once only")
+        raise ValueError("a hub can run only once")
     failed: list[Hub] = []
     ending = threading.Event()
 
@@ -87,7 +87,7 @@ def running(
             hub.run()
             if ending.is_set():
                 return
-            log.error("the hub has ended, and nobody has stopped it")
+            log.error("the hub has ended, but nobody stopped it")
         except BaseException:  # SystemExit would end this thread silently
             log.exception("the hub has failed")
         failed.append(hub)

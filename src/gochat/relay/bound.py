@@ -1,4 +1,4 @@
-"""How many entries the stream keeps. No threads and no I/O; used by one thread.
+"""The number of entries that the stream keeps. No threads and no I/O; used by one thread.
 
 Redis limits a stream by its number of entries, but clients choose how large an entry is. So the
 sizes of the newest entries are added up to find how many of them fit into a number of bytes.

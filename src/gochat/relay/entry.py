@@ -85,7 +85,7 @@ def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Ent
     named = dict(zip(fields[::2], fields[1::2], strict=False))
     process, number = named.get(b"p", b""), named.get(b"n", b"")
     if not _PROCESS.fullmatch(process) or not _NUMBER.fullmatch(number):
-        return Entry(place, b"", 0, 0, [], "no entry of a gochat", {}, size)
+        return Entry(place, b"", 0, 0, [], "not an entry by gochat", {}, size)
     if b"-" not in process:
         process = b"%b.%b" % (text, process)
     joined = named.get(b"m")

@@ -1,12 +1,12 @@
-"""Which messages of each process have been seen. No threads and no I/O; used by one thread.
+"""Tracks the messages seen from each process. No threads and no I/O; used by one thread.
 
 Each process numbers its clients' messages from 1. A stream entry has the process, the number of its
 first message, and the messages. A process appends an entry again if it does not come back, so the
 stream may contain an entry twice. If the stream loses an entry, there is a gap.
 
 A gap at the end is found when the process announces its next number, every few seconds. A gap at
-the beginning is found because each process tells a process that starts later which number it had
-reached at that start. Until then the first number heard is used as a guess.
+the beginning is found because each process announces which number it had reached when a later
+process started. Until this announcement, the first number heard is used as a guess.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ledger:
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
         # For each process that started before this one and has not yet announced the number that it
-        # had reached: the number before the first one heard.
+        # had reached: one less than the first number heard from it.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:

@@ -65,8 +65,8 @@ _BLOCK: Final = 1.0
 
 # How many messages `relay in` gives the hub before it waits until every write pump with work has
 # had a turn. The hub may lag by as many messages, so a pump that can write has at most twice as
-# many queued. A client's queue holds more, so a backlog in Redis makes the hub drop no client that
-# reads.
+# many queued. A client's queue holds more, so a backlog in Redis does not make the hub drop a
+# client that reads.
 _ROW: Final = 64
 
 # The shortest and the longest pause between attempts when Redis is away, in seconds.
@@ -87,8 +87,8 @@ _ANNOUNCE: Final = 5.0
 _ROOM: Final = 100
 _CROWD: Final = 3.0
 
-# How long an announcement of a new process waits for more of them, in seconds; how many new
-# processes an announcement names at most; and for how long it names each, in seconds.
+# How long an announcement of a new process waits for further ones, in seconds; how many new
+# processes an announcement names at most; and for how long announcements name each, in seconds.
 _NEWS_WAIT: Final = 0.1
 _NEWCOMERS: Final = 64
 _NEWCOMER_TIME: Final = 120.0
@@ -217,8 +217,8 @@ class Relay:
         #: How many descriptors are reserved for reconnecting: two for the sockets, the others to
         #: look up a name and read certificates.
         self.descriptors: Final = 8
-        # The counters of Statistics. Each is counted by one thread, except `reconnects`, under the
-        # lock.
+        # The counters of Statistics. Each is counted by one thread, except `reconnects`, which the
+        # lock guards.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
         self.figures.batches = [0] * (MOST.bit_length() + 1)
@@ -249,7 +249,7 @@ class Relay:
         # which every appended entry has been delivered.
         self._heard = clock.now()
         self._through = 0.0
-        # Outages: for each thread, since when it has failed; the recent log lines, and the time of
+        # Outages: since when each thread has been failing; the recent log lines, and the time of
         # the last one; and whether this outage has been logged. Guarded by the lock, but checking
         # whether there is an outage needs no lock.
         self._lock = threading.Lock()
@@ -311,7 +311,7 @@ class Relay:
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Join the room with both connections, and start both threads. The hub may already run.
 
-        stopped: returns whether the chat was told to end before it has begun; then nothing starts.
+        stopped: returns whether the chat was told to end before it began; then nothing starts.
         Raises RelayError if Redis refuses or does not answer within the timeout, or if there are no
         more threads.
         """
@@ -371,7 +371,7 @@ class Relay:
         """End the relay: append the waiting messages if the deadline allows, then stop reading.
 
         Call after `close`, while the hub still runs. deadline: a time of clock.py. The threads get
-        five more seconds; a thread that has not ended then is named in the log.
+        five more seconds; a thread that still has not ended is named in the log.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)
@@ -394,7 +394,7 @@ class Relay:
             pass
 
     def _run(self, work: Callable[[], None]) -> None:
-        """Do a thread's work. If it ends early for any reason, the relay ends."""
+        """Do a thread's work. If the work ends early for any reason, the relay ends."""
         try:
             work()
             return
@@ -514,8 +514,8 @@ class Relay:
 
         An entry that Redis has not acknowledged is appended again after a pause, although the
         stream may contain it. An acknowledged entry comes back sooner or later, unless the stream
-        has lost it. It is lost if everything after it in the stream has been delivered, and the
-        entry has not.
+        has lost it. The entry is lost if everything after it in the stream has been delivered, but
+        the entry has not.
         """
         until = time.monotonic() + pause
         while True:
@@ -528,7 +528,7 @@ class Relay:
                 # Relay in may read from a different server.
                 self._out.drop()
                 self._stale.set()
-                self._fails("out", begin, "what was appended does not come back")
+                self._fails("out", begin, "the appended entry does not come back")
                 added, until = 0.0, now + pause
             elif not added and now >= until:
                 return False
@@ -629,11 +629,11 @@ class Relay:
             figures.lag = (info.last[0] - begin) / 1000
 
     def _begin_again(self, last: Id) -> None:
-        """Read from its beginning a stream whose last id has gone back. last: that id.
+        """Start again at the beginning of a stream whose last id has gone back. last: that id.
 
         Entries from before this process began are skipped, by their ids, see `_take`. But if the
         ids were ahead of the server's clock, new entries have smaller ids; then an entry is old if
-        its id is from before this process began, by the present clock.
+        its id is from before this process began, by the current clock.
         """
         clock = self._in.clock()
         age = int((time.monotonic() - self._begun) * 1000)
@@ -672,9 +672,9 @@ class Relay:
     def _take_own(self, entry: Entry, me: _Identity) -> None:
         """Note an entry under this process's name that is not the entry in flight.
 
-        It is a duplicate of an earlier entry, or somebody else has written it. In that case, other
-        processes have noted its numbers and will drop this process's messages with these numbers,
-        so the name can no longer be used.
+        It is a duplicate of an earlier entry, or somebody else has written it. In the latter case,
+        other processes have noted its numbers and will drop this process's messages with these
+        numbers, so the name can no longer be used.
         """
         last = entry.first + entry.length - 1
         if last <= me.last:
@@ -683,7 +683,7 @@ class Relay:
         self._ledger.take(me.process, entry.first, entry.length)
         me.last = last
         me.spoilt = True
-        self._drop(entry, "under the name of this process, and not its own")
+        self._drop(entry, "under the name of this process, but not written by it")
 
     def _take(self, entry: Entry, me: _Identity) -> list[bytes]:
         """Return the new messages of another process's entry."""
@@ -756,7 +756,7 @@ class Relay:
     # Outages. Either thread.
 
     def _fails(self, which: str, since: float, error: object) -> None:
-        """Note that a thread has failed since `since`. Raises RelayError after the timeout.
+        """Note that a thread has been failing since `since`. Raises RelayError after the timeout.
 
         since: a time of clock.py, so that a pause of this process does not count.
         """
@@ -774,7 +774,7 @@ class Relay:
             raise RelayError(f"relay: Redis {what}: {text}")
 
     def _works(self, which: str) -> None:
-        """Note that a thread works."""
+        """Note that a thread works again."""
         if which not in self._away:
             return
         with self._lock:
@@ -783,7 +783,7 @@ class Relay:
                 self.figures.reconnects += 1
                 if self._told:
                     self._told = False
-                    log.info("relay: Redis is there again")
+                    log.info("relay: Redis is back")
 
 
 def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:

@@ -74,7 +74,7 @@ class Stream:
         try:
             self._connection: Any = pool.make_connection()  # its methods have no types
         except TypeError:
-            raise ValueError("the URL of the relay has an option that is not known") from None
+            raise ValueError("the URL of the relay has an unknown option") from None
         self._key = key
         self._ended = ended
         self._connected = False
@@ -87,7 +87,7 @@ class Stream:
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
         """Append an entry, and trim the stream to about `length` entries.
 
-        Returns the entry's id. Raises StreamError; after that the stream may have the entry or not.
+        Returns the entry's id. Raises StreamError; the stream may then have the entry or not.
         """
         return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 

@@ -66,7 +66,7 @@ def talk(args: argparse.Namespace) -> None:
     OSError if the input cannot be read or messages cannot be printed.
     """
     if sys.stdin is None or sys.stdout is None:
-        raise OSError("stdin and stdout have to be open")
+        raise OSError("stdin and stdout must be open")
     # Characters that the terminal's encoding lacks are printed as Python escapes.
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()

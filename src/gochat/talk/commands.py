@@ -11,11 +11,11 @@ from .session import Session, name, note, show
 __all__ = ["converse"]
 
 _HELP = """\
-/name NAME  be called NAME from now on; /name alone says the present name
-/history    show again what has been said, with the time
-/quit       end, as Ctrl-D does
+/name NAME  use NAME from now on; /name alone shows the current name
+/history    show past messages again, with their times
+/quit       end, like Ctrl-D
 /help       show this
-Any other line is sent, one that begins with / only after a space."""
+Any other line is sent. To send a line that begins with /, put a space first."""
 
 
 async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
@@ -36,8 +36,8 @@ async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
 
 def _go_on(line: str, session: Session) -> bool:
     """Run a line as a command, or send it. Returns False after /quit."""
-    # Only a leading space makes a message of a command: a pasted line may begin with a line end or
-    # a tab.
+    # Only a leading space turns a command into a message: a pasted line may begin with a line end
+    # or a tab.
     words = line.rstrip() if line.startswith(" ") else line.strip()
     word, _, rest = words.partition(" ")
     if word == "/quit":

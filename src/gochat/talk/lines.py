@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = ["read_lines"]
 
-#: Longer lines are split, in bytes: a line without an end must not fill the memory.
+#: The length in bytes at which lines are split: a line without an end must not fill the memory.
 LONGEST: Final = 65536
 
 

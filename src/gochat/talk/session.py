@@ -56,7 +56,7 @@ def note(text: str) -> None:
 
 
 def name(text: str) -> str:
-    """Return a name without surrounding spaces; valid as on the page. Raises ArgumentTypeError."""
+    """Return a name, stripped. The page has the same rules. Raises ArgumentTypeError."""
     short = text.strip()
     if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
         raise argparse.ArgumentTypeError(
@@ -81,7 +81,7 @@ class Session:
     def __init__(self, name: str, dial: Callable[[], Awaitable[Connection]]) -> None:
         self.name = name
         self.dial = dial
-        #: The last messages, each with the time at which it came.
+        #: The last messages, each with the time at which it arrived.
         self.history: deque[tuple[str, str]] = deque(maxlen=_HISTORY)
         #: The connection, if there is one.
         self.connection: Connection | None = None
@@ -133,7 +133,7 @@ class Session:
             reason = await self._read(connection)
             if self._ending:
                 return not reason
-            # Each second that a connection lasted undoes one doubling.
+            # Each second of a connection undoes one doubling.
             attempts = max(0, attempts - int(time.monotonic() - began))
             while True:
                 # Random, so that the clients of a restarted server do not all return at once.
@@ -201,7 +201,7 @@ class Session:
         self._look_whether_settled()
 
     async def end(self, running: asyncio.Task[bool]) -> bool:
-        """Disconnect. Returns whether the server is sure to have read everything.
+        """Disconnect. Returns whether the server has certainly read everything.
 
         running: the task of `run`, which this ends. Raises what `run` raised.
         """

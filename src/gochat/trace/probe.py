@@ -10,15 +10,15 @@
 | the peer's answer to a close frame         | `close`  | Probe                    |
 
 A running hub has the state `register`, `unregister`, `broadcast` or `stop`; a read pump `read`; a
-write pump `write`. An arrow starts where a value is sent and arrives where it is
-received. In the channel, the value carries the arrow's number; the receiver gets the plain value.
+write pump `write`. An arrow starts where a value is sent, and arrives where the value is received.
+In the channel, the value carries the arrow's number; the receiver gets the plain value.
 
 The probes are the same on threads and on greenlets. A Probe observes the connections. The channels
-are TracedChannels, since a value carries its arrow: they override what the Channels of both
-runtimes have, `try_send`, `close` and `drain`, and `_send`, `_set_idle` and `_take`, by which all
-other operations send, wait and receive. They have the usual statistics, and an observer of their
-own, for the metrics and the view. With a relay, messages from
-the relay's threads to the hub are traced; the relay's own channel is not.
+are TracedChannels, because each value carries its arrow. They override methods that the Channels of
+both runtimes have: `try_send`, `close` and `drain`; and `_send`, `_set_idle` and `_take`, through
+which all other operations send, wait and receive. They also have the usual statistics and an
+observer, for the metrics and the view. With a relay, messages from the relay's threads to the hub
+are traced; the relay's own channel is not.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Probe:
         track.pause(what if what in ("rate", "close") else "socket")
 
     def works(self) -> None:
-        """Record that it has waited."""
+        """Record that the wait is over."""
         self._recorder.track().resume()
 
     def writes(self, message_type: int) -> None:

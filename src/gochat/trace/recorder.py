@@ -97,7 +97,7 @@ class Track:
         self.state: State | None = None
         #: On the hub's thread: the number of the message that is being broadcast.
         self.message = 0
-        # The states before the waits that it is in, innermost last.
+        # The states before the waits that the thread is in, innermost last.
         self._paused: list[State | None] = []
         self._last = 0
         self._arrows = number * _ARROWS
@@ -206,7 +206,7 @@ class Recorder:
             self._count += 1
 
     def change(self, track: Track, state: State | None, record: tuple[Any, ...]) -> None:
-        """Record the end of the track's state and set the next, in one step for `read`.
+        """Record the end of the track's state and set the next; `read` sees both or neither.
 
         Thread: the track's.
         """

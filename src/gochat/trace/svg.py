@@ -154,7 +154,7 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
             raise ValueError("no thread of that name does anything in that time")
         if states > _STATES:
             raise ValueError(
-                f"{states} states are too many for a picture: choose by --only, --from and --to"
+                f"{states} states are too many for a picture: use --only, --from and --to"
             )
     widest = max(
         len(word) for panel in panels for lane in panel.lanes for word in lane.name.split(" ", 1)
@@ -297,7 +297,7 @@ class _Drawing:
             self._draw_arrow(flow, (through, end[1]), end, flow.received)
 
     def _draw_arrow(self, flow: Flow, start: Point, end: Point, time: float) -> None:
-        """Draw an arrow; without a head if it is one of many, or arrives after the panel's time."""
+        """Draw an arrow, without a head if it is one of many or arrives after the panel's time."""
         right = math.copysign(_BAR / 2, end[0] - start[0])
         start, end = (start[0] + right, start[1]), (end[0] - right, end[1])
         many = time in self.dense

@@ -1,4 +1,4 @@
-// defer: however a function ends, it says so.
+// defer: a function reports its end, however it ends.
 package main
 
 import (

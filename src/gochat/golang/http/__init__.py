@@ -1,6 +1,6 @@
 """The HTTP server (Go: net/http), on Werkzeug's threaded server.
 
-    server.py      Server: accepts connections, and ends in order
+    server.py      Server: accepts connections, and shuts down in order
     handler.py     one connection: its request and its response
     request.py     parses a request: the request line, the header, the target; url: for the log
     reader.py      reads a request, within a deadline and a size limit

@@ -31,7 +31,7 @@ def listen(addr: str) -> socket.socket:
     addresses, the socket listens at one of them, if possible an IPv4 address.
 
     Raises ValueError if the text is not an address, and OSError if the system refuses to listen
-    there. The message of either names the address.
+    there. Both messages name the address.
     """
     host, port = split_host_port(addr)
     try:
@@ -54,8 +54,8 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
 
     Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. If the
     first socket had this option from the beginning, it could silently share the port with another
-    program of the same user. So the first socket gets the option only after it listens, which fails
-    if another program already listens there. Raises what `listen` raises.
+    program of the same user. So the first socket gets the option only after it listens; listening
+    fails if another program already listens there. Raises what `listen` raises.
     """
     with ExitStack() as stack:
         first = stack.enter_context(listen(addr))

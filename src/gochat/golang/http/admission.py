@@ -44,7 +44,7 @@ _REFUSAL: Final = (
 _REASONS: Final = ("max_connections", "max_connections_per_address", "threads", "descriptors")
 
 # How many idle connections an address may have in addition to its limit: as many as browsers open
-# to one server. A request on one of them gets 503.
+# to one server. A request over the limit gets 503.
 _SPARE: Final = 6
 
 # How many trusted proxies a request may pass. X-Forwarded-For could list a megabyte of them.

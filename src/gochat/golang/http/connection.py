@@ -47,7 +47,7 @@ class ServerConn:
 
     | State      | Owner                                                                   |
     | ---------- | ----------------------------------------------------------------------- |
-    | accepted   | the accepting thread; after it has returned, the one that shuts down    |
+    | accepted   | the accepting thread; after it has returned, the thread that shuts down |
     | taken back | the same; the connection's own thread can no longer own the connection  |
     | serving    | the connection's own thread, from its first step to its end             |
     | closed     | nobody                                                                  |
@@ -149,7 +149,7 @@ class Hijacker:
         self.then: Callable[[], object] = lambda: None
         #: Functions to call in order with the exception if the application, or one of its
         #: functions, fails after the connection was taken over (Go: recover). They are the last
-        #: chance to tell the client, and the application's threads that wait for the failed
+        #: chance to notify the client, and any threads of the application that wait for the failed
         #: function. They run on the thread that has failed. Add to the list before `go`.
         self.on_failure: list[Callable[[BaseException], object]] = []
 
@@ -157,8 +157,8 @@ class Hijacker:
         """Get the thread for `go` now, so that `go` cannot fail.
 
         Raises UnavailableError if the system has no more threads, and no other connection's thread
-        is free within a second. The server answers that with 503 and counts it, if the application
-        lets the exception pass.
+        is free within a second. If the application does not catch the exception, the server answers
+        with 503, and counts the refusal.
         """
         if self._helper is None and self._hire is not None:
             self._helper = self._hire()
@@ -171,7 +171,7 @@ class Hijacker:
         connection was already taken over.
         """
         if self._take is None:
-            raise RuntimeError("the connection was taken over before")
+            raise RuntimeError("the connection was already taken over")
         self.hijacked = True
         buffered = self._take()
         self._take = None  # frees the reader, with its buffer of 8 KiB
@@ -188,8 +188,8 @@ class Hijacker:
 
         The server does not close the connection before the function has returned. Raises
         UnavailableError if the system has no more threads, and no other connection's thread is
-        free within a second. Without a server it raises RuntimeError at once. If a thread was
-        reserved, it neither waits nor raises.
+        free within a second. Without a server, `go` raises RuntimeError at once. If a thread was
+        reserved, `go` neither waits nor raises.
         """
         if closes:
             function = partial(_call_to_end, function, self._sock)

@@ -34,8 +34,8 @@ __all__ = ["Handler", "hijackable"]
 # The modules that read from a client's connection and write to it.
 _READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
 
-# Replaces the exception of such a connection, which Werkzeug would not log.
-_OWN: Final = "a connection of the application's own has failed"
+# The text of an exception that replaces one which Werkzeug would not log: see `_is_own`.
+_OWN: Final = "the application's own connection has failed"
 
 # The token `chunked` in a Transfer-Encoding, which is a list of tokens.
 _CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
@@ -80,9 +80,8 @@ class Handler(WSGIRequestHandler):
                 return
             self.command, self.path, self.request_version = line
             if self.request_version == "HTTP/1.0":
-                # As in net/http, the answer is in HTTP/1.0. So it is not chunked, which the client
-                # would not understand (RFC 9112, section 6.1), and ends when the connection is
-                # closed.
+                # As in net/http, the answer is in HTTP/1.0. It must not be chunked (RFC 9112,
+                # section 6.1), so it ends when the connection is closed.
                 self.protocol_version = "HTTP/1.0"
             self._header = request.read_header(self._reader)
             request.check_header(self._header, self.request_version)
@@ -174,7 +173,7 @@ class Handler(WSGIRequestHandler):
         return made
 
     def clear(self) -> None:
-        """Drop the request: an exception in the application leaves the handler in a cycle."""
+        """Drop the request: after an exception, the handler may be in a reference cycle."""
         self.environ = {}
         self._header = {}
 
@@ -246,9 +245,9 @@ def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _is_own(failure: BaseException) -> bool:
-    """Return whether a connection of the application's own has failed, as to a database.
+    """Return whether the application's own connection, such as one to a database, has failed.
 
-    Werkzeug takes each ConnectionError and TimeoutError for the client's, and drops it silently.
+    Werkzeug attributes every ConnectionError and TimeoutError to the client, and drops it silently.
     """
     return isinstance(failure, connection_dropped_errors) and not any(
         frame.f_globals["__name__"] in _READS_AND_WRITES

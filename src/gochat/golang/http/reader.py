@@ -54,7 +54,7 @@ class _SocketReader(io.RawIOBase):
         if timeout <= 0:
             return self._look_late(buffer)
         try:
-            # Most requests have arrived completely. Then a single system call is enough.
+            # Usually the whole request has arrived, and a single system call is enough.
             if self._sock.gettimeout() is None:
                 with suppress(BlockingIOError):
                     return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
@@ -76,10 +76,10 @@ class _SocketReader(io.RawIOBase):
                     self.limit_writes()
 
     def _look_late(self, buffer: WriteableBuffer) -> int:
-        """Read after the deadline what has arrived, once.
+        """After the deadline, read what has arrived, but only once.
 
-        On a busy machine this thread may run only then, and that is not the client's fault. A
-        client that sends byte by byte gains one look, and no more.
+        On a busy machine this thread may not run before the deadline, which is not the client's
+        fault. A client that sends byte by byte gains only one more read.
         """
         if not self._late:
             self._late = True
@@ -99,7 +99,7 @@ class RequestReader(io.BufferedReader):
     deadline: for the whole request, in seconds of the monotonic clock.
 
     Reading raises TimeoutError at the deadline, and OSError as the socket does. After `answered`,
-    it returns end of file instead.
+    reading returns end of file instead.
     """
 
     raw: _SocketReader

@@ -160,7 +160,7 @@ def _is_target(target: str) -> bool:
 def parse_target(target: str) -> tuple[str, str, str]:
     """Split the target of a request into host, path and query. The host is "" if there is none.
 
-    The escapes in the path are decoded to Latin-1, as WSGI demands (PEP 3333). As in net/http, a
+    The escapes in the path are decoded to Latin-1, as WSGI requires (PEP 3333). As in net/http, a
     "#" has no special meaning, because clients do not send fragments.
     """
     found = _TARGET.match(target)

@@ -66,15 +66,15 @@ class Server(ThreadedWSGIServer):
         with 503. None for no limit except the system's: when threads or descriptors run out, the
         answer is 503, too.
     max_connections_per_address: the same limit for each client's IP address. A connection counts
-        after its request was read. An address may have six more connections without a request,
+        once its request has been read. An address may have six more connections without a request,
         because browsers open connections in advance.
     trusted_proxies: networks of proxies. The client of such a proxy has the last address in
         X-Forwarded-For that is not in these networks. If there is no such address, or the header is
         malformed, the client counts as the proxy, which has no limit.
     on_close: called once with the socket of each connection before it is closed, even if the
         connection was refused (except for lack of descriptors). By then no other thread uses the
-        socket. It is called on the connection's thread or, if there is none, on the thread that
-        accepts or shuts down. An exception in it is logged.
+        socket. `on_close` runs on the connection's thread or, if there is none, on the thread that
+        accepts or shuts down. An exception that it raises is logged.
 
     Raises what `listen` and `runtime.check` raise.
     """
@@ -114,9 +114,9 @@ class Server(ThreadedWSGIServer):
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
-        # Held by the thread that accepts, which uses the server's own sockets; they are closed
-        # after that. Also held by a thread that closes connections in place of the thread that
-        # accepted them.
+        # Held by the accepting thread while it uses the server's own sockets, which are closed only
+        # after that. Also held by a thread that closes connections in place of the accepting
+        # thread.
         self._accepts = threading.Lock()
         # The thread that accepts, which must not wait for itself.
         self._acceptor: threading.Thread | None = None
@@ -235,8 +235,8 @@ class Server(ThreadedWSGIServer):
         """Stop accepting, wait for open connections to end, and cut off those that remain.
 
         timeout: how long to wait for connections, in seconds. Connections that are cut off then get
-        another five, and so does the thread that accepts. Threads that still have not ended are
-        named in the log and abandoned: no thread can be ended from outside.
+        another five seconds, and so does the thread that accepts. Threads that still have not ended
+        are named in the log and abandoned: no thread can be ended from outside.
 
         Raises RuntimeError on the thread that accepts, and on a thread of an open connection: these
         threads would wait for themselves. They may call `stop`. May be called repeatedly, even if
@@ -268,7 +268,7 @@ class Server(ThreadedWSGIServer):
             log.error("http: threads that do not end: %d (%s)", len(left), names)
 
     def _close_listener(self, deadline: float) -> bool:
-        """Stop listening, after `serve_forever` has returned, on whatever thread it ran.
+        """Wait until `serve_forever` has returned, whichever thread ran it, and stop listening.
 
         Returns False if `serve_forever` does not return by the deadline.
         """

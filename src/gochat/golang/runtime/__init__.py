@@ -28,8 +28,8 @@ gevent. The choice is made once, when this package is imported, so it adds no co
 Programs import channels from `golang.channel`, and turns from `golang.turns`.
 
 The rules: neither runtime imports the other. `golang.closed` and `golang.goroutine` hold what both
-need. Modules import from here the functions that wait for a socket, and the lock that may be held
-during such a wait.
+need. Other modules import from this package the functions that wait for a socket, and the lock that
+may be held during such a wait.
 """
 
 from __future__ import annotations

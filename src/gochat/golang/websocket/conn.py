@@ -179,9 +179,9 @@ class ConnStatistics:
 
 
 class ConnObserver(Protocol):
-    """Hears what the threads of a connection do. Each method is called on the thread that does it.
+    """Is told what the threads of a connection do. Each method runs on the thread it reports on.
 
-    None may raise an exception.
+    No method may raise an exception.
     """
 
     def waits(self, what: str) -> None:
@@ -194,7 +194,7 @@ class ConnObserver(Protocol):
         """Called before the writing thread writes a message or a control frame."""
 
     def wrote(self, message_type: int) -> None:
-        """Called after the writing thread has written one."""
+        """Called after the writing thread has written a message or a control frame."""
 
     def closed(self) -> None:
         """Called when `Conn.close` returns, which is the last thing that a pump does."""
@@ -203,7 +203,7 @@ class ConnObserver(Protocol):
 class _Counts:
     """The figures of a connection, see ConnStatistics.
 
-    They are not in Conn because Python finds attributes more slowly if an object has over 30.
+    They are not in Conn because Python finds attributes more slowly if an object has more than 30.
     """
 
     __slots__ = (
@@ -249,7 +249,7 @@ class Conn:
         self.remote_addr: Final = remote_addr
         #: The user: REMOTE_USER in the handshake's environ; empty if it is not set.
         self.user = ""
-        #: Is told of what the threads do; None for nobody. Set before the connection is used.
+        #: The observer of the threads, if any. Set before the connection is used.
         self.observer: ConnObserver | None = None
         self._sock = sock
         self._out = nonblocking(sock)
@@ -264,11 +264,11 @@ class Conn:
         self._input = bytearray(buffered)
         self._counts = _Counts(bytes_in=len(buffered))
         self._readable = readable(sock)
-        self._read_deadline: float | None = None  # of clock.now, as all times here
+        self._read_deadline: float | None = None  # of clock.now, like all times here
         # When to give way: _WORK after the last message was returned, or after the last sleep.
         self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
-        self._message_size = 0  # of the message being read, by the headers so far
+        self._message_size = 0  # of the message being read, from its headers so far
         self._message_frames = 0  # how many of its frames have begun
         self._payload_left = 0  # of the frame being read
         # The time that a frame takes at the read rate, in seconds; 0 without a rate.
@@ -432,8 +432,8 @@ class Conn:
     def _read_no_more(self, error: OSError) -> None:
         """Note that reading has ended, and drop the references that form cycles.
 
-        Reference counting then frees the connection at once. If thousands of connections ended
-        together, the garbage collector would stop all threads for a second.
+        Reference counting then frees the connection at once. Otherwise, if thousands of connections
+        ended together, the garbage collector would stop all threads for a second.
         """
         self.read_error = error
         self._pong_handler = _no_pong_handler
@@ -546,7 +546,7 @@ class Conn:
             self._message_frames += 1
             if self._message_frames > _FRAGMENTS + size_so_far // _FRAGMENT:
                 self._fail(CLOSE_POLICY_VIOLATION)
-                raise ReadLimitError("websocket: a message of too many frames")
+                raise ReadLimitError("websocket: a message with too many frames")
             if self._input[0] & 0x80:
                 self._message_size = self._message_frames = 0
             else:
@@ -651,7 +651,7 @@ class Conn:
                     return
                 time.sleep(_REST_PAUSE)
 
-    # Writing: any thread, but data messages from one.
+    # Writing: any thread; but only one thread may write data messages.
 
     def set_write_deadline(self, deadline: float | None) -> None:
         """Set the write deadline, on the monotonic clock; None for none. Thread: the writer."""

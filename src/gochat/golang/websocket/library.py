@@ -105,7 +105,7 @@ class Library:
 
     @property
     def inside_message(self) -> bool:
-        """Return whether part of a message has arrived and the rest has not."""
+        """Return whether part of a message has arrived, but not the rest."""
         return self._server.incoming_message is not None
 
     @property
@@ -115,18 +115,18 @@ class Library:
 
     @property
     def closed_by_peer(self) -> bool:
-        """Return whether the peer has closed without breaking the protocol. Only if not `open`."""
+        """Return whether the peer has closed without a protocol error. Valid only if not `open`."""
         state: str = self._server.ws.state.name
         return state == "CLOSED"
 
     @property
     def close_code(self) -> int:
-        """Return the close code (RFC 6455, section 7.4.1). Only if not `open`."""
+        """Return the close code (RFC 6455, section 7.4.1). Valid only if not `open`."""
         return int(self._server.close_reason)
 
     @property
     def close_text(self) -> str:
-        """Return the peer's reason, or what it did wrong. Only if not `open`."""
+        """Return the peer's reason, or what the peer did wrong. Valid only if not `open`."""
         return self._server.close_message or ""
 
     def forget(self) -> None:

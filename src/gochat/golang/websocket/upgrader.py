@@ -50,7 +50,7 @@ _ANSWER: Final = (
 )
 
 # The text for a server whose environ has no Hijacker.
-_NO_HIJACKER: Final = "websocket: this needs gochat.Server; other servers give no connection away"
+_NO_HIJACKER: Final = "websocket: this needs gochat.Server; other servers keep the connection"
 
 # The longest Origin to compare, in characters. A longer one is refused, to save memory.
 _LONGEST_ORIGIN: Final = 2000
@@ -125,7 +125,7 @@ class Upgrader:
             read_burst=read_burst,
             on_message=on_message,
         )
-        # Guards the two fields below. Its holder waits for no other lock.
+        # Guards the two fields below. A thread that holds it waits for no other lock.
         self._lock = threading.Lock()
         self._upgraded = 0
         self._refused = dict.fromkeys(REFUSALS, 0)
@@ -172,7 +172,7 @@ class Upgrader:
         return conn
 
     def _check(self, environ: http.Environ) -> None:
-        """Check what the Go library checks, in its order. RFC 6455, section 4.2.1."""
+        """Check what the Go library checks, in the same order (RFC 6455, section 4.2.1)."""
         bad = "websocket: not a handshake: "
         if not _has_token(environ, "HTTP_CONNECTION", "upgrade"):
             raise HandshakeError("connection", bad + "'Connection' does not say upgrade")
@@ -187,8 +187,8 @@ class Upgrader:
             raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
             raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
-        # Not in Go. A proxy would take the bytes that follow for the body, and this side for
-        # frames.
+        # Not in Go. A proxy would take the bytes that follow for the body, and this side would take
+        # them for frames.
         if (
             environ.get("CONTENT_LENGTH") not in (None, "", "0")
             or "HTTP_TRANSFER_ENCODING" in environ
@@ -199,7 +199,7 @@ class Upgrader:
         """Return whether the connecting page has the server's origin, or an allowed one.
 
         An origin is only `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared as a
-        whole and never parsed, and differences between parsers do not matter.
+        whole and never parsed, so that differences between parsers do not matter.
         """
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True
@@ -207,7 +207,7 @@ class Upgrader:
             return False
         origin = _fold(environ["HTTP_ORIGIN"])
         scheme, _, host = origin.partition("://")
-        # Two Origin headers arrive joined by a comma; then the text before `://` may not be a
+        # Two Origin headers arrive joined by a comma; then the text before `://` might not be a
         # scheme.
         is_origin = bool(_SCHEME.fullmatch(scheme) and host)
         same = is_origin and host == _fold(environ.get("HTTP_HOST", ""))
@@ -231,7 +231,7 @@ def _fold(header: str) -> str:
 
 def _has_token(environ: http.Environ, header: str, token: str) -> bool:
     """Return whether a header that is a list of tokens has this one, in any case."""
-    # Does not use split, which would make half a million objects of a header of a megabyte.
+    # Does not use split, which could make half a million objects from a header of a megabyte.
     pattern = rf"(?:^|,)[ \t]*{token}[ \t]*(?:,|$)"
     return bool(re.search(pattern, environ.get(header, ""), re.IGNORECASE | re.ASCII))
 

@@ -39,14 +39,14 @@ class Hold:
         #: The name in the client's last message that began with one. Set by the read pump.
         self.name = b""
         self._pace = pace
-        # Guards `on`, and wakes the receiver when `on` changes or the channel is closed. Its holder
-        # never waits for anything, so the hub acquires it without delay.
+        # Guards `on`, and wakes the receiver when `on` changes or the channel is closed. A thread
+        # that holds it never waits, so the hub acquires it without delay.
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
         #: Whether the receiver should wait. Any thread may read it without the lock. The receiver
         #: does, too, so it may notice a change one frame late.
         self.on = False
-        #: What the receiver is doing in `received`; None if it is not there. Set by the receiver.
+        #: What the receiver is doing in `received`; None outside it. Set by the receiver.
         self.doing: str | None = None
 
     def switch(self, on: bool) -> None:
@@ -65,7 +65,7 @@ class Hold:
                 with self._changed:
                     self._changed.wait_for(lambda: self.on or self._closed, seconds)
             if self.on and not self._closed:
-                self.doing = "is held, with one message in its hands"
+                self.doing = "is held, with one message received"
                 turns.give_up()
                 with self._changed:
                     self._changed.wait_for(lambda: not self.on or self._closed)

@@ -157,7 +157,7 @@ class View:
     ) -> Iterable[bytes]:
         try:
             if not _is_from_here(environ):
-                raise RequestError(403, "Another site's page may not switch")
+                raise RequestError(403, "Pages of other sites may not use the switches")
             switch(_query(environ))
         except RequestError as error:
             return say(start_response, str(error), error.status)

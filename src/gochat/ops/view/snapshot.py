@@ -113,7 +113,7 @@ def _client(
     if conn.reader_thread is not None and conn.reader_thread in threads:
         reader = _CONN[conn.reader.what] if conn.reader else _AT_WORK
         if waits.get(conn.reader_thread) == "send":
-            reader = "waits for the hub to take what it has"
+            reader = "waits for the hub to take its message"
     writer: str | None = None
     place = None
     if send.receiver is not None and send.receiver in threads:

@@ -76,7 +76,7 @@ class Channel(Closing, Generic[T]):
     """A queue that can be closed; a greenlet can wait for several channels at once.
 
     capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
-    in_turn: the receiver takes turns with the receivers of all such channels, see turns.py.
+    in_turn: the receiver takes turns with those of all other `in_turn` channels, see turns.py.
 
     Any greenlet may `send`, `try_send` and `close`. Only one greenlet at a time may receive. Raises
     ValueError for a negative capacity.
@@ -89,8 +89,8 @@ class Channel(Closing, Generic[T]):
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
         self.capacity: Final = capacity
-        #: The queued values, oldest first. For a receiver in turn, which takes all of them, a list
-        #: is cheaper.
+        #: The queued values, oldest first. A receiver in turn takes all of them, so a list is
+        #: cheaper.
         self.queue: deque[T] | list[T] = [] if in_turn else deque()
         self._in_turn: Final = TurnWaiter() if in_turn else None
         # The line of senders; None before the first sender.
@@ -103,7 +103,7 @@ class Channel(Closing, Generic[T]):
         # Whether sends are refused; whether the receiver sees the close once the queue is empty;
         # and whether nobody will receive.
         self._closed = self._ended = self._abandoned = False
-        #: The observer of this channel; None for nobody. Set before the channel is used.
+        #: The observer of this channel, if any. Set before the channel is used.
         self.observer: Observer | None = None
         # For `statistics`: values received; values that had no room; drains by the bit length of
         # their number of values; values queued at the close.
@@ -191,7 +191,7 @@ class Channel(Closing, Generic[T]):
         """Close the channel. Works on a full channel too, and never blocks.
 
         Queued values can still be received. A greenlet that waits to send gets ClosedChannelError.
-        A second close raises it, too (in Go, it panics).
+        A second close raises ClosedChannelError, too (in Go, it panics).
         """
         self._check_open("close of")
         self._left = len(self)
@@ -453,7 +453,7 @@ def _select_any(
     """`select` on channels whose receivers take no turns."""
     for channel in channels:
         if channel._in_turn is not None:
-            raise ValueError("a channel with turns is waited for alone")
+            raise ValueError("a channel with turns must be the only one in a select")
     got: list[Any] = []
     start = int(random.random() * len(channels))
     channels = channels[start:] + channels[:start]
@@ -469,7 +469,7 @@ def _select_any(
         finally:
             receiver.end()
             receiver.forget()
-        # A value that was handed over comes first, even before the deadline.
+        # A value that was handed over takes precedence, even over the deadline.
         if receiver.giver is not None and receiver.giver._take(got):
             return _received(receiver.giver, got)
     return None, None, False

@@ -18,10 +18,10 @@ __all__ = ["sigint_to_caller"]
 def sigint_to_caller() -> Iterator[None]:
     """Make SIGINT raise KeyboardInterrupt in the calling greenlet during the block.
 
-    Python would raise it in whichever greenlet is running; if that is a write pump, only the pump
-    would end. Inside a send, the greenlet to be woken would sleep forever. So while another
-    greenlet or an operation of this runtime runs, the exception comes out of the caller's next
-    wait.
+    Python would raise it in whichever greenlet is running. If that is a write pump, only the pump
+    would end. If that greenlet is inside a send, the receiver to be woken would sleep forever. So
+    while another greenlet or an operation of this runtime runs, the exception is raised in the
+    caller's next wait.
 
     A handler other than Python's default is left in place. Thread: any, but it has an effect only
     on the main one.
@@ -45,5 +45,5 @@ def sigint_to_caller() -> Iterator[None]:
 
 
 def _is_inside(frame: FrameType | None) -> bool:
-    """Return whether the frame, or one that has called it, runs a function of this package."""
+    """Return whether the frame, or one of its callers, runs a function of this package."""
     return any(each.f_globals.get("__package__") == __package__ for each, _ in walk_stack(frame))

@@ -40,7 +40,7 @@ def writable(sock: socket.socket | int) -> _Poll:
 def hung_up(sock: socket.socket) -> _Poll:
     """Return an object that waits until the connection has ended in both directions."""
     # libev can wait only for input or for room. An epoll that watches only for the end of the
-    # connection has input when it ends.
+    # connection becomes readable when the connection ends.
     epoll = _system_epoll()
     epoll.register(sock, 0)
     return _Poll(epoll, _POLLIN, _READ)
@@ -102,7 +102,7 @@ class RLock:
         self._line: deque[Waiter] | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Acquire the lock. Return False if that takes over `timeout` seconds (-1: no limit)."""
+        """Acquire the lock. Return False after `timeout` seconds without it (-1: no limit)."""
         me = getcurrent()
         if self._owner is None:
             self._owner = me
@@ -155,7 +155,7 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
     """Make Python look for garbage less often: after 10,000 new objects, not 700.
 
     While thousands of clients come and go, each full collection looks at all their objects, and
-    almost none of these is garbage. That took a third of the processor time.
+    almost none of these is garbage. With the default, this took a third of the processor time.
 
     pin, cpu: as in the runtime of threads; one thread needs no pinning.
     """

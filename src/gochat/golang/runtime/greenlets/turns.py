@@ -19,7 +19,7 @@ from .waiter import Waiter
 
 __all__ = ["DEFAULT_GOMAXPROCS", "TurnWaiter", "Turns", "turns"]
 
-#: The only number of turns.
+#: The number of turns, which is fixed.
 DEFAULT_GOMAXPROCS: Final = 1
 
 
@@ -27,7 +27,7 @@ class Turns:
     """One turn, and the line of pumps that wait for it."""
 
     def __init__(self) -> None:
-        #: The places of the pumps that wait for it.
+        #: The places of the pumps that wait for the turn.
         self.line: Final[deque[TurnWaiter]] = deque()
         #: The place of the pump that has the turn, or will have the turn when it runs.
         self.holder: TurnWaiter | None = None
@@ -50,7 +50,7 @@ class Turns:
         if self.holder is None:
             return
         place = TurnWaiter()
-        place.greenlet = getcurrent()  # without `settle`: it leaves in any case
+        place.greenlet = getcurrent()  # without `settle`: this greenlet always leaves the line
         self.line.append(place)
         try:
             place.park()
@@ -96,7 +96,7 @@ class Turns:
 
 
 class TurnWaiter(Waiter):
-    """Where a write pump waits for a value, and then for the turn."""
+    """The place where a write pump waits for a value, and then for the turn."""
 
     __slots__ = ()
 

@@ -30,9 +30,9 @@ _YEAR: Final = 365 * 86400.0
 _NEVER: Final = math.inf
 
 
-# The greenlets that were woken and have not run since, in the order in which they were. Each
-# removes itself when it runs. If the one that switches to it removed it first, and were then
-# interrupted, as by Ctrl-C, it would sleep forever.
+# The greenlets that were woken and have not run since, in the order of their wake-ups. Each removes
+# itself when it runs. If the greenlet that switches to it removed it, and was interrupted before
+# the switch, as by Ctrl-C, the woken greenlet would sleep forever.
 _line: Final[deque[Waiter]] = deque()
 
 
@@ -84,7 +84,7 @@ class Waiter:
     __slots__ = ("_due", "_early", "_rings", "_timer", "greenlet", "parked")
 
     def __init__(self) -> None:
-        #: The greenlet that waits, or did last; None before.
+        #: The greenlet that is waiting, or waited last; None before the first wait.
         self.greenlet: Any = None
         # The greenlet's deadline.
         self._due: float | None = None

@@ -11,7 +11,7 @@
 | `close(ch)`                          | `ch.close()`                                  |
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
-`handover.py` explains the steps at the end, and has the parts with which threads wait.
+`handover.py` explains the steps at the end of this module, and has the classes for waiting.
 
 Interrupts: any operation can be interrupted by an exception at any moment, from a signal handler on
 the main thread or from `PyThreadState_SetAsyncExc` on others. The operation has then either
@@ -64,8 +64,8 @@ class Channel(Closing, queue.Queue[T]):
     """A `queue.Queue` that can be closed; a thread can wait for several channels at once.
 
     capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
-    in_turn: the receiver takes turns with the receivers of all such channels, see turns.py. Between
-        two receives that thread may wait only for a Conn.
+    in_turn: the receiver takes turns with those of all other `in_turn` channels, see turns.py.
+        Between two receives, the receiving thread may wait only for a Conn.
 
     Any thread may `send`. Only one thread, the sending side, may `try_send` and `close`, and only
     one thread at a time may receive. If other threads `send` during `try_send`, the channel may
@@ -78,12 +78,12 @@ class Channel(Closing, queue.Queue[T]):
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
-        # The attributes that the inherited methods still use. The conditions of queue.Queue would
-        # take kilobytes and ten microseconds per channel.
+        # The attributes that the inherited methods still use. The condition variables of
+        # queue.Queue are left out: they would take kilobytes and ten microseconds per channel.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
-        # Without a GIL, gives the steps of all threads one order. Its owner can acquire it again,
-        # as in a signal handler.
+        # Without a GIL, puts the steps of all threads in one order. Reentrant, because a signal
+        # handler may acquire it while the interrupted thread holds it.
         self.mutex = threading.RLock()  # type: ignore[assignment]
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
@@ -102,7 +102,7 @@ class Channel(Closing, queue.Queue[T]):
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
-        #: The observer of this channel; None for nobody. Set before the channel is used.
+        #: The observer of this channel, if any. Set before the channel is used.
         self.observer: Observer | None = None
         # For `statistics`: the last thread that received in turn. Set by the receiver.
         self._receiver: Waiter | None = None
@@ -129,7 +129,7 @@ class Channel(Closing, queue.Queue[T]):
 
     @property
     def receiver(self) -> int | None:
-        """The ident of the last thread that received in turn; None before that. Thread: any."""
+        """The ident of the last thread that received in turn; None if none has. Thread: any."""
         return None if self._receiver is None else self._receiver.thread
 
     def statistics(self) -> ChannelStatistics:
@@ -187,7 +187,7 @@ class Channel(Closing, queue.Queue[T]):
         return True
 
     def _no_room(self, value: T) -> bool:
-        """Queue or hand over a value that had no room at first. Return whether it succeeded."""
+        """Queue or hand over a value that had no room at first. Return whether that succeeded."""
         self._check_open()
         offer = Offer(value)
         try:
@@ -210,7 +210,7 @@ class Channel(Closing, queue.Queue[T]):
         """Close the channel. Works on a full channel too, and never blocks.
 
         Queued values can still be received. A thread that waits to send gets ClosedChannelError. A
-        second close raises it, too (in Go, it panics). Thread: the sending side.
+        second close raises ClosedChannelError, too (in Go, it panics). Thread: the sending side.
         """
         self._check_open("close of")
         try:
@@ -450,7 +450,7 @@ class Channel(Closing, queue.Queue[T]):
         """Wake the receiver, if it is idle. Thread: the sending side.
 
         A receiver that takes turns is unmarked here, so that the next sender need not call this. A
-        slow sender may unmark a wait that has begun since it looked, so it also wakes the present
+        slow sender may unmark a wait that began after it looked, so it also wakes the current
         receiver. A Waiter can be woken for any of its thread's waits; a Bell is for one wait, so it
         stays marked.
         """
@@ -533,7 +533,7 @@ class Channel(Closing, queue.Queue[T]):
         except IndexError:
             return
         # Another thread may have moved a value from the line into the queue since the queue was
-        # found empty. From here on, no value can enter the queue before that of the first in line.
+        # found empty. From here on, the next value to enter the queue is that of the first in line.
         if self.queue:
             return
         if first is END:

@@ -1,7 +1,7 @@
 """Passes values between threads, and lets threads sleep until they are woken.
 
-`channel.py` says what a channel promises, and has its steps. This module explains them, and has the
-parts with which threads wait for each other.
+`channel.py` says what a channel promises, and contains the steps of its operations. This module
+explains these steps, and has the classes with which threads wait for each other.
 
 Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
 of the first sender in line goes into the queue as soon as there is room. `close` puts a sentinel at
@@ -149,7 +149,7 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
     """Return a channel that has, or had, something to receive; None at the deadline."""
     for channel in channels:
         if channel._in_turn:
-            raise ValueError("a channel with turns is waited for alone")
+            raise ValueError("a channel with turns must be the only one in a select")
     while deadline is None or time.monotonic() < deadline:
         for channel in _in_random_order(channels):
             if channel.queue or channel._offers:
@@ -163,15 +163,15 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
         except BaseException:
             bell.end()
             raise
-        if giver is not None:  # a value that was handed over comes first
+        if giver is not None:  # a value that was handed over takes precedence
             return giver
     return None
 
 
 def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
-    """Return True when the channel has, or had, something to receive; with a turn if open.
+    """Return True when the channel has, or had, something to receive.
 
-    Returns False at the deadline.
+    The thread then has a turn, unless the channel is closed. Returns False at the deadline.
     """
     try:
         me = turns.local.waiter

@@ -198,8 +198,8 @@ class Waiter(Gate):
         # Whether the thread knows that it has a turn. Set only by the thread, and False whenever it
         # waits, so that it is woken.
         self._holds = False
-        #: Whether the thread is in a receive in turn, during which a signal handler must not start
-        #: another. Set only by the thread.
+        #: Whether the thread is receiving from a channel with turns; meanwhile, a signal handler
+        #: must not do so. Set only by the thread.
         self.receiving = False
 
     # Any thread:
