@@ -1190,7 +1190,7 @@ def test_a_channel_with_turns(start: Tasks) -> None:
 def test_a_channel_with_turns_is_alone() -> None:
     """A channel whose receiver takes turns cannot be waited for along with others."""
     channel: Channel[int] = Channel(in_turn=True)
-    with pytest.raises(ValueError, match="alone"):
+    with pytest.raises(ValueError, match="only one"):
         select(channel, Channel[int]())
 
 

@@ -224,7 +224,7 @@ def test_the_size_of_what_go_has_in_the_language() -> None:
     for pattern, names in (
         (r"hub has about ([\d,]+) lines", ["hub.py"]),
         (
-            r"is about ([\d,]+) lines here",
+            r"takes about ([\d,]+) lines here",
             [f"golang/runtime/threads/{name}.py" for name in ("channel", "handover", "turns")],
         ),
     ):
