@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -560,6 +560,33 @@ def test_a_head_without_a_body() -> None:
     assert b"200" in head
     assert b"Content-Length: 5" in head
     assert body == b""
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("method", [b"HEAD", b"GET"])
+def test_a_response_is_closed_once(method: bytes) -> None:
+    """A response that is not taken to its end is closed once, even if it is its own iterator."""
+    closed = []
+
+    class Endless:
+        def __iter__(self) -> Iterator[bytes]:
+            return self
+
+        def __next__(self) -> bytes:
+            return bytes(1 << 16)
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Endless()
+
+    with Serving(app) as serving:
+        with Peer(serving.port) as peer:
+            peer.sock.sendall(method + REQUEST[3:])
+            assert peer.sock.recv(1)
+        wait_until(lambda: not serving_threads())
     assert closed == [True]
 
 

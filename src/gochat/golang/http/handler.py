@@ -237,7 +237,8 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
 
 def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:
     try:
-        yield from response
+        for piece in response:  # noqa: UP028 - which would close the response a second time
+            yield piece
     except Exception as failure:
         if _is_own(failure):
             raise RuntimeError(_OWN) from failure
