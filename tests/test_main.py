@@ -449,6 +449,7 @@ WRONG_VALUES = {
     [
         (["serve", "--nonsense"], "there is no flag --nonsense: gochat serve --help lists them"),
         (["serve", "--add", LOCAL], "there is no flag --add: did you mean --addr?"),
+        (["serve", "--h"], "there is no flag --h: did you mean -h?"),
         (["serve", "-adr=:80"], "there is no flag -adr: did you mean --addr?"),
         (["serve", "--max-clinets", "5"], "did you mean --max-clients?"),
         (["serve", "-"], "serve: unrecognized arguments: -"),

@@ -128,9 +128,12 @@ class Parser(argparse.ArgumentParser):
             elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
             else:
-                names = [each.lstrip("-") for each in flags]  # the dashes would count as similar
+                # The dashes would count as similar.
+                names = {each.lstrip("-"): each for each in flags}
                 near = difflib.get_close_matches(name[:99].lower(), names, 1)
-                meant = f"did you mean --{near[0]}?" if near else f"{self.prog} --help lists them"
+                meant = (
+                    f"did you mean {names[near[0]]}?" if near else f"{self.prog} --help lists them"
+                )
                 self.error(f"there is no flag {flag}: {meant}")
 
     def settle(self, args: argparse.Namespace) -> None:
