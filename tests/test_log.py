@@ -13,9 +13,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -140,11 +142,40 @@ def test_the_threads_are_told_while_others_work(
         process.terminate()
 
 
-def test_no_thread_to_tell_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a thread for the rest of a long list, the rest is lost, but the next list is not."""
+def test_the_threads_run_while_they_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A thread that runs on while the list is made does not change what the list says of others."""
+
+    def work() -> Generator[None, None, None]:
+        yield  # begins
+        yield  # runs on
+
+    runs, stays = work(), work()
+    next(runs), next(stays)
+    walk = traceback.walk_stack
+
+    def walk_and_run(frame: FrameType) -> Iterator[tuple[FrameType, int]]:
+        yield from walk(frame)
+        next(runs, None)
+
+    frames = [("runs", runs.gi_frame), ("stays", stays.gi_frame)]  # type: ignore[attr-defined]
+    path = tmp_path / "stderr"
+    with path.open("w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        monkeypatch.setattr("gochat.golang.log.stacks", lambda: frames)
+        monkeypatch.setattr(traceback, "walk_stack", walk_and_run)
+        dump_threads()
+    _, _, told = path.read_text().partition("stays:")
+    assert "yield  # begins" in told
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_no_thread_to_tell_the_threads(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread for the rest of a long list, the rest is lost, and the next list is not."""
 
     def start(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error
 
     read, write = small_pipe()
     with open(read, "rb", buffering=0) as log, open(write, "w") as stderr:

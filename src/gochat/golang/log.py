@@ -132,17 +132,19 @@ def dump_threads() -> None:
     try:
         text, known = "", {}
         for name, frame in stacks():
+            # Walked once, because the thread may be running.
+            steps = [*traceback.walk_stack(frame)][::-1]
             # Most pumps are at the same place, and formatting a stack takes long.
-            place = tuple((each.f_code, line) for each, line in traceback.walk_stack(frame))
+            place = tuple((each.f_code, line) for each, line in steps)
             if place not in known:
-                known[place] = "".join(traceback.format_stack(frame))
+                known[place] = "".join(traceback.StackSummary.extract(steps).format())
             text += f"{name}:\n{known[place]}\n"
         data = text.encode(errors="backslashreplace")
         rest = data[output.write(data, 0.0) :]
         if rest:
             try:
                 start_new_thread(_finish, (output, rest))
-            except RuntimeError:
+            except (RuntimeError, MemoryError):
                 rest = b""  # the system has no more threads, so the rest is lost
     finally:
         if not rest:
