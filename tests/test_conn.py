@@ -1056,6 +1056,24 @@ def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out:
         assert (statistics.close_code_in, statistics.close_code_out) == (code_in, code_out)
 
 
+def test_statistics_while_input_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input that arrives while the statistics are read does not make them fail."""
+
+    class Arriving:
+        def __init__(self, counts: object) -> None:
+            self.counts = counts
+            self.since = [None, time.monotonic()]
+
+        def __getattr__(self, name: str) -> Any:
+            return self.since.pop() if name == "input_since" else getattr(self.counts, name)
+
+    with connected() as (conn, _):
+        monkeypatch.setattr(conn, "_counts", Arriving(conn._counts))
+        reader = conn.statistics().reader
+        assert reader is not None
+        assert reader.what == "input"
+
+
 class Log:
     """An observer that keeps what it hears."""
 

@@ -307,9 +307,9 @@ class Conn:
         """Return the counts so far, and what the threads are waiting for. Thread: any."""
         counts = self._counts
         controls = counts.pings_out + counts.pongs_out + (counts.close_code_out is not None)
-        reader = counts.reader_waits
-        if counts.input_since is not None:
-            reader = "input", counts.input_since
+        reader, since = counts.reader_waits, counts.input_since
+        if since is not None:
+            reader = "input", since
         return ConnStatistics(
             remote_addr=self.remote_addr,
             messages_in=counts.messages_in,
