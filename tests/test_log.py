@@ -127,19 +127,21 @@ def test_the_threads_are_told_while_others_work(
     runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list of threads that nobody reads delays neither newcomers nor messages."""
+    took = []
     monkeypatch.setenv("GOCHAT_RUNTIME", runtime)
     read, write = small_pipe()
     with open(read, "rb"), logging_to(write) as (process, port):
         os.close(write)
         ask_for_much(port, 30)
-        begin = time.monotonic()
-        for _ in range(10):
+        for _ in range(9):
+            begin = time.monotonic()
             process.send_signal(signal.SIGUSR1)
             with join(port) as peer:
                 peer.send("hello")
                 assert peer.messages(1) == ["hello"]
-        assert time.monotonic() - begin < 5  # a wait for the log takes a second
+            took.append(time.monotonic() - begin)
         process.terminate()
+    assert sorted(took)[4] < 1, took  # a wait for the log takes a second
 
 
 def test_the_threads_run_while_they_are_told(
