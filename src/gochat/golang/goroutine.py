@@ -49,7 +49,8 @@ class ChannelStatistics:
 
     #: Threads that wait to send.
     senders: int
-    #: The thread that is receiving, or was the last to receive; None if none has.
+    #: In a channel with turns: the thread that is receiving, or was the last to receive. None if
+    #: none has, and for a channel without turns.
     receiver: int | None
     #: Whether a thread is waiting to receive, and has not been woken.
     receiver_waits: bool
