@@ -311,6 +311,28 @@ def test_no_timer_is_left() -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+def test_a_dump_on_the_loop() -> None:
+    """A dump of the greenlets that gevent's loop makes, and that nobody reads, delays nobody."""
+    program = f"""
+        {PATCH}
+        import gevent, os, time
+        from gochat.golang.log import dump_threads
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        try:
+            while True:
+                os.write(write, bytes(4096))
+        except BlockingIOError:
+            os.dup2(write, 2)
+        begin = time.monotonic()
+        gevent.get_hub().loop.run_callback(dump_threads)
+        gevent.sleep(0)
+        print(time.monotonic() - begin < 0.9)  # a wait for the log takes a second
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_the_collector_runs_rarely() -> None:
     """On greenlets, Python looks for garbage once every 10,000 new objects."""
     program = f"""
