@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -97,8 +98,8 @@ FLOODS: Final = {
 # The clients, each in a separate process.
 
 
-def flood(port: int, kind: Flood) -> None:
-    """Flood the server until the process is killed."""
+def flood(begun: Event, port: int, kind: Flood) -> None:
+    """Flood the server until the process is killed. begun: set when the server has answered."""
     block = kind.then * (65536 // max(1, len(kind.then)))
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as sock:
@@ -106,6 +107,7 @@ def flood(port: int, kind: Flood) -> None:
             sock.settimeout(PATIENCE)
             sock.sendall(kind.head)
             sock.recv(65536)
+            begun.set()
             if not kind.then:
                 continue
             reader = threading.Thread(target=drain, args=[sock], daemon=True)
@@ -164,17 +166,22 @@ def measure_page(port: int, seconds: float) -> float:
 
 @contextmanager
 def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
-    """Run the target in this many processes during the block.
+    """Run the target in this many processes during the block, which starts when all have begun.
 
-    They are spawned, because pytest-xdist's process has threads, which a fork would not copy.
+    target: called with an event, which it sets, and the arguments. The processes are spawned,
+    because pytest-xdist's process has threads, which a fork would not copy. To start them takes
+    longer than some floods last.
     """
     spawn = multiprocessing.get_context("spawn")
+    events = [spawn.Event() for _ in range(count)]
     with ExitStack() as stack:
-        for _ in range(count):
-            process = spawn.Process(target=target, args=args, daemon=True)
+        for event in events:
+            process = spawn.Process(target=target, args=(event, *args), daemon=True)
             process.start()
             stack.callback(process.join)
             stack.callback(process.kill)
+        for event in events:
+            assert event.wait(PATIENCE), "a flooder has not begun"
         yield
 
 

@@ -9,10 +9,16 @@ import pytest
 
 from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
 from .harm import PAGE
-from .support import Gochat, join
+from .support import Gochat, Room, join
 
 #: With this, a thread that reacquires the interpreter at once never yields it to another thread.
 NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
+
+
+def test_a_flood_has_begun() -> None:
+    """What is measured during a flood is measured when all flooders are connected."""
+    with Room() as room, in_processes(2, flood, room.port, FLOODS["pings"]):
+        assert len(room.threads()) >= 2
 
 
 @pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])
