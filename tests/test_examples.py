@@ -321,10 +321,14 @@ def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
     assert not re.search(r"\._[a-z]|from gochat", text)
 
 
+# One after the other: a port that another process has just taken is soon free.
+@pytest.mark.xdist_group("8080")
 @pytest.mark.parametrize("command", [["examples/rooms.py"], ["-m", "examples.asyncio_chat"]])
 def test_without_an_address(command: list[str]) -> None:
     """Without an address, an example listens at 127.0.0.1:8080, which is taken here."""
     with socket.socket() as taken:
+        # As a server does, so that connections that have ended do not keep the port.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with suppress(OSError):  # the address is already in use, which is just as good
             taken.bind(("127.0.0.1", 8080))
             taken.listen()
