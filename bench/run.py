@@ -406,8 +406,14 @@ def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -
 def runtimes_table(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server]
 ) -> list[str]:
-    """Return the lines of a table: a row for each case, with ratios to the last of the runtimes."""
-    *names, last = (server.name for server in contenders if re.search(RUNTIMES, server.name))
+    """Return the lines of a table: a row for each case, with ratios to the last of the runtimes.
+
+    There are none if no runtime is among the servers.
+    """
+    runtimes = [server.name for server in contenders if re.search(RUNTIMES, server.name)]
+    if not runtimes:
+        return []
+    *names, last = runtimes
     lines = head("", *names, last, *(f"{short(name)} to {last}" for name in names))
     for case in filter(results.of, cases):
         cells = [middle(results.values(case, name), case.format) for name in (*names, last)]
@@ -422,9 +428,9 @@ def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: st
     lines = [f"![Deliveries a second of each server]({PICTURE.name})", ""]
     for case in filter(results.of, cases.compared):
         lines += compared_table(results, case, contenders)
-    lines += ["The two runtimes and the Go example:", ""]
-    lines += [f"![Deliveries a second over the number of clients]({CURVES.name})", ""]
-    lines += runtimes_table(results, cases.runtimes, contenders)
+    if table := runtimes_table(results, cases.runtimes, contenders):
+        lines += ["The two runtimes and the Go example:", ""]
+        lines += [f"![Deliveries a second over the number of clients]({CURVES.name})", "", *table]
     for found in results.of(cases.most):
         if "error" not in found:
             text = f"On greenlets, one process served {found['clients']:,} clients at once."

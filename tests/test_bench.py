@@ -675,6 +675,18 @@ def test_comparison_of_servers(tmp_path: Path) -> None:
     assert compare(*flags, "--rounds", "1", "--read", results).stdout == done.stdout
 
 
+def test_comparison_without_a_runtime(tmp_path: Path) -> None:
+    """bench/run.py also prints the tables if --servers leaves out gochat and the Go example."""
+    results = tmp_path / "results.jsonl"
+    name = "websockets, asyncio"
+    row = {"case": "5 clients, 4 senders", "server": name, "round": 0, "deliveries_per_s": 9}
+    results.write_text(json.dumps(row))
+    done = compare("--servers", name, "--shrink", "20", "--read", results)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"| {name} | 9 |" in done.stdout
+    assert "runtimes" not in done.stdout
+
+
 def test_comparison_with_a_command() -> None:
     """bench/run.py starts gochat and another command in turn, and prints each round's ratios."""
     other = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
