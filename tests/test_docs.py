@@ -761,7 +761,8 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
 def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
     """`?present` shows the smallest sections of any page, each once, and files in large type."""
     page = browser.new_page(viewport={"width": 1280, "height": 720})
-    for name in ("index", "why/three-files", "run/flags", "run/security", "why/performance"):
+    names = ["index", "why/three-files", "run/flags", "run/security", "why/performance"]
+    for name in (*names, "run/reliability", "reference/golang"):
         page.goto(f"{served.url}{name}.html?present")
         slides = page.locator("article section:not(:has(section))")
         for slide in slides.all():
