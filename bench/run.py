@@ -605,6 +605,8 @@ def main() -> None:
         measure_all(results, cases, contenders, args)
         print(*comparison(results, cases, *(server.name for server in contenders)), sep="\n")
         return
+    if args.write and (args.servers or args.cases or args.shrink > 1):
+        args.error("--write needs all servers and cases, in full size")
     contenders = [server for server in contenders if re.search(args.servers, server.name)]
     try:
         packages = sorted({server.package for server in contenders if server.package})

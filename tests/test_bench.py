@@ -712,6 +712,13 @@ def test_comparison_with_a_server_that_fails() -> None:
     assert "| median | - | - |" in done.stdout
 
 
+def test_a_page_about_some_servers() -> None:
+    """The page is not replaced by tables of some servers only."""
+    done = compare("--write", "--servers", "socketify")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--write needs all servers" in done.stderr
+
+
 def test_comparison_without_a_compiler(tmp_path: Path) -> None:
     """Without a C compiler, bench/run.py says in one line that it needs one."""
     done = compare("--against", "true", path=str(tmp_path))
