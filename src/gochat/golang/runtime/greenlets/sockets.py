@@ -152,7 +152,7 @@ class RLock:
 
 
 def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
-    """Make Python look for garbage less often: after 10,000 new objects, not 700.
+    """Make Python look for garbage less often: after 10,000 new objects.
 
     While thousands of clients come and go, each full collection looks at all their objects, and
     almost none of these is garbage. With the default, this took a third of the processor time.
