@@ -772,7 +772,7 @@ def any_source(number: int) -> str:
 class Fuzz:
     """One run: this many inputs, some of them at the same time.
 
-    make: makes the input for a seed and a number, and its kind. source: the address for a number.
+    make: returns the kind and the input for a seed and a number. source: the address for a number.
     breaking: whether the server's connections break; then half an answer is not a failure.
     """
 

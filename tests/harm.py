@@ -416,7 +416,7 @@ def inflicted(
 ) -> Row:
     """Send this many inputs, and nothing else, and return the row.
 
-    deadline: when the server ends each of them, in words and in seconds.
+    deadline: when the server ends each input's connection, in words and in seconds.
     """
     with Scene(amount, *flags) as scene:
         outcomes, times = scene.inflict(count, make, at_once=at_once)

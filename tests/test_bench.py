@@ -525,7 +525,7 @@ def test_sampling(pieces: bool) -> None:
         now = 60_000_000_000
         for _ in range(40_000):
             now += 1_000_000
-            # Larger payloads come later: counting payloads instead of messages would be far off.
+            # Larger payloads are delayed more: counting payloads, not messages, would be far off.
             count = chance.randrange(1, 20)
             late = [count * 1_000_000 + chance.randrange(1000) for _ in range(count)]
             late.sort(reverse=True)

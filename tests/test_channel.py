@@ -917,7 +917,7 @@ def test_deadline(count: int) -> None:
 
 @pytest.mark.parametrize("deadline", [1e9, 1e18, math.inf, threading.TIMEOUT_MAX * 2])
 def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
-    """A select whose deadline is longer than the system can wait waits forever."""
+    """If a deadline is too distant for the system's timeouts, select waits forever."""
     channel: Channel[int] = Channel()
     selector = start.parked(lambda: select(channel, deadline=deadline))
     channel.send(1)

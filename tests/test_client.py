@@ -295,7 +295,7 @@ def test_flooder_is_held_back() -> None:
 
 
 def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """A close with 1001, no code or no frame is not logged; any other is logged as one line."""
+    """A close with 1001, without a code, or without a frame is not logged; others get one line."""
     caplog.set_level("INFO", "gochat")
     with Room() as room:
         for code in (1001, 1000, 4000):

@@ -1976,7 +1976,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
     ):
         expect(page.get_by_role(role, name=name, exact=True)).to_be_visible()  # type: ignore[arg-type]
     for field, name in (("#name", "Your name"), ("#msg", "Message")):
-        # Only some browsers use a placeholder as a name.
+        # Only some browsers use a placeholder as the field's accessible name.
         expect(page.locator(field)).to_have_attribute("aria-label", name)
     for landmark in ("banner", "main", "contentinfo", "status"):
         expect(page.get_by_role(landmark)).to_have_count(1)

@@ -311,7 +311,7 @@ def test_send_with_room(send: Callable[[Channel[Any]], Any], in_turn: bool) -> N
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("send", ["send", "put"])
 def test_send_that_waits(send: str, capacity: int) -> None:
-    """A waiting send has happened, or takes its value back; others in line are not delayed."""
+    """A waiting send either happens or takes its value back; others in line are not delayed."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity)
@@ -357,7 +357,7 @@ def test_send_that_is_late(capacity: int) -> None:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("capacity", [0, 2])
 def test_close(capacity: int, in_turn: bool) -> None:
-    """A close has happened or not: receiver and senders agree on that, and can continue."""
+    """A close either happens or does not: receiver and senders agree on which, and can continue."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -556,7 +556,7 @@ def test_deadline(in_turn: bool) -> None:
 
 @contextmanager
 def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
-    """Keep this many other threads taking turns, in the block or until the function is called.
+    """Keep this many other threads taking turns until the block ends or the function is called.
 
     All of them must end, and each must get a turn after the call.
     """

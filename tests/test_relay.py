@@ -1433,7 +1433,7 @@ def test_the_end_with_redis_paused(own: Redis) -> None:
 
 
 def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
-    """Clients whose pumps wait for Redis are not disconnected because their pongs are unread."""
+    """While its read pump waits for Redis, no client is disconnected for the pongs left unread."""
     flags = ("--pong-wait=1", "--ping-period=0.2", "--relay-timeout=30")
     with relayed(own, *flags, room="pongs") as chat, join(chat.port) as peer:
         own.pause()

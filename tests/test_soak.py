@@ -71,7 +71,7 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
 
 
 def samples(memory: list[float]) -> list[Sample]:
-    """A run in which the server had that much memory, in MB."""
+    """Samples of a run in which the server used these amounts of memory, in MB."""
     return [
         Sample(float(i), int(megabytes * 1e6), 240, 120, 118, 118 + 40 * i, 300 * i, 30_000 * i)
         for i, megabytes in enumerate(memory)

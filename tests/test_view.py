@@ -651,7 +651,7 @@ def close(peer: Peer) -> None:
     ids=["close", "reset", "gone", "too big", "not UTF-8"],
 )
 def test_why_a_client_has_gone(chat: Viewed, end: Callable[[Peer], None], reason: str) -> None:
-    """The view says whether each client that has gone left, was lost, or was at fault."""
+    """For each departed client, the view says whether it left, was lost, or was at fault."""
     with join(chat.port) as peer:
         addr = peer.addr
         end(peer)

@@ -43,7 +43,7 @@ __all__ = ["Run"]
 
 FIN, TEXT, CLOSE, PING, PONG = 0x80, 1, 8, 9, 10
 NEWLINE: Final = 10
-# A masking key of zeros changes nothing in a payload.
+# A masking key of zeros leaves a payload unchanged.
 MASK: Final = bytes(4)
 # RFC 6455, section 7.4.1.
 GOING_AWAY, NO_CODE = 1001, 1006

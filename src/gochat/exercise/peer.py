@@ -11,7 +11,7 @@ __all__ = ["Peer"]
 
 
 class Peer:
-    """A client on a socket, or on one end of a pair of sockets. For the check's thread.
+    """A client on a socket, or on one end of a pair of sockets. Thread: the check's.
 
     The methods raise EOFError when the connection has ended, and TimeoutError when nothing arrives.
     """

@@ -57,8 +57,8 @@ log = logging.getLogger("gochat")
 # How many messages of this process's clients may wait to be appended.
 _BATCH: Final = 64
 
-# How many entries one read returns at most; about how many bytes they take at most, judged by the
-# previous entries; and how long a read waits for an entry, in seconds.
+# The limits of one read: the number of entries; their total size in bytes, estimated from the
+# previous entries; and the wait for the first entry, in seconds.
 _COUNT: Final = 200
 _BYTES: Final = 4 << 20
 _BLOCK: Final = 1.0

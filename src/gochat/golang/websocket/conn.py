@@ -89,7 +89,7 @@ _FRAGMENT: Final = 16
 
 # How long a reading thread may work before it sleeps, and how long it then sleeps, in seconds.
 # With a GIL, a thread that retakes the interpreter right after each system call would keep it: the
-# waiting threads wake up, and find it taken.
+# waiting threads would wake up only to find it taken.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.0001
 

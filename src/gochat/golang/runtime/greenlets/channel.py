@@ -345,7 +345,7 @@ class Channel(Closing, Generic[T]):
                 self._room = self.capacity
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive a value into an empty list, if there is one; CLOSED if closed and drained."""
+        """Append the next value, if any, to an empty list; CLOSED if closed and drained."""
         queue = self.queue
         if queue:
             got.append(queue[0])
