@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gochat import Hub, Server, Settings, Upgrader, make_app, running
+from gochat import Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
 from gochat.client import Client
 from gochat.golang.bytes import WHITE_SPACE, trim_space
 from gochat.golang.runtime.threads.turns import FREE_THREADED
@@ -448,6 +448,18 @@ GO_TRIMS = {
     b" \x85 a\xff \xc2\x85": b"\x85 a\xff",
     b"\xe3\x80\x80\xe3\x80": b"\xe3\x80",
 }
+
+
+def test_make_upgrader_is_deprecated() -> None:
+    class OwnUpgrader(Upgrader):
+        pass
+
+    with pytest.warns(DeprecationWarning, match="gochat.Upgrader"):
+        upgrader = make_upgrader(OwnUpgrader, read_rate=5.0)
+    assert type(upgrader) is OwnUpgrader
+    assert upgrader.options.read_rate == 5.0
+    with pytest.warns(DeprecationWarning, match="gochat.Upgrader"):
+        assert type(make_upgrader()) is Upgrader
 
 
 @pytest.mark.parametrize("message", GO_TRIMS)

@@ -213,13 +213,19 @@ def test_a_read_pump_that_comes_late(
     caplog.set_level("INFO")
     release, held = threading.Event(), threading.Event()
 
-    def hold(_: Conn, message: bytes) -> bytes:
-        held.set()
-        release.wait()
-        return message
+    class Slow(Conn):
+        def read_message(self) -> tuple[int, bytes]:
+            message = super().read_message()
+            held.set()
+            release.wait()
+            return message
+
+    class SlowUpgrader(Upgrader):
+        def new_conn(self, _, sock, buffered, remote_addr):  # type: ignore[no-untyped-def]
+            return Slow(sock, buffered, remote_addr, self.options)
 
     hub = Hub()
-    server = Server(LOCAL, make_app(hub, upgrader=Upgrader(on_message=hold)))
+    server = Server(LOCAL, make_app(hub, upgrader=SlowUpgrader()))
     with running(server, hub, timeout=0.1):
         server.start()
         peer = Peer(server.port)

@@ -19,6 +19,10 @@ That is the chat. Everything else is in these packages:
     talk/       `gochat talk`: a client for the terminal
 """
 
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec
+
 from .anyhub import AnyHub
 from .client import Client, Settings, serve_ws
 from .golang.channel import Channel, ClosedChannelError, select
@@ -55,8 +59,21 @@ __all__ = [
     "__version__",
     "format_close_message",
     "make_app",
+    "make_upgrader",
     "running",
     "select",
     "serve_home",
     "serve_ws",
 ]
+
+_Options = ParamSpec("_Options")
+
+
+def make_upgrader(
+    kind: Callable[_Options, Upgrader] = Upgrader,  # type: ignore[assignment]
+    *args: _Options.args,
+    **options: _Options.kwargs,
+) -> Upgrader:
+    """Return `kind(**options)`. Deprecated: call the class."""
+    warnings.warn("use gochat.Upgrader in place of make_upgrader", DeprecationWarning, stacklevel=2)
+    return kind(*args, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -166,10 +167,20 @@ class Upgrader:
         send_all(nonblocking(sock), answer, deadline, lambda deadline: await_room(sock, deadline))
         with self._lock:
             self._upgraded += 1
-        conn = Conn(sock, buffered, remote_addr, self.options)
+        conn = self.new_conn(environ, sock, buffered, remote_addr)
         conn.user = environ.get("REMOTE_USER", "")
         hijacker.on_failure.append(partial(_turn_away, conn))
         return conn
+
+    def new_conn(
+        self, environ: http.Environ, sock: socket.socket, buffered: bytes, remote_addr: str
+    ) -> Conn:
+        """Make the Conn that `upgrade` returns. A subclass can make a Conn of its own kind.
+
+        environ: of the request, in which a login may have named the user. The rest: see `Conn`.
+        """
+        del environ  # for a subclass
+        return Conn(sock, buffered, remote_addr, self.options)
 
     def _check(self, environ: http.Environ) -> None:
         """Check what the Go library checks, in the same order (RFC 6455, section 4.2.1)."""
