@@ -703,6 +703,8 @@ def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
         ("/" + "x" * 50_000, "/" + "x" * 999),
         ("/" + "\xff" * 50_000, "/" + "%FF" * 999),
     ],
+    # Short: pytest puts the test's name into the environment, where 128 KB is the limit.
+    ids=["UTF-8", "a byte", "long", "long when escaped"],
 )
 def test_a_url_in_the_log(chat: Gochat, sent: str, line: str) -> None:
     """A URL is logged unchanged, with non-ASCII bytes percent-encoded; a long URL is cut."""
