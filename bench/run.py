@@ -111,7 +111,7 @@ LARGE = ("-b", "500")
 
 @dataclass(frozen=True)
 class Case:
-    """What to measure."""
+    """One measurement: the load, the servers, and the figure that is shown."""
 
     title: str
     #: The flags of wsload, besides those for the server and for the time.

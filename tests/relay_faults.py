@@ -407,7 +407,7 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
     assert row.one_order or not fault.keeps, where
     for letter, each in zip("ab", heard, strict=True):
         own = {text for text in texts if text.startswith(letter)}
-        assert own <= set(each), f"{where}: process {letter} lost one of its own messages"
+        assert own <= set(each), f"{where}: a message of process {letter} did not come back to it"
     return row
 
 

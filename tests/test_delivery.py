@@ -30,7 +30,7 @@ CLIENTS = 200
 def test_everybody_gets_every_message_once_and_in_one_order(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Each client gets a slice of one common order, whoever joins, talks and leaves meanwhile."""
+    """All clients get messages in the same order, without gaps, while others join and leave."""
     with Gochat("--pong-wait", "60", "--ping-period", "1") as gochat:
         before = idle(gochat)
         with chatting(gochat, SEED) as chat:

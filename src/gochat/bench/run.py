@@ -4,8 +4,8 @@ One thread drives all clients, over non-blocking sockets. The less it does per m
 server it can measure:
 
 - It counts messages without reading them: a payload has one more message than newlines.
-- A message begins with its sender's mark, which occurs nowhere else. A sender counts its mark to
-  know how many of its own messages have come back.
+- A message begins with its sender's mark, which occurs nowhere else. A sender counts its own
+  marks in what it receives, and so knows how many of its messages have come back.
 - Latencies are sampled. Payloads are picked at random, all with the same probability, and their
   time stamps are read: about 20,000 per second. The weight of a sample is the number of payloads
   that it stands for, so the percentiles are estimates for all messages.

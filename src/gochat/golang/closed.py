@@ -19,9 +19,10 @@ class ClosedChannelError(RuntimeError):
 
 
 class AbandonedChannelError(ConnectionAbortedError):
-    """A send on a channel that has lost its receiver. A Go program would have ended by then.
+    """Raised by a send on a channel whose receiver has failed.
 
-    The sender has made no mistake, so a pump treats this as the end of its connection.
+    In Go, that failure would have ended the program. The sender has made no mistake, so a pump
+    treats this exception as the end of its connection.
     """
 
 

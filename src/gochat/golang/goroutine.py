@@ -1,4 +1,4 @@
-"""What goroutines wait for, the statistics of channels and turns, and a channel's observer.
+"""Statistics of goroutines, channels and turns, and the observer of a channel.
 
 Both runtimes use this; for greenlets, read "greenlet" for "thread". `threading.get_ident` returns
 the ident of either.

@@ -160,8 +160,8 @@ class _Identity:
 
     def __init__(self, process: bytes) -> None:
         self.process: Final = process
-        # All set by relay in. The last number of this process in the stream, whoever wrote it; and
-        # whether somebody else has used the name.
+        # All set by relay in. The highest number in the stream under this name, even if somebody
+        # else wrote it; and whether somebody else has used the name.
         self.last = 0
         self.spoilt = False
         # For each process that started later: this process's last number at that moment, and when

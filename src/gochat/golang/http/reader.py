@@ -57,7 +57,7 @@ class _SocketReader(io.RawIOBase):
             # Usually the whole request has arrived, and a single system call is enough.
             if self._sock.gettimeout() is None:
                 with suppress(BlockingIOError):
-                    return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                    return self._read_arrived(buffer)
             while True:
                 self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
                 try:
@@ -85,8 +85,12 @@ class _SocketReader(io.RawIOBase):
             self._late = True
             self._sock.settimeout(None)
             with suppress(BlockingIOError):
-                return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                return self._read_arrived(buffer)
         raise TimeoutError("the request took too long")
+
+    def _read_arrived(self, buffer: WriteableBuffer) -> int:
+        """Read without waiting; the socket must have no timeout. Raises BlockingIOError."""
+        return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
 
     def limit_writes(self) -> None:
         """Give the client as much time for each piece of the response as it had for the request."""

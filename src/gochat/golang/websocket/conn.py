@@ -567,6 +567,7 @@ class Conn:
             self._input += self._receive()
 
     def _receive(self) -> bytes:
+        # What `waiting` does is repeated here, because a generator for each read would be slow.
         observer = self.observer
         if observer is not None:
             observer.waits("input")

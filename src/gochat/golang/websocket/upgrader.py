@@ -175,7 +175,7 @@ class Upgrader:
     def new_conn(
         self, environ: http.Environ, sock: socket.socket, buffered: bytes, remote_addr: str
     ) -> Conn:
-        """Make the Conn that `upgrade` returns. A subclass can make a Conn of its own kind.
+        """Return the Conn for `upgrade`. Override this to use a subclass of Conn.
 
         environ: of the request, in which a login may have named the user. The rest: see `Conn`.
         """

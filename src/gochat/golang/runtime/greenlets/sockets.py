@@ -155,7 +155,7 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
     """Make Python look for garbage less often: after 10,000 new objects.
 
     While thousands of clients come and go, each full collection looks at all their objects, and
-    almost none of these is garbage. With the default, this took a third of the processor time.
+    almost none of these is garbage. With the default, this took a fifth of the processor time.
 
     pin, cpu: as in the runtime of threads; one thread needs no pinning.
     """
