@@ -19,7 +19,7 @@ PAGE: Final = Path(__file__).parent / "run" / "flags.md"
 
 _CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
 
-#: For flags of `gochat serve`: what Go has in their place.
+#: What Go has in place of a flag of `gochat serve`.
 _IN_GO: Final = {
     "addr": f"[`-addr`]({_CHAT}/main.go#L13)",
     "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
@@ -50,9 +50,9 @@ _MORE: Final = {
 _INTRODUCTION: Final = """\
 # Flags
 
-What `gochat COMMAND --help` says, as tables. Each flag is also accepted in Go's form, with one
-dash: `-addr :8080`. Times are in seconds. A bad value, or a flag that has no meaning without
-another one, ends the command with one line and the status 2.
+These tables show what `gochat COMMAND --help` says. Each flag is also accepted in Go's form, with
+one dash: `-addr :8080`. Times are in seconds. A bad value, or a flag that needs another one, ends
+the command with one line and the status 2.
 
 [docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
 """

@@ -9,6 +9,6 @@ func drain(ch <-chan []byte) (all [][]byte) {
 }
 
 func isOver(ch <-chan []byte) bool {
-	_, ok := <-ch // what is buffered comes first
+	_, ok := <-ch // buffered values come first
 	return !ok
 }

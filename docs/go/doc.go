@@ -1,5 +1,5 @@
-// Package constructs has the Go that the pages of docs/ show beside the Python: from the line
-// "// show" to the end of each file. The tests compile it, with the standard library alone.
+// Package constructs holds the Go code that the pages of docs/ show beside Python: the part of each
+// file after the line "// show". The tests compile it, with only the standard library.
 package constructs
 
 import (
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// conn is what these files use of gorilla's *websocket.Conn.
+// conn has the methods of gorilla's *websocket.Conn that these files use.
 type conn interface {
 	ReadMessage() (int, []byte, error)
 	WriteMessage(int, []byte) error
@@ -20,12 +20,12 @@ type conn interface {
 	Close() error
 }
 
-// closeError is what these files use of gorilla's *websocket.CloseError.
+// closeError stands in for gorilla's *websocket.CloseError.
 type closeError struct{ Code int }
 
 func (e *closeError) Error() string { return strconv.Itoa(e.Code) }
 
-// hijacker is http.Hijacker; net/http takes long to compile.
+// hijacker stands in for http.Hijacker, because net/http takes long to compile.
 type hijacker interface {
 	Hijack() (net.Conn, *bufio.ReadWriter, error)
 }

@@ -4,5 +4,5 @@ import "log"
 
 // show
 func logClose(reason string) {
-	log.Printf("error: %q", reason) // one line, always
+	log.Printf("error: %q", reason) // always one line
 }

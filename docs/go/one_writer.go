@@ -1,7 +1,7 @@
 package constructs
 
 // show
-// mu has room for one element: it is a lock.
+// mu, with room for one element, is a lock.
 func whole(mu chan bool, c conn, message []byte) error {
 	mu <- true
 	defer func() { <-mu }()

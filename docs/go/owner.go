@@ -2,7 +2,7 @@ package constructs
 
 // show
 func (h *hub) run() {
-	h.clients = map[*client]bool{} // its own alone
+	h.clients = map[*client]bool{} // no other goroutine uses it
 	for {
 		h.next()
 	}

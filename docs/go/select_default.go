@@ -5,7 +5,7 @@ func (h *hub) all(message []byte) {
 	for c := range h.clients {
 		select {
 		case c.send <- message:
-		default: // no room: it is too slow
+		default: // no room: the client is too slow
 			close(c.send)
 			delete(h.clients, c)
 		}

@@ -38,7 +38,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
 
-#: The files whose lines can be named by the steps of a picture.
+#: The files with lines that the steps of a picture can name.
 SHOWN = {*PROGRAMS, *(ROOT / "src" / "gochat" / f"{name}.py" for name in ("hub", "client"))}
 
 

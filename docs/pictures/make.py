@@ -40,8 +40,8 @@ ALT: Final = {
     " gets its turn and writes.",
 }
 
-# The size of a message, in bytes: the sockets between the server and B have room for only a few.
-# MORE messages of this size are more than the sockets have room for.
+# The size of a message, in bytes. The sockets between the server and B have room for only a few
+# messages of this size, and not for MORE of them.
 LONG: Final = 8000
 MORE: Final = 100
 
@@ -184,7 +184,7 @@ def slow() -> str:
 
 
 def _overflow(places: int, title: str, names: list[str]) -> Panel:
-    """A says so much that B, which does not read, is dropped; then B reads what is left."""
+    """Let A send until B, which does not read, is dropped; then let B read what is left."""
     flags = ("--send-buffer", str(places), "--max-message-size", str(LONG))
     with running(*flags, send_buffer=1) as run:
         a = run.named("A", join(run.gochat.port))
