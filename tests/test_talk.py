@@ -427,7 +427,8 @@ def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
             f"gochat: connected to 127.0.0.1:{room.port}; /help says what can be typed;"
             " pip install 'gochat[talk]' brings a line editor"
         )
-        wait_until(lambda: ann.screen.cursor.x == 0)  # the end of the line is written after it
+        # The end of the line is written after it.
+        wait_until(lambda: bool(ann.look()) and ann.screen.cursor.x == 0)
         ann.type("/name Ann\n")
         ann.shows("/name Ann", "gochat: your name is Ann")
         ann.type("/nmae Bob\n")
