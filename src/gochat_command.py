@@ -4,6 +4,7 @@ This is not in the package gochat because importing gochat takes a fifth of a se
 Ctrl-C would print a traceback.
 """
 
+import gc
 import signal
 import sys
 
@@ -26,7 +27,14 @@ def main(greenlets: bool = False) -> int:
         config.track_greenlet_tree = False
         monkey.patch_all(queue=False)
     try:
+        # Imported modules stay until the end, so the collector need not look at them: not during
+        # the imports, not in a running server, and not when Python ends. That saves a quarter of
+        # the time of a short command.
+        gc.disable()
         from gochat.ops.command import main as command  # noqa: PLC0415 - under the handler above
+
+        gc.freeze()
+        gc.enable()
     except ImportError as error:  # a package is missing, or gevent has patched too much
         print(f"gochat: {error}", file=sys.stderr)
         return 1

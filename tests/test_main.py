@@ -146,6 +146,22 @@ def test_version(module: bool) -> None:
     assert result.stderr == ""
 
 
+def test_imported_modules_are_no_garbage() -> None:
+    """The command exempts what it imports from the garbage collector, which then works as usual."""
+    program = (
+        "import gc, sys\n"
+        "from gochat_command import main\n"
+        "sys.argv = ['gochat', '--version']\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(gc.isenabled(), gc.get_freeze_count() > 5 * len(gc.get_objects()))"
+    )
+    result = finished([sys.executable, "-c", program])
+    assert result.stdout.splitlines() == [f"gochat {gochat.__version__}", "True True"]
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The help names every flag and its default."""
     with pytest.raises(SystemExit) as caught:
