@@ -230,7 +230,7 @@ def test_all_is_delivered(
     assert 0 < late["p50"] <= late["p90"] <= late["p99"] <= late["p99.9"] <= late["max"]
     assert run["deliveries_per_s"] == pytest.approx(run["frames_per_s"] * run["messages_per_frame"])
     assert run["generator_cpu"] > 0
-    assert run["seconds"] > 0.29
+    assert 0 < run["seconds"] < PATIENCE  # less than asked for, if the warm-up ended late
 
 
 def test_rate(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,7 +214,7 @@ def test_a_full_disk_under_the_log() -> None:
 
 def test_the_end_in_the_middle_of_full_load() -> None:
     """At SIGTERM all get what was queued, in one order, and 1001; a deaf client is cut off."""
-    flags = ("--shutdown-timeout=5", "--write-wait=600", "--send-buffer=100000")
+    flags = ("--shutdown-timeout=15", "--write-wait=600", "--send-buffer=100000")
     with Gochat(*flags) as chat, ExitStack() as stack:
         stack.enter_context(deaf(chat.port))
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]

@@ -516,7 +516,7 @@ def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
             wait_until(lambda: chat.logged("relay in: ") or chat.logged("relay out: "))
             chat.process.terminate()
 
-    flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=5")
+    flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=20")
     with Gochat(*flags, f"--relay-timeout={1 if lost else 60}") as chat:
         talkers = talk_until_the_end(chat, 60, fail)
         assert chat.wait() == lost
