@@ -12,18 +12,15 @@ from .support import ROOT
 
 _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
-
-_KEPT = ROOT / ".pytest_cache" / "go"
-
 #: The environment for Go, without a network. To save time, the compiler neither optimizes nor
-#: writes information for debuggers. Go's own packages, once compiled, are kept next to pytest's
-#: cache for all builds of this run and the next, so all tests that build are in one group.
+#: writes information for debuggers. Go keeps its own packages, once compiled, in the user's cache
+#: for all builds of this run, and for later runs in any clone. So all tests that build are in one
+#: group.
 ENVIRONMENT = os.environ | {
     "CGO_ENABLED": "0",
-    "GOCACHE": str(_KEPT / "build"),
     "GOENV": "off",
     "GOFLAGS": "-mod=mod '-gcflags=all=-N -l -dwarf=false' '-ldflags=-s -w'",
-    "GOPATH": str(_KEPT / "path"),
+    "GOPATH": str(ROOT / ".pytest_cache" / "go"),
     "GOPROXY": "off",
     "GOTELEMETRY": "off",
     "GOTOOLCHAIN": "local",
