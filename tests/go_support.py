@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .support import ROOT
+from .support import ROOT, UNMEASURED
 
 _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
@@ -16,7 +16,7 @@ _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH'
 #: writes information for debuggers. Go keeps its own packages, once compiled, in the user's cache
 #: for all builds of this run, and for later runs in any clone. So all tests that build are in one
 #: group.
-ENVIRONMENT = os.environ | {
+ENVIRONMENT = UNMEASURED | {
     "CGO_ENABLED": "0",
     "GOENV": "off",
     "GOFLAGS": "-mod=mod '-gcflags=all=-N -l -dwarf=false' '-ldflags=-s -w'",

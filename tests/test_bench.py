@@ -49,6 +49,7 @@ from .support import (
     PING,
     PONG,
     ROOT,
+    UNMEASURED,
     Gochat,
     Peer,
     Stream,
@@ -640,7 +641,7 @@ def compare(*args: str | Path, path: str | None = None) -> subprocess.CompletedP
     """Run bench/run.py. path: the PATH; None for this process's."""
     return subprocess.run(
         [sys.executable, ROOT / "bench/run.py", "--rounds", "2", "--seconds", "0.5", *args],
-        env=os.environ | ({} if path is None else {"PATH": path}),
+        env=UNMEASURED | ({} if path is None else {"PATH": path}),
         capture_output=True,
         text=True,
         timeout=10 * PATIENCE,  # it starts up to seven servers, and cuts hundreds of clients
