@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import shutil
 import subprocess
@@ -21,8 +22,13 @@ from .support import PATIENCE, ROOT, patch
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+#: The runtime under test: `tests/run` tests both at the same time.
+RUNTIME = os.environ.get("GOCHAT_RUNTIME") or "threads"
+
 #: The directory of a run's report, which begins at index.html.
-REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}".format(*sys.version_info)
+REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}-{}".format(
+    *sys.version_info[:2], RUNTIME
+)
 
 #: All cases except those of compression, which is not offered.
 CASES = 301
