@@ -19,7 +19,7 @@ FLAGS = [
     # Without this, each window's address bar has two hidden pages, which cost more than our own
     # page. Only the last --disable-features counts, so this drops Playwright's, which tests do not
     # need.
-    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess",
 ]
 
 
