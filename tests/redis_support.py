@@ -20,7 +20,7 @@ import redis
 from gochat import Channel, Hub
 from gochat.relay.relay import Relay
 
-from .support import PATIENCE, in_background, wait_until
+from .support import PATIENCE, free_port, in_background, wait_until
 
 
 def _valkey() -> str:
@@ -47,8 +47,7 @@ class Redis:
     """
 
     def __init__(self, folder: Path, *options: str, server: str = "redis") -> None:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            self.port = int(sock.getsockname()[1])
+        self.port = free_port()
         self.folder = folder
         self.options = options
         self.server = server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -64,6 +65,20 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
         time.sleep(0.005)
+
+
+def free_port(count: int = 1) -> int:
+    """Return a free port; with a count, the first of that many consecutive free ports.
+
+    Linux gives connections, and listeners on port 0, ports from 32768 up. So this one stays free
+    until the program that is to listen on it starts.
+    """
+    while True:
+        first = random.SystemRandom().randrange(10_000, 32_000)
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(listen(f"127.0.0.1:{port}"))
+            return first
 
 
 def accepts(port: int) -> bool:

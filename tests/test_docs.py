@@ -30,7 +30,7 @@ from gochat.ops.flags import parse_flags
 
 from .browser import chromium
 from .go_support import has_go, not_formatted, run_go
-from .support import LOCAL, PATIENCE, ROOT, Gochat, accepts, wait_until
+from .support import LOCAL, PATIENCE, ROOT, Gochat, accepts, free_port, wait_until
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -173,8 +173,7 @@ def test_included_code_is_run(block: Block) -> None:
 def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
     """The blocks of Python on a page run, in order; a block that serves runs until Ctrl-C."""
     code = "\n".join(block.text for block in of_kind("python") if block.page == page)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     # The pages' examples listen on all interfaces.
     code = code.replace('":8080"', f'"127.0.0.1:{port}"')
     program = tmp_path / "page.py"

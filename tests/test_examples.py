@@ -28,6 +28,7 @@ from .support import (
     deaf,
     finished,
     frame,
+    free_port,
     program,
     sent_page,
     wait_until,
@@ -260,8 +261,7 @@ def test_flask_site() -> None:
 
 def test_asgi_site(tmp_path: Path) -> None:
     """Behind nginx an ASGI site and the chat are one site, and its posts reach the room."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        behind = free.getsockname()[1]
+    behind = free_port()
     with serving("asgi_site.py", str(behind)) as chat:
         changes = {"listen 80": "listen {}", "127.0.0.1:8000": f"127.0.0.1:{behind}"}
         changes |= {"127.0.0.1:8080": f"127.0.0.1:{chat}"}

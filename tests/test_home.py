@@ -29,7 +29,7 @@ from playwright.sync_api import (
 )
 
 from .browser import axe, chromium
-from .support import PATIENCE, Gochat, Peer, join, wait_until
+from .support import PATIENCE, Gochat, Peer, free_port, join, wait_until
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -1190,7 +1190,7 @@ def test_the_limit_is_the_servers(tabs: Tabs) -> None:
 def test_a_limit_that_has_changed(tabs: Tabs) -> None:
     """After a lost connection the page asks for the limit again, as the server may have changed."""
     tabs.may_lose_server = True
-    with Gochat("--max-message-size", "100") as gochat:
+    with Gochat("--addr", f"127.0.0.1:{free_port()}", "--max-message-size", "100") as gochat:
         page = tabs.open(gochat)
         expect(page.locator("#counter")).to_have_text("0 / 100 bytes")
         gochat.stop()
@@ -1232,7 +1232,7 @@ def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
 def test_a_killed_server_comes_back(tabs: Tabs) -> None:
     """When the server dies the page says so and retries; with a new server the chat goes on."""
     tabs.may_lose_server = True
-    with Gochat() as gochat:
+    with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page, other = tabs.open(gochat), tabs.open(gochat)
         say(page, "before")
         expect_texts(other, "before")
@@ -1264,7 +1264,7 @@ def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
     """A server that is asked to stop says that it is going away; a button retries at once."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
-    with Gochat() as gochat:
+    with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page = tabs.open(gochat)
         expect(page.locator("#retry")).to_be_hidden()
         stop_clock(page)
@@ -1286,7 +1286,7 @@ def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
     The button says why it cannot send yet, and disappears when it has sent.
     """
     tabs.may_lose_server = True
-    with Gochat() as gochat:
+    with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page = tabs.open(gochat)
         say(page, "arrived")
         expect_texts(page, "arrived")
@@ -1342,7 +1342,7 @@ def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) 
 def test_notes_below_count(tabs: Tabs) -> None:
     """A tab that is scrolled up also counts notes that come below, and does not move."""
     tabs.may_lose_server = True
-    with Gochat() as gochat:
+    with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page = tabs.open(gochat)
         jump = page.locator("#jump")
         with join(gochat.port) as peer:

@@ -27,6 +27,7 @@ from .support import (
     ROOT,
     Gochat,
     Peer,
+    free_port,
     join,
     make_certificate,
     sent_page,
@@ -87,8 +88,7 @@ class Front:
         prefix: str = "/",
     ) -> None:
         self.directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         (server,) = re.findall(r"^```nginx\n(.*?)^```", page.read_text(), re.M | re.S)
         for old, new in changes.items():
             assert old in server, f"{page} has no {old!r}"

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -22,7 +21,7 @@ import pytest
 import gochat
 
 from . import release
-from .support import PATIENCE, ROOT, Gochat, Peer, accepts, join, sent_page, wait_until
+from .support import PATIENCE, ROOT, Gochat, Peer, accepts, free_port, join, sent_page, wait_until
 
 # Only one process builds.
 pytestmark = pytest.mark.xdist_group("package")
@@ -218,10 +217,7 @@ def instruction(name: str) -> list[str]:
 
 def test_the_container() -> None:
     """A container serves, is healthy, and ends cleanly at SIGTERM."""
-    ports = {}
-    for name in ("8080", "9100"):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports[name] = str(free.getsockname()[1])
+    ports = {name: str(free_port()) for name in ("8080", "9100")}
 
     def here(text: str) -> str:
         """Return the command with free ports, on loopback only."""

@@ -30,6 +30,7 @@ from .support import (
     activated,
     command,
     finished,
+    free_port,
     is_one_line,
     is_refused,
     join,
@@ -148,16 +149,6 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def free_ports(count: int) -> int:
-    """The first of that many consecutive free ports."""
-    while True:
-        with ExitStack() as stack, suppress(OSError):
-            first: int = stack.enter_context(listen(LOCAL)).getsockname()[1]
-            for number in range(1, count):
-                stack.enter_context(listen(f"127.0.0.1:{first + number}"))
-            return first
-
-
 def stop_signal(pid: int) -> None:
     """Stop all threads of a process: from now on it accepts nothing."""
     os.kill(pid, signal.SIGSTOP)
@@ -191,7 +182,7 @@ def heard_by(peer: Peer, said: set[str]) -> list[str]:
 def four(redis: Redis) -> Iterator[Family]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("GOCHAT_RELAY", redis.url)
-        flags = ("--read-header-timeout=60", f"--metrics-addr=127.0.0.1:{free_ports(4)}")
+        flags = ("--read-header-timeout=60", f"--metrics-addr=127.0.0.1:{free_port(4)}")
         with Family(4, "--room=four", *flags) as family:
             yield family
             assert family.stop() == 0
@@ -421,7 +412,7 @@ def failing(*flags: str, fault: str = "") -> str:
 
 def test_a_child_that_cannot_begin() -> None:
     """If a child cannot start, all end, with one line that says why, and the status 1."""
-    port = free_ports(2)
+    port = free_port(2)
     with listen(f"127.0.0.1:{port + 1}"):
         assert failing(f"--metrics-addr=127.0.0.1:{port}") == (
             f"gochat: process 1: listen tcp 127.0.0.1:{port + 1}: Address already in use\n"

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import resource
-import socket
 import threading
 import time
 import urllib.request
@@ -32,6 +31,7 @@ from .support import (
     SEED,
     Gochat,
     Peer,
+    free_port,
     in_background,
     join,
     make_certificate,
@@ -1480,8 +1480,7 @@ def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_tls(tmp_path: Path) -> None:
     """With rediss:// the certificate is checked, and the password goes over TLS."""
     certificate = make_certificate(tmp_path / "cert.pem", "IP:127.0.0.1")
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     options = [
         *("--tls-port", str(port), "--tls-cert-file", str(certificate)),
         *("--tls-key-file", str(certificate.with_suffix(".key")), "--tls-auth-clients", "no"),
