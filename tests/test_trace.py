@@ -40,9 +40,11 @@ from .support import (
     Gochat,
     Peer,
     finished,
+    frame,
     is_one_line,
     join,
     parted,
+    request,
     wait_until,
 )
 
@@ -340,6 +342,19 @@ def test_pings_and_the_rate(tmp_path: Path) -> None:
     events_of(path)
     assert any(span.args.get("frame") == "ping" for span in read(path).spans)
     assert "rate" in states(path, "readPump")
+
+
+def test_messages_that_come_with_the_handshake(tmp_path: Path) -> None:
+    """The state of a read pump is known from its start, even if it need not wait for input."""
+    path = tmp_path / "trace.json"
+    with Gochat("--trace", str(path)) as gochat, Peer(gochat.port) as peer:
+        peer.sock.sendall(request() + frame("one") + frame("two"))
+        peer.read_until(b"\r\n\r\n")
+        assert peer.messages(2) == ["one", "two"]
+        assert gochat.stop() == 0
+    trace = read(path)
+    pump = [span for span in trace.spans if "readPump" in trace.threads[span.thread]]
+    assert [span.name for span in pump[:5]] == ["send", "read", "send", "read", "send"]
 
 
 def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ are traced; the relay's own channel is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
@@ -167,10 +167,7 @@ class Probe:
 
     def waits(self, what: str) -> None:
         """Record that a thread waits for its connection."""
-        track = self._recorder.track()
-        if what == "input" and track.state is None:  # the thread becomes a read pump
-            track.run("read")
-        track.pause(what if what in ("rate", "close") else "socket")
+        self._recorder.track().pause(what if what in ("rate", "close") else "socket")
 
     def works(self) -> None:
         """Record that the wait is over."""
@@ -192,13 +189,11 @@ class Probe:
 
 
 @contextmanager
-def tracing(
-    path: Path, hub: Hub, limit: int
-) -> Iterator[Callable[[AnyHub, Conn, Settings], Client]]:
+def tracing(path: Path, hub: Hub, limit: int) -> Iterator[type[Client]]:
     """Trace a chat during the block, then write the file.
 
     path: the file. hub: the chat's hub, which must not run yet. limit: how many of the latest
-    records are kept. Yields the function that makes the chat's clients.
+    records are kept. Yields the class of the chat's clients.
 
     Raises OSError if the file cannot be opened at the beginning, or written at the end.
     """
@@ -210,14 +205,18 @@ def tracing(
         capacity = getattr(hub, name).capacity
         setattr(hub, name, TracedChannel(recorder, f"hub.{name}", name, capacity))
 
-    def new_client(hub: AnyHub, conn: Conn, settings: Settings) -> Client:
-        conn.observer = probe
-        client = Client(hub, conn, settings)
-        client.send = Send(recorder, conn.remote_addr, settings.send_buffer)
-        return client
+    class TracedClient(Client):
+        def __init__(self, hub: AnyHub, conn: Conn, settings: Settings) -> None:
+            super().__init__(hub, conn, settings)
+            conn.observer = probe
+            self.send = Send(recorder, conn.remote_addr, settings.send_buffer)
+
+        def read_pump(self) -> None:
+            recorder.track().run("read")
+            super().read_pump()
 
     try:
-        yield new_client
+        yield TracedClient
     finally:
         try:
             with opened as file:
