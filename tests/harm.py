@@ -502,13 +502,13 @@ class SlowReader:
         with suppress(BlockingIOError):
             data = self.peer.sock.recv(self.size, socket.MSG_DONTWAIT)
             assert data, "a slow reader was dropped"
-            for got in self.frames.take(self.peer.buffer + data):
+            for got in self.frames.take(bytes(self.peer.buffer) + data):
                 assert got.opcode != CLOSE, f"a slow reader was dropped: {got}"
                 if got.opcode == PING:
                     self.peer.send(got.payload, PONG)
                 if got.opcode == TEXT:
                     self.hear(got.payload)
-            self.peer.buffer = b""
+            self.peer.buffer.clear()
         self.scene.loop.after(0.05, self.read)
 
     def hear(self, payload: bytes) -> None:

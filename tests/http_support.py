@@ -122,7 +122,7 @@ def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplic
 
 def read_to_end(peer: Peer) -> bytes:
     """Return everything that the server sends until it ends the connection, by FIN or reset."""
-    data = peer.buffer
+    data = bytes(peer.buffer)
     with suppress(ConnectionError):
         while piece := peer.sock.recv(65536):
             data += piece

@@ -229,7 +229,7 @@ class Stream:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.buffer = b""
+        self.buffer = bytearray()
         sock.settimeout(PATIENCE)
 
     def fill(self) -> None:
@@ -241,20 +241,21 @@ class Stream:
     def read(self, size: int) -> bytes:
         while len(self.buffer) < size:
             self.fill()
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        data = bytes(self.buffer[:size])
+        del self.buffer[:size]
         return data
 
     def read_until(self, end: bytes) -> bytes:
         while end not in self.buffer:
             self.fill()
         data, _, self.buffer = self.buffer.partition(end)
-        return data
+        return bytes(data)
 
     def read_frame(self) -> Frame:
         while (cut := cut_frame(self.buffer)) is None:
             self.fill()
         got, end = cut
-        self.buffer = self.buffer[end:]
+        del self.buffer[:end]
         return got
 
     def read_to_end(self) -> list[Frame]:
@@ -505,7 +506,7 @@ def join(port: int) -> Peer:
     while hello not in messages:
         messages = peer.read_messages()
     if behind := messages[messages.index(hello) + 1 :]:
-        peer.buffer = frame("\n".join(behind), mask=None) + peer.buffer
+        peer.buffer[:0] = frame("\n".join(behind), mask=None)
     return peer
 
 

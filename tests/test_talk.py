@@ -87,12 +87,8 @@ class Visitor(Stream):
 
     def hear(self) -> Frame:
         """Return the next frame of the client."""
-        stream = bytearray(self.buffer)
-        while (found := cut_frame(stream, 10**6)) is None:
-            self.buffer = b""
+        while (found := cut_frame(self.buffer, 10**6)) is None:
             self.fill()
-            stream += self.buffer
-        self.buffer = bytes(stream)
         assert found.mask is not None, "a client's frame is masked"
         return found
 
