@@ -22,12 +22,14 @@ A new server is started for each measurement, and listens only on 127.0.0.1.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
 import re
 import resource
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -57,6 +59,9 @@ BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by be
 PATIENCE = 20.0
 # How long a measurement may take, not counting its load, in seconds. wsload gives up sooner.
 LONGEST = 300.0
+# Has the system end a child of this process when this process ends, even if it is killed. Linux
+# numbers this option of prctl: PR_SET_PDEATHSIG.
+END_WITH_PARENT = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -305,6 +310,7 @@ class Bench:
                 text=True,
                 timeout=LONGEST + duration,
                 check=False,
+                preexec_fn=END_WITH_PARENT,
             )
         if done.returncode:
             raise OSError(done.stderr.strip() or f"wsload ended with {done.returncode}")
@@ -327,6 +333,7 @@ class Bench:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=END_WITH_PARENT,  # noqa: PLW1509 - this process has one thread
         )
         pin(self.cores[1])
         try:

@@ -9,6 +9,7 @@ import os
 import pty
 import random
 import re
+import shlex
 import signal
 import socket
 import ssl
@@ -711,6 +712,24 @@ def test_comparison_with_a_server_that_fails() -> None:
     for line in (second, third):
         assert re.fullmatch(r"4 clients, 4 senders, gochat, threads: [\d,]+", line)
     assert "| median | - | - |" in done.stdout
+
+
+def test_a_comparison_that_is_killed() -> None:
+    """If bench/run.py is killed, the server that it has started ends too."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        waits = f"import socket; socket.create_connection(('127.0.0.1', {port})).recv(1)"
+        server = shlex.join([sys.executable, "-c", waits, "PORT"])
+        comparison = subprocess.Popen(
+            [sys.executable, ROOT / "bench/run.py", "--clients", "4", "--against", server],
+            stderr=subprocess.DEVNULL,
+        )
+        listener.settimeout(10 * PATIENCE)
+        with listener.accept()[0] as server_socket:
+            comparison.kill()
+            comparison.wait()
+            server_socket.settimeout(PATIENCE)
+            assert server_socket.recv(1) == b""
 
 
 def test_a_page_about_some_servers() -> None:
