@@ -29,9 +29,14 @@ async def site(scope: Event, receive: Receive, send: Send) -> None:
 
 
 hub = gochat.Hub()
-addr, port = sys.argv[1:] or ("127.0.0.1:8080", "8000")
-server = gochat.Server(addr, gochat.make_app(hub))
+args = dict(enumerate(sys.argv))
+addr = args.get(1, "127.0.0.1:8080")
+try:
+    port = int(args.get(2, "8000"))
+    server = gochat.Server(addr, gochat.make_app(hub))
+except (OSError, ValueError) as error:  # a port is not a number, or is taken
+    sys.exit(str(error))
 with gochat.running(server, hub):
     server.start()
     print(f"open {server.url}", flush=True)
-    uvicorn.run(site, port=int(port), lifespan="off", log_level="error")
+    uvicorn.run(site, port=port, lifespan="off", log_level="error")

@@ -23,7 +23,10 @@ class Bot(gochat.Client):  # one more client for the hub, with a channel but no 
 
 hub = gochat.Hub()
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
-server = gochat.Server(addr, gochat.make_app(hub))
+try:
+    server = gochat.Server(addr, gochat.make_app(hub))
+except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+    sys.exit(str(error))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     bot = Bot(hub)
     hub.register.send(bot)

@@ -1,17 +1,12 @@
 """Direct messages: `/to bob TEXT` goes only to bob. Run it: python examples/direct.py :8080"""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Any
 
 import gochat
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 def sign(conn: gochat.Conn, message: bytes) -> bytes:
@@ -42,7 +37,7 @@ class Hub(gochat.Hub):  # run is as in hub.py, with one more check before it del
                     return
 
 
-def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     (user,) = re.findall(r"^name=(\w{1,40})$", environ["QUERY_STRING"]) or ["guest"]
     return chat(environ | {"REMOTE_USER": user}, start_response)
 
@@ -50,6 +45,10 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 hub = Hub()
 chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign))
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
-with suppress(KeyboardInterrupt), gochat.running(gochat.Server(addr, app), hub) as server:
+try:
+    server = gochat.Server(addr, app)
+except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+    sys.exit(str(error))
+with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)
     server.serve_forever()

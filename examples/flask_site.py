@@ -34,7 +34,11 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
-hub, server = gochat.Hub(), gochat.Server(addr, app)
+hub = gochat.Hub()
+try:
+    server = gochat.Server(addr, app)
+except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+    sys.exit(str(error))
 sign = gochat.Upgrader(on_message=lambda conn, text: f"{conn.user}: ".encode() + text)
 chat = gochat.make_app(hub, upgrader=sign)
 with suppress(KeyboardInterrupt), gochat.running(server, hub):

@@ -36,7 +36,10 @@ class History(gochat.Hub):  # run is as in hub.py, with four lines for the histo
 
 hub = History()
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
-server = gochat.Server(addr, gochat.make_app(hub))
+try:
+    server = gochat.Server(addr, gochat.make_app(hub))
+except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+    sys.exit(str(error))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}", flush=True)
     server.serve_forever()

@@ -31,7 +31,11 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
-hub, server = gochat.Hub(), gochat.Server(addr, app)
+hub = gochat.Hub()
+try:
+    server = gochat.Server(addr, app)
+except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+    sys.exit(str(error))
 chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=check))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)

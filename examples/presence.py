@@ -39,6 +39,10 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 hub = gochat.Hub()
 chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign), client_class=Member)
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
-with suppress(KeyboardInterrupt), gochat.running(gochat.Server(addr, app), hub) as server:
+try:
+    server = gochat.Server(addr, app)
+except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+    sys.exit(str(error))
+with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)
     server.serve_forever()

@@ -7,6 +7,7 @@ import base64
 import re
 import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -332,5 +333,27 @@ def test_without_an_address(command: list[str]) -> None:
         with suppress(OSError):  # the address is already in use, which is just as good
             taken.bind(("127.0.0.1", 8080))
             taken.listen()
-        said = finished([sys.executable, *command]).stderr.splitlines()[-1]
-    assert re.search(r"127\.0\.0\.1.*8080.*address already in use", said, re.IGNORECASE), said
+        done = finished([sys.executable, *command])
+    assert is_taken(done, 8080)
+
+
+@pytest.mark.parametrize("name", [*RECIPES, "asyncio_chat"])
+def test_a_port_that_is_taken(name: str) -> None:
+    """If the port is taken, an example says so in one line."""
+    command = [str(EXAMPLES / name)] if name.endswith(".py") else ["-m", f"examples.{name}"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert is_taken(finished([sys.executable, *command, f"127.0.0.1:{port}"]), port)
+
+
+def test_not_an_address() -> None:
+    """An example also says in one line that its address is malformed."""
+    done = finished([sys.executable, str(EXAMPLES / "rooms.py"), "here"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "address 'here' is not host:port, as in :8080 or localhost:8080\n"
+
+
+def is_taken(done: subprocess.CompletedProcess[str], port: int) -> bool:
+    """Return whether an example has ended with a line that says that its port is taken."""
+    line = rf"[^\n]*127\.0\.0\.1\D*{port}\D*address already in use\n"
+    return done.returncode == 1 and re.fullmatch(line, done.stderr, re.IGNORECASE) is not None

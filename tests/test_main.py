@@ -1150,7 +1150,7 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
 
 def test_what_is_queued_goes_out_first() -> None:
     """At shutdown a slow client still gets all queued messages, and then 1001."""
-    flags = (NEVER, "--write-wait=600", f"--shutdown-timeout={PATIENCE}", *BIG)
+    flags = (NEVER, "--write-wait=600", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         slow.send("here")
         assert speaker.messages(1) == ["here"]  # so the slow one is in the room

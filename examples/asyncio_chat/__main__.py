@@ -63,4 +63,7 @@ async def main(addr: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"))
+    try:
+        asyncio.run(main(sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"))
+    except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+        sys.exit(str(error))
