@@ -38,7 +38,8 @@ PARTS: Final = [
 ]
 
 #: The part that `--all` adds: the tests that depend least on the runtime.
-MORE: Final = (PLAIN, "metrics nginx processes trace view")
+#: Of the others, test_turns.py tests the threads' turns, and test_runtime.py both runtimes.
+MORE: Final = (PLAIN, "main metrics nginx processes trace view")
 
 _INSIDE: Final = "it looks inside the threads' channel"
 _SPINS: Final = "it polls without waiting, and greenlets are not preempted"
@@ -70,14 +71,23 @@ THREADS_ONLY: Final = {
     ),
     "the channel is no queue.Queue": ("channel.py::test_it_is_a_queue",),
     "it calls the command in this process, which is not patched": (
+        "main.py::test_errors_of_an_address",
         "metrics.py::test_an_address_that_is_taken",
         "view.py::test_an_address_that_is_taken",
     ),
     "it counts threads": (
         "http_admission.py::test_no_more_descriptors_for_a_request",
+        "main.py::test_settle",
         "view.py::test_a_held_client_may_leave",
     ),
-    "greenlets are not pinned to a CPU": ("processes.py::test_each_child_has_a_cpu",),
+    "greenlets are not pinned to a CPU": (
+        "main.py::test_no_pin",
+        "processes.py::test_each_child_has_a_cpu",
+    ),
+    "all greenlets run on one thread": (
+        "main.py::test_a_signal_that_does_not_wake_the_main_thread",
+        "main.py::test_flags[gomaxprocs",
+    ),
     "it takes all threads that the system has": (
         "client.py::test_write_pump_that_cannot_be_started",
         "http_admission.py::test_a_thread_that_cannot_be_started",
