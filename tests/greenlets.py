@@ -16,15 +16,19 @@ import tempfile
 from contextlib import ExitStack
 from typing import Final
 
+# Until conftest.py sets a handler, Ctrl-C ends the process: in some places, such as an import's
+# callbacks, Python ignores KeyboardInterrupt.
+_BEGIN: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+_PYTEST: Final = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+
 #: Has gevent patch a process that runs pytest.
 PATCHED: Final = (
     "-c",
-    "from gevent import monkey; monkey.patch_all(queue=False); "
-    "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
+    _BEGIN + "from gevent import monkey; monkey.patch_all(queue=False); " + _PYTEST,
 )
 
 #: Runs pytest in a process that is not patched.
-PLAIN: Final = ("-m", "pytest")
+PLAIN: Final = ("-c", _BEGIN + _PYTEST)
 
 #: Files whose tests must pass in every runtime, and how to run them.
 PARTS: Final = [

@@ -7,9 +7,12 @@ import re
 import signal
 import sys
 import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from .greenlets import PATCHED, PLAIN
 from .support import COMMAND, LOCAL, Gochat, finished, join, wait_until
 from .test_view import Viewed
 
@@ -476,6 +479,23 @@ def test_without_a_gevent_that_will_do(version: str) -> None:
     needed = "gochat: --runtime greenlets needs gevent 24.11 or later"
     needed += f", not {version}" if version else ""
     assert done.stderr == f"{needed}: pip install 'gochat[greenlets]'\n"
+
+
+@pytest.mark.parametrize("python", [PATCHED, PLAIN], ids=["patched", "plain"])
+def test_ctrl_c_while_tests_are_collected(python: Sequence[str], tmp_path: Path) -> None:
+    """Ctrl-C also ends the tests on greenlets where Python would ignore KeyboardInterrupt."""
+    program = """
+        import os, signal
+        class Ignored:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+        Ignored()
+        def test():
+            pass
+    """
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(program))
+    done = finished([sys.executable, *python, str(tmp_path)])
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_an_unknown_runtime_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
