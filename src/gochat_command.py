@@ -5,6 +5,7 @@ Ctrl-C would print a traceback.
 """
 
 import gc
+import os
 import signal
 import sys
 
@@ -15,8 +16,13 @@ def main(greenlets: bool = False) -> int:
     """Run the command, and return its exit status. Before it begins, Ctrl-C ends it silently.
 
     Unless something else handles SIGINT, Ctrl-C ends the process with that signal, so that a shell
-    can see the cause. greenlets: whether gevent patches the process first. Thread: the main one.
+    can see the cause. Closed standard streams lead to /dev/null. greenlets: whether gevent patches
+    the process first. Thread: the main one.
     """
+    # As in Go: otherwise a socket could get the number of stderr, and with it a line of the log.
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # not if it is ignored, as under nohup
         signal.signal(signal.SIGINT, signal.SIG_DFL)

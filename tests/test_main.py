@@ -41,6 +41,7 @@ from .support import (
     Peer,
     Response,
     Room,
+    accepts,
     deaf,
     effort,
     finished,
@@ -1215,6 +1216,24 @@ def test_the_command_needs_no_terminal() -> None:
             for _ in range(3):
                 with Peer(port) as peer:
                     assert peer.request().status == 200
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_no_socket_is_a_standard_stream(closed: str) -> None:
+    """A standard stream that was closed leads to /dev/null, and no socket gets its number."""
+    with listen(LOCAL) as listener:
+        port = listener.getsockname()[1]
+    serve = [COMMAND, "serve", "--addr", f"127.0.0.1:{port}"]
+    with subprocess.Popen(["bash", "-c", f'exec "$@" {closed}', "bash", *serve]) as process:
+        try:
+            wait_until(lambda: accepts(port))
+            for number in range(3 - closed.count("-"), 3):
+                assert os.readlink(f"/proc/{process.pid}/fd/{number}") == os.devnull
+            with Peer(port) as peer:
+                assert peer.request().status == 200
         finally:
             process.terminate()
             assert process.wait(PATIENCE) == 0
