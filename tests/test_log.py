@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
@@ -220,6 +221,27 @@ def test_lines_that_are_lost_are_counted() -> None:
     first, *others = taken.decode().split("\n")
     assert first == "x" * 8192
     assert others == ["3 log lines were not accepted, and are lost", "y", "z", ""]
+
+
+def test_a_log_that_is_read_slowly() -> None:
+    """A log that is read too slowly does not delay every line: some lines are lost."""
+    read, write = small_pipe()
+    ended = threading.Event()
+    with open(read, "rb", buffering=0) as log, open(write, "wb") as stderr:
+
+        def take() -> None:
+            while not ended.wait(0.3):
+                log.read(4096)
+
+        handler = handler_for(stderr)
+        with in_background(take):
+            for _ in range(20):
+                handler.handle(record("x" * 4095))  # fills the pipe
+            ended.set()
+        log.read(4096)
+        handler.handle(record("end"))
+        assert b" log lines were not accepted, and are lost\nend\n" in log.read(4096)
+        handler.close()
 
 
 def test_no_line_is_cut_where_others_may_write() -> None:

@@ -26,12 +26,17 @@ __all__ = ["LogHandler", "dump_threads"]
 # How long the log may take to accept a line, in seconds. After a timeout, later lines do not wait.
 _PATIENCE: Final = 1.0
 
+# The part of the time that lines may wait for a log that is read too slowly.
+_SHARE: Final = 0.1
+
 
 class LogHandler(logging.Handler):
     """Writes the log to stderr.
 
     A line that is not accepted within a second is lost. Later lines are then dropped without
-    waiting, until the log accepts a line again, preceded by the number of lost lines.
+    waiting, until the log accepts a line again, preceded by the number of lost lines. If the log is
+    read too slowly, lines wait for a tenth of the time, so some are lost: threads that log would
+    otherwise wait in a long line.
     """
 
     def __init__(self) -> None:
@@ -41,6 +46,9 @@ class LogHandler(logging.Handler):
         self._output = Output()
         self._lost = 0
         self._half = False
+        # How long lines may wait now, in seconds; and when the last line was written.
+        self._patience = _PATIENCE
+        self._wrote = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, or drop it. The caller holds the handler's lock."""
@@ -50,7 +58,11 @@ class LogHandler(logging.Handler):
         if self._half:
             line = f"\n{line}"
         data = line.encode(errors="backslashreplace")
-        written = self._output.write(data, 0.0 if self._lost else _PATIENCE)
+        begin = time.monotonic()
+        self._patience = min(_PATIENCE, self._patience + (begin - self._wrote) * _SHARE)
+        written = self._output.write(data, 0.0 if self._lost else self._patience)
+        self._wrote = time.monotonic()
+        self._patience -= self._wrote - begin
         if written:
             self._half = written < len(data)
         self._lost = self._lost + 1 if written < len(data) else 0
