@@ -41,6 +41,18 @@ PAGES = Path(__file__).parent.parent / "docs" / "recipes"
 RECIPES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
+#: Runs a recipe with plenty of time for a client that does not read.
+PATIENT = """
+import runpy
+import sys
+from functools import partial
+import gochat
+
+gochat.make_app = partial(gochat.make_app, settings=gochat.Settings(write_wait=1000.0))
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
 def serving(name: str, *args: str) -> AbstractContextManager[int]:
     """A recipe in a separate process, see `program`."""
     return program(EXAMPLES / name, LOCAL, *args)
@@ -128,7 +140,7 @@ def test_a_hub_of_its_own(name: str) -> None:
     """A program's own hub drops slow clients, lets others leave, and disconnects all at the end."""
     count = 0
     hundred = frame(b"x" * 500, mask=b"\0\0\0\0") * 100
-    with serving(name) as port:
+    with program("-c", PATIENT, EXAMPLES / name, LOCAL) as port:
         speaker = enter(port)
         with enter(port) as leaver:
             leaver.send(b"\x03\xe8", CLOSE)

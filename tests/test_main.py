@@ -1054,14 +1054,15 @@ def test_very_long_times() -> None:
         assert not chat.logged("Error")
 
 
-BIG = ("--max-message-size", str(LONG_MESSAGE))
+#: For long messages. The write wait is so long that it drops nobody on a slow machine.
+BIG = ("--max-message-size", str(LONG_MESSAGE), "--write-wait=600")
 
 
 def test_the_write_wait_is_in_force() -> None:
     """A client that does not read is dropped after the write wait set by the flag."""
     with (
-        Gochat("--write-wait=600", *BIG) as patient,
-        Gochat("--write-wait=0.3", *BIG) as chat,
+        Gochat(*BIG) as patient,
+        Gochat(*BIG, "--write-wait=0.3") as chat,
         ExitStack() as stack,
     ):
         # Without the flag both would drop their client after the same time, the first one first.
@@ -1178,7 +1179,7 @@ def test_what_is_queued_goes_out_first() -> None:
 
 def test_the_end_is_not_put_off() -> None:
     """Clients that do not read, or do not answer, cannot keep the command from ending."""
-    flags = ("--shutdown-timeout=1", "--write-wait=600", *BIG)
+    flags = ("--shutdown-timeout=1", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port), join(chat.port):
         speaker.messages(1)
         with Peer(chat.port):
@@ -1190,8 +1191,7 @@ def test_the_end_is_not_put_off() -> None:
 
 def test_the_second_signal_is_the_last() -> None:
     """After the first signal no new client is accepted; a second one ends the command at once."""
-    flags = (NEVER, "--write-wait=600", *BIG)
-    with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port):
+    with Gochat(NEVER, *BIG) as chat, join(chat.port) as speaker, deaf(chat.port):
         say_long(speaker, 150)
         chat.process.send_signal(signal.SIGINT)
         wait_until(lambda: chat.logged("stopping"))

@@ -185,7 +185,8 @@ def slow() -> str:
 
 def _overflow(places: int, title: str, names: list[str]) -> Panel:
     """Let A send until B, which does not read, is dropped; then let B read what is left."""
-    flags = ("--send-buffer", str(places), "--max-message-size", str(LONG))
+    # B may be deaf for longer than the default write wait, on a slow machine.
+    flags = (f"--send-buffer={places}", f"--max-message-size={LONG}", "--write-wait=600")
     with running(*flags, send_buffer=1) as run:
         a = run.named("A", join(run.gochat.port))
         b = run.named("B", deaf(run.gochat.port))
