@@ -421,7 +421,7 @@ def runtimes_table(
     if not runtimes:
         return []
     *names, last = runtimes
-    lines = head("", *names, last, *(f"{short(name)} to {last}" for name in names))
+    lines = head("load", *names, last, *(f"{short(name)} to {last}" for name in names))
     for case in filter(results.of, cases):
         cells = [middle(results.values(case, name), case.format) for name in (*names, last)]
         cells += [middle(results.ratios(case, name, last)) for name in names]
@@ -452,11 +452,11 @@ def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Itera
     """Yield the lines of a table with the ratios of two servers in each round."""
     keys = {"deliveries/s": "deliveries_per_s", "CPU per delivery": "cpu_us"}
     for case in cases:
-        yield from ["", f"{case.title}: {a} / {b}", "", *head("", *keys)]
+        yield from ["", f"{case.title}: {a} / {b}", "", *head("round", *keys)]
         ratios = [results.ratios(case, a, b, key) for key in keys.values()]
         for i in ratios[0]:
             cells = (format(each[i], ".2f") if i in each else "-" for each in ratios)
-            yield row([f"round {i + 1}", *cells])
+            yield row([str(i + 1), *cells])
         yield row(["median", *map(middle, ratios)])
 
 

@@ -17,18 +17,18 @@ from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from docs import flags as page_of_flags
 from docs.__main__ import main
 from gochat import Hub
 from gochat.ops.flags import parse_flags
 
-from .browser import chromium
+from .browser import axe, chromium
 from .go_support import has_go, not_formatted, run_go
 from .support import LOCAL, PATIENCE, ROOT, Gochat, accepts, free_port, wait_until
 
@@ -39,6 +39,10 @@ PAGES = sorted(
 
 #: The folders of files that other tests run or compile.
 RUN = [ROOT / "src/gochat", ROOT / "examples", ROOT / "tests", DOCS / "go", DOCS / "run"]
+
+
+#: The button at a Go program.
+PLAYGROUND = "Run in the Go playground"
 
 
 def name_of(path: Path) -> str:
@@ -551,9 +555,12 @@ def brightness(page: Page) -> float:
 
 @pytest.mark.xdist_group("site")
 def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
-    """On a phone and a desktop, light and dark, a page fits, and loads only from its own server."""
+    """On a phone and a desktop, light and dark, a page fits, and loads only from its own server.
+
+    axe-core finds nothing, so each part that scrolls can be reached with the Tab key.
+    """
     names = ["", "production/connection.html", "run/reliability.html", "reference/golang.html"]
-    names += ["files/src/gochat/hub.py.html"]
+    names += ["files/src/gochat/hub.py.html", "why/performance.html", "lesson/08-defer.html"]
     for width, scheme in ((360, "dark"), (1280, "light")):
         context = browser.new_context(
             viewport={"width": width, "height": 800},
@@ -567,6 +574,10 @@ def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{name or 'index.html'} is {wide} wide"
             assert (brightness(page) < 0.2) == (scheme == "dark")
+            if "/08" in name:
+                page.get_by_role("button", name="Step").wait_for()
+            page.wait_for_load_state()
+            assert axe(page) == [], name
         assert all(url.startswith((served.url, "data:")) for url in loaded)
         context.close()
 
@@ -673,6 +684,92 @@ def test_code_is_copied(served: Served, browser: Browser, secure: bool, name: st
     page.keyboard.press("Control+V")
     assert page.locator("textarea").input_value() == block.locator("pre").text_content()
     context.close()
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_a_program_runs_in_the_playground(
+    served: Served, browser: Browser, width: int, scheme: str
+) -> None:
+    """A key on the button uploads the program as it is shown, and opens it on go.dev in a tab."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,  # type: ignore[arg-type]
+    )
+    uploads: list[tuple[str, str | None]] = []
+
+    def share(route: Route) -> None:
+        uploads.append((route.request.method, route.request.post_data))
+        route.fulfill(body="a-b_C1", headers={"Access-Control-Allow-Origin": "*"})
+
+    context.route("https://play.golang.org/share", share)
+    context.route("https://go.dev/**", lambda route: route.fulfill(body="the playground"))
+    page = context.new_page()
+    page.goto(f"{served.url}files/examples/lesson/go/11_the_whole/main.go.html")
+    button = page.get_by_role("button", name=PLAYGROUND)
+    expect(button).to_have_attribute("title", re.compile("^Uploads this program to go.dev"))
+    assert axe(page) == []
+    button.focus()
+    with context.expect_page() as opened:
+        page.keyboard.press("Enter")
+    opened.value.wait_for_url("https://go.dev/play/p/a-b_C1")
+    assert opened.value.evaluate("opener") is None
+    code = (ROOT / "examples/lesson/go/11_the_whole/main.go").read_text()
+    assert uploads == [("POST", code)]
+    link = page.get_by_role("link", name="go.dev/play/p/a-b_C1")
+    expect(link).to_have_attribute("href", "https://go.dev/play/p/a-b_C1")
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.reload()
+    page.evaluate("window.open = () => null")  # as a browser does that blocks new tabs
+    button.click()
+    expect(link).to_be_visible()
+    context.close()
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (None, "Failed to fetch"),
+        ({"status": 413, "body": "Snippet is too large"}, "the answer was 413"),
+        ({"status": 200, "body": "<p>Log in to this network</p>"}, "the answer was 200"),
+    ],
+)
+def test_the_playground_cannot_be_reached(
+    served: Served, browser: Browser, answer: dict[str, Any] | None, why: str
+) -> None:
+    """If an upload fails, the new tab closes, and a line by the button says why and what to do."""
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    any_origin = {"Access-Control-Allow-Origin": "*"}
+    context.route(
+        "https://play.golang.org/share",
+        lambda route: route.fulfill(headers=any_origin, **answer) if answer else route.abort(),
+    )
+    page = context.new_page()
+    page.goto(f"{served.url}files/examples/lesson/go/01_one_value/main.go.html")
+    with context.expect_page() as opened:
+        page.get_by_role("button", name=PLAYGROUND).click()
+    line = f"The upload failed ({why}). You can copy the program to go.dev/play."
+    expect(page.get_by_text(line, exact=True)).to_be_visible()
+    if not opened.value.is_closed():
+        opened.value.wait_for_event("close")
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()
+
+
+@pytest.mark.xdist_group("site")
+def test_which_programs_run_in_the_playground(site: Path, served: Served, browser: Browser) -> None:
+    """Each Go program of the lesson has the button, except the ticker; nothing else has it."""
+    page = browser.new_page()
+    folder = site / "files/examples/lesson/go"
+    for path in [*folder.rglob("*.go.html"), site / "files/src/gochat/hub.py.html"]:
+        page.goto(served.url + str(path.relative_to(site)))
+        runs = path.is_relative_to(folder) and path.parent.name != "06_ticker"
+        expect(page.get_by_role("button", name="Copy")).to_have_count(1)
+        expect(page.get_by_role("button", name=PLAYGROUND)).to_have_count(int(runs))
+    page.close()
 
 
 @pytest.mark.xdist_group("site")

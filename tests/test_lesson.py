@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -253,6 +254,42 @@ def test_go_reports_a_mistake(
         wait_until(reports, "a report")
     else:
         assert reports()
+
+
+def test_the_clock_of_the_playground(tmp_path: Path) -> None:
+    """With the Go playground's clock, each Go program does the same, except for the ticker's.
+
+    That clock stands still while a goroutine can run. So the ticker's program never ends, and
+    reaches any limit of processor time: here, one second.
+    """
+    if not has_go():
+        return
+    run_go(TWINS, "build", "-tags=faketime", "-o", f"{tmp_path}/")
+
+    def printed(program: str) -> tuple[str, int]:
+        done = subprocess.run(
+            ["prlimit", "--cpu=1", tmp_path / program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE,
+            check=False,
+        )
+        # Each write begins with a mark, the time and the length, which the playground removes.
+        return re.sub(rb"\0\0PB.{12}", b"", done.stdout, flags=re.S).decode(), done.returncode
+
+    for program in PROGRAMS:
+        if program.name.startswith("06"):
+            assert printed(program.stem) == ("", -signal.SIGKILL)
+        else:
+            assert printed(program.stem) == (output_on_page(program, "The output"), 0)
+    for source in BROKEN_TWINS:
+        output, status = printed(source.parent.name)
+        if source.parent.name.startswith("07"):
+            assert (output, status) == ("the balance is 20\n", 0)
+        else:
+            expected = output_on_page(source.parent, "In Go").splitlines()
+            assert [line for line in expected if line not in output] == []
+            assert status in (0, 2)
 
 
 @pytest.mark.parametrize("step", ["10_the_pumps", "11_the_whole"])

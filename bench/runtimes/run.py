@@ -80,7 +80,7 @@ def longest(times: Sequence[float]) -> float:
 
 def table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Yield the lines of a table with the medians of each figure."""
-    yield row("", *runs)
+    yield row("cost", *runs)
     yield row("---", *["---:"] * len(runs))
     for key, title, factor, unit in FIGURES:
         middles = [median(run[key] for run in found) * factor for found in runs.values()]

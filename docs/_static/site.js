@@ -1,6 +1,7 @@
 'use strict';
 
-// Copy buttons on code, a step button on the lesson's pictures, and `?present` on every page.
+// Copy buttons on code, a button that runs a Go program in the Go playground, a step button on the lesson's pictures,
+// and `?present` on every page.
 
 /** Copies a text. A page that does not come over HTTPS or from this machine has no clipboard object. */
 async function copy(text) {
@@ -31,14 +32,69 @@ function addCopyButtons() {
   }
 }
 
+/** Lets the Tab key stop at each part that is wider than its place, so that keys can scroll it. */
+function addTabStops() {
+  for (const part of document.querySelectorAll('article :is(pre, .table-wrapper, .picture, p:has(> img))')) {
+    if (part.scrollWidth > part.clientWidth) {
+      part.setAttribute('tabindex', '0');
+    }
+  }
+}
+
+/** Makes a paragraph with a button, and a text beside it, whose changes screen readers announce. */
+function makeBar(label) {
+  const bar = document.createElement('p');
+  const button = document.createElement('button');
+  button.textContent = label;
+  const text = document.createElement('span');
+  text.setAttribute('aria-live', 'polite');
+  bar.append(button, ' ', text);
+  return { bar, button, text };
+}
+
+/** Uploads a program to the Go playground, and returns its address there. */
+async function share(program) {
+  const options = { method: 'POST', body: program, signal: AbortSignal.timeout(20_000) };
+  const response = await fetch('https://play.golang.org/share', options);
+  const id = await response.text();
+  if (!response.ok || !/^[\w-]+$/.test(id)) {
+    throw new Error(`the answer was ${response.status}`);
+  }
+  return `https://go.dev/play/p/${id}`;
+}
+
+/** Adds a button to the page of a Go program that opens the program in the Go playground, in a new tab. */
+function addRunButton() {
+  const pre = document.querySelector('article .highlight pre');
+  const { bar, button, text } = makeBar('Run in the Go playground');
+  button.title = 'Uploads this program to go.dev, and opens it there in a new tab';
+  button.addEventListener('click', async () => {
+    const tab = open(); // now: after the upload, the browser may block it
+    text.textContent = 'Uploading …';
+    try {
+      const link = document.createElement('a');
+      link.href = await share(pre.textContent);
+      link.textContent = link.href.replace('https://', '');
+      text.replaceChildren(link); // for a reader whose browser has blocked the tab
+      if (tab) {
+        tab.opener = null;
+        tab.location = link.href;
+      }
+    } catch (error) {
+      tab?.close();
+      text.textContent = `The upload failed (${error.message}). You can copy the program to go.dev/play.`;
+    }
+  });
+  pre.parentElement.before(bar);
+}
+
 /** The lines of a file of the repository as HTML, from the page of the site that shows the file. */
 async function linesOf(path) {
   const site = document.documentElement.dataset.content_root;
   const response = await fetch(`${site}files/${path}.html`);
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   const pre = page.querySelector('.highlight pre');
-  const html = pre.innerHTML.split(/(?=<a id="L-)/).filter((line) => line.startsWith('<a '));
-  return html.map((line) => line.replace(/^<a [^>]*><\/a>/, ''));
+  return pre.innerHTML.split(/<span id="L-\d+"><\/span>/).slice(1);
 }
 
 /** Scrolls a box, and not the page, so that the marked element is in the middle of the box. */
@@ -74,13 +130,8 @@ async function addSteps(image) {
   shadow.append(svg, style);
   svg.setAttribute('aria-label', image.alt);
 
-  const button = document.createElement('button');
-  button.textContent = 'Step';
-  const sentence = document.createElement('span');
-  sentence.setAttribute('aria-live', 'polite');
-  const bar = document.createElement('p');
+  const { bar, button, text: sentence } = makeBar('Step');
   bar.className = 'step';
-  bar.append(button, ' ', sentence);
   const name = document.createElement('p');
   const source = document.createElement('pre');
   source.tabIndex = 0;
@@ -185,12 +236,19 @@ function present() {
 
 addEventListener('DOMContentLoaded', async () => {
   addCopyButtons();
+  document.querySelector('.toc-drawer')?.setAttribute('aria-label', 'On this page');
+  // Step 6 never ends in the playground, as its page explains.
+  if (/\/lesson\/go\/(?!06_)/.test(location.pathname)) {
+    addRunButton();
+  }
   if (location.pathname.includes('/lesson/')) {
     const images = document.querySelectorAll('article p > img[src$=".svg"]');
     // A page that was opened from a folder can fetch nothing, so its pictures stay plain images.
     await Promise.allSettled([...images].map(addSteps));
   }
+  addTabStops();
   if (new URLSearchParams(location.search).has('present')) {
     present();
   }
 });
+addEventListener('load', addTabStops); // now the pictures have their sizes
