@@ -7,16 +7,16 @@ Each server runs on one core, and the load generator, wsload.c, on another. For 
 servers are measured in rounds, A B C, C B A and so on, so that other work on the machine affects
 all servers alike. Ratios are taken within a round. The tables show the medians.
 
-Every measurement is appended to a file at once (--json); --read makes the tables from such a file.
-A server that fails is reported, and the others are still measured. With --write, the tables go to
-docs/why/performance.md, between two comments, and two pictures are drawn next to that page. With
-all servers and cases, this takes more than 20 minutes.
+With --json, each measurement is appended to a file as soon as it ends; --read makes the tables from
+such a file. A server that fails is reported, and the others are still measured. With --write, the
+tables go to docs/why/performance.md, between two comments, and two pictures are drawn next to that
+page. With all servers and cases, this takes more than 20 minutes.
 
 With --against, gochat is compared with one other command. This shows the cost of a flag or, if the
 command runs another checkout, of a change. The ratio of processor time per delivery is more
 reliable than the ratio of deliveries, because it does not include other work on the machine.
 
-A new server is started for each measurement, and listens only on 127.0.0.1.
+A new server is started for each measurement and listens only on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ PAGE = DOCS / "performance.md"
 PICTURE = DOCS / "performance.svg"
 CURVES = DOCS / "performance-clients.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
-# How long a server may take to listen, and to end, in seconds.
+# Time allowed for a server to start listening, and to end, in seconds.
 PATIENCE = 20.0
-# How long a measurement may take, not counting its load, in seconds. wsload gives up sooner.
+# Time allowed for a measurement, not counting its load, in seconds. wsload gives up sooner.
 LONGEST = 300.0
 # Has the system end a child of this process when this process ends, even if it is killed. Linux
 # numbers this option of prctl: PR_SET_PDEATHSIG.
@@ -585,7 +585,7 @@ def arguments() -> argparse.Namespace:
 def measure_all(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server], args: argparse.Namespace
 ) -> None:
-    """Compile the generator, and measure. Exits with 2 if there is no compiler."""
+    """Compile the generator and measure. Exits with 2 if there is no compiler."""
     cores = two_cores()
     if cores[0] is None:
         print("there is only one core: nothing is pinned", file=sys.stderr)

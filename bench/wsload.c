@@ -61,7 +61,7 @@ static Client *clients;
 static int epoll, port, total = 100, senders = 4, size_of_message = 64;
 /* Clients in a handshake; clients in the room; those of them that have received a call. */
 static int pending, alive, present;
-/* Why the last refused client was refused; empty if none was. */
+/* Why the server refused the last client that it refused; empty if none. */
 static char refused[200];
 /* With -f, a refused client ends step 1, but not the run. */
 static int fewer;
@@ -174,7 +174,7 @@ static void start(Client *c) {
         return;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    /* The system chooses the local port in connect, and may reuse one for another server. */
+    /* The system chooses the local port in connect and may reuse one for another server. */
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from) ||
         (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)) {
@@ -364,7 +364,7 @@ static void handle_events(int milliseconds) {
 
 /* The steps of a run. */
 
-/* Connect the clients from `first` to `last`, and wait until all receive messages. */
+/* Connect the clients from `first` to `last` and wait until all receive messages. */
 static void join(int first, int last, int at_once) {
     uint64_t until = now_ns() + PATIENCE;
     for (int next = first; pending || (next < last && !*refused);) {
@@ -382,7 +382,7 @@ static void join(int first, int last, int at_once) {
     }
 }
 
-/* Close all connections, and connect again at once. */
+/* Close all connections, and immediately connect again. */
 static void cut(void) {
     for (int i = 0; i < total; i++)
         if (clients[i].state == OPEN) close(clients[i].fd);

@@ -1,5 +1,5 @@
-"""History: a client that joins first gets the last messages, and then misses no later message,
-because the hub's thread does both. Run it: python examples/history.py :8080
+"""History: when a client joins, it gets the last messages, and then misses no later message,
+because the hub's thread sends both. Run it: python examples/history.py :8080
 """
 
 import sys

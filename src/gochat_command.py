@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(greenlets: bool = False) -> int:
-    """Run the command, and return its exit status. Before it begins, Ctrl-C ends it silently.
+    """Run the command and return its exit status. Before it begins, Ctrl-C ends it silently.
 
     Unless something else handles SIGINT, Ctrl-C ends the process with that signal, so that a shell
     can see the cause. Closed standard streams lead to /dev/null. greenlets: whether gevent patches

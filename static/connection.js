@@ -8,7 +8,7 @@ const LASTING = 5;               // seconds after which a connection counts as g
 
 // See “Is the connection alive?”. All but the last are in seconds.
 const LATE = 3;                  // until a message that has not come back is shown as waiting
-const SILENCE = 45;              // until a connection on which nothing has come is doubted
+const SILENCE = 45;              // until a connection without any input is doubted
 const PROBE_TIMEOUT = 5;         // for the second connection to open
 const OVERLAP = 1;               // for either connection to receive something
 const LINGER = 5;                // for the old connection to receive what is still on its way
@@ -90,7 +90,7 @@ function messagesIn({ data }) {
 }
 
 // retryLater waits twice as long each time. The random part keeps the clients
-// of a restarted server from all reconnecting at once. A connection that ends at once does not
+// of a restarted server from all reconnecting together. A connection that ends immediately does not
 // reset the wait; otherwise the page would loop without a pause.
 function retryLater(why) {
   if (openedAt && performance.now() - openedAt > LASTING * 1000) attempts = 0;
@@ -149,10 +149,10 @@ window.addEventListener('pageshow', (event) => {
 //
 // So a dead network is noticed within 9 seconds of a message, and within 51 seconds
 // without a message. A dead connection in a live network is replaced within a minute.
-// If the network refuses every new connection at once, a dead connection is noticed within
+// If the network immediately refuses every new connection, a dead one is noticed within
 // MAX_REFUSALS times SILENCE and a few seconds more. While the server is full, a dead connection in
 // a live network is not noticed. All this holds while the tab is visible. A hidden tab does not
-// probe, because its timers run late; it probes at once when it becomes visible.
+// probe, because its timers run late; it probes as soon as it becomes visible.
 
 let probe = null;       // there is never more than one
 let probeTimer = 0;
@@ -306,7 +306,7 @@ function showDoubt() {
   const late = unconfirmed.filter(({ at }) => secondsSince(at) >= LATE);
   ui.offline.hidden = navigator.onLine;
   ui.status.classList.toggle('doubtful', late.length > 0 || !navigator.onLine);
-  // Only if something has changed: a screen reader reads out each new text of the status.
+  // Only if something has changed, because a screen reader reads out each new text of the status.
   if (late.length === shownLate.length && late.every((sent, i) => sent === shownLate[i])) return;
   shownLate = late;
   ui.doubt.textContent = late.length === 0 ? '' : late.length === 1

@@ -43,7 +43,7 @@ let last = { name: '', day: '', date: new Date(0) };    // about the item that w
 const plain = new WeakMap();    // for each line, the text that is copied
 
 // note tells the reader something that is not a message. lost: a message that
-// may not have arrived, see send.
+// might not have arrived, see send.
 function note(text, lost) {
   append({ kind: 'note', text, lost, date: new Date() });
 }
@@ -227,7 +227,7 @@ ui.log.addEventListener('scroll', () => {
     unread = {};
     showJump();
   } else if (top < lastTop) {
-    // Only the reader scrolls up. A position above the end alone proves nothing: the log may just
+    // Only the reader scrolls up. A position above the end alone proves nothing, because the log may just
     // have shrunk, and the observer below has not run yet.
     following = false;
   }

@@ -112,7 +112,7 @@ ui.panel.addEventListener('submit', (event) => {
     ui.server.focus();
     return;
   }
-  // Another server is stored only on request: otherwise the page might open later with a
+  // Another server is stored only on request; otherwise the page might open later with a
   // server that its user has forgotten. A room is in the page's address.
   if (roomOf(url) !== null) ui.remember.checked = false;
   remember('server', ui.remember.checked ? url : '');
@@ -141,7 +141,7 @@ document.addEventListener('pointerdown', (event) => {
 // ---- The server's limit ----
 
 // The server closes the connection on a message with more bytes than its limit.
-// Only the page's own server tells its limit; 0 if unknown.
+// The page knows the limit only of its own server; 0 if unknown.
 let ownLimit = limitIn(document);
 
 function limitIn(page) {

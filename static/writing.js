@@ -74,7 +74,7 @@ ui.msg.addEventListener('keydown', (event) => {
 document.addEventListener('keydown', (event) => {
   const { key, target } = event;
   const shortcut = (event.ctrlKey || event.altKey || event.metaKey) && !event.getModifierState('AltGraph');
-  // The space bar scrolls the log, and presses a button.
+  // The space bar scrolls the log and presses a button.
   if (key.length !== 1 || key === ' ' || shortcut) return;
   if (target instanceof Element && target.closest('input, textarea')) return;
   ui.msg.focus();
@@ -113,5 +113,5 @@ function warnOfNamesake(text) {
   const name = senderOf(text);
   if (!name || name !== clean(ui.name.value) || namesakes.has(name)) return;
   namesakes.add(name);
-  note(`Someone else writes as “${name}”, too: perhaps you, in another window.`);
+  note(`Someone else also writes as “${name}”: perhaps you, in another window.`);
 }

@@ -192,7 +192,7 @@ class Chatter(Voice, Link):
         self.farewell: Frame | None = None
         #: The payload of the close frame that was sent.
         self.goodbye = b""
-        #: Where in the order the next message for this client is, at `begin` or later. None
+        #: The position in the order of this client's next message, at `begin` or later. None
         #: before the first message.
         self.next: int | None = None
         self.came = chat.count
@@ -228,7 +228,7 @@ class Chatter(Voice, Link):
                 return
             assert head.startswith(b"HTTP/1.1 101 "), head
             self.frames = Frames()
-            self.say()  # at once: until it comes back, the hub may not know the client
+            self.say()  # first: until it comes back, the hub might not know the client
         for got in self.frames.take(data):
             assert self.farewell is None, f"{self} gets {got} after a close frame"
             assert got.fin, got

@@ -14,7 +14,7 @@ from .support import UNMEASURED
 #: The environment variables that make coverage measure a process started by a test.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
-#: How long a test may take, with its fixtures, in seconds: far longer than any test needs.
+#: Time allowed for a test with its fixtures, in seconds: far longer than any test needs.
 LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
 

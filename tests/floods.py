@@ -2,12 +2,12 @@
 
     python -m tests.floods [--before DIRECTORY]
 
-One client and then five flood the server, without `--rate` and with it, for some seconds each. A
+First one client and then five flood the server, without `--rate` and with it, for some seconds. A
 flooder sends as fast as the server reads, reads what comes back, and reconnects when it has been
 disconnected. Meanwhile one client measures how long its messages take to come back, and another one
 how long the page takes to load. The longest wait counts.
 
---before measures the version in that checkout, too. --write puts the table of this version into
+--before also measures the version in that checkout. --write puts the table of this version into
 docs/run/reliability.md, between two comments. --only measures one kind.
 """
 
@@ -55,7 +55,7 @@ class Flood(NamedTuple):
 
     what: its name in the table. then: sent repeatedly after the handshake and after `first`.
     slow: whether bytes are sent one by one. head: the request; without `then`, the connection is
-    closed after the answer, and opened again.
+    closed after the answer and opened again.
     """
 
     what: str
@@ -129,7 +129,7 @@ def drain(sock: socket.socket) -> None:
 
 
 def measure_echo(port: int, seconds: float, pause: float) -> float:
-    """Talk for that long, and return the longest time that a message took to come back.
+    """Talk for `seconds`, and return the longest time that a message took to come back.
 
     pause: between two messages, in seconds. Raises EOFError if the server disconnects this client.
     """
@@ -152,7 +152,7 @@ def measure_echo(port: int, seconds: float, pause: float) -> float:
 
 
 def measure_page(port: int, seconds: float) -> float:
-    """Load the page again and again for that long, and return the longest wait."""
+    """Load the page repeatedly for `seconds`, and return the longest wait."""
     worst, end = 0.0, time.monotonic() + seconds
     while (begin := time.monotonic()) < end:
         with Peer(port) as peer:
@@ -169,7 +169,7 @@ def in_processes(count: int, target: Callable[..., None], *args: object) -> Iter
     """Run the target in this many processes during the block, which starts when all have begun.
 
     target: called with an event, which it sets, and the arguments. The processes are spawned,
-    because pytest-xdist's process has threads, which a fork would not copy. To start them takes
+    because pytest-xdist's process has threads, which a fork would not copy. Starting them takes
     longer than some floods last.
     """
     spawn = multiprocessing.get_context("spawn")
@@ -193,7 +193,7 @@ class Waits(NamedTuple):
 
 
 def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str = "") -> Waits:
-    """Flood a server, and return the longest waits of others.
+    """Flood a server and return the longest waits of others.
 
     The measuring client sends less than `--rate` allows, so the rate does not delay it. fault: see
     `Gochat`.
@@ -228,7 +228,7 @@ def words(wait: float) -> str:
 
 
 def row(name: str, seconds: float, before: Path | None) -> str:
-    """Measure one kind of flood, and return its row."""
+    """Measure one kind of flood and return its row."""
     versions = [""]
     if before is not None:
         versions.insert(0, f"import sys; sys.path.insert(0, {str(before / 'src')!r})")

@@ -2,7 +2,7 @@
 
     python -m tests.fuzz --count 100000 --seed 1
 
-starts a server with short timeouts, and checks its threads, descriptors and log afterwards. With
+starts a server with short timeouts and checks its threads, descriptors and log afterwards. With
 --port the input goes to a running server on this machine, and only answers are checked.
 
 The seed and an input's number determine the input: --first N --count 1 repeats input N.
@@ -102,7 +102,7 @@ def close(code: int = 1000) -> bytes:
 
 
 def any_end(chance: random.Random) -> str:
-    """An end for an input, usually one that ends the connection at once."""
+    """An end for an input, usually one that ends the connection immediately."""
     return chance.choices(["half close", "wait", "close", "reset"], [80, 3, 9, 8])[0]
 
 
@@ -453,13 +453,13 @@ def many_fragments(chance: random.Random) -> Input:
 
 
 def flood_of_pings(chance: random.Random) -> Input:
-    """Many pings at once."""
+    """Many pings without a pause."""
     ping = frame(b"x" * chance.choice([0, 5, 125]), chance.choice([PING, PING, PONG]))
     return frames(chance, ping * chance.choice([10, 100, 1000]) + close(), [CLOSED], "wait")
 
 
 def flood_of_messages(chance: random.Random) -> Input:
-    """Many messages at once, empty or nearly so."""
+    """Many messages without a pause, empty or nearly so."""
     message = frame(chance.choice(["", "", " ", "\n", "x"]), chance.choice([TEXT, BINARY]))
     data = message * chance.choice([10, 100, 500])
     if chance.random() < 0.2:
@@ -526,7 +526,7 @@ class Answer:
         self.farewell: Frame | None = None
 
     def take(self, data: bytes) -> list[Frame]:
-        """Take new data, and return the frames that are now complete.
+        """Take new data and return the frames that are now complete.
 
         Raises AssertionError if this is not an HTTP answer, or a frame that no server may send.
         """
@@ -571,7 +571,7 @@ class Answer:
 
 
 class Attack(Link):
-    """A connection that sends one input, and must then end."""
+    """A connection that sends one input and must then end."""
 
     def __init__(self, run: Fuzz, number: int) -> None:
         self.begin = time.monotonic()
@@ -757,7 +757,7 @@ class Friends:
             friend.check()
 
     def end(self) -> None:
-        """Stop the talk, and wait until each friend has every message. They stay connected."""
+        """Stop the talk and wait until each friend has every message. They stay connected."""
         for friend in self.all:
             friend.quiet = True
         said = Counter({friend.name: friend.said for friend in self.all})

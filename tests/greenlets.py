@@ -5,7 +5,7 @@ processes: in them, the clients and the servers of the tests run on greenlets, a
 `gochat serve` that the tests start. In the other processes, only `gochat serve` runs on greenlets.
 
 The tests of the relay use Valkey here; `tests/run` has them use Redis on threads. `--all` uses
-both, and adds a part. Tests can be named, as in `tests/test_conn.py::test_name`.
+both and adds a part. Tests can be named, as in `tests/test_conn.py::test_name`.
 """
 
 import os
@@ -107,7 +107,7 @@ _FORK: Final = "-Wignore:This process (pid=:DeprecationWarning"
 
 
 def main(argv: list[str]) -> int:
-    """Run the tests, and return the exit status: 0 if any ran, and all have passed."""
+    """Run the tests and return the exit status: 0 if any ran, and all have passed."""
     whole = "--all" in argv
     named = [each for each in argv if each.startswith("tests/test_")]
     left_out = [
@@ -138,7 +138,7 @@ def main(argv: list[str]) -> int:
             shutil.copyfileobj(output, sys.stdout.buffer)
     if not running:
         print(f"none of these is in PARTS or MORE of tests/greenlets.py: {' '.join(named)}")
-    # 5: `-k` selects none of a process's tests.
+    # The status 5 means that `-k` selects none of a process's tests.
     return int(statuses - {5} != {0})
 
 

@@ -85,7 +85,7 @@ FLAGS = [
     "--send-buffer=20000",
 ]
 
-#: How much a busy machine may add to any time, in seconds.
+#: Time that a busy machine may add to any other time, in seconds.
 SLACK = 15.0
 
 #: The two clients that chat come from 127.0.0.1, the harmful clients from this address.
@@ -184,7 +184,7 @@ class Others:
         )
 
     def begin(self, port: int) -> None:
-        """Let the two clients join, and return once they chat."""
+        """Let the two clients join and return once they chat."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{port}\n")
@@ -293,7 +293,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """Send this many inputs, and return the answers and how long each of them took."""
+        """Send this many inputs and return the answers and how long each of them took."""
 
         def make_one(_: int, number: int) -> tuple[str, Input]:
             return "made", make(number)
@@ -387,7 +387,7 @@ class EchoTalker(Stranger):
                 self.say()
 
 
-# The faults. Each function causes a fault, and returns a row with the results.
+# The faults. Each function causes a fault and returns a row with the results.
 
 Trial = Callable[[Amount], Row]
 
@@ -488,7 +488,7 @@ class CountingFlooder(Stranger):
 
 
 class SlowReader:
-    """Reads a little now and then from a peer, and must not miss a message."""
+    """Reads a little now and then from a peer and must not miss a message."""
 
     def __init__(self, scene: Scene, peer: Peer, size: int) -> None:
         self.scene, self.peer, self.size = scene, peer, size
@@ -914,7 +914,7 @@ def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStac
 
 
 def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
-    """Wait for the end of the process, and return the time; a loop runs meanwhile."""
+    """Wait for the end of the process and return the time; a loop runs meanwhile."""
     fd = os.pidfd_open(gochat.process.pid)
     try:
         ended = select.poll()
@@ -1060,7 +1060,7 @@ HEAD = (
 
 
 def run(name: str, amount: Amount) -> str:
-    """Cause the fault, and return its row. Raises AssertionError, which names the seed."""
+    """Cause the fault and return its row. Raises AssertionError, which names the seed."""
     fault, function, tests = TRIALS[name]
     try:
         row = function(amount)

@@ -110,7 +110,7 @@ def works(port: int) -> bool:
 
 
 def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplication:
-    """An application that takes each connection over, and passes it to the handler."""
+    """An application that takes each connection over and passes it to the handler."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, buffered = environ["gochat.hijacker"].hijack()

@@ -47,7 +47,7 @@ class Frames:
         self.rest = bytearray()
 
     def take(self, data: bytes) -> list[Frame]:
-        """Take new data, and return the frames that are now complete."""
+        """Take new data and return the frames that are now complete."""
         self.rest += data
         start, frames = 0, []
         while cut := cut_frame(self.rest, start):
@@ -58,7 +58,7 @@ class Frames:
 
 
 class Loop:
-    """Passes received data to each link, and makes due calls. One thread."""
+    """Passes received data to each link and makes due calls. One thread."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
@@ -72,7 +72,7 @@ class Loop:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
 
     def turn(self) -> None:
-        """Wait briefly for something to do, and do it."""
+        """Wait briefly for something to do and do it."""
         timeout = 0.05
         if self._due:
             timeout = min(timeout, max(0.0, self._due[0][0] - time.monotonic()))
@@ -124,7 +124,7 @@ class Link:
         raise NotImplementedError
 
     def ended(self, reset: bool) -> None:
-        """Handle that the server has ended the connection. This side is closed, too."""
+        """Handle the end of the connection by the server. This side is also closed."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
@@ -138,7 +138,7 @@ class Link:
         self._flush()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket without a close frame, and drop unsent data."""
+        """Close the socket without a close frame and drop unsent data."""
         if self.closed:
             return
         self.closed = True
@@ -183,7 +183,7 @@ class Link:
         except BlockingIOError:
             pass
         except OSError:
-            # Reading notices the end, too, and there may be data to read first.
+            # Reading also notices the end, and there may be data to read first.
             self._unsent.clear()
             self._half = False
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)

@@ -56,7 +56,7 @@ class Redis:
         self.start()
 
     def start(self) -> None:
-        """Start the server, and wait until it has read its files and answers."""
+        """Start the server and wait until it has read its files and answers."""
         self.process = subprocess.Popen(
             [
                 self.program,
@@ -245,7 +245,7 @@ class Node:
 
 @contextmanager
 def at_work(made: Node) -> Iterator[Node]:
-    """Run a node, and end all its threads after the block."""
+    """Run a node and end all its threads after the block."""
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:

@@ -5,8 +5,8 @@
 Each fault happens to a Redis and to a Valkey, with two processes in a room and three talkers
 each. The messages that each process hears are compared with those that were said: some may be lost,
 doubled, out of a sender's order, or in a different order from the other process. Losses must have
-been reported as missing. Health is the answer of `/healthz`: it begins with 503 if either process
-gave that answer at any time, and ends with the answer of both at the end.
+been reported as missing. Health lists answers of `/healthz`: first 503 if either process gave that
+answer at any time, then the answer that both give at the end.
 
 --write puts the table into docs/run/scale.md, between two comments.
 """
@@ -117,7 +117,7 @@ class Scene:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep b from reading during the block, and trim everything before the block ends."""
+        """Keep b from reading during the block and trim everything before the block ends."""
         gate = threading.Event()
         holding = self.b.hold(gate)
         self.tell(self.b, "b-held", 1)
@@ -192,7 +192,7 @@ def trim(scene: Scene) -> None:
 
 
 def trim_the_last(scene: Scene) -> None:
-    """Trim while a reader does not read, and nobody speaks afterwards."""
+    """Trim while a reader does not read; nobody speaks afterward."""
     with scene.held():
         scene.tell(scene.a, "a1", 50)
         wait_until(lambda: len(scene.a.hears(0)) == scene.count, "all of it")
@@ -447,7 +447,7 @@ def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
 
 
 def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
-    """Cause a fault, and say nothing more. Returns what each has heard."""
+    """Cause a fault and say nothing more. Returns what each has heard."""
     fault.do(scene)
     a, b = scene.a, scene.b
 
@@ -541,7 +541,7 @@ Stream.{method} = fail
 
 
 def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
-    """Hold all descriptors, and cut all connections to Redis, several times."""
+    """Hold all descriptors and cut all connections to Redis, several times."""
     pid = gochat.process.pid
     most = len(os.listdir(f"/proc/{pid}/fd")) + 20
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
@@ -554,7 +554,7 @@ def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
 
 
 def stop_for_long(gochat: Gochat, redis: Redis, _: ExitStack) -> None:
-    """Stop a process for longer than its relay's timeout, and cut its connections to Redis."""
+    """Stop a process for longer than its relay's timeout and cut its connections to Redis."""
     gochat.pause()
     redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     time.sleep(4)
@@ -566,7 +566,7 @@ def terminate(gochat: Gochat, _: Redis, __: ExitStack) -> None:
 
 
 def stop_child(gochat: Gochat, _: Redis, __: ExitStack) -> None:
-    """Stop a child, and wait until another one has replaced it."""
+    """Stop a child and wait until another one has replaced it."""
     pid = gochat.process.pid
     child, *_others = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     os.kill(int(child), signal.SIGSTOP)

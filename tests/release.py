@@ -35,7 +35,7 @@ def with_whole_links(text: str, repository: str, tag: str) -> str:
 
 
 def build(source: Path, dist: Path, repository: str, tag: str) -> None:
-    """Build the sdist and the wheel from a copy of the source, and check them with twine.
+    """Build the sdist and the wheel from a copy of the source and check them with twine.
 
     The README of the copy is changed. Raises CalledProcessError.
     """

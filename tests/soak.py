@@ -31,7 +31,7 @@ RATE, BURST = 60.0, 20
 FLAGS = [
     *("--pong-wait", f"{PONG_WAIT:g}", "--ping-period", "4", "--write-wait", f"{WRITE_WAIT:g}"),
     *("--rate", f"{RATE:g}", "--burst", str(BURST)),
-    # Half a second of talk fills 256: a machine that is busy with other things needs more.
+    # Half a second of talk fills 256 places; a machine that is busy with other things needs more.
     *("--send-buffer", "2000"),
     *("--max-clients-per-address", "1000"),  # never reached, but makes the server count
 ]
@@ -40,7 +40,7 @@ FLAGS = [
 #: the time to write queued messages, a second to answer a close, and a busy machine's delay.
 LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
-#: How many clients of each kind, unless a run has fewer members; and for how long, on average, a
+#: The number of clients of each kind, unless a run has fewer members; and how long, on average, a
 #: member is silent and a flooder floods, in seconds.
 MEMBERS, FLOODERS, STUCK = 200, 3, 6
 PAUSE, FLOOD = 2.0, 15.0
@@ -57,7 +57,7 @@ SEND_BUFFER = 16_384
 #: hundred bytes for each connection exceeds the limit.
 GROWTH, WARM_UP = 4 << 20, 12 << 20
 
-#: How long the server may take to release a connection that this side has ended, in seconds.
+#: Time allowed for the server to release a connection that this side has ended, in seconds.
 WINDING_UP = 10.0
 
 #: The number of points of a line in the plot; the maximum is about twice that.
@@ -117,7 +117,7 @@ class FloodingChatter(Chatter):
         return self.said - len(self.unheard)
 
     def talk(self) -> None:
-        """Begin the flood, and leave at some point."""
+        """Begin the flood and leave at some point."""
         self.flooding = True
         self.loop.after(self.chat.random.expovariate(1 / FLOOD), self.enough)
         self.flood()
@@ -147,8 +147,8 @@ class Stuck(Voice):
         self.sock = socket.socket()
         self.sock.settimeout(PATIENCE)
         if chat.random.random() < 0.5:
-            # A small window and small segments, for which the system keeps small buffers on the
-            # other side: they are full long before the pong wait is over.
+            # With a small window and small segments, the system keeps small buffers on the other
+            # side, which are full long before the pong wait ends.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.sock.connect(("127.0.0.1", chat.gochat.port))
@@ -159,7 +159,7 @@ class Stuck(Voice):
 
 
 def open_ports(port: int) -> set[int]:
-    """Return the ports of that server's clients whose connections it has not ended.
+    """Return the ports of the clients whose connections this server has not ended.
 
     A client that does not read cannot see the end, which comes after the unread data.
     """
@@ -198,12 +198,12 @@ class Soak:
     def run(
         self, seconds: float, progress: bool = False, enough: Callable[[], bool] | None = None
     ) -> None:
-        """Do everything for that long, and then until nobody is left. progress: print the progress.
+        """Do everything for `seconds`, then until nobody is left. progress: print the progress.
 
-        On a busy machine a sample takes longer than a second. Then the run goes on until there are
-        more than half as many samples as seconds: a few would say nothing about the memory.
+        On a busy machine a sample takes longer than a second. Then the run continues until there
+        are more than half as many samples as seconds: a few samples say nothing about memory.
 
-        enough: called once after each sample; if it returns true, the time is over.
+        enough: called once after each sample; if it returns true, the run ends.
 
         Raises AssertionError if something is lost, or grows.
         """
@@ -238,7 +238,7 @@ class Soak:
         return time.monotonic() - self.begun
 
     def turn(self) -> None:
-        """Replace clients that have left, and let all act for a second."""
+        """Replace clients that have left and let all act for a second."""
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]
@@ -293,7 +293,7 @@ class Soak:
 
     def look_at_stuck(self) -> None:
         """Check that each client that does not read is disconnected in time."""
-        # Twice, as the system may omit open connections while others come and go.
+        # Read twice, because the system may omit open connections while others come and go.
         still_open = open_ports(self.gochat.port) | open_ports(self.gochat.port)
         now = time.monotonic()
         for stuck in list(self.stuck):

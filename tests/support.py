@@ -32,7 +32,7 @@ SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 #: The repository.
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Where servers listen: on a free port.
+#: The address that servers listen on, with a free port.
 LOCAL = "127.0.0.1:0"
 
 #: The installed command.
@@ -365,7 +365,7 @@ class Peer(Stream):
     def request(
         self, path: str = "/", headers: Mapping[str, str] | None = None, method: str = "GET"
     ) -> Response:
-        """Send a request, and read the answer to it."""
+        """Send a request and read the answer to it."""
         fields = {"Host": self.host} | dict(headers or {})
         self.sock.sendall(request(fields.items(), f"{method} {path} HTTP/1.1"))
         return self.response(method)
@@ -625,7 +625,7 @@ class Gochat:
             self.stop()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End the process with a signal, and return its exit status."""
+        """End the process with a signal and return its exit status."""
         self.process.send_signal(number)
         return self.wait()
 

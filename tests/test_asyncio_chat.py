@@ -40,7 +40,7 @@ def serving(*command: str) -> AbstractContextManager[int]:
 
 
 def leave(peer: Peer) -> int | None:
-    """Answer the server's close frame, and close. Returns the frame's code."""
+    """Answer the server's close frame and close. Returns the frame's code."""
     with peer:
         return parted(peer).code
 

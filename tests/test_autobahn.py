@@ -37,10 +37,10 @@ COMPRESSION = ("12.*", "13.*")
 #: The verdicts that count as passed, for the messages and for the close.
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
-#: What the server's process runs.
+#: The program of the server's process.
 SERVE = "from tests.test_autobahn import serve_echo; serve_echo()"
 
-#: How long all cases together may take, in seconds. They take about 15, including pauses of 6.
+#: Time allowed for all cases together, in seconds. They take about 15, including pauses of 6.
 BOUND = 300
 
 

@@ -209,7 +209,7 @@ def echo(stream: Stream) -> None:
 
 
 def swallow(stream: Stream) -> None:
-    """Send nothing, and read until the client has gone."""
+    """Send nothing and read until the client has gone."""
     while True:
         stream.read(1)
 
@@ -306,7 +306,7 @@ def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    """Messages from strangers count, but have no latency, and make no sender send more."""
+    """Messages from others count, but have no latency, and do not make a sender send more."""
 
     def serve(stream: Stream) -> None:
         while (got := read_masked(stream))[0] != CLOSE:
@@ -451,7 +451,7 @@ def test_ends(data: bytes, code: int) -> None:
 
 
 def test_reset() -> None:
-    """A reset connection counts as dropped; sending before the reset is noticed is no error."""
+    """A reset connection counts as dropped; a send before that is noticed is not an error."""
     with in_room() as (connection, theirs):
         connection.send(b"never read")
         theirs.close()
@@ -690,7 +690,7 @@ def test_comparison_without_a_runtime(tmp_path: Path) -> None:
 
 
 def test_comparison_with_a_command() -> None:
-    """bench/run.py starts gochat and another command in turn, and prints each round's ratios."""
+    """bench/run.py starts gochat and another command in turn and prints each round's ratios."""
     other = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
     done = compare("--clients", "4", "--against", other)
     assert done.returncode == 0, done.stderr
@@ -733,7 +733,7 @@ def test_a_comparison_that_is_killed() -> None:
 
 
 def test_a_page_about_some_servers() -> None:
-    """The page is not replaced by tables of some servers only."""
+    """Tables of only some servers are not written to the page."""
     done = compare("--write", "--servers", "socketify")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--write needs all servers" in done.stderr
@@ -1005,7 +1005,7 @@ def test_imports() -> None:
 
 
 def test_progress(server: Gochat) -> None:
-    """A terminal shows a progress bar during the measurement, and removes it afterwards."""
+    """A terminal shows a progress bar during the measurement and removes it afterwards."""
     ours, theirs = pty.openpty()
     command = [COMMAND, "bench", url(server), "--clients", "4", *SHORT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as program:
@@ -1256,7 +1256,7 @@ def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_all_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
-    """A run ends at once when the server has dropped all clients."""
+    """A run ends as soon as the server has dropped all clients."""
     with Gochat("--max-message-size", "32", measured=False) as process:
         line = failed(capsys, url(process), "--clients", "4", "--seconds", str(10 * PATIENCE))
     assert "dropped 4 of 4 clients" in line

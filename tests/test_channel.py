@@ -37,7 +37,7 @@ END: Any = (None, False)
 
 
 class Task(threading.Thread, Generic[R]):
-    """Calls a function on a new thread, and keeps the result."""
+    """Calls a function on a new thread and keeps the result."""
 
     def __init__(self, function: Callable[[], R]) -> None:
         super().__init__(daemon=True)
@@ -72,7 +72,7 @@ class Task(threading.Thread, Generic[R]):
         return int(fields["voluntary_ctxt_switches"]) if fields["State"][0] == "S" else None
 
     def wait_until_parked(self) -> None:
-        """Return once the thread is waiting, and has not woken up for a moment."""
+        """Return once the thread is waiting and has not woken up for a moment."""
 
         def parked() -> bool:
             before = self.switches()
@@ -95,7 +95,7 @@ class Tasks:
         return task
 
     def parked(self, function: Callable[[], R]) -> Task[R]:
-        """Start a task, and return when its thread waits."""
+        """Start a task and return when its thread waits."""
         task = self(function)
         task.wait_until_parked()
         return task
@@ -137,7 +137,7 @@ def _hasty() -> Iterator[None]:
     ]
 )
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the code for interpreters with a GIL, and that for those without, which suits both."""
+    """Run the code for a GIL, and the code for no GIL, which works with both."""
     for module in ("channel", "turns") if NAME == "threads" else ():
         name = f"gochat.golang.runtime.threads.{module}"
         monkeypatch.setattr(sys.modules[name], "FREE_THREADED", request.param)
@@ -243,7 +243,7 @@ def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
 
 
 def test_try_send_never_waits(start: Tasks) -> None:
-    """try_send returns False at once if there is no room, even while others wait for room."""
+    """try_send returns False immediately if there is no room, even while others wait for room."""
     channel = filled(1, "first")
     sender = start.parked(lambda: channel.send("second"))
     assert [channel.try_send("third") for _ in range(1000)] == [False] * 1000
@@ -321,7 +321,7 @@ class HeldChannel(Channel[int]):
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn: bool) -> None:
-    """A sender that finds a waiting receiver continues at once; the next sender has to wait."""
+    """A sender that finds a waiting receiver does not wait; the next sender has to wait."""
     gate = threading.Event()
     channel = HeldChannel(gate, in_turn=in_turn)
 
@@ -562,7 +562,7 @@ def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
 
 
 def test_second_close() -> None:
-    """A second close is an error, and changes nothing."""
+    """A second close is an error and changes nothing."""
     channel = filled(2, 1)
     channel.close()
     with pytest.raises(ClosedChannelError, match=r"^close of closed channel$"):
@@ -577,7 +577,7 @@ def test_second_close() -> None:
 def test_send_on_a_closed_channel(
     start: Tasks, put: Callable[[Channel[Any], Any], Any], capacity: int
 ) -> None:
-    """A send on a closed channel fails at once, whether the channel is full, empty or neither."""
+    """A send on a closed channel fails without waiting, even if the channel is full or empty."""
     channel = filled(capacity, *[1] * min(capacity, 2))
     channel.close()
     for _ in range(2):
@@ -606,7 +606,7 @@ def test_the_sentinel_has_a_name() -> None:
 
 
 def test_it_is_a_queue() -> None:
-    """A channel is a queue.Queue, and works like one."""
+    """A channel is a queue.Queue and works like one."""
     channel: Channel[int] = Channel(2)
     assert isinstance(channel, queue.Queue)
     assert (channel.qsize(), channel.empty(), channel.full()) == (0, True, False)
@@ -621,7 +621,7 @@ def test_it_is_a_queue() -> None:
 
 
 def test_put_on_a_full_channel() -> None:
-    """put raises Full at once if told not to wait, otherwise at its timeout."""
+    """put raises Full immediately if it should not wait, otherwise at its timeout."""
     channel = filled(1, 1)
     with pytest.raises(queue.Full):
         channel.put_nowait(2)
@@ -639,7 +639,7 @@ def test_put_on_a_full_channel() -> None:
 
 
 def test_get_on_an_empty_channel() -> None:
-    """get raises Empty at once if told not to wait, otherwise at its timeout."""
+    """get raises Empty immediately if it should not wait, otherwise at its timeout."""
     channel: Channel[int] = Channel(1)
     with pytest.raises(queue.Empty):
         channel.get_nowait()
@@ -654,7 +654,7 @@ def test_get_on_an_empty_channel() -> None:
 
 
 def test_a_timeout_of_zero() -> None:
-    """put and get with a timeout of 0 do what is possible at once."""
+    """put and get with a timeout of 0 do what is possible without waiting."""
     channel: Channel[int] = Channel(1)
     channel.put(1, timeout=0)
     with pytest.raises(queue.Full):
@@ -837,7 +837,7 @@ def test_put_is_woken_by_a_receive(start: Tasks) -> None:
 
 
 def test_select_of_what_is_there() -> None:
-    """select takes one value from one channel, and returns both."""
+    """select takes one value from one channel and returns both."""
     a, b, c = filled(2), filled(2, "b1", "b2"), filled(2)
     assert select(a, b, c) == (b, "b1", True)
     assert select(c, b, a) == (b, "b2", True)
@@ -871,7 +871,7 @@ def test_select_is_woken_by_close(start: Tasks) -> None:
 
 
 def test_select_with_a_closed_channel() -> None:
-    """A closed channel is always ready, and does not starve the others in a select."""
+    """A closed channel is always ready and does not starve the others in a select."""
     closed: Channel[int] = Channel()
     closed.close()
     other = filled(1)
@@ -883,7 +883,7 @@ def test_select_with_a_closed_channel() -> None:
 
 
 def test_select_takes_a_closed_channels_values_first() -> None:
-    """select, too, drains a channel before it reports the end."""
+    """select also drains a channel before it reports the end."""
     channel = filled(2, 1, 2)
     channel.close()
     assert [select(channel) for _ in range(4)] == [
@@ -926,7 +926,7 @@ def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
-    """A waiting select sleeps until something arrives, and does not poll."""
+    """A waiting select sleeps until something arrives and does not poll."""
     channels: list[Channel[int]] = [Channel() for _ in range(count)]
 
     def cost() -> tuple[float, int]:
@@ -986,7 +986,7 @@ def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
 
 
 def test_a_bell_that_rings_for_nothing(start: Tasks) -> None:
-    """A receiver that is woken without a value keeps waiting, and gets the next value."""
+    """A receiver that is woken without a value keeps waiting and gets the next value."""
     channel: Channel[int] = Channel(1)
     receiver = start.parked(channel.recv)
     channel._wake()
@@ -1144,7 +1144,7 @@ class ShyDeque(deque[Any]):
 
 @pytest.fixture
 def _one_turn() -> Iterator[None]:
-    """There is only one turn, which is free again afterwards."""
+    """There is only one turn, which is free again afterward."""
     before = turns.gomaxprocs(1)
     yield
     turns.give_up()
@@ -1320,7 +1320,7 @@ def test_full(capacity: int) -> None:
 
 
 def test_what_a_channel_does_not_have() -> None:
-    """A queue.Queue method that makes no sense here raises, and changes nothing."""
+    """A queue.Queue method that makes no sense here raises and changes nothing."""
     channel = filled(2, 1)
     with pytest.raises(NotImplementedError, match="use close"):
         channel.shutdown(immediate=True)

@@ -75,7 +75,7 @@ def test_a_poll_goes_by_the_number() -> None:
     thread = threading.Thread(target=lambda: result.append(poll.poll(PATIENCE * 1000)))
     thread.start()
     wait_until(lambda: system_call(thread) in POLLS, "poll")
-    os.dup2(other.fileno(), ours.fileno())  # closes ours, and gives its number away
+    os.dup2(other.fileno(), ours.fileno())  # closes ours and gives its number away
     thread.join(0.1)
     assert not result, "what the stranger has sent wakes nobody"
     theirs.send(b"for nobody")

@@ -171,7 +171,7 @@ def test_two_threads_a_client_and_none_left() -> None:
 
 
 def test_everybody_comes_back_at_once() -> None:
-    """A crowd is cut off and reconnects at once, and two others keep chatting, in order."""
+    """A crowd is cut off and reconnects immediately; two others keep chatting, in order."""
     with Room() as room, join(room.port) as ann, join(room.port) as bob, ExitStack() as crowd:
         first = [Peer(room.port) for _ in range(200)]
         for peer in first:
@@ -201,7 +201,7 @@ def test_queued_messages_are_joined_into_one_frame() -> None:
             with client.conn._write_lock:  # the connection is busy
                 other.send("first")
                 other.messages(1)
-                wait_until(lambda: len(client.send) == 0)  # the write pump has it, and waits
+                wait_until(lambda: len(client.send) == 0)  # the write pump has it and waits
                 for i in range(100):
                     other.send(f"m{i}")
                 other.messages(100)

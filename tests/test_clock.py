@@ -44,7 +44,7 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def gap(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Shorten the shortest pause that counts, and return it in seconds."""
+    """Shorten the shortest pause that counts and return it in seconds."""
     monkeypatch.setattr(clock, "_GAP", 1.0)
     return 1.0
 
@@ -110,7 +110,7 @@ def test_a_pause_cuts_no_client() -> None:
 
 @pytest.mark.measured
 def test_a_pause_ends_no_request() -> None:
-    """A request interrupted by a pause has the rest of its time afterwards."""
+    """A request interrupted by a pause has the rest of its time afterward."""
     with Gochat("--read-header-timeout=3") as gochat:
         begun = Peer(gochat.port)
         begun.sock.sendall(request()[:20])
@@ -126,7 +126,7 @@ def test_a_pause_ends_no_request() -> None:
 
 
 def test_a_pause_ends_no_write() -> None:
-    """A write interrupted by a pause has the rest of its time afterwards."""
+    """A write interrupted by a pause has the rest of its time afterward."""
     flags = ("--write-wait=10", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
     with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
         say_long(talker, 150)
@@ -164,7 +164,7 @@ def test_a_pause_shortens_no_farewell() -> None:
 
 
 def test_a_pause_is_no_outage_of_the_relay(tmp_path: Path) -> None:
-    """After a pause longer than its timeout the relay is healthy, and can reconnect."""
+    """After a pause longer than its timeout the relay is healthy and can reconnect."""
     with (
         Redis(tmp_path) as redis,
         Gochat("--relay", redis.url, "--relay-timeout=2", "--metrics-addr=127.0.0.1:0") as gochat,

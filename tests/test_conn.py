@@ -1295,7 +1295,7 @@ def test_write_that_is_interrupted_in_the_middle(
 
 
 def test_writes_that_are_interrupted_anywhere() -> None:
-    """Exceptions at random moments cut at most the last frame, and leave no lock held."""
+    """Exceptions at random moments cut at most the last frame and leave no lock held."""
     chance = random.Random(SEED)
     letters = [letter * 20_000 for letter in (b"a", b"b", b"c")]
     torn = 0

@@ -16,7 +16,7 @@ from .support import in_background, wait_until
 
 
 class Pump:
-    """A write pump: receives in turn, and keeps the turn until it is told to go on."""
+    """A write pump: receives in turn and keeps the turn until it is told to go on."""
 
     def __init__(self) -> None:
         self.channel: Channel[int] = Channel(9, in_turn=True)
@@ -32,7 +32,7 @@ class Pump:
 
 
 def test_one_pump_has_the_turn() -> None:
-    """While one pump has the turn, others wait in line, and later get their messages at once."""
+    """While one pump has the turn, others wait in line, and later get their messages together."""
     first, second = Pump(), Pump()
     with in_background(first.run), in_background(second.run):
         wait_until(lambda: all(p.channel.statistics().receiver_waits for p in (first, second)))

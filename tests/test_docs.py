@@ -93,7 +93,7 @@ def test_no_page_knows_where_a_block_stands(page: Path) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """The README has at most 120 lines, and shows the start of the loop of hub.py unchanged."""
+    """The README has at most 120 lines and shows the start of the loop of hub.py unchanged."""
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 120
     (shown,) = re.findall(r"```python\n(def run\(.*?)```", readme, re.DOTALL)
@@ -367,7 +367,7 @@ class Site(HTMLParser):
         self.feed(re.sub(r'<span class="\w+">|</span>', "", path.read_text()))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the tag."""
+        """Collect the tag's ids, links and resources."""
         values = {name: value or "" for name, value in attrs}
         self.ids |= {values[name] for name in ("id", "name") if name in values}
         if tag == "a" and "href" in values:
@@ -525,7 +525,7 @@ class Served:
         self.url = found[1]
 
     def stop(self) -> int:
-        """Press Ctrl-C, and return the exit status."""
+        """Press Ctrl-C and return the exit status."""
         self.process.send_signal(signal.SIGINT)
         try:
             self.process.communicate(timeout=PATIENCE)
@@ -603,7 +603,7 @@ def test_beside_each_other(served: Served, browser: Browser) -> None:
 def test_pictures_follow_the_scheme(
     served: Served, browser: Browser, page_name: str, name: str, scheme: str
 ) -> None:
-    """In dark mode, the pictures of the pages are dark, too."""
+    """In dark mode, the pictures of the pages are also dark."""
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(served.url + page_name)
     shown = page.locator(f"img[src*='{name}']:visible")

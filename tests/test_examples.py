@@ -296,7 +296,7 @@ def test_asgi_site(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_a_page(name: str) -> None:
-    """A page in the docs includes the recipe, and says how to start it and how to talk to it."""
+    """A page in the docs includes the recipe and says how to start it and how to talk to it."""
     short = name.removesuffix(".py")
     page = PAGES / f"{short}.md"
     text = page.read_text()
@@ -312,7 +312,7 @@ def test_a_recipe_has_a_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
-    """A recipe has at most fifty-five lines, and uses only names from `gochat.__all__`."""
+    """A recipe has at most fifty-five lines and uses only names from `gochat.__all__`."""
     text = (EXAMPLES / name).read_text()
     assert len(text.splitlines()) <= 55
     assert text.count("sys.argv") <= 2, "as in rooms.py"

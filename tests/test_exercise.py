@@ -152,7 +152,7 @@ def check(
 
 @pytest.mark.parametrize("number", SEEN)
 def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
-    """The command accepts a right answer, and refuses the starter and two wrong answers."""
+    """The command accepts a right answer and refuses the starter and two wrong answers."""
     kinds = ("starter", "right", "wrong_a", "wrong_b")
     with ThreadPoolExecutor(len(kinds)) as pool:
         results = pool.map(
@@ -745,7 +745,7 @@ class Conn(gochat.Conn):
 ]
 
 #: Checks the named learner's files, each in a process as the command does, four at a time. It
-#: always ends, and reports each process that fails. Its first argument is a time in seconds: if no
+#: always ends and reports each process that fails. Its first argument is a time in seconds: if no
 #: process ends for that long, it kills all that are running.
 DRIVER = """
 import multiprocessing, sys

@@ -96,7 +96,7 @@ CLIENTS, MESSAGES = 12, 60
 
 
 class TalkerThread(threading.Thread):
-    """A client that says its messages, and keeps all messages that arrive."""
+    """A client that says its messages and keeps all messages that arrive."""
 
     def __init__(self, peer: Peer, name: int, messages: int, *, done: Callable[[], bool]) -> None:
         super().__init__(daemon=True)

@@ -11,12 +11,12 @@ from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
 from .harm import PAGE
 from .support import Gochat, Room, join
 
-#: With this, a thread that reacquires the interpreter at once never yields it to another thread.
+#: With this, a thread that immediately reacquires the interpreter never yields it to another.
 NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
 
 
 def test_a_flood_has_begun() -> None:
-    """What is measured during a flood is measured when all flooders are connected."""
+    """Measuring begins only when all flooders are connected."""
     with Room() as room, in_processes(2, flood, room.port, FLOODS["pings"]):
         assert len(room.threads()) >= 2
 

@@ -77,7 +77,7 @@ class Network:
         self._cuts = 0
         #: For the client's end of each connection: data from the server that is held back.
         self._held: dict[socket.socket, bytes] = {}
-        # Guards the held data, and makes released data go out before later data from the server.
+        # Guards the held data and makes released data go out before later data from the server.
         self._lock = threading.Lock()
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
@@ -94,7 +94,7 @@ class Network:
             self._held = {client: b"" for client, (other, _) in self._others.items()}
 
     def release(self) -> None:
-        """Release that data, and stop holding data back."""
+        """Release that data and stop holding data back."""
         with self._lock:
             held, self._held = self._held, {}
             for client, data in held.items():
@@ -153,7 +153,7 @@ class Network:
 
 
 class Tabs:
-    """Opens tabs in one context, and records their complaints and requests."""
+    """Opens tabs in one context and records their complaints and requests."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
@@ -189,7 +189,7 @@ class Tabs:
         self.sockets.append(socket)
 
     def open(self, gochat: Gochat | Network, state: str = "connected") -> Page:
-        """Open the page of a server, and wait for a state."""
+        """Open the page of a server and wait for a state."""
         page = self.visit(gochat.url)
         expect_state(page, state)
         return page
@@ -217,7 +217,7 @@ def expect_state(page: Page, state: str) -> None:
 
 
 def say(page: Page, text: str) -> None:
-    """Type a message, and press Enter."""
+    """Type a message and press Enter."""
     page.locator("#msg").fill(text)
     page.locator("#msg").press("Enter")
 
@@ -259,7 +259,7 @@ def top_of(message: Locator) -> float:
 
 
 def wheel(page: Page, pixels: int) -> None:
-    """Scroll the log with the mouse, and wait until it stops."""
+    """Scroll the log with the mouse and wait until it stops."""
     target = scroll_top(page) + pixels
     page.locator("#log").hover()
     page.mouse.wheel(0, pixels)
@@ -297,7 +297,7 @@ def hide(page: Page, hidden: bool) -> None:
 
 
 def choose(page: Page, address: str, *, remember: bool = False) -> None:
-    """Type a server's address into the panel, and connect."""
+    """Type a server's address into the panel and connect."""
     page.locator("#settings summary").click()
     page.get_by_label("Server's address").fill(address)
     page.get_by_label("Remember it in this browser").set_checked(remember)
@@ -575,7 +575,7 @@ def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
     """If the browser forbids notifications, the box stays empty, and the page says why."""
     page = tabs.open(gochat)
     page.locator("#settings summary").click()
-    page.locator("#notify").click()  # a headless browser forbids at once
+    page.locator("#notify").click()  # a headless browser forbids without asking
     expect(page.locator("#notify-help")).to_have_text(
         "The browser has forbidden this page to notify you."
     )
@@ -605,7 +605,7 @@ def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
         expect(page.locator(".note .text")).to_have_text(
             ["The page was loaded again. What others wrote meanwhile is missing here."]
         )
-        page.reload()  # at once: still one note
+        page.reload()  # again, immediately: still one note
         expect_state(page, "connected")
         say(page, "new")
         expect(page.locator(".message").last).to_have_text(re.compile("new$"))
@@ -641,7 +641,7 @@ def test_kept_lines_that_make_no_sense(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_message_on_its_way_at_a_reload(tabs: Tabs) -> None:
-    """A message that had not come back before a reload may be lost, and can be sent again."""
+    """A message that had not come back before a reload may be lost and can be sent again."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
         page = tabs.open(gochat)
         say(page, "at once")
@@ -750,7 +750,7 @@ def test_two_windows_with_one_name(tabs: Tabs, gochat: Gochat) -> None:
     say(page, "two")
     expect_texts(other, "Ann: one", "Ann: two")
     expect(other.locator(".note .text")).to_have_text(
-        ["Someone else writes as “Ann”, too: perhaps you, in another window."]
+        ["Someone else also writes as “Ann”: perhaps you, in another window."]
     )
     expect(page.locator(".note")).to_have_count(0)
 
@@ -1261,7 +1261,7 @@ def test_a_killed_server_comes_back(tabs: Tabs) -> None:
 
 
 def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
-    """A server that is asked to stop says that it is going away; a button retries at once."""
+    """A server that is asked to stop says that it is going away; a button retries immediately."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
@@ -1340,7 +1340,7 @@ def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) 
 
 
 def test_notes_below_count(tabs: Tabs) -> None:
-    """A tab that is scrolled up also counts notes that come below, and does not move."""
+    """A tab that is scrolled up also counts notes that come below and does not move."""
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page = tabs.open(gochat)
@@ -1391,7 +1391,7 @@ def test_what_a_server_closes_for(
 
 
 def test_a_client_that_is_dropped(tabs: Tabs) -> None:
-    """A page that the hub drops because it is slow says so, and reconnects."""
+    """A page that the hub drops because it is slow says so and reconnects."""
     tabs.context.clock.install()
     with Gochat("--send-buffer", "1") as gochat:
         page = tabs.open(gochat)
@@ -1482,7 +1482,7 @@ def test_leaving_is_no_error(tabs: Tabs) -> None:
 
 
 def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
-    """In a browser without WebSocket the page says so, and offers nothing that cannot work."""
+    """In a browser without WebSocket the page says so and offers nothing that cannot work."""
     tabs.context.add_init_script("delete window.WebSocket")
     page = tabs.open(gochat, "unsupported")
     expect(page.locator("#status")).to_have_text(
@@ -1498,7 +1498,7 @@ def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def expect_sockets(page: Page, tabs: Tabs, *open_: bool) -> None:
-    """Wait until the page has made this many connections, of which these are open."""
+    """Wait until the page has made this many connections, and exactly these are open."""
 
     def states() -> list[bool]:
         page.title()  # events arrive only during calls to the browser
@@ -1512,7 +1512,7 @@ def expect_sockets(page: Page, tabs: Tabs, *open_: bool) -> None:
 def test_a_message_into_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
     """A message that takes over 3 seconds is shown as waiting; 5 seconds later the page gives up.
 
-    It says why. When the network is back it reconnects, and can send the message again.
+    It says why. When the network is back it reconnects and can send the message again.
     """
     tabs.may_lose_server = True
     tabs.context.clock.install()
@@ -1590,7 +1590,8 @@ def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
 def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
     """If only the connection is dead and not the network, it is replaced within a minute.
 
-    A note says since when messages may be missing; those sent on the old connection may be lost.
+    A note gives the time from which messages may be missing; those sent on the old connection may
+    be lost.
     """
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1760,7 +1761,7 @@ def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
 
 
 def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
-    """A hidden tab does not check the connection; when it becomes visible, it does so at once."""
+    """A hidden tab does not check the connection; it does so as soon as it becomes visible."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1778,7 +1779,7 @@ def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
-    """The page says when the browser is offline; back online, it checks or reconnects at once."""
+    """The page says when the browser is offline; once back online, it checks or reconnects."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1830,7 +1831,7 @@ def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> No
 
 
 def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
-    """With --allow-origin a page of that origin chats there, and sends its own server nothing."""
+    """With --allow-origin a page of that origin chats there and sends its own server nothing."""
     page = tabs.open(gochat)
     with Gochat("--allow-origin", gochat.url) as other:
         choose(page, f"http://127.0.0.1:{other.port}/")  # as copied from a browser
@@ -1860,7 +1861,7 @@ def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_nonsense_for_an_address(tabs: Tabs, gochat: Gochat) -> None:
-    """The page refuses an invalid address, and stays with its server."""
+    """The page refuses an invalid address and stays with its server."""
     page = tabs.open(gochat)
     field = page.locator("#server")
     choose(page, "http://", remember=True)
@@ -1944,7 +1945,7 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
 
 
 def test_a_click_outside_closes_the_panel(tabs: Tabs, gochat: Gochat) -> None:
-    """The panel stays open when clicked, and closes with a click outside."""
+    """The panel stays open when clicked and closes with a click outside."""
     page = tabs.open(gochat)
     page.locator("#settings summary").click()
     page.locator("#panel").click(position={"x": 5, "y": 5})

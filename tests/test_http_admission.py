@@ -64,7 +64,7 @@ def test_many_connections(logged: Callable[[], list[str]]) -> None:
 
 
 def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """Each client address has its own limit, and may reconnect after a connection has ended."""
+    """Each client address has its own limit and may reconnect after a connection has ended."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"in")
@@ -334,7 +334,7 @@ def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
 @needs_ipv6
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_proxy_on_a_socket_for_both(host: str) -> None:
-    """On a socket for both, a trusted proxy is recognized by its IPv4 or IPv6 address."""
+    """On a socket for IPv4 and IPv6, a trusted proxy is recognized by either address."""
     proxies = ("127.0.0.1", "::1")
     with Serving(who, ":0", trusted_proxies=proxies) as serving, Peer(serving.port, host) as peer:
         answer = peer.request(headers=forwarded("192.0.2.7"))

@@ -137,7 +137,7 @@ def test_whatever_ends_an_application_that_has_taken_over(
 
 
 def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
-    """A failure callback that raises is logged, and does not prevent the other callbacks."""
+    """A failure callback that raises is logged and does not prevent the other callbacks."""
 
     def fail(_: BaseException) -> None:
         raise LookupError("a mistake")
@@ -165,7 +165,7 @@ def going(
     function: Callable[[socket.socket], object],
     beside: Callable[[socket.socket], object] = lambda _: None,
 ) -> WSGIApplication:
-    """An application that takes each connection over, and uses `go_on` and `go`."""
+    """An application that takes each connection over and uses `go_on` and `go`."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, _ = environ["gochat.hijacker"].hijack()
@@ -342,7 +342,7 @@ def test_a_response_that_is_unavailable_after_all(caplog: pytest.LogCaptureFixtu
 
 
 def test_going_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a server and a thread, go raises RuntimeError at once, and nothing waits for it."""
+    """Without a server and a thread, go raises RuntimeError, and nothing waits."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", PATIENCE)
     begin = time.monotonic()
     ours, theirs = socket.socketpair()

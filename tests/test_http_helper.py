@@ -83,7 +83,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert lent.thread is lender
                 lent.dismiss()
                 lender.join(PATIENCE)
-    helpers.lend()  # nobody waits: returns at once
+    helpers.lend()  # nobody waits for a thread, so this returns
 
 
 @pytest.mark.usefixtures("no_threads")
@@ -102,7 +102,7 @@ def test_nobody_lends(promised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that has begun although its start failed ends, and does not count."""
+    """A thread that has begun ends and does not count, although its start failed."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", 0.1)
     begun: list[threading.Thread] = []
 

@@ -61,7 +61,7 @@ def test_nothing_has_arrived_by_the_deadline() -> None:
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
 def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]]) -> None:
-    """A request must be complete by a deadline after its accept, which more bytes do not extend."""
+    """A request must be complete by a deadline that more bytes do not extend."""
     with Serving(hello, read_header_timeout=0.5) as serving:
         begin = time.monotonic()
         with Peer(serving.port) as peer:

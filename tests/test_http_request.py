@@ -356,7 +356,7 @@ def test_a_malformed_request(
     ],
 )
 def test_the_rest_is_not_waited_for(begin: bytes) -> None:
-    """A malformed line is answered at once, without waiting for the rest of the request."""
+    """A malformed line is answered without waiting for the rest of the request."""
     with Serving(hello) as serving:
         assert re.match(rb"HTTP/1\.1 (400|431|505) ", answer(serving.port, begin))
 

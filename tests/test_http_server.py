@@ -86,7 +86,7 @@ def test_addr_and_url(addr: str) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """A second server on the same port raises OSError, and leaves nothing open."""
+    """A second server on the same port raises OSError and leaves nothing open."""
     with Serving(hello) as serving:
         with pytest.raises(OSError) as caught:
             Server(serving.server.addr, hello, read_header_timeout=PATIENCE)
@@ -108,7 +108,7 @@ def test_many_may_wait_to_be_accepted() -> None:
 
 
 def test_no_delay() -> None:
-    """Nagle's algorithm is off, so data is sent at once."""
+    """Nagle's algorithm is off, so data is sent immediately."""
     options: list[int] = []
 
     def handler(sock: socket.socket, _: bytes) -> None:
@@ -232,7 +232,7 @@ def test_stop_among_many_signals() -> None:
 
 
 def test_stop_before_it_serves() -> None:
-    """A server stopped before `serve_forever` accepts nothing, and can be stopped again."""
+    """A server stopped before `serve_forever` accepts nothing and can be stopped again."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     server.stop()
     server.stop()
@@ -502,7 +502,7 @@ def test_an_application_that_exits(logged: Callable[[], list[str]]) -> None:
 def test_the_accepting_thread_fails(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """If the thread of start fails, this is logged, and clients are refused at once."""
+    """If the thread of start fails, this is logged, and clients are refused immediately."""
     server = Server(LOCAL, hello)
 
     def fail() -> None:
@@ -518,7 +518,7 @@ def test_the_accepting_thread_fails(
 
 
 def test_shutdown_on_a_thread_of_a_connection() -> None:
-    """On a connection's own thread shutdown raises at once, because it would wait for itself."""
+    """On a connection's own thread shutdown raises, because it would wait for itself."""
     said: list[str] = []
 
     def end() -> None:
@@ -560,7 +560,7 @@ def test_shutdown_on_the_thread_that_accepts() -> None:
 def test_an_accepting_thread_that_does_not_return(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """shutdown does not wait forever for the accepting thread, and can be called again."""
+    """shutdown does not wait forever for the accepting thread and can be called again."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     busy, gate = threading.Event(), threading.Event()
 

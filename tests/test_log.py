@@ -274,7 +274,7 @@ def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
 
 
 def test_a_log_in_a_file(tmp_path: Path) -> None:
-    """A line is appended to the text of others in the same file, and overwrites nothing."""
+    """A line is appended to the text of others in the same file and overwrites nothing."""
     with (tmp_path / "log").open("w") as file:
         handler = handler_for(file)
         file.write("before\n")

@@ -119,7 +119,7 @@ def cpus_and_policies(gochat: Gochat) -> list[tuple[set[int], int]]:
 
 
 def test_settle() -> None:
-    """All threads of the server stay on one CPU, and do not preempt each other."""
+    """All threads of the server stay on one CPU and do not preempt each other."""
     with Gochat() as gochat, join(gochat.port):
         settled = cpus_and_policies(gochat)
         (cpu,) = settled[0][0]
@@ -1033,7 +1033,7 @@ def test_the_read_header_timeout_is_in_force() -> None:
         Peer(patient.port) as first,
         Peer(chat.port) as second,
     ):
-        # Without the flag both would be disconnected after the same time, the first one first.
+        # Without the flag, both would have the same time, and the first would be cut first.
         assert second.sock.recv(1) == b""
         first.sock.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -1065,7 +1065,7 @@ def test_the_write_wait_is_in_force() -> None:
         Gochat(*BIG, "--write-wait=0.3") as chat,
         ExitStack() as stack,
     ):
-        # Without the flag both would drop their client after the same time, the first one first.
+        # Without the flag, both would have the same time: the first would drop its client first.
         before = {}
         for each in (patient, chat):
             speaker = stack.enter_context(join(each.port))
@@ -1190,7 +1190,7 @@ def test_the_end_is_not_put_off() -> None:
 
 
 def test_the_second_signal_is_the_last() -> None:
-    """After the first signal no new client is accepted; a second one ends the command at once."""
+    """After one signal no new client is accepted; a second ends the command immediately."""
     with Gochat(NEVER, *BIG) as chat, join(chat.port) as speaker, deaf(chat.port):
         say_long(speaker, 150)
         chat.process.send_signal(signal.SIGINT)
@@ -1251,7 +1251,7 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
                 sent += flooder.sock.send(flood[sent:])
         assert sent < len(flood)
         # The flooder gets its own messages back, so they were read, but no faster than allowed.
-        for peer in (flooder, slow):  # the slow client is still there, and misses nothing
+        for peer in (flooder, slow):  # the slow client is still there and misses nothing
             got: list[str] = []
             while len(got) < 20:  # a frame may have several messages
                 got += peer.read_messages()

@@ -142,7 +142,7 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 @pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
     """Clients, their messages and deliveries are counted, even after the clients have left."""
-    alice = join(chat.port)  # she says hello, and gets that back
+    alice = join(chat.port)  # she says hello and gets that back
     bob = join(chat.port)
     alice.messages(1)
     chat.wait_for(clients=2, messages_received_total=2, messages_sent_total=3)
@@ -485,7 +485,7 @@ def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["hub", "metrics"])
 def test_a_thread_that_cannot_be_started(name: str) -> None:
-    """Without a thread for the hub or the metrics the command ends, and says so in a line."""
+    """Without a thread for the hub or the metrics the command ends and says so in a line."""
     fault = f"""
         import threading
 

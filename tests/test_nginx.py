@@ -174,7 +174,7 @@ class Nginx(Front):
         return f"https://{NAME}:{self.port}"
 
     def peer(self, source: str = "") -> Peer:
-        """A client that speaks TLS, and has checked the certificate."""
+        """A client that speaks TLS and has checked the certificate."""
         peer = Peer(self.port, source=source)
         context = ssl.create_default_context(cafile=self.certificate)
         try:

@@ -1,4 +1,4 @@
-"""The chat's application under other WSGI servers: they serve the page, and refuse the chat.
+"""The chat's application under other WSGI servers: they serve the page and refuse the chat.
 
 wsgiref is in the standard library; waitress and gunicorn come from PyPI.
 """

@@ -45,7 +45,7 @@ class Built(NamedTuple):
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command that must succeed, and return its output."""
+    """Run a command that must succeed and return its output."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -124,7 +124,7 @@ def test_wheel_has_the_pages(built: Built, wheel: dict[str, bytes]) -> None:
 def test_wheel_has_the_licence(
     built: Built, wheel: dict[str, bytes], metadata: email.message.Message
 ) -> None:
-    """The wheel names the license, and includes its text."""
+    """The wheel names the license and includes its text."""
     assert "BSD-2-Clause" in (metadata["License-Expression"], metadata["License"])
     assert (built.source / "LICENSE").read_bytes() in wheel.values()
 
@@ -243,7 +243,7 @@ def test_the_container() -> None:
 
 
 def test_the_image_has_what_it_needs() -> None:
-    """The image is built from git's files, and runs as a separate user."""
+    """The image is built from git's files and runs as a separate user."""
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER gochat$", text, re.MULTILINE)
     assert text.index("useradd") < text.index("USER gochat") < text.index("ENTRYPOINT")
@@ -253,7 +253,7 @@ def test_the_image_has_what_it_needs() -> None:
 
 
 def test_the_devcontainer() -> None:
-    """The development container opens the lesson, and forwards the ports of its commands."""
+    """The development container opens the lesson and forwards the ports of its commands."""
     found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     for name in found["customizations"]["codespaces"]["openFiles"]:
         assert (ROOT / name).is_file()

@@ -53,8 +53,8 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOCHAT_RELAY", redis.url)
 
 
-#: Python that replaces a child with a process that only says it is ready, which starts faster.
-#: Its coverage is not measured.
+#: Python that makes a child only report that it is ready. Such a child starts faster. Its coverage
+#: is not measured.
 DUMMY = """
 import os, sys, time
 
@@ -310,7 +310,7 @@ def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
-        # Greenlets are never pinned to a CPU, and refuse the flag.
+        # Greenlets are never pinned to a CPU and refuse the flag.
         no_pin = () if os.environ.get("GOCHAT_RUNTIME") == "greenlets" else ("--no-pin",)
         with Family(2, "--shutdown-timeout=60", *no_pin) as family, ExitStack() as stack:
             assert systemd.recv(100) == b"READY=1"
@@ -351,7 +351,7 @@ def test_ctrl_c() -> None:
 
 @pytest.mark.measured
 def test_the_second_signal_is_the_last() -> None:
-    """A second signal ends all processes at once, whatever they are still waiting for."""
+    """A second signal ends all processes immediately, whatever they are still waiting for."""
     with Family(2, "--shutdown-timeout=600") as family, ExitStack() as stack:
         family.one_each(stack)  # they do not answer the close frame
         family.process.send_signal(signal.SIGINT)
@@ -444,7 +444,7 @@ def test_a_child_that_cannot_begin() -> None:
     ],
 )
 def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
-    """A child that ends silently or cannot be started is reported in one line, too."""
+    """A child that ends silently or cannot be started is also reported in one line."""
     said = failing(fault=fault)
     assert is_one_line(said, what), said
 
@@ -624,7 +624,7 @@ def test_a_child_that_fails() -> None:
 
 @pytest.mark.measured
 def test_many_restarts() -> None:
-    """Twenty restarts cost the parent no descriptor and no memory; old children restart at once."""
+    """Twenty restarts cost no descriptor and no memory; old children restart without a pause."""
     fault = "from gochat.ops import processes\nprocesses._YOUNG = 0.0"
     with Family(4, fault=DUMMY + fault) as family:
 
@@ -706,7 +706,7 @@ def test_a_pause_of_the_whole_machine() -> None:
         for pid in [family.process.pid, *children]:
             stop_signal(pid)
         time.sleep(silence + 1)  # the pause
-        # The parent continues first, and checks its children before they do anything.
+        # The parent continues first and checks its children before they do anything.
         looks = switches(family.process.pid)
         os.kill(family.process.pid, signal.SIGCONT)
         wait_until(lambda: switches(family.process.pid) > looks + 1, "a check by the parent")

@@ -46,7 +46,7 @@ RECORDED_HEADERS = (
 
 
 class Replay:
-    """Plays a scenario's steps, and records what its clients see in `seen`."""
+    """Plays a scenario's steps and records what its clients see in `seen`."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -175,7 +175,7 @@ def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None
 
 @pytest.mark.parametrize("scenario", DIFFERENCES, ids=lambda scenario: scenario["name"])
 def test_answers_better_than_go_does(room: Gochat, scenario: Scenario) -> None:
-    """A message that is not UTF-8 ends its sender's connection with 1007, and reaches no others."""
+    """A message that is not UTF-8 ends its sender's connection with 1007 and reaches no others."""
     with join(room.port) as other:
         opened, ended = Replay(room.port).play(scenario["steps"])
         assert opened["status"] == 101

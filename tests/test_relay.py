@@ -85,7 +85,7 @@ def test_ledger_takes_each_message_once() -> None:
 
 
 def test_ledger_learns_from_an_announcement() -> None:
-    """A process's next number shows gaps before it, and does not count as a message."""
+    """A process's next number shows gaps before it and does not count as a message."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 0) == Verdict(False, 0)
     assert ledger.take(NEW, 4, 0) == Verdict(False, 3)
@@ -601,7 +601,7 @@ REFUSALS = {
 def test_refused_writes_are_an_outage(
     reason: str, own: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While Redis refuses entries the relay says so; afterwards all messages arrive."""
+    """While Redis refuses entries the relay says so; afterward all messages arrive."""
     caplog.set_level("INFO")
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
@@ -1140,7 +1140,7 @@ def test_a_thread_that_fails(
 
 
 def test_a_hub_that_is_gone(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A relay whose hub no longer receives ends, and lets others say why."""
+    """A relay whose hub no longer receives ends and lets others say why."""
     with node(own.url) as a, node(own.url) as b:
         a.relay.hub.broadcast.abandon()
         b.say("text")
@@ -1274,7 +1274,7 @@ socket.getaddrinfo = slow
 
 
 def take_descriptors(port: int, enough: threading.Event) -> None:
-    """Keep connecting, and keep the connections that are not refused."""
+    """Keep connecting and keep the connections that are not refused."""
     with ExitStack() as held:
         while not enough.is_set():
             peer = Peer(port)
@@ -1327,7 +1327,7 @@ def test_a_stop_before_the_beginning(tmp_path: Path) -> None:
 
 
 def test_no_threads_for_a_relay(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without threads the relay does not start, and says so."""
+    """Without threads the relay does not start and says so."""
 
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

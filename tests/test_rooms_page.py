@@ -102,7 +102,7 @@ def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("address", ["/ws/%", "/ws/100%", "/ws/%zz"])
 def test_a_path_that_is_malformed(tabs: Tabs, address: str) -> None:  # noqa: F811
-    """The page tries a malformed path, and says what happened."""
+    """The page tries a malformed path and says what happened."""
     with mounted() as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/chat/")
         expect_state(page, f"Connected to 127.0.0.1:{port}.")
@@ -189,7 +189,7 @@ def test_the_page_without_a_room(tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
-    """A query goes to the server with the path, and can be remembered."""
+    """A query goes to the server with the path and can be remembered."""
     page = tabs.open(gochat)
     choose(page, "/ws?name=ann", remember=True)
     expect_state(page, f"Connected to 127.0.0.1:{gochat.port}.")

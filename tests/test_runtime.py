@@ -26,7 +26,7 @@ REFUSED = "needs --runtime threads; see docs/run/runtimes.md"
 
 
 def test_threads_unless_patched() -> None:
-    """A program that gevent has not patched runs on threads, and does not load gevent."""
+    """A program that gevent has not patched runs on threads and does not load gevent."""
     program = f"import sys; {SHOW}; print('gevent' in sys.modules)"
     done = finished([sys.executable, "-c", program])
     names = [f"gochat.golang.runtime.threads.{name}" for name in ("channel", "turns")]
@@ -249,7 +249,7 @@ def test_a_signal_handler_that_sends() -> None:
 
 
 def test_a_receive_that_ctrl_c_interrupts() -> None:
-    """A greenlet that is interrupted at any moment gets the exception, and blocks no other."""
+    """A greenlet that is interrupted at any moment gets the exception and blocks no other."""
     program = f"""
         {PATCH}
         import gevent, signal, time
@@ -371,7 +371,7 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_view_of_greenlets() -> None:
-    """The view shows what each greenlet waits for, and can hold one pump while others continue."""
+    """The view shows what each greenlet waits for and can hold one pump while others continue."""
     with Viewed("--runtime=greenlets") as chat:
         assert chat.runtime == "greenlets"
         with join(chat.port) as held, join(chat.port) as other:
@@ -426,7 +426,7 @@ def test_a_program_that_calls_the_command(flags: str, monkeypatch: pytest.Monkey
 
 
 def test_a_patched_program_that_calls_the_command() -> None:
-    """The command runs on greenlets in a program that is patched, and ends there cleanly."""
+    """The command runs on greenlets in a program that is patched and ends there cleanly."""
     with Gochat(fault=PATCH) as chat, join(chat.port):
         assert chat.runtime == "greenlets"
         assert chat.stop() == 0

@@ -208,7 +208,7 @@ def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
 def test_a_read_pump_that_comes_late(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A blocked read pump does not delay shutdown; it is logged, and ends later."""
+    """A blocked read pump does not delay shutdown; it is logged and ends later."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     caplog.set_level("INFO")
     release, held = threading.Event(), threading.Event()
@@ -406,7 +406,7 @@ def test_a_signal_that_the_main_thread_does_not_get() -> None:
 
 
 def test_handlers_of_signals_come_back(redis: Redis) -> None:
-    """A program that serves gets its own signal handlers back afterwards."""
+    """A program that serves gets its own signal handlers back afterward."""
     code = """
         import os, signal, sys, threading
         from gochat.ops import command
@@ -493,7 +493,7 @@ def talk_until_the_end(
 
 
 def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
-    """With a relay, too, everyone gets all queued messages, in one order, and then 1001."""
+    """With a relay, everyone also gets all queued messages, in one order, and then 1001."""
     flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=20")
     with Gochat(*flags) as chat:
         talkers = talk_until_the_end(chat, 120, lambda _: chat.process.terminate())
@@ -505,7 +505,7 @@ def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
 
 @pytest.mark.parametrize("lost", [True, False])
 def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
-    """If Redis is away, no client's last frame is cut off because its read pump waits for Redis.
+    """A read pump that waits for an absent Redis does not cut off its client's last frames.
 
     lost: whether the relay ends the chat, because Redis is away for too long.
     """

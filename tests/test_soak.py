@@ -19,7 +19,7 @@ SECONDS = 60.0
 #: A fifth of soak.py's members: all of them would keep two cores busy, and other tests run, too.
 MEMBERS = 40
 
-#: Keeps 1 MB for each connection that is accepted, and writes a byte into the file `path`.
+#: Keeps 1 MB for each connection that is accepted and writes a byte into the file `path`.
 LEAK = """
     from gochat import Server
 

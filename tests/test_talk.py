@@ -76,7 +76,7 @@ class Visitor(Stream):
     request = b""
 
     def greet(self) -> None:
-        """Read the handshake, and answer it."""
+        """Read the handshake and answer it."""
         self.request = self.read_until(b"\r\n\r\n")
         found = re.search(rb"(?i)sec-websocket-key: (\S+)", self.request)
         assert found
@@ -994,7 +994,7 @@ def test_tls(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ctrl_c_before_there_is_a_connection() -> None:
-    """Ctrl-C ends an attempt to connect at once."""
+    """Ctrl-C immediately ends an attempt to connect."""
     with listen(LOCAL) as listener:
         process = subprocess.Popen(
             [COMMAND, "talk", local(listener)],
@@ -1070,7 +1070,7 @@ def test_flags_that_make_no_sense(args: list[str], capsys: pytest.CaptureFixture
 
 
 def test_flags() -> None:
-    """The flags have defaults, and may have one dash, as in Go."""
+    """The flags have defaults and may have one dash, as in Go."""
     flags = parse_flags(["talk", ":80"])
     assert (flags.name, flags.frames, flags.connect_timeout) == (None, False, 10)
     assert (flags.ping_period, flags.wait) == (30, 3)

@@ -208,7 +208,7 @@ def test_the_order_is_the_hubs(traced: Traced) -> None:
 
 
 def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
-    """A write pump receives messages in the hub's order, and writes each once."""
+    """A write pump receives messages in the hub's order and writes each once."""
     for number, name in traced.trace.threads.items():
         if not name.startswith("writePump"):
             continue
@@ -605,7 +605,7 @@ def test_picture(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
-    """Without the channel the arrow is straight, and ends where the picture ends."""
+    """Without the channel the arrow is straight and ends where the picture ends."""
     name = next(n for n in traced.trace.threads.values() if n.startswith("writePump"))
     flow = next(
         f for f in traced.trace.flows if f.name == "message" and f.channel.endswith(name[10:])
@@ -620,7 +620,7 @@ def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
-    """The times of a picture have one unit, named above them, which suits the time it shows."""
+    """The times of a picture have one suitable unit, named above them."""
     out = tmp_path / "out.svg"
     assert "ms" in texts(picture(traced, out))
     hub = next(span for span in traced.trace.spans if span.name == "register")

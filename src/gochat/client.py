@@ -125,7 +125,7 @@ def serve_ws(
     settings: Settings | None = None,
     client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> Iterable[bytes]:
-    """Handle a WebSocket request from the peer: start two pumps, and return.
+    """Handle a WebSocket request from the peer: start two pumps and return.
 
     The read pump runs on the request's thread. The server closes the socket when both have ended.
     upgrader: by default, lets only UTF-8 pass, because anything else would make every browser in
@@ -142,7 +142,7 @@ def serve_ws(
     except queue.Full:  # not in Go, which waits forever
         raise http.UnavailableError("the hub does not answer; is Hub.run running?") from None
     connection = http.hijacker(environ)
-    assert connection is not None, "a request that was upgraded has one"
+    assert connection is not None, "an upgraded request has a hijacker"
     # Not in Go, where a goroutine that panics ends the program.
     connection.on_failure.append(lambda _: client.hub.unregister.send(client))
     connection.go(client.write_pump, f"writePump {conn.remote_addr}", closes=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """Hub keeps the set of active clients, and sends each client's messages to all of them."""
+    """Hub keeps the set of active clients and sends each client's messages to all of them."""
 
     def __init__(self) -> None:
         # Registered clients. Only the hub's thread changes them. A dict, to keep them in order.
@@ -47,7 +47,7 @@ class Hub:
                     return
 
     def disconnect(self, farewell: bytes) -> None:
-        """Disconnect all clients, and later ones, too, until `stop` is closed. Not in Go."""
+        """Disconnect all present and later clients until `stop` is closed. Not in Go."""
         self.farewell = farewell  # before a channel is closed, so that each write pump finds it
         for client in self.clients:
             client.send.close()

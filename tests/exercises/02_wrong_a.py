@@ -1,4 +1,4 @@
-"""Stops at the first value without room, and forgets the others."""
+"""Stops at the first value without room and forgets the others."""
 
 
 def offer(channel, values):

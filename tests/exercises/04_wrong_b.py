@@ -1,4 +1,4 @@
-"""Closes the channel, and sends to it again with the next message."""
+"""Closes the channel and sends to it again with the next message."""
 
 import gochat
 

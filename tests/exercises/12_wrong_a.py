@@ -1,4 +1,4 @@
-"""The order of the Go original: the write pump may be faster, or may not."""
+"""The order of the Go original: the write pump might or might not be faster."""
 
 import gochat
 

@@ -3,7 +3,7 @@
     load.py      Load: the load to apply; Latencies, Result: the measured values
     run.py       Run: one measurement; its clients, on one thread
     report.py    Report: the measurements, as text and as JSON; Bar: the progress
-    plot.py      draws pictures, in a style that other programs use, too
+    plot.py      draws pictures, in a style that other programs share
     command.py   the command and its flags
 
 The rules: each file imports only from those above it, and from gochat only golang's `dial`,

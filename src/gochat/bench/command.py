@@ -1,4 +1,4 @@
-"""The command `gochat bench`, and its flags."""
+"""The command `gochat bench` and its flags."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def add_flags(parser: Parser) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Measure, and print the results. Thread: the main one.
+    """Measure and print the results. Thread: the main one.
 
     If the flags contradict each other, or if matplotlib is needed and missing, exits with 2 before
     it measures. After Ctrl-C, prints the results so far, and exits with 130.

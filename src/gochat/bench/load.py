@@ -1,4 +1,4 @@
-"""The load that a run applies to a server, and the result of the run."""
+"""The load that a run applies to a server and the result of the run."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def table(title: str, results: Mapping[str, Result]) -> list[str]:
-    """Return the lines of a table with a row for each figure, and a column for each result."""
+    """Return the lines of a table with a row for each figure and a column for each result."""
     rows = [[figure.name, *map(figure.of, results.values())] for figure in FIGURES]
     return aligned([[title, *results], *rows])
 

@@ -3,7 +3,7 @@
 One thread drives all clients, over non-blocking sockets. The less it does per message, the faster a
 server it can measure:
 
-- It counts messages without reading them: a payload has one more message than newlines.
+- It counts messages without reading them: a payload with n newlines has n + 1 messages.
 - A message begins with its sender's mark, which occurs nowhere else. A sender counts its own
   marks in what it receives, and so knows how many of its messages have come back.
 - Latencies are sampled. Payloads are picked at random, all with the same probability, and their
@@ -12,7 +12,7 @@ server it can measure:
 - The maximum is exact. Messages arrive in order, so the first of the messages read together is the
   oldest, and its time stamp is always read.
 
-In a closed loop each sender keeps some messages in flight, and sends the next when one comes back.
+In a closed loop each sender keeps some messages in flight and sends the next when one comes back.
 The server sets the pace, and a server that stalls also stalls the senders.
 
 At a fixed rate every message has a due time, and its latency counts from then, even if it is sent
@@ -72,7 +72,7 @@ GOODBYE: Final = 2.0
 PORTS: Final = 20_000
 # Errors of a socket that cannot be read or written at the moment, with TLS or without.
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# How many other files are open besides the clients' sockets, with some to spare.
+# How many files are open besides the clients' sockets, with some to spare.
 FILES: Final = 32
 
 
@@ -108,7 +108,7 @@ class Connection:
             self.read()
 
     def send(self, frame: bytes) -> None:
-        """Send a frame, and queue the part for which the socket has no room."""
+        """Send a frame and queue the part for which the socket has no room."""
         if self.unsent:
             self.unsent += frame
         elif (size := self.try_send(frame)) < len(frame):
@@ -123,7 +123,7 @@ class Connection:
         except NOT_NOW:
             return 0
         except OSError:
-            # There may be a close frame to read; after that, reading fails, too.
+            # There may be a close frame to read; after that, reading also fails.
             return len(data)
 
     def read(self) -> None:
@@ -146,7 +146,7 @@ class Connection:
             self.partial += buffer[done:size]
 
     def feed(self, more: bytes | memoryview, now: int) -> None:
-        """Append bytes to the incomplete frame, and parse."""
+        """Append bytes to the incomplete frame and parse."""
         self.partial += more
         if len(self.partial) >= self.needed:
             done = self.parse(self.partial, len(self.partial), now)
@@ -161,7 +161,7 @@ class Connection:
         while header := read_header(data, start, end):
             head, size = data[start], header[1]
             if data[start + 1] > 127:
-                # A server's frame must not be masked: the rest is garbage.
+                # A server's frame must not be masked, so the rest is garbage.
                 run.drop(self, NO_CODE)
                 start = end
                 break
@@ -238,7 +238,7 @@ class Counts(NamedTuple):
 
 
 class Run:
-    """One measurement of one server. Only one thread may use it, and `measure` only once.
+    """One measurement of one server. Only one thread may use it, and call `measure` only once.
 
     progress: called about ten times per second with the seconds since the warm-up began.
     """
@@ -257,7 +257,7 @@ class Run:
         self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
         self.alive = 0
-        # Opened before the sockets: `select` needs a low descriptor number.
+        # Opened before the sockets, because `select` needs a low descriptor number.
         self.selector = selectors.DefaultSelector()
 
         self.sent = self.received = self.frames = 0
@@ -370,8 +370,8 @@ class Run:
                     f"{self.absent():,} of {self.load.clients:,} clients at {self.target.url} did"
                     " not receive a message sent to all: is it a chat?"
                 )
-            # A client that receives one call receives all later messages; other clients may join
-            # after the call.
+            # A client that receives a call receives all later messages, but other clients might
+            # join after the call, so this repeats it.
             number, pause = number + 1, 2 * pause
             self.call = b"#%b %06d" % (self.tag[1:], number)
             for conn in self.connections:
@@ -442,7 +442,7 @@ class Run:
 
     def leave(self) -> None:
         self.leaving = True
-        # Browsers send this code when a page is left, so servers do not log it as an error.
+        # Browsers send this code when a user leaves a page, so servers do not log it as an error.
         frame = client_frame(CLOSE, GOING_AWAY.to_bytes(2, "big"), MASK)
         for conn in self.connections:
             if conn.open:

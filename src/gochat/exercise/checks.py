@@ -1,7 +1,7 @@
-"""The checks: each tests a learner's file for one exercise, and returns the verdict.
+"""The checks: each tests a learner's file for one exercise and returns the verdict.
 
 Each check is named after its exercise's starter, and is called on the child's main thread. It
-returns the verdict on a right answer, and raises Refused with the verdict on a wrong answer.
+returns the verdict on a right answer and raises Refused with the verdict on a wrong answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .room import Member, Room
 
 
 class Copying(Channel[list[str]]):
-    """A channel that delivers a copy of each value, which only a receiver can get."""
+    """A channel that delivers a copy of each value, to show whether a value was received."""
 
     copy: list[str] | None = None
 

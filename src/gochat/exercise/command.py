@@ -1,4 +1,4 @@
-"""The command `gochat exercise`, and its flags."""
+"""The command `gochat exercise` and its flags."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .catalogue import Exercise, exercises
 
 __all__ = ["add_flags", "exercise"]
 
-#: How long a check may take, in seconds. It ends long before that, unless the learner's file blocks
-#: its process.
+#: The time limit for a check, in seconds. A check ends long before that, unless the learner's file
+#: blocks the process.
 LIMIT: Final = 20.0
 
-# How much of the output of a learner's file is shown: at most this many bytes and lines at its end.
+# Of the output of a learner's file, at most this many bytes and lines are shown, from its end.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 
-# How long the child may take to end after its check, in seconds, if a thread of the learner's file
+# Time allowed for the child to end after its check, in seconds, if a thread of the learner's file
 # keeps running.
 _GRACE: Final = 5.0
 
@@ -104,10 +104,10 @@ def write(chosen: Exercise, *, force: bool) -> None:
 
 
 def check(chosen: Exercise) -> int:
-    """Check the learner's file in a child process, and print one line. Returns 0 if it is right.
+    """Check the learner's file in a child process and print one line. Returns 0 if it is right.
 
-    Before that line, the file's own output is printed on standard error, with everything escaped
-    that could move the cursor. Raises OSError if there is no such file or no process, or if an
+    Before that line, the file's own output is printed on standard error, with everything that could
+    move the cursor escaped. Raises OSError if there is no such file or no process, or if an
     output is closed.
     """
     if sys.stdout is None or sys.stderr is None:
@@ -124,7 +124,7 @@ def check(chosen: Exercise) -> int:
 
 
 def check_all() -> int:
-    """Check the learner's files of all exercises, and print how many are right.
+    """Check the learner's files of all exercises and print how many are right.
 
     Returns 0 if all are right, else 1. Raises OSError if there is no process for a check.
     """
@@ -143,7 +143,7 @@ def check_all() -> int:
 
 
 def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
-    """Return the verdict of a child process, which starts with `right: ` for a right answer.
+    """Return a child process's verdict. The verdict on a right answer starts with `right: `.
 
     The child ends, or is killed at the limit or after Ctrl-C. It is forked, so that it need not
     import everything again; this is safe because the process has only one thread.

@@ -1,4 +1,4 @@
-"""A learner's file, and its code on threads that can be abandoned."""
+"""A learner's file and its code on threads that can be abandoned."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
 
 
 class Learner:
-    """A learner's file. For the check's thread."""
+    """A learner's file. Thread: the check's."""
 
     def __init__(self, path: Path, starter: str) -> None:
         self.path: Final = path
@@ -41,7 +41,7 @@ class Learner:
         """Run the file. Raises Refused if that fails or does not end in time."""
         spec = importlib.util.spec_from_file_location("exercise", self.path)
         assert spec, "the name ends in .py"
-        assert spec.loader, "a file has one"
+        assert spec.loader, "a file has a loader"
         self._module = sys.modules["exercise"] = importlib.util.module_from_spec(spec)
         Task(self, self.path.name, spec.loader.exec_module, self._module).result()
 
@@ -88,7 +88,7 @@ class Learner:
 class Task:
     """Learner's code on a new thread, which is abandoned if it does not end.
 
-    The thread starts at once. It ends when the code ends, or with the process.
+    The thread starts immediately. It ends when the code ends, or with the process.
     """
 
     def __init__(

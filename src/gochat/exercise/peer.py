@@ -22,7 +22,7 @@ class Peer:
         sock.settimeout(WAIT)
 
     def handshake(self) -> None:
-        """Request a WebSocket at /ws, and read the answer (RFC 6455, section 1.3)."""
+        """Request a WebSocket at /ws and read the answer (RFC 6455, section 1.3)."""
         self._sock.sendall(
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

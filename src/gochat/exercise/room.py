@@ -1,4 +1,4 @@
-"""A hub on a thread, and clients that consist only of a channel."""
+"""A hub on a thread and clients that consist only of a channel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Member:
 
     @property
     def parted(self) -> bool:
-        """Drain the channel, and return whether it is closed."""
+        """Drain the channel and return whether it is closed."""
         with suppress(queue.Empty):
             return self.send.get(block=False) is CLOSED
         return False
@@ -55,7 +55,7 @@ class Room:
             self._tell(self.hub.register, member)
 
     def say(self, *messages: bytes) -> None:
-        """Send messages to the room, and wait until the hub has handled them. See `join`."""
+        """Send messages to the room and wait until the hub has handled them. See `join`."""
         for message in messages:
             self._tell(self.hub.broadcast, message)
         self.settle()

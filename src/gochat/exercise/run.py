@@ -26,7 +26,7 @@ _LIMITS: Final = {
 
 
 def main(verdict: Connection, number: int, path: Path, output: int) -> None:
-    """Run as the child: send the verdict, and redirect all printed output to a descriptor.
+    """Run as the child: send the verdict and redirect all printed output to a descriptor.
 
     Thread: the main one. The child has a new session without a terminal, so that a learner's file
     can neither read from the learner's terminal nor change its settings.

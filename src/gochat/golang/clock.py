@@ -2,12 +2,12 @@
 
 After a virtual machine was stopped, a container was paused, or Ctrl-Z was pressed, all deadlines
 have passed on the system's clock, but no peer is at fault: a pong may be waiting in the socket, and
-a ping may never have been sent. So every deadline that a peer has to meet is a time of this clock,
-which leaves out pauses, and is compared with `now`.
+a ping may never have been sent. So every deadline for a peer is a time of this clock, which leaves
+out pauses, and is compared with `now`.
 
 The thread that accepts connections calls `beat` every BEAT seconds; at shutdown, the thread that
-waits for the others does. A gap of more than _GAP between two beats is a pause, even if the cause
-was that no thread got the interpreter. The first thread that asks for the time after a gap notices
+waits for the others does. A gap of more than _GAP between two beats counts as a pause, even if
+the only cause was a busy interpreter. The first thread that asks for the time after a gap notices
 the pause, even if it runs before the thread that beats.
 """
 
@@ -104,7 +104,7 @@ def beating() -> Iterator[None]:
 
 
 def join(thread: threading.Thread, deadline: float) -> bool:
-    """Wait for a thread to end, and return whether it has.
+    """Wait for a thread to end and return whether it has.
 
     deadline: a time of this clock, so pauses during the wait do not count. Thread: any.
     """

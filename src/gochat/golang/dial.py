@@ -37,7 +37,7 @@ class Address(NamedTuple):
     def parse(cls, text: str) -> Address:
         """Parse ws://HOST:PORT/PATH, or the page's http:// URL, or HOST:PORT, or :PORT.
 
-        wss:// and https:// use TLS. The host defaults to localhost, and may follow USER:PASSWORD@.
+        wss:// and https:// use TLS. The host defaults to localhost and may follow USER:PASSWORD@.
         A path that is empty or ends in a slash is that of the page. The chat is then at `ws` below
         it, or at `ws/ROOM` if the query has room=ROOM. After ws:// or wss://, this applies only to
         the path /. Raises ValueError.
@@ -117,7 +117,7 @@ def address(text: str) -> Address:
 def reason(error: OSError) -> str:
     """Return why connecting failed, in the words of the system or of TLS.
 
-    asyncio adds addresses to the system's text, and joins several errors into one.
+    asyncio adds addresses to the system's text and joins several errors into one.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"

@@ -20,8 +20,8 @@ __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rat
 #: The largest integer that a flag takes. Python refuses to convert texts with thousands of digits.
 _MOST: Final = 999_999_999
 
-#: How much of a long message about a flag is shown: this many characters from its beginning and
-#: from its end. A message repeats the argument, which may be 128 KiB long.
+#: How many characters of a long message about a flag are shown, from its beginning and its end. A
+#: message repeats the argument, which may be 128 KiB long.
 _BEGIN: Final = 300
 _END: Final = 200
 
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self.set_defaults(error=self.error)
 
     def error(self, message: str) -> NoReturn:
-        """Print one line that says what is wrong, and exit with 2."""
+        """Print one line that says what is wrong and exit with 2."""
         message = message.removeprefix("argument ")
         if len(message) > _BEGIN + _END:  # one_line is slow on a long text
             message = message[:_BEGIN] + message[-_END - 1 :]
@@ -109,7 +109,7 @@ class Parser(argparse.ArgumentParser):
         self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Extend argparse's method: exit with 2 at an unknown flag, and suggest a similar one."""
+        """Extend argparse's method: exit with 2 at an unknown flag and suggest a similar one."""
         if self._subparsers is None:  # each command has a parser for its own flags
             args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
         return super().parse_known_args(args, namespace)

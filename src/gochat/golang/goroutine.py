@@ -22,7 +22,7 @@ waits: Final[dict[int, str]] = {}
 
 
 class Observer(Protocol):
-    """Is told what happens on a channel. Each method delays the thread that calls it."""
+    """Observes a channel. Each method delays the thread that calls it."""
 
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED was received, before the receiver gets it.
@@ -39,7 +39,7 @@ class ChannelStatistics:
     """The contents of a channel, who waits for it, and its counts so far.
 
     The values are read one after another, not all at the same moment. An interrupted operation may
-    count, although it was undone.
+    be counted even though it was undone.
     """
 
     capacity: int
@@ -49,10 +49,10 @@ class ChannelStatistics:
 
     #: Threads that wait to send.
     senders: int
-    #: In a channel with turns: the thread that is receiving, or was the last to receive. None if
-    #: none has, and for a channel without turns.
+    #: In a channel with turns: the thread that is receiving, or was the last to receive. None if no
+    #: thread has received, and for a channel without turns.
     receiver: int | None
-    #: Whether a thread is waiting to receive, and has not been woken.
+    #: Whether a thread is waiting to receive and has not been woken.
     receiver_waits: bool
 
     #: Values that were sent, not counting those of waiting `senders`; and values received.
@@ -71,7 +71,7 @@ class ChannelStatistics:
 class TurnsStatistics:
     """Who has a turn and who waits for one, as idents of `threading.get_ident`."""
 
-    #: How many turns there are.
+    #: The number of turns.
     limit: int
     #: The threads that have a turn.
     holders: tuple[int, ...]

@@ -1,7 +1,7 @@
 """The log (Go: package log), and a dump of all threads (Go's runtime writes one at SIGQUIT).
 
 Each line has a date, as in Go. But no thread waits long for a log that nobody reads, such as a full
-pipe or a terminal after Ctrl-S: otherwise the chat would miss signals, and keep clients that have
+pipe or a terminal after Ctrl-S: otherwise the chat would miss signals and keep clients that have
 left.
 """
 
@@ -23,7 +23,7 @@ from .runtime import stacks, writable
 
 __all__ = ["LogHandler", "dump_threads"]
 
-# How long the log may take to accept a line, in seconds. After a timeout, later lines do not wait.
+# Time allowed for the log to accept a line, in seconds. After a timeout, later lines do not wait.
 _PATIENCE: Final = 1.0
 
 # The part of the time that lines may wait for a log that is read too slowly.
@@ -114,7 +114,7 @@ class Output:
                     return written
                 piece = data[written : written + select.PIPE_BUF]
                 if written + len(piece) < len(data):
-                    # Whole lines if possible: another process may write in between.
+                    # Whole lines if possible, because another process may write in between.
                     piece = piece[: piece.rfind(b"\n") + 1] or piece
                 written += os.write(self._descriptor, piece)
         return len(data)
@@ -135,8 +135,8 @@ def dump_threads() -> None:
 
     For a signal handler. The handler may interrupt itself; then one dump is enough. It may also
     interrupt a thread that writes to sys.stderr, so this does not use sys.stderr. The handler
-    itself writes what stderr accepts at once, because a greenlet that computes forever lets no
-    other run. A new thread writes the rest: on greenlets, everyone would wait for the handler.
+    itself writes what stderr accepts immediately: no other greenlet runs while one computes. A new
+    thread writes the rest, because on greenlets everyone would wait for the handler.
     """
     if not dumping.acquire(blocking=False):
         return

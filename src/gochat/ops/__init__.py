@@ -3,7 +3,7 @@
     command.py    the command `gochat`
     flags.py      its flags
     config.py     the settings of `gochat serve`, in one object
-    deploy.py     sets up everything around a chat, and ends it
+    deploy.py     sets up everything around a chat and ends it
     serve.py      running: the hub's thread, and an orderly shutdown
     greenlets.py  `--runtime greenlets`: restarts the command, on gevent
     processes.py  `--processes`: a parent that keeps several chats running on one port

@@ -166,7 +166,7 @@ class Clients:
             return list(self._gone)
 
     def read(self) -> tuple[list[Client], Totals]:
-        """Return the connected clients, and the totals including their counts."""
+        """Return the connected clients and the totals including their counts."""
         with self._lock:
             there = [client for _, client in self._there.values()]
             totals = deepcopy(self._totals)

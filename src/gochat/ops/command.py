@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
-    """Run the command, and return its exit status. An error prints one line and returns 1.
+    """Run the command and return its exit status. An error prints one line and returns 1.
 
     argv: arguments without the program name; None for `sys.argv[1:]`. restart: whether the process
     may be replaced by one that runs the same command on greenlets; if not, `--runtime greenlets`
@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
 
 
 def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool) -> None:
-    """Start the command again on greenlets, if this process is to serve a chat itself.
+    """Start the command again on greenlets, if this process will serve a chat itself.
 
     processes: the value of `--processes`. restart: see `main`. Raises ImportError if gevent is
-    missing or too old, or if the command may not start again; OSError if the system cannot start
+    missing or too old, or if the command must not start again; OSError if the system cannot start
     it.
     """
     from .greenlets import check_gevent, start_again  # noqa: PLC0415 - threads have no use for it

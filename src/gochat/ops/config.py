@@ -29,26 +29,26 @@ class Config:
     An address is host:port or :port.
     """
 
-    # Where to listen.
+    # The address to listen on.
     addr: str = ":8080"
 
     # The constants of client.go.
     settings: Settings = field(default_factory=Settings)
 
-    # How long a client may take to send its request.
+    # Time allowed for a client to send its request.
     read_header_timeout: float = 3.0
 
-    # How long clients have at shutdown to receive their queued messages.
+    # Time allowed at shutdown for clients to receive their queued messages.
     shutdown_timeout: float = 5.0
 
     # How many write pumps work at the same time.
     gomaxprocs: int = default_gomaxprocs
 
-    # What runs the goroutines: `threads` or `greenlets`.
+    # The runtime of the goroutines: `threads` or `greenlets`.
     runtime: str = NAME
 
-    # How many frames per second are read from a client, and how many may come at once.
-    # None for no limit.
+    # How many frames per second are read from a client, and how many in one burst. A rate of None
+    # is no limit.
     rate: float | None = None
     burst: int = 10
 
@@ -63,7 +63,7 @@ class Config:
     # The URL of the Redis through which processes share the room; None for a room of one process.
     relay: str | None = None
 
-    # How long Redis may be unreachable or refuse commands.
+    # Time that Redis may be unreachable or refuse commands.
     relay_timeout: float = 30.0
 
     # How many entries the stream keeps, and how many bytes these take in Redis, approximately.
@@ -76,7 +76,7 @@ class Config:
     # How many processes share the address and the room.
     processes: int = 1
 
-    # Where to serve the metrics and the live view; None for nowhere.
+    # The addresses of the metrics and of the live view; None for neither.
     metrics_addr: str | None = None
     view: str | None = None
 
@@ -90,5 +90,5 @@ class Config:
     # The networks of proxies whose X-Forwarded-For is believed.
     trust_proxy: Sequence[IPv4Network | IPv6Network] = ()
 
-    # This process's place among several; None if it is alone. It has no flag: the parent sets it.
+    # This process's place among several; None if it is alone. The parent sets this, not a flag.
     place: Place | None = None

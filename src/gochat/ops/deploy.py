@@ -4,7 +4,7 @@
 
 - A signal. No new clients are accepted, everyone gets the queued messages and a close frame, and
   the program ends with the status 0 when all clients have left, or at the shutdown timeout.
-- A second signal. The system kills the program at once.
+- A second signal. The system kills the program immediately.
 - The hub fails. Its traceback is logged, everyone gets a close frame with the code 1011, and the
   program ends with the status 1.
 - The hub does not answer at shutdown. Everyone is cut off at the shutdown timeout; the status is 1.
@@ -54,7 +54,7 @@ __all__ = ["Deployment", "MakeApp", "supervise"]
 
 log = logging.getLogger("gochat")
 
-# How often a child tells its parent that it is alive, in seconds.
+# Interval at which a child tells its parent that it is alive, in seconds.
 _ALIVE: Final = 1.0
 
 
@@ -82,8 +82,8 @@ class Deployment:
         #: The hub as clients see it: the relay, if there is one.
         self.hub: Final[AnyHub] = self.relay or hub
         with ExitStack() as stack:
-            # The signal handlers are restored last: the metrics and view servers may take a while
-            # to end.
+            # The signal handlers are restored last, because the metrics and view servers may take
+            # a while to end.
             self._signals: Final = stack.enter_context(ExitStack())
             #: The class of the clients.
             self.client_class: NewClient = Client
@@ -129,7 +129,7 @@ class Deployment:
         self._stack.close()
 
     def listen(self, make_app: MakeApp) -> Server:
-        """Listen, and set up the process. From now on a signal ends the server.
+        """Listen and set up the process. From now on a signal ends the server.
 
         make_app: makes the routes. SIGUSR1 writes to stderr what each thread is doing. Raises what
         `Server` raises.
@@ -203,9 +203,9 @@ def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
 def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, object], object]]:
     """Return signal handlers: SIGINT and SIGTERM end the server.
 
-    forced: whether a second signal ends the process at once. Not for a child: it gets SIGTERM twice
-    if the system sends SIGTERM to every process of a service, because the parent sends one, too. A
-    parent that wants to end a child at once kills the child.
+    forced: whether a second signal kills the process. Not for a child: it gets SIGTERM twice if the
+    system sends SIGTERM to every process of a service, because the parent sends one, too. A parent
+    that cannot wait for a child kills the child.
     """
 
     def stop(*_: object) -> None:

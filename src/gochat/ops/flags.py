@@ -29,7 +29,7 @@ _REDIS: Final = "redis://HOST:PORT/0", "rediss://HOST/0"
 
 
 class _Parser(Parser):
-    """A Parser whose errors contain no Redis URL, and no login from any other URL."""
+    """A Parser whose errors contain no Redis URL and no login from any other URL."""
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, in one line, and exit with 2."""
@@ -56,7 +56,7 @@ COMMANDS: Final = {
 
 
 def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of the command line, and the parser of each command.
+    """Return the parser of the command line and the parser of each command.
 
     wanted: the commands whose flags to add; only the modules of these commands are imported.
     """
@@ -204,7 +204,7 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
     if args.relay_file is not None:
         try:
             with open(args.relay_file) as file:
-                return relay(file.read(1 << 16).strip())  # limited: it may have no end
+                return relay(file.read(1 << 16).strip())  # limited, because a file may have no end
         except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
             why = getattr(error, "strerror", None) or error
             serve.error(f"--relay-file {args.relay_file[:99]!r}: {why}")
@@ -242,7 +242,7 @@ def address(text: str) -> str:
 
 
 def view_addr(text: str) -> str:
-    """Return an address, on loopback if it has no host: only local users may use the switches."""
+    """Return an address, by default on loopback, where only local users can use the switches."""
     address(text)
     return f"127.0.0.1{text}" if text.startswith(":") else text
 

@@ -19,7 +19,7 @@ from ..golang.runtime import OLDEST, too_old
 
 __all__ = ["check_gevent", "start_again"]
 
-# What the new process runs. {}: this process's sys.path, so that it finds the same packages.
+# The program that Python then executes. {}: the present sys.path, to find the same packages.
 _PROGRAM = """\
 import sys; sys.path[:] = {}
 from gochat_command import main; sys.exit(main(greenlets=True))

@@ -29,7 +29,7 @@ def answers(hub: Hub, timeout: float) -> bool:
 
 @dataclass(frozen=True)
 class HubStatistics:
-    """Who is in a hub's room, and the state of its thread and its channels."""
+    """The clients in a hub's room, and the state of its thread and its channels."""
 
     clients: int
     #: Whether the thread named `hub` is waiting for a value; None if there is no such thread.

@@ -42,7 +42,7 @@ log = logging.getLogger("gochat")
 # The last bucket has everything larger.
 _BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-# How long the hub may take to answer, in seconds.
+# Time allowed for the hub to answer, in seconds.
 _HEALTH_WAIT: Final = 2.0
 
 
@@ -64,7 +64,7 @@ class Metrics(Collector):
         self._upgrader: Upgrader
         registry = CollectorRegistry()
         registry.register(self)
-        # A response has the same small size at any load: compression is not worth the time.
+        # A response has the same small size at any load, so compression is not worth the time.
         metrics: http.Application = make_wsgi_app(registry, disable_compression=True)
         #: Answers at `/metrics`, for Prometheus, and at `/healthz`.
         self.server: Final = new_server(
@@ -197,11 +197,11 @@ def health_app(
 ) -> http.Application:
     """Return a WSGI app: 200 while the hub receives and the relay hears, else 503.
 
-    timeout: how long the hub may take to answer, in seconds.
+    timeout: time allowed for the hub to answer, in seconds.
     """
 
     def app(_: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
-        # The hub first, because a relay that waits for its hub is deaf, too.
+        # The hub first, because a relay that waits for its hub is also deaf.
         if not answers(hub, timeout):
             return say(start_response, "the hub does not answer", 503)
         if relay is not None and relay.statistics().deaf:

@@ -1,4 +1,4 @@
-"""Serves each page as one file with a strict policy, and puts the message limit into home.html."""
+"""Serves each page as one file with a strict policy and puts the message limit into home.html."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`--processes N`: a parent that starts N chats on one port, and keeps them running.
+"""`--processes N`: a parent that starts N chats on one port and keeps them running.
 
-The parent has only its main thread, and serves no clients. It opens N listening sockets at one
-address, and starts a child on each: the same command, which finds its place in the environment.
+The parent has only its main thread and serves no clients. It opens N listening sockets at one
+address and starts a child on each: the same command, which finds its place in the environment.
 
 - The parent keeps the sockets open. If a child dies, its successor accepts the connections that are
   still waiting.
@@ -9,11 +9,11 @@ address, and starts a child on each: the same command, which finds its place in 
   is about to end, and why. The pipe closes when the child ends, for whatever reason, so the parent
   waits only for pipes and signals.
 - A child that is silent for too long is stuck or stopped, and the parent kills it. The time to
-  start and the time to end are limited, too. If the parent itself has not run for a while, as in a
-  paused virtual machine, the children have probably not run either: that time does not count.
-- A child that dies is restarted: at once if it has served for a while, otherwise after a growing
-  pause. But if a child dies before all children have been ready for the first time, the whole
-  command ends, because the cause is probably permanent.
+  start and the time to end are also limited. If the parent itself has not run for a while, as in a
+  paused virtual machine, the children have probably not run either, so that time does not count.
+- A child that dies is restarted: immediately if it has served for a while, otherwise after a
+  growing pause. But if a child dies before all children have been ready for the first time, the
+  whole command ends, because the cause is probably permanent.
 - SIGINT and SIGTERM end the children cleanly, and a second signal kills them. SIGUSR1 is passed on
   to the children. Each child has its own session, so Ctrl-C reaches only the parent.
 - When the parent dies, in any way, the system sends SIGTERM to each child.
@@ -53,22 +53,22 @@ _VARIABLE: Final = "GOCHAT_CHILD"
 # The parent's variables from systemd, which the children must not see.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-# A child that dies after serving for this many seconds is restarted at once.
+# A child that dies after serving for this many seconds is restarted without a pause.
 _YOUNG: Final = 10.0
 
 # The first and the longest pause before a child that died sooner is restarted, in seconds.
 _PAUSE: Final = (0.1, 10.0)
 
-# How long a child may be silent before it is killed, in seconds.
+# Time that a child may be silent before it is killed, in seconds.
 _SILENCE: Final = 10.0
 
-# How long a child may take before it is killed, in seconds: to start, in addition to its wait for
+# Time allowed for a child before it is killed, in seconds: to start, in addition to its wait for
 # Redis; and to end, in addition to its shutdown timeout.
 _START: Final = 60.0
 _GRACE: Final = 10.0
 
-# How long a killed child may take to die, in seconds. It may take longer if it waits for
-# a device that does not answer.
+# Time allowed for a killed child to die, in seconds. A child that waits for a device that does not
+# answer takes longer.
 _DEATH: Final = 10.0
 
 # The longest time between two checks of the children, and how late a check may be before the parent
@@ -76,7 +76,7 @@ _DEATH: Final = 10.0
 _LOOK: Final = 1.0
 _LATE: Final = 1.0
 
-# How much a pipe holds, in bytes. Lines are written whole, so a read of this size gets whole lines.
+# Capacity of a pipe, in bytes. Lines are written whole, so a read of this size gets whole lines.
 _PIPE: Final = 65536
 
 # From <linux/prctl.h>.
@@ -88,7 +88,7 @@ class ProcessError(OSError):
 
 
 class Place(NamedTuple):
-    """The place of a child among its siblings. For the child's main thread."""
+    """The place of a child among its siblings. Thread: the child's main one."""
 
     #: From 0.
     number: int
@@ -166,8 +166,8 @@ class _Child:
 
     def start(self) -> None:
         """Start the child. Raises OSError if the system cannot."""
-        # The way in which the parent was started: the command or the module; or a program that
-        # calls main, which calls main in the child, too.
+        # The parent's own command line. If a program has called main, the child runs that program,
+        # which calls main again.
         command = [sys.executable, *sys.orig_argv[1:]]
         environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
         reading, writing = os.pipe()
@@ -200,7 +200,7 @@ class _Child:
         self.deadline = time.monotonic() + _DEATH
 
     def leave(self, patience: float) -> int | None:
-        """Kill the child, and wait until it has ended.
+        """Kill the child and wait until it has ended.
 
         patience: how long to wait, in seconds. Returns the exit status; None if the child does not
         end.
@@ -215,7 +215,7 @@ class _Child:
         return status
 
     def put_off(self) -> float:
-        """Choose when to start the child next. Returns the pause before that, in seconds."""
+        """Schedule the child's next start. Returns the pause until then, in seconds."""
         now = time.monotonic()
         wait = 0.0
         if self.ready and now - self.started >= _YOUNG:
@@ -235,7 +235,7 @@ class _Parent:
         self, listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
     ) -> None:
         self.children = [_Child(number, sock) for number, sock in enumerate(listeners)]
-        #: How long a child may take to start, and to end, in seconds.
+        #: Time allowed for a child to start, and to end, in seconds.
         self.start_wait = relay_timeout + _START
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
@@ -341,7 +341,7 @@ class _Parent:
             if line.startswith("!"):
                 child.reason = line[1:]
             elif self.stopping:
-                pass  # it was told to end, and has a deadline for that
+                pass  # it was told to end and has a deadline for that
             elif line == "-":
                 child.allow(self.end_wait, "did not end within")
             else:
@@ -349,8 +349,8 @@ class _Parent:
                 child.allow(_SILENCE, "silent for")
         if not lines:
             self.leave(child, _DEATH)
-        # Not while stopping: a child that is told to end while it waits for Redis is ready for a
-        # moment.
+        # Skipped while stopping, because a child that is told to end while it waits for Redis is
+        # briefly ready.
         elif not self.begun and not self.stopping and all(each.ready for each in self.children):
             self.begun = True
             self.say_ready()
@@ -406,7 +406,7 @@ class _Parent:
         self.tell(signal.SIGTERM, self.children)
 
     def kill(self, reason: str) -> None:
-        """Kill the remaining children at once."""
+        """Kill the remaining children."""
         self.failure = self.failure or reason
         for child in self.running:
             child.kill(reason)

@@ -22,7 +22,7 @@ __all__ = ["NO_STORE", "make_routes", "new_server", "say"]
 #: A header for answers that must not be cached.
 NO_STORE: Final = ("Cache-Control", "no-store")
 
-# How long a request may take, in seconds, and how many are answered at the same time.
+# Time allowed for a request, in seconds; and how many are answered at the same time.
 _REQUEST_WAIT: Final = 3.0
 _MAX_REQUESTS: Final = 16
 

@@ -46,7 +46,7 @@ SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, t
 _FAREWELL_WAIT: Final = 1.0
 _FAREWELL_TURN: Final = 0.1
 
-# How long the hubs' threads may take to end after all clients have left, in seconds.
+# Time allowed for the hubs' threads to end after all clients have left, in seconds.
 _HUB_WAIT: Final = 1.0
 
 
@@ -64,7 +64,7 @@ def running(
     However the block ends, the chat ends: the server stops listening, and all clients of
     these hubs get their queued messages and a close frame with the code 1001.
 
-    timeout: how long clients have to receive these, in seconds, before they are cut off. After the
+    timeout: how long clients have to receive both, in seconds, before they are cut off. After the
     timeout the shutdown takes a few seconds at most: five for the threads of clients that were cut
     off, five for the relay, one for the hubs. No thread is left, unless other code, such as a
     subclass, blocks it. Such a thread cannot be ended from outside: the log names it, and it ends
@@ -171,8 +171,7 @@ def _abandon(hub: Hub) -> None:
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
     """Have hubs disconnect their clients. Returns those that do not respond by the deadline.
 
-    They are asked in turn, briefly and repeatedly, so that a slow hub does not take the others'
-    time.
+    Asks them in turn, briefly and repeatedly, so that a slow hub does not take the others' time.
     """
     mute = list(hubs)
     with clock.beating():

@@ -1,4 +1,4 @@
-"""systemd: takes over its sockets, and reports the state of the process to it.
+"""systemd: takes over its sockets and reports the state of the process to it.
 
 Without systemd these functions do nothing. docs/run/gochat.service and docs/run/gochat.socket are
 example units.

@@ -1,7 +1,7 @@
 """The number of entries that the stream keeps. No threads and no I/O; used by one thread.
 
-Redis limits a stream by its number of entries, but clients choose how large an entry is. So the
-sizes of the newest entries are added up to find how many of them fit into a number of bytes.
+Redis limits a stream by its number of entries, but clients choose how large an entry is. So a
+Bound adds up the sizes of the newest entries, to find how many fit into a number of bytes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Bound:
             self._new = self._size = 0
 
     def _close(self, entries: int, size: float) -> None:
-        """End a part, and drop the oldest parts that no longer fit."""
+        """End a part and drop the oldest parts that no longer fit."""
         parts = self._parts
         parts.append((entries, size))
         while len(parts) > 1 and (

@@ -18,8 +18,8 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many processes are remembered: this many that were heard once, and this many that were heard
-# more often, the most recent ones. Each start of a process adds one.
+# How many of the latest processes are remembered: this many that were heard once, and as many that
+# were heard more often. Each start of a process adds one.
 _PROCESSES: Final = 1000
 
 
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
     """The part of an entry that is new."""
 
     #: Whether any of its numbers has been seen. Then the whole entry has been seen: a process
-    #: appends an entry as a whole, and may append the same entry again.
+    #: appends an entry as a whole and may append the same entry again.
     seen: bool
     #: How many messages of the process are missing before the entry.
     missing: int

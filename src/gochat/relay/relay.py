@@ -3,7 +3,7 @@
     read pumps --> relay.broadcast --> relay out --> the stream --> relay in --> hub.broadcast
 
 Every message goes through the stream, even between clients of this process, so all hubs get the
-messages in the same order. `relay out` appends all waiting messages as one entry, and waits until
+messages in the same order. `relay out` appends all waiting messages as one entry and waits until
 `relay in` has read that entry. If the entry cannot come back, `relay out` appends it again. `relay
 in` drops messages that it has already seen, by process and number, and reports gaps. See entry.py
 for the form of an entry.
@@ -20,7 +20,7 @@ Either thread also ends when Redis has failed for longer than the timeout, or wh
 fails. Then `error` says why, `lost` is called, and the relay stays deaf.
 
 `broadcast` holds 64 messages: if it is full, a read pump waits, and TCP makes its client wait.
-`hub.broadcast` holds 64 messages, too: if it is full, `relay in` waits. `_echo` and `_wake` only
+`hub.broadcast` also holds 64 messages: if it is full, `relay in` waits. `_echo` and `_wake` only
 wake `relay out`, so they hold one value each.
 """
 
@@ -72,8 +72,8 @@ _ROW: Final = 64
 # The shortest and the longest pause between attempts when Redis is away, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
-# How long the threads may take to end when told to, and how often a waiting thread checks for that,
-# in seconds.
+# Time allowed for the threads to end when told to, and the interval at which a waiting thread
+# checks for that, in seconds.
 _END_WAIT: Final = 5.0
 _LOOK: Final = 0.25
 
@@ -93,7 +93,7 @@ _NEWS_WAIT: Final = 0.1
 _NEWCOMERS: Final = 64
 _NEWCOMER_TIME: Final = 120.0
 
-# A larger gap is not counted as a loss: somebody has invented the number.
+# A larger gap is not counted as a loss, because somebody must have invented the number.
 _WIDEST_GAP: Final = 1 << 30
 
 # How often the log reports missing messages, in seconds, and how many processes it names each time.
@@ -122,7 +122,7 @@ class _Broadcast(Channel[bytes]):
 
 @dataclass(frozen=True)
 class Statistics:
-    """The state of a relay, and its counters."""
+    """The state of a relay and its counters."""
 
     #: Whether the room is cut off: Redis is away or refuses entries, or a thread has failed.
     deaf: bool
@@ -309,7 +309,7 @@ class Relay:
     # Start and shutdown: called by one thread, in this order.
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Join the room with both connections, and start both threads. The hub may already run.
+        """Join the room with both connections and start both threads. The hub may already run.
 
         stopped: returns whether the chat was told to end before it began; then nothing starts.
         Raises RelayError if Redis refuses or does not answer within the timeout, or if there are no
@@ -468,7 +468,7 @@ class Relay:
             yield part
 
     def _append(self, messages: list[bytes]) -> None:
-        """Append an entry, and wait until it is back. Raises EndedError or RelayError.
+        """Append an entry and wait until it is back. Raises EndedError or RelayError.
 
         If somebody else has used this process's name meanwhile, other processes may have dropped
         the entry as a duplicate. Then it is appended again under a new name.
@@ -548,8 +548,8 @@ class Relay:
     def _add(self, fields: Sequence[bytes | int]) -> Id:
         """Append an entry. Raises StreamError.
 
-        A Redis that is out of memory refuses XADD, even if that would trim the stream, but not
-        XTRIM. So the stream is cut in half, repeatedly if necessary.
+        When Redis is out of memory, it refuses XADD, even if the XADD would trim the stream, but it
+        accepts XTRIM. So the stream is cut in half, repeatedly if necessary.
         """
         length = self._bound.length
         while True:
@@ -568,7 +568,7 @@ class Relay:
     # relay in.
 
     def _listen(self) -> None:
-        """Read the stream, and deliver new messages, until told to end."""
+        """Read the stream and deliver new messages until told to end."""
         pauses = backoff()
         checked = 0.0
         count = 1
@@ -600,7 +600,7 @@ class Relay:
                     self._deliver(entry)
                 if len(entries) < count:
                     self._through = begin
-                # Other writers decide how large an entry is, and how many arrive at once.
+                # Other writers decide how large an entry is, and how many arrive together.
                 count = max(1, min(2 + 2 * len(entries), _COUNT, _BYTES // largest))
                 # After the deliveries, because a slow hub is not an outage of Redis.
                 self._heard = clock.now()
@@ -631,9 +631,9 @@ class Relay:
     def _begin_again(self, last: Id) -> None:
         """Start again at the beginning of a stream whose last id has gone back. last: that id.
 
-        Entries from before this process began are skipped, by their ids, see `_take`. But if the
-        ids were ahead of the server's clock, new entries have smaller ids; then an entry is old if
-        its id is from before this process began, by the current clock.
+        `_take` skips entries with ids from before this process began. But if the ids were ahead of
+        the server's clock, new entries have smaller ids than old ones had. Then the current clock
+        determines which ids are from before this process began.
         """
         clock = self._in.clock()
         age = int((time.monotonic() - self._begun) * 1000)
@@ -732,7 +732,7 @@ class Relay:
         """Log missing messages and dropped entries, unless they were logged just now."""
         if self._missing and now - self._missing_said >= _MISSING_TIME:
             self._missing_said = now
-            # Names heard only once come last: they may be invented.
+            # Names heard only once come last, because they may be invented.
             processes = sorted(self._missing, key=self._ledger.is_new)
             for process in processes[:_MISSING_LINES]:
                 count, number = self._missing.pop(process)

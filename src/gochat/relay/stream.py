@@ -1,7 +1,7 @@
 """The Redis or Valkey stream. Nothing else imports redis-py.
 
 A Stream has one connection, and is for one thread. It never retries: redis-py's own retries could
-append an entry twice without the caller's knowledge. Every wait has a limit, and checks every
+append an entry twice without the caller's knowledge. Every wait has a limit and checks every
 quarter of a second whether it should end.
 """
 
@@ -35,10 +35,10 @@ StreamError = (RedisError, OSError)
 #: Redis has answered, but refuses a command.
 RefusedError = ResponseError
 
-# How long Redis may take to answer, in addition to a requested wait, in seconds.
+# Time allowed for Redis to answer, in addition to a requested wait, in seconds.
 _ANSWER_WAIT: Final = 3.0
 
-# How often a wait checks whether it should end, in seconds.
+# Interval at which a wait checks whether it should end, in seconds.
 _LOOK: Final = 0.25
 
 
@@ -85,9 +85,9 @@ class Stream:
         self._connection.disconnect()
 
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
-        """Append an entry, and trim the stream to about `length` entries.
+        """Append an entry and trim the stream to about `length` entries.
 
-        Returns the entry's id. Raises StreamError; the stream may then have the entry or not.
+        Returns the entry's id. After a StreamError, the stream may still have the entry.
         """
         return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 
@@ -132,7 +132,7 @@ class Stream:
         return int(seconds) * 1000 + int(microseconds) // 1000, 0
 
     def _ask(self, *command: Any, wait: float = 0.0) -> Any:
-        """Send a command, and wait for its reply. Raises StreamError or EndedError."""
+        """Send a command and wait for its reply. Raises StreamError or EndedError."""
         connection = self._connection
         try:
             if not self._connected:

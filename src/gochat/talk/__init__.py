@@ -6,7 +6,7 @@
     session.py     one talk over many connections: sent, waiting and possibly lost messages; and
                    names
     connection.py  one connection, on wsproto
-    frames.py      cuts frames from a stream, and describes each in a line
+    frames.py      cuts frames from a stream and describes each in a line
     lines.py       lines from a pipe or a file
 
 The rules: all of this is imported only for the command `talk`. Only connection.py imports

@@ -61,9 +61,9 @@ def add_flags(parser: Parser) -> None:
 def talk(args: argparse.Namespace) -> None:
     """Talk until the input ends or a signal comes. Thread: the main one.
 
-    Exits with 128 plus the number of a signal, as after Ctrl-C; with 1 if input from a pipe may be
-    lost, after a line that says so. Raises ConnectionError if the first connection fails, and
-    OSError if the input cannot be read or messages cannot be printed.
+    After a signal, such as Ctrl-C, exits with 128 plus its number. If input from a pipe may be
+    lost, prints a line that says so, and exits with 1. Raises ConnectionError if the first
+    connection fails, and OSError if the input cannot be read or messages cannot be printed.
     """
     if sys.stdin is None or sys.stdout is None:
         raise OSError("stdin and stdout must be open")
@@ -84,7 +84,7 @@ def talk(args: argparse.Namespace) -> None:
 
 
 async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[int]]) -> int:
-    """Talk, and return the exit status. speak: sends the input, and returns a status."""
+    """Talk and return the exit status. speak: sends the input and returns a status."""
     describers = {arrow: Describer(arrow) for arrow in "<>"}
 
     def trace(arrow: str, frame: Frame) -> None:
@@ -125,7 +125,7 @@ async def _type(server: str, session: Session) -> int:
 
 
 async def _send(wait: float, session: Session) -> int:
-    """Send the lines of stdin, and wait at most `wait` seconds until they come back."""
+    """Send the lines of stdin and wait at most `wait` seconds until they come back."""
     async for line in read_lines(sys.stdin.fileno()):
         await session.drain()
         session.say(line)

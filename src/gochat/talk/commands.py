@@ -36,8 +36,8 @@ async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
 
 def _go_on(line: str, session: Session) -> bool:
     """Run a line as a command, or send it. Returns False after /quit."""
-    # Only a leading space turns a command into a message: a pasted line may begin with a line end
-    # or a tab.
+    # Only a leading space turns a command into a message, because a pasted line may begin with a
+    # line end or a tab.
     words = line.rstrip() if line.startswith(" ") else line.strip()
     word, _, rest = words.partition(" ")
     if word == "/quit":

@@ -51,7 +51,7 @@ class LostError(ConnectionError):
 async def dial(
     address: Address, timeout: float, ping_period: float, trace: Callable[[str, Frame], None]
 ) -> Connection:
-    """Connect, and do the handshake of RFC 6455, section 4.1 (Go: gorilla's Dialer.Dial).
+    """Connect and do the handshake of RFC 6455, section 4.1 (Go: gorilla's Dialer.Dial).
 
     timeout: for both together, in seconds. ping_period, trace: see Connection. Raises LostError.
     """
@@ -76,7 +76,7 @@ async def _dial(
     event: events.Event | None = None
     try:
         writer.write(protocol.send(request))
-        # Up to the end of the answer and no further: frames follow.
+        # Up to the end of the answer and no further, because frames follow.
         protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
         event = next(protocol.events(), None)
     except asyncio.IncompleteReadError:
@@ -121,7 +121,7 @@ class Connection:
         self._size = 0
 
     async def read(self) -> list[str] | None:
-        """Wait for the next frame of text, and return the messages that were joined in it.
+        """Wait for the next frame of text and return the messages that were joined in it.
 
         A message in several frames counts as one frame. Answers pings and close frames meanwhile.
         Returns None when the server has answered this side's close frame. Raises LostError if the
@@ -176,7 +176,7 @@ class Connection:
             self._input += data
 
     def _answer(self, ping: events.Ping) -> None:
-        """Send a pong, unless `drain` would wait: a server that does not read needs no pong.
+        """Send a pong, unless `drain` would wait, because a server that does not read needs none.
 
         So pongs do not pile up. RFC 6455, section 5.5.3, allows that.
         """
@@ -224,7 +224,7 @@ class Connection:
         self._writer.write(data)
 
     def close(self) -> None:
-        """Send a close frame with 1001, as when a page is left; `read` gets the answer."""
+        """Send a close frame with 1001, as when a user leaves a page; `read` gets the answer."""
         self._send(events.CloseConnection(_GOING_AWAY))
 
     def end(self) -> None:

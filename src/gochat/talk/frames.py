@@ -1,4 +1,4 @@
-"""Cuts frames from a stream (RFC 6455, section 5.2), and describes each in a line."""
+"""Cuts frames from a stream (RFC 6455, section 5.2) and describes each in a line."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = ["read_lines"]
 
-#: The length in bytes at which lines are split: a line without an end must not fill the memory.
+#: Lines are split at this length in bytes, because a line without an end could fill the memory.
 LONGEST: Final = 65536
 
 

@@ -19,20 +19,20 @@ __all__ = ["Session", "name", "note", "show"]
 # As on the page, in characters.
 _LONGEST_NAME: Final = 40
 
-# How many messages `/history` shows; and how many messages may wait for a connection.
+# Maximum number of messages that `/history` shows, and that wait for a connection.
 _HISTORY: Final = 500
 _KEPT: Final = 100
 
 # How many sent messages are remembered, to compare them with the messages that come back.
 _UNCONFIRMED: Final = 500
 
-# How many lost messages a note shows: the last ones.
+# A note about lost messages shows at most this many, the last ones.
 _SHOWN: Final = 5
 
-# How many times the pause between attempts to connect doubles. The first is at most a second.
+# How many times the pause between attempts to connect doubles. The first pause is at most 1 s.
 _DOUBLINGS: Final = 5
 
-# How long a server may take to answer the close frame, in seconds.
+# Time allowed for a server to answer the close frame, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
 # Characters that affect a terminal: control characters, Unicode line ends, surrogates, and marks
@@ -93,7 +93,7 @@ class Session:
         # Messages that wait for a connection; and messages that were sent and have not come back.
         self._kept: deque[str] = deque()
         self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
-        # Whether any message may not have arrived.
+        # Whether any message may have been lost.
         self._lost = False
         self._ending = False
 
@@ -136,7 +136,7 @@ class Session:
             # Each second of a connection undoes one doubling.
             attempts = max(0, attempts - int(time.monotonic() - began))
             while True:
-                # Random, so that the clients of a restarted server do not all return at once.
+                # Random, so that the clients of a restarted server do not all return together.
                 pause = 2 ** min(attempts, _DOUBLINGS) * random.uniform(0.5, 1)
                 attempts += 1
                 note(f"{reason}; trying again in {pause:.1f} s")
@@ -177,7 +177,7 @@ class Session:
             self.history.append((clock, message))
             show(message)
             # A server may put a name before a message. Messages come back in order, so all earlier
-            # messages have arrived, too.
+            # messages have also arrived.
             for i, text in enumerate(self._unconfirmed):
                 if message.endswith(text):
                     for _ in range(i + 1):

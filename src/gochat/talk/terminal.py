@@ -3,7 +3,7 @@
 A message may arrive while a line is being typed. prompt_toolkit removes the line from the screen,
 lets the message be printed, and redraws the line with its cursor, at any width of the line and the
 terminal. The standard library's readline cannot do that: it does not redraw a line after other
-output, and another thread may not ask it where the cursor is.
+output, and another thread must not ask it where the cursor is.
 """
 
 from __future__ import annotations

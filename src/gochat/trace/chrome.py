@@ -1,4 +1,4 @@
-"""The file of a trace: written at the end of a chat, and read for `gochat trace`.
+"""The file of a trace: written at the end of a chat and read for `gochat trace`.
 
 The format is the Trace Event Format, in JSON, which Perfetto and Chrome's own viewer open:
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU

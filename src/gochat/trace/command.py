@@ -1,4 +1,4 @@
-"""The command `gochat trace`, and its flags: a summary of a trace by thread, or a picture."""
+"""The command `gochat trace` and its flags: a summary of a trace by thread, or a picture."""
 
 from __future__ import annotations
 

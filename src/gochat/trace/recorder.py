@@ -8,8 +8,8 @@ dropped, and counted as lost.
 Threads share only the ring, which has a lock; each thread has its own state. Nothing is computed or
 written before `read` makes a copy at the end.
 
-Records are plain tuples of numbers, strings and more such tuples. The garbage collector skips
-these, but would traverse hundreds of thousands of other objects again and again.
+Records are plain tuples of numbers, strings and further tuples. The garbage collector skips
+them, but would traverse hundreds of thousands of other objects again and again.
 
 Times are in nanoseconds of `time.monotonic_ns`. No two times on one track are equal.
 """
@@ -122,7 +122,7 @@ class Track:
         self._enter(State(self.now(), name, WAIT, args))
 
     def waited(self, name: str, since: int) -> None:
-        """Record that the wait now ending was for `name`, from `since` on or from its start."""
+        """Record that the wait that is ending has been for `name` since `since`."""
         if self.state is not None and self.state.kind == WAIT and since <= self.state.begin:
             self.state = self.state._replace(name=name)
         else:

@@ -48,7 +48,7 @@ _NAME: Final = 11
 _DENSE: Final = 260
 _SPARSE: Final = 1600
 
-# The maximum number of states drawn: with more, a browser is slow.
+# The maximum number of states drawn; with more, a browser is slow.
 _STATES: Final = 20_000
 
 # How many repetitions at the beginning and at the end keep their full height.
@@ -196,7 +196,7 @@ class _Drawing:
         self.texts: list[str] = []
 
     def _rows(self) -> tuple[list[float], list[float], set[float]]:
-        """Return the times at which something happens, their heights, and the dense ones."""
+        """Return the times at which something happens, their heights, and which times are dense."""
         panel = self.panel
         # A time is dense if everything that happens then lies in the middle of a repetition.
         dense: dict[float, bool] = {panel.begin: False, panel.end: False}

@@ -1,6 +1,6 @@
 """Exercise 10, medium, fix: a select that starves.
 
-`choose` receives from whichever channel has a value, and returns the channel and the value. It
+`choose` receives from whichever channel has a value and returns the channel and the value. It
 always looks at the channels in the same order, so a busy first channel starves the others. Make the
 choice fair, and never wait for one channel while another has a value.
 """

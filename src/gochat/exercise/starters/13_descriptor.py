@@ -2,7 +2,7 @@
 
 `serve` runs the two pumps of a connection and then closes the connection's socket. Each pump knows
 the socket by the number of its descriptor, and the system gives the number of a closed socket to
-the next connection. Fix `serve` so that no pump writes to a stranger, and so that the socket is
+the next connection. Fix `serve` so that no pump writes to another connection, and the socket is
 closed in the end.
 """
 

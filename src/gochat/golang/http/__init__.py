@@ -1,12 +1,12 @@
 """The HTTP server (Go: net/http), on Werkzeug's threaded server.
 
-    server.py      Server: accepts connections, and shuts down in order
+    server.py      Server: accepts connections and shuts down in order
     handler.py     one connection: its request and its response
     request.py     parses a request: the request line, the header, the target; url: for the log
     reader.py      reads a request, within a deadline and a size limit
     connection.py  a connection: who owns it, and how an application takes it over
     helper.py      a connection's second thread
-    admission.py   decides which connections are served, and counts them by client address
+    admission.py   decides which connections are served and counts them by client address
     address.py     addresses in Go's notation
     response.py    error: a short response in plain text
 

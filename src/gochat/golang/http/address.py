@@ -23,7 +23,7 @@ _BACKLOG: Final = 4096
 
 
 def listen(addr: str) -> socket.socket:
-    """Open a TCP socket that listens at an address. Any thread may call this.
+    """Open a TCP socket that listens at an address.
 
     An empty host means all interfaces, with one socket for IPv6 and IPv4 where the system has both.
     Port 0 or an empty port means any free port. The port must be a number; Go also accepts names of
@@ -31,7 +31,7 @@ def listen(addr: str) -> socket.socket:
     addresses, the socket listens at one of them, if possible an IPv4 address.
 
     Raises ValueError if the text is not an address, and OSError if the system refuses to listen
-    there. Both messages name the address.
+    there. Both messages name the address. Thread: any.
     """
     host, port = split_host_port(addr)
     try:
@@ -52,10 +52,10 @@ def listen(addr: str) -> socket.socket:
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
     """Open `count` sockets that listen at one address; Linux spreads connections over them.
 
-    Any thread may call this. The sockets are like those of `listen`, with SO_REUSEPORT. If the
-    first socket had this option from the beginning, it could silently share the port with another
-    program of the same user. So the first socket gets the option only after it listens; listening
-    fails if another program already listens there. Raises what `listen` raises.
+    The sockets are like those of `listen`, with SO_REUSEPORT. If the first socket had this option
+    from the beginning, it could silently share the port with another program of the same user. So
+    the first socket gets the option only after it listens; listening fails if another program
+    already listens there. Raises what `listen` raises. Thread: any.
     """
     with ExitStack() as stack:
         first = stack.enter_context(listen(addr))
@@ -77,8 +77,8 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
 def next_port(addr: str, number: int) -> str:
     """Return the address with its port increased by `number`; port 0, any free port, stays 0.
 
-    Any thread may call this. Raises ValueError if the text is not an address. Does not check
-    whether the new port is too high; `listen` does.
+    Raises ValueError if the text is not an address. Does not check whether the new port is too
+    high; `listen` does. Thread: any.
     """
     _, port = split_host_port(addr)
     return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
@@ -87,8 +87,8 @@ def next_port(addr: str, number: int) -> str:
 def split_host_port(addr: str) -> tuple[str, int]:
     """Split `host:port` (Go: net.SplitHostPort). The host may be empty; an empty port is 0.
 
-    Any thread may call this. Raises ValueError if the text is not an address. Does not check
-    whether such a host exists; `listen` does.
+    Raises ValueError if the text is not an address. Does not check whether such a host exists;
+    `listen` does. Thread: any.
     """
     host, colon, port = addr.rpartition(":")
     port = port or "0"

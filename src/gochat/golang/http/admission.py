@@ -1,4 +1,4 @@
-"""Admission: decides which connections are served, and refuses the others.
+"""Admission: decides which connections are served and refuses the others.
 
 An accepted connection is admitted unless too many are open, and counts until it is closed. The
 limit per client address counts a connection only after its request has been read, for two reasons.
@@ -62,7 +62,7 @@ _WITH_PORT: Final = re.compile(
 
 
 class Refusal(NamedTuple):
-    """Why a connection is refused."""
+    """The reason for refusing a connection."""
 
     #: A key of `ServerStatistics.refused`.
     reason: str
@@ -84,9 +84,9 @@ class ServerStatistics:
 
 
 class Admission:
-    """Counts connections, and decides which are served. Any thread may call the methods.
+    """Counts connections, and decides which are served.
 
-    max_connections, max_connections_per_address, trusted_proxies: see `Server`.
+    max_connections, max_connections_per_address, trusted_proxies: see `Server`. Thread: any.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Admission:
             request.send(_REFUSAL, socket.MSG_DONTWAIT)
             request.shutdown(socket.SHUT_WR)
             # If a socket is closed with unread input, the system resets the connection, and the
-            # client may not get the answer.
+            # client might not get the answer.
             request.recv(65536, socket.MSG_DONTWAIT)
 
     def refused(self, refusal: Refusal) -> None:
@@ -214,7 +214,7 @@ def _too_many(count: int, address: str) -> Refusal:
 
 
 def _drop(counter: Counter[str], address: str | None) -> None:
-    """Subtract one, and remove a count of zero."""
+    """Subtract one and remove a count of zero."""
     if address is not None:
         counter[address] -= 1
         if not counter[address]:
@@ -229,5 +229,5 @@ def _address(entry: str) -> str:
         return unmapped(str(ipaddress.IPv6Address(with_port["v6"])))
     if with_port:
         text = with_port["v4"]
-    # A zone (RFC 4007) can be any text, and has no meaning on another machine.
+    # A zone (RFC 4007) can be any text and has no meaning on another machine.
     return unmapped(str(ipaddress.ip_address(text.partition("%")[0])))

@@ -58,7 +58,7 @@ class ServerConn:
     `start` does not tell who owns the connection. `begin` and `take_back` do: each is one step
     under the lock; the first to be called succeeds, and the other returns False.
 
-    lock: guards the state, and prevents the use of a closed descriptor.
+    lock: guards the state and prevents the use of a closed descriptor.
     """
 
     def __init__(self, sock: socket.socket, address: Any, lock: threading.Lock) -> None:
@@ -66,7 +66,7 @@ class ServerConn:
         self.address: Final = address
         self._lock: Final = lock
         self._state = _ACCEPTED
-        #: The connection's own thread, which may not have begun; None before it is created and
+        #: The connection's own thread, which might not have begun; None before it is created and
         #: after `close`.
         self.thread: threading.Thread | None = None
         #: The Hijacker, once the request has been read.
@@ -141,7 +141,7 @@ class Hijacker:
         self._take: Callable[[], bytes] | None = take
         self._hire = hire
         self._helper: Helper | None = None
-        #: Whether the connection was taken over, so that the server must not send a response.
+        #: Whether the connection was taken over. If so, the server must not send a response.
         self.hijacked = False
         #: The threads that `go` has given functions to.
         self.threads: list[threading.Thread] = []
@@ -158,7 +158,7 @@ class Hijacker:
 
         Raises UnavailableError if the system has no more threads, and no other connection's thread
         is free within a second. If the application does not catch the exception, the server answers
-        with 503, and counts the refusal.
+        with 503 and counts the refusal.
         """
         if self._helper is None and self._hire is not None:
             self._helper = self._hire()
@@ -188,8 +188,8 @@ class Hijacker:
 
         The server does not close the connection before the function has returned. Raises
         UnavailableError if the system has no more threads, and no other connection's thread is
-        free within a second. Without a server, `go` raises RuntimeError at once. If a thread was
-        reserved, `go` neither waits nor raises.
+        free within a second. Without a server, it raises RuntimeError instead, and does not wait.
+        If a thread was reserved, `go` neither waits nor raises.
         """
         if closes:
             function = partial(_call_to_end, function, self._sock)

@@ -34,7 +34,7 @@ __all__ = ["Handler", "hijackable"]
 # The modules that read from a client's connection and write to it.
 _READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
 
-# The text of an exception that replaces one which Werkzeug would not log: see `_is_own`.
+# The text of the exception that replaces one that Werkzeug would not log: see `_is_own`.
 _OWN: Final = "the application's own connection has failed"
 
 # The token `chunked` in a Transfer-Encoding, which is a list of tokens.
@@ -173,7 +173,7 @@ class Handler(WSGIRequestHandler):
         return made
 
     def clear(self) -> None:
-        """Drop the request: after an exception, the handler may be in a reference cycle."""
+        """Drop the request, because after an exception the handler may be in a reference cycle."""
         self.environ = {}
         self._header = {}
 
@@ -185,15 +185,15 @@ class Handler(WSGIRequestHandler):
         self._reader.answered()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Log nothing: the answer tells the client what is malformed."""
+        """Log nothing, because the answer tells the client what is malformed."""
 
 
 def hijackable(application: WSGIApplication) -> WSGIApplication:
     """Wrap an application so that Werkzeug writes no more than net/http does.
 
     Werkzeug would write a response to a connection that was taken over, and the body of a response
-    to HEAD. An application may do its work only when its response is iterated, as a generator does,
-    so the first piece is taken here. If Werkzeug got a response to iterate, it would also read from
+    to HEAD. An application such as a generator does its work only when its response is iterated, so
+    the first piece is taken here. If Werkzeug got a response to iterate, it would also read from
     the connection at the end, which takes a descriptor.
     """
 
@@ -237,7 +237,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
 
 def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:
     try:
-        for piece in response:  # noqa: UP028 - which would close the response a second time
+        for piece in response:  # noqa: UP028 - `yield from` would close the response twice
             yield piece
     except Exception as failure:
         if _is_own(failure):
@@ -248,7 +248,7 @@ def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:
 def _is_own(failure: BaseException) -> bool:
     """Return whether the application's own connection, such as one to a database, has failed.
 
-    Werkzeug attributes every ConnectionError and TimeoutError to the client, and drops it silently.
+    Werkzeug attributes every ConnectionError and TimeoutError to the client and drops the error.
     """
     return isinstance(failure, connection_dropped_errors) and not any(
         frame.f_globals["__name__"] in _READS_AND_WRITES

@@ -1,4 +1,4 @@
-"""Helpers: each connection gets its second thread before its client is sent a 101.
+"""Helpers: each connection gets its second thread before its client gets a 101.
 
 In Go, the go statement cannot fail. Here the system may run out of threads, and after a 101 it is
 too late for a 503.
@@ -34,7 +34,7 @@ class Helper:
         self.thread: threading.Thread
 
     def run(self) -> None:
-        """Wait for the function, and call it. Thread: the helper's own."""
+        """Wait for the function and call it. Thread: the helper's own."""
         self._gate.acquire()
         function, self._function = self._function, None
         if function is not None:
@@ -47,12 +47,12 @@ class Helper:
         self._gate.release()
 
     def dismiss(self) -> None:
-        """End the thread: no function will come."""
+        """End the thread without giving it a function."""
         self._gate.release()
 
 
 def new_helper(name: str) -> Helper:
-    """Return a helper with this name. Raises RuntimeError at once if there is no thread for it."""
+    """Return a helper with this name. Raises RuntimeError if there is no thread for it."""
     helper = Helper()
     thread = helper.thread = Thread(target=helper.run, name=name, daemon=True)
     try:

@@ -25,7 +25,7 @@ _REST_WAIT: Final = 0.01
 # How much of that rest to read at once, in bytes. Werkzeug asks for 10 MB.
 _REST_SIZE: Final = 1 << 20
 
-# The longest single wait, in seconds: the system's timeouts have an upper limit.
+# The longest single wait, in seconds, because the system's timeouts have an upper limit.
 _DAY: Final = 86400.0
 
 
@@ -78,7 +78,7 @@ class _SocketReader(io.RawIOBase):
     def _look_late(self, buffer: WriteableBuffer) -> int:
         """After the deadline, read what has arrived, but only once.
 
-        On a busy machine this thread may not run before the deadline, which is not the client's
+        On a busy machine this thread might not run before the deadline, which is not the client's
         fault. A client that sends byte by byte gains only one more read.
         """
         if not self._late:

@@ -99,7 +99,7 @@ def read_header(reader: RequestReader) -> Header:
     """Read and parse the header, up to and including the empty line that ends it.
 
     White space around values is removed (RFC 9110, section 5.5). A folded line is joined to the
-    previous line with a space (RFC 9112, section 5.2), and counts as a line.
+    previous line with a space (RFC 9112, section 5.2) and counts as a line.
 
     Raises RequestError, and what the reader raises. Thread: the request's.
     """

@@ -20,8 +20,8 @@ def error(
 ) -> Iterable[bytes]:
     """Answer a request with a line of plain text; returns the body, as a WSGI application does.
 
-    text: the line, without its end. code: the HTTP status. headers: additional headers. Any thread
-    may call this. Raises ValueError if the status is unknown.
+    text: the line, without its end. code: the HTTP status. headers: additional headers. Raises
+    ValueError if the status is unknown. Thread: any.
     """
     body = f"{text}\n".encode()
     start_response(

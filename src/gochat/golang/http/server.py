@@ -1,10 +1,10 @@
 """The server: accepts connections, serves each on a thread, shuts down in order (Go: http.Server).
 
-Werkzeug starts the threads, and writes the responses. This package adds features of net/http that a
+Werkzeug starts the threads and writes the responses. This package adds features of net/http that a
 public server needs:
 
 - Addresses mean the same as in Go: `:8080` is every interface, with IPv4 and IPv6.
-- A request is parsed strictly, and must be complete by a deadline.
+- A request is parsed strictly and must be complete by a deadline.
 - An application can take a connection over: see `Hijacker`.
 - `stop` and `shutdown` end the server. They wait for open connections, but not forever.
 - A trusted proxy names the address of its client. net/http leaves this to the handler.
@@ -45,13 +45,13 @@ __all__ = ["Server"]
 
 log = logging.getLogger("gochat")
 
-# How long to pause when a connection cannot be accepted, in seconds.
+# Pause when a connection cannot be accepted, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
 
-# How long a thread may take to end after its connection was cut off, in seconds.
+# Time allowed for a thread to end after its connection was cut off, in seconds.
 _CUT_WAIT: Final = 5.0
 
-# How many threads that do not end are named in the log.
+# Maximum number of threads that the log names because they do not end.
 _NAMES: Final = 5
 
 
@@ -64,7 +64,7 @@ class Server(ThreadedWSGIServer):
         the connection (Go: ReadHeaderTimeout).
     max_connections: how many connections are served at the same time; further ones are answered
         with 503. None for no limit except the system's: when threads or descriptors run out, the
-        answer is 503, too.
+        answer is also 503.
     max_connections_per_address: the same limit for each client's IP address. A connection counts
         once its request has been read. An address may have six more connections without a request,
         because browsers open connections in advance.
@@ -97,7 +97,7 @@ class Server(ThreadedWSGIServer):
             max_connections, max_connections_per_address, trusted_proxies
         )
         self._on_close: Final = on_close
-        #: How many descriptors are reserved for other purposes: no connection may take them.
+        #: Number of descriptors that are reserved for other purposes; no connection may take them.
         self.reserved = 0
         # A spare descriptor, which is closed to refuse a connection when no other descriptor is
         # free.
@@ -167,7 +167,7 @@ class Server(ThreadedWSGIServer):
     def serve_forever(
         self, poll_interval: float = clock.BEAT, actions: Callable[[], object] | None = None
     ) -> None:
-        """Accept connections until `stop` is called, and then stop listening.
+        """Accept connections until `stop` is called, then stop listening.
 
         actions: called repeatedly on this thread, at least every poll_interval seconds, or every
         second if poll_interval is larger (in socketserver, service_actions).
@@ -236,10 +236,10 @@ class Server(ThreadedWSGIServer):
 
         timeout: how long to wait for connections, in seconds. Connections that are cut off then get
         another five seconds, and so does the thread that accepts. Threads that still have not ended
-        are named in the log and abandoned: no thread can be ended from outside.
+        are named in the log and abandoned, because no thread can be ended from outside.
 
-        Raises RuntimeError on the thread that accepts, and on a thread of an open connection: these
-        threads would wait for themselves. They may call `stop`. May be called repeatedly, even if
+        Raises RuntimeError on the thread that accepts, and on a thread of an open connection, which
+        would wait for itself. These threads may call `stop`. May be called repeatedly, even if
         the server never accepted anything. Thread: any other.
         """
         deadline = clock.after(timeout)
@@ -354,7 +354,7 @@ class Server(ThreadedWSGIServer):
     def _serve(self, connection: ServerConn) -> None:
         """Serve a connection: first its request, then what the application passed to `go_on`."""
         try:
-            # The Handler and the request are freed here: a connection may last for days.
+            # The Handler and the request are freed here, because a connection may last for days.
             Handler(connection, self).clear()
             if connection.hijacker is not None:
                 connection.hijacker.run(connection.hijacker.then)
@@ -435,7 +435,7 @@ class Server(ThreadedWSGIServer):
 
     def _pause(self) -> None:
         """Wait a moment for connections to end, before accepting the next."""
-        # Not with select.select, which takes no descriptor over 1023.
+        # This uses poll, because select.select takes no descriptor over 1023.
         woken = select.poll()
         woken.register(self._woken, select.POLLIN)
         woken.poll(_ACCEPT_PAUSE * 1000)

@@ -23,7 +23,7 @@ Greenlets are used if gevent has patched the process before gochat is imported:
     monkey.patch_all(queue=False)
     import gochat
 
-`gochat serve --runtime greenlets` does that. Any other process uses threads, and does not import
+`gochat serve --runtime greenlets` does that. Any other process uses threads and does not import
 gevent. The choice is made once, when this package is imported, so it adds no cost to a message.
 Programs import channels from `golang.channel`, and turns from `golang.turns`.
 

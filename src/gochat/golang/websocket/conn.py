@@ -67,11 +67,11 @@ __all__ = [
     "send_all",
 ]
 
-#: How long a frame that the writing thread did not request (a pong or a close) may take, including
-#: the wait for the lock, in seconds. In gorilla/websocket: writeWait.
+#: Time allowed to write a frame that the writing thread did not request (a pong or a close),
+#: including the wait for the lock, in seconds. In gorilla/websocket: writeWait.
 CONTROL_WAIT: Final = 1.0
 
-# How long a peer may take to answer a close frame before it is cut off, in seconds.
+# Time allowed for a peer to answer a close frame before it is cut off, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
 # How much of the remaining input is read at once while waiting for the answer, in bytes; and the
@@ -101,25 +101,25 @@ _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
 class ConnOptions:
     """The options of an Upgrader for all its connections."""
 
-    #: Whether binary messages must be UTF-8, too, for a program that passes them on as text.
+    #: Whether binary messages must also be UTF-8, for a program that passes them on as text.
     utf8_only: bool = False
 
     #: How much is read from the socket at once, in bytes.
     read_buffer_size: int = 4096
 
     #: How many frames a connection reads per second, messages and control frames; None for no
-    #: limit. Above that rate, reading pauses, and TCP makes the peer wait: a pong or a close frame
-    #: waits behind earlier frames, and the read deadline is extended. If the connection ends
-    #: meanwhile, the waiting frames are not read.
+    #: limit. Above that rate, reading pauses, and TCP makes the peer wait. A pong or a close frame
+    #: waits for the earlier frames, and the read deadline is extended. If the connection ends
+    #: during a pause, the waiting frames are not read.
     read_rate: float | None = None
 
-    #: How many frames may come at once, with `read_rate`.
+    #: How many frames are read in one burst, with `read_rate`.
     read_burst: int = 1
 
     #: Called with the connection and each message; returns the message to pass on instead, or None
     #: to drop it. For a program with messages in a certain form, such as JSON, or with the user's
-    #: name at the beginning. May raise ProtocolError for an invalid message, which disconnects the
-    #: peer with the error's code and text. Thread: the reader.
+    #: name at the beginning. May raise ProtocolError for an invalid message; the peer is then
+    #: disconnected with the error's code and text. Thread: the reader.
     on_message: Callable[[Conn, bytes], bytes | None] | None = None
 
 
@@ -179,7 +179,7 @@ class ConnStatistics:
 
 
 class ConnObserver(Protocol):
-    """Is told what the threads of a connection do. Each method runs on the thread it reports on.
+    """Observes the threads of a connection. Each method runs on the thread that it reports on.
 
     No method may raise an exception.
     """
@@ -282,12 +282,12 @@ class Conn:
         # Held until reading has ended. `close` waits for that, on another thread.
         self._reading = threading.Lock()
         self._reading.acquire()
-        # The thread that read last: `close` must know whether it runs on that thread.
+        # The thread that read last, because `close` must know whether it runs on that thread.
         self._reader = 0
 
         # Guards the stream of bytes to the peer, so that frames are not mixed; also `write_error`
         # and the two fields below. An RLock, because only its owner can release it: a thread that
-        # was interrupted may not know whether it has the lock.
+        # was interrupted might not know whether it has the lock.
         self._write_lock = RLock()
         # This and `write_error` are set once. A thread that reads them without the lock may see the
         # previous value: then the reading thread reads one more message, or `close` waits for an
@@ -432,8 +432,8 @@ class Conn:
     def _read_no_more(self, error: OSError) -> None:
         """Note that reading has ended, and drop the references that form cycles.
 
-        Reference counting then frees the connection at once. Otherwise, if thousands of connections
-        ended together, the garbage collector would stop all threads for a second.
+        Reference counting then frees the connection. Otherwise, if thousands of connections ended
+        together, the garbage collector would stop all threads for a second.
         """
         self.read_error = error
         self._pong_handler = _no_pong_handler
@@ -508,7 +508,7 @@ class Conn:
     def _read_frame(self) -> tuple[int, bytes] | None:
         """Give a frame, or a piece of its payload, to the library. Returns a message it completes.
 
-        A frame counts for the rate here, unless it completes a message, which counts in
+        A frame counts toward the rate here, but a frame that completes a message counts in
         `read_message`.
         """
         if self._payload_left == 0:
@@ -538,7 +538,7 @@ class Conn:
         self._counts.pongs_in += opcode == PONG_MESSAGE
         if opcode < CLOSE_MESSAGE:
             size_so_far = length + (0 if opcode else self._message_size)
-            # A frame with another fault is refused by the library, for that fault.
+            # The library refuses a frame that has another fault.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
             if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG)
@@ -567,7 +567,7 @@ class Conn:
             self._input += self._receive()
 
     def _receive(self) -> bytes:
-        # What `waiting` does is repeated here, because a generator for each read would be slow.
+        # This repeats the steps of `waiting`: a generator for each read would be slow.
         observer = self.observer
         if observer is not None:
             observer.waits("input")
@@ -596,7 +596,7 @@ class Conn:
         return data
 
     def _digest(self, data: bytes) -> tuple[int, bytes] | None:
-        """Pass a piece of input to the library, and act on the result."""
+        """Pass a piece of input to the library and act on the result."""
         if self._library is None:
             self._library = Library(self._send_for_library)
         library = self._library
@@ -639,7 +639,7 @@ class Conn:
         self._linger()
 
     def _linger(self) -> None:
-        """Stop sending, and wait a short time for the peer to close.
+        """Stop sending and wait a short time for the peer to close.
 
         Closing a socket with unread input resets the connection. The reset may overtake the close
         frame, and then the peer would never learn the reason.

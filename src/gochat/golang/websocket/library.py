@@ -26,7 +26,7 @@ class _DrainedError(Exception):
 
 
 class _Loop:
-    """Replaces the library's reader thread: keeps the loop, and starts nothing."""
+    """Replaces the library's reader thread: keeps the loop and starts nothing."""
 
     name = ""
 
@@ -64,7 +64,7 @@ class _Wire:
 
 
 class Library:
-    """The library's view of one connection, after its handshake. Only for the reading thread.
+    """The library's view of one connection, after its handshake. Thread: the reader.
 
     send: called with each frame that the library sends: a pong, or a close.
     """
@@ -130,6 +130,6 @@ class Library:
         return self._server.close_message or ""
 
     def forget(self) -> None:
-        """Break all reference cycles, which frees the objects at once. Must be the last call."""
+        """Break all reference cycles, to free the objects immediately. Must be the last call."""
         vars(self._server).clear()
         vars(self._wire).clear()

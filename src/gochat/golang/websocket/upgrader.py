@@ -40,8 +40,8 @@ REFUSALS: Final = {
     "hijack": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-# The answer to a handshake (RFC 6455, section 4.2.2), without the key. No extension is accepted:
-# the one that browsers offer, permessage-deflate, costs far more here than it saves.
+# The answer to a handshake (RFC 6455, section 4.2.2), without the key. It accepts no extension:
+# permessage-deflate, which browsers offer, costs far more here than it saves.
 _ANSWER: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
     b"Upgrade: websocket\r\n"
@@ -97,12 +97,12 @@ class HandshakeError(Exception):
 
 
 class Upgrader:
-    """Upgrades HTTP requests to WebSocket connections. Any thread may use it.
+    """Upgrades HTTP requests to WebSocket connections. Thread: any.
 
     allowed_origins: origins (`https://example.org:8443`) whose pages may connect, or `*` for all.
         Pages of the server's own origin, and clients that send no origin, always may.
-    handshake_timeout: how long sending the answer may take, in seconds. `serve_ws` lets the hub
-        take as long to accept the client.
+    handshake_timeout: time allowed to send the answer, in seconds. `serve_ws` gives the hub the
+        same time to accept the client.
     utf8_only, read_buffer_size, read_rate, read_burst, on_message: see `ConnOptions`.
     """
 
@@ -137,12 +137,12 @@ class Upgrader:
             return UpgraderStatistics(self._upgraded, self._refused.copy())
 
     def upgrade(self, environ: http.Environ) -> Conn:
-        """Answer the handshake with 101, and take the connection over from the HTTP server.
+        """Answer the handshake with 101 and take the connection over from the HTTP server.
 
         environ: the environ of a request to an `http.Server`. The server still closes the socket,
         see `http.Hijacker`, so use the Conn only inside functions that the server calls. A second
         thread is reserved for the connection, so `Hijacker.go` does not fail. If the application,
-        or a function that it has passed to the Hijacker, fails afterwards, the peer gets the close
+        or a function that it has passed to the Hijacker, fails afterward, the peer gets the close
         code 1013 for an `http.UnavailableError` and 1011 for any other exception.
 
         Raises HandshakeError, with the status of the Go library's answer; http.UnavailableError if
@@ -209,8 +209,8 @@ class Upgrader:
     def _check_origin(self, environ: http.Environ) -> bool:
         """Return whether the connecting page has the server's origin, or an allowed one.
 
-        An origin is only `scheme://host[:port]` (RFC 6454, section 6.2), so it is compared as a
-        whole and never parsed, so that differences between parsers do not matter.
+        An origin is only `scheme://host[:port]` (RFC 6454, section 6.2). It is compared as a whole
+        and never parsed, so differences between parsers do not matter.
         """
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True

@@ -1,4 +1,4 @@
-"""Holding a client's write pump, and slowing it down.
+"""Holding a client's write pump and slowing it down.
 
 The write pump receives one message, and then drains the channel for the rest of the frame. Between
 the two, the channel tells its Hold about the message, and the Hold can stop the pump. So a held
@@ -39,12 +39,12 @@ class Hold:
         #: The name in the client's last message that began with one. Set by the read pump.
         self.name = b""
         self._pace = pace
-        # Guards `on`, and wakes the receiver when `on` changes or the channel is closed. A thread
+        # Guards `on` and wakes the receiver when `on` changes or the channel is closed. A thread
         # that holds it never waits, so the hub acquires it without delay.
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
         #: Whether the receiver should wait. Any thread may read it without the lock. The receiver
-        #: does, too, so it may notice a change one frame late.
+        #: also does, so it may notice a change one frame late.
         self.on = False
         #: What the receiver is doing in `received`; None outside it. Set by the receiver.
         self.doing: str | None = None

@@ -60,7 +60,7 @@ _REST: Final = 20.0
 # The slowest motion, in seconds per frame.
 _SLOWEST: Final = 5.0
 
-# How long the hub may take to receive a message from the view, in seconds.
+# Time allowed for the hub to receive a message from the view, in seconds.
 _SAY_WAIT: Final = 1.0
 
 # The maximum length of a name, in characters, as on the page.

@@ -50,7 +50,7 @@ _CONN: Final = {
 def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None) -> dict[str, Any]:
     """Return the state, ready for JSON. Thread: any.
 
-    The cost grows with the number of clients only through sums and the list of all threads. At most
+    As the number of clients grows, only sums and the list of all threads take longer. At most
     `DETAILED` clients are read individually: first those that are held, then those with the longest
     queues, then the oldest.
     """

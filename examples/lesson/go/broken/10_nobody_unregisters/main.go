@@ -22,6 +22,6 @@ func serveClient() {
 
 func main() {
 	serveClient()
-	runtime.Gosched() // the pump writes, and waits for the next message
+	runtime.Gosched() // the pump writes and waits for the next message
 	pprof.Lookup("goroutineleak").WriteTo(os.Stdout, 1)
 }

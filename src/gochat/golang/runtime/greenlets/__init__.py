@@ -9,7 +9,8 @@
 The rules: a greenlet runs until it waits, and only `Waiter.park` waits. So the code between two
 calls of `park` is one step, which no other greenlet sees half done. No locks are needed, and no
 wake-up can be lost: a greenlet looks, finds nothing, and registers its wait before any other
-greenlet can run. So this runtime is much shorter than the runtime of threads, and needs no model.
+greenlet can run. So this runtime is much shorter than the runtime of threads, and needs no
+formal model.
 
 An exception from `greenlet.throw` or gevent's `kill` is raised only in `park`. A signal
 handler may run at any moment, on whichever greenlet is running, and must not wait. If it raises

@@ -2,7 +2,7 @@
 
 They are used like the channels of threads; see the table in threads/channel.py. A channel has a
 queue of values, a line of senders that wait for room, and at most one waiting receiver. Every
-operation either completes at once or waits in `park`, and other greenlets run only during `park`.
+operation either completes without waiting or waits in `park`; other greenlets run only then.
 A signal handler may run at any point. If it interrupts a send and calls `try_send`, the channel may
 get one value over its capacity.
 
@@ -73,7 +73,7 @@ class _Receiver(Waiter):
 
 
 class Channel(Closing, Generic[T]):
-    """A queue that can be closed; a greenlet can wait for several channels at once.
+    """A queue that can be closed; a greenlet can wait for several channels at the same time.
 
     capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
     in_turn: the receiver takes turns with those of all other `in_turn` channels, see turns.py.
@@ -191,7 +191,7 @@ class Channel(Closing, Generic[T]):
         """Close the channel. Works on a full channel too, and never blocks.
 
         Queued values can still be received. A greenlet that waits to send gets ClosedChannelError.
-        A second close raises ClosedChannelError, too (in Go, it panics).
+        A second close also raises ClosedChannelError (in Go, it panics).
         """
         self._check_open("close of")
         self._left = len(self)

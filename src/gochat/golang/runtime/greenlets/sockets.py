@@ -72,7 +72,7 @@ class _Poll:
     def poll(self, timeout: float | None = None) -> bool:
         """Wait for the event. Return False if it does not come within `timeout` milliseconds.
 
-        A signal handler may run on gevent's own greenlet, which cannot wait: then the whole thread
+        A signal handler may run on gevent's own greenlet, which cannot wait. The whole thread then
         waits.
         """
         if self._system.poll(0):
@@ -152,7 +152,7 @@ class RLock:
 
 
 def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
-    """Make Python look for garbage less often: after 10,000 new objects.
+    """Make Python look for garbage only once every 10,000 new objects.
 
     While thousands of clients come and go, each full collection looks at all their objects, and
     almost none of these is garbage. With the default, this took a fifth of the processor time.

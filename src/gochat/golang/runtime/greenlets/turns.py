@@ -1,10 +1,10 @@
 """Turns: only one write pump at a time is ready to run.
 
-In a room of a thousand clients, a message gives a thousand write pumps something to do. If all were
-ready at once, they would all run before the hub and the readers run again, and each would write a
+In a room of a thousand clients, a message gives a thousand write pumps something to do. If all of
+them were ready, they would run before the hub and the readers run again, and each would write a
 frame with one message. So the pumps line up, and the pump that has the turn passes it on when it
 has nothing left to write or is about to wait. The next pump runs after the hub and readers that are
-ready by then. Meanwhile messages gather for the pumps in line, and go out in one frame.
+ready by then. Meanwhile messages gather for the pumps in line and go out in one frame.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT_GOMAXPROCS: Final = 1
 
 
 class Turns:
-    """One turn, and the line of pumps that wait for it."""
+    """One turn and the line of pumps that wait for it."""
 
     def __init__(self) -> None:
         #: The places of the pumps that wait for the turn.
@@ -96,14 +96,14 @@ class Turns:
 
 
 class TurnWaiter(Waiter):
-    """The place where a write pump waits for a value, and then for the turn."""
+    """The place where a write pump waits for a value and then for the turn."""
 
     __slots__ = ()
 
     def settle(self, greenlet: Any) -> None:
         """Note which greenlet waits here, and make it pass on its turn when it ends."""
         self.greenlet = greenlet
-        if hasattr(greenlet, "rawlink"):  # the main greenlet has none, and does not end
+        if hasattr(greenlet, "rawlink"):  # the main greenlet has none and does not end
             greenlet.rawlink(turns.ended)
 
     def call(self, _: object) -> None:
@@ -125,7 +125,7 @@ class TurnWaiter(Waiter):
             turns.holder = None
 
     def let_go(self, _: object) -> None:
-        """Wake the pump without a turn: its channel is closed."""
+        """Wake the pump without a turn, because its channel is closed."""
         self.wake()
 
 

@@ -1,6 +1,6 @@
 """How a greenlet waits for another greenlet or a deadline; and the line of ready greenlets.
 
-gevent resumes a greenlet from its loop, and returns to the loop when the greenlet waits: two
+gevent resumes a greenlet from its loop and returns to the loop when the greenlet waits: two
 switches. To save one, the greenlets that were woken here are kept in a separate line. When a
 greenlet waits, it switches to the next one in line, or to the loop if no other is ready or the loop
 has not run for _SLICE.
@@ -62,7 +62,7 @@ class _Ready:
                 _line[0].greenlet.switch()
         finally:
             self.until = 0.0
-            # No call between these two lines: in a call, a signal handler could wake a greenlet.
+            # No call between these two lines: a signal handler in it could wake a greenlet.
             self.planned = False
             if _line:
                 self.planned = True
@@ -128,7 +128,7 @@ class Waiter:
         self.greenlet = greenlet
 
     def park_for(self, what: str, deadline: float | None) -> bool:
-        """Call `park`, and meanwhile record in `waits` what the greenlet waits for."""
+        """Call `park` and record in `waits` what the greenlet waits for meanwhile."""
         ident = id(getcurrent())  # like threading.get_ident
         waits[ident] = what
         try:
@@ -137,7 +137,7 @@ class Waiter:
             del waits[ident]
 
     def wake(self) -> None:
-        """Resume the waiting greenlet, if there is one, after the ready ones."""
+        """Resume the waiting greenlet, if there is one, after the greenlets that are ready."""
         if self.parked:
             self.parked = False
             _line.append(self)

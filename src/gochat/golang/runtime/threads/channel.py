@@ -11,7 +11,7 @@
 | `close(ch)`                          | `ch.close()`                                  |
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
-`handover.py` explains the steps at the end of this module, and has the classes for waiting.
+`handover.py` explains the steps at the end of this module and has the classes for waiting.
 
 Interrupts: any operation can be interrupted by an exception at any moment, from a signal handler on
 the main thread or from `PyThreadState_SetAsyncExc` on others. The operation has then either
@@ -61,7 +61,7 @@ _popleft: Final = deque.popleft
 
 
 class Channel(Closing, queue.Queue[T]):
-    """A `queue.Queue` that can be closed; a thread can wait for several channels at once.
+    """A `queue.Queue` that can be closed; a thread can wait for several channels at the same time.
 
     capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
     in_turn: the receiver takes turns with those of all other `in_turn` channels, see turns.py.
@@ -79,7 +79,7 @@ class Channel(Closing, queue.Queue[T]):
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
         # The attributes that the inherited methods still use. The condition variables of
-        # queue.Queue are left out: they would take kilobytes and ten microseconds per channel.
+        # queue.Queue are left out, because they would take kilobytes and ten microseconds.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
         # Without a GIL, puts the steps of all threads in one order. Reentrant, because a signal
@@ -92,7 +92,7 @@ class Channel(Closing, queue.Queue[T]):
         # `try_send` appends while the queue has fewer values than this; 0 from just before the
         # close.
         self._accepts = capacity
-        # Set once, before `_closed`: nobody will receive, so no `END` joins the line.
+        # Set once, before `_closed`, if nobody will receive. Then no `END` joins the line.
         self._abandoned = False
         # The waiting senders in order of arrival, then `END`. Any thread may remove a sender whose
         # value was moved or whose offer was refused.
@@ -210,7 +210,7 @@ class Channel(Closing, queue.Queue[T]):
         """Close the channel. Works on a full channel too, and never blocks.
 
         Queued values can still be received. A thread that waits to send gets ClosedChannelError. A
-        second close raises ClosedChannelError, too (in Go, it panics). Thread: the sending side.
+        second close also raises ClosedChannelError (in Go, it panics). Thread: the sending side.
         """
         self._check_open("close of")
         try:
@@ -380,7 +380,7 @@ class Channel(Closing, queue.Queue[T]):
         """
         offer.refuse()
         offer.gate.open()  # before the removal: _recover finds only offers in line
-        try:  # noqa: SIM105 - which is faster
+        try:  # noqa: SIM105 - `suppress` is slower
             self._offers.remove(offer)
         except ValueError:  # it was already removed
             pass
@@ -409,7 +409,7 @@ class Channel(Closing, queue.Queue[T]):
             self._dismiss(first)
 
     def _finish(self) -> None:
-        """Refuse the waiting senders, and add `END`. Can be repeated after an interrupt."""
+        """Refuse the waiting senders and add `END`. Can be repeated after an interrupt."""
         self._admit()
         if FREE_THREADED:
             self._order()
@@ -451,7 +451,7 @@ class Channel(Closing, queue.Queue[T]):
 
         A receiver that takes turns is unmarked here, so that the next sender need not call this. A
         slow sender may unmark a wait that began after it looked, so it also wakes the current
-        receiver. A Waiter can be woken for any of its thread's waits; a Bell is for one wait, so it
+        receiver. A Waiter can be woken for any of its thread's waits. A Bell is for one wait, and
         stays marked.
         """
         receiver = self._idle
@@ -513,7 +513,7 @@ class Channel(Closing, queue.Queue[T]):
         """Receive all available values into an empty list."""
         # Senders only append, and only this thread pops, so the number of values can only grow
         # until they are moved.
-        try:  # noqa: SIM105 - which is faster
+        try:  # noqa: SIM105 - `suppress` is slower
             values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
         except IndexError:  # a signal handler has received some
             pass

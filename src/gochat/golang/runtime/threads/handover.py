@@ -1,7 +1,7 @@
-"""Passes values between threads, and lets threads sleep until they are woken.
+"""Passes values between threads and lets threads sleep until they are woken.
 
-`channel.py` says what a channel promises, and contains the steps of its operations. This module
-explains these steps, and has the classes with which threads wait for each other.
+`channel.py` says what a channel promises and contains the steps of its operations. This module
+explains these steps and has the classes with which threads wait for each other.
 
 Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
 of the first sender in line goes into the queue as soon as there is room. `close` puts a sentinel at
@@ -9,7 +9,7 @@ the end of the line, so a receiver drains the queue before it sees the close. A 
 nothing marks itself as idle in each of its channels; the next thread that sends wakes it.
 
 On an unbuffered channel, a sender that finds an idle receiver hands its value over and continues. A
-sender that finds none joins the line, and continues when its value has been received. Go's chan.go
+sender that finds none joins the line and continues when its value has been received. Go's chan.go
 does the same.
 
 There is no lock, so an interrupt cannot leave a lock held, and a signal handler cannot find a lock
@@ -65,7 +65,7 @@ class Offer(Generic[T]):
     def move(self, extend: Any) -> None:
         """Move the value, if not yet moved. extend: the destination's method. Thread: any."""
         if self._offered:
-            try:  # noqa: SIM105 - which is faster
+            try:  # noqa: SIM105 - `suppress` is slower
                 extend(map(_pop, (self._offered,)))
             except IndexError:  # another thread was faster
                 pass
@@ -190,7 +190,7 @@ def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
                 if timeout <= 0:
                     me.receiving = False
                     return False
-                if timeout > threading.TIMEOUT_MAX:  # noqa: PLR1730 - which is faster than `min`
+                if timeout > threading.TIMEOUT_MAX:  # noqa: PLR1730 - `min` is slower
                     timeout = threading.TIMEOUT_MAX
             if queue or offers:
                 if not channel._closed:  # values left in a closed channel need no turn

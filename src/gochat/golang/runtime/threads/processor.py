@@ -38,8 +38,8 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:
       GIL, so the woken thread could only go back to sleep.
     - A thread that waits for the GIL should not request it every 5 ms, or even twice a second. If
       thousands do, as when all clients leave at the same time, no other work gets done. But a
-      thread must request it sometimes: otherwise a thread that releases the GIL and retakes it at
-      once would starve the rest.
+      thread must request it sometimes: otherwise a thread that releases the GIL and immediately
+      retakes it would starve the rest.
     - The process should stay on one CPU, because a thread on another CPU gets the GIL later.
 
     docs/why/performance.md has measurements of all four. None needs privileges. On a free-threaded

@@ -1,9 +1,9 @@
 """Turns: limits how many write pumps work at the same time, as Go's scheduler does (GOMAXPROCS).
 
 A message in a room of a thousand clients wakes a thousand write pumps. Goroutines would line up for
-the few processors that GOMAXPROCS allows; threads would all run at once and compete for the
-interpreter. So the write pumps line up here, too. The first `gomaxprocs` pumps in line have a turn.
-A pump joins the line when it has work, and leaves the line when it has none. While a pump waits in
+the few processors that GOMAXPROCS allows; threads would all become ready and compete for the
+interpreter. So the write pumps also line up here. The first `gomaxprocs` pumps in line have a turn.
+A pump joins the line when it has work and leaves the line when it has none. While a pump waits in
 line, its messages gather, and go out in one frame: the longer the line, the larger the frames.
 
 A thread that has a turn must not wait, except for its next turn. Before it waits for a socket or a
@@ -76,20 +76,20 @@ class Gate:
     def open(self) -> None:
         """Wake the waiting thread, or the next thread that waits. Thread: any."""
         if self._lock.locked():
-            try:  # noqa: SIM105 - which is faster
+            try:  # noqa: SIM105 - `suppress` is slower
                 self._lock.release()
             except RuntimeError:  # another thread was faster
                 pass
 
 
 class Turns:
-    """The turns, and the line of threads that take them. Thread: any."""
+    """The turns and the line of threads that take them. Thread: any."""
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
         # The first `_limit` of these have a turn. A thread removes itself; it is added by itself or
-        # by the thread that wakes it. If it is woken just before it removes itself, it is here
-        # twice for a moment. It then gives up its first place, which has the turn.
+        # by the thread that wakes it. A thread that is woken just before it removes itself is here
+        # twice for a moment, and then gives up its first place, which has the turn.
         self._line: deque[Waiter] = deque()
         # Without a GIL, makes two steps atomic; see FREE_THREADED. Reentrant, because a signal
         # handler may acquire it while the interrupted thread holds it.
@@ -130,8 +130,7 @@ class Turns:
     def gosched(self) -> None:
         """Return when every thread now in line has had a turn (Go: runtime.Gosched).
 
-        For a thread without a turn, so that it does not give the pumps more work than they can
-        queue.
+        For a thread without a turn, to avoid giving the pumps more work than they can queue.
         """
         waiter = self.waiter()
         try:
@@ -210,7 +209,7 @@ class Waiter(Gate):
         return self._holds
 
     def is_idle(self) -> bool:
-        """Return whether the thread waits for a value, and has not been woken."""
+        """Return whether the thread waits for a value and has not been woken."""
         return bool(self.armed)
 
     def wake(self) -> bool:
@@ -236,7 +235,7 @@ class Waiter(Gate):
             raise
 
     def let_go(self) -> None:
-        """Wake the thread without a turn: its channel is closed."""
+        """Wake the thread without a turn, because its channel is closed."""
         self.open()
 
     # The thread itself:
