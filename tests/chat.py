@@ -27,7 +27,7 @@ ON_THEIR_WAY, BEHIND = 64, 96
 #: How many messages one process of a room may lag behind another.
 LAG = 500
 
-#: The text of messages: characters of one to four bytes, and some that are special in other places.
+#: The characters of messages, one to four bytes each. Some are special in HTML or JavaScript.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
 #: How a client leaves. After "close" and "half close" the server has read all its messages.

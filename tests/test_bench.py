@@ -666,7 +666,7 @@ def test_comparison_of_servers(tmp_path: Path) -> None:
     assert [row[0] for row in rows if "---" not in row[0]] == [
         "| server",
         "| gochat, greenlets",
-        "| ",
+        "| load",
         "| 5 clients, 4 senders",
         "| 1 of 5 clients stop reading: deliveries to the rest, to those in a room without them",
         "| memory of an idle client, KB",
@@ -695,8 +695,8 @@ def test_comparison_with_a_command() -> None:
     done = compare("--clients", "4", "--against", other)
     assert done.returncode == 0, done.stderr
     assert "4 clients, 4 senders: the other / gochat, threads\n" in done.stdout
-    assert "|  | deliveries/s | CPU per delivery |\n" in done.stdout
-    assert re.search(r"^\| round 2( \| (\d+\.\d\d|-)){2} \|$", done.stdout, re.M)
+    assert "| round | deliveries/s | CPU per delivery |\n" in done.stdout
+    assert re.search(r"^\| 2( \| (\d+\.\d\d|-)){2} \|$", done.stdout, re.M)
     assert re.search(r"^\| median( \| (\d+\.\d\d|-)){2} \|$", done.stdout, re.M)
     order = re.findall(r"^4 clients, 4 senders, (.+): [\d,]+$", done.stderr, re.M)
     ours = "gochat, threads"

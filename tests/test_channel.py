@@ -954,7 +954,7 @@ def test_select_is_fair(ready: tuple[int, ...]) -> None:
 
 
 def test_two_threads_that_receive(start: Tasks) -> None:
-    """A second thread that would wait for a channel gets an error; the first keeps waiting."""
+    """A second thread that tries to wait for a channel gets an error; the first keeps waiting."""
     shared: Channel[str] = Channel()
     own: Channel[str] = Channel()
     first = start.parked(lambda: select(shared))

@@ -475,7 +475,7 @@ def test_a_link_to_a_picture_shows_it(site: Path, html: dict[str, Site]) -> None
 
 @pytest.mark.xdist_group("site")
 def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> None:
-    """No page or style sheet names a resource of another server; no browser asks for an icon."""
+    """No page or style sheet loads anything from another server; no browser asks for an icon."""
     for name, page in html.items():
         assert "data:," in page.loads, f"{name}: a browser asks for /favicon.ico"
         for resource in page.loads:

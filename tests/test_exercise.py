@@ -877,7 +877,7 @@ def call(capsys: pytest.CaptureFixture[str], *args: str) -> Result:
 def test_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A number writes that exercise's file; only --force overwrites a learner's file."""
+    """`gochat exercise N` writes that exercise's file; only --force overwrites a learner's file."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "exercise_01.py"
     said = "exercise_01.py is written; change it, then: gochat exercise 1 --check\n"

@@ -85,16 +85,16 @@ class Network:
         self._thread = threading.Thread(target=self._run, name="network")
 
     def cut(self) -> None:
-        """From now on the present connections stay open, but carry nothing."""
+        """From now on, the current connections stay open, but carry nothing."""
         self._cuts += 1
 
     def hold(self) -> None:
-        """From now on, hold back data from the server on the present connections."""
+        """From now on, hold back data from the server on the current connections."""
         with self._lock:
             self._held = {client: b"" for client, (other, _) in self._others.items()}
 
     def release(self) -> None:
-        """Release that data and stop holding data back."""
+        """Send the data held back so far, and stop holding data back."""
         with self._lock:
             held, self._held = self._held, {}
             for client, data in held.items():

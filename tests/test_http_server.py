@@ -679,7 +679,7 @@ def test_shutdown_with_many() -> None:
 
 
 def test_one_thread_accepts() -> None:
-    """A second thread that would accept gets RuntimeError; the first one keeps accepting."""
+    """A second thread that tries to accept gets RuntimeError; the first one keeps accepting."""
     server = Server(LOCAL, hello)
     server.start()
     wait_until(lambda: works(server.port), "a server at work")

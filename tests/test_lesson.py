@@ -257,7 +257,7 @@ def test_go_reports_a_mistake(
 
 
 def test_the_clock_of_the_playground(tmp_path: Path) -> None:
-    """With the Go playground's clock, each Go program does the same, except for the ticker's.
+    """With the Go playground's clock, each Go program but the ticker does the same.
 
     That clock stands still while a goroutine can run. So the ticker's program never ends, and
     reaches any limit of processor time: here, one second.
@@ -351,7 +351,7 @@ def whole(lines: list[str]) -> str:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_page_has_all_its_parts(program: Path) -> None:
-    """A page shows both programs in parts of 14 lines, a prediction, the picture and the rest."""
+    """A page has all its sections, and shows both programs in parts of at most 14 lines."""
     text = page(program).read_text()
     for heading in (
         "What you will see",

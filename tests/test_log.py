@@ -148,7 +148,7 @@ def test_the_threads_are_told_while_others_work(
 def test_the_threads_run_while_they_are_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A thread that runs on while the list is made does not change what the list says of others."""
+    """A thread that runs while the list is made does not change the list's entries for others."""
 
     def work() -> Generator[None, None, None]:
         yield  # begins

@@ -148,7 +148,7 @@ def test_version(module: bool) -> None:
 
 
 def test_imported_modules_are_no_garbage() -> None:
-    """The command exempts what it imports from the garbage collector, which then works as usual."""
+    """Garbage collection skips the modules that the command imports, and otherwise works."""
     program = (
         "import gc, sys\n"
         "from gochat_command import main\n"

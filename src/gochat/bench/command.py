@@ -108,7 +108,7 @@ def show(report: Report, as_json: bool) -> None:
 
 FLAGS: Final[dict[str, Sequence[Flag]]] = {
     "what most people need": [
-        ("clients", clients, "N,N", "clients in the room; each number in turn"),
+        ("clients", clients, "N,N", "clients in the room; measures each number in turn"),
         ("senders", partial(count, most=SENDERS), "S", "clients that also send"),
         ("seconds", seconds, "T", "seconds to measure"),
         (

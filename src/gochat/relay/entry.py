@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     process: bytes
     first: int
     length: int
-    #: The valid messages; and why the others are invalid, or an empty text.
+    #: The valid messages, and why the others are invalid: empty if all are valid.
     messages: list[bytes]
     fault: str
     #: The field a.

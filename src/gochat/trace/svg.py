@@ -414,7 +414,7 @@ def _wrapped(text: str, width: float, character: float) -> list[str]:
     return textwrap.wrap(text, int((width - 16) / character))
 
 
-# The elements of every picture, and of the lesson's.
+# The elements of every picture, including the pictures of the lesson.
 
 
 def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:

@@ -183,8 +183,7 @@ class Hijacker:
         """Call a function on another thread with this name (Go: the go statement).
 
         closes: whether the function must shut the connection down before it returns. If it does
-        not, that counts as a failure, because otherwise nobody might notice that the function has
-        returned.
+        not, that counts as a failure, because otherwise its return might go unnoticed.
 
         The server does not close the connection before the function has returned. Raises
         UnavailableError if the system has no more threads, and no other connection's thread is

@@ -85,9 +85,10 @@ class HandshakeError(Exception):
         self.level: Final = logging.INFO if self.status < 500 else logging.ERROR
 
     def response(self, start_response: http.StartResponse) -> Iterable[bytes]:
-        """Return the answer to the request, as a WSGI response: the Go library's answer.
+        """Return the answer to the request as a WSGI response.
 
-        But if the server does not support hijacking, the answer says what to do.
+        The answer is the same as the Go library's, but if the server does not support hijacking,
+        its text says what to do.
         """
         headers = [("Sec-WebSocket-Version", "13")]
         if self.status == HTTPStatus.UPGRADE_REQUIRED:

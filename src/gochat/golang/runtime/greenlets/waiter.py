@@ -112,7 +112,7 @@ class Waiter:
                     return False
                 if deadline < self._rings:
                     self._set_timer(deadline)
-            # `switch` returns the value that is passed on the switch back; the timer passes False.
+            # `switch` returns the value that the next switch to `me` passes: the timer's is False.
             if now < _ready.until and _line:
                 return _line[0].greenlet.switch() is not False
             return HUB.switch() is not False
