@@ -248,6 +248,58 @@ def test_a_signal_handler_that_sends() -> None:
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+@pytest.mark.parametrize("receive", ["drain", "take"])
+@pytest.mark.parametrize("channel", ["0", "1", "0, in_turn=True", "2, in_turn=True"])
+def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
+    """If a handler closes the channel inside a receive, each value is received or refused.
+
+    Python runs signal handlers at the start of functions and after calls. A profile function
+    stands in for the handler: it closes the channel at one of these points after the other.
+    """
+    program = f"""
+        {PATCH}
+        import gevent, sys
+        from gochat import Channel, ClosedChannelError
+        from gochat.golang.runtime.greenlets import channel as module
+        def take(channel):
+            value, ok = channel.recv()
+            return [value] * ok
+        def drain(channel):
+            return channel.drain()
+        def close_at(number):
+            channel, sent, steps = Channel({channel}), [], 0
+            def send(value):
+                try:
+                    channel.send(value)
+                except ClosedChannelError:
+                    return
+                sent.append(value)
+            senders = [gevent.spawn(send, value) for value in range(4)]
+            gevent.sleep(0)
+            def handle(frame, event, _):
+                nonlocal steps
+                if event in ("call", "c_return") and frame.f_code.co_filename == module.__file__:
+                    steps += 1
+                    if steps == number:
+                        channel.close()
+            sys.setprofile(handle)
+            got = {receive}(channel)
+            sys.setprofile(None)
+            if steps < number:
+                channel.close()
+            got += channel
+            gevent.joinall(senders)
+            assert got == sorted(got) == sorted(sent), (number, got, sent)
+            return steps >= number
+        number = 1
+        while close_at(number):
+            number += 1
+        print(number > 2)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_a_receive_that_ctrl_c_interrupts() -> None:
     """A greenlet that is interrupted at any moment gets the exception and blocks no other."""
     program = f"""

@@ -320,8 +320,8 @@ class Channel(Closing, Generic[T]):
             if self.capacity:
                 self._admit()
             else:
-                while self._offers:
-                    values.append(self._accept())
+                while self._accept(values):
+                    pass
         count = len(values)
         self._received += count
         self._drains[count.bit_length()] += 1
@@ -353,8 +353,7 @@ class Channel(Closing, Generic[T]):
             self._received += 1
             if self._offers:
                 self._admit()
-        elif self._offers:
-            got.append(self._accept())
+        elif self._offers and self._accept(got):
             self._received += 1
         elif self._ended:
             got.append(CLOSED)
@@ -374,15 +373,22 @@ class Channel(Closing, Generic[T]):
 
     def _admit(self) -> None:
         """Queue the values of the first waiting senders, as far as there is room."""
-        while self._offers and len(self.queue) < self.capacity:
-            self.queue.append(self._accept())
+        while len(self.queue) < self.capacity and self._accept(self.queue):
+            pass
 
-    def _accept(self) -> T:
-        assert self._offers is not None, "there is a sender in line"
+    def _accept(self, values: deque[T] | list[T]) -> bool:
+        """Append the value of the first waiting sender, if any, and return whether there was one.
+
+        A signal handler may close the channel and so refuse the senders, but not between the check
+        and `popleft`: Python runs handlers when a function starts, and after calls.
+        """
+        if not self._offers:
+            return False
         offer = self._offers.popleft()
         offer.taken = True
         offer.waiter.wake()
-        return offer.value
+        values.append(offer.value)
+        return True
 
 
 def select(
@@ -411,8 +417,8 @@ def select(
             if deadline is not None and deadline <= monotonic():
                 return None, None, False
             # Values left in a closed channel need no turn.
-            if channel._ended or turns.take(place):
-                return _take_in_turn(channel, place)
+            if (channel._ended or turns.take(place)) and _take_in_turn(channel, place, got):
+                return _received(channel, got)
         if turns.holder is place:
             place.pass_on()
         if ready:
@@ -434,17 +440,14 @@ def select(
             return (channel, value, True) if value is not CLOSED else _received(channel, got)
 
 
-def _take_in_turn(
-    channel: Channel[Any], place: TurnWaiter
-) -> tuple[Channel[Any] | None, Any, bool]:
-    """Receive from a channel that is ready, without waiting."""
-    got: list[Any] = []
-    if channel._ended:
-        turns.give_up()
-    elif place.greenlet is not (me := getcurrent()):
-        place.settle(me)
-    channel._take(got)
-    return _received(channel, got)
+def _take_in_turn(channel: Channel[Any], place: TurnWaiter, got: list[Any]) -> bool:
+    """Receive from a channel that is ready, without waiting; see `Channel._take`."""
+    if not channel._ended:
+        if place.greenlet is not (me := getcurrent()):
+            place.settle(me)
+    elif turns.holder is place:  # not `give_up`, which does not know a place that is not settled
+        place.pass_on()
+    return channel._take(got)
 
 
 def _select_any(
