@@ -1,4 +1,4 @@
-"""The command `gochat`, from its first moment.
+"""The entry point of the command `gochat`.
 
 This is not in the package gochat because importing gochat takes a fifth of a second, during which
 Ctrl-C would print a traceback.
@@ -16,8 +16,8 @@ def main(greenlets: bool = False) -> int:
     """Run the command and return its exit status. Before it begins, Ctrl-C ends it silently.
 
     Unless something else handles SIGINT, Ctrl-C ends the process with that signal, so that a shell
-    can see the cause. Closed standard streams lead to /dev/null. greenlets: whether gevent patches
-    the process first. Thread: the main one.
+    can see the cause. Closed standard streams are replaced by /dev/null. greenlets: whether gevent
+    patches the process first. Thread: the main one.
     """
     # As in Go: otherwise a socket could get the number of stderr, and with it a line of the log.
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:

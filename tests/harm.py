@@ -567,7 +567,7 @@ def answers_no_ping(amount: Amount) -> Row:
     count, ends = amount(50, 5), ["101, EOF", "101, close 1005"]
     return inflicted(
         amount,
-        f"{count} clients that answer no ping",
+        f"{count} clients that answer no pings",
         count,
         lambda _: Input([request(), None], "wait", ends),
         deadline=("pong wait", PONG_WAIT),
@@ -701,7 +701,7 @@ def pings(amount: Amount) -> Row:
         f"{count} clients with {each:,} each",
         count,
         lambda _: Input([request(), None, data], "wait", [CLOSED]),
-        # They answer no ping meanwhile, and a busy machine takes longer than the usual timeouts.
+        # They answer no pings meanwhile, and a busy machine takes longer than the usual timeouts.
         *("--pong-wait=30", "--write-wait=30"),
         at_once=10,
     )

@@ -514,7 +514,7 @@ class Talker:
 
 
 class Ending(NamedTuple):
-    """A fault of a process, after which the process ends or goes on."""
+    """A fault in process a, and how the process ends, if it does."""
 
     text: str
     do: Callable[[Gochat, Redis, ExitStack], None]

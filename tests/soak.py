@@ -140,7 +140,7 @@ class FloodingChatter(Chatter):
 
 
 class Stuck(Voice):
-    """A client that may say something at first, and then reads nothing and answers no ping."""
+    """A client that may say something at first, and then reads nothing and answers no pings."""
 
     def __init__(self, chat: Chat) -> None:
         super().__init__(chat)

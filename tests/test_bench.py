@@ -59,7 +59,7 @@ from .support import (
     make_certificate,
 )
 
-# Few other tests run this code, so coverage includes these processes.
+# Few other tests run this code, so measure the coverage of the processes started here.
 pytestmark = pytest.mark.measured
 
 COMMAND = str(Path(sys.executable).with_name("gochat"))

@@ -242,7 +242,7 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
 
 
 def test_silent_client_is_given_up_at_the_pong_wait() -> None:
-    """A client that answers no ping is dropped after the pong wait; one that does answer stays."""
+    """A client that answers no pings is dropped after the pong wait; one that does answer stays."""
     with Room(QUICK) as room, join(room.port) as alive:
         start = time.monotonic()
         dead = join(room.port)

@@ -1779,7 +1779,7 @@ def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
-    """The page says when the browser is offline; once back online, it checks or reconnects."""
+    """The page says when the browser is offline; once back online, it probes or reconnects."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:

@@ -1113,7 +1113,7 @@ def is_free(port: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_the_end(number: int) -> None:
-    """On SIGINT and SIGTERM each client gets 1001, and the command ends soon, with the status 0."""
+    """On SIGINT and SIGTERM each client gets 1001, and the command soon exits with status 0."""
     with Gochat("--read-header-timeout=0.5", NEVER) as chat:
         peers = [join(chat.port) for _ in range(5)]
         with Peer(chat.port) as half:
@@ -1223,7 +1223,7 @@ def test_the_command_needs_no_terminal() -> None:
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_no_socket_is_a_standard_stream(closed: str) -> None:
-    """A standard stream that was closed leads to /dev/null, and no socket gets its number."""
+    """A standard stream that was closed is replaced by /dev/null; no socket gets its number."""
     with listen(LOCAL) as listener:
         port = listener.getsockname()[1]
     serve = [COMMAND, "serve", "--addr", f"127.0.0.1:{port}"]
@@ -1263,7 +1263,7 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A stuck hub does not delay shutdown, and the command ends with the status 1."""
+    """A stuck hub does not delay shutdown, and the command exits with status 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -1277,7 +1277,7 @@ def test_a_hub_that_does_not_answer() -> None:
 
 @pytest.mark.parametrize("when", ["", "self.stop.recv()"], ids=["in a chat", "at the end"])
 def test_a_hub_that_fails(when: str) -> None:
-    """If the hub's thread dies, the command says so and ends with the status 1."""
+    """If the hub's thread dies, the command says so and exits with status 1."""
     fault = f"""
         from gochat import Hub
         from gochat.golang.http import server

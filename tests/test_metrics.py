@@ -236,7 +236,7 @@ def send_unmasked(peer: Peer, _: Gochat) -> None:
 
 
 def answer_no_ping(peer: Peer, _: Gochat) -> None:
-    """Answer no ping, until the pong wait is over."""
+    """Answer no pings until the pong wait is over."""
     peer.read_to_end()
 
 
@@ -290,7 +290,7 @@ def test_one_who_goes() -> None:
 
 
 def enter_alone(chat: Measured) -> Peer:
-    """Join a room for one client, as soon as the previous client's connection has ended."""
+    """Join a room that admits one client, once the previous client's connection has ended."""
     peers: list[Peer] = []
 
     def is_in() -> bool:

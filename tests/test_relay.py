@@ -1209,7 +1209,7 @@ RELAY = ("relay in", "relay out", "hub")
 
 @pytest.mark.measured
 def test_a_thread_that_fails_ends_the_command(own: Redis) -> None:
-    """The command ends with the status 1, after a line that says why."""
+    """The command exits with status 1, after a line that says why."""
     fault = """
 import threading
 from gochat.relay import relay
@@ -1413,7 +1413,7 @@ def test_two_commands_are_one_room(shared: Redis) -> None:
 
 @pytest.mark.measured
 def test_the_command_without_redis(own: Redis) -> None:
-    """If Redis is away for too long, clients get 1013, and the command ends with the status 1."""
+    """If Redis is away for too long, clients get 1013, and the command exits with status 1."""
     with relayed(own, "--relay-timeout=0.5", room="gone") as chat, join(chat.port) as peer:
         own.kill()
         while (frame := peer.read_frame()).opcode != 8:

@@ -16,7 +16,7 @@ from gochat.golang.http.address import listen
 
 from .support import COMMAND, PATIENCE, Gochat, Peer, activated, finished, is_one_line, join
 
-# Few other tests run this code, so coverage includes these processes.
+# Few other tests run this code, so measure the coverage of the processes started here.
 pytestmark = pytest.mark.measured
 
 

@@ -52,7 +52,7 @@ from .support import (
     wait_until,
 )
 
-# Few other tests run this code, so coverage includes these processes.
+# Few other tests run this code, so measure the coverage of the processes started here.
 pytestmark = pytest.mark.measured
 
 # A function that serves one connection.

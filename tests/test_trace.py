@@ -48,7 +48,7 @@ from .support import (
     wait_until,
 )
 
-# Few other tests run this code, so coverage includes these processes.
+# Few other tests run this code, so measure the coverage of the processes started here.
 pytestmark = pytest.mark.measured
 
 Event = dict[str, Any]

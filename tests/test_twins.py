@@ -167,7 +167,7 @@ def test_the_go_text_of_a_clone(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_clone_that_differs(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing part or file is a one-line error with the status 1; changed text is a warning."""
+    """A missing part or file is a one-line error with status 1; changed text is a warning."""
     hub = clone / CHAT / "hub.go"
     complete = hub.read_text()
     hub.write_text(complete.replace("func newHub()", "func makeHub()"))

@@ -50,7 +50,7 @@ from .support import (
 )
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
 
-# Few other tests run this code, so coverage includes these processes.
+# Few other tests run this code, so measure the coverage of the processes started here.
 pytestmark = pytest.mark.measured
 
 State = dict[str, Any]

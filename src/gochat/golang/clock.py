@@ -2,7 +2,7 @@
 
 After a virtual machine was stopped, a container was paused, or Ctrl-Z was pressed, all deadlines
 have passed on the system's clock, but no peer is at fault: a pong may be waiting in the socket, and
-a ping may never have been sent. So every deadline for a peer is a time of this clock, which leaves
+a ping may never have been sent. So every deadline for a peer is a time on this clock, which leaves
 out pauses, and is compared with `now`.
 
 The thread that accepts connections calls `beat` every BEAT seconds; at shutdown, the thread that
@@ -73,7 +73,7 @@ def now() -> float:
 
 
 def since(deadline: float) -> float:
-    """Convert a time of `time.monotonic` to this clock. Thread: any."""
+    """Convert a time from `time.monotonic` to this clock. Thread: any."""
     return deadline - _clock.paused
 
 
@@ -106,7 +106,7 @@ def beating() -> Iterator[None]:
 def join(thread: threading.Thread, deadline: float) -> bool:
     """Wait for a thread to end and return whether it has.
 
-    deadline: a time of this clock, so pauses during the wait do not count. Thread: any.
+    deadline: a time on this clock, so pauses during the wait do not count. Thread: any.
     """
     with beating():
         while thread.is_alive() and (left := deadline - now()) > 0:

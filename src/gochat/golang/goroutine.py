@@ -69,7 +69,7 @@ class ChannelStatistics:
 
 @dataclass(frozen=True)
 class TurnsStatistics:
-    """Who has a turn and who waits for one, as idents of `threading.get_ident`."""
+    """Who has a turn and who waits for one, by `threading.get_ident`."""
 
     #: The number of turns.
     limit: int

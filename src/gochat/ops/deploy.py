@@ -3,10 +3,10 @@
 `gochat serve` can end in four ways:
 
 - A signal. No new clients are accepted, everyone gets the queued messages and a close frame, and
-  the program ends with the status 0 when all clients have left, or at the shutdown timeout.
+  the program exits with status 0 when all clients have left, or at the shutdown timeout.
 - A second signal. The system kills the program immediately.
-- The hub fails. Its traceback is logged, everyone gets a close frame with the code 1011, and the
-  program ends with the status 1.
+- The hub fails. Its traceback is logged, everyone gets a close frame with code 1011, and the
+  program exits with status 1.
 - The hub does not answer at shutdown. Everyone is cut off at the shutdown timeout; the status is 1.
 
 With `--processes` each child ends in these ways; processes.py describes the parent.

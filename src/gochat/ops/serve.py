@@ -4,7 +4,7 @@
 
 - The block ends. No new clients are accepted, everyone gets the queued messages and a close frame,
   and `running` ends when everyone has left, or at the timeout.
-- The hub fails. Its traceback is logged, and everyone gets a close frame with the code 1011.
+- The hub fails. Its traceback is logged, and everyone gets a close frame with code 1011.
 - The hub does not answer at the end. Everyone is cut off at the timeout.
 """
 
@@ -62,7 +62,7 @@ def running(
 
     In the block call `server.serve_forever()`, or `server.start()` to accept on another thread.
     However the block ends, the chat ends: the server stops listening, and all clients of
-    these hubs get their queued messages and a close frame with the code 1001.
+    these hubs get their queued messages and a close frame with code 1001.
 
     timeout: how long clients have to receive both, in seconds, before they are cut off. After the
     timeout the shutdown takes a few seconds at most: five for the threads of clients that were cut

@@ -228,7 +228,7 @@ class Relay:
         self.lost: Callable[[], object] = lambda: None
         self._max_message_size: Final = max_message_size
         self._max_entry_size: Final = maxbytes // 16
-        # When relay out gives up, a time of clock.py. Set by `finish` and `join`.
+        # When relay out gives up, a time from clock.py. Set by `finish` and `join`.
         self._deadline = math.inf
         # Tells relay in to end. Set once, by `join`.
         self._ending = threading.Event()
@@ -245,7 +245,7 @@ class Relay:
         self._me = _Identity(b"")
         # For relay out: when the log last reported that the stream was cut.
         self._cut_said = -_SAY_TIME
-        # Set by relay in: when it last worked, a time of clock.py; and a monotonic time before
+        # Set by relay in: when it last worked, a time from clock.py; and a monotonic time before
         # which every appended entry has been delivered.
         self._heard = clock.now()
         self._through = 0.0
@@ -301,7 +301,7 @@ class Relay:
         return late or bool(self._away) or self.error is not None
 
     def statistics(self) -> Statistics:
-        """Return the present state of the relay. Thread: any."""
+        """Return the current state of the relay. Thread: any."""
         batches, process = tuple(self.figures.batches), self._me.process.decode()
         now = {"deaf": self.deaf, "process": process, "batches": batches}
         return Statistics(**vars(self.figures) | now)
@@ -359,7 +359,7 @@ class Relay:
         """Limit the wait for Redis to the deadline; if the relay is deaf, do not wait at all.
 
         After the deadline, clients' messages are dropped, so that no client waits for Redis. Call
-        this while clients are being disconnected. deadline: a time of clock.py.
+        this while clients are being disconnected. deadline: a time from clock.py.
         """
         self._deadline = 0.0 if self.deaf else deadline
 
@@ -370,8 +370,8 @@ class Relay:
     def join(self, deadline: float) -> None:
         """End the relay: append the waiting messages if the deadline allows, then stop reading.
 
-        Call after `close`, while the hub still runs. deadline: a time of clock.py. The threads get
-        five more seconds; a thread that still has not ended is named in the log.
+        Call after `close`, while the hub still runs. deadline: a time from clock.py. The threads
+        get five more seconds; a thread that still has not ended is named in the log.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)
@@ -758,7 +758,7 @@ class Relay:
     def _fails(self, which: str, since: float, error: object) -> None:
         """Note that a thread has been failing since `since`. Raises RelayError after the timeout.
 
-        since: a time of clock.py, so that a pause of this process does not count.
+        since: a time from clock.py, so that a pause of this process does not count.
         """
         text = text_of_error(error)
         with self._lock:

@@ -1,6 +1,6 @@
 """The recorder: the latest records of what the threads of a chat did.
 
-Each thread has a Track, which holds its present state. When a state ends, it becomes a record in a
+Each thread has a Track, which holds its current state. When a state ends, it becomes a record in a
 ring that all threads share. An arrow, which is the path of one value from the sending thread to the
 receiving thread, makes two records, one for each end. When the ring is full, its oldest record is
 dropped, and counted as lost.
@@ -154,7 +154,7 @@ class Track:
         self._recorder.change(self, state, (self.number, self.name, kind, begin, end, name, said))
 
     def note(self, key: str, value: object) -> None:
-        """Append a value to a list in the details of the present state. There must be a state."""
+        """Append a value to a list in the details of the current state. There must be a state."""
         assert self.state is not None
         assert self.state.args is not None
         self.state.args.setdefault(key, []).append(value)
@@ -165,7 +165,7 @@ class Track:
         return self._arrows, what, channel
 
     def starts(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
-        """Record the start of an arrow. at: a time of `now` or `next`, in the present state."""
+        """Record the start of an arrow. at: a time from `now` or `next`, in the current state."""
         self._recorder.record((self.number, self.name, _START, at, arrow, message, queued))
 
     def arrives(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
@@ -216,7 +216,7 @@ class Recorder:
             track.state = state
 
     def read(self) -> tuple[list[Slice], list[Point], int]:
-        """Return the records, including present states, and how many are lost. Thread: any."""
+        """Return the records, including current states, and how many are lost. Thread: any."""
         with self._lock:
             records = list(self._ring)
             lost = self._count - len(records)

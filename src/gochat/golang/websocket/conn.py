@@ -286,8 +286,8 @@ class Conn:
         self._reader = 0
 
         # Guards the stream of bytes to the peer, so that frames are not mixed; also `write_error`
-        # and the two fields below. An RLock, because only its owner can release it: a thread that
-        # was interrupted might not know whether it has the lock.
+        # and the two fields below. An RLock, because only its owner can release it: an interrupted
+        # thread that does not know whether it has the lock can safely try to release it.
         self._write_lock = RLock()
         # This and `write_error` are set once. A thread that reads them without the lock may see the
         # previous value: then the reading thread reads one more message, or `close` waits for an
@@ -295,7 +295,7 @@ class Conn:
         self._close_sent = False
         # The exception that `_write` raises, as a copy; None while another frame may follow.
         self._barred: Exception | None = None
-        # Only for the writing thread. The deadline is a time of clock.now.
+        # Only for the writing thread. The deadline is compared with clock.now.
         self._write_deadline: float | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The present state of the chat, as the view shows it.
+"""The current state of the chat, as the view shows it.
 
 All of it comes from the `statistics()` of the channels, the turns and the connections, so no pump
 does any work for the view. The threads keep running meanwhile, so each part of the state shows a
