@@ -1151,7 +1151,7 @@ def test_tls(
 
 
 def test_a_login(capsys: pytest.CaptureFixture[str]) -> None:
-    """A user and a password in the URL are sent, and not printed."""
+    """A username and password in the URL are sent but not printed."""
     with Scripted(echo) as peer:
         report = measured(capsys, peer.url.replace("//", "//ann:tulip@"), *ONE, *SHORT)
     assert report["servers"] == {"A": peer.url}

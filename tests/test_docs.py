@@ -926,7 +926,7 @@ def test_what_a_projector_shows(served: Served, browser: Browser, width: int, he
 def test_bad_flags(
     flags: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad flag of `python -m docs` causes a one-line error and the status 2."""
+    """A bad flag of `python -m docs` causes a one-line error and status 2."""
     with pytest.raises(SystemExit) as ended:
         main(flags)
     assert ended.value.code == status
@@ -934,7 +934,7 @@ def test_bad_flags(
 
 
 def test_an_address_that_cannot_be_had() -> None:
-    """An address in use causes a one-line error and the status 1, before anything is built."""
+    """An address in use causes a one-line error and status 1, before anything is built."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         addr = f"127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(

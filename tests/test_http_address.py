@@ -191,7 +191,10 @@ def test_a_shared_address_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_next_port(addr: str, number: int, expected: str) -> None:
-    """The next port is one higher, on the same host; `listen` refuses one that is too high."""
+    """The port increases by `number`, on the same host; port 0 stays 0.
+
+    The new port may be too high; `listen` refuses it.
+    """
     assert next_port(addr, number) == expected
 
 

@@ -510,7 +510,7 @@ WRONG_VALUES = {
 def test_flags_that_make_no_sense(
     args: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Flags that make no sense are refused with one line and the status 2."""
+    """Flags that make no sense are refused with one line and status 2."""
     with pytest.raises(SystemExit) as caught:
         parse_flags(args)
     assert caught.value.code == 2
@@ -586,7 +586,7 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
     ],
 )
 def test_errors_of_the_command(args: list[str], what: str) -> None:
-    """An invalid value is refused with one line that names its flag, and the status 2."""
+    """An invalid value is refused with one line that names its flag, and status 2."""
     result = run_command(*args)
     assert (result.returncode, result.stdout) == (2, "")
     assert is_one_line(result.stderr, what), result.stderr
@@ -595,7 +595,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 @pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
 def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A valid address on which nothing can listen causes a one-line error and the status 1."""
+    """A valid address on which nothing can listen causes a one-line error and status 1."""
     flags = {"addr": LOCAL, flag: addr}
     assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()

@@ -411,7 +411,7 @@ def failing(*flags: str, fault: str = "") -> str:
 
 
 def test_a_child_that_cannot_begin() -> None:
-    """If a child cannot start, all end, with one line that says why, and the status 1."""
+    """If a child cannot start, all end, with one line that says why, and status 1."""
     port = free_port(2)
     with listen(f"127.0.0.1:{port + 1}"):
         assert failing(f"--metrics-addr=127.0.0.1:{port}") == (

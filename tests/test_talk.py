@@ -475,7 +475,7 @@ def test_lines_from_a_pipe() -> None:
 
 
 def test_lines_from_a_file(tmp_path: Path) -> None:
-    """A file is sent like a pipe, in order and whole, even with more lines than are remembered."""
+    """A file is sent whole and in order, even if it has more lines than the session remembers."""
     lines = [f"line {i}" for i in range(1000)]
     file = tmp_path / "lines"
     file.write_text("\n".join(lines))
@@ -505,7 +505,7 @@ def test_nothing_reaches_the_terminal_raw() -> None:
 
 
 def test_a_login() -> None:
-    """A user and a password before the host are sent as HTTP basic authentication.
+    """A username and password before the host are sent as HTTP basic authentication.
 
     The answers are printed, whatever the encoding of the output.
     """
@@ -1059,7 +1059,7 @@ def test_addresses(text: str, expected: tuple[object, ...]) -> None:
     ],
 )
 def test_flags_that_make_no_sense(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Bad flags cause a one-line error, without a password, and the status 2."""
+    """Bad flags cause a one-line error, without a password, and status 2."""
     with pytest.raises(SystemExit) as caught:
         main(["talk", *args])
     assert caught.value.code == 2

@@ -459,7 +459,7 @@ def test_without_the_flag_there_is_nothing_of_it() -> None:
     ],
 )
 def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Path) -> None:
-    """Flags that make no sense give one line and the status 2, and write no file."""
+    """Flags that make no sense give one line and status 2, and write no file."""
     path = tmp_path / "trace.json"
     done = finished([sys.executable, "-m", "gochat", "serve", "--trace", str(path), *flags])
     assert (done.returncode, done.stdout) == (2, "")

@@ -607,7 +607,7 @@ def test_where_the_view_listens(chat: Viewed) -> None:
 
 
 def test_an_address_that_is_taken(chat: Viewed, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address that is in use ends the command with one line and the status 1."""
+    """An address that is in use ends the command with one line and status 1."""
     assert main(["serve", "--addr", LOCAL, "--view", f":{chat.view_port}"]) == 1
     what = f"listen tcp 127.0.0.1:{chat.view_port}: Address already in use"
     assert is_one_line(capsys.readouterr().err, what)

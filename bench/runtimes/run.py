@@ -134,7 +134,7 @@ def main() -> None:
         f"\nMedians of {args.rounds}, {date.today():%B %Y}, {args.count:,} of each;"
         f" {platform.python_implementation()} {platform.python_version()},"
         f" gevent {version('gevent')}, {platform.system()} on {platform.machine()}, on one core;"
-        f" load {os.getloadavg()[0]:.1f}."
+        f" load average {os.getloadavg()[0]:.1f}."
     )
     if args.plot is not None:
         draw(args.plot, {name: found[-1] for name, found in runs.items()}, args.seconds)

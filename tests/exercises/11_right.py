@@ -1,4 +1,4 @@
-"""The hub iterates over the readers: all clients, or those with the name."""
+"""The hub iterates over the readers: all clients, or those that the message names."""
 
 import gochat
 

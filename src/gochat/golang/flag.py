@@ -103,7 +103,7 @@ class Parser(argparse.ArgumentParser):
         elif "(default" not in text:
             text += " (default: none)"
         if needs:
-            # None shows that the flag was not given, even if its value equals the default.
+            # With None, `settle` can tell whether the flag was given, even with its default value.
             self._needs[name] = needs, default
             default = None
         self.add_option(name, type=kind, default=default, metavar=metavar, help=text)

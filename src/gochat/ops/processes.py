@@ -62,8 +62,8 @@ _PAUSE: Final = (0.1, 10.0)
 # Time that a child may be silent before it is killed, in seconds.
 _SILENCE: Final = 10.0
 
-# Time allowed for a child before it is killed, in seconds: to start, in addition to its wait for
-# Redis; and to end, in addition to its shutdown timeout.
+# Time allowed for a child to start, in addition to its wait for Redis, and to end, in addition to
+# its shutdown timeout, in seconds. A child that takes longer is killed.
 _START: Final = 60.0
 _GRACE: Final = 10.0
 

@@ -201,7 +201,7 @@ class Session:
         self._look_whether_settled()
 
     async def end(self, running: asyncio.Task[bool]) -> bool:
-        """Disconnect. Returns whether the server has certainly read everything.
+        """Disconnect. Returns whether the server is certain to have read everything.
 
         running: the task of `run`, which this ends. Raises what `run` raised.
         """

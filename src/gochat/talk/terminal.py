@@ -1,8 +1,8 @@
 """A line editor for a terminal, on prompt_toolkit. Nothing else imports that library.
 
 A message may arrive while a line is being typed. prompt_toolkit removes the line from the screen,
-lets the message be printed, and redraws the line with its cursor, at any width of the line and the
-terminal. The standard library's readline cannot do that: it does not redraw a line after other
+lets the message be printed, and redraws the line with its cursor, however wide the line and the
+terminal are. The standard library's readline cannot do that: it does not redraw a line after other
 output, and another thread must not ask it where the cursor is.
 """
 
