@@ -148,7 +148,7 @@ function colorOf(name) {
   return ((hash ^ hash >>> 13 ^ hash >>> 21) >>> 0) % COLORS;
 }
 
-// withLinks returns the nodes of a text in which http and https links can be
+// withLinks returns the text as nodes in which http and https links can be
 // clicked. No link may look as if it led somewhere else: a character that is invisible or changes
 // the direction ends the link. An address whose host has letters outside ASCII, or a user name
 // before it, does not become a link, because the browser reads it differently. Text that begins

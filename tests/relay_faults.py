@@ -541,7 +541,7 @@ Stream.{method} = fail
 
 
 def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
-    """Hold all descriptors and cut all connections to Redis, several times."""
+    """Use up all descriptors, then cut all connections to Redis three times."""
     pid = gochat.process.pid
     most = len(os.listdir(f"/proc/{pid}/fd")) + 20
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))

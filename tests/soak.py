@@ -161,7 +161,7 @@ class Stuck(Voice):
 def open_ports(port: int) -> set[int]:
     """Return the ports of the clients whose connections this server has not ended.
 
-    A client that does not read cannot see the end, which comes after the unread data.
+    A client that does not read cannot tell, because the close comes after the unread data.
     """
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:

@@ -680,7 +680,7 @@ def test_unbuffered_put(start: Tasks) -> None:
 
 
 def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sender whose timeout passes just as its value is received has sent it."""
+    """A send succeeds even if its timeout expires just as its value is received."""
     channel: Channel[int] = Channel()
 
     class LateGate:

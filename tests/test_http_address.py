@@ -1,4 +1,4 @@
-"""Addresses: where a socket can listen, and which texts are not addresses."""
+"""Addresses: where a socket can listen, and which strings are not addresses."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_no_port_is_any_port() -> None:
     ],
 )
 def test_what_is_no_address(addr: str) -> None:
-    """A text that is not an address is refused with one line that names it."""
+    """A string that is not an address is refused with one line that names it."""
     with pytest.raises((ValueError, OSError)) as caught:
         listen(addr).close()
     text = str(caught.value)
@@ -200,6 +200,6 @@ def test_next_port(addr: str, number: int, expected: str) -> None:
 
 @pytest.mark.parametrize("addr", ["", "9100", "localhost", "::1:9100", ":x", ":65536"])
 def test_next_port_of_no_address(addr: str) -> None:
-    """A text that is not an address has no next port."""
+    """A string that is not an address has no next port."""
     with pytest.raises(ValueError):
         next_port(addr, 1)

@@ -320,7 +320,7 @@ def test_a_chunked_body(coding: bytes, chunked: bool) -> None:
 def test_a_malformed_request(
     request_: bytes, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A malformed request is answered with a status and a short text, and the server goes on."""
+    """A malformed request is answered with a status and a short message, and the server goes on."""
     served: list[str] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -245,7 +245,7 @@ def test_a_log_that_is_read_slowly() -> None:
 
 
 def test_no_line_is_cut_where_others_may_write() -> None:
-    """A long text is written in pieces of whole lines: other processes may write in between."""
+    """A long record is written in pieces of whole lines: other processes may write in between."""
     read, write = os.pipe()
     with open(read, "rb", buffering=0) as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)  # room for one piece

@@ -3,7 +3,7 @@
 // Copy buttons on code, a button that runs a Go program in the Go playground, a step button on the lesson's pictures,
 // and `?present` on every page.
 
-/** Copies a text. A page that does not come over HTTPS or from this machine has no clipboard object. */
+/** Copies text. A page that does not come over HTTPS or from this machine has no clipboard object. */
 async function copy(text) {
   if (navigator.clipboard) {
     try {
@@ -41,7 +41,7 @@ function addTabStops() {
   }
 }
 
-/** Makes a paragraph with a button, and a text beside it, whose changes screen readers announce. */
+/** Makes a paragraph with a button and, beside it, text whose changes screen readers announce. */
 function makeBar(label) {
   const bar = document.createElement('p');
   const button = document.createElement('button');

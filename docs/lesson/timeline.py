@@ -228,7 +228,7 @@ def _columns(
 
 
 def _long(text: str) -> float:
-    """Return the width that a text needs, with some space around it."""
+    """Return the width of a label, including some space around it."""
     return len(text) * CHARACTER + 22
 
 

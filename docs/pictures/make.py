@@ -22,7 +22,7 @@ from gochat.trace.chrome import Span, Trace, read
 from gochat.trace.svg import Panel, draw, lanes
 from tests.support import CLOSE, LOCAL, Gochat, Peer, deaf, join, parted, wait_until
 
-#: The pictures' names, each with a text for readers who cannot see the picture.
+#: The pictures' names, each with a description for readers who cannot see the picture.
 ALT: Final = {
     "message": "The life of one message: A's read pump reads it and waits until the hub takes it."
     " The hub puts it into B's channel. B's write pump, which waited for a value, gets its turn,"

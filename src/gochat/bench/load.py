@@ -76,7 +76,7 @@ class Result:
     url: str
     clients: int
     connect_s: float
-    #: The length of the measurement, to which all rates refer.
+    #: The duration of the measurement; each rate is an average over it.
     seconds: float
     sent_per_s: float
     #: Messages received, summed over all clients.

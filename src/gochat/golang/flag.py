@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rate", "seconds"]
 
-#: The largest integer that a flag takes. Python refuses to convert texts with thousands of digits.
+#: The largest integer that a flag takes. Python refuses to convert strings of thousands of digits.
 _MOST: Final = 999_999_999
 
 #: How many characters of a long message about a flag are shown, from its beginning and its end. A
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # For each flag that needs another: the name of the other, and the default of the first.
+        # Keys: flags that need another flag. Values: the needed flag's name, and the key's default.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line that says what is wrong and exit with 2."""
         message = message.removeprefix("argument ")
-        if len(message) > _BEGIN + _END:  # one_line is slow on a long text
+        if len(message) > _BEGIN + _END:  # one_line is slow on a long string
             message = message[:_BEGIN] + message[-_END - 1 :]
         line = one_line(message)
         if len(line) > _BEGIN + _END:
@@ -122,7 +122,7 @@ class Parser(argparse.ArgumentParser):
             if arg == "--":
                 yield from args[i:]
                 return
-            # Like argparse, take a negative number and a text with spaces for values.
+            # Like argparse, treat negative numbers and arguments with spaces as values.
             if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
                 yield arg
             elif f"--{name}" in flags:
@@ -155,7 +155,7 @@ def one_line(text: str) -> str:
 
 
 def number(text: str) -> float:
-    """Return the number that a text such as 2.5 or 1e-3 stands for; NaN for any other text."""
+    """Return the value of a number such as 2.5 or 1e-3; NaN for any other text."""
     # float also takes spaces, underscores and the digits of all scripts. Here each character can
     # match in only one way; otherwise the time would be quadratic in the length.
     form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"

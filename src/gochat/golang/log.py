@@ -100,7 +100,7 @@ class Output:
     def write(self, data: bytes, patience: float) -> int:
         """Write as many bytes as possible within `patience` seconds, and return how many.
 
-        Bytes lost to a full disk or a closed other end count as written.
+        Bytes lost because the disk is full or the other end has closed count as written.
         """
         if self._descriptor < 0:
             return len(data)

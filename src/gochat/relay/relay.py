@@ -249,7 +249,7 @@ class Relay:
         # which every appended entry has been delivered.
         self._heard = clock.now()
         self._through = 0.0
-        # Outages: since when each thread has been failing; the recent log lines, and the time of
+        # Outages: when each failing thread began to fail; the recent log lines, and the time of
         # the last one; and whether this outage has been logged. Guarded by the lock, but checking
         # whether there is an outage needs no lock.
         self._lock = threading.Lock()

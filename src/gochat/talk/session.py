@@ -16,7 +16,7 @@ from .connection import Connection, LostError
 
 __all__ = ["Session", "name", "note", "show"]
 
-# As on the page, in characters.
+# In characters; the same as on the page.
 _LONGEST_NAME: Final = 40
 
 # Maximum number of messages that `/history` shows, and that wait for a connection.

@@ -115,7 +115,7 @@ class Panel:
         ]
 
     def depths(self, channel: str) -> list[tuple[float, int]]:
-        """Return how many messages a channel has during the panel's time, and since when."""
+        """Return a channel's lengths during the panel's time, each with the time when it starts."""
         steps = self.trace.depths[channel]
         before = [depth for time, depth in steps if time < self.begin]
         inside = [(time, depth) for time, depth in steps if self.begin <= time < self.end]
@@ -374,7 +374,7 @@ def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Return increasing numbers as a short text: the first and the last."""
+    """Return increasing numbers as short text: the first and the last."""
     first, last = numbers[0], numbers[-1]
     return f"{first}" if first == last else f"{first}–{last}"
 

@@ -108,8 +108,8 @@ def split_host_port(addr: str) -> tuple[str, int]:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a text can be the name of a host, or is empty."""
-    # Checked before encoding, because encoding a long text takes long.
+    """Return whether a string can be a host name, or is empty."""
+    # Checked before encoding, because encoding a long string is slow.
     if len(host) > 253 or any(char in " /?#@" for char in host):
         return False
     with suppress(UnicodeError):
@@ -129,7 +129,7 @@ def unmapped(host: str) -> str:
     """Return a peer's IP address, as IPv4 if it is IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 
     A socket for both IPv6 and IPv4 reports such addresses for its IPv4 clients. Raises ValueError
-    if a text with a colon is not an IP address.
+    if the host contains a colon but is not an IP address.
     """
     if ":" not in host:
         return host

@@ -50,7 +50,7 @@ _SPARE: Final = 6
 # How many trusted proxies a request may pass. X-Forwarded-For could list a megabyte of them.
 _MAX_PROXIES: Final = 100
 
-# One character more than the longest IP address with brackets and a port: a longer text is not an
+# One character more than the longest IP address with brackets and a port: anything longer is not an
 # address.
 _ADDRESS_LENGTH: Final = 54
 

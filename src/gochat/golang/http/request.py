@@ -63,7 +63,7 @@ _PART: Final = 1 << 16
 class RequestError(Exception):
     """The request is refused.
 
-    status: the HTTP status of the answer. reason: a text for the client; may be empty.
+    status: the HTTP status of the answer. reason: text for the client; may be empty.
     """
 
     def __init__(self, status: int, reason: str = "") -> None:

@@ -220,7 +220,7 @@ class _Counts:
         # Messages that came through the library; all frames except common messages; pings; pongs.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
-        # Since when the thread has been waiting for input; any other wait, and since when.
+        # When the current wait for input began; any other wait, and when it began.
         self.input_since: float | None = None
         self.reader_waits: tuple[str, float] | None = None
         # Only for the writing thread.

@@ -109,7 +109,7 @@ class TurnWaiter(Waiter):
     def call(self, _: object) -> None:
         """Put the pump in line."""
         self._due = None  # the turn has no deadline
-        # As `join` does: in a busy room this saves a call for each frame.
+        # Inlines the common case of `join`: in a busy room this saves a call for each frame.
         if turns.holder is None:
             turns.join(self)
         else:

@@ -323,7 +323,7 @@ class Waiter(Gate):
             self.leave()
 
     def retire(self) -> None:
-        """Leave the line, because the thread was interrupted, at whatever point, or has ended."""
+        """Leave the line when the thread ends, or after an interruption at any point."""
         if FREE_THREADED:
             with self._turns._lock:
                 self._remove()
