@@ -27,10 +27,8 @@ def main(greenlets: bool = False) -> int:
     if handler is signal.default_int_handler:  # not if it is ignored, as under nohup
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if greenlets:
-        from gevent import config, monkey  # noqa: PLC0415 - an extra
+        from gevent import monkey  # noqa: PLC0415 - an extra
 
-        # Otherwise each greenlet keeps the stack that started it: 1.4 KB for each client.
-        config.track_greenlet_tree = False
         monkey.patch_all(queue=False)
     try:
         # Imported modules stay until the end, so the collector need not look at them: not during

@@ -34,7 +34,7 @@ PLAIN: Final = ("-c", _BEGIN + _PYTEST)
 PARTS: Final = [
     (
         PATCHED,
-        "channel contract hub recorded client conn serve delivery "
+        "channel contract thread hub recorded client conn serve delivery "
         "http_admission http_handler http_reader http_request http_server",
     ),
     (PATCHED, "relay relay_faults"),
@@ -87,6 +87,9 @@ THREADS_ONLY: Final = {
     "greenlets are not pinned to a CPU": (
         "main.py::test_no_pin",
         "processes.py::test_each_child_has_a_cpu",
+    ),
+    "a greenlet is always there, so none is started before it has its function": (
+        "http_handler.py::test_a_thread_that_was_reserved",
     ),
     "all greenlets run on one thread": (
         "main.py::test_a_signal_that_does_not_wake_the_main_thread",

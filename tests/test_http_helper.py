@@ -11,7 +11,7 @@ import pytest
 from gochat import Hub, Server, make_app, running
 from gochat.golang.http import helper
 from gochat.golang.http.helper import Helper, Helpers
-from gochat.golang.thread import Thread
+from gochat.golang.runtime import Thread
 
 from .http_support import LOCAL
 from .support import PATIENCE, Peer, in_background, wait_until

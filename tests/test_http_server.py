@@ -18,7 +18,7 @@ import pytest
 from gochat.golang.http import Server, hijacker
 from gochat.golang.http.address import listen
 from gochat.golang.http.admission import Admission
-from gochat.golang.thread import Thread
+from gochat.golang.runtime import Thread
 
 from .http_support import (
     LOCAL,

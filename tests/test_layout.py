@@ -24,7 +24,6 @@ RULES = {
     "golang.clock": (),
     "golang.frames": (),
     "golang.turns": ("golang.goroutine", "golang.runtime"),
-    "golang.thread": (),
     "golang.bytes": (),
     "golang.dial": (),
     "golang.flag": (),
@@ -40,18 +39,19 @@ RULES = {
     "golang.runtime.threads.turns": ("golang.goroutine",),
     "golang.runtime.threads.processor": ("golang.runtime.threads.turns",),
     "golang.runtime.threads.sockets": (),
+    "golang.runtime.threads.thread": (),
     "golang.runtime.greenlets": (
         *("golang.runtime.greenlets", "golang.closed", "golang.goroutine"),
     ),
     "golang.log": ("golang.runtime",),
-    "golang.http": ("golang.http", "golang.clock", "golang.runtime", "golang.thread"),
+    "golang.http": ("golang.http", "golang.clock", "golang.runtime"),
     "golang.http.address": (),
     "golang.http.response": (),
     "golang.http.reader": ("golang.clock", "golang.runtime"),
     "golang.http.admission": ("golang.http.address", "golang.runtime"),
     "golang.http.request": ("golang.http.address", "golang.http.reader"),
-    "golang.http.helper": ("golang.thread",),
-    "golang.http.connection": ("golang.thread", "golang.http.helper", "golang.runtime"),
+    "golang.http.helper": ("golang.runtime",),
+    "golang.http.connection": ("golang.http.helper", "golang.runtime"),
     "golang.http.handler": (
         *("golang.http.address", "golang.http.connection", "golang.http.reader"),
         *("golang.http.request", "golang.http.response"),
@@ -256,7 +256,7 @@ print(*sorted(sys.modules), sep="\\n")
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": (
-        "bytes channel clock closed flag frames goroutine http log runtime thread websocket"
+        "bytes channel clock closed flag frames goroutine http log runtime websocket"
     ),
     "gochat.ops": "clients config deploy health page serve signals systemd",
 }

@@ -1,10 +1,15 @@
-"""Threads for connections."""
+"""Threads for connections, of either runtime."""
 
 from __future__ import annotations
 
 import threading
+import time
 
-from gochat.golang.thread import Thread
+import pytest
+
+from gochat.golang.runtime import Thread
+
+from .support import PATIENCE
 
 
 def test_a_thread_is_a_thread() -> None:
@@ -15,24 +20,88 @@ def test_a_thread_is_a_thread() -> None:
         names.append(threading.current_thread().name)
         gate.wait()
 
-    thread = Thread(target=run, name="readPump", daemon=True)
+    thread = Thread(run, "readPump")
     assert not thread.is_alive()
+    assert thread.daemon
+    with pytest.raises(RuntimeError, match="before it is started"):
+        thread.join()
     thread.start()
+    with pytest.raises(RuntimeError, match="only be started once"):
+        thread.start()
     assert thread.is_alive()
     assert thread in threading.enumerate()
     assert thread.ident
+    assert "readPump" in repr(thread)
     gate.set()
+    thread.join()
     thread.join()
     assert names == ["readPump"]
     assert not thread.is_alive()
+    assert thread not in threading.enumerate()
+
+
+def test_a_join_with_a_timeout() -> None:
+    """`join` returns at its timeout, and as soon as the thread ends."""
+    gate = threading.Event()
+    thread = Thread(gate.wait, "slow")
+    thread.start()
+    begin = time.monotonic()
+    thread.join(0.05)
+    assert time.monotonic() - begin >= 0.05
+    assert thread.is_alive()
+    waiting = [Thread(lambda: thread.join(PATIENCE), "joins") for _ in range(2)]
+    for each in waiting:
+        each.start()
+    gate.set()
+    for each in waiting:
+        each.join(PATIENCE)
+        assert not each.is_alive()
+    assert not thread.is_alive()
+
+
+def test_a_thread_cannot_wait_for_itself() -> None:
+    """A thread that joins itself gets a RuntimeError."""
+    errors: list[RuntimeError] = []
+
+    def run() -> None:
+        try:
+            thread.join()
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = Thread(run, "alone")
+    thread.start()
+    thread.join(PATIENCE)
+    assert [str(error) for error in errors] == ["cannot join current thread"]
+
+
+def test_an_exception_ends_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in a thread goes to `threading.excepthook`, and the thread ends."""
+    failed: list[tuple[object, str]] = []
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        assert args.thread is not None
+        failed.append((args.exc_type, args.thread.name))
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+
+    def run() -> None:
+        raise KeyError
+
+    thread = Thread(run, "fails")
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert failed == [(KeyError, "fails")]
 
 
 def test_a_thread_keeps_little() -> None:
-    """Threads that have started share one event."""
-    threads = [Thread(target=lambda: None) for _ in range(2)]
+    """Threads that have started share one event, and the function that reports an exception."""
+    threads = [Thread(lambda: None, "short") for _ in range(2)]
     for thread in threads:
         thread.start()
         thread.join()
-    kept = [vars(thread)["_started"] for thread in threads]
-    assert kept[0] is kept[1]
-    assert kept[0].is_set()
+    for name in ("_started", "_invoke_excepthook"):
+        kept = [vars(thread)[name] for thread in threads]
+        assert kept[0] is kept[1]
+    assert vars(threads[0])["_started"].is_set()

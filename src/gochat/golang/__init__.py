@@ -6,7 +6,6 @@
     runtime/     threads, or greenlets in their place        package runtime
     turns.py     limits how many write pumps work at a time  the scheduler, GOMAXPROCS
     clock.py     a clock for deadlines, without pauses       the runtime's timers
-    thread.py    a thread that uses less memory              goroutines
     flag.py      flags in Go's form                          package flag
     bytes.py     trims Unicode white space                   package bytes
     log.py       the log, and a dump of the threads          package log
@@ -17,7 +16,7 @@
 
 The rules: nothing here knows about a chat or imports from outside this package. `runtime` imports
 `closed` and `goroutine`, and `channel`, `turns` and `log` import `runtime`; `http` imports
-`runtime`, `thread` and `clock`; `websocket` imports `runtime`, `clock`, `frames` and `http`; the
+`runtime` and `clock`; `websocket` imports `runtime`, `clock`, `frames` and `http`; the
 others import nothing. Locks, socket options and deadlines belong here, so that hub.py and client.py
 stay plain.
 """

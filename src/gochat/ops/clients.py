@@ -8,7 +8,6 @@ always either connected or in the totals.
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Final, NamedTuple
 from ..anyhub import AnyHub
 from ..client import Client, Settings
 from ..golang.goroutine import Observer
+from ..golang.runtime import Lock
 from ..golang.websocket import (
     CLOSE_ABNORMAL_CLOSURE,
     CloseError,
@@ -119,7 +119,7 @@ class Clients:
     def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
         self._client_class = client_class
         # Guards the fields below. A thread that holds it waits for no other lock.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # By socket: each client with its number, in order of arrival.
         self._there: dict[socket.socket, tuple[int, Client]] = {}
         self._numbers = count(1)

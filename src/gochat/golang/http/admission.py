@@ -15,7 +15,6 @@ import logging
 import math
 import re
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ..runtime import nonblocking
+from ..runtime import Lock, nonblocking
 from .address import unmapped
 
 __all__ = ["Admission", "Refusal", "ServerStatistics"]
@@ -99,7 +98,7 @@ class Admission:
         self.max_connections_per_address: Final = max_connections_per_address
         self.trusted_proxies: Final = tuple(trusted_proxies)
         # Guards everything below except _logged_at.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # How many connections were admitted, and how many refused, by reason.
         self._total = 0
         self._refused = dict.fromkeys(_REASONS, 0)

@@ -106,7 +106,7 @@ class ServerConn:
         with self._lock:
             self._state = _CLOSED
             with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_WR)
+                nonblocking(self.sock).shutdown(socket.SHUT_WR)
             self.sock.close()
         # A thread that never started keeps its arguments, which include this object.
         self.thread = self.hijacker = None
@@ -145,8 +145,8 @@ class Hijacker:
         self.hijacked = False
         #: The threads that `go` has given functions to.
         self.threads: list[threading.Thread] = []
-        #: The function that the connection's thread calls after the request.
-        self.then: Callable[[], object] = lambda: None
+        # The arguments of `go_on`.
+        self._then: tuple[Callable[[], object], str, bool] | None = None
         #: Functions to call in order with the exception if the application, or one of its
         #: functions, fails after the connection was taken over (Go: recover). They are the last
         #: chance to notify the client, and any threads of the application that wait for the failed
@@ -190,35 +190,36 @@ class Hijacker:
         free within a second. Without a server, it raises RuntimeError instead, and does not wait.
         If a thread was reserved, `go` neither waits nor raises.
         """
-        if closes:
-            function = partial(_call_to_end, function, self._sock)
         hire = self._hire or partial(new_helper, name)
         helper, self._helper = self._helper or hire(), None
         self.threads.append(helper.thread)  # before the function runs, for `is_served_by`
-        helper.go(partial(self.run, function), name)
+        helper.go(lambda: self._run(function, closes), name)
 
     def go_on(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
         """Call a function on this thread after the request; the thread then gets this name.
 
         closes: see `go`.
         """
-        if closes:
-            function = partial(_call_to_end, function, self._sock)
+        self._then = function, name, closes
 
-        def then() -> None:
+    def then(self) -> None:
+        """Call the function that was passed to `go_on`. For the server."""
+        if self._then is not None:
+            function, name, closes = self._then
             threading.current_thread().name = name
-            function()
+            self._run(function, closes)
 
-        self.then = then
-
-    def run(self, function: Callable[[], object]) -> None:
+    def _run(self, function: Callable[[], object], closes: bool) -> None:
         """Call a function, and end the connection if it raises any exception.
 
-        The exception is logged, unless it is a ConnectionAbortedError, which means that this side
-        has ended the connection deliberately (Go: http.ErrAbortHandler). Thread: the function's.
+        closes: see `go`. The exception is logged, unless it is a ConnectionAbortedError, which
+        means that this side has ended the connection deliberately (Go: http.ErrAbortHandler).
+        Thread: the function's.
         """
         try:
             function()
+            if closes:
+                self._check_shut_down()
         except BaseException as error:  # SystemExit would end this thread silently
             if not isinstance(error, ConnectionAbortedError):
                 self._failed()
@@ -226,6 +227,14 @@ class Hijacker:
             # This makes the connection's other functions return too.
             with suppress(OSError):
                 nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
+
+    def _check_shut_down(self) -> None:
+        """Raise RuntimeError if the connection is still open."""
+        try:
+            nonblocking(self._sock).send(b"", socket.MSG_DONTWAIT)
+        except OSError:
+            return
+        raise RuntimeError("the function has returned and left the connection open")
 
     def fail(self, error: BaseException) -> None:
         """Log and report an exception of an application that has taken the connection over."""
@@ -255,16 +264,6 @@ class Hijacker:
             helper.dismiss()
         for thread in self.threads:
             thread.join()
-
-
-def _call_to_end(function: Callable[[], object], sock: socket.socket) -> None:
-    """Call a function, and raise RuntimeError if it leaves the connection open."""
-    function()
-    try:
-        nonblocking(sock).send(b"", socket.MSG_DONTWAIT)
-    except OSError:
-        return  # it was shut down
-    raise RuntimeError("the function has returned and left the connection open")
 
 
 def log_failure() -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from ..thread import Thread
+from ..runtime import THREADS_RUN_OUT, Lock, Thread
 
 __all__ = ["Helper", "Helpers", "new_helper"]
 
@@ -22,12 +22,14 @@ _THREAD_WAIT: Final = 1.0
 class Helper:
     """A thread that waits for the one function that it will call.
 
+    A thread that can always be started starts when it has the function.
+
     The owner of a Helper calls either `go` or `dismiss`, once.
     """
 
     def __init__(self) -> None:
         # Held until the helper has a function, or is dismissed.
-        self._gate = threading.Lock()
+        self._gate = Lock()
         self._gate.acquire()
         self._function: Callable[[], object] | None = None
         #: The thread. Set before anyone gets the Helper.
@@ -44,17 +46,24 @@ class Helper:
         """Let the thread call the function; the thread then gets this name."""
         self.thread.name = name
         self._function = function
-        self._gate.release()
+        self._begin()
 
     def dismiss(self) -> None:
         """End the thread without giving it a function."""
+        self._begin()
+
+    def _begin(self) -> None:
         self._gate.release()
+        if not THREADS_RUN_OUT:
+            self.thread.start()
 
 
 def new_helper(name: str) -> Helper:
     """Return a helper with this name. Raises RuntimeError if there is no thread for it."""
     helper = Helper()
-    thread = helper.thread = Thread(target=helper.run, name=name, daemon=True)
+    thread = helper.thread = Thread(helper.run, name)
+    if not THREADS_RUN_OUT:
+        return helper
     try:
         thread.start()
     except (RuntimeError, MemoryError) as error:
@@ -87,7 +96,7 @@ class Helpers:
 
     def __init__(self) -> None:
         # Guards the two fields below.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # The waiting connection's vacancy, until another connection is refused to fill it.
         self._waiting: _Vacancy | None = None
         # The vacancies for which another connection was refused; the thread of that connection will

@@ -31,7 +31,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from werkzeug.serving import ThreadedWSGIServer
 
 from .. import clock, runtime
-from ..thread import Thread
+from ..runtime import Lock, Thread
 from .address import join_host_port, listen, page_url, unmapped
 from .admission import Admission, Refusal, ServerStatistics
 from .connection import ServerConn, UnavailableError, log_failure
@@ -104,7 +104,7 @@ class Server(ThreadedWSGIServer):
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         self._helpers: Final = Helpers()
         # Guards _serving, and the state of each connection. Held only for a moment.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # The open connections by their sockets, from accepting to closing.
         self._serving: dict[socket.socket, ServerConn] = {}
         # The thread that `start` made. Only for the thread that calls `start` and `shutdown`.
@@ -321,11 +321,10 @@ class Server(ThreadedWSGIServer):
                 self._serving[request] = connection
             refusal = self.admission.admit(request, unmapped(client_address[0]))
             if refusal is None:
+                # A daemon: the process need not wait for it, because `shutdown` does.
                 thread = connection.thread = Thread(
-                    target=self._run,
-                    args=(connection,),
-                    name=f"serve {join_host_port(*client_address[:2])}",
-                    daemon=True,  # the process need not wait for it: `shutdown` does
+                    lambda: self._run(connection),
+                    f"serve {join_host_port(*client_address[:2])}",
                 )
                 try:
                     thread.start()
@@ -357,7 +356,7 @@ class Server(ThreadedWSGIServer):
             # The Handler and the request are freed here, because a connection may last for days.
             Handler(connection, self).clear()
             if connection.hijacker is not None:
-                connection.hijacker.run(connection.hijacker.then)
+                connection.hijacker.then()
         finally:
             if connection.hijacker is not None:
                 connection.hijacker.end()

@@ -801,7 +801,7 @@ class Conn:
 
     def _shutdown(self, how: int) -> None:
         with suppress(OSError):  # the peer was faster
-            self._sock.shutdown(how)
+            self._out.shutdown(how)
 
 
 # Raised by a write that has interrupted another write on the same thread.

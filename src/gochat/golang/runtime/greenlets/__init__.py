@@ -4,6 +4,7 @@
     turns.py     limits how many write pumps are ready to run
     channel.py   channels, close, select
     sockets.py   waits for a socket; a lock
+    thread.py    a thread for a connection
     signals.py   handles Ctrl-C
 
 The rules: a greenlet runs until it waits, and only `Waiter.park` waits. So the code between two
@@ -27,14 +28,18 @@ from typing import Final
 
 from .channel import Channel, select
 from .signals import sigint_to_caller
-from .sockets import RLock, hung_up, nonblocking, readable, settle, stacks, writable
+from .sockets import Lock, RLock, hung_up, nonblocking, readable, settle, stacks, writable
+from .thread import Thread
 from .turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
 from .turns import turns
 
 __all__ = [
     "NAME",
+    "THREADS_RUN_OUT",
     "Channel",
+    "Lock",
     "RLock",
+    "Thread",
     "default_gomaxprocs",
     "hung_up",
     "nonblocking",
@@ -48,3 +53,4 @@ __all__ = [
 ]
 
 NAME: Final[str] = "greenlets"
+THREADS_RUN_OUT: Final[bool] = False

@@ -17,10 +17,14 @@ from greenlet import greenlet
 
 from .waiter import HUB, Waiter
 
-__all__ = ["RLock", "hung_up", "nonblocking", "readable", "settle", "stacks", "writable"]
+__all__ = ["Lock", "RLock", "hung_up", "nonblocking", "readable", "settle", "stacks", "writable"]
 
 _system_poll: Final[Any] = get_original("select", "poll")
 _system_epoll: Final[Any] = get_original("select", "epoll")
+
+#: The system's lock, which is far cheaper than gevent's. No greenlet waits while it holds one, so
+#: no other greenlet ever finds it locked.
+Lock: Final[Any] = get_original("threading", "Lock")
 
 # The events of poll(2) and those of libev.
 _POLLIN, _POLLOUT = 1, 4

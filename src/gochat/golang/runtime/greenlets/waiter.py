@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gevent import get_hub, getcurrent
+from greenlet import greenlet
 
 from ...goroutine import waits
 
@@ -28,6 +29,10 @@ _SLICE: Final = 0.005
 _YEAR: Final = 365 * 86400.0
 
 _NEVER: Final = math.inf
+
+# Switches to gevent's loop. `Hub.switch` would first look for a method `switch_out`, and need more
+# of the stack.
+_to_loop: Final = greenlet.switch.__get__(HUB)
 
 
 # The greenlets that were woken and have not run since, in the order of their wake-ups. Each removes
@@ -115,7 +120,7 @@ class Waiter:
             # `switch` returns the value that the next switch to `me` passes: the timer's is False.
             if now < _ready.until and _line:
                 return _line[0].greenlet.switch() is not False
-            return HUB.switch() is not False
+            return _to_loop() is not False
         finally:
             if self.parked:
                 self.parked = False

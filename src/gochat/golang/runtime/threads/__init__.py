@@ -5,6 +5,7 @@
     turns.py      limits how many write pumps work at a time
     processor.py  settings of the system's scheduler
     sockets.py    waits for a socket
+    thread.py     a thread for a connection
 
 The rules: threads run at any moment, in any order, and may be interrupted anywhere. So data that
 two threads use has a lock or changes in a single step, and a thread registers for a wake-up before
@@ -14,19 +15,23 @@ its last check.
 from __future__ import annotations
 
 from contextlib import nullcontext as sigint_to_caller  # the main thread gets it in any case
-from threading import RLock
+from threading import Lock, RLock
 from typing import Final
 
 from .channel import Channel, select
 from .processor import settle
 from .sockets import hung_up, nonblocking, readable, stacks, writable
+from .thread import Thread
 from .turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
 from .turns import turns
 
 __all__ = [
     "NAME",
+    "THREADS_RUN_OUT",
     "Channel",
+    "Lock",
     "RLock",
+    "Thread",
     "default_gomaxprocs",
     "hung_up",
     "nonblocking",
@@ -40,3 +45,4 @@ __all__ = [
 ]
 
 NAME: Final[str] = "threads"
+THREADS_RUN_OUT: Final[bool] = True
