@@ -173,7 +173,9 @@ def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
                 except KeyboardInterrupt:
                     interrupts += 1
                 gevent.spawn(channel.send, "last").join(5)
-                gevent.sleep(0)
+                with gevent.Timeout(20, False):
+                    while received[-1:] != ["last"]:
+                        gevent.sleep(0)
                 assert received[-1:] == ["last"], (steps, received)
                 channel.close()
                 receiver.join(5)
