@@ -253,11 +253,17 @@ def test_the_image_has_what_it_needs() -> None:
 
 
 def test_the_devcontainer() -> None:
-    """The development container opens the lesson and forwards the ports of its commands."""
+    """The development container opens the lesson and forwards the ports of its commands.
+
+    The site is served from each start on, in the background: a command in the foreground would keep
+    `devcontainer up` from returning, and one for each window would find the port taken.
+    """
     found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     for name in found["customizations"]["codespaces"]["openFiles"]:
         assert (ROOT / name).is_file()
-    assert found["postAttachCommand"] == "python -m docs"
+    assert "python -m docs --build" in found["postCreateCommand"]
+    assert re.fullmatch(r"nohup python -m docs > \S+ 2>&1 &", found["postStartCommand"])
+    assert "postAttachCommand" not in found
     assert {str(port) for port in found["forwardPorts"]} == set(found["portsAttributes"])
 
 
