@@ -379,6 +379,7 @@ class Site(HTMLParser):
 
 #: Builds the site with only the packages that the extra `docs` installs.
 BUILD = """
+import gc
 import sys
 from importlib.metadata import packages_distributions, requires
 from packaging.requirements import Requirement
@@ -412,7 +413,9 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 assert "pytest" in Absent.modules
 from docs.__main__ import SITE, build
-sys.exit(build(SITE, "-W", "--keep-going"))
+status = build(SITE, "-W", "--keep-going")
+gc.freeze()  # so Python does not look for garbage at the end
+sys.exit(status)
 """
 
 
