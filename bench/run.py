@@ -26,6 +26,7 @@ import ctypes
 import json
 import os
 import platform
+import random
 import re
 import resource
 import shlex
@@ -37,7 +38,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -322,8 +323,7 @@ class Bench:
     @contextmanager
     def running(self, server: Server) -> Iterator[tuple[int, int]]:
         """Run a server during the block. Yields its port and its process id."""
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port = sock.getsockname()[1]
+        port = free_port()
         pin(self.cores[0])
         process = subprocess.Popen(
             [part.replace("PORT", str(port)) for part in server.command],
@@ -360,15 +360,21 @@ def pin(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
+def free_port() -> int:
+    """Return a free port. Linux does not give it to a connection: those get ports from 32768 up."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 def wait_for(port: int, process: subprocess.Popen[bytes], server: Server) -> None:
     """Wait until the server listens. Raises OSError if it does not."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with socket.create_connection(("127.0.0.1", port)) as sock:
-                # While nothing listens, the system may connect a socket to itself.
-                if sock.getsockname() != sock.getpeername():
-                    return
+            with socket.create_connection(("127.0.0.1", port)):
+                return
         except OSError:
             time.sleep(0.02)
     raise OSError(f"it does not listen: {shlex.join(server.command)}")

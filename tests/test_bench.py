@@ -691,7 +691,9 @@ def test_comparison_without_a_runtime(tmp_path: Path) -> None:
 
 def test_comparison_with_a_command() -> None:
     """bench/run.py starts gochat and another command in turn and prints each round's ratios."""
-    other = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
+    serve = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
+    # From 32768 up, another connection could get the port before the server does.
+    other = f"sh -c 'test PORT -lt 32768 && exec {serve}'"
     done = compare("--clients", "4", "--against", other)
     assert done.returncode == 0, done.stderr
     assert "4 clients, 4 senders: the other / gochat, threads\n" in done.stdout
