@@ -55,7 +55,7 @@ class Flood(NamedTuple):
 
     what: its name in the table. then: sent repeatedly after the handshake and after `first`.
     slow: whether bytes are sent one by one. head: the request; without `then`, the connection is
-    closed after the answer and opened again.
+    closed after the answer and opened again. connections: how many a flooder has.
     """
 
     what: str
@@ -63,6 +63,7 @@ class Flood(NamedTuple):
     first: bytes = b""
     slow: bool = False
     head: bytes = request()
+    connections: int = 1
 
 
 _BEGIN = frame("", fin=False)
@@ -91,23 +92,41 @@ FLOODS: Final = {
     "too long": Flood("Messages of 513 bytes", frame("x" * 513)),
     "unmasked": Flood("Frames without a mask", frame("x", mask=None)),
     "handshakes": Flood("Handshakes"),
+    "many": Flood("Empty pings on 50 connections", frame("", PING), connections=50),
     "pages": Flood("Requests for the page", head=request(HANDSHAKE[:1], "GET / HTTP/1.1")),
 }
+
+
+class FloodError(Exception):
+    """A flooder cannot connect."""
 
 
 # The clients, each in a separate process.
 
 
 def flood(begun: Event, port: int, kind: Flood) -> None:
-    """Flood the server until the process is killed. begun: set when the server has answered."""
+    """Flood the server until the process is killed.
+
+    begun: set when the server has answered on each connection.
+    """
+    answered = threading.Barrier(kind.connections, begun.set)
+    for _ in range(kind.connections):
+        threading.Thread(target=flood_connection, args=(answered, port, kind)).start()
+
+
+def flood_connection(answered: threading.Barrier, port: int, kind: Flood) -> None:
+    """Flood the server on one connection, and on another one when it has ended."""
     block = kind.then * (65536 // max(1, len(kind.then)))
+    first = True
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(PATIENCE)
             sock.sendall(kind.head)
             sock.recv(65536)
-            begun.set()
+            if first:
+                answered.wait()
+                first = False
             if not kind.then:
                 continue
             reader = threading.Thread(target=drain, args=[sock], daemon=True)
@@ -181,7 +200,8 @@ def in_processes(count: int, target: Callable[..., None], *args: object) -> Iter
             stack.callback(process.join)
             stack.callback(process.kill)
         for event in events:
-            assert event.wait(PATIENCE), "a flooder has not begun"
+            if not event.wait(PATIENCE):
+                raise FloodError("a flooder has not begun")
         yield
 
 
@@ -195,12 +215,13 @@ class Waits(NamedTuple):
 def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str = "") -> Waits:
     """Flood a server and return the longest waits of others.
 
-    The measuring client sends less than `--rate` allows, so the rate does not delay it. fault: see
-    `Gochat`.
+    The measuring client sends less than `--rate` allows, so the rate does not delay it. If a
+    flooder cannot connect in PATIENCE, the waits are infinite. fault: see `Gochat`.
     """
     echo = page = float("inf")
     # A buffer that no flood fills: a dropped client measures nothing.
     with (
+        suppress(FloodError),
         Gochat("--send-buffer=1000000", *flags, fault=fault, measured=False) as gochat,
         in_processes(flooders, flood, gochat.port, kind),
         ThreadPoolExecutor(2) as pool,

@@ -444,24 +444,25 @@ def say_long(speaker: Peer, count: int) -> None:
         assert len(speaker.messages(1)[0]) == LONG_MESSAGE
 
 
-def effort(work: Callable[[], object]) -> float:
-    """Return this process's CPU time for some work, as a multiple of a fixed loop's time.
+def effort(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    """Return the CPU time for some work, as a multiple of a fixed loop's time.
 
     The loop takes about 10 ms on a machine of 2024, and longer on a slower or busier machine, as
-    the work does. So a bound on this does not depend on the machine.
+    the work does. So a bound on this does not depend on the machine. clock: the CPU time of the
+    process that works; by default, of this process.
     """
 
-    def spent(work: Callable[[], object]) -> float:
-        begin = time.process_time()
+    def spent(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+        begin = clock()
         work()
-        return time.process_time() - begin
+        return clock() - begin
 
     def loop() -> None:
         for _ in range(500_000):
             pass
 
     before = spent(loop)
-    cost = spent(work)
+    cost = spent(work, clock)
     return cost / min(before, spent(loop))
 
 

@@ -37,6 +37,7 @@ from gochat.golang.websocket import (
     format_close_message,
     is_unexpected_close_error,
 )
+from gochat.golang.websocket import conn as conn_module
 
 from .support import (
     ACCEPT,
@@ -990,6 +991,20 @@ def test_frames_that_complete_no_message_give_way() -> None:
     finally:
         sys.setswitchinterval(before)
     assert ran > 0
+
+
+def test_readers_that_give_way_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader waits while another one sleeps, but not for long."""
+    monkeypatch.setattr(conn_module, "_WORK", 0)
+    monkeypatch.setattr(conn_module, "_SLEEP_WAIT", 0.01)
+    got: list[tuple[int, bytes]] = []
+    with (
+        connected(buffered=frame("", PING) + frame("text")) as (conn, _),
+        conn_module._sleeping,
+        in_background(lambda: got.append(conn.read_message())),
+    ):
+        pass
+    assert got == [(TEXT_MESSAGE, b"text")]
 
 
 # Statistics.

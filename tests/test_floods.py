@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
 from .harm import PAGE
-from .support import Gochat, Room, join
+from .support import Gochat, Room, effort, join
 
 #: With this, a thread that immediately reacquires the interpreter never yields it to another.
 NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
@@ -36,6 +38,29 @@ def test_a_flood_gives_way(name: str) -> None:
             while mine not in peer.read_messages():
                 pass
             number += 1
+
+
+def cpu_time(process: int) -> float:
+    """Return the CPU time of a process so far, in seconds."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_flood_on_many_connections() -> None:
+    """The server does little other work before a message comes back, however many flood it."""
+    with (
+        Gochat("--send-buffer=1000000", measured=False) as gochat,
+        in_processes(1, flood, gochat.port, FLOODS["many"]),
+        join(gochat.port) as peer,
+    ):
+
+        def talk() -> None:
+            for number in range(10):
+                peer.send(f"message {number}")
+                while f"message {number}" not in peer.read_messages():
+                    pass
+
+        assert effort(talk, lambda: cpu_time(gochat.process.pid)) < 50
 
 
 def test_the_table_has_a_row_for_each_flood() -> None:

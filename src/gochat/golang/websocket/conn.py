@@ -14,8 +14,8 @@ each (see clock.py). All failures to read or write are OSError: a CloseError, Pr
 ReadLimitError, TimeoutError for a deadline, or the system's error. After such an error, the
 connection cannot be used.
 
-Whatever a peer sends, its reading thread lets other threads run: it sleeps for a moment after every
-few milliseconds of work (`_give_way`).
+Whatever peers send, their reading threads let other threads run: after a few milliseconds of work
+a reading thread sleeps, one at a time (`_give_way`).
 """
 
 from __future__ import annotations
@@ -87,11 +87,16 @@ _LATE: Final = 1.0
 _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
-# How long a reading thread may work before it sleeps, and how long it then sleeps, in seconds.
-# With a GIL, a thread that retakes the interpreter right after each system call would keep it: the
-# waiting threads would wake up only to find it taken.
+# How long a reading thread may work before it sleeps, how long it then sleeps, and the longest wait
+# for others that sleep, in seconds. With a GIL, a thread that retakes the interpreter right after
+# each system call would keep it: the waiting threads would wake up only to find it taken.
 _WORK: Final = 0.002
-_SLEEP: Final = 0.0001
+_SLEEP: Final = 0.001
+_SLEEP_WAIT: Final = 1.0
+
+# Held by the one reading thread that sleeps. So two or three of them work at the same time. If
+# fifty did, each wait for the interpreter would be long, and a message takes several per client.
+_sleeping: Final = RLock()
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -265,7 +270,8 @@ class Conn:
         self._counts = _Counts(bytes_in=len(buffered))
         self._readable = readable(sock)
         self._read_deadline: float | None = None  # of clock.now, like all times here
-        # When to give way: _WORK after the last message was returned, or after the last sleep.
+        # When to give way: after _WORK since the last message was asked for, or since the last
+        # sleep. Waiting for input is no work.
         self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
         self._message_size = 0  # of the message being read, from its headers so far
@@ -383,7 +389,9 @@ class Conn:
         a pong handler, also ends the reading, and the peer gets the code 1011.
         """
         self._reader = threading.get_ident()
-        late = clock.now() - self._sleep_at
+        now = clock.now()
+        late = now - self._sleep_at
+        self._sleep_at = now + _WORK
         if self._read_deadline is not None and late > _LATE:
             # This side was late, and the pong that is due may be in the unread input.
             self._read_deadline += late
@@ -465,10 +473,14 @@ class Conn:
         """Sleep for a moment if this thread has worked for too long without a message or a sleep.
 
         A message makes its reader wait for the hub, which lets other threads run. Frames that
-        complete no message do not have this effect.
+        complete no message do not have this effect. Readers sleep one after the other.
         """
         if clock.now() >= self._sleep_at:
-            time.sleep(_SLEEP)
+            if _sleeping.acquire(timeout=_SLEEP_WAIT):
+                try:
+                    time.sleep(_SLEEP)
+                finally:
+                    _sleeping.release()
             self._sleep_at = clock.now() + _WORK
 
     def _take_plain_text(self) -> bytes | None:
@@ -575,6 +587,7 @@ class Conn:
             now, deadline = clock.now(), self._read_deadline
             if now >= self._sleep_at:
                 self._give_way()
+                now = clock.now()
             timeout = None
             if deadline is not None:
                 # A deadline that has passed ends reading even if there is input, because a peer may
@@ -585,6 +598,7 @@ class Conn:
             self._counts.input_since = now
             if not self._readable.poll(timeout) and not _wait(self._readable, deadline):
                 raise TimeoutError("websocket: read deadline exceeded")
+            self._sleep_at += clock.now() - now
         finally:
             self._counts.input_since = None
             if observer is not None:
