@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPMessage
@@ -45,6 +44,7 @@ class Handler(WSGIRequestHandler):
     """Reads and answers the only request of a connection, on the connection's thread."""
 
     disable_nagle_algorithm = True
+    rbufsize = 0  # `setup` replaces the file for reading, so it needs no buffer
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
     server: Server
@@ -206,13 +206,16 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             return (lambda _: write(b"")) if head else write
 
         try:
-            with ExitStack() as stack:
-                response = application(environ, start)
-                stack.callback(getattr(response, "close", lambda: None))
+            response = application(environ, start)
+            close: Callable[[], None] = getattr(response, "close", _do_nothing)
+            try:
                 pieces = _pieces(response)
                 first = tuple(islice(pieces, 1))
                 if not connection.hijacked and not head:
-                    return ClosingIterator(chain(first, pieces), [stack.pop_all().close])
+                    closing, close = close, _do_nothing
+                    return ClosingIterator(chain(first, pieces), [closing])
+            finally:
+                close()
         except BaseException as failure:  # SystemExit would end this thread silently
             if connection.hijacked:
                 connection.fail(failure)
@@ -233,6 +236,10 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
         return ()
 
     return app
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:

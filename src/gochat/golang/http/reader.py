@@ -121,7 +121,7 @@ class RequestReader(io.BufferedReader):
         line = bytearray()
         while self.left and not line.endswith(b"\n"):
             there = self.peek()[: self.left]
-            piece = self.read(there.find(b"\n") + 1 or len(there))
+            piece = super().read(there.find(b"\n") + 1 or len(there))
             if not piece:
                 break
             line += piece
