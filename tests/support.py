@@ -545,7 +545,12 @@ def finished(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        command, pass_fds=pass_fds, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command,
+        pass_fds=pass_fds,
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE,  # it may compute for seconds
+        check=False,
     )
 
 

@@ -136,7 +136,7 @@ def run(folder: Path, *args: str, measured: bool = True) -> subprocess.Completed
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=4 * PATIENCE,  # `--check --all` runs all answers
         check=False,
     )
 
@@ -971,24 +971,26 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seen"),
+    ("limit", "text", "seen"),
     [
         (
+            PATIENCE,
             "import os; os._exit(3)",
             "not yet: the program ended during the check, with the status 3",
         ),
-        ("import os; os.kill(os.getpid(), 19)", "not yet: the check was not done after 3 s"),
+        (1, "import os; os.kill(os.getpid(), 19)", "not yet: the check was not done after 1 s"),
         (
+            PATIENCE,
             answer(1, "right")
             + "threading.Thread(target=threading.Event().wait, daemon=False).start()",
             "right: ",
         ),
     ],
 )
-def test_time_limit(tmp_path: Path, text: str, seen: str) -> None:
+def test_time_limit(tmp_path: Path, limit: float, text: str, seen: str) -> None:
     """A check that does not end is killed, and its findings up to then count."""
     (tmp_path / "exercise_01.py").write_text(text)
-    fault = "import gochat.exercise.command as module; module.LIMIT = 3"
+    fault = f"import gochat.exercise.command as module; module.LIMIT = {limit}"
     result = subprocess.run(
         [*command(fault), "exercise", "1", "--check"],
         cwd=tmp_path,
