@@ -79,6 +79,7 @@ def test_no_port_is_any_port() -> None:
         "x." * 127 + ":0",
         "local host:0",
         "me@localhost:0",
+        "*:0",
         "evil\nname.invalid:0",
         "127.0.0.1\n:0",
         ":\n1",

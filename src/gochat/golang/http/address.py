@@ -109,8 +109,9 @@ def split_host_port(addr: str) -> tuple[str, int]:
 
 def _is_host(host: str) -> bool:
     """Return whether a string can be a host name, or is empty."""
-    # Checked before encoding, because encoding a long string is slow.
-    if len(host) > 253 or any(char in " /?#@" for char in host):
+    # Checked before encoding, because encoding a long string is slow. The C library would take "*"
+    # for this machine alone.
+    if len(host) > 253 or any(char in " /?#@*" for char in host):
         return False
     with suppress(UnicodeError):
         host.encode("idna")
