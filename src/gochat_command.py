@@ -27,6 +27,7 @@ def main(greenlets: bool = False) -> int:
     if handler is signal.default_int_handler:  # not if it is ignored, as under nohup
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if greenlets:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked in ops/greenlets.py
         from gevent import monkey  # noqa: PLC0415 - an extra
 
         monkey.patch_all(queue=False)

@@ -336,6 +336,24 @@ def test_ctrl_c_at_the_begin(tmp_path: Path, at: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
+def test_ctrl_c_while_python_starts_again(tmp_path: Path) -> None:
+    """Ctrl-C while the command starts again on greenlets ends it without a traceback, too."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if '-c' in sys.orig_argv:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run(
+        [COMMAND, "serve", "--addr", LOCAL, "--runtime", "greenlets"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 @pytest.mark.parametrize(
     ("args", "environment", "in_file"),
     [

@@ -9,6 +9,7 @@ calls `main` itself is not replaced: it must do the patching.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -43,8 +44,13 @@ def check_gevent() -> None:
 def start_again(argv: Sequence[str]) -> NoReturn:
     """Execute this command again on greenlets. Thread: the main one, which must be the only one.
 
-    argv: arguments without the program name. Raises OSError if the system cannot execute it.
+    argv: arguments without the program name. Ctrl-C is blocked until gochat_command runs again,
+    because a starting Python prints a traceback. Raises OSError if the system cannot execute it.
     """
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     program = _PROGRAM.format(repr(sys.path))
-    os.execv(sys.executable, [sys.executable, *flags, "-c", program, *argv])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        os.execv(sys.executable, [sys.executable, *flags, "-c", program, *argv])
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
