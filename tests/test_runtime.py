@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gochat.ops.greenlets import start_again
+
 from .greenlets import PATCHED, PLAIN
 from .support import COMMAND, LOCAL, Gochat, finished, join, wait_until
 from .test_view import Viewed
@@ -558,3 +560,11 @@ def test_an_unknown_runtime_in_the_environment(monkeypatch: pytest.MonkeyPatch) 
     done = finished([COMMAND, "serve", "--addr", LOCAL])
     error = "gochat serve: GOCHAT_RUNTIME: 'java' is neither threads nor greenlets\n"
     assert (done.returncode, done.stderr) == (2, error)
+
+
+def test_python_cannot_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system cannot start Python again, Ctrl-C still works."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent")
+    with pytest.raises(FileNotFoundError):
+        start_again(["serve"])
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
