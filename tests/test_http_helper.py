@@ -75,7 +75,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         with in_background(hiring(helpers, got)):  # waits for the promised thread
             wait_until(lambda: wanting(helpers))
             for _ in range(2):
-                lender = threading.Thread(target=helpers.lend)
+                lender = Thread(helpers.lend, "lender")
                 lender.start()
                 wait_until(lambda: len(got) == 1)
                 lent = got.pop()

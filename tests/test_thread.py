@@ -40,6 +40,23 @@ def test_a_thread_is_a_thread() -> None:
     assert thread not in threading.enumerate()
 
 
+def test_a_reserved_thread() -> None:
+    """A thread that was reserved can begin at any time."""
+    gate, done = threading.Event(), list[bool]()
+
+    def run() -> None:
+        assert gate.wait(PATIENCE)
+        done.append(True)
+
+    thread = Thread(run, "reserved")
+    thread.reserve()
+    gate.set()
+    thread.begin()
+    thread.join(PATIENCE)
+    assert done == [True]
+    assert not thread.is_alive()
+
+
 def test_a_join_with_a_timeout() -> None:
     """`join` returns at its timeout, and as soon as the thread ends."""
     gate = threading.Event()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
-from ..runtime import THREADS_RUN_OUT, Lock, Thread
+from ..runtime import Lock, Thread
 
 __all__ = ["Helper", "Helpers", "new_helper"]
 
@@ -22,8 +22,6 @@ _THREAD_WAIT: Final = 1.0
 class Helper:
     """A thread that waits for the one function that it will call.
 
-    A thread that can always be started starts when it has the function.
-
     The owner of a Helper calls either `go` or `dismiss`, once.
     """
 
@@ -33,7 +31,7 @@ class Helper:
         self._gate.acquire()
         self._function: Callable[[], object] | None = None
         #: The thread. Set before anyone gets the Helper.
-        self.thread: threading.Thread
+        self.thread: Thread
 
     def run(self) -> None:
         """Wait for the function and call it. Thread: the helper's own."""
@@ -54,18 +52,15 @@ class Helper:
 
     def _begin(self) -> None:
         self._gate.release()
-        if not THREADS_RUN_OUT:
-            self.thread.start()
+        self.thread.begin()
 
 
 def new_helper(name: str) -> Helper:
     """Return a helper with this name. Raises RuntimeError if there is no thread for it."""
     helper = Helper()
     thread = helper.thread = Thread(helper.run, name)
-    if not THREADS_RUN_OUT:
-        return helper
     try:
-        thread.start()
+        thread.reserve()
     except (RuntimeError, MemoryError) as error:
         helper.dismiss()  # after a MemoryError the thread may be running
         del helper.thread  # breaks a cycle: the thread never drops its target
@@ -144,6 +139,6 @@ class Helpers:
                 vacancy, self._waiting = self._waiting, None
             else:
                 return
-            vacancy.helper.thread = threading.current_thread()
+            vacancy.helper.thread = cast("Thread", threading.current_thread())
         vacancy.filled.set()
         vacancy.helper.run()

@@ -9,7 +9,6 @@ Each runtime provides, under the same names:
     Channel, select     channels
     turns               the turns of the write pumps; call `turns.give_up()` before a wait
     Thread              a thread for a connection
-    THREADS_RUN_OUT     whether starting one can fail
     Lock                a lock that is held only for a moment, and never while waiting
     RLock               a lock that only its owner can release
     readable, writable, hung_up

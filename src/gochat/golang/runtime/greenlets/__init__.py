@@ -35,7 +35,6 @@ from .turns import turns
 
 __all__ = [
     "NAME",
-    "THREADS_RUN_OUT",
     "Channel",
     "Lock",
     "RLock",
@@ -53,4 +52,3 @@ __all__ = [
 ]
 
 NAME: Final[str] = "greenlets"
-THREADS_RUN_OUT: Final[bool] = False

@@ -50,6 +50,13 @@ class Thread(threading.Thread):
         threading._active[self._ident] = self  # type: ignore[attr-defined]
         HUB.loop.run_callback(self._greenlet.switch)
 
+    def reserve(self) -> None:
+        """Do nothing: a greenlet can always be started."""
+
+    def begin(self) -> None:
+        """Start a reserved thread."""
+        self.start()
+
     def run(self) -> None:
         """Call the target. Thread: this one."""
         assert self._function is not None, "a thread runs once"

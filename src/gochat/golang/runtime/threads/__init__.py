@@ -27,7 +27,6 @@ from .turns import turns
 
 __all__ = [
     "NAME",
-    "THREADS_RUN_OUT",
     "Channel",
     "Lock",
     "RLock",
@@ -45,4 +44,3 @@ __all__ = [
 ]
 
 NAME: Final[str] = "threads"
-THREADS_RUN_OUT: Final[bool] = True

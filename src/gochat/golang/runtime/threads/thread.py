@@ -33,6 +33,13 @@ class Thread(threading.Thread):
         super().start()
         self._started = _STARTED._started
 
+    def reserve(self) -> None:
+        """Start the thread, since the system may have no more later. Raises as `start` does."""
+        self.start()
+
+    def begin(self) -> None:
+        """Make a reserved thread run, which it does already."""
+
     def run(self) -> None:
         """Call the target. Thread: this one."""
         assert self._function is not None, "a thread runs once"
