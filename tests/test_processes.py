@@ -637,7 +637,8 @@ def test_many_restarts() -> None:
         descriptors, memory = family.descriptors(), family.memory()
         for times in range(3, 7):
             restart(times)
-        assert family.descriptors() == descriptors
+        # What a restart opens may be closed a moment later; a leak of one for each start stays.
+        wait_until(lambda: family.descriptors() <= descriptors, "no more descriptors")
         assert family.memory() < memory + 1_000_000
         assert sum("next start in 0.00 s" in line for line in family.lines) == 20
 
