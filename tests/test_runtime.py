@@ -341,6 +341,7 @@ def test_a_receive_that_ctrl_c_interrupts() -> None:
                 armed = False
             except Interrupt:
                 pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
         before = rounds
         while rounds < before + 10 and time.monotonic() < end:
             gevent.sleep(1e-3)

@@ -122,11 +122,10 @@ class Waiter:
                 return _line[0].greenlet.switch() is not False
             return _to_loop() is not False
         finally:
-            if self.parked:
-                self.parked = False
-            else:
+            # Python 3.10 calls signal handlers at jumps, too, so no jump comes before the removal.
+            woken, self.parked, self._early = not self.parked, False, False
+            if woken:
                 _line.remove(self)
-            self._early = False
 
     def settle(self, greenlet: Any) -> None:
         """Note which greenlet waits here from now on."""
