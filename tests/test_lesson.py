@@ -422,6 +422,9 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
         if program.name[:2] in RACES:
             # On greenlets, step 6 may end with a message in flight.
             assert told(new) == told(old) or runtime == "greenlets"
+        elif runtime == "greenlets" and name == "11.svg":
+            # A write pump's greenlet starts when it gets the pump; a thread starts before the 101.
+            assert told(new) == told(old)
         else:
             assert new == old, f"python -m docs.lesson.pictures redraws {name}"
 

@@ -26,6 +26,7 @@ import simple_websocket
 import gochat
 import gochat.client
 import gochat.hub
+from gochat.golang import runtime
 from gochat.golang.websocket import CLOSE_MESSAGE
 
 from .timeline import Arrow, Step, draw
@@ -192,18 +193,33 @@ def channel_patches(recorder: Recorder) -> Iterator[Any]:
 
 def thread_patches(recorder: Recorder) -> Iterator[Any]:
     """Yield the patches that record the starts and joins of threads."""
-    start, join = threading.Thread.start, threading.Thread.join
+    # On threads, the methods of a connection's thread call those of a threading.Thread.
+    kinds: list[Any] = [threading.Thread]
+    if runtime.NAME == "greenlets":
+        kinds.append(runtime.Thread)
+    for kind in kinds:
+        yield patch.object(kind, "start", recorded_start(recorder, kind.start))
+        yield patch.object(kind, "join", recorded_join(recorder, kind.join))
 
-    def record_start(thread: threading.Thread) -> None:
+
+def recorded_start(recorder: Recorder, start: Any) -> Any:
+    """Return a method that records a start. start: the method that starts a thread."""
+
+    def record(thread: threading.Thread) -> None:
         recorder.add("start", other=thread)
         start(thread)
 
-    def record_join(thread: threading.Thread, timeout: float | None = None) -> None:
+    return record
+
+
+def recorded_join(recorder: Recorder, join: Any) -> Any:
+    """Return a method that records a join. join: the method that waits for a thread."""
+
+    def record(thread: threading.Thread, timeout: float | None = None) -> None:
         join(thread, timeout)
         recorder.add("join", other=thread)
 
-    yield patch.object(threading.Thread, "start", record_start)
-    yield patch.object(threading.Thread, "join", record_join)
+    return record
 
 
 def conn_patches(recorder: Recorder) -> Iterator[Any]:
@@ -287,7 +303,8 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
     """
     recorder = Recorder()
     before = set(threading.enumerate())
-    join = threading.Thread.join
+    # These record nothing.
+    joins = {kind: kind.join for kind in (threading.Thread, runtime.Thread)}
 
     def record_print(*values: object) -> None:
         recorder.add("print", value=" ".join(map(str, values)))
@@ -298,7 +315,9 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
                 stack.enter_context(each)
         variables = runpy.run_path(str(program), {"print": record_print})
         for thread in set(threading.enumerate()) - before:
-            join(thread)
+            joins[runtime.Thread if isinstance(thread, runtime.Thread) else threading.Thread](
+                thread
+            )
     return recorder, variables
 
 
