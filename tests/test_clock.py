@@ -143,8 +143,12 @@ def test_a_pause_ends_no_write() -> None:
 
 def test_a_pause_shortens_no_farewell() -> None:
     """After a pause during shutdown, clients still have the rest of the shutdown timeout."""
-    flags = ("--shutdown-timeout=10", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
-    with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
+    flags = ("--shutdown-timeout=10", "--write-wait=600", "--send-buffer=1000")
+    with (
+        Gochat(*flags, f"--max-message-size={LONG_MESSAGE}") as gochat,
+        deaf(gochat.port) as slow,
+        join(gochat.port) as talker,
+    ):
         say_long(talker, 150)
         talker.send("the last")
         assert talker.messages(1) == ["the last"]

@@ -681,8 +681,9 @@ def test_whole_frame_through_a_small_socket() -> None:
             assert peer.read_frame() == Frame(True, TEXT, b"next")
 
 
-def test_pong_waits_for_the_frame_that_is_being_written() -> None:
+def test_pong_waits_for_the_frame_that_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ping that arrives while a frame is being written is answered after that frame."""
+    monkeypatch.setattr("gochat.golang.websocket.conn.CONTROL_WAIT", PATIENCE)
     with connected(small=True) as (conn, peer):
         writing = threading.Event()
 
