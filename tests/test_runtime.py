@@ -422,8 +422,9 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
             peer.send("hello")
             assert peer.messages(1) == ["hello"]
             chat.process.send_signal(signal.SIGUSR1)
-            for name in ("hub", "readPump", "writePump"):
+            for name in ("MainThread", "hub", "readPump", "writePump"):
                 wait_until(lambda name=name: bool(chat.logged(f"greenlet {name}")))  # type: ignore[misc]
+            assert chat.logged("gevent's loop:")
             assert chat.stop(signal.SIGTERM) == 0
 
 

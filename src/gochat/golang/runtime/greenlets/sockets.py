@@ -173,8 +173,11 @@ def stacks() -> list[tuple[str, FrameType]]:
         if thread.ident is not None:
             names[thread.ident] = thread.name
     found = [(_name(getcurrent(), names), sys._getframe(1))]
-    for each in gc.get_objects():
-        if isinstance(each, greenlet) and each.gr_frame is not None:
+    # The main greenlet and the loop's are not in the list if `gc.freeze` was called, see
+    # gochat_command.py.
+    others = [each for each in gc.get_objects() if isinstance(each, greenlet)]
+    for each in dict.fromkeys((HUB.parent, HUB, *others)):
+        if each.gr_frame is not None:
             found.append((_name(each, names), each.gr_frame))
     return found
 
