@@ -396,6 +396,32 @@ def test_a_dump_on_the_loop() -> None:
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+def test_the_loop_cannot_wait() -> None:
+    """A callback of gevent's loop that would have to wait gets an error, and the loop goes on."""
+    program = f"""
+        {PATCH}
+        import gevent
+        from gevent.exceptions import BlockingSwitchOutError
+        from gochat import Channel
+        from gochat.golang.runtime import RLock, Thread
+        refused, lock, thread = [], RLock(), Thread(lambda: gevent.sleep(0.1), "thread")
+        def call(wait):
+            try:
+                wait()
+            except BlockingSwitchOutError:
+                refused.append(wait)
+        waits = [Channel(0).recv, lambda: Channel(0).send(1), lock.acquire, thread.join]
+        lock.acquire()
+        thread.start()
+        for wait in waits:
+            gevent.get_hub().loop.run_callback(call, wait)
+        thread.join()
+        print(refused == waits)
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_the_collector_runs_rarely() -> None:
     """On greenlets, Python looks for garbage once every 10,000 new objects."""
     program = f"""

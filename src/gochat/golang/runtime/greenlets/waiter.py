@@ -102,7 +102,10 @@ class Waiter:
         self._rings = _NEVER
 
     def park(self, deadline: float | None = None) -> bool:
-        """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline first."""
+        """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline first.
+
+        Raises BlockingSwitchOutError on the greenlet of gevent's loop, which cannot wait.
+        """
         me = getcurrent()
         if self.greenlet is not me:
             self.settle(me)
@@ -117,6 +120,8 @@ class Waiter:
                     return False
                 if deadline < self._rings:
                     self._set_timer(deadline)
+            if me is HUB:
+                HUB.switch_out()  # raises BlockingSwitchOutError
             # `switch` returns the value that the next switch to `me` passes: the timer's is False.
             if now < _ready.until and _line:
                 return _line[0].greenlet.switch() is not False
