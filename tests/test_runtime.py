@@ -422,6 +422,29 @@ def test_the_loop_cannot_wait() -> None:
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+def test_a_fork_on_greenlets() -> None:
+    """The process of the greenlets can fork, on a connection's greenlet and on another."""
+    program = f"""
+        {PATCH}
+        import gevent, os, threading
+        from gevent.monkey import get_original
+        from gochat.golang.runtime import Thread
+        def fork():
+            child = os.fork()
+            if not child:
+                print({{each.name for each in threading.enumerate()}}, flush=True)
+                os._exit(0)
+            get_original("os", "waitpid")(child, 0)
+        Thread(lambda: gevent.sleep(20), "waits").start()
+        thread = Thread(fork, "forks")
+        thread.start()
+        thread.join()
+        fork()
+    """
+    done = finished([sys.executable, "-c", textwrap.dedent(program)])
+    assert (done.stdout, done.stderr) == ("{'MainThread'}\n" * 2, "")
+
+
 def test_the_collector_runs_rarely() -> None:
     """On greenlets, Python looks for garbage once every 10,000 new objects."""
     program = f"""

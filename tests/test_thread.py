@@ -31,13 +31,14 @@ def test_a_thread_is_a_thread() -> None:
     assert thread.is_alive()
     assert thread in threading.enumerate()
     assert thread.ident
-    assert "readPump" in repr(thread)
+    assert "readPump, started" in repr(thread)
     gate.set()
     thread.join()
     thread.join()
     assert names == ["readPump"]
     assert not thread.is_alive()
     assert thread not in threading.enumerate()
+    assert "readPump, stopped" in repr(thread)
 
 
 def test_a_reserved_thread() -> None:

@@ -19,6 +19,16 @@ _STARTED: Final[Any] = threading.Thread()
 _STARTED._started.set()
 
 
+def _handle(thread: threading.Thread) -> Any:
+    """Return the handle that a thread has since Python 3.13."""
+    return getattr(thread, "_os_thread_handle", getattr(thread, "_handle", None))
+
+
+# The handles of a thread that runs and of one that does not.
+_RUNNING: Final = _handle(threading.main_thread())
+_ENDED: Final = _handle(_STARTED)
+
+
 class Thread(threading.Thread):
     """A daemon thread that is a plain greenlet, and takes half the memory and time of gevent's.
 
@@ -79,6 +89,18 @@ class Thread(threading.Thread):
             self._is_stopped = True  # for `repr`, up to Python 3.12
             for waiter in self._joining or ():
                 waiter.wake()
+
+    # gevent needs the handle in the child of a fork, and `repr` looks whether the thread has ended.
+    _handle = _os_thread_handle = property(
+        lambda self: _RUNNING if self.is_alive() else _ENDED, lambda _self, _handle: None
+    )
+
+    def _after_fork(self, new_ident: int | None = None) -> None:
+        """Do nothing: a child process has all greenlets, with their idents.
+
+        Since Python 3.13, `threading` calls this in the child. The base class would expect that
+        the system has started the thread.
+        """
 
     def is_alive(self) -> bool:
         """Return whether the thread has been started and has not ended."""
