@@ -244,6 +244,28 @@ def test_a_log_that_is_read_slowly() -> None:
         handler.close()
 
 
+def test_a_pause_inside_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the process is paused for an hour while it writes a line, later lines may soon wait."""
+    pauses, waits = [3600.0, 10.0, 0.0], list[float]()
+    now = 0.0
+    handler = handler_for(None)
+
+    def write(data: bytes, patience: float) -> int:
+        nonlocal now
+        waits.append(patience)
+        now += pauses[len(waits) - 1]
+        return len(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gochat.golang.log.time.monotonic", lambda: now)
+        patch.setattr(handler, "_wrote", now)
+        patch.setattr(handler._output, "write", write)
+        for _ in pauses:
+            handler.handle(record("x"))
+            now += 5.0
+    assert waits == [1.0, 0.5, 0.5]
+
+
 def test_no_line_is_cut_where_others_may_write() -> None:
     """A long record is written in pieces of whole lines: other processes may write in between."""
     read, write = os.pipe()

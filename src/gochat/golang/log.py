@@ -62,7 +62,8 @@ class LogHandler(logging.Handler):
         self._patience = min(_PATIENCE, self._patience + (begin - self._wrote) * _SHARE)
         written = self._output.write(data, 0.0 if self._lost else self._patience)
         self._wrote = time.monotonic()
-        self._patience -= self._wrote - begin
+        # Not below 0: the time may be that of a pause of the whole process.
+        self._patience = max(0.0, self._patience - (self._wrote - begin))
         if written:
             self._half = written < len(data)
         self._lost = self._lost + 1 if written < len(data) else 0
