@@ -1008,6 +1008,25 @@ def test_readers_that_give_way_wait_for_each_other(monkeypatch: pytest.MonkeyPat
     assert got == [(TEXT_MESSAGE, b"text")]
 
 
+def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that is interrupted right after it has become the one that sleeps leaves no lock."""
+    lock = threading.RLock()
+
+    class Interrupting:
+        release = staticmethod(lock.release)
+
+        def acquire(self, timeout: float) -> bool:
+            lock.acquire(timeout=timeout)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(conn_module, "_WORK", 0)
+    monkeypatch.setattr(conn_module, "_sleeping", Interrupting())
+    with connected(buffered=frame("", PING)) as (conn, _), pytest.raises(KeyboardInterrupt):
+        conn.read_message()
+    with pytest.raises(RuntimeError, match=r"lock"):  # nobody has it
+        lock.release()
+
+
 # Statistics.
 
 

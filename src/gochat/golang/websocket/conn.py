@@ -476,10 +476,12 @@ class Conn:
         complete no message do not have this effect. Readers sleep one after the other.
         """
         if clock.now() >= self._sleep_at:
-            if _sleeping.acquire(timeout=_SLEEP_WAIT):
-                try:
+            try:
+                if _sleeping.acquire(timeout=_SLEEP_WAIT):
                     time.sleep(_SLEEP)
-                finally:
+            finally:
+                # Only this shows whether this thread has the lock: see `_write`.
+                with suppress(RuntimeError):
                     _sleeping.release()
             self._sleep_at = clock.now() + _WORK
 
