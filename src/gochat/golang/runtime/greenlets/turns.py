@@ -103,7 +103,8 @@ class TurnWaiter(Waiter):
     def settle(self, greenlet: Any) -> None:
         """Note which greenlet waits here, and make it pass on its turn when it ends."""
         self.greenlet = greenlet
-        if hasattr(greenlet, "rawlink"):  # the main greenlet has none and does not end
+        # A Thread's greenlet has no such method, but calls `ended`; the main greenlet does not end.
+        if hasattr(greenlet, "rawlink"):
             greenlet.rawlink(turns.ended)
 
     def call(self, _: object) -> None:
