@@ -257,12 +257,14 @@ def test_a_signal_handler_that_sends() -> None:
 def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
     """If a handler closes the channel inside a receive, each value is received or refused.
 
-    Python runs signal handlers at the start of functions and after calls. A profile function
-    stands in for the handler: it closes the channel at one of these points after the other.
+    Python runs signal handlers at the start of functions, after calls and, up to 3.10, after a
+    jump. A profile function and a trace function stand in for the handler: they close the channel
+    at one of these points after the other.
     """
     program = f"""
         {PATCH}
-        import gevent, sys
+        import dis, gevent, sys
+        from itertools import pairwise
         from gochat import Channel, ClosedChannelError
         from gochat.golang.runtime.greenlets import channel as module
         def take(channel):
@@ -280,14 +282,33 @@ def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
                 sent.append(value)
             senders = [gevent.spawn(send, value) for value in range(4)]
             gevent.sleep(0)
-            def handle(frame, event, _):
+            def step():
                 nonlocal steps
+                steps += 1
+                if steps == number:
+                    channel.close()
+            def handle(frame, event, _):
                 if event in ("call", "c_return") and frame.f_code.co_filename == module.__file__:
-                    steps += 1
-                    if steps == number:
-                        channel.close()
+                    step()
+            def trace(frame, event, _):
+                if frame.f_code.co_filename != module.__file__:
+                    return None
+                offsets = [each.offset for each in dis.get_instructions(frame.f_code)]
+                follows, last = dict(pairwise(offsets)), None
+                def local(frame, event, _):
+                    nonlocal last
+                    if event == "opcode":
+                        if last is not None and follows.get(last) != frame.f_lasti:
+                            step()
+                        last = frame.f_lasti
+                    return local
+                frame.f_trace, frame.f_trace_opcodes = local, True
+                return local
+            sys._getframe().f_trace_opcodes = True  # or Python 3.12 skips opcodes
             sys.setprofile(handle)
+            sys.settrace(trace)
             got = {receive}(channel)
+            sys.settrace(None)
             sys.setprofile(None)
             if steps < number:
                 channel.close()

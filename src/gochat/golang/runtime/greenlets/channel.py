@@ -380,15 +380,16 @@ class Channel(Closing, Generic[T]):
         """Append the value of the first waiting sender, if any, and return whether there was one.
 
         A signal handler may close the channel and so refuse the senders, but not between the check
-        and `popleft`: Python runs handlers when a function starts, and after calls.
+        and `popleft`: Python runs handlers when a function starts, after calls and, up to 3.10,
+        after any jump.
         """
-        if not self._offers:
-            return False
-        offer = self._offers.popleft()
-        offer.taken = True
-        offer.waiter.wake()
-        values.append(offer.value)
-        return True
+        if self._offers:  # if so, Python does not jump
+            offer = self._offers.popleft()
+            offer.taken = True
+            offer.waiter.wake()
+            values.append(offer.value)
+            return True
+        return False
 
 
 def select(
