@@ -119,11 +119,13 @@ class TurnWaiter(Waiter):
     def pass_on(self) -> None:
         """Pass on the turn. Only for the pump that has it."""
         line = turns.line
-        if line:
+        # Python 3.10 calls signal handlers at jumps, too. If one joined the line between the check
+        # and the next step, nobody would wake it.
+        if not line:  # if so, Python does not jump
+            turns.holder = None
+        else:
             turns.holder = following = line.popleft()
             following.wake()
-        else:
-            turns.holder = None
 
     def let_go(self, _: object) -> None:
         """Wake the pump without a turn, because its channel is closed."""
