@@ -994,8 +994,8 @@ def test_frames_that_complete_no_message_give_way() -> None:
     assert ran > 0
 
 
-def test_readers_that_give_way_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader waits while another one sleeps, but not for long."""
+def test_a_reader_that_cannot_sleep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader does not wait long for another one that sleeps."""
     monkeypatch.setattr(conn_module, "_WORK", 0)
     monkeypatch.setattr(conn_module, "_SLEEP_WAIT", 0.01)
     got: list[tuple[int, bytes]] = []
@@ -1006,6 +1006,27 @@ def test_readers_that_give_way_wait_for_each_other(monkeypatch: pytest.MonkeyPat
     ):
         pass
     assert got == [(TEXT_MESSAGE, b"text")]
+
+
+def test_readers_that_give_way_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that waits for one that sleeps is next, even if that one soon gives way again."""
+    monkeypatch.setattr(conn_module, "_WORK", 0)
+    monkeypatch.setattr(conn_module, "_SLEEP_WAIT", PATIENCE)
+    begin, slept = threading.Event(), threading.Event()
+    times = 0
+    with connected() as (one, _), connected() as (other, _):
+
+        def sleep() -> None:
+            begin.wait()
+            other._give_way()
+            slept.set()
+
+        with in_background(sleep):
+            begin.set()
+            while not slept.is_set() and times < 2000:
+                one._give_way()
+                times += 1
+            assert times < 2000
 
 
 def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1023,8 +1044,9 @@ def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.Monkey
     monkeypatch.setattr(conn_module, "_sleeping", Interrupting())
     with connected(buffered=frame("", PING)) as (conn, _), pytest.raises(KeyboardInterrupt):
         conn.read_message()
-    with pytest.raises(RuntimeError, match=r"lock"):  # nobody has it
-        lock.release()
+    for each in (lock, conn_module._next):
+        with pytest.raises(RuntimeError, match=r"lock"):  # nobody has it
+            each.release()
 
 
 # Statistics.

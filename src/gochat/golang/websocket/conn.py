@@ -88,7 +88,7 @@ _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
 # How long a reading thread may work before it sleeps, how long it then sleeps, and the longest wait
-# for others that sleep, in seconds. With a GIL, a thread that retakes the interpreter right after
+# for each lock below, in seconds. With a GIL, a thread that retakes the interpreter right after
 # each system call would keep it: the waiting threads would wake up only to find it taken.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.001
@@ -97,6 +97,10 @@ _SLEEP_WAIT: Final = 1.0
 # Held by the one reading thread that sleeps. So two or three of them work at the same time. If
 # fifty did, each wait for the interpreter would be long, and a message takes several per client.
 _sleeping: Final = RLock()
+
+# Held by the one that sleeps next. Otherwise a reader that has just slept could take `_sleeping`
+# again before the next one wakes up.
+_next: Final = RLock()
 
 # An empty close frame, masked with zeros.
 _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
@@ -477,12 +481,14 @@ class Conn:
         """
         if clock.now() >= self._sleep_at:
             try:
-                if _sleeping.acquire(timeout=_SLEEP_WAIT):
+                if _next.acquire(timeout=_SLEEP_WAIT) and _sleeping.acquire(timeout=_SLEEP_WAIT):
+                    _next.release()
                     time.sleep(_SLEEP)
             finally:
-                # Only this shows whether this thread has the lock: see `_write`.
-                with suppress(RuntimeError):
-                    _sleeping.release()
+                for lock in (_next, _sleeping):
+                    # Only this shows whether this thread has the lock: see `_write`.
+                    with suppress(RuntimeError):
+                        lock.release()
             self._sleep_at = clock.now() + _WORK
 
     def _take_plain_text(self) -> bytes | None:
