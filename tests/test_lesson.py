@@ -262,7 +262,7 @@ def test_the_clock_of_the_playground(tmp_path: Path) -> None:
     That clock stands still while a goroutine can run. So the ticker's program never ends, and
     reaches any limit of processor time: here, one second.
 
-    Two programs may need another run: a profile may come too early, and on a busy machine one run
+    Two programs get more than one run: a profile may come too early, and on a busy machine one run
     of the whole chat in thousands ended with the status 2.
     """
     if not has_go():
@@ -280,18 +280,22 @@ def test_the_clock_of_the_playground(tmp_path: Path) -> None:
         # Each write begins with a mark, the time and the length, which the playground removes.
         return re.sub(rb"\0\0PB.{12}", b"", done.stdout, flags=re.S).decode(), done.returncode
 
+    runs = {"10_nobody_unregisters": 20, "11_the_whole": 3}
+
+    def check(name: str, is_right: Callable[[str, int], bool]) -> None:
+        assert any(is_right(*printed(name)) for _ in range(runs.get(name, 1))), name
+
     for program in PROGRAMS:
         ends = output_on_page(program, "The output"), 0
         expected = ("", -signal.SIGKILL) if program.name.startswith("06") else ends
-        wait_until(lambda: printed(program.stem) == expected, program.stem)  # noqa: B023
+        check(program.stem, lambda *result: result == expected)  # noqa: B023
     for source in BROKEN_TWINS:
-        name = source.parent.name
         lines = output_on_page(source.parent, "In Go").splitlines()
-        if name.startswith("07"):
+        if source.parent.name.startswith("07"):
             lines = ["the balance is 20"]  # and no report
-        wait_until(
-            lambda: all(line in said for said in [printed(name)[0]] for line in lines),  # noqa: B023
-            name,
+        check(
+            source.parent.name,
+            lambda output, status: status in (0, 2) and all(line in output for line in lines),  # noqa: B023
         )
 
 

@@ -46,6 +46,7 @@ from .support import (
     effort,
     finished,
     frame,
+    free_port,
     is_one_line,
     join,
     parted,
@@ -1222,8 +1223,7 @@ def test_the_second_signal_is_the_last() -> None:
 def test_the_command_needs_no_terminal() -> None:
     """The command also serves without standard input, and after its log is closed."""
     read, write = os.pipe()
-    with listen(LOCAL) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(
         [COMMAND, "serve", "--addr", f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL, stderr=write
     ) as process:
@@ -1242,8 +1242,7 @@ def test_the_command_needs_no_terminal() -> None:
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_no_socket_is_a_standard_stream(closed: str) -> None:
     """A standard stream that was closed is replaced by /dev/null; no socket gets its number."""
-    with listen(LOCAL) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     serve = [COMMAND, "serve", "--addr", f"127.0.0.1:{port}"]
     with subprocess.Popen(["bash", "-c", f'exec "$@" {closed}', "bash", *serve]) as process:
         try:
