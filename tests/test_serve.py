@@ -524,7 +524,10 @@ def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
 
 
 def test_an_idle_client_takes_little() -> None:
-    """An idle client takes at most 23 KB on greenlets, and 46 KB on threads."""
+    """With Python 3.11, an idle client takes at most 23 KB on greenlets, and 46 KB on threads.
+
+    With other versions of Python it may take 1.4 times as much.
+    """
     with Gochat(measured=False) as gochat, ExitStack() as stack:
 
         def let_in(count: int) -> int:
@@ -537,4 +540,6 @@ def test_an_idle_client_takes_little() -> None:
 
         before = let_in(100)
         each = (let_in(500) - before) / 500
+    if sys.version_info[:2] != (3, 11):
+        each /= 1.4
     assert each < (23_000 if gochat.runtime == "greenlets" else 46_000)
