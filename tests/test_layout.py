@@ -39,7 +39,7 @@ RULES = {
     "golang.runtime.threads.turns": ("golang.goroutine",),
     "golang.runtime.threads.processor": ("golang.runtime.threads.turns",),
     "golang.runtime.threads.sockets": (),
-    "golang.runtime.threads.thread": (),
+    "golang.runtime.threads.thread": ("golang.goroutine",),
     "golang.runtime.greenlets": (
         *("golang.runtime.greenlets", "golang.closed", "golang.goroutine"),
     ),

@@ -1,4 +1,4 @@
-"""Statistics of goroutines, channels and turns, and the observer of a channel.
+"""The base of threads; statistics of threads, channels and turns; the observer of a channel.
 
 Both runtimes use this; for greenlets, read "greenlet" for "thread". `threading.get_ident` returns
 the ident of either.
@@ -10,15 +10,54 @@ that is in none of these is working.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-__all__ = ["ChannelStatistics", "Observer", "TurnsStatistics", "waits"]
+__all__ = [
+    "ChannelStatistics",
+    "Goroutine",
+    "Observer",
+    "TurnsStatistics",
+    "waits",
+]
+
+# Has what all threads that have started can share.
+_STARTED: Final[Any] = threading.Thread()
+_STARTED._started.set()
 
 #: The operation that each waiting thread is in, by its ident: `send` until its value is taken, or
 #: `recv` until it gets a value. Each thread sets and removes its own entry. If a wait was
 #: interrupted, the entry may stay until the thread waits again.
 waits: Final[dict[int, str]] = {}
+
+
+class Goroutine(threading.Thread):
+    """A daemon thread that calls a function: the base of each runtime's `Thread`.
+
+    All these threads share the function that reports an exception. The base class calls the target
+    in a way that needs more of the stack.
+
+    target: the function to call. name: the thread's name.
+    """
+
+    def __init__(self, target: Callable[[], object], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._function: Callable[[], object] | None = target
+        self._invoke_excepthook = _STARTED._invoke_excepthook
+
+    def _share_started(self) -> None:
+        """Drop this thread's event for its start, which is set, for one that all threads share."""
+        self._started = _STARTED._started
+
+    def run(self) -> None:
+        """Call the target. Thread: this one."""
+        assert self._function is not None, "a thread runs once"
+        try:
+            self._function()
+        finally:
+            self._function = None  # it may refer to this thread
 
 
 class Observer(Protocol):

@@ -26,7 +26,8 @@ class Helper:
     """
 
     def __init__(self) -> None:
-        # Held until the helper has a function, or is dismissed.
+        # Held until the helper has a function, or is dismissed. On greenlets, `run` never waits for
+        # it, because the thread starts only then.
         self._gate = Lock()
         self._gate.acquire()
         self._function: Callable[[], object] | None = None

@@ -9,27 +9,24 @@ from typing import Any, Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from ...goroutine import Goroutine
 from .turns import turns
 from .waiter import HUB, Waiter
 
 __all__ = ["Thread"]
 
-# Has what all threads that have started can share.
-_STARTED: Final[Any] = threading.Thread()
-_STARTED._started.set()
 
-
-def _handle(thread: threading.Thread) -> Any:
+def _handle_of(thread: threading.Thread) -> Any:
     """Return the handle that a thread has since Python 3.13."""
     return getattr(thread, "_os_thread_handle", getattr(thread, "_handle", None))
 
 
 # The handles of a thread that runs and of one that does not.
-_RUNNING: Final = _handle(threading.main_thread())
-_ENDED: Final = _handle(_STARTED)
+_RUNNING: Final = _handle_of(threading.main_thread())
+_ENDED: Final = _handle_of(threading.Thread())
 
 
-class Thread(threading.Thread):
+class Thread(Goroutine):
     """A daemon thread that is a plain greenlet, and takes half the memory and time of gevent's.
 
     It has a name, and `threading` lists it. gevent would add a lock, links and a second object, and
@@ -39,9 +36,7 @@ class Thread(threading.Thread):
     """
 
     def __init__(self, target: Callable[[], object], name: str) -> None:
-        super().__init__(name=name, daemon=True)
-        self._invoke_excepthook = _STARTED._invoke_excepthook
-        self._function: Callable[[], object] | None = target
+        super().__init__(target, name)
         # The greenlet, from the start to the end.
         self._greenlet: greenlet | None = None
         # Who waits in `join`; None if nobody has.
@@ -56,7 +51,7 @@ class Thread(threading.Thread):
             raise RuntimeError("threads can only be started once")
         self._greenlet = greenlet(self._go, HUB)
         self._ident = id(self._greenlet)
-        self._started = _STARTED._started
+        self._share_started()
         threading._active[self._ident] = self  # type: ignore[attr-defined]
         HUB.loop.run_callback(self._greenlet.switch)
 
@@ -66,14 +61,6 @@ class Thread(threading.Thread):
     def begin(self) -> None:
         """Start a reserved thread."""
         self.start()
-
-    def run(self) -> None:
-        """Call the target. Thread: this one."""
-        assert self._function is not None, "a thread runs once"
-        try:
-            self._function()
-        finally:
-            self._function = None  # it may refer to this thread
 
     def _go(self) -> None:
         try:
