@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -311,6 +312,20 @@ def test_where_the_relay_comes_from(
         assert is_one_line(capsys.readouterr().err, what)
 
 
+def serve_after(program: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run `gochat serve`. program: what each of its Pythons runs first, from a file in `folder`."""
+    text = "import os, signal, sys\n" + textwrap.dedent(program)
+    (folder / "sitecustomize.py").write_text(text)
+    return subprocess.run(
+        [COMMAND, "serve", "--addr", LOCAL, *flags],
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     "at", ["gochat", "gochat.client", "gochat.ops.flags", "gochat.trace.probe"]
 )
@@ -319,39 +334,23 @@ def test_ctrl_c_at_the_begin(tmp_path: Path, at: str) -> None:
 
     at: the module that is about to be imported at that moment.
     """
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, signal, sys\n"
-        "def interrupt(event, args):\n"
-        f"    if event == 'import' and args[0] == {at!r}:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.addaudithook(interrupt)\n"
-    )
-    done = subprocess.run(
-        [COMMAND, "serve", "--addr", LOCAL, "--trace", str(tmp_path / "trace.json")],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    program = f"""
+        def interrupt(event, args):
+            if event == "import" and args[0] == {at!r}:
+                os.kill(os.getpid(), signal.SIGINT)
+        sys.addaudithook(interrupt)
+    """
+    done = serve_after(program, tmp_path, "--trace", str(tmp_path / "trace.json"))
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_ctrl_c_while_python_starts_again(tmp_path: Path) -> None:
     """Ctrl-C while the command starts again on greenlets ends it without a traceback, too."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, signal, sys\n"
-        "if '-c' in sys.orig_argv:\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-    )
-    done = subprocess.run(
-        [COMMAND, "serve", "--addr", LOCAL, "--runtime", "greenlets"],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    program = """
+        if "-c" in sys.orig_argv:
+            os.kill(os.getpid(), signal.SIGINT)
+    """
+    done = serve_after(program, tmp_path, "--runtime", "greenlets")
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 

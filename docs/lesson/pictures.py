@@ -303,8 +303,7 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
     """
     recorder = Recorder()
     before = set(threading.enumerate())
-    # These record nothing.
-    joins = {kind: kind.join for kind in (threading.Thread, runtime.Thread)}
+    join, join_connection = threading.Thread.join, runtime.Thread.join  # these record nothing
 
     def record_print(*values: object) -> None:
         recorder.add("print", value=" ".join(map(str, values)))
@@ -315,9 +314,10 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
                 stack.enter_context(each)
         variables = runpy.run_path(str(program), {"print": record_print})
         for thread in set(threading.enumerate()) - before:
-            joins[runtime.Thread if isinstance(thread, runtime.Thread) else threading.Thread](
-                thread
-            )
+            if isinstance(thread, runtime.Thread):
+                join_connection(thread)
+            else:
+                join(thread)
     return recorder, variables
 
 
