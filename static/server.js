@@ -141,7 +141,7 @@ document.addEventListener('pointerdown', (event) => {
 // ---- The server's limit ----
 
 // The server closes the connection on a message with more bytes than its limit.
-// The page knows the limit only of its own server; 0 if unknown.
+// The page knows only its own server's limit. 0 means unknown.
 let ownLimit = limitIn(document);
 
 function limitIn(page) {

@@ -3,8 +3,9 @@
 In a room of a thousand clients, a message gives a thousand write pumps something to do. If all of
 them were ready, they would run before the hub and the readers run again, and each would write a
 frame with one message. So the pumps line up, and the pump that has the turn passes it on when it
-has nothing left to write or is about to wait. The next pump runs after the hub and readers that are
-ready by then. Meanwhile messages gather for the pumps in line and go out in one frame.
+has nothing left to write or is about to wait. Before the next pump, the hub and the readers run if
+they are ready. So while a pump waits in line, messages gather in its channel, and it writes them in
+one frame.
 """
 
 from __future__ import annotations

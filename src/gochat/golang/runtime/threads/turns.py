@@ -205,7 +205,7 @@ class Waiter(Gate):
 
     @property
     def holds(self) -> bool:
-        """Whether the thread has a turn. For other threads, the value may be out of date."""
+        """Whether the thread has a turn. Another thread may get an outdated answer."""
         return self._holds
 
     def is_idle(self) -> bool:
