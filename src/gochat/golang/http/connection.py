@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..runtime import nonblocking
@@ -190,8 +189,9 @@ class Hijacker:
         free within a second. Without a server, it raises RuntimeError instead, and does not wait.
         If a thread was reserved, `go` neither waits nor raises.
         """
-        hire = self._hire or partial(new_helper, name)
-        helper, self._helper = self._helper or hire(), None
+        if self._helper is None:
+            self._helper = self._hire() if self._hire is not None else new_helper(name)
+        helper, self._helper = self._helper, None
         self.threads.append(helper.thread)  # before the function runs, for `is_served_by`
         helper.go(lambda: self._run(function, closes), name)
 

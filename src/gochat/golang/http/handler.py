@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from http import HTTPStatus
 from http.client import HTTPMessage
 from itertools import chain, islice
@@ -165,10 +164,8 @@ class Handler(WSGIRequestHandler):
         return environ
 
     def _hijacker(self) -> Hijacker:
-        client, port = self.client_address[:2]
-        hire = partial(self.server.hire, f"serve {join_host_port(client, port)} too")
         made = self._accepted.hijacker = Hijacker(
-            self.connection, self._reader.take, hire, self.server.failed
+            self.connection, self._reader.take, self.server.hire, self.server.failed
         )
         return made
 

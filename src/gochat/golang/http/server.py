@@ -381,13 +381,13 @@ class Server(ThreadedWSGIServer):
             with self._lock:
                 self._serving.pop(connection.sock, None)
 
-    def hire(self, name: str) -> Helper:
+    def hire(self) -> Helper:
         """Return a second thread for a connection. Raises UnavailableError if there is none.
 
         Thread: the connection's own.
         """
         try:
-            return self._helpers.hire(name)
+            return self._helpers.hire(f"{threading.current_thread().name} too")
         except RuntimeError as error:
             self.admission.refused(Refusal("threads", str(error) or "out of memory"))
             raise UnavailableError(str(error)) from error
