@@ -1,7 +1,7 @@
 """The parts of Go that the chat uses, for Python: language, runtime and packages.
 
     channel.py   channels, close, select                     the language
-    closed.py    the end of a channel                        the language
+    closed.py    the closed state of a channel               the language
     goroutine.py what goroutines are waiting for             goroutines in a traceback
     runtime/     threads, or greenlets in their place        package runtime
     turns.py     limits how many write pumps work at a time  the scheduler, GOMAXPROCS
@@ -9,14 +9,18 @@
     flag.py      flags in Go's form                          package flag
     bytes.py     trims Unicode white space                   package bytes
     log.py       the log, and a dump of the threads          package log
-    frames.py    frames on the wire, for both sides          package gorilla/websocket
+    frames.py    WebSocket frames, for both sides            package gorilla/websocket
     dial.py      the address that a client connects to       package gorilla/websocket
     http/        the server                                  package net/http
     websocket/   handshakes and connections                  package gorilla/websocket
 
-The rules: nothing here knows about a chat or imports from outside this package. `runtime` imports
-`closed` and `goroutine`, and `channel`, `turns` and `log` import `runtime`; `http` imports
-`runtime` and `clock`; `websocket` imports `runtime`, `clock`, `frames` and `http`; the
-others import nothing. Locks, socket options and deadlines belong here, so that hub.py and client.py
-stay plain.
+The rules: nothing here knows about a chat or imports from outside this package. Locks, socket
+options and deadlines belong here, so that hub.py and client.py stay plain. Imports:
+
+- `runtime` imports `closed` and `goroutine`.
+- `channel` and `turns` import `runtime`, and `closed` or `goroutine`.
+- `log` imports `runtime`.
+- `http` imports `runtime` and `clock`.
+- `websocket` imports `runtime`, `clock`, `frames` and `http`.
+- The others import nothing from this package.
 """

@@ -1,14 +1,13 @@
 """A clock for deadlines that stands still while the process is paused.
 
-After a virtual machine was stopped, a container was paused, or Ctrl-Z was pressed, all deadlines
-have passed on the system's clock, but no peer is at fault: a pong may be waiting in the socket, and
-a ping may never have been sent. So every deadline for a peer is a time on this clock, which leaves
-out pauses, and is compared with `now`.
+A process can be paused with Ctrl-Z, or together with its container or virtual machine. Afterwards,
+all deadlines have passed on the system's clock, but no peer is at fault: its pong may be waiting in
+the socket, or the ping was never sent. So all deadlines for peers are times on this clock.
 
-The thread that accepts connections calls `beat` every BEAT seconds; at shutdown, the thread that
-waits for the others does. A gap of more than _GAP between two beats counts as a pause, even if
-the only cause was a busy interpreter. The first thread that asks for the time after a gap notices
-the pause, even if it runs before the thread that beats.
+To detect pauses, one thread calls `beat` every BEAT seconds: the thread that accepts connections
+or, at shutdown, the thread that waits for the others to end. If more than _GAP seconds pass without
+a beat, all that time counts as a pause, even if the interpreter was only busy. The first thread
+that calls `now` or `beat` after the pause records it.
 """
 
 from __future__ import annotations
@@ -31,24 +30,26 @@ _GAP: Final = 2.0
 class _Clock:
     """The state of the clock.
 
-    A thread reads `last` before `paused`, and a pause is added to `paused` before `last` is set. So
-    a thread without the lock gets, at worst, a time that is too early by one pause, and checks its
-    deadline again. It never gets a time that is too late.
+    Race: one thread reads the clock in `now`, without the lock, while another records a pause in
+    `beat`. The reader would get a time that is too late if it missed the pause. This cannot happen:
+    `beat` changes `paused` and then `last`, and `now` reads `last` and then `paused`. At worst, the
+    reader subtracts a pause that came after it read the system's clock. Its time is then too early,
+    and it checks its deadline again later.
     """
 
     def __init__(self) -> None:
-        # Guards changes to the three fields below. A thread that holds it waits for no other lock.
-        # Reentrant, because a signal handler may take it while the interrupted thread holds it.
+        # Guards changes to the fields below. Reentrant, because a signal handler may acquire it
+        # while the interrupted thread holds it.
         self.lock = threading.RLock()
-        # How many threads beat. If none does, no gap is a pause.
+        # The number of threads inside `beating`. Without any, pauses are not detected.
         self.beating = 0
-        # The time of the last beat; infinite while no thread beats.
+        # The time of the last beat; infinite if no thread is inside `beating`.
         self.last = float("inf")
         # The total of all pauses, in seconds.
         self.paused = 0.0
 
     def beat(self) -> None:
-        """Record that the process is running, and a pause if there was one."""
+        """Record that the process is running, and that it was paused if the last beat is old."""
         with self.lock:
             if self.beating:
                 moment = time.monotonic()
@@ -61,10 +62,7 @@ _clock: Final = _Clock()
 
 
 def now() -> float:
-    """Return the time of this clock, in seconds: `time.monotonic()` minus all pauses.
-
-    Thread: any.
-    """
+    """Return `time.monotonic()` minus all pauses, in seconds. Thread: any."""
     moment = time.monotonic()
     if moment - _clock.last > _GAP:
         _clock.beat()
@@ -73,23 +71,26 @@ def now() -> float:
 
 
 def since(deadline: float) -> float:
-    """Convert a time from `time.monotonic` to this clock. Thread: any."""
+    """Convert a `time.monotonic()` time to a time on this clock. Thread: any."""
     return deadline - _clock.paused
 
 
 def after(seconds: float) -> float:
-    """Return the time `seconds` from now on this clock. Thread: any."""
+    """Return the time on this clock that is `seconds` from now. Thread: any."""
     return now() + seconds
 
 
 def beat() -> None:
-    """Record that the process is running. Thread: one inside `beating`, every BEAT seconds."""
+    """Record that the process is running. Thread: the thread inside `beating`."""
     _clock.beat()
 
 
 @contextmanager
 def beating() -> Iterator[None]:
-    """Promise to call `beat` every BEAT seconds during the block. Thread: any."""
+    """Detect pauses during the block, in which the thread must call `beat` every BEAT seconds.
+
+    Thread: any.
+    """
     with _clock.lock:
         _clock.beating += 1
         if _clock.beating == 1:
@@ -104,9 +105,9 @@ def beating() -> Iterator[None]:
 
 
 def join(thread: threading.Thread, deadline: float) -> bool:
-    """Wait for a thread to end and return whether it has.
+    """Wait for a thread to end. Return whether it has ended.
 
-    deadline: a time on this clock, so pauses during the wait do not count. Thread: any.
+    deadline: a time on this clock; pauses during the wait extend it. Thread: any.
     """
     with beating():
         while thread.is_alive() and (left := deadline - now()) > 0:

@@ -1,4 +1,4 @@
-"""The parts that the channels of both runtimes share: closing, and unsupported methods."""
+"""What the channels of both runtimes share: the closed state, and unsupported methods."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = [
 
 
 class ClosedChannelError(RuntimeError):
-    """A send on a closed channel, or a second close: a run-time panic in Go."""
+    """Raised by a send on a closed channel, or by a second close. In Go, these panic."""
 
 
 class AbandonedChannelError(ConnectionAbortedError):
-    """Raised by a send on a channel whose receiver has failed.
+    """Raised by a send on a channel if its receiver has failed.
 
-    In Go, that failure would have ended the program. The sender has made no mistake, so a pump
-    treats this exception as the end of its connection.
+    In Go, that failure would have ended the program. Here, a pump treats this exception as the end
+    of its connection.
     """
 
 
@@ -36,7 +36,7 @@ CLOSED: Final[Any] = _Sentinel()
 
 
 class Closing:
-    """The closed state of a channel. A base class of both Channel classes, which set the fields."""
+    """A base class of both Channel classes, which set its fields."""
 
     _closed: bool
     _abandoned: bool

@@ -1,7 +1,4 @@
-"""The address that a client connects to, and why connecting failed (gorilla/websocket: Dialer).
-
-Shared by `gochat talk` and `gochat bench`.
-"""
+"""Addresses and errors for the clients `gochat talk` and `gochat bench` (Go: websocket.Dialer)."""
 
 from __future__ import annotations
 
@@ -26,21 +23,24 @@ class Address(NamedTuple):
     tls: bool
     host: str
     port: int
-    #: The host and the port, as in the header Host.
+    #: Host and port, as in the Host header.
     authority: str
-    #: The path and the query.
+    #: Path and query.
     target: str
-    #: `user:password`, for HTTP's basic authentication; empty for none.
+    #: `user:password` for HTTP basic authentication, or empty.
     login: str
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Parse ws://HOST:PORT/PATH, or the page's http:// URL, or HOST:PORT, or :PORT.
+        """Parse ws://HOST:PORT/PATH, the page's http:// URL, HOST:PORT or :PORT.
 
-        wss:// and https:// use TLS. The host defaults to localhost and may follow USER:PASSWORD@.
-        A path that is empty or ends in a slash is that of the page. The chat is then at `ws` below
-        it, or at `ws/ROOM` if the query has room=ROOM. After ws:// or wss://, this applies only to
-        the path /. Raises ValueError.
+        - wss:// and https:// use TLS.
+        - The host defaults to localhost. USER:PASSWORD@ may precede it.
+        - If the path is empty or ends in a slash, it is the path of the page. Then `ws` is added
+          to it, or `ws/ROOM` if the query has room=ROOM. After ws:// and wss://, only the path / is
+          treated like that.
+
+        Raises ValueError.
         """
         scheme, mark, rest = text.partition("://")
         if not mark:
@@ -73,23 +73,23 @@ class Address(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The URL of the WebSocket, without the login."""
+        """The WebSocket URL, without the login."""
         return f"{'wss' if self.tls else 'ws'}://{self.authority}{self.target}"
 
     @property
     def authorization(self) -> list[tuple[str, str]]:
-        """The header that sends the login, if there is one (RFC 7617)."""
+        """The Authorization header (RFC 7617), as a list; empty without a login."""
         if not self.login:
             return []
         return [("Authorization", f"Basic {base64.b64encode(self.login.encode()).decode()}")]
 
     def context(self) -> ssl.SSLContext | None:
-        """Return the context that checks the server's certificate; None without TLS."""
+        """Return a context that checks the server's certificate; None without TLS."""
         return ssl.create_default_context() if self.tls else None
 
 
 def add_url(parser: argparse.ArgumentParser) -> None:
-    """Add the argument `url` to a command: the Address of the server."""
+    """Add the argument `url`, an Address, to a command."""
     parser.add_argument(
         "url",
         type=address,
@@ -99,9 +99,9 @@ def add_url(parser: argparse.ArgumentParser) -> None:
 
 
 def address(text: str) -> Address:
-    """Return the address in a flag's value.
+    """Convert an argument to an Address.
 
-    Raises ArgumentTypeError, whose text does not repeat a password.
+    Raises ArgumentTypeError with a message that does not contain the password.
     """
     try:
         return Address.parse(text)
@@ -115,9 +115,9 @@ def address(text: str) -> Address:
 
 
 def reason(error: OSError) -> str:
-    """Return why connecting failed, in the words of the system or of TLS.
+    """Return a short description of why a connection failed.
 
-    asyncio adds addresses to the system's text and joins several errors into one.
+    Removes the addresses that asyncio adds. If asyncio has joined several errors, uses the first.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"

@@ -17,34 +17,35 @@ from typing import Any, Final, NoReturn
 
 __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rate", "seconds"]
 
-#: The largest integer that a flag takes. Python refuses to convert strings of thousands of digits.
+#: The largest integer that a flag accepts. (Python cannot convert thousands of digits.)
 _MOST: Final = 999_999_999
 
-#: How many characters of a long message about a flag are shown, from its beginning and its end. A
-#: message repeats the argument, which may be 128 KiB long.
+#: A longer message is cut to this many characters from its beginning and its end, because a message
+#: repeats the argument, which may have 128 KiB.
 _BEGIN: Final = 300
 _END: Final = 200
 
 
-#: A flag that has a value: its name, converter, metavar and help.
+#: A flag that has a value: its name, converter, metavar and help text.
 Flag = tuple[str, Callable[[str], Any], str, str]
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, and also accepts each flag in Go's form (`-addr`).
+    """A parser that reports a mistake in one line, and accepts flags in Go's form (`-addr`).
 
-    The parsed arguments have the command's own `error`, for mistakes that are found later.
+    The parsed arguments have the attribute `error`: this parser's method, to report mistakes that
+    are found later.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # Keys: flags that need another flag. Values: the needed flag's name, and the key's default.
+        # Flags that need another flag: the name of that other flag, and the default.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
         self.set_defaults(error=self.error)
 
     def error(self, message: str) -> NoReturn:
-        """Print one line that says what is wrong and exit with 2."""
+        """Print the message in one line, and exit with status 2."""
         message = message.removeprefix("argument ")
         if len(message) > _BEGIN + _END:  # one_line is slow on a long string
             message = message[:_BEGIN] + message[-_END - 1 :]
@@ -59,10 +60,11 @@ class Parser(argparse.ArgumentParser):
         defaults: Mapping[str, Any],
         needs: Mapping[str, str],
     ) -> None:
-        """Add flags as `add_flag` does; the help shows them under titles.
+        """Add flags with `add_flag`, in groups.
 
-        defaults: by name, with _ for -; None where missing. needs: for a flag's name, the flag that
-        it needs.
+        groups: the flags by the titles of their groups. defaults: the defaults by the flags' names,
+        with _ in place of -; a missing default is None. needs: for flags that need another flag,
+        that flag's name.
         """
         for title, flags in groups.items():
             self._place = self.add_argument_group(title)
@@ -71,7 +73,7 @@ class Parser(argparse.ArgumentParser):
                 self.add_flag(name, kind, default, text, metavar, needs=needs.get(name, ""))
 
     def add_option(self, name: str, **options: Any) -> None:
-        """Add a flag with the options of argparse's `add_argument`. name: without dashes."""
+        """Add a flag with argparse's `add_argument`. name: without dashes."""
         self._place.add_argument(f"--{name}", **options)
 
     def add_flag(
@@ -84,10 +86,10 @@ class Parser(argparse.ArgumentParser):
         *,
         needs: str = "",
     ) -> None:
-        """Add a flag that has a value; its help ends with the default.
+        """Add a flag that has a value. The default is added to its help text.
 
-        A flag whose default is a tuple may be repeated; for it, `text` must state the default.
-        needs: another flag; without it, `settle` refuses this one.
+        If the default is a tuple, the flag may be repeated, and `text` must state the default.
+        needs: the name of another flag, without which `settle` refuses this one.
         """
         if isinstance(default, tuple):
             self.add_option(
@@ -103,32 +105,32 @@ class Parser(argparse.ArgumentParser):
         elif "(default" not in text:
             text += " (default: none)"
         if needs:
-            # With None, `settle` can tell whether the flag was given, even with its default value.
+            # None until `settle`, which must know whether the flag was given.
             self._needs[name] = needs, default
             default = None
         self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Extend argparse's method: exit with 2 at an unknown flag and suggest a similar one."""
-        if self._subparsers is None:  # each command has a parser for its own flags
+        """Extend argparse's method. At an unknown flag, suggest a similar one, and exit with 2."""
+        if self._subparsers is None:  # otherwise the flags belong to a command's own parser
             args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
         return super().parse_known_args(args, namespace)
 
     def _with_two_dashes(self, args: Sequence[str]) -> Iterator[str]:
-        flags = self._option_string_actions  # argparse has no public way to get them
+        flags = self._option_string_actions  # argparse has no public attribute for them
         for i, arg in enumerate(args):
             flag, equals, value = arg.partition("=")
             name = flag.lstrip("-")
             if arg == "--":
                 yield from args[i:]
                 return
-            # Like argparse, treat negative numbers and arguments with spaces as values.
+            # As in argparse, negative numbers and arguments with spaces are values.
             if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
                 yield arg
             elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
             else:
-                # The dashes would count as similar.
+                # Without dashes, which would make all flags similar.
                 names = {each.lstrip("-"): each for each in flags}
                 near = difflib.get_close_matches(name[:99].lower(), names, 1)
                 meant = (
@@ -137,7 +139,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"there is no flag {flag}: {meant}")
 
     def settle(self, args: argparse.Namespace) -> None:
-        """Set defaults of flags that need another flag. Exits with 2 if the other is missing."""
+        """Check flags that need another flag, and set their defaults.
+
+        Exits with 2 if a flag was given without the flag that it needs.
+        """
         for name, (needed, default) in self._needs.items():
             if getattr(args, _attribute(name)) is None:
                 setattr(args, _attribute(name), default)
@@ -150,20 +155,20 @@ def _attribute(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text with unprintable characters and line ends escaped as in Python."""
+    """Escape unprintable characters and line ends, as Python does."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def number(text: str) -> float:
-    """Return the value of a number such as 2.5 or 1e-3; NaN for any other text."""
-    # float also takes spaces, underscores and the digits of all scripts. Here each character can
-    # match in only one way; otherwise the time would be quadratic in the length.
+    """Parse a number such as 2.5 or 1e-3. Return NaN for any other text."""
+    # Not only with float, which also accepts spaces, underscores and the digits of all scripts. In
+    # the pattern, each character can match in only one way, so matching takes linear time.
     form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"
     return float(text) if re.fullmatch(form, text, re.I) else math.nan
 
 
 def rate(text: str, most: float = 1e6) -> float:
-    """Return a flag's value: a number per second, above 0. Raises ArgumentTypeError."""
+    """Convert a flag's value to a rate per second, above 0. Raises ArgumentTypeError."""
     value = number(text)
     if not 1e-6 <= value <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to {most:.0f}")
@@ -171,7 +176,7 @@ def rate(text: str, most: float = 1e6) -> float:
 
 
 def seconds(text: str, zero: bool = False) -> float:
-    """Return a flag's value: a time in seconds, above 0. Raises ArgumentTypeError.
+    """Convert a flag's value to a time in seconds, above 0. Raises ArgumentTypeError.
 
     zero: whether 0 is allowed.
     """
@@ -182,34 +187,35 @@ def seconds(text: str, zero: bool = False) -> float:
 
 
 def count(text: str, least: int = 1, most: int = _MOST) -> int:
-    """Return a flag's value: an integer from `least` to `most`. Raises ArgumentTypeError."""
+    """Convert a flag's value to an integer, `least` to `most`. Raises ArgumentTypeError."""
     if not re.fullmatch(r"0*[0-9]{1,9}", text) or not least <= int(text[-9:]) <= most:
         raise argparse.ArgumentTypeError(f"{text[:99]!r} {_not_a_count(least, most)}")
     return int(text[-9:])
 
 
 def output(text: str, *suffixes: str) -> Path:
-    """Return a flag's value: a file to write. Raises ArgumentTypeError if it cannot be written.
+    """Convert a flag's value to the path of an output file.
 
-    suffixes: the allowed suffixes, such as .svg; if none are given, all are allowed.
+    suffixes: the allowed suffixes, such as .svg; if there are none, all are allowed. Raises
+    ArgumentTypeError if the file cannot be written.
     """
     path = Path(text)
     if suffixes and path.suffix.lower() not in suffixes:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
-    with suppress(OSError):  # for example, the name is too long
+    with suppress(OSError):  # for example, because the name is too long
         with suppress(FileNotFoundError):
-            path.lstat()  # from Python 3.14 on, `is_dir` and `exists` raise no error
+            path.lstat()  # raises the error, which `is_dir` does not since Python 3.14
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
             return path
     raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
 
 
 def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
-    """Check each field of a dataclass as its flag would be checked.
+    """Check the fields of a dataclass by the same rules as its flags.
 
-    of: the dataclass; fields that a subclass adds are not checked. A field whose default is a float
-    is a time in seconds; the others are counts. less: the names of two times, the first of which
-    must be less than the second. Raises ValueError, which names the field.
+    of: the dataclass; fields that a subclass adds are not checked. Fields with a float as default
+    are times in seconds, and the others are counts. less: the names of two times; the first must be
+    less than the second. Raises ValueError with the name of the field.
     """
     for field in dataclasses.fields(of):
         value = getattr(values, field.name)

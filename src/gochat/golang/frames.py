@@ -1,7 +1,7 @@
-"""Frames on the wire (RFC 6455, section 5.2), and the proof of a handshake.
+"""WebSocket frames (RFC 6455, section 5.2), and the key in the answer to a handshake.
 
 The server, `gochat talk` and `gochat bench` use this. It is a separate module so that the clients
-do not import the server. All functions are pure.
+do not import the server.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Final
 
 __all__ = ["accept_key", "client_frame", "frame", "mask", "read_header"]
 
-# Headers without a key: two bytes, then a length of 16 or 64 bits if needed.
+# Headers without a mask: two bytes, then a length of 16 or 64 bits if needed.
 _SHORT_HEADER: Final = struct.Struct("!BB").pack
 _HEADER: Final = struct.Struct("!BBH").pack
 _LONG_HEADER: Final = struct.Struct("!BBQ").pack
 
-# The suffix that a server appends to a client's key before it hashes both: RFC 6455, section 1.3.
+# Appended to the client's key before hashing (RFC 6455, section 1.3).
 _KEY_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def accept_key(key: str) -> bytes:
-    """Return the proof that the client's handshake was read: RFC 6455, section 4.2.2."""
+    """Return the value of Sec-WebSocket-Accept (RFC 6455, section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key.encode() + _KEY_GUID).digest())
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """Return a whole frame from a server, which does not mask (RFC 6455, section 5.2)."""
+    """Return a whole unmasked frame, as a server sends it (RFC 6455, section 5.2)."""
     length = len(payload)
     if length < 126:
         return _SHORT_HEADER(0x80 | opcode, length) + payload
@@ -38,7 +38,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
-    """Return a whole frame from a client, which masks its payload with a key of 4 bytes."""
+    """Return a whole frame masked with a key of 4 bytes, as a client sends it."""
     bare = frame(opcode, payload)
     head = bytearray(bare[: len(bare) - len(payload)])
     head[1] |= 0x80
@@ -46,10 +46,8 @@ def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
 
 
 def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
-    """Mask or unmask a payload with a key of 4 bytes (RFC 6455, section 5.3).
-
-    Works on one large integer, not byte by byte.
-    """
+    """Mask or unmask a payload with a key of 4 bytes (RFC 6455, section 5.3)."""
+    # As one large integer, which is faster than byte by byte.
     length = len(data)
     keys = (key * (length // 4 + 1))[:length]
     return (int.from_bytes(data, "big") ^ int.from_bytes(keys, "big")).to_bytes(length, "big")
@@ -58,10 +56,10 @@ def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
 def read_header(
     data: bytes | bytearray, start: int = 0, end: int | None = None
 ) -> tuple[int, int] | None:
-    """Return the sizes of the header that begins at `start`, and of its payload, in bytes.
+    """Return the sizes of a frame's header and payload, in bytes. Checks nothing.
 
-    The header includes the key of a masked frame. Returns None if the length field is incomplete;
-    the key may be missing. Checks nothing. end: where the data ends; None for `len(data)`.
+    The header begins at `start` and includes the mask, if any. Returns None if the length field is
+    incomplete; the mask need not be complete. end: the end of the data; None for `len(data)`.
     """
     there = (len(data) if end is None else end) - start
     if there < 2:

@@ -1,11 +1,10 @@
-"""The base of threads; statistics of threads, channels and turns; the observer of a channel.
+"""What both runtimes share: the base of threads, and the statistics of channels and turns.
 
-Both runtimes use this; for greenlets, read "greenlet" for "thread". `threading.get_ident` returns
-the ident of either.
+On greenlets, read "greenlet" for "thread". `threading.get_ident` returns the ident of either.
 
-A thread that waits for a channel is recorded here. A thread that waits for a turn is in
-`Turns.statistics()`, and a thread that waits for its connection is in `Conn.statistics()`. A thread
-that is in none of these is working.
+To find out what a thread is waiting for, look in three places: `waits` for a channel,
+`Turns.statistics()` for a turn, and `Conn.statistics()` for a connection. If it is in none of them,
+it is working.
 """
 
 from __future__ import annotations
@@ -23,21 +22,20 @@ __all__ = [
     "waits",
 ]
 
-# Has what all threads that have started can share.
+# Source of the objects that all started threads share.
 _STARTED: Final[Any] = threading.Thread()
 _STARTED._started.set()
 
-#: The operation that each waiting thread is in, by its ident: `send` until its value is taken, or
-#: `recv` until it gets a value. Each thread sets and removes its own entry. If a wait was
-#: interrupted, the entry may stay until the thread waits again.
+#: Maps the ident of each thread that waits for a channel to `send` or `recv`. Each thread adds and
+#: removes its own entry. After an interrupt, an entry may stay until the thread waits again.
 waits: Final[dict[int, str]] = {}
 
 
 class Goroutine(threading.Thread):
-    """A daemon thread that calls a function: the base of each runtime's `Thread`.
+    """A daemon thread that calls a function. The base class of each runtime's `Thread`.
 
-    All these threads share the function that reports an exception. The base class calls the target
-    in a way that needs more of the stack.
+    It uses less memory than a `threading.Thread`: all share the function that reports an exception,
+    and `run` needs less stack.
 
     target: the function to call. name: the thread's name.
     """
@@ -48,7 +46,7 @@ class Goroutine(threading.Thread):
         self._invoke_excepthook = _STARTED._invoke_excepthook
 
     def _share_started(self) -> None:
-        """Drop this thread's event for its start, which is set, for one that all threads share."""
+        """Replace the event for the start, which is set from now on, by one that all share."""
         self._started = _STARTED._started
 
     def run(self) -> None:
@@ -61,24 +59,24 @@ class Goroutine(threading.Thread):
 
 
 class Observer(Protocol):
-    """Observes a channel. Each method delays the thread that calls it."""
+    """Receives the events of a channel. Each method runs on the thread that causes the event."""
 
     def received(self, channel: Any, value: Any) -> None:
-        """Called when a value or CLOSED was received, before the receiver gets it.
+        """Called when a value or CLOSED is received, before the operation returns it.
 
-        If this raises an exception, the receive is undone and raises that exception.
+        An exception raised here undoes the receive and passes to the receiver.
         """
 
     def closed(self, channel: Any) -> None:
-        """Called when the channel was closed."""
+        """Called after the channel was closed."""
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """The contents of a channel, who waits for it, and its counts so far.
+    """State of a channel, its waiting threads and its counters.
 
-    The values are read one after another, not all at the same moment. An interrupted operation may
-    be counted even though it was undone.
+    The values are read one after another, so they may not fit together exactly. An operation that
+    was interrupted and undone may still be counted.
     """
 
     capacity: int
@@ -86,21 +84,21 @@ class ChannelStatistics:
     queued: int
     closed: bool
 
-    #: Threads that wait to send.
+    #: The number of threads that wait to send.
     senders: int
-    #: In a channel with turns: the thread that is receiving, or was the last to receive. None if no
-    #: thread has received, and for a channel without turns.
+    #: In a channel with turns: ident of the last thread that received. Otherwise None.
     receiver: int | None
     #: Whether a thread is waiting to receive and has not been woken.
     receiver_waits: bool
 
-    #: Values that were sent, not counting those of waiting `senders`; and values received.
+    #: Values sent, without those of waiting `senders`.
     sent: int
+    #: Values received.
     received: int
-    #: Values that `try_send` had no room for.
+    #: Values that `try_send` could not send.
     refused: int
-    #: Calls of `drain`, by the bit length of the number of values returned: 0, 1, 2 or 3, 4 to 7,
-    #: and so on.
+    #: Calls of `drain`, by the bit length of the number of values returned. So the counts are for
+    #: 0 values, 1, 2 to 3, 4 to 7, and so on.
     drains: tuple[int, ...]
     #: Values that were queued when the channel was closed.
     queued_at_close: int
@@ -108,11 +106,11 @@ class ChannelStatistics:
 
 @dataclass(frozen=True)
 class TurnsStatistics:
-    """Who has a turn and who waits for one, by `threading.get_ident`."""
+    """Threads that have a turn or wait for one, as idents of `threading.get_ident`."""
 
     #: The number of turns.
     limit: int
-    #: The threads that have a turn.
+    #: Threads that have a turn.
     holders: tuple[int, ...]
-    #: The threads that wait for a turn, longest wait first.
+    #: Threads that wait for a turn, longest wait first.
     line: tuple[int, ...]

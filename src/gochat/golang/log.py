@@ -1,8 +1,7 @@
-"""The log (Go: package log), and a dump of all threads (Go's runtime writes one at SIGQUIT).
+"""The log (Go: package log), and a dump of all threads (Go: SIGQUIT).
 
-Each line has a date, as in Go. But no thread waits long for a log that nobody reads, such as a full
-pipe or a terminal after Ctrl-S: otherwise the chat would miss signals and keep clients that have
-left.
+Unlike in Go, no thread waits long for a log that nobody reads, such as a full pipe, or a terminal
+after Ctrl-S. Otherwise the chat would stop handling signals and disconnects.
 """
 
 from __future__ import annotations
@@ -23,30 +22,31 @@ from .runtime import stacks, writable
 
 __all__ = ["LogHandler", "dump_threads"]
 
-# Time allowed for the log to accept a line, in seconds. After a timeout, later lines do not wait.
+# The longest wait of a line, in seconds.
 _PATIENCE: Final = 1.0
 
-# The part of the time that lines may wait for a log that is read too slowly.
+# The share of all time that lines may spend waiting.
 _SHARE: Final = 0.1
 
 
 class LogHandler(logging.Handler):
-    """Writes the log to stderr.
+    """Writes the log to stderr, and drops lines that stderr does not accept in time.
 
-    A line that is not accepted within a second is lost. Later lines are then dropped without
-    waiting, until the log accepts a line again, preceded by the number of lost lines. If the log is
-    read too slowly, lines wait for a tenth of the time, so some are lost: threads that log would
-    otherwise wait in a long line.
+    A line waits for up to a second. After a line was lost, the next lines do not wait. The first
+    line that is accepted again is preceded by the number of lost lines. If stderr is read too
+    slowly, lines wait for at most a tenth of the time, so some are lost. Otherwise, more and more
+    threads would wait to log.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # All guarded by the handler's lock: where to write, how many lines in a row were lost, and
-        # whether the last write ended within a line.
+        # The handler's lock guards all fields.
         self._output = Output()
+        # The number of lines lost since the last line was accepted.
         self._lost = 0
+        # Whether the last write ended in the middle of a line.
         self._half = False
-        # How long lines may wait now, in seconds; and when the last line was written.
+        # How long lines may wait now, in seconds, and when the last write ended.
         self._patience = _PATIENCE
         self._wrote = time.monotonic()
 
@@ -62,7 +62,7 @@ class LogHandler(logging.Handler):
         self._patience = min(_PATIENCE, self._patience + (begin - self._wrote) * _SHARE)
         written = self._output.write(data, 0.0 if self._lost else self._patience)
         self._wrote = time.monotonic()
-        # Not below 0: the time may be that of a pause of the whole process.
+        # The whole process may have been paused, so the difference may be large.
         self._patience = max(0.0, self._patience - (self._wrote - begin))
         if written:
             self._half = written < len(data)
@@ -75,33 +75,33 @@ class LogHandler(logging.Handler):
 
 
 class Output:
-    """Writes to stderr without waiting for a reader that does not read.
+    """Writes to stderr, with a time limit.
 
-    `poll` says whether there is room, but not how much, so a write could block. Therefore a pipe or
-    terminal is opened a second time, with O_NONBLOCK. (On the first descriptor, that flag would
-    also apply to other processes that share it.) A socket cannot be opened again; like a pipe, it
-    has room for PIPE_BUF bytes when it has any.
+    `poll` reports whether there is room, but not how much, so a write could still block. Therefore
+    a pipe or a terminal is opened again, with O_NONBLOCK. (Setting that flag on the existing
+    descriptor would also affect other processes that share it.) A socket cannot be opened again,
+    but has room for at least PIPE_BUF bytes if `poll` reports room.
     """
 
     def __init__(self) -> None:
-        # -1 if there is no stderr.
+        # The descriptor of stderr; -1 if there is none.
         self._descriptor = -1
         self._own = False
         try:
             self._descriptor = sys.stderr.fileno()
             mode = os.fstat(self._descriptor).st_mode
-        except (AttributeError, OSError, ValueError):  # no stderr, or one without a file
+        except (AttributeError, OSError, ValueError):  # there is no stderr, or it is not a file
             return
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            with suppress(OSError):  # it belongs to another user, or there is no /proc
+            with suppress(OSError):  # if it belongs to another user, or there is no /proc
                 self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
                 self._own = True
 
     def write(self, data: bytes, patience: float) -> int:
-        """Write as many bytes as possible within `patience` seconds, and return how many.
+        """Write as many bytes as possible within `patience` seconds. Return how many.
 
-        Bytes lost because the disk is full or the other end has closed count as written.
+        If the disk is full, or the reader has closed, all bytes count as written.
         """
         if self._descriptor < 0:
             return len(data)
@@ -115,7 +115,7 @@ class Output:
                     return written
                 piece = data[written : written + select.PIPE_BUF]
                 if written + len(piece) < len(data):
-                    # Whole lines if possible, because another process may write in between.
+                    # Write whole lines if possible, because other processes may write in between.
                     piece = piece[: piece.rfind(b"\n") + 1] or piece
                 written += os.write(self._descriptor, piece)
         return len(data)
@@ -127,17 +127,16 @@ class Output:
         self._descriptor, self._own = -1, False
 
 
-# Held while the threads are dumped.
+# Held during a dump.
 dumping = threading.Lock()
 
 
 def dump_threads() -> None:
-    """Write to stderr what each thread is doing, by name, as Go does at SIGQUIT.
+    """Write the name and stack of each thread to stderr. Call this in a signal handler.
 
-    For a signal handler. The handler may interrupt itself; then one dump is enough. It may also
-    interrupt a thread that writes to sys.stderr, so this does not use sys.stderr. The handler
-    itself writes what stderr accepts immediately: no other greenlet runs while one computes. A new
-    thread writes the rest, because on greenlets everyone would wait for the handler.
+    Does nothing if it has interrupted another dump. Does not use sys.stderr, because it may have
+    interrupted a write to it. On greenlets, all wait for a signal handler. So the handler writes
+    only what stderr accepts immediately, and a new thread writes the rest.
     """
     if not dumping.acquire(blocking=False):
         return
@@ -145,9 +144,9 @@ def dump_threads() -> None:
     try:
         text, known = "", {}
         for name, frame in stacks():
-            # Walked once, because the thread may be running.
+            # Read the stack only once, because the thread may be running.
             steps = [*traceback.walk_stack(frame)][::-1]
-            # Most pumps are at the same place, and formatting a stack takes long.
+            # Formatting a stack is slow, and most pumps have the same stack.
             place = tuple((each.f_code, line) for each, line in steps)
             if place not in known:
                 known[place] = "".join(traceback.StackSummary.extract(steps).format())
@@ -158,14 +157,14 @@ def dump_threads() -> None:
             try:
                 start_new_thread(_finish, (output, rest))
             except (RuntimeError, MemoryError):
-                rest = b""  # the system has no more threads, so the rest is lost
+                rest = b""  # no thread can start, so the rest is lost
     finally:
         if not rest:
             _finish(output, b"")
 
 
 def _finish(output: Output, rest: bytes) -> None:
-    """Write the rest of a dump, as far as stderr accepts it in time."""
+    """Write the rest of a dump, for up to _PATIENCE, and end the dump."""
     try:
         output.write(rest, _PATIENCE)
     finally:

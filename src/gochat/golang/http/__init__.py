@@ -1,18 +1,18 @@
 """The HTTP server (Go: net/http), on Werkzeug's threaded server.
 
-    server.py      Server: accepts connections and shuts down in order
-    handler.py     one connection: its request and its response
-    request.py     parses a request: the request line, the header, the target; url: for the log
-    reader.py      reads a request, within a deadline and a size limit
-    connection.py  a connection: who owns it, and how an application takes it over
-    helper.py      a connection's second thread
-    admission.py   decides which connections are served and counts them by client address
+    server.py      Server: accepts connections and shuts down
+    handler.py     handles the request of a connection
+    request.py     parses a request
+    reader.py      reads a request, with a deadline and a size limit
+    connection.py  which thread owns a connection, and how an application takes it over
+    helper.py      the second threads of connections
+    admission.py   limits the number of connections
     address.py     addresses in Go's notation
-    response.py    error: a short response in plain text
+    response.py    error: a response with a line of plain text
 
-The rules: nothing here knows about WebSocket or the chat, and only this package subclasses
-Werkzeug's server. Modules import only modules further down the list; `reader`, `helper`, `address`
-and `response` import none.
+The rules: nothing here knows about WebSocket or the chat. Only this package subclasses Werkzeug's
+server. Modules import only modules further down the list; `reader`, `helper`, `address` and
+`response` import none of them.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from _typeshed import wsgi
 
-    # The types of WSGI, like net/http's http.Request, http.ResponseWriter and http.Handler.
+    # The counterparts of http.Request, http.ResponseWriter and http.Handler.
     Environ: TypeAlias = wsgi.WSGIEnvironment
     StartResponse: TypeAlias = wsgi.StartResponse
     Application: TypeAlias = wsgi.WSGIApplication

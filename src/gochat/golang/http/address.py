@@ -18,20 +18,20 @@ __all__ = [
     "unmapped",
 ]
 
-# How many connections may wait to be accepted. The system may lower this to its own limit.
+# How many connections may wait to be accepted. The system may have a lower limit.
 _BACKLOG: Final = 4096
 
 
 def listen(addr: str) -> socket.socket:
-    """Open a TCP socket that listens at an address.
+    """Open a TCP socket that listens at an address, `host:port`.
 
-    An empty host means all interfaces, with one socket for IPv6 and IPv4 where the system has both.
-    Port 0 or an empty port means any free port. The port must be a number; Go also accepts names of
-    services. An IPv4-mapped IPv6 address counts as IPv4. If a host name has several
-    addresses, the socket listens at one of them, if possible an IPv4 address.
+    An empty host means all interfaces, with IPv4 and IPv6 if the system has both. If a host name
+    has several addresses, the socket listens at one of them, preferably an IPv4 address. An
+    IPv4-mapped IPv6 address counts as IPv4. Port 0 or an empty port means any free port. Unlike in
+    Go, the port cannot be the name of a service.
 
-    Raises ValueError if the text is not an address, and OSError if the system refuses to listen
-    there. Both messages name the address. Thread: any.
+    Raises ValueError if the address is malformed, and OSError if the system cannot listen there.
+    Both messages name the address. Thread: any.
     """
     host, port = split_host_port(addr)
     try:
@@ -50,12 +50,13 @@ def listen(addr: str) -> socket.socket:
 
 
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
-    """Open `count` sockets that listen at one address; Linux spreads connections over them.
+    """Open `count` sockets that listen at one address. Linux spreads connections over them.
 
-    The sockets are like those of `listen`, with SO_REUSEPORT. If the first socket had this option
-    from the beginning, it could silently share the port with another program of the same user. So
-    the first socket gets the option only after it listens; listening fails if another program
-    already listens there. Raises what `listen` raises. Thread: any.
+    Like `listen`, this fails if another program already listens at the address. With SO_REUSEPORT
+    from the start, the first socket could silently share the port with another program of the same
+    user. So it gets the option only after it listens.
+
+    Raises the exceptions of `listen`. Thread: any.
     """
     with ExitStack() as stack:
         first = stack.enter_context(listen(addr))
@@ -75,20 +76,19 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
 
 
 def next_port(addr: str, number: int) -> str:
-    """Return the address with its port increased by `number`; port 0, any free port, stays 0.
+    """Add `number` to the port of an address. Port 0, which means any free port, stays 0.
 
-    Raises ValueError if the text is not an address. Does not check whether the new port is too
-    high; `listen` does. Thread: any.
+    Raises ValueError if the address is malformed. The new port may be too high, which `listen`
+    reports. Thread: any.
     """
     _, port = split_host_port(addr)
     return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
 
 
 def split_host_port(addr: str) -> tuple[str, int]:
-    """Split `host:port` (Go: net.SplitHostPort). The host may be empty; an empty port is 0.
+    """Split `host:port` (Go: net.SplitHostPort). The host may be empty. An empty port becomes 0.
 
-    Raises ValueError if the text is not an address. Does not check whether such a host exists;
-    `listen` does. Thread: any.
+    Raises ValueError if the address is malformed. Does not look the host up. Thread: any.
     """
     host, colon, port = addr.rpartition(":")
     port = port or "0"
@@ -108,9 +108,9 @@ def split_host_port(addr: str) -> tuple[str, int]:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a string can be a host name, or is empty."""
-    # Checked before encoding, because encoding a long string is slow. The C library would take "*"
-    # for this machine alone.
+    """Return whether a string is empty or could be a host name."""
+    # The length is checked first, because encoding a long string is slow. The C library accepts "*"
+    # but treats it as this machine only, not as all interfaces.
     if len(host) > 253 or any(char in " /?#@*" for char in host):
         return False
     with suppress(UnicodeError):
@@ -120,17 +120,17 @@ def _is_host(host: str) -> bool:
 
 
 def is_ipv6(host: str) -> bool:
-    """Return whether the text is an IPv6 address, written without brackets."""
+    """Return whether the host is an IPv6 address without brackets."""
     with suppress(ValueError):
         return bool(ipaddress.IPv6Address(host))
     return False
 
 
 def unmapped(host: str) -> str:
-    """Return a peer's IP address, as IPv4 if it is IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+    """Convert an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) to IPv4. Return others unchanged.
 
-    A socket for both IPv6 and IPv4 reports such addresses for its IPv4 clients. Raises ValueError
-    if the host contains a colon but is not an IP address.
+    A socket for IPv6 and IPv4 reports such addresses for its IPv4 clients. Raises ValueError if the
+    host contains a colon but is not an IP address.
     """
     if ":" not in host:
         return host
@@ -145,6 +145,9 @@ def join_host_port(host: str, port: int) -> str:
 
 
 def page_url(host: str, port: int) -> str:
-    """Return the URL, for a browser on this machine, of a server that listens at an IP address."""
+    """Return the URL of a server for a browser on this machine.
+
+    host: the IP address that the server listens at.
+    """
     shown = f"localhost:{port}" if host in ("::", "0.0.0.0") else join_host_port(host, port)
     return f"http://{shown}/"

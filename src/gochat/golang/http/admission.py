@@ -1,11 +1,10 @@
-"""Admission: decides which connections are served and refuses the others.
+"""Admission: decides which connections are served, and refuses the others.
 
-An accepted connection is admitted unless too many are open, and counts until it is closed. The
-limit per client address counts a connection only after its request has been read, for two reasons.
-Only then is the client of a trusted proxy known. And browsers open connections in advance, which
-stay idle until needed: if these counted, a reload of a page could be refused. But an address may
-have only six more open connections than its limit; otherwise idle connections could use up the
-total limit. net/http has no such limits.
+There are two limits, which net/http does not have. The total limit counts all open connections. The
+limit per client address counts only connections whose request was read, for two reasons. Only the
+request shows who the client of a trusted proxy is. And browsers open idle connections in advance:
+if these counted, reloading a page could be refused. But idle connections must not use up the total
+limit. So an address may not have more than six open connections above its limit.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ __all__ = ["Admission", "Refusal", "ServerStatistics"]
 
 log = logging.getLogger("gochat")
 
-# The answer to a refused connection. It is a constant because memory may be short.
+# The answer to a refused connection. A constant, because there may be no memory left.
 _REFUSAL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -42,19 +41,19 @@ _REFUSAL: Final = (
 # The reasons for refusing a connection: the keys of `ServerStatistics.refused`.
 _REASONS: Final = ("max_connections", "max_connections_per_address", "threads", "descriptors")
 
-# How many idle connections an address may have in addition to its limit: as many as browsers open
-# to one server. A request over the limit gets 503.
+# How many open connections an address may have above its limit. Browsers open up to six to one
+# server.
 _SPARE: Final = 6
 
-# How many trusted proxies a request may pass. X-Forwarded-For could list a megabyte of them.
+# How many proxies in X-Forwarded-For are checked. The header could list a megabyte of them.
 _MAX_PROXIES: Final = 100
 
-# One character more than the longest IP address with brackets and a port: anything longer is not an
-# address.
+# Entries of X-Forwarded-For are cut to this length. It is one more than that of the longest IP
+# address with brackets and a port, so a longer entry is still malformed.
 _ADDRESS_LENGTH: Final = 54
 
-# An address with a port, as some proxies write it: `192.0.2.7:5000`, `[2001:db8::7]:5000`.
-# Brackets may also appear without a port.
+# Some proxies add a port: `192.0.2.7:5000`, `[2001:db8::7]:5000`. IPv6 addresses may also have
+# brackets without a port.
 _WITH_PORT: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)(?:%[^]]*)?\]|(?P<v4>[0-9.]+)(?=:))(?::[0-9]{1,5})?"
 )
@@ -65,7 +64,7 @@ class Refusal(NamedTuple):
 
     #: A key of `ServerStatistics.refused`.
     reason: str
-    #: The same reason for the log, with numbers.
+    #: A description for the log.
     text: str
 
 
@@ -73,12 +72,11 @@ class Refusal(NamedTuple):
 class ServerStatistics:
     """Counters of a server."""
 
-    #: Connections served so far, including open ones.
+    #: Connections admitted so far, including open ones.
     served: int
     #: Connections that are open now, including those without a request.
     open: int
-    #: Connections and requests refused with 503, by reason. A reason that has not occurred has the
-    #: value 0.
+    #: Connections and requests refused with 503, by reason. Contains all reasons.
     refused: Mapping[str, int]
 
 
@@ -99,23 +97,27 @@ class Admission:
         self.trusted_proxies: Final = tuple(trusted_proxies)
         # Guards everything below except _logged_at.
         self._lock = Lock()
-        # How many connections were admitted, and how many refused, by reason.
+        # See `ServerStatistics`: `served` and `refused`.
         self._total = 0
         self._refused = dict.fromkeys(_REASONS, 0)
-        # The admitted connections, each with the addresses that it counts for in _open and _served.
+        # The open connections. The two addresses are those under which a connection is counted in
+        # `_open` and `_served`; None if it is not counted there.
         self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
-        # How many connections each address has open, including idle ones, and how many requests of
-        # each client's address are being served. Both are empty without a limit.
+        # With a limit per address: the number of open connections of each address, and the number
+        # of those with a request, by the client's address.
         self._open: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
-        # When a message was last logged, on the monotonic clock. There is no lock: at worst, two
-        # threads log a line each.
+        # When each message was last logged, as a `time.monotonic()` time. Not guarded by the lock:
+        # at worst, two threads log the same message.
         self._logged_at: dict[str, float] = {}
 
     def admit(self, request: socket.socket, address: str) -> Refusal | None:
-        """Admit a connection from this IP address until `release`, or return why it is refused."""
+        """Admit a new connection, or return why it is refused.
+
+        address: the peer's IP address. An admitted connection counts until `release`.
+        """
         most, limit = self.max_connections, self.max_connections_per_address
-        # A proxy's connections belong to many clients.
+        # Not counted for a proxy, whose connections belong to many clients.
         counts = limit is not None and not self.trusts(address)
         with self._lock:
             if most is not None and len(self._admitted) >= most:
@@ -129,9 +131,10 @@ class Admission:
         return None
 
     def count(self, request: socket.socket, address: str) -> Refusal | None:
-        """Count a request for its client's IP address, or return why the request is refused.
+        """Count a connection whose request was read, or return why the request is refused.
 
-        request: an admitted connection. Call once for each.
+        request: an admitted connection. address: the client's IP address. Call this only once for
+        each connection.
         """
         limit = self.max_connections_per_address
         if limit is not None:
@@ -143,29 +146,33 @@ class Admission:
         return None
 
     def release(self, request: socket.socket) -> None:
-        """Stop counting a connection. Does nothing if it was never admitted."""
+        """Stop counting a connection. Does nothing if it was not admitted."""
         with self._lock:
             opened, served = self._admitted.pop(request, (None, None))
             _drop(self._open, opened)
             _drop(self._served, served)
 
     def statistics(self) -> ServerStatistics:
-        """Return the counts, all from the same moment."""
+        """Return the counters, all from the same moment."""
         with self._lock:
             return ServerStatistics(self._total, len(self._admitted), self._refused.copy())
 
     def trusts(self, address: str) -> bool:
-        """Return whether this IP address is a trusted proxy's. Raises ValueError for other text."""
+        """Return whether an IP address is that of a trusted proxy. Raises ValueError if malformed.
+
+        Raises nothing if there are no trusted proxies.
+        """
         if not self.trusted_proxies:
             return False
         ip = ipaddress.ip_address(address.partition("%")[0])
         return any(ip in network for network in self.trusted_proxies)
 
     def forwarded_for(self, headers: Iterable[str]) -> str:
-        """Return the client's IP address from a trusted proxy's X-Forwarded-For, or "".
+        """Return the client's IP address from X-Forwarded-For; "" if there is none.
 
-        Each proxy appends the address of its own client. So the client is the last address that is
-        not a trusted proxy's; everything before it came from that client and may be false.
+        headers: the values of the header in a request from a trusted proxy. Each proxy appends the
+        address of its own client. So the client is the last address that is not a trusted proxy.
+        The addresses before it come from that client, and may be forged.
         """
         value = ",".join(headers)
         for _ in range(_MAX_PROXIES + 1):
@@ -188,18 +195,18 @@ class Admission:
         with suppress(OSError):
             request.send(_REFUSAL, socket.MSG_DONTWAIT)
             request.shutdown(socket.SHUT_WR)
-            # If a socket is closed with unread input, the system resets the connection, and the
-            # client might not get the answer.
+            # Read the request. Closing a socket that has unread input resets the connection, and
+            # the reset could overtake the answer.
             request.recv(65536, socket.MSG_DONTWAIT)
 
     def refused(self, refusal: Refusal) -> None:
-        """Count a refused connection, and log the reason, at most once per second."""
+        """Count a refused connection and log the reason."""
         with self._lock:
             self._refused[refusal.reason] += 1
         self.log("http: refused a connection (503): %s", refusal.text)
 
     def log(self, message: str, text: str) -> None:
-        """Log a message that may occur many times per second, at most once per second.
+        """Log a message, unless the same message was logged within the last second.
 
         message: a constant format with a %s for the text.
         """
@@ -221,12 +228,12 @@ def _drop(counter: Counter[str], address: str | None) -> None:
 
 
 def _address(entry: str) -> str:
-    """Return the IP address in an entry of X-Forwarded-For. Raises ValueError if there is none."""
+    """Parse an entry of X-Forwarded-For. Raises ValueError if it is not an IP address."""
     text = entry.strip(" \t")[:_ADDRESS_LENGTH]
     with_port = _WITH_PORT.fullmatch(text)
     if with_port and with_port["v6"]:
         return unmapped(str(ipaddress.IPv6Address(with_port["v6"])))
     if with_port:
         text = with_port["v4"]
-    # A zone (RFC 4007) can be any text and has no meaning on another machine.
+    # Drop the zone (RFC 4007). It can be any string, and has no meaning on another machine.
     return unmapped(str(ipaddress.ip_address(text.partition("%")[0])))

@@ -1,7 +1,7 @@
-"""An accepted connection: who owns it, and how an application takes it over.
+"""Accepted connections: which thread owns them, and how an application takes them over.
 
-Through the `Hijacker` in the WSGI environ, an application can take a connection over from the
-server and use it after the request, on the same thread and a second one. In Go, it would use
+The WSGI environ has a `Hijacker`. With it, an application can take the connection over from the
+server, and use it after the request on the same thread and on a second one. In Go, it would use
 `http.Hijacker` and the go statement.
 """
 
@@ -35,29 +35,30 @@ _CLOSED: Final = "closed"
 
 
 class UnavailableError(Exception):
-    """A request cannot be served now. Its client is told to try again later.
+    """Raised if a request cannot be served now. Applications may raise it, too.
 
-    An application may raise this. The answer is 503, or the one that `Hijacker.on_failure` sends.
+    The answer is 503. If the connection was already taken over, `Hijacker.on_failure` answers.
     """
 
 
 class ServerConn:
-    """An accepted connection. At any time one thread owns it, and only that thread closes it.
+    """An accepted connection. One thread at a time owns it, and only the owner may close it.
 
     | State      | Owner                                                                   |
     | ---------- | ----------------------------------------------------------------------- |
     | accepted   | the accepting thread; after it has returned, the thread that shuts down |
-    | taken back | the same; the connection's own thread can no longer own the connection  |
-    | serving    | the connection's own thread, from its first step to its end             |
-    | closed     | nobody                                                                  |
+    | taken back | the same; the connection's own thread can no longer become the owner    |
+    | serving    | the connection's own thread, until it ends                              |
+    | closed     | none                                                                    |
 
-    The accepting thread starts the connection's thread. `Thread.start` may raise before the new
-    thread exists, for lack of memory or threads. After Ctrl-C it may also raise while the new
-    thread is running, or even after the new thread has closed the connection. So the outcome of
-    `start` does not tell who owns the connection. `begin` and `take_back` do: each is one step
-    under the lock; the first to be called succeeds, and the other returns False.
+    Race: the accepting thread calls `Thread.start` for the connection's own thread, and `start`
+    raises. If threads or memory are short, the new thread does not exist, and the accepting thread
+    must close the connection. After Ctrl-C, the new thread may be running, or may even have closed
+    the connection. The exception does not show which is the case. So the new thread first calls
+    `begin`, and the accepting thread calls `take_back`. Each is a single step under the lock. The
+    first caller becomes the owner, and the second gets False.
 
-    lock: guards the state and prevents the use of a closed descriptor.
+    lock: guards the state, so that no thread uses the descriptor after it was closed.
     """
 
     def __init__(self, sock: socket.socket, address: Any, lock: threading.Lock) -> None:
@@ -65,16 +66,15 @@ class ServerConn:
         self.address: Final = address
         self._lock: Final = lock
         self._state = _ACCEPTED
-        #: The connection's own thread, which might not have begun; None before it is created and
-        #: after `close`.
+        #: The connection's own thread. It may not have started yet. None after `close`.
         self.thread: threading.Thread | None = None
-        #: The Hijacker, once the request has been read.
+        #: The Hijacker; None before the request was read and after `close`.
         self.hijacker: Hijacker | None = None
-        #: Whether the server's `on_close` has been called. For the owner.
+        #: Whether `on_close` was called. Only for the owner.
         self.said_closed = False
 
     def begin(self) -> bool:
-        """Take ownership of the connection and return True, unless it was taken back.
+        """Become the owner. Return False if the connection was taken back.
 
         Thread: the connection's own, as its first step.
         """
@@ -85,9 +85,9 @@ class ServerConn:
             return True
 
     def take_back(self) -> bool:
-        """Take the connection from its thread and return True, unless the thread has begun.
+        """Prevent the connection's own thread from becoming the owner. Return False if it is.
 
-        May be called again. Thread: the one that accepts; after that has returned, any.
+        May be called again. Thread: the accepting thread; any thread after that one has returned.
         """
         with self._lock:
             if self._state == _ACCEPTED:
@@ -95,7 +95,7 @@ class ServerConn:
             return self._state == _TAKEN_BACK
 
     def cut(self) -> None:
-        """End reading and writing, so that no thread waits for the client. Thread: any."""
+        """Shut the socket down, which wakes the threads that wait for it. Thread: any."""
         with self._lock, suppress(OSError):
             if self._state != _CLOSED:
                 nonblocking(self.sock).shutdown(socket.SHUT_RDWR)
@@ -107,11 +107,11 @@ class ServerConn:
             with suppress(OSError):
                 nonblocking(self.sock).shutdown(socket.SHUT_WR)
             self.sock.close()
-        # A thread that never started keeps its arguments, which include this object.
+        # Breaks a reference cycle: a thread that never started keeps its target.
         self.thread = self.hijacker = None
 
     def is_served_by(self, thread: threading.Thread) -> bool:
-        """Return whether the thread is one of this connection's. Thread: any."""
+        """Return whether the thread belongs to this connection. Thread: any."""
         hijacker = self.hijacker
         return thread is self.thread or (hijacker is not None and thread in hijacker.threads)
 
@@ -119,13 +119,13 @@ class ServerConn:
 class Hijacker:
     """Lets the application take over the connection of a request (Go: http.Hijacker).
 
-    The server makes one for each connection.
+    The server creates one for each connection. Thread: the connection's own.
 
-    take: returns the bytes that were read from the socket after the request, and ends reading.
-    hire: returns a second thread, or raises UnavailableError; None to let `go` start a thread.
-    failed: logs the current exception; None for a traceback.
-
-    Thread: the connection's own.
+    take: a function that ends the reading of requests, and returns the bytes after this request
+        that were already read.
+    hire: a function that returns a second thread, or raises UnavailableError. None to start a new
+        thread.
+    failed: a function that logs the current exception. None to log a traceback.
     """
 
     def __init__(
@@ -140,34 +140,34 @@ class Hijacker:
         self._take: Callable[[], bytes] | None = take
         self._hire = hire
         self._helper: Helper | None = None
-        #: Whether the connection was taken over. If so, the server must not send a response.
+        #: Whether the connection was taken over. The server then sends no response.
         self.hijacked = False
-        #: The threads that `go` has given functions to.
+        #: The threads on which `go` has called functions.
         self.threads: list[threading.Thread] = []
         # The arguments of `go_on`.
         self._then: tuple[Callable[[], object], str, bool] | None = None
-        #: Functions to call in order with the exception if the application, or one of its
-        #: functions, fails after the connection was taken over (Go: recover). They are the last
-        #: chance to notify the client, and any threads of the application that wait for the failed
-        #: function. They run on the thread that has failed. Add to the list before `go`.
+        #: Functions that are called with the exception, in order, if the application or one of its
+        #: functions fails after the connection was taken over (Go: recover). They can still notify
+        #: the client and the application's other threads. They run on the thread that has failed.
+        #: Add to the list before calling `go`.
         self.on_failure: list[Callable[[BaseException], object]] = []
 
     def reserve(self) -> None:
-        """Get the thread for `go` now, so that `go` cannot fail.
+        """Get the thread for `go` now, so that `go` cannot fail later.
 
-        Raises UnavailableError if the system has no more threads, and no other connection's thread
-        is free within a second. If the application does not catch the exception, the server answers
-        with 503 and counts the refusal.
+        Raises UnavailableError if the system has no thread to spare, and no other connection's
+        thread becomes free within a second. The server counts this as a refusal. If the application
+        does not catch the exception, the answer is 503.
         """
         if self._helper is None and self._hire is not None:
             self._helper = self._hire()
 
     def hijack(self) -> tuple[socket.socket, bytes]:
-        """Take the connection over; return its socket, and the bytes that were read ahead.
+        """Take the connection over. Return its socket, and the bytes after the request read so far.
 
-        The socket is in blocking mode. The server closes the socket once the application and all
-        functions that were passed to `go` and `go_on` have returned. Raises RuntimeError if the
-        connection was already taken over.
+        The socket is in blocking mode. The server closes it when the application, and all functions
+        that were passed to `go` and `go_on`, have returned. Raises RuntimeError if the connection
+        was already taken over.
         """
         if self._take is None:
             raise RuntimeError("the connection was already taken over")
@@ -179,15 +179,16 @@ class Hijacker:
         return self._sock, buffered
 
     def go(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
-        """Call a function on another thread with this name (Go: the go statement).
+        """Call a function on another thread (Go: the go statement).
 
-        closes: whether the function must shut the connection down before it returns. If it does
-        not, that counts as a failure, because otherwise its return might go unnoticed.
+        The server closes the connection only after the function has returned.
 
-        The server does not close the connection before the function has returned. Raises
-        UnavailableError if the system has no more threads, and no other connection's thread is
-        free within a second. Without a server, it raises RuntimeError instead, and does not wait.
-        If a thread was reserved, `go` neither waits nor raises.
+        name: the thread's name. closes: whether the function must shut the connection down before
+        it returns. If it does not, it has failed: the application's other function might never
+        notice that this one has returned.
+
+        After `reserve`, this does not wait, and raises no exception. Otherwise, it raises
+        UnavailableError as `reserve` does. A Hijacker without a server raises RuntimeError.
         """
         if self._helper is None:
             self._helper = self._hire() if self._hire is not None else new_helper(name)
@@ -196,25 +197,21 @@ class Hijacker:
         helper.go(lambda: self._run(function, closes), name)
 
     def go_on(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
-        """Call a function on this thread after the request; the thread then gets this name.
-
-        closes: see `go`.
-        """
+        """Let the server call a function on this thread after the request. Arguments: see `go`."""
         self._then = function, name, closes
 
     def then(self) -> None:
-        """Call the function that was passed to `go_on`. For the server."""
+        """Call the function that was passed to `go_on`. Only for the server."""
         if self._then is not None:
             function, name, closes = self._then
             threading.current_thread().name = name
             self._run(function, closes)
 
     def _run(self, function: Callable[[], object], closes: bool) -> None:
-        """Call a function, and end the connection if it raises any exception.
+        """Call a function. If it raises an exception, log it and end the connection.
 
-        closes: see `go`. The exception is logged, unless it is a ConnectionAbortedError, which
-        means that this side has ended the connection deliberately (Go: http.ErrAbortHandler).
-        Thread: the function's.
+        A ConnectionAbortedError is not logged: this side has ended the connection deliberately (Go:
+        http.ErrAbortHandler). Thread: the function's.
         """
         try:
             function()
@@ -224,7 +221,7 @@ class Hijacker:
             if not isinstance(error, ConnectionAbortedError):
                 self._failed()
             self._tell(error)
-            # This makes the connection's other functions return too.
+            # Makes the connection's other functions return, too.
             with suppress(OSError):
                 nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
 
@@ -237,7 +234,7 @@ class Hijacker:
         raise RuntimeError("the function has returned and left the connection open")
 
     def fail(self, error: BaseException) -> None:
-        """Log and report an exception of an application that has taken the connection over."""
+        """Log an exception that the application has raised after `hijack`; call `on_failure`."""
         name = threading.current_thread().name
         if isinstance(error, UnavailableError):
             log.error("http: %s: %s", name, error)
@@ -252,12 +249,12 @@ class Hijacker:
             try:
                 tell(error)
             except OSError:
-                continue  # the client is gone, or the chat is over
+                continue  # the client has disconnected, or the chat has ended
             except BaseException:
                 self._failed()
 
     def end(self) -> None:
-        """Wait for the functions that were passed to `go`. For the server."""
+        """Wait for the functions that were passed to `go`. Only for the server."""
         helper, self._helper = self._helper, None
         if helper is not None:
             self.threads.append(helper.thread)
@@ -267,11 +264,11 @@ class Hijacker:
 
 
 def log_failure() -> None:
-    """Log the exception that has just ended the calling thread's work. Thread: any."""
+    """Log the current exception, which has ended the calling thread's work. Thread: any."""
     log.exception("http: %s failed", threading.current_thread().name)
 
 
 def hijacker(environ: WSGIEnvironment) -> Hijacker | None:
-    """Return the Hijacker of a request, or None if another server made the environ."""
+    """Return the Hijacker of a request, or None if the environ is from another server."""
     found: Hijacker | None = environ.get(KEY)
     return found

@@ -1,4 +1,4 @@
-"""One connection, on its own thread: its request and its response (Go: conn.serve)."""
+"""Handles the request of a connection (Go: conn.serve)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler", "hijackable"]
 
-# The modules that read from a client's connection and write to it.
+# The modules that read from a client's connection and write to it, for `_is_own`.
 _READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
 
-# The text of the exception that replaces one that Werkzeug would not log: see `_is_own`.
+# The message of a RuntimeError that replaces an exception which Werkzeug would not log.
 _OWN: Final = "the application's own connection has failed"
 
 # The token `chunked` in a Transfer-Encoding, which is a list of tokens.
@@ -43,17 +43,17 @@ class Handler(WSGIRequestHandler):
     """Reads and answers the only request of a connection, on the connection's thread."""
 
     disable_nagle_algorithm = True
-    rbufsize = 0  # `setup` replaces the file for reading, so it needs no buffer
+    rbufsize = 0  # no buffer, because `setup` replaces rfile
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
     server: Server
 
-    # The attributes that http.server's send_error needs, before the request line has been read.
+    # http.server's send_error needs these even if the request line could not be read.
     command = ""
     request_version = "HTTP/1.1"
 
-    # Always empty. Werkzeug looks for Expect in it and would send "100 Continue"; the client would
-    # then send a body that no application here reads.
+    # Always empty, so that Werkzeug finds no Expect header. It would answer "100 Continue", and the
+    # client would send a body that no application here reads.
     headers = HTTPMessage()
 
     def __init__(self, accepted: ServerConn, server: Server) -> None:
@@ -68,10 +68,10 @@ class Handler(WSGIRequestHandler):
         self._header: request.Header = {}
 
     def handle_one_request(self) -> None:
-        """Read the request, and let the application answer it, or refuse the request.
+        """Read the request, and refuse it or let the application answer it.
 
-        Does nothing for a client that sends nothing at all. Raises what reading from a socket
-        raises.
+        Does nothing if the client closes the connection without a request. Raises the errors of
+        reading from the socket.
         """
         try:
             line = request.read_request_line(self._reader)
@@ -79,8 +79,8 @@ class Handler(WSGIRequestHandler):
                 return
             self.command, self.path, self.request_version = line
             if self.request_version == "HTTP/1.0":
-                # As in net/http, the answer is in HTTP/1.0. It must not be chunked (RFC 9112,
-                # section 6.1), so it ends when the connection is closed.
+                # Answer with HTTP/1.0, as net/http does. The answer must not be chunked (RFC 9112,
+                # section 6.1).
                 self.protocol_version = "HTTP/1.0"
             self._header = request.read_header(self._reader)
             request.check_header(self._header, self.request_version)
@@ -93,15 +93,15 @@ class Handler(WSGIRequestHandler):
         phrase = HTTPStatus(status).phrase
         self.send_error(status, f"{phrase}: {reason}" if reason else phrase)
         if status == 431:
-            # The client is probably still sending. If the socket were closed with unread input, the
-            # system would reset the connection, and the client might not get the answer.
+            # Read the rest of the header. Closing a socket that has unread input resets the
+            # connection, and the reset could overtake the answer.
             while self._reader.read1():
                 pass
 
     def _identify(self) -> bool:
-        """Find out who the client is, and count the request; return False if it was refused.
+        """Determine the client's address and count the request. Return False if it was refused.
 
-        A trusted proxy's address is replaced by the address of the proxy's client.
+        For a request from a trusted proxy, `client_address` becomes that of the proxy's client.
         """
         peer, port = self.client_address[:2]
         admission = self.server.admission
@@ -119,10 +119,10 @@ class Handler(WSGIRequestHandler):
         return refusal is None
 
     def make_environ(self) -> WSGIEnvironment:
-        """Return the environ of the request (PEP 3333), with the keys that Werkzeug adds.
+        """Return the environ of the request (PEP 3333), with Werkzeug's additional keys.
 
-        Werkzeug's own method takes quadratic time if many headers have the same name, and urlsplit
-        keeps recent targets in a cache.
+        Replaces Werkzeug's method, which takes quadratic time if many headers have the same name,
+        and which keeps recent targets in the cache of urlsplit.
         """
         host, path, query = request.parse_target(self.path)
         environ: WSGIEnvironment = {
@@ -150,7 +150,7 @@ class Handler(WSGIRequestHandler):
         }
         for name, values in self._header.items():
             if "_" in name:
-                continue  # it would get the same key as the header with "-"
+                continue  # its key would be the same as that of a header with "-"
             key = name.upper().replace("-", "_")
             if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
                 environ[key] = values[-1]
@@ -170,7 +170,7 @@ class Handler(WSGIRequestHandler):
         return made
 
     def clear(self) -> None:
-        """Drop the request, because after an exception the handler may be in a reference cycle."""
+        """Drop the request, in case an exception has left the handler in a reference cycle."""
         self.environ = {}
         self._header = {}
 
@@ -178,20 +178,21 @@ class Handler(WSGIRequestHandler):
         return "gochat"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
-        """Tell the reader that the response begins, and log nothing."""
+        """Log nothing. Called when the response begins, which the reader must know."""
         self._reader.answered()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Log nothing, because the answer tells the client what is malformed."""
+        """Log nothing. The answer already says what is wrong with the request."""
 
 
 def hijackable(application: WSGIApplication) -> WSGIApplication:
-    """Wrap an application so that Werkzeug writes no more than net/http does.
+    """Wrap an application so that Werkzeug writes nothing that net/http would not write.
 
-    Werkzeug would write a response to a connection that was taken over, and the body of a response
-    to HEAD. An application such as a generator does its work only when its response is iterated, so
-    the first piece is taken here. If Werkzeug got a response to iterate, it would also read from
-    the connection at the end, which takes a descriptor.
+    Werkzeug would write a response to a connection that was taken over, and then read from it, for
+    which it needs another descriptor. It would also write the body of a response to HEAD.
+
+    The wrapper first takes one piece of the response. If the application is a generator, it runs,
+    and may take the connection over, only when its response is iterated.
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -217,8 +218,9 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             if connection.hijacked:
                 connection.fail(failure)
             elif isinstance(failure, UnavailableError):
-                # Passes the exception, because the application may have begun a response. If that
-                # response has been sent, this raises the exception again.
+                # The application may already have begun a response. With the exception as an
+                # argument, start_response replaces that response or, if it was sent, raises the
+                # exception.
                 def replace(status: str, headers: Any, _: object = None) -> Any:
                     return start_response(status, headers, sys.exc_info())
 
@@ -229,7 +231,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
             else:
                 raise
         if connection.hijacked:
-            raise ConnectionAbortedError("hijacked")  # Werkzeug ends silently
+            raise ConnectionAbortedError("hijacked")  # Werkzeug ignores it, and writes nothing
         return ()
 
     return app
@@ -250,9 +252,10 @@ def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _is_own(failure: BaseException) -> bool:
-    """Return whether the application's own connection, such as one to a database, has failed.
+    """Return whether an error is from another connection of the application, such as a database's.
 
-    Werkzeug attributes every ConnectionError and TimeoutError to the client and drops the error.
+    Werkzeug would not log it: it treats every ConnectionError or TimeoutError as a client that has
+    disconnected.
     """
     return isinstance(failure, connection_dropped_errors) and not any(
         frame.f_globals["__name__"] in _READS_AND_WRITES

@@ -1,7 +1,7 @@
-"""Helpers: each connection gets its second thread before its client gets a 101.
+"""Helpers: the second threads of connections.
 
-In Go, the go statement cannot fail. Here the system may run out of threads, and after a 101 it is
-too late for a 503.
+In Go, the go statement cannot fail. Here, the system can run out of threads. So a connection gets
+its second thread before it answers 101, because after that it cannot answer 503.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from ..runtime import Lock, Thread
 
 __all__ = ["Helper", "Helpers", "new_helper"]
 
-# How long a connection waits for a thread when the system has no more of them, in seconds.
+# How long a connection waits for another connection's thread, in seconds.
 _THREAD_WAIT: Final = 1.0
 
 
 class Helper:
-    """A thread that waits for the one function that it will call.
+    """A thread that waits until it is given a function to call.
 
-    The owner of a Helper calls either `go` or `dismiss`, once.
+    The owner of a Helper calls either `go` or `dismiss`, and only once.
     """
 
     def __init__(self) -> None:
-        # Held until the helper has a function, or is dismissed. On greenlets, `run` never waits for
-        # it, because the thread starts only then.
+        # Held until `go` or `dismiss` is called. On greenlets, the thread starts only after that,
+        # so it never waits for this lock.
         self._gate = Lock()
         self._gate.acquire()
         self._function: Callable[[], object] | None = None
-        #: The thread. Set before anyone gets the Helper.
+        #: The thread. The code that creates the Helper sets it.
         self.thread: Thread
 
     def run(self) -> None:
@@ -42,7 +42,7 @@ class Helper:
             function()
 
     def go(self, function: Callable[[], object], name: str) -> None:
-        """Let the thread call the function; the thread then gets this name."""
+        """Name the thread and let it call the function."""
         self.thread.name = name
         self._function = function
         self._begin()
@@ -57,20 +57,20 @@ class Helper:
 
 
 def new_helper(name: str) -> Helper:
-    """Return a helper with this name. Raises RuntimeError if there is no thread for it."""
+    """Start a helper, whose thread gets this name. Raises RuntimeError if no thread can start."""
     helper = Helper()
     thread = helper.thread = Thread(helper.run, name)
     try:
         thread.reserve()
     except (RuntimeError, MemoryError) as error:
-        helper.dismiss()  # after a MemoryError the thread may be running
-        del helper.thread  # breaks a cycle: the thread never drops its target
+        helper.dismiss()  # after a MemoryError, the thread may be running
+        del helper.thread  # breaks a reference cycle: a thread that never ran keeps its target
         raise RuntimeError(str(error)) from error
     return helper
 
 
 class _Vacancy:
-    """A place for a helper that has no thread yet, and an event for the thread's arrival."""
+    """A helper that has no thread yet, and an event that is set when it has one."""
 
     def __init__(self) -> None:
         self.helper: Final = Helper()
@@ -78,31 +78,31 @@ class _Vacancy:
 
 
 class Helpers:
-    """Starts helpers, or borrows threads for them when the system has no more. One for each server.
+    """Starts helpers, or reuses the threads of other connections. One for each server. Thread: any.
 
-    If threads run out, many connections may each have one thread and need a second. Refusing all of
-    them would serve nobody, although there are enough threads for half. So they pair up: the first
-    connection waits, the second is refused, and when the second is closed, its thread becomes the
-    first connection's helper. The thread is passed on while it is running: if it ended first, the
-    accepting thread could use its place to start a thread for a new connection. Any other thread
-    whose connection ends may also become a helper.
+    Suppose that the system has no thread to spare, and that many connections have one thread and
+    need a second. If all were refused, nobody would be served, although the threads would suffice
+    for half of them. So connections form pairs: the first waits, the second is refused, and the
+    second's thread then becomes the helper of the first. The thread of any other connection that
+    ends can also become that helper.
 
-    Thread: any.
+    The thread continues to run in between. If it ended, the accepting thread could use its place to
+    start a thread for a new connection.
     """
 
     def __init__(self) -> None:
         # Guards the two fields below.
         self._lock = Lock()
-        # The waiting connection's vacancy, until another connection is refused to fill it.
+        # The vacancy of a waiting connection, until a second connection is refused for it.
         self._waiting: _Vacancy | None = None
-        # The vacancies for which another connection was refused; the thread of that connection will
-        # come soon. There are at most half as many vacancies as threads.
+        # The vacancies for which a second connection was refused. Its thread will fill one soon.
         self._promised: deque[_Vacancy] = deque()
 
     def hire(self, name: str) -> Helper:
-        """Return a helper with this name. Raises RuntimeError if there is no thread for it.
+        """Return a helper, whose thread gets this name.
 
-        Waits up to a second for the thread of another connection before it raises.
+        If no thread can start, waits up to a second for the thread of another connection, then
+        raises RuntimeError.
         """
         try:
             return new_helper(name)
@@ -110,7 +110,10 @@ class Helpers:
             return self._borrow(error)
 
     def _borrow(self, error: Exception) -> Helper:
-        """Wait for the thread of a connection that ends. Raises RuntimeError if there is none."""
+        """Wait for the thread of another connection. If one is already waiting, do not wait.
+
+        Raises RuntimeError, with the text of `error`, if there is no thread.
+        """
         vacancy = _Vacancy()
         with self._lock:
             if self._waiting is not None:
@@ -131,7 +134,7 @@ class Helpers:
     def lend(self) -> None:
         """Let the calling thread become a helper, if a connection waits for one.
 
-        Thread: one that has nothing more to do.
+        Thread: a connection's own, as its last step.
         """
         with self._lock:
             if self._promised:

@@ -19,21 +19,21 @@ __all__ = ["MAX_HEADER_BYTES", "RequestReader"]
 #: DefaultMaxHeaderBytes, and the 4096 bytes that net/http adds).
 MAX_HEADER_BYTES: Final = (1 << 20) + 4096
 
-# How long to wait for the rest of a request that is already being answered, in seconds.
+# After the response has begun, the server still reads the rest of the request. _REST_WAIT is how
+# long a read waits for it, in seconds, and _REST_SIZE the most that a read returns, in bytes.
+# (Werkzeug asks for 10 MB.)
 _REST_WAIT: Final = 0.01
-
-# How much of that rest to read at once, in bytes. Werkzeug asks for 10 MB.
 _REST_SIZE: Final = 1 << 20
 
-# The longest single wait, in seconds, because the system's timeouts have an upper limit.
+# The longest timeout that is passed to the system, in seconds.
 _DAY: Final = 86400.0
 
 
 class _SocketReader(io.RawIOBase):
-    """Reads from a socket until a deadline, in seconds of the monotonic clock.
+    """Reads from a socket until a deadline, a `time.monotonic()` time.
 
-    The socket's own timeout would restart with each received byte. A pause of the process extends
-    the deadline, see clock.py.
+    A timeout of the socket would restart with each byte. A pause of the process extends the
+    deadline, see clock.py.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -54,7 +54,7 @@ class _SocketReader(io.RawIOBase):
         if timeout <= 0:
             return self._look_late(buffer)
         try:
-            # Usually the whole request has arrived, and a single system call is enough.
+            # Usually the whole request has arrived, so first try without a timeout.
             if self._sock.gettimeout() is None:
                 with suppress(BlockingIOError):
                     return self._read_arrived(buffer)
@@ -66,20 +66,19 @@ class _SocketReader(io.RawIOBase):
                     timeout = self._deadline - clock.now()
                     if self.answered or timeout <= 0:
                         raise
-        except OSError:  # after an exception, Werkzeug would leave its selector open
+        except OSError:
             if not self.answered:
                 raise
-            return 0
+            return 0  # after an exception, Werkzeug would leave its selector open
         finally:
             if self.answered:
-                with suppress(OSError):  # the socket was closed meanwhile
+                with suppress(OSError):  # the socket may have been closed
                     self.limit_writes()
 
     def _look_late(self, buffer: WriteableBuffer) -> int:
-        """After the deadline, read what has arrived, but only once.
+        """After the deadline, read what has already arrived. Do so only once.
 
-        On a busy machine this thread might not run before the deadline, which is not the client's
-        fault. A client that sends byte by byte gains only one more read.
+        On a busy machine, this thread may run too late, although the client was in time.
         """
         if not self._late:
             self._late = True
@@ -89,32 +88,32 @@ class _SocketReader(io.RawIOBase):
         raise TimeoutError("the request took too long")
 
     def _read_arrived(self, buffer: WriteableBuffer) -> int:
-        """Read without waiting; the socket must have no timeout. Raises BlockingIOError."""
+        """Read without waiting. The socket must have no timeout. Raises BlockingIOError."""
         return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
 
     def limit_writes(self) -> None:
-        """Give the client as much time for each piece of the response as it had for the request."""
+        """Set the timeout for each write of the response, to the time limit of the request."""
         self._sock.settimeout(self._patience)
 
 
 class RequestReader(io.BufferedReader):
-    """Reads a request. Thread: the request's.
+    """Reads a request. Thread: the connection's own.
 
-    deadline: for the whole request, in seconds of the monotonic clock.
+    deadline: a `time.monotonic()` time, by which the request must be complete.
 
-    Reading raises TimeoutError at the deadline, and OSError as the socket does. After `answered`,
-    reading returns end of file instead.
+    Reading raises TimeoutError at the deadline, or the socket's OSError. After `answered`, reading
+    reports the end of file instead.
     """
 
     raw: _SocketReader
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         super().__init__(_SocketReader(sock, deadline))
-        #: How many bytes `read_line` may still read.
+        #: How many more bytes `read_line` may read.
         self.left = MAX_HEADER_BYTES
 
     def read_line(self) -> bytearray:
-        """Read a line, including its LF. The LF is missing at the end of file, or if `left` is 0.
+        """Read a line and its LF. There is no LF if the input ends, or if `left` reaches 0.
 
         BufferedReader.readline would keep an object for each packet until the line is complete.
         """
@@ -134,14 +133,14 @@ class RequestReader(io.BufferedReader):
         return super().read(size)
 
     def answered(self) -> None:
-        """Note that the response begins: from now on, reads wait only briefly for the client.
+        """Note that the response begins. From now on, reads wait only for _REST_WAIT.
 
-        Each piece of the response may take as long to write as the client had for its request.
+        Each write of the response may take as long as the whole request.
         """
         self.raw.answered = True
         self.raw.limit_writes()
 
     def take(self) -> bytes:
-        """Return the bytes in the buffer, without reading from the socket."""
+        """Return the bytes in the buffer. Later reads report the end of file."""
         self.raw.ended = True
         return self.read()

@@ -1,7 +1,7 @@
-"""Parses a request: the request line and the header (Go: http.ReadRequest, textproto.Reader).
+"""Parses the request line and the header (Go: http.ReadRequest, textproto.Reader).
 
-This follows the grammar of RFC 9112 as strictly as net/http does. http.server is less strict, and
-parses the header with the email package, as the header of an email.
+It is as strict as net/http (RFC 9112). Python's http.server is less strict: it parses the header
+like that of an email.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ __all__ = [
 #: The values of each header, by its name in lower case (Go: http.Header).
 Header = dict[str, list[str]]
 
-#: The maximum number of lines in a header (Go: DefaultMaxHeaderValueCount, since 1.27). This bounds
-#: memory and time: a megabyte of small headers would become hundreds of thousands of objects.
+#: The maximum number of lines in a header (Go: DefaultMaxHeaderValueCount, since 1.27). Without it,
+#: a megabyte of short lines would become hundreds of thousands of objects.
 MAX_HEADER_LINES: Final = 500
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
@@ -41,29 +41,29 @@ _CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
 _HOST: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")  # as in net/http
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")  # RFC 9110, section 8.6
 
-# A target is a path or an absolute http URL (RFC 9112, section 3.2). The three patterns match how
-# it begins, which characters it must not contain, and what its path must not contain. A single
-# pattern for all would keep a backtracking position for each character.
+# A target is a path or an absolute http URL (RFC 9112, section 3.2). The patterns match its
+# beginning, characters that it must not contain, and malformed escapes, which its path must not
+# contain. A single pattern would need memory for each character, to backtrack.
 _TARGET: Final = re.compile(
     r"/|https?://(?P<host>[^][/?#@%]+|\[(?P<literal>[0-9a-f:.]{2,45})\](:\d+)?)(?![^/?#])", re.I
 )
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
-# How many characters of a target are logged, and which ones are not escaped: those that URLs
-# consist of (RFC 3986, section 2). In a decoded path, "%" and "?" are escaped as well.
+# How many characters of a target are logged, and which of them are not escaped in a target and in
+# a decoded path (RFC 3986, section 2).
 _LOGGED: Final = 1000
 _IN_TARGET: Final = "/:?#[]@!$&'()*+,;=%~"
 _IN_PATH: Final = "/:@!$&'()*+,;=~"
 
-# How many characters of a path are decoded at once, which bounds the size of temporary copies.
+# A path is decoded in parts of this many characters, so that temporary copies stay small.
 _PART: Final = 1 << 16
 
 
 class RequestError(Exception):
-    """The request is refused.
+    """Raised if a request must be refused.
 
-    status: the HTTP status of the answer. reason: text for the client; may be empty.
+    status: the HTTP status of the answer. reason: a text for the client, which may be empty.
     """
 
     def __init__(self, status: int, reason: str = "") -> None:
@@ -75,10 +75,10 @@ class RequestError(Exception):
 def read_request_line(reader: RequestReader) -> tuple[str, str, str] | None:
     """Read and parse the request line (RFC 9112, section 3).
 
-    Returns the method, the target, and the version, which is `HTTP/1.` and a digit; None if the
-    client sent nothing.
+    Returns the method, the target and the version, such as `HTTP/1.1`. Returns None if the client
+    has closed without sending anything.
 
-    Raises RequestError, and what the reader raises. Thread: the request's.
+    Raises RequestError, and the exceptions of the reader. Thread: the connection's own.
     """
     if not reader.peek():
         return None
@@ -91,17 +91,17 @@ def read_request_line(reader: RequestReader) -> tuple[str, str, str] | None:
     if not _is_target(target):
         raise RequestError(400, "malformed target")
     if target.startswith("//"):
-        target = "/" + target.lstrip("/")  # Go's ServeMux would redirect the client instead
+        target = "/" + target.lstrip("/")  # Go's ServeMux redirects the client instead
     return method, target, version
 
 
 def read_header(reader: RequestReader) -> Header:
-    """Read and parse the header, up to and including the empty line that ends it.
+    """Read and parse the header, including the empty line at its end.
 
     White space around values is removed (RFC 9110, section 5.5). A folded line is joined to the
-    previous line with a space (RFC 9112, section 5.2) and counts as a line.
+    previous line with a space (RFC 9112, section 5.2), and counts toward MAX_HEADER_LINES.
 
-    Raises RequestError, and what the reader raises. Thread: the request's.
+    Raises RequestError, and the exceptions of the reader. Thread: the connection's own.
     """
     header: Header = {}
     field = bytearray()
@@ -136,9 +136,9 @@ def _add(header: Header, field: bytearray) -> None:
 
 
 def check_header(header: Header, version: str) -> None:
-    """Check Host and Content-Length; raises RequestError.
+    """Check Host and Content-Length. Raises RequestError.
 
-    A proxy that reads these differently would see another host, or another end of the request.
+    If they are ambiguous, a proxy might see another host, or another end of the request.
     """
     hosts = header.get("host", [])
     lengths = header.get("content-length", [])
@@ -158,10 +158,10 @@ def _is_target(target: str) -> bool:
 
 
 def parse_target(target: str) -> tuple[str, str, str]:
-    """Split the target of a request into host, path and query. The host is "" if there is none.
+    """Split a target into host, path and query; each may be "" except the path.
 
-    The escapes in the path are decoded to Latin-1, as WSGI requires (PEP 3333). As in net/http, a
-    "#" has no special meaning, because clients do not send fragments.
+    The path is unescaped and decoded as Latin-1, as WSGI requires (PEP 3333). As in net/http, "#"
+    does not begin a fragment.
     """
     found = _TARGET.match(target)
     host, start = "", 0
@@ -174,9 +174,9 @@ def parse_target(target: str) -> tuple[str, str, str]:
 def url(environ: WSGIEnvironment) -> str:
     """Return the target of a request in a form that is safe to log (Go: Request.URL). Thread: any.
 
-    Characters that could forge a line are percent-encoded. A target is cut after 1,000 characters,
-    unlike in Go. The environ may come from any server (PEP 3333): some servers include the original
-    target, under one of two names; otherwise the path and the query are joined again.
+    Characters that could forge a line of the log are percent-encoded. Unlike in Go, the target is
+    cut after 1,000 characters. The environ may be from any WSGI server (PEP 3333). If it has no
+    RAW_URI or REQUEST_URI, the target is put together from the path and the query.
     """
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if not target:
@@ -188,10 +188,11 @@ def url(environ: WSGIEnvironment) -> str:
 
 
 def _unquote(path: str) -> str:
-    """Decode the escapes of a path, which is known to have two hex digits after every "%".
+    """Decode the escapes of a path. Every "%" must be followed by two hex digits.
 
-    urllib.parse.unquote would create several objects for each escape. The quoted-printable encoding
-    (RFC 2045, section 6.7) differs only in using "=" for "%", and binascii implements it in C.
+    urllib.parse.unquote creates several objects for each escape. This uses binascii, which decodes
+    quoted-printable in C (RFC 2045, section 6.7). That encoding is the same except that it has "="
+    in place of "%".
     """
     if "%" not in path:
         return path
@@ -200,7 +201,7 @@ def _unquote(path: str) -> str:
     while at < len(path):
         part = path[at : at + _PART]
         cut = part.rfind("%", max(0, len(part) - 2))
-        if cut > 0:  # an escape that continues in the next part
+        if cut > 0:  # leave an incomplete escape to the next part
             part = part[:cut]
         quoted = part.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"=")
         parts.append(binascii.a2b_qp(quoted).decode("latin-1"))

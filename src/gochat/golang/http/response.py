@@ -1,4 +1,4 @@
-"""A short response in plain text (Go: http.Error)."""
+"""A response with a line of plain text (Go: http.Error)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def error(
     code: int,
     headers: Iterable[tuple[str, str]] = (),
 ) -> Iterable[bytes]:
-    """Answer a request with a line of plain text; returns the body, as a WSGI application does.
+    """Start a response with a line of plain text, and return its body as WSGI requires.
 
-    text: the line, without its end. code: the HTTP status. headers: additional headers. Raises
+    text: the line, without LF. code: the HTTP status. headers: additional headers. Raises
     ValueError if the status is unknown. Thread: any.
     """
     body = f"{text}\n".encode()

@@ -1,15 +1,13 @@
-"""The server: accepts connections, serves each on a thread, shuts down in order (Go: http.Server).
+"""The HTTP server (Go: http.Server).
 
-Werkzeug starts the threads and writes the responses. This package adds features of net/http that a
-public server needs:
+It is Werkzeug's threaded server, with features of net/http that a public server needs:
 
-- Addresses mean the same as in Go: `:8080` is every interface, with IPv4 and IPv6.
-- A request is parsed strictly and must be complete by a deadline.
+- Addresses have the same meaning as in Go. `:8080` listens on all interfaces, with IPv4 and IPv6.
+- Requests are parsed strictly, and must be complete by a deadline.
 - An application can take a connection over: see `Hijacker`.
-- `stop` and `shutdown` end the server. They wait for open connections, but not forever.
-- A trusted proxy names the address of its client. net/http leaves this to the handler.
+- `shutdown` waits for open connections, up to a time limit.
 
-Werkzeug's banner and access lines are not logged.
+Unlike net/http, it also handles X-Forwarded-For from trusted proxies.
 """
 
 from __future__ import annotations
@@ -45,38 +43,36 @@ __all__ = ["Server"]
 
 log = logging.getLogger("gochat")
 
-# Pause when a connection cannot be accepted, in seconds.
+# Pause before the next attempt when a connection cannot be accepted, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
 
-# Time allowed for a thread to end after its connection was cut off, in seconds.
+# Time limit for a thread to end after its connection was cut off, in seconds.
 _CUT_WAIT: Final = 5.0
 
-# Maximum number of threads that the log names because they do not end.
+# How many of the threads that did not end the log names.
 _NAMES: Final = 5
 
 
 class Server(ThreadedWSGIServer):
     """Serves a WSGI application at an address, with one thread for each connection.
 
-    addr: where to listen, see `listen`; or a listening socket, which the server takes over and
-        closes.
-    read_header_timeout: how long a client may take to send its request, in seconds from accepting
-        the connection (Go: ReadHeaderTimeout).
-    max_connections: how many connections are served at the same time; further ones are answered
-        with 503. None for no limit except the system's: when threads or descriptors run out, the
-        answer is also 503.
-    max_connections_per_address: the same limit for each client's IP address. A connection counts
-        once its request has been read. An address may have six more connections without a request,
-        because browsers open connections in advance.
-    trusted_proxies: networks of proxies. The client of such a proxy has the last address in
-        X-Forwarded-For that is not in these networks. If there is no such address, or the header is
-        malformed, the client counts as the proxy, which has no limit.
-    on_close: called once with the socket of each connection before it is closed, even if the
-        connection was refused (except for lack of descriptors). By then no other thread uses the
-        socket. `on_close` runs on the connection's thread or, if there is none, on the thread that
-        accepts or shuts down. An exception that it raises is logged.
+    addr: the address, see `listen`; or a listening socket, which the server closes at the end.
+    read_header_timeout: how long a client may take to send its request, in seconds since the
+        connection was accepted (Go: ReadHeaderTimeout).
+    max_connections: the maximum number of open connections, or None. Further connections get the
+        answer 503, and so do connections for which the system has no thread or descriptor.
+    max_connections_per_address: the maximum number of connections with a request from one client
+        address, or None. Six more may be open without a request, because browsers open connections
+        in advance.
+    trusted_proxies: networks of proxies. If a connection comes from one of them, the client's
+        address is the last address in X-Forwarded-For that is not in these networks. If there is
+        none, or the header is malformed, the proxy counts as the client, without a limit.
+    on_close: called once for each connection with its socket, before the socket is closed. No other
+        thread uses the socket then. Runs on the connection's thread or, if it has none, on the
+        thread that accepts or shuts down. Exceptions are logged. Not called for connections that
+        are refused for lack of descriptors.
 
-    Raises what `listen` and `runtime.check` raise.
+    Raises the exceptions of `listen` and `runtime.check`.
     """
 
     def __init__(
@@ -92,33 +88,31 @@ class Server(ThreadedWSGIServer):
     ) -> None:
         runtime.check()
         self.read_header_timeout: Final = read_header_timeout
-        #: Decides which connections are served. For this package; others use `statistics`.
+        #: Decides which connections are served. Only for this package; others use `statistics`.
         self.admission: Final = Admission(
             max_connections, max_connections_per_address, trusted_proxies
         )
         self._on_close: Final = on_close
-        #: Number of descriptors that are reserved for other purposes; no connection may take them.
+        #: The number of descriptors that connections must leave free.
         self.reserved = 0
-        # A spare descriptor, which is closed to refuse a connection when no other descriptor is
-        # free.
+        # When no descriptor is free, this one is closed so that a connection can be refused.
         self._spare: IO[bytes] = open(os.devnull, "rb")  # noqa: SIM115
         self._helpers: Final = Helpers()
-        # Guards _serving, and the state of each connection. Held only for a moment.
+        # Guards `_serving` and the state of each connection. Held only briefly.
         self._lock = Lock()
-        # The open connections by their sockets, from accepting to closing.
+        # The open connections by their sockets.
         self._serving: dict[socket.socket, ServerConn] = {}
-        # The thread that `start` made. Only for the thread that calls `start` and `shutdown`.
+        # The thread that `start` created. Only for the thread that calls `start` and `shutdown`.
         self._accepting: threading.Thread | None = None
-        # A byte written to _wake makes serve_forever check _ending. Writing never blocks,
-        # because a signal handler may write.
+        # A byte written to `_wake` makes serve_forever check `_ending`. A signal handler may write,
+        # so writing must not block.
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
-        # Held by the accepting thread while it uses the server's own sockets, which are closed only
-        # after that. Also held by a thread that closes connections in place of the accepting
-        # thread.
+        # Held by the accepting thread until it no longer uses the server's sockets. Also held by a
+        # thread that closes connections in its place.
         self._accepts = threading.Lock()
-        # The thread that accepts, which must not wait for itself.
+        # The accepting thread; `shutdown` must not be called on it.
         self._acceptor: threading.Thread | None = None
 
         try:
@@ -133,30 +127,30 @@ class Server(ThreadedWSGIServer):
 
     @property
     def addr(self) -> str:
-        """The address where the server listens, as `host:port`."""
+        """The address that the server listens at, as `host:port`."""
         return join_host_port(str(self.server_address[0]), self.port)
 
     @property
     def url(self) -> str:
-        """The URL of the server for a browser on this machine."""
+        """The server's URL for a browser on this machine."""
         return page_url(str(self.server_address[0]), self.port)
 
     def statistics(self) -> ServerStatistics:
-        """Return the server's counts so far. Thread: any."""
+        """Return the server's counters. Thread: any."""
         return self.admission.statistics()
 
     def start(self, name: str = "accept") -> None:
-        """Call `serve_forever` on a new thread with this name. May be called once.
+        """Call `serve_forever` on a new thread. May be called once.
 
-        Raises RuntimeError if no thread can be started.
+        name: the thread's name. Raises RuntimeError if the thread cannot be started.
         """
         self._accepting = threading.Thread(target=self._serve_alone, name=name, daemon=True)
         self._accepting.start()
 
     def _serve_alone(self) -> None:
-        """Call `serve_forever`. If it fails, log that and stop listening, so that clients notice.
+        """Call `serve_forever`. If it fails, log the exception, and stop listening.
 
-        Thread: the one that `start` made.
+        Clients then notice that there is no server. Thread: the accepting thread.
         """
         try:
             self.serve_forever()
@@ -167,12 +161,12 @@ class Server(ThreadedWSGIServer):
     def serve_forever(
         self, poll_interval: float = clock.BEAT, actions: Callable[[], object] | None = None
     ) -> None:
-        """Accept connections until `stop` is called, then stop listening.
+        """Accept connections until `stop` is called, then stop listening. May be called once.
 
-        actions: called repeatedly on this thread, at least every poll_interval seconds, or every
-        second if poll_interval is larger (in socketserver, service_actions).
+        actions: called repeatedly on this thread, at least every poll_interval seconds, and at
+        least every second (in socketserver: service_actions).
 
-        May be called once, on any thread. Raises RuntimeError while another thread accepts.
+        Raises RuntimeError if another thread is accepting connections. Thread: any.
         """
         if not self._accepts.acquire(blocking=False):
             raise RuntimeError("another thread accepts connections")
@@ -190,9 +184,9 @@ class Server(ThreadedWSGIServer):
     def _woken_by_signals(self) -> Iterator[None]:
         """On the main thread, let every signal wake the selector.
 
-        Python calls signal handlers on the main thread, after its current system call has returned.
-        A signal that arrives just before that call, or on another thread, does not interrupt the
-        call, but the byte that Python writes for a signal wakes the selector.
+        Python runs signal handlers on the main thread, but not during a system call. A signal that
+        arrives on another thread, or just before the selector waits, does not end its wait. So
+        Python also writes a byte to `_wake`.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -223,24 +217,24 @@ class Server(ThreadedWSGIServer):
         return self._ending
 
     def stop(self) -> None:
-        """Make `serve_forever` return soon, or as soon as it is called.
+        """Make `serve_forever` return soon. If it was not called yet, its call will return soon.
 
-        Any thread and any signal handler may call this, repeatedly.
+        May be called again, and in a signal handler. Thread: any.
         """
         self._ending = True
-        with suppress(OSError):  # closed; or full of bytes, which also wake serve_forever
+        with suppress(OSError):  # it is closed, or its buffer is full, which is enough
             self._wake.send(b"\0")
 
     def shutdown(self, timeout: float = 0.0) -> None:
         """Stop accepting, wait for open connections to end, and cut off those that remain.
 
-        timeout: how long to wait for connections, in seconds. Connections that are cut off then get
-        another five seconds, and so does the thread that accepts. Threads that still have not ended
-        are named in the log and abandoned, because no thread can be ended from outside.
+        timeout: how long to wait for connections, in seconds. After the cut, their threads have
+        another five seconds to end. The accepting thread also has five seconds. Threads that have
+        not ended then are named in the log and left running, because Python cannot end them.
 
-        Raises RuntimeError on the thread that accepts, and on a thread of an open connection, which
-        would wait for itself. These threads may call `stop`. May be called repeatedly, even if
-        the server never accepted anything. Thread: any other.
+        May be called again, and without `serve_forever`. Raises RuntimeError on the accepting
+        thread and on the threads of open connections, which would wait for themselves. They can
+        call `stop`. Thread: any other.
         """
         deadline = clock.after(timeout)
         me = threading.current_thread()
@@ -251,15 +245,14 @@ class Server(ThreadedWSGIServer):
         if not ended:
             log.error("http: the thread that accepts does not end")
         self._join(deadline)
-        # Waits only for a moment, because `stop` was called. A thread that accepts owns the
-        # connections that it accepts.
+        # While a thread accepts, it owns the new connections. After `stop`, that is only briefly.
         with self._accepts if ended else nullcontext():
             for connection in self._open():
                 if ended and connection.take_back():
                     self._close(connection)
                 connection.cut()
         self._join(clock.after(_CUT_WAIT))
-        if ended:  # otherwise the thread that accepts still uses them
+        if ended:  # otherwise the accepting thread still uses these sockets
             self._close_own()
         threads = [connection.thread for connection in self._open()]
         left = [thread.name for thread in threads if thread is not None and thread.is_alive()]
@@ -268,9 +261,9 @@ class Server(ThreadedWSGIServer):
             log.error("http: threads that do not end: %d (%s)", len(left), names)
 
     def _close_listener(self, deadline: float) -> bool:
-        """Wait until `serve_forever` has returned, whichever thread ran it, and stop listening.
+        """Wait until `serve_forever` has returned, on any thread, and stop listening.
 
-        Returns False if `serve_forever` does not return by the deadline.
+        Return False at the deadline.
         """
         if self._accepting is not None and self._accepting.ident is not None:
             clock.join(self._accepting, deadline)
@@ -292,7 +285,7 @@ class Server(ThreadedWSGIServer):
             return list(self._serving.values())
 
     def _join(self, deadline: float) -> None:
-        """Wait for the connections' threads. A thread that never started is not alive."""
+        """Wait for the connections' threads to end, until the deadline."""
         for connection in self._open():
             if (thread := connection.thread) is not None:
                 clock.join(thread, deadline)
@@ -300,7 +293,7 @@ class Server(ThreadedWSGIServer):
     # The life of a connection, see ServerConn.
 
     def _accept_one(self) -> None:
-        """Accept a connection, if there is one that can be served. Thread: the one that accepts."""
+        """Accept a connection, if there is one that can be served. Thread: the accepting thread."""
         try:
             request, client_address = self.get_request()
         except MemoryError:
@@ -321,7 +314,7 @@ class Server(ThreadedWSGIServer):
                 self._serving[request] = connection
             refusal = self.admission.admit(request, unmapped(client_address[0]))
             if refusal is None:
-                # A daemon: the process need not wait for it, because `shutdown` does.
+                # A daemon thread, because `shutdown` waits for it and the process need not.
                 thread = connection.thread = Thread(
                     lambda: self._run(connection),
                     f"serve {join_host_port(*client_address[:2])}",
@@ -351,9 +344,9 @@ class Server(ThreadedWSGIServer):
         self._helpers.lend()
 
     def _serve(self, connection: ServerConn) -> None:
-        """Serve a connection: first its request, then what the application passed to `go_on`."""
+        """Serve a connection: its request, then the function that was passed to `go_on`."""
         try:
-            # The Handler and the request are freed here, because a connection may last for days.
+            # Keeps no reference to the Handler, because that function may run for days.
             Handler(connection, self).clear()
             if connection.hijacker is not None:
                 connection.hijacker.then()
@@ -362,10 +355,10 @@ class Server(ThreadedWSGIServer):
                 connection.hijacker.end()
 
     def _close(self, connection: ServerConn) -> None:
-        """Close a connection and free its place, even if a step fails.
+        """Close a connection and stop counting it, even if a step fails. Thread: its owner.
 
-        Nothing else closes the socket of an accepted connection. If Ctrl-C interrupts this on the
-        thread that accepts, `shutdown` closes the connection. Thread: the connection's owner.
+        No other code closes the socket of an accepted connection. If Ctrl-C interrupts this on the
+        accepting thread, `shutdown` closes the connection.
         """
         said, connection.said_closed = connection.said_closed, True
         try:
@@ -395,7 +388,7 @@ class Server(ThreadedWSGIServer):
     # Called by socketserver and Werkzeug.
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Raises OSError if there is none that can be served."""
+        """Accept a connection. Raises OSError if none can be served."""
         try:
             request, address = super().get_request()
         except OSError as error:
@@ -404,8 +397,8 @@ class Server(ThreadedWSGIServer):
             elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
                 self._pause()
             raise
-        # The system assigns the lowest free descriptor, so all lower ones are in use. sysconf
-        # returns -1 on a system without a limit.
+        # The system assigns the lowest free descriptor, so its number says how many are in use.
+        # Without a limit, sysconf returns -1.
         if self.reserved and request.fileno() >= os.sysconf("SC_OPEN_MAX") - self.reserved >= 0:
             reason = os.strerror(errno.EMFILE)
             self._refuse(request, reason)
@@ -419,7 +412,7 @@ class Server(ThreadedWSGIServer):
         self.admission.refused(Refusal("descriptors", reason))
 
     def _refuse_with_spare(self, reason: str) -> None:
-        """Refuse a connection when no descriptor is free, so that its client need not wait."""
+        """Refuse a connection when no descriptor is free. Otherwise, its client would wait."""
         self._spare.close()
         try:
             request, _ = self.socket.accept()
@@ -433,18 +426,18 @@ class Server(ThreadedWSGIServer):
             self._pause()
 
     def _pause(self) -> None:
-        """Wait a moment for connections to end, before accepting the next."""
-        # This uses poll, because select.select takes no descriptor over 1023.
+        """Wait a moment for open connections to end, before accepting the next."""
+        # Not select.select, which accepts no descriptor above 1023.
         woken = select.poll()
         woken.register(self._woken, select.POLLIN)
         woken.poll(_ACCEPT_PAUSE * 1000)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log the current exception, which nothing else has handled."""
+        """Log the current exception."""
         self.failed()
 
     def failed(self) -> None:
-        """Log the current exception, which has ended a connection's work. Thread: any."""
+        """Log the current exception, which has ended a thread of a connection. Thread: any."""
         if not self._is_short_of_descriptors():
             log_failure()
 
@@ -454,7 +447,7 @@ class Server(ThreadedWSGIServer):
             log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
     def _is_short_of_descriptors(self) -> bool:
-        """Return whether the current exception is a lack of descriptors; if so, log one line."""
+        """Return whether the current exception is a lack of descriptors. If so, log a line."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             name = threading.current_thread().name

@@ -9,29 +9,29 @@ Each runtime provides, under the same names:
     Channel, select     channels
     turns               the turns of the write pumps; call `turns.give_up()` before a wait
     Thread              a thread for a connection
-    Lock                a lock that is held only for a moment, and never while waiting
+    Lock                a lock that is held only briefly, and never during a wait
     RLock               a lock that only its owner can release
     readable, writable, hung_up
                         wait for a socket: `readable(sock).poll(milliseconds)`
-    nonblocking         a socket whose `send(data, MSG_DONTWAIT)` never waits
-    settle              set up the system for the runtime
-    sigint_to_caller    a block in which Ctrl-C interrupts the goroutine that called this
-    stacks              the name and the stack of each goroutine
-    default_gomaxprocs  how many write pumps work at the same time
+    nonblocking         makes a socket whose `send(data, MSG_DONTWAIT)` never waits
+    settle              sets up the system for the runtime
+    sigint_to_caller    a block in which Ctrl-C interrupts the calling goroutine
+    stacks              returns the name and the stack of each goroutine
+    default_gomaxprocs  the default number of write pumps that work at the same time
 
-Greenlets are used if gevent has patched the process before gochat is imported:
+The process runs on greenlets if gevent has patched it before gochat is imported. `gochat serve
+--runtime greenlets` does this:
 
     from gevent import monkey
     monkey.patch_all(queue=False)
     import gochat
 
-`gochat serve --runtime greenlets` does that. Any other process uses threads and does not import
-gevent. The choice is made once, when this package is imported, so it adds no cost to a message.
-Programs import channels from `golang.channel`, and turns from `golang.turns`.
+Otherwise, the process runs on threads and does not import gevent. The choice is made once, when
+this package is imported.
 
-The rules: neither runtime imports the other. `golang.closed` and `golang.goroutine` hold what both
-need. Other modules import from this package the functions that wait for a socket, and the lock that
-may be held during such a wait.
+The rules: neither runtime imports the other; `golang.closed` and `golang.goroutine` have the code
+that both need. Programs import channels from `golang.channel` and turns from `golang.turns`. Other
+modules of gochat import the rest from this package.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-# The modules that gevent must have patched for greenlets to run.
+# Greenlets need all of these modules patched.
 _NEEDED: Final = ("threading", "socket", "select", "time", "subprocess")
 
 #: The oldest gevent that greenlets run on.

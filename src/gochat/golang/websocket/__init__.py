@@ -1,13 +1,13 @@
 """WebSocket connections (Go: gorilla/websocket), on simple-websocket.
 
-    upgrader.py  Upgrader: the handshake                       its server.go
-    conn.py      Conn: reading, writing, deadlines, the end    its conn.go
+    upgrader.py  Upgrader: the handshake                          server.go
+    conn.py      Conn: reading, writing, deadlines and closing    conn.go
     library.py   simple-websocket, without its own thread and socket
-    protocol.py  message types, close codes, errors            RFC 6455
+    protocol.py  message types, close codes, errors               RFC 6455
 
-The rules: nothing here knows about a chat, and only library.py uses simple-websocket. Imports go
-down the list above. Also, `upgrader` imports the package `http`, `conn` imports `runtime` and
-`clock`, and both import `frames`.
+The rules: nothing here knows about a chat. Only library.py uses simple-websocket. Modules import
+only modules further down the list. In addition, `upgrader` imports the package `http`, and both
+`upgrader` and `conn` import `frames`, `runtime` and `clock`.
 """
 
 from . import protocol

@@ -1,21 +1,18 @@
-"""Connections: reading, writing, and their end (gorilla/websocket: conn.go).
+"""WebSocket connections: reading, writing and closing (gorilla/websocket: conn.go).
 
-A connection has one reading thread and one writing thread; any thread may close it. Its socket
-stays in blocking mode and has no timeout: a timeout would make `send` give up in the middle of a
-frame, and would apply to both directions. Reading and writing wait in `poll` instead, each for its
-own deadline.
+Threads: each connection has one reading thread and one writing thread. Any thread may close it.
 
-A common message (text, in one frame, short) is read without the library; anything else goes through
-the library. Every write, by the writing thread or the library, takes the same lock, so that no
-frame lands in the middle of another.
+Deadlines are times of `time.monotonic()`, in seconds. If the whole process pauses, all deadlines
+move by the length of the pause (see clock.py). The socket stays in blocking mode without a timeout,
+because a timeout would apply to both directions and make `send` give up in the middle of a frame.
+Instead, reading and writing each wait in `poll`, until their deadline.
 
-Deadlines are in seconds of `time.monotonic()`. A pause of the whole process is added to
-each (see clock.py). All failures to read or write are OSError: a CloseError, ProtocolError or
-ReadLimitError, TimeoutError for a deadline, or the system's error. After such an error, the
-connection cannot be used.
+Most messages are short texts in one frame, which are parsed here. All other input goes through
+simple-websocket, which also writes pongs and the answers to close frames. One lock guards all
+writes, so that no frame lands in the middle of another.
 
-Whatever peers send, their reading threads let other threads run: after a few milliseconds of work
-a reading thread sleeps, one at a time (`_give_way`).
+Errors: every failure to read or write is an OSError: a CloseError, ProtocolError or ReadLimitError,
+a TimeoutError after a deadline, or the system's error. The connection cannot be used after one.
 """
 
 from __future__ import annotations
@@ -67,39 +64,41 @@ __all__ = [
     "send_all",
 ]
 
-#: Time allowed to write a frame that the writing thread did not request (a pong or a close),
-#: including the wait for the lock, in seconds. In gorilla/websocket: writeWait.
+#: Time limit for a pong or close frame that the reading thread writes, in seconds. It includes the
+#: wait for the lock. In gorilla/websocket: writeWait.
 CONTROL_WAIT: Final = 1.0
 
-# Time allowed for a peer to answer a close frame before it is cut off, in seconds.
+# Time limit for a peer to answer a close frame, in seconds. After it, the socket is shut down.
 _CLOSE_WAIT: Final = 1.0
 
-# How much of the remaining input is read at once while waiting for the answer, in bytes; and the
-# pause after each read, in seconds, because the input may be a flood.
+# Input that arrives during that time is discarded. _REST_SIZE is the size of each read in bytes,
+# and _REST_PAUSE the pause after it in seconds, in case the peer sends a flood.
 _REST_SIZE: Final = 65536
 _REST_PAUSE: Final = 0.001
 
-# If a caller takes longer than this between two reads, in seconds, the delay is added to the read
-# deadline.
+# A caller that takes longer than this to call `read_message` again, in seconds, has its delay added
+# to the read deadline.
 _LATE: Final = 1.0
 
-# The maximum number of frames in a message: this many, plus one for every _FRAGMENT bytes.
+# A message may have this many frames, plus one for every _FRAGMENT bytes.
 _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
-# How long a reading thread may work before it sleeps, how long it then sleeps, and the longest wait
-# for each lock below, in seconds. With a GIL, a thread that retakes the interpreter right after
-# each system call would keep it: the waiting threads would wake up only to find it taken.
+# A reading thread sleeps for _SLEEP after _WORK of work, and waits at most _SLEEP_WAIT for each of
+# the two locks below; all in seconds. With a GIL, a thread that reads a flood would keep the
+# interpreter: it releases the GIL in each system call, and takes it back before a waiting thread
+# has woken up.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.001
 _SLEEP_WAIT: Final = 1.0
 
-# Held by the one reading thread that sleeps. So two or three of them work at the same time. If
-# fifty did, each wait for the interpreter would be long, and a message takes several per client.
+# Held by a reading thread while it sleeps, so only one sleeps at a time. Under a flood on many
+# connections, only two or three readers work while the others queue for the lock. If fifty worked,
+# every other thread would wait long for the GIL, several times for each message and client.
 _sleeping: Final = RLock()
 
-# Held by the one that sleeps next. Otherwise a reader that has just slept could take `_sleeping`
-# again before the next one wakes up.
+# Held by the reading thread that sleeps next. Without this lock, a thread that has just slept could
+# take `_sleeping` again before the next thread wakes up.
 _next: Final = RLock()
 
 # An empty close frame, masked with zeros.
@@ -108,111 +107,116 @@ _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
 
 @dataclass(frozen=True)
 class ConnOptions:
-    """The options of an Upgrader for all its connections."""
+    """Options that an Upgrader applies to all its connections."""
 
-    #: Whether binary messages must also be UTF-8, for a program that passes them on as text.
+    #: Whether binary messages must be valid UTF-8, as text messages must be. For a program that
+    #: passes them on as text.
     utf8_only: bool = False
 
-    #: How much is read from the socket at once, in bytes.
+    #: The maximum number of bytes to read from the socket in one call.
     read_buffer_size: int = 4096
 
-    #: How many frames a connection reads per second, messages and control frames; None for no
-    #: limit. Above that rate, reading pauses, and TCP makes the peer wait. A pong or a close frame
-    #: waits for the earlier frames, and the read deadline is extended. If the connection ends
-    #: during a pause, the waiting frames are not read.
+    #: The maximum number of frames to read per second, including control frames; None for no limit.
+    #: A peer that sends faster has to wait: reading pauses, and TCP slows the peer down. Pongs and
+    #: close frames also wait behind the frames before them, so each pause is added to the read
+    #: deadline. If the connection ends during a pause, the unread frames are lost.
     read_rate: float | None = None
 
-    #: How many frames are read in one burst, with `read_rate`.
+    #: How many frames may exceed `read_rate` in a burst.
     read_burst: int = 1
 
-    #: Called with the connection and each message; returns the message to pass on instead, or None
-    #: to drop it. For a program with messages in a certain form, such as JSON, or with the user's
-    #: name at the beginning. May raise ProtocolError for an invalid message; the peer is then
-    #: disconnected with the error's code and text. Thread: the reader.
+    #: A function that is called with the connection and each message. It returns the message to
+    #: pass on in its place, or None to drop it. For example, it can parse JSON, or put the user's
+    #: name before the text. It may raise ProtocolError for an invalid message, which disconnects
+    #: the peer with the error's code and text. Thread: the reader.
     on_message: Callable[[Conn, bytes], bytes | None] | None = None
 
 
 class Waiting(NamedTuple):
-    """The reason for a thread's wait, and how long it has lasted, in seconds."""
+    """What a thread is waiting for, and for how many seconds so far."""
 
-    #: `input`, `rate`, `room` in the socket, the `lock` of another thread's write, or the `close`
-    #: of the peer.
+    #: `input`: data from the peer. `rate`: the pause of a peer that exceeds the read rate. `room`:
+    #: space in the socket's send buffer. `lock`: the end of another thread's write. `close`: the
+    #: peer's answer to a close frame.
     what: str
     seconds: float
 
 
 @dataclass(frozen=True)
 class ConnStatistics:
-    """The counts of a connection so far, and what its threads are waiting for.
+    """Counters of a connection, and what its threads are waiting for.
 
-    Each count is written by one thread and read without a lock: it may lag by one frame, but never
-    decreases.
+    The counters are read without a lock: they may lag by one frame, but never decrease.
     """
 
     remote_addr: str
 
-    #: Messages that `read_message` has returned.
+    #: Messages received, including those that `on_message` has dropped.
     messages_in: int
-    #: Frames of every kind that were read; and how many were pings and pongs.
+    #: Frames read, of every kind.
     frames_in: int
+    #: Pings and pongs among `frames_in`.
     pings_in: int
     pongs_in: int
     #: Bytes read from the socket.
     bytes_in: int
 
-    #: Frames of text or binary data that were written.
+    #: Text and binary frames written.
     messages_out: int
-    #: Frames of every kind that were written; and how many were pings and pongs.
+    #: Frames written, of every kind.
     frames_out: int
+    #: Pings and pongs among `frames_out`.
     pings_out: int
     pongs_out: int
     #: Bytes of all written frames, including headers.
     bytes_out: int
-    #: How often a write found the socket full.
+    #: How often a write found the socket's send buffer full.
     stalls: int
-    #: How many messages were dropped because another thread was writing until their deadline.
+    #: Messages dropped at their deadline because another thread was still writing.
     given_up: int
 
-    #: The codes of the peer's close frame and of this side's; None without such a frame.
+    #: Code of the peer's close frame and of this side's; None if no close frame was received or
+    #: sent.
     close_code_in: int | None
     close_code_out: int | None
-    #: The errors that ended reading and writing; None until then.
+    #: Errors that ended reading and writing; None while they work.
     read_error: OSError | None
     write_error: OSError | None
 
-    #: The ident of the thread that reads, or read last; None before the first read.
+    #: Ident of the thread that last called `read_message`; None before the first call.
     reader_thread: int | None
-    #: What the reading thread and the writing thread are waiting for; None if they are not waiting.
+    #: What the reading and the writing thread are waiting for; None for a thread that is not
+    #: waiting.
     reader: Waiting | None
     writer: Waiting | None
 
 
 class ConnObserver(Protocol):
-    """Observes the threads of a connection. Each method runs on the thread that it reports on.
+    """Receives the events of a connection, each on the thread that causes the event.
 
     No method may raise an exception.
     """
 
     def waits(self, what: str) -> None:
-        """Called before a wait. what: see `Waiting`."""
+        """Called before the thread waits. what: see `Waiting`."""
 
     def works(self) -> None:
-        """Called after a wait, however it ended."""
+        """Called when the wait has ended, even by an exception."""
 
     def writes(self, message_type: int) -> None:
-        """Called before the writing thread writes a message or a control frame."""
+        """Called before `write_message` writes a frame."""
 
     def wrote(self, message_type: int) -> None:
-        """Called after the writing thread has written a message or a control frame."""
+        """Called after `write_message` has written a frame; not after an error."""
 
     def closed(self) -> None:
-        """Called when `Conn.close` returns, which is the last thing that a pump does."""
+        """Called when `Conn.close` is done, even by an exception."""
 
 
 class _Counts:
-    """The figures of a connection, see ConnStatistics.
+    """The counters for ConnStatistics.
 
-    They are not in Conn because Python finds attributes more slowly if an object has more than 30.
+    They have their own object because an object with more than 30 attributes has slower ones.
     """
 
     __slots__ = (
@@ -223,16 +227,17 @@ class _Counts:
     )
 
     def __init__(self, bytes_in: int) -> None:
-        # Only for the reading thread.
+        # Written by the reading thread.
         self.bytes_in = bytes_in
         self.messages_in = 0
-        # Messages that came through the library; all frames except common messages; pings; pongs.
+        # slow_messages came through the library. slow_frames are all but the messages parsed here.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
-        # When the current wait for input began; any other wait, and when it began.
+        # The time when the current wait for input began; None if there is none.
         self.input_since: float | None = None
+        # Any other wait of the reading thread: its reason and the time when it began.
         self.reader_waits: tuple[str, float] | None = None
-        # Only for the writing thread.
+        # Written by the writing thread.
         self.given_up = 0
         self.writer_waits: tuple[str, float] | None = None
         # Guarded by the write lock.
@@ -241,11 +246,11 @@ class _Counts:
 
 
 class Conn:
-    """A WebSocket connection, on the server's side. Made by `Upgrader.upgrade`.
+    """The server's side of a WebSocket connection. Created by `Upgrader.upgrade`.
 
-    sock: a socket in blocking mode, after the handshake; the caller still owns the descriptor.
-    buffered: bytes already read from the socket after the handshake.
-    remote_addr: the peer's address and port, as in `127.0.0.1:5000` or `[::1]:5000`.
+    sock: a socket in blocking mode. The handshake is over. The caller still owns the descriptor.
+    buffered: bytes after the handshake that were already read from the socket.
+    remote_addr: the peer's address and port, such as `127.0.0.1:5000` or `[::1]:5000`.
     """
 
     def __init__(
@@ -256,65 +261,70 @@ class Conn:
         options: ConnOptions = ConnOptions(),
     ) -> None:
         self.remote_addr: Final = remote_addr
-        #: The user: REMOTE_USER in the handshake's environ; empty if it is not set.
+        #: The user's name: REMOTE_USER in the environ of the handshake, or an empty string.
         self.user = ""
-        #: The observer of the threads, if any. Set before the connection is used.
+        #: The observer, if any. Set it before the connection is used.
         self.observer: ConnObserver | None = None
         self._sock = sock
         self._out = nonblocking(sock)
         self._options = options
 
-        #: The errors that ended reading and writing; None until then. Each is set once, the first
-        #: by the reading thread, the second under the write lock. Any thread may read them.
+        #: The error that ended reading, or None. Set once, by the reading thread.
         self.read_error: OSError | None = None
+        #: The error that ended writing, or None. Set once, under the write lock.
         self.write_error: OSError | None = None
 
-        # Only for the reading thread.
+        # The fields below are for the reading thread only. Times are those of clock.now.
         self._input = bytearray(buffered)
         self._counts = _Counts(bytes_in=len(buffered))
         self._readable = readable(sock)
-        self._read_deadline: float | None = None  # of clock.now, like all times here
-        # When to give way: after _WORK since the last message was asked for, or since the last
-        # sleep. Waiting for input is no work.
+        self._read_deadline: float | None = None
+        # The time when the thread must give way: _WORK after it began to look for a message, or
+        # after its last sleep. Time spent waiting for input does not count.
         self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
-        self._message_size = 0  # of the message being read, from its headers so far
-        self._message_frames = 0  # how many of its frames have begun
-        self._payload_left = 0  # of the frame being read
-        # The time that a frame takes at the read rate, in seconds; 0 without a rate.
+        # The message that is being read: its size by the headers so far, and the number of frames
+        # that have begun.
+        self._message_size = 0
+        self._message_frames = 0
+        # Bytes of the current frame's payload that are still unread.
+        self._payload_left = 0
+        # Seconds per frame at the read rate; 0 if there is no rate.
         self._frame_time = 1 / options.read_rate if options.read_rate else 0.0
-        self._ahead = self._frame_time * options.read_burst  # how early a frame may come
-        self._read_until = 0.0  # when all frames so far have had their time
+        # How far ahead of the rate a burst may be, in seconds.
+        self._ahead = self._frame_time * options.read_burst
+        # When the frames so far would end, had they come exactly at the rate.
+        self._read_until = 0.0
         self._pong_handler: Callable[[], None] = _no_pong_handler
-        # Created for the first uncommon frame, which on most connections is the close frame.
+        # Created for the first frame that is not parsed here, often the close frame.
         self._library: Library | None = None
 
-        # Held until reading has ended. `close` waits for that, on another thread.
+        # Held until reading has ended. `close` waits for this lock on another thread.
         self._reading = threading.Lock()
         self._reading.acquire()
-        # The thread that read last, because `close` must know whether it runs on that thread.
+        # The last thread that called `read_message`; `close` must know whether it runs there.
         self._reader = 0
 
-        # Guards the stream of bytes to the peer, so that frames are not mixed; also `write_error`
-        # and the two fields below. An RLock, because only its owner can release it: an interrupted
-        # thread that does not know whether it has the lock can safely try to release it.
+        # Guards `write_error`, the two fields below, and the order of frames on the socket. Only
+        # the owner of an RLock can release it. So an interrupted thread that does not know whether
+        # it has the lock can try to release it without risk.
         self._write_lock = RLock()
-        # This and `write_error` are set once. A thread that reads them without the lock may see the
-        # previous value: then the reading thread reads one more message, or `close` waits for an
-        # answer that never comes.
+        # Set once. `write_error` and this are also read without the lock. A reader may then see the
+        # value from before the change. The worst that can follow: the reading thread reads one more
+        # message, or `close` waits for an answer until its time limit.
         self._close_sent = False
-        # The exception that `_write` raises, as a copy; None while another frame may follow.
+        # `_write` raises a copy of this exception; None if another frame may be written.
         self._barred: Exception | None = None
-        # Only for the writing thread. The deadline is compared with clock.now.
+        # For the writing thread only; compared with clock.now.
         self._write_deadline: float | None = None
 
     @property
     def sock(self) -> socket.socket:
-        """The socket, which the server uses to identify the connection. Thread: any."""
+        """The socket. The HTTP server identifies the connection by it. Thread: any."""
         return self._sock
 
     def statistics(self) -> ConnStatistics:
-        """Return the counts so far, and what the threads are waiting for. Thread: any."""
+        """Return the counters, and what the threads are waiting for. Thread: any."""
         counts = self._counts
         controls = counts.pings_out + counts.pongs_out + (counts.close_code_out is not None)
         reader, since = counts.reader_waits, counts.input_since
@@ -345,7 +355,10 @@ class Conn:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Show, during the block, what the calling thread waits for: see `Waiting`. Thread: any."""
+        """Report that the calling thread waits during the block. what: see `Waiting`. Thread: any.
+
+        The report goes to the observer, and to `statistics`.
+        """
         reading = threading.get_ident() == self._reader
         waits = what, clock.now()
         if reading:
@@ -365,39 +378,45 @@ class Conn:
             else:
                 self._counts.writer_waits = None
 
-    # Reading: one thread.
+    # Reading. Thread: the reader.
 
     def set_read_limit(self, limit: int) -> None:
-        """Set the size limit of messages, in bytes; 0 for no limit. Thread: the reader."""
+        """Set the maximum size of a message in bytes; 0 for no limit. Thread: the reader."""
         self._read_limit = limit
 
     def set_read_deadline(self, deadline: float | None) -> None:
-        """Set the read deadline, on the monotonic clock; None for none. Thread: the reader."""
+        """Set the read deadline, a `time.monotonic()` time; None for none. Thread: the reader."""
         self._read_deadline = None if deadline is None else clock.since(deadline)
 
     def set_pong_handler(self, handler: Callable[[], None]) -> None:
-        """Set the function to call on the reading thread after each pong."""
+        """Set the function that the reading thread calls for each pong. Thread: the reader."""
         self._pong_handler = handler
 
     def read_message(self) -> tuple[int, bytes]:
-        """Wait for the next message: `(TEXT_MESSAGE or BINARY_MESSAGE, payload)`.
+        """Wait for the next message and return `(TEXT_MESSAGE or BINARY_MESSAGE, payload)`.
 
-        Text is valid UTF-8. Meanwhile, answers pings and close frames, and calls the pong handler.
-        After this side has written a close frame, drops messages and waits only for the peer's
-        answer. Thread: the reader.
+        Text is valid UTF-8. While waiting, this method answers pings and close frames, and calls
+        the pong handler. After this side has written a close frame, it discards messages and waits
+        for the peer's answer. Thread: the reader.
 
-        Raises CloseError if the peer has closed; ProtocolError or ReadLimitError if the peer was at
-        fault and has been told so; TimeoutError at the read deadline; ConnectionAbortedError if
-        this side has closed, or if the connection ended while the peer was over the read rate; or
-        the system's OSError. Later calls raise the same error. Any other exception, such as one in
-        a pong handler, also ends the reading, and the peer gets the code 1011.
+        Raises:
+
+        - CloseError if the peer has closed the connection.
+        - ProtocolError or ReadLimitError if the peer broke a rule; the peer gets the close code.
+        - TimeoutError at the read deadline.
+        - ConnectionAbortedError if this side has closed, or if the connection ended while reading
+          was paused by `read_rate`.
+        - Any other OSError from the system.
+
+        Every later call raises the same error. Any other exception, such as one from the pong
+        handler, also ends reading, and the peer gets the code 1011.
         """
         self._reader = threading.get_ident()
         now = clock.now()
         late = now - self._sleep_at
         self._sleep_at = now + _WORK
         if self._read_deadline is not None and late > _LATE:
-            # This side was late, and the pong that is due may be in the unread input.
+            # The caller was late, not the peer: the expected pong may be in the unread input.
             self._read_deadline += late
         if self.read_error is not None:
             raise _bare(self.read_error)
@@ -442,24 +461,24 @@ class Conn:
             raise
 
     def _read_no_more(self, error: OSError) -> None:
-        """Note that reading has ended, and drop the references that form cycles.
+        """End reading: set the error, release `_reading`, and break reference cycles.
 
-        Reference counting then frees the connection. Otherwise, if thousands of connections ended
-        together, the garbage collector would stop all threads for a second.
+        Reference counting then frees the connection. If the garbage collector had to do that for
+        thousands of connections at the same time, it would stop all threads for a second.
         """
         self.read_error = error
         self._pong_handler = _no_pong_handler
         if self._library:
             self._library.forget()
             self._library = None
-        with suppress(RuntimeError):  # `close` has released it, on the thread that read last
+        with suppress(RuntimeError):  # `close` on this thread has already released it
             self._reading.release()
 
     def _keep_rate(self) -> None:
-        """Wait until the rate allows the frame that was just read.
+        """Wait until the read rate allows the frame that was just read.
 
-        Raises ConnectionAbortedError if the connection ends first: a sender cannot hurry its excess
-        messages by disconnecting, however many of them the system still holds.
+        Raises ConnectionAbortedError if the connection ends first. Otherwise a peer that floods and
+        then disconnects would have all its frames read, as fast as possible.
         """
         now = clock.now()
         self._read_until = max(self._read_until, now) + self._frame_time
@@ -470,14 +489,15 @@ class Conn:
             if over:
                 raise ConnectionAbortedError("websocket: ended over the read rate")
             if self._read_deadline is not None:
-                # This side was late, and the pong that is due may be in the unread input.
+                # This side paused, not the peer: the expected pong may be in the unread input.
                 self._read_deadline += clock.now() - now
 
     def _give_way(self) -> None:
-        """Sleep for a moment if this thread has worked for too long without a message or a sleep.
+        """Sleep for a moment if this thread has worked for _WORK since its last message or sleep.
 
-        A message makes its reader wait for the hub, which lets other threads run. Frames that
-        complete no message do not have this effect. Readers sleep one after the other.
+        A reader that has a message waits for the hub to take it, which lets other threads run.
+        Without this method, a reader of frames that complete no message would never wait. Readers
+        sleep one at a time.
         """
         if clock.now() >= self._sleep_at:
             try:
@@ -486,17 +506,18 @@ class Conn:
                     time.sleep(_SLEEP)
             finally:
                 for lock in (_next, _sleeping):
-                    # Only this shows whether this thread has the lock: see `_write`.
+                    # The thread may have been interrupted before it knew that it had the lock, so
+                    # it always tries to release it; see `_write`.
                     with suppress(RuntimeError):
                         lock.release()
             self._sleep_at = clock.now() + _WORK
 
     def _take_plain_text(self) -> bytes | None:
-        """Return the next message if it is a common one: text, one frame, masked, short, complete.
+        """Return the next message if it is a text in one frame that has completely arrived.
 
-        This saves the tens of microseconds that the library takes. It also handles a pong before
-        the message. For anything else, including faulty frames, it returns None and leaves the
-        input to the library.
+        Return None for any other input, including faulty frames, and leave it for the library,
+        which takes tens of microseconds longer. Handles empty pongs before the message. Waits only
+        if there is no input yet.
         """
         if self._payload_left or (self._library and self._library.inside_message):
             return None
@@ -526,10 +547,10 @@ class Conn:
         return text
 
     def _read_frame(self) -> tuple[int, bytes] | None:
-        """Give a frame, or a piece of its payload, to the library. Returns a message it completes.
+        """Pass a frame, or the next piece of one, to the library. Return a completed message.
 
-        A frame counts toward the rate here, but a frame that completes a message counts in
-        `read_message`.
+        Applies the read rate to frames that complete no message; `read_message` does so for the
+        others.
         """
         if self._payload_left == 0:
             header = self._read_header()
@@ -545,9 +566,9 @@ class Conn:
         return message
 
     def _read_header(self) -> bytes:
-        """Read a frame's header (RFC 6455, section 5.2), and refuse a message that is too long.
+        """Read a frame's header (RFC 6455, section 5.2), and check the limits of the message.
 
-        The library reports other faults of the header.
+        The library checks the rest of the header.
         """
         while (header := read_header(self._input)) is None:
             self._input += self._receive()
@@ -558,7 +579,7 @@ class Conn:
         self._counts.pongs_in += opcode == PONG_MESSAGE
         if opcode < CLOSE_MESSAGE:
             size_so_far = length + (0 if opcode else self._message_size)
-            # The library refuses a frame that has another fault.
+            # Otherwise the header has another fault, which the library reports first, as in Go.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
             if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG)
@@ -572,8 +593,8 @@ class Conn:
             else:
                 self._message_size = size_so_far
         elif self._input.startswith(b"\x88\x81"):
-            # Half a close code: the Go library treats it as no code, but this library as a protocol
-            # error.
+            # A close frame with one byte, half a code. gorilla/websocket treats it like an empty
+            # one, but the library would report a protocol error.
             return _EMPTY_CLOSE
         self._need(size)
         taken = bytes(self._input[:size])
@@ -582,12 +603,12 @@ class Conn:
         return taken
 
     def _need(self, size: int) -> None:
-        """Read until there are this many bytes of input."""
+        """Read until `_input` has at least `size` bytes."""
         while len(self._input) < size:
             self._input += self._receive()
 
     def _receive(self) -> bytes:
-        # This repeats the steps of `waiting`: a generator for each read would be slow.
+        # Repeats the steps of `waiting`, which would be too slow for every read.
         observer = self.observer
         if observer is not None:
             observer.waits("input")
@@ -598,8 +619,8 @@ class Conn:
                 now = clock.now()
             timeout = None
             if deadline is not None:
-                # A deadline that has passed ends reading even if there is input, because a peer may
-                # keep sending without ever sending a pong.
+                # Checked even if there is input: otherwise a peer that keeps sending but never
+                # answers a ping would stay connected.
                 if now >= deadline:
                     raise TimeoutError("websocket: read deadline exceeded")
                 timeout = _milliseconds(deadline - now)
@@ -654,17 +675,20 @@ class Conn:
             raise ProtocolError(text, CLOSE_INVALID_FRAME_PAYLOAD_DATA)
 
     def _fail(self, code: int, text: str = "") -> None:
-        """Send the peer a close code; call before raising (RFC 6455, section 7.1.7)."""
+        """Send a close frame, then wait for the peer to close (RFC 6455, section 7.1.7).
+
+        The caller then raises the error.
+        """
         with suppress(OSError):
             close = frame(CLOSE_MESSAGE, format_close_message(code, text))
             self._write(close, clock.after(CONTROL_WAIT), CLOSE_MESSAGE)
         self._linger()
 
     def _linger(self) -> None:
-        """Stop sending and wait a short time for the peer to close.
+        """End the sending direction, then discard input until the peer closes, for _CLOSE_WAIT.
 
-        Closing a socket with unread input resets the connection. The reset may overtake the close
-        frame, and then the peer would never learn the reason.
+        Closing a socket that has unread input resets the connection. The reset can overtake the
+        close frame, and then the peer never learns the reason.
         """
         self._shutdown(socket.SHUT_WR)
         deadline = clock.after(_CLOSE_WAIT)
@@ -674,21 +698,21 @@ class Conn:
                     return
                 time.sleep(_REST_PAUSE)
 
-    # Writing: any thread; but only one thread may write data messages.
+    # Writing. Only one thread may write messages; any thread may write control frames.
 
     def set_write_deadline(self, deadline: float | None) -> None:
-        """Set the write deadline, on the monotonic clock; None for none. Thread: the writer."""
+        """Set the write deadline, a `time.monotonic()` time; None for none. Thread: the writer."""
         self._write_deadline = None if deadline is None else clock.since(deadline)
 
     def write_message(self, message_type: int, data: bytes) -> None:
-        """Write a message, or a control frame, as one frame. Thread: the writer.
+        """Write a message or a control frame, as a single frame. Thread: the writer.
 
-        Text must be UTF-8; a control frame's payload is at most 125 bytes (otherwise ValueError).
-        Use `format_close_message` for the payload of a close frame, or leave it empty.
+        Text must be UTF-8. The payload of a close frame is empty or comes from
+        `format_close_message`.
 
-        Raises TimeoutError at the write deadline, ConnectionAbortedError if a close frame was
-        written before, or the system's OSError. If the peer may have received part of a frame, the
-        connection ends.
+        Raises ValueError if a control frame has more than 125 bytes of payload, TimeoutError at the
+        write deadline, ConnectionAbortedError after a close frame, or the system's OSError. An
+        error in the middle of the frame ends the connection.
         """
         control = 0
         if message_type >= CLOSE_MESSAGE:
@@ -707,26 +731,29 @@ class Conn:
             observer.wrote(message_type)
 
     def write_control(self, message_type: int, data: bytes, deadline: float) -> None:
-        """Write a control frame before a deadline (Go: WriteControl). Thread: any.
+        """Write a control frame (Go: WriteControl). Thread: any.
 
-        deadline: on the monotonic clock. Raises as `write_message` does.
+        deadline: a `time.monotonic()` time. Raises the same errors as `write_message`, but does not
+        check the size of the payload.
         """
         self._write(frame(message_type, data), clock.since(deadline), message_type)
 
     def _send_for_library(self, data: bytes) -> None:
-        """Write one of the library's frames. Thread: the reader."""
+        """Write a frame that the library has made: a pong or a close frame. Thread: the reader."""
         with suppress(_WriteLockTimeoutError, ConnectionAbortedError):
             self._write(data, clock.after(CONTROL_WAIT), data[0] & 0x0F)
 
     def _write(self, data: bytes, deadline: float | None, control: int) -> None:
-        """Write a whole frame, after the frames that other threads are writing.
+        """Write a whole frame, when no other thread is writing.
 
-        control: the opcode of a control frame; 0 for data.
+        data: the frame. control: its opcode if it is a control frame, otherwise 0.
 
-        Any exception in the middle, even from a signal handler, ends the connection for writing,
-        because the peer would take the next frame for the rest of this one. The lock is always
-        released. Only an attempt to release the lock shows whether this thread has it, because an
-        exception can come after `acquire` has succeeded and before this method knows.
+        An exception in the middle of a frame, even one from a signal handler, ends writing: the
+        peer would read the next frame as the rest of this one.
+
+        The `finally` block releases the lock even if this thread might not have it. An exception
+        can arrive after `acquire` has succeeded but before the method continues. So the method
+        cannot know whether it has the lock, except by trying to release it.
         """
         try:
             if not self._write_lock.acquire(False):
@@ -738,7 +765,7 @@ class Conn:
                 if control and control == CLOSE_MESSAGE:
                     self._close_sent = True
                 size = len(data)
-                try:  # like the first step of `send_all`, without a call: nearly always enough
+                try:  # this one call nearly always sends the whole frame
                     sent = self._out.send(data, socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     sent = 0
@@ -761,7 +788,7 @@ class Conn:
                 pass
 
     def _after_control(self, control: int, data: bytes) -> Exception | None:
-        """Count a control frame. Return the exception for later frames, or None to allow them.
+        """Count a control frame that was written. Return the next value of `_barred`.
 
         The caller holds the write lock.
         """
@@ -776,7 +803,7 @@ class Conn:
         return None
 
     def _await_write_lock(self, deadline: float | None) -> None:
-        """Wait until no other thread writes. Raises _WriteLockTimeoutError at the deadline."""
+        """Acquire the write lock. Raises _WriteLockTimeoutError at the deadline."""
         turns.give_up()
         with self.waiting("lock"):
             acquired = _acquire(self._write_lock, deadline)
@@ -784,7 +811,7 @@ class Conn:
             raise _WriteLockTimeoutError("websocket: write deadline exceeded")
 
     def _await_room(self, deadline: float | None) -> None:
-        """Wait until the system has room for more of the frame. The caller holds the write lock.
+        """Wait for room in the send buffer. The caller holds the write lock.
 
         Raises TimeoutError at the deadline.
         """
@@ -792,21 +819,22 @@ class Conn:
         with self.waiting("room"):
             await_room(self._sock, deadline)
 
-    # The end.
+    # Closing.
 
     def close(self) -> None:
-        """End the connection, which wakes threads that wait to read or write. Thread: any.
+        """Shut the socket down, which wakes the threads that wait for it. Thread: any.
 
-        Sends no close frame. If a close frame was sent, the peer first gets a second to answer,
-        provided that the reading thread is still reading. The HTTP server owns the descriptor, and
-        closes it only when no thread can still use it, because its number may then be reused.
+        Sends no close frame. If this side has sent one before, `close` first waits up to a second
+        for the peer's answer, unless reading has already ended.
+
+        The descriptor stays open. The HTTP server closes it when no thread uses it anymore, because
+        the system may give its number to the next connection.
         """
         try:
             turns.give_up()
             if threading.get_ident() == self._reader and self.read_error is None:
-                # This is the reading thread, and it has stopped reading, perhaps because something
-                # failed between two messages. So it must wait for the peer's answer here, because
-                # no other thread does.
+                # The reading thread itself calls `close`, for example because its program failed
+                # between two messages. No thread reads anymore, so wait for the answer here.
                 if self._close_sent:
                     self._linger()
                 self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))
@@ -822,17 +850,17 @@ class Conn:
                 self.observer.closed()
 
     def _shutdown(self, how: int) -> None:
-        with suppress(OSError):  # the peer was faster
+        with suppress(OSError):  # the connection has already ended
             self._out.shutdown(how)
 
 
-# Raised by a write that has interrupted another write on the same thread.
+# For a signal handler that writes while its thread is in the middle of a frame.
 _IN_A_FRAME: Final = RuntimeError("websocket: a write in the middle of another, by one thread")
 _AFTER_CLOSE: Final = ConnectionAbortedError("websocket: close sent")
 
 
 class _WriteLockTimeoutError(TimeoutError):
-    """Another thread was writing until the deadline; no part of this frame was written."""
+    """Nothing of the frame was written, because another thread was writing until the deadline."""
 
 
 def send_all(
@@ -841,9 +869,10 @@ def send_all(
     deadline: float | None,
     wait: Callable[[float | None], None],
 ) -> None:
-    """Send all the data.
+    """Send all of the data.
 
-    sock: see `runtime.nonblocking`. wait: called with the deadline while there is no room.
+    sock: see `runtime.nonblocking`. wait: called with the deadline when the send buffer is full;
+    returns when there is room, or raises TimeoutError.
     """
     rest = memoryview(data)
     while rest:
@@ -854,7 +883,7 @@ def send_all(
 
 
 def await_room(sock: socket.socket, deadline: float | None) -> None:
-    """Wait until the system has room. Raises TimeoutError at the deadline."""
+    """Wait for room in the socket's send buffer. Raises TimeoutError at the deadline."""
     turns.give_up()
     if not _wait(writable(sock), deadline):
         raise TimeoutError("websocket: write deadline exceeded") from None
@@ -865,13 +894,14 @@ def _waiting_now(waits: tuple[str, float] | None) -> Waiting | None:
 
 
 def _no_pong_handler() -> None:
-    """Do nothing: the pong handler when none is set."""
+    """The default pong handler: does nothing."""
 
 
 def _bare(error: OSError) -> OSError:
-    """Return a copy of the error without its traceback, which would keep all its frames alive.
+    """Return a copy of the error without a traceback.
 
-    The error that is kept must not be the object that is raised: raising it adds a traceback.
+    A traceback keeps all local variables of its frames alive. Raising an exception adds one, so the
+    connection keeps a copy that is never raised.
     """
     return copy.copy(error)
 

@@ -1,13 +1,12 @@
-"""simple-websocket, without its own thread and socket. Nothing else imports that library.
+"""simple-websocket, without its own thread and socket. Only this module imports that library.
 
-The library parses frames, answers pings and closes, and puts messages together. It expects to own
-a socket and a reader thread. It gets neither:
+The library parses frames, assembles messages, and answers pings and close frames. It expects to own
+a socket and a reader thread. Here, it gets replacements for both:
 
-- Its socket is a `_Wire`. Data that the library sends goes to the function passed to Library; data
-  that it receives is the argument of `Library.feed`.
-- Its reader thread is a `_Loop`, which never starts. `Library.feed` runs that loop on the calling
-  thread, for one piece of input. So the library needs no thread, and nothing is read until the
-  reader asks for the next message.
+- The socket is a `_Wire`. It passes the library's output to a function. The library's input is the
+  argument of `Library.feed`.
+- The reader thread is a `_Loop`, which never starts. `Library.feed` runs its loop on the calling
+  thread, for one piece of input.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ __all__ = ["Library"]
 
 
 class _DrainedError(Exception):
-    """Ends a run of the library's loop, which has used up its input and asks for more."""
+    """Ends a run of the library's loop when it asks for more input."""
 
 
 class _Loop:
-    """Replaces the library's reader thread: keeps the loop and starts nothing."""
+    """Replaces the library's reader thread."""
 
     name = ""
 
@@ -34,13 +33,13 @@ class _Loop:
         self.run = target
 
     def start(self) -> None:
-        """Do nothing: the library starts its thread here."""
+        """Do nothing when the library starts its thread."""
 
 
 class _Wire:
     """Replaces the library's socket.
 
-    output: called with the data that the library sends.
+    output: a function that is called with the library's output.
     """
 
     def __init__(self, output: Callable[[bytes], None]) -> None:
@@ -55,7 +54,7 @@ class _Wire:
         return data
 
     def send(self, data: bytes) -> int:
-        """Send a pong, or a close."""
+        """Send a pong or a close frame."""
         self.output(bytes(data))
         return len(data)
 
@@ -64,13 +63,13 @@ class _Wire:
 
 
 class Library:
-    """The library's view of one connection, after its handshake. Thread: the reader.
+    """A connection of the library, after the handshake. Thread: the reader.
 
-    send: called with each frame that the library sends: a pong, or a close.
+    send: a function that is called with each frame that the library sends: a pong or a close frame.
     """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
-        # The library gets a made-up handshake, and its answer is discarded.
+        # The library needs a handshake, so it gets a made-up one. Its answer is discarded.
         self._wire = _Wire(lambda _: None)
         self._server = simple_websocket.Server(
             {
@@ -87,7 +86,7 @@ class Library:
         self._server.pong_received = False
 
     def feed(self, data: bytes) -> None:
-        """Run the library's read loop on a frame, or on a piece of one."""
+        """Let the library process a frame or a piece of one."""
         self._wire.input = data
         with suppress(_DrainedError):
             self._server.thread.run()
@@ -99,23 +98,23 @@ class Library:
         return pong
 
     def take_message(self) -> str | bytes | None:
-        """Return the next whole message, or None."""
+        """Return the next complete message, or None."""
         messages: list[str | bytes] = self._server.input_buffer
         return messages.pop(0) if messages else None
 
     @property
     def inside_message(self) -> bool:
-        """Return whether part of a message has arrived, but not the rest."""
+        """Return whether a message has begun but is not complete."""
         return self._server.incoming_message is not None
 
     @property
     def open(self) -> bool:
-        """Return whether neither side has closed, as far as the library knows."""
+        """Return whether the library has seen no close frame and no protocol error."""
         return bool(self._server.connected)
 
     @property
     def closed_by_peer(self) -> bool:
-        """Return whether the peer has closed without a protocol error. Valid only if not `open`."""
+        """Return whether the peer has sent a valid close frame. Valid only if not `open`."""
         state: str = self._server.ws.state.name
         return state == "CLOSED"
 
@@ -126,10 +125,13 @@ class Library:
 
     @property
     def close_text(self) -> str:
-        """Return the peer's reason, or what the peer did wrong. Valid only if not `open`."""
+        """Return the reason in the peer's close frame, or the protocol error.
+
+        Valid only if not `open`.
+        """
         return self._server.close_message or ""
 
     def forget(self) -> None:
-        """Break all reference cycles, to free the objects immediately. Must be the last call."""
+        """Break all reference cycles, so that the objects are freed. Must be the last call."""
         vars(self._server).clear()
         vars(self._wire).clear()

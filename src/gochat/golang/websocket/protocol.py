@@ -1,7 +1,4 @@
-"""The protocol: message types, close codes, and errors (RFC 6455).
-
-No socket and no lock: everything here is a constant or a pure function.
-"""
+"""Message types, close codes and errors (RFC 6455)."""
 
 from __future__ import annotations
 
@@ -65,10 +62,10 @@ _CLOSE_TEXT = {
 
 
 class CloseError(ConnectionError):
-    """The peer has closed the connection: with a close frame, or (1006) without one.
+    """Raised when the peer has closed the connection.
 
-    code: the close code (RFC 6455, section 7.4.1); 1005 if the close frame had none. text: the
-    reason in the close frame, usually empty.
+    code: the close code (RFC 6455, section 7.4.1); 1005 if the close frame had no code, and 1006 if
+    there was no close frame. text: the reason in the close frame, usually empty.
     """
 
     def __init__(self, code: int, text: str = "") -> None:
@@ -82,9 +79,9 @@ class CloseError(ConnectionError):
 
 
 class ProtocolError(ConnectionError):
-    """The peer has broken the protocol, or a rule of the application, and was told so.
+    """Raised if the peer has broken the protocol or a rule of the application.
 
-    code: the close code: 1002 or 1007, or one that the application chooses.
+    code: the close code that is sent to the peer: 1002, 1007, or one that the application chooses.
     """
 
     def __init__(self, text: str, code: int = CLOSE_PROTOCOL_ERROR) -> None:
@@ -93,24 +90,27 @@ class ProtocolError(ConnectionError):
 
 
 class ReadLimitError(ConnectionError):
-    """The peer's message was over a limit, and the peer was told so.
+    """Raised if a message exceeds a limit.
 
-    The close code is 1009 for too long a message, and 1008 for too many frames.
+    The peer gets the close code 1009 if it was too long, and 1008 if it had too many frames.
     """
 
 
 def is_unexpected_close_error(error: BaseException, *expected: int) -> bool:
-    """Return whether the peer has closed with a code that is not among the expected ones."""
+    """Return whether the error is a CloseError with a code that is not in `expected`."""
     return isinstance(error, CloseError) and error.code not in expected
 
 
 def format_close_message(code: int, text: str = "") -> bytes:
-    """Return the payload of a close frame: RFC 6455, section 5.5.1. The text is cut to fit."""
+    """Return the payload of a close frame (RFC 6455, section 5.5.1).
+
+    text: the reason, which is cut to 123 bytes.
+    """
     return struct.pack("!H", code) + text.encode()[:123].decode(errors="ignore").encode()
 
 
 def is_utf8(data: bytes) -> bool:
-    """Return whether the bytes are UTF-8."""
+    """Return whether the bytes are valid UTF-8."""
     if not data.isascii():
         try:
             data.decode()

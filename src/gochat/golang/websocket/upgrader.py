@@ -1,4 +1,4 @@
-"""The handshake: from a request to a Conn (gorilla/websocket: server.go)."""
+"""The WebSocket handshake (gorilla/websocket: server.go)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .protocol import (
 
 __all__ = ["REFUSALS", "HandshakeError", "Upgrader", "UpgraderStatistics"]
 
-#: The reasons for refusing a handshake, each with the HTTP status of the Go library's answer.
+#: Reasons for refusing a handshake, with the HTTP status of the answer, as in gorilla/websocket.
 REFUSALS: Final = {
     "connection": HTTPStatus.BAD_REQUEST,
     "upgrade": HTTPStatus.UPGRADE_REQUIRED,
@@ -39,8 +39,8 @@ REFUSALS: Final = {
     "hijack": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-# The answer to a handshake (RFC 6455, section 4.2.2), without the key. It accepts no extension:
-# permessage-deflate, which browsers offer, costs far more here than it saves.
+# The answer to a handshake, without the key (RFC 6455, section 4.2.2). It accepts no extension.
+# Browsers offer permessage-deflate, which costs far more here than it saves.
 _ANSWER: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
     b"Upgrade: websocket\r\n"
@@ -49,10 +49,10 @@ _ANSWER: Final = (
     b"\r\n"
 )
 
-# The text for a server whose environ has no Hijacker.
+# For an environ without a Hijacker, from another server.
 _NO_HIJACKER: Final = "websocket: this needs gochat.Server; other servers keep the connection"
 
-# The longest Origin to compare, in characters. A longer one is refused, to save memory.
+# The maximum length of an Origin, in characters. A longer one is refused, to save memory.
 _LONGEST_ORIGIN: Final = 2000
 
 # The scheme of an origin, in lower case (RFC 3986, section 3.1).
@@ -65,16 +65,16 @@ class UpgraderStatistics:
 
     #: Handshakes that were answered with 101.
     upgraded: int
-    #: Refused handshakes by reason: all keys of REFUSALS, with 0 for none.
+    #: Refused handshakes by reason. Contains all keys of REFUSALS.
     refused: Mapping[str, int]
 
 
 class HandshakeError(Exception):
-    """The request is not an acceptable handshake.
+    """Raised if a request is not an acceptable handshake.
 
-    reason: what is wrong, a key of REFUSALS.
-    status: the HTTP status to answer with.
-    level: the log level: logging.INFO for a client's mistake, ERROR for a mistake on this side.
+    reason: a key of REFUSALS.
+    status: the HTTP status of the answer.
+    level: the log level: logging.INFO for a mistake of the client, ERROR for one on this side.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -86,8 +86,8 @@ class HandshakeError(Exception):
     def response(self, start_response: http.StartResponse) -> Iterable[bytes]:
         """Return the answer to the request as a WSGI response.
 
-        The answer is the same as the Go library's, but if the server does not support hijacking,
-        its text says what to do.
+        It is the answer of gorilla/websocket. But if the server does not support hijacking, the
+        text says what to do.
         """
         headers = [("Sec-WebSocket-Version", "13")]
         if self.status == HTTPStatus.UPGRADE_REQUIRED:
@@ -99,10 +99,10 @@ class HandshakeError(Exception):
 class Upgrader:
     """Upgrades HTTP requests to WebSocket connections. Thread: any.
 
-    allowed_origins: origins (`https://example.org:8443`) whose pages may connect, or `*` for all.
-        Pages of the server's own origin, and clients that send no origin, always may.
-    handshake_timeout: time allowed to send the answer, in seconds. `serve_ws` gives the hub the
-        same time to accept the client.
+    allowed_origins: origins whose pages may connect, such as `https://example.org:8443`; `*` allows
+        all. Pages of the server's own origin, and clients that send no origin, are always allowed.
+    handshake_timeout: time limit for sending the answer, in seconds. `serve_ws` also uses it as the
+        time limit for the hub to accept the client.
     utf8_only, read_buffer_size, read_rate, read_burst, on_message: see `ConnOptions`.
     """
 
@@ -126,28 +126,29 @@ class Upgrader:
             read_burst=read_burst,
             on_message=on_message,
         )
-        # Guards the two fields below. A thread that holds it waits for no other lock.
+        # Guards the two fields below.
         self._lock = Lock()
         self._upgraded = 0
         self._refused = dict.fromkeys(REFUSALS, 0)
 
     def statistics(self) -> UpgraderStatistics:
-        """Return what the Upgrader has done so far. Thread: any."""
+        """Return the counters. Thread: any."""
         with self._lock:
             return UpgraderStatistics(self._upgraded, self._refused.copy())
 
     def upgrade(self, environ: http.Environ) -> Conn:
         """Answer the handshake with 101 and take the connection over from the HTTP server.
 
-        environ: the environ of a request to an `http.Server`. The server still closes the socket,
-        see `http.Hijacker`, so use the Conn only inside functions that the server calls. A second
-        thread is reserved for the connection, so `Hijacker.go` does not fail. If the application,
-        or a function that it has passed to the Hijacker, fails afterward, the peer gets the close
-        code 1013 for an `http.UnavailableError` and 1011 for any other exception.
+        environ: the environ of a request to an `http.Server`.
 
-        Raises HandshakeError, with the status of the Go library's answer; http.UnavailableError if
-        there is no second thread, which the server answers with 503; OSError if the answer cannot
-        be sent.
+        The server still closes the socket, see `http.Hijacker`. So use the Conn only in the
+        application and in functions that it passes to the Hijacker. This method reserves the second
+        thread, so `Hijacker.go` does not fail. If the application or one of the functions raises an
+        exception later, the peer gets the close code 1013 for an `http.UnavailableError`, and 1011
+        for any other exception.
+
+        Raises HandshakeError; http.UnavailableError, which the server answers with 503, if there is
+        no second thread; and OSError if the answer cannot be sent.
         """
         try:
             hijacker = http.hijacker(environ)
@@ -175,15 +176,16 @@ class Upgrader:
     def new_conn(
         self, environ: http.Environ, sock: socket.socket, buffered: bytes, remote_addr: str
     ) -> Conn:
-        """Return the Conn for `upgrade`. Override this to use a subclass of Conn.
+        """Create the Conn for `upgrade`. Override this to use a subclass of Conn.
 
-        environ: of the request, in which a login may have named the user. The rest: see `Conn`.
+        environ: the environ of the request; REMOTE_USER may name the user. Other arguments: see
+        `Conn`.
         """
-        del environ  # for a subclass
+        del environ  # only for subclasses
         return Conn(sock, buffered, remote_addr, self.options)
 
     def _check(self, environ: http.Environ) -> None:
-        """Check what the Go library checks, in the same order (RFC 6455, section 4.2.1)."""
+        """Check the handshake as gorilla/websocket does, in its order (RFC 6455, section 4.2.1)."""
         bad = "websocket: not a handshake: "
         if not _has_token(environ, "HTTP_CONNECTION", "upgrade"):
             raise HandshakeError("connection", bad + "'Connection' does not say upgrade")
@@ -198,8 +200,7 @@ class Upgrader:
             raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
             raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
-        # Not in Go. A proxy would take the bytes that follow for the body, and this side would take
-        # them for frames.
+        # Not in Go. This side would read the bytes of the body as frames, unlike a proxy.
         if (
             environ.get("CONTENT_LENGTH") not in (None, "", "0")
             or "HTTP_TRANSFER_ENCODING" in environ
@@ -207,10 +208,10 @@ class Upgrader:
             raise HandshakeError("body", bad + "there is a body")
 
     def _check_origin(self, environ: http.Environ) -> bool:
-        """Return whether the connecting page has the server's origin, or an allowed one.
+        """Return whether the page has the server's own origin or an allowed one.
 
-        An origin is only `scheme://host[:port]` (RFC 6454, section 6.2). It is compared as a whole
-        and never parsed, so differences between parsers do not matter.
+        An origin is `scheme://host[:port]` (RFC 6454, section 6.2). It is compared as a string, so
+        there are no differences between URL parsers to exploit.
         """
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True
@@ -218,15 +219,15 @@ class Upgrader:
             return False
         origin = _fold(environ["HTTP_ORIGIN"])
         scheme, _, host = origin.partition("://")
-        # Two Origin headers arrive joined by a comma; then the text before `://` might not be a
-        # scheme.
+        # The part before `://` might not be a scheme: the server joins several Origin headers with
+        # a comma.
         is_origin = bool(_SCHEME.fullmatch(scheme) and host)
         same = is_origin and host == _fold(environ.get("HTTP_HOST", ""))
         return same or origin in self.allowed_origins or "*" in self.allowed_origins
 
 
 def _turn_away(conn: Conn, error: BaseException) -> None:
-    """Tell the peer that its connection will not be served, and end the connection."""
+    """Send a close frame to a peer whose connection has failed, and end the connection."""
     later = isinstance(error, http.UnavailableError)
     code = CLOSE_TRY_AGAIN_LATER if later else CLOSE_INTERNAL_SERVER_ERR
     with suppress(OSError):
@@ -236,16 +237,16 @@ def _turn_away(conn: Conn, error: BaseException) -> None:
 
 
 def _fold(header: str) -> str:
-    """Lower-case only ASCII letters. WSGI decodes headers as Latin-1, which has more letters."""
+    """Lower-case only ASCII letters. (WSGI decodes headers as Latin-1, which has others.)"""
     return header.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
 
 
 def _has_token(environ: http.Environ, header: str, token: str) -> bool:
-    """Return whether a header that is a list of tokens has this one, in any case."""
+    """Return whether a header contains a token, ignoring case. The header is a list of tokens."""
     value: str = environ.get(header, "")
-    if value.lower() == token:  # the most common header
+    if value.lower() == token:  # the usual case
         return True
-    # Does not use split, which could make half a million objects from a header of a megabyte.
+    # Not with split, which could create half a million objects from a header of a megabyte.
     pattern = rf"(?:^|,)[ \t]*{token}[ \t]*(?:,|$)"
     return bool(re.search(pattern, value, re.IGNORECASE | re.ASCII))
 

@@ -1,25 +1,23 @@
 """The runtime of greenlets: each goroutine is a greenlet of gevent, all on one thread.
 
-    waiter.py    how a greenlet waits, with a deadline; the line of ready greenlets
-    turns.py     limits how many write pumps are ready to run
+    waiter.py    lets greenlets wait and run
+    turns.py     lets one write pump at a time work
     channel.py   channels, close, select
-    sockets.py   waits for a socket; a lock
+    sockets.py   waits for a socket; locks
     thread.py    a thread for a connection
     signals.py   handles Ctrl-C
 
-The rules: a greenlet runs until it waits, and only `Waiter.park` waits. So the code between two
-calls of `park` is one step, which no other greenlet sees half done. No locks are needed, and no
-wake-up can be lost: a greenlet looks, finds nothing, and registers its wait before any other
-greenlet can run. So this runtime is much shorter than the runtime of threads, and needs no
-formal model.
+The rules: a greenlet runs until it waits, and `Waiter.park` is the only way to wait. So no other
+greenlet runs between two calls of `park`, and no locks are needed. No wake-up can be lost either: a
+greenlet that finds nothing to do registers its wait before any other greenlet runs.
 
-An exception from `greenlet.throw` or gevent's `kill` is raised only in `park`. A signal
-handler may run at any moment, on whichever greenlet is running, and must not wait. If it raises
-inside a send, the greenlet to be woken may sleep forever; `sigint_to_caller` waits for the send.
+Greenlets run in the order in which they become ready. Each switches directly to the next, and
+gevent's loop checks sockets and timers every 5 ms. A greenlet that computes delays all others.
 
-Greenlets run in the order in which they became ready. Each switches directly to the next, without
-gevent's loop in between. Every 5 ms the loop checks the sockets and timers. A greenlet that
-computes delays all others.
+Interrupts: `greenlet.throw` and gevent's `kill` raise their exception only in `park`. A signal
+handler can run at any moment, on whichever greenlet is running, and must not wait. If the handler
+raises an exception inside a send, the receiver may never be woken. `sigint_to_caller` avoids that
+for Ctrl-C.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Go's channels, for greenlets.
 
-They are used like the channels of threads; see the table in threads/channel.py. A channel has a
-queue of values, a line of senders that wait for room, and at most one waiting receiver. Every
-operation either completes without waiting or waits in `park`; other greenlets run only then.
-A signal handler may run at any point. If it interrupts a send and calls `try_send`, the channel may
-get one value over its capacity.
+Their use is the same as for threads; see the table in threads/channel.py.
 
-The receiver takes values from the queue first, then from the line. On an unbuffered channel with a
-waiting receiver, a sender puts its value into the queue and continues; if the receiver is killed
-before it runs, the value stays for the next receiver.
+A channel has a queue of values, a line of senders that wait for room, and at most one waiting
+receiver, which takes values from the queue first, then from the line. On an unbuffered channel, a
+sender that finds a waiting receiver puts its value into the queue and continues. If the receiver is
+killed before it runs, the value stays in the queue for the next receiver.
+
+Operations wait only in `park`, and no other greenlet runs between two calls of it. But a signal
+handler can run at any point. If it interrupts a send and calls `try_send`, the channel may exceed
+its capacity by one value.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ T = TypeVar("T")
 
 
 class _Offer(Generic[T]):
-    """A value that a sender waits to hand over (Go: sudog)."""
+    """A value and the sender that waits for it to be taken (Go: sudog)."""
 
     __slots__ = ("taken", "value", "waiter")
 
@@ -48,7 +49,7 @@ class _Offer(Generic[T]):
 
 
 class _Receiver(Waiter):
-    """A greenlet that waits for one or more channels and takes no turns."""
+    """A single wait of a greenlet, for channels without turns."""
 
     __slots__ = ("channels", "giver")
 
@@ -59,7 +60,7 @@ class _Receiver(Waiter):
         self.giver: Channel[Any] | None = None
 
     def call(self, giver: Channel[Any]) -> None:
-        """Wake the greenlet. After this, no other channel can wake it."""
+        """End the wait for all channels, and wake the greenlet."""
         self.giver = giver
         self.forget()
         self.wake()
@@ -67,21 +68,22 @@ class _Receiver(Waiter):
     let_go = call
 
     def forget(self) -> None:
-        """Stop waiting for any channel."""
+        """End the wait for all channels."""
         for channel in self.channels:
             channel._forget(self)
 
 
 class Channel(Closing, Generic[T]):
-    """A queue that can be closed; a greenlet can wait for several channels at the same time.
+    """A queue that can be closed, and that `select` accepts.
 
-    capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
-    in_turn: the receiver takes turns with those of all other `in_turn` channels, see turns.py.
+    capacity: the number of values that the channel can hold. With 0, a send waits for a receive, as
+        in Go. Raises ValueError if negative.
+    in_turn: the receiver takes turns with the receivers of all other `in_turn` channels; see
+        turns.py.
 
-    Any greenlet may `send`, `try_send` and `close`. Only one greenlet at a time may receive. Raises
-    ValueError for a negative capacity.
+    Any greenlet may `send`, `try_send` and `close`. Only one greenlet at a time may receive.
 
-    Even an empty channel is true. It has the methods of `queue.Queue`, but `task_done`, `join` and
+    An empty channel is true. It has the methods of `queue.Queue`, but `task_done`, `join` and
     `shutdown` raise NotImplementedError.
     """
 
@@ -89,24 +91,23 @@ class Channel(Closing, Generic[T]):
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
         self.capacity: Final = capacity
-        #: The queued values, oldest first. A receiver in turn takes all of them, so a list is
-        #: cheaper.
+        #: The queued values, oldest first. In a channel with turns, a receiver usually drains them,
+        #: and a list is faster for that.
         self.queue: deque[T] | list[T] = [] if in_turn else deque()
         self._in_turn: Final = TurnWaiter() if in_turn else None
         # The line of senders; None before the first sender.
         self._offers: deque[_Offer[T]] | None = None
         # The waiting receiver, until it is woken.
         self._idle: _Receiver | TurnWaiter | None = None
-        # `try_send` may append up to this many values without waking anyone: 0 while a receiver
-        # waits, and after the close.
+        # `try_send` queues values up to this number without further checks. It is 0 while a
+        # receiver waits and after the close, otherwise the capacity.
         self._room = capacity
-        # Whether sends are refused; whether the receiver sees the close once the queue is empty;
-        # and whether nobody will receive.
+        # _closed: sends are refused. _ended: `close` was called, so the receiver sees the end after
+        # the last value. _abandoned: `abandon` was called.
         self._closed = self._ended = self._abandoned = False
-        #: The observer of this channel, if any. Set before the channel is used.
+        #: The observer of this channel, if any. Set it before the channel is used.
         self.observer: Observer | None = None
-        # For `statistics`: values received; values that had no room; drains by the bit length of
-        # their number of values; values queued at the close.
+        # See ChannelStatistics; _left is `queued_at_close`.
         self._received = self._refused = 0
         self._drains = [0] * 32
         self._left = 0
@@ -116,7 +117,7 @@ class Channel(Closing, Generic[T]):
         return len(self.queue) if self.capacity else 0
 
     def __bool__(self) -> bool:
-        """Return True; without this method, an empty channel would be false."""
+        """Return True, even if the channel is empty."""
         return True
 
     def qsize(self) -> int:
@@ -133,12 +134,12 @@ class Channel(Closing, Generic[T]):
 
     @property
     def receiver(self) -> int | None:
-        """The ident of the last greenlet that received in turn; None before the first receive."""
+        """Ident of the last greenlet that received in turn; None before the first."""
         waiter = self._in_turn
         return None if waiter is None or waiter.greenlet is None else id(waiter.greenlet)
 
     def statistics(self) -> ChannelStatistics:
-        """Return the contents of the channel, who waits for it, and its counts."""
+        """Return the channel's state, its waiting greenlets and its counters."""
         queued, received = len(self), self._received
         return ChannelStatistics(
             capacity=self.capacity,
@@ -157,15 +158,14 @@ class Channel(Closing, Generic[T]):
     # Sending.
 
     def send(self, value: T) -> None:
-        """Queue a value, and wait for room if there is none; if unbuffered, wait for a receiver.
+        """Send a value. Waits while the channel is full or, if unbuffered, for a receiver.
 
-        Raises ClosedChannelError if the channel is closed, now or before the value is queued or
-        received.
+        Raises ClosedChannelError if the channel is closed before or during the wait.
         """
         self._send(value, None)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """Send as in `queue.Queue`: raises queue.Full at the timeout, in seconds."""
+        """Send, with the arguments and queue.Full of `queue.Queue.put`."""
         if block:
             self._send(item, deadline_of(timeout))
         elif not self.try_send(item):
@@ -176,10 +176,11 @@ class Channel(Closing, Generic[T]):
         self.put(item, block=False)
 
     def try_send(self, value: T) -> bool:
-        """Queue a value if there is room, and return whether there was. Never blocks.
+        """Send a value if no wait is needed, and return whether it was sent. Never blocks.
 
-        Unbuffered: hand the value to a waiting receiver, and return whether there was one. Raises
-        ClosedChannelError if the channel is closed; Go panics, even with a default case.
+        A wait is needed if the channel is full or, if unbuffered, if no receiver waits. Raises
+        ClosedChannelError if the channel is closed; in Go, even a select with a default case
+        panics.
         """
         queue = self.queue
         if len(queue) < self._room:
@@ -188,10 +189,10 @@ class Channel(Closing, Generic[T]):
         return self._try_to_tell(value)
 
     def close(self) -> None:
-        """Close the channel. Works on a full channel too, and never blocks.
+        """Close the channel, even if it is full. Never blocks.
 
-        Queued values can still be received. A greenlet that waits to send gets ClosedChannelError.
-        A second close also raises ClosedChannelError (in Go, it panics).
+        Queued values can still be received. Greenlets that wait to send get ClosedChannelError.
+        Raises ClosedChannelError if the channel is already closed; Go panics.
         """
         self._check_open("close of")
         self._left = len(self)
@@ -205,17 +206,17 @@ class Channel(Closing, Generic[T]):
             self.observer.closed(self)
 
     def abandon(self) -> None:
-        """Declare that nobody will receive. Can be repeated; never blocks.
+        """Declare that nobody will receive. Never blocks; may be called again.
 
-        From now on every send raises AbandonedChannelError, even a send that is already waiting. A
-        waiting receiver is not affected.
+        Every send raises AbandonedChannelError from now on, and so do sends that are waiting. This
+        does not wake a waiting receiver.
         """
         self._abandoned = self._closed = True
         self._room = 0
         self._refuse()
 
     def _try_to_tell(self, value: T) -> bool:
-        """Handle the rest of `try_send`: a waiting receiver, no room, or a closed channel."""
+        """Handle the rest of `try_send`: a waiting receiver, or a full or closed channel."""
         if self._closed:
             self._check_open()
         if len(self.queue) < self.capacity:
@@ -239,7 +240,7 @@ class Channel(Closing, Generic[T]):
         if self._offers is None:
             self._offers = deque()
         self._offers.append(offer)
-        if self._closed:  # by a signal handler, since the check above
+        if self._closed:  # a signal handler has closed it since the check above
             offer.waiter.wake()
         try:
             woken = offer.waiter.park_for("send", deadline)
@@ -260,7 +261,7 @@ class Channel(Closing, Generic[T]):
         return True
 
     def _wake(self) -> None:
-        """Wake the receiver if it is waiting and has not been woken."""
+        """Wake the waiting receiver, if there is one."""
         receiver, self._idle = self._idle, None
         if receiver is not None:
             if not self._closed:
@@ -274,9 +275,10 @@ class Channel(Closing, Generic[T]):
     # Receiving.
 
     def recv(self) -> tuple[T, bool]:
-        """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
+        """Wait for a value and return `(value, True)`; `(None, False)` when closed and drained.
 
-        The first part has the type of a value, as in Go, so check the second part first.
+        Check the second part first: the first is None at the end, although its type does not say
+        so.
         """
         _, value, ok = select(self)
         return value, ok
@@ -290,7 +292,10 @@ class Channel(Closing, Generic[T]):
             yield value
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Receive as in `queue.Queue`; returns CLOSED when closed and drained."""
+        """Receive, with the arguments and queue.Empty of `queue.Queue.get`.
+
+        Returns CLOSED when the channel is closed and drained.
+        """
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         if deadline is None or not self._take(got):
@@ -305,9 +310,9 @@ class Channel(Closing, Generic[T]):
         return self.get(block=False)
 
     def drain(self) -> list[T]:
-        """Take all values that are queued now, oldest first; never blocks.
+        """Receive all values that are queued, oldest first. Never blocks.
 
-        From an unbuffered channel, take the values of the waiting senders.
+        From an unbuffered channel, receive the values of the waiting senders.
         """
         queue = self.queue
         if self._in_turn is not None:
@@ -333,19 +338,22 @@ class Channel(Closing, Generic[T]):
             raise RuntimeError("two threads receive from one channel")
         self._idle = waiter
         self._room = 0
-        if self.queue or self._ended:  # by a signal handler, since the receiver looked
+        if self.queue or self._ended:  # a signal handler has sent or closed in the meantime
             self._forget(waiter)
             waiter.wake()
 
     def _forget(self, waiter: _Receiver | TurnWaiter) -> None:
-        """Mark a receiver as not waiting."""
+        """Mark a receiver as no longer waiting."""
         if self._idle is waiter:
             self._idle = None
             if not self._closed:
                 self._room = self.capacity
 
     def _take(self, got: list[Any]) -> bool:
-        """Append the next value, if any, to an empty list; CLOSED if closed and drained."""
+        """Append the next value to an empty list; CLOSED if closed and drained.
+
+        Return False if there is nothing to receive.
+        """
         queue = self.queue
         if queue:
             got.append(queue[0])
@@ -372,18 +380,18 @@ class Channel(Closing, Generic[T]):
         return True
 
     def _admit(self) -> None:
-        """Queue the values of the first waiting senders, as far as there is room."""
+        """Queue the values of waiting senders, first come first served, while there is room."""
         while len(self.queue) < self.capacity and self._accept(self.queue):
             pass
 
     def _accept(self, values: deque[T] | list[T]) -> bool:
-        """Append the value of the first waiting sender, if any, and return whether there was one.
+        """Append the value of the first waiting sender. Return whether there was one.
 
-        A signal handler may close the channel and so refuse the senders, but not between the check
-        and `popleft`: Python runs handlers when a function starts, after calls and, up to 3.10,
-        after any jump.
+        Race: a signal handler closes the channel, which empties the line, between the check and
+        `popleft`. This cannot happen. Python runs signal handlers only when a function starts,
+        after a call and, up to 3.10, after any jump, and there is none of these in between.
         """
-        if self._offers:  # if so, Python does not jump
+        if self._offers:  # if true, Python does not jump
             offer = self._offers.popleft()
             offer.taken = True
             offer.waiter.wake()
@@ -398,13 +406,13 @@ def select(
     """Wait until one of the channels has a value or is closed, and receive from it.
 
     Returns `(channel, value, True)`; `(channel, None, False)` if the channel is closed and drained;
-    `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
+    `(None, None, False)` at the deadline, a `time.monotonic()` time in seconds.
 
-    If several channels are ready, it chooses one at random, so that none is starved. A deadline
-    that has passed takes precedence over values, so it is met even in a busy room.
+    If several channels are ready, the choice is random, so none is starved. A deadline that has
+    passed takes precedence over queued values, so a busy room cannot delay it.
 
-    Raises RuntimeError if a second greenlet waits for a channel, and ValueError if there are
-    several channels and the receiver of one takes turns.
+    Raises RuntimeError if another greenlet is waiting for one of the channels. Raises ValueError if
+    there are several channels and one of them has turns.
     """
     if len(channels) != 1 or (place := channels[0]._in_turn) is None:
         return _select_any(channels, deadline)
@@ -427,9 +435,9 @@ def select(
         else:
             channel._set_idle(place)
         try:
-            if not place.park(None if ready else deadline):  # the turn has no deadline
+            if not place.park(None if ready else deadline):  # no deadline for a wait in line
                 channel._forget(place)
-                turns.leave(place)  # a signal handler may have put it in line before it waited
+                turns.leave(place)  # in case a signal handler has put it in line
                 return None, None, False
         except BaseException:
             channel._forget(place)
@@ -446,7 +454,7 @@ def _take_in_turn(channel: Channel[Any], place: TurnWaiter, got: list[Any]) -> b
     if not channel._ended:
         if place.greenlet is not (me := getcurrent()):
             place.settle(me)
-    elif turns.holder is place:  # not `give_up`, which does not know a place that is not settled
+    elif turns.holder is place:  # `give_up` would not work: the place may not be settled yet
         place.pass_on()
     return channel._take(got)
 
@@ -473,7 +481,7 @@ def _select_any(
         finally:
             receiver.end()
             receiver.forget()
-        # A value that was handed over takes precedence, even over the deadline.
+        # A value that was handed over is returned even after the deadline.
         if receiver.giver is not None and receiver.giver._take(got):
             return _received(receiver.giver, got)
     return None, None, False

@@ -18,13 +18,13 @@ __all__ = ["sigint_to_caller"]
 def sigint_to_caller() -> Iterator[None]:
     """Make SIGINT raise KeyboardInterrupt in the calling greenlet during the block.
 
-    Python would raise it in whichever greenlet is running. If that is a write pump, only the pump
-    would end. If that greenlet is inside a send, the receiver to be woken would sleep forever. So
-    while another greenlet or an operation of this runtime runs, the exception is raised in the
-    caller's next wait.
+    By default, Python raises KeyboardInterrupt in whichever greenlet is running. In a write pump,
+    it would end only that pump. In the middle of a send, the receiver might never be woken. So if
+    another greenlet or an operation of this runtime is running, the exception is raised when the
+    caller waits.
 
-    A handler other than Python's default is left in place. Thread: any, but it has an effect only
-    on the main one.
+    A handler other than Python's default stays in place. Thread: any; has an effect only on the
+    main thread.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -45,5 +45,5 @@ def sigint_to_caller() -> Iterator[None]:
 
 
 def _is_inside(frame: FrameType | None) -> bool:
-    """Return whether the frame, or one of its callers, runs a function of this package."""
+    """Return whether the frame or one of its callers belongs to this package."""
     return any(each.f_globals.get("__package__") == __package__ for each, _ in walk_stack(frame))

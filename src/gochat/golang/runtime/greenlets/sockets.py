@@ -1,4 +1,4 @@
-"""Waiting for sockets, a lock, and the stacks of all greenlets."""
+"""Waiting for sockets, locks, and the stacks of all greenlets."""
 
 from __future__ import annotations
 
@@ -22,62 +22,62 @@ __all__ = ["Lock", "RLock", "hung_up", "nonblocking", "readable", "settle", "sta
 _system_poll: Final[Any] = get_original("select", "poll")
 _system_epoll: Final[Any] = get_original("select", "epoll")
 
-#: The system's lock, which is far cheaper than gevent's. No greenlet waits while it holds one, so
-#: no other greenlet ever finds it locked.
+#: The lock of `threading` before gevent patched it, which is much faster. No greenlet waits while
+#: it holds such a lock, so no greenlet finds one locked.
 Lock: Final[Any] = get_original("threading", "Lock")
 
-# The events of poll(2) and those of libev.
+# Events of poll(2), then of libev.
 _POLLIN, _POLLOUT = 1, 4
 _READ, _WRITE = 1, 2
 
 
 def readable(sock: socket.socket) -> _Poll:
-    """Return an object that waits for input."""
+    """Return a poll object that waits for input."""
     return _Poll(sock, _POLLIN, _READ)
 
 
 def writable(sock: socket.socket | int) -> _Poll:
-    """Return an object that waits for room for output."""
+    """Return a poll object that waits for room in the send buffer."""
     return _Poll(sock, _POLLOUT, _WRITE)
 
 
 def hung_up(sock: socket.socket) -> _Poll:
-    """Return an object that waits until the connection has ended in both directions."""
-    # libev can wait only for input or for room. An epoll that watches only for the end of the
-    # connection becomes readable when the connection ends.
+    """Return a poll object that waits until both directions have ended."""
+    # libev cannot wait for this event. But an epoll that watches for no other event becomes
+    # readable when it occurs, and libev can wait for that.
     epoll = _system_epoll()
     epoll.register(sock, 0)
     return _Poll(epoll, _POLLIN, _READ)
 
 
 def nonblocking(sock: socket.socket) -> Any:
-    """Return the system's socket, which gevent's socket wraps.
+    """Return the original socket, which gevent's socket wraps.
 
-    Its `send` and `recv` do not wait. After its `shutdown`, greenlets that wait for input read the
-    end of the stream; gevent's `shutdown` would raise an error in them.
+    Its `send` and `recv` do not wait. After its `shutdown`, waiting greenlets read the end of the
+    stream. The `shutdown` of gevent's socket would raise an error in them.
     """
     return getattr(sock, "_sock", sock)
 
 
 class _Poll:
-    """Waits for one event of one descriptor, as `select.poll` does, on one greenlet at a time."""
+    """A `select.poll` for one event of one descriptor. Only one greenlet at a time may wait."""
 
     __slots__ = ("_io", "_source", "_system", "_waiter")
 
     def __init__(self, source: Any, events: int, event: int) -> None:
-        # Polling the socket is far cheaper than waiting, and is often sufficient.
+        # Asked before each wait: it is much faster, and often the event has already occurred.
         self._system: Final = _system_poll()
         self._system.register(source, events)
-        self._source: Final = source  # keeps an epoll from closing its descriptor
+        self._source: Final = source  # so that an epoll is not closed by the garbage collector
         number = source if isinstance(source, int) else source.fileno()
         self._io: Final = HUB.loop.io(number, event)
         self._waiter: Final = Waiter()
 
     def poll(self, timeout: float | None = None) -> bool:
-        """Wait for the event. Return False if it does not come within `timeout` milliseconds.
+        """Wait for the event. Return False after `timeout` milliseconds.
 
-        A signal handler may run on gevent's own greenlet, which cannot wait. The whole thread then
-        waits.
+        In a signal handler that runs on the loop's greenlet, which cannot wait, this blocks the
+        whole thread.
         """
         if self._system.poll(0):
             return True
@@ -95,18 +95,18 @@ class _Poll:
 
 
 class RLock:
-    """A lock that only its owner can release, and that its owner may acquire again."""
+    """A `threading.RLock` for greenlets."""
 
     __slots__ = ("_again", "_line", "_owner")
 
     def __init__(self) -> None:
         self._owner: Any = None
-        # How many more times the owner has acquired it.
+        # How many times the owner has acquired the lock after the first time.
         self._again = 0
         self._line: deque[Waiter] | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Acquire the lock. Return False after `timeout` seconds without it (-1: no limit)."""
+        """Acquire the lock. Return False after `timeout` seconds; -1 for no limit."""
         me = getcurrent()
         if self._owner is None:
             self._owner = me
@@ -130,7 +130,7 @@ class RLock:
         finally:
             waiter.end()
             self._line.remove(waiter)
-            self._wake()  # in case a release woke this greenlet and it was interrupted first
+            self._wake()  # in case this greenlet was woken, but then interrupted
 
     def release(self) -> None:
         """Release the lock. Raises RuntimeError if the calling greenlet does not own it."""
@@ -144,7 +144,7 @@ class RLock:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the first greenlet in line, if nobody has the lock."""
+        """Wake the first greenlet in line if the lock is free."""
         if self._owner is None and self._line:
             self._line[0].wake()
 
@@ -156,12 +156,12 @@ class RLock:
 
 
 def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
-    """Make Python look for garbage only once every 10,000 new objects.
+    """Make Python's garbage collector run only once every 10,000 new objects.
 
-    While thousands of clients come and go, each full collection looks at all their objects, and
-    almost none of these is garbage. With the default, this took a fifth of the processor time.
+    Each full collection visits the objects of all clients, and finds almost no garbage. With the
+    default, this took a fifth of the processor time while thousands of clients came and went.
 
-    pin, cpu: as in the runtime of threads; one thread needs no pinning.
+    pin, cpu: ignored, since a single thread need not be pinned.
     """
     gc.set_threshold(10_000)
 
@@ -173,8 +173,8 @@ def stacks() -> list[tuple[str, FrameType]]:
         if thread.ident is not None:
             names[thread.ident] = thread.name
     found = [(_name(getcurrent(), names), sys._getframe(1))]
-    # The main greenlet and the loop's are not in the list if `gc.freeze` was called, see
-    # gochat_command.py.
+    # The main greenlet and the loop's greenlet are added separately. After `gc.freeze`, which
+    # gochat_command.py calls, `get_objects` does not return them.
     others = [each for each in gc.get_objects() if isinstance(each, greenlet)]
     for each in dict.fromkeys((HUB.parent, HUB, *others)):
         if each.gr_frame is not None:

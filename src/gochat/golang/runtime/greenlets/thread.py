@@ -17,35 +17,35 @@ __all__ = ["Thread"]
 
 
 def _handle_of(thread: threading.Thread) -> Any:
-    """Return the handle that a thread has since Python 3.13."""
+    """Return the thread's handle, which exists since Python 3.13; None before."""
     return getattr(thread, "_os_thread_handle", getattr(thread, "_handle", None))
 
 
-# The handles of a thread that runs and of one that does not.
+# Handles of a running thread and of one that is not running.
 _RUNNING: Final = _handle_of(threading.main_thread())
 _ENDED: Final = _handle_of(threading.Thread())
 
 
 class Thread(Goroutine):
-    """A daemon thread that is a plain greenlet, and takes half the memory and time of gevent's.
+    """A daemon thread that runs as a plain greenlet.
 
-    It has a name, and `threading` lists it. gevent would add a lock, links and a second object, and
-    `start` would wait until the thread runs.
+    It takes half the memory and time of gevent's thread, because it has no lock, no links and no
+    second object, and `start` does not wait until it runs. `threading.enumerate` includes it.
 
     target: the function to call. name: the thread's name.
     """
 
     def __init__(self, target: Callable[[], object], name: str) -> None:
         super().__init__(target, name)
-        # The greenlet, from the start to the end.
+        # None before the start and after the end.
         self._greenlet: greenlet | None = None
-        # Who waits in `join`; None if nobody has.
+        # The greenlets that wait in `join`; None before the first.
         self._joining: list[Waiter] | None = None
 
     def start(self) -> None:
-        """Start the thread, which runs when the caller waits. Raises RuntimeError if called again.
+        """Start the thread. It runs when the caller waits.
 
-        Unlike a thread of the system, it can always be started.
+        Raises RuntimeError if called again.
         """
         if self.ident is not None:
             raise RuntimeError("threads can only be started once")
@@ -77,16 +77,16 @@ class Thread(Goroutine):
             for waiter in self._joining or ():
                 waiter.wake()
 
-    # gevent needs the handle in the child of a fork, and `repr` looks whether the thread has ended.
+    # gevent needs the handle in the child of a fork, and `repr` needs it to show the state.
     _handle = _os_thread_handle = property(
         lambda self: _RUNNING if self.is_alive() else _ENDED, lambda _self, _handle: None
     )
 
     def _after_fork(self, new_ident: int | None = None) -> None:
-        """Do nothing: a child process has all greenlets, with their idents.
+        """Do nothing: the child process has all greenlets, with their idents.
 
-        Since Python 3.13, `threading` calls this in the child. The base class would expect that
-        the system has started the thread.
+        Since Python 3.13, `threading` calls this in the child of a fork. The method of the base
+        class works only for a thread of the system.
         """
 
     def is_alive(self) -> bool:

@@ -1,10 +1,10 @@
-"""Turns: only one write pump at a time is ready to run.
+"""Turns: lets only one write pump at a time work.
 
-In a room of a thousand clients, a message gives a thousand write pumps something to do. If all of
-them were ready, they would run before the hub and the readers run again, and each would write a
-frame with one message. So the pumps line up, and the pump that has the turn passes it on when it
-has nothing left to write or is about to wait. Before the next pump, the hub and the readers run if
-they are ready. So while a pump waits in line, messages gather in its channel, and it writes them in
+A message in a room of a thousand clients gives work to a thousand write pumps. If all became ready,
+they would all run before the hub and the readers run again, and each would write a single message.
+So the pumps wait in a line instead, and only one has the turn. When it has nothing left to write,
+or is about to wait, it passes the turn on. The hub and the readers run in between, if they are
+ready. So while a pump waits in line, messages gather in its channel, and it writes all of them in
 one frame.
 """
 
@@ -25,12 +25,12 @@ DEFAULT_GOMAXPROCS: Final = 1
 
 
 class Turns:
-    """One turn and the line of pumps that wait for it."""
+    """The turn and the line of pumps that wait for it."""
 
     def __init__(self) -> None:
-        #: The places of the pumps that wait for the turn.
+        #: The pumps that wait for the turn.
         self.line: Final[deque[TurnWaiter]] = deque()
-        #: The place of the pump that has the turn, or will have the turn when it runs.
+        #: The pump that has the turn or was woken to take it; None if the turn is free.
         self.holder: TurnWaiter | None = None
 
     def gomaxprocs(self, limit: int) -> int:
@@ -40,13 +40,13 @@ class Turns:
         return DEFAULT_GOMAXPROCS
 
     def give_up(self) -> None:
-        """Pass on the turn if the calling greenlet has it. Call this before the greenlet waits."""
+        """Pass on the turn if the calling greenlet has it. Call before the greenlet waits."""
         holder = self.holder
         if holder is not None and holder.greenlet is getcurrent():
             holder.pass_on()
 
     def gosched(self) -> None:
-        """Return when every pump now in line has had a turn (Go: runtime.Gosched)."""
+        """Wait until every pump that is in line now has had a turn (Go: runtime.Gosched)."""
         self.give_up()
         if self.holder is None:
             return
@@ -59,7 +59,7 @@ class Turns:
             self.leave(place)
 
     def join(self, waiter: TurnWaiter) -> None:
-        """Put a pump that waits for a value in line; it wakes when it has the turn."""
+        """Put a waiting pump in line. It wakes up when it has the turn."""
         if self.holder is None:
             self.holder = waiter
             waiter.wake()
@@ -67,27 +67,30 @@ class Turns:
             self.line.append(waiter)
 
     def take(self, waiter: TurnWaiter) -> bool:
-        """Let a running pump take or keep the turn, if nobody else wants it."""
+        """Give the turn to a running pump, or let the pump keep it, unless another pump wants it.
+
+        Return whether the pump has the turn.
+        """
         if self.holder is None:
             self.holder = waiter
             return True
         return self.holder is waiter and not self.line
 
     def leave(self, waiter: TurnWaiter) -> None:
-        """Leave the line, or pass on the turn, because the wait was interrupted."""
+        """Leave the line or pass on the turn, after the wait was interrupted."""
         if self.holder is waiter:
             waiter.pass_on()
         elif waiter in self.line:
             self.line.remove(waiter)
 
     def ended(self, greenlet: Any) -> None:
-        """Pass on the turn of a greenlet that ended while it had the turn."""
+        """Pass on the turn if a greenlet had it when it ended."""
         holder = self.holder
         if holder is not None and holder.greenlet is greenlet:
             holder.pass_on()
 
     def statistics(self) -> TurnsStatistics:
-        """Return who has the turn or was woken to take it, and who waits for it."""
+        """Return which greenlet has the turn and which are waiting for it."""
         holder = self.holder
         return TurnsStatistics(
             limit=DEFAULT_GOMAXPROCS,
@@ -97,39 +100,41 @@ class Turns:
 
 
 class TurnWaiter(Waiter):
-    """The place where a write pump waits for a value and then for the turn."""
+    """A write pump that waits for a value, and then for the turn."""
 
     __slots__ = ()
 
     def settle(self, greenlet: Any) -> None:
         """Note which greenlet waits here, and make it pass on its turn when it ends."""
         self.greenlet = greenlet
-        # A Thread's greenlet has no such method, but calls `ended`; the main greenlet does not end.
+        # Only gevent's own greenlets have `rawlink`. The greenlet of a Thread calls `ended` itself,
+        # and the main greenlet does not end.
         if hasattr(greenlet, "rawlink"):
             greenlet.rawlink(turns.ended)
 
     def call(self, _: object) -> None:
         """Put the pump in line."""
-        self._due = None  # the turn has no deadline
-        # Inlines the common case of `join`: in a busy room this saves a call for each frame.
+        self._due = None  # no deadline for a wait in line
+        # `join`, with its usual case inlined for speed.
         if turns.holder is None:
             turns.join(self)
         else:
             turns.line.append(self)
 
     def pass_on(self) -> None:
-        """Pass on the turn. Only for the pump that has it."""
+        """Pass on the turn. The pump must have it."""
         line = turns.line
-        # Python 3.10 calls signal handlers at jumps, too. If one joined the line between the check
-        # and the next step, nobody would wake it.
-        if not line:  # if so, Python does not jump
+        # Race: a signal handler puts a pump in line after this method has found the line empty, but
+        # before `holder` is None. No pump would ever wake it. Python 3.10 runs signal handlers at
+        # jumps, so there must be no jump in between.
+        if not line:  # if true, Python does not jump
             turns.holder = None
         else:
             turns.holder = following = line.popleft()
             following.wake()
 
     def let_go(self, _: object) -> None:
-        """Wake the pump without a turn, because its channel is closed."""
+        """Wake the pump without the turn, because its channel is closed."""
         self.wake()
 
 

@@ -1,9 +1,9 @@
-"""How a greenlet waits for another greenlet or a deadline; and the line of ready greenlets.
+"""Waiting: `Waiter`, and the line of ready greenlets.
 
-gevent resumes a greenlet from its loop and returns to the loop when the greenlet waits: two
-switches. To save one, the greenlets that were woken here are kept in a separate line. When a
-greenlet waits, it switches to the next one in line, or to the loop if no other is ready or the loop
-has not run for _SLICE.
+In gevent, a greenlet that waits switches to the loop, which switches to the next greenlet. To save
+one of the two switches, this module keeps its own line of the greenlets that were woken. A greenlet
+that waits switches directly to the first in line. It switches to the loop only if the line is
+empty, or if the loop has not run for _SLICE.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ __all__ = ["HUB", "Waiter"]
 #: Runs gevent's loop.
 HUB: Final = get_hub()
 
-# How long greenlets run before the loop checks sockets and timers again, in seconds.
+# The time after which the loop checks sockets and timers again, in seconds.
 _SLICE: Final = 0.005
 
 _YEAR: Final = 365 * 86400.0
 
 _NEVER: Final = math.inf
 
-# Switches to gevent's loop. `Hub.switch` would first look for a method `switch_out`, and need more
-# of the stack.
+# Switches to gevent's loop. `Hub.switch` would take more time and stack.
 _to_loop: Final = greenlet.switch.__get__(HUB)
 
 
-# The greenlets that were woken and have not run since, in the order of their wake-ups. Each removes
-# itself when it runs. If the greenlet that switches to it removed it, and was interrupted before
-# the switch, as by Ctrl-C, the woken greenlet would sleep forever.
+# The greenlets that were woken and have not run since, in the order of their wake-ups. A greenlet
+# removes itself when it runs. The greenlet that switches to it must not do so: a signal handler
+# could interrupt it between the removal and the switch, and the woken greenlet would never run.
 _line: Final[deque[Waiter]] = deque()
 
 
@@ -47,27 +46,28 @@ class _Ready:
     __slots__ = ("_later", "planned", "until")
 
     def __init__(self) -> None:
-        #: Whether the loop is running the line, or is going to.
+        #: Whether the loop is running the line or has planned to.
         self.planned = False
-        #: When to return to the loop, on the monotonic clock; 0 while the loop is not running the
-        #: line.
+        #: When to return to the loop, a `time.monotonic()` time; 0 while the line is not running.
         self.until = 0.0
         self._later: Final = HUB.loop.timer(0.0, priority=HUB.loop.MINPRI)
 
     def plan(self) -> None:
-        """Make the loop run the line before it waits."""
+        """Make the loop run the line before it waits for sockets and timers."""
         self.planned = True
         HUB.loop.run_callback(self._run)
 
     def _run(self) -> None:
-        """Run the line. If greenlets are left, continue after the loop has checked the sockets."""
+        """Run the line for up to _SLICE. The rest runs after the loop has checked the sockets."""
         try:
             until = self.until = monotonic() + _SLICE
             while _line and monotonic() < until:
                 _line[0].greenlet.switch()
         finally:
             self.until = 0.0
-            # No call between these two lines: a signal handler in it could wake a greenlet.
+            # Race: a signal handler wakes a greenlet after this method has found the line empty. If
+            # `planned` were still True, the handler would not plan a run, and the greenlet would
+            # sleep forever. So `planned` is False before the line is read.
             self.planned = False
             if _line:
                 self.planned = True
@@ -78,12 +78,12 @@ _ready: Final = _Ready()
 
 
 class Waiter:
-    """Lets one greenlet at a time wait.
+    """Lets one greenlet at a time wait for a wake-up or a deadline.
 
-    A timer is kept after the wait for which it was set. It is replaced only if it has fired or must
-    fire earlier, because a new timer for each wait would cost more than the wait.
+    The timer stays set after a wait, because a new timer for each wait would cost more than the
+    wait itself. It is replaced only if it has fired, or if the next deadline is earlier.
 
-    If a signal handler calls `wake` just before the greenlet parks, the greenlet does not wait.
+    If a signal handler calls `wake` just before `park`, the greenlet does not wait.
     """
 
     __slots__ = ("_due", "_early", "_rings", "_timer", "greenlet", "parked")
@@ -95,14 +95,14 @@ class Waiter:
         self._due: float | None = None
         #: Whether a greenlet is waiting and has not been woken yet.
         self.parked = False
-        # Whether `wake` was called before `park`.
+        # Whether `wake` was called while no greenlet was waiting.
         self._early = False
-        # The timer, and when it rings; infinite for never.
+        # The timer, and the time when it fires; infinite if it is not set.
         self._timer: Any = None
         self._rings = _NEVER
 
     def park(self, deadline: float | None = None) -> bool:
-        """Wait until `wake`. Return False if `time.monotonic()` reaches the deadline first.
+        """Wait for `wake`. Return False if the deadline, a `time.monotonic()` time, comes first.
 
         Raises BlockingSwitchOutError on the greenlet of gevent's loop, which cannot wait.
         """
@@ -122,23 +122,23 @@ class Waiter:
                     self._set_timer(deadline)
             if me is HUB:
                 HUB.switch_out()  # raises BlockingSwitchOutError
-            # `switch` returns the value that the next switch to `me` passes: the timer's is False.
+            # `switch` returns what the next switch to this greenlet passes; the timer passes False.
             if now < _ready.until and _line:
                 return _line[0].greenlet.switch() is not False
             return _to_loop() is not False
         finally:
-            # Python 3.10 calls signal handlers at jumps, too, so no jump comes before the removal.
+            # Python 3.10 runs signal handlers at jumps, so there is none before the removal.
             woken, self.parked, self._early = not self.parked, False, False
             if woken:
                 _line.remove(self)
 
     def settle(self, greenlet: Any) -> None:
-        """Note which greenlet waits here from now on."""
+        """Note which greenlet waits here."""
         self.greenlet = greenlet
 
     def park_for(self, what: str, deadline: float | None) -> bool:
-        """Call `park` and record in `waits` what the greenlet waits for meanwhile."""
-        ident = id(getcurrent())  # like threading.get_ident
+        """Call `park`, and record in `waits` during the wait what the greenlet waits for."""
+        ident = id(getcurrent())  # what threading.get_ident returns
         waits[ident] = what
         try:
             return self.park(deadline)
@@ -146,7 +146,10 @@ class Waiter:
             del waits[ident]
 
     def wake(self) -> None:
-        """Resume the waiting greenlet, if there is one, after the greenlets that are ready."""
+        """Put the waiting greenlet at the end of the line of ready greenlets.
+
+        If no greenlet is waiting, the next `park` returns immediately.
+        """
         if self.parked:
             self.parked = False
             _line.append(self)
@@ -163,7 +166,7 @@ class Waiter:
 
     def _set_timer(self, deadline: float) -> None:
         self.end()
-        # A timer is set for at most a year, and set again when it fires.
+        # If the deadline is more than a year away, the timer is set again when it fires.
         left = min(max(0.0, deadline - monotonic()), _YEAR)
         self._timer = HUB.loop.timer(left)
         self._timer.start(self._ring)

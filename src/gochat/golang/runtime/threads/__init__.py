@@ -1,20 +1,20 @@
-"""The runtime of threads: each goroutine is a thread of the system.
+"""The runtime of threads: each goroutine is an operating system thread.
 
     channel.py    channels, close, select
     handover.py   how threads sleep and wake for a channel
-    turns.py      limits how many write pumps work at a time
+    turns.py      limits how many write pumps work at the same time
     processor.py  settings of the system's scheduler
     sockets.py    waits for a socket
     thread.py     a thread for a connection
 
-The rules: threads run at any moment, in any order, and may be interrupted anywhere. So data that
-two threads use has a lock or changes in a single step, and a thread registers for a wake-up before
-its last check.
+The rules: threads run in any order and can be interrupted anywhere. So data that several threads
+use has a lock, or changes in a single step. A thread registers for a wake-up, checks once more
+whether it has to wait, and only then sleeps.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext as sigint_to_caller  # the main thread gets it in any case
+from contextlib import nullcontext as sigint_to_caller  # Ctrl-C always interrupts the main thread
 from threading import Lock, RLock
 from typing import Final
 

@@ -11,24 +11,26 @@
 | `close(ch)`                          | `ch.close()`                                  |
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
-`handover.py` explains the steps at the end of this module and has the classes for waiting.
+The module `handover.py` explains how it works.
 
-Interrupts: any operation can be interrupted by an exception at any moment, from a signal handler on
-the main thread or from `PyThreadState_SetAsyncExc` on others. The operation has then either
-happened completely or not at all: a value is in the channel or was received, never both or neither.
-An interrupted send that has not happened has taken its value back. An interrupted receive has put
-its value back, no longer waits, and has no turn. Other threads do not notice. A signal handler may
-use any channel, even one with an operation that it has interrupted, as long as it need not wait for
-its own thread. (All this holds for one exception at a time. A second exception, raised while the
-first is being handled, may break it.)
+Interrupts: an exception can interrupt any operation at any moment. It comes from a signal handler
+on the main thread, or from `PyThreadState_SetAsyncExc` on another thread. Even then, no value is
+lost or doubled:
+
+- An interrupted send has sent its value, or nobody will receive the value.
+- An interrupted receive has put its value back, and its thread has no turn.
+
+Other threads are not affected. A signal handler may use any channel, even while an operation on
+that channel is interrupted, but must not wait for its own thread. All this holds for one exception
+at a time. A second exception, raised while the first is being handled, can break it.
 
 Differences from Go:
 
-- Any number of goroutines may receive from a Go channel; here only one thread at a time may.
-- Only one thread, the sending side, may call `try_send` and `close`. Go has this rule for `close`,
-  by convention.
-- `select` only receives. The chat needs only one case that sends, which is `try_send`. The choice
-  among several ready channels is random, but not uniform: the search starts at a random channel.
+- Only one thread at a time may receive. In Go, any number of goroutines may.
+- Only one thread, the sending side, may call `try_send` and `close`. For `close`, that is also the
+  custom in Go.
+- `select` only receives. The only select in the chat that sends is `try_send`.
+- `select` starts its search at a random channel, so its choice is random, but not uniform.
 """
 
 from __future__ import annotations
@@ -61,25 +63,26 @@ _popleft: Final = deque.popleft
 
 
 class Channel(Closing, queue.Queue[T]):
-    """A `queue.Queue` that can be closed; a thread can wait for several channels at the same time.
+    """A `queue.Queue` that can be closed, and that `select` accepts.
 
-    capacity: how many values the channel holds; with 0 every send is a rendezvous, as in Go.
-    in_turn: the receiver takes turns with those of all other `in_turn` channels, see turns.py.
-        Between two receives, the receiving thread may wait only for a Conn.
+    capacity: the number of values that the channel can hold. With 0, a send waits for a receive, as
+        in Go. Raises ValueError if negative.
+    in_turn: the receiver takes turns with the receivers of all other `in_turn` channels; see
+        turns.py. Between two receives it must not wait, except in the methods of a Conn.
 
-    Any thread may `send`. Only one thread, the sending side, may `try_send` and `close`, and only
-    one thread at a time may receive. If other threads `send` during `try_send`, the channel may
-    exceed its capacity by one value. Raises ValueError for a negative capacity.
+    Any thread may `send`. Only one thread, the sending side, may `try_send` and `close`. Only one
+    thread at a time may receive. If other threads `send` during a `try_send`, the channel may
+    exceed its capacity by one value.
 
-    Even an empty channel is true. The methods of queue.Queue work as usual, but `task_done`, `join`
-    and `shutdown` raise NotImplementedError.
+    An empty channel is true. The methods of queue.Queue work as usual, except that `task_done`,
+    `join` and `shutdown` raise NotImplementedError.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
-        # The attributes that the inherited methods still use. The condition variables of
-        # queue.Queue are left out, because they would take kilobytes and ten microseconds.
+        # The attributes of queue.Queue that its methods use here. Its condition variables are left
+        # out, to save kilobytes and ten microseconds per channel.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
         # Without a GIL, puts the steps of all threads in one order. Reentrant, because a signal
@@ -87,31 +90,30 @@ class Channel(Closing, queue.Queue[T]):
         self.mutex = threading.RLock()  # type: ignore[assignment]
         self.capacity: Final = capacity
         self._in_turn: Final = in_turn
-        # Set once, before `END` joins the line or the waiting senders are refused.
+        # Set once, before `END` joins the line and before waiting senders are refused.
         self._closed = False
-        # `try_send` appends while the queue has fewer values than this; 0 from just before the
-        # close.
+        # `try_send` queues values up to this number: the capacity, or 0 from just before the close.
         self._accepts = capacity
-        # Set once, before `_closed`, if nobody will receive. Then no `END` joins the line.
+        # Set once, by `abandon`, before `_closed`. `END` does not join the line then.
         self._abandoned = False
         # The waiting senders in order of arrival, then `END`. Any thread may remove a sender whose
-        # value was moved or whose offer was refused.
+        # value has been moved or refused.
         self._offers: list[Offer[T]] = []
-        # The receiver that has found nothing. Set by the receiver; unset by it, or by a sender that
-        # wakes it, see `_ring`. (A receiver left here from an earlier wait is not armed.)
+        # The receiver that waits for a value. Set by the receiver; cleared by the receiver, or by a
+        # sender in `_ring`. It may be left from an earlier wait, and is then not armed.
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
-        #: The observer of this channel, if any. Set before the channel is used.
+        #: The observer of this channel, if any. Set it before the channel is used.
         self.observer: Observer | None = None
-        # For `statistics`: the last thread that received in turn. Set by the receiver.
+        # The last thread that received in turn. Written by the receiver.
         self._receiver: Waiter | None = None
-        # Only for the receiver: how many values it has received; and the number of drains, by the
-        # bit length of the number of values found.
+        # Written by the receiver: the number of values received, and the number of drains by the
+        # bit length of the number of values that they returned.
         self._received = 0
         self._drains = [0] * 32
-        # Only for the sending side: how many values had no room; and how many were queued at the
-        # close.
+        # Written by the sending side: the number of values that `try_send` refused, and the number
+        # of values that were queued at the close.
         self._refused = 0
         self._left = 0
 
@@ -120,7 +122,7 @@ class Channel(Closing, queue.Queue[T]):
         return len(self.queue) if self.capacity else 0
 
     def __bool__(self) -> bool:
-        """Return True; without this method, an empty channel would be false. Thread: any."""
+        """Return True, even if the channel is empty. Thread: any."""
         return True
 
     def full(self) -> bool:
@@ -129,11 +131,11 @@ class Channel(Closing, queue.Queue[T]):
 
     @property
     def receiver(self) -> int | None:
-        """The ident of the last thread that received in turn; None if none has. Thread: any."""
+        """Ident of the last thread that received in turn; None before the first. Thread: any."""
         return None if self._receiver is None else self._receiver.thread
 
     def statistics(self) -> ChannelStatistics:
-        """Return the contents of the channel, who waits for it, and its counts. Thread: any."""
+        """Return the channel's state, its waiting threads and its counters. Thread: any."""
         idle = self._idle
         queued, received = len(self), self._received
         return ChannelStatistics(
@@ -153,25 +155,27 @@ class Channel(Closing, queue.Queue[T]):
     # Sending.
 
     def send(self, value: T) -> None:
-        """Queue a value, and wait for room if there is none; if unbuffered, wait for a receiver.
+        """Send a value. Waits while the channel is full or, if unbuffered, for a receiver.
 
-        So values that one thread sends to several unbuffered channels are received in that order.
-        Raises ClosedChannelError if the channel is closed, now or before the value is queued or
-        received. Thread: any.
+        If a thread sends to several unbuffered channels, its values are received in the order in
+        which it sent them. Raises ClosedChannelError if the channel is closed before or during the
+        wait. Thread: any.
         """
         self._send(value, None)
 
     def try_send(self, value: T) -> bool:
-        """Queue a value if there is room, and return whether there was. Never blocks.
+        """Send a value if no wait is needed, and return whether it was sent. Never blocks.
 
-        Unbuffered: hand the value to a waiting receiver, and return whether there was one. Raises
-        ClosedChannelError if the channel is closed; Go panics, even with a default case. Thread:
-        the sending side.
+        A wait is needed if the channel is full or, if unbuffered, if no receiver waits. Raises
+        ClosedChannelError if the channel is closed; in Go, even a select with a default case
+        panics. Thread: the sending side.
         """
-        # The hub calls this for every client and message. The sender first queues its value, then
-        # looks for an idle receiver. The receiver first marks itself as idle, then looks at the
-        # queue. Whichever of them looks last sees what the other did, so no receiver sleeps while a
-        # value is queued.
+        # This must be fast: the hub calls it for every message and client.
+        #
+        # Race: this thread sends while the receiver is about to sleep. This thread first queues the
+        # value, then looks for an idle receiver. The receiver first marks itself as idle, then
+        # looks at the queue. So at least one of them sees what the other has done, and no receiver
+        # sleeps while a value is queued.
         values = self.queue
         if len(values) >= self._accepts:
             return self._no_room(value)
@@ -187,7 +191,7 @@ class Channel(Closing, queue.Queue[T]):
         return True
 
     def _no_room(self, value: T) -> bool:
-        """Queue or hand over a value that had no room at first. Return whether that succeeded."""
+        """Handle the rest of `try_send`: a full, unbuffered or closed channel."""
         self._check_open()
         offer = Offer(value)
         try:
@@ -207,10 +211,10 @@ class Channel(Closing, queue.Queue[T]):
             raise
 
     def close(self) -> None:
-        """Close the channel. Works on a full channel too, and never blocks.
+        """Close the channel, even if it is full. Never blocks. Thread: the sending side.
 
-        Queued values can still be received. A thread that waits to send gets ClosedChannelError. A
-        second close also raises ClosedChannelError (in Go, it panics). Thread: the sending side.
+        Queued values can still be received. Threads that wait to send get ClosedChannelError.
+        Raises ClosedChannelError if the channel is already closed; Go panics.
         """
         self._check_open("close of")
         try:
@@ -227,10 +231,10 @@ class Channel(Closing, queue.Queue[T]):
             raise
 
     def abandon(self) -> None:
-        """Declare that nobody will receive. Can be repeated; never blocks. Thread: any.
+        """Declare that nobody will receive. Never blocks; may be called again. Thread: any.
 
-        From now on every send raises AbandonedChannelError, even a send that is already waiting. A
-        waiting receiver is not affected.
+        Every send raises AbandonedChannelError from now on, and so do sends that are waiting. This
+        does not wake a waiting receiver.
         """
         self._abandoned = True
         self._accepts = 0
@@ -242,7 +246,10 @@ class Channel(Closing, queue.Queue[T]):
                 self._dismiss(offer)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """Send as in `queue.Queue`; raises ClosedChannelError as `send` does."""
+        """Send, with the arguments and queue.Full of `queue.Queue.put`.
+
+        Raises ClosedChannelError as `send` does.
+        """
         if block:
             self._send(item, deadline_of(timeout))
         elif not self.try_send(item):
@@ -276,10 +283,10 @@ class Channel(Closing, queue.Queue[T]):
     # Receiving.
 
     def recv(self) -> tuple[T, bool]:
-        """Wait for a value: `(value, True)`, or `(None, False)` when closed and drained.
+        """Wait for a value and return `(value, True)`; `(None, False)` when closed and drained.
 
-        The first part has the type of a value, as in Go, so check the second part first. Thread:
-        the receiver.
+        Check the second part first: the first is None at the end, although its type does not say
+        so. Thread: the receiver.
         """
         got: list[Any] = []
         try:
@@ -292,13 +299,14 @@ class Channel(Closing, queue.Queue[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Receive until the channel is closed and drained (Go: range). Thread: the receiver."""
-        # No Python code runs between `get` and the loop, where an interrupt would lose a value.
+        # No Python code runs between `get` and the body of the loop. An interrupt there would lose
+        # the value.
         return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
 
     def drain(self) -> list[T]:
-        """Take all values that are queued now, oldest first; never blocks. Thread: the receiver.
+        """Receive all values that are queued, oldest first. Never blocks. Thread: the receiver.
 
-        From an unbuffered channel, take the values of the waiting senders.
+        From an unbuffered channel, receive the values of the waiting senders.
         """
         values: list[T] = []
         try:
@@ -313,7 +321,10 @@ class Channel(Closing, queue.Queue[T]):
             raise
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Receive as in `queue.Queue`; returns CLOSED at the end. Thread: the receiver."""
+        """Receive, with the arguments and queue.Empty of `queue.Queue.get`.
+
+        Returns CLOSED when the channel is closed and drained. Thread: the receiver.
+        """
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
         try:
@@ -326,15 +337,17 @@ class Channel(Closing, queue.Queue[T]):
             raise
         raise queue.Empty
 
-    # The steps. To know what a channel promises, a reader can stop here.
+    # The rest is the implementation, which handover.py explains.
 
     # Sending. Thread: any.
 
     def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
-        """Return once the offer is taken or refused; True if it was refused at the deadline."""
+        """Wait until the offer is taken or refused. Return whether the deadline refused it."""
         self._offers.append(offer)
-        # The closing thread first marks the channel as closed, then looks at the line. So either
-        # that thread sees this offer there, or this thread sees that the channel is closed.
+        # Race: another thread closes the channel. This thread joins the line, then checks whether
+        # the channel is closed. The other thread marks the channel as closed, then refuses the
+        # offers in line. So at least one of them sees what the other has done, and the offer is
+        # refused.
         if FREE_THREADED:
             self._order()
         if self._closed:
@@ -356,16 +369,19 @@ class Channel(Closing, queue.Queue[T]):
             waits.pop(thread, None)
 
     def _queue_if_room(self, cell: list[T]) -> bool:
-        """Move a value into the queue if there is room and no line. Return whether it was moved."""
+        """Move a value into the queue if there is room and no sender waits. Return whether it was.
+
+        cell: a list with the value.
+        """
         if self._room is None:
-            # An endless iterator that runs no Python code: each `next` compares the lengths at that
-            # moment.
+            # An endless iterator that runs no Python code. Each `next` returns whether the line is
+            # empty and the queue has room at that moment.
             lengths = zip(  # noqa: B905 - both have no end
                 map(len, repeat(self._offers)), map(len, repeat(self.queue))
             )
             self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
-        # A single step: between a separate check and append, other threads could fill or close the
-        # channel.
+        # The check and the append are a single step. Otherwise another thread could fill or close
+        # the channel between them.
         if FREE_THREADED:
             with self.mutex:
                 self.queue.extend(map(_pop, compress((cell,), self._room)))
@@ -374,20 +390,22 @@ class Channel(Closing, queue.Queue[T]):
         return not cell
 
     def _dismiss(self, offer: Offer[T]) -> bool:
-        """Remove a sender from the line: refuse its offer, unless the value was moved.
+        """Remove a sender from the line and wake it. Refuse its offer if it was not yet taken.
 
-        Return whether the offer was refused. Thread: any.
+        Return whether the offer is refused. Thread: any.
         """
         offer.refuse()
-        offer.gate.open()  # before the removal: _recover finds only offers in line
+        # If this method is interrupted, `_recover` repeats it, but only for an offer still in line.
+        # So the gate opens before the removal.
+        offer.gate.open()
         try:  # noqa: SIM105 - `suppress` is slower
             self._offers.remove(offer)
-        except ValueError:  # it was already removed
+        except ValueError:  # another thread was faster
             pass
         return bool(offer.refused)
 
     def _admit(self) -> None:
-        """Queue the values of the first senders in line, as far as there is room. Thread: any."""
+        """Queue the values of waiting senders, first come first served, while there is room."""
         if FREE_THREADED:
             with self.mutex:
                 self._move()
@@ -395,9 +413,10 @@ class Channel(Closing, queue.Queue[T]):
             self._move()
 
     def _move(self) -> None:
-        # Only the value of the first sender in line may be queued, and each thread here looks up
-        # that sender before it checks for room. So if another thread uses the room meanwhile, it
-        # queues the same value, and the channel never exceeds its capacity.
+        # Race: two threads run this when there is room for one value. Each looks up the first
+        # sender, then checks for room. If both find the same sender, its value moves only once. A
+        # thread that finds the second sender looked after the first value was queued, so it sees
+        # that the queue is full. In the opposite order, both values could enter the queue.
         while True:
             try:
                 first = self._offers[0]
@@ -409,7 +428,7 @@ class Channel(Closing, queue.Queue[T]):
             self._dismiss(first)
 
     def _finish(self) -> None:
-        """Refuse the waiting senders and add `END`. Can be repeated after an interrupt."""
+        """Refuse the waiting senders and add `END`. Can run again after an interrupt."""
         self._admit()
         if FREE_THREADED:
             self._order()
@@ -424,9 +443,9 @@ class Channel(Closing, queue.Queue[T]):
             receiver.let_go()
 
     def _hand_over(self, offer: Offer[T]) -> bool:
-        """Give a value to a receiver that waits for an unbuffered channel, if there is one.
+        """Give a value to the idle receiver of an unbuffered channel. Return whether it was given.
 
-        Senders that are waiting go first.
+        Does nothing if other senders are waiting, because they come first.
         """
         receiver = self._idle
         if receiver is None or self._offers:
@@ -436,23 +455,29 @@ class Channel(Closing, queue.Queue[T]):
         if not receiver.wake():
             return False
         offer.move(self.queue.extend)
-        self._wake()  # the receiver may have looked for the value too early, and be waiting again
+        # The woken receiver may have looked for the value before it was there, and be idle again.
+        self._wake()
         return True
 
     def _wake(self) -> None:
-        """Wake the receiver, if it is idle, after a change of queue or line. Thread: any."""
+        """Wake the receiver if it is idle. Call after a change of queue or line. Thread: any."""
         if FREE_THREADED:
             self._order()
         if (receiver := self._idle) is not None:
             receiver.wake()
 
     def _ring(self) -> None:
-        """Wake the receiver, if it is idle. Thread: the sending side.
+        """Wake the receiver if it is idle. Thread: the sending side.
 
-        A receiver that takes turns is unmarked here, so that the next sender need not call this. A
-        slow sender may unmark a wait that began after it looked, so it also wakes the current
-        receiver. A Waiter can be woken for any of its thread's waits. A Bell is for one wait, and
-        stays marked.
+        If the receiver takes turns, also clear `_idle`, so that the next `try_send` is faster.
+
+        Race: this thread reads `_idle` and is then slow. Another sender wakes that receiver, which
+        receives. The same or another receiver then begins a new wait and sets `_idle`. This thread
+        now clears it, and no later sender would see the new wait. So this thread also wakes the
+        current receiver, which marks itself as idle again if it finds nothing.
+
+        A Waiter is woken in whichever of its waits is in progress. A Bell is for one wait, so this
+        would not work, and `_idle` is not cleared.
         """
         receiver = self._idle
         if receiver is None:
@@ -464,13 +489,13 @@ class Channel(Closing, queue.Queue[T]):
             if self._receiver is not None and self._receiver is not receiver:
                 self._receiver.wake()
         except BaseException:
-            for each in (receiver, self._receiver):  # nobody else knows that it has to be woken
+            for each in (receiver, self._receiver):  # no other thread will wake them
                 if each is not None:
                     each.wake()
             raise
 
     def _recover(self) -> None:
-        """Complete what an interrupted operation may have left undone for others. Thread: any."""
+        """Do for other threads what an interrupted operation may have left undone. Thread: any."""
         for offer in self._offers.copy():
             if not offer.waits():
                 self._dismiss(offer)
@@ -478,14 +503,17 @@ class Channel(Closing, queue.Queue[T]):
         self._wake()
 
     def _order(self) -> None:
-        """Without a GIL: make this thread's steps visible to threads that call this later."""
+        """Without a GIL, make this thread's steps visible to threads that call this later."""
         with self.mutex:
             pass
 
     # Receiving. Thread: the receiver.
 
     def _take(self, got: list[Any]) -> bool:
-        """Receive a value into an empty list, if there is one; CLOSED if closed and drained."""
+        """Append the next value to an empty list; CLOSED if closed and drained.
+
+        Return False if there is nothing to receive.
+        """
         while True:
             if self.queue:
                 try:
@@ -510,9 +538,8 @@ class Channel(Closing, queue.Queue[T]):
         return True
 
     def _take_all(self, values: list[T]) -> None:
-        """Receive all available values into an empty list."""
-        # Senders only append, and only this thread pops, so the number of values can only grow
-        # until they are moved.
+        """Append all available values to an empty list."""
+        # Senders only append, and only this thread removes. So there are at least `len` values.
         try:  # noqa: SIM105 - `suppress` is slower
             values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
         except IndexError:  # a signal handler has received some
@@ -527,13 +554,15 @@ class Channel(Closing, queue.Queue[T]):
                     self._dismiss(offer)
 
     def _take_first(self, got: list[Any]) -> None:
-        """Receive from the first sender in line, if the queue is empty."""
+        """Append the value of the first sender in line to an empty list, if the queue is empty."""
         try:
             first = self._offers[0]
         except IndexError:
             return
-        # Another thread may have moved a value from the line into the queue since the queue was
-        # found empty. From here on, the next value to enter the queue is that of the first in line.
+        # Race: after this thread found the queue empty, another thread may have moved the value of
+        # an earlier sender from the line into the queue. That value must be received first, so look
+        # at the queue again. If it is still empty, another thread can only move the value of
+        # `first`, and then the move below does nothing.
         if self.queue:
             return
         if first is END:
@@ -551,9 +580,9 @@ class Channel(Closing, queue.Queue[T]):
             turns.give_up()
 
     def _set_idle(self, receiver: Bell | Waiter) -> None:
-        """Mark the receiver as idle, to be woken. The receiver must look at the queue after this.
+        """Mark the receiver as idle. It must look at the queue once more before it sleeps.
 
-        Raises RuntimeError if another thread is marked as idle. Thread: the receiver.
+        Raises RuntimeError if another receiver is idle. Thread: the receiver.
         """
         other = self._idle
         if other is not None and other is not receiver and other.is_idle():
@@ -569,13 +598,13 @@ def select(
     """Wait until one of the channels has a value or is closed, and receive from it.
 
     Returns `(channel, value, True)`; `(channel, None, False)` if the channel is closed and drained;
-    `(None, None, False)` once `time.monotonic()` has reached `deadline`, in seconds.
+    `(None, None, False)` at the deadline, a `time.monotonic()` time in seconds.
 
-    If several channels are ready, it chooses one at random, so that none is starved. A deadline
-    that has passed takes precedence over values, so it is met even in a busy room.
+    If several channels are ready, the choice is random, so none is starved. A deadline that has
+    passed takes precedence over queued values, so a busy room cannot delay it.
 
-    Raises RuntimeError if it sees a second thread waiting for a channel, and ValueError if there
-    are several channels and the receiver of one takes turns.
+    Raises RuntimeError if it finds another thread waiting for one of the channels. Raises
+    ValueError if there are several channels and one of them has turns. Thread: the receiver.
     """
     if len(channels) == 1 and channels[0]._in_turn:
         return _select_in_turn(channels[0], deadline)
@@ -604,8 +633,8 @@ def _select_in_turn(
             if channel._take(got):
                 (value,) = got
                 return (channel, None, False) if value is CLOSED else (channel, value, True)
-            # Before the jump back to `while`: in Python 3.12 the jump is outside the `try`, so an
-            # exception there would leave this thread with the turn.
+            # Give up the turn before the jump back to `while`. In Python 3.12 the jump is not
+            # inside the `try`, so an exception there would leave this thread with the turn.
             turns.give_up()
         return None, None, False
     except BaseException:
@@ -614,7 +643,7 @@ def _select_in_turn(
 
 
 def _receive(channel: Channel[Any], deadline: float | None, got: list[Any]) -> None:
-    """Receive into an empty list; it stays empty if the deadline comes first."""
+    """Wait for a value and append it to an empty list. At the deadline, leave the list empty."""
     while (
         wait_in_turn(channel, deadline)
         if channel._in_turn

@@ -1,23 +1,21 @@
-"""Passes values between threads and lets threads sleep until they are woken.
+"""Waiting for channels, and an explanation of how channels work.
 
-`channel.py` says what a channel promises and contains the steps of its operations. This module
-explains these steps and has the classes with which threads wait for each other.
+A channel has a queue of values, and a line of senders that wait for room in the queue. As soon as
+there is room, the value of the first sender in line moves into the queue. `close` adds the sentinel
+`END` to the line, so a receiver gets all values before it sees the close. A receiver that finds
+nothing marks itself as idle in each of its channels. The next sender wakes it.
 
-Strategy: a channel is a queue of values, and a line of senders that wait for room in it. The value
-of the first sender in line goes into the queue as soon as there is room. `close` puts a sentinel at
-the end of the line, so a receiver drains the queue before it sees the close. A receiver that finds
-nothing marks itself as idle in each of its channels; the next thread that sends wakes it.
+On an unbuffered channel, a sender that finds an idle receiver hands its value over and continues.
+Otherwise, the sender joins the line, and continues when its value has been received. Go's chan.go
+works the same way.
 
-On an unbuffered channel, a sender that finds an idle receiver hands its value over and continues. A
-sender that finds none joins the line and continues when its value has been received. Go's chan.go
-does the same.
+With a GIL, there are no locks. So an interrupt cannot leave a lock held, and a signal handler
+cannot find a lock that its own thread holds. Instead, every change is a single step. For example,
+the call `new.extend(map(pop, (old,)))` moves a value and runs no Python code. If several threads
+try to move the same value, only the first succeeds. After each step, a thread checks which other
+threads it must wake. An extra wake-up has no effect, because the woken thread checks for itself.
 
-There is no lock, so an interrupt cannot leave a lock held, and a signal handler cannot find a lock
-held by its own thread. A value moves from one place to the next in a single step:
-`new.extend(map(pop, (old,)))` is one call, in which no Python code runs. If several threads try to
-move a value, the first one moves it, and the others find it gone. A thread looks before each step
-and, after the step, looks again for threads that it may have to wake. An extra wake-up is harmless.
-With a GIL all steps have one order; without a GIL (FREE_THREADED) a lock gives them an order.
+Without a GIL (FREE_THREADED), a lock puts the steps of all threads in one order.
 """
 
 from __future__ import annotations
@@ -43,27 +41,29 @@ _pop: Final = list.pop
 
 
 class Offer(Generic[T]):
-    """A value that a sender waits to hand over (Go: sudog).
+    """A value and the sender that waits for it to be taken (Go: sudog).
 
-    The value is moved to its destination or back to its sender; the first thread that moves it
-    decides.
+    The first thread that moves the value decides: to its destination, or back to the sender.
     """
 
     __slots__ = ("_offered", "gate", "refused")
 
     def __init__(self, value: T) -> None:
         self._offered: Final = [value]
-        #: Contains the value if the offer was refused.
+        #: Contains the value if the offer was refused; otherwise empty.
         self.refused: Final[list[T]] = []
-        #: Where the sender waits for the decision.
+        #: The sender sleeps here until the offer is taken or refused.
         self.gate: Final = Gate()
 
     def waits(self) -> bool:
-        """Return whether the value has not been moved yet. Thread: any."""
+        """Return whether the offer is neither taken nor refused. Thread: any."""
         return bool(self._offered)
 
     def move(self, extend: Any) -> None:
-        """Move the value, if not yet moved. extend: the destination's method. Thread: any."""
+        """Take the offer: move the value, unless another thread has. Thread: any.
+
+        extend: the `extend` method of the destination.
+        """
         if self._offered:
             try:  # noqa: SIM105 - `suppress` is slower
                 extend(map(_pop, (self._offered,)))
@@ -71,36 +71,39 @@ class Offer(Generic[T]):
                 pass
 
     def refuse(self) -> None:
-        """Take the value back, if not yet moved. Thread: any."""
+        """Refuse the offer, unless it was taken. Thread: any."""
         self.move(self.refused.extend)
 
 
-#: The last in line of a closed channel. Its value is never moved, so it always waits.
+#: The last offer in the line of a closed channel. It is never taken or refused.
 END: Final[Offer[Any]] = Offer(CLOSED)
 
 
 class Bell:
-    """One wait of a thread for several channels, or for one channel without turns.
+    """A single wait of a receiver, for channels without turns.
 
-    One sender to an unbuffered channel can hand its value to the thread, as to a `sudog` in Go.
-    Channels may keep the bell after the wait. So each wait needs a new bell: otherwise a slow
-    sender could hand its value to a later wait, which may be for other channels.
+    The first sender to one of the unbuffered channels can hand its value to the receiver directly
+    (Go: sudog).
+
+    Race: a slow sender may find the bell in a channel and ring it only after the wait has ended.
+    If the receiver used the same bell for its next wait, perhaps for other channels, that wait
+    would get the value. So each wait has a new bell.
     """
 
     __slots__ = ("_gate", "_given", "armed")
 
     def __init__(self) -> None:
         self._gate = Gate()
-        # Has, under the key None, the channel and the offer that were handed over, or `_NOTHING`
-        # once the wait has ended. `setdefault` is a single step, so the first caller decides.
+        # The key None has the channel and the offer that a sender has handed over, or `_NOTHING` if
+        # the wait ended first. `setdefault` is a single step, so the first caller decides.
         self._given: dict[None, tuple[Channel[Any] | None, Offer[Any]]] = {}
-        #: Whether the thread may be asleep. Cleared by the thread.
+        #: Whether the wait is in progress. Written by the receiver.
         self.armed = True
 
     # Any sender:
 
     def give(self, channel: Channel[Any], offer: Offer[Any]) -> bool:
-        """Hand over a value; return False if the bell has one or the wait has ended."""
+        """Hand over a value. Return False if another sender has, or if the wait has ended."""
         given = channel, offer
         if self._given.setdefault(None, given) is not given:
             return False
@@ -108,7 +111,7 @@ class Bell:
         return True
 
     def is_idle(self) -> bool:
-        """Return whether the receiver is still waiting for a value."""
+        """Return whether the receiver is waiting and has not been handed a value."""
         return self.armed and not self._given
 
     def wake(self) -> None:
@@ -119,7 +122,10 @@ class Bell:
     # The receiver:
 
     def wait(self, channels: tuple[Channel[Any], ...], deadline: float | None) -> None:
-        """Wait to be woken, or for the deadline, unless one of the channels has something."""
+        """Mark the receiver as idle, and sleep until a wake-up or the deadline.
+
+        If one of the channels has something to receive, return immediately.
+        """
         for channel in channels:
             channel._set_idle(self)
         for channel in channels:
@@ -146,7 +152,10 @@ _NOTHING: Final = (None, END)
 
 
 def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
-    """Return a channel that has, or had, something to receive; None at the deadline."""
+    """Wait until a channel has something to receive, and return it; None at the deadline.
+
+    A signal handler may receive that value first, so the caller must check.
+    """
     for channel in channels:
         if channel._in_turn:
             raise ValueError("a channel with turns must be the only one in a select")
@@ -154,8 +163,9 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
         for channel in _in_random_order(channels):
             if channel.queue or channel._offers:
                 return channel
-        # All are empty. Set up the bell, look again, and only then wait. The second look finds any
-        # value sent before it; a later sender rings the bell.
+        # All channels are empty. `Bell.wait` marks the receiver as idle, looks again, and only then
+        # sleeps. A sender queues its value, then looks for an idle receiver. So either the second
+        # look finds the value, or the sender finds the bell and rings it.
         bell = Bell()
         try:
             bell.wait(channels, deadline)
@@ -163,15 +173,16 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
         except BaseException:
             bell.end()
             raise
-        if giver is not None:  # a value that was handed over takes precedence
+        if giver is not None:  # a value that was handed over is returned even after the deadline
             return giver
     return None
 
 
 def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
-    """Return True when the channel has, or had, something to receive.
+    """Wait until the channel has something to receive; return False at the deadline.
 
-    The thread then has a turn, unless the channel is closed. Returns False at the deadline.
+    When this returns True, the thread has a turn, unless the channel is closed. The channel may be
+    empty nevertheless, so the caller must check.
     """
     try:
         me = turns.local.waiter
@@ -201,10 +212,11 @@ def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
             woken = not ((queue or offers) and me.disarm()) and me.wait(timeout)
             channel._idle = None
             if woken:
-                # The channel may be empty: a slow sender may wake this thread for a value that has
-                # already been received.
+                # The channel may be empty, if a slow sender has woken this thread for a value that
+                # the thread has already received.
                 break
-            me.receiving = False  # before the jump back, which in Python 3.14 is outside the `try`
+            # Before the jump back, which in Python 3.14 is not inside the `try`.
+            me.receiving = False
         me.receiving = False
         return True
     except BaseException:
@@ -224,7 +236,7 @@ def _in_random_order(channels: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def seconds_until(deadline: float | None) -> float:
-    """Return how long to wait, from 0 to the system's maximum; -1 without a deadline."""
+    """Return the seconds until the deadline, from 0 to the system's maximum; -1 if it is None."""
     if deadline is None:
         return -1
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

@@ -12,17 +12,17 @@ __all__ = ["hung_up", "nonblocking", "readable", "stacks", "writable"]
 
 
 def readable(sock: socket.socket) -> select.poll:
-    """Return an object that waits for input. Thread: any."""
+    """Return a poll object that waits for input. Thread: any."""
     return _poll(sock, select.POLLIN)
 
 
 def writable(sock: socket.socket | int) -> select.poll:
-    """Return an object that waits for room for output. Thread: any."""
+    """Return a poll object that waits for room in the send buffer. Thread: any."""
     return _poll(sock, select.POLLOUT)
 
 
 def hung_up(sock: socket.socket) -> select.poll:
-    """Return an object that waits until the connection has ended both ways. Thread: any."""
+    """Return a poll object that waits until both directions have ended. Thread: any."""
     return _poll(sock, 0)
 
 

@@ -1,4 +1,4 @@
-"""Threads for connections; there may be thousands of them (in Go: goroutines)."""
+"""Threads for connections."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ __all__ = ["Thread"]
 class Thread(Goroutine):
     """A daemon thread that uses two kilobytes less than a `threading.Thread`.
 
-    `start` waits for an event, which a `threading.Thread` then keeps. After the start this event
-    is always set, so these threads share one.
+    A `threading.Thread` keeps the event that its `start` waits for. Here, all threads share one
+    such event after the start.
 
     target: the function to call. name: the thread's name.
     """
 
     def start(self) -> None:
-        """Start the thread. Raises RuntimeError as `threading.Thread.start` does."""
+        """Start the thread. Raises RuntimeError if the system has no thread to spare."""
         super().start()
         self._share_started()
 
     def reserve(self) -> None:
-        """Start the thread, since the system may have no more later. Raises as `start` does."""
+        """Start the thread now, because later the system might have none to spare.
+
+        Raises RuntimeError as `start` does.
+        """
         self.start()
 
     def begin(self) -> None:
-        """Make a reserved thread run, which it does already."""
+        """Do nothing: a reserved thread is already running."""

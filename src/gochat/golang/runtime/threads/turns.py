@@ -1,29 +1,30 @@
-"""Turns: limits how many write pumps work at the same time, as Go's scheduler does (GOMAXPROCS).
+"""Turns: limits how many write pumps work at the same time (Go: GOMAXPROCS).
 
-A message in a room of a thousand clients wakes a thousand write pumps. Goroutines would line up for
-the few processors that GOMAXPROCS allows; threads would all become ready and compete for the
-interpreter. So the write pumps also line up here. The first `gomaxprocs` pumps in line have a turn.
-A pump joins the line when it has work and leaves the line when it has none. While a pump waits in
-line, its messages gather, and go out in one frame: the longer the line, the larger the frames.
+A message in a room of a thousand clients wakes a thousand write pumps. In Go, GOMAXPROCS limits how
+many goroutines run at the same time. Here, a thousand threads would compete for the interpreter. So
+the write pumps wait in a line instead, and only the first `gomaxprocs` pumps in line have a turn
+and may work. A pump joins the line when it has work, and leaves it when the work is done. While a
+pump waits in line, messages gather in its channel, and it later writes all of them in one frame.
 
-A thread that has a turn must not wait, except for its next turn. Before it waits for a socket or a
-lock, it calls `give_up`; likewise, Go's scheduler takes the processor from a goroutine that blocks
-in a system call. The thread rejoins the line at its next receive.
+A thread with a turn must not wait for anything except its next turn. Before it waits for a socket
+or a lock, it calls `give_up`. It joins the line again at its next receive. (In the same way, Go's
+scheduler takes the processor from a goroutine that blocks in a system call.)
 
-A pump whose channel is closed needs no turn for the remaining messages, because no more can gather.
-If it did, and many clients left at the same time, the others would have to wait for them.
+A pump whose channel is closed writes its remaining messages without a turn. No more messages can
+gather, so a wait would gain nothing. And if many clients left at the same time, the other pumps
+would have to wait for them.
 
-A thread leaves the line when it ends, however it ends, and when an exception ends its wait.
+A thread also leaves the line when it ends, or when an exception interrupts its wait.
 
-Strategy: the line is the only state. The first threads in line have the turns, so a turn can be
-neither lost nor doubled. A thread joins or leaves the line in a single step, and then wakes every
-thread that has a turn and sleeps. A wake-up is only a hint, after which the woken thread checks the
-line. So an extra wake-up is harmless. A thread that is interrupted before it has woken the others
-wakes them while it handles the exception. No lock is used, so a signal handler never finds a lock
-held by its own thread.
+Implementation: the line is the only state. A thread has a turn if it is among the first in line, so
+no turn can be lost or given twice. A thread joins or leaves the line in a single step, and then
+wakes the sleeping threads that have a turn. Each woken thread checks its place in line, so an extra
+wake-up has no effect. A thread that is interrupted between the step and the wake-ups does the
+wake-ups while it handles the exception. With a GIL no lock is needed, so a signal handler never
+finds a lock that its own thread holds.
 
-`docs/turns.pml` is a model of this module, and of `Channel`'s part in it. The model checker Spin
-shows that no pump with work is ever forgotten.
+`docs/turns.pml` is a model of this module and of the steps in `Channel` that use it. The model
+checker Spin shows that no pump with work sleeps forever.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ __all__ = [
     "turns",
 ]
 
-# Whether threads run in parallel. With a GIL, only one thread at a time executes Python, so the
-# steps of all threads have one order, and each method call on a list, deque or dict is a single
-# step. If FREE_THREADED is set, code that relies on this order takes a lock.
+# Whether threads run in parallel, without a GIL. With a GIL, each method call on a list, deque or
+# dict is a single step, and the steps of all threads have one order. Without a GIL, code that needs
+# this order takes a lock.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 # Python finds a global name faster than an attribute of a class.
@@ -58,9 +59,10 @@ DEFAULT_GOMAXPROCS: Final = 1
 
 
 class Gate:
-    """Lets one thread wait for a wake-up. One early wake-up is kept; further ones are lost.
+    """Lets one thread sleep until another thread wakes it.
 
-    A wake-up is only a hint: the woken thread must check what it was waiting for.
+    If `open` is called first, the next `pass_` returns immediately. Several calls of `open` count
+    as one. After a wake-up, the thread must check what it was waiting for.
     """
 
     __slots__ = ("_lock",)
@@ -70,11 +72,11 @@ class Gate:
         self._lock.acquire()
 
     def pass_(self, timeout: float = -1) -> bool:
-        """Wait for a wake-up; return False after `timeout` seconds without one (-1: no limit)."""
+        """Sleep until a wake-up. Return False after `timeout` seconds; -1 for no limit."""
         return self._lock.acquire(True, timeout)
 
     def open(self) -> None:
-        """Wake the waiting thread, or the next thread that waits. Thread: any."""
+        """Wake the sleeping thread. Thread: any."""
         if self._lock.locked():
             try:  # noqa: SIM105 - `suppress` is slower
                 self._lock.release()
@@ -83,25 +85,26 @@ class Gate:
 
 
 class Turns:
-    """The turns and the line of threads that take them. Thread: any."""
+    """The line of threads that take turns. Thread: any."""
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
-        # The first `_limit` of these have a turn. A thread removes itself; it is added by itself or
-        # by the thread that wakes it. A thread that is woken just before it removes itself is here
-        # twice for a moment, and then gives up its first place, which has the turn.
+        # The first `_limit` of these have a turn. A thread is added by itself or by a sender, and
+        # only removes itself. Race: a thread with a turn arms itself, and then leaves the line to
+        # wait for a value. If a sender adds it between these steps, it is in line twice. It then
+        # leaves its first place, with the turn, and keeps the second.
         self._line: deque[Waiter] = deque()
-        # Without a GIL, makes two steps atomic; see FREE_THREADED. Reentrant, because a signal
-        # handler may acquire it while the interrupted thread holds it.
+        # Used without a GIL; see FREE_THREADED. Reentrant, because a signal handler may acquire it
+        # while the interrupted thread holds it.
         self._lock = threading.RLock()
-        #: Each thread's own `waiter`, once the thread has called `Turns.waiter`.
+        #: Has the attribute `waiter` on each thread that has called `Turns.waiter`.
         self.local = threading.local()
 
     def gomaxprocs(self, limit: int) -> int:
-        """Set the number of turns, unless it is 0 or less. Return the previous number.
+        """Set the number of turns (Go: runtime.GOMAXPROCS). Return the previous number.
 
-        A lower limit takes no turn away; it takes effect as turns are passed on. (Go:
-        runtime.GOMAXPROCS.) Thread: any, but one at a time.
+        A limit of 0 or less changes nothing. After the limit is lowered, threads keep the turns
+        that they have. Thread: any, but only one at a time.
         """
         before = self._limit
         if limit > 0:
@@ -114,7 +117,7 @@ class Turns:
         return before
 
     def waiter(self) -> Waiter:
-        """Return the calling thread's own place in line. Thread: any."""
+        """Return the Waiter of the calling thread. Thread: any."""
         try:
             waiter: Waiter = self.local.waiter
         except AttributeError:
@@ -124,13 +127,13 @@ class Turns:
         return waiter
 
     def give_up(self) -> None:
-        """Pass on the calling thread's turn, if it has one. Call this before the thread waits."""
+        """Pass on the calling thread's turn, if it has one. Call before the thread waits."""
         self.waiter().give_up()
 
     def gosched(self) -> None:
-        """Return when every thread now in line has had a turn (Go: runtime.Gosched).
+        """Wait until every thread that is in line now has had a turn (Go: runtime.Gosched).
 
-        For a thread without a turn, to avoid giving the pumps more work than they can queue.
+        A thread without a turn calls this between messages, so that the pumps' queues do not fill.
         """
         waiter = self.waiter()
         try:
@@ -141,7 +144,7 @@ class Turns:
             raise
 
     def statistics(self) -> TurnsStatistics:
-        """Return who has a turn and who waits for one. Thread: any."""
+        """Return which threads have a turn and which are waiting for one. Thread: any."""
         line = self._line.copy()
         return TurnsStatistics(
             limit=self._limit,
@@ -154,14 +157,15 @@ class Turns:
         while True:
             try:
                 return waiter in islice(self._line, self._limit)
-            except RuntimeError:  # the line has just changed
+            except RuntimeError:  # the line changed during the search
                 pass
 
     def _call(self) -> None:
-        """Wake the threads that have a turn and do not know it. Call after a change of the line.
+        """Wake the sleeping threads that have a turn. Call after a change of the line. Thread: any.
 
-        If two threads leave the line at the same time, each may see the line only after both have
-        left. So each of them wakes every thread that now has a turn. Thread: any.
+        Race: two threads leave the line at the same time, and look for the next thread only when
+        both have left. If each woke one thread, they would wake the same one, and the second turn
+        would stay unused. So each wakes every thread that has a turn.
         """
         line = self._line
         if self._limit == 1:
@@ -178,10 +182,10 @@ class Turns:
 
 
 class Waiter(Gate):
-    """A thread's place in line. Made by `Turns.waiter`, for the thread that calls it.
+    """A thread that takes turns. Created by `Turns.waiter`, one for each thread.
 
-    While a thread waits for a value, it is armed. The first sender that wakes it puts it in line,
-    and the thread sleeps until it has a turn.
+    The thread is armed while it waits for a value. The first sender disarms it and puts it in line.
+    The thread then sleeps until it has a turn.
     """
 
     __slots__ = ("_holds", "_turns", "armed", "receiving", "thread")
@@ -191,33 +195,37 @@ class Waiter(Gate):
         self._turns: Final = turns
         #: The ident of the thread.
         self.thread: Final = threading.get_ident()
-        #: Contains this waiter while the thread waits for a value and has not been woken. A sender
-        #: moves the waiter from here to the line; the thread removes it to end the wait.
+        #: Contains this waiter while the thread is armed; otherwise empty. A sender moves the
+        #: waiter from here to the line. The thread itself removes it to end the wait.
         self.armed: Final[list[Waiter]] = []
-        # Whether the thread knows that it has a turn. Set only by the thread, and False whenever it
-        # waits, so that it is woken.
+        # Whether the thread knows that it has a turn. Written only by the thread. False while the
+        # thread waits, so that others know they must wake it.
         self._holds = False
-        #: Whether the thread is receiving from a channel with turns; meanwhile, a signal handler
-        #: must not do so. Set only by the thread.
+        #: Whether the thread is receiving from a channel with turns. A signal handler on the thread
+        #: must not do the same then. Written only by the thread.
         self.receiving = False
 
     # Any thread:
 
     @property
     def holds(self) -> bool:
-        """Whether the thread has a turn. Another thread may get an outdated answer."""
+        """Whether the thread has a turn. On another thread, the answer may be out of date."""
         return self._holds
 
     def is_idle(self) -> bool:
-        """Return whether the thread waits for a value and has not been woken."""
+        """Return whether the thread is armed."""
         return bool(self.armed)
 
     def wake(self) -> bool:
-        """Put an armed thread in line; it wakes when it has a turn. Return whether it was armed."""
+        """If the thread is armed, put it in line. Return whether it was armed.
+
+        The thread wakes up when it has a turn.
+        """
         turns = self._turns
         line = turns._line
         try:
-            # One step: an interrupt between two steps would leave the thread asleep forever.
+            # A single step: an interrupt between two steps would leave the thread neither armed nor
+            # in line, asleep forever.
             if FREE_THREADED:
                 with turns._lock:
                     line.extend(map(_pop, (self.armed,)))
@@ -225,23 +233,23 @@ class Waiter(Gate):
                 line.extend(map(_pop, (self.armed,)))
             if turns._limit > 1:
                 turns._call()
-            elif line[0] is self and not self._holds:  # as in `_call`, without a call
+            elif line[0] is self and not self._holds:  # `_call`, inlined for speed
                 self.open()
             return True
-        except IndexError:  # it is not armed, or has already had its turn
+        except IndexError:  # it was not armed, or has already had its turn and left
             return False
         except BaseException:
             turns._call()
             raise
 
     def let_go(self) -> None:
-        """Wake the thread without a turn, because its channel is closed."""
+        """Wake the thread without putting it in line, because its channel is closed."""
         self.open()
 
     # The thread itself:
 
     def disarm(self) -> bool:
-        """End the wait. Return False if a sender has put this thread in line."""
+        """End the wait for a value. Return False if a sender has already put the thread in line."""
         if self.armed:
             try:
                 self.armed.pop()
@@ -251,10 +259,11 @@ class Waiter(Gate):
         return False
 
     def wait(self, timeout: float = -1) -> bool:
-        """Pass on the turn, then wait until put in line and given a turn. The thread must be armed.
+        """Pass on the turn, then sleep until a sender puts the thread in line and it has a turn.
 
-        timeout: in seconds; -1 for no limit. Return False, without a turn and no longer armed, if
-        no sender has put the thread in line within that time, or if `let_go` was called.
+        The thread must be armed. timeout: in seconds; -1 for no limit. Returns True with a turn.
+        Returns False if no sender came within the timeout, or if `let_go` came first. The thread
+        then has no turn and is not armed.
         """
         if self._holds:
             self.leave()
@@ -269,7 +278,7 @@ class Waiter(Gate):
         return True
 
     def wait_turn(self) -> None:
-        """Return with a turn. The thread must be in line."""
+        """Sleep until the thread has a turn. It must be in line."""
         turns = self._turns
         line = turns._line
         while line[0] is not self if turns._limit == 1 else not turns._has_turn(self):
@@ -277,7 +286,10 @@ class Waiter(Gate):
         self._holds = True
 
     def line_up(self) -> None:
-        """Return with a turn, after all threads now in line. If there are none, keep the turn."""
+        """Join the end of the line and wait for a turn.
+
+        A thread that has a turn keeps it if no other thread waits for one.
+        """
         turns = self._turns
         try:
             if self._holds:
@@ -295,7 +307,7 @@ class Waiter(Gate):
             raise
 
     def leave(self) -> None:
-        """Leave the line if the thread has a turn; this passes on the turn."""
+        """Pass on the turn, if the thread has one: leave the line and wake the next thread."""
         if self._holds:
             turns = self._turns
             line = turns._line
@@ -304,18 +316,18 @@ class Waiter(Gate):
                 line.remove(self)
                 if turns._limit > 1:
                     turns._call()
-                elif line:  # as in `_call`, without a call
+                elif line:  # `_call`, inlined for speed
                     first = line[0]
                     if not first._holds:
                         first.open()
-            except IndexError:  # the first thread has left meanwhile, and has woken the next
+            except IndexError:  # the line is now empty
                 pass
             except BaseException:
                 self.retire()
                 raise
 
     def give_up(self) -> None:
-        """Pass on the turn, if the thread has one.
+        """Pass on the turn, if the thread has one, before a wait outside of this module.
 
         Does nothing in a signal handler that has interrupted a receive on a channel with turns.
         """
@@ -323,7 +335,7 @@ class Waiter(Gate):
             self.leave()
 
     def retire(self) -> None:
-        """Leave the line when the thread ends, or after an interruption at any point."""
+        """Disarm, and leave the line. Called when the thread ends or was interrupted."""
         if FREE_THREADED:
             with self._turns._lock:
                 self._remove()
@@ -342,10 +354,10 @@ class Waiter(Gate):
 
 
 class _Guard:
-    """Makes a thread leave the line when it ends.
+    """Makes a thread leave the line when it ends, no matter how it was started.
 
-    Only the thread's own storage refers to the guard. Python clears that storage on the thread
-    itself when the thread ends, however it was started.
+    Only the thread's `threading.local` storage refers to the guard. When the thread ends, Python
+    clears that storage on the thread itself, which calls `__del__`.
     """
 
     __slots__ = ("_waiter",)
