@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # Flags that need another flag: the name of that other flag, and the default.
+        # For each flag that needs another: the other flag's name, and this flag's default.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
@@ -161,8 +161,8 @@ def one_line(text: str) -> str:
 
 def number(text: str) -> float:
     """Parse a number such as 2.5 or 1e-3. Return NaN for any other text."""
-    # Not only with float, which also accepts spaces, underscores and the digits of all scripts. In
-    # the pattern, each character can match in only one way, so matching takes linear time.
+    # The pattern is needed because float also accepts spaces, underscores and the digits of all
+    # scripts. Each character can match in only one way, so matching takes linear time.
     form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"
     return float(text) if re.fullmatch(form, text, re.I) else math.nan
 

@@ -47,7 +47,7 @@ def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
 
 def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
     """Mask or unmask a payload with a key of 4 bytes (RFC 6455, section 5.3)."""
-    # As one large integer, which is faster than byte by byte.
+    # XOR on two large integers is faster than a loop over the bytes.
     length = len(data)
     keys = (key * (length // 4 + 1))[:length]
     return (int.from_bytes(data, "big") ^ int.from_bytes(keys, "big")).to_bytes(length, "big")

@@ -64,7 +64,7 @@ class Observer(Protocol):
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED is received, before the operation returns it.
 
-        An exception raised here undoes the receive and passes to the receiver.
+        If this raises an exception, the receive is undone and raises that exception.
         """
 
     def closed(self, channel: Any) -> None:

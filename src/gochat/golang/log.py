@@ -135,8 +135,8 @@ def dump_threads() -> None:
     """Write the name and stack of each thread to stderr. Call this in a signal handler.
 
     Does nothing if it has interrupted another dump. Does not use sys.stderr, because it may have
-    interrupted a write to it. On greenlets, all wait for a signal handler. So the handler writes
-    only what stderr accepts immediately, and a new thread writes the rest.
+    interrupted a write to it. On greenlets, a signal handler delays everything else. So the handler
+    writes only what stderr accepts immediately, and a new thread writes the rest.
     """
     if not dumping.acquire(blocking=False):
         return

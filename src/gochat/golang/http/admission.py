@@ -48,8 +48,8 @@ _SPARE: Final = 6
 # How many proxies in X-Forwarded-For are checked. The header could list a megabyte of them.
 _MAX_PROXIES: Final = 100
 
-# Entries of X-Forwarded-For are cut to this length. It is one more than that of the longest IP
-# address with brackets and a port, so a longer entry is still malformed.
+# Entries of X-Forwarded-For are cut to this length. The longest IP address with brackets and a port
+# is one character shorter, so an entry that was cut is never valid.
 _ADDRESS_LENGTH: Final = 54
 
 # Some proxies add a port: `192.0.2.7:5000`, `[2001:db8::7]:5000`. IPv6 addresses may also have
@@ -100,11 +100,11 @@ class Admission:
         # See `ServerStatistics`: `served` and `refused`.
         self._total = 0
         self._refused = dict.fromkeys(_REASONS, 0)
-        # The open connections. The two addresses are those under which a connection is counted in
-        # `_open` and `_served`; None if it is not counted there.
+        # The open connections. Each has two addresses: the one that it is counted for in `_open`,
+        # and the one in `_served`. An address is None if the connection is not counted there.
         self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
-        # With a limit per address: the number of open connections of each address, and the number
-        # of those with a request, by the client's address.
+        # `_open` counts the open connections of each address. `_served` counts only those whose
+        # request was read, by the client's address. Both are used only with a limit per address.
         self._open: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
         # When each message was last logged, as a `time.monotonic()` time. Not guarded by the lock:
@@ -195,8 +195,8 @@ class Admission:
         with suppress(OSError):
             request.send(_REFUSAL, socket.MSG_DONTWAIT)
             request.shutdown(socket.SHUT_WR)
-            # Read the request. Closing a socket that has unread input resets the connection, and
-            # the reset could overtake the answer.
+            # If the request stayed unread, closing the socket could reset the connection before the
+            # client gets the answer.
             request.recv(65536, socket.MSG_DONTWAIT)
 
     def refused(self, refusal: Refusal) -> None:

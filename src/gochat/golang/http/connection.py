@@ -184,8 +184,8 @@ class Hijacker:
         The server closes the connection only after the function has returned.
 
         name: the thread's name. closes: whether the function must shut the connection down before
-        it returns. If it does not, it has failed: the application's other function might never
-        notice that this one has returned.
+        it returns. Returning without that counts as a failure, because the application's other
+        function might never notice it.
 
         After `reserve`, this does not wait, and raises no exception. Otherwise, it raises
         UnavailableError as `reserve` does. A Hijacker without a server raises RuntimeError.

@@ -93,8 +93,8 @@ class Handler(WSGIRequestHandler):
         phrase = HTTPStatus(status).phrase
         self.send_error(status, f"{phrase}: {reason}" if reason else phrase)
         if status == 431:
-            # Read the rest of the header. Closing a socket that has unread input resets the
-            # connection, and the reset could overtake the answer.
+            # If the rest of the header stayed unread, closing the socket could reset the connection
+            # before the client gets the answer.
             while self._reader.read1():
                 pass
 
@@ -178,7 +178,7 @@ class Handler(WSGIRequestHandler):
         return "gochat"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
-        """Log nothing. Called when the response begins, which the reader must know."""
+        """Tell the reader that the response begins. Log nothing."""
         self._reader.answered()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name

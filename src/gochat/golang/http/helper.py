@@ -95,14 +95,15 @@ class Helpers:
         self._lock = Lock()
         # The vacancy of a waiting connection, until a second connection is refused for it.
         self._waiting: _Vacancy | None = None
-        # The vacancies for which a second connection was refused. Its thread will fill one soon.
+        # Vacancies for which a second connection was refused. The threads of those connections will
+        # soon fill them.
         self._promised: deque[_Vacancy] = deque()
 
     def hire(self, name: str) -> Helper:
-        """Return a helper, whose thread gets this name.
+        """Return a helper. name: the name of its thread.
 
-        If no thread can start, waits up to a second for the thread of another connection, then
-        raises RuntimeError.
+        If no thread can start, wait up to a second for the thread of another connection. Raises
+        RuntimeError if there is none.
         """
         try:
             return new_helper(name)

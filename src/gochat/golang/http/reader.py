@@ -92,7 +92,7 @@ class _SocketReader(io.RawIOBase):
         return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
 
     def limit_writes(self) -> None:
-        """Set the timeout for each write of the response, to the time limit of the request."""
+        """Let each write of the response take as long as the client had for its request."""
         self._sock.settimeout(self._patience)
 
 

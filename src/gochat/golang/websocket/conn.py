@@ -64,8 +64,8 @@ __all__ = [
     "send_all",
 ]
 
-#: Time limit for a pong or close frame that the reading thread writes, in seconds. It includes the
-#: wait for the lock. In gorilla/websocket: writeWait.
+#: Time limit for writing a pong or a close frame that the writing thread did not request, in
+#: seconds. It includes the wait for the lock. In gorilla/websocket: writeWait.
 CONTROL_WAIT: Final = 1.0
 
 # Time limit for a peer to answer a close frame, in seconds. After it, the socket is shut down.
@@ -92,9 +92,9 @@ _WORK: Final = 0.002
 _SLEEP: Final = 0.001
 _SLEEP_WAIT: Final = 1.0
 
-# Held by a reading thread while it sleeps, so only one sleeps at a time. Under a flood on many
-# connections, only two or three readers work while the others queue for the lock. If fifty worked,
-# every other thread would wait long for the GIL, several times for each message and client.
+# Held by a reading thread while it sleeps, so only one sleeps at a time. During a flood on many
+# connections, only two or three readers work, and the others wait for this lock. If fifty worked,
+# every wait for the GIL would be long, and each delivery of a message takes several.
 _sleeping: Final = RLock()
 
 # Held by the reading thread that sleeps next. Without this lock, a thread that has just slept could
@@ -122,7 +122,7 @@ class ConnOptions:
     #: deadline. If the connection ends during a pause, the unread frames are lost.
     read_rate: float | None = None
 
-    #: How many frames may exceed `read_rate` in a burst.
+    #: How many frames may be read in a burst before `read_rate` applies.
     read_burst: int = 1
 
     #: A function that is called with the connection and each message. It returns the message to
@@ -135,9 +135,13 @@ class ConnOptions:
 class Waiting(NamedTuple):
     """What a thread is waiting for, and for how many seconds so far."""
 
-    #: `input`: data from the peer. `rate`: the pause of a peer that exceeds the read rate. `room`:
-    #: space in the socket's send buffer. `lock`: the end of another thread's write. `close`: the
-    #: peer's answer to a close frame.
+    #: One of these:
+    #:
+    #: - `input`: data from the peer
+    #: - `rate`: the end of a pause, because the peer exceeds `read_rate`
+    #: - `room`: room in the socket's send buffer
+    #: - `lock`: the end of another thread's write
+    #: - `close`: the peer's answer to a close frame
     what: str
     seconds: float
 
@@ -269,9 +273,9 @@ class Conn:
         self._out = nonblocking(sock)
         self._options = options
 
-        #: The error that ended reading, or None. Set once, by the reading thread.
+        #: The error that ended reading, or None. Set once, by the reading thread. Read by any.
         self.read_error: OSError | None = None
-        #: The error that ended writing, or None. Set once, under the write lock.
+        #: The error that ended writing, or None. Set once, under the write lock. Read by any.
         self.write_error: OSError | None = None
 
         # The fields below are for the reading thread only. Times are those of clock.now.
@@ -309,9 +313,9 @@ class Conn:
         # the owner of an RLock can release it. So an interrupted thread that does not know whether
         # it has the lock can try to release it without risk.
         self._write_lock = RLock()
-        # Set once. `write_error` and this are also read without the lock. A reader may then see the
-        # value from before the change. The worst that can follow: the reading thread reads one more
-        # message, or `close` waits for an answer until its time limit.
+        # Whether a close frame was sent. Set once, under the lock, but read without it. A thread
+        # that reads this or `write_error` too early sees the old value. At worst, the reading
+        # thread then reads one more message, or `close` waits for an answer until its time limit.
         self._close_sent = False
         # `_write` raises a copy of this exception; None if another frame may be written.
         self._barred: Exception | None = None
@@ -495,9 +499,8 @@ class Conn:
     def _give_way(self) -> None:
         """Sleep for a moment if this thread has worked for _WORK since its last message or sleep.
 
-        A reader that has a message waits for the hub to take it, which lets other threads run.
-        Without this method, a reader of frames that complete no message would never wait. Readers
-        sleep one at a time.
+        A reader with a message waits for the hub, which lets other threads run. Without this
+        method, a reader of frames that complete no message would never wait.
         """
         if clock.now() >= self._sleep_at:
             try:

@@ -49,7 +49,7 @@ _ANSWER: Final = (
     b"\r\n"
 )
 
-# For an environ without a Hijacker, from another server.
+# The message if the request is from another server, whose environ has no Hijacker.
 _NO_HIJACKER: Final = "websocket: this needs gochat.Server; other servers keep the connection"
 
 # The maximum length of an Origin, in characters. A longer one is refused, to save memory.
@@ -147,8 +147,9 @@ class Upgrader:
         exception later, the peer gets the close code 1013 for an `http.UnavailableError`, and 1011
         for any other exception.
 
-        Raises HandshakeError; http.UnavailableError, which the server answers with 503, if there is
-        no second thread; and OSError if the answer cannot be sent.
+        Raises HandshakeError if the request is not an acceptable handshake, http.UnavailableError
+        if there is no second thread (the server then answers 503), and OSError if the answer cannot
+        be sent.
         """
         try:
             hijacker = http.hijacker(environ)
@@ -200,7 +201,7 @@ class Upgrader:
             raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
             raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
-        # Not in Go. This side would read the bytes of the body as frames, unlike a proxy.
+        # Not in Go. What a proxy forwards as the body, this side would read as frames.
         if (
             environ.get("CONTENT_LENGTH") not in (None, "", "0")
             or "HTTP_TRANSFER_ENCODING" in environ

@@ -83,8 +83,8 @@ class Channel(Closing, Generic[T]):
 
     Any greenlet may `send`, `try_send` and `close`. Only one greenlet at a time may receive.
 
-    An empty channel is true. It has the methods of `queue.Queue`, but `task_done`, `join` and
-    `shutdown` raise NotImplementedError.
+    `bool(channel)` is True, even if the channel is empty. It has the methods of `queue.Queue`, but
+    `task_done`, `join` and `shutdown` raise NotImplementedError.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
@@ -208,8 +208,8 @@ class Channel(Closing, Generic[T]):
     def abandon(self) -> None:
         """Declare that nobody will receive. Never blocks; may be called again.
 
-        Every send raises AbandonedChannelError from now on, and so do sends that are waiting. This
-        does not wake a waiting receiver.
+        From now on, every send raises AbandonedChannelError, even a send that is already waiting.
+        This does not wake a waiting receiver.
         """
         self._abandoned = self._closed = True
         self._room = 0
@@ -387,9 +387,9 @@ class Channel(Closing, Generic[T]):
     def _accept(self, values: deque[T] | list[T]) -> bool:
         """Append the value of the first waiting sender. Return whether there was one.
 
-        Race: a signal handler closes the channel, which empties the line, between the check and
-        `popleft`. This cannot happen. Python runs signal handlers only when a function starts,
-        after a call and, up to 3.10, after any jump, and there is none of these in between.
+        Race: a signal handler that closes the channel empties the line. Between the check and
+        `popleft`, that would be an IndexError. But Python runs signal handlers only when a function
+        starts, after a call and, up to 3.10, after a jump. There is none of these in between.
         """
         if self._offers:  # if true, Python does not jump
             offer = self._offers.popleft()

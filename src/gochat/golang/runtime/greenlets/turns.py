@@ -124,8 +124,8 @@ class TurnWaiter(Waiter):
     def pass_on(self) -> None:
         """Pass on the turn. The pump must have it."""
         line = turns.line
-        # Race: a signal handler puts a pump in line after this method has found the line empty, but
-        # before `holder` is None. No pump would ever wake it. Python 3.10 runs signal handlers at
+        # Race: this method finds the line empty. Before it sets `holder` to None, a signal handler
+        # puts a pump in line, which nobody would ever wake. Python 3.10 runs signal handlers at
         # jumps, so there must be no jump in between.
         if not line:  # if true, Python does not jump
             turns.holder = None

@@ -11,13 +11,13 @@
 | `close(ch)`                          | `ch.close()`                                  |
 | `len(ch)`, `cap(ch)`                 | `len(ch)`, `ch.capacity`                      |
 
-The module `handover.py` explains how it works.
+`handover.py` explains the implementation.
 
 Interrupts: an exception can interrupt any operation at any moment. It comes from a signal handler
 on the main thread, or from `PyThreadState_SetAsyncExc` on another thread. Even then, no value is
 lost or doubled:
 
-- An interrupted send has sent its value, or nobody will receive the value.
+- An interrupted send has either sent its value or taken it back.
 - An interrupted receive has put its value back, and its thread has no turn.
 
 Other threads are not affected. A signal handler may use any channel, even while an operation on
@@ -74,15 +74,15 @@ class Channel(Closing, queue.Queue[T]):
     thread at a time may receive. If other threads `send` during a `try_send`, the channel may
     exceed its capacity by one value.
 
-    An empty channel is true. The methods of queue.Queue work as usual, except that `task_done`,
-    `join` and `shutdown` raise NotImplementedError.
+    `bool(channel)` is True, even if the channel is empty. The methods of queue.Queue work as usual,
+    except that `task_done`, `join` and `shutdown` raise NotImplementedError.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
-        # The attributes of queue.Queue that its methods use here. Its condition variables are left
-        # out, to save kilobytes and ten microseconds per channel.
+        # The attributes that the inherited methods use. The condition variables of queue.Queue are
+        # left out, to save kilobytes and ten microseconds per channel.
         self.maxsize = max(capacity, 1)
         self._init(self.maxsize)
         # Without a GIL, puts the steps of all threads in one order. Reentrant, because a signal
@@ -92,7 +92,8 @@ class Channel(Closing, queue.Queue[T]):
         self._in_turn: Final = in_turn
         # Set once, before `END` joins the line and before waiting senders are refused.
         self._closed = False
-        # `try_send` queues values up to this number: the capacity, or 0 from just before the close.
+        # `try_send` may queue a value while the queue is shorter than this. It is the capacity, and
+        # 0 from just before the close.
         self._accepts = capacity
         # Set once, by `abandon`, before `_closed`. `END` does not join the line then.
         self._abandoned = False
@@ -108,12 +109,10 @@ class Channel(Closing, queue.Queue[T]):
         self.observer: Observer | None = None
         # The last thread that received in turn. Written by the receiver.
         self._receiver: Waiter | None = None
-        # Written by the receiver: the number of values received, and the number of drains by the
-        # bit length of the number of values that they returned.
+        # See ChannelStatistics. Written by the receiver:
         self._received = 0
         self._drains = [0] * 32
-        # Written by the sending side: the number of values that `try_send` refused, and the number
-        # of values that were queued at the close.
+        # Written by the sending side; `_left` is `queued_at_close`:
         self._refused = 0
         self._left = 0
 
@@ -233,8 +232,8 @@ class Channel(Closing, queue.Queue[T]):
     def abandon(self) -> None:
         """Declare that nobody will receive. Never blocks; may be called again. Thread: any.
 
-        Every send raises AbandonedChannelError from now on, and so do sends that are waiting. This
-        does not wake a waiting receiver.
+        From now on, every send raises AbandonedChannelError, even a send that is already waiting.
+        This does not wake a waiting receiver.
         """
         self._abandoned = True
         self._accepts = 0
@@ -342,7 +341,7 @@ class Channel(Closing, queue.Queue[T]):
     # Sending. Thread: any.
 
     def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
-        """Wait until the offer is taken or refused. Return whether the deadline refused it."""
+        """Wait until the offer is taken or refused. Return True if it was refused as too late."""
         self._offers.append(offer)
         # Race: another thread closes the channel. This thread joins the line, then checks whether
         # the channel is closed. The other thread marks the channel as closed, then refuses the
@@ -414,9 +413,9 @@ class Channel(Closing, queue.Queue[T]):
 
     def _move(self) -> None:
         # Race: two threads run this when there is room for one value. Each looks up the first
-        # sender, then checks for room. If both find the same sender, its value moves only once. A
-        # thread that finds the second sender looked after the first value was queued, so it sees
-        # that the queue is full. In the opposite order, both values could enter the queue.
+        # sender, then checks for room. If both find the same sender, its value moves only once. If
+        # one of them finds the second sender, the value of the first is already in the queue, so it
+        # sees that the queue is full. If they checked for room first, both values could move.
         while True:
             try:
                 first = self._offers[0]
@@ -625,7 +624,7 @@ def select(
 def _select_in_turn(
     channel: Channel[Any], deadline: float | None
 ) -> tuple[Channel[Any] | None, Any, bool]:
-    """`select` on one channel whose receiver takes turns."""
+    """Implement `select` for a single channel with turns."""
     got: list[Any] | tuple[()] = ()
     try:
         while wait_in_turn(channel, deadline):

@@ -43,7 +43,7 @@ _pop: Final = list.pop
 class Offer(Generic[T]):
     """A value and the sender that waits for it to be taken (Go: sudog).
 
-    The first thread that moves the value decides: to its destination, or back to the sender.
+    Several threads may try to take or to refuse the offer. Only the first one succeeds.
     """
 
     __slots__ = ("_offered", "gate", "refused")
@@ -94,8 +94,8 @@ class Bell:
 
     def __init__(self) -> None:
         self._gate = Gate()
-        # The key None has the channel and the offer that a sender has handed over, or `_NOTHING` if
-        # the wait ended first. `setdefault` is a single step, so the first caller decides.
+        # Under the key None: the channel and the offer that a sender has handed over, or `_NOTHING`
+        # if the wait ended first. `setdefault` is a single step, so the first caller decides.
         self._given: dict[None, tuple[Channel[Any] | None, Offer[Any]]] = {}
         #: Whether the wait is in progress. Written by the receiver.
         self.armed = True

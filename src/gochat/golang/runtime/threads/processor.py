@@ -49,8 +49,8 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:
         ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS, _FUTEX_SLOTS, 0, 0)
     if FREE_THREADED:
         return
-    # So long an interval is acceptable because no thread computes for long. A thread that a peer's
-    # data could keep busy sleeps of its own accord (Conn._give_way).
+    # The interval can be this long because no thread computes for long. A reading thread that a
+    # peer keeps busy sleeps every few milliseconds (Conn._give_way).
     sys.setswitchinterval(SWITCH_INTERVAL)
     with suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

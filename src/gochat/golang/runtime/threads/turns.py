@@ -11,8 +11,8 @@ or a lock, it calls `give_up`. It joins the line again at its next receive. (In 
 scheduler takes the processor from a goroutine that blocks in a system call.)
 
 A pump whose channel is closed writes its remaining messages without a turn. No more messages can
-gather, so a wait would gain nothing. And if many clients left at the same time, the other pumps
-would have to wait for them.
+gather, so a wait would gain nothing. With turns, many clients that leave at the same time would
+delay the other pumps.
 
 A thread also leaves the line when it ends, or when an exception interrupts its wait.
 
