@@ -1,7 +1,7 @@
-"""Many clients that chat at random in one room; each must get every message, all in the same order.
+"""A room of many random clients, each of which must get every message in the same order.
 
-One client, the witness, stays for the whole time, and gets the messages in the hub's order. The
-others join, talk and leave at any moment; their messages are compared with the witness's.
+One client, the witness, stays for the whole time. It defines the order. The others join, talk and
+leave at random, and what they receive is compared with what the witness received.
 """
 
 from __future__ import annotations
@@ -17,33 +17,36 @@ from contextlib import contextmanager
 from .loop import Frames, Link, Loop
 from .support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, Gochat, frame, request
 
-#: How long a client is silent between two messages, on average, in seconds.
+#: Average seconds between two messages of a client.
 PAUSE = 1.0
-#: No client talks while this many messages are in flight, or while a client is this many messages
-#: behind the witness. Both together are less than the 256 messages that may wait for a client, so
-#: no client may be dropped.
+#: Nobody talks while this many messages are in flight, or while a client is this many messages
+#: behind the witness. The sum is below the 256 messages that can wait for a client, so the server
+#: has no reason to drop one.
 ON_THEIR_WAY, BEHIND = 64, 96
 
-#: How many messages one process of a room may lag behind another.
+#: Messages by which one process of a room may lag behind another.
 LAG = 500
 
-#: The characters of messages, one to four bytes each. Some are special in HTML or JavaScript.
+#: Characters of one to four bytes. Some are special in HTML or JavaScript.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
-#: How a client leaves. After "close" and "half close" the server has read all its messages.
+#: How a client can leave. After "close" and "half close", the server must have read all its
+#: messages.
 WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
 
 
-#: The prefix of each message that our clients send.
+#: Prefix of every message from our clients.
 MARK = re.compile(rb"client (\d+): ")
 
 
 class Chat:
     """Many clients in one room, on one thread, with one source of random numbers.
 
-    pause: how long a client is silent between two messages, on average, in seconds.
-    strangers: whether others also talk in the room. All must get the messages in the same order.
-    others: more processes of the room. A client joins any of them, and one stays at each.
+    pause: average seconds between two messages of a client.
+
+    strangers: whether other clients also talk in the room.
+
+    others: further processes of the room. Clients join any process, and one client stays at each.
     """
 
     def __init__(
@@ -61,24 +64,24 @@ class Chat:
         self.pause = pause
         self.strangers = strangers
         self.loop = Loop()
-        #: The messages that the witness has received, from number `first` on, and the number of
-        #: each of our messages.
+        #: Messages received by the witness, from number `first` on. `place` has the numbers of our
+        #: own messages.
         self.order: list[bytes] = []
         self.first = 0
         self.place: dict[bytes, int] = {}
-        #: For each client: the messages that it has sent and the witness has not received yet.
+        #: For each client, the messages it has sent that the witness has not received.
         self.unheard: dict[int, deque[bytes]] = {}
-        #: The clients whose messages must all reach the witness.
+        #: Clients whose messages must all reach the witness.
         self.audible: list[int] = []
-        #: The clients with an open connection, and those that are ahead of the witness.
+        #: Clients with an open connection, and those that have received more than the witness.
         self.members: set[Chatter] = set()
         self.ahead: set[Chatter] = set()
         self.on_their_way = 0
         self.ids = 0
         self.delivered = 0
         self.quiet = False  # nobody joins, leaves or talks
-        self.stopping = False  # the server has been told to stop
-        #: The witness, and those that stay at other processes.
+        self.stopping = False  # the server is shutting down
+        #: The witness, and the clients that stay at the other processes.
         self.stayers: list[Chatter] = []
         for port in self.ports:
             self.stayers.append(Chatter(self, port=port))
@@ -86,7 +89,7 @@ class Chat:
         self.witness = self.stayers[0]
 
     def heard(self, messages: list[bytes]) -> None:
-        """Check the witness's messages: each is unchanged, and in its sender's order."""
+        """Check that each message to the witness is its sender's next one, unchanged."""
         for message in messages:
             found = MARK.match(message)
             if found:
@@ -104,11 +107,11 @@ class Chat:
 
     @property
     def count(self) -> int:
-        """Return how many messages the witness has received."""
+        """The number of messages that the witness has received."""
         return self.first + len(self.order)
 
     def forget(self) -> None:
-        """Forget the part of the order that all clients have received."""
+        """Drop the part of the order that every client has received."""
         needed = min((m.place for m in self.members | self.ahead), default=self.count)
         for message in self.order[: needed - self.first]:
             self.place.pop(message, None)
@@ -120,12 +123,12 @@ class Chat:
         return self.on_their_way < ON_THEIR_WAY and behind < BEHIND
 
     def fill(self, clients: int) -> None:
-        """Fill the room up to this many clients, besides the witness."""
+        """Add clients until there are this many besides the witness."""
         while len(self.members) <= clients:
             Chatter(self)
 
     def last_word(self) -> None:
-        """Check that the witness has received exactly the messages that the server has read."""
+        """Check that the witness has received every message that the server has read."""
         for stayer in self.stayers:
             stayer.say()
         self.loop.run_until(lambda: not any(s.unechoed for s in self.stayers), "the last words")
@@ -136,7 +139,7 @@ class Chat:
             assert not self.unheard[sender], f"lost: {list(self.unheard[sender])}"
 
     def part(self) -> None:
-        """Stop all talk; let clients leave once they have every message, the witness last."""
+        """Stop all talk, and let everyone leave after the last message. The witness leaves last."""
         self.quiet = True
         self.loop.run_until(
             lambda: all(m.present and not m.unechoed for m in self.members if not m.leaving),
@@ -154,7 +157,7 @@ class Chat:
 
 
 class Voice:
-    """A client whose messages no other client sends."""
+    """A client with its own mark in every message."""
 
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
@@ -165,7 +168,7 @@ class Voice:
         self.unheard = chat.unheard[self.id] = deque[bytes]()
 
     def words(self, filler: str) -> bytes:
-        """Return this client's next message; the witness must get these messages in order."""
+        """Return the client's next message. The witness must get the messages in this order."""
         text = self.mark + b"%d %b." % (self.said, filler.encode())
         self.said += 1
         self.unheard.append(text)
@@ -175,31 +178,31 @@ class Voice:
 class Chatter(Voice, Link):
     """A client that joins, talks and leaves at random. The first one in a chat is the witness."""
 
-    #: Whether the messages of this client count as in flight.
+    #: Whether its messages count as in flight.
     patient = True
 
     def __init__(self, chat: Chat, *, send_buffer: int = 0, port: int = 0) -> None:
         Voice.__init__(self, chat)
         port = port or chat.random.choice(chat.ports)
         Link.__init__(self, chat.loop, port, send_buffer=send_buffer)
-        #: Messages of this client that have not come back.
+        #: Its messages that have not come back.
         self.unechoed: deque[bytes] = deque()
-        #: Whether a message of this client has come back.
+        #: Whether its first message has come back.
         self.present = False
-        #: How this client leaves, once that is decided.
+        #: How it leaves. Empty until that is decided.
         self.leaving = ""
-        #: The close frame that has arrived.
+        #: The close frame it has received.
         self.farewell: Frame | None = None
-        #: The payload of the close frame that was sent.
+        #: The payload of the close frame it has sent.
         self.goodbye = b""
-        #: The position in the order of this client's next message, at `begin` or later. None
-        #: before the first message.
+        #: The position of its next message in the order, or None before its first message. Not
+        #: below `begin`.
         self.next: int | None = None
         self.came = chat.count
-        # This client's process may lag behind the witness's. Then the client receives messages that
-        # the witness has already received.
+        # If this client's process lags behind, its first messages are ones that the witness already
+        # has.
         self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
-        #: The messages that this client has received, from the first that the witness lacks.
+        #: Messages it has received that the witness has not.
         self.unproved: list[bytes] = []
         self.head = b""
         self.frames: Frames | None = None
@@ -211,11 +214,11 @@ class Chatter(Voice, Link):
 
     @property
     def place(self) -> int:
-        """Return the earliest place in the order where this client's next message can be."""
+        """The lowest position in the order that its next message can have."""
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:
-        """Return how many messages the witness has received that this client has not."""
+        """Return how many messages it is behind the witness."""
         return self.chat.count - (self.came if self.next is None else self.next)
 
     # Receiving.
@@ -228,7 +231,7 @@ class Chatter(Voice, Link):
                 return
             assert head.startswith(b"HTTP/1.1 101 "), head
             self.frames = Frames()
-            self.say()  # first: until it comes back, the hub might not know the client
+            self.say()  # sent first: once it comes back, the hub knows the client
         for got in self.frames.take(data):
             assert self.farewell is None, f"{self} gets {got} after a close frame"
             assert got.fin, got
@@ -265,10 +268,10 @@ class Chatter(Voice, Link):
             self.close_frame()
 
     def compare(self) -> None:
-        """Compare this client's messages with those that the witness has received so far."""
+        """Compare its messages with those that the witness has received so far."""
         chat, got = self.chat, self.unproved
         if self.next is None:
-            # Strangers may repeat a message, so only our own messages show the place.
+            # Strangers can repeat a message, so only our own messages show the position.
             for i, message in enumerate(got):
                 if message in chat.place:
                     self.next = chat.place[message] - i
@@ -302,7 +305,7 @@ class Chatter(Voice, Link):
         if self.leaving.startswith("close"):
             assert self.farewell is not None, f"{self} got no answer to its close frame"
             assert self.farewell.payload == self.goodbye
-        # The server has read the last messages, even if they have not come back to this client.
+        # The server has read its last messages, although they have not come back here.
         chat.audible.append(self.id)
 
     def forget(self) -> None:
@@ -316,7 +319,7 @@ class Chatter(Voice, Link):
         return self.chat.random.expovariate(1 / self.chat.pause)
 
     def talk(self) -> None:
-        """Say something, and then leave, or talk again after a pause."""
+        """Send messages, then leave or schedule the next ones."""
         chat = self.chat
         if self.closed or self.leaving or chat.quiet:
             return
@@ -331,7 +334,7 @@ class Chatter(Voice, Link):
             chat.loop.after(self.pause(), self.talk)
 
     def say(self) -> None:
-        """Send a unique message, in one frame, or in two with a ping between them."""
+        """Send a unique message, whole or in two fragments with a ping in between."""
         chance = self.chat.random
         text = self.words("".join(chance.choices(CHARACTERS, k=chance.choice([0, 5, 30, 120]))))
         self.unechoed.append(text)
@@ -374,7 +377,7 @@ def chatting(
     strangers: bool = False,
     others: Sequence[Gochat] = (),
 ) -> Iterator[Chat]:
-    """Run a chat; a failure in the block prints how to repeat it."""
+    """Run a chat. AssertionError names the seed."""
     chat = None
     try:
         chat = Chat(gochat, seed, pause=pause, strangers=strangers, others=others)

@@ -1,4 +1,4 @@
-"""Rules and fixtures for all tests."""
+"""Hooks and fixtures for all tests."""
 
 import gc
 import os
@@ -11,16 +11,16 @@ import pytest
 from .http_support import logged, nothing_left  # noqa: F401 - fixtures
 from .support import UNMEASURED
 
-#: The environment variables that make coverage measure a process started by a test.
+#: Environment variables with which coverage measures the processes that a test starts.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
-#: Time allowed for a test with its fixtures, in seconds: far longer than any test needs.
+#: Seconds for a test with its fixtures, far more than any needs.
 LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """Make a test that hangs fail, with a traceback of where it hangs."""
+    """Make a test that hangs fail, with a traceback."""
 
     def fail(*_: object) -> NoReturn:
         pytest.fail(f"the test has not ended after {LIMIT:g} s")
@@ -35,9 +35,10 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Measure processes only in tests that are marked `measured`: it doubles their start time.
+    """Measure started processes only in tests marked `measured`.
 
-    Most of their code also runs in other tests, in this process.
+    Measuring doubles their start time, and most of their code also runs in other tests, in this
+    process.
     """
     for name, value in COVERAGE.items():
         os.environ.pop(name, None)
@@ -46,12 +47,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Make Ctrl-C raise KeyboardInterrupt, and exempt all objects so far from `gc.collect`.
+    """Make Ctrl-C raise KeyboardInterrupt, and make `gc.collect` cheaper.
 
-    A background job of a shell ignores SIGINT, and so do its child processes: the tests that press
-    Ctrl-C would wait forever. tests/greenlets.py starts processes that SIGINT ends until now.
+    A shell's background job ignores SIGINT, as do its child processes, so tests that press Ctrl-C
+    would wait forever. Under tests/greenlets.py, SIGINT has so far ended the process.
 
-    Fewer objects save a fifth of a second in each of the hundreds of tests that call `gc.collect`.
+    Freezing all current objects saves 0.2 s in each of the hundreds of tests that call
+    `gc.collect`.
     """
     if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -60,7 +62,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the tests' messages (`record_property`) at the end, whichever process ran them."""
+    """Print what tests have recorded with `record_property`, at the end."""
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport) and report.when == "call":

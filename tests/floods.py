@@ -1,14 +1,14 @@
-"""Flood a real gochat in many ways, measure how long others wait, and make a table.
+"""Flood a real gochat in many ways, measure how long others wait, and print a table.
 
     python -m tests.floods [--before DIRECTORY]
 
-First one client and then five flood the server, without `--rate` and with it, for some seconds. A
-flooder sends as fast as the server reads, reads what comes back, and reconnects when it has been
-disconnected. Meanwhile one client measures how long its messages take to come back, and another one
-how long the page takes to load. The longest wait counts.
+For each kind of flood, first one client floods the server for some seconds, and then five, without
+`--rate` and with it. A flooder sends as fast as the server reads, reads everything, and reconnects
+when it is disconnected. Meanwhile, one client measures how long its messages take to come back, and
+another how long the page takes to load. The table has the longest waits.
 
---before also measures the version in that checkout. --write puts the table of this version into
-docs/run/reliability.md, between two comments. --only measures one kind.
+--before also measures the checkout in DIRECTORY. --write puts the table into
+docs/run/reliability.md, between two comments. --only measures one kind of flood.
 """
 
 from __future__ import annotations
@@ -43,19 +43,22 @@ from .support import (
 BEGIN = "<!-- begin: written by tests/floods.py -->"
 END = "<!-- end: written by tests/floods.py -->"
 
-#: The flags for the second flood.
+#: Flags of the floods with `--rate`.
 RATE = ("--rate=5", "--burst=5")
 
-#: The numbers of flooders: first one, then five.
+#: Numbers of flooders.
 ONE, MANY = 1, 5
 
 
 class Flood(NamedTuple):
-    """One kind of flood.
+    """A kind of flood.
 
-    what: its name in the table. then: sent repeatedly after the handshake and after `first`.
-    slow: whether bytes are sent one by one. head: the request; without `then`, the connection is
-    closed after the answer and opened again. connections: how many a flooder has.
+    what: its name in the table. head: the request. first: sent once, after the handshake.
+
+    then: sent again and again after `first`. If empty, the flooder closes the connection after the
+    response and opens another.
+
+    slow: whether to send one byte at a time. connections: how many each flooder has.
     """
 
     what: str
@@ -71,7 +74,7 @@ _MORE = frame("", CONTINUATION, fin=False)
 _END = frame("", CONTINUATION)
 _PING, _PONG = frame("p" * 125, PING), frame("p" * 125, PONG)
 
-#: The kinds of floods, by name.
+#: All kinds of floods, by name.
 FLOODS: Final = {
     "continuations": Flood("Empty continuation frames without end", _MORE, _BEGIN),
     "fragments": Flood("Fragments of 1 byte", frame("x", CONTINUATION, fin=False), _BEGIN),
@@ -98,16 +101,16 @@ FLOODS: Final = {
 
 
 class FloodError(Exception):
-    """A flooder cannot connect."""
+    """A flooder could not connect."""
 
 
-# The clients, each in a separate process.
+# The clients. Each runs in its own process.
 
 
 def flood(begun: Event, port: int, kind: Flood) -> None:
     """Flood the server until the process is killed.
 
-    begun: set when the server has answered on each connection.
+    begun: set when the server has answered on every connection.
     """
     answered = threading.Barrier(kind.connections, begun.set)
     for _ in range(kind.connections):
@@ -115,7 +118,7 @@ def flood(begun: Event, port: int, kind: Flood) -> None:
 
 
 def flood_connection(answered: threading.Barrier, port: int, kind: Flood) -> None:
-    """Flood the server on one connection, and on another one when it has ended."""
+    """Flood the server on one connection, and on a new one whenever it ends."""
     block = kind.then * (65536 // max(1, len(kind.then)))
     first = True
     while True:
@@ -141,16 +144,16 @@ def flood_connection(answered: threading.Barrier, port: int, kind: Flood) -> Non
 
 
 def drain(sock: socket.socket) -> None:
-    """Read everything, because a client that does not read is dropped."""
+    """Read everything. A client that did not read would be disconnected."""
     with suppress(OSError):
         while sock.recv(1 << 20):
             pass
 
 
 def measure_echo(port: int, seconds: float, pause: float) -> float:
-    """Talk for `seconds`, and return the longest time that a message took to come back.
+    """Send messages for `seconds`; return the longest time until one came back, in seconds.
 
-    pause: between two messages, in seconds. Raises EOFError if the server disconnects this client.
+    pause: seconds between messages. Raises EOFError if the server disconnects this client.
     """
     worst, number = 0.0, 0
     with Peer(port) as peer:
@@ -171,7 +174,7 @@ def measure_echo(port: int, seconds: float, pause: float) -> float:
 
 
 def measure_page(port: int, seconds: float) -> float:
-    """Load the page repeatedly for `seconds`, and return the longest wait."""
+    """Load the page for `seconds`; return the longest time it took, in seconds."""
     worst, end = 0.0, time.monotonic() + seconds
     while (begin := time.monotonic()) < end:
         with Peer(port) as peer:
@@ -185,11 +188,11 @@ def measure_page(port: int, seconds: float) -> float:
 
 @contextmanager
 def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
-    """Run the target in this many processes during the block, which starts when all have begun.
+    """Run the target in `count` processes during the block, which starts when all have begun.
 
-    target: called with an event, which it sets, and the arguments. The processes are spawned,
-    because pytest-xdist's process has threads, which a fork would not copy. Starting them takes
-    longer than some floods last.
+    target: called with an event, which it sets when it has begun, and with `args`.
+
+    The processes are spawned. A fork would lose the threads of pytest-xdist's process.
     """
     spawn = multiprocessing.get_context("spawn")
     events = [spawn.Event() for _ in range(count)]
@@ -206,20 +209,20 @@ def in_processes(count: int, target: Callable[..., None], *args: object) -> Iter
 
 
 class Waits(NamedTuple):
-    """The longest waits during a flood, in seconds; infinite for more than PATIENCE."""
+    """The longest waits during a flood, in seconds, or infinity if over PATIENCE."""
 
     echo: float
     page: float
 
 
 def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str = "") -> Waits:
-    """Flood a server and return the longest waits of others.
+    """Flood a server; return the longest waits of the two measuring clients.
 
-    The measuring client sends less than `--rate` allows, so the rate does not delay it. If a
-    flooder cannot connect in PATIENCE, the waits are infinite. fault: see `Gochat`.
+    They send less than `--rate` allows, so that the rate does not delay them. The waits are
+    infinite if a flooder cannot connect within PATIENCE. fault: see `Gochat`.
     """
     echo = page = float("inf")
-    # A buffer that no flood fills: a dropped client measures nothing.
+    # No flood may fill the buffer, because a dropped client would measure nothing.
     with (
         suppress(FloodError),
         Gochat("--send-buffer=1000000", *flags, fault=fault, measured=False) as gochat,
@@ -244,12 +247,12 @@ HEAD = (
 
 
 def words(wait: float) -> str:
-    """Format a wait for the table, in seconds."""
+    """Return a wait in seconds, as text."""
     return f"{wait:.2f}" if wait < PATIENCE else f"over {PATIENCE:.0f}"
 
 
 def row(name: str, seconds: float, before: Path | None) -> str:
-    """Measure one kind of flood and return its row."""
+    """Measure one kind of flood; return its row."""
     versions = [""]
     if before is not None:
         versions.insert(0, f"import sys; sys.path.insert(0, {str(before / 'src')!r})")
@@ -265,7 +268,6 @@ def row(name: str, seconds: float, before: Path | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.floods", description=__doc__)
     parser.add_argument("--only", choices=FLOODS, metavar="NAME", help=", ".join(FLOODS))
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each flood lasts")

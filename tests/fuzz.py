@@ -2,10 +2,11 @@
 
     python -m tests.fuzz --count 100000 --seed 1
 
-starts a server with short timeouts and checks its threads, descriptors and log afterwards. With
---port the input goes to a running server on this machine, and only answers are checked.
+This starts a server with short timeouts. At the end it also checks the server's threads,
+descriptors and log. With --port, the input goes to a running server on this machine, and only its
+answers are checked.
 
-The seed and an input's number determine the input: --first N --count 1 repeats input N.
+An input depends only on the seed and its number: --first N --count 1 repeats input N.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ from .support import (
     wait_until,
 )
 
-#: A request may take a second, a silent client five. The buffer is large enough for floods: a
-#: client that reads must not be dropped because others are fast.
+#: A request may take 1 s, and a silent client 5 s. The send buffer is large enough that a flood
+#: never disconnects a client that reads.
 FLAGS = ["--read-header-timeout", "1", "--pong-wait", "5", "--ping-period", "2"]
 FLAGS += ["--send-buffer", "20000"]
 
-#: Time that every request gets, in seconds. A slower request may be cut off.
+#: Seconds for a request to arrive. A slower one may be cut off.
 REQUEST_TIME = 1.0
 
-#: The longest time from the last byte of an input to the end of its connection, in seconds: the
-#: longest deadline above, a second to answer a close, and a busy machine's delay. For an unknown
-#: server it is based on Go's deadlines.
+#: The longest time from the last byte of an input to the end of its connection, in seconds. It is
+#: the longest deadline in FLAGS plus time for the close and for a busy machine. The second value is
+#: for other servers, with Go's deadlines.
 LIMIT, LIMIT_OF_OTHERS = 20.0, 90.0
 
-#: All valid outcomes of an input. Anything else is a failure.
+#: All valid outcomes of an input. Any other outcome is a failure.
 ANSWER = re.compile(
     r"(101, )?(close \d{4}|EOF|reset|left)|200|404|[45]\d\d|(200|404|[45]\d\d), (reset|left)"
 )
@@ -60,7 +61,7 @@ BROKEN = "101, close 1002"
 NOT_UTF8 = "101, close 1007"
 TOO_BIG = "101, close 1009"
 
-#: Codes that a close frame may have (RFC 6455, section 7.4), and codes that it may not have.
+#: Codes that a close frame may and may not contain (RFC 6455, section 7.4).
 GOOD_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999]
 BAD_CODES = [0, 1, 255, 256, 999, 1004, 1005, 1006, 1015, 5000, 32767, 32768, 65535]
 
@@ -84,12 +85,14 @@ INVALID_UTF8 = [
 
 
 class Input(NamedTuple):
-    """The data that a connection sends, in separate pieces.
+    """What one connection sends, in pieces.
 
-    None: wait until the answer has begun. A number: wait for that many seconds.
+    pieces: bytes to send, None to wait for the start of the answer, or a number of seconds to wait.
 
     end: what follows: "wait" for the server to end the connection, "half close" and wait, "close",
-    or "reset". expected: the right outcomes; if empty, whatever ANSWER matches is right.
+    or "reset".
+
+    expected: the correct outcomes. If empty, anything that ANSWER matches is correct.
     """
 
     pieces: Sequence[bytes | float | None]
@@ -102,12 +105,12 @@ def close(code: int = 1000) -> bytes:
 
 
 def any_end(chance: random.Random) -> str:
-    """An end for an input, usually one that ends the connection immediately."""
+    """Return how an input ends: usually the connection is closed immediately."""
     return chance.choices(["half close", "wait", "close", "reset"], [80, 3, 9, 8])[0]
 
 
 def mutated(chance: random.Random, data: bytes) -> bytes:
-    """The data with some bytes changed, removed, doubled, moved or added."""
+    """Return the data with some bytes changed, removed, doubled, moved or added."""
     text = bytearray(data)
     for _ in range(chance.randint(1, 6)):
         at, size = chance.randrange(len(text) + 1), chance.randint(1, 8)
@@ -164,7 +167,7 @@ def long_request(chance: random.Random) -> Input:
 
 
 def doubled_header(chance: random.Random) -> Input:
-    """A handshake with one header twice, with equal or different values, or with one missing."""
+    """A handshake with a doubled or a missing header, and sometimes an Origin."""
     name, value = chance.choice(HANDSHAKE)
     other = chance.choice([value, value.upper(), "", "x", "a, " + value, value + ", " + value])
     headers = [header for header in HANDSHAKE if header[0] != name or chance.random() < 0.8]
@@ -176,7 +179,7 @@ def doubled_header(chance: random.Random) -> Input:
 
 
 def smuggled_request(chance: random.Random) -> Input:
-    """A body with an ambiguous length, and a second request in it."""
+    """A body of ambiguous length that contains a second request."""
     lengths = ["0", "5", "05", "+5", "-5", "0x5", "5, 5", "5,6", "", "9" * 30, "5 ", "\x0b5", "5\r"]
     codings = ["chunked", "Chunked", "identity", "chunked, chunked", "xchunked", "\x0bchunked"]
     headers = list(chance.choice([HANDSHAKE, HANDSHAKE[:1]]))
@@ -241,7 +244,7 @@ def odd_target(chance: random.Random) -> Input:
 
 
 def odd_start(chance: random.Random) -> Input:
-    """Another method, another version, another protocol."""
+    """An unusual method, version or protocol."""
     methods = [
         "GET",
         "get",
@@ -302,7 +305,7 @@ def random_request(chance: random.Random) -> Input:
 
 
 def abandoned(chance: random.Random) -> Input:
-    """Nothing at all, or only a handshake."""
+    """Nothing, or only a handshake."""
     pieces: list[list[bytes | float | None]] = [[], [request()], [request(), None]]
     return Input(chance.choice(pieces), any_end(chance))
 
@@ -313,7 +316,7 @@ def abandoned(chance: random.Random) -> Input:
 def frames(
     chance: random.Random, data: bytes, expected: Sequence[str] = (), end: str = "half close"
 ) -> Input:
-    """A valid handshake followed by data: at once, in a separate packet, or in two."""
+    """Return a valid handshake followed by data, in one to three packets."""
     how = chance.randrange(3)
     if how == 0:
         return Input([request() + data], end, expected)
@@ -322,7 +325,7 @@ def frames(
 
 
 def any_frame(chance: random.Random) -> Input:
-    """Any opcode and bits, any form of length, masked or not."""
+    """A frame with a random opcode, bits, length field and mask."""
     first = chance.randrange(256)
     size = chance.choice([0, 1, 2, 125, 126, 127, 512, 513, 1024])
     length = size if chance.random() < 0.8 else chance.randrange(1 << chance.randint(1, 64))
@@ -365,7 +368,7 @@ def mutated_frames(chance: random.Random) -> Input:
 
 
 def huge_frame(chance: random.Random) -> Input:
-    """A frame that claims to be longer than the limit on messages."""
+    """A frame with a length over the message limit."""
     length = chance.choice([513, 1024, 65_535, 65_536, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63])
     length = chance.choice([length, 2**64 - 1, chance.randrange(1 << 16, 1 << 64)])
     form = 64 if length >= 65_536 else 16
@@ -374,14 +377,14 @@ def huge_frame(chance: random.Random) -> Input:
 
 
 def long_way_to_say_it(chance: random.Random) -> Input:
-    """A length that is not in its shortest form."""
+    """A frame whose length is not encoded in the shortest form."""
     form = chance.choice([16, 64])
     size = chance.choice([0, 1, 5, 125]) if form == 16 else chance.choice([0, 5, 125, 126, 512])
     return frames(chance, raw_frame(0x81, size, form, b"x" * size) + close(), [BROKEN])
 
 
 def bad_control(chance: random.Random) -> Input:
-    """A control frame that is too long, or a fragment."""
+    """A control frame that is too long or fragmented."""
     opcode = chance.choice([CLOSE, PING, PONG])
     size = chance.choice([126, 127, 1000, 65_535])
     data = frame(struct.pack("!H", 1000) + b"x" * size, opcode)
@@ -391,7 +394,7 @@ def bad_control(chance: random.Random) -> Input:
 
 
 def bad_utf8(chance: random.Random) -> Input:
-    """Invalid UTF-8: in text, in binary that goes out as text, or in the reason of a close."""
+    """Invalid UTF-8 in a text message, a binary message or a close reason."""
     text = b"x" * chance.randrange(130) + chance.choice(INVALID_UTF8)
     what = chance.randrange(4)
     if what == 0:
@@ -408,7 +411,7 @@ def bad_utf8(chance: random.Random) -> Input:
 
 
 def good_utf8(chance: random.Random) -> Input:
-    """Text in many alphabets, in fragments that split its characters."""
+    """Text in many scripts, split in the middle of characters."""
     text = "".join(chance.choices("aä€한😀\0\x1f\x85\u2028\ufeff\U0010ffff \n", k=60)).encode()
     cut = chance.randrange(len(text))
     data = frame(text[:cut], fin=False) + frame("", PING) + frame(text[cut:], CONTINUATION)
@@ -416,7 +419,7 @@ def good_utf8(chance: random.Random) -> Input:
 
 
 def close_codes(chance: random.Random) -> Input:
-    """A close frame with any code, with half a code, or with none."""
+    """A close frame with any code, half a code or none."""
     what = chance.randrange(5)
     reason = b"x" * chance.choice([0, 0, 5, 123])
     if what == 0:
@@ -434,7 +437,7 @@ def close_codes(chance: random.Random) -> Input:
 
 
 def out_of_order(chance: random.Random) -> Input:
-    """An empty fragment, or a message within another."""
+    """A continuation without a beginning, or a message inside another."""
     data = frame("hello", CONTINUATION, fin=chance.random() < 0.5)
     if chance.random() < 0.5:
         data = frame("hel", fin=False) + frame("hello", chance.choice([TEXT, BINARY]))
@@ -442,7 +445,7 @@ def out_of_order(chance: random.Random) -> Input:
 
 
 def many_fragments(chance: random.Random) -> Input:
-    """A message in many pieces, whose total may be too long."""
+    """A message of many fragments, with or without exceeding the limit."""
     count, size = chance.choice([2, 50, 200, 600]), chance.choice([0, 1, 10])
     parts = [frame("x" * size, TEXT, fin=False)]
     parts += [frame("x" * size, CONTINUATION, fin=False) for _ in range(count)]
@@ -467,7 +470,7 @@ def flood_of_messages(chance: random.Random) -> Input:
     return frames(chance, data + close(), [CLOSED], "wait")
 
 
-#: Kinds of input, each with its relative frequency.
+#: Kinds of input with their relative frequencies.
 Kinds = list[tuple[Callable[[random.Random], Input], int]]
 
 REQUESTS: Kinds = [
@@ -509,14 +512,14 @@ KINDS = REQUESTS + FRAMES
 
 
 def make_input(seed: int, number: int, kinds: Kinds = KINDS) -> tuple[str, Input]:
-    """Return the input with that number, and the name of its kind."""
+    """Return the name of the kind and the input for a seed and a number."""
     chance = random.Random(f"{seed}/{number}")
     ((kind, _),) = chance.choices(kinds, [weight for _, weight in kinds])
     return kind.__name__, kind(chance)
 
 
 class Answer:
-    """Reads what a server sends: the answer to a request, and frames after a handshake."""
+    """Parses what a server sends: the response, and frames after a handshake."""
 
     def __init__(self) -> None:
         self.head = b""
@@ -526,9 +529,10 @@ class Answer:
         self.farewell: Frame | None = None
 
     def take(self, data: bytes) -> list[Frame]:
-        """Take new data and return the frames that are now complete.
+        """Parse more data; return the frames it completes.
 
-        Raises AssertionError if this is not an HTTP answer, or a frame that no server may send.
+        Raises AssertionError if the data is not an HTTP response, or if a server must not send a
+        frame.
         """
         if not self.status:
             self.head += data
@@ -553,7 +557,10 @@ class Answer:
         return whole
 
     def outcome(self, how: str) -> str:
-        """Summarize what arrived. how: "EOF" or "reset" for the connection's end, or "left"."""
+        """Return a summary of what arrived.
+
+        how: "EOF" or "reset" if the server ended the connection, or "left" if the test did.
+        """
         if self.frames is not None:
             if self.farewell is not None:
                 return f"101, close {self.farewell.code or 1005}"
@@ -565,13 +572,13 @@ class Answer:
             return f"{self.status}, {how}"
         size = re.search(rb"(?i)\r\ncontent-length: *(\d+)", self.head)
         assert size, f"an answer without a length: {self.head!r}"
-        whole = not self.body or len(self.body) == int(size[1])  # a HEAD request gets no body
+        whole = not self.body or len(self.body) == int(size[1])  # the response to HEAD has no body
         assert whole, f"not one whole answer: {self.head + self.body!r}"
         return self.status
 
 
 class Attack(Link):
-    """A connection that sends one input and must then end."""
+    """A connection that sends one input, and that the server must then end."""
 
     def __init__(self, run: Fuzz, number: int) -> None:
         self.begin = time.monotonic()
@@ -586,7 +593,7 @@ class Attack(Link):
         self.step()
 
     def step(self) -> None:
-        """Send the next piece of the input; after the last piece, do what its `end` says."""
+        """Send the next piece. After the last one, end the connection as the input says."""
         if self.closed:
             return
         if self.pieces:
@@ -635,7 +642,7 @@ class Attack(Link):
             return
         expected = list(self.input.expected)
         if expected and time.monotonic() - self.begin >= REQUEST_TIME:
-            expected.append("EOF")  # a busy machine has not sent the request in time
+            expected.append("EOF")  # on a busy machine, the request arrived too late
         if not ANSWER.fullmatch(outcome) or (expected and outcome not in expected):
             self.run.failed(self, outcome)
         else:
@@ -648,7 +655,7 @@ class Attack(Link):
 
 
 class Guest(Link):
-    """A client that reads, and answers pings and a close frame, as clients do."""
+    """A well-behaved client: it reads, and answers pings and close frames."""
 
     def __init__(self, loop: Loop, port: int, source: str = "127.0.0.1") -> None:
         super().__init__(loop, port, source)
@@ -657,7 +664,6 @@ class Guest(Link):
 
     @property
     def connected(self) -> bool:
-        """Return whether its handshake was accepted."""
         return self.answer.frames is not None
 
     def got(self, data: bytes) -> None:
@@ -671,21 +677,21 @@ class Guest(Link):
                 self.send(frame(got.payload, CLOSE))
 
     def hear(self, message: bytes) -> None:
-        """Handle a message that has arrived."""
+        """Handle a message."""
 
 
 class Friend(Guest):
-    """Keeps chatting with others of this class; each gets all messages once, in order."""
+    """A client that chats, and checks that every friend's messages arrive once and in order."""
 
     def __init__(self, loop: Loop, port: int, name: str, limit: float) -> None:
         super().__init__(loop, port)
         self.prefix, _, self.name = name.rpartition(" ")
         self.limit = limit
         self.said = 0
-        #: For each friend, by name: how many of its messages have arrived.
+        #: Number of messages that have arrived from each friend, by name.
         self.heard: Counter[str] = Counter()
         self.since = time.monotonic()
-        #: How long each message of this friend took to come back, in seconds.
+        #: Round-trip times of its own messages, in seconds.
         self.round_trips: list[float] = []
         self.quiet = False
         self.keep_alive()
@@ -708,7 +714,7 @@ class Friend(Guest):
         if not text.startswith(f"{self.prefix} "):
             return
         name, number = text[len(self.prefix) + 1 :].split()
-        if name not in self.heard:  # this friend may have missed what was said before it joined
+        if name not in self.heard:  # this friend has missed what was said before it joined
             self.heard[name] = int(number)
         assert int(number) == self.heard[name], f"{self.name} got {text!r} for {self.heard}"
         self.heard[name] += 1
@@ -720,19 +726,19 @@ class Friend(Guest):
         raise AssertionError(f"{self.name} was dropped: {self.answer.outcome('EOF')}, {reset=}")
 
     def check(self) -> None:
-        """Check that this friend's last message has come back, or is not overdue yet."""
+        """Raise AssertionError if this friend's last message is overdue."""
         late = self.said > self.heard[self.name] and time.monotonic() - self.since > self.limit
         assert not late, f"{self.name} does not get back what it says"
 
     def keep_alive(self) -> None:
-        """Send unsolicited pongs, because pings from the server may come too late."""
+        """Send unsolicited pongs, because the server's pings can be late."""
         if not self.closed:
             self.send(frame("", PONG))
             self.loop.after(0.5, self.keep_alive)
 
 
 class Friends:
-    """Friends that chat with each other. From the start, each has heard from all the others."""
+    """Friends who chat with each other. Each has heard the others when they are created."""
 
     def __init__(
         self,
@@ -748,16 +754,16 @@ class Friends:
 
     @property
     def said(self) -> int:
-        """Return the number of messages said; after `end`, each friend has received all of them."""
+        """Number of messages said so far. After `end`, every friend has received all of them."""
         return sum(friend.said for friend in self.all)
 
     def check(self) -> None:
-        """Raise AssertionError if a friend was disturbed."""
+        """Raise AssertionError if any friend was disturbed."""
         for friend in self.all:
             friend.check()
 
     def end(self) -> None:
-        """Stop the talk and wait until each friend has every message. They stay connected."""
+        """Stop the chat, and wait until every friend has every message. They stay connected."""
         for friend in self.all:
             friend.quiet = True
         said = Counter({friend.name: friend.said for friend in self.all})
@@ -765,15 +771,18 @@ class Friends:
 
 
 def any_source(number: int) -> str:
-    """Return a source address for a connection; one address would have too few ports for all."""
+    """Return one of 200 source addresses. A single address would not have enough ports."""
     return f"127.0.0.{2 + number % 200}"
 
 
 class Fuzz:
-    """One run: this many inputs, some of them at the same time.
+    """A run that sends inputs, several at the same time.
 
-    make: returns the kind and the input for a seed and a number. source: the address for a number.
-    breaking: whether the server's connections break; then half an answer is not a failure.
+    make: returns the kind and the input for a seed and a number.
+
+    source: returns the source address for a number.
+
+    breaking: whether the connections break. If so, half a response is not a failure.
     """
 
     def __init__(
@@ -795,8 +804,8 @@ class Fuzz:
         self.loop = loop or Loop()
         self.breaking = breaking
         self.open = 0
-        #: How long the server took to end the connection of each input, in seconds: from the last
-        #: byte on, or from the first if the last was not sent.
+        #: For each connection, the seconds from the last byte of the input to the end. If part of
+        #: the input was never sent, from the first byte.
         self.waits: list[float] = []
         self.said = 0
         self.kinds: dict[str, Counter[str]] = {}
@@ -817,7 +826,7 @@ class Fuzz:
         )
 
     def run(self, count: int, first: int = 0, at_once: int = 100, progress: int = 0) -> None:
-        """Make the inputs from number `first` on, while two friends chat."""
+        """Send `count` inputs, from number `first` on, while two friends chat."""
         try:
             friends = Friends(self.loop, self.port, f"friends of {self.seed}", self.limit)
             self.attack(count, first, at_once, progress, friends.check)
@@ -829,7 +838,10 @@ class Fuzz:
     def attack(
         self, count: int, first: int, at_once: int, progress: int, check: Callable[[], object]
     ) -> None:
-        """Make the inputs without the friends. check: called repeatedly meanwhile."""
+        """Send `count` inputs, from number `first` on.
+
+        check: called repeatedly in the meantime.
+        """
         number, end = first, first + count
         while number < end or self.open:
             while number < end and self.open < at_once:
@@ -842,7 +854,7 @@ class Fuzz:
             check()
 
     def report(self) -> str:
-        """Return how many inputs there were of each kind, and what the server answered."""
+        """Return a summary: the number of inputs and outcomes for each kind."""
         lines = []
         for kind, outcomes in sorted(self.kinds.items()):
             answers = ", ".join(f"{outcome!r} {n}" for outcome, n in outcomes.most_common())
@@ -859,7 +871,7 @@ class Fuzz:
 def fuzz_server(
     count: int, seed: int, first: int = 0, at_once: int = 100, progress: int = 0
 ) -> Fuzz:
-    """Fuzz a new server. Raises AssertionError if it keeps resources, or logs a traceback."""
+    """Fuzz a new server. Raises AssertionError if it keeps resources or logs a traceback."""
     with Gochat(*FLAGS) as gochat:
         before = idle(gochat)
         fuzz = Fuzz(gochat.port, seed)
@@ -870,7 +882,7 @@ def fuzz_server(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns 1 if an input has failed."""
+    """Run the command. Returns 1 if any input failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000, help="how many inputs")
     parser.add_argument("--seed", type=int, default=1)

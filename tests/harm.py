@@ -1,11 +1,11 @@
-"""Cause many faults in a real gochat while two clients chat, and make a table of the results.
+"""Cause many faults in a real gochat while two clients chat, and print a table of the results.
 
     python -m tests.harm --seed 1
 
-starts a new server, on 127.0.0.1 and with short timeouts, for each fault. The two clients that chat
-are in a separate process, so the process that causes the faults cannot disturb them. Each must get
-every message once and in order, and the server must release all threads and descriptors. Otherwise
-an AssertionError names the fault and the seed.
+Each fault gets a new server on 127.0.0.1 with short timeouts. The two clients run in their own
+process, so the process that causes the fault cannot disturb them. Each must get every message once
+and in order, and the server must release all threads and descriptors. If not, an AssertionError
+names the fault and the seed.
 
 --write puts the table into docs/run/reliability.md, between two comments.
 """
@@ -73,8 +73,8 @@ from .test_faults import SHIM
 PAGE = ROOT / "docs" / "run" / "reliability.md"
 BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
 
-#: The timeouts of client.go, scaled down. The buffer is large enough for floods: a client that
-#: reads must not be dropped because others are fast.
+#: The timeouts of client.go, scaled down. The send buffer is large enough that a flood never
+#: disconnects a client that reads.
 HEADER_TIMEOUT, PONG_WAIT, WRITE_WAIT, SHUTDOWN_TIMEOUT = 1.0, 3.0, 1.0, 1.0
 FLAGS = [
     f"--read-header-timeout={HEADER_TIMEOUT}",
@@ -85,16 +85,14 @@ FLAGS = [
     "--send-buffer=20000",
 ]
 
-#: Time that a busy machine may add to any other time, in seconds.
+#: Seconds that a busy machine may add to any time.
 SLACK = 15.0
 
-#: The two clients that chat come from 127.0.0.1, the harmful clients from this address.
+#: The source address of the harmful clients. The two chatting clients use 127.0.0.1.
 ELSEWHERE = "127.0.0.2"
 
 
 class Row(NamedTuple):
-    """A row of the table."""
-
     done: str
     client: str
     others: str = ""
@@ -102,7 +100,7 @@ class Row(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """Chooses how many faults to cause: all of them, or a few."""
+    """Chooses the number of faults: much, or little in a quick run."""
 
     seed: int
     quick: bool = False
@@ -115,7 +113,7 @@ class Amount(NamedTuple):
 
 
 def took(times: Sequence[float]) -> str:
-    """Median and maximum, in words."""
+    """Return the median and the maximum of these times, in words."""
     if not times:
         return "at once"
     middle, most = statistics.median(times), max(times)
@@ -125,7 +123,7 @@ def took(times: Sequence[float]) -> str:
 
 
 def counted(outcomes: Counter[str]) -> str:
-    """Return how often each answer came; many kinds of HTTP refusals count as one."""
+    """Return the number of each outcome, in words. Many kinds of HTTP refusal count as one."""
     counts: Counter[str] = Counter()
     refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
     for outcome, count in outcomes.items():
@@ -141,7 +139,7 @@ def counted(outcomes: Counter[str]) -> str:
 
 
 class Word:
-    """Waits on a loop for the end of standard input."""
+    """Notices the end of stdin on a loop."""
 
     said = False
 
@@ -153,10 +151,7 @@ class Word:
 
 
 def chat_as_friends(seed: int) -> None:
-    """Let two clients chat until the end of the input, which begins with the server's port.
-
-    Prints what they noticed.
-    """
+    """Run the two clients' process: read the port, chat until stdin ends, print the results."""
     port, loop, word = int(sys.stdin.readline()), Loop(), Word()
     friends = Friends(loop, port, f"friends of {seed}")
     print("ready", flush=True)
@@ -171,7 +166,7 @@ def chat_as_friends(seed: int) -> None:
 
 
 class Others:
-    """The process of the two clients that chat."""
+    """The process with the two chatting clients."""
 
     def __init__(self, seed: int) -> None:
         self.process = subprocess.Popen(
@@ -184,7 +179,7 @@ class Others:
         )
 
     def begin(self, port: int) -> None:
-        """Let the two clients join and return once they chat."""
+        """Let the two clients join; return when they chat."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{port}\n")
@@ -198,7 +193,7 @@ class Others:
             self.end()
 
     def end(self) -> str:
-        """Return what the two clients noticed. Raises AssertionError if it is more than delays."""
+        """Return what the two clients measured. Raises AssertionError if they were disturbed."""
         out, errors = self.process.communicate(timeout=2 * PATIENCE)
         assert self.process.returncode == 0, f"the two who chat: {errors}"
         found = json.loads(out)
@@ -207,7 +202,7 @@ class Others:
         return f"{said}; {statistics.median(trips):.1f} / {max(trips):.0f} ms"
 
     def kill(self) -> None:
-        """End the process after a failure, without asking what its clients noticed."""
+        """End the process after a failure, without a result."""
         self.process.kill()
         self.process.communicate()
 
@@ -216,10 +211,12 @@ class Others:
 
 
 class Scene:
-    """A gochat with two clients that chat during the block.
+    """A gochat with two chatting clients.
 
-    threads: how many the server has without clients. When the block has ended, `others`
-    says what the two clients noticed, and `left` which resources the server did not release.
+    threads: the number of the server's threads without clients.
+
+    After the block, `others` is what the two clients measured, and `left` is what the server did
+    not release.
     """
 
     def __init__(
@@ -245,7 +242,7 @@ class Scene:
 
     def __enter__(self) -> Scene:
         self.two.begin(self.gochat.port)
-        #: The resources of the server with only those two clients.
+        #: The server's resources with only those two clients.
         self.calm = resources(self.gochat)
         return self
 
@@ -267,11 +264,11 @@ class Scene:
             assert self.traceback or not self.gochat.logged("Traceback"), tail
 
     def row(self, done: str, client: str) -> Row:
-        """Return the row of the table, after the block has ended."""
+        """Return the table's row. Call it after the block."""
         return Row(done, client, self.others, self.left)
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Run until the condition holds; the two clients must not be disturbed meanwhile."""
+        """Run until a condition holds. Raises AssertionError if the two clients are disturbed."""
 
         def checked() -> bool:
             self.two.check()
@@ -280,7 +277,6 @@ class Scene:
         self.loop.run_until(checked, what)
 
     def run_for(self, seconds: float) -> None:
-        """Run for this many seconds."""
         end = time.monotonic() + seconds
         self.run_until(lambda: time.monotonic() >= end, "the time")
 
@@ -293,7 +289,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """Send this many inputs and return the answers and how long each of them took."""
+        """Send `count` inputs; return the outcomes and the time each one took, in seconds."""
 
         def make_one(_: int, number: int) -> tuple[str, Input]:
             return "made", make(number)
@@ -309,7 +305,7 @@ class Scene:
         source: Callable[[int], str] = any_source,
         breaking: bool = False,
     ) -> tuple[Counter[str], list[float]]:
-        """Do the same as `inflict`, for inputs that each have a kind."""
+        """Send `count` inputs like `inflict`, from a function that also returns their kinds."""
         fuzz = Fuzz(
             self.gochat.port,
             self.seed,
@@ -323,9 +319,10 @@ class Scene:
         return sum(fuzz.kinds.values(), Counter()), fuzz.waits
 
     def gone(self, count: int, since: float) -> list[float]:
-        """Return how long after `since`, in seconds, the server released each of `count` sockets.
+        """Wait until the server has released `count` sockets; return the seconds each took.
 
-        Afterwards only the two clients that chat are left. A socket is closed after its threads.
+        since: the time to measure from. Threads of a client end before its socket is closed. In the
+        end, only the two chatting clients are left.
         """
         times: list[float] = []
 
@@ -341,14 +338,14 @@ class Scene:
         return times
 
     def strangers(self, count: int) -> list[Stranger]:
-        """Add this many clients that read to the room."""
+        """Add `count` clients that read."""
         strangers = [Stranger(self.loop, self.gochat.port) for _ in range(count)]
         self.run_until(lambda: all(one.connected for one in strangers), "a full room")
         return strangers
 
 
 class Stranger(Guest):
-    """A client that is not one of the two that chat. `outcome` says how its connection ended."""
+    """A client other than the two. `outcome` says how its connection ended."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         super().__init__(loop, port, ELSEWHERE)
@@ -359,19 +356,19 @@ class Stranger(Guest):
 
 
 def deaf_strangers(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
-    """Add this many clients that do not read to the room."""
+    """Add `count` clients that do not read."""
     return [stack.enter_context(deaf(gochat.port, ELSEWHERE)) for _ in range(count)]
 
 
 class EchoTalker(Stranger):
-    """Says its next message when the last one has come back; keeps all messages of all talkers."""
+    """Sends its next message when the previous one comes back, and records all messages."""
 
     def __init__(self, loop: Loop, port: int, number: int, size: int) -> None:
         super().__init__(loop, port)
         self.mine = b"talker %d " % number
         self.padding = b"x" * size
         self.said = 0
-        #: For each message that arrived: the numbers of the talker and of the message.
+        #: The numbers of the talker and the message, for each message received.
         self.heard: list[tuple[int, int]] = []
 
     def say(self) -> None:
@@ -387,16 +384,16 @@ class EchoTalker(Stranger):
                 self.say()
 
 
-# The faults. Each function causes a fault and returns a row with the results.
+# The faults. Each function causes one and returns its row.
 
 Trial = Callable[[Amount], Row]
 
-#: For each name: the fault, the function that causes it, and the test of the same fault.
+#: For each name: the fault, its function, and the tests of the same fault.
 TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
 def trial(name: str, fault: str, tests: str = "") -> Callable[[Trial], Trial]:
-    """Add the decorated function to the table."""
+    """Return a decorator that registers the fault's function in TRIALS."""
 
     def add(function: Trial) -> Trial:
         TRIALS[name] = fault, function, tests
@@ -414,9 +411,9 @@ def inflicted(
     at_once: int = 100,
     deadline: tuple[str, float] | None = None,
 ) -> Row:
-    """Send this many inputs, and nothing else, and return the row.
+    """Return the row for a fault that only sends inputs.
 
-    deadline: when the server ends each input's connection, in words and in seconds.
+    deadline: when the server must end each connection, in words and in seconds.
     """
     with Scene(amount, *flags) as scene:
         outcomes, times = scene.inflict(count, make, at_once=at_once)
@@ -460,7 +457,7 @@ def stops_reading(amount: Amount) -> Row:
 
 
 class CountingFlooder(Stranger):
-    """Sends as fast as the server reads, and counts what comes back."""
+    """Sends as fast as the server reads, and counts its messages that come back."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
         super().__init__(loop, port)
@@ -473,7 +470,7 @@ class CountingFlooder(Stranger):
         raise AssertionError(f"a flooder was cut: {self.outcome}")
 
     def flood(self) -> None:
-        """Always have more data waiting to be sent than the server accepts."""
+        """Keep more data waiting than the server accepts."""
         if self.closed:
             return
         if len(self._unsent) < 1 << 16:
@@ -488,7 +485,7 @@ class CountingFlooder(Stranger):
 
 
 class SlowReader:
-    """Reads a little now and then from a peer and must not miss a message."""
+    """Reads a little now and then. It must not miss a message."""
 
     def __init__(self, scene: Scene, peer: Peer, size: int) -> None:
         self.scene, self.peer, self.size = scene, peer, size
@@ -522,13 +519,13 @@ class SlowReader:
 
 @trial("flood", "It floods, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
 def floods(amount: Amount) -> Row:
-    """A flooder stays for longer than the pong wait, although its pongs come after the flood."""
+    """A flooder stays longer than the pong wait, although its pongs are stuck behind the flood."""
     count, seconds, rate, burst = amount(10, 3), amount(5, 2), 60, 10
     flags = (f"--rate={rate}", f"--burst={burst}", f"--pong-wait={seconds}", "--send-buffer=256")
     with Scene(amount, *flags) as scene:
         with ExitStack() as stack:
             slow = [
-                SlowReader(scene, peer, 8192)  # 160 kB a second: a little more than is sent
+                SlowReader(scene, peer, 8192)  # reads up to 160 kB/s, slightly more than is sent
                 for peer in deaf_strangers(scene.gochat, 2, stack)
             ]
             port = scene.gochat.port
@@ -547,7 +544,7 @@ def floods(amount: Amount) -> Row:
                 reader.stopped = True
                 assert len(reader.last) == count, "a slow reader gets nothing"
         for flooder in flooders:
-            # Messages that a busy machine delayed may be read at once, but no more than the burst.
+            # After a delay, a busy machine can read a burst at once, but no more.
             assert flooder.accepted <= burst + rate * (lived + 1), (
                 f"{flooder.accepted} in {lived} s"
             )
@@ -657,7 +654,7 @@ def bad_handshakes(amount: Amount) -> Row:
 
 @trial("frames", "Bad frames", "tests/test_fuzz.py, 301 Autobahn cases")
 def bad_frames(amount: Amount) -> Row:
-    # Floods are valid frames, and have their own row.
+    # Floods are valid frames and have their own rows.
     return bad_input(amount, [kind for kind in FRAMES if kind[0] is not flood_of_messages])
 
 
@@ -701,7 +698,7 @@ def pings(amount: Amount) -> Row:
         f"{count} clients with {each:,} each",
         count,
         lambda _: Input([request(), None, data], "wait", [CLOSED]),
-        # They answer no pings meanwhile, and a busy machine takes longer than the usual timeouts.
+        # These clients answer no pings, and a busy machine exceeds the usual timeouts.
         *("--pong-wait=30", "--write-wait=30"),
         at_once=10,
     )
@@ -720,7 +717,8 @@ def empty_messages(amount: Amount) -> Row:
     )
 
 
-#: A refusal does not wait for the request; a request that comes later is answered with a reset.
+#: A refusal is sent before the request arrives. A request that arrives later is answered by a
+#: reset.
 REFUSED = ["503", "503, reset", "reset"]
 
 
@@ -793,7 +791,7 @@ def no_descriptors(amount: Amount) -> Row:
 )
 def no_threads(amount: Amount) -> Row:
     count = amount(500, 50)
-    # The two clients that chat are exempt: a client without a thread is refused.
+    # Only clients from other addresses are affected, so the two chatting clients are spared.
     fault = f"""
         import random, threading
 
@@ -820,7 +818,7 @@ def no_threads(amount: Amount) -> Row:
 
 
 def injected(gochat: Gochat) -> str:
-    """Return what the shim says that it did, and how often."""
+    """Return the shim's counts of the faults it has injected."""
     (line,) = (line for line in gochat.lines if line.startswith("faults: "))
     parts = line.removeprefix("faults: ").split(", ")
     return ", ".join(part for part in parts if not part.startswith("0 "))
@@ -904,7 +902,7 @@ def full_disk(amount: Amount) -> Row:
 
 @contextmanager
 def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStack]]:
-    """Yield a gochat for a shutdown. Afterwards everything on the loop and the stack is closed."""
+    """Yield a gochat to shut down, a loop, and a stack. Both are closed at the end."""
     loop = Loop()
     try:
         with ExitStack() as stack, Gochat(*FLAGS, *flags, fault=fault) as gochat:
@@ -914,7 +912,7 @@ def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStac
 
 
 def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
-    """Wait for the end of the process and return the time; a loop runs meanwhile."""
+    """Wait until the process has ended and return the time. Runs the loop in the meantime."""
     fd = os.pidfd_open(gochat.process.pid)
     try:
         ended = select.poll()
@@ -930,7 +928,7 @@ def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
 
 
 def fill_buffers(talker: EchoTalker, loop: Loop, size: int) -> None:
-    """Let a talker say this many bytes, to fill the buffers of the clients that do not read."""
+    """Let a talker send `size` bytes, to fill the buffers of clients that do not read."""
     enough = talker.said + size // len(talker.padding)
     loop.run_until(lambda: talker.said > enough, "full buffers")
 
@@ -942,7 +940,7 @@ def terminated(amount: Amount) -> Row:
     codes: Counter[str] = Counter()
     messages = 0
     for _ in range(runs):
-        # The clients that do not read must stay until the end.
+        # The timeouts must not end the clients that do not read.
         flags = ("--write-wait=60", "--pong-wait=60", "--max-message-size=4100")
         with stage(*flags) as (gochat, loop, stack):
             deaf_strangers(gochat, stuck, stack)
@@ -962,7 +960,7 @@ def terminated(amount: Amount) -> Row:
             loop.run_until(lambda: all(t.closed for t in talkers), "their ends")  # noqa: B023
             assert not gochat.logged("Traceback")
         codes.update(talker.outcome for talker in talkers)
-        # A talker that joined a little later lacks only the first messages.
+        # A talker that joined later misses only the first messages.
         longest = max((talker.heard for talker in talkers), key=len)
         for talker in talkers:
             had = len(talker.heard)
@@ -1060,7 +1058,7 @@ HEAD = (
 
 
 def run(name: str, amount: Amount) -> str:
-    """Cause the fault and return its row. Raises AssertionError, which names the seed."""
+    """Cause the fault; return its row. AssertionError names the fault and the seed."""
     fault, function, tests = TRIALS[name]
     try:
         row = function(amount)
@@ -1072,9 +1070,9 @@ def run(name: str, amount: Amount) -> str:
 def write_table(
     begin: str, end: str, head: str, rows: Sequence[str], command: str, *, seconds: float
 ) -> None:
-    """Replace the text between the two comments in the page with a table.
+    """Replace the text between two comments of the page with a table.
 
-    command: the command that made the table. seconds: how long that took.
+    command: the command that made the table. seconds: how long it took.
     """
     made = (
         f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"
@@ -1089,7 +1087,6 @@ def write_table(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.harm", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=TRIALS, metavar="NAME", help=", ".join(TRIALS))

@@ -1,4 +1,4 @@
-"""Helpers for the tests of the HTTP server: a running server, simple applications, fixtures."""
+"""Helpers for tests of the HTTP server: a running server, small applications and fixtures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _has_ipv6() -> bool:
     return False
 
 
-#: Skips a test on a machine without IPv6.
+#: Skips a test if the machine has no IPv6.
 needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 
 
@@ -46,7 +46,7 @@ def serving_threads() -> list[str]:
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """Fail a test that leaves a thread, a descriptor, or an unclosed socket."""
+    """Check that the test leaves no thread, descriptor or open socket."""
     gc.collect()
     threads, files = threading.enumerate(), descriptors()
     yield
@@ -57,7 +57,7 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Return the messages logged so far, without debug messages."""
+    """Return a function that returns the messages logged so far, except debug messages."""
     caplog.set_level(logging.DEBUG, "gochat")
 
     def lines() -> list[str]:
@@ -68,7 +68,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 class Serving:
-    """A running server, until the end of the block."""
+    """A server that runs until the end of the block."""
 
     def __init__(
         self,
@@ -104,13 +104,13 @@ def hello(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def works(port: int) -> bool:
-    """Return whether a server at this port answers like `hello`."""
+    """Return whether the server at this port responds like `hello`."""
     with Peer(port) as peer:
         return peer.request().body == b"hello"
 
 
 def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplication:
-    """An application that takes each connection over and passes it to the handler."""
+    """Return an application that hijacks each connection and passes it to the handler."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, buffered = environ["gochat.hijacker"].hijack()
@@ -121,7 +121,7 @@ def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplic
 
 
 def read_to_end(peer: Peer) -> bytes:
-    """Return everything that the server sends until it ends the connection, by FIN or reset."""
+    """Return all data until the server closes or resets the connection."""
     data = bytes(peer.buffer)
     with suppress(ConnectionError):
         while piece := peer.sock.recv(65536):
@@ -130,7 +130,7 @@ def read_to_end(peer: Peer) -> bytes:
 
 
 def answer(port: int, request: bytes) -> bytes:
-    """Return everything that the server sends after a request."""
+    """Send a request; return all data until the server closes or resets the connection."""
     with Peer(port) as peer:
         with suppress(ConnectionError):
             peer.sock.sendall(request)

@@ -1,4 +1,4 @@
-"""Many clients on one thread: sockets that never block, and a loop that serves them."""
+"""Many clients on one thread: sockets that do not block, and the loop that serves them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .support import PATIENCE, Frame, Gochat, cut_frame, join, reset_socket, wai
 
 
 def resources(gochat: Gochat) -> tuple[int, int]:
-    """Return how many threads and descriptors a server has; some may be about to end.
+    """Return the number of threads and of descriptors. Some may be about to end.
 
-    On greenlets the threads do not count, because gevent keeps one for a while to look up names.
+    On greenlets the threads are not counted, because gevent keeps one for a while to look up names.
     """
     if os.environ.get("GOCHAT_RUNTIME") == "greenlets":
         return 0, gochat.descriptors()
@@ -26,9 +26,9 @@ def resources(gochat: Gochat) -> tuple[int, int]:
 
 
 def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
-    """Return the resources of a server that has served a client and is idle again.
+    """Let a client join and leave; return the server's resources when it is idle again.
 
-    threads: how many an idle server has: the main thread, the hub, and any that a fault adds.
+    threads: the threads of an idle server: the main thread, the hub, and those that a fault adds.
     """
     tasks, descriptors = resources(gochat)
     with join(gochat.port):
@@ -41,13 +41,13 @@ def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
 
 
 class Frames:
-    """Splits received data into frames, however the data was split in transit."""
+    """Splits received data into frames."""
 
     def __init__(self) -> None:
         self.rest = bytearray()
 
     def take(self, data: bytes) -> list[Frame]:
-        """Take new data and return the frames that are now complete."""
+        """Add received data; return the frames it completes."""
         self.rest += data
         start, frames = 0, []
         while cut := cut_frame(self.rest, start):
@@ -58,21 +58,21 @@ class Frames:
 
 
 class Loop:
-    """Passes received data to each link and makes due calls. One thread."""
+    """Reads for all links and makes calls when they are due, on one thread."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
-        #: How many links there have been, and how many of them are closed.
+        #: The numbers of links opened and closed so far.
         self.opened = self.closed = 0
         self._count = itertools.count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call `call` on this thread after that many seconds."""
+        """Call a function on this thread after some seconds."""
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
 
     def turn(self) -> None:
-        """Wait briefly for something to do and do it."""
+        """Wait for at most 50 ms, then handle what is ready or due."""
         timeout = 0.05
         if self._due:
             timeout = min(timeout, max(0.0, self._due[0][0] - time.monotonic()))
@@ -83,23 +83,23 @@ class Loop:
             heapq.heappop(self._due)[2]()
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Run until the condition holds; raise AssertionError if it does not within PATIENCE."""
+        """Run until a condition holds; raise AssertionError after PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, f"never came true: {what}"
             self.turn()
 
     def close(self) -> None:
-        """Close all sockets that are left."""
+        """Close all links."""
         for key in list(self.selector.get_map().values()):
             key.data.close()
         self.selector.close()
 
 
 class Link:
-    """A connection to a server on this machine, on a loop. Subclasses handle the data.
+    """A connection to a server on this machine, served by a loop. Subclasses handle its data.
 
-    send_buffer: how much unsent data the system keeps, in bytes.
+    send_buffer: bytes of unsent data that the system keeps.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Link:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.sock.setblocking(False)
         self.closed = False
-        #: When data last came.
+        #: When data last arrived.
         self.read_at = time.monotonic()
         loop.opened += 1
         self._unsent = bytearray()
@@ -124,21 +124,21 @@ class Link:
         raise NotImplementedError
 
     def ended(self, reset: bool) -> None:
-        """Handle the end of the connection by the server. This side is also closed."""
+        """Handle the end of the connection, which the server has ended. The socket is closed."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
-        """Send the data, now or when there is room."""
+        """Send data, now or when the socket has room."""
         self._unsent += data
         self._flush()
 
     def half_close(self) -> None:
-        """Send nothing more, but keep reading."""
+        """Send no more after the data so far, but keep reading."""
         self._half = True
         self._flush()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket without a close frame and drop unsent data."""
+        """Close the socket without a close frame. Unsent data is dropped."""
         if self.closed:
             return
         self.closed = True
@@ -150,7 +150,7 @@ class Link:
             self.sock.close()
 
     def ready(self, events: int) -> None:
-        """Read or write, as the socket allows. Called by the loop."""
+        """Read or write what the socket allows. Called by the loop."""
         if self.closed:
             return
         if events & selectors.EVENT_WRITE:
@@ -183,7 +183,8 @@ class Link:
         except BlockingIOError:
             pass
         except OSError:
-            # Reading also notices the end, and there may be data to read first.
+            # Ignore this: reading will notice the end, too, and there can be data to read before
+            # it.
             self._unsent.clear()
             self._half = False
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)

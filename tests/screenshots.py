@@ -1,6 +1,6 @@
-"""Draw docs/screenshot.png, the page in a chat of two, and docs/view.png, the live view of a chat.
+"""Draw docs/screenshot.png, the page in a chat, and docs/view.png, the live view.
 
-Each is drawn twice: in light, and in dark for readers who prefer that (screenshot-dark.png).
+Each is drawn for light and for dark mode, such as screenshot-dark.png.
 
 python -m tests.screenshots
 """
@@ -21,7 +21,7 @@ from .test_view import Viewed, card, joined
 
 Scheme = Literal["light", "dark"]
 
-#: The lines of docs/screenshot.png, each with its delay after the previous line, in seconds.
+#: The lines of the chat in the picture, each with its delay in seconds.
 TALK = [
     ("Ann", "Hi Bob! Is the chat example on threads now?", 0),
     ("Bob", "It is. Where Go starts a goroutine, this starts a thread: two for each of us.", 5),
@@ -45,7 +45,7 @@ def say(speaker: Peer, count: int) -> None:
 
 
 def draw_page(browser: Browser, scheme: Scheme) -> None:
-    """Have Ann, on the page, chat with Bob, and take the picture while she types."""
+    """Draw the page while Ann is typing, after a chat with Bob."""
     with Gochat("--addr", "127.0.0.1:8080") as gochat, join(gochat.port) as bob:
         context = browser.new_context(viewport={"width": 1000, "height": 500}, color_scheme=scheme)
         now = datetime(2025, 2, 14, 12, 19, 20)
@@ -69,7 +69,7 @@ def draw_page(browser: Browser, scheme: Scheme) -> None:
 
 
 def draw_view(browser: Browser, scheme: Scheme) -> None:
-    """Have four clients chat, hold two of them, and take the picture in slow motion."""
+    """Draw the view of four clients in slow motion, two of them held."""
     with ExitStack() as stack:
         chat = stack.enter_context(Viewed())
         view = browser.new_page(viewport={"width": 1000, "height": 600}, color_scheme=scheme)

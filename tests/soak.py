@@ -1,10 +1,10 @@
-"""Soak a real gochat: churn, floods, stuck clients and bad input, for a long time, all at once.
+"""Soak a real gochat for a long time with churn, floods, stuck clients and bad input, all at once.
 
     python -m tests.soak --minutes 30 --seed 1 --plot docs/run/soak.svg
 
-Once a second the command checks the server's memory, threads and descriptors. For clients that
-read, nothing may be lost, doubled or out of order, whatever the others do, and nothing may grow.
-The plot needs matplotlib, which is in the extra `plot`.
+Once a second, the command checks the server's memory, threads and descriptors, which must not grow.
+Every client that reads must get each message once and in order. The plot needs matplotlib, from the
+extra `plot`.
 """
 
 from __future__ import annotations
@@ -25,71 +25,69 @@ from .fuzz import Attack, Fuzz
 from .loop import idle, resources
 from .support import PATIENCE, PONG, Gochat, frame, request, wait_until
 
-#: In seconds. A flood from fuzz.py, of 500 messages, must be read within the pong wait.
+#: Seconds. A flood of 500 messages from fuzz.py must be read within the pong wait.
 PONG_WAIT, WRITE_WAIT = 15.0, 6.0
 RATE, BURST = 60.0, 20
 FLAGS = [
     *("--pong-wait", f"{PONG_WAIT:g}", "--ping-period", "4", "--write-wait", f"{WRITE_WAIT:g}"),
     *("--rate", f"{RATE:g}", "--burst", str(BURST)),
-    # Half a second of talk fills 256 places; a machine that is busy with other things needs more.
+    # 256 places would fill in half a second of talk, too short for a busy machine.
     *("--send-buffer", "2000"),
     *("--max-clients-per-address", "1000"),  # never reached, but makes the server count
 ]
 
 #: The longest time that the server may take to end a connection, in seconds: the longest deadline,
-#: the time to write queued messages, a second to answer a close, and a busy machine's delay.
+#: time to write queued messages, a second to answer a close, and the delay of a busy machine.
 LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
-#: The number of clients of each kind, unless a run has fewer members; and how long, on average, a
-#: member is silent and a flooder floods, in seconds.
+#: Number of clients of each kind. A run can have fewer members.
 MEMBERS, FLOODERS, STUCK = 200, 3, 6
 PAUSE, FLOOD = 2.0, 15.0
-#: How many bad inputs start in a second.
+#: Bad inputs started per second.
 ATTACKS = 25.0
 
-#: How much of a flood may wait on this side, in bytes. The server still reads this much at the
-#: rate when the flood ends.
+#: Bytes of a flood that this side buffers. When a flood ends, the server still reads this much.
 SEND_BUFFER = 16_384
 
-#: How much the server's memory may grow from the second quarter of a run to the last, in bytes: a
-#: fixed part, and a part for a run of a minute, which shrinks in longer runs. In the first minute
-#: the stack and the buffers of each thread grow to their full size. In half an hour a leak of a few
-#: hundred bytes for each connection exceeds the limit.
+#: Bytes that the server's memory may grow from the second quarter of a run to the last. WARM_UP is
+#: for a run of one minute and shrinks with the length of the run: in the first minute, each
+#: thread's stack and buffers grow to their full size. A leak of a few hundred bytes per connection
+#: exceeds the limit in half an hour.
 GROWTH, WARM_UP = 4 << 20, 12 << 20
 
-#: Time allowed for the server to release a connection that this side has ended, in seconds.
+#: Seconds in which the server must release a connection that this side has ended.
 WINDING_UP = 10.0
 
-#: The number of points of a line in the plot; the maximum is about twice that.
+#: Points on a line of the plot, at least. There can be twice as many.
 POINTS = 600
 
-#: States in /proc/net/tcp in which the server has not ended the connection.
+#: States in /proc/net/tcp of connections that the server has not ended.
 OPEN = {"01", "08"}  # ESTABLISHED, CLOSE_WAIT
 
 
 class Sample(NamedTuple):
-    """The state at one moment."""
+    """A measurement."""
 
-    time: float  # in seconds, from the beginning
-    memory: int  # in bytes
+    time: float  # seconds since the beginning
+    memory: int  # bytes
     threads: int
     descriptors: int
     clients: int  # connections open on this side
     came: int  # connections made so far
     messages: int
     deliveries: int
-    bad_input: bool = True  # whether there was bad input at that time
+    bad_input: bool = True  # whether bad input was being sent
 
 
 def windows(figures: Sequence[float]) -> tuple[float, float]:
-    """Return the medians of the second and of the last quarter of the run."""
+    """Return the medians of the second and the last quarter of the run."""
     quarter = max(1, len(figures) // 4)
     early = figures[quarter : 2 * quarter] or figures
     return statistics.median(early), statistics.median(figures[-quarter:])
 
 
 def judge(samples: Sequence[Sample]) -> None:
-    """Raise AssertionError if the memory grows."""
+    """Raise AssertionError if the memory grows too much."""
     early, late = windows([sample.memory for sample in samples])
     came = (samples[-1].came - samples[0].came) // 2
     assert late - early <= GROWTH + WARM_UP / max(samples[-1].time / 60, 1.0), (
@@ -99,9 +97,10 @@ def judge(samples: Sequence[Sample]) -> None:
 
 
 class FloodingChatter(Chatter):
-    """A client that sends as fast as TCP takes it.
+    """A client that sends as fast as TCP allows.
 
-    Answers to pings would follow the whole flood, much too late. So the flood contains pongs.
+    An answer to a ping would wait behind the flood for too long, so the flood itself contains
+    pongs.
     """
 
     patient = False
@@ -113,11 +112,11 @@ class FloodingChatter(Chatter):
 
     @property
     def heard(self) -> int:
-        """Return a lower bound for the messages of this client that the server has read."""
+        """A lower bound for the number of this client's messages that the server has read."""
         return self.said - len(self.unheard)
 
     def talk(self) -> None:
-        """Begin the flood and leave at some point."""
+        """Start the flood, and decide when to leave."""
         self.flooding = True
         self.loop.after(self.chat.random.expovariate(1 / FLOOD), self.enough)
         self.flood()
@@ -140,15 +139,15 @@ class FloodingChatter(Chatter):
 
 
 class Stuck(Voice):
-    """A client that may say something at first, and then reads nothing and answers no pings."""
+    """A client that sends a few messages, then neither reads nor answers pings."""
 
     def __init__(self, chat: Chat) -> None:
         super().__init__(chat)
         self.sock = socket.socket()
         self.sock.settimeout(PATIENCE)
         if chat.random.random() < 0.5:
-            # With a small window and small segments, the system keeps small buffers on the other
-            # side, which are full long before the pong wait ends.
+            # A small window and small segments keep the system's buffers small. They are full long
+            # before the pong wait ends.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.sock.connect(("127.0.0.1", chat.gochat.port))
@@ -159,9 +158,9 @@ class Stuck(Voice):
 
 
 def open_ports(port: int) -> set[int]:
-    """Return the ports of the clients whose connections this server has not ended.
+    """Return the ports of clients whose connections the server has not ended.
 
-    A client that does not read cannot tell, because the close comes after the unread data.
+    A client that does not read would not notice the end, because unread data comes before it.
     """
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -172,13 +171,13 @@ def open_ports(port: int) -> set[int]:
 
 
 class Soak:
-    """One run of all this against a server."""
+    """A run against one server."""
 
     def __init__(self, chat: Chat, before: tuple[int, int], seed: int, members: int) -> None:
         self.gochat = chat.gochat
         self.chat = chat
         self.members = members
-        #: The threads and descriptors of the server when it served nobody.
+        #: The server's threads and descriptors without clients.
         self.before = before
         self.seed = seed
         self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, loop=chat.loop)
@@ -187,10 +186,10 @@ class Soak:
         self.flooding: list[FloodingChatter] = []
         self.flooders: list[FloodingChatter] = []
         self.stuck: list[Stuck] = []
-        #: For each stuck client that is gone, how long it was there, in seconds.
+        #: Seconds that each departed stuck client was connected.
         self.ages: list[float] = []
         self.samples: list[Sample] = []
-        self.over = False  # no more bad input
+        self.over = False  # no more bad input is started
         self.begun = time.monotonic()
 
     # The run.
@@ -198,18 +197,18 @@ class Soak:
     def run(
         self, seconds: float, progress: bool = False, enough: Callable[[], bool] | None = None
     ) -> None:
-        """Do everything for `seconds`, then until nobody is left. progress: print the progress.
+        """Run for `seconds`, then let every client leave. Raises AssertionError if a check fails.
 
-        On a busy machine a sample takes longer than a second. Then the run continues until there
-        are more than half as many samples as seconds: a few samples say nothing about memory.
+        On a busy machine, taking a sample lasts longer than a second. The run then continues until
+        it has more samples than half its seconds, because a few samples say nothing about memory.
 
-        enough: called once after each sample; if it returns true, the run ends.
-
-        Raises AssertionError if something is lost, or grows.
+        progress: whether to print samples. enough: called after each sample; the run ends when it
+        returns true.
         """
         self.attack()
         while self.elapsed() < seconds or len(self.samples) <= seconds / 2:
-            # Inputs stop one pong wait before the end, so even slow ones end in time.
+            # The last inputs start one pong wait before the end, so that even slow ones end in
+            # time.
             self.over = self.elapsed() > seconds - PONG_WAIT
             self.turn()
             self.look()
@@ -230,15 +229,15 @@ class Soak:
 
     @property
     def judged(self) -> list[Sample]:
-        """Return the samples taken during bad input, or all if there are none."""
+        """The samples taken during bad input, or all samples if there are none."""
         return [sample for sample in self.samples if sample.bad_input] or self.samples
 
     def elapsed(self) -> float:
-        """Return how long the run has lasted, in seconds."""
+        """Return the seconds since the beginning."""
         return time.monotonic() - self.begun
 
     def turn(self) -> None:
-        """Replace clients that have left and let all act for a second."""
+        """Replace clients that have left, and run the loop for a second."""
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]
@@ -251,7 +250,7 @@ class Soak:
             self.chat.loop.turn()
 
     def attack(self) -> None:
-        """Make a bad input, and after a pause the next."""
+        """Send a bad input, and schedule the next one."""
         if not self.over:
             self.fuzz.open += 1
             Attack(self.fuzz, self.attacks)
@@ -261,7 +260,7 @@ class Soak:
     # Checks.
 
     def look(self) -> None:
-        """Check everything once. Raises AssertionError if something is wrong."""
+        """Take a sample and check everything."""
         assert self.gochat.process.poll() is None, "\n".join(self.gochat.lines[-100:])
         self.look_at_stuck()
         self.look_at_flooders()
@@ -285,15 +284,15 @@ class Soak:
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
 
     def ended(self, moment: float) -> int:
-        """Return how many connections had ended at that time, according to the samples."""
+        """Return how many connections had ended at this moment."""
         for sample in reversed(self.samples):
             if sample.time <= moment:
                 return sample.came - sample.clients
         return 0
 
     def look_at_stuck(self) -> None:
-        """Check that each client that does not read is disconnected in time."""
-        # Read twice, because the system may omit open connections while others come and go.
+        """Check that clients that do not read are disconnected in time."""
+        # Read twice. The system can omit open connections while others come and go.
         still_open = open_ports(self.gochat.port) | open_ports(self.gochat.port)
         now = time.monotonic()
         for stuck in list(self.stuck):
@@ -306,13 +305,13 @@ class Soak:
                 stuck.sock.close()
 
     def look_at_flooders(self) -> None:
-        """Check that no flooder was read faster than the rate allows."""
+        """Check that no flooder was read faster than the rate."""
         for flooder in self.flooders:
             most = BURST + RATE * (time.monotonic() - flooder.begun) + 1
             assert flooder.heard <= most, f"{flooder.heard} messages of {flooder}, not {most:.0f}"
 
     def report(self) -> str:
-        """A summary of the run."""
+        """Return a summary of the run."""
         chat, samples = self.chat, self.samples
         early, late = windows([sample.memory for sample in self.judged])
         floods = sum(flooder.heard for flooder in self.flooders)
@@ -349,10 +348,10 @@ def soak(
     progress: bool = False,
     enough: Callable[[], bool] | None = None,
 ) -> Soak:
-    """Soak a new server. Raises AssertionError if something is lost, or grows.
+    """Soak a new server. Raises AssertionError if a check fails.
 
-    members: how many clients chat. fault: Python to run first in it. progress, enough: see
-    Soak.run.
+    members: number of chatting clients. fault: Python code to run first in the server. progress,
+    enough: see Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
         before = idle(gochat)
@@ -387,7 +386,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
         for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
             for name, line in lines.items():
                 axes.plot(minutes, line, linewidth=1, label=name)
-            # Room for the legend below the lines.
+            # Leave room for the legend below the lines.
             axes.set(ylabel=title, ylim=(0, 1.1 * max(map(max, lines.values()))))
             if len(lines) > 1:
                 axes.legend(loc="lower right", frameon=True, framealpha=1)
@@ -396,7 +395,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns 1 if the server has failed."""
+    """Run the command. Returns 1 if a check failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)

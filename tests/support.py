@@ -1,4 +1,4 @@
-"""Helpers for the tests: the real command in a separate process, and a peer on a bare socket."""
+"""Shared helpers: the real command in its own process, and a client on a bare socket."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ from gochat.golang import frames
 from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
 
-#: The only limit on waiting for anything, in seconds. Generous: only a failure reaches it.
+#: Seconds to wait for anything. Generous, because only a failing test reaches it.
 PATIENCE = 30.0
 
-#: The seed of everything random; a failure prints it, so that it can be repeated.
+#: The seed for all random choices. Failures print it; GOCHAT_SEED sets it.
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 
-#: The repository.
+#: The root of the repository.
 ROOT = Path(__file__).resolve().parent.parent
 
-#: The address that servers listen on, with a free port.
+#: An address with a free port, for servers to listen on.
 LOCAL = "127.0.0.1:0"
 
-#: The installed command.
 COMMAND = str(Path(sys.executable).with_name("gochat"))
 
-#: The key of RFC 6455, section 1.3, and the answer to it.
+#: The example key of RFC 6455, section 1.3, and its answer.
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-#: The environment for a program whose coverage does not count, because measuring slows it down.
+#: An environment without coverage measurement, which slows a program down.
 UNMEASURED = {
     name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")
 }
@@ -60,10 +59,10 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
 
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
-    """Return when the condition holds; raise AssertionError if it does not within PATIENCE.
+    """Wait until a condition holds; raise AssertionError after PATIENCE.
 
-    Some conditions ask a server or a browser. So the pauses get longer, up to 50 ms, but they never
-    add more than a tenth to the wait.
+    Some conditions query a server or a browser, so the pauses between checks grow to 50 ms. They
+    add at most a tenth to a wait longer than that.
     """
     begin = time.monotonic()
     while not condition():
@@ -73,10 +72,10 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
 
 
 def free_port(count: int = 1) -> int:
-    """Return a free port; with a count, the first of that many consecutive free ports.
+    """Return a free port, or the first of `count` consecutive free ports.
 
-    Linux gives connections, and listeners on port 0, ports from 32768 up. So this one stays free
-    until the program that is to listen on it starts.
+    Linux assigns ports from 32768 up to connections and to listeners on port 0. The returned port
+    is below that, so it stays free until a program listens on it.
     """
     while True:
         first = random.SystemRandom().randrange(10_000, 32_000)
@@ -87,15 +86,16 @@ def free_port(count: int = 1) -> int:
 
 
 def accepts(port: int) -> bool:
-    """Return whether somebody listens on a port of 127.0.0.1."""
+    """Return whether anyone listens on a port of 127.0.0.1."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def make_certificate(path: Path, name: str) -> Path:
-    """Make a self-signed certificate for a name like DNS:... or IP:...
+    """Make a self-signed certificate and return its path.
 
-    The key is a file next to it, with the suffix .key. Returns the path.
+    name: such as DNS:example.org or IP:127.0.0.1. The key is written next to the certificate, with
+    the suffix .key.
     """
     subprocess.run(
         [
@@ -112,9 +112,9 @@ def make_certificate(path: Path, name: str) -> Path:
 
 @contextmanager
 def program(*arguments: str | Path) -> Iterator[int]:
-    """Run a program of examples/ in a separate process, on a free port, and end it with Ctrl-C.
+    """Run a program from examples/, yield its port, and end it with Ctrl-C.
 
-    arguments: the arguments for Python. Yields the port.
+    arguments: the arguments for Python.
     """
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -138,7 +138,7 @@ def program(*arguments: str | Path) -> Iterator[int]:
 
 @contextmanager
 def in_background(target: Callable[[], object], name: str | None = None) -> Iterator[None]:
-    """Call the target on a thread during the block; the thread must end by itself."""
+    """Call a function on a thread during the block. It must return by itself."""
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
     try:
@@ -153,13 +153,16 @@ def request(
     start: str = "GET /ws HTTP/1.1",
     end: str = "\r\n",
 ) -> bytes:
-    """An HTTP request, a valid handshake by default. end: the end of each line."""
+    """Return an HTTP request, by default a valid handshake.
+
+    end: the line ending.
+    """
     lines = [start, *(f"{name}: {value}" for name, value in headers), "", ""]
     return end.join(lines).encode("latin-1")
 
 
 def reset_socket(sock: socket.socket) -> None:
-    """Close a socket so that its peer gets a reset."""
+    """Close a socket with a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
@@ -171,7 +174,7 @@ class Frame(NamedTuple):
 
     @property
     def code(self) -> int | None:
-        """The code in a close frame."""
+        """The close code in this close frame, or None."""
         return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) > 1 else None
 
 
@@ -183,7 +186,7 @@ def frame(
     rsv: int = 0,
     mask: bytes | None = b"\x01\x02\x03\x04",
 ) -> bytes:
-    """A client's frame (RFC 6455, section 5.2); unmasked if the mask is None."""
+    """Return a client's frame (RFC 6455, section 5.2), or an unmasked one if mask is None."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload)
@@ -194,7 +197,7 @@ def frame(
 def raw_frame(
     first: int, length: int, form: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04"
 ) -> bytes:
-    """A frame that begins with the byte `first`, and claims this length, true or not.
+    """Return a frame with this first byte and this length, which need not be true.
 
     form: the size of the length field in bits: 7, 16 or 64.
     """
@@ -211,7 +214,7 @@ def raw_frame(
 
 
 def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | None:
-    """A server's frame that begins at `start`, and its end; None if it is incomplete."""
+    """Return the server's frame at `start` and the index after it, or None if it is incomplete."""
     begin = start + 2
     if len(data) < begin:
         return None
@@ -230,7 +233,7 @@ def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | No
 
 
 class Stream:
-    """Reads exact amounts, and frames, from a socket. Raises EOFError at its end."""
+    """A socket to read bytes and frames from. Raises EOFError at the end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -264,7 +267,7 @@ class Stream:
         return got
 
     def read_to_end(self) -> list[Frame]:
-        """Return the frames until the server ends the connection, by FIN or reset."""
+        """Return all frames until the server closes or resets the connection."""
         frames = []
         try:
             while True:
@@ -274,7 +277,7 @@ class Stream:
 
 
 def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
-    """Return the page as sent, with its files included, and with the limit on messages."""
+    """Return a page as the server sends it, with its files inlined and the limit filled in."""
     original = page = (static / name).read_text()
     for file in static.iterdir():
         link, element = {
@@ -288,9 +291,9 @@ def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
 
 
 def handshake_environ(**changes: Any) -> dict[str, Any]:
-    """Return the environ of a valid handshake with these changes; None removes a key.
+    """Return the environ of a valid handshake, with changes. None removes a key.
 
-    Its Hijacker only works for a handshake that is refused.
+    Its hijacker is only a placeholder, for handshakes that are refused.
     """
     environ = {
         "gochat.hijacker": object(),
@@ -311,10 +314,10 @@ def handshake_environ(**changes: Any) -> dict[str, Any]:
 def connected(
     upgrader: Upgrader | None = None, buffered: bytes = b"", *, small: bool = False, **changes: Any
 ) -> Iterator[tuple[Conn, Stream]]:
-    """A connection without a server, and its peer.
+    """Yield a Conn and its peer, on a socket pair.
 
-    buffered: data that arrived with the handshake. small: let the sockets between the two hold
-    only a few KB. changes: made to the environ of the handshake.
+    buffered: data that arrived with the handshake. small: whether the sockets hold only a few KB.
+    changes: see handshake_environ.
     """
     ours, theirs = socket.socketpair()
     if small:
@@ -339,14 +342,14 @@ class Response(NamedTuple):
 
 
 class Peer(Stream):
-    """A client on a real socket that sends exactly what it is told to."""
+    """A WebSocket client that sends exactly what the test says."""
 
     def __init__(
         self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0, source: str = ""
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family)
-        if receive_buffer:  # before connect, which announces the window
+        if receive_buffer:  # set before connect, which announces the window
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         super().__init__(sock)
         if source:
@@ -363,14 +366,13 @@ class Peer(Stream):
 
     @property
     def addr(self) -> str:
-        """This side's address, as it appears in the names of the server's threads."""
+        """The client's address, as in the names of the server's threads."""
         host, port = self.sock.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def request(
         self, path: str = "/", headers: Mapping[str, str] | None = None, method: str = "GET"
     ) -> Response:
-        """Send a request and read the answer to it."""
         fields = {"Host": self.host} | dict(headers or {})
         self.sock.sendall(request(fields.items(), f"{method} {path} HTTP/1.1"))
         return self.response(method)
@@ -387,9 +389,9 @@ class Peer(Stream):
         headers: Mapping[str, str | None] | None = None,
         then: bytes = b"",
     ) -> Response:
-        """Send a handshake, with `then` in the same packet after it; read the answer.
+        """Send a handshake, followed by `then` in the same packet; return the response.
 
-        headers: changed or additional headers; None removes one.
+        headers: headers to change or add. None removes one.
         """
         fields = {**dict(HANDSHAKE), "Host": self.host, **(headers or {})}
         present = [(name, value) for name, value in fields.items() if value is not None]
@@ -400,7 +402,7 @@ class Peer(Stream):
         self.sock.sendall(frame(payload, opcode))
 
     def messages(self, count: int) -> list[str]:
-        """Return the next messages, in however many frames; pings meanwhile are answered."""
+        """Return the next `count` messages, however many frames they take. Answers pings."""
         messages: list[str] = []
         while len(messages) < count:
             messages += self.read_messages()
@@ -408,22 +410,22 @@ class Peer(Stream):
         return messages
 
     def read_messages(self) -> list[str]:
-        """Return the messages of the next frame; pings before it are answered."""
+        """Return the messages in the next text frame. Answers pings before it."""
         while (got := self.read_frame()).opcode == PING:
             self.send(got.payload, PONG)
         assert got.opcode == TEXT, got
         return got.payload.decode().split("\n")
 
 
-#: The size of the messages of say_long, in bytes.
+#: Size of the messages of say_long, in bytes.
 LONG_MESSAGE = 60_000
 
 
 def deaf(port: int, source: str = "") -> Peer:
-    """A peer that is in the room, does not read, and has little room for unread data.
+    """Return a registered client that does not read and has a small receive buffer.
 
-    The server has answered the peer's ping, so the client's read pump runs. It starts only after
-    the hub has registered the client.
+    It has received a pong, so its read pump runs. The read pump starts only after the hub has
+    registered the client.
     """
     peer = Peer(port, receive_buffer=4096, source=source)
     assert peer.open().status == 101
@@ -434,9 +436,9 @@ def deaf(port: int, source: str = "") -> Peer:
 
 
 def say_long(speaker: Peer, count: int) -> None:
-    """Say this many long messages, and read each one back.
+    """Send `count` long messages, and read each one back.
 
-    150 of them are too many for a deaf peer: the system's buffers hold fewer.
+    150 of them are more than the system buffers for a deaf peer.
     """
     message = frame(b"x" * LONG_MESSAGE, mask=b"\0\0\0\0")
     for _ in range(count):
@@ -445,11 +447,12 @@ def say_long(speaker: Peer, count: int) -> None:
 
 
 def effort(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
-    """Return the CPU time for some work, as a multiple of a fixed loop's time.
+    """Return the CPU time of some work, as a multiple of a fixed loop's.
 
-    The loop takes about 10 ms on a machine of 2024, and longer on a slower or busier machine, as
-    the work does. So a bound on this does not depend on the machine. clock: the CPU time of the
-    process that works; by default, of this process.
+    The loop takes about 10 ms on a machine of 2024. A slow or busy machine slows down both, so a
+    bound on the result holds on every machine.
+
+    clock: returns the CPU time of the process that does the work, by default this one.
     """
 
     def spent(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
@@ -467,7 +470,7 @@ def effort(work: Callable[[], object], clock: Callable[[], float] = time.process
 
 
 def is_refused(port: int) -> bool:
-    """Return whether nobody listens. A socket that is just being closed resets the connection."""
+    """Return whether a port refuses connections. A listener that is being closed may reset them."""
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
@@ -478,7 +481,7 @@ def is_refused(port: int) -> bool:
 
 
 def is_one_line(text: str, what: str = "") -> bool:
-    """Return whether the text is one whole line of the command's output, with `what` in it."""
+    """Return whether the text is a single line of the command's output that contains `what`."""
     return (
         text.startswith("gochat")
         and text.endswith("\n")
@@ -488,7 +491,7 @@ def is_one_line(text: str, what: str = "") -> bool:
 
 
 def parted(peer: Peer) -> Frame:
-    """Answer the server's close frame, which must be its last frame, and return it."""
+    """Read the server's final close frame, answer it, and return it."""
     while True:
         got = peer.read_frame()
         if got.opcode == CLOSE:
@@ -500,9 +503,9 @@ def parted(peer: Peer) -> Frame:
 
 
 def join(port: int) -> Peer:
-    """A peer that is in the room: one of its messages has come back.
+    """Return a registered client, which has received its own first message.
 
-    Earlier frames are dropped; later ones can still be read.
+    Frames before that message are dropped. Messages after it can still be read.
     """
     peer = Peer(port)
     assert peer.open().status == 101
@@ -517,9 +520,9 @@ def join(port: int) -> Peer:
 
 
 def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: int) -> list[str]:
-    """Return the command that runs `command` as systemd does, with a socket: see sd_listen_fds(3).
+    """Return a shell command that runs `command` with a socket, like systemd: see sd_listen_fds(3).
 
-    count: how many sockets the command is told it has. more: descriptors of further sockets.
+    count: the number of sockets to announce. more: descriptors of further sockets.
     """
     moved = " ".join(f"{number}<&{given}" for number, given in enumerate([descriptor, *more], 3))
     script = f'exec {moved}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
@@ -527,13 +530,16 @@ def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: 
 
 
 def patch() -> str:
-    """Return Python that has gevent patch a process, if GOCHAT_RUNTIME says greenlets."""
+    """Return Python code that applies gevent's patches if GOCHAT_RUNTIME is greenlets."""
     greenlets = os.environ.get("GOCHAT_RUNTIME") == "greenlets"
     return "from gevent import monkey; monkey.patch_all(queue=False)" if greenlets else ""
 
 
 def command(fault: str = "") -> list[str]:
-    """Return the command for this Python. fault: Python to run first, to break something."""
+    """Return the command to run, for this Python.
+
+    fault: Python code to run first, to break something.
+    """
     if not fault:
         return [str(Path(sys.executable).with_name("gochat"))]
     code = f"{textwrap.dedent(fault)}\nimport sys, gochat.ops.command as c\nsys.exit(c.main())"
@@ -549,14 +555,17 @@ def finished(
         pass_fds=pass_fds,
         capture_output=True,
         text=True,
-        timeout=4 * PATIENCE,  # it may compute for seconds
+        timeout=4 * PATIENCE,  # it can compute for seconds
         check=False,
     )
 
 
 @contextmanager
 def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run `gochat serve` with this stderr; yield process and port. The block must terminate it."""
+    """Run `gochat serve` with this stderr; yield the process and its port.
+
+    The block must terminate the process.
+    """
     with listen(LOCAL) as listener:
         process = subprocess.Popen(
             activated(listener.fileno(), [COMMAND, "serve"]),
@@ -572,12 +581,15 @@ def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes],
 
 
 class Gochat:
-    """`gochat serve`, the real command, in a separate process on a free port.
+    """The real command, `gochat serve`, in its own process.
 
-    flags: the arguments after `serve`; with `--addr 127.0.0.1:0` unless they have an address.
-    fault: Python to run first in the process, to make something fail.
-    listener: a socket, or several, passed to the process as by systemd, instead of an address.
-    measured: whether its coverage counts in a test that is marked `measured`.
+    flags: the arguments after `serve`. Without `--addr`, a free port of 127.0.0.1 is used.
+
+    fault: Python code to run first, to break something.
+
+    listener: a socket, or several, to pass as systemd does, instead of an address.
+
+    measured: whether to measure coverage, in tests marked `measured`.
     """
 
     def __init__(
@@ -604,7 +616,7 @@ class Gochat:
             env=(os.environ if measured else UNMEASURED)
             | {"PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "1"},
         )
-        #: Its log, line by line.
+        #: The lines of its log.
         self.lines: list[str] = []
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, name="log of gochat")
@@ -615,9 +627,9 @@ class Gochat:
             self.kill()
             raise AssertionError(f"gochat does not serve: {self.lines}")
         self.port = int(found[2])
-        #: The link in the log, without its trailing slash.
+        #: The link in its log, without the trailing slash.
         self.url = found[3].rstrip("/")
-        #: The runtime: "greenlets" or "threads".
+        #: "greenlets" or "threads".
         self.runtime = "greenlets" if self.logged("running on greenlets") else "threads"
 
     def _read(self) -> None:
@@ -636,12 +648,12 @@ class Gochat:
             self.stop()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End the process with a signal and return its exit status."""
+        """Send a signal, wait for the end, and return the exit status."""
         self.process.send_signal(number)
         return self.wait()
 
     def pause(self) -> None:
-        """Stop all threads of the process: it is still there, but does nothing."""
+        """Stop the process with SIGSTOP, and return when all its threads have stopped."""
         self.process.send_signal(signal.SIGSTOP)
 
         def paused() -> bool:
@@ -651,12 +663,12 @@ class Gochat:
         wait_until(paused, "a stopped process")
 
     def kill(self) -> None:
-        """End the process as in a crash."""
+        """End the process as a crash would."""
         self.process.kill()
         self.wait()
 
     def wait(self) -> int:
-        """Wait for the end of the process; then `lines` has its whole log."""
+        """Wait for the process to end and return its exit status. Then `lines` is complete."""
         try:
             status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -673,7 +685,7 @@ class Gochat:
         return any(text in line for line in self.lines)
 
     def threads(self) -> list[str]:
-        """The names of the threads of the process, as far as the system knows them."""
+        """Return the names of the process's threads, as the system knows them."""
         names = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             with suppress(FileNotFoundError, ProcessLookupError):  # the thread is just ending
@@ -681,25 +693,25 @@ class Gochat:
         return names
 
     def descriptors(self) -> int:
-        """Return how many files and sockets the process has open."""
+        """Return the number of open file descriptors."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def sockets(self) -> int:
-        """Return how many of its descriptors are sockets."""
+        """Return the number of open sockets."""
         found = 0
         for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with suppress(FileNotFoundError):  # it was closed meanwhile
+            with suppress(FileNotFoundError):  # the descriptor has just been closed
                 found += descriptor.readlink().name.startswith("socket:")
         return found
 
     def memory(self) -> int:
-        """The resident memory of the process, in bytes."""
+        """Return the resident memory of the process, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
 class Room:
-    """The chat in this process, on a free port: for tests that look at its threads and its hub."""
+    """The chat in the test's own process, for tests that need its threads or its hub."""
 
     def __init__(
         self,
@@ -725,6 +737,6 @@ class Room:
         self._stack.close()
 
     def threads(self) -> list[str]:
-        """The names of the threads that serve a client, sorted."""
+        """Return the sorted names of the threads that serve clients."""
         kinds = ("serve", "readPump", "writePump")
         return sorted(t.name for t in threading.enumerate() if t.name.startswith(kinds))

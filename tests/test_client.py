@@ -1,4 +1,4 @@
-"""client.py: the pumps, with a real server and real sockets."""
+"""client.py: both pumps, with a real server and real sockets."""
 
 from __future__ import annotations
 
@@ -44,13 +44,12 @@ from .support import (
     wait_until,
 )
 
-# The times of client.go, scaled down. Pings are far more frequent than the pong wait requires, so
-# a busy machine does not miss one.
+# The times of client.go, scaled down. Pings are frequent, so that even on a busy machine a pong
+# arrives within the pong wait.
 QUICK = Settings(write_wait=0.5, pong_wait=2.0, ping_period=0.1)
 
 
 def test_settings_are_those_of_client_go() -> None:
-    """Without flags the constants have Go's values, in seconds and bytes."""
     assert Settings() == Settings(10.0, 60.0, 54.0, 512, 256)
 
 
@@ -66,7 +65,7 @@ def test_settings_are_those_of_client_go() -> None:
     ],
 )
 def test_times_that_make_no_sense(name: str, value: Any, why: str) -> None:
-    """A time that is not a number of seconds above 0 is refused, with the command's message."""
+    """Invalid times are refused with the command's message."""
     with pytest.raises(ValueError) as caught:
         Settings(**{name: value})
     assert str(caught.value) == f"{name}: {value!r} {why}"
@@ -75,7 +74,7 @@ def test_times_that_make_no_sense(name: str, value: Any, why: str) -> None:
 @pytest.mark.parametrize("name", ["max_message_size", "send_buffer"])
 @pytest.mark.parametrize("value", [0, -1, 1.0, 10**9, math.inf, "5", None, True])
 def test_sizes_that_make_no_sense(name: str, value: Any) -> None:
-    """A size that is not a whole number above 0 is refused, with the command's message."""
+    """Invalid sizes are refused with the command's message."""
     with pytest.raises(ValueError) as caught:
         Settings(**{name: value})
     assert str(caught.value) == f"{name}: {value!r} is not a whole number from 1 to 999999999"
@@ -83,7 +82,6 @@ def test_sizes_that_make_no_sense(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("settings", [{"ping_period": 70}, {"ping_period": 60}, {"pong_wait": 54}])
 def test_a_ping_period_that_is_too_long(settings: dict[str, float]) -> None:
-    """Settings with which a peer cannot get a ping in time are refused."""
     with pytest.raises(ValueError, match=r"^the ping period \(\d+ s\) must be under the pong wait"):
         Settings(**settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be under"):
@@ -97,20 +95,20 @@ class OwnSettings(Settings):
 
 
 def test_settings_of_a_subclass() -> None:
-    """Fields that a subclass adds are not checked; the others are checked as before."""
+    """A subclass's own fields are not checked."""
     assert OwnSettings(pong_wait=70).greeting == "hi"
     with pytest.raises(ValueError, match=r"^write_wait: 0 is not"):
         OwnSettings(write_wait=0)
 
 
 def test_settings_at_the_limits() -> None:
-    """A program may use every value that the command accepts."""
+    """Settings accept every value that the command accepts."""
     Settings(write_wait=1e-3, pong_wait=9e9, ping_period=1, max_message_size=1, send_buffer=10**8)
 
 
 def test_trim_space_cuts_what_go_cuts() -> None:
-    """Exactly the characters of Unicode's White_Space are trimmed, on both sides."""
-    # PropList.txt of Unicode: White_Space.
+    """trim_space removes exactly the characters of Unicode's White_Space, at both ends."""
+    # White_Space in Unicode's PropList.txt.
     ranges = [(9, 13), (32, 32), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)]
     ranges += [(0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)]
     space = {chr(c) for first, last in ranges for c in range(first, last + 1)}
@@ -134,7 +132,7 @@ def test_trim_space_cuts_what_go_cuts() -> None:
 )
 @pytest.mark.skipif(FREE_THREADED, reason="there only the collector frees functions and methods")
 def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
-    """All of a client is freed with its threads: nothing is left for the garbage collector."""
+    """A client is freed when its threads end, without the garbage collector."""
     garbage: list[object] = []
     with Room() as room:
         for measured in (False, True):
@@ -157,7 +155,7 @@ def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
 
 
 def test_two_threads_a_client_and_none_left() -> None:
-    """Each of twenty clients has one readPump and one writePump, named by address, and no more."""
+    """Each client has two threads, named after its address. Both end with it."""
     with Room() as room:
         before = threading.active_count()
         peers = [join(room.port) for _ in range(20)]
@@ -171,7 +169,7 @@ def test_two_threads_a_client_and_none_left() -> None:
 
 
 def test_everybody_comes_back_at_once() -> None:
-    """A crowd is cut off and reconnects immediately; two others keep chatting, in order."""
+    """Two clients chat undisturbed while 200 others are cut off and reconnect."""
     with Room() as room, join(room.port) as ann, join(room.port) as bob, ExitStack() as crowd:
         first = [Peer(room.port) for _ in range(200)]
         for peer in first:
@@ -193,15 +191,15 @@ def test_everybody_comes_back_at_once() -> None:
 
 
 def test_queued_messages_are_joined_into_one_frame() -> None:
-    """Messages queued while a client's connection is busy go out joined by newlines."""
+    """Messages queued during a write go out in one frame, joined by newlines."""
     with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
         with join(room.port) as other:
-            peer.messages(1)  # so the write pump has nothing more to write
-            with client.conn._write_lock:  # the connection is busy
+            peer.messages(1)  # so the write pump has nothing left to write
+            with client.conn._write_lock:  # makes the next write wait
                 other.send("first")
                 other.messages(1)
-                wait_until(lambda: len(client.send) == 0)  # the write pump has it and waits
+                wait_until(lambda: len(client.send) == 0)  # the write pump has taken it
                 for i in range(100):
                     other.send(f"m{i}")
                 other.messages(100)
@@ -210,7 +208,7 @@ def test_queued_messages_are_joined_into_one_frame() -> None:
 
 
 def test_newlines_do_not_make_two_messages() -> None:
-    """A newline in a message becomes a space, and a binary message goes out as text."""
+    """A newline becomes a space. A binary message goes out as text."""
     with Room() as room, join(room.port) as peer:
         peer.send("\n one\ntwo \n")
         peer.send("three\nfour", BINARY)
@@ -218,7 +216,6 @@ def test_newlines_do_not_make_two_messages() -> None:
 
 
 def test_pings_keep_their_period_in_a_busy_room() -> None:
-    """A client that constantly gets messages still gets pings."""
     with Room(QUICK) as room, join(room.port) as peer:
         stop = threading.Event()
 
@@ -237,12 +234,12 @@ def test_pings_keep_their_period_in_a_busy_room() -> None:
                     pings.append(time.monotonic() - since)
                     peer.send(got.payload, PONG)
             stop.set()
-        # About five ping periods, and less than five times the pong wait.
+        # About five ping periods, but not five times the pong wait.
         assert 0.4 <= pings[-1] < 5 * QUICK.pong_wait
 
 
 def test_silent_client_is_given_up_at_the_pong_wait() -> None:
-    """A client that answers no pings is dropped after the pong wait; one that does answer stays."""
+    """A client that answers no ping is disconnected after the pong wait, but not before."""
     with Room(QUICK) as room, join(room.port) as alive:
         start = time.monotonic()
         dead = join(room.port)
@@ -257,8 +254,7 @@ def test_silent_client_is_given_up_at_the_pong_wait() -> None:
 
 
 def test_client_that_stops_reading_is_dropped() -> None:
-    """A client that stops reading is dropped, with its threads and socket; others keep chatting."""
-    # Here the write wait disconnects that client, not the pong wait.
+    # The write wait is short, so it ends first, before the pong wait.
     with Room(Settings(write_wait=0.5, max_message_size=LONG_MESSAGE)) as room:
         stuck = deaf(room.port)
         with join(room.port) as talker:
@@ -274,7 +270,7 @@ def test_client_that_stops_reading_is_dropped() -> None:
 
 
 def test_flooder_is_held_back() -> None:
-    """A client that sends without end waits for the hub: nothing piles up in the server."""
+    """A client that floods waits for the hub, so the server's memory stays small."""
     with Gochat("--write-wait", "60") as gochat, join(gochat.port) as flooder:
         before = gochat.memory()
         flood = frame("x" * 500) * 100
@@ -295,7 +291,7 @@ def test_flooder_is_held_back() -> None:
 
 
 def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """A close with 1001, without a code, or without a frame is not logged; others get one line."""
+    """A close with 1001, without a code or without a frame is not logged. Others are."""
     caplog.set_level("INFO", "gochat")
     with Room() as room:
         for code in (1001, 1000, 4000):
@@ -315,7 +311,7 @@ def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_too_long_a_message_ends_its_sender_alone() -> None:
-    """A client that sends too long a message gets 1009; the others notice nothing."""
+    """A message that is too long disconnects only its sender, with 1009."""
     with Room() as room, join(room.port) as other:
         with join(room.port) as peer:
             other.messages(1)
@@ -326,7 +322,6 @@ def test_too_long_a_message_ends_its_sender_alone() -> None:
 
 
 def test_refused_handshake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A refused handshake gets its status, and one line in the log."""
     caplog.set_level("INFO", "gochat")
     with Room() as room, Peer(room.port) as peer:
         assert peer.open(headers={"Origin": "http://evil\x9b.example"}).status == 403
@@ -336,7 +331,7 @@ def test_refused_handshake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_dropped_client_gets_an_empty_close() -> None:
-    """When the hub closes a client's channel, the client gets what was queued and a bare close."""
+    """When its channel is closed, a client gets its queued messages and an empty close frame."""
     with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
         with join(room.port) as other:
@@ -352,11 +347,11 @@ def test_dropped_client_gets_an_empty_close() -> None:
 
 
 def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> None:
-    """If the system has no thread for the write pump, the handshake is answered with 503."""
+    """If no thread can be started for the write pump, the client gets 503."""
     caplog.set_level("INFO", "gochat")
     with Room() as room, Peer(room.port) as peer:
         wait_until(lambda: len(room.threads()) == 1)
-        threading.stack_size(1 << 46)  # more than the machine has
+        threading.stack_size(1 << 46)  # more than any machine has
         try:
             assert peer.open().status == 503
             assert peer.read_to_end() == []
@@ -379,7 +374,7 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
 def test_a_pump_that_fails(
     pump: str, error: BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A subclass's pump that fails, or returns too early, disconnects its client with 1011."""
+    """A subclass's pump that raises or returns too early disconnects its client with 1011."""
 
     def fail(_: Client) -> None:
         if error is not None:
@@ -404,7 +399,7 @@ def test_a_pump_that_fails(
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
-    """A client of a hub that does not run is disconnected, and the log says why."""
+    """If the hub does not run, its clients get 1013 and the log says so."""
     app = make_app(Hub(), upgrader=Upgrader(handshake_timeout=0.1))
     with running(Server("127.0.0.1:0", app)) as server:
         server.start()
@@ -420,7 +415,7 @@ def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_client_that_cannot_be_made(reset: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """If a subclass fails after the handshake, the peer gets 1011, and the log has the reason."""
+    """If a subclass's constructor raises, the client gets 1011 and the error is logged."""
     made = threading.Event()
 
     class Broken(Client):
@@ -442,7 +437,7 @@ def test_a_client_that_cannot_be_made(reset: bool, caplog: pytest.LogCaptureFixt
     assert caplog.text.count("LookupError: a mistake") == 1
 
 
-# How Go's bytes.TrimSpace trims these: invalid bytes are not white space, and end the trimming.
+# What Go's bytes.TrimSpace returns. It stops at invalid UTF-8.
 GO_TRIMS = {
     b"\xff\xfe": b"\xff\xfe",
     b" \x85 a\xff \xc2\x85": b"\x85 a\xff",
@@ -464,7 +459,7 @@ def test_make_upgrader_is_deprecated() -> None:
 
 @pytest.mark.parametrize("message", GO_TRIMS)
 def test_any_bytes_with_an_upgrader_that_lets_them_pass(message: bytes) -> None:
-    """If the Upgrader allows it, a binary message may be any bytes, as in Go."""
+    """With utf8_only=False, a binary message can contain any bytes, as in Go."""
     hub = Hub()
     app = make_app(hub, upgrader=Upgrader(utf8_only=False))
     with running(Server("127.0.0.1:0", app), hub) as server:

@@ -1,4 +1,4 @@
-"""clock.py and its purpose: a pause of the whole process disconnects no client."""
+"""clock.py: a pause of the whole process makes no client late."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .support import (
 
 
 def behind() -> float:
-    """Return how far the clock is behind the system's, in seconds."""
+    """Return how far the clock is behind the system's clock, in seconds."""
     return time.monotonic() - clock.now()
 
 
@@ -44,13 +44,13 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def gap(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Shorten the shortest pause that counts and return it in seconds."""
+    """Shorten the shortest pause that counts; return it in seconds."""
     monkeypatch.setattr(clock, "_GAP", 1.0)
     return 1.0
 
 
 def test_a_missing_beat_is_a_pause(gap: float) -> None:
-    """The clock skips a period without a beat, once, on whichever thread reads the time first."""
+    """The clock skips the time since a missing beat, once, on any thread."""
     with clock.beating():
         before = behind()
         pass_time(gap)
@@ -63,13 +63,13 @@ def test_a_missing_beat_is_a_pause(gap: float) -> None:
 
 
 def test_nobody_who_beats_is_no_pause(gap: float) -> None:
-    """While no thread accepts connections, the clock runs like the system's."""
+    """The clock skips nothing while no thread has promised to beat."""
     with clock.beating():
         with clock.beating():
             pass_time(0)
         before = behind()
         pass_time(gap)
-        assert behind() - before >= gap  # the outer thread has promised to beat
+        assert behind() - before >= gap  # the outer block still promises beats
     before = behind()
     pass_time(2 * gap)
     clock.beat()
@@ -78,7 +78,7 @@ def test_nobody_who_beats_is_no_pause(gap: float) -> None:
 
 @contextmanager
 def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
-    """Pause the process during the block, for at least that long."""
+    """Pause the process for at least this long, around the block."""
     gochat.pause()
     try:
         yield
@@ -88,7 +88,10 @@ def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
 
 
 def test_a_pause_cuts_no_client() -> None:
-    """After a pause longer than the pong wait, all clients stay; a silent one is dropped later."""
+    """A pause longer than the pong wait disconnects nobody.
+
+    A client that is silent afterward is disconnected.
+    """
     with (
         Gochat("--pong-wait=6", "--ping-period=2") as gochat,
         join(gochat.port) as silent,
@@ -110,15 +113,14 @@ def test_a_pause_cuts_no_client() -> None:
 
 @pytest.mark.measured
 def test_a_pause_ends_no_request() -> None:
-    """A request interrupted by a pause has the rest of its time afterward."""
     with Gochat("--read-header-timeout=3") as gochat:
         begun = Peer(gochat.port)
         begun.sock.sendall(request()[:20])
-        with Peer(gochat.port) as other:  # accepted later, so the first is being read
+        with Peer(gochat.port) as other:  # accepted later, so the first request is being read
             assert other.request().status == 200
         with paused(gochat, 5):
             pass
-        with Peer(gochat.port) as other:  # the server runs again
+        with Peer(gochat.port) as other:  # the server is running again
             assert other.request().status == 200
         begun.sock.sendall(request()[20:])
         assert begun.response().status == 101
@@ -126,7 +128,6 @@ def test_a_pause_ends_no_request() -> None:
 
 
 def test_a_pause_ends_no_write() -> None:
-    """A write interrupted by a pause has the rest of its time afterward."""
     flags = ("--write-wait=10", f"--max-message-size={LONG_MESSAGE}", "--send-buffer=1000")
     with Gochat(*flags) as gochat, deaf(gochat.port) as slow, join(gochat.port) as talker:
         say_long(talker, 150)
@@ -142,7 +143,7 @@ def test_a_pause_ends_no_write() -> None:
 
 
 def test_a_pause_shortens_no_farewell() -> None:
-    """After a pause during shutdown, clients still have the rest of the shutdown timeout."""
+    """A pause during shutdown takes nothing from the shutdown timeout."""
     flags = ("--shutdown-timeout=10", "--write-wait=600", "--send-buffer=1000")
     with (
         Gochat(*flags, f"--max-message-size={LONG_MESSAGE}") as gochat,
@@ -168,7 +169,7 @@ def test_a_pause_shortens_no_farewell() -> None:
 
 
 def test_a_pause_is_no_outage_of_the_relay(tmp_path: Path) -> None:
-    """After a pause longer than its timeout the relay is healthy and can reconnect."""
+    """After a pause longer than its timeout, the relay is healthy and can reconnect."""
     with (
         Redis(tmp_path) as redis,
         Gochat("--relay", redis.url, "--relay-timeout=2", "--metrics-addr=127.0.0.1:0") as gochat,

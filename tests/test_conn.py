@@ -1,4 +1,4 @@
-"""conn.py, over a pair of real sockets: the connection's and its peer's."""
+"""conn.py, on a real socket connected to the test's own peer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ from .support import (
 
 
 def read_error(conn: Conn) -> OSError:
-    """Return the error that reading raises."""
+    """Read until reading raises OSError, and return the error."""
     try:
         while True:
             conn.read_message()
@@ -73,7 +73,7 @@ def read_error(conn: Conn) -> OSError:
 
 
 def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
-    """A handshake is answered with its key; compression and subprotocols are declined."""
+    """The server accepts no extension and no subprotocol."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         environ = handshake_environ(
@@ -92,7 +92,6 @@ def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
 
 
 def test_remote_addr_of_ipv6() -> None:
-    """An IPv6 address is in brackets before its port."""
     with connected(REMOTE_ADDR="::1") as (conn, _):
         assert conn.remote_addr == "[::1]:5000"
 
@@ -141,7 +140,7 @@ def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"HTTP_UPGRADE": None}, {"REQUEST_METHOD": "HEAD"}])
 def test_a_server_that_gives_no_connection_away(changes: dict[str, Any]) -> None:
-    """Under another server any request gets a line that says which server is needed."""
+    """On a server without hijacking, upgrade fails and names gochat.Server."""
     upgrader = Upgrader()
     answers: list[str] = []
     environ = handshake_environ(**changes, **{"gochat.hijacker": None})
@@ -193,7 +192,7 @@ HERE = "http://chat.example:8080"
     ],
 )
 def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) -> None:
-    """A page of the server's own origin or of a listed one may connect, and no other."""
+    """Only pages from the server's own origin and the allowed origins may connect."""
     upgrader = Upgrader(allowed_origins=allowed)
     if accepted:
         with connected(upgrader, HTTP_ORIGIN=origin):
@@ -207,12 +206,12 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
 @pytest.mark.parametrize(
     ("host", "origin", "accepted"),
     [
-        # Case does not matter.
+        # Uppercase and lowercase are equal.
         ("Chat.EXAMPLE", "https://chat.example", True),
         ("[2001:db8::a]", "http://[2001:DB8::A]", True),
         ("\u0130.example", "http://i\u0307.example", False),
         ("k.example", "http://\u212a.example", False),
-        # Both have the port, or neither has: browsers omit the same ports from both.
+        # The port must be in both or in neither: browsers omit default ports from both.
         ("chat.example", "http://chat.example", True),
         ("chat.example", "http://chat.example:80", False),
         ("chat.example", "https://chat.example:443", False),
@@ -223,11 +222,11 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("chat.example:8080", "http://chat.example:08080", False),
         ("chat.example:8080", "http://chat.example:8081", False),
         ("chat.example:8080", "http://chat.example:80800", False),
-        # A dot at the end makes a different name.
+        # A trailing dot makes a different name.
         ("chat.example", "http://chat.example.", False),
         ("chat.example.", "http://chat.example", False),
         ("chat.example.", "http://chat.example.", True),
-        # Addresses, which browsers write in only one way.
+        # IP addresses. Browsers have only one spelling for each.
         ("[::1]:8080", "http://[::1]:8080", True),
         ("[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080", False),
         ("[::1]:8080", "http://::1:8080", False),
@@ -236,7 +235,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("127.0.0.1", "http://127.1", False),
         ("127.0.0.1", "http://2130706433", False),
         ("127.0.0.1", "http://localhost", False),
-        # Hosts that another parser may find elsewhere in the origin.
+        # Origins in which another parser could find a different host.
         ("good.example", "http://good.example@evil.example", False),
         ("good.example", "http://evil.example@good.example", False),
         ("good.example", "http://good.example:80@evil.example", False),
@@ -244,7 +243,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://good.example%40evil.example", False),
         ("good.example", "http://good.example\\@evil.example", False),
         ("good.example", "http://evil.example\\.good.example", False),
-        # Origins that begin or end like the right one.
+        # Origins that start or end like the right one.
         ("good.example", "http://good.example.evil.example", False),
         ("good.example", "http://evilgood.example", False),
         ("good.example", "http://evil.good.example", False),
@@ -259,7 +258,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://*", False),
         ("good.example", "http://*.example", False),
         ("*", "http://evil.example", False),
-        # As in Go, any scheme will do, but there must be one.
+        # As in Go, any scheme is accepted, but there must be one.
         ("good.example", "https://good.example", True),
         ("good.example", "ftp://good.example", True),
         ("good.example", "good.example", False),
@@ -269,14 +268,14 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http:///good.example", False),
         ("good.example", "http://http://good.example", False),
         ("good.example", "data:text/html,http://good.example", False),
-        # Space, and characters that look like it.
+        # Spaces and similar characters.
         ("good.example", " http://good.example ", False),
         ("good.example", "http:// good.example", False),
         ("good.example", "http://good.example http://evil.example", False),
         ("good.example", "http://evil.example http://good.example", False),
         ("good.example", "http://good.example\xa0", False),
         ("good.example", "http://good\xad.example", False),
-        # No origin, and "null", which is the origin of many pages.
+        # A missing origin, and "null", which many pages share.
         ("null", "null", False),
         ("good.example", "null", False),
         ("good.example", "", False),
@@ -284,7 +283,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("", "://", False),
         ("", "http://", False),
         ("good.example", None, True),
-        # Two headers, as WSGI joins them.
+        # Two Origin headers, joined by WSGI.
         ("good.example", "http://good.example,http://good.example", False),
         ("good.example", "http://evil.example,http://good.example", False),
         ("good.example", "http://good.example,http://evil.example", False),
@@ -292,7 +291,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
     ],
 )
 def test_ways_round_the_origin_check(host: str, origin: str | None, accepted: bool) -> None:
-    """An origin that is not a scheme and the Host is refused, however similar they are."""
+    """An origin must consist of a scheme and exactly the Host."""
     if accepted:
         with connected(HTTP_HOST=host, HTTP_ORIGIN=origin):
             pass
@@ -306,13 +305,13 @@ def test_ways_round_the_origin_check(host: str, origin: str | None, accepted: bo
 
 
 def test_empty_host_is_no_origin() -> None:
-    """An origin without a host is not the same as a request without one."""
+    """An origin with an empty host does not match a request without a Host."""
     with pytest.raises(HandshakeError, match="origin"):
         Upgrader().upgrade(handshake_environ(HTTP_ORIGIN="http://", HTTP_HOST=None))
 
 
 def test_peer_that_is_gone_before_the_answer() -> None:
-    """An answer that cannot be sent raises OSError."""
+    """If the answer cannot be sent, upgrade raises OSError."""
     ours, theirs = socket.socketpair()
     with ours:
         theirs.close()
@@ -323,7 +322,6 @@ def test_peer_that_is_gone_before_the_answer() -> None:
 
 
 def test_no_thread_is_started() -> None:
-    """The library's reader thread is not started."""
     before = threading.enumerate()
     with connected():
         assert threading.enumerate() == before
@@ -350,7 +348,7 @@ def test_no_thread_is_started() -> None:
         (
             frame(b"\xff", BINARY, fin=False)
             + frame(b"", CONTINUATION, fin=False)
-            # cut in the middle of a character: not text
+            # half a character: not valid text
             + frame(b"\xe4", CONTINUATION),
             (BINARY_MESSAGE, b"\xff\xe4"),
         ),
@@ -358,7 +356,7 @@ def test_no_thread_is_started() -> None:
 )
 @pytest.mark.parametrize("how", ["at once", "with the handshake", "byte by byte"])
 def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
-    """A message is read whole, in whatever pieces it arrives."""
+    """A message is read whole, however it is split."""
     with connected(buffered=sent if how == "with the handshake" else b"") as (conn, peer):
         pieces = {"at once": [sent], "byte by byte": [sent[i : i + 1] for i in range(len(sent))]}
 
@@ -371,7 +369,6 @@ def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
 
 
 def test_messages_that_come_together() -> None:
-    """Messages that arrive in one packet are read one after the other."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("one") + frame("two", fin=False) + frame("!", CONTINUATION))
         assert conn.read_message() == (TEXT_MESSAGE, b"one")
@@ -379,7 +376,7 @@ def test_messages_that_come_together() -> None:
 
 
 def test_ping_is_answered_between_fragments() -> None:
-    """A ping is answered with its payload, even in the middle of a message."""
+    """A ping within a fragmented message is answered."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("hel", fin=False) + frame("p", PING) + frame("lo", CONTINUATION))
         assert conn.read_message() == (TEXT_MESSAGE, b"hello")
@@ -387,18 +384,18 @@ def test_ping_is_answered_between_fragments() -> None:
 
 
 def test_pong_handler_is_called_for_pongs_alone() -> None:
-    """The pong handler is called once for each pong, and for nothing else."""
+    """The pong handler runs on the reading thread, once for each pong."""
     with connected() as (conn, peer):
         pongs: list[threading.Thread] = []
         peer.sock.sendall(frame("unasked", PONG) + frame("x"))
-        assert conn.read_message() == (TEXT_MESSAGE, b"x")  # without a handler
+        assert conn.read_message() == (TEXT_MESSAGE, b"x")  # no handler is set yet
         conn.set_pong_handler(lambda: pongs.append(threading.current_thread()))
         peer.sock.sendall(frame("p", PING) + frame("", PONG) + frame("p", PONG) + frame("y"))
         assert conn.read_message() == (TEXT_MESSAGE, b"y")
         assert pongs == [threading.current_thread()] * 2
 
 
-#: Fragments in the middle of a message, one with a byte of payload and one without.
+#: Middle fragments of a message: one with a single byte, one empty.
 ONE_MORE_BYTE = frame("x", CONTINUATION, fin=False)
 ONE_MORE = frame("", CONTINUATION, fin=False)
 
@@ -415,17 +412,17 @@ ONE_MORE = frame("", CONTINUATION, fin=False)
         (8, frame("x" * 4, fin=False) + frame("x" * 5, CONTINUATION), False),
         (8, frame("x" * 6, PING) + frame("x" * 6), True),
         (8, frame("x" * 126), False),
-        # A message may have many frames, but not an unlimited number.
+        # The number of frames in a message is limited as well.
         (512, frame("", fin=False) + ONE_MORE_BYTE * 511 + frame("x", CONTINUATION), True),
         (512, frame("", fin=False) + ONE_MORE * 1022 + frame("x", CONTINUATION), True),
         (8, frame("x" * 65536), False),
-        # The header is enough: the rest need not arrive.
+        # The header is enough to refuse a message.
         (512, frame(b"x" * 513)[:4], False),
         (512, struct.pack("!BBQ", 0x81, 0xFF, 1 << 62), False),
     ],
 )
 def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
-    """The read limit counts bytes; the header of a longer message is answered with 1009."""
+    """A message longer than the limit, in bytes, is refused with 1009."""
     with connected() as (conn, peer):
         conn.set_read_limit(limit)
         peer.sock.sendall(sent)
@@ -446,13 +443,13 @@ def test_read_limit(limit: int, sent: bytes, accepted: bool) -> None:
 @pytest.mark.parametrize("limit", [0, 512])
 @pytest.mark.parametrize("more", [ONE_MORE, ONE_MORE_BYTE], ids=["empty", "one byte"])
 def test_message_of_too_many_frames(limit: int, more: bytes) -> None:
-    """An endless message gets 1008 or 1009, however small its frames are."""
+    """An endless message is refused with 1008 or 1009, however small its frames are."""
     with connected() as (conn, peer):
         conn.set_read_limit(limit)
         codes: list[int | None] = []
 
         def send() -> None:
-            with contextlib.suppress(OSError):  # until the connection is cut
+            with contextlib.suppress(OSError):  # ends when the connection is cut
                 peer.sock.sendall(frame("", fin=False) + more * 20_000)
             codes.extend(got.code for got in peer.read_to_end())
 
@@ -464,7 +461,6 @@ def test_message_of_too_many_frames(limit: int, more: bytes) -> None:
 
 
 def test_no_read_limit() -> None:
-    """With a limit of 0, messages may be of any size."""
     with connected() as (conn, peer), in_background(lambda: peer.sock.sendall(frame(b"x" * 10**6))):
         conn.set_read_limit(0)
         assert conn.read_message() == (TEXT_MESSAGE, b"x" * 10**6)
@@ -483,7 +479,7 @@ def test_no_read_limit() -> None:
         (frame("x" * 126, CLOSE), 1002),
         (frame("x", CONTINUATION), 1002),
         (frame("x", fin=False) + frame("y"), 1002),
-        (b"\x81\xfe\0\1" + b"\0" * 5, 1002),  # a length of 1 in two bytes
+        (b"\x81\xfe\0\1" + b"\0" * 5, 1002),  # length 1 encoded in two bytes
         (b"\x81\xfe\0\1" + b"\0" * 200, 1002),
         (b"\x81\xff" + struct.pack("!Q", 200) + b"\0" * 204, 1002),
         (b"\x81\x05" + b"x" * 200, 1002),
@@ -500,7 +496,7 @@ def test_no_read_limit() -> None:
     ],
 )
 def test_breach_of_protocol(sent: bytes, code: int) -> None:
-    """A peer that breaks the protocol gets a close code, and reading fails."""
+    """A protocol violation is answered with its close code, and reading raises ProtocolError."""
     with connected() as (conn, peer):
         peer.sock.sendall(sent)
 
@@ -513,7 +509,7 @@ def test_breach_of_protocol(sent: bytes, code: int) -> None:
 
 
 def test_utf8_only() -> None:
-    """With utf8_only, a binary message that is not UTF-8 is refused with 1007."""
+    """With utf8_only, a binary message must be UTF-8, or it is refused with 1007."""
     with connected(Upgrader(utf8_only=True)) as (conn, peer):
         peer.sock.sendall(frame("é", BINARY) + frame(b"\xff\xfe", BINARY))
         assert conn.read_message() == (BINARY_MESSAGE, "é".encode())
@@ -538,7 +534,7 @@ def test_utf8_only() -> None:
     ],
 )
 def test_close_of_the_peer(payload: bytes, code: int, text: str) -> None:
-    """A close is answered with its code; each later read fails with that code and text."""
+    """A close frame is answered with its code. From then on, reading raises CloseError."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame(payload, CLOSE))
         error = read_error(conn)
@@ -554,7 +550,7 @@ def test_close_of_the_peer(payload: bytes, code: int, text: str) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"\x81", frame("hello")[:-1]])
 def test_end_without_a_close_frame(sent: bytes) -> None:
-    """A connection that ends without a close frame has the close code 1006, wherever it ends."""
+    """A connection that ends without a close frame raises CloseError 1006."""
     with connected() as (conn, peer):
         peer.sock.sendall(sent)
         peer.sock.close()
@@ -564,7 +560,7 @@ def test_end_without_a_close_frame(sent: bytes) -> None:
 
 
 def test_read_deadline() -> None:
-    """A silent peer is disconnected at the read deadline, and not before."""
+    """A silent peer is disconnected at the read deadline, not before."""
     with connected() as (conn, _):
         start = time.monotonic()
         conn.set_read_deadline(start + 0.3)
@@ -573,7 +569,7 @@ def test_read_deadline() -> None:
 
 
 def test_read_deadline_ends_a_peer_that_only_talks() -> None:
-    """The read deadline also applies to a peer that sends without pause."""
+    """A peer that sends without pause is also disconnected at the read deadline."""
     with connected() as (conn, peer):
         stop = threading.Event()
 
@@ -590,7 +586,7 @@ def test_read_deadline_ends_a_peer_that_only_talks() -> None:
 
 
 def test_read_deadline_that_is_moved_on() -> None:
-    """A deadline that the pong handler extends does not end the connection."""
+    """The pong handler can extend the read deadline."""
     with connected() as (conn, peer):
         old = time.monotonic() + 0.4
         conn.set_read_deadline(old)
@@ -606,7 +602,7 @@ def test_read_deadline_that_is_moved_on() -> None:
 
 
 def test_reader_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time in which this side does not read is added to the read deadline."""
+    """If a thread is late to read, the delay is added to its read deadline."""
     monkeypatch.setattr("gochat.golang.websocket.conn._LATE", 0.1)
     with connected() as (conn, peer):
         deadline = time.monotonic() + 0.2
@@ -618,7 +614,7 @@ def test_reader_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
-    """Without a call to read_message nothing is read, so the peer cannot send forever."""
+    """While nobody calls read_message, nothing is read, so the peer must stop sending."""
     with connected(small=True) as (conn, peer):
         peer.sock.setblocking(False)
         message, sent = frame("x" * 100), 0
@@ -635,7 +631,7 @@ def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 10**6])
 def test_write(size: int) -> None:
-    """A message of any length goes out as one frame."""
+    """A message of any length is sent as one frame."""
     with (
         connected() as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * size)),
@@ -644,7 +640,7 @@ def test_write(size: int) -> None:
 
 
 def test_write_of_control_frames() -> None:
-    """Pings and closes are sent; a payload too long for a control frame raises ValueError."""
+    """Ping and close frames are sent. A payload over 125 bytes raises ValueError."""
     with connected() as (conn, peer):
         conn.write_message(PING_MESSAGE, b"x" * 125)
         with pytest.raises(ValueError, match="126"):
@@ -655,7 +651,6 @@ def test_write_of_control_frames() -> None:
 
 
 def test_nothing_is_written_behind_a_close() -> None:
-    """After a close frame no message, pong or second close is written."""
     with connected() as (conn, peer):
         conn.write_message(CLOSE_MESSAGE, b"")
         for kind in (TEXT_MESSAGE, CLOSE_MESSAGE):
@@ -668,7 +663,7 @@ def test_nothing_is_written_behind_a_close() -> None:
 
 
 def test_whole_frame_through_a_small_socket() -> None:
-    """A frame larger than the socket's buffer arrives whole, before its deadline."""
+    """A frame larger than the socket's buffer is sent whole."""
     with connected(small=True) as (conn, peer):
 
         def write() -> None:
@@ -682,7 +677,7 @@ def test_whole_frame_through_a_small_socket() -> None:
 
 
 def test_pong_waits_for_the_frame_that_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ping that arrives while a frame is being written is answered after that frame."""
+    """A pong does not interrupt a frame in progress; it follows the frame."""
     monkeypatch.setattr("gochat.golang.websocket.conn.CONTROL_WAIT", PATIENCE)
     with connected(small=True) as (conn, peer):
         writing = threading.Event()
@@ -703,7 +698,7 @@ def test_pong_waits_for_the_frame_that_is_being_written(monkeypatch: pytest.Monk
 
 
 def test_pong_that_cannot_be_written_is_left_out() -> None:
-    """A pong that would have to wait long is skipped, and reading goes on."""
+    """A pong that would wait too long is dropped, and reading continues."""
     with connected(small=True) as (conn, peer):
         with in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)):
             wait_until(lambda: waits(conn)[1] == "room")
@@ -715,7 +710,7 @@ def test_pong_that_cannot_be_written_is_left_out() -> None:
 
 
 def test_write_deadline_ends_the_connection() -> None:
-    """A peer that does not read is disconnected at the write deadline, for reading as well."""
+    """At the write deadline, a peer that does not read is disconnected."""
     with connected(small=True) as (conn, peer), in_background(lambda: read_error(conn)):
         start = time.monotonic()
         conn.set_write_deadline(start + 0.3)
@@ -729,7 +724,10 @@ def test_write_deadline_ends_the_connection() -> None:
 
 
 def test_write_deadline_while_another_thread_writes() -> None:
-    """A thread that cannot write by its deadline gives up, and the other's frame stays whole."""
+    """A write waiting for another thread's write raises TimeoutError at its deadline.
+
+    The other thread's frame stays whole.
+    """
     with (
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
@@ -742,7 +740,7 @@ def test_write_deadline_while_another_thread_writes() -> None:
 
 
 def test_reader_sees_that_its_pong_failed() -> None:
-    """If an answer cannot be written, reading raises that error."""
+    """If a pong cannot be sent, reading raises the error."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame("p", PING))
         peer.sock.close()
@@ -753,7 +751,7 @@ def test_reader_sees_that_its_pong_failed() -> None:
 
 
 def test_close_wakes_a_reader() -> None:
-    """Close wakes a read that waits for a silent peer; a second close does nothing."""
+    """close wakes a waiting reader. A second close does nothing."""
     with connected() as (conn, peer):
         errors: list[OSError] = []
         with in_background(lambda: errors.append(read_error(conn))):
@@ -764,7 +762,6 @@ def test_close_wakes_a_reader() -> None:
 
 
 def test_close_wakes_a_writer() -> None:
-    """Close wakes a write that waits for a peer that does not read."""
     with connected(small=True) as (conn, _):
 
         def write() -> None:
@@ -777,7 +774,7 @@ def test_close_wakes_a_writer() -> None:
 
 
 def test_close_after_a_close_frame_waits_for_the_answer() -> None:
-    """After a close frame, close lets the reader read until the peer's answer."""
+    """After a close frame, close waits until the reader has read the peer's answer."""
     with connected() as (conn, peer):
         errors: list[OSError] = []
         with in_background(lambda: errors.append(read_error(conn))):
@@ -789,7 +786,7 @@ def test_close_after_a_close_frame_waits_for_the_answer() -> None:
 
 
 def test_close_on_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading thread that stops between two messages does not block a close by another thread."""
+    """If the reading thread itself calls close, a close on another thread returns."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected() as (conn, peer):
         peer.sock.sendall(frame("x"))
@@ -805,7 +802,7 @@ def test_close_on_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a pong handler fails, a later close does not wait for the reader to return."""
+    """If a pong handler raises, the peer gets 1011, and close returns without waiting."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
 
     def fail() -> None:
@@ -828,14 +825,17 @@ def test_pong_handler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
-    """A peer that does not answer the close frame is disconnected anyway."""
+    """A peer that does not answer the close frame is disconnected."""
     with connected() as (conn, _), in_background(lambda: read_error(conn)):
         conn.write_message(CLOSE_MESSAGE, b"")
         conn.close()
 
 
 def test_close_frame_is_not_overtaken_by_a_reset() -> None:
-    """A peer at fault receives the close code, even if it had sent more than was read."""
+    """A peer receives its close code although some of its data was never read.
+
+    Closing a socket with unread data sends a reset, which could discard the close frame.
+    """
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as sock,
@@ -857,7 +857,6 @@ def test_close_frame_is_not_overtaken_by_a_reset() -> None:
 
 
 def test_peer_at_fault_that_goes_on_talking_is_cut() -> None:
-    """A peer that keeps sending after it received a close code is not read from forever."""
     with connected() as (conn, peer):
 
         def talk() -> None:
@@ -874,28 +873,28 @@ def test_peer_at_fault_that_goes_on_talking_is_cut() -> None:
 
 
 def test_close_error_says_what_the_code_means() -> None:
-    """A CloseError is one line with its code, the meaning of the code, and the peer's reason."""
+    """A CloseError prints its code, the meaning of the code, and the peer's reason."""
     assert str(CloseError(1000)) == "websocket: close 1000 (normal)"
     assert str(CloseError(1009, "a\nb")) == r"websocket: close 1009 (message too big): 'a\nb'"
     assert str(CloseError(4000)) == "websocket: close 4000"
 
 
 def test_is_unexpected_close_error() -> None:
-    """A close is unexpected only if it is the peer's and its code is not in the list."""
+    """Only a CloseError whose code is not in the list is unexpected."""
     assert is_unexpected_close_error(CloseError(1000), 1001, 1006)
     assert not is_unexpected_close_error(CloseError(1001), 1001, 1006)
     assert not is_unexpected_close_error(TimeoutError(), 1001, 1006)
 
 
 def test_format_close_message() -> None:
-    """The payload of a close frame is the code and as many whole characters as fit."""
+    """A close payload is the code and as much of the reason as fits, in whole characters."""
     assert format_close_message(1001) == b"\x03\xe9"
     payload = format_close_message(1001, "é" * 100)
     assert payload[2:].decode() == "é" * 61
 
 
 def test_read_rate() -> None:
-    """A burst of messages is read at once, and then one in each period."""
+    """A burst of messages is read immediately, and then one per period."""
     with connected(Upgrader(read_rate=10.0, read_burst=3)) as (conn, peer):
         conn.set_read_deadline(None)
         peer.sock.sendall(frame(b"x") * 5)
@@ -909,7 +908,7 @@ def test_read_rate() -> None:
 
 
 def test_read_rate_of_a_connection_that_has_ended() -> None:
-    """A read that waits for the rate ends when the connection is closed, by either side."""
+    """A read waiting for the rate ends when either side closes the connection."""
     with connected(Upgrader(read_rate=1e-6)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 2)
         assert conn.read_message() == (TEXT_MESSAGE, b"x")
@@ -919,11 +918,14 @@ def test_read_rate_of_a_connection_that_has_ended() -> None:
 
 
 def test_read_rate_stops_the_read_deadline() -> None:
-    """A pong that waits behind unread messages is not late."""
+    """The read deadline does not run while the rate limit delays reading.
+
+    So a pong behind delayed messages is not late.
+    """
     with connected(Upgrader(read_rate=10.0)) as (conn, peer):
         conn.set_pong_handler(lambda: conn.set_read_deadline(time.monotonic() + 0.25))
         conn.set_read_deadline(time.monotonic() + 0.25)
-        message = frame(b"x" * 1000)  # of which four are read at once
+        message = frame(b"x" * 1000)  # four of them fit into one read
         peer.sock.sendall(message * 6 + frame(b"", PONG) + message)
         for _ in range(7):
             assert conn.read_message() == (TEXT_MESSAGE, b"x" * 1000)
@@ -932,7 +934,7 @@ def test_read_rate_stops_the_read_deadline() -> None:
 
 
 def test_read_rate_is_kept_to_the_end() -> None:
-    """Messages over the rate are not read after the peer has disconnected."""
+    """After the peer disconnects, messages beyond the rate are discarded."""
     with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 5)
         peer.sock.close()
@@ -956,13 +958,13 @@ def test_read_rate_is_kept_to_the_end() -> None:
     ids=["pings", "empty pings", "pongs", "empty pongs", "continuations", "mixed"],
 )
 def test_read_rate_counts_every_frame(sent: bytes) -> None:
-    """Frames that complete no message count toward the rate: after the burst, reading waits."""
+    """Frames that complete no message also count toward the rate."""
     with connected(Upgrader(read_rate=1e-6, read_burst=2)) as (conn, peer):
         peer.sock.sendall(sent + frame("never read"))
         peer.sock.shutdown(socket.SHUT_WR)
 
         def leave() -> None:
-            wait_until(lambda: conn._read_until > 2.5e6)  # the third one was read
+            wait_until(lambda: conn._read_until > 2.5e6)  # the third frame was read
             peer.sock.close()
 
         with in_background(leave):
@@ -971,7 +973,7 @@ def test_read_rate_counts_every_frame(sent: bytes) -> None:
 
 
 def test_frames_that_complete_no_message_give_way() -> None:
-    """Other threads run while incomplete messages are read, even without a switch interval."""
+    """Reading a long series of fragments lets other threads run."""
     sent = frame("", fin=False) + ONE_MORE * 1000 + frame("end", CONTINUATION)
     reading = ran = 0
     stop = threading.Event()
@@ -995,7 +997,7 @@ def test_frames_that_complete_no_message_give_way() -> None:
 
 
 def test_a_reader_that_cannot_sleep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader does not wait long for another one that sleeps."""
+    """A reader does not wait long for another reader to finish sleeping."""
     monkeypatch.setattr(conn_module, "_WORK", 0)
     monkeypatch.setattr(conn_module, "_SLEEP_WAIT", 0.01)
     got: list[tuple[int, bytes]] = []
@@ -1009,7 +1011,7 @@ def test_a_reader_that_cannot_sleep_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_readers_that_give_way_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that waits for one that sleeps is next, even if that one soon gives way again."""
+    """Of two readers, the one that waits sleeps before the other sleeps again."""
     monkeypatch.setattr(conn_module, "_WORK", 0)
     monkeypatch.setattr(conn_module, "_SLEEP_WAIT", PATIENCE)
     begin, slept = threading.Event(), threading.Event()
@@ -1030,7 +1032,7 @@ def test_readers_that_give_way_take_turns(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that is interrupted right after it has become the one that sleeps leaves no lock."""
+    """A reader interrupted just before it sleeps holds no lock."""
     lock = threading.RLock()
 
     class Interrupting:
@@ -1045,7 +1047,7 @@ def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.Monkey
     with connected(buffered=frame("", PING)) as (conn, _), pytest.raises(KeyboardInterrupt):
         conn.read_message()
     for each in (lock, conn_module._next):
-        with pytest.raises(RuntimeError, match=r"lock"):  # nobody has it
+        with pytest.raises(RuntimeError, match=r"lock"):  # raises because nobody holds it
             each.release()
 
 
@@ -1053,7 +1055,7 @@ def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.Monkey
 
 
 def test_statistics_count_what_goes_in_and_out() -> None:
-    """The statistics count every frame and byte in both directions, by kind."""
+    """statistics counts frames and bytes in both directions, by kind."""
     sent = [
         frame("plain"),
         frame("two", fin=False),
@@ -1105,7 +1107,7 @@ def test_statistics_count_what_goes_in_and_out() -> None:
     ("payload", "code_in", "code_out"), [(b"", 1005, 1005), (struct.pack("!H", 4000), 4000, 4000)]
 )
 def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out: int) -> None:
-    """The statistics have the close codes of the peer and of the answer; 1005 means no code."""
+    """statistics has the close codes received and sent. 1005 means that no code was given."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame(payload, CLOSE))
         read_error(conn)
@@ -1114,8 +1116,6 @@ def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out:
 
 
 def test_statistics_while_input_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Input that arrives while the statistics are read does not make them fail."""
-
     class Arriving:
         def __init__(self, counts: object) -> None:
             self.counts = counts
@@ -1132,7 +1132,7 @@ def test_statistics_while_input_arrives(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 class Log:
-    """An observer that keeps what it hears."""
+    """An observer that records its calls."""
 
     def __init__(self) -> None:
         self.heard: list[object] = []
@@ -1148,7 +1148,7 @@ class Log:
 
 
 def test_an_observer() -> None:
-    """The observer of a connection hears of each wait, each write, and the end, in order."""
+    """An observer is called for each wait, each write and the close, in order."""
     with connected(Upgrader(read_rate=10.0)) as (conn, peer):
         log = conn.observer = Log()
         peer.sock.sendall(frame("one") + frame("two"))
@@ -1168,7 +1168,7 @@ def test_an_observer() -> None:
 
 
 def waits(conn: Conn) -> tuple[str | None, str | None]:
-    """Return what the reading and the writing threads wait for."""
+    """Return what the reader and the writer are waiting for."""
     statistics = conn.statistics()
     for waiting in (statistics.reader, statistics.writer):
         assert waiting is None or 0 <= waiting.seconds < PATIENCE
@@ -1177,7 +1177,7 @@ def waits(conn: Conn) -> tuple[str | None, str | None]:
 
 
 def test_statistics_say_what_the_threads_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each wait is visible: input, room in the socket, the lock, the rate, the peer's close."""
+    """statistics shows what each thread is waiting for."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected(Upgrader(read_rate=1e-6), small=True) as (conn, peer):
         assert waits(conn) == (None, None)
@@ -1201,7 +1201,7 @@ def test_statistics_say_what_the_threads_wait_for(monkeypatch: pytest.MonkeyPatc
 
 
 def test_statistics_count_messages_that_were_given_up() -> None:
-    """A message that cannot be sent by its deadline, because of another write, is counted."""
+    """A write that times out while another thread writes is counted as given up."""
     with (
         connected(small=True) as (conn, peer),
         in_background(lambda: conn.write_message(TEXT_MESSAGE, b"x" * 10**6)),
@@ -1215,7 +1215,7 @@ def test_statistics_count_messages_that_were_given_up() -> None:
 
 
 def test_statistics_of_an_upgrader() -> None:
-    """An Upgrader counts accepted handshakes, and refused handshakes by reason."""
+    """An Upgrader counts accepted handshakes, and refused ones by reason."""
     upgrader = Upgrader()
     with connected(upgrader), connected(upgrader):
         pass
@@ -1230,11 +1230,11 @@ def test_statistics_of_an_upgrader() -> None:
     }
 
 
-# A program's own messages.
+# on_message.
 
 
 def test_on_message_changes_and_drops() -> None:
-    """The return value of on_message replaces a message; None drops the message."""
+    """on_message returns the message to deliver, or None to drop it."""
 
     def change(conn: Conn, message: bytes) -> bytes | None:
         return conn.user.encode() + message.upper() if message != b"drop" else None
@@ -1257,7 +1257,7 @@ def test_on_message_changes_and_drops() -> None:
     ],
 )
 def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> None:
-    """A ProtocolError closes with its code; another exception counts as this side's fault."""
+    """If on_message raises ProtocolError, its code is sent. Other exceptions send 1011."""
 
     def refuse(_: Conn, __: bytes) -> bytes:
         raise error
@@ -1279,12 +1279,12 @@ def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> 
 
 
 class InterruptError(BaseException):
-    """Raised by these tests' signal handlers, as KeyboardInterrupt is by Ctrl-C."""
+    """An exception for signal handlers, like KeyboardInterrupt from Ctrl-C."""
 
 
 @contextlib.contextmanager
 def alarms(handler: Callable[[], object]) -> Iterator[None]:
-    """Call the handler on the main thread for each SIGALRM during the block."""
+    """Call the handler on the main thread at each SIGALRM."""
 
     def handle(_: int, __: object) -> None:
         handler()
@@ -1302,7 +1302,7 @@ def interrupt() -> None:
 
 
 class InterruptedLock:
-    """A lock that raises once: after it is acquired, but before its caller knows that."""
+    """A lock that raises once, just after it has been acquired, like a signal handler."""
 
     def __init__(self, lock: Any) -> None:
         self.lock = lock
@@ -1320,7 +1320,7 @@ class InterruptedLock:
 
 
 def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
-    """An exception right after the lock was acquired leaves the lock to the next writer."""
+    """A write interrupted just after acquiring the lock releases the lock."""
     with connected() as (conn, peer):
         conn._write_lock = InterruptedLock(conn._write_lock)  # type: ignore[assignment]
         with pytest.raises(InterruptError):
@@ -1333,7 +1333,7 @@ def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
 def test_write_that_is_interrupted_in_the_middle(
     failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any exception in the middle of a frame ends the connection for writing."""
+    """An exception in the middle of a frame ends all writing."""
 
     def fail(*_: object) -> None:
         raise failure
@@ -1352,7 +1352,7 @@ def test_write_that_is_interrupted_in_the_middle(
 
 
 def test_writes_that_are_interrupted_anywhere() -> None:
-    """Exceptions at random moments cut at most the last frame and leave no lock held."""
+    """Interrupted writes cut at most the last frame, and leave no lock held."""
     chance = random.Random(SEED)
     letters = [letter * 20_000 for letter in (b"a", b"b", b"c")]
     torn = 0
@@ -1396,7 +1396,7 @@ def test_writes_that_are_interrupted_anywhere() -> None:
 
 
 def test_write_within_a_write() -> None:
-    """A signal handler that writes while its own thread is writing a frame gets an error."""
+    """A signal handler that writes while its thread is writing gets RuntimeError."""
     errors: list[str] = []
     with connected(small=True) as (conn, peer):
 
@@ -1420,7 +1420,6 @@ def test_write_within_a_write() -> None:
 
 
 def test_close_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A close that an exception interrupts still ends the connection."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected() as (conn, peer), in_background(lambda: read_error(conn)):
         conn.write_message(CLOSE_MESSAGE, b"")

@@ -1,4 +1,4 @@
-"""Turns, observers and statistics, as both runtimes must provide them; see tests/greenlets.py."""
+"""Turns, observers and statistics: what both runtimes must provide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .support import in_background, wait_until
 
 
 class Pump:
-    """A write pump: receives in turn and keeps the turn until it is told to go on."""
+    """A write pump that keeps its turn until the test lets it go on."""
 
     def __init__(self) -> None:
         self.channel: Channel[int] = Channel(9, in_turn=True)
@@ -27,12 +27,12 @@ class Pump:
     def run(self) -> None:
         self.ident = threading.get_ident()
         for value in self.channel:
-            self.go_on.wait()  # only for the test: a real pump must not wait while it has a turn
+            self.go_on.wait()  # a real pump must never wait while it has a turn
             self.frames.append([value, *self.channel.drain()])
 
 
 def test_one_pump_has_the_turn() -> None:
-    """While one pump has the turn, others wait in line, and later get their messages together."""
+    """While one pump has the turn, another waits, and then gets its messages together."""
     first, second = Pump(), Pump()
     with in_background(first.run), in_background(second.run):
         wait_until(lambda: all(p.channel.statistics().receiver_waits for p in (first, second)))
@@ -54,7 +54,7 @@ def test_one_pump_has_the_turn() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """A goroutine that yields continues after all that were already in line have had a turn."""
+    """gosched returns after all goroutines already in line have had a turn."""
     turns.gosched()
     assert turns.statistics() == TurnsStatistics(1, (), ())
     pumps = Pump(), Pump()
@@ -81,7 +81,6 @@ def test_gosched_waits_for_those_in_line() -> None:
 
 
 def test_a_deadline_while_in_line() -> None:
-    """A pump that is in line with a value receives it at its turn, even after its deadline."""
     first = Pump()
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[Any] = []
@@ -108,7 +107,7 @@ def test_a_deadline_while_in_line() -> None:
 
 
 def test_goroutines_that_always_have_something_to_do() -> None:
-    """Two goroutines that pass a value back and forth do not delay the deadlines of others."""
+    """Two goroutines that are always busy do not delay another's deadline."""
     there: Channel[int] = Channel()
     back: Channel[int] = Channel()
     quiet: Channel[int] = Channel()
@@ -131,7 +130,6 @@ def test_goroutines_that_always_have_something_to_do() -> None:
 
 @pytest.mark.parametrize("end", ["ends", "gives up"])
 def test_the_turn_is_handed_on(end: str) -> None:
-    """A goroutine that has the turn passes it on when it ends or gives it up."""
     ready, go_on = threading.Event(), threading.Event()
     held: Channel[int] = Channel(1, in_turn=True)
     other = Pump()
@@ -160,7 +158,7 @@ def test_the_turn_is_handed_on(end: str) -> None:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_subclass_that_receives_in_its_own_way(waits: bool, in_turn: bool) -> None:
-    """Every received value goes through `_take`, which the trace overrides, even without a wait."""
+    """Every received value goes through `_take`, which the trace overrides."""
 
     class Doubles(Channel[int]):
         def _take(self, got: list[Any]) -> bool:
@@ -187,7 +185,7 @@ def test_a_subclass_that_receives_in_its_own_way(waits: bool, in_turn: bool) -> 
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
-    """The receive raises its observer's exception, and the value stays in the channel."""
+    """If an observer raises, the receive raises its exception, and the value stays queued."""
 
     class Refuses:
         def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002
@@ -211,7 +209,7 @@ def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
 
 
 def test_what_a_goroutine_waits_for() -> None:
-    """A goroutine that waits for a channel is listed as waiting until it continues."""
+    """`waits` names the operation a goroutine is waiting in, until it continues."""
     channel: Channel[int] = Channel()
     idents: list[int] = []
 

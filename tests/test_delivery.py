@@ -1,8 +1,8 @@
-"""The delivery promise: everyone in the room gets every message, once, whole, in the same order.
+"""Delivery: every client gets each message once and whole, all in the same order.
 
-The clients of chat.py join, talk and leave at any moment; a witness stays.
+The clients of chat.py join, talk and leave at random. One of them stays as a witness.
 
-GOCHAT_DELIVERY_SECONDS: how long they talk. GOCHAT_SEED: the seed that a failure printed.
+GOCHAT_DELIVERY_SECONDS sets how long they talk. GOCHAT_SEED repeats the run of a failure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .loop import idle, resources
 from .redis_support import Redis
 from .support import SEED, Gochat, wait_until
 
-# These tests keep a CPU busy, so they run one after the other.
+# These tests keep a CPU busy, so they run one at a time.
 pytestmark = pytest.mark.xdist_group("busy")
 
 SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))
@@ -30,7 +30,6 @@ CLIENTS = 200
 def test_everybody_gets_every_message_once_and_in_one_order(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """All clients get messages in the same order, without gaps, while others join and leave."""
     with Gochat("--pong-wait", "60", "--ping-period", "1") as gochat:
         before = idle(gochat)
         with chatting(gochat, SEED) as chat:
@@ -51,7 +50,6 @@ def test_everybody_gets_every_message_once_and_in_one_order(
 def test_everybody_at_two_processes_gets_every_message_in_one_order(
     record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:
-    """With a relay, each client of two processes gets a slice of one common order."""
     flags = ("--pong-wait", "60", "--ping-period", "1")
     with (
         Redis(tmp_path) as redis,
@@ -79,7 +77,6 @@ def test_everybody_at_two_processes_gets_every_message_in_one_order(
 
 
 def test_what_is_queued_at_the_end_of_the_program_is_still_written() -> None:
-    """When the server stops in the middle of a chat, all get the same messages, even the last."""
     with Gochat() as gochat:
         with chatting(gochat, SEED) as chat:
             chat.fill(CLIENTS // 4)

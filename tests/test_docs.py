@@ -1,4 +1,4 @@
-"""README.md, docs/ and the site built from it: links, names, and every block of code."""
+"""README.md, docs/ and the site: their links, their commands and every block of code."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ PAGES = sorted(
     path for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")] if "_build" not in path.parts
 )
 
-#: The folders of files that other tests run or compile.
+#: Folders with files that other tests run or compile.
 RUN = [ROOT / "src/gochat", ROOT / "examples", ROOT / "tests", DOCS / "go", DOCS / "run"]
 
 
-#: The button at a Go program.
+#: Name of the button at a Go program.
 PLAYGROUND = "Run in the Go playground"
 
 
@@ -49,19 +49,18 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-# The pages, as read in the repository.
+# The Markdown pages.
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every link to a file of the repository, and every anchor, exists."""
-    text = re.sub(r"`[^`\n]+`", "", page.read_text())  # as in `Channel[str](2)`
+    """Every relative link leads to an existing file and anchor."""
+    text = re.sub(r"`[^`\n]+`", "", page.read_text())  # drops code such as `Channel[str](2)`
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in link:
             continue
@@ -73,14 +72,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_tests_that_are_named_exist(page: Path) -> None:
-    """Every test and test file that a page names exists, and the test is in that file."""
+    """Every test that a page names exists in the file that the page gives."""
     files = {path.name: path.read_text() for path in (ROOT / "tests").glob("*.py")}
     text = page.read_text()
     for name in re.findall(r"\b(test_\w+)(?!\w*\.py)\b", text):
         assert any(f"def {name}(" in code for code in files.values()), name
     for name in re.findall(r"\b(test_\w+\.py)", text):
         assert name in files, name
-    # As in: `test_this`, `test_that` (test_file.py).
+    # Matches: `test_this`, `test_that` (test_file.py).
     for names, file in re.findall(r"((?:`test_\w+`,\s+)*`test_\w+`)\s+\(\[?(test_\w+\.py)", text):
         for name in re.findall(r"test_\w+", names):
             assert f"def {name}(" in files[file], f"{name} is not in {file}"
@@ -88,12 +87,12 @@ def test_tests_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_page_knows_where_a_block_stands(page: Path) -> None:
-    """On a phone, blocks appear one below the other, so no page says "on the right"."""
+    """No page says "on the right" or "on the left". On a phone, blocks are stacked."""
     assert not re.search(r"\bon the\s+(right|left)\b", page.read_text(), re.I)
 
 
 def test_the_readme_is_short() -> None:
-    """The README has at most 120 lines and shows the start of the loop of hub.py unchanged."""
+    """The README has at most 120 lines. Its code is the start of hub.py's loop."""
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 120
     (shown,) = re.findall(r"```python\n(def run\(.*?)```", readme, re.DOTALL)
@@ -103,11 +102,11 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_flags_are_those_of_the_parser() -> None:
-    """The page of the flags is what `python -m docs.flags` writes."""
+    """flags.md is the output of `python -m docs.flags`."""
     assert page_of_flags.PAGE.read_text() == page_of_flags.page()
 
 
-# Every block of code.
+# The blocks of code.
 
 
 class Block(NamedTuple):
@@ -115,13 +114,13 @@ class Block(NamedTuple):
     line: int
     #: The language, or the directive in braces.
     kind: str
-    #: The rest of that line, such as the file of a literalinclude.
+    #: What follows it on the line, such as the file of a literalinclude.
     argument: str
     text: str
 
 
 def blocks() -> list[Block]:
-    """The fenced blocks of all pages, from the outermost in."""
+    """Return the fenced blocks of all pages, in order."""
     found: list[Block] = []
     for page in PAGES:
         open_fences: list[tuple[str, int, str]] = []
@@ -155,7 +154,7 @@ def id_of(block: Block) -> str:
 
 
 def test_each_kind_of_block_is_checked() -> None:
-    """No page has a block of code that this file cannot check."""
+    """Pages contain only kinds of blocks that this file can check."""
     code = {"go", "nginx", "python", "sh", "text", "{literalinclude}"}
     no_code = {
         *("{admonition}", "{container}", "{dropdown}", "{eval-rst}", "{figure}", "{include}"),
@@ -167,7 +166,7 @@ def test_each_kind_of_block_is_checked() -> None:
 
 @pytest.mark.parametrize("block", of_kind("{literalinclude}"), ids=id_of)
 def test_included_code_is_run(block: Block) -> None:
-    """Code that a page includes comes from a file that the tests run."""
+    """Included code comes from a folder whose files are run or compiled by tests."""
     path = (block.page.parent / block.argument).resolve()
     assert path.is_file()
     assert any(path.is_relative_to(folder) for folder in RUN)
@@ -175,10 +174,10 @@ def test_included_code_is_run(block: Block) -> None:
 
 @pytest.mark.parametrize("page", sorted({block.page for block in of_kind("python")}), ids=name_of)
 def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
-    """The blocks of Python on a page run, in order; a block that serves runs until Ctrl-C."""
+    """The Python blocks of a page run in order. If one serves, it runs until Ctrl-C."""
     code = "\n".join(block.text for block in of_kind("python") if block.page == page)
     port = free_port()
-    # The pages' examples listen on all interfaces.
+    # On the pages, servers listen on all interfaces.
     code = code.replace('":8080"', f'"127.0.0.1:{port}"')
     program = tmp_path / "page.py"
     program.write_text(code)
@@ -203,7 +202,7 @@ def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The simple commands of a shell block, without their variables and paths."""
+    """Return the simple commands of a shell block, without variables and paths."""
     found: list[list[str]] = []
     for line in block.text.replace("\\\n", " ").split("\n"):
         words = shlex.split(line, comments=True)
@@ -227,7 +226,7 @@ COMMANDS = [(id_of(block), command) for block in of_kind("sh") for command in co
     "command", [command for _, command in COMMANDS], ids=[place for place, _ in COMMANDS]
 )
 def test_commands_make_sense(command: list[str]) -> None:
-    """Every command on a page is a valid command of gochat, or an existing file."""
+    """Every command on a page is valid, and its files and flags exist."""
     match command:
         case ["gochat", *flags]:
             parse_flags([flag.replace("PORT", "8080") for flag in flags])
@@ -243,7 +242,7 @@ def test_commands_make_sense(command: list[str]) -> None:
             check_program(ROOT / program.removesuffix(".py"), flags)
         case ["go", "run", path] | ["go", "run", "-race", path]:
             assert (ROOT / "examples/lesson/go" / path).is_dir()
-        # The repository's own folder.
+        # Steps in the repository's own folder.
         case (
             [".", ".venv/bin/activate"]
             | ["cd", "gochat"]
@@ -252,7 +251,7 @@ def test_commands_make_sense(command: list[str]) -> None:
             pass
         case ["cd", path]:
             assert (ROOT / path).is_dir()
-        case ["printf" | "seq" | "curl", *_]:  # the input of a pipe; a switch of the view
+        case ["printf" | "seq" | "curl", *_]:  # input for a pipe, or a request to the view
             pass
         case ["tests/run", *paths]:
             assert os.access(ROOT / "tests/run", os.X_OK)
@@ -263,13 +262,13 @@ def test_commands_make_sense(command: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_sentences_make_sense(page: Path) -> None:
-    """The flags of each `gochat serve` in a sentence are valid."""
+    """Every `gochat serve` in running text has valid flags."""
     for command in re.findall(r"`gochat (serve [^`]+)`", page.read_text()):
         parse_flags(shlex.split(command))
 
 
 def check_pip(arguments: list[str]) -> None:
-    """Check that pip installs gochat, with extras from setup.cfg, or packages of an extra."""
+    """Check that pip is told to install gochat, its extras, or packages from setup.cfg."""
     assert arguments[0] == "install"
     setup = (ROOT / "setup.cfg").read_text()
     for argument in arguments[1:]:
@@ -281,7 +280,7 @@ def check_pip(arguments: list[str]) -> None:
 
 
 def check_program(path: Path, flags: list[str]) -> None:
-    """Check that the program exists, and knows the flags."""
+    """Check that the program exists and has these flags."""
     file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     code = file.read_text()
     for flag in flags:
@@ -297,7 +296,7 @@ SERVED = sorted(
 
 @pytest.mark.parametrize("flags", [flags for flags in SERVED if "--relay" not in flags])
 def test_commands_that_serve(flags: str, tmp_path: Path) -> None:
-    """Each `gochat serve` of a page serves, on free ports of this machine, and ends cleanly."""
+    """Every `gochat serve` in a block starts, on a free port, and stops."""
     flags = re.sub(r"(?<=addr )\S+", LOCAL, flags)
     flags = re.sub(r"(?<=view )\S+", LOCAL, flags)
     flags = re.sub(r"(?<=trace )\S+", str(tmp_path / "trace"), flags)
@@ -309,7 +308,7 @@ def test_commands_that_serve(flags: str, tmp_path: Path) -> None:
     "block", [block for block in of_kind("nginx") if block.page.name != "proxy.md"], ids=id_of
 )
 def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
-    """nginx accepts each block as its configuration. test_nginx.py runs the one in proxy.md."""
+    """nginx accepts every nginx block. test_nginx.py tests the one in proxy.md."""
     config = tmp_path / "nginx.conf"
     logs = f"error_log {tmp_path}/log; pid {tmp_path}/pid;"
     config.write_text(f"{logs} events {{}} http {{ access_log off; {block.text} }}")
@@ -323,7 +322,7 @@ def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
 
 @pytest.mark.xdist_group("go")
 def test_the_go_is_go() -> None:
-    """The Go in docs/ is formatted, compiles with the standard library, and is short."""
+    """The Go files in docs/go are formatted, pass `go vet`, and show at most 12 lines."""
     if has_go():
         assert not_formatted(DOCS / "go") == ""
         run_go(DOCS / "go", "vet")
@@ -333,13 +332,12 @@ def test_the_go_is_go() -> None:
 
 
 def test_all_the_go_is_shown() -> None:
-    """Each Go file is on a page, next to Python code."""
     shown = {Path(block.argument).name for block in of_kind("{literalinclude}")}
     assert {path.name for path in (DOCS / "go").glob("*.go")} - {"doc.go"} <= shown
 
 
 def test_the_units_for_systemd() -> None:
-    """The units can be parsed, and so can the service's command."""
+    """The systemd units can be parsed, and their command is valid."""
     service = configparser.ConfigParser(strict=False, interpolation=None)
     service.optionxform = str  # type: ignore[assignment,method-assign]
     service.read(DOCS / "run/gochat.service")
@@ -356,18 +354,17 @@ def test_the_units_for_systemd() -> None:
 
 
 class Site(HTMLParser):
-    """The links, resources and ids of a page of the site."""
+    """The ids, links and loaded resources of an HTML page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
-        # Most tags only color code, and parsing them would take most of the time.
+        # Most tags only color code. Parsing them would take most of the time.
         self.feed(re.sub(r'<span class="\w+">|</span>', "", path.read_text()))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Collect the tag's ids, links and resources."""
         values = {name: value or "" for name, value in attrs}
         self.ids |= {values[name] for name in ("id", "name") if name in values}
         if tag == "a" and "href" in values:
@@ -377,7 +374,7 @@ class Site(HTMLParser):
         self.loads += [values[name] for name in ("src", "srcset", "data") if name in values]
 
 
-#: Builds the site with only the packages that the extra `docs` installs.
+#: Builds the site as if only gochat and its extra `docs` were installed.
 BUILD = """
 import gc
 import sys
@@ -421,7 +418,7 @@ sys.exit(status)
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site without a warning, as in a fresh environment with the extra."""
+    """Build the site, without warnings, using only the packages of the extra `docs`."""
     built = DOCS / "_build/html"
     shutil.rmtree(built.parent, ignore_errors=True)
     done = subprocess.run(
@@ -438,15 +435,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def html(site: Path) -> dict[str, Site]:
-    """The pages of the site, by their paths in it."""
+    """All HTML pages of the site, by path."""
     return {str(path.relative_to(site)): Site(path) for path in site.rglob("*.html")}
 
 
 @pytest.mark.xdist_group("site")
 def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
-    """Each link within the site leads to an existing file, and each anchor to an id."""
+    """Every link within the site leads to an existing file and id."""
 
-    @cache  # the pages of a folder share most of their links
+    @cache  # pages in one folder share most links
     def problem(folder: str, link: str) -> str:
         parts = urlsplit(urljoin(f"/{folder}/", link))
         if parts.scheme or parts.netloc:
@@ -459,7 +456,7 @@ def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
         return ""
 
     for name, page in html.items():
-        # Links within the page, such as from each line of code to itself.
+        # A page has many links to itself, such as one from each line of code.
         inner = {link for link in page.links if link.startswith("#")}
         assert {unquote(link[1:]) for link in inner} <= page.ids | {""}, name
         for link in {*page.links, *page.loads} - inner:
@@ -468,7 +465,6 @@ def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_a_link_to_a_picture_shows_it(site: Path, html: dict[str, Site]) -> None:
-    """A link to a picture leads to the picture itself, not to a page with its source."""
     links = [link for link in html["lesson/teachers.html"].links if "svg" in link]
     assert links
     for link in links:
@@ -478,7 +474,7 @@ def test_a_link_to_a_picture_shows_it(site: Path, html: dict[str, Site]) -> None
 
 @pytest.mark.xdist_group("site")
 def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> None:
-    """No page or style sheet loads anything from another server; no browser asks for an icon."""
+    """Pages load nothing from other servers, and browsers request no favicon."""
     for name, page in html.items():
         assert "data:," in page.loads, f"{name}: a browser asks for /favicon.ico"
         for resource in page.loads:
@@ -491,9 +487,9 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> 
 
 @pytest.mark.xdist_group("site")
 def test_the_reference_is_complete(html: dict[str, Site]) -> None:
-    """Each class and function that a module of gochat publishes is in the reference.
+    """The reference has every public class and function of gochat.
 
-    Names of the greenlets runtime need no entry: each replaces a listed name.
+    The greenlets runtime is exempt: its names stand in for names that are listed.
     """
     ids = {each for name, page in html.items() if name[:9] == "reference" for each in page.ids}
     for path in sorted((ROOT / "src/gochat").rglob("*.py")):
@@ -508,7 +504,7 @@ def test_the_reference_is_complete(html: dict[str, Site]) -> None:
 
 
 class Served:
-    """`python -m docs`, in a separate process."""
+    """`python -m docs` in its own process."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -528,7 +524,7 @@ class Served:
         self.url = found[1]
 
     def stop(self) -> int:
-        """Press Ctrl-C and return the exit status."""
+        """Interrupt the process and return its exit status."""
         self.process.send_signal(signal.SIGINT)
         try:
             self.process.communicate(timeout=PATIENCE)
@@ -551,14 +547,14 @@ def browser() -> Iterator[Browser]:
 
 
 def brightness(page: Page) -> float:
-    """Return the brightness of the background, from 0 to 1."""
+    """Return the brightness of the page's background, from 0 (black) to 1 (white)."""
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
 
 
 @pytest.mark.xdist_group("site")
 def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
-    """On a phone and a desktop, light and dark, a page fits, and loads only from its own server."""
+    """Pages fit phone and desktop, follow the color scheme, and load only from their server."""
     names = ["", "production/connection.html", "run/reliability.html", "reference/golang.html"]
     names += ["files/src/gochat/hub.py.html"]
     for width, scheme in ((360, "dark"), (1280, "light")):
@@ -581,7 +577,6 @@ def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
 def test_axe_finds_nothing(served: Served, browser: Browser, width: int, scheme: str) -> None:
-    """axe-core finds no fault. For example, the Tab key reaches each part that scrolls."""
     page = browser.new_page(
         viewport={"width": width, "height": 800},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -596,7 +591,7 @@ def test_axe_finds_nothing(served: Served, browser: Browser, width: int, scheme:
 
 @pytest.mark.xdist_group("site")
 def test_beside_each_other(served: Served, browser: Browser) -> None:
-    """Go is on the left of Python if there is room, and above it on a phone."""
+    """Go is to the left of Python on a desktop and above it on a phone."""
     for width, beside in ((360, False), (1280, True)):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto(f"{served.url}why/comparison.html")
@@ -615,7 +610,6 @@ def test_beside_each_other(served: Served, browser: Browser) -> None:
 def test_pictures_follow_the_scheme(
     served: Served, browser: Browser, page_name: str, name: str, scheme: str
 ) -> None:
-    """In dark mode, the pictures of the pages are also dark."""
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(served.url + page_name)
     shown = page.locator(f"img[src*='{name}']:visible")
@@ -627,9 +621,9 @@ def test_pictures_follow_the_scheme(
 
 @pytest.mark.xdist_group("site")
 def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
-    """On a phone a wide picture scrolls, without the page; a narrow one fits, and code wraps.
+    """On a phone, wide pictures scroll by themselves, and code wraps.
 
-    A table made of text does not wrap, and a heading has no more lines than its text.
+    Tables drawn as text do not wrap. A short title takes one line.
     """
     page = browser.new_page(viewport={"width": 360, "height": 800})
     page.goto(f"{served.url}lesson/08-defer.html")
@@ -661,7 +655,7 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("name", ["why/comparison", "why/three-files", "lesson/02-buffered"])
 def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: str) -> None:
-    """On a desktop, code side by side has 13 px, its language above it, and no cut line."""
+    """On a desktop, code side by side has 13 px or more, a caption, and no cut lines."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{served.url}{name}.html")
     blocks = page.locator(".beside .literal-block-wrapper")
@@ -676,7 +670,6 @@ def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: s
 
 @pytest.mark.xdist_group("site")
 def test_charts_follow_dark_mode(served: Served, browser: Browser) -> None:
-    """A chart is inverted on a dark page, whether the system or the reader has chosen dark."""
     page = browser.new_page(color_scheme="dark")
     page.goto(f"{served.url}why/performance.html")
     look = "getComputedStyle(document.querySelector('img[src*=performance]')).filter"
@@ -693,7 +686,7 @@ def test_charts_follow_dark_mode(served: Served, browser: Browser) -> None:
     "name", ["lesson/01-one-value.html", "files/examples/lesson/go/01_one_value/main.go.html"]
 )
 def test_code_is_copied(served: Served, browser: Browser, secure: bool, name: str) -> None:
-    """Copy buttons copy a part and a whole file, even on a page without a clipboard object."""
+    """The Copy buttons work, even where the page has no clipboard object."""
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
     if not secure:
@@ -715,7 +708,7 @@ def test_code_is_copied(served: Served, browser: Browser, secure: bool, name: st
 def test_a_program_runs_in_the_playground(
     served: Served, browser: Browser, width: int, scheme: str
 ) -> None:
-    """A key on the button uploads the program as it is shown, and opens it on go.dev in a tab."""
+    """The playground button uploads the program and opens it on go.dev in a new tab."""
     context = browser.new_context(
         viewport={"width": width, "height": 800},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -745,7 +738,7 @@ def test_a_program_runs_in_the_playground(
     assert axe(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.reload()
-    page.evaluate("window.open = () => null")  # as a browser does that blocks new tabs
+    page.evaluate("window.open = () => null")  # like a browser that blocks new tabs
     button.click()
     expect(link).to_be_visible()
     context.close()
@@ -763,7 +756,7 @@ def test_a_program_runs_in_the_playground(
 def test_the_playground_cannot_be_reached(
     served: Served, browser: Browser, answer: dict[str, Any] | None, why: str
 ) -> None:
-    """If an upload fails, the new tab closes, and a line by the button says why and what to do."""
+    """If the upload fails, the new tab closes, and the page says what to do instead."""
     context = browser.new_context(viewport={"width": 360, "height": 800})
     any_origin = {"Access-Control-Allow-Origin": "*"}
     context.route(
@@ -785,7 +778,10 @@ def test_the_playground_cannot_be_reached(
 
 @pytest.mark.xdist_group("site")
 def test_which_programs_run_in_the_playground(site: Path, served: Served, browser: Browser) -> None:
-    """Each Go program of the lesson has the button, except the ticker; nothing else has it."""
+    """All Go programs of the lesson can run in the playground, except the ticker.
+
+    No other file has the button.
+    """
     page = browser.new_page()
     folder = site / "files/examples/lesson/go"
     for path in [*folder.rglob("*.go.html"), site / "files/src/gochat/hub.py.html"]:
@@ -798,7 +794,10 @@ def test_which_programs_run_in_the_playground(site: Path, served: Served, browse
 
 @pytest.mark.xdist_group("site")
 def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
-    """The Step button marks and describes an event and its line; after the last, it starts over."""
+    """Each step marks an event in the picture and its line of code.
+
+    After the last step, the first one follows.
+    """
     page = browser.new_page()
     page.goto(f"{served.url}lesson/01-one-value.html")
     step = page.get_by_role("button", name="Step")
@@ -814,7 +813,7 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
         expect(page.locator(".stepper .hll")).to_have_text(line)
         marked = "document.querySelector('.picture').shadowRoot.querySelectorAll('.now').length"
         assert page.evaluate(marked) == 1
-    # These steps lead through several files; after many quick clicks, the last step is shown.
+    # This picture has steps in several files. After many quick clicks, the last step is shown.
     page.goto(f"{served.url}lesson/10-the-pumps.html")
     step.wait_for()
     last = page.evaluate(
@@ -837,7 +836,10 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
-    """With `?present` one section fills the screen, in 24 px, with its picture; keys work."""
+    """With ?present, each screen shows one section in large type. Arrow keys change it.
+
+    The picture is next to the code, but hidden where it would reveal the output.
+    """
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{served.url}lesson/09-the-hub.html?present")
 
@@ -858,7 +860,7 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     shows("Go and Python")
     page.keyboard.press("ArrowRight")
     shows("The output")
-    expect(page.locator(".picture")).not_to_be_visible()  # the picture would give the answer away
+    expect(page.locator(".picture")).not_to_be_visible()  # the picture would reveal the output
     answer = page.locator("pre", has_text="Ann reads: goodbye")
     expect(answer).not_to_be_visible()
     summary = page.locator("summary:visible")
@@ -870,7 +872,7 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     expect(page.locator(".picture")).to_be_visible()
     page.keyboard.press("ArrowLeft")
     shows("The output")
-    page.keyboard.press("Alt+ArrowRight")  # the browser's own key, for its history
+    page.keyboard.press("Alt+ArrowRight")  # the browser uses it for its history
     shows("The output")
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="A question")).to_be_visible()
@@ -879,7 +881,7 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
-    """`?present` shows the smallest sections of any page, each once, and files in large type."""
+    """With ?present, any page shows one section at a time, and files have large type."""
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     names = ["index", "why/three-files", "run/flags", "run/security", "why/performance"]
     for name in (*names, "run/reliability", "reference/golang"):
@@ -911,7 +913,10 @@ def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1024, 768)])
 def test_what_a_projector_shows(served: Served, browser: Browser, width: int, height: int) -> None:
-    """No section is too wide, no picture too high; an introduction is shown once, from its top."""
+    """On a projector, sections and pictures fit the screen.
+
+    Text before the first section is shown with the first section only.
+    """
     page = browser.new_page(viewport={"width": width, "height": height})
     introduction = page.get_by_text("The task is at the top of the file.")
     for name in ("03-close-and-drain", "11-the-whole", "exercises"):
@@ -950,7 +955,6 @@ def test_what_a_projector_shows(served: Served, browser: Browser, width: int, he
 def test_bad_flags(
     flags: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad flag of `python -m docs` causes a one-line error and status 2."""
     with pytest.raises(SystemExit) as ended:
         main(flags)
     assert ended.value.code == status
@@ -958,7 +962,7 @@ def test_bad_flags(
 
 
 def test_an_address_that_cannot_be_had() -> None:
-    """An address in use causes a one-line error and status 1, before anything is built."""
+    """An address in use is reported before the site is built."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         addr = f"127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(
@@ -973,7 +977,7 @@ def test_an_address_that_cannot_be_had() -> None:
 
 
 def test_the_extra_is_missing(tmp_path: Path) -> None:
-    """Without the packages of the extra `docs`, `python -m docs` says what to install."""
+    """Without the packages of the extra `docs`, the command says how to install them."""
     (tmp_path / "furo.py").write_text("raise ModuleNotFoundError(name='furo')")
     done = subprocess.run(
         [sys.executable, "-m", "docs", "--build"],

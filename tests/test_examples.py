@@ -1,4 +1,4 @@
-"""The programs in examples/, each run as its docstring says, with real sockets."""
+"""The programs in examples/, started as their docstrings say."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PAGES = Path(__file__).parent.parent / "docs" / "recipes"
 RECIPES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
-#: Runs a recipe with plenty of time for a client that does not read.
+#: Runs an example with a write wait of 1,000 s, for a client that does not read.
 PATIENT = """
 import runpy
 import sys
@@ -54,7 +54,7 @@ runpy.run_path(sys.argv.pop(1), run_name="__main__")
 
 
 def serving(name: str, *args: str) -> AbstractContextManager[int]:
-    """A recipe in a separate process, see `program`."""
+    """Run an example in its own process: see `program`."""
     return program(EXAMPLES / name, LOCAL, *args)
 
 
@@ -65,7 +65,7 @@ def enter(port: int, path: str = "/ws", user: str = "") -> Peer:
 
 
 def wait_for(peer: Peer, message: str) -> None:
-    """Read frames up to the one that ends with this message."""
+    """Read frames until one ends with this message."""
     while not f"\n{peer.read_frame().payload.decode()}".endswith(f"\n{message}"):
         pass
 
@@ -83,9 +83,8 @@ def rooms() -> Iterator[int]:
 
 @pytest.mark.measured
 def test_rooms() -> None:
-    """A message in a room is heard there, and in no other room."""
     with serving("rooms.py") as port, enter(port, "/ws/go") as go, enter(port, "/ws/go") as gopher:
-        # A client is in the room when one of its messages has come back.
+        # A client has joined when its first message comes back.
         go.send("go is here")
         wait_for(go, "go is here")
         gopher.send("gopher is here")
@@ -108,14 +107,14 @@ def test_rooms() -> None:
         ("/?room=go", "GET", 200),
         ("/?x=1&room=go", "GET", 200),
         ("/", "GET", 302),
-        ("/?x=1", "GET", 302),  # it names no room
+        ("/?x=1", "GET", 302),  # names no room
         ("/?room=", "GET", 302),
         ("/", "POST", 405),
         ("/room", "GET", 404),
     ],
 )
 def test_the_page_of_the_rooms(rooms: int, target: str, method: str, status: int) -> None:
-    """Without a room, the page goes to the first room; other requests work as with one room."""
+    """A page without a room is redirected to the first room."""
     with Peer(rooms) as visitor:
         answer = visitor.request(target, method=method)
         assert answer.status == status
@@ -123,7 +122,7 @@ def test_the_page_of_the_rooms(rooms: int, target: str, method: str, status: int
 
 
 def test_history() -> None:
-    """A client that joins gets the last hundred messages, oldest first, and then new ones."""
+    """A new client gets the last hundred messages, oldest first."""
     said = [f"message {i}" for i in range(150)]
     with serving("history.py") as port, enter(port) as early:
         for text in said:
@@ -137,7 +136,7 @@ def test_history() -> None:
 
 @pytest.mark.parametrize("name", ["history.py", "direct.py"])
 def test_a_hub_of_its_own(name: str) -> None:
-    """A program's own hub drops slow clients, lets others leave, and disconnects all at the end."""
+    """A program's own hub drops slow clients, and disconnects everyone at shutdown."""
     count = 0
     hundred = frame(b"x" * 500, mask=b"\0\0\0\0") * 100
     with program("-c", PATIENT, EXAMPLES / name, LOCAL) as port:
@@ -146,7 +145,7 @@ def test_a_hub_of_its_own(name: str) -> None:
             leaver.send(b"\x03\xe8", CLOSE)
             assert leaver.read_to_end()[-1].code == 1000
         with deaf(port) as silent:
-            for _ in range(200):  # 10 MB, more than the system and the channel hold
+            for _ in range(200):  # 10 MB, more than the system and the channel can hold
                 speaker.sock.sendall(hundred)
                 speaker.messages(100)
                 count += 100
@@ -159,7 +158,7 @@ def test_a_hub_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize("user", ["", "ann:", "ann:daisy", "eve:", "eve:tulip", "ann", ":", "\xff"])
 def test_no_login(user: str) -> None:
-    """Without a name and its password there is neither a page nor a chat."""
+    """Without a valid name and password, there is no page and no chat."""
     with serving("login.py") as port:
         with Peer(port) as peer:
             headers = {name: str(value) for name, value in login(user).items()} if user else {}
@@ -173,7 +172,7 @@ def test_no_login(user: str) -> None:
 
 
 def test_login() -> None:
-    """The login's name is before each message, whatever the client writes."""
+    """Each message starts with the name of the login, whatever the client writes."""
     with serving("login.py") as port, enter(port, user="ann:tulip") as ann:
         ann.send("hi")
         assert ann.messages(1) == ["ann: hi"]
@@ -183,7 +182,7 @@ def test_login() -> None:
 
 
 def test_json_lines() -> None:
-    """A JSON object with a text gets its user's name; any other message ends the connection."""
+    """A JSON object with a text is passed on with its sender's name. Others end the connection."""
     with (
         serving("json_lines.py") as port,
         enter(port, "/ws?name=ann") as ann,
@@ -201,12 +200,12 @@ def test_json_lines() -> None:
 
 
 def test_direct() -> None:
-    """A direct message reaches only its recipient and its sender."""
+    """A direct message reaches only its sender and its recipient."""
     with (
         serving("direct.py") as port,
         enter(port, "/ws?name=ann") as ann,
         enter(port, "/ws?name=bob") as bob,
-        enter(port, "/ws?name=eve%0A") as eve,  # an invalid name, so a guest
+        enter(port, "/ws?name=eve%0A") as eve,  # an invalid name, replaced by "guest"
     ):
         for peer, name in ((ann, "ann"), (bob, "bob"), (eve, "guest")):
             peer.send(f"/to {name} here")
@@ -221,12 +220,12 @@ def test_direct() -> None:
         assert bob.messages(2) == ["ann: /to bob hi", "ann: bye"]
         assert eve.messages(2) == ["ann: /to guest hello", "ann: bye"]
         for text in ("ann: /to bob I am ann", "/to bob", "/to  bob x", "see: /to ann x"):
-            eve.send(text)  # none of them is a direct message
+            eve.send(text)  # none of these is a direct message
             assert ann.messages(1) == bob.messages(1) == eve.messages(1) == [f"guest: {text}"]
 
 
 def test_presence() -> None:
-    """Everyone hears who joins and who leaves, and a client that asks gets a list."""
+    """Everyone is told who joins and leaves. /who lists those present."""
     with serving("presence.py") as port, enter(port, "/ws?name=ann") as ann:
         assert ann.messages(1) == ["ann has come"]
         with enter(port) as guest:
@@ -240,7 +239,7 @@ def test_presence() -> None:
 
 
 def test_bot() -> None:
-    """The bot answers messages addressed to it, in the room, and ends with the chat."""
+    """The bot answers messages that are addressed to it."""
     with serving("bot.py") as port, enter(port) as ann:
         for text in ("Ann: hi", "!time", "Ann: !time", "Bob: !time"):
             ann.send(text)
@@ -254,7 +253,7 @@ def test_bot() -> None:
 
 
 def test_flask_site() -> None:
-    """Flask's session names the user; a view sends to the room; a view's generator is streamed."""
+    """The Flask site names the user, sends to the room, and streams a response."""
     with serving("flask_site.py") as port, enter(port) as guest:
         guest.send("hi")
         assert guest.messages(1) == ["guest: hi"]
@@ -273,7 +272,7 @@ def test_flask_site() -> None:
 
 
 def test_asgi_site(tmp_path: Path) -> None:
-    """Behind nginx an ASGI site and the chat are one site, and its posts reach the room."""
+    """Behind nginx, the ASGI site and the chat share one address. The site can send to the room."""
     behind = free_port()
     with serving("asgi_site.py", str(behind)) as chat:
         changes = {"listen 80": "listen {}", "127.0.0.1:8000": f"127.0.0.1:{behind}"}
@@ -296,7 +295,7 @@ def test_asgi_site(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_a_page(name: str) -> None:
-    """A page in the docs includes the recipe and says how to start it and how to talk to it."""
+    """Each example has a page that includes it, starts it and talks to it."""
     short = name.removesuffix(".py")
     page = PAGES / f"{short}.md"
     text = page.read_text()
@@ -312,7 +311,7 @@ def test_a_recipe_has_a_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
-    """A recipe has at most fifty-five lines and uses only names from `gochat.__all__`."""
+    """An example has at most 55 lines and uses only public names of gochat."""
     text = (EXAMPLES / name).read_text()
     assert len(text.splitlines()) <= 55
     assert text.count("sys.argv") <= 2, "as in rooms.py"
@@ -334,15 +333,15 @@ def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
     assert not re.search(r"\._[a-z]|from gochat", text)
 
 
-# One after the other: a port that another process has just taken is soon free.
+# One at a time, because both use this port.
 @pytest.mark.xdist_group("8080")
 @pytest.mark.parametrize("command", [["examples/rooms.py"], ["-m", "examples.asyncio_chat"]])
 def test_without_an_address(command: list[str]) -> None:
-    """Without an address, an example listens at 127.0.0.1:8080, which is taken here."""
+    """The default address of an example is 127.0.0.1:8080, which is in use here."""
     with socket.socket() as taken:
-        # As a server does, so that connections that have ended do not keep the port.
+        # Servers set this, so that ended connections do not block the port.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # the address is already in use, which is just as good
+        with suppress(OSError):  # it is in use already, which also serves
             taken.bind(("127.0.0.1", 8080))
             taken.listen()
         done = finished([sys.executable, *command])
@@ -351,7 +350,6 @@ def test_without_an_address(command: list[str]) -> None:
 
 @pytest.mark.parametrize("name", [*RECIPES, "asyncio_chat"])
 def test_a_port_that_is_taken(name: str) -> None:
-    """If the port is taken, an example says so in one line."""
     command = [str(EXAMPLES / name)] if name.endswith(".py") else ["-m", f"examples.{name}"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -359,13 +357,12 @@ def test_a_port_that_is_taken(name: str) -> None:
 
 
 def test_not_an_address() -> None:
-    """An example also says in one line that its address is malformed."""
     done = finished([sys.executable, str(EXAMPLES / "rooms.py"), "here"])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "address 'here' is not host:port, as in :8080 or localhost:8080\n"
 
 
 def is_taken(done: subprocess.CompletedProcess[str], port: int) -> bool:
-    """Return whether an example has ended with a line that says that its port is taken."""
+    """Return whether an example has ended with one line that says that this port is in use."""
     line = rf"[^\n]*127\.0\.0\.1\D*{port}\D*address already in use\n"
     return done.returncode == 1 and re.fullmatch(line, done.stderr, re.IGNORECASE) is not None

@@ -1,4 +1,4 @@
-"""`gochat exercise`: the command, and what each exercise's check accepts and refuses."""
+"""`gochat exercise`: the command, and what the checks accept and refuse."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gochat.ops.command import main
 
 from .support import COMMAND, PATIENCE, ROOT, UNMEASURED, command, is_one_line, wait_until
 
-# Few other tests run this code, so measure the coverage of the processes started here.
+# Almost no other tests run this code. So coverage also counts the processes started here.
 pytestmark = pytest.mark.measured
 
 ANSWERS = ROOT / "tests/exercises"
 PAGE = ROOT / "docs/lesson/exercises.md"
 
-#: Verdicts on the starter, the right answer and the two wrong ones.
+#: Verdicts on the starter, the right answer and two wrong ones, for each exercise.
 SEEN = {
     1: (
         "carry still waits after 2 s (line 10: channel.send(value))",
@@ -123,12 +123,14 @@ SEEN = {
 
 
 def answer(number: int, kind: str) -> str:
-    """A learner's file: the right answer to an exercise, or a wrong one."""
     return (ANSWERS / f"{number:02}_{kind}.py").read_text()
 
 
 def run(folder: Path, *args: str, measured: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `gochat exercise` in a folder. measured: whether its coverage counts."""
+    """Run `gochat exercise` in a folder.
+
+    measured: whether to measure its coverage.
+    """
     return subprocess.run(
         [COMMAND, "exercise", *args],
         cwd=folder,
@@ -136,7 +138,7 @@ def run(folder: Path, *args: str, measured: bool = True) -> subprocess.Completed
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=4 * PATIENCE,  # `--check --all` runs all answers
+        timeout=4 * PATIENCE,  # `--check --all` checks every exercise
         check=False,
     )
 
@@ -144,7 +146,7 @@ def run(folder: Path, *args: str, measured: bool = True) -> subprocess.Completed
 def check(
     folder: Path, number: int, text: str, *, measured: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Check a learner's file with this text, which is written into the folder."""
+    """Write a learner's file into the folder, and check it."""
     folder.mkdir(exist_ok=True)
     (folder / f"exercise_{number:02}.py").write_text(text)
     return run(folder, str(number), "--check", measured=measured)
@@ -152,12 +154,12 @@ def check(
 
 @pytest.mark.parametrize("number", SEEN)
 def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
-    """The command accepts a right answer and refuses the starter and two wrong answers."""
+    """A check accepts the right answer, and refuses the starter and two wrong answers."""
     kinds = ("starter", "right", "wrong_a", "wrong_b")
     with ThreadPoolExecutor(len(kinds)) as pool:
         results = pool.map(
-            # The verdicts on wrong answers are tested below, so only right answers are measured.
-            # Starters get the same verdicts as wrong answers, except for the last starter.
+            # Only right answers are measured: another test measures the wrong ones. Starters get
+            # the same verdicts as wrong answers, except for the last starter.
             lambda kind: check(
                 tmp_path / kind,
                 number,
@@ -175,7 +177,7 @@ def test_what_a_check_accepts(tmp_path: Path, number: int) -> None:
 
 
 def test_check_all(tmp_path: Path) -> None:
-    """`--check --all` checks and counts the files that exist; the status is 0 if all are right."""
+    """`--check --all` checks the files that exist. The status is 0 if all are right."""
     for number in SEEN:
         (tmp_path / f"exercise_{number:02}.py").write_text(answer(number, "right"))
     complete = run(tmp_path, "--check", "--all")
@@ -197,7 +199,7 @@ def test_check_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-"])
 def test_without_an_output(tmp_path: Path, closed: str) -> None:
-    """A check needs stdout and stderr; if one is closed, one line on the other says so."""
+    """A check needs both stdout and stderr."""
     (tmp_path / "exercise_01.py").write_text(answer(1, "right"))
     done = subprocess.run(
         ["bash", "-c", f'exec "$@" {closed}', "bash", COMMAND, "exercise", "--check", "--all"],
@@ -237,7 +239,7 @@ class Client(gochat.Client):
             {}
 """
 
-#: Further mistakes, each with its exercise and its verdict.
+#: Further mistakes: exercise, text and verdict.
 MISTAKES = [
     (1, "def carry(:", "(line 1: def carry(:)"),
     (1, "import gochatt", "ModuleNotFoundError: No module named 'gochatt'"),
@@ -333,7 +335,7 @@ MISTAKES = [
         "import gochat\n"
         "class Conn(gochat.Conn):\n"
         "    def _send_for_library(self, data): self._sock.close()",
-        "Error: ",  # a broken pipe, or a connection reset
+        "Error: ",  # a broken pipe or a reset connection
     ),
     (
         15,
@@ -351,7 +353,7 @@ MISTAKES = [
     ),
 ]
 
-#: Ways to cheat, at least three for each check; some of them used to pass.
+#: Attempts to cheat, at least three for each check. Some of them used to pass.
 CHEATS = [
     (1, "def carry(channel, value): return value", "did not come over the channel"),
     (
@@ -744,9 +746,9 @@ class Conn(gochat.Conn):
     ),
 ]
 
-#: Checks the named learner's files, each in a process as the command does, four at a time. It
-#: always ends and reports each process that fails. Its first argument is a time in seconds: if no
-#: process ends for that long, it kills all that are running.
+#: Checks learners' files, each in its own process, four at a time. The first argument is a time in
+#: seconds: if no process ends in this time, all running ones are killed. Failed processes are
+#: reported.
 DRIVER = """
 import multiprocessing, sys
 from multiprocessing.connection import wait
@@ -778,7 +780,7 @@ while waiting or running:
 def verdicts(
     folder: Path, files: Iterable[tuple[int, str]], patience: float = PATIENCE
 ) -> list[str]:
-    """The verdicts on learners' files with these texts, each for an exercise."""
+    """Return the verdicts on learners' files, given as exercise and text."""
     args, paths = [], []
     for i, (number, text) in enumerate(files):
         path = folder / str(i) / f"exercise_{number:02}.py"
@@ -801,17 +803,17 @@ def verdicts(
     [
         ("import os; os._exit(3)", "has ended with 3"),
         ("import os; os.kill(os.getpid(), 9)", "has ended with -9"),
-        ("import os; os.kill(os.getpid(), 19)", "has ended with -9"),  # stopped, and then killed
+        ("import os; os.kill(os.getpid(), 19)", "has ended with -9"),  # stopped, then killed
     ],
 )
 def test_a_check_that_dies_is_no_verdict(tmp_path: Path, text: str, how: str) -> None:
-    """If the process of a check dies or hangs, the tests here fail; they do not wait for it."""
+    """`verdicts` fails if a check's process dies or hangs."""
     with pytest.raises(AssertionError, match=how):
         verdicts(tmp_path, [(1, text), (1, answer(1, "right"))], patience=3.0)
 
 
 def test_what_a_check_refuses(tmp_path: Path) -> None:
-    """For any fault in a learner's file, one line says what is wrong."""
+    """Every faulty file is refused with one line that says what is wrong."""
     wrong = [
         (number, answer(number, kind), seen)
         for number, (_, _, *refusals) in SEEN.items()
@@ -826,7 +828,6 @@ def test_what_a_check_refuses(tmp_path: Path) -> None:
 
 
 def test_list(tmp_path: Path) -> None:
-    """Without a number the command lists the exercises, and which files exist."""
     (tmp_path / "exercise_02.py").touch()
     result = run(tmp_path)
     lines = result.stdout.splitlines()
@@ -839,7 +840,7 @@ def test_list(tmp_path: Path) -> None:
 
 
 def test_each_exercise_has_all_that_belongs_to_it() -> None:
-    """Every exercise has a check, answers in the tests, and a section; three are easy."""
+    """Every exercise has a check, answers in the tests and a section; three are easy."""
     found = exercises()
     assert len(found) == len(SEEN) >= 12
     assert all(callable(getattr(checks, each.name)) for each in found)
@@ -866,7 +867,7 @@ class Result(NamedTuple):
 
 
 def call(capsys: pytest.CaptureFixture[str], *args: str) -> Result:
-    """Call `gochat exercise` in this process, in the current folder."""
+    """Run `gochat exercise` in this process, in the current folder."""
     try:
         status: object = main(["exercise", *args])
     except SystemExit as error:
@@ -877,7 +878,7 @@ def call(capsys: pytest.CaptureFixture[str], *args: str) -> Result:
 def test_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`gochat exercise N` writes that exercise's file; only --force overwrites a learner's file."""
+    """`gochat exercise N` writes a file, but overwrites an existing one only with --force."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "exercise_01.py"
     said = "exercise_01.py is written; change it, then: gochat exercise 1 --check\n"
@@ -923,7 +924,6 @@ def test_wrong_flags(
     status: int,
     what: str,
 ) -> None:
-    """A command line that makes no sense gets a one-line error, and no file is made."""
     monkeypatch.chdir(tmp_path)
     result = call(capsys, *args)
     assert (result.status, result.out) == (status, "")
@@ -932,7 +932,7 @@ def test_wrong_flags(
 
 
 def test_what_a_file_prints(tmp_path: Path) -> None:
-    """The last lines that a learner's file prints are shown, and cannot move the cursor."""
+    """The last 20 lines that a learner's file prints are shown, with control characters escaped."""
     noise = "for i in range(10_000): print(i, '\\x1b[2J')\nprint('here')\n"
     result = check(tmp_path, 1, noise + answer(1, "right"), measured=True)
     assert result.stdout.startswith("exercise 1: right: ")
@@ -943,17 +943,15 @@ def test_what_a_file_prints(tmp_path: Path) -> None:
 
 
 def test_the_learners_folder(tmp_path: Path) -> None:
-    """Other files in the folder are not imported, and nothing is written there."""
     (tmp_path / "queue.py").write_text("1 / 0")
     assert check(tmp_path, 1, answer(1, "right")).returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"queue.py", "exercise_01.py"}
 
 
 def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
-    """A learner's file neither reads from the terminal nor writes to it."""
     (tmp_path / "exercise_01.py").write_text("open('/dev/tty', 'w').write('\\x1b[2J')")
     ours, theirs = pty.openpty()
-    # setsid makes the terminal the controlling one of the command.
+    # setsid makes this the command's controlling terminal.
     with subprocess.Popen(
         ["setsid", "--ctty", "--wait", COMMAND, "exercise", "1", "--check"],
         cwd=tmp_path,
@@ -988,7 +986,7 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
     ],
 )
 def test_time_limit(tmp_path: Path, limit: float, text: str, seen: str) -> None:
-    """A check that does not end is killed, and its findings up to then count."""
+    """A check that does not end is killed, but what it has already found counts."""
     (tmp_path / "exercise_01.py").write_text(text)
     fault = f"import gochat.exercise.command as module; module.LIMIT = {limit}"
     result = subprocess.run(
@@ -1004,7 +1002,6 @@ def test_time_limit(tmp_path: Path, limit: float, text: str, seen: str) -> None:
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
-    """Ctrl-C ends the command with 130, and the check with it."""
     (tmp_path / "exercise_01.py").write_text(
         "import os, pathlib\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()) + '.')\n"

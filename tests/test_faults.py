@@ -1,7 +1,6 @@
-"""Faults of the system: socket calls that fail, signals, a full disk, shutdown at full load.
+"""System faults: failing socket calls, signals, a full disk, and shutdown under full load.
 
-The server is the real command. Faults are injected into its process before it starts, at random,
-with a seed that a failure prints.
+The faults are injected into a real `gochat serve` at random. A failure prints the seed.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ from gochat.golang.http.address import listen
 from .loop import resources
 from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, deaf, join, logging_to, wait_until
 
-#: For the server's process: every send and recv of a connection may be short, slow, interrupted by
-#: a signal, or have to be repeated; with the probability `reset` the connection is lost, unless
-#: it comes from the address `spare`. At its end the process prints how often it did each of these.
+#: Makes every send and recv of the server's connections fail at random: the call can be short,
+#: late, interrupted, or have to be repeated. With probability `reset`, the connection is lost,
+#: unless its client has the address `spare`. At the end, the process prints how often each fault
+#: occurred.
 SHIM = """
     import atexit, collections, random, signal, socket, sys, threading, time
 
@@ -96,7 +96,7 @@ CLIENTS, MESSAGES = 12, 60
 
 
 class TalkerThread(threading.Thread):
-    """A client that says its messages and keeps all messages that arrive."""
+    """A client that sends its messages and records what it receives."""
 
     def __init__(self, peer: Peer, name: int, messages: int, *, done: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
@@ -125,15 +125,15 @@ class TalkerThread(threading.Thread):
 
     @property
     def said(self) -> list[str]:
-        """Return the talkers' messages that arrived, without the greetings, which some may miss."""
+        """Messages received from talkers, without greetings, which some have missed."""
         return [text for text in self.log if text.startswith("#")]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_socket_calls_that_do_half_their_work(seed: int) -> None:
-    """With short, slow and interrupted socket calls no message is lost, doubled or misplaced."""
+    """With short, slow and interrupted calls, every message arrives once and in order."""
     fault = SHIM.format(seed=seed, reset=0, spare="")
-    # The calls are slow, but no client may be dropped for that.
+    # A large buffer, so that slow calls drop no client.
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         total = CLIENTS * MESSAGES
@@ -162,7 +162,10 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_connections_that_are_reset(seed: int) -> None:
-    """A connection that fails at any call leaves nothing behind; other clients miss nothing."""
+    """Connections that break at any call leave nothing behind.
+
+    The other clients miss nothing.
+    """
     fault = SHIM.format(seed=seed, reset=0.005, spare="")
     flags = ("--send-buffer=100000", "--write-wait=1")
     with Gochat(*flags, fault=fault) as chat, ExitStack() as stack:
@@ -170,14 +173,14 @@ def test_connections_that_are_reset(seed: int) -> None:
         with Peer(chat.port) as first, suppress(ConnectionError):
             first.sock.shutdown(socket.SHUT_WR)
             first.sock.recv(1)
-        # MainThread, hub, interrupt; or greenlets.
+        # Threads: main, hub and interrupt. On greenlets: the descriptors from before.
         wait_until(lambda: resources(chat)[0] == 3 or resources(chat) == (0, before))
         idle = resources(chat)
         stopped = threading.Event()
         talkers: list[TalkerThread] = []
         for number in range(CLIENTS):
             peer = stack.enter_context(Peer(chat.port))
-            # A connection may be reset from its first call on.
+            # Any call can reset the connection, even the first.
             with suppress(ConnectionError, EOFError, AssertionError):
                 if peer.open().status == 101:
                     talkers.append(TalkerThread(peer, number, 10**6, done=stopped.is_set))
@@ -191,7 +194,7 @@ def test_connections_that_are_reset(seed: int) -> None:
         for talker in talkers:
             talker.join(PATIENCE)
             assert not talker.is_alive(), f"seed {seed}"
-        # The messages that two clients both have are in one order, without a gap.
+        # The messages that two clients have in common are in the same order, without gaps.
         longest = max((talker.said for talker in talkers), key=len)
         known = set(longest)
         for talker in talkers:
@@ -204,7 +207,7 @@ def test_connections_that_are_reset(seed: int) -> None:
 
 
 def test_a_full_disk_under_the_log() -> None:
-    """The chat goes on even if the log cannot be written."""
+    """The chat works if the log's disk is full."""
     with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
         with join(port) as peer:
             peer.send("the disk is full")
@@ -213,7 +216,10 @@ def test_a_full_disk_under_the_log() -> None:
 
 
 def test_the_end_in_the_middle_of_full_load() -> None:
-    """At SIGTERM all get what was queued, in one order, and 1001; a deaf client is cut off."""
+    """SIGTERM under load: all clients get the same queued messages, then 1001.
+
+    A client that does not read is cut off.
+    """
     flags = ("--shutdown-timeout=15", "--write-wait=600", "--send-buffer=100000")
     with Gochat(*flags) as chat, ExitStack() as stack:
         stack.enter_context(deaf(chat.port))

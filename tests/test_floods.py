@@ -1,4 +1,4 @@
-"""Floods: no client can keep the other threads from running."""
+"""Floods: no client can keep other threads from running."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
 from .harm import PAGE
 from .support import Gochat, Room, effort, join
 
-#: With this, a thread that immediately reacquires the interpreter never yields it to another.
+#: With this switch interval, Python never forces a thread to release the interpreter.
 NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
 
 
 def test_a_flood_has_begun() -> None:
-    """Measuring begins only when all flooders are connected."""
+    """The block begins only when all flooders are connected."""
     with Room() as room, in_processes(2, flood, room.port, FLOODS["pings"]):
         assert len(room.threads()) >= 2
 
 
 @pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])
 def test_a_flood_gives_way(name: str) -> None:
-    """Messages come back during floods, although no thread is forced to release the interpreter."""
+    """During a flood, messages come back although Python forces no thread to yield."""
     with (
         Gochat("--send-buffer=1000000", fault=NEVER, measured=False) as gochat,
         in_processes(MANY, flood, gochat.port, FLOODS[name]),
@@ -41,13 +41,13 @@ def test_a_flood_gives_way(name: str) -> None:
 
 
 def cpu_time(process: int) -> float:
-    """Return the CPU time of a process so far, in seconds."""
+    """Return the CPU seconds that a process has used."""
     user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_flood_on_many_connections() -> None:
-    """The server does little other work before a message comes back, however many flood it."""
+    """With a flood on 50 connections, a message still costs the server little CPU time."""
     with (
         Gochat("--send-buffer=1000000", measured=False) as gochat,
         in_processes(1, flood, gochat.port, FLOODS["many"]),
@@ -64,6 +64,6 @@ def test_a_flood_on_many_connections() -> None:
 
 
 def test_the_table_has_a_row_for_each_flood() -> None:
-    """The table of docs/run/reliability.md has the floods of floods.py, in the same order."""
+    """The table in docs/run/reliability.md lists the floods of floods.py, in order."""
     table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
     assert re.findall(r"^\| (.+?) \|", table, re.M)[2:] == [kind.what for kind in FLOODS.values()]

@@ -1,7 +1,6 @@
-"""Run the tests of shared data on an interpreter without a GIL, if there is one.
+"""Tests on Python without a GIL, where it is installed.
 
-On every interpreter, test_channel.py runs the code for a free-threaded one, and test_turns.py
-checks its model.
+On every Python, test_channel.py also runs the code for no GIL, and test_turns.py checks its model.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ TESTS = ("test_channel", "test_turns", "test_hub", "test_client", "test_conn")
 
 
 def works(python: str) -> bool:
-    """Return whether the command is a Python interpreter without a GIL."""
+    """Return whether the command is a Python that can run without a GIL."""
     program = "import sys; sys.exit(sys._is_gil_enabled())"
     try:
         done = subprocess.run(
@@ -36,7 +35,7 @@ def works(python: str) -> bool:
 
 
 def interpreters() -> list[str]:
-    """Return the free-threaded interpreters that can be started by name on this machine."""
+    """Return the names of free-threaded Pythons on the PATH."""
     folders = (Path(folder) for folder in os.get_exec_path())
     names = {path.name for each in folders if each.is_dir() for path in each.glob("python3.*")}
     return sorted(name for name in names if NAME.fullmatch(name) and works(name))
@@ -49,13 +48,13 @@ PYTHONS = interpreters()
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("test", TESTS)
 def test_without_a_gil(test: str, python: str) -> None:
-    """The tests of channels, turns, the hub, clients and connections pass without a GIL."""
-    # The tests use this interpreter's packages, which all work without their compiled parts.
+    """The tests of shared data pass without a GIL."""
+    # Uses this Python's packages, which work without their compiled parts.
     path = os.pathsep.join((str(ROOT / "src"), sysconfig.get_path("purelib")))
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{test}.py")
     done = subprocess.run(
-        # The model does not depend on the interpreter, and the command that the flooder needs is
-        # not installed there.
+        # Leaves out the model, which does not depend on Python, and a test that needs the installed
+        # command.
         [python, *command, "-k", "not model and not flooder"],
         cwd=ROOT,
         env=NO_GIL | {"PYTHONPATH": path},

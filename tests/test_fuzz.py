@@ -1,4 +1,4 @@
-"""A short run of fuzz.py, and answers that fuzz.py must reject."""
+"""A short run of fuzz.py, and answers that it must reject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNT = 1500
 
 
 def test_bad_input_harms_nobody() -> None:
-    """Each bad input ends, two chatting clients notice nothing, and no resource is left."""
+    """Every bad input ends, two clients chat undisturbed, and no resource is kept."""
     try:
         fuzz = fuzz_server(COUNT, SEED)
     except AssertionError as error:
@@ -24,7 +24,7 @@ def test_bad_input_harms_nobody() -> None:
 
 
 def test_an_input_can_be_made_again() -> None:
-    """An input depends only on its seed and its number."""
+    """An input depends only on the seed and its number."""
     random.seed(1)
     inputs = [make_input(1, number) for number in range(500)]
     random.seed(2)

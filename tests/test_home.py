@@ -1,4 +1,4 @@
-"""home.html: the page, in a real browser, served by the real command."""
+"""The chat page, home.html, in a real browser and served by the real command."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from .support import PATIENCE, Gochat, Peer, free_port, join, wait_until
 
 expect.set_options(timeout=PATIENCE * 1000)
 
-#: Chromium writes this to the console when it cannot connect. A page cannot prevent that.
-#: 400: the answer to the plain GET of /ws with which the page checks whether its server is back.
+#: Chromium writes these lines to the console when it cannot connect; a page cannot suppress them.
+#: The 400 answers the plain GET of /ws that the page sends to see whether its server is back.
 NO_CONNECTION = re.compile(
     r"Failed to load resource: (net::|the server responded with a status of (400|503))|"
     r"WebSocket connection to '\S+' failed: "
@@ -65,7 +65,7 @@ def gochat() -> Iterator[Gochat]:
 
 
 class Network:
-    """A network in front of a server: a TCP proxy that can die without a sign to either side."""
+    """A TCP proxy in front of a server. It can stop forwarding without closing a connection."""
 
     def __init__(self, port: int) -> None:
         self.server = port
@@ -75,9 +75,9 @@ class Network:
         #: The treatment of a new connection: "forward" it, "swallow" its data, or "refuse" it.
         self.mode = "forward"
         self._cuts = 0
-        #: For the client's end of each connection: data from the server that is held back.
+        #: The data held back for each client, by the client's socket.
         self._held: dict[socket.socket, bytes] = {}
-        # Guards the held data and makes released data go out before later data from the server.
+        # Guards the held data. During a release, newer data must not overtake it.
         self._lock = threading.Lock()
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
@@ -85,16 +85,16 @@ class Network:
         self._thread = threading.Thread(target=self._run, name="network")
 
     def cut(self) -> None:
-        """From now on, the current connections stay open, but carry nothing."""
+        """Stop forwarding on the current connections, but leave them open."""
         self._cuts += 1
 
     def hold(self) -> None:
-        """From now on, hold back data from the server on the current connections."""
+        """Hold back the server's data on the current connections from now on."""
         with self._lock:
             self._held = {client: b"" for client, (other, _) in self._others.items()}
 
     def release(self) -> None:
-        """Send the data held back so far, and stop holding data back."""
+        """Send the data held back so far, then forward normally again."""
         with self._lock:
             held, self._held = self._held, {}
             for client, data in held.items():
@@ -118,7 +118,7 @@ class Network:
             for key, _ in self._selector.select(0.02):
                 if key.fileobj is self.listener:
                     self._accept()
-                elif key.fileobj in self._others:  # not closed a moment ago
+                elif key.fileobj in self._others:  # the other end may have closed it just now
                     self._carry(key.fileobj)
 
     def _accept(self) -> None:
@@ -153,7 +153,7 @@ class Network:
 
 
 class Tabs:
-    """Opens tabs in one context and records their complaints and requests."""
+    """Opens tabs in one browser context and records their requests and complaints."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
@@ -163,12 +163,12 @@ class Tabs:
         self.requests: list[str] = []
         #: All connections to chats, oldest first.
         self.sockets: list[WebSocket] = []
-        #: Whether the test stops the server, which makes connecting fail.
+        #: True if the test stops the server. Failed connections are then no complaint.
         self.may_lose_server = False
         self.shape()
 
     def shape(self, **options: Any) -> None:
-        """Start again with a context that has these options: a size, a color scheme."""
+        """Start again in a context with these options, such as a viewport or a color scheme."""
         self.context = self.browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE * 1000)
         self.context.on("console", self._console)
@@ -189,13 +189,11 @@ class Tabs:
         self.sockets.append(socket)
 
     def open(self, gochat: Gochat | Network, state: str = "connected") -> Page:
-        """Open the page of a server and wait for a state."""
         page = self.visit(gochat.url)
         expect_state(page, state)
         return page
 
     def visit(self, url: str) -> Page:
-        """The page at a URL."""
         page = self.context.new_page()
         page.on("websocket", self._socket)
         page.goto(url)
@@ -204,7 +202,7 @@ class Tabs:
 
 @pytest.fixture
 def tabs(browser: Browser) -> Iterator[Tabs]:
-    """Tabs of a new context, closed at the end. Fails if the tabs recorded a complaint."""
+    """Tabs in a new context, closed after the test. A recorded complaint fails the test."""
     tabs = Tabs(browser)
     yield tabs
     for context in browser.contexts:
@@ -217,7 +215,6 @@ def expect_state(page: Page, state: str) -> None:
 
 
 def say(page: Page, text: str) -> None:
-    """Type a message and press Enter."""
     page.locator("#msg").fill(text)
     page.locator("#msg").press("Enter")
 
@@ -232,7 +229,7 @@ def expect_texts(page: Page, *expected: str) -> None:
 
 
 def send_all(peer: Peer, messages: list[str]) -> None:
-    """Send messages from outside, a few at a time, so no client falls behind."""
+    """Send messages from another client, 50 at a time so that no client falls behind."""
     for i in range(0, len(messages), 50):
         for message in messages[i : i + 50]:
             peer.send(message)
@@ -245,7 +242,7 @@ def scroll_top(page: Page) -> float:
 
 
 def below(page: Page) -> float:
-    """Return how far the end of the log is below the visible part, in pixels."""
+    """Return the number of pixels between the visible part of the log and its end."""
     rest: float = page.locator("#log").evaluate(
         "log => log.scrollHeight - log.clientHeight - log.scrollTop"
     )
@@ -267,12 +264,12 @@ def wheel(page: Page, pixels: int) -> None:
 
 
 def stop_clock(page: Page) -> None:
-    """Keep the page from reconnecting. Its clock must be installed."""
+    """Stop the page's clock, so that the page cannot reconnect. The clock must be installed."""
     page.clock.pause_at(datetime.now(timezone.utc) + timedelta(seconds=10))
 
 
 def run_until(page: Page, condition: str) -> int:
-    """Run the page's stopped clock until this holds; return how long that took, in milliseconds."""
+    """Run the page's stopped clock until a condition holds; return the milliseconds it ran."""
     for passed in range(0, 100_000, 250):
         if page.evaluate(condition):
             return passed
@@ -281,12 +278,12 @@ def run_until(page: Page, condition: str) -> int:
 
 
 def run_to_silence(page: Page, milliseconds: int) -> None:
-    """Run the page's stopped clock to this time after the last input."""
+    """Run the page's stopped clock until the page has heard nothing for this many milliseconds."""
     page.clock.run_for(milliseconds - page.evaluate("Date.now() - heardAt"))
 
 
 def hide(page: Page, hidden: bool) -> None:
-    """Tell the page that its tab is hidden or visible: a headless browser hides no tab."""
+    """Make the page believe that its tab is hidden or visible. A headless browser hides no tab."""
     page.evaluate(
         """hidden => {
           Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
@@ -297,7 +294,6 @@ def hide(page: Page, hidden: bool) -> None:
 
 
 def choose(page: Page, address: str, *, remember: bool = False) -> None:
-    """Type a server's address into the panel and connect."""
     page.locator("#settings summary").click()
     page.get_by_label("Server's address").fill(address)
     page.get_by_label("Remember it in this browser").set_checked(remember)
@@ -308,7 +304,6 @@ def choose(page: Page, address: str, *, remember: bool = False) -> None:
 
 
 def test_all_see_all_messages_in_one_order(tabs: Tabs, gochat: Gochat) -> None:
-    """Three tabs that send at the same moment show every message, in the same order."""
     pages = [tabs.open(gochat) for _ in range(3)]
     say(pages[0], "one")
     for page in pages:
@@ -337,10 +332,6 @@ def test_all_see_all_messages_in_one_order(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_messages_are_text_and_never_html(tabs: Tabs, gochat: Gochat) -> None:
-    """HTML in a message, from the page or from elsewhere, appears as typed and has no effect.
-
-    The fixture would notice an effect: an element, a dialog, an error in the console.
-    """
     page = tabs.open(gochat)
     hostile = [
         "<img src=x onerror=alert(1)>",
@@ -362,7 +353,7 @@ def test_messages_are_text_and_never_html(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
-    """A message keeps its inner spaces, and text in any script and direction is unchanged."""
+    """Spaces within a message and text in any script arrive unchanged."""
     page = tabs.open(gochat)
     said = ["a   b", "naïve café ☕ 👩‍👩‍👧", "こんにちは", "שלום"]
     for text in said:
@@ -375,7 +366,7 @@ def test_spaces_and_scripts_of_the_world(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_names_stand_out(tabs: Tabs, gochat: Gochat) -> None:
-    """Text before the first colon and space is a bold name, if it is short enough for a name."""
+    """Text before the first ": " is shown as a bold name if it has at most 40 characters."""
     page = tabs.open(gochat)
     for text, name in (
         ("Ann: hello: you", "Ann"),
@@ -396,7 +387,7 @@ def test_names_stand_out(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_names_and_texts_of_two_directions(tabs: Tabs, gochat: Gochat) -> None:
-    """A right-to-left name does not affect the direction of the text after it, and vice versa."""
+    """A right-to-left name does not affect the direction of the text after it."""
     page = tabs.open(gochat)
     where = """(message, part) => {
       const range = document.createRange();
@@ -424,7 +415,7 @@ def test_names_and_texts_of_two_directions(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_links(tabs: Tabs, gochat: Gochat) -> None:
-    """Links with http and https can be clicked, without surrounding punctuation and brackets."""
+    """Addresses with http, https or www become links, without surrounding punctuation."""
     page = tabs.open(gochat)
     for text, links in (
         ("see http://example.org/.", ["http://example.org/"]),
@@ -474,7 +465,6 @@ def test_links(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
-    """Each message has its arrival time: a clock time for people, a date for programs."""
     tabs.shape(timezone_id="Asia/Kolkata")
     page = tabs.open(gochat)
     start = datetime.now(timezone.utc)
@@ -489,7 +479,6 @@ def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_time_is_seen_and_not_read_out(tabs: Tabs, gochat: Gochat) -> None:
-    """A screen reader reads a message without its time, which stays visible."""
     page = tabs.open(gochat)
     say(page, "hello")
     expect(page.locator(".message time")).to_be_visible()
@@ -497,7 +486,6 @@ def test_the_time_is_seen_and_not_read_out(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
-    """A log without messages says that the server keeps no earlier ones, until one arrives."""
     page = tabs.open(gochat)
     shown = "log => getComputedStyle(log, '::before').content"
     text = "No messages yet. They appear here as they arrive; the server keeps no earlier ones."
@@ -508,7 +496,7 @@ def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> None:
-    """The title of a hidden tab counts new messages until the tab is visible again."""
+    """The title of a hidden tab counts the messages that arrived since it was hidden."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, ["seen"])
@@ -527,9 +515,12 @@ def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> 
 
 
 def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> None:
-    """If the box is ticked, a hidden page notifies of any message, an unfocused page of @name."""
+    """A hidden page notifies of every message, but only if the box is ticked.
+
+    A visible page without the focus notifies only of messages that contain the user's @name.
+    """
     tabs.context.grant_permissions(["notifications"], origin=gochat.url)
-    tabs.context.add_init_script(  # the real ones, and a list of them
+    tabs.context.add_init_script(  # keeps the real class, and records each call
         """window.shown = [];
         window.Notification = class extends Notification {
           constructor(title, options) {
@@ -572,7 +563,6 @@ def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> No
 
 
 def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
-    """If the browser forbids notifications, the box stays empty, and the page says why."""
     page = tabs.open(gochat)
     page.locator("#settings summary").click()
     page.locator("#notify").click()  # a headless browser forbids without asking
@@ -586,9 +576,10 @@ def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
-    """After a reload the log and the typed text are back, and a note says what is missing.
+    """A reload keeps the log and the unsent text, and adds a note about the gap.
 
-    The last 200 lines are kept, after Back and Forward, too, but only for the same server.
+    The page keeps 200 lines. Going back to the page also restores them, but another server's page
+    does not show them.
     """
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -605,7 +596,7 @@ def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
         expect(page.locator(".note .text")).to_have_text(
             ["The page was loaded again. What others wrote meanwhile is missing here."]
         )
-        page.reload()  # again, immediately: still one note
+        page.reload()  # an immediate second reload adds no second note
         expect_state(page, "connected")
         say(page, "new")
         expect(page.locator(".message").last).to_have_text(re.compile("new$"))
@@ -621,7 +612,7 @@ def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_kept_lines_that_make_no_sense(tabs: Tabs, gochat: Gochat) -> None:
-    """A stored line that the page cannot read does not affect the other lines."""
+    """Stored lines that are damaged are skipped, and the others are still shown."""
     page = tabs.open(gochat)
     page.evaluate(
         """() => window.addEventListener('pagehide', () => {
@@ -641,7 +632,7 @@ def test_kept_lines_that_make_no_sense(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_message_on_its_way_at_a_reload(tabs: Tabs) -> None:
-    """A message that had not come back before a reload may be lost and can be sent again."""
+    """A message that was not echoed before a reload is marked as possibly lost."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
         page = tabs.open(gochat)
         say(page, "at once")
@@ -656,7 +647,10 @@ def test_a_message_on_its_way_at_a_reload(tabs: Tabs) -> None:
 
 
 def test_own_messages_names_and_groups(tabs: Tabs, gochat: Gochat) -> None:
-    """Your own messages are marked, each name has a color, and a group shows its name once."""
+    """Your own messages are marked, and each name has a color.
+
+    Consecutive messages of one person show the name once.
+    """
     page, other = tabs.open(gochat), tabs.open(gochat)
     page.locator("#name").fill("Ann")
     say(page, "one")
@@ -683,7 +677,7 @@ def test_own_messages_names_and_groups(tabs: Tabs, gochat: Gochat) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colors_of_names_can_be_read(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
-    """Each color of a name has a contrast of at least 4.5, even on your own messages."""
+    """All 16 name colors have a contrast of at least 4.5, on any message."""
     tabs.shape(color_scheme=scheme)
     page = tabs.open(gochat)
     page.evaluate("for (let i = 0; i < 40; i++) socket.send(`user ${i}: hello`)")
@@ -700,7 +694,6 @@ def test_colors_of_names_can_be_read(tabs: Tabs, gochat: Gochat, scheme: str) ->
 
 
 def test_new_since_you_left(tabs: Tabs, gochat: Gochat) -> None:
-    """A divider marks the first message that came while the tab was last hidden."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         expect(page.locator(".message")).to_have_count(1)
@@ -716,7 +709,6 @@ def test_new_since_you_left(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
-    """A day's first message has its date above it, if there is a message from an earlier day."""
     tabs.shape(timezone_id="Asia/Kolkata")
     tabs.context.clock.install(time=datetime(2025, 2, 14, 12, 0, tzinfo=timezone.utc))
     page = tabs.open(gochat)
@@ -732,7 +724,10 @@ def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_text_with_a_colon_has_no_sender(tabs: Tabs, gochat: Gochat) -> None:
-    """Without a name, “time: 10:30” is sent so that no page takes "time" for the sender."""
+    """Text with a colon is not mistaken for a name and a message.
+
+    If the user has no name, the page sends a no-break space after each colon.
+    """
     page, other = tabs.open(gochat), tabs.open(gochat)
     say(page, "time: 10:30: now")
     for tab in (page, other):
@@ -741,7 +736,6 @@ def test_a_text_with_a_colon_has_no_sender(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_two_windows_with_one_name(tabs: Tabs, gochat: Gochat) -> None:
-    """When another window uses the same name, a note says so, once."""
     page, other = tabs.open(gochat), tabs.open(gochat)
     for tab in (page, other):
         tab.locator("#name").fill("Ann")
@@ -756,7 +750,7 @@ def test_two_windows_with_one_name(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_copying_gives_lines(tabs: Tabs, gochat: Gochat) -> None:
-    """Copied messages are lines with a time and a name; part of a message is copied unchanged."""
+    """Copying whole messages gives lines with time and name; copying a part gives just the part."""
     tabs.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=gochat.url)
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -788,7 +782,6 @@ def test_copying_gives_lines(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab at the end of the log shows each new message, and no jump button."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         for i in range(3):
@@ -800,9 +793,9 @@ def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab that is scrolled up stays there; a button counts the messages below and leads to them.
+    """A log that is scrolled up stays in place, and a button counts the messages below.
 
-    The button disappears when the end is reached, whether by the button or by scrolling.
+    The button leads to the end of the log, and is hidden there.
     """
     page = tabs.open(gochat)
     jump = page.locator("#jump")
@@ -825,7 +818,7 @@ def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
         assert below(page) < 1
         expect(jump).to_be_hidden()
         expect(page.locator("#log")).to_be_focused()
-        send_all(peer, ["newest"])  # and from here on it follows again
+        send_all(peer, ["newest"])  # the log follows new messages again
         expect(last).to_have_text(re.compile("newest$"))
         expect(last).to_be_in_viewport(ratio=1)
 
@@ -838,10 +831,7 @@ def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
-    """A reader who scrolls up by a few pixels while a message arrives is not moved down again.
-
-    In a busy room each frame brings a message, and a wheel moves by a few pixels a frame.
-    """
+    """A message that arrives while the user scrolls up does not scroll the log down."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -865,7 +855,6 @@ def test_scrolling_up_as_a_message_comes(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab that is scrolled up jumps to the end when it sends, and then follows new messages."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -882,7 +871,7 @@ def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
-    """Beyond 2000 messages the oldest are removed, and the reader does not notice."""
+    """Beyond 2,000 messages, the oldest are removed, but the visible ones do not move."""
     with Gochat("--send-buffer", "4096") as gochat:
         page = tabs.open(gochat)
         with join(gochat.port) as peer:
@@ -900,7 +889,7 @@ def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
 
 
 def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab at the end stays there when the window shrinks, as above a phone's keyboard."""
+    """If the log shows its end, it still does when the window shrinks."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -915,7 +904,6 @@ def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
-    """Enter and the button both send, and clear the field; a blank message is not sent."""
     with join(gochat.port) as peer:
         page = tabs.open(gochat)
         message = page.locator("#msg")
@@ -937,7 +925,10 @@ def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_field_grows_with_its_lines(tabs: Tabs, gochat: Gochat) -> None:
-    """Shift+Enter starts a line, the field grows to six, and each line end is sent as a space."""
+    """Shift+Enter adds a line. The field shows up to six lines.
+
+    Line ends are sent as spaces.
+    """
     page = tabs.open(gochat)
     field = page.locator("#msg")
     lines: list[float] = []
@@ -960,7 +951,7 @@ def test_the_field_grows_with_its_lines(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_typing_anywhere_goes_to_the_field(tabs: Tabs, gochat: Gochat) -> None:
-    """After a click on the log or jump button, typed text goes to the field; shortcuts do not."""
+    """Text typed anywhere goes to the message field, but shortcuts do not."""
     page = tabs.open(gochat)
     field = page.locator("#msg")
     page.locator("#log").click()
@@ -985,7 +976,7 @@ def test_typing_anywhere_goes_to_the_field(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
-    """At 180 pixels of height, as above a keyboard, the log has two lines, and all is visible."""
+    """A window of 180 pixels, as above a phone's keyboard, shows two messages and all controls."""
     tabs.shape(viewport={"width": 640, "height": 180})
     page = tabs.open(gochat)
     for i in range(9):
@@ -1004,7 +995,7 @@ def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_low_window_that_waits(tabs: Tabs) -> None:
-    """At that height and a phone's width, the log keeps two lines while the page is connecting."""
+    """A small window shows two lines of the log while the page reconnects."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 360, "height": 180})
     with Gochat() as gochat:
@@ -1024,7 +1015,6 @@ def test_a_low_window_that_waits(tabs: Tabs) -> None:
 
 
 def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat) -> None:
-    """During text composition, as in Japanese, Enter sends nothing and stays in the field."""
     page = tabs.open(gochat)
     page.locator("#msg").focus()
     devtools = tabs.context.new_cdp_session(page)
@@ -1033,7 +1023,7 @@ def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat)
     page.keyboard.press("Enter")
     expect(page.locator("#msg")).to_have_value("にほん")
     devtools.send("Input.insertText", {"text": "日本"})  # the end of the composition
-    # In Safari, the Enter that ends a composition comes after the composition, with keyCode 229.
+    # Safari sends this Enter after the end of the composition, with keyCode 229.
     enter = {"type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r"}
     devtools.send("Input.dispatchKeyEvent", {**enter, "windowsVirtualKeyCode": 229})
     expect(page.locator("#msg")).to_have_value("日本")
@@ -1047,11 +1037,11 @@ def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat)
 
 
 def test_each_tab_has_its_own_name(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab keeps its name, or its lack of one; a new tab starts with the last typed name."""
+    """A tab keeps its name, even an empty one. A new tab gets the name typed last."""
     nameless, ann, bob = (tabs.open(gochat) for _ in range(3))
     ann.locator("#name").fill("Ann")
     bob.locator("#name").fill("Bob")
-    carol = tabs.open(gochat)  # which only inherits the name
+    carol = tabs.open(gochat)  # has only inherited the name
     expect(carol.locator("#name")).to_have_value("Bob")
     carol.close()
     for page, name in ((nameless, ""), (ann, "Ann"), (bob, "Bob")):
@@ -1064,7 +1054,6 @@ def test_each_tab_has_its_own_name(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_name_is_in_front_and_is_kept(tabs: Tabs, gochat: Gochat) -> None:
-    """The name goes before each message, and is still there after a reload."""
     page = tabs.open(gochat)
     page.locator("#name").fill("  Ann Lee ")
     say(page, "hello")
@@ -1082,7 +1071,7 @@ def test_the_name_is_in_front_and_is_kept(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_name_with_a_colon(tabs: Tabs, gochat: Gochat) -> None:
-    """A name is bold only up to its first colon and space. The page says so."""
+    """The page warns that a name ends at its first colon and space."""
     page = tabs.open(gochat)
     refusal = page.locator("#refusal")
     page.locator("#name").fill("a: b")
@@ -1092,7 +1081,6 @@ def test_a_name_with_a_colon(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_without_storage_the_chat_works(tabs: Tabs, gochat: Gochat) -> None:
-    """The page works in a browser that forbids storage."""
     for storage in ("localStorage", "sessionStorage"):
         tabs.context.add_init_script(
             f"Object.defineProperty(window, '{storage}', {{ get() {{ throw new Error('no'); }} }})"
@@ -1104,7 +1092,7 @@ def test_without_storage_the_chat_works(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
-    """The counter shows the UTF-8 bytes to be sent, with the name, and warns from 80 %."""
+    """The counter shows the size in UTF-8 bytes, including the name, and warns from 80 %."""
     page = tabs.open(gochat)
     counter = page.locator("#counter")
     expect(counter).to_have_text("0 / 512 bytes")
@@ -1133,7 +1121,7 @@ def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
     expect(counter).to_have_text("513 / 512 bytes (1 too many)")
     expect(counter).to_have_attribute("data-level", "over")
     expect(page.locator("#send")).to_have_attribute("aria-disabled", "true")
-    # Half of a surrogate pair has no UTF-8 encoding; U+FFFD, three bytes long, replaces it.
+    # Half of a surrogate pair has no UTF-8 encoding. It is sent as U+FFFD, which has three bytes.
     page.locator("#msg").evaluate(
         "e => { e.value = 'a\\ud83d'; e.dispatchEvent(new Event('input')); }"
     )
@@ -1143,7 +1131,6 @@ def test_the_counter_counts_bytes(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_512_bytes_pass_and_513_are_kept_back(tabs: Tabs, gochat: Gochat) -> None:
-    """Over 512 bytes nothing is sent, the text stays, and the page says why; 512 bytes are sent."""
     over, exact = "é" * 253 + "xx", "é" * 253 + "x"
     assert len(f"Ann: {exact}".encode()) == LIMIT
     with join(gochat.port) as peer:
@@ -1165,7 +1152,7 @@ def test_512_bytes_pass_and_513_are_kept_back(tabs: Tabs, gochat: Gochat) -> Non
 
 
 def test_the_limit_is_the_servers(tabs: Tabs) -> None:
-    """The page counts up to --max-message-size, refuses more, and names this limit for 1009."""
+    """The page uses the server's --max-message-size as its limit."""
     tabs.context.clock.install()
     with Gochat("--max-message-size", "100") as gochat:
         page = tabs.open(gochat)
@@ -1188,7 +1175,7 @@ def test_the_limit_is_the_servers(tabs: Tabs) -> None:
 
 
 def test_a_limit_that_has_changed(tabs: Tabs) -> None:
-    """After a lost connection the page asks for the limit again, as the server may have changed."""
+    """After reconnecting, the page asks the server for its limit again."""
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}", "--max-message-size", "100") as gochat:
         page = tabs.open(gochat)
@@ -1204,7 +1191,7 @@ def test_a_limit_that_has_changed(tabs: Tabs) -> None:
 
 
 def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
-    """With another server the page has no limit: it counts bytes, sends, and names no number."""
+    """On another server, the page does not know the limit, so it only counts bytes."""
     tabs.context.clock.install()
     page = tabs.open(gochat)
     flags = ("--max-message-size", "1000", "--allow-origin", gochat.url)
@@ -1230,7 +1217,7 @@ def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_killed_server_comes_back(tabs: Tabs) -> None:
-    """When the server dies the page says so and retries; with a new server the chat goes on."""
+    """The page says that the server is gone, and reconnects when it is back."""
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page, other = tabs.open(gochat), tabs.open(gochat)
@@ -1246,7 +1233,7 @@ def test_a_killed_server_comes_back(tabs: Tabs) -> None:
     expect(page.locator("#refusal")).to_have_text("Not sent: not connected. Your text is kept.")
     expect(page.locator("#msg")).to_have_value("into the void")
     expect(page.locator("#send")).to_have_attribute("aria-disabled", "true")
-    # At least one attempt has failed, so the page says that it cannot connect.
+    # After a failed attempt, the page says that it cannot connect.
     expect(status).to_contain_text(f"127.0.0.1:{gochat.port} cannot be reached (code 1006)")
     with Gochat("--addr", f"127.0.0.1:{gochat.port}"):
         for tab in (page, other):
@@ -1261,7 +1248,7 @@ def test_a_killed_server_comes_back(tabs: Tabs) -> None:
 
 
 def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
-    """A server that is asked to stop says that it is going away; a button retries immediately."""
+    """The page says that the server is going away. A button retries immediately."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
@@ -1274,16 +1261,17 @@ def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
         "The server is going away or restarting (code 1001: “server is going away”)."
     )
     with Gochat("--addr", f"127.0.0.1:{gochat.port}"):
-        # The page's clock stands still: only the button can connect.
+        # The page's clock is stopped, so only the button can connect.
         page.get_by_role("button", name="Try now").click()
         expect_state(page, "connected")
         expect(page.locator("#msg")).to_be_focused()
 
 
 def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
-    """Messages that had not come back before the connection was lost are named; a button resends.
+    """Messages that did not come back before the connection broke can be sent again.
 
-    The button says why it cannot send yet, and disappears when it has sent.
+    Each has a note with a button. While disconnected, the button says why it cannot send. After
+    sending, it disappears.
     """
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
@@ -1320,7 +1308,6 @@ def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
 
 
 def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) -> None:
-    """Messages that may be lost at one server are not sent to another."""
     tabs.may_lose_server = True
     with Gochat("--allow-origin", gochat.url) as other:
         page = tabs.open(gochat)
@@ -1340,7 +1327,7 @@ def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) 
 
 
 def test_notes_below_count(tabs: Tabs) -> None:
-    """A tab that is scrolled up also counts notes that come below and does not move."""
+    """The jump button counts notes as well as messages. Notes do not scroll the log."""
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page = tabs.open(gochat)
@@ -1376,9 +1363,9 @@ def test_notes_below_count(tabs: Tabs) -> None:
 def test_what_a_server_closes_for(
     tabs: Tabs, gochat: Gochat, code: int, sent: str, words: str
 ) -> None:
-    """When the server closes a connection, the page gives the reason in words and the code.
+    """When the server closes the connection, the page explains the close code.
 
-    The page itself never sends such a message, so the test sends it on the page's connection.
+    The page would refuse to send such a message, so the test uses the page's socket.
     """
     tabs.context.clock.install()
     page = tabs.open(gochat)
@@ -1387,11 +1374,11 @@ def test_what_a_server_closes_for(
     expect_state(page, "waiting")
     expect(page.locator("#state")).to_have_text(re.compile(rf"^{re.escape(words)} \(code {code}\b"))
     page.clock.resume()
-    expect_state(page, "connected")  # without a click
+    expect_state(page, "connected")  # automatically
 
 
 def test_a_client_that_is_dropped(tabs: Tabs) -> None:
-    """A page that the hub drops because it is slow says so and reconnects."""
+    """A page that the hub disconnects for being slow says so and reconnects."""
     tabs.context.clock.install()
     with Gochat("--send-buffer", "1") as gochat:
         page = tabs.open(gochat)
@@ -1415,7 +1402,6 @@ def test_a_client_that_is_dropped(tabs: Tabs) -> None:
 
 
 def test_close_codes_in_words(tabs: Tabs, gochat: Gochat) -> None:
-    """The page also explains codes that gochat never sends, but a proxy might."""
     sockets: list[WebSocketRoute] = []
 
     def take(socket: WebSocketRoute) -> None:
@@ -1440,7 +1426,6 @@ def test_close_codes_in_words(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_server_that_does_not_answer(tabs: Tabs, gochat: Gochat) -> None:
-    """The page gives up on a server that accepts the connection, but is silent for 10 seconds."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     page = tabs.open(gochat)
@@ -1459,9 +1444,8 @@ def test_a_server_that_does_not_answer(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_leaving_is_no_error(tabs: Tabs) -> None:
-    """Going back, navigating away, or closing the tab leaves no line in the server's log."""
     with Gochat() as gochat:
-        # The server opens its last descriptor, the selector, after it has logged its address.
+        # The server logs its address before it opens its last descriptor, the selector.
         opened = Path(f"/proc/{gochat.process.pid}/fd")
         wait_until(lambda: "anon_inode:[eventpoll]" in map(os.readlink, opened.iterdir()), "accept")
         alone = gochat.descriptors()
@@ -1482,7 +1466,7 @@ def test_leaving_is_no_error(tabs: Tabs) -> None:
 
 
 def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
-    """In a browser without WebSocket the page says so and offers nothing that cannot work."""
+    """Without WebSocket, the page says that it cannot work and hides its settings."""
     tabs.context.add_init_script("delete window.WebSocket")
     page = tabs.open(gochat, "unsupported")
     expect(page.locator("#status")).to_have_text(
@@ -1495,24 +1479,28 @@ def test_without_websocket(tabs: Tabs, gochat: Gochat) -> None:
 
 
 # ---- Is the connection alive? ----
+#
+# After 45 seconds without data, the page opens a second connection, the probe. If the server
+# accepts it, the probe replaces the first connection.
 
 
 def expect_sockets(page: Page, tabs: Tabs, *open_: bool) -> None:
-    """Wait until the page has made this many connections, and exactly these are open."""
+    """Wait until these are the page's connections, oldest first: True if open, False if closed."""
 
     def states() -> list[bool]:
-        page.title()  # events arrive only during calls to the browser
+        page.title()  # Playwright delivers events only during its calls
         return [not socket.is_closed() for socket in tabs.sockets]
 
-    with suppress(AssertionError):  # the next assertion says more
+    with suppress(AssertionError):  # the assertion below shows more
         wait_until(lambda: states() == list(open_))
     assert states() == list(open_)
 
 
 def test_a_message_into_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
-    """A message that takes over 3 seconds is shown as waiting; 5 seconds later the page gives up.
+    """A message that does not come back is shown as waiting after 3 s.
 
-    It says why. When the network is back it reconnects and can send the message again.
+    After another 5 s, the page gives up the connection. When the network is back, the page
+    reconnects and offers to send the message again.
     """
     tabs.may_lose_server = True
     tabs.context.clock.install()
@@ -1555,7 +1543,7 @@ def test_a_message_into_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_silence_in_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
-    """A dead network is noticed about 50 seconds after the last input, even if nobody sends."""
+    """The page notices a dead network within about 50 seconds, even if nobody sends."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1571,7 +1559,7 @@ def test_silence_in_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
-    """With --rate a message waits, and is shown as waiting, but the connection stays."""
+    """A message delayed by --rate is shown as waiting, and the connection stays."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
         page = tabs.open(gochat)
         say(page, "at once")
@@ -1588,10 +1576,10 @@ def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
 
 
 def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
-    """If only the connection is dead and not the network, it is replaced within a minute.
+    """If only the connection is dead, a new one replaces it within a minute.
 
-    A note gives the time from which messages may be missing; those sent on the old connection may
-    be lost.
+    A note says since when messages may be missing. Messages sent on the old connection may be lost,
+    and the page says so.
     """
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1600,7 +1588,7 @@ def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
         network.cut()
         say(page, "unheard")
         page.clock.run_for(4_000)
-        expect_sockets(page, tabs, True, False)  # the network works: the message gets more time
+        expect_sockets(page, tabs, True, False)  # the network works, so the message gets more time
         heard = page.evaluate("clock(new Date(heardAt))")
         run_until(page, "probe !== null")
         assert page.evaluate("Date.now() - unconfirmed[0].at") < 51_000
@@ -1624,7 +1612,6 @@ def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
-    """In a silent room a working connection is replaced by a new one, and nobody notices."""
     tabs.context.clock.install()
     page = tabs.open(gochat)
     stop_clock(page)
@@ -1635,7 +1622,7 @@ def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
     assert page.evaluate("probe === null")  # the connection is replaced, not yet closed
     page.clock.run_for(5_000)
     expect_sockets(page, tabs, False, True)
-    # When somebody speaks while there are two connections, the message appears once.
+    # A message that arrives while both connections are open appears once.
     run_to_silence(page, 46_000)
     expect_sockets(page, tabs, False, True, True)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
@@ -1651,7 +1638,7 @@ def test_a_silent_room(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_probe_that_is_refused(tabs: Tabs, gochat: Gochat) -> None:
-    """A server that refuses a second connection counts as alive, until the third refusal."""
+    """A server that refuses the probe counts as alive, until the third refusal."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1677,7 +1664,7 @@ def test_a_probe_that_is_refused(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def probe_takes_over(page: Page) -> None:
-    """Let 45 seconds of silence pass, wait for the probe to open, and let another second pass."""
+    """Wait until 45 silent seconds have passed and the probe has replaced the connection."""
     run_to_silence(page, 46_000)
     wait_until(lambda: page.evaluate("probe.readyState") == 1, "open")
     page.clock.run_for(1_000)
@@ -1685,7 +1672,7 @@ def probe_takes_over(page: Page) -> None:
 
 
 def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
-    """Messages that arrive late on a replaced connection are shown once, when that ends."""
+    """Messages that arrive late on a replaced connection are shown once it has closed."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1698,7 +1685,7 @@ def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
         network.release()
         send_all(peer, ["after"])
         wait_until(lambda: page.evaluate("arrived.length") == 3, "the new messages")
-        page.wait_for_timeout(200)  # so those on the old connection arrive, too
+        page.wait_for_timeout(200)  # the late messages arrive, too
         page.clock.run_for(5_500)
         expect_sockets(page, tabs, False, True)
         page.clock.run_for(100)
@@ -1708,7 +1695,7 @@ def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_what_was_held_up_too_long_is_noted(tabs: Tabs, gochat: Gochat) -> None:
-    """A browser discards what arrives on a connection that is closing: a note says so."""
+    """Messages that arrive while a connection closes are lost. A note says so."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1729,17 +1716,16 @@ def test_what_was_held_up_too_long_is_noted(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
-    """A page in a silent room keeps its connection while the server is full."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Gochat("--max-clients", "4") as gochat, ExitStack() as others:
-        # The server opens its last descriptor, the selector, after it has logged its address.
+        # The server logs its address before it opens its last descriptor, the selector.
         opened = Path(f"/proc/{gochat.process.pid}/fd")
         wait_until(lambda: "anon_inode:[eventpoll]" in map(os.readlink, opened.iterdir()), "accept")
         descriptors = gochat.descriptors()
         page = tabs.open(gochat)
         expect_sockets(page, tabs, True)
-        # The connection that brought the page ends, and the browser's spare one is cut.
+        # Wait until the connection that loaded the page and the browser's spare one have ended.
         wait_until(lambda: gochat.descriptors() == descriptors + 1, "the page's connection alone")
         for _ in range(3):
             assert others.enter_context(Peer(gochat.port)).open().status == 101
@@ -1761,7 +1747,6 @@ def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
 
 
 def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
-    """A hidden tab does not check the connection; it does so as soon as it becomes visible."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1779,7 +1764,7 @@ def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
-    """The page says when the browser is offline; once back online, it probes or reconnects."""
+    """The page says that the browser is offline. Later it probes or reconnects."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1804,7 +1789,7 @@ def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
         expect(offline).to_be_visible()
         network.mode = "forward"
         tabs.context.set_offline(False)
-        expect_state(page, "connected")  # and the clock is stopped
+        expect_state(page, "connected")  # although the clock is stopped
         page.close()  # before its network stops
 
 
@@ -1812,7 +1797,10 @@ def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> None:
-    """A page of another origin is refused, and says so; it can go back to its own server."""
+    """A page cannot connect to another server by default, and says why.
+
+    It can return to its own server.
+    """
     tabs.may_lose_server = True
     page = tabs.open(gochat)
     with Gochat() as other:
@@ -1831,7 +1819,7 @@ def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> No
 
 
 def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
-    """With --allow-origin a page of that origin chats there and sends its own server nothing."""
+    """With --allow-origin, a page can use another server, and only that one."""
     page = tabs.open(gochat)
     with Gochat("--allow-origin", gochat.url) as other:
         choose(page, f"http://127.0.0.1:{other.port}/")  # as copied from a browser
@@ -1847,7 +1835,7 @@ def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
             there.send("from there")
             here.send("from here")
             assert here.messages(1) == ["from here"]
-        # The peer's greeting is there, and nothing from the page's own server.
+        # The log has the peer's greeting, but nothing from the page's own server.
         expect(page.locator(".message")).to_have_count(3)
         assert texts(page)[1:] == ["over there", "from there"]
         page.locator("#settings summary").click()
@@ -1861,7 +1849,6 @@ def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_nonsense_for_an_address(tabs: Tabs, gochat: Gochat) -> None:
-    """The page refuses an invalid address and stays with its server."""
     page = tabs.open(gochat)
     field = page.locator("#server")
     choose(page, "http://", remember=True)
@@ -1891,7 +1878,6 @@ def test_nonsense_for_an_address(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) -> None:
-    """After a reload a page is back at its own server, unless the box was ticked."""
     page = tabs.open(gochat)
     state = page.locator("#state")
     own = f"Connected to 127.0.0.1:{gochat.port}."
@@ -1906,7 +1892,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
         choose(page, f"127.0.0.1:{other.port}", remember=True)
         expect(state).to_have_text(away)
         page.locator("#settings summary").click()
-        page.locator("#home").click()  # which also forgets the address
+        page.locator("#home").click()  # also forgets the address
         expect(state).to_have_text(own)
         expect(page.locator("#remember")).not_to_be_checked()
         page.reload()
@@ -1915,7 +1901,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
 
 
 def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
-    """A page from a file has its style, and says why it needs --allow-origin null, and the risk."""
+    """A page opened from a file works with --allow-origin null, and says so."""
     tabs.may_lose_server = True
     need = (
         "For a page that was opened from a file, the server must be started with --allow-origin"
@@ -1926,7 +1912,7 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
     page.goto((Path(__file__).parent.parent / "static" / "home.html").as_uri())
     expect_state(page, "closed")
     expect(page.locator("#counter")).to_have_text("0 bytes")
-    expect(page.locator("#send")).to_have_css("border-radius", "9.6px")  # of style.css
+    expect(page.locator("#send")).to_have_css("border-radius", "9.6px")  # style.css is loaded
     expect(page.locator("#state")).to_have_text(
         f"This page has no server of its own. Give an address under “Settings”. {need}"
     )
@@ -1945,7 +1931,6 @@ def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
 
 
 def test_a_click_outside_closes_the_panel(tabs: Tabs, gochat: Gochat) -> None:
-    """The panel stays open when clicked and closes with a click outside."""
     page = tabs.open(gochat)
     page.locator("#settings summary").click()
     page.locator("#panel").click(position={"x": 5, "y": 5})
@@ -1959,7 +1944,6 @@ def test_a_click_outside_closes_the_panel(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
-    """Every part has a role and an accessible name, and the page has a language."""
     page = tabs.open(gochat)
     expect(page.locator("html")).to_have_attribute("lang", "en")
     expect(page).to_have_title("gochat")
@@ -1977,7 +1961,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
     ):
         expect(page.get_by_role(role, name=name, exact=True)).to_be_visible()  # type: ignore[arg-type]
     for field, name in (("#name", "Your name"), ("#msg", "Message")):
-        # Only some browsers use a placeholder as the field's accessible name.
+        # Not every browser uses a placeholder as the accessible name.
         expect(page.locator(field)).to_have_attribute("aria-label", name)
     for landmark in ("banner", "main", "contentinfo", "status"):
         expect(page.get_by_role(landmark)).to_have_count(1)
@@ -1989,7 +1973,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def focused(page: Page) -> tuple[str, bool]:
-    """Return which element has the focus, and whether the focus is visible."""
+    """Return the focused element's id or tag, and whether its focus ring is visible."""
     name, style, width = page.evaluate(
         """() => {
           const style = getComputedStyle(document.activeElement);
@@ -2001,7 +1985,7 @@ def focused(page: Page) -> tuple[str, bool]:
 
 
 def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
-    """Tab reaches everything in page order, focus is visible, and everything works by keyboard."""
+    """Everything works by keyboard. Tab follows the order on the page, with visible focus."""
     page = tabs.open(gochat)
     press, write = page.keyboard.press, page.keyboard.type
     expect(page.locator("#msg")).to_be_focused()
@@ -2024,7 +2008,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
     press("Shift+Tab")
     assert focused(page) == ("msg", True)
 
-    # The keyboard scrolls the log, and the button comes after it.
+    # The log scrolls by keyboard, and the jump button comes next in the tab order.
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
         expect(page.locator(".message")).to_have_count(63)
@@ -2040,7 +2024,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
     assert focused(page)[0] == "log"
     wait_until(lambda: below(page) < 1, "at the end")
 
-    # The panel opens, is in the tab order, and closes.
+    # The panel is in the tab order and closes with Escape.
     press("Shift+Tab")
     press("Enter")
     for name in ("server", "remember", "connect", "notify"):
@@ -2052,7 +2036,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_phone(tabs: Tabs, gochat: Gochat) -> None:
-    """At a phone's width nothing scrolls sideways, whatever is said, and typing does not zoom."""
+    """On a phone's width, nothing scrolls sideways, and typing does not zoom in."""
     tabs.shape(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
     page = tabs.open(gochat)
     page.locator("#name").fill("W" * 40)
@@ -2082,7 +2066,6 @@ def test_a_phone(tabs: Tabs, gochat: Gochat) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 900])
 def test_axe_finds_nothing(tabs: Tabs, gochat: Gochat, scheme: str, width: int) -> None:
-    """axe-core finds no fault in the page with all kinds of lines, and with the panel open."""
     tabs.shape(color_scheme=scheme, viewport={"width": width, "height": 640})
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -2106,7 +2089,6 @@ def test_axe_finds_nothing(tabs: Tabs, gochat: Gochat, scheme: str, width: int) 
 
 
 def test_tap_targets(tabs: Tabs, gochat: Gochat) -> None:
-    """On a touch screen every target is at least 44 pixels high and wide."""
     tabs.shape(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
     page = tabs.open(gochat)
     page.evaluate("note(MAY_BE_LOST, { text: 'lost', server })")
@@ -2125,7 +2107,6 @@ Colour = tuple[float, float, float]
 
 
 def colours(element: Locator, pseudo: str = "") -> tuple[Colour, Colour]:
-    """Return the colors of an element's text and of its background."""
     found = element.evaluate(
         """(element, pseudo) => {
           const text = getComputedStyle(element, pseudo || null).color;
@@ -2158,14 +2139,13 @@ def contrast(pair: tuple[Colour, Colour]) -> float:
 
 
 def test_contrast_is_computed_as_by_wcag() -> None:
-    """The contrast function of the next test gives known values."""
     assert contrast(((0, 0, 0), (255, 255, 255))) == pytest.approx(21)
     assert contrast(((118, 118, 118), (255, 255, 255))) == pytest.approx(4.54, abs=0.005)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
-    """The page follows the system's light or dark mode, and all text has a contrast of 4.5."""
+    """The page follows light and dark mode. All text has a contrast of at least 4.5."""
     tabs.may_lose_server = True
     tabs.shape(color_scheme=scheme)
     page = tabs.open(gochat)
@@ -2198,7 +2178,7 @@ def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
     page.evaluate("unconfirmed.push({ text: 'late', at: 0, by: socket, server }), showDoubt()")
     for selector in (".late .tag", ".late .text", "#doubt"):
         measure(selector)
-    page.evaluate("socket.send('x'.repeat(513))")  # one way to be disconnected
+    page.evaluate("socket.send('x'.repeat(513))")  # makes the server disconnect the page
     for selector in (".note .text", ".note time", ".note bdi", ".note button"):
         measure(selector)
     choose(page, "two words")
@@ -2222,7 +2202,7 @@ def test_light_and_dark(tabs: Tabs, gochat: Gochat, scheme: str) -> None:
 
 
 def test_the_page_asks_nobody_else(tabs: Tabs, gochat: Gochat) -> None:
-    """A visit makes one request for the page and one WebSocket, and nothing else."""
+    """A visit makes one request and one WebSocket connection, both to the page's server."""
     before = len(gochat.lines)
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -2237,7 +2217,7 @@ def test_the_page_asks_nobody_else(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
-    """The page's own script and style run under its policy, and no others do."""
+    """The page's own script and style run. Injected ones are blocked."""
     page = tabs.context.new_page()
     response = page.goto(gochat.url)
     assert response
@@ -2263,7 +2243,7 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
     )
     assert page.evaluate("window.foreign") is None
     assert page.locator("body").evaluate("e => getComputedStyle(e).display") == "flex"
-    # Ask for the title: events arrive only during calls to the browser.
+    # Playwright delivers events only during its calls, such as `title`.
     wait_until(lambda: page.title() != "" and len(tabs.complaints) == 2, "two violations")
     assert all("Content Security Policy" in text for text in tabs.complaints)
     tabs.complaints.clear()
@@ -2271,10 +2251,10 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
 
 @pytest.mark.parametrize("limit", [2, 3])
 def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
-    """A reload works, although the browser has opened a connection in advance.
+    """Reloading works with --max-clients-per-address 2 or 3.
 
-    With a limit of two or three connections, the page still loads next to the tab's WebSocket. With
-    two, the new tab may have to retry until the server has noticed that the old one is gone.
+    Browsers open a spare connection in advance, which counts. With a limit of two, the new tab may
+    have to retry until the server has noticed that the old connection is gone.
     """
     with Gochat("--max-clients-per-address", str(limit)) as gochat:
         page = tabs.open(gochat)
@@ -2285,5 +2265,5 @@ def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
             expect_state(page, "connected")
         page.close()  # before its server stops
     if limit == 2:
-        # 503 for the chat, and 400 when the page has checked whether its server is there.
+        # While the limit is reached, the chat gets 503, and the page's plain GET of /ws gets 400.
         tabs.complaints = [text for text in tabs.complaints if not re.search(r" (503|400)\b", text)]

@@ -1,4 +1,4 @@
-"""Addresses: where a socket can listen, and which strings are not addresses."""
+"""Addresses to listen on: host:port strings, and sockets that share an address."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
     ],
 )
 def test_listen(addr: str, host: str) -> None:
-    """An address is host:port; port 0 means a free port, and the host may be in brackets."""
+    """listen accepts host:port, with or without brackets. Port 0 means a free port."""
     with listen(addr) as listener:
         got, port = listener.getsockname()[:2]
         assert got == host
@@ -36,7 +36,7 @@ def test_listen(addr: str, host: str) -> None:
 
 
 def test_listen_at_a_name() -> None:
-    """A host name is resolved, and an IPv4 address is preferred."""
+    """listen resolves a host name, and prefers an IPv4 address."""
     with listen("localhost:0") as listener:
         assert listener.getsockname()[0] in ("127.0.0.1", "::1")
         families = {info[0] for info in socket.getaddrinfo("localhost", 0)}
@@ -45,7 +45,6 @@ def test_listen_at_a_name() -> None:
 
 
 def test_no_port_is_any_port() -> None:
-    """An empty port means a free port, as in Go."""
     with listen("127.0.0.1:") as listener:
         assert listener.getsockname()[1] > 0
 
@@ -86,7 +85,7 @@ def test_no_port_is_any_port() -> None:
     ],
 )
 def test_what_is_no_address(addr: str) -> None:
-    """A string that is not an address is refused with one line that names it."""
+    """An invalid address is refused in one line that contains it."""
     with pytest.raises((ValueError, OSError)) as caught:
         listen(addr).close()
     text = str(caught.value)
@@ -95,14 +94,14 @@ def test_what_is_no_address(addr: str) -> None:
 
 
 def test_a_port_of_very_many_digits() -> None:
-    """A port with more digits than Python converts is refused like any port over 65535."""
+    """A port with too many digits for Python to convert is refused like 65536."""
     with pytest.raises(ValueError, match="65535"):
         listen(":" + "1" * 5000).close()
 
 
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0"])
 def test_an_address_that_is_not_here(addr: str) -> None:
-    """A socket cannot listen on an unknown host, or on the address of another machine."""
+    """Listening on an unknown host or on another machine's address raises OSError."""
     with pytest.raises(OSError) as caught:
         listen(addr).close()
     assert f"listen tcp {addr}: " in str(caught.value)
@@ -110,7 +109,7 @@ def test_an_address_that_is_not_here(addr: str) -> None:
 
 
 def accepted(listener: socket.socket) -> int:
-    """Accept and close all connections that wait at a socket, and return their number."""
+    """Accept and close all waiting connections; return their number."""
     listener.setblocking(False)
     count = 0
     try:
@@ -130,13 +129,13 @@ def accepted(listener: socket.socket) -> int:
     ],
 )
 def test_listen_shared(addr: str, hosts: list[str]) -> None:
-    """Several sockets listen on one address, and each connection reaches one of them."""
+    """Several sockets share one address, and each gets some of the connections."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(each) for each in listen_shared(addr, 3)]
         (port,) = {each.getsockname()[1] for each in listeners}
         for host in hosts:
-            # The chance that one of three sockets gets none of a hundred connections is about
-            # 1 in 10 to the 17.
+            # With three sockets and 100 connections, one gets none with a probability of about
+            # 1e-17.
             for _ in range(100):
                 stack.enter_context(Peer(port, host))
             counts = [accepted(each) for each in listeners]
@@ -145,7 +144,7 @@ def test_listen_shared(addr: str, hosts: list[str]) -> None:
 
 
 def test_nobody_joins_a_shared_address() -> None:
-    """Nobody else can listen on a shared address, and nobody can share an address in use."""
+    """Nobody else can listen on a shared address or share one that is in use."""
     for count in (1, 2):
         with ExitStack() as stack:
             first = [stack.enter_context(each) for each in listen_shared(LOCAL, count)]
@@ -161,7 +160,7 @@ def test_nobody_joins_a_shared_address() -> None:
 
 
 def test_a_shared_address_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the last of several sockets cannot be opened, none is left open."""
+    """If one of the sockets cannot be opened, the others are closed again."""
     create = socket.create_server
     ports: list[int] = []
 
@@ -192,15 +191,15 @@ def test_a_shared_address_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_next_port(addr: str, number: int, expected: str) -> None:
-    """The port increases by `number`, on the same host; port 0 stays 0.
+    """next_port adds a number to the port. Port 0 stays 0.
 
-    The new port may be too high; `listen` refuses it.
+    The result can be above 65535. `listen` then refuses it.
     """
     assert next_port(addr, number) == expected
 
 
 @pytest.mark.parametrize("addr", ["", "9100", "localhost", "::1:9100", ":x", ":65536"])
 def test_next_port_of_no_address(addr: str) -> None:
-    """A string that is not an address has no next port."""
+    """next_port raises ValueError for an invalid address."""
     with pytest.raises(ValueError):
         next_port(addr, 1)

@@ -1,4 +1,4 @@
-"""Admission: limits, clients behind proxies, and a lack of descriptors or threads."""
+"""Admission: connection limits, proxies, and running out of descriptors or threads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_many_connections(logged: Callable[[], list[str]]) -> None:
-    """A connection beyond max_connections gets 503, and is logged at most once a second."""
+    """A connection beyond max_connections gets 503. The log says so at most once a second."""
     serving = Serving(taking_over(lambda sock, _: sock.recv(1)), max_connections=3)
     with serving:
         inside = [Peer(serving.port) for _ in range(3)]
@@ -64,7 +64,7 @@ def test_many_connections(logged: Callable[[], list[str]]) -> None:
 
 
 def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """Each client address has its own limit and may reconnect after a connection has ended."""
+    """Each address has its own limit. When a connection ends, it can connect again."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"in")
@@ -100,7 +100,7 @@ def assert_nothing_counts(serving: Serving) -> None:
 
 
 def test_idle_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """Connections without a request leave room for those with one, but are also limited."""
+    """Connections without a request leave room for others, but are limited, too."""
     with Serving(hello, max_connections=20, max_connections_per_address=2) as serving:
         with ExitStack() as peers:
             idle = [peers.enter_context(Peer(serving.port)) for _ in range(8)]
@@ -123,7 +123,6 @@ def test_idle_connections_of_one_address(logged: Callable[[], list[str]]) -> Non
 def test_a_thread_that_cannot_be_started(
     logged: Callable[[], list[str]],
 ) -> None:
-    """A connection for which no thread can be started is answered with 503; the server goes on."""
     with Serving(hello) as serving:
         threading.stack_size(1 << 46)  # more than any machine has
         try:
@@ -138,7 +137,7 @@ def test_a_thread_that_cannot_be_started(
 
 
 def cpu(pid: int) -> float:
-    """The processor time that a process has used, in seconds."""
+    """Return the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -146,7 +145,7 @@ def cpu(pid: int) -> float:
 @pytest.mark.measured
 @pytest.mark.parametrize("over", [False, True])
 def test_no_more_descriptors(over: bool) -> None:
-    """At the limit of open files, the server keeps serving its connections, and does not spin."""
+    """Out of descriptors, the server keeps serving its connections and uses little CPU time."""
     with Gochat("--read-header-timeout", str(PATIENCE)) as gochat, join(gochat.port) as member:
         pid = gochat.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -175,7 +174,6 @@ def test_no_more_descriptors(over: bool) -> None:
 
 @pytest.mark.measured
 def test_no_more_descriptors_for_a_request() -> None:
-    """At the limit of open files, connected clients still get the page, without a traceback."""
     with Gochat("--read-header-timeout", str(PATIENCE)) as gochat:
         pid = gochat.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -198,14 +196,14 @@ PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48")
 
 
 def who(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with the client's address in the environ, and the name of the thread."""
+    """Respond with the client's address in the environ and the thread's name."""
     text = f"{environ['REMOTE_ADDR']} {threading.current_thread().name}".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
     return [text]
 
 
 def forwarded(*values: str) -> dict[str, str]:
-    """X-Forwarded-For for `Peer.request`, with one line for each value."""
+    """Return headers for `Peer.request` with an X-Forwarded-For line for each value."""
     return {"X-Forwarded-For": "\r\nX-Forwarded-For: ".join(values)} if values else {}
 
 
@@ -216,13 +214,13 @@ def forwarded(*values: str) -> dict[str, str]:
         (["2001:DB8::0:7"], "2001:db8::7"),
         (["::ffff:192.0.2.7"], "192.0.2.7"),
         ([" \t192.0.2.7\t "], "192.0.2.7"),
-        # The client itself may have sent the first part.
+        # The first address can be invented by the client.
         (["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
         (["198.51.100.1,192.0.2.7"], "192.0.2.7"),
         (["127.0.0.1, 192.0.2.7"], "192.0.2.7"),
         (["nonsense, , 192.0.2.7"], "192.0.2.7"),
         (["198.51.100.1", "192.0.2.7"], "192.0.2.7"),
-        # Several proxies in a row.
+        # Several proxies.
         (["198.51.100.1, 192.0.2.7, 10.1.2.3"], "192.0.2.7"),
         (["198.51.100.1, 192.0.2.7, 2001:db8:1::2, 10.1.2.3"], "192.0.2.7"),
         (["192.0.2.7, ::ffff:10.1.2.3"], "192.0.2.7"),
@@ -230,20 +228,20 @@ def forwarded(*values: str) -> dict[str, str]:
         (["192.0.2.7" + ", 10.1.2.3" * 100], "192.0.2.7"),
         (["2001:0db8:0000:0000:0000:ffff:192.100.200.207"], "2001:db8::ffff:c064:c8cf"),
         (["192.0.2.7, 11.1.2.3"], "11.1.2.3"),
-        # Some proxies add the port.
+        # Addresses with a port.
         (["192.0.2.7:5000"], "192.0.2.7"),
         (["[2001:db8::7]:5000"], "2001:db8::7"),
         (["[2001:db8::7]"], "2001:db8::7"),
         (["[::ffff:192.0.2.7]:1"], "192.0.2.7"),
         (["[fe80::7%eth0]:5000"], "fe80::7"),
         (["198.51.100.1:1, 192.0.2.7:65535, [2001:db8:1::2]:80, 10.1.2.3:5"], "192.0.2.7"),
-        # A zone is removed.
+        # The zone is removed.
         (["fe80::7%eth0"], "fe80::7"),
         (["fe80::7%\x9b31m"], "fe80::7"),
     ],
 )
 def test_the_address_behind_a_proxy(values: list[str], client: str) -> None:
-    """The client's address is the last one that is not a trusted proxy's."""
+    """The client is the last address that is not a trusted proxy."""
     with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
         name = f"[{client}]" if ":" in client else client
         name += peer.addr[peer.addr.rindex(":") :]
@@ -289,7 +287,7 @@ def test_the_address_behind_a_proxy(values: list[str], client: str) -> None:
     ],
 )
 def test_a_proxy_that_does_not_say_who(values: list[str]) -> None:
-    """If the header is malformed or names only proxies, the client's address is the proxy's."""
+    """If X-Forwarded-For names no client, the proxy counts as the client."""
     with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
         answer = peer.request(headers=forwarded(*values))
         assert answer.body == f"127.0.0.1 serve {peer.addr}".encode()
@@ -297,7 +295,6 @@ def test_a_proxy_that_does_not_say_who(values: list[str]) -> None:
 
 @pytest.mark.parametrize("part", ["127.0.0.1,", "::1,", ",", ":", " ", "%"])
 def test_a_long_list_of_proxies(part: str) -> None:
-    """A header of one megabyte costs little time and memory."""
     proxies = [ipaddress.ip_network(network) for network in ("127.0.0.0/8", "::1")]
     admission = Admission(trusted_proxies=proxies)
     text = part * (1_000_000 // len(part))
@@ -313,7 +310,7 @@ def test_a_long_list_of_proxies(part: str) -> None:
 
 
 def test_no_other_header_names_the_client() -> None:
-    """No proxy header other than X-Forwarded-For has any effect."""
+    """Of all headers, only X-Forwarded-For can name the client."""
     names = ("Forwarded", "X-Real-IP", "X_Forwarded_For", "X-Forwarded-For-", "Client-IP")
     headers = dict.fromkeys(names, "192.0.2.7") | {"Forwarded": "for=192.0.2.7"}
     with Serving(who, trusted_proxies=PROXIES) as serving, Peer(serving.port) as peer:
@@ -322,7 +319,7 @@ def test_no_other_header_names_the_client() -> None:
 
 @pytest.mark.parametrize("proxies", [(), ("127.0.0.1",), ("::1", "10.0.0.0/8", "::/0")])
 def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
-    """X-Forwarded-For from a client that is not a trusted proxy has no effect."""
+    """X-Forwarded-For is ignored unless it comes from a trusted proxy."""
     with (
         Serving(who, trusted_proxies=proxies) as serving,
         Peer(serving.port, source="127.0.0.2") as peer,
@@ -334,7 +331,7 @@ def test_who_is_no_proxy_is_not_believed(proxies: tuple[str, ...]) -> None:
 @needs_ipv6
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_proxy_on_a_socket_for_both(host: str) -> None:
-    """On a socket for IPv4 and IPv6, a trusted proxy is recognized by either address."""
+    """On a socket for IPv4 and IPv6, proxies are recognized by both kinds of address."""
     proxies = ("127.0.0.1", "::1")
     with Serving(who, ":0", trusted_proxies=proxies) as serving, Peer(serving.port, host) as peer:
         answer = peer.request(headers=forwarded("192.0.2.7"))
@@ -342,7 +339,10 @@ def test_a_proxy_on_a_socket_for_both(host: str) -> None:
 
 
 def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str]]) -> None:
-    """A client's direct and proxied connections count together; a proxy's own are not limited."""
+    """Direct and proxied connections of one client count together.
+
+    The proxy's own connections are not limited.
+    """
     client = forwarded("127.0.0.2")
     inside: list[str] = []
     release = threading.Event()
@@ -382,7 +382,7 @@ def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str
 
 
 def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
-    """A header that disables the limit is logged, quoted and cut, once a second at most."""
+    """A malformed X-Forwarded-For is logged, quoted and cut, at most once a second."""
     with Serving(hello, trusted_proxies=PROXIES) as serving:
         for value in ("\x9b31m" + "x" * 1000, "unknown"):
             with Peer(serving.port) as peer:
@@ -395,7 +395,10 @@ def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
 
 
 def test_statistics() -> None:
-    """A server counts what it serves and refuses; earlier snapshots do not change."""
+    """statistics counts accepted, open and refused connections.
+
+    A snapshot does not change later.
+    """
     with Serving(hello, max_connections=2) as serving:
         statistics = serving.server.statistics
         before = statistics()

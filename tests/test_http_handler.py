@@ -1,4 +1,4 @@
-"""One connection: its request, its response, and applications that take it over."""
+"""One HTTP connection: its request, its response, and applications that hijack it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 @pytest.mark.parametrize("size", [0, 1, 3000, 100_000])
 def test_what_came_behind_the_request_is_handed_over(size: int) -> None:
-    """Bytes after the request reach the application in order, even those in the same packet."""
+    """Bytes after the request are passed to the application in order."""
     data = bytes(i % 251 for i in range(size))
     buffered_sizes: list[int] = []
 
@@ -62,8 +62,6 @@ def test_what_came_behind_the_request_is_handed_over(size: int) -> None:
 
 
 def test_a_connection_taken_over_has_no_deadline() -> None:
-    """A connection that is taken over has no deadline."""
-
     def echo(sock: socket.socket, _: bytes) -> None:
         assert sock.gettimeout() is None
         sock.sendall(sock.recv(100))
@@ -78,7 +76,7 @@ def test_a_connection_taken_over_has_no_deadline() -> None:
 
 
 def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) -> None:
-    """When the application returns, a taken-over connection is closed without a response."""
+    """After a takeover, no response is written when the application returns."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
@@ -92,7 +90,7 @@ def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) ->
 
 
 def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
-    """A generator, as in middleware, can take the connection over; its response is not sent."""
+    """A generator can take the connection over. Its response is not sent."""
     closed = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -124,7 +122,7 @@ def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
 def test_whatever_ends_an_application_that_has_taken_over(
     error: BaseException, logged: Callable[[], list[str]]
 ) -> None:
-    """Functions registered for a failure are called, whatever the failure is."""
+    """The on_failure callbacks are called for any exception."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, _buffered = environ["gochat.hijacker"].hijack()
@@ -137,7 +135,7 @@ def test_whatever_ends_an_application_that_has_taken_over(
 
 
 def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
-    """A failure callback that raises is logged and does not prevent the other callbacks."""
+    """An on_failure callback that raises is logged, and the others are still called."""
 
     def fail(_: BaseException) -> None:
         raise LookupError("a mistake")
@@ -154,7 +152,7 @@ def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
 
 
 def test_nothing_is_read_behind_a_handler(logged: Callable[[], list[str]]) -> None:
-    """Input that the application leaves unread does not count as another request."""
+    """After a takeover, unread input is not treated as a further request."""
     with Serving(taking_over(lambda sock, _: sock.sendall(b"raw"))) as serving:
         for rest in (REQUEST, b"\x81\x80junk\r\n\r\n", b"\r\n" * 5000):
             assert answer(serving.port, REQUEST + rest) == b"raw"
@@ -165,7 +163,7 @@ def going(
     function: Callable[[socket.socket], object],
     beside: Callable[[socket.socket], object] = lambda _: None,
 ) -> WSGIApplication:
-    """An application that takes each connection over and uses `go_on` and `go`."""
+    """Return an application that takes the connection over, and calls `go_on` and `go`."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, _ = environ["gochat.hijacker"].hijack()
@@ -184,7 +182,7 @@ def going(
 
 
 def test_going_on_after_the_request(logged: Callable[[], list[str]]) -> None:
-    """A function passed to go_on runs on the same thread, and then the connection is closed."""
+    """go_on runs a function on the request's thread. Then the connection is closed."""
     names = []
 
     def then(sock: socket.socket) -> None:
@@ -198,7 +196,7 @@ def test_going_on_after_the_request(logged: Callable[[], list[str]]) -> None:
 
 
 def test_going_on_beside(logged: Callable[[], list[str]]) -> None:
-    """A function passed to go can use the connection after the thread of the request is done."""
+    """go runs a function that can use the connection after the request's thread has finished."""
     through = threading.Event()
     names = []
 
@@ -214,8 +212,6 @@ def test_going_on_beside(logged: Callable[[], list[str]]) -> None:
 
 
 def test_a_connection_is_taken_over_once() -> None:
-    """A connection cannot be taken over twice."""
-
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         taken = hijacker(environ)
         assert taken is not None
@@ -233,17 +229,16 @@ def test_a_connection_is_taken_over_once() -> None:
 
 
 def test_a_thread_that_was_reserved(logged: Callable[[], list[str]]) -> None:
-    """A function that is passed to go runs on the thread that was reserved for it."""
     names: list[str] = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         connection = hijacker(environ)
         assert connection is not None
         connection.reserve()
-        connection.reserve()  # it has one already
+        connection.reserve()  # does nothing, because a thread is reserved already
         names.extend(serving_threads())
         sock, _buffered = connection.hijack()
-        threading.stack_size(1 << 46)  # more than any machine has: no further thread
+        threading.stack_size(1 << 46)  # more than any machine has, so no thread can start
         try:
             connection.go(lambda: sock.sendall(b"beside"), "beside")
         finally:
@@ -260,7 +255,7 @@ def test_a_thread_that_was_reserved(logged: Callable[[], list[str]]) -> None:
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_reserved_thread_that_gets_no_function(fails: bool, taken: bool) -> None:
-    """A reserved thread ends with the request, however that ends."""
+    """A reserved thread that is not used ends with the request."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         connection = hijacker(environ)
@@ -278,7 +273,7 @@ def test_a_reserved_thread_that_gets_no_function(fails: bool, taken: bool) -> No
 
 
 def test_no_thread_to_reserve(logged: Callable[[], list[str]]) -> None:
-    """Without a second thread a request is answered with 503, counted once, and logged."""
+    """If no thread can be reserved, the request gets 503."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         connection = hijacker(environ)
@@ -295,14 +290,14 @@ def test_no_thread_to_reserve(logged: Callable[[], list[str]]) -> None:
             with Peer(serving.port) as peer:
                 refused = peer.request()
                 assert (refused.status, refused.body) == (503, b"Service Unavailable\n")
-            # Otherwise the thread of this connection could become the second one of the next.
+            # Otherwise this connection's thread could be reserved for the next connection.
             wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("serve")])
         assert serving.server.statistics().refused["threads"] == 3
     assert logged()[0] == "http: refused a connection (503): can't start new thread"
 
 
 def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> None:
-    """UnavailableError is answered with 503, or logged if it is too late for an answer."""
+    """UnavailableError is answered with 503, or only logged after a takeover."""
     taken = [False, True]
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -322,7 +317,7 @@ def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> No
 
 
 def test_a_response_that_is_unavailable_after_all(caplog: pytest.LogCaptureFixture) -> None:
-    """UnavailableError replaces a response that has not been sent; one in progress is cut off."""
+    """UnavailableError replaces a response that has not begun. One that has begun is cut off."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Length", "9")])
@@ -342,13 +337,13 @@ def test_a_response_that_is_unavailable_after_all(caplog: pytest.LogCaptureFixtu
 
 
 def test_going_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a server and a thread, go raises RuntimeError, and nothing waits."""
+    """go raises RuntimeError if it cannot start a thread, and does not wait for one."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", PATIENCE)
     begin = time.monotonic()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         connection = Hijacker(ours, lambda: b"")
-        connection.reserve()  # not from a server: go starts the thread
+        connection.reserve()  # there is no server here, so go has to start the thread
         threading.stack_size(1 << 46)
         try:
             with pytest.raises(RuntimeError):
@@ -356,16 +351,16 @@ def test_going_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             threading.stack_size(0)
         connection.end()
-    assert time.monotonic() - begin < PATIENCE  # nobody could lend it a thread
+    assert time.monotonic() - begin < PATIENCE  # no server could lend it a thread
 
 
 def test_the_hijacker_of_another_server() -> None:
-    """An environ from another server has no Hijacker."""
+    """Under another server, `hijacker` returns None."""
     assert hijacker({"wsgi.version": (1, 0)}) is None
 
 
 def test_a_body_that_was_begun_before_the_connection_is_taken_over() -> None:
-    """An application that has read part of the body gets the rest when it takes over."""
+    """A takeover returns the part of the body that has not been read."""
     got = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -384,7 +379,7 @@ def test_a_body_that_was_begun_before_the_connection_is_taken_over() -> None:
 def test_failing_for_want_of_a_descriptor(
     code: int, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A lack of descriptors is logged without a traceback, at most once a second."""
+    """Running out of descriptors is logged without a traceback, at most once a second."""
 
     def fail(*_: object) -> Iterable[bytes]:
         raise OSError(code, os.strerror(code))
@@ -400,8 +395,6 @@ def test_failing_for_want_of_a_descriptor(
 
 
 def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
-    """An exception in a function passed to go_on closes the connection, and is logged once."""
-
     def fail(_: socket.socket) -> None:
         raise ValueError("no")
 
@@ -415,7 +408,7 @@ def test_going_on_and_failing(logged: Callable[[], list[str]]) -> None:
 def test_a_handler_that_fails_with_its_connection(
     error: OSError, logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An OSError after a connection was taken over closes it, and is logged as one line."""
+    """After a takeover, an OSError closes the connection and is logged on one line."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"raw")
@@ -431,7 +424,7 @@ def test_a_handler_that_fails_with_its_connection(
 def test_a_handler_that_fails(
     logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Any other exception after a connection was taken over closes it, and is logged once."""
+    """After a takeover, any other exception closes the connection; its traceback is logged."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"raw")
@@ -450,7 +443,7 @@ def test_a_handler_that_fails(
 def test_an_application_that_fails(
     logged: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception in the application is answered with 500 and logged, and the server goes on."""
+    """An exception in the application is answered with 500 and logged."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/bad":
@@ -471,7 +464,7 @@ def test_an_application_that_fails(
 def test_an_application_that_loses_its_own_connection(
     error: OSError, logged: Callable[[], list[str]]
 ) -> None:
-    """An application's own ConnectionError or TimeoutError is handled like any other error."""
+    """A ConnectionError or TimeoutError from the application is logged like other errors."""
 
     def later(start_response: StartResponse, length: int) -> Iterable[bytes]:
         start_response("200 OK", [])
@@ -493,7 +486,7 @@ def test_an_application_that_loses_its_own_connection(
 
 @pytest.mark.parametrize("writes", [False, True])
 def test_a_client_that_leaves_an_application(writes: bool, logged: Callable[[], list[str]]) -> None:
-    """If an application reads from, or writes to, a client that has gone, nothing is logged."""
+    """A client that has gone while the application reads or writes is not logged."""
     ended = threading.Event()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -518,7 +511,7 @@ def test_a_client_that_leaves_an_application(writes: bool, logged: Callable[[], 
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("length", [False, True])
 def test_a_client_of_http_1_0(version: int, length: bool) -> None:
-    """The answer to HTTP/1.0 is in HTTP/1.0, never chunked, and ends with the connection."""
+    """An HTTP/1.0 request gets an HTTP/1.0 response, which is never chunked."""
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         headers = [("Content-Type", "text/plain")]
@@ -536,14 +529,12 @@ def test_a_client_of_http_1_0(version: int, length: bool) -> None:
 
 
 def test_a_refusal_in_http_1_0() -> None:
-    """A malformed HTTP/1.0 request is also answered in HTTP/1.0."""
     with Serving(hello) as serving:
         got = answer(serving.port, b"GET / HTTP/1.0\r\nnonsense\r\n\r\n")
     assert got.startswith(b"HTTP/1.0 400 Bad Request")
 
 
 def test_a_head_without_a_body() -> None:
-    """The response to HEAD has no body, even if the application returns one."""
     closed = []
 
     class Body(list[bytes]):
@@ -565,7 +556,6 @@ def test_a_head_without_a_body() -> None:
 
 @pytest.mark.parametrize("method", [b"HEAD", b"GET"])
 def test_a_response_is_closed_once(method: bytes) -> None:
-    """A response that is not taken to its end is closed once, even if it is its own iterator."""
     closed = []
 
     class Endless:
@@ -591,8 +581,6 @@ def test_a_response_is_closed_once(method: bytes) -> None:
 
 
 def test_a_head_to_an_application_that_writes() -> None:
-    """The response to HEAD has no body, even if the application writes one."""
-
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         write = start_response("200 OK", [("Content-Length", "9")])
         write(b"one ")
@@ -608,7 +596,7 @@ def test_a_head_to_an_application_that_writes() -> None:
 
 
 def test_a_head_to_a_generator() -> None:
-    """An application that is a generator answers HEAD, and is closed after its first piece."""
+    """For HEAD, a generator is closed after its first piece."""
     ended = []
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -628,7 +616,7 @@ def test_a_head_to_a_generator() -> None:
 
 @pytest.mark.parametrize("size", [20_000, 3_000_000])
 def test_a_body_that_nobody_reads(size: int) -> None:
-    """After the response, the unread body is discarded, and the server does not wait for more."""
+    """An unread body is discarded after the response, without waiting for missing parts."""
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
     with Serving(hello, read_header_timeout=PATIENCE * 10) as serving:
         assert works(serving.port)
@@ -640,7 +628,7 @@ def test_a_body_that_nobody_reads(size: int) -> None:
 
 
 def test_an_unread_body_takes_little_memory() -> None:
-    """An unread body is discarded in pieces of at most one megabyte."""
+    """An unread body is discarded in pieces of at most 1 MB."""
     size = 20_000_000
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
     with Serving(hello) as serving:
@@ -654,7 +642,7 @@ def test_an_unread_body_takes_little_memory() -> None:
 
 
 def test_a_reset_behind_the_answer() -> None:
-    """A client that resets the connection while its body is discarded leaks no descriptor."""
+    """A reset while the body is discarded leaks no descriptor."""
     gone = threading.Event()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -662,7 +650,7 @@ def test_a_reset_behind_the_answer() -> None:
         assert gone.wait(PATIENCE)
 
     with Serving(app) as serving:
-        # The first request creates objects that exist only once.
+        # The first request creates objects that are kept.
         gone.set()
         assert works(serving.port)
         wait_until(lambda: not serving_threads())
@@ -685,7 +673,7 @@ def test_a_reset_behind_the_answer() -> None:
 
 
 def test_a_body_without_end() -> None:
-    """An endless body is discarded until the deadline, not forever."""
+    """An endless body is discarded only until the deadline."""
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
     with Serving(hello, read_header_timeout=0.3) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(request)
@@ -697,20 +685,19 @@ def test_a_body_without_end() -> None:
 
 
 def test_nobody_is_told_to_continue() -> None:
-    """A client that expects "100 Continue" gets the final response instead."""
+    """A client that expects "100 Continue" gets the final response."""
     request = REQUEST[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     with Serving(hello) as serving:
         assert answer(serving.port, request).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_clients_that_leave(logged: Callable[[], list[str]]) -> None:
-    """A client that closes or resets its connection is not logged, whatever it had sent."""
     with Serving(hello) as serving:
         for sent in (b"", b"GET /", REQUEST[:-2], REQUEST):
             for linger in (False, True):
                 with Peer(serving.port) as peer:
                     peer.sock.sendall(sent)
-                    if linger:  # closing resets the connection
+                    if linger:  # makes closing reset the connection
                         linger_zero = b"\1\0\0\0\0\0\0\0"
                         peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
         wait_until(lambda: not serving_threads())

@@ -1,4 +1,4 @@
-"""Helpers: a connection's second thread, even when the system has no more threads."""
+"""Helpers, the second threads of connections, when threads are scarce."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_a_helper() -> None:
-    """A helper calls its function, on a thread that then has the given name."""
+    """A helper runs a function, on a thread with the given name."""
     names: list[str] = []
     hired = Helpers().hire("before")
     assert hired.thread.name == "before"
@@ -30,7 +30,6 @@ def test_a_helper() -> None:
 
 
 def test_a_helper_that_is_not_needed() -> None:
-    """A helper that is dismissed ends."""
     hired = Helpers().hire("idle")
     hired.dismiss()
     hired.thread.join(PATIENCE)
@@ -39,7 +38,7 @@ def test_a_helper_that_is_not_needed() -> None:
 
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system has no thread for a helper."""
+    """Make every helper's thread fail to start."""
 
     class NoThread(Thread):
         def start(self) -> None:
@@ -64,7 +63,7 @@ def hiring(helpers: Helpers, got: list[Helper | str]) -> Callable[[], None]:
 
 @pytest.mark.usefixtures("no_threads")
 def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without threads, one connection waits; the next is refused, and then lends its thread."""
+    """Without threads, one connection waits, and the next is refused and lends its thread."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", PATIENCE)
     helpers = Helpers()
     got: list[Helper | str] = []
@@ -72,7 +71,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         wait_until(lambda: wanting(helpers))
         hiring(helpers, got)()
         assert got.pop() == "can't start new thread"
-        with in_background(hiring(helpers, got)):  # waits for the promised thread
+        with in_background(hiring(helpers, got)):  # waits for the thread of the refused connection
             wait_until(lambda: wanting(helpers))
             for _ in range(2):
                 lender = Thread(helpers.lend, "lender")
@@ -83,13 +82,13 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert lent.thread is lender
                 lent.dismiss()
                 lender.join(PATIENCE)
-    helpers.lend()  # nobody waits for a thread, so this returns
+    helpers.lend()  # returns, because nobody waits for a thread
 
 
 @pytest.mark.usefixtures("no_threads")
 @pytest.mark.parametrize("promised", [False, True])
 def test_nobody_lends(promised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that waits for a thread is refused if none comes for a while."""
+    """A connection that waits for a thread is refused if none is lent in time."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", 0.2 if not promised else 1.0)
     helpers = Helpers()
     got: list[Helper | str] = []
@@ -102,7 +101,7 @@ def test_nobody_lends(promised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that has begun ends and does not count, although its start failed."""
+    """If a thread's start raises MemoryError although it runs, it ends unused."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", 0.1)
     begun: list[threading.Thread] = []
 
@@ -122,9 +121,9 @@ def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_burst_when_threads_are_short(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """In a burst, as many clients are served as the threads allow, and they stay.
+    """If threads are short, the clients that are accepted stay and can chat.
 
-    The others get 503, not 101 and then a close frame.
+    The others get 503 instead of 101 and a close frame.
     """
     hub = Hub()
     server = Server(LOCAL, make_app(hub))

@@ -1,4 +1,4 @@
-"""Reading a request until its deadline."""
+"""Reading a request before its deadline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def drip(peer: Peer, data: bytes) -> None:
-    """Send bytes one by one; the server must end the connection before it has received all."""
+    """Send bytes one by one, until the server ends the connection. It must not take all of them."""
     peer.sock.settimeout(0.02)
     for byte in data:
         try:
@@ -37,7 +37,10 @@ def drip(peer: Peer, data: bytes) -> None:
 
 
 def test_a_request_is_read_late() -> None:
-    """After the deadline, bytes that have arrived are still read, once: the server may be late."""
+    """Bytes that have already arrived are read even after the deadline, but only once.
+
+    The server itself can be late.
+    """
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"GET / HTTP/1.1\r\n")
@@ -49,7 +52,7 @@ def test_a_request_is_read_late() -> None:
 
 
 def test_nothing_has_arrived_by_the_deadline() -> None:
-    """Without anything to read, the deadline ends reading, on a socket with any timeout."""
+    """At the deadline, reading raises TimeoutError, whatever the socket's own timeout."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(PATIENCE)
@@ -61,7 +64,7 @@ def test_nothing_has_arrived_by_the_deadline() -> None:
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
 def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]]) -> None:
-    """A request must be complete by a deadline that more bytes do not extend."""
+    """Sending more bytes does not extend the deadline for a request."""
     with Serving(hello, read_header_timeout=0.5) as serving:
         begin = time.monotonic()
         with Peer(serving.port) as peer:
@@ -73,7 +76,6 @@ def test_a_request_that_drips_is_cut(head: bytes, logged: Callable[[], list[str]
 
 
 def test_a_silent_connection_is_cut(logged: Callable[[], list[str]]) -> None:
-    """A client that connects and sends nothing is disconnected at the same deadline."""
     with Serving(hello, read_header_timeout=0.3) as serving:
         begin = time.monotonic()
         with Peer(serving.port) as peer:
@@ -84,7 +86,7 @@ def test_a_silent_connection_is_cut(logged: Callable[[], list[str]]) -> None:
 
 
 def test_a_body_is_under_the_deadline_too(logged: Callable[[], list[str]]) -> None:
-    """An application that reads the body does not wait for it beyond the deadline."""
+    """Reading a body ends at the deadline."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["wsgi.input"].read(1000)
@@ -97,7 +99,6 @@ def test_a_body_is_under_the_deadline_too(logged: Callable[[], list[str]]) -> No
 
 
 def test_a_request_in_pieces_is_served() -> None:
-    """A request that arrives in many pieces, but in time, is served."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         for byte in REQUEST:
             peer.sock.send(bytes([byte]))
@@ -105,11 +106,9 @@ def test_a_request_in_pieces_is_served() -> None:
 
 
 def test_a_response_that_nobody_takes() -> None:
-    """The server does not wait for a client that sends a whole request and reads no response."""
-
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
-        return [b"x" * 1_000_000] * 20  # more than the system holds
+        return [b"x" * 1_000_000] * 20  # more than the system buffers
 
     with Serving(app, read_header_timeout=0.5) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(REQUEST)
@@ -118,13 +117,11 @@ def test_a_response_that_nobody_takes() -> None:
 
 
 def test_no_deadline() -> None:
-    """A server with an infinite deadline answers its clients."""
     with Serving(hello, read_header_timeout=math.inf) as serving:
         assert works(serving.port)
 
 
 def test_the_others_are_served_meanwhile() -> None:
-    """Slow clients do not delay other clients."""
     with Serving(hello, read_header_timeout=2) as serving:
         slow = [Peer(serving.port) for _ in range(20)]
         for peer in slow:

@@ -1,4 +1,4 @@
-"""Parsing a request: what the application gets, what is refused, and the cost."""
+"""Parsing of HTTP requests: what the application gets, what is refused, and what it costs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def get(*lines: bytes, start: bytes = b"GET / HTTP/1.1") -> bytes:
-    """A request with Host and these header lines."""
+    """Return a request with Host and these header lines."""
     return b"\r\n".join([start, b"Host: x", *lines, b"", b""])
 
 
 class Seen:
-    """An application that keeps the environ of each request."""
+    """An application that records the environ of each request."""
 
     def __init__(self) -> None:
         self.environs: list[WSGIEnvironment] = []
@@ -41,7 +41,7 @@ class Seen:
 
 
 def seen(request: bytes) -> WSGIEnvironment:
-    """Return the environ of a request, which must be answered with 200."""
+    """Send a request that must get 200; return its environ."""
     app = Seen()
     with Serving(app) as serving:
         assert re.match(rb"HTTP/1\.[01] 200 OK\r\n", answer(serving.port, request))
@@ -67,14 +67,14 @@ def seen(request: bytes) -> WSGIEnvironment:
     ],
 )
 def test_headers_that_mean_something_to_a_mail(line: bytes) -> None:
-    """Headers that describe the body of an email do not affect the parser."""
+    """Headers that would describe an email's body have no effect."""
     seen(get(line))
 
 
 @pytest.mark.parametrize("before", [b"", b" ", b"\t", b" \t  "])
 @pytest.mark.parametrize("behind", [b"", b" ", b"\t", b" \t  "])
 def test_white_space_around_a_value(before: bytes, behind: bytes) -> None:
-    """White space around a header's value is not part of the value (RFC 9110, section 5.5)."""
+    """White space around a header's value is removed (RFC 9110, section 5.5)."""
     headers = {
         b"Host": b"a",
         b"Content-Length": b"0",
@@ -93,19 +93,17 @@ def test_white_space_around_a_value(before: bytes, behind: bytes) -> None:
 
 @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1", b"HTTP/1.2", b"HTTP/1.9"])
 def test_versions(version: bytes) -> None:
-    """Any minor version of HTTP/1 is served (RFC 9110, section 2.5)."""
+    """Any minor version of HTTP/1 is accepted (RFC 9110, section 2.5)."""
     environ = seen(get(start=b"GET / " + version))
     assert environ["SERVER_PROTOCOL"] == version.decode()
 
 
 def test_only_1_0_needs_no_host() -> None:
-    """A request with HTTP/1.0 needs no Host header."""
     assert "HTTP_HOST" not in seen(b"GET / HTTP/1.0\r\n\r\n")
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_ends_of_lines(end: bytes) -> None:
-    """Each line may end with CR LF or with LF alone."""
     assert seen(b"GET / HTTP/1.1\nHost: x" + end + b"X: a\r\n" + end)["HTTP_X"] == "a"
 
 
@@ -120,20 +118,23 @@ def test_ends_of_lines(end: bytes) -> None:
     ],
 )
 def test_folded_lines(lines: bytes, value: str) -> None:
-    """A line that begins with white space continues the previous line, as in net/http."""
+    """A line that starts with white space continues the line before it, as in net/http."""
     environ = seen(get(lines, b"Y: z"))
     assert environ["HTTP_X"] == value
     assert environ["HTTP_Y"] == "z"
 
 
 def test_headers_of_one_name() -> None:
-    """Values of headers with the same name, in any case, are joined by commas in order."""
+    """Headers with the same name, in any case, are joined by commas."""
     environ = seen(get(b"X-a: 1", b"Y: 2", b"x-A: 3,4", b"X-A:", b"X-A: 5"))
     assert environ["HTTP_X_A"] == "1,3,4,,5"
 
 
 def test_what_werkzeug_adds() -> None:
-    """Equal Content-Lengths count once, the last Content-Type counts, names with _ are ignored."""
+    """Equal Content-Lengths count once, and the last Content-Type counts.
+
+    Headers with an underscore in the name are ignored.
+    """
     environ = seen(
         get(
             b"Content-Length: 0",
@@ -172,9 +173,9 @@ def test_what_werkzeug_adds() -> None:
     ],
 )
 def test_targets(target: bytes, host: str, path: str, query: str) -> None:
-    """A target is a path, or an absolute URL, whose host replaces the Host header.
+    """A target is a path or an absolute URL, whose host replaces the Host header.
 
-    As in net/http, a "#" has no special meaning.
+    "#" has no special meaning, as in net/http.
     """
     environ = seen(get(start=b"GET %b HTTP/1.1" % target))
     assert environ["HTTP_HOST"] == host
@@ -182,14 +183,13 @@ def test_targets(target: bytes, host: str, path: str, query: str) -> None:
 
 
 def test_the_target_as_it_came() -> None:
-    """RAW_URI is the target as the client sent it, as WSGI represents bytes: decoded as Latin-1."""
+    """RAW_URI is the target as it was sent, decoded as Latin-1, as WSGI requires."""
     assert seen(get(start=b"GET /%41?b HTTP/1.1"))["RAW_URI"] == "/%41?b"
     assert seen(get(start=b"GET /\xe4 HTTP/1.1"))["RAW_URI"] == "/\xe4"
 
 
 @pytest.mark.parametrize("shift", range(3))
 def test_a_long_path_with_escapes(shift: int) -> None:
-    """Escapes are decoded anywhere in a path of any length."""
     path = b"/" + b"a" * shift + b"%41%2541b=" * 8000
     environ = seen(get(start=b"GET %b HTTP/1.1" % path))
     assert environ["PATH_INFO"] == "/" + "a" * shift + "A%41b=" * 8000
@@ -208,7 +208,7 @@ def test_a_long_path_with_escapes(shift: int) -> None:
     ],
 )
 def test_a_chunked_body(coding: bytes, chunked: bool) -> None:
-    """An application reads a chunked body without the sizes of the chunks."""
+    """The application reads a chunked body without its framing."""
     bodies = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -320,7 +320,7 @@ def test_a_chunked_body(coding: bytes, chunked: bool) -> None:
 def test_a_malformed_request(
     request_: bytes, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A malformed request is answered with a status and a short message, and the server goes on."""
+    """A malformed request is refused with a short message."""
     served: list[str] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -356,7 +356,6 @@ def test_a_malformed_request(
     ],
 )
 def test_the_rest_is_not_waited_for(begin: bytes) -> None:
-    """A malformed line is answered without waiting for the rest of the request."""
     with Serving(hello) as serving:
         assert re.match(rb"HTTP/1\.1 (400|431|505) ", answer(serving.port, begin))
 
@@ -365,7 +364,6 @@ def test_the_rest_is_not_waited_for(begin: bytes) -> None:
     "begin", [b"GET / HT", b"GET / HTTP/1.1\r\n", get()[:-4], get()[:-2], get()[:-1]]
 )
 def test_a_request_that_ends_early(begin: bytes) -> None:
-    """A request that ends before the empty line is malformed."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(begin)
         peer.sock.shutdown(socket.SHUT_WR)
@@ -373,14 +371,13 @@ def test_a_request_that_ends_early(begin: bytes) -> None:
 
 
 def test_the_end_before_the_beginning() -> None:
-    """A client that sends nothing gets no answer."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         peer.sock.shutdown(socket.SHUT_WR)
         assert read_to_end(peer) == b""
 
 
 def test_no_body_for_head() -> None:
-    """The answer to a HEAD request with a malformed header has no body."""
+    """The response to a malformed HEAD request has no body."""
     with Serving(hello) as serving:
         request = b"HEAD / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n"
         head, _, body = answer(serving.port, request).partition(b"\r\n\r\n")
@@ -392,7 +389,7 @@ def test_no_body_for_head() -> None:
 
 
 def filled(prefix: bytes, size: int = MAX_HEADER_BYTES) -> bytes:
-    """A request of this size in bytes, with one long value or target after the prefix."""
+    """Return a request of `size` bytes that begins with the prefix."""
     end = b" HTTP/1.1\r\nHost: x\r\n\r\n" if prefix.startswith(b"GET /a") else b"\r\n\r\n"
     return prefix + b"a" * (size - len(prefix) - len(end)) + end
 
@@ -403,7 +400,7 @@ TARGET = b"GET /a"
 
 @pytest.mark.parametrize("prefix", [VALUE, TARGET])
 def test_a_megabyte(prefix: bytes) -> None:
-    """A request of 1 MiB and 4 KiB is served, as in net/http; a longer one gets 431."""
+    """A request of up to 1 MiB and 4 KiB is accepted, as in net/http. A longer one gets 431."""
     with Serving(hello) as serving:
         assert answer(serving.port, filled(prefix)).startswith(b"HTTP/1.1 200 OK\r\n")
         for request in (filled(prefix, MAX_HEADER_BYTES + 1), filled(prefix, 5_000_000)):
@@ -414,7 +411,7 @@ def test_a_megabyte(prefix: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"X: a", b"X-%d: a", b" folded"])
 def test_many_lines(line: bytes) -> None:
-    """A header may have 500 lines, as in net/http; one more gets 431."""
+    """A request with 500 header lines is accepted, as in net/http. One with 501 gets 431."""
     lines = [line % i if b"%" in line else line for i in range(500)]
     with Serving(hello) as serving:
         for count, status in ((499, b"200"), (500, b"431")):
@@ -423,7 +420,7 @@ def test_many_lines(line: bytes) -> None:
 
 
 def test_all_of_it_has_come_before_a_431() -> None:
-    """A client that reads only after sending everything still gets the 431, and no reset."""
+    """A client that sends everything before it reads gets the 431, not a reset."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(filled(VALUE, 3_000_000))
         assert peer.response().status == 431
@@ -450,7 +447,7 @@ LINES = [b"X-%d: " % i + b"a" * 2000 for i in range(490)]
     ],
 )
 def test_what_a_request_costs(request_: bytes) -> None:
-    """A request costs a few times its size in memory, and little time."""
+    """A request costs a few times its size in memory, and little CPU time."""
     with Serving(hello) as serving:
         assert works(serving.port)
         wait_until(lambda: not serving_threads())
@@ -468,7 +465,7 @@ def test_what_a_request_costs(request_: bytes) -> None:
 
 
 def test_what_a_request_costs_that_never_ends() -> None:
-    """A request of a megabyte in small pieces that never ends costs about a megabyte of memory."""
+    """An endless request in small pieces takes about 1 MB of memory."""
     app = Seen()
     with Serving(app) as serving, Peer(serving.port) as peer:
         tracemalloc.start()
@@ -489,7 +486,6 @@ def test_what_a_request_costs_that_never_ends() -> None:
 
 
 def test_no_target_is_kept() -> None:
-    """Nothing of a request is kept after its end, not even in a cache."""
     with Serving(hello) as serving:
         assert works(serving.port)
         wait_until(lambda: not serving_threads())
@@ -518,5 +514,5 @@ def test_no_target_is_kept() -> None:
     ],
 )
 def test_the_target_for_the_log(environ: dict[str, str], target: str) -> None:
-    """The logged target is plain text and not long, whatever a server puts into the environ."""
+    """The logged target is short, printable text, whatever the environ contains."""
     assert url(environ) == target

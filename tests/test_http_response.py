@@ -1,4 +1,4 @@
-"""A short response in plain text."""
+"""http.error: a short response in plain text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_error(method: str) -> None:
-    """An error has a status, a line of plain text, and any additional headers."""
+    """An error response has a status, one line of text, and extra headers."""
 
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return http.error(start_response, "Gone \u2014 sorry", 410, [("X-Why", "because")])
@@ -37,6 +37,5 @@ def test_error(method: str) -> None:
 
 
 def test_a_status_that_is_none() -> None:
-    """An unknown status is refused."""
     with pytest.raises(ValueError, match="999"):
         http.error(lambda *_: lambda _: None, "what?", 999)

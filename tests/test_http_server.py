@@ -1,4 +1,4 @@
-"""The server: where it listens, how it accepts, and how it ends."""
+"""The HTTP server: listening, accepting connections and shutting down."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_listen_at_a_port() -> None:
-    """A server listens on the given port, even right after another server has used the port."""
     with Serving(hello) as serving:
         assert works(serving.port)
     with Serving(hello, f"127.0.0.1:{serving.port}") as again:
@@ -52,7 +51,7 @@ def test_listen_at_a_port() -> None:
 
 @needs_ipv6
 def test_every_interface() -> None:
-    """An empty host means every interface, and IPv4 clients have IPv4 addresses."""
+    """An empty host means all interfaces. IPv4 clients have IPv4 addresses."""
     seen: list[tuple[str, str, str]] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -74,7 +73,7 @@ def test_every_interface() -> None:
     "addr", ["127.0.0.1:0", "localhost:0", pytest.param("[::1]:0", marks=needs_ipv6)]
 )
 def test_addr_and_url(addr: str) -> None:
-    """A server has the address on which it listens, and a URL for a browser."""
+    """addr is where the server listens, and url is for a browser."""
     with Serving(hello, addr) as serving:
         server = serving.server
         host, _, port = server.addr.rpartition(":")
@@ -86,7 +85,7 @@ def test_addr_and_url(addr: str) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """A second server on the same port raises OSError and leaves nothing open."""
+    """A port in use raises OSError, and nothing is left open."""
     with Serving(hello) as serving:
         with pytest.raises(OSError) as caught:
             Server(serving.server.addr, hello, read_header_timeout=PATIENCE)
@@ -98,7 +97,6 @@ def test_a_port_that_is_taken() -> None:
 
 
 def test_many_may_wait_to_be_accepted() -> None:
-    """Hundreds of clients can connect before the first connection is accepted."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     peers = [Peer(int(server.server_address[1])) for _ in range(300)]
     for peer in peers:
@@ -108,13 +106,13 @@ def test_many_may_wait_to_be_accepted() -> None:
 
 
 def test_no_delay() -> None:
-    """Nagle's algorithm is off, so data is sent immediately."""
+    """Every connection has TCP_NODELAY set."""
     options: list[int] = []
 
     def handler(sock: socket.socket, _: bytes) -> None:
         options.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    # A client connects before there is a server, as when systemd has the socket.
+    # With a socket from systemd, a client can connect before the server starts.
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         Peer(listener.getsockname()[1]) as early,
@@ -130,7 +128,6 @@ def test_no_delay() -> None:
 
 
 def test_names_of_threads() -> None:
-    """The thread that serves a connection is named after the client's address."""
     names: list[str] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -146,7 +143,7 @@ def test_names_of_threads() -> None:
 
 @contextmanager
 def many_descriptors() -> Iterator[None]:
-    """Give every descriptor that is opened in the block a number over 1023."""
+    """Make every descriptor opened in the block larger than 1023."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     taken = [os.open(os.devnull, os.O_RDONLY)]
@@ -173,9 +170,9 @@ def many_descriptors() -> Iterator[None]:
 def test_no_more_memory_for_a_connection(
     error: Exception, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without memory for a connection, the server pauses and then continues.
+    """If memory is short, the server pauses, then accepts the connection.
 
-    many: whether its descriptors have numbers that select.select does not accept.
+    many: whether its descriptors are too large for select.select.
     """
     calls: list[float] = []
     accept = socket.socket.accept
@@ -194,7 +191,7 @@ def test_no_more_memory_for_a_connection(
 
 
 def test_a_listener_that_fails() -> None:
-    """Any other error while accepting is raised."""
+    """Other errors while accepting are raised."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     server.server_close()
     with pytest.raises(OSError) as caught:
@@ -204,7 +201,7 @@ def test_a_listener_that_fails() -> None:
 
 
 def test_stop_from_another_thread() -> None:
-    """stop, on any thread, makes serve_forever return, and the server refuses connections."""
+    """stop ends serve_forever from any thread, and later connections are refused."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     accepting = threading.Thread(target=server.serve_forever)
     accepting.start()
@@ -232,7 +229,7 @@ def test_stop_among_many_signals() -> None:
 
 
 def test_stop_before_it_serves() -> None:
-    """A server stopped before `serve_forever` accepts nothing and can be stopped again."""
+    """If stop is called first, serve_forever returns without accepting."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     server.stop()
     server.stop()
@@ -245,7 +242,7 @@ def test_stop_before_it_serves() -> None:
 
 
 def test_start_and_shutdown() -> None:
-    """start accepts connections on a thread with the given name, and shutdown joins the thread."""
+    """start accepts connections on a thread of its own, which shutdown joins."""
     server = Server(LOCAL, hello, read_header_timeout=PATIENCE)
     server.start("door")
     assert "door" in [thread.name for thread in threading.enumerate()]
@@ -257,7 +254,6 @@ def test_start_and_shutdown() -> None:
 
 
 def test_shutdown_without_a_start() -> None:
-    """shutdown frees the port of a server that was never started."""
     server = Server(LOCAL, hello)
     server.shutdown()
     listen(server.addr).close()
@@ -265,7 +261,6 @@ def test_shutdown_without_a_start() -> None:
 
 @pytest.mark.parametrize("started", [False, True])
 def test_shutdown_twice(started: bool) -> None:
-    """A second shutdown does nothing."""
     server = Server(LOCAL, hello)
     if started:
         server.start()
@@ -275,7 +270,7 @@ def test_shutdown_twice(started: bool) -> None:
 
 
 def test_a_start_without_a_thread() -> None:
-    """start raises RuntimeError if there is no thread, and the server can still be shut down."""
+    """If no thread can be started, start raises RuntimeError. shutdown still works."""
     server = Server(LOCAL, hello)
     threading.stack_size(1 << 46)  # more than any machine has
     try:
@@ -287,7 +282,7 @@ def test_a_start_without_a_thread() -> None:
 
 
 def test_ctrl_c_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection belongs to its thread even if Ctrl-C comes before that thread has started."""
+    """If Ctrl-C comes just after a connection's thread has started, the thread serves it."""
     begun, gate = threading.Event(), threading.Event()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -313,7 +308,7 @@ def test_ctrl_c_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Make at most one start of a connection's thread fail, with this error."""
+    """Make the next start of a connection's thread raise this error."""
     errors = [error]
 
     class Failing(Thread):
@@ -326,7 +321,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection whose thread never starts because of Ctrl-C is closed and no longer counted."""
+    """If Ctrl-C comes before a connection's thread has started, the connection is closed.
+
+    It no longer counts toward the limit.
+    """
     failing(monkeypatch, KeyboardInterrupt())
     closed: list[socket.socket] = []
     server = Server(LOCAL, hello, max_connections=1, on_close=closed.append)
@@ -345,7 +343,10 @@ def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_thread_that_never_starts(
     error: Exception, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """A connection whose thread cannot be started gets 503, is closed, and no longer counts."""
+    """If a connection's thread cannot be started, the client gets 503.
+
+    The connection no longer counts toward the limit.
+    """
     failing(monkeypatch, error)
     with Serving(hello, max_connections=1) as serving:
         assert answer(serving.port, REQUEST).startswith(b"HTTP/1.1 503 ")
@@ -355,7 +356,7 @@ def test_a_thread_that_never_starts(
 
 
 def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that has ended before Ctrl-C is not closed again."""
+    """If Ctrl-C comes after a connection has ended, it is not closed again."""
 
     class Interrupted(Thread):
         def start(self) -> None:
@@ -377,7 +378,7 @@ def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_thread_that_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that begins after its connection was taken back does not use the connection."""
+    """A thread that begins after its connection was closed does not use it."""
     gate = threading.Event()
 
     class Late(Thread):
@@ -403,7 +404,7 @@ def test_a_thread_that_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thread_that_has_not_begun_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """shutdown closes a connection whose thread does not reach its first step in time."""
+    """shutdown closes a connection whose thread has not begun to serve it."""
     gate, started = threading.Event(), threading.Event()
 
     class Late(Thread):
@@ -427,7 +428,7 @@ def test_a_thread_that_has_not_begun_at_the_end(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("error", [ValueError("a mistake"), SystemExit("a mistake")])
 def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str]]) -> None:
-    """If on_close fails, the connection is still closed, and no longer counts."""
+    """If on_close raises, the connection is closed and no longer counts toward the limit."""
     closed: list[socket.socket] = []
 
     def on_close(sock: socket.socket) -> None:
@@ -442,7 +443,7 @@ def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str
     wait_until(lambda: not serving_threads(), "the place, which is given back after on_close")
     with Peer(server.port):
         wait_until(lambda: len(serving_threads()) == 1)
-        # Refused on the accepting thread, which survives.
+        # The accepting thread refuses this one, and must survive.
         assert answer(server.port, REQUEST).startswith(b"HTTP/1.1 503 ")
     wait_until(lambda: works(server.port), "a place for a connection")
     server.shutdown(PATIENCE)
@@ -451,7 +452,7 @@ def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str
 
 
 def test_ctrl_c_in_on_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the accepting thread closes a connection leaves nothing open."""
+    """Ctrl-C during on_close on the accepting thread leaves nothing open."""
     failing(monkeypatch, RuntimeError("no thread"))
     closed: list[socket.socket] = []
 
@@ -471,7 +472,7 @@ def test_ctrl_c_in_on_close(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_connection_that_cannot_be_admitted(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """A bug on the accepting thread costs one connection, and not the server."""
+    """An error on the accepting thread closes one connection. The server continues."""
     mistakes = [LookupError("a mistake")]
     admit = Admission.admit
 
@@ -488,8 +489,6 @@ def test_a_connection_that_cannot_be_admitted(
 
 
 def test_an_application_that_exits(logged: Callable[[], list[str]]) -> None:
-    """SystemExit in an application ends its connection, and is logged."""
-
     def app(*_: object) -> Iterable[bytes]:
         raise SystemExit(3)
 
@@ -502,7 +501,7 @@ def test_an_application_that_exits(logged: Callable[[], list[str]]) -> None:
 def test_the_accepting_thread_fails(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """If the thread of start fails, this is logged, and clients are refused immediately."""
+    """If the accepting thread fails, the error is logged and clients are refused."""
     server = Server(LOCAL, hello)
 
     def fail() -> None:
@@ -518,7 +517,7 @@ def test_the_accepting_thread_fails(
 
 
 def test_shutdown_on_a_thread_of_a_connection() -> None:
-    """On a connection's own thread shutdown raises, because it would wait for itself."""
+    """On a connection's thread, shutdown raises RuntimeError: it would wait for itself."""
     said: list[str] = []
 
     def end() -> None:
@@ -542,7 +541,7 @@ def test_shutdown_on_a_thread_of_a_connection() -> None:
 
 
 def test_shutdown_on_the_thread_that_accepts() -> None:
-    """The accepting thread can stop the server, but not shut it down while serve_forever runs."""
+    """On the accepting thread, shutdown raises RuntimeError. stop works."""
     server = Server(LOCAL, hello)
     said: list[str] = []
 
@@ -560,7 +559,7 @@ def test_shutdown_on_the_thread_that_accepts() -> None:
 def test_an_accepting_thread_that_does_not_return(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """shutdown does not wait forever for the accepting thread and can be called again."""
+    """shutdown gives up on an accepting thread that is stuck, and can be called again."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     busy, gate = threading.Event(), threading.Event()
 
@@ -580,7 +579,7 @@ def test_an_accepting_thread_that_does_not_return(
 
 
 def test_shutdown_waits_for_who_ends_in_time() -> None:
-    """shutdown waits for an application to return, but no longer than the timeout."""
+    """shutdown waits for applications that return within the timeout."""
     heard: list[bytes] = []
 
     def handler(sock: socket.socket, _: bytes) -> None:
@@ -595,7 +594,7 @@ def test_shutdown_waits_for_who_ends_in_time() -> None:
         closing = threading.Thread(target=serving.server.shutdown, args=(10 * PATIENCE,))
         closing.start()
         peer.sock.settimeout(0.2)
-        with pytest.raises(TimeoutError):  # it is not disconnected
+        with pytest.raises(TimeoutError):  # it is still connected
             peer.sock.recv(1)
         assert closing.is_alive()
         peer.sock.settimeout(PATIENCE)
@@ -608,14 +607,14 @@ def test_shutdown_waits_for_who_ends_in_time() -> None:
 
 
 def test_shutdown_cuts_the_others() -> None:
-    """At its timeout, shutdown cuts the remaining connections, with or without a request."""
+    """At the timeout, shutdown cuts the connections that remain."""
     heard: list[bytes] = []
     cleared_up = threading.Event()
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"ready")
         heard.append(sock.recv(100))
-        cleared_up.wait(0.1)  # shutdown waits for this, too
+        cleared_up.wait(0.1)  # shutdown also waits for this
         heard.append(b"cleared up")
 
     serving = Serving(taking_over(handler))
@@ -634,7 +633,7 @@ def test_shutdown_cuts_the_others() -> None:
 
 
 def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """shutdown does not wait for an application that ignores the end of its connection."""
+    """shutdown gives up on an application that does not notice the end of its connection."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     go_on = threading.Event()
     busy = threading.Event()
@@ -656,7 +655,7 @@ def test_shutdown_of_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_shutdown_with_many() -> None:
-    """shutdown frees the threads, the descriptors and the port of many connections."""
+    """shutdown releases the threads, descriptors and port of many connections."""
     ready = threading.Barrier(31)
 
     def handler(sock: socket.socket, _: bytes) -> None:
@@ -679,7 +678,6 @@ def test_shutdown_with_many() -> None:
 
 
 def test_one_thread_accepts() -> None:
-    """A second thread that tries to accept gets RuntimeError; the first one keeps accepting."""
     server = Server(LOCAL, hello)
     server.start()
     wait_until(lambda: works(server.port), "a server at work")
@@ -691,7 +689,7 @@ def test_one_thread_accepts() -> None:
 
 @pytest.mark.parametrize("_", range(20))
 def test_shutdown_waits_for_the_thread_that_accepts(_: int) -> None:
-    """shutdown closes the sockets only after the caller's own accepting thread has returned."""
+    """shutdown waits for the caller's own serve_forever before it closes the sockets."""
     server = Server(LOCAL, hello)
     accepting = threading.Thread(target=server.serve_forever)
     accepting.start()

@@ -1,4 +1,4 @@
-"""hub.py: the hub's thread, between real channels."""
+"""hub.py: the hub on its thread, with real channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .support import in_background, wait_until
 
 
 class FakeClient:
-    """All that the hub knows about a client: the channel `send`."""
+    """Has only the channel `send`, which is all that the hub uses of a client."""
 
     def __init__(self, capacity: int = 256) -> None:
         self.send: Channel[bytes] = Channel(capacity)
@@ -22,20 +22,19 @@ class FakeClient:
         return cast(Client, self)
 
     def received(self) -> list[bytes]:
-        """Everything that the hub sends until it closes the channel."""
+        """Return everything the hub sends until it closes the channel."""
         return list(self.send)
 
 
 @contextmanager
 def hub_at_work() -> Iterator[Hub]:
-    """A hub whose thread runs during the block, without a server."""
+    """Run a hub on a thread during the block."""
     hub = Hub()
     with in_background(hub.run, "hub"), closing(hub.stop):
         yield hub
 
 
 def test_everyone_gets_every_message_in_one_order() -> None:
-    """Each registered client gets each message, in the hub's order."""
     with hub_at_work() as hub:
         members = [FakeClient(), FakeClient(), FakeClient()]
         for member in members:
@@ -48,7 +47,7 @@ def test_everyone_gets_every_message_in_one_order() -> None:
 
 
 def test_message_before_registering_is_not_received() -> None:
-    """A client gets the messages sent after it joins and before it leaves."""
+    """A client gets only messages sent while it is registered."""
     with hub_at_work() as hub:
         early, late = FakeClient(), FakeClient()
         hub.register.send(early.client)
@@ -63,7 +62,7 @@ def test_message_before_registering_is_not_received() -> None:
 
 
 def test_unregister_closes_the_channel_once() -> None:
-    """A client may ask to be unregistered more than once, or without having been registered."""
+    """Unregistering a client twice, or one that was never registered, does nothing."""
     with hub_at_work() as hub:
         member, stranger = FakeClient(), FakeClient()
         hub.register.send(member.client)
@@ -75,7 +74,7 @@ def test_unregister_closes_the_channel_once() -> None:
 
 
 def test_full_client_is_dropped_and_the_others_are_not() -> None:
-    """A client whose channel is full is dropped: it gets what was queued; others get all."""
+    """A client with a full channel is dropped, but gets what was queued."""
     with hub_at_work() as hub:
         slow, slower, fast = FakeClient(2), FakeClient(1), FakeClient()
         for member in (slow, slower, fast):
@@ -85,13 +84,13 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
         assert slow.received() == [b"0", b"1"]
         assert slower.received() == [b"0"]
         wait_until(lambda: list(hub.clients) == [fast.client])
-        hub.unregister.send(slow.client)  # as its read pump does in the end
+        hub.unregister.send(slow.client)  # its read pump does this at its end
         hub.unregister.send(fast.client)
         assert fast.received() == [b"%d" % i for i in range(5)]
 
 
 def test_many_full_clients_are_dropped_at_once() -> None:
-    """Any number of clients can be full when a message comes; all others get the message."""
+    """One message can find many clients full. All others get it."""
     with hub_at_work() as hub:
         members = [FakeClient(1 if i % 3 else 256) for i in range(100)]
         for member in members:
@@ -107,7 +106,7 @@ def test_many_full_clients_are_dropped_at_once() -> None:
 
 
 def test_stop_closes_all_and_those_who_come_later() -> None:
-    """Once stopped, the hub closes every channel, even of a client that registers later."""
+    """After stop, every channel is closed, including those of clients that register later."""
     with hub_at_work() as hub:
         member, late = FakeClient(), FakeClient()
         hub.register.send(member.client)

@@ -1,9 +1,10 @@
-"""Interrupts: an exception, or a signal handler, between any two steps of a channel or of turns.
+"""Interrupt the operations of channels and turns at every bytecode instruction.
 
-A trace function raises, or calls something, before the Nth opcode that the calling thread executes
-in these modules. Every N is tried, from 1 up, until the operation has fewer than N opcodes. Opcodes
-at which the same would happen as at the previous opcode do not count. Python itself runs signal
-handlers at only some of these places.
+A signal handler can run between two instructions. There it can raise an exception, or use the
+channel that its thread is using. These tests do both at every step. A trace function raises, or
+calls a handler, before the Nth instruction that the calling thread executes in these modules. N
+counts up from 1 until the operation has fewer steps. Instructions that cannot give a new outcome
+are skipped. Python itself runs signal handlers at only some of the steps.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ MODULES = {
     )
 }
 
-#: For each module, the jumps from line to line that the traces here have seen. The negated
-#: number of a function's first line stands for its start and its end, as in coverage.
+#: For each module, the jumps from line to line that the traces have seen. As in coverage, a
+#: function's start and end are its first line, negated.
 ARCS: dict[str, set[tuple[int, int]]] = {name: set() for name in MODULES}
 
 pytestmark = pytest.mark.skipif(
@@ -53,7 +54,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def _arcs_for_coverage() -> Iterator[None]:
-    """Report the jumps to coverage, whose own trace function is off while those here run."""
+    """Report the jumps to coverage, whose trace function is off while these traces run."""
     yield
     if measuring := coverage.Coverage.current():
         data = coverage.CoverageData(str(measuring.get_option("run:data_file")), suffix=True)
@@ -62,7 +63,7 @@ def _arcs_for_coverage() -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
-    """Like `support.wait_until`, which checks too rarely for thousands of waits."""
+    """Wait like `support.wait_until`, but check more often: there are thousands of short waits."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
@@ -70,30 +71,32 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
 
 
 class Interrupt(BaseException):
-    """The exception that a signal handler raises."""
+    """Stands in for an exception raised by a signal handler."""
 
 
 class Outcome(NamedTuple):
-    """The outcome of an operation. at: the step in question, if the operation reached it."""
+    """The outcome of an operation.
+
+    at: the interrupted step, or None if the operation has fewer steps.
+    """
 
     at: str | None
     raised: BaseException | None
     result: Any
 
 
-#: The names of instructions that do nothing, or only push a constant or a value of the frame.
+#: Instructions that do nothing but push a constant or a local value.
 QUIET = re.compile(r"LOAD_(FAST(?!_AND_CLEAR)|CONST|GLOBAL|SMALL_INT)|PUSH_NULL|PRECALL|KW_NAMES")
 
 
 @cache
 def passed_over(code: CodeType) -> frozenset[int]:
-    """Return the places that can be skipped.
+    """Return the offsets that can be skipped.
 
-    At some places, no signal handler runs, and no function could handle an exception: a `return`
-    leaves its `try` before it returns, as does a conditional jump in Python 3.14. Others are
-    equivalent to the previous place: between the two, nothing but the frame's stack has changed,
-    and the same `except` or `finally` handles an exception. Nearly half of all places can be
-    skipped.
+    At a `return`, Python runs no signal handler, and the function has already left its `try`. The
+    same holds for a conditional jump in Python 3.14. Other instructions need no interruption
+    because the previous one only pushed a value, and the same `try` applies to both. Nearly half of
+    all instructions can be skipped.
     """
     instructions = list(dis.get_instructions(code))
     found = set()
@@ -106,7 +109,7 @@ def passed_over(code: CodeType) -> frozenset[int]:
             ("POP_JUMP_IF", "NOT_TAKEN", "NOP")
         ):
             found.add(before.offset)
-    # Before Python 3.11 an instruction that is not among these begins and ends each `try`.
+    # Before Python 3.11, a `try` begins and ends with instructions that are not in QUIET.
     entries = getattr(dis.Bytecode(code), "exception_entries", ())
     borders = {border for entry in entries for border in (entry.start, entry.end)}
     alike = {
@@ -121,7 +124,7 @@ def passed_over(code: CodeType) -> frozenset[int]:
 
 
 def at_step(number: int, happens: Callable[[], object], operation: Callable[[], Any]) -> Outcome:
-    """Call the operation, and call `happens`, which may raise, before step `number` of it."""
+    """Run the operation, and call `happens` before its step `number`. `happens` may raise."""
     steps = 0
     at = None
     before = sys.gettrace()
@@ -129,9 +132,10 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     lines: dict[int, int] = {}
 
     class Local(partial[None]):
-        """The trace function of a frame. When it raises, Python drops it, and traces no more.
+        """A frame's trace function. If it raises, Python removes it and stops tracing.
 
-        The trace is then set again, so coverage sees what the interrupted functions do.
+        Its finalizer then turns tracing on again, so that coverage sees what the interrupted
+        functions do.
         """
 
         def __del__(self) -> None:
@@ -143,7 +147,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if event == "call" and frame.f_code.co_filename in MODULES:
             lines[id(frame)] = -frame.f_code.co_firstlineno
-            # Set, and not only returned, or Python 3.13 skips opcodes.
+            # Returning it is not enough: Python 3.13 would skip opcodes.
             frame.f_trace = Local(local, frame.f_code, passed_over(frame.f_code))
             frame.f_trace_opcodes = True
             return frame.f_trace
@@ -166,8 +170,8 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
                 broken.clear()
 
     result, raised = None, None
-    gc.disable()  # finalizers of earlier cases would be interrupted
-    sys._getframe().f_trace_opcodes = True  # or Python 3.12 skips opcodes
+    gc.disable()  # finalizers from earlier cases must not be interrupted
+    sys._getframe().f_trace_opcodes = True  # otherwise Python 3.12 skips opcodes
     sys.settrace(trace)
     try:
         result = operation()
@@ -185,13 +189,13 @@ def interrupt() -> None:
 
 Operation = Callable[[], Any]
 
-#: Sets something up, yields the operation, receives its outcome, and checks the result. An
-#: exception interrupts the operation, unless the case also yields another interruption.
+#: A test case is a generator. It yields the operation, is sent the outcome, and checks the result.
+#: It can also yield a handler, which is called at the step. Otherwise Interrupt is raised there.
 Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, None]
 
 
 def at_every_step(case: Callable[[], Case]) -> int:
-    """Interrupt at each step of the operation in turn. Return how many steps there are."""
+    """Run the case once for each step of its operation. Return the number of steps."""
     number = 0
     while True:
         number += 1
@@ -210,7 +214,7 @@ def at_every_step(case: Callable[[], Case]) -> int:
 
 
 class Peer(threading.Thread):
-    """A thread that must end."""
+    """A thread with a result, which must end."""
 
     def __init__(self, target: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -226,7 +230,7 @@ class Peer(threading.Thread):
             self.raised = error
 
     def end(self) -> Any:
-        """Return the function's result."""
+        """Wait for the thread to end, and return the result."""
         self.join(PATIENCE)
         assert not self.is_alive(), "a thread waits forever"
         return self.result
@@ -238,7 +242,7 @@ def is_waited_for(channel: Channel[Any]) -> bool:
 
 
 def receive_all(channel: Channel[Any]) -> list[Any]:
-    """Receive until "end", and give up the turn; return what was received before."""
+    """Receive until "end", and give up the turn; return the values before it."""
     values: list[Any] = []
     while True:
         value, ok = channel.recv()
@@ -250,7 +254,7 @@ def receive_all(channel: Channel[Any]) -> list[Any]:
 
 
 def check(channel: Channel[Any], *possible: list[Any]) -> None:
-    """Check that the channel holds one of these contents and works for later threads."""
+    """Check that the channel holds one of these lists of values and still works."""
     receiver = Peer(partial(receive_all, channel))
     if channel.capacity:
         channel.send("more")
@@ -280,7 +284,7 @@ SENDS: dict[str, Callable[[Channel[Any]], Any]] = {
 def test_send_to_an_idle_receiver(
     send: Callable[[Channel[Any]], Any], capacity: int, in_turn: bool
 ) -> None:
-    """A send has happened or not, and the waiting receiver gets what is sent later."""
+    """An interrupted send either happens or does not. The receiver gets all later values."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -297,8 +301,6 @@ def test_send_to_an_idle_receiver(
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
 def test_send_with_room(send: Callable[[Channel[Any]], Any], in_turn: bool) -> None:
-    """A send into the buffer has happened or not."""
-
     def case() -> Case:
         channel: Channel[Any] = Channel(3, in_turn=in_turn)
         channel.send(0)
@@ -311,7 +313,7 @@ def test_send_with_room(send: Callable[[Channel[Any]], Any], in_turn: bool) -> N
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("send", ["send", "put"])
 def test_send_that_waits(send: str, capacity: int) -> None:
-    """A waiting send either happens or takes its value back; others in line are not delayed."""
+    """An interrupted send that was waiting either happens or withdraws its value."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity)
@@ -336,7 +338,7 @@ def test_send_that_waits(send: str, capacity: int) -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_send_that_is_late(capacity: int) -> None:
-    """A put that times out leaves nothing behind, wherever it is interrupted."""
+    """A put interrupted near its timeout leaves nothing behind."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity)
@@ -357,7 +359,7 @@ def test_send_that_is_late(capacity: int) -> None:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("capacity", [0, 2])
 def test_close(capacity: int, in_turn: bool) -> None:
-    """A close either happens or does not: receiver and senders agree on which, and can continue."""
+    """An interrupted close either happens or does not, for receivers and senders alike."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -385,7 +387,7 @@ def test_close(capacity: int, in_turn: bool) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_close_wakes_the_receiver(in_turn: bool) -> None:
-    """A waiting receiver sees the end if the close has happened, and a value if not."""
+    """If an interrupted close has happened, the receiver sees the end. If not, it gets values."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(1, in_turn=in_turn)
@@ -426,7 +428,7 @@ RECEIVES: dict[str, Callable[[Channel[Any]], list[Any]]] = {
 def test_receive_from_the_queue(
     receive: Callable[[Channel[Any]], list[Any]], in_turn: bool
 ) -> None:
-    """A value was returned, or is still queued. A thread that is interrupted has no turn."""
+    """An interrupted receive returns the value or leaves it queued, and keeps no turn."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(9, in_turn=in_turn)
@@ -448,7 +450,7 @@ def test_receive_from_the_queue(
 def test_receive_from_the_line(
     receive: Callable[[Channel[Any]], list[Any]], capacity: int, in_turn: bool
 ) -> None:
-    """The value of a waiting sender was returned, or that sender keeps waiting."""
+    """An interrupted receive returns a sender's value, or the sender keeps waiting."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -477,7 +479,7 @@ def test_receive_from_the_line(
 @pytest.mark.parametrize("how", ["send", "try_send", "close"])
 @pytest.mark.parametrize("receive", ["recv", "deadline", "get"])
 def test_receive_that_waits(receive: str, how: str, capacity: int, in_turn: bool) -> None:
-    """A receiver that is woken returns the value, or leaves it for the next receive."""
+    """A receive interrupted as a value arrives returns the value or leaves it in the channel."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -512,7 +514,7 @@ def test_receive_that_waits(receive: str, how: str, capacity: int, in_turn: bool
 
 @pytest.mark.parametrize("how", ["send", "close"])
 def test_select_of_several(how: str) -> None:
-    """A receive from several channels returns the value or leaves it; all of them still work."""
+    """An interrupted select returns the value or leaves it, and all its channels still work."""
 
     def case() -> Case:
         channels: list[Channel[Any]] = [Channel(0), Channel(1), Channel(0)]
@@ -539,7 +541,7 @@ def test_select_of_several(how: str) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_deadline(in_turn: bool) -> None:
-    """A select that times out leaves nothing behind, wherever it is interrupted."""
+    """A select interrupted near its deadline leaves nothing behind."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(1, in_turn=in_turn)
@@ -556,9 +558,9 @@ def test_deadline(in_turn: bool) -> None:
 
 @contextmanager
 def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
-    """Keep this many other threads taking turns until the block ends or the function is called.
+    """Let `count` threads take turns until the block ends or the yielded function is called.
 
-    All of them must end, and each must get a turn after the call.
+    All of them must end, and each must get one more turn after the call.
     """
     stop = threading.Event()
 
@@ -582,7 +584,10 @@ def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
 @pytest.mark.parametrize("limit", [1, 2])
 @pytest.mark.parametrize("what", ["line_up", "line_up again", "give_up", "gomaxprocs"])
 def test_turns(what: str, limit: int) -> None:
-    """A turn is neither lost nor doubled, and a thread interrupted in line has none."""
+    """An interrupted operation neither loses a turn nor doubles it.
+
+    A thread interrupted while it waits in line has no turn.
+    """
 
     def case() -> Case:
         mine = Turns(limit)
@@ -606,9 +611,9 @@ def test_turns(what: str, limit: int) -> None:
 
 
 def test_another_thread_is_interrupted() -> None:
-    """An exception that another thread raises in a receiver ends the receive; nothing breaks."""
-    # This needs an untraced process, but coverage traces: with a trace, CPython 3.11 executes one
-    # instruction again and again while the exception waits for a blocked thread.
+    """An exception set by another thread ends a receive, and the channel still works."""
+    # This needs a process without tracing, which coverage uses. With tracing, CPython 3.11 executes
+    # one instruction over and over while such an exception waits for a blocked thread.
     program = "from tests.test_interrupt import interrupt_another as run; run()"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=PATIENCE)
 
@@ -630,14 +635,14 @@ def interrupt_another() -> None:
             wait_until(partial(is_waited_for, channel))
             ident = ctypes.c_ulong(receiver.ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Interrupt))
-            channel.send("wake up")  # such an exception does not end a wait
+            channel.send("wake up")  # the exception alone does not end the wait
             receiver.end()
             assert raised
             assert channel.drain() in ([], ["wake up"])
             check(channel, [])
 
 
-# Signal handlers that use the channel whose operation they interrupted.
+# Signal handlers that use their own thread's channel.
 
 
 def look(channel: Channel[Any]) -> None:
@@ -658,8 +663,6 @@ HANDLERS: dict[str, Callable[[Channel[Any]], object]] = {
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
 def test_a_handler_in_a_send(handler: Callable[[Channel[Any]], Any], in_turn: bool) -> None:
-    """A signal handler in the middle of a send finds a consistent state; so does a receiver."""
-
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
         channel.send(0)
@@ -686,8 +689,6 @@ def test_a_handler_in_a_receive(
     receive: Callable[[Channel[Any]], list[Any]],
     in_turn: bool,
 ) -> None:
-    """A signal handler in the middle of a receive finds a consistent state."""
-
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
         for value in (1, 2):
@@ -698,7 +699,7 @@ def test_a_handler_in_a_receive(
         def handle() -> None:
             nonlocal again
             taken.extend(result if isinstance(result := handler(channel), list) else [])
-            if not len(channel):  # otherwise the receive would rightly wait forever
+            if not len(channel):  # without a value, the receive would rightly wait forever
                 again = Peer(partial(channel.send, 3))
 
         outcome = yield (lambda: receive(channel)), handle
@@ -717,7 +718,7 @@ def test_a_handler_in_a_receive(
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("how", ["close", "send", "try_send"])
 def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
-    """If a handler closes the channel, the interrupted operation has happened, or raises."""
+    """If a handler closes the channel, an interrupted send or close completes or raises."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
@@ -746,7 +747,7 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
 
 
 def test_a_handler_that_receives_in_turn() -> None:
-    """A handler that receives while its own thread receives gets an error and breaks nothing."""
+    """A handler that receives with a turn while its thread does gets RuntimeError."""
     channel: Channel[Any] = Channel(1, in_turn=True)
     other: Channel[Any] = Channel(1, in_turn=True)
 
@@ -775,7 +776,7 @@ def test_a_handler_that_receives_in_turn() -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1])
 def test_a_handler_that_receives_the_only_value(capacity: int) -> None:
-    """If a handler receives the only value, the receive that it interrupts finds nothing."""
+    """If a handler takes the only value, the interrupted receive finds none."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity)
@@ -788,7 +789,7 @@ def test_a_handler_that_receives_the_only_value(capacity: int) -> None:
 
         outcome = yield lambda: select(channel, deadline=time.monotonic() + 0.01), handle
         found, value, _ = outcome.result
-        # On a busy machine the deadline may come before the value is seen.
+        # On a busy machine, the deadline can pass before the value is seen.
         assert [*got, *([value] if found is channel else channel.drain())] == [1]
         sender.end()
         check(channel, [])
@@ -798,7 +799,7 @@ def test_a_handler_that_receives_the_only_value(capacity: int) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_handler_that_sends_at_the_deadline(in_turn: bool) -> None:
-    """A value that a handler sends to a receiver past its deadline is received now or later."""
+    """A value sent by a handler at the receiver's deadline is not lost."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(1, in_turn=in_turn)
@@ -821,7 +822,7 @@ def test_a_handler_that_sends_at_the_deadline(in_turn: bool) -> None:
 
 
 def test_a_real_handler_that_receives_in_turn() -> None:
-    """A handler that receives in turn while its thread waits to do so gets an error."""
+    """A real signal handler gets the same RuntimeError while its thread waits for a turn."""
     channel: Channel[int] = Channel(1, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
     other.send(2)
@@ -849,7 +850,7 @@ def test_a_real_handler_that_receives_in_turn() -> None:
 
 
 def test_real_signals() -> None:
-    """A real signal handler can send on the channel on which its thread is sending."""
+    """A real signal handler can send to the channel to which its thread is sending."""
     program = """
 import signal
 from gochat import Channel
@@ -874,7 +875,7 @@ assert (values.count(1), values.count(None)) == (sent, handled), (len(values), s
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_real_interrupts(in_turn: bool) -> None:
-    """If a handler raises repeatedly, the receive can be repeated, and nothing is lost."""
+    """A receive that is interrupted can be repeated, and no value is lost."""
     channel: Channel[int] = Channel(3, in_turn=in_turn)
     count, handled, armed = 30_000, 0, False
     received: list[int | None] = []
@@ -918,5 +919,5 @@ def test_real_interrupts(in_turn: bool) -> None:
     assert handled
     seen = set(received)
     assert received == [value for value in range(count) if value in seen]
-    # Python 3.10 may run a handler after the receive, before the caller has the value.
+    # Python 3.10 can run a handler between the end of the receive and the assignment of its value.
     assert len(received) == count or sys.version_info < (3, 11)

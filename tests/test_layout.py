@@ -1,4 +1,4 @@
-"""The layout: which module may import which, and what each package's docstring must list."""
+"""Rules on the layout: which module may import which, and what package docstrings must list."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .support import LOCAL, ROOT, command, finished
 
 HOUSE = Path(gochat.__file__).parent
 
-#: For each module, the modules of gochat that it may import at run time, with those below them.
-#: The longest matching name counts.
+#: For each module, the modules of gochat that it may import at run time. A name includes the
+#: modules below it. The longest name that matches a module applies.
 RULES = {
     "version": (),
     "golang": ("golang",),
@@ -30,7 +30,7 @@ RULES = {
     "golang.closed": (),
     "golang.goroutine": (),
     "golang.channel": ("golang.closed", "golang.goroutine", "golang.runtime"),
-    # The only module that knows both runtimes; neither runtime knows the other.
+    # Only this module knows both runtimes. The runtimes do not know each other.
     "golang.runtime": ("golang.runtime.threads", "golang.runtime.greenlets"),
     "golang.runtime.threads": ("golang.runtime.threads", "golang.closed", "golang.goroutine"),
     "golang.runtime.threads.handover": (
@@ -113,7 +113,7 @@ RULES = {
     "": ("main", "ops", "client", "anyhub", "hub", "golang", "version"),
 }
 
-#: Third-party packages, and the only modules that may import them.
+#: Third-party packages, and the modules that may import them.
 GUESTS = {
     "gevent": ("golang.runtime",),
     "greenlet": ("golang.runtime.greenlets",),
@@ -134,7 +134,7 @@ GUESTS = {
 
 
 def name_of(path: Path) -> str:
-    """Return a module's name below gochat."""
+    """Return a module's name without "gochat."."""
     parts = path.relative_to(HOUSE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
@@ -144,9 +144,9 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 
 
 def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Return the imports of a module, except those only for type checkers.
+    """Yield the imports of a module that run outside type checking.
 
-    at_once: also leave out those in functions.
+    at_once: whether to leave out those inside functions.
     """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
@@ -158,9 +158,9 @@ def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.Impor
 
 
 def imports(name: str, *, at_once: bool = False) -> set[str]:
-    """Full names of the modules that a module imports at run time.
+    """Return the full names of the modules that a module imports at run time.
 
-    at_once: leave out those that a function imports when it is called.
+    at_once: whether to leave out those imported inside functions.
     """
     path = MODULES[name]
     package = ["gochat", *name.split(".")] if name else ["gochat"]
@@ -191,14 +191,13 @@ def is_within(name: str, places: tuple[str, ...]) -> bool:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_go_downward(name: str) -> None:
-    """A module imports from gochat only what the rules allow."""
+    """A module imports only what RULES allow."""
     rule = max((key for key in RULES if is_within(name, (key,))), key=len, default="")
     for found in own_imports(name):
         assert is_within(found, RULES[rule]), f"{name} may not import {found}"
 
 
 def test_no_circle() -> None:
-    """No module imports itself at run time, even indirectly."""
     reached = {name: own_imports(name) for name in MODULES}
     for name in MODULES:
         seen: set[str] = set()
@@ -212,7 +211,7 @@ def test_no_circle() -> None:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_guests_have_one_door(name: str) -> None:
-    """Each third-party package is imported by one module only."""
+    """A third-party package is imported only by the modules in GUESTS."""
     for found in imports(name):
         places = GUESTS.get(found.partition(".")[0])
         assert places is None or is_within(name, places), f"{name} may not import {found}"
@@ -226,7 +225,7 @@ def test_guests_have_one_door(name: str) -> None:
     ],
 )
 def test_what_most_chats_do_not_need(door: str) -> None:
-    """Modules that few chats need cost other chats nothing, because they are imported late."""
+    """Modules that few chats need are imported only inside functions."""
     for name in MODULES:
         if not is_within(name, (door,)):
             for found in imports(name, at_once=True):
@@ -235,7 +234,7 @@ def test_what_most_chats_do_not_need(door: str) -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_each_package_says_what_is_in_it(name: str) -> None:
-    """A package's docstring names each of its files and packages, and nothing else."""
+    """A package's docstring lists exactly its files and packages."""
     folder = MODULES[name].parent
     text = ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""
     files = {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
@@ -252,7 +251,7 @@ import gochat
 print(*sorted(sys.modules), sep="\\n")
 """
 
-#: The parts of gochat that a server needs.
+#: The modules of gochat that a server needs.
 NEEDED = {
     "gochat": "anyhub client golang hub main ops version",
     "gochat.golang": (
@@ -263,14 +262,13 @@ NEEDED = {
 
 
 def test_what_an_import_loads() -> None:
-    """`import gochat` loads what a server needs, and nothing for the other commands."""
     done = finished([sys.executable, "-c", LOADED])
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     for package, names in NEEDED.items():
         found = re.findall(rf"^{re.escape(package)}\.(\w+)$", done.stdout, re.MULTILINE)
         assert found == names.split()
-    # asyncio comes with simple-websocket.
+    # asyncio is not in this list, because simple-websocket imports it.
     strangers = {
         "gevent",
         "multiprocessing",
@@ -282,9 +280,8 @@ def test_what_an_import_loads() -> None:
     assert not loaded & {*strangers, "resource", "termios", "readline", "statistics", "sphinx"}
 
 
-#: Runs programs as on a system without POSIX, as far as possible here: the modules that Windows
-#: lacks are missing when gochat is imported. Other packages are loaded earlier, because they
-#: support Windows.
+#: Runs programs without the modules and names that Windows lacks. Other packages are imported
+#: before these are removed, because they support Windows themselves.
 WITHOUT_POSIX = """
 import os, runpy, select, signal, socket, sys
 import importlib.metadata, simple_websocket, werkzeug.serving
@@ -305,7 +302,6 @@ for program in sys.argv[1:]:
 
 
 def test_the_lesson_needs_no_posix() -> None:
-    """The steps of the lesson up to the hub run on a system with threads but without POSIX."""
     steps = sorted(ROOT.glob("examples/lesson/0*.py"))
     assert len(steps) == 9
     done = finished([sys.executable, "-c", WITHOUT_POSIX, *map(str, steps)])
@@ -314,20 +310,20 @@ def test_the_lesson_needs_no_posix() -> None:
 
 @pytest.mark.measured
 def test_to_serve_needs_posix() -> None:
-    """`gochat serve` on Windows fails with one line that says what to do."""
+    """On Windows, `gochat serve` fails with a line that suggests WSL."""
     windows = "import os, gochat.ops.command\nos.name = 'nt'"
     done = finished([*command(windows), "serve", "--addr", LOCAL])
     assert done.returncode == 1
     assert done.stderr == "gochat: serve needs POSIX, which Windows does not have: use WSL\n"
 
 
-#: The most lines that a twin of a Go file may have; the Go files have 53, 137 and 40.
+#: The maximum number of lines in each twin. The Go files have 53, 137 and 40 lines.
 TWINS = {"hub": 60, "client": 150, "main": 60}
 
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_the_twins_stay_plain(twin: str) -> None:
-    """A twin is short, and has no lock, no socket option and no metric."""
+    """The twins of the Go files are short, and have no locks, socket options or metrics."""
     text = MODULES[twin].read_text()
     assert len(text.splitlines()) <= TWINS[twin]
     assert not re.search(r"Lock\(|setsockopt|import socket|import threading|metric", text)
@@ -335,10 +331,10 @@ def test_the_twins_stay_plain(twin: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if is_within(name, ("golang",))))
 def test_no_variable_hides_an_import(name: str) -> None:
-    """No function calls a method of a variable that has the name of an import.
+    """No function calls a method of a local variable named like an import.
 
-    Python compiles such a call like a call of a module's function. For any other object, that makes
-    a bound method each time, which doubles the cost of a send.
+    For a name that is imported, Python compiles `name.method()` as a call of a module's function.
+    If the name is another object, this creates a bound method, which doubles the cost of a send.
     """
     tree = ast.parse(MODULES[name].read_text())
     nodes = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

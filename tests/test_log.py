@@ -1,4 +1,4 @@
-"""The log, even if nobody reads its lines, and what it says about the threads."""
+"""The log, especially when nobody reads it, and the list of threads."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .support import CLOSE, Gochat, Peer, in_background, join, logging_to, parte
 
 
 def ask_for_much(port: int, times: int) -> None:
-    """Request a missing page this many times; each request adds a long line to the log."""
+    """Request a missing page `times` times. Each request writes a long line to the log."""
     for _ in range(times):
         with Peer(port) as peer:
             assert peer.request("/" + "x" * 900).status == 404
 
 
 def test_a_log_that_nobody_takes() -> None:
-    """A log that nobody reads delays no page, client or shutdown, and reports what is missing."""
+    """A log that nobody reads delays nothing. Lost lines are counted."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     with open(read, "rb") as log:
@@ -44,7 +44,7 @@ def test_a_log_that_nobody_takes() -> None:
             ask_for_much(port, 20)
             with join(port) as peer, join(port) as strange:
                 peer.messages(1)
-                strange.send(b"\x0b\xb8", CLOSE)  # the code 3000, which is logged
+                strange.send(b"\x0b\xb8", CLOSE)  # 3000, a code that is logged
                 assert parted(strange).code == 3000
                 assert os.read(read, 4096).count(b"\n") < 20
                 ask_for_much(port, 1)
@@ -58,7 +58,6 @@ def test_a_log_that_nobody_takes() -> None:
 
 
 def test_the_threads_are_told() -> None:
-    """At SIGUSR1 the log says what each thread is doing, by name, and the chat goes on."""
     with Gochat() as chat, join(chat.port) as peer:
         before = len(chat.lines)
         chat.process.send_signal(signal.SIGUSR1)
@@ -71,7 +70,7 @@ def test_the_threads_are_told() -> None:
 
 
 def test_the_threads_are_told_to_nobody() -> None:
-    """SIGUSR1 breaks nothing if the log is full, or during another SIGUSR1."""
+    """SIGUSR1 does no harm if the log is full, or if it comes repeatedly."""
     with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
         with ExitStack() as stack:
             peers = [stack.enter_context(join(port)) for _ in range(20)]
@@ -83,7 +82,7 @@ def test_the_threads_are_told_to_nobody() -> None:
 
 
 def test_a_terminal_that_is_stopped() -> None:
-    """A terminal that accepts part of a line, and then no more, causes no delay."""
+    """A terminal that stops accepting output in the middle of a line delays nothing."""
     terminal, stderr = pty.openpty()
     try:
         with logging_to(stderr) as (process, port):
@@ -104,7 +103,7 @@ def small_pipe() -> tuple[int, int]:
 
 
 def small_socket() -> tuple[int, int]:
-    """A pair of sockets like those between a systemd service and the journal."""
+    """Return a socket pair like that between a systemd service and the journal."""
     read, write = socket.socketpair()
     write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return read.detach(), write.detach()
@@ -112,7 +111,7 @@ def small_socket() -> tuple[int, int]:
 
 @pytest.mark.parametrize("make", [small_pipe, small_socket])
 def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, int]]) -> None:
-    """A log that is too small for the list of threads, and that nobody reads, delays no client."""
+    """A list of threads that does not fit into the log delays no client."""
     read, write = make()
     with open(read, "rb"), ExitStack() as stack, logging_to(write) as (process, port):
         os.close(write)
@@ -127,7 +126,7 @@ def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, 
 def test_the_threads_are_told_while_others_work(
     runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list of threads that nobody reads delays neither newcomers nor messages."""
+    """A list of threads that nobody reads delays neither new clients nor messages."""
     took = []
     monkeypatch.setenv("GOCHAT_RUNTIME", runtime)
     read, write = small_pipe()
@@ -142,13 +141,13 @@ def test_the_threads_are_told_while_others_work(
                 assert peer.messages(1) == ["hello"]
             took.append(time.monotonic() - begin)
         process.terminate()
-    assert sorted(took)[4] < 1, took  # a wait for the log takes a second
+    assert sorted(took)[4] < 1, took  # waiting for the log takes a second
 
 
 def test_the_threads_run_while_they_are_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A thread that runs while the list is made does not change the list's entries for others."""
+    """A thread that runs while the list is made does not change other threads' entries."""
 
     def work() -> Generator[None, None, None]:
         yield  # begins
@@ -175,7 +174,10 @@ def test_the_threads_run_while_they_are_told(
 
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
 def test_no_thread_to_tell_the_threads(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a thread for the rest of a long list, the rest is lost, and the next list is not."""
+    """If no thread can be started to write a long list, the rest of the list is lost.
+
+    The next list is written again.
+    """
 
     def start(*_: object) -> None:
         raise error
@@ -194,14 +196,14 @@ def record(text: str) -> logging.LogRecord:
 
 
 def handler_for(stream: object) -> LogHandler:
-    """Return a log handler for this stderr."""
+    """Return a log handler that writes to this stderr."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         return LogHandler()
 
 
 def test_lines_that_are_lost_are_counted() -> None:
-    """A log that is read again has half of the first lost line, and the number of lost lines."""
+    """When someone reads the log again, it goes on with the number of lost lines."""
     read, write = os.pipe()
     with open(read, "rb") as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
@@ -211,7 +213,7 @@ def test_lines_that_are_lost_are_counted() -> None:
             begin = time.monotonic()
             handler.handle(record("x" * 10_000))
             times.append(time.monotonic() - begin)
-        # Only the first line waits for a reader.
+        # Only the first record waits for a reader.
         assert [seconds > 0.9 for seconds in times] == [True, False, False], times
         taken = os.read(log.fileno(), 20_000)
         handler.handle(record("y"))
@@ -224,7 +226,6 @@ def test_lines_that_are_lost_are_counted() -> None:
 
 
 def test_a_log_that_is_read_slowly() -> None:
-    """A log that is read too slowly does not delay every line: some lines are lost."""
     read, write = small_pipe()
     ended = threading.Event()
     with open(read, "rb", buffering=0) as log, open(write, "wb") as stderr:
@@ -246,7 +247,7 @@ def test_a_log_that_is_read_slowly() -> None:
 
 
 def test_a_pause_inside_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the process is paused for an hour while it writes a line, later lines may soon wait."""
+    """If the process is paused while it writes a line, later lines may soon wait again."""
     pauses, waits = [3600.0, 10.0, 0.0], list[float]()
     now = 0.0
     handler = handler_for(None)
@@ -268,7 +269,10 @@ def test_a_pause_inside_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_line_is_cut_where_others_may_write() -> None:
-    """A long record is written in pieces of whole lines: other processes may write in between."""
+    """A long record is written in pieces that end with a line.
+
+    Other processes can write to the same log between two pieces.
+    """
     read, write = os.pipe()
     with open(read, "rb", buffering=0) as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)  # room for one piece
@@ -287,7 +291,7 @@ def test_no_line_is_cut_where_others_may_write() -> None:
 
 @pytest.mark.parametrize("stream", [io.StringIO(), None])
 def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
-    """Without stderr, or if stderr is not a file, there is no log and no error."""
+    """Without stderr, or if it is not a file, nothing is logged and nothing fails."""
     handler = handler_for(stream)
     handler.handle(record("a line"))
     handler.close()
@@ -297,7 +301,6 @@ def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
 
 
 def test_a_log_in_a_file(tmp_path: Path) -> None:
-    """A line is appended to the text of others in the same file and overwrites nothing."""
     with (tmp_path / "log").open("w") as file:
         handler = handler_for(file)
         file.write("before\n")
@@ -309,7 +312,7 @@ def test_a_log_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_threads_are_told_once_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """A request for the threads during another one is ignored."""
+    """A list of threads that is requested during another one is skipped."""
     with dumping:
         dump_threads()
     assert capfd.readouterr().err == ""

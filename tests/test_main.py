@@ -1,4 +1,4 @@
-"""The command: its flags, its log, the page, and its shutdown."""
+"""`gochat serve` as users run it: its flags, log, page and shutdown."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from .support import (
 
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
 
-#: A flag, a value for it, the parsed value, and the flag's default.
+#: For each flag: its name, a value, the parsed value and the default.
 FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("addr", "localhost:9000", "localhost:9000", ":8080"),
     ("addr", ":0", ":0", ":8080"),
@@ -97,7 +97,7 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
 ]
 
 
-#: For each flag that needs another flag: that flag, with a value.
+#: For flags that need another flag: that flag, with a value.
 NEEDS = {
     "burst": "--rate=5",
     "relay-timeout": "--relay=redis://h",
@@ -109,19 +109,18 @@ NEEDS = {
 
 
 def run_command(*args: str, module: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run the command or the module to its end."""
     return finished([*([sys.executable, "-m", "gochat"] if module else [COMMAND]), *args])
 
 
 def cpus_and_policies(gochat: Gochat) -> list[tuple[set[int], int]]:
-    """For each thread of the process: its allowed CPUs, and how the system schedules it."""
+    """Return each thread's allowed CPUs and scheduling policy."""
     threads = [int(task.name) for task in Path(f"/proc/{gochat.process.pid}/task").iterdir()]
     assert len(threads) >= 4
     return [(os.sched_getaffinity(thread), os.sched_getscheduler(thread)) for thread in threads]
 
 
 def test_settle() -> None:
-    """All threads of the server stay on one CPU and do not preempt each other."""
+    """All threads of the server share one CPU and use batch scheduling."""
     with Gochat() as gochat, join(gochat.port):
         settled = cpus_and_policies(gochat)
         (cpu,) = settled[0][0]
@@ -131,7 +130,7 @@ def test_settle() -> None:
 
 @pytest.mark.measured
 def test_no_pin() -> None:
-    """With --no-pin the server's threads may run wherever the command may."""
+    """With --no-pin, the threads can use every CPU that the command may use."""
     with Gochat("--no-pin") as gochat, join(gochat.port):
         settled = cpus_and_policies(gochat)
         assert settled == [(os.sched_getaffinity(0), os.SCHED_BATCH)] * len(settled)
@@ -143,14 +142,13 @@ def test_no_pin() -> None:
 @pytest.mark.measured
 @pytest.mark.parametrize("module", [False, True])
 def test_version(module: bool) -> None:
-    """The command and the module print their version for --version."""
     result = run_command("--version", module=module)
     assert (result.returncode, result.stdout) == (0, f"gochat {gochat.__version__}\n")
     assert result.stderr == ""
 
 
 def test_imported_modules_are_no_garbage() -> None:
-    """Garbage collection skips the modules that the command imports, and otherwise works."""
+    """The garbage collector ignores the modules that the command has imported."""
     program = (
         "import gc, sys\n"
         "from gochat_command import main\n"
@@ -166,7 +164,7 @@ def test_imported_modules_are_no_garbage() -> None:
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help names every flag and its default."""
+    """The help lists every flag with its default."""
     with pytest.raises(SystemExit) as caught:
         main(["serve", "--help"])
     assert caught.value.code == 0
@@ -184,7 +182,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("flag", "value", "expected", "default"), FLAG_CASES)
 def test_flags(flag: str, value: str, expected: object, default: object) -> None:
-    """A flag may have one dash or two, and its value may follow a space or an equals sign."""
+    """A flag takes one dash or two, and its value after a space or an equals sign."""
     name = flag.replace("-", "_")
     assert getattr(parse_flags(["serve"]), name) == default
     for dashes in ("-", "--"):
@@ -201,7 +199,6 @@ def test_flags(flag: str, value: str, expected: object, default: object) -> None
 
 
 def test_defaults_are_those_of_go() -> None:
-    """Without flags the constants are those of client.go, and the address is that of main.go."""
     flags = parse_flags(["serve"])
     settings = Settings()
     for name, value in {
@@ -217,14 +214,13 @@ def test_defaults_are_those_of_go() -> None:
 
 
 def test_ping_period_follows_pong_wait() -> None:
-    """Without a flag the ping period is nine tenths of the pong wait."""
     assert parse_flags(["serve", "--pong-wait", "10"]).ping_period == 9
     assert parse_flags(["serve", "--pong-wait", "10", "-ping-period", "3"]).ping_period == 3
 
 
 @pytest.mark.parametrize("flag", NEEDS)
 def test_a_flag_without_the_flag_it_needs(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A flag that would have no effect, because the flag it needs is missing, is refused."""
+    """A flag is refused if the flag it depends on is missing."""
     needed = NEEDS[flag].partition("=")[0]
     ((value, default), *_) = [(each[1], each[3]) for each in FLAG_CASES if each[0] == flag]
     for text in (value, str(default)):
@@ -237,7 +233,7 @@ def test_a_flag_without_the_flag_it_needs(flag: str, capsys: pytest.CaptureFixtu
 def test_a_relay_of_any_source_has_its_flags(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The flags of a relay are accepted wherever its URL comes from."""
+    """The relay's other flags are accepted wherever its URL comes from."""
     (tmp_path / "relay").write_text("redis://h")
     assert parse_flags(["serve", f"--relay-file={tmp_path / 'relay'}", "--room=a"]).room == "a"
     monkeypatch.setenv("GOCHAT_RELAY", "redis://h")
@@ -245,21 +241,21 @@ def test_a_relay_of_any_source_has_its_flags(
 
 
 def test_allow_origin_may_be_repeated() -> None:
-    """Several origins can be allowed, and they are forgotten when flags are parsed again."""
+    """--allow-origin can be repeated. Parsing again starts with an empty list."""
     flags = ["serve", "--allow-origin", "https://a.example", "-allow-origin", "http://b.example:81"]
     assert parse_flags(flags).allow_origin == ["https://a.example", "http://b.example:81"]
     assert parse_flags(["serve"]).allow_origin == []
 
 
 def test_trust_proxy_may_be_repeated() -> None:
-    """Several proxies can be trusted, and they are forgotten when flags are parsed again."""
+    """--trust-proxy can be repeated. Parsing again starts with an empty list."""
     flags = ["serve", "--trust-proxy", "127.0.0.1", "-trust-proxy=fd00::/8"]
     assert parse_flags(flags).trust_proxy == [ip_network("127.0.0.1"), ip_network("fd00::/8")]
     assert parse_flags(["serve"]).trust_proxy == []
 
 
 def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Several processes need a relay, from any source, and Linux; one process needs neither."""
+    """More than one process needs a relay and Linux."""
     assert parse_flags(["serve"]).processes == 1
     assert parse_flags(["serve", "--processes=1"]).processes == 1
     assert parse_flags(["serve", "-processes", "1024", "--relay=redis://h"]).processes == 1024
@@ -276,7 +272,7 @@ def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 
 def test_the_stream_has_room_for_messages(capsys: pytest.CaptureFixture[str]) -> None:
-    """A stream too small for the largest messages is refused."""
+    """--relay-maxbytes must suffice for messages of the maximum size."""
     flags = ["serve", "--relay=redis://h", "--relay-maxbytes=8191"]
     with pytest.raises(SystemExit):
         parse_flags(flags)
@@ -287,7 +283,7 @@ def test_the_stream_has_room_for_messages(capsys: pytest.CaptureFixture[str]) ->
 def test_where_the_relay_comes_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The URL comes from the flag or the file, not both, or else from the environment."""
+    """The relay's URL comes from --relay or --relay-file, not both, or else from GOCHAT_RELAY."""
     file = tmp_path / "relay"
     file.write_text("redis://file\n")
     from_file = f"--relay-file={file}"
@@ -313,7 +309,10 @@ def test_where_the_relay_comes_from(
 
 
 def serve_after(program: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run `gochat serve`. program: what each of its Pythons runs first, from a file in `folder`."""
+    """Run `gochat serve`; each Python process first runs a program.
+
+    program: its code. It becomes sitecustomize.py in `folder`.
+    """
     text = "import os, signal, sys\n" + textwrap.dedent(program)
     (folder / "sitecustomize.py").write_text(text)
     return subprocess.run(
@@ -330,9 +329,9 @@ def serve_after(program: str, folder: Path, *flags: str) -> subprocess.Completed
     "at", ["gochat", "gochat.client", "gochat.ops.flags", "gochat.trace.probe"]
 )
 def test_ctrl_c_at_the_begin(tmp_path: Path, at: str) -> None:
-    """Ctrl-C before the server is there ends the command as the signal does, without a traceback.
+    """Ctrl-C during startup ends the command with SIGINT and no traceback.
 
-    at: the module that is about to be imported at that moment.
+    at: the import during which it comes.
     """
     program = f"""
         def interrupt(event, args):
@@ -345,7 +344,7 @@ def test_ctrl_c_at_the_begin(tmp_path: Path, at: str) -> None:
 
 
 def test_ctrl_c_while_python_starts_again(tmp_path: Path) -> None:
-    """Ctrl-C while the command starts again on greenlets ends it without a traceback, too."""
+    """Ctrl-C while the command restarts itself on greenlets prints no traceback."""
     program = """
         if "-c" in sys.orig_argv:
             os.kill(os.getpid(), signal.SIGINT)
@@ -382,7 +381,6 @@ def test_no_error_repeats_a_password(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Error messages about a bad command line never show the password of Redis."""
     (tmp_path / "relay").write_bytes(in_file)
     monkeypatch.setenv("GOCHAT_RELAY", environment)
     with pytest.raises(SystemExit) as caught:
@@ -413,7 +411,7 @@ COUNTS = [
     "processes",
 ]
 
-#: For each flag, values that it refuses.
+#: Invalid values for each flag.
 WRONG_VALUES = {
     **{f"--{flag}": ["0", "nan"] for flag in TIMES},
     **{f"--{flag}": ["0", "1.5"] for flag in COUNTS},
@@ -528,7 +526,7 @@ WRONG_VALUES = {
 def test_flags_that_make_no_sense(
     args: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Flags that make no sense are refused with one line and status 2."""
+    """Invalid flags are refused with one line and status 2."""
     with pytest.raises(SystemExit) as caught:
         parse_flags(args)
     assert caught.value.code == 2
@@ -541,7 +539,7 @@ def test_flags_that_make_no_sense(
 def test_help_begins_with_what_most_people_need(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The help lists each flag once, by purpose, and starts with the five most needed."""
+    """The help lists each flag once, in groups. The first group has the five flags needed most."""
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
@@ -570,7 +568,7 @@ def test_help_begins_with_what_most_people_need(
     ],
 )
 def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
-    """If the first word is not a command, the usage and a line with a suggestion are shown."""
+    """If the command is missing or unknown, gochat prints its usage and a suggestion."""
     result = run_command(*args)
     assert (result.returncode, result.stdout) == (2, "")
     usage, line = result.stderr.splitlines(keepends=True)
@@ -587,7 +585,7 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
             ["serve", "--addr", "nonsense"],
             "gochat serve: --addr: address 'nonsense' is not host:port",
         ),
-        (["serve", "--addr", "\udcff:0"], "udcff:0"),  # not UTF-8
+        (["serve", "--addr", "\udcff:0"], "udcff:0"),  # not valid UTF-8
         (
             ["serve", "--relay=redis://h?socket_timeout=x", "--addr", LOCAL],
             "--relay: Invalid value",
@@ -604,7 +602,7 @@ def test_a_command_line_without_a_command(args: list[str], meant: str) -> None:
     ],
 )
 def test_errors_of_the_command(args: list[str], what: str) -> None:
-    """An invalid value is refused with one line that names its flag, and status 2."""
+    """An invalid value is refused with status 2 and one line that names the flag."""
     result = run_command(*args)
     assert (result.returncode, result.stdout) == (2, "")
     assert is_one_line(result.stderr, what), result.stderr
@@ -613,7 +611,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 @pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
 def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A valid address on which nothing can listen causes a one-line error and status 1."""
+    """If nothing can listen on an address, the command ends with one line and status 1."""
     flags = {"addr": LOCAL, flag: addr}
     assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()
@@ -621,7 +619,7 @@ def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixtur
     assert is_one_line(err, f"listen tcp {addr}: ")
 
 
-#: Parses the program's arguments as flags, in one process, once for each long value of VALUE.
+#: Parses the program's arguments as flags, with many long values in place of VALUE.
 VALUES = r"""
 import sys
 from gochat.ops.flags import parse_flags
@@ -668,8 +666,8 @@ for unit in ["\x20", *units.encode().decode("unicode-escape").split(" ")]:
     ],
 )
 def test_very_long_values(args: list[str]) -> None:
-    """A value as long as the system allows is refused quickly, with a short message."""
-    # If the time grew with the square of the length, this would take minutes.
+    """Very long values are refused quickly, with a short message."""
+    # In quadratic time, this would take minutes.
     result = finished([sys.executable, "-c", VALUES, *args])
     assert result.returncode == 0, result.stderr[-1000:]
     assert set(result.stdout.split()) <= {"2"}
@@ -679,7 +677,6 @@ def test_very_long_values(args: list[str]) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """A port in use causes a one-line error."""
     with listen(LOCAL) as listener:
         addr = f"127.0.0.1:{listener.getsockname()[1]}"
         result = run_command("serve", "-addr", addr)
@@ -693,7 +690,7 @@ def test_a_port_that_is_taken() -> None:
 
 @pytest.fixture(scope="module")
 def chat() -> Iterator[Gochat]:
-    """A server for the tests that need no flags."""
+    """A server for tests that need no flags."""
     with Gochat() as chat:
         yield chat
         assert chat.stop() == 0
@@ -701,7 +698,7 @@ def chat() -> Iterator[Gochat]:
 
 
 def test_where_it_listens() -> None:
-    """A line of the log has the date, the address, and a working link."""
+    """The log line at the start has a date, the address and a working link."""
     for flags in (("-addr", "localhost:0"), ("-addr=127.0.0.1:0",)):
         with Gochat(*flags) as chat:
             (line,) = chat.lines[chat.runtime == "greenlets" :]
@@ -719,7 +716,6 @@ def test_where_it_listens() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/?name=x&y=%20", "/favicon.ico", "/a%0Ab"])
 def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
-    """A request for a page is one line in the log, with its URL as requested."""
     before = len(chat.lines)
     for method in ("GET", "POST"):
         with Peer(chat.port) as peer:
@@ -733,23 +729,22 @@ def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
 @pytest.mark.parametrize(
     ("sent", "line"),
     [
-        ("/\xc3\xa9?\xe2\x82\xac=%41", "/%C3%A9?%E2%82%AC=%41"),  # as UTF-8
+        ("/\xc3\xa9?\xe2\x82\xac=%41", "/%C3%A9?%E2%82%AC=%41"),  # UTF-8
         ("/\xe9", "/%E9"),
         ("/" + "x" * 50_000, "/" + "x" * 999),
         ("/" + "\xff" * 50_000, "/" + "%FF" * 999),
     ],
-    # Short: pytest puts the test's name into the environment, where 128 KB is the limit.
+    # Short ids, because pytest puts a test's name into the environment, which holds at most 128 KB.
     ids=["UTF-8", "a byte", "long", "long when escaped"],
 )
 def test_a_url_in_the_log(chat: Gochat, sent: str, line: str) -> None:
-    """A URL is logged unchanged, with non-ASCII bytes percent-encoded; a long URL is cut."""
+    """URLs are logged with non-ASCII bytes percent-encoded, and long ones are cut."""
     with Peer(chat.port) as peer:
         assert peer.request(sent).status == 404
     wait_until(lambda: chat.lines[-1].endswith(f" {line}"))
 
 
 def test_a_chat_is_not_logged(chat: Gochat) -> None:
-    """Clients that connect, talk and leave are not logged."""
     before = len(chat.lines)
     with join(chat.port) as peer:
         peer.send("not for the log")
@@ -773,7 +768,7 @@ def test_a_chat_is_not_logged(chat: Gochat) -> None:
     ],
 )
 def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
-    """Any URL is one line of plain characters in the log."""
+    """Any URL is logged on one line of printable ASCII."""
     before = len(chat.lines)
     with Peer(chat.port) as peer:
         assert peer.request(sent).status == 404
@@ -788,7 +783,7 @@ def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-WebSocket-Key", "Upgrade"])
 def test_a_handshake_cannot_forge_a_line(chat: Gochat, header: str) -> None:
-    """Any refused handshake is one line of plain text in the log."""
+    """A refused handshake is logged on one line of printable ASCII."""
     before = len(chat.lines)
     with Peer(chat.port) as peer:
         assert peer.open(headers={header: "\x9b31m\xa0\x84" + "x" * 1000}).status >= 400
@@ -817,7 +812,7 @@ def get(
 
 
 def test_the_page(room: Room) -> None:
-    """/ serves home.html of the repository as one file, with its type and security headers."""
+    """/ returns home.html as a single file, with its type and security headers."""
     status, headers, body = get(room)
     assert status == 200
     assert body == sent_page("home.html")
@@ -837,7 +832,7 @@ def test_the_page(room: Room) -> None:
     ids=["date", "many tags", "quotes"],
 )
 def test_a_condition_that_makes_no_sense(room: Room, header: dict[str, str]) -> None:
-    """Conditional requests for the page cost little, whatever is in their headers."""
+    """Absurd conditional headers cost the server little time."""
 
     def ask() -> None:
         with Peer(room.port) as peer:
@@ -847,7 +842,7 @@ def test_a_condition_that_makes_no_sense(room: Room, header: dict[str, str]) -> 
 
 
 def test_the_policy_of_the_page(room: Room) -> None:
-    """The page may run only its own script and style, identified by their hashes."""
+    """The security policy allows only the page's own script and style, by their hashes."""
     _, headers, body = get(room)
     policy = dict(
         directive.strip().split(" ", 1)
@@ -876,7 +871,7 @@ def test_the_policy_of_the_page(room: Room) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get"])
 def test_methods(room: Room, method: str) -> None:
-    """The page is served only for GET."""
+    """The page accepts only GET."""
     status, headers, body = get(room, "/", method)
     assert status == 405
     assert headers["content-type"] == "text/plain; charset=utf-8"
@@ -896,7 +891,7 @@ def test_other_paths(room: Room, path: str, method: str) -> None:
 
 
 def test_a_page_that_is_known_already(room: Room) -> None:
-    """A browser that has the page gets 304, and not the page."""
+    """A browser that already has the page gets 304."""
     first = get(room)
     etag = first.headers["etag"]
     assert re.fullmatch(r'"[0-9a-f]+"', etag)
@@ -912,7 +907,6 @@ def test_a_page_that_is_known_already(room: Room) -> None:
 
 @pytest.mark.parametrize("known", ['"x"', "*"], ids=["200", "304"])
 def test_no_header_comes_twice(room: Room, known: str) -> None:
-    """The page is sent with one Date, and with each other header once."""
     peer = http.client.HTTPConnection("127.0.0.1", room.port, timeout=PATIENCE)
     peer.request("GET", "/", headers={"If-None-Match": known})
     names = [name.lower() for name, _ in peer.getresponse().getheaders()]
@@ -923,7 +917,6 @@ def test_no_header_comes_twice(room: Room, known: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/ws"])
 def test_the_server_does_not_say_its_version(room: Room, path: str) -> None:
-    """No answer of the server reveals which software it uses, or which version."""
     headers = get(room, path).headers
     assert headers["server"] == "gochat"
     text = str(headers).lower()
@@ -939,7 +932,7 @@ def opened(chat: Gochat, origin: str | None) -> int:
 
 
 def test_allow_origin() -> None:
-    """Pages of the server's own origin and of allowed origins may connect, and no others."""
+    """Only pages from the server's own origin and the allowed origins can connect."""
     flags = ("--allow-origin", "https://a.example", "-allow-origin=http://b.example:81")
     with Gochat(*flags) as chat:
         for origin in ("https://a.example", "HTTPS://A.example", "http://b.example:81", chat.url):
@@ -962,19 +955,18 @@ def test_allow_origin() -> None:
 
 
 def test_foreign_origins_by_default(chat: Gochat) -> None:
-    """Without the flag a page of another origin may not connect."""
     assert opened(chat, "https://a.example") == 403
     assert opened(chat, chat.url) == 101
 
 
 def test_trust_proxy() -> None:
-    """The threads of a chat are named after the client that a trusted proxy reports."""
+    """Thread names and limits use the client address reported by a trusted proxy."""
     with Gochat("--trust-proxy", "127.0.0.1", "--max-clients-per-address=1") as chat:
         with Peer(chat.port) as proxy, Peer(chat.port) as second, Peer(chat.port) as other:
             headers = {"X-Forwarded-For": "198.51.100.1, 192.0.2.7"}
             assert proxy.open(headers=headers).status == 101
             proxy.send("ho")
-            assert proxy.messages(1) == ["ho"]  # so it is in the room, and both its pumps run
+            assert proxy.messages(1) == ["ho"]  # so the client is registered and both pumps run
             assert second.open(headers=headers).status == 503
             assert other.open(headers={"X-Forwarded-For": "192.0.2.8"}).status == 101
             other.send("hi")
@@ -993,14 +985,13 @@ def test_trust_proxy() -> None:
 @pytest.mark.parametrize("first", ["null", "", "http://evil.example", "SAME"])
 @pytest.mark.parametrize("second", ["null", "http://evil.example", "SAME"])
 def test_two_origins(chat: Gochat, first: str, second: str) -> None:
-    """Two Origin headers are refused, even if one is the server's own."""
     with Peer(chat.port) as peer:
         one, two = (origin.replace("SAME", chat.url) for origin in (first, second))
         assert peer.open(headers={"Origin": f"{one}\r\nOrigin: {two}"}).status == 403
 
 
 def test_no_other_header_is_the_host(chat: Gochat) -> None:
-    """An origin is compared only with Host, not with a proxy's headers about another host."""
+    """The origin is compared with Host only, not with headers set by proxies."""
     headers = {
         "Origin": "http://evil.example",
         "X-Forwarded-Host": "evil.example",
@@ -1012,17 +1003,17 @@ def test_no_other_header_is_the_host(chat: Gochat) -> None:
 
 
 def frames_to_end(peer: Peer) -> tuple[list[Frame], Frame | None]:
-    """Return the frames until the end, without pings, and the close frame if it came last."""
+    """Return all frames except pings, and separately the final close frame or None."""
     frames = [got for got in peer.read_to_end() if got.opcode != PING]
     return (frames[:-1], frames[-1]) if frames and frames[-1].opcode == CLOSE else (frames, None)
 
 
 def test_times_and_sizes_are_in_force() -> None:
-    """The server uses the times and sizes given by flags."""
+    """The server obeys --max-message-size, --ping-period and --pong-wait."""
     with Gochat("--max-message-size=5", "--ping-period=0.1", "--pong-wait=2") as chat:
         with Peer(chat.port) as peer:
             assert peer.open().status == 101
-            # A client that answers pings outlasts the pong wait.
+            # Answering pings keeps a client connected beyond the pong wait.
             begin = time.monotonic()
             while time.monotonic() - begin < 2.5:
                 got = peer.read_frame()
@@ -1037,13 +1028,13 @@ def test_times_and_sizes_are_in_force() -> None:
         with Peer(chat.port) as peer:
             begin = time.monotonic()
             assert peer.open().status == 101
-            frames, _ = frames_to_end(peer)  # the peer does not answer pings
+            frames, _ = frames_to_end(peer)  # this client answers no ping
             assert frames == []
             assert time.monotonic() - begin >= 2
 
 
 def test_the_read_header_timeout_is_in_force() -> None:
-    """A client that sends no request is disconnected at the deadline set by the flag."""
+    """A client that sends no request is disconnected after --read-header-timeout."""
     flag = "--read-header-timeout"
     with (
         Gochat(f"{flag}=600") as patient,
@@ -1051,7 +1042,7 @@ def test_the_read_header_timeout_is_in_force() -> None:
         Peer(patient.port) as first,
         Peer(chat.port) as second,
     ):
-        # Without the flag, both would have the same time, and the first would be cut first.
+        # If the flag had no effect, the first client would be cut before the second.
         assert second.sock.recv(1) == b""
         first.sock.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -1059,7 +1050,6 @@ def test_the_read_header_timeout_is_in_force() -> None:
 
 
 def test_very_long_times() -> None:
-    """The command accepts times of several centuries, and still works."""
     flags = [f"--{flag}=9e9" for flag in TIMES if flag not in ("ping-period", "relay-timeout")]
     with Gochat(*flags) as chat:
         with Peer(chat.port) as peer:
@@ -1072,18 +1062,18 @@ def test_very_long_times() -> None:
         assert not chat.logged("Error")
 
 
-#: For long messages. The write wait is so long that it drops nobody on a slow machine.
+#: Flags for long messages. The write wait is long enough even for a slow machine.
 BIG = ("--max-message-size", str(LONG_MESSAGE), "--write-wait=600")
 
 
 def test_the_write_wait_is_in_force() -> None:
-    """A client that does not read is dropped after the write wait set by the flag."""
+    """A client that does not read is disconnected after --write-wait."""
     with (
         Gochat(*BIG) as patient,
         Gochat(*BIG, "--write-wait=0.3") as chat,
         ExitStack() as stack,
     ):
-        # Without the flag, both would have the same time: the first would drop its client first.
+        # If the flag had no effect, the first server would disconnect its client first.
         before = {}
         for each in (patient, chat):
             speaker = stack.enter_context(join(each.port))
@@ -1099,7 +1089,7 @@ def test_the_write_wait_is_in_force() -> None:
 
 
 def test_the_send_buffer_is_in_force() -> None:
-    """A client is dropped if more messages wait for it than the send buffer holds."""
+    """A client with more than --send-buffer messages waiting is disconnected."""
     with (
         Gochat("--send-buffer=3", *BIG) as chat,
         join(chat.port) as speaker,
@@ -1114,12 +1104,12 @@ def test_the_send_buffer_is_in_force() -> None:
 
 # Shutdown.
 
-#: A timeout longer than any test waits: what ends within PATIENCE did not wait for it.
+#: Longer than any test, so a test that ends has not waited for it.
 NEVER = "--shutdown-timeout=600"
 
 
 def said_since_it_listens(chat: Gochat) -> list[str]:
-    """Return the later lines of the log, without dates."""
+    """Return the log lines after "listening on", without dates."""
     lines = [re.sub(DATE, "", line) for line in chat.lines]
     return lines[lines.index(f"listening on 127.0.0.1:{chat.port}, open {chat.url}/") + 1 :]
 
@@ -1131,11 +1121,11 @@ def is_free(port: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_the_end(number: int) -> None:
-    """On SIGINT and SIGTERM each client gets 1001, and the command soon exits with status 0."""
+    """SIGINT and SIGTERM close every client with 1001 and end the command with status 0."""
     with Gochat("--read-header-timeout=0.5", NEVER) as chat:
         peers = [join(chat.port) for _ in range(5)]
         with Peer(chat.port) as half:
-            half.sock.sendall(b"GET / HT")  # a client whose request is incomplete
+            half.sock.sendall(b"GET / HT")  # an incomplete request
             chat.process.send_signal(number)
             for peer in peers:
                 assert parted(peer).code == 1001
@@ -1148,7 +1138,6 @@ def test_a_signal_is_the_end(number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_of_an_empty_room(number: int) -> None:
-    """Without clients the command ends without waiting for a timeout."""
     with Gochat(NEVER) as chat:
         assert chat.stop(number) == 0
         assert said_since_it_listens(chat) == ["stopping"]
@@ -1156,7 +1145,7 @@ def test_the_end_of_an_empty_room(number: int) -> None:
 
 
 def test_a_signal_that_does_not_wake_the_main_thread() -> None:
-    """A signal also ends the command if a thread other than the main thread receives it."""
+    """A signal ends the command even if it reaches a different thread."""
     fault = """
         import signal
         from gochat import Server
@@ -1174,11 +1163,11 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
 
 
 def test_what_is_queued_goes_out_first() -> None:
-    """At shutdown a slow client still gets all queued messages, and then 1001."""
+    """At shutdown, a slow client gets all its queued messages before 1001."""
     flags = (NEVER, "--write-wait=600", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         slow.send("here")
-        assert speaker.messages(1) == ["here"]  # so the slow one is in the room
+        assert speaker.messages(1) == ["here"]  # so the slow client is registered
         say_long(speaker, 150)
         slow.sock.settimeout(PATIENCE)
         chat.process.send_signal(signal.SIGTERM)
@@ -1196,7 +1185,7 @@ def test_what_is_queued_goes_out_first() -> None:
 
 
 def test_the_end_is_not_put_off() -> None:
-    """Clients that do not read, or do not answer, cannot keep the command from ending."""
+    """Clients that do not read or answer cannot delay the end beyond the shutdown timeout."""
     flags = ("--shutdown-timeout=1", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port), join(chat.port):
         speaker.messages(1)
@@ -1208,7 +1197,7 @@ def test_the_end_is_not_put_off() -> None:
 
 
 def test_the_second_signal_is_the_last() -> None:
-    """After one signal no new client is accepted; a second ends the command immediately."""
+    """A first signal stops new connections. A second one ends the command immediately."""
     with Gochat(NEVER, *BIG) as chat, join(chat.port) as speaker, deaf(chat.port):
         say_long(speaker, 150)
         chat.process.send_signal(signal.SIGINT)
@@ -1220,7 +1209,7 @@ def test_the_second_signal_is_the_last() -> None:
 
 
 def test_the_command_needs_no_terminal() -> None:
-    """The command also serves without standard input, and after its log is closed."""
+    """The server works without stdin, and still works after its log is closed."""
     read, write = os.pipe()
     port = free_port()
     with subprocess.Popen(
@@ -1240,7 +1229,7 @@ def test_the_command_needs_no_terminal() -> None:
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_no_socket_is_a_standard_stream(closed: str) -> None:
-    """A standard stream that was closed is replaced by /dev/null; no socket gets its number."""
+    """Closed standard streams are replaced by /dev/null, so no socket gets their numbers."""
     port = free_port()
     serve = [COMMAND, "serve", "--addr", f"127.0.0.1:{port}"]
     with subprocess.Popen(["bash", "-c", f'exec "$@" {closed}', "bash", *serve]) as process:
@@ -1256,20 +1245,20 @@ def test_no_socket_is_a_standard_stream(closed: str) -> None:
 
 
 def test_a_flooder_at_its_rate_hurts_nobody() -> None:
-    """With a rate, a client that sends more is slowed down, and slow readers stay."""
+    """--rate slows down a client that sends too much. Slow readers stay connected."""
     flags = ("--rate=100", "--burst=5", "--send-buffer=16", "--max-message-size=8000")
     flood = memoryview(frame(b"x" * 8000) * 2500)
     with Gochat(*flags) as chat, join(chat.port) as flooder, deaf(chat.port) as slow:
         flooder.sock.settimeout(0.5)
         begin, sent = time.monotonic(), 0
-        with suppress(TimeoutError):  # TCP makes it wait
+        with suppress(TimeoutError):  # TCP stops the flooder
             while sent < len(flood):
                 sent += flooder.sock.send(flood[sent:])
         assert sent < len(flood)
-        # The flooder gets its own messages back, so they were read, but no faster than allowed.
-        for peer in (flooder, slow):  # the slow client is still there and misses nothing
+        # The flooder's messages came back, so they were read, but no faster than the rate.
+        for peer in (flooder, slow):  # the slow client has missed nothing
             got: list[str] = []
-            while len(got) < 20:  # a frame may have several messages
+            while len(got) < 20:  # a frame can hold several messages
                 got += peer.read_messages()
             assert set(got) == {"x" * 8000}
             assert time.monotonic() - begin >= (20 - 5) / 100
@@ -1279,7 +1268,7 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A stuck hub does not delay shutdown, and the command exits with status 1."""
+    """A stuck hub does not delay shutdown. The command exits with status 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -1293,7 +1282,7 @@ def test_a_hub_that_does_not_answer() -> None:
 
 @pytest.mark.parametrize("when", ["", "self.stop.recv()"], ids=["in a chat", "at the end"])
 def test_a_hub_that_fails(when: str) -> None:
-    """If the hub's thread dies, the command says so and exits with status 1."""
+    """If the hub's thread fails, the command says so and exits with status 1."""
     fault = f"""
         from gochat import Hub
         from gochat.golang.http import server
@@ -1313,5 +1302,5 @@ def test_a_hub_that_fails(when: str) -> None:
         assert chat.wait() == 1
         assert chat.logged("the hub has failed")
         assert chat.logged("LookupError: a mistake")
-        # Other threads may log something too, because the hub is gone.
+        # Other threads can also log errors, because the hub is gone.
         assert "gochat: the hub has failed" in chat.lines

@@ -1,4 +1,4 @@
-"""The metrics: what happens to a real server, and what its metrics show."""
+"""The metrics of a real server, and the server that exports them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ from .support import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-#: Values by name; the name is followed by the value of the label, if there is one.
+#: Values by name. The name is followed by a space and the label's value, if it has one.
 Figures = dict[str, float]
 
 
 class Measured(Gochat):
-    """`gochat serve` with its metrics, which are read over HTTP."""
+    """`gochat serve` with its metrics, read over HTTP."""
 
     def __init__(self, *flags: str, fault: str = "") -> None:
         super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
@@ -83,7 +83,10 @@ class Measured(Gochat):
         }
 
     def wait_for(self, **expected: float) -> Figures:
-        """Wait for these values, named without `gochat_`, and return all."""
+        """Wait until the metrics have these values; return all metrics.
+
+        The names in `expected` are without `gochat_`.
+        """
         wanted = {f"gochat_{name}": value for name, value in expected.items()}
         figures: Figures = {}
 
@@ -117,7 +120,6 @@ def leave(peer: Peer) -> None:
 
 
 def test_before_anything_has_happened(chat: Measured) -> None:
-    """All metrics exist from the start, with the value 0."""
     figures = chat.figures()
     assert figures.pop(f"gochat_runtime {chat.runtime}") == 1.0
     assert set(figures.values()) == {0.0}
@@ -141,8 +143,8 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 
 @pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
-    """Clients, their messages and deliveries are counted, even after the clients have left."""
-    alice = join(chat.port)  # she says hello and gets that back
+    """The metrics count clients, messages and deliveries, including those of departed clients."""
+    alice = join(chat.port)  # she has received her own greeting
     bob = join(chat.port)
     alice.messages(1)
     chat.wait_for(clients=2, messages_received_total=2, messages_sent_total=3)
@@ -164,7 +166,6 @@ def test_a_chat(chat: Measured) -> None:
 
 
 def test_a_flood(chat: Measured) -> None:
-    """The metrics count each message of a flood, and the messages in each frame."""
     flood = [f"message {number}" for number in range(1000)]
     with join(chat.port) as flooder, join(chat.port) as other:
         flooder.messages(1)
@@ -179,7 +180,7 @@ def test_a_flood(chat: Measured) -> None:
 
 
 def test_messages_per_frame() -> None:
-    """A frame is counted at the smallest bound that is at least the number of its messages."""
+    """A frame is counted in the first bucket that is large enough for its messages."""
     clients = Clients()
     with connected() as (conn, _):
         queue = clients.new_client(Hub(), conn, Settings(send_buffer=5000)).send
@@ -201,7 +202,7 @@ def test_messages_per_frame() -> None:
 
 
 def test_one_who_stops_reading() -> None:
-    """The metrics show a client's waiting messages, its full socket, and its end."""
+    """The metrics show a slow client's queued messages, its stalls, and that it was dropped."""
     flags = (f"--max-message-size={LONG_MESSAGE}", "--send-buffer=100", "--write-wait=1000")
     with Measured(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         chat.wait_for(clients=2)
@@ -212,7 +213,7 @@ def test_one_who_stops_reading() -> None:
         assert 0 < waiting <= 90
         assert figures["gochat_send_queue_deepest_messages"] == waiting
         say_long(speaker, 90)
-        # The hub has dropped the slow client, and its messages still wait.
+        # The hub has dropped the slow client, but its messages are still queued.
         figures = chat.wait_for(clients=1, messages_received_total=181)
         assert figures["gochat_send_queue_deepest_messages"] == 100
         assert figures["gochat_clients_dropped_total full_send_buffer"] == 0
@@ -236,12 +237,12 @@ def send_unmasked(peer: Peer, _: Gochat) -> None:
 
 
 def answer_no_ping(peer: Peer, _: Gochat) -> None:
-    """Answer no pings until the pong wait is over."""
+    """Read without answering pings, until the server disconnects the client."""
     peer.read_to_end()
 
 
 def read_nothing(_: Peer, chat: Gochat) -> None:
-    """Read nothing while another client talks."""
+    """Do not read while another client talks."""
     with join(chat.port) as speaker:
         say_long(speaker, 150)
         leave(speaker)
@@ -255,14 +256,13 @@ def read_nothing(_: Peer, chat: Gochat) -> None:
         ((), send_unmasked, "protocol_error"),
         (("--pong-wait=0.2",), answer_no_ping, "read_deadline"),
         (("--write-wait=0.2",), read_nothing, "write_deadline"),
-        # The send buffer must be full before the write wait ends the connection.
+        # The send buffer must fill up before the write wait ends.
         (("--write-wait=5", "--send-buffer=3"), read_nothing, "full_send_buffer"),
     ],
 )
 def test_a_client_is_dropped(
     flags: tuple[str, ...], deed: Callable[[Peer, Gochat], None], reason: str
 ) -> None:
-    """A dropped client is counted once, by the reason."""
     with Measured(f"--max-message-size={LONG_MESSAGE}", *flags) as chat:
         with deaf(chat.port) as peer:
             deed(peer, chat)
@@ -279,7 +279,7 @@ def break_off(peer: Peer) -> None:
 
 
 def test_one_who_goes() -> None:
-    """A client that leaves, in whatever way, does not count as dropped."""
+    """A client that leaves or disappears is not counted as dropped."""
     with Measured("--max-clients=1") as chat:
         for go in (leave, gone, break_off, leave):
             peer = enter_alone(chat)
@@ -290,7 +290,7 @@ def test_one_who_goes() -> None:
 
 
 def enter_alone(chat: Measured) -> Peer:
-    """Join a room that admits one client, once the previous client's connection has ended."""
+    """Join a room for one client, after the previous client has been released."""
     peers: list[Peer] = []
 
     def is_in() -> bool:
@@ -307,7 +307,7 @@ def enter_alone(chat: Measured) -> Peer:
 
 
 def test_a_write_that_is_given_up() -> None:
-    """A write that finds the socket full is counted, once for each time that it waits."""
+    """Each wait for room in the socket is counted as a stall."""
     clients = Clients()
     with connected() as (conn, _):
         client = clients.new_client(Hub(), conn, Settings())
@@ -317,7 +317,7 @@ def test_a_write_that_is_given_up() -> None:
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
         assert drop_reason(client) == "write_deadline"
         clients.closed(conn.sock)
-        clients.closed(conn.sock)  # no effect, as for a connection without a handshake
+        clients.closed(conn.sock)  # like a connection without a handshake: has no effect
         _, totals = clients.read()
         assert (totals.stalls, totals.messages_out) == (1, 0)
         assert totals.dropped["write_deadline"] == sum(totals.dropped.values()) == 1
@@ -325,7 +325,6 @@ def test_a_write_that_is_given_up() -> None:
 
 @pytest.mark.measured
 def test_handshakes_that_are_refused(chat: Measured) -> None:
-    """Refused handshakes are counted by what was wrong with them."""
     for status, headers in (
         (400, {"Connection": None}),
         (400, {"Sec-WebSocket-Key": "x"}),
@@ -358,7 +357,7 @@ def test_handshakes_that_are_refused(chat: Measured) -> None:
     ],
 )
 def test_connections_that_are_refused(flag: str, reason: str) -> None:
-    """A connection refused with 503 is counted under the limit it exceeded, not as a client."""
+    """A connection refused with 503 is counted under the limit that it exceeded."""
     with Measured(flag) as chat, join(chat.port):
         for _ in range(3):
             with Peer(chat.port) as peer:
@@ -368,7 +367,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
             figures = chat.figures().items()
             return {name: n for name, n in figures if "connections_refused" in name and n}
 
-        # The server counts a refusal after its answer.
+        # The server counts a refusal only after answering it.
         wait_until(lambda: refused() == {f"gochat_connections_refused_total {reason}": 3})
         assert chat.figures()["gochat_clients"] == 1
 
@@ -378,7 +377,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
 
 @pytest.mark.measured
 def test_what_it_serves(chat: Measured) -> None:
-    """Metrics and health have a separate address, with nothing else on it."""
+    """/metrics and /healthz are on their own address, and nothing else is there."""
     status, text = chat.get("/metrics")
     assert status == 200
     assert "# TYPE gochat_clients gauge\n" in text
@@ -398,7 +397,6 @@ def test_what_it_serves(chat: Measured) -> None:
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
 def test_a_head(chat: Measured, path: str) -> None:
-    """HEAD is answered like GET, without the body."""
     answers = []
     for method in ("GET", "HEAD"):
         with Peer(chat.metrics_port) as peer:
@@ -414,7 +412,7 @@ def test_a_head(chat: Measured, path: str) -> None:
 
 
 def test_another_name_that_leads_here(chat: Measured) -> None:
-    """On loopback only loopback names are answered; on other addresses any name is."""
+    """On loopback, only loopback host names are accepted. Elsewhere any name is."""
     for host in ("evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[", ""):
         for path in ("/metrics", "/healthz", "/nope"):
             with Peer(chat.metrics_port) as peer:
@@ -428,7 +426,7 @@ def test_another_name_that_leads_here(chat: Measured) -> None:
 
 
 def test_its_thread() -> None:
-    """Metrics are served on a thread `metrics`, and their clients cannot delay shutdown."""
+    """The metrics have their own thread, and their clients cannot delay shutdown."""
     with Measured() as chat, Peer(chat.metrics_port) as half:
         half.sock.sendall(b"GET /met")
         chat.process.send_signal(signal.SIGUSR1)
@@ -450,7 +448,7 @@ def health(app: WSGIApplication) -> tuple[str, bytes]:
 
 
 def test_health() -> None:
-    """The chat is healthy while its hub receives, and not after the hub has ended."""
+    """The chat is healthy as long as the hub receives."""
     hub = Hub()
     app = health_app(hub, timeout=PATIENCE)
     with in_background(hub.run, "hub"), closing(hub.stop):
@@ -461,7 +459,7 @@ def test_health() -> None:
 
 
 def test_how_a_hub_is() -> None:
-    """A hub's statistics have its clients, its channels, and whether its thread waits."""
+    """hub_statistics shows the hub's clients and channels, and whether its thread waits."""
     hub = Hub()
     assert hub_statistics(hub).waits is None
     with in_background(hub.run, "hub"), closing(hub.stop):
@@ -477,7 +475,7 @@ def test_how_a_hub_is() -> None:
 
 
 def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
-    """Run some Python, then `gochat serve` to its end; return its status and its log."""
+    """Run `gochat serve` to its end, after a fault; return its status and its log."""
     result = finished([*command(fault), "serve", *flags])
     assert result.stdout == ""
     return result.returncode, result.stderr
@@ -485,7 +483,6 @@ def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["hub", "metrics"])
 def test_a_thread_that_cannot_be_started(name: str) -> None:
-    """Without a thread for the hub or the metrics the command ends and says so in a line."""
     fault = f"""
         import threading
 
@@ -503,7 +500,6 @@ def test_a_thread_that_cannot_be_started(name: str) -> None:
 
 @pytest.mark.measured
 def test_without_the_package() -> None:
-    """Without prometheus-client, --metrics-addr is an error that says how to install it."""
     missing = "import sys; sys.modules['prometheus_client'] = None"
     assert serve_to_end("--addr", LOCAL, "--metrics-addr", LOCAL, fault=missing) == (
         1,
@@ -511,11 +507,10 @@ def test_without_the_package() -> None:
         " pip install 'gochat[metrics]'\n",
     )
     with Gochat(fault=missing) as chat, join(chat.port):
-        assert chat.stop() == 0  # without the flag the package is not needed
+        assert chat.stop() == 0  # without the flag, the package is not needed
 
 
 def test_off_costs_nothing() -> None:
-    """Without the flag the package is not even imported."""
     fault = """
         import atexit, sys
         atexit.register(lambda: print("prometheus_client" in sys.modules, file=sys.stderr))
@@ -527,7 +522,6 @@ def test_off_costs_nothing() -> None:
 
 @pytest.mark.parametrize("taken", ["--addr", "--metrics-addr"])
 def test_an_address_that_is_taken(taken: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If one of its addresses is in use, the command ends, and leaves nothing open on the other."""
     with ExitStack() as stack:
         flags = dict.fromkeys(("--addr", "--metrics-addr"), LOCAL)
         listener = stack.enter_context(listen(LOCAL))

@@ -1,4 +1,4 @@
-"""The chat behind a real nginx that ends TLS, with the configuration of docs/run/proxy.md."""
+"""The chat behind a real nginx with TLS, configured as in docs/run/proxy.md."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from .support import (
     wait_until,
 )
 
-#: The name that the certificate is for.
+#: The name in the certificate.
 NAME = "chat.example.org"
 
-#: The idle limit of nginx for tests that do not depend on it, in seconds.
+#: Seconds of silence that nginx allows, in tests where this does not matter.
 LONG = 4 * PATIENCE
 
-#: The rest of the configuration, around the server of docs/run/proxy.md: one process, and only our
-#: own paths.
+#: The configuration around the server block of docs/run/proxy.md: one process, and paths of our
+#: own.
 AROUND = """
 daemon off;
 master_process off;
@@ -63,7 +63,7 @@ http {{
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate, with its key in a file next to it."""
+    """A self-signed certificate, with its key next to it."""
     return make_certificate(tmp_path_factory.mktemp("tls") / "cert.pem", f"DNS:{NAME}")
 
 
@@ -71,11 +71,15 @@ AnyFront = TypeVar("AnyFront", bound="Front")
 
 
 class Front:
-    """nginx as a child process that listens on 127.0.0.1, on a free port.
+    """nginx as a child process, on a free port of 127.0.0.1.
 
-    page: the page of the docs with the configuration. changes: replacements in it; {} is the
-    address. without: the first words of lines that are left out. prefix: the path of the
-    chat.
+    page: the page with the configuration.
+
+    changes: replacements in the configuration. {} becomes the address.
+
+    without: the beginning of lines to leave out.
+
+    prefix: the path of the chat.
     """
 
     def __init__(
@@ -93,7 +97,7 @@ class Front:
         for old, new in changes.items():
             assert old in server, f"{page} has no {old!r}"
             server = server.replace(old, new.replace("{}", f"127.0.0.1:{self.port}"))
-        if prefix != "/":  # as docs/run/proxy.md says
+        if prefix != "/":  # described in docs/run/proxy.md
             server = server.replace("location /", f"location {prefix}")
             server = server.replace("location = /", f"location = {prefix}")
             server = re.sub(r"proxy_pass (\S+);", r"proxy_pass \1/;", server, count=1)
@@ -120,7 +124,6 @@ class Front:
             raise
 
     def listens(self) -> bool:
-        """Return whether nginx accepts connections."""
         assert self.process.poll() is None, self.log()
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
             return True
@@ -135,15 +138,14 @@ class Front:
         assert status == 0, self.log()
 
     def log(self) -> str:
-        """Return what nginx has written to stderr and to its error log."""
         files = [self.directory / "stderr", self.directory / "error.log"]
         return "".join(file.read_text() for file in files if file.exists())
 
 
 class Nginx(Front):
-    """nginx in front of a chat, with TLS.
+    """nginx with TLS in front of a chat.
 
-    read_timeout: how long nginx lets the chat be silent, in seconds.
+    read_timeout: seconds of silence that nginx allows the chat.
     """
 
     def __init__(
@@ -170,11 +172,11 @@ class Nginx(Front):
 
     @property
     def origin(self) -> str:
-        """The origin of the page behind nginx."""
+        """The origin of pages served through nginx."""
         return f"https://{NAME}:{self.port}"
 
     def peer(self, source: str = "") -> Peer:
-        """A client that speaks TLS and has checked the certificate."""
+        """Return a client with TLS that has checked the certificate."""
         peer = Peer(self.port, source=source)
         context = ssl.create_default_context(cafile=self.certificate)
         try:
@@ -186,7 +188,7 @@ class Nginx(Front):
         return peer
 
     def join(self, source: str = "") -> Peer:
-        """Join as a browser does; return when a message of this client has come back."""
+        """Return a client that has joined with the Origin of a browser."""
         peer = self.peer(source)
         assert peer.open(headers={"Origin": self.origin}).status == 101
         peer.send("hello")
@@ -197,7 +199,7 @@ class Nginx(Front):
 
 @pytest.fixture(scope="module")
 def chat() -> Iterator[Gochat]:
-    """A chat that trusts its proxy, for tests that need no other flags."""
+    """A chat that trusts nginx as its proxy."""
     with Gochat("--trust-proxy", "127.0.0.1") as chat:
         yield chat
         assert chat.stop() == 0
@@ -212,7 +214,6 @@ def nginx(tmp_path: Path, certificate: Path, chat: Gochat) -> Iterator[Nginx]:
 
 
 def test_the_page_by_https(nginx: Nginx) -> None:
-    """The page over https is that of the repository, with its policy."""
     with nginx.peer() as peer:
         answer = peer.request("/")
     assert answer.status == 200
@@ -226,7 +227,6 @@ def test_the_page_by_https(nginx: Nginx) -> None:
 
 
 def test_a_browser_by_https(nginx: Nginx) -> None:
-    """A browser gets the page over https, and the page connects by wss."""
     with chromium() as browser:
         page = browser.new_page(ignore_https_errors=True)
         page.set_default_timeout(PATIENCE * 1000)
@@ -243,7 +243,6 @@ def test_a_browser_by_https(nginx: Nginx) -> None:
 
 
 def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Clients behind the proxy chat with each other and with a direct one, and leave cleanly."""
     with nginx.join() as alice, nginx.join() as bob, Peer(chat.port) as direct:
         assert alice.messages(1) == ["hello"]
         assert direct.open().status == 101
@@ -257,7 +256,6 @@ def test_a_chat_by_wss(nginx: Nginx, chat: Gochat) -> None:
 
 
 def test_the_end_of_the_chat_by_wss(tmp_path: Path, certificate: Path) -> None:
-    """At shutdown the close frame passes through the proxy."""
     with Gochat() as chat, Nginx(tmp_path, certificate, chat) as nginx, nginx.join() as peer:
         chat.process.send_signal(signal.SIGTERM)
         assert [f.code for f in peer.read_to_end()] == [1001]
@@ -265,7 +263,7 @@ def test_the_end_of_the_chat_by_wss(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Pages that came through the proxy may connect, and no others: only Host is checked."""
+    """Only pages served through the proxy may connect. Only the Host header counts."""
     for origin, status in (
         (nginx.origin, 101),
         (nginx.origin.upper(), 101),
@@ -282,7 +280,7 @@ def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
 
 
 def test_no_handshake_by_https(nginx: Nginx) -> None:
-    """A bad handshake gets the same answer through the proxy as without it."""
+    """A bad handshake is refused through the proxy as it is without it."""
     with nginx.peer() as peer:
         assert peer.request("/ws").status == 426
     with nginx.peer() as peer:
@@ -300,13 +298,13 @@ def test_no_handshake_by_https(nginx: Nginx) -> None:
 def test_a_line_that_is_missing(
     line: str, status: int, tmp_path: Path, certificate: Path, chat: Gochat
 ) -> None:
-    """Without any one of these lines in the configuration, no browser can connect."""
+    """If any of these lines is missing from the configuration, browsers cannot connect."""
     with Nginx(tmp_path, certificate, chat, without=line) as nginx, nginx.peer() as peer:
         assert peer.open(headers={"Origin": nginx.origin}).status == status
 
 
 def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
-    """A client's address is what nginx sees, whatever the client says."""
+    """A client's address is the one nginx sees, whatever headers the client sends."""
     flags = ("--trust-proxy", "127.0.0.1", "--max-clients-per-address", "1")
     with Gochat(*flags) as chat, Nginx(tmp_path, certificate, chat) as nginx:
         with nginx.join("127.0.0.2"), nginx.join("127.0.0.3"), nginx.peer("127.0.0.2") as forger:
@@ -332,7 +330,7 @@ def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
-    """Pings faster than nginx's idle limit keep a silent connection open beyond it."""
+    """A silent connection stays open if pings come faster than nginx's read timeout."""
     with (
         Gochat("--ping-period", "0.25") as chat,
         Nginx(tmp_path, certificate, chat, read_timeout=3) as nginx,
@@ -348,7 +346,10 @@ def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_a_silent_chat_with_slow_pings_is_cut(tmp_path: Path, certificate: Path) -> None:
-    """If pings are slower than nginx's idle limit, nginx disconnects, and gochat keeps nothing."""
+    """If pings are slower than nginx's read timeout, nginx disconnects the client.
+
+    gochat then releases its threads and descriptors.
+    """
     with (
         Gochat() as chat,
         join(chat.port) as direct,

@@ -1,6 +1,6 @@
-"""The chat's application under other WSGI servers: they serve the page and refuse the chat.
+"""gochat's application on other WSGI servers, which serve the page but cannot serve the chat.
 
-wsgiref is in the standard library; waitress and gunicorn come from PyPI.
+wsgiref is in the standard library. waitress and gunicorn come from PyPI.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 NEEDS = "websocket: this needs gochat.Server; other servers keep the connection"
 
-#: The application. Gunicorn configures no log for it; for the two others a log is added.
+#: The application, and the application with a log. gunicorn is run without one.
 APP = "import gochat\napp = gochat.make_app(gochat.Hub())\n"
 LOGGED = "import logging\nlogging.basicConfig(level=logging.INFO, format='%(message)s')\n" + APP
 
-#: The command that starts each server; FD stands for the number of the listening socket.
+#: Arguments of Python that start each server. FD is replaced by the listening socket's number.
 SERVERS = {
     "wsgiref": [
         "-c",
@@ -56,7 +56,7 @@ SERVERS = {
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_another_server(name: str, tmp_path: Path) -> None:
-    """The page is served and its path logged; the chat is refused with a line that says why."""
+    """The page is served, and the chat is refused with a line that says why."""
     (tmp_path / "chat.py").write_text(APP)
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("w") as stderr:
@@ -77,7 +77,7 @@ def test_another_server(name: str, tmp_path: Path) -> None:
             with Peer(port) as peer:
                 answer = peer.open(headers=headers)
                 assert (answer.status, answer.body.decode()) == (500, f"{NEEDS}\n")
-        # Errors go to stderr even without a configured log.
+        # Errors reach stderr even if no log is configured.
         wait_until(lambda: log.read_text().count(f"{NEEDS}\n") == 3)
         assert "Traceback" not in log.read_text()
         if name != "gunicorn":
@@ -89,7 +89,7 @@ def test_another_server(name: str, tmp_path: Path) -> None:
 
 
 def test_a_server_that_leaves_an_empty_path_out() -> None:
-    """A server may leave out empty keys (PEP 3333); an empty path is not the page's path."""
+    """An environ without a path gets 404. PEP 3333 lets servers leave out empty values."""
     statuses: list[str] = []
 
     def start_response(status: str, _headers: object, _exc_info: object = None) -> Any:
@@ -103,7 +103,7 @@ def test_a_server_that_leaves_an_empty_path_out() -> None:
 
 @pytest.mark.parametrize(("limit", "content"), [((), ""), ((99,), "99")])
 def test_a_page_with_and_without_a_limit(limit: tuple[int, ...], content: str) -> None:
-    """The page states the message limit that was passed to `serve_home`, if any."""
+    """The page contains the message limit passed to `serve_home`, or none."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return serve_home(environ, start_response, *limit)

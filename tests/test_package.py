@@ -1,4 +1,4 @@
-"""The published files: the sdist, the wheel built from it, and that wheel installed."""
+"""The published packages: the sdist, the wheel built from it, and the installed wheel."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ import gochat
 from . import release
 from .support import PATIENCE, ROOT, Gochat, Peer, accepts, free_port, join, sent_page, wait_until
 
-# Only one process builds.
+# The packages are built only once.
 pytestmark = pytest.mark.xdist_group("package")
 
 
 REPOSITORY = "https://example.org/gochat"
 
-#: The files of static/.
 STATIC = (
     *("connection.js", "home.css", "home.html", "log.js", "server.js", "style.css", "view.html"),
     *("viewed.js", "writing.js"),
@@ -37,7 +36,7 @@ STATIC = (
 
 
 class Built(NamedTuple):
-    #: The files from which the sdist was built, by their names in the repository.
+    #: Files from which the sdist was built, by their names in the repository.
     names: set[str]
     source: Path
     sdist: Path
@@ -45,7 +44,7 @@ class Built(NamedTuple):
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command that must succeed and return its output."""
+    """Run a command, which must succeed; return its output."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -62,7 +61,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The sdist, built from a copy of what git would commit, and the wheel built from the sdist."""
+    """Build the sdist from the files that git would commit, and the wheel from the sdist."""
     source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     listed = run(*git, "--cached", "--others", "--exclude-standard", cwd=ROOT)
@@ -78,7 +77,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def wheel(built: Built) -> dict[str, bytes]:
-    """The wheel's files, by their names in it."""
+    """The files in the wheel, by name."""
     with zipfile.ZipFile(built.wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -89,12 +88,12 @@ def metadata(wheel: dict[str, bytes]) -> email.message.Message:
 
 
 def test_sdist_is_the_whole_source(built: Built) -> None:
-    """The sdist has every file of the repository, including tests and docs, but no hidden ones."""
+    """The sdist has all files of the repository except hidden ones."""
     with tarfile.open(built.sdist) as archive:
         packed = {m.name.partition("/")[2] for m in archive.getmembers() if not m.isdir()}
     wanted = {name for name in built.names if not name.startswith(".")}
     assert {"README.md", "LICENSE", "tests/test_package.py", "static/home.html"} <= wanted
-    # A link becomes a directory in the archive.
+    # The sdist has a directory in place of the link.
     wanted -= {"src/gochat/static"}
     wanted |= {f"src/gochat/{name}" for name in wanted if name.startswith("static/")}
     generated = {name for name in packed if ".egg-info/" in name} | {"PKG-INFO"}
@@ -102,7 +101,7 @@ def test_sdist_is_the_whole_source(built: Built) -> None:
 
 
 def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
-    """The wheel has the package's modules, its pages, their style and `py.typed`, and no more."""
+    """The wheel has exactly the modules, the pages with their files, and py.typed."""
     modules = {
         name.removeprefix("src/")
         for name in built.names
@@ -116,7 +115,6 @@ def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
 
 
 def test_wheel_has_the_pages(built: Built, wheel: dict[str, bytes]) -> None:
-    """The wheel's static/ has the same contents as the repository's."""
     for name in STATIC:
         assert wheel[f"gochat/static/{name}"] == (built.source / "static" / name).read_bytes()
 
@@ -124,13 +122,11 @@ def test_wheel_has_the_pages(built: Built, wheel: dict[str, bytes]) -> None:
 def test_wheel_has_the_licence(
     built: Built, wheel: dict[str, bytes], metadata: email.message.Message
 ) -> None:
-    """The wheel names the license and includes its text."""
     assert "BSD-2-Clause" in (metadata["License-Expression"], metadata["License"])
     assert (built.source / "LICENSE").read_bytes() in wheel.values()
 
 
 def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
-    """The wheel installs one command, `gochat`."""
     parser = configparser.ConfigParser()
     parser.read_string(wheel[f"gochat-{gochat.__version__}.dist-info/entry_points.txt"].decode())
     assert {name: dict(parser[name]) for name in parser.sections()} == {
@@ -139,7 +135,6 @@ def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
 
 
 def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
-    """The wheel needs Python 3.10 or later, and three packages."""
     assert metadata["Name"] == "gochat"
     assert metadata["Version"] == gochat.__version__
     assert metadata["Requires-Python"] == ">=3.10"
@@ -149,7 +144,7 @@ def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
 
 
 def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
-    """The README's links and pictures are full URLs, because the package index has no files."""
+    """Links and pictures in the README become full URLs for the package index."""
     text = metadata.get_payload()
     assert isinstance(text, str)
     assert f"]({REPOSITORY}/raw/v0/docs/screenshot.png)" in text
@@ -161,7 +156,7 @@ def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A minimal repository with a version and a changelog."""
+    """A small git repository with a version and a changelog."""
     root = tmp_path / "checkout"
     for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE", "src/gochat/version.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +178,10 @@ def commit(root: Path) -> None:
 def test_a_release(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A release is built, checked and tagged once everything names it, and not before."""
+    """A release is refused until it is named everywhere and everything is committed.
+
+    Then it is built, checked and tagged.
+    """
     for part in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{part}_NAME", "test")
         monkeypatch.setenv(f"GIT_{part}_EMAIL", "test@example.org")
@@ -208,7 +206,7 @@ def test_a_release(
 
 
 def instruction(name: str) -> list[str]:
-    """Return the command in a Dockerfile instruction, as a list of words."""
+    """Return the command of a Dockerfile instruction, as a list of words."""
     (line,) = re.findall(rf"^{name} .*?(\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     words = json.loads(line)
     assert isinstance(words, list)
@@ -216,11 +214,10 @@ def instruction(name: str) -> list[str]:
 
 
 def test_the_container() -> None:
-    """A container serves, is healthy, and ends cleanly at SIGTERM."""
     ports = {name: str(free_port()) for name in ("8080", "9100")}
 
     def here(text: str) -> str:
-        """Return the command with free ports, on loopback only."""
+        """Replace the ports with free ones, on 127.0.0.1 only."""
         text = text.replace(":8080", f"127.0.0.1:{ports['8080']}")
         return text.replace("9100", ports["9100"])
 
@@ -243,7 +240,7 @@ def test_the_container() -> None:
 
 
 def test_the_image_has_what_it_needs() -> None:
-    """The image is built from git's files and runs as a separate user."""
+    """The image runs as its own user, and the files it is built from exist."""
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER gochat$", text, re.MULTILINE)
     assert text.index("useradd") < text.index("USER gochat") < text.index("ENTRYPOINT")
@@ -253,10 +250,10 @@ def test_the_image_has_what_it_needs() -> None:
 
 
 def test_the_devcontainer() -> None:
-    """The development container opens the lesson and forwards the ports of its commands.
+    """The devcontainer opens the lesson and forwards its ports.
 
-    The site is served from each start on, in the background: a command in the foreground would keep
-    `devcontainer up` from returning, and one for each window would find the port taken.
+    Each start serves the site in the background. In the foreground, it would keep `devcontainer up`
+    from returning. If each window served it, the port would be in use.
     """
     found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     for name in found["customizations"]["codespaces"]["openFiles"]:
@@ -268,9 +265,9 @@ def test_the_devcontainer() -> None:
 
 
 def test_the_devcontainer_serves_the_lesson(tmp_path: Path) -> None:
-    """The site is still served when the terminal of the command that starts it has closed.
+    """The site is still served after the terminal that started it has closed.
 
-    Here `nohup` is slow to ignore the signal that the terminal then sends, as on a busy machine.
+    Here `nohup` is slow to ignore the signal from that terminal, as on a busy machine.
     """
     log, closed, served = tmp_path / "log", tmp_path / "closed", tmp_path / "served"
     programs = {
@@ -301,7 +298,7 @@ def test_the_devcontainer_serves_the_lesson(tmp_path: Path) -> None:
 
 
 def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wheel, installed alone and run in an empty directory, serves the page and the chat."""
+    """The wheel, installed alone, serves the page and the chat from an empty directory."""
     venv, empty = tmp_path / "venv", tmp_path / "empty"
     empty.mkdir()
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -314,7 +311,7 @@ def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run(venv / "bin/gochat", "--version", cwd=empty) == version
     assert run(python, "-m", "gochat", "--version", cwd=empty) == version
 
-    monkeypatch.setattr(sys, "executable", str(python))  # Gochat starts the command next to it
+    monkeypatch.setattr(sys, "executable", str(python))  # Gochat starts the command in this folder
     with Gochat("--addr", "127.0.0.1:0") as process:
         assert str(venv) in str(process.process.args)
         with Peer(process.port) as peer:

@@ -1,4 +1,4 @@
-"""`--processes`: several chats on one port, and the parent that keeps them running."""
+"""`gochat serve --processes`: several processes on one port, restarted by their parent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .support import (
     wait_until,
 )
 
-# These tests keep a CPU busy, so they run one after the other.
+# These tests keep a CPU busy, so they run one at a time.
 pytestmark = pytest.mark.xdist_group("busy")
 
 
@@ -53,7 +53,7 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOCHAT_RELAY", redis.url)
 
 
-#: Python that makes a child only report that it is ready. Such a child starts faster. Its coverage
+#: Python with which a child only reports that it is ready. Such a child starts faster. Its coverage
 #: is not measured.
 DUMMY = """
 import os, sys, time
@@ -70,7 +70,7 @@ if place := os.environ.get("GOCHAT_CHILD"):
 
 
 class Family(Gochat):
-    """A gochat of several processes. At the end of the block none of them may be left."""
+    """A gochat of several processes. All of them must have ended when its block ends."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Family(Gochat):
         super().__init__(f"--processes={count}", *flags, fault=fault, listener=listener)
         self.count = count
         self.all = set(self.children())
-        # A child logs that it is ready after it has told its parent.
+        # A child logs "ready" only after it has reported it to the parent.
         wait_until(lambda: all(self.ready(number) for number in range(count)))
 
     def __enter__(self) -> Family:
@@ -94,17 +94,17 @@ class Family(Gochat):
         wait_until(lambda: all(map(has_ended, self.all)), "the end of all children")
 
     def children(self) -> list[int]:
-        """The process ids of the running children, in the order of their numbers."""
+        """Return the pids of the running children, in the order of their numbers."""
         found = children_of(self.process.pid)
         self.all = getattr(self, "all", set()) | set(found.values())
         return [found[number] for number in sorted(found)]
 
     def ready(self, number: int) -> int:
-        """Return how often the process with this number has been ready."""
+        """Return how often the child with this number has logged "ready"."""
         return sum(line.endswith(f"[{number}] ready") for line in self.lines)
 
     def numbers_of(self, peers: list[Peer]) -> list[int]:
-        """For each peer, the number of the process that serves it."""
+        """Return, for each peer, the number of the child that serves it."""
         owners = {}
         for number, pid in enumerate(self.children()):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
@@ -118,7 +118,7 @@ class Family(Gochat):
         return [owners[f"socket:[{inodes[peer.sock.getsockname()[1]]}]"] for peer in peers]
 
     def one_each(self, stack: ExitStack) -> list[Peer]:
-        """Peers in the room, one of each process, in the order of the processes' numbers."""
+        """Return registered clients, one of each child, in the order of the children's numbers."""
         peers: dict[int, Peer] = {}
         while len(peers) < self.count:
             peer = stack.enter_context(join(self.port))
@@ -131,18 +131,18 @@ class Family(Gochat):
 
 
 def children_of(parent: int) -> dict[int, int]:
-    """The process ids of a parent's children, by their numbers."""
+    """Return the pids of a parent's children, by number."""
     found = {}
     with suppress(FileNotFoundError, ProcessLookupError):  # one of them is just ending
         for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             place = re.search(r"\bGOCHAT_CHILD=(\d+),", Path(f"/proc/{pid}/environ").read_text())
-            if place:  # otherwise it has not become the command yet
+            if place:  # otherwise the child has not become the command yet
                 found[int(place[1])] = int(pid)
     return found
 
 
 def has_ended(pid: int) -> bool:
-    """Return whether the process is gone, or a zombie that init has not reaped yet."""
+    """Return whether the process is gone or a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -150,7 +150,7 @@ def has_ended(pid: int) -> bool:
 
 
 def stop_signal(pid: int) -> None:
-    """Stop all threads of a process: from now on it accepts nothing."""
+    """Stop a process with SIGSTOP, and return when all its threads have stopped."""
     os.kill(pid, signal.SIGSTOP)
 
     def stopped() -> bool:
@@ -161,13 +161,13 @@ def stop_signal(pid: int) -> None:
 
 
 def switches(pid: int) -> int:
-    """Return how often a process has given up its CPU voluntarily."""
+    """Return how often the process has voluntarily given up its CPU."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def heard_by(peer: Peer, said: set[str]) -> list[str]:
-    """Return the messages in `said` that a peer has heard, in order."""
+    """Read until the peer has received every message in `said`; return them in order."""
     heard: list[str] = []
     while len(heard) < len(said):
         texts = peer.read_frame().payload.decode().split("\n")
@@ -175,7 +175,7 @@ def heard_by(peer: Peer, said: set[str]) -> list[str]:
     return heard
 
 
-# A group of four, for the tests that leave it intact.
+# Tests that share four processes and leave them running.
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def four(redis: Redis) -> Iterator[Family]:
 
 
 def test_one_room_over_one_port(four: Family) -> None:
-    """All processes listen on one port, and a message at one of them reaches all."""
+    """A message sent to one process reaches the clients of all."""
     with ExitStack() as stack:
         peers = four.one_each(stack)
         for number, peer in enumerate(peers):
@@ -202,10 +202,10 @@ def test_one_room_over_one_port(four: Family) -> None:
 
 
 def test_connections_are_spread(four: Family) -> None:
-    """Of 400 connections the fullest process has at most a quarter more than its share.
+    """No process gets more than 1.25 times its share of 400 connections.
 
-    The system chooses the process of each connection at random, so about one round in two hundred
-    exceeds that; the median of five rounds does so once in hundreds of thousands of runs.
+    The kernel assigns connections at random. About one round in two hundred exceeds the bound, but
+    the median of five rounds does so only once in hundreds of thousands of runs.
     """
     fullest = []
     for _ in range(5):
@@ -227,7 +227,7 @@ def test_connections_are_spread(four: Family) -> None:
 
 
 def test_the_log_says_which_process(four: Family) -> None:
-    """A line in the log has the number of its process; the parent's lines have none."""
+    """Children's log lines start with their number; the parent's do not."""
     for number in range(4):
         assert four.ready(number) == 1
     (line,) = [line for line in four.lines if "listening on" in line]
@@ -244,13 +244,12 @@ def test_the_log_says_which_process(four: Family) -> None:
 
 
 def test_the_parent_is_small(four: Family) -> None:
-    """The parent has one thread, and few descriptors besides its sockets and pipes."""
     assert len(four.threads()) == 1
     assert four.descriptors() < 4 * 2 + 12
 
 
 def test_each_child_has_a_cpu(four: Family) -> None:
-    """Each child stays on one CPU, a different one for each if there are enough."""
+    """Each child is pinned to one CPU. With enough CPUs, each has its own."""
     allowed = sorted(os.sched_getaffinity(0))
     for number, pid in enumerate(four.children()):
         cpus = re.search(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())
@@ -260,7 +259,7 @@ def test_each_child_has_a_cpu(four: Family) -> None:
 
 
 def test_each_child_has_metrics(four: Family) -> None:
-    """The first process has its metrics on the flag's port, each further one a port higher."""
+    """The metrics of child N are on the given port plus N."""
     found = re.findall(
         r"\[(\d)\] metrics at http://127\.0\.0\.1:(\d+)/metrics$", "\n".join(four.lines), re.M
     )
@@ -279,8 +278,8 @@ def test_each_child_has_metrics(four: Family) -> None:
 
 
 def test_the_port_is_taken(four: Family) -> None:
-    """A second gochat on the port is refused, whichever of the two has several processes."""
-    with listen(LOCAL) as one:  # like a gochat of one process
+    """A port in use is refused, even if both gochats have several processes."""
+    with listen(LOCAL) as one:  # like a gochat with one process
         for port in (one.getsockname()[1], four.port):
             addr = f"127.0.0.1:{port}"
             for flags in ((), ("--processes=2",)):
@@ -290,7 +289,6 @@ def test_the_port_is_taken(four: Family) -> None:
 
 
 def test_sigusr1_is_handed_on(four: Family) -> None:
-    """At SIGUSR1 each child writes what its threads are doing, and all go on."""
     before = sum(" MainThread:" in line for line in four.lines)
     four.process.send_signal(signal.SIGUSR1)
     wait_until(lambda: sum(" MainThread:" in line for line in four.lines) == before + 4)
@@ -302,15 +300,15 @@ def test_sigusr1_is_handed_on(four: Family) -> None:
 
 
 def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At SIGTERM everyone gets 1001, new clients are refused, and systemd hears each state once.
+    """SIGTERM to all processes closes every client with 1001.
 
-    The system sends SIGTERM to every process here, as for a service or a container.
+    systemd is notified once when the chat is ready, and once when it stops.
     """
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
-        # Greenlets are never pinned to a CPU and refuse the flag.
+        # Greenlets are never pinned, and refuse this flag.
         no_pin = () if os.environ.get("GOCHAT_RUNTIME") == "greenlets" else ("--no-pin",)
         with Family(2, "--shutdown-timeout=60", *no_pin) as family, ExitStack() as stack:
             assert systemd.recv(100) == b"READY=1"
@@ -334,7 +332,7 @@ def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c() -> None:
-    """Ctrl-C, which reaches all processes of the terminal's job, ends the chat cleanly."""
+    """Ctrl-C reaches all processes of the group and ends the chat cleanly."""
     fault = """
         import os
         if "GOCHAT_CHILD" not in os.environ:
@@ -351,9 +349,8 @@ def test_ctrl_c() -> None:
 
 @pytest.mark.measured
 def test_the_second_signal_is_the_last() -> None:
-    """A second signal ends all processes immediately, whatever they are still waiting for."""
     with Family(2, "--shutdown-timeout=600") as family, ExitStack() as stack:
-        family.one_each(stack)  # they do not answer the close frame
+        family.one_each(stack)  # these clients do not answer the close frame
         family.process.send_signal(signal.SIGINT)
         wait_until(lambda: sum(line.endswith("] stopping") for line in family.lines) == 2)
         assert family.stop() == 1
@@ -362,7 +359,6 @@ def test_the_second_signal_is_the_last() -> None:
 
 
 def test_the_parent_is_killed() -> None:
-    """If the parent is killed, its children disconnect everyone and end."""
     with Family(2) as family, ExitStack() as stack:
         peers = family.one_each(stack)
         family.process.kill()
@@ -374,7 +370,7 @@ def test_the_parent_is_killed() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_does_not_end() -> None:
-    """A child that does not end soon after the shutdown timeout is killed; the status is 1."""
+    """A child that ends too late at shutdown is killed, and the status is 1."""
     fault = """
         from gochat.ops import processes
         processes._GRACE = 0.0
@@ -387,7 +383,7 @@ def test_a_child_that_does_not_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_fails_at_the_end() -> None:
-    """If a child fails at shutdown, the parent reports its error once, and the status is 1."""
+    """If a child fails at shutdown, the error is reported once and the status is 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -404,14 +400,14 @@ def test_a_child_that_fails_at_the_end() -> None:
 
 
 def failing(*flags: str, fault: str = "") -> str:
-    """Return the parent's output when a gochat of two processes cannot start."""
+    """Return the errors of a gochat of two processes that cannot start."""
     done = finished([*command(fault), "serve", "--addr", LOCAL, "--processes=2", *flags])
     assert done.returncode == 1, done
     return "".join(re.findall(r"^(?!\d{4}/\d\d/\d\d ).*\n", done.stderr, re.M))
 
 
 def test_a_child_that_cannot_begin() -> None:
-    """If a child cannot start, all end, with one line that says why, and status 1."""
+    """If a child cannot start, all processes end with one line that says why."""
     port = free_port(2)
     with listen(f"127.0.0.1:{port + 1}"):
         assert failing(f"--metrics-addr=127.0.0.1:{port}") == (
@@ -426,7 +422,7 @@ def test_a_child_that_cannot_begin() -> None:
         ('import sys; sys.executable = "/no/such/python"', "process 0: No such file or directory"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os._exit(0)", "ended with status 0"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os.abort()", "was killed by signal 6"),
-        # It closes its pipe, but does not end.
+        # closes its pipe but does not end
         (
             "import os, time\n"
             "if place := os.environ.get('GOCHAT_CHILD'):\n"
@@ -437,21 +433,21 @@ def test_a_child_that_cannot_begin() -> None:
         (
             "import os, time\n"
             "from gochat.ops import processes\n"
-            "processes._START = -29.0\n"  # the relay has 30 s
+            "processes._START = -29.0\n"  # 30 s more are allowed for the relay
             "'GOCHAT_CHILD' in os.environ and time.sleep(600)",
             ": not ready after 1 s: killed",
         ),
     ],
 )
 def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
-    """A child that ends silently or cannot be started is also reported in one line."""
+    """If a child ends before it is ready or cannot be started, one line says so."""
     said = failing(fault=fault)
     assert is_one_line(said, what), said
 
 
 @pytest.mark.measured
 def test_the_end_at_the_begin() -> None:
-    """SIGTERM ends the command cleanly, even while its children start; SIGUSR1 does not end it."""
+    """SIGTERM ends the command while its children start. SIGUSR1 does not."""
     fault = "import os, time; 'GOCHAT_CHILD' in os.environ and time.sleep(600)"
     args = [*command(fault), "serve", "--addr", LOCAL, "--processes=2"]
     with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
@@ -469,7 +465,7 @@ def test_the_end_at_the_begin() -> None:
 
 
 def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM ends the command even while Redis is away; it never says that it is ready."""
+    """While Redis is away, the chat is not reported as ready, and SIGTERM ends it."""
     monkeypatch.setenv("GOCHAT_RELAY", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with ExitStack() as stack:
@@ -497,7 +493,6 @@ def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.measured
 @pytest.mark.parametrize("count", [1, 2])
 def test_without_the_package(count: int) -> None:
-    """Without redis-py, --relay fails with one line that says how to install it."""
     missing = "import sys; sys.modules['redis'] = None"
     args = [*command(missing), "serve", "--addr", LOCAL, f"--processes={count}"]
     done = finished(args)
@@ -509,14 +504,14 @@ def test_without_the_package(count: int) -> None:
 
 @pytest.mark.measured
 def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child ends if its parent died before the child could ask for a signal at its death."""
+    """A child ends if its parent has died before the child could watch it."""
     monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
     done = finished([*command(), "serve", "--processes=2"])
     assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_child_that_cannot_tell() -> None:
-    """A child reports no error if its parent has died meanwhile."""
+    """A child can report to a parent that has died without an error."""
     reading, writing = os.pipe()
     os.close(reading)
     with socket.socket() as listener:
@@ -531,10 +526,7 @@ def test_a_child_that_cannot_tell() -> None:
 
 
 def test_no_connection_is_lost_that_waits() -> None:
-    """When a child is killed, all connections that it had not accepted are served.
-
-    Those in its queue wait until it is restarted, after a tenth of a second.
-    """
+    """Connections in a killed child's queue are served after its restart."""
     with Family(2) as family, ExitStack() as stack:
         children = family.children()
         for pid in children:
@@ -550,7 +542,7 @@ def test_no_connection_is_lost_that_waits() -> None:
         assert family.logged("process 0 was killed by signal 9; next start in 0.")
         assert family.ready(1) == 1
         assert family.children()[1] == children[1]
-        # Room and port are unchanged.
+        # The new child is in the same room and on the same port.
         a, b = family.one_each(stack)
         a.send("hello")
         assert heard_by(b, {"hello"}) == ["hello"]
@@ -558,7 +550,7 @@ def test_no_connection_is_lost_that_waits() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_keeps_dying() -> None:
-    """A child that repeatedly dies young is restarted after growing pauses."""
+    """If a child keeps dying soon after it starts, the pauses before its restarts grow."""
     fault = """
         import subprocess
         from gochat.ops import processes
@@ -596,7 +588,7 @@ def test_a_child_that_keeps_dying() -> None:
 
 
 def test_a_child_that_fails() -> None:
-    """If a child fails after all have started, the parent logs why in a line and restarts it."""
+    """A child that fails is restarted, and the parent logs the reason in one line."""
     fault = """
         from gochat import Hub
 
@@ -624,7 +616,10 @@ def test_a_child_that_fails() -> None:
 
 @pytest.mark.measured
 def test_many_restarts() -> None:
-    """Twenty restarts cost no descriptor and no memory; old children restart without a pause."""
+    """Restarts leak neither descriptors nor memory.
+
+    A child that has run for a while restarts without a pause.
+    """
     fault = "from gochat.ops import processes\nprocesses._YOUNG = 0.0"
     with Family(4, fault=DUMMY + fault) as family:
 
@@ -637,7 +632,7 @@ def test_many_restarts() -> None:
         descriptors, memory = family.descriptors(), family.memory()
         for times in range(3, 7):
             restart(times)
-        # What a restart opens may be closed a moment later; a leak of one for each start stays.
+        # A restart may close some descriptors late. A leak would never be closed.
         wait_until(lambda: family.descriptors() <= descriptors, "no more descriptors")
         assert family.memory() < memory + 1_000_000
         assert sum("next start in 0.00 s" in line for line in family.lines) == 20
@@ -647,7 +642,7 @@ def test_many_restarts() -> None:
 
 
 def test_a_child_that_is_stopped() -> None:
-    """A child that hangs is killed and restarted, and the log gets one line."""
+    """A child that hangs is killed and restarted, and one line says so."""
     with Family(2, fault="from gochat.ops import processes\nprocesses._SILENCE = 4.0") as family:
         stop_signal(family.children()[1])
         wait_until(lambda: family.ready(1) == 2, "a child that is started again")
@@ -663,7 +658,7 @@ def test_a_child_that_is_stopped() -> None:
 @pytest.mark.measured
 @pytest.mark.parametrize("stuck", ["the main thread", "the hub"])
 def test_a_child_that_is_stuck(stuck: str) -> None:
-    """A child is killed if its main thread or its hub hangs, however healthy the rest looks."""
+    """A child is killed if its main thread or its hub hangs."""
     fault = """
         import os, time
         from gochat import Hub
@@ -699,15 +694,15 @@ def test_a_child_that_is_stuck(stuck: str) -> None:
 
 @pytest.mark.measured
 def test_a_pause_of_the_whole_machine() -> None:
-    """If the parent and all children are paused, nobody is killed when they continue."""
+    """If all processes are paused together, nobody is killed when they continue."""
     silence = 4.0
     fault = f"from gochat.ops import processes\nprocesses._SILENCE = {silence}"
     with Family(2, fault=fault) as family:
         children = family.children()
         for pid in [family.process.pid, *children]:
             stop_signal(pid)
-        time.sleep(silence + 1)  # the pause
-        # The parent continues first and checks its children before they do anything.
+        time.sleep(silence + 1)  # the pause itself; it waits for nothing
+        # The parent continues first, and checks its children before they can report.
         looks = switches(family.process.pid)
         os.kill(family.process.pid, signal.SIGCONT)
         wait_until(lambda: switches(family.process.pid) > looks + 1, "a check by the parent")
@@ -715,7 +710,7 @@ def test_a_pause_of_the_whole_machine() -> None:
             os.kill(pid, signal.SIGCONT)
         with ExitStack() as stack:
             family.one_each(stack)
-            # They are still watched.
+            # The children are still watched.
             stop_signal(children[0])
             wait_until(lambda: family.ready(0) == 2, "a child that is started again")
         assert family.children()[1] == children[1]
@@ -723,7 +718,7 @@ def test_a_pause_of_the_whole_machine() -> None:
 
 
 def test_a_child_that_takes_its_time_to_end() -> None:
-    """A child that is stopping does not count as stuck while its clients leave."""
+    """A child that is shutting down is not killed for being silent."""
     fault = """
         import time
         from gochat.ops import processes, serve
@@ -746,7 +741,7 @@ def test_a_child_that_takes_its_time_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_takes_too_long_to_end() -> None:
-    """A child that says it is stopping is killed some seconds after its shutdown timeout."""
+    """A child that takes much longer than its shutdown timeout is killed."""
     fault = """
         import time
         from gochat.ops import processes, serve
@@ -763,7 +758,7 @@ def test_a_child_that_takes_too_long_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_cannot_be_killed() -> None:
-    """The parent does not wait forever for a child that does not die; it starts another one."""
+    """If a killed child does not die, the parent starts another one."""
     fault = """
         import subprocess
         from gochat.ops import processes
@@ -786,7 +781,7 @@ def test_a_child_that_cannot_be_killed() -> None:
 
 
 def test_sockets_of_systemd() -> None:
-    """Several processes listen on as many sockets from systemd, with ReusePort=yes in the unit."""
+    """Each process listens on one of the sockets from systemd."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(sock) for sock in listen_shared(LOCAL, 2)]
         port = listeners[0].getsockname()[1]
@@ -795,12 +790,12 @@ def test_sockets_of_systemd() -> None:
             with ExitStack() as peers:
                 family.one_each(peers)
             assert family.stop() == 0
-        # A client that comes now waits for the next start, and is not refused.
+        # A new client waits for the next start; it is not refused.
         Peer(port).sock.close()
 
 
 def test_one_socket_of_systemd() -> None:
-    """Two processes with only one socket fail with a one-line error."""
+    """With fewer sockets from systemd than processes, the command fails in one line."""
     with listen(LOCAL) as listener:
         args = activated(listener.fileno(), [*command(), "serve", "--processes=2"])
         done = finished(args, [listener.fileno()])
@@ -809,7 +804,6 @@ def test_one_socket_of_systemd() -> None:
 
 
 def test_one_process() -> None:
-    """`--processes 1` is the same as no flag: one process, which listens and serves."""
     with Gochat("--processes=1") as chat:
         assert children_of(chat.process.pid) == {}
         for line in chat.lines:
@@ -818,7 +812,6 @@ def test_one_process() -> None:
 
 
 def test_processes_need_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several processes without a relay are refused: they would be separate rooms."""
     monkeypatch.delenv("GOCHAT_RELAY")
     done = finished([*command(), "serve", "--addr", LOCAL, "--processes=2"])
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""processor.py: the settings of the system's scheduler."""
+"""processor.py: scheduling settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gochat.golang.runtime.threads.processor import settle
 
 
 def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a GIL, settle lets threads use all CPUs."""
+    """Without a GIL, settle leaves the threads on all CPUs."""
     monkeypatch.setattr("gochat.golang.runtime.threads.processor.FREE_THREADED", True)
 
     def settled() -> tuple[int, set[int], float]:
@@ -24,7 +24,7 @@ def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_table_for_thousands_that_wait() -> None:
-    """On a system with this setting, the table of waiting threads has thousands of slots."""
+    """Where the kernel allows it, the futex hash table has 4,096 slots."""
     program = (
         "import ctypes\n"
         "from gochat.golang.runtime.threads.processor import settle\n"

@@ -1,9 +1,8 @@
-"""Gochat's answers are those of the Go program, byte for byte.
+"""gochat's answers are those of the Go program, byte for byte.
 
-`recorded/scenarios.json` says what clients do, and `recorded/go.json` what they saw of the Go
-original. `recorded/differences.json` lists scenarios where Go's answer is not wanted.
-
-Of a close frame only the code counts: the reason is free text.
+`recorded/scenarios.json` has what the clients do, and `recorded/go.json` what the Go program
+answered. `recorded/differences.json` has scenarios in which gochat should not answer like Go. In
+close frames, only the code is compared.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ SCENARIOS: list[Scenario] = load("scenarios.json")
 DIFFERENCES: list[Scenario] = load("differences.json")
 GO: dict[str, list[Any]] = load("go.json")
 
-#: The headers that were recorded. Others are up to the HTTP server.
+#: The headers in the recording. Others are left to the HTTP server.
 RECORDED_HEADERS = (
     "allow",
     "connection",
@@ -46,7 +45,7 @@ RECORDED_HEADERS = (
 
 
 class Replay:
-    """Plays a scenario's steps and records what its clients see in `seen`."""
+    """Plays the steps of a scenario, and records in `seen` what the clients receive."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -56,7 +55,7 @@ class Replay:
     def play(self, steps: list[Step]) -> list[Any]:
         try:
             for step in steps:
-                # A step's first key names a method here, and the value is its first argument.
+                # The first key of a step names a method, and its value is the first argument.
                 kind, subject = next(iter(step.items()))
                 getattr(self, kind)(subject, step)
         except (EOFError, ConnectionError):
@@ -139,28 +138,28 @@ def gochat() -> Iterator[Gochat]:
 
 @pytest.fixture
 def room(gochat: Gochat) -> Iterator[Gochat]:
-    """The server, with an empty room before and after.
+    """The server, without clients from the previous scenario.
 
-    Nothing from an earlier scenario can come late: the hub sends a message to all clients at once,
-    and the two threads of a client end only when the hub has released the client.
+    No message from that scenario can arrive later. The hub sends a message to all clients at once,
+    and a client's threads end only after the hub has released the client.
     """
     sockets = gochat.sockets()
     yield gochat
     tasks = f"/proc/{gochat.process.pid}/task"
     try:
         if gochat.runtime == "greenlets":
-            # The server closes a socket when both goroutines have ended.
+            # The socket is closed when both goroutines have ended.
             wait_until(lambda: gochat.sockets() == sockets, "the clients' sockets closed")
         else:
-            # The main thread, which accepts, and the hub.
+            # The main thread and the hub are left.
             wait_until(lambda: len(os.listdir(tasks)) == 2, "the clients' threads ended")
     except AssertionError:
-        gochat.kill()  # the next scenarios cannot use such a server
+        gochat.kill()  # later scenarios cannot use this server
         raise
 
 
 def test_recording_is_complete() -> None:
-    """The recording has 48 scenarios, and the answers of Go to each."""
+    """The recording has 48 scenarios, each with Go's answers."""
     names = [scenario["name"] for scenario in SCENARIOS]
     assert len(names) == 48
     assert names == list(GO)
@@ -169,13 +168,13 @@ def test_recording_is_complete() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 @pytest.mark.parametrize("time", range(10))
 def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None:  # noqa: ARG001
-    """In ten runs, clients that do the same see the same from gochat as from Go."""
+    """In each of ten runs, gochat's answers are those of Go."""
     assert Replay(room.port).play(scenario["steps"]) == GO[scenario["name"]]
 
 
 @pytest.mark.parametrize("scenario", DIFFERENCES, ids=lambda scenario: scenario["name"])
 def test_answers_better_than_go_does(room: Gochat, scenario: Scenario) -> None:
-    """A message that is not UTF-8 ends its sender's connection with 1007 and reaches no others."""
+    """A message that is not UTF-8 disconnects its sender with 1007 and reaches nobody."""
     with join(room.port) as other:
         opened, ended = Replay(room.port).play(scenario["steps"])
         assert opened["status"] == 101

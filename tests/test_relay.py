@@ -1,4 +1,4 @@
-"""The relay: one room on several processes, with a real Redis, in this process and others."""
+"""The relay, which connects the rooms of several processes through a real Redis."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from .support import (
 
 @pytest.fixture(scope="module", params=TESTED)
 def server(request: pytest.FixtureRequest) -> str:
-    """Each server that speaks the protocol: Redis and Valkey."""
+    """The servers that speak the Redis protocol: Redis and Valkey."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def shared(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis for the tests that leave it intact; each test has its own room."""
+    """A Redis shared by tests that do not disturb it. Each test uses its own room."""
     with Redis(tmp_path_factory.mktemp("redis"), server=server) as made:
         yield made
 
@@ -62,20 +62,20 @@ def own(server: str, tmp_path: Path) -> Iterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short times to wait while Redis is away."""
+    """Shorten the waits of a relay that has lost Redis."""
     monkeypatch.setattr("gochat.relay.relay._BACKOFF", (0.005, 0.1))
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
 
 
-# Which messages have been seen.
+# The ledger: which messages a process has received, and which are missing.
 
 
-#: Names of processes: the ids of their first entries.
+#: Names of processes. A name begins with the id of the process's first entry.
 OLD, NEW = b"4-9.00000000000a", b"5-1.00000000000b"
 
 
 def test_ledger_takes_each_message_once() -> None:
-    """Messages already seen are dropped, even part of an entry, and missing ones are counted."""
+    """The ledger recognizes repeated messages, and counts missing ones."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 3) == Verdict(False, 0)
     assert ledger.take(NEW, 1, 3) == Verdict(True, 0)
@@ -85,7 +85,7 @@ def test_ledger_takes_each_message_once() -> None:
 
 
 def test_ledger_learns_from_an_announcement() -> None:
-    """A process's next number shows gaps before it and does not count as a message."""
+    """Announcing the next number reveals missing messages. It does not count as a message."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 0) == Verdict(False, 0)
     assert ledger.take(NEW, 4, 0) == Verdict(False, 3)
@@ -95,7 +95,7 @@ def test_ledger_learns_from_an_announcement() -> None:
 
 
 def test_ledger_knows_who_was_there_before() -> None:
-    """At first nothing is missing from an older process; a younger one begins with 1."""
+    """A process's first message shows a gap only if the process is younger than the ledger."""
     ledger = Ledger((5, 0))
     assert ledger.take(OLD, 100, 1) == Verdict(False, 0)
     assert ledger.take(OLD, 102, 1) == Verdict(False, 1)
@@ -103,7 +103,7 @@ def test_ledger_knows_who_was_there_before() -> None:
 
 
 def test_ledger_learns_where_others_were() -> None:
-    """An older process's announced number shows which of its earlier messages are missing."""
+    """If an older process's number becomes known, its earlier messages can be missed."""
     ledger = Ledger((5, 0))
     assert ledger.begins(OLD, 90) == 0
     assert ledger.take(OLD, 100, 1) == Verdict(False, 9)
@@ -115,7 +115,7 @@ def test_ledger_learns_where_others_were() -> None:
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
-    """Of the processes heard only once, the last thousand are remembered."""
+    """The ledger remembers the last thousand processes heard once."""
     ledger = Ledger((2, 0))
     for number in range(1001):
         ledger.take(b"1-%d.000000000000" % number, 7, 1)
@@ -126,7 +126,7 @@ def test_ledger_forgets_who_was_not_heard_for_long() -> None:
 
 
 def test_ledger_keeps_who_was_heard_again() -> None:
-    """Names heard only once, however many, do not displace names heard again."""
+    """Processes heard only once do not displace processes heard again."""
     ledger = Ledger((5, 0))
     ledger.take(NEW, 1, 1)
     assert len(ledger) == 0
@@ -145,11 +145,10 @@ def test_ledger_keeps_who_was_heard_again() -> None:
     assert not ledger.knows(NEW)
 
 
-# How much the stream keeps.
+# The bound: how many entries the stream keeps.
 
 
 def test_bound_by_entries() -> None:
-    """Small entries are bounded by their number."""
     bound = Bound(1000, 1 << 30)
     bound.begin()
     for _ in range(5000):
@@ -158,7 +157,6 @@ def test_bound_by_entries() -> None:
 
 
 def test_bound_by_bytes() -> None:
-    """Large entries are bounded by their bytes, and small ones that follow by their number."""
     bound = Bound(10_000, 64_000)
     bound.begin()
     for _ in range(1000):
@@ -175,7 +173,7 @@ def test_bound_by_bytes() -> None:
 
 
 def test_bound_of_what_is_there() -> None:
-    """Entries in the stream when a process starts count, and are trimmed bit by bit."""
+    """Entries already in the stream count toward its limit, and are trimmed gradually."""
     bound = Bound(10_000, 64_000)
     bound.begin(6400, 32_000)
     assert bound.length == 10_000
@@ -211,7 +209,7 @@ NAME = b"1-2.0123456789ab"
     ids=str,
 )
 def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
-    """An entry with a process or number that no gochat writes is invalid."""
+    """An entry with an invalid process or number is rejected."""
     flat = [text for pair in fields.items() for text in pair]
     made = entry_of(b"7-8", flat, 512)
     assert made.process == b""
@@ -231,7 +229,7 @@ def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
     ids=["byte", "surrogate", "second too long", "10 MB", "too many"],
 )
 def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str) -> None:
-    """Messages that no client could have sent are dropped, but count in the numbering."""
+    """Messages that no client can send are dropped, but still take a number."""
     made = entry_of(b"7-8", [b"p", NAME, b"n", b"5", b"m", text], 512)
     assert (made.process, made.first, made.length) == (NAME, 5, text.count(b"\n") + 1)
     assert made.messages == taken
@@ -239,7 +237,7 @@ def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str
 
 
 def test_what_is_written_is_read() -> None:
-    """Entries are read as they were written; the first entry of a process gives it its name."""
+    """Reading an entry returns what was written. A process's first entry sets its name."""
 
     def read(fields: Sequence[bytes | int]) -> Entry:
         return entry_of(b"7-8", [str(f).encode() if isinstance(f, int) else f for f in fields], 9)
@@ -261,7 +259,10 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest) -> None:
-    """Messages of any process reach all processes in one order, which keeps each sender's order."""
+    """All processes receive all messages in the same order.
+
+    Messages of one sender stay in order.
+    """
     room = request.node.name.replace("[", ".").replace("]", "")
     with node(shared.url, room) as a, node(shared.url, room) as b, node(shared.url, room) as c:
         senders = [
@@ -282,7 +283,6 @@ def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest
 
 
 def test_rooms_do_not_hear_each_other(shared: Redis) -> None:
-    """Two rooms on one Redis are separate."""
     with node(shared.url, "x") as x, node(shared.url, "y") as y:
         x.say("in x")
         y.say("in y")
@@ -294,7 +294,6 @@ def test_rooms_do_not_hear_each_other(shared: Redis) -> None:
 
 
 def test_what_was_said_before_is_not_heard(shared: Redis) -> None:
-    """A process that starts hears what is said from then on."""
     with node(shared.url, "late") as a:
         a.say("before")
         a.hears(1)
@@ -304,7 +303,7 @@ def test_what_was_said_before_is_not_heard(shared: Redis) -> None:
 
 
 def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Foreign entries in the stream are ignored, and cause no failure."""
+    """Foreign entries in the stream are ignored."""
     with node(shared.url, "strange") as a:
         shared.do("XADD", "gochat:strange", "*", "hello", "world")
         shared.do("XADD", "gochat:strange", "*", "p", "x", "n", "one", "m", "text")
@@ -316,7 +315,7 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
 
 
 def test_the_stream_is_bounded(shared: Redis) -> None:
-    """The stream keeps about as many entries as it is told to."""
+    """The stream's length stays near its limit."""
     stream = Stream(shared.url, "gochat:bounded", lambda: False)
     for number in range(1, 1001):
         stream.append(batch(b"1-0.0123456789ab", number, [b"x"]), 100)
@@ -327,22 +326,22 @@ def test_the_stream_is_bounded(shared: Redis) -> None:
 
 
 def test_a_batch_is_one_entry(shared: Redis) -> None:
-    """Messages that wait while a batch is in flight go out together, in one entry."""
+    """Messages that arrive while a batch is being sent form the next batch."""
     with node(shared.url, "batch") as a:
         a.say(*(str(i) for i in range(1000)))
         assert a.hears(1000) == [str(i) for i in range(1000)]
         assert a.relay.statistics().entries_out < 500
 
 
-# Redis goes away and comes back.
+# Redis fails and recovers.
 
 
 def test_cuts_between_the_append_and_its_answer(own: Redis) -> None:
-    """The connection breaks a thousand times after Redis has an entry: each message comes once."""
+    """Each message arrives once, even if the connection often breaks before Redis answers."""
     chance = random.Random(SEED)
 
     def cut(data: bytes, from_server: bool) -> bool:
-        # The whole answer to an append is an id.
+        # The answer to an append consists only of the entry's id.
         return from_server and data.startswith(b"$") and proxy.cuts < 1000 and chance.random() < 0.9
 
     with Proxy(own.port, cut) as proxy, node(proxy.url) as a, node(own.url) as b:
@@ -357,7 +356,7 @@ def test_cuts_between_the_append_and_its_answer(own: Redis) -> None:
 
 
 def test_cuts_of_anything(own: Redis) -> None:
-    """Wherever the connections are cut, nothing is lost, doubled or out of order."""
+    """Cutting connections at random loses, doubles or reorders no message."""
     chance = random.Random(SEED)
 
     def cut(_: bytes, from_server: bool) -> bool:  # noqa: ARG001
@@ -372,7 +371,6 @@ def test_cuts_of_anything(own: Redis) -> None:
 
 
 def test_clients_killed_by_redis(own: Redis) -> None:
-    """CLIENT KILL loses nothing."""
     with node(own.url) as a, node(own.url) as b:
         for i in range(20):
             a.say(f"a {i}")
@@ -386,7 +384,7 @@ def test_clients_killed_by_redis(own: Redis) -> None:
 def test_many_outages_are_few_lines(
     own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outages that follow one another are logged as one; a longer outage is always logged."""
+    """Short outages in quick succession share a log line. A longer one gets its own."""
     caplog.set_level("INFO")
     with node(own.url) as a:
         count = 0
@@ -408,7 +406,6 @@ def test_many_outages_are_few_lines(
 
 
 def test_a_pause(own: Redis) -> None:
-    """Nothing is lost if Redis stops for longer than an answer may take, and then continues."""
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
         assert b.hears(1) == ["before"]
@@ -429,7 +426,10 @@ def test_a_pause(own: Redis) -> None:
     ids=["no persistence", "everysec", "always"],
 )
 def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
-    """Redis is killed and comes back: all messages of its clients arrive, once."""
+    """If Redis is killed and restarted, all messages of its clients arrive once.
+
+    Without persistence, some of another process's messages can be missing, but they are counted.
+    """
     made = Redis(tmp_path, *options, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
         talking = threading.Thread(target=a.say, args=[f"a {i}" for i in range(2000)])
@@ -439,7 +439,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         redis.kill()
         redis.start()
         talking.join(PATIENCE)
-        # Lost messages show as a gap before these.
+        # Messages lost before these two show as a gap.
         a.say("the end of a")
         b.say("the end of b")
         ends = {"the end of a", "the end of b"}
@@ -447,8 +447,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         for each in (a, b):
             heard = each.hears(2102 - each.relay.statistics().missing)
             assert len(heard) == len(set(heard)) == 2102 - each.relay.statistics().missing
-            # A process never loses its own messages: it appends again those that have not come
-            # back.
+            # A process appends its own messages again until they come back, so it never loses them.
             assert heard.count("a 1999") == 1
             mine = [text for text in heard if text.startswith("a ")]
             assert mine == sorted(mine, key=lambda text: int(text[2:]))
@@ -458,7 +457,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
 def test_a_flush_is_noticed(
     own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FLUSHALL under a silent room is noticed and reported, and the room goes on."""
+    """FLUSHALL is noticed and logged even in a silent room, and the room goes on."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
     with node(own.url) as a, node(own.url) as b:
@@ -471,7 +470,7 @@ def test_a_flush_is_noticed(
 
 
 def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
-    """An unread entry that is still in the stream is not appended again, even for a slow reader."""
+    """A process does not append an entry again while the entry is still in the stream."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.hold(gate)
@@ -486,8 +485,8 @@ def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
 
 
 def test_what_is_lost_is_appended_again(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry that Redis lost before its own process read it is appended again."""
-    # If an announcement of a were in flight when a stops reading, a could append nothing.
+    """If Redis loses an entry before its process has read it back, the process appends it again."""
+    # With an announcement in flight, `a` could append nothing while it does not read.
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
     gate = threading.Event()
@@ -507,7 +506,7 @@ def test_what_is_lost_is_appended_again(own: Redis, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
-    """A restored stream's entries from before this process joined are not heard."""
+    """Entries from before this process joined are not heard, even from a restored stream."""
     name = "0-1.0123456789ab"
     own.do("XADD", "gochat:main", "5-5", "p", name, "n", 1, "m", "old")
     with node(own.url) as a:
@@ -519,7 +518,7 @@ def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
 
 
 def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Messages that a slow reader missed are counted and logged, with their process."""
+    """Messages trimmed before a slow process read them are counted and logged."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.say("first")
@@ -540,7 +539,7 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_roll_back(server: str, tmp_path: Path) -> None:
-    """A return to an older state of the stream is noticed; all is heard, and nothing twice."""
+    """If Redis returns to an older state, all messages still arrive once."""
     always = ("--appendonly", "yes", "--appendfsync", "always")
     made = Redis(tmp_path, *always, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
@@ -560,7 +559,7 @@ def test_a_roll_back(server: str, tmp_path: Path) -> None:
         assert a.hears(5) == b.hears(5) == ["one", "two", "three", "four", "five"]
 
 
-# Redis answers, but refuses entries.
+# Redis answers but refuses to append.
 
 
 def refuse_by_replicas(redis: Redis) -> Callable[[], object]:
@@ -601,7 +600,7 @@ REFUSALS = {
 def test_refused_writes_are_an_outage(
     reason: str, own: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While Redis refuses entries the relay says so; afterward all messages arrive."""
+    """While Redis refuses to append, the relay reports it. Later all messages arrive."""
     caplog.set_level("INFO")
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
@@ -619,7 +618,6 @@ def test_refused_writes_are_an_outage(
 
 
 def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis that refuses entries is noticed even if nobody speaks."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     with node(own.url) as a:
         allow = refuse_by_replicas(own)
@@ -629,7 +627,7 @@ def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.Monkey
 
 
 def test_refused_for_too_long(own: Redis) -> None:
-    """A Redis that keeps refusing entries ends the relay."""
+    """If Redis refuses appends beyond the timeout, the relay ends."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -641,7 +639,6 @@ def test_refused_for_too_long(own: Redis) -> None:
 
 
 def test_refused_from_the_beginning(own: Redis) -> None:
-    """A relay does not start in a room in which it cannot append."""
     refuse_by_acl(own)
     with (
         pytest.raises(RelayError, match=r"relay: Redis refuses: .*no permission"),
@@ -651,7 +648,10 @@ def test_refused_from_the_beginning(own: Redis) -> None:
 
 
 def test_a_user_who_may_do_little(own: Redis) -> None:
-    """The documented permissions are enough."""
+    """The Redis permissions listed in the documentation are sufficient.
+
+    Without MEMORY USAGE, the relay still works.
+    """
     own.do("ACL", "SETUSER", "ann", "on", ">tulip", "~gochat:*", *MAY)
     url = own.url.replace("redis://", "redis://ann:tulip@")
     with node(url) as a:
@@ -672,7 +672,7 @@ MAY = ("+xadd", "+xread", "+xtrim", "+xinfo|stream", "+memory|usage", "+time")
 
 
 def test_memory_that_the_room_has_filled(own: Redis) -> None:
-    """A stream that has filled the memory of Redis is cut, and no message is lost."""
+    """If the stream fills the memory of Redis, it is trimmed, and no message is lost."""
     used = own.memory()
     own.do("CONFIG", "SET", "maxmemory", used + (4 << 20))
     said = [f"{i} ".ljust(512, "x") for i in range(20_000)]
@@ -683,7 +683,7 @@ def test_memory_that_the_room_has_filled(own: Redis) -> None:
 
 
 def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """If the stream has to be cut again and again, the log says so only now and then."""
+    """If memory stays short, the log says so only now and then."""
     with node(own.url) as a:
         a.say("first")
         a.hears(1)
@@ -694,7 +694,7 @@ def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_memory_that_was_full_before(own: Redis) -> None:
-    """A process that starts when a stream has filled the memory cuts it, and is heard."""
+    """A process that starts with full memory trims the stream, and its messages arrive."""
     fill(own, "gochat:main", 4000)
     own.do("CONFIG", "SET", "maxmemory", own.memory())
     with node(own.url) as a:
@@ -704,7 +704,7 @@ def test_memory_that_was_full_before(own: Redis) -> None:
 
 
 def fill(redis: Redis, key: str, count: int) -> None:
-    """Write this many entries of a kilobyte, in the name of a process that is gone."""
+    """Append entries of 1,000 bytes in the name of a process that has ended."""
     name = b"1-1.0123456789ab"
     stream = Stream(redis.url, key, lambda: False)
     for number in range(1, 2 * count, 2):
@@ -713,7 +713,7 @@ def fill(redis: Redis, key: str, count: int) -> None:
 
 
 def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stream stays near its size limit, however large the messages are."""
+    """The size of the stream stays near its limit, whatever the messages' size."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     own.do("CONFIG", "SET", "stream-node-max-bytes", 512)
     fill(own, "gochat:main", 1000)
@@ -731,7 +731,7 @@ def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_channel_is_one_entry(own: Redis) -> None:
-    """All waiting messages go out in one entry, even if there are more than the channel holds."""
+    """All waiting messages go into one entry, even more than the channel can hold."""
     gate = threading.Event()
     with node(own.url) as a:
         holding = a.hold(gate)
@@ -749,7 +749,6 @@ def test_a_full_channel_is_one_entry(own: Redis) -> None:
 
 
 def test_batches_are_bounded_in_bytes(own: Redis) -> None:
-    """Many large messages at once become several entries."""
     with node(own.url, maxbytes=16 * 512) as a, node(own.url) as b:
         said = [str(i).ljust(512) for i in range(100)]
         a.say(*said)
@@ -758,7 +757,7 @@ def test_batches_are_bounded_in_bytes(own: Redis) -> None:
 
 
 def test_a_planned_failover(server: str, tmp_path: Path) -> None:
-    """When the address moves to a new primary, the relay follows, and nothing is lost."""
+    """When the address moves to a new primary, the relay follows without losing a message."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with (
@@ -784,7 +783,7 @@ def test_a_planned_failover(server: str, tmp_path: Path) -> None:
 
 
 def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
-    """A relay that writes to one server and reads from another notices that, and recovers."""
+    """The relay recovers if it writes to one server but reads from another."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with (
@@ -808,7 +807,7 @@ def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
 
 
 def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A process hears of a gap even if it has heard no message of the older process yet."""
+    """A new process notices a gap even if it has heard nothing from the sender before."""
     gate = threading.Event()
     with node(own.url) as a:
         a.say(*(f"before {i}" for i in range(10)))
@@ -828,7 +827,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gap is reported even if the first message from the older process comes after the gap."""
+    """A gap is reported even if the first message heard comes after it."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a:
@@ -849,12 +848,12 @@ def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.Monk
 
 
 def announced(name: bytes) -> list[bytes | int]:
-    """Return the first entry of a process."""
+    """Return the fields of a process's first entry."""
     return announcement(name, 1, {})
 
 
 def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gap is reported although its sender is silent."""
+    """A gap is reported even if its sender falls silent."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
@@ -871,7 +870,7 @@ def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """If a stream with ids from the future is lost, a new one is started, and all is heard."""
+    """If a stream with ids from the future is lost, a new stream replaces it."""
     own.do("XADD", "gochat:main", "99999999999999-0", *announced(b"0123456789ab"))
     with node(own.url) as a, node(own.url) as b:
         a.say("one")
@@ -888,7 +887,7 @@ def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixtur
     assert "the stream has gone back" in caplog.text
 
 
-# Foreign entries.
+# Forged and invalid entries.
 
 
 def forge(redis: Redis, process: bytes, number: int, text: bytes) -> None:
@@ -897,7 +896,7 @@ def forge(redis: Redis, process: bytes, number: int, text: bytes) -> None:
 
 @pytest.mark.parametrize("number", [6, 1_000_000, 10**18 - 1], ids=["next", "high", "highest"])
 def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A process whose name somebody else uses takes another name, and is still heard."""
+    """If an entry is forged in a process's name, the process takes a new name. Nothing is lost."""
     with node(own.url) as a, node(own.url) as b:
         a.say(*(f"m {i}" for i in range(5)))
         assert b.hears(5) == [f"m {i}" for i in range(5)]
@@ -914,7 +913,7 @@ def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("number", [1, 2, 1_000_000])
 def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
-    """If a foreign entry uses a number just before its owner does, no message vanishes."""
+    """A forged entry does not replace a real one with the same number."""
     forged: list[int] = []
 
     def forestall(data: bytes, from_server: bool) -> bool:
@@ -931,7 +930,7 @@ def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
 
 
 def test_a_forged_entry_is_no_answer(own: Redis) -> None:
-    """A process does not mistake a foreign entry for one of its own that has come back."""
+    """A process does not take a forged entry for its own coming back."""
     with node(own.url) as a, node(own.url) as b:
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("real")):
@@ -944,7 +943,7 @@ def test_a_forged_entry_is_no_answer(own: Redis) -> None:
 
 
 def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Bytes that are not text, large messages, and strange names reach no client and no log."""
+    """Invalid bytes, huge messages and strange names do not reach any client or the log."""
     name = b"99-0.0123456789ab"
     with node(own.url) as a:
         a.say("before")
@@ -970,7 +969,7 @@ def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_few_large_entries_are_read_at_once(own: Redis) -> None:
-    """However many large entries wait, one read returns a few megabytes."""
+    """A single read returns at most a few megabytes, however many large entries wait."""
     read = [0]
 
     def weigh(data: bytes, from_server: bool) -> bool:
@@ -980,7 +979,7 @@ def test_few_large_entries_are_read_at_once(own: Redis) -> None:
         return False
 
     gate = threading.Event()
-    # The stream has room for all entries, or an announcement that is due meanwhile would cut it.
+    # The limit must exceed all these entries, or the next announcement would trim the stream.
     with Proxy(own.port, weigh) as proxy, node(proxy.url, maxbytes=256 << 20) as a:
         holding = a.hold(gate)
         forge(own, b"99-0.0123456789ab", 1, b"held")
@@ -996,7 +995,7 @@ def test_few_large_entries_are_read_at_once(own: Redis) -> None:
 
 
 def test_a_message_too_large_for_some(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A process with a smaller message limit drops only the messages over that limit."""
+    """A process drops only the messages that exceed its own size limit."""
     with node(own.url, max_message_size=1000) as a, node(own.url) as b:
         large = "x" * 513
         gate = threading.Event()
@@ -1014,7 +1013,7 @@ def test_a_message_too_large_for_some(own: Redis, caplog: pytest.LogCaptureFixtu
 
 
 def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever others write, the log has a few lines a second, and the metrics count all of it."""
+    """Many gaps produce few lines in the log, but every missing message is counted."""
     with node(own.url) as a:
         for number in range(2, 202, 2):
             forge(own, b"99-0.0123456789ab", number, b"text")
@@ -1028,7 +1027,7 @@ def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Invented names do not hide a gap from the log, or a process from the others."""
+    """Invented names hide no gap and no process."""
     with node(own.url) as a, node(own.url) as b:
         for number in range(2):
             a.say(f"m {number}")
@@ -1050,7 +1049,7 @@ def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_crowd_that_is_made_up(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many processes somebody invents, announcements come nearly as often as before."""
+    """A thousand invented processes hardly delay the announcements."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.3)
     monkeypatch.setattr("gochat.relay.relay._ROOM", 1)
     with node(own.url) as a:
@@ -1063,12 +1062,12 @@ def test_a_crowd_that_is_made_up(own: Redis, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def said_to_be_missing(log: str) -> int:
-    """Return how many messages a log reports as missing."""
+    """Return the number of missing messages that the log reports."""
     return sum(map(int, re.findall(r"(\d+) messages of (?:process|\d+ more)", log)))
 
 
 def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A value that no client can send is logged and dropped, not appended."""
+    """The relay logs and drops a message that no client can send."""
     with node(own.url) as a:
         for value in (b"two\nlines", b"\xff", b"x" * 513):
             a.relay.broadcast.send(value)
@@ -1079,7 +1078,7 @@ def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_a_new_name_is_refused(own: Redis) -> None:
-    """A process that needs another name gets it when Redis accepts entries again."""
+    """A process that needs a new name gets it once Redis accepts entries again."""
     with node(own.url) as a, node(own.url) as b:
         forge(own, a.name, 7, b"forged")
         wait_until(lambda: a.relay.statistics().invalid == 1)
@@ -1104,7 +1103,7 @@ def test_a_thread_that_fails(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A failure in either thread is logged, disconnects everyone, and ends the chat."""
+    """If a relay thread fails, the relay logs it, disconnects all clients and ends the chat."""
     hub = Hub()
     relay = Relay(hub, own.url)
     server = Server("127.0.0.1:0", make_app(relay))
@@ -1140,7 +1139,7 @@ def test_a_thread_that_fails(
 
 
 def test_a_hub_that_is_gone(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A relay whose hub no longer receives ends and lets others say why."""
+    """If the hub no longer receives, the relay ends without an error of its own."""
     with node(own.url) as a, node(own.url) as b:
         a.relay.hub.broadcast.abandon()
         b.say("text")
@@ -1151,7 +1150,7 @@ def test_a_hub_that_is_gone(own: Redis, caplog: pytest.LogCaptureFixture) -> Non
 
 
 class Stuck(Hub):
-    """A hub that registers a client, and then blocks until the gate is open."""
+    """A hub that registers one client, then blocks until a gate opens."""
 
     def __init__(self, gate: threading.Event) -> None:
         super().__init__()
@@ -1167,7 +1166,7 @@ class Stuck(Hub):
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_hub_that_is_stuck(opened: bool, own: Redis) -> None:
-    """With a stuck hub nothing is lost, health reports it, and shutdown is not delayed."""
+    """While the hub is stuck, health reports it, no message is lost, and shutdown works."""
     gate = threading.Event()
     hub = Stuck(gate)
     relay = Relay(hub, own.url)
@@ -1203,13 +1202,13 @@ def test_a_hub_that_is_stuck(opened: bool, own: Redis) -> None:
     wait_until(lambda: not [t for t in threading.enumerate() if t.name in RELAY], "the end")
 
 
-#: The names of the threads of a relay and of its hub.
+#: Names of the threads of a relay and its hub.
 RELAY = ("relay in", "relay out", "hub")
 
 
 @pytest.mark.measured
 def test_a_thread_that_fails_ends_the_command(own: Redis) -> None:
-    """The command exits with status 1, after a line that says why."""
+    """The command says which thread has failed and exits with status 1."""
     fault = """
 import threading
 from gochat.relay import relay
@@ -1231,7 +1230,7 @@ relay.Relay._take_own = relay.is_of = fail
 @pytest.mark.measured
 @pytest.mark.parametrize("spoken", [True, False], ids=["spoken", "silent"])
 def test_descriptors_for_the_relay(spoken: bool, own: Redis) -> None:
-    """When clients hold all descriptors, the relay can still reconnect, more than once."""
+    """If clients hold all other descriptors, the relay can still reconnect."""
     with Gochat("--relay", own.url) as chat, join(chat.port) as peer:
         if spoken:
             peer.send("before")
@@ -1249,7 +1248,7 @@ def test_descriptors_for_the_relay(spoken: bool, own: Redis) -> None:
 
 
 def test_descriptors_that_others_want(own: Redis) -> None:
-    """Clients that keep connecting cannot take the relay's descriptors, even if DNS is slow."""
+    """Clients that keep connecting cannot take the relay's descriptors during a slow DNS lookup."""
     fault = """
 import socket, time
 lookup = socket.getaddrinfo
@@ -1274,7 +1273,7 @@ socket.getaddrinfo = slow
 
 
 def take_descriptors(port: int, enough: threading.Event) -> None:
-    """Keep connecting and keep the connections that are not refused."""
+    """Keep connecting, and hold every connection that is accepted."""
     with ExitStack() as held:
         while not enough.is_set():
             peer = Peer(port)
@@ -1293,7 +1292,7 @@ def take_descriptors(port: int, enough: threading.Event) -> None:
 
 
 def test_away_for_too_long(own: Redis) -> None:
-    """A Redis that stays away ends the relay: it says so, and its threads end."""
+    """If Redis is away beyond the timeout, the relay ends with an error."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -1304,7 +1303,6 @@ def test_away_for_too_long(own: Redis) -> None:
 
 
 def test_never_there(tmp_path: Path) -> None:
-    """Without a Redis within the timeout, the relay does not start."""
     redis = Redis(tmp_path)
     redis.kill()
     with pytest.raises(RelayError), node(redis.url, timeout=0.3):
@@ -1312,13 +1310,13 @@ def test_never_there(tmp_path: Path) -> None:
 
 
 def test_an_option_that_is_not_known() -> None:
-    """A URL with an unknown option is refused, and not repeated in the message."""
+    """A URL with an unknown option raises ValueError. The message does not repeat the URL."""
     with pytest.raises(ValueError, match="an unknown option"):
         Relay(Hub(), "redis://:tulip@127.0.0.1:1/0?foo=bar")
 
 
 def test_a_stop_before_the_beginning(tmp_path: Path) -> None:
-    """A relay that is told to end before it has a Redis starts nothing."""
+    """A relay that is stopped before it finds Redis starts no thread."""
     redis = Redis(tmp_path)
     redis.kill()
     relay = Relay(Hub(), redis.url)
@@ -1327,7 +1325,7 @@ def test_a_stop_before_the_beginning(tmp_path: Path) -> None:
 
 
 def test_no_threads_for_a_relay(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without threads the relay does not start and says so."""
+    """If no thread can be started, the relay raises RelayError."""
 
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -1342,14 +1340,13 @@ def test_no_threads_for_a_relay(own: Redis, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_key_that_is_no_stream(own: Redis) -> None:
-    """If the room's key holds something else, the relay does not start, and says why."""
     own.do("SET", "gochat:main", "text")
     with pytest.raises(RelayError, match="WRONGTYPE"), node(own.url, timeout=0.1):
         pass
 
 
 def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
-    """A pump that waits to send when the relay ends gets the error of a lost connection."""
+    """A pump waiting to send when the relay closes raises ConnectionAbortedError."""
     errors: list[Exception] = []
 
     def talk() -> None:
@@ -1369,7 +1366,7 @@ def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
 
 
 def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
-    """After `finish`, clients' messages are dropped, so their pumps do not wait."""
+    """After finish, messages are dropped, so that no pump waits for Redis."""
     with node(own.url) as a:
         own.pause()
         with in_background(lambda: a.say(*map(str, range(1000)))):
@@ -1382,7 +1379,7 @@ def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
 def test_a_thread_of_the_relay_that_does_not_end(
     own: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shutdown does not wait for a thread that waits for Redis, and the log names it."""
+    """Shutdown logs a thread that still waits for Redis, and goes on without it."""
     monkeypatch.setattr("gochat.relay.relay._END_WAIT", 0.0)
     with node(own.url):
         own.pause()
@@ -1399,7 +1396,6 @@ def relayed(redis: Redis, *flags: str, room: str) -> Gochat:
 
 
 def test_two_commands_are_one_room(shared: Redis) -> None:
-    """Clients of two processes hear each other, and each hears itself once."""
     with relayed(shared, room="two") as a, relayed(shared, room="two") as b:
         with join(a.port) as ann, join(b.port) as bob:
             hello = ann.messages(1)
@@ -1413,7 +1409,7 @@ def test_two_commands_are_one_room(shared: Redis) -> None:
 
 @pytest.mark.measured
 def test_the_command_without_redis(own: Redis) -> None:
-    """If Redis is away for too long, clients get 1013, and the command exits with status 1."""
+    """If Redis is away for too long, clients get 1013 and the command exits with status 1."""
     with relayed(own, "--relay-timeout=0.5", room="gone") as chat, join(chat.port) as peer:
         own.kill()
         while (frame := peer.read_frame()).opcode != 8:
@@ -1424,7 +1420,7 @@ def test_the_command_without_redis(own: Redis) -> None:
 
 
 def test_the_end_with_redis_paused(own: Redis) -> None:
-    """SIGTERM ends the command within the shutdown timeout, even if Redis does not answer."""
+    """SIGTERM ends the command in time although Redis does not answer."""
     flags = ("--shutdown-timeout=1", "--relay-timeout=600", "--write-wait=600")
     with relayed(own, *flags, room="paused") as chat, join(chat.port) as peer:
         own.pause()
@@ -1436,14 +1432,14 @@ def test_the_end_with_redis_paused(own: Redis) -> None:
 
 
 def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
-    """While its read pump waits for Redis, no client is disconnected for the pongs left unread."""
+    """While Redis is away, clients are not disconnected for pongs that nobody reads."""
     flags = ("--pong-wait=1", "--ping-period=0.2", "--relay-timeout=30")
     with relayed(own, *flags, room="pongs") as chat, join(chat.port) as peer:
         own.pause()
         stop = time.monotonic() + 2.5
         for i in range(100):
             peer.send(f"m {i}")
-        while time.monotonic() < stop:  # the client answers all pings, but nobody reads its pongs
+        while time.monotonic() < stop:  # the client answers every ping, but nobody reads the pongs
             peer.sock.settimeout(PATIENCE)
             frame = peer.read_frame()
             assert frame.opcode == 9, frame
@@ -1454,7 +1450,7 @@ def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
 
 @pytest.mark.measured
 def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password can come from the environment or a file, and is never logged."""
+    """The URL can come from the environment or a file, and its password is never logged."""
     with Redis(tmp_path) as redis:
         redis.do("CONFIG", "SET", "requirepass", "tulip")
         url = redis.url.replace("redis://", "redis://:tulip@")
@@ -1481,7 +1477,7 @@ def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_tls(tmp_path: Path) -> None:
-    """With rediss:// the certificate is checked, and the password goes over TLS."""
+    """With rediss://, the relay checks the server's certificate."""
     certificate = make_certificate(tmp_path / "cert.pem", "IP:127.0.0.1")
     port = free_port()
     options = [
@@ -1499,7 +1495,7 @@ def test_tls(tmp_path: Path) -> None:
 
 
 def test_a_backlog_drops_nobody(own: Redis) -> None:
-    """If Redis refuses entries for a while, clients that read get all of the backlog afterward."""
+    """After an outage, all clients get the backlog, and none is dropped."""
     count, waiting = 1200, 0.5
     with ExitStack() as stack:
         chats = [stack.enter_context(relayed(own, room="backlog")) for _ in range(2)]
@@ -1530,7 +1526,7 @@ def test_a_backlog_drops_nobody(own: Redis) -> None:
 
 @pytest.mark.measured
 def test_relay_is_in_the_metrics(own: Redis) -> None:
-    """The metrics include the relay, and /healthz says when Redis is away."""
+    """The metrics cover the relay, and /healthz reports that Redis is away."""
     flags = ("--metrics-addr=127.0.0.1:0", "--relay-timeout=60")
     with relayed(own, *flags, room="figures") as chat, join(chat.port):
         (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(chat.lines))

@@ -1,4 +1,4 @@
-"""home.html in rooms, under prefixes and behind nginx: where the page finds its chat."""
+"""home.html with rooms, under a path and behind nginx: how the page finds its chat."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def expect_state(page: Page, text: str) -> None:
 
 @contextmanager
 def served(hub: Hub, app: WSGIApplication) -> Iterator[int]:
-    """Serve the application, with this hub, on the port that is yielded."""
+    """Serve an application and run its hub; yield the port."""
     server = Server(LOCAL, app)
     with running(server, hub):
         thread = threading.Thread(target=server.serve_forever)
@@ -50,7 +50,7 @@ def served(hub: Hub, app: WSGIApplication) -> Iterator[int]:
 
 
 def mounted() -> AbstractContextManager[int]:
-    """A chat under /chat, next to another application."""
+    """A chat under /chat, beside another application."""
 
     def other(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("404 Not Found", [])
@@ -61,7 +61,7 @@ def mounted() -> AbstractContextManager[int]:
 
 
 def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
-    """If its own server refuses the chat, the page says why each time, as far as it can tell."""
+    """If the page's own server refuses the chat, the page says why, as far as it knows."""
     refusal = ""
     hub = Hub()
     chat = make_app(hub)
@@ -84,12 +84,12 @@ def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
             expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
             page.reload()
             expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
-        tabs.complaints.clear()  # the browser writes the status to the console
+        tabs.complaints.clear()  # the console shows the status
         page.close()
 
 
 def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
-    """A message that comes back with a name added counts as having come back."""
+    """A message that comes back with a name in front counts as sent."""
     hub = Hub()
     signing = Upgrader(on_message=lambda _, message: b"ann: " + message)
     with served(hub, make_app(hub, upgrader=signing)) as port:
@@ -102,19 +102,18 @@ def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("address", ["/ws/%", "/ws/100%", "/ws/%zz"])
 def test_a_path_that_is_malformed(tabs: Tabs, address: str) -> None:  # noqa: F811
-    """The page tries a malformed path and says what happened."""
     with mounted() as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/chat/")
         expect_state(page, f"Connected to 127.0.0.1:{port}.")
         choose(page, f"/chat{address}")
         expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port}")
         expect(page.locator("#status")).to_have_attribute("data-state", "waiting")
-        page.close()  # it goes on trying, and the browser complains each time
+        page.close()  # the page retries, and the console complains each time
         tabs.complaints.clear()
 
 
 def test_under_a_prefix(tabs: Tabs) -> None:  # noqa: F811
-    """Mounted under /chat, the page finds its chat there, and knows its limit."""
+    """A page under /chat connects to the chat under /chat."""
     with mounted() as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/chat/")
         expect_state(page, f"Connected to 127.0.0.1:{port}.")
@@ -129,7 +128,7 @@ def test_under_a_prefix(tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_a_prefix_of_nginx(tabs: Tabs, tmp_path: Path, certificate: Path) -> None:  # noqa: F811
-    """Behind an nginx that serves the chat under /chat/, the page connects by wss to that path."""
+    """Behind an nginx that serves the chat under /chat/, the page connects there with wss."""
     with (
         Gochat("--trust-proxy", "127.0.0.1") as chat,
         Nginx(tmp_path, certificate, chat, prefix="/chat/") as nginx,
@@ -144,10 +143,10 @@ def test_a_prefix_of_nginx(tabs: Tabs, tmp_path: Path, certificate: Path) -> Non
 
 
 def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
-    """A link names the room; messages stay in that room, with the limit, and after a reload."""
+    """A link can name a room. Messages stay in that room, also after a reload."""
     with serving("rooms.py") as port:
         base = f"http://127.0.0.1:{port}/"
-        # The tab opened last is in front. A click in a tab behind it would be slow.
+        # The last tab opened is in front. Clicks in other tabs are slow.
         python, go = (tabs.visit(f"{base}?room={room}") for room in ("python", "go"))
         expect_state(go, f"Connected to 127.0.0.1:{port}/ws/go.")
         expect_state(python, f"Connected to 127.0.0.1:{port}/ws/python.")
@@ -157,7 +156,7 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
         expect_texts(python, "for snakes")
         expect(go.locator("#counter")).to_have_text("0 / 512 bytes")
 
-        # Connect by path, by address, or by link; the page's own URL changes each time.
+        # Connect by path, by address and by link. The page's URL follows.
         for address, room in (
             ("/ws/python", "python"),
             (f"127.0.0.1:{port}/ws/go", "go"),
@@ -180,7 +179,6 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_the_page_without_a_room(tabs: Tabs) -> None:  # noqa: F811
-    """The plain address of a server with rooms leads to the first of them."""
     with serving("rooms.py") as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/")
         expect_state(page, f"Connected to 127.0.0.1:{port}/ws/go.")
@@ -189,7 +187,7 @@ def test_the_page_without_a_room(tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
-    """A query goes to the server with the path and can be remembered."""
+    """A path can have a query, which goes to the server and can be remembered."""
     page = tabs.open(gochat)
     choose(page, "/ws?name=ann", remember=True)
     expect_state(page, f"Connected to 127.0.0.1:{gochat.port}.")
@@ -204,22 +202,21 @@ def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
     ("room", "path"),
     [
         ("perl", "/ws/perl (404)"),
-        ("..", "/"),  # as the browser understands /ws/..
+        ("..", "/"),  # the browser turns /ws/.. into this
         ("a/b", "/ws/a%2Fb (404)"),
         ("%3Cb%3E", "/ws/%3Cb%3E (404)"),
     ],
 )
 def test_a_room_that_is_not_there(tabs: Tabs, room: str, path: str) -> None:  # noqa: F811
-    """The page says which chat does not exist, and blames neither its server nor its origin."""
+    """If the room does not exist, the page says so instead of blaming its server or origin."""
     with serving("rooms.py") as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/?room={room}")
         expect(page.locator("#state")).to_have_text(f"127.0.0.1:{port} has no chat at {path}.")
-        tabs.complaints.clear()  # the browser writes 404 to the console
+        tabs.complaints.clear()  # the console shows the 404
         page.close()
 
 
 def test_why_stays_on_the_page(tabs: Tabs) -> None:  # noqa: F811
-    """The reason why a connection ended stays in the log when there is a new one."""
     with Gochat() as chat:
         page = tabs.open(chat)
         page.evaluate("socket.send('x'.repeat(513))")

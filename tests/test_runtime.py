@@ -1,4 +1,7 @@
-"""The choice of a runtime, and its error messages. tests/greenlets.py runs more on greenlets."""
+"""Choosing between threads and greenlets, and single programs on greenlets.
+
+tests/greenlets.py runs other test files on greenlets.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from .support import COMMAND, LOCAL, Gochat, finished, join, wait_until
 from .test_view import Viewed
 
 PATCH = "from gevent import monkey; monkey.patch_all(queue=False)"
-#: Prints the runtime, and the modules that define the names that programs import.
+#: Prints the runtime and the modules that define its channel and turns.
 SHOW = (
     "from gochat.golang import channel, runtime; from gochat.golang.turns import turns;"
     " print(runtime.NAME, channel.Channel.__module__, type(turns).__module__)"
@@ -28,7 +31,6 @@ REFUSED = "needs --runtime threads; see docs/run/runtimes.md"
 
 
 def test_threads_unless_patched() -> None:
-    """A program that gevent has not patched runs on threads and does not load gevent."""
     program = f"import sys; {SHOW}; print('gevent' in sys.modules)"
     done = finished([sys.executable, "-c", program])
     names = [f"gochat.golang.runtime.threads.{name}" for name in ("channel", "turns")]
@@ -36,16 +38,15 @@ def test_threads_unless_patched() -> None:
 
 
 def test_greenlets_if_patched() -> None:
-    """A program that gevent has patched runs on greenlets."""
     done = finished([sys.executable, "-c", f"{PATCH}; {SHOW}"])
     names = [f"gochat.golang.runtime.greenlets.{name}" for name in ("channel", "turns")]
     assert done.stdout.split() == ["greenlets", *names], done.stderr
 
 
 def test_a_thread_keeps_no_stack_of_its_start() -> None:
-    """On greenlets, a connection's thread does not keep the stack of the greenlet that started it.
+    """A thread on greenlets does not keep the stack of the greenlet that started it.
 
-    gevent's own greenlets do, unless the program changes a setting.
+    gevent's own greenlets keep it by default.
     """
     program = f"""{PATCH}
         from gevent import getcurrent
@@ -86,14 +87,13 @@ def test_a_thread_keeps_no_stack_of_its_start() -> None:
     ],
 )
 def test_patched_in_another_way(program: str, error: str) -> None:
-    """If gevent has patched too much, too little or too late, one clear line says so."""
+    """If gevent has patched too much, too little or too late, one line says so."""
     done = finished([sys.executable, "-c", program])
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"gochat.golang.runtime.PatchError: {error}"
 
 
 def test_code_that_stops_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gevent's monitor reports a goroutine that computes for long, with its stack."""
     monkeypatch.setenv("GEVENT_MONITOR_THREAD_ENABLE", "true")
     program = f"""
         {PATCH}
@@ -111,7 +111,7 @@ def test_code_that_stops_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_while_a_client_runs() -> None:
-    """In a program on greenlets Ctrl-C ends the chat, whichever greenlet runs at that moment."""
+    """Ctrl-C ends the program, whichever greenlet is running."""
     program = f"""
         {PATCH}
         import gochat, os, signal, threading, urllib.request
@@ -133,7 +133,7 @@ def test_ctrl_c_while_a_client_runs() -> None:
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
-    """Ctrl-C at any step of a send interrupts its caller once; later values still arrive."""
+    """Ctrl-C at any step of a send is raised in its caller, once. Later values arrive."""
     program = f"""
         {PATCH}
         import gevent, signal, sys
@@ -191,7 +191,6 @@ def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
 
 
 def test_a_lock_whose_next_owner_is_killed() -> None:
-    """If a greenlet is killed after a release has woken it, the next in line gets the lock."""
     program = f"""
         {PATCH}
         import gevent
@@ -212,7 +211,7 @@ def test_a_lock_whose_next_owner_is_killed() -> None:
 
 
 def test_a_signal_handler_that_sends() -> None:
-    """A signal handler may `try_send` at any moment: every value is received, and once."""
+    """A signal handler can call try_send at any moment. Each value is received once."""
     program = f"""
         {PATCH}
         import gevent, signal, time
@@ -255,11 +254,10 @@ def test_a_signal_handler_that_sends() -> None:
 @pytest.mark.parametrize("receive", ["drain", "take"])
 @pytest.mark.parametrize("channel", ["0", "1", "0, in_turn=True", "2, in_turn=True"])
 def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
-    """If a handler closes the channel inside a receive, each value is received or refused.
+    """If a signal handler closes the channel during a receive, each value is received or refused.
 
-    Python runs signal handlers at the start of functions, after calls and, up to 3.10, after a
-    jump. A profile function and a trace function stand in for the handler: they close the channel
-    at one of these points after the other.
+    Python runs signal handlers at the start of a function, after calls and, up to 3.10, after
+    jumps. Trace and profile functions close the channel at each of these points in turn.
     """
     program = f"""
         {PATCH}
@@ -326,7 +324,7 @@ def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
 
 
 def test_a_receive_that_ctrl_c_interrupts() -> None:
-    """A greenlet that is interrupted at any moment gets the exception and blocks no other."""
+    """An interrupted receive raises in its greenlet and does not block the others."""
     program = f"""
         {PATCH}
         import gevent, signal, time
@@ -373,7 +371,7 @@ def test_a_receive_that_ctrl_c_interrupts() -> None:
 
 
 def test_no_timer_is_left() -> None:
-    """A pump's timer ends with its channel, or with the pump, not at the next ping."""
+    """A pump's timer ends when its channel closes or the pump ends."""
     program = f"""
         {PATCH}
         import gc, gevent, time
@@ -396,7 +394,7 @@ def test_no_timer_is_left() -> None:
 
 
 def test_a_dump_on_the_loop() -> None:
-    """A dump of the greenlets that gevent's loop makes, and that nobody reads, delays nobody."""
+    """Dumping greenlets from gevent's loop does not wait for a log that nobody reads."""
     program = f"""
         {PATCH}
         import gevent, os, time
@@ -418,7 +416,7 @@ def test_a_dump_on_the_loop() -> None:
 
 
 def test_the_loop_cannot_wait() -> None:
-    """A callback of gevent's loop that would have to wait gets an error, and the loop goes on."""
+    """A callback on gevent's loop that would wait raises BlockingSwitchOutError."""
     program = f"""
         {PATCH}
         import gevent
@@ -444,7 +442,7 @@ def test_the_loop_cannot_wait() -> None:
 
 
 def test_a_fork_on_greenlets() -> None:
-    """The process of the greenlets can fork, on a connection's greenlet and on another."""
+    """A process with greenlets can fork, on a connection's greenlet or another."""
     program = f"""
         {PATCH}
         import gevent, os, threading
@@ -467,7 +465,7 @@ def test_a_fork_on_greenlets() -> None:
 
 
 def test_the_collector_runs_rarely() -> None:
-    """On greenlets, Python looks for garbage once every 10,000 new objects."""
+    """On greenlets, the garbage collector runs only once per 10,000 new objects."""
     program = f"""
         {PATCH}
         import gc
@@ -483,7 +481,7 @@ def test_the_collector_runs_rarely() -> None:
 
 @pytest.mark.parametrize("by", ["flag", "environment"])
 def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`gochat serve` runs on greenlets, says so, dumps them at SIGUSR1, and ends cleanly."""
+    """`gochat serve` runs on greenlets and says so. SIGUSR1 dumps the greenlets."""
     if by == "environment":
         monkeypatch.setenv("GOCHAT_RUNTIME", "greenlets")
     with Gochat(*(("--runtime=greenlets",) if by == "flag" else ())) as chat:
@@ -499,7 +497,7 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_view_of_greenlets() -> None:
-    """The view shows what each greenlet waits for and can hold one pump while others continue."""
+    """On greenlets, the view shows what each one waits for, and can hold a pump."""
     with Viewed("--runtime=greenlets") as chat:
         assert chat.runtime == "greenlets"
         with join(chat.port) as held, join(chat.port) as other:
@@ -514,7 +512,7 @@ def test_the_view_of_greenlets() -> None:
             other.send("two")
             assert other.messages(2) == ["one", "two"]
             chat.switch("release", held)
-            assert held.messages(3)[1:] == ["one", "two"]  # after the hello of `other`
+            assert held.messages(3)[1:] == ["one", "two"]  # after the greeting of `other`
 
 
 @pytest.mark.parametrize(
@@ -531,7 +529,6 @@ def test_the_view_of_greenlets() -> None:
     ],
 )
 def test_flags_that_are_refused(flags: str, error: str) -> None:
-    """Flags that greenlets do not support are refused."""
     done = finished([COMMAND, "serve", "--addr", LOCAL, *flags.split()])
     assert (done.returncode, done.stderr) == (2, f"gochat serve: {error}\n")
 
@@ -539,7 +536,7 @@ def test_flags_that_are_refused(flags: str, error: str) -> None:
 @pytest.mark.measured
 @pytest.mark.parametrize("flags", ["", "--processes 2 --relay redis://localhost"])
 def test_a_program_that_calls_the_command(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command does not replace a program that calls it, but tells the program to patch."""
+    """A program that calls the command must apply gevent's patches itself."""
     monkeypatch.setenv("GOCHAT_RUNTIME", "greenlets")
     program = (
         "from gochat.ops.command import main\n"
@@ -554,7 +551,7 @@ def test_a_program_that_calls_the_command(flags: str, monkeypatch: pytest.Monkey
 
 
 def test_a_patched_program_that_calls_the_command() -> None:
-    """The command runs on greenlets in a program that is patched and ends there cleanly."""
+    """In a patched program, the command runs on greenlets and returns."""
     with Gochat(fault=PATCH) as chat, join(chat.port):
         assert chat.runtime == "greenlets"
         assert chat.stop() == 0
@@ -570,7 +567,7 @@ def test_a_patched_program_that_calls_the_command() -> None:
 def test_threads_in_a_patched_program(
     flags: str, environment: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A patched program that asks for threads gets an error, which names the flag or variable."""
+    """A patched program that asks for threads gets an error naming the flag or variable."""
     monkeypatch.setenv("GOCHAT_RUNTIME", environment)
     program = (
         f"{PATCH}; from gochat.ops.command import main;"
@@ -582,7 +579,7 @@ def test_threads_in_a_patched_program(
 
 
 def test_a_command_that_gevent_starts() -> None:
-    """`python -m gevent.monkey gochat`, which patches too much, fails with a one-line error."""
+    """`python -m gevent.monkey gochat` patches too much, and is refused in one line."""
     start = [sys.executable, "-m", "gevent.monkey"]
     done = finished([*start, COMMAND, "serve", "--addr", LOCAL])
     error = "gevent has patched queue, too: call gevent.monkey.patch_all(queue=False)"
@@ -611,7 +608,7 @@ def test_without_a_gevent_that_will_do(version: str) -> None:
 
 @pytest.mark.parametrize("python", [PATCHED, PLAIN], ids=["patched", "plain"])
 def test_ctrl_c_while_tests_are_collected(python: Sequence[str], tmp_path: Path) -> None:
-    """Ctrl-C also ends the tests on greenlets where Python would ignore KeyboardInterrupt."""
+    """Ctrl-C ends a test run even in places where Python ignores exceptions."""
     program = """
         import os, signal
         class Ignored:
@@ -627,7 +624,6 @@ def test_ctrl_c_while_tests_are_collected(python: Sequence[str], tmp_path: Path)
 
 
 def test_an_unknown_runtime_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown runtime in GOCHAT_RUNTIME is refused, as in the flag."""
     monkeypatch.setitem(os.environ, "GOCHAT_RUNTIME", "java")
     done = finished([COMMAND, "serve", "--addr", LOCAL])
     error = "gochat serve: GOCHAT_RUNTIME: 'java' is neither threads nor greenlets\n"
@@ -635,7 +631,7 @@ def test_an_unknown_runtime_in_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_python_cannot_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the system cannot start Python again, Ctrl-C still works."""
+    """If restarting Python fails, Ctrl-C still works."""
     monkeypatch.setattr(sys, "executable", "/nonexistent")
     with pytest.raises(FileNotFoundError):
         start_again(["serve"])

@@ -1,4 +1,4 @@
-"""The scripts of the pages, checked by ESLint and the TypeScript compiler."""
+"""The pages' scripts, checked by ESLint and TypeScript."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .support import ROOT
 
 
 def scripts_of(page: bytes) -> str:
-    """The scripts of a page, in the order they run in."""
+    """Return the scripts of a page, in order."""
     return "".join(re.findall("<script>(.*?)</script>", page.decode(), re.DOTALL))
 
 
 def faults(script: str, tool: str, *arguments: str) -> str:
-    """Return the faults that an npm tool finds in a script, which it reads from standard input."""
+    """Run an npm tool with a script on stdin; return the faults it prints."""
     done = subprocess.run(
         [Path(sys.executable).with_name("node"), npm() / tool, *arguments],
         cwd=npm().parent,
@@ -46,7 +46,7 @@ def faults(script: str, tool: str, *arguments: str) -> str:
     ids=["home, with the view", "view", "site"],
 )
 def test_scripts_are_in_order(script: str, tmp_path: Path) -> None:
-    """ESLint and tsc find nothing wrong with the scripts of a page, in the order they run in."""
+    """ESLint and TypeScript find no fault in the scripts of each page."""
     assert faults(script, "eslint/bin/eslint.js", "--stdin", "--stdin-filename", "page.js") == ""
     file = tmp_path / "page.js"
     file.write_text(script)
@@ -63,5 +63,5 @@ def test_scripts_are_in_order(script: str, tmp_path: Path) -> None:
 
 
 def test_faults_are_found() -> None:
-    """A name that nothing defines is a fault."""
+    """ESLint reports an undefined name."""
     assert "no-undef" in faults("'use strict';\nf();\n", "eslint/bin/eslint.js", "--stdin")

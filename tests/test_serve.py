@@ -1,4 +1,4 @@
-"""ops/serve.py: the life of a chat in a program that uses gochat as a library."""
+"""`gochat.running`: how a chat in a library user's program starts, runs and ends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOCAL = "127.0.0.1:0"
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """Fail a test that leaves a thread."""
+    """Check that the test leaves no thread."""
     threads = threading.enumerate()
     yield
     wait_until(lambda: threading.enumerate() == threads, "the threads from before")
@@ -51,7 +51,7 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 def error_of(function: Callable[[], object]) -> Exception | None:
-    """Return what a function raises."""
+    """Call a function; return the exception it raises."""
     try:
         function()
     except Exception as error:
@@ -60,7 +60,7 @@ def error_of(function: Callable[[], object]) -> Exception | None:
 
 
 def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
-    """Clients of every hub get their queued messages and 1001, and no new client is accepted."""
+    """When the block ends, all clients get 1001, and no new one is accepted."""
     hubs = {"/ws": Hub(), "/ws/other": Hub()}
     apps = {path: make_app(hub) for path, hub in hubs.items()}
 
@@ -89,7 +89,7 @@ def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
 
 
 def test_an_exception_in_the_block() -> None:
-    """An exception, such as Ctrl-C, while the block accepts also ends the chat cleanly."""
+    """An exception in the block, such as Ctrl-C, ends the chat cleanly."""
     hub = Hub()
     server = Server(LOCAL, make_app(hub))
 
@@ -112,7 +112,6 @@ def test_an_exception_in_the_block() -> None:
 
 
 def test_a_chat_that_never_accepts() -> None:
-    """A block that does not accept leaves nothing behind."""
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub) as server:
         pass
@@ -120,7 +119,7 @@ def test_a_chat_that_never_accepts() -> None:
 
 
 def test_a_hub_that_fails() -> None:
-    """A hub that fails ends the chat: its clients get 1011, and the block ends with HubError."""
+    """If a hub fails, its clients get 1011 and the block raises HubError."""
 
     class Failing(Hub):
         def run(self) -> None:
@@ -152,7 +151,7 @@ def test_a_hub_that_fails() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A hub that is stuck at shutdown does not delay it; the block ends with HubError."""
+    """A hub that is stuck does not delay shutdown. The block raises HubError."""
     release = threading.Event()
 
     class Stuck(Hub):
@@ -171,9 +170,9 @@ def test_a_hub_that_does_not_answer() -> None:
 
 
 def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
-    """A hub that blocks after the farewell does not delay shutdown, nor do threads waiting for it.
+    """A hub that gets stuck during shutdown does not delay it.
 
-    The pumps that wait for it return, and their clients' connections are closed.
+    Pumps waiting for the hub return, and their clients' connections are closed.
     """
     release, stuck = threading.Event(), threading.Event()
 
@@ -208,7 +207,7 @@ def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
 def test_a_read_pump_that_comes_late(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A blocked read pump does not delay shutdown; it is logged and ends later."""
+    """A read pump that is blocked does not delay shutdown. The log names it."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     caplog.set_level("INFO")
     release, held = threading.Event(), threading.Event()
@@ -243,7 +242,7 @@ def test_a_read_pump_that_comes_late(
 
 
 def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If there is no thread for the second hub, the first one and the server end."""
+    """If a hub's thread cannot be started, the other hub and the server end."""
     start = threading.Thread.start
     started: list[threading.Thread] = []
 
@@ -266,7 +265,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hub_that_ends_by_itself() -> None:
-    """A hub that returns before it was told to counts as failed."""
+    """A hub that returns too early has failed."""
 
     class Short(Hub):
         def run(self) -> None:
@@ -285,7 +284,7 @@ def test_a_hub_that_ends_by_itself() -> None:
 
 
 def test_a_hub_runs_once() -> None:
-    """A hub that has run before, or is given twice, is refused, and nothing is left running."""
+    """A hub that has run before, or is given twice, is refused."""
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub):
         pass
@@ -306,7 +305,6 @@ def test_a_hub_runs_once() -> None:
 
 
 def test_no_time_to_part() -> None:
-    """Even with a timeout of 0 the hub hears of the shutdown, and its clients get 1001."""
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub, timeout=0) as server:
         server.start()
@@ -316,7 +314,6 @@ def test_no_time_to_part() -> None:
 
 
 def test_a_slow_hub_takes_no_time_from_another() -> None:
-    """Each hub has its own time to disconnect its clients."""
     release = threading.Event()
 
     class Slow(Hub):
@@ -340,11 +337,10 @@ def test_a_slow_hub_takes_no_time_from_another() -> None:
     closer.join(PATIENCE)
     peers[0].sock.close()
     assert codes == [1001]
-    release.set()  # then the hub's thread ends, because its channel is closed
+    release.set()  # lets the hub's thread end, because its channel is closed
 
 
 def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shutdown that is interrupted leaves no hub behind."""
     hub = Hub()
     server = Server(LOCAL, make_app(hub))
     shutdown = server.shutdown
@@ -364,7 +360,7 @@ def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_signal_that_the_main_thread_does_not_get() -> None:
-    """Ctrl-C ends a program that serves, even if the signal reaches another thread."""
+    """Ctrl-C ends the program even if another thread receives the signal."""
     code = """
         import signal, sys, threading
         import gochat
@@ -406,7 +402,6 @@ def test_a_signal_that_the_main_thread_does_not_get() -> None:
 
 
 def test_handlers_of_signals_come_back(redis: Redis) -> None:
-    """A program that serves gets its own signal handlers back afterward."""
     code = """
         import os, signal, sys, threading
         from gochat.ops import command
@@ -437,7 +432,7 @@ def test_handlers_of_signals_come_back(redis: Redis) -> None:
 
 
 class Talker(Link):
-    """A client that keeps talking, and always reads. At the end it has a close code."""
+    """A client that talks without pause, and records its close code."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
         self.number = number
@@ -465,7 +460,7 @@ class Talker(Link):
         self.was_reset = reset
 
     def talk(self) -> None:
-        """Say something if the server has room."""
+        """Send messages while the server reads them."""
         if self.frames is not None and self.code is None and not self._unsent:
             self.said += 1
             self.send(frame(b"%d: %d %s" % (self.number, self.said, b"x" * 50)))
@@ -474,7 +469,10 @@ class Talker(Link):
 def talk_until_the_end(
     chat: Gochat, count: int, at: Callable[[list[Talker]], object]
 ) -> list[Talker]:
-    """Let clients talk until the chat has disconnected them all. at: called in the middle."""
+    """Run talkers until the chat has disconnected them all.
+
+    at: called in the middle.
+    """
     loop = Loop()
     with closing(loop):
         talkers = [Talker(loop, chat.port, number) for number in range(count)]
@@ -493,7 +491,7 @@ def talk_until_the_end(
 
 
 def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
-    """With a relay, everyone also gets all queued messages, in one order, and then 1001."""
+    """With a relay, everyone gets all queued messages in one order, then 1001."""
     flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=20")
     with Gochat(*flags) as chat:
         talkers = talk_until_the_end(chat, 120, lambda _: chat.process.terminate())
@@ -505,7 +503,7 @@ def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
 
 @pytest.mark.parametrize("lost", [True, False])
 def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
-    """A read pump that waits for an absent Redis does not cut off its client's last frames.
+    """While a read pump waits for Redis, its client still gets the last frames.
 
     lost: whether the relay ends the chat, because Redis is away for too long.
     """
@@ -524,9 +522,9 @@ def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
 
 
 def test_an_idle_client_takes_little() -> None:
-    """With Python 3.11, an idle client takes at most 23 KB on greenlets, and 46 KB on threads.
+    """An idle client takes at most 23 KB on greenlets and 46 KB on threads, in Python 3.11.
 
-    With other versions of Python it may take 1.4 times as much.
+    In other versions of Python, it may take 1.4 times as much.
     """
     with Gochat(measured=False) as gochat, ExitStack() as stack:
 

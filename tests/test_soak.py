@@ -1,4 +1,4 @@
-"""A minute of soak.py, and growth of memory that soak.py must detect."""
+"""One minute of soak.py, and a leak that soak.py must detect."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 from .soak import PONG_WAIT, Sample, judge, soak, windows
 from .support import SEED
 
-# These tests keep a CPU busy, so they run one after the other. The servers are not `measured`,
-# because coverage keeps some memory for each thread that has ended.
+# These tests keep a CPU busy, so they run one at a time. They are not `measured`, because coverage
+# keeps memory for each thread that has ended.
 pytestmark = pytest.mark.xdist_group("soak")
 
 SECONDS = 60.0
 
-#: A fifth of soak.py's members: all of them would keep two cores busy, and other tests run, too.
+#: A fifth of soak.py's usual number, so that other tests can run at the same time.
 MEMBERS = 40
 
-#: Keeps 1 MB for each connection that is accepted and writes a byte into the file `path`.
+#: Leaks 1 MB for each accepted connection, and writes a byte for it into the file `path`.
 LEAK = """
     from gochat import Server
 
@@ -34,28 +34,27 @@ LEAK = """
     Server.process_request = keep
 """
 
-#: How many connections have to leak between the second quarter of the run and the last, at 1 MB
-#: each: more than twice the growth that is allowed in a run of a minute, so the leak is obvious.
+#: Connections that must leak, at 1 MB each, between the second quarter and the last. This is more
+#: than twice the growth allowed in one minute.
 LEAKED = 40
 
 
 def test_everything_at_once(record_property: Callable[[str, object], None]) -> None:
-    """Under churn, floods, stuck clients and bad input nothing is lost, and nothing grows."""
+    """Churn, floods, stuck clients and bad input lose no message and leak nothing."""
     record_property("soak with", f"GOCHAT_SEED={SEED}")
     run = soak(SECONDS, SEED, members=MEMBERS)
     record_property("soak", run.report())
-    assert len(run.samples) > SECONDS / 2  # however busy the machine is
+    assert len(run.samples) > SECONDS / 2  # even on a busy machine
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
-    # Some stuck clients are dropped at the write wait, and some at the pong wait.
+    # Some stuck clients are disconnected at the write wait, others at the pong wait.
     assert min(run.ages) < PONG_WAIT <= max(run.ages)
 
 
 def test_a_leak_is_seen(tmp_path: Path) -> None:
-    """A server that leaks memory for each connection is detected."""
     path, counts = tmp_path / "count", list[int]()
 
     def enough() -> bool:
-        # A slow machine takes longer for so many connections. Their number counts, not the time.
+        # Counts connections, because a slow machine takes longer to make them.
         counts.append(path.stat().st_size)
         early, late = windows(counts)
         return late - early >= LEAKED
@@ -71,7 +70,7 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
 
 
 def samples(memory: list[float]) -> list[Sample]:
-    """Samples of a run in which the server used these amounts of memory, in MB."""
+    """Return samples with these amounts of memory, in MB."""
     return [
         Sample(float(i), int(megabytes * 1e6), 240, 120, 118, 118 + 40 * i, 300 * i, 30_000 * i)
         for i, megabytes in enumerate(memory)
@@ -79,7 +78,7 @@ def samples(memory: list[float]) -> list[Sample]:
 
 
 def test_memory_is_judged() -> None:
-    """Memory may grow at first, and may vary, but must not keep growing."""
+    """Memory may grow at first and may vary, but must not keep growing."""
     judge(samples([20 + min(i, 20) for i in range(60)]))
     judge(samples([40 + 10 * (i % 2) for i in range(60)]))
     judge(samples([40 + min(i / 5, 10) for i in range(1800)]))

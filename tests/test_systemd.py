@@ -1,4 +1,4 @@
-"""systemd: what gochat tells systemd, and a socket that systemd hands over."""
+"""systemd: notifications, and sockets passed by systemd."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from gochat.golang.http.address import listen
 
 from .support import COMMAND, PATIENCE, Gochat, Peer, activated, finished, is_one_line, join
 
-# Few other tests run this code, so measure the coverage of the processes started here.
+# Almost no other tests run this code. So coverage also counts the processes started here.
 pytestmark = pytest.mark.measured
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command tells systemd when the chat is ready, and when the chat is stopping."""
     for path in (str(tmp_path / "notify"), f"@gochat-{os.getpid()}"):
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -34,7 +33,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_socket_activation() -> None:
-    """The command listens on a socket from systemd, where clients can wait for its next run."""
+    """The server listens on a socket from systemd. Clients can connect before it starts."""
     with listen("127.0.0.1:0") as listener:
         port = listener.getsockname()[1]
         with Gochat("--addr=127.0.0.1:1", listener=listener) as chat:
@@ -48,7 +47,7 @@ def test_socket_activation() -> None:
 
 
 def test_a_socket_of_another_process() -> None:
-    """A socket that systemd has passed to another process does not count."""
+    """Sockets that systemd has passed to another process are ignored."""
     environ = os.environ | {"LISTEN_PID": "1", "LISTEN_FDS": "1"}
     command = [
         sys.executable,
@@ -61,7 +60,7 @@ def test_a_socket_of_another_process() -> None:
 @pytest.mark.parametrize("count", ["1", "2", ""])
 @pytest.mark.parametrize("kind", ["a file", "TCP", "UDP", "a path"])
 def test_socket_activation_that_makes_no_sense(kind: str, count: str, tmp_path: Path) -> None:
-    """Anything other than one listening TCP socket causes a one-line error."""
+    """Anything but a single listening TCP socket is refused in one line."""
     with ExitStack() as stack:
         given: IO[bytes] | socket.socket
         if kind == "a file":

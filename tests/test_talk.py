@@ -1,4 +1,4 @@
-"""`gochat talk`: the command at a real terminal and in a pipe, and servers that misbehave."""
+"""`gochat talk`, at a terminal and in a pipe, including servers that misbehave."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ from .support import (
     wait_until,
 )
 
-# Few other tests run this code, so measure the coverage of the processes started here.
+# Almost no other tests run this code. So coverage also counts the processes started here.
 pytestmark = pytest.mark.measured
 
 # A function that serves one connection.
 Script = Callable[["Visitor"], None]
 
-#: A frame in the output, without its time and its mask.
+#: A frame in the output of --frames. Ignores the time and the mask.
 FRAME_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} ([<>] 0x.*?) +(mask [0-9a-f]{8}|no mask) *(.*)")
 
 
@@ -71,12 +71,11 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 class Visitor(Stream):
-    """A client, as seen by a server that does exactly what it is told to."""
+    """The server's end of a connection. It does exactly what the test says."""
 
     request = b""
 
     def greet(self) -> None:
-        """Read the handshake and answer it."""
         self.request = self.read_until(b"\r\n\r\n")
         found = re.search(rb"(?i)sec-websocket-key: (\S+)", self.request)
         assert found
@@ -86,7 +85,6 @@ class Visitor(Stream):
         )
 
     def hear(self) -> Frame:
-        """Return the next frame of the client."""
         while (found := cut_frame(self.buffer, 10**6)) is None:
             self.fill()
         assert found.mask is not None, "a client's frame is masked"
@@ -96,14 +94,14 @@ class Visitor(Stream):
         self.sock.sendall(b"".join(frames))
 
     def echo(self) -> None:
-        """Send back everything, until a close frame has arrived and is answered."""
+        """Send every frame back, then answer the close frame."""
         while (got := self.hear()).opcode != CLOSE:
             self.say(serverframe(got.payload, got.opcode))
         self.say(serverframe(got.payload, CLOSE))
 
 
 def local(listener: socket.socket) -> str:
-    """The address of a socket that listens."""
+    """Return the address of a listening socket."""
     return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
@@ -113,9 +111,9 @@ def serving(
     certificate: Path | None = None,
     then: Callable[[], object] = lambda: None,
 ) -> Iterator[str]:
-    """A server whose first connection runs the first script, and so on; yields its `host:port`.
+    """Yield the address of a server that runs one script for each connection, in order.
 
-    then: called when all scripts have ended, which they must do by the end of the block.
+    then: called after all scripts have ended. They must end before the block does.
     """
     failures: list[BaseException] = []
     with listen(LOCAL) as listener:
@@ -135,7 +133,7 @@ def serving(
                         else:
                             script(Visitor(sock))
                 then()
-            except BaseException as error:  # raised below
+            except BaseException as error:  # raised again below
                 failures.append(error)
 
         thread = threading.Thread(target=serve, name="server", daemon=True)
@@ -150,7 +148,6 @@ def serving(
 def piped(
     *args: str, text: bytes = b"", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command with this input."""
     result = subprocess.run(
         [COMMAND, "talk", *args],
         input=text,
@@ -165,7 +162,7 @@ def piped(
 
 
 class Screen(pyte.Screen):
-    """A terminal's screen, which answers when asked for the cursor position."""
+    """A terminal screen that reports its cursor position when asked."""
 
     def __init__(self, master: int) -> None:
         super().__init__(120, 40)
@@ -176,7 +173,7 @@ class Screen(pyte.Screen):
 
 
 class Terminal:
-    """The command at a terminal of 120 columns and 40 lines."""
+    """The command at a terminal of 120 by 40 characters."""
 
     def __init__(self, *args: str, fault: str = "") -> None:
         self.master, slave = pty.openpty()
@@ -185,7 +182,7 @@ class Terminal:
         self.settings = termios.tcgetattr(slave)
         self.screen = Screen(self.master)
         self.stream = pyte.ByteStream(self.screen)
-        #: All output, unchanged, and the lines of the screen that are not empty.
+        #: All output, and the screen's lines that are not empty.
         self.raw = b""
         self.lines: list[str] = []
         self.process = subprocess.Popen(
@@ -207,7 +204,10 @@ class Terminal:
         os.close(self.slave)
 
     def look(self) -> list[str]:
-        """The lines of the screen that are not empty. pyte takes milliseconds to compute them."""
+        """Read new output, and return the screen's lines that are not empty.
+
+        The lines are kept, because pyte takes milliseconds to compute them.
+        """
         while select.select([self.master], [], [], 0)[0]:
             data = os.read(self.master, 65536)
             self.raw += data
@@ -226,7 +226,7 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def status(self) -> int:
-        """Wait for the end of the command, which must leave the terminal as it was."""
+        """Wait for the command to end; return its status. The terminal must be restored."""
         wait_until(lambda: self.look() is not None and self.process.poll() is not None, "the end")
         assert termios.tcgetattr(self.slave) == self.settings
         return self.process.returncode
@@ -236,7 +236,7 @@ class Terminal:
 
 
 def test_a_message_does_not_disturb_the_line() -> None:
-    """Messages from others appear above the line being typed, and the cursor does not move."""
+    """Messages appear above the line being typed and leave its cursor alone."""
     with (
         Room() as room,
         join(room.port) as bob,
@@ -247,9 +247,9 @@ def test_a_message_does_not_disturb_the_line() -> None:
         ann.shows("Ann> hello Bod")
         bob.send("Bob: are you there?")
         ann.shows("Bob: are you there?", "Ann> hello Bod")
-        ann.type("\x1b[D\x7f\x7f")  # the left arrow, and delete two letters
+        ann.type("\x1b[D\x7f\x7f")  # the left arrow, then two letters deleted
         ann.shows("Ann> hello d")
-        bob.send("Bob: \u5f20\u4e09 " + "x" * 110)  # wide characters, and a full line
+        bob.send("Bob: \u5f20\u4e09 " + "x" * 110)  # wide characters and a full line
         ann.shows("Bob: \u5f20\u4e09 " + "x" * 110, "Ann> hello d")
         wait_until(lambda: bool(ann.look()) and ann.screen.cursor.x == len("Ann> hello "))
         ann.type("Bo\r")
@@ -260,7 +260,7 @@ def test_a_message_does_not_disturb_the_line() -> None:
 
 
 def test_commands() -> None:
-    """A name can be changed, and the history shown; a mistyped command is not sent."""
+    """/name changes the name and /history repeats messages. A space before / sends the line."""
     with Room() as room, Terminal(f"http://127.0.0.1:{room.port}") as terminal:
         terminal.shows(">")
         terminal.type("/name\r")
@@ -294,18 +294,18 @@ def test_commands() -> None:
     [
         ("/quitt", "/quitt"),
         ("/who", "/who"),
-        ("/h", "/h"),  # /history or /help
+        ("/h", "/h"),  # could be /history or /help
         ("/", "/"),
         ("/to bob psst", "/to"),
         ("/NAME Ann", "/NAME"),
         ("//", "//"),
         ("/name\u3000Ann", "/name\u3000Ann"),
-        ("\x1b[200~\n/quitt\x1b[201~", "/quitt"),  # pasted, after the end of another line
+        ("\x1b[200~\n/quitt\x1b[201~", "/quitt"),  # pasted after a line break
         ("/" + "x" * 500, "/" + "x" * 39),
     ],
 )
 def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
-    """A line that begins with / but is not a command is not sent, and the commands are listed."""
+    """A line that starts with / but is not a command is not sent."""
     with (
         Room() as room,
         join(room.port) as bob,
@@ -322,7 +322,7 @@ def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
             lambda: re.sub(r"\s", "", "".join(terminal.look())).endswith(f"{shown}Ann>"), "the note"
         )
         terminal.type("after\r")
-        assert bob.messages(1) == ["Ann: after"]  # the first from Ann to arrive
+        assert bob.messages(1) == ["Ann: after"]  # nothing from Ann has arrived before
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_what_is_no_command_is_not_sent(typed: str, word: str) -> None:
     ids=str,
 )
 def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
-    """However a talk ends, the server gets a close frame, and the terminal is restored."""
+    """Ctrl-D, Ctrl-C and SIGTERM make the client send a close frame and restore the terminal."""
     closes = []
 
     def script(visitor: Visitor) -> None:
@@ -354,7 +354,7 @@ def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
 
 
 def test_what_is_typed_meanwhile_is_kept() -> None:
-    """A lost connection is reported with the messages that may be lost; the others are kept."""
+    """After a lost connection, messages that may be lost are listed, and new ones are kept."""
     go_on = threading.Event()
     heard: list[str] = []
 
@@ -393,7 +393,7 @@ def test_what_is_typed_meanwhile_is_kept() -> None:
 
 
 def test_the_end_without_a_connection() -> None:
-    """Messages that are still kept at the end are reported as not sent, without waiting."""
+    """If the user quits while disconnected, the kept messages are listed as not sent."""
     with serving(lambda visitor: visitor.greet()) as address, Terminal(address) as terminal:
         wait_until(lambda: any("trying again in " in line for line in terminal.look()))
         terminal.type("too late\r")
@@ -404,7 +404,6 @@ def test_the_end_without_a_connection() -> None:
 
 
 def test_the_begin_at_a_terminal() -> None:
-    """At a terminal the first line says that there is a connection, and how to get help."""
     with Room() as room, Terminal(f":{room.port}") as terminal:
         said = f"gochat: connected to localhost:{room.port}; /help says what can be typed"
         terminal.shows(said, ">")
@@ -412,7 +411,7 @@ def test_the_begin_at_a_terminal() -> None:
 
 @pytest.mark.parametrize("end", ["\x04", "/quit\n", signal.SIGINT], ids=str)
 def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
-    """Without prompt_toolkit, lines are read plainly, and the commands are the same."""
+    """Without prompt_toolkit there is no line editor, but the commands still work."""
     fault = "import sys; sys.modules['prompt_toolkit'] = None"
     with (
         Room() as room,
@@ -423,7 +422,7 @@ def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
             f"gochat: connected to 127.0.0.1:{room.port}; /help says what can be typed;"
             " pip install 'gochat[talk]' brings a line editor"
         )
-        # The end of the line is written after it.
+        # The line break is written separately.
         wait_until(lambda: bool(ann.look()) and ann.screen.cursor.x == 0)
         ann.type("/name Ann\n")
         ann.shows("/name Ann", "gochat: your name is Ann")
@@ -442,7 +441,6 @@ def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
 
 
 def test_a_message_that_is_too_long() -> None:
-    """The client says why a message was not sent before it gives the message back."""
     with Room() as room, Terminal(f":{room.port}", "--name", "Ann") as ann:
         ann.shows("Ann>")
         ann.type("x" * 600 + "\r")
@@ -455,7 +453,6 @@ def test_a_message_that_is_too_long() -> None:
 
 
 def test_lines_from_a_pipe() -> None:
-    """Each line is sent, and each answer printed; the end of the pipe ends the talk."""
     with Gochat("--max-message-size", "200000") as gochat:
         text = "a\n\n b \u20ac\r\nx\x85y\n".encode() + b"z" * 200_000 + b"\n/quit\nbad \xff\nlast"
         result = piped(f"127.0.0.1:{gochat.port}", "--name=Ann", text=text)
@@ -475,7 +472,6 @@ def test_lines_from_a_pipe() -> None:
 
 
 def test_lines_from_a_file(tmp_path: Path) -> None:
-    """A file is sent whole and in order, even if it has more lines than the session remembers."""
     lines = [f"line {i}" for i in range(1000)]
     file = tmp_path / "lines"
     file.write_text("\n".join(lines))
@@ -493,7 +489,7 @@ def test_lines_from_a_file(tmp_path: Path) -> None:
 
 
 def test_nothing_reaches_the_terminal_raw() -> None:
-    """Control characters and marks of direction are escaped; letters of all scripts are not."""
+    """Control characters and direction marks are escaped. Other characters are not."""
     with Room() as room:
         text = (
             "\x1b]0;title\x07\x9b2J \ta\u202eb \u0645\u200c\u0646 \U0001f469\u200d\U0001f680 \\n\n"
@@ -505,9 +501,9 @@ def test_nothing_reaches_the_terminal_raw() -> None:
 
 
 def test_a_login() -> None:
-    """A username and password before the host are sent as HTTP basic authentication.
+    """A username and password in the URL are sent as basic authentication.
 
-    The answers are printed, whatever the encoding of the output.
+    Output that its encoding cannot represent is escaped.
     """
 
     def script(visitor: Visitor) -> None:
@@ -523,7 +519,7 @@ def test_a_login() -> None:
 
 
 def test_frames() -> None:
-    """Each frame is printed before its messages: opcode, FIN, length, mask, messages joined."""
+    """--frames prints each frame before its messages."""
 
     def script(visitor: Visitor) -> None:
         visitor.greet()
@@ -531,7 +527,7 @@ def test_frames() -> None:
         visitor.say(serverframe(b"?", PING), serverframe(b"e", CONTINUATION))
         visitor.say(serverframe(b"\xe2\x82\xac\n\xff", BINARY, fin=False))
         visitor.say(serverframe(b"", CONTINUATION), serverframe(b"", PONG))
-        # The answer to the ping, and the line that was piped: two threads write them.
+        # Two threads write these: the pong, and the line from the pipe.
         assert sorted((visitor.hear().opcode, visitor.hear().opcode)) == [TEXT, PONG]
         visitor.say(serverframe("x" * 200))
         visitor.echo()
@@ -571,7 +567,7 @@ def test_frames() -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 @pytest.mark.parametrize("mask", [None, b"\x01\x02\x03\x04"])
 def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
-    """A frame is taken from the stream only when it is complete; what follows it is left."""
+    """cut_frame removes a frame only if it is complete, and leaves what follows."""
     payload = bytes(i & 255 for i in range(size))
     data = frame(payload, BINARY, fin=False, mask=mask)
     for end in {*range(min(20, len(data))), len(data) - 1}:
@@ -590,9 +586,9 @@ def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
 def losing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Return a function that talks, in this process, to a server that runs a script.
+    """Return a function that talks to a server with these scripts, in this process.
 
-    The function returns what the client says about the end of the connection.
+    The function returns what the client says about the lost connection.
     """
 
     def talk(*scripts: Script, flags: Sequence[str] = ()) -> str:
@@ -633,7 +629,7 @@ def losing(
     ],
 )
 def test_the_server_closes(data: bytes, said: str, losing: Callable[..., str]) -> None:
-    """The meaning of a close code is given in words, and the close frame is answered."""
+    """A close code is explained in words, and the close frame is answered."""
     answers = []
 
     def script(visitor: Visitor) -> None:
@@ -668,7 +664,7 @@ def test_the_server_closes(data: bytes, said: str, losing: Callable[..., str]) -
 def test_the_server_is_at_fault(
     data: bytes, code: int, said: str, losing: Callable[..., str]
 ) -> None:
-    """A server that breaks the protocol, or sends too much at once, gets a close code."""
+    """A server that breaks the protocol or sends too much gets a close code."""
     codes = []
 
     def script(visitor: Visitor) -> None:
@@ -681,7 +677,7 @@ def test_the_server_is_at_fault(
 
 
 def test_silence(losing: Callable[..., str]) -> None:
-    """A silent server gets a ping; if it does not answer, the client disconnects."""
+    """A silent server gets a ping. If it does not answer, the client disconnects."""
     pings = []
 
     def script(visitor: Visitor) -> None:
@@ -698,7 +694,7 @@ def test_silence(losing: Callable[..., str]) -> None:
 
 
 def test_a_reset(losing: Callable[..., str]) -> None:
-    """A reset connection is lost, and the client repeats what the system says about it."""
+    """If the connection is reset, the client reports the system's error message."""
 
     def script(visitor: Visitor) -> None:
         visitor.greet()
@@ -708,8 +704,8 @@ def test_a_reset(losing: Callable[..., str]) -> None:
 
 
 def test_pongs_do_not_pile_up() -> None:
-    """While the server reads nothing, its pings are not answered, so memory stays bounded."""
-    text = (b"x" * 50_000 + b"\n") * 120  # more than the system takes
+    """Pings are not answered while the server does not read, so memory is bounded."""
+    text = (b"x" * 50_000 + b"\n") * 120  # more than the system buffers
     with listen(LOCAL) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         address = local(listener)
@@ -752,7 +748,7 @@ def test_pongs_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize("read", [True, False])
 def test_a_close_that_is_not_answered(*, read: bool) -> None:
-    """The client does not wait long for an answer to its close frame."""
+    """The client waits only --wait seconds for the answer to its close frame."""
 
     def script(visitor: Visitor) -> None:
         visitor.greet()
@@ -760,7 +756,7 @@ def test_a_close_that_is_not_answered(*, read: bool) -> None:
         if read:
             visitor.say(serverframe(heard.payload))
         assert visitor.hear().opcode == CLOSE
-        visitor.say(serverframe(b"", PING))  # nothing may follow the close frame, not even a pong
+        visitor.say(serverframe(b"", PING))  # nothing follows the close frame, not even a pong
         with pytest.raises(EOFError):
             visitor.fill()
 
@@ -771,7 +767,7 @@ def test_a_close_that_is_not_answered(*, read: bool) -> None:
 
 
 def test_a_loss_while_a_pipe_is_read() -> None:
-    """Without a connection a pipe is not read. The status shows that something may be lost."""
+    """A pipe is not read while disconnected. The status shows that a message may be lost."""
     heard: list[str] = []
 
     def fail(visitor: Visitor) -> None:
@@ -808,7 +804,7 @@ def test_a_loss_while_a_pipe_is_read() -> None:
 
 
 def test_a_server_that_does_not_come_back() -> None:
-    """At the end of a pipe, the client does not wait long for a connection."""
+    """At the end of its input, the client waits only --wait seconds for a connection."""
     with serving(Visitor.greet) as address:
         process = subprocess.Popen(
             [COMMAND, "talk", address, "--wait=0.1"],
@@ -829,7 +825,7 @@ def test_a_server_that_does_not_come_back() -> None:
 
 
 def test_the_pause_grows() -> None:
-    """While a server is away, each pause may be twice as long as the previous one."""
+    """The pause between attempts to connect can double each time."""
     with Gochat() as gochat:
         process = subprocess.Popen(
             [COMMAND, "talk", f":{gochat.port}"],
@@ -860,7 +856,6 @@ def test_the_pause_grows() -> None:
 
 
 def test_nobody_reads() -> None:
-    """If nobody reads the output, the command ends, even if its input goes on."""
     with Room() as room, join(room.port) as bob:
         process = subprocess.Popen(
             [COMMAND, "talk", f":{room.port}"],
@@ -890,7 +885,7 @@ def test_nobody_reads() -> None:
     ],
 )
 def test_input_that_cannot_be_read(redirection: str, said: str) -> None:
-    """Without an input or an output, the command ends with one line that says so."""
+    """Without stdin or stdout, the command ends with a one-line error."""
     with Room() as room:
         result = subprocess.run(
             ["bash", "-c", f'exec "$@" {redirection}', "bash", COMMAND, "talk", f":{room.port}"],
@@ -907,7 +902,7 @@ def test_input_that_cannot_be_read(redirection: str, said: str) -> None:
 
 
 def failing(url: str, capfd: pytest.CaptureFixture[str], *args: str) -> str:
-    """The last line of a command that cannot make its first connection."""
+    """Run a command that cannot connect; return its error message."""
     assert main(["talk", url, *args]) == 1
     out, err = capfd.readouterr()
     assert out == ""
@@ -937,11 +932,11 @@ def failing(url: str, capfd: pytest.CaptureFixture[str], *args: str) -> str:
 def test_a_handshake_that_fails(
     answer: bytes, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A server that refuses the handshake gets its own one-line message."""
+    """Each kind of failed handshake has a one-line message."""
 
     def script(visitor: Visitor) -> None:
         visitor.read_until(b"\r\n\r\n")
-        with suppress(ConnectionError):  # the client need not read to the end
+        with suppress(ConnectionError):  # the client may stop reading early
             visitor.say(answer)
 
     with serving(script) as address:
@@ -949,7 +944,7 @@ def test_a_handshake_that_fails(
 
 
 def test_no_server(capfd: pytest.CaptureFixture[str]) -> None:
-    """A connection that cannot be made causes one line that says why."""
+    """Each kind of failed connection has a one-line message."""
     with listen(LOCAL) as listener:
         port = listener.getsockname()[1]
         said = failing(f":{port}", capfd, "--connect-timeout=0.1")
@@ -960,7 +955,7 @@ def test_no_server(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tls(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Over TLS a certificate must be trusted; otherwise the talk is the same."""
+    """With TLS, the certificate must be trusted."""
     certificate = make_certificate(tmp_path / "server.pem", "IP:127.0.0.1")
 
     def script(visitor: Visitor) -> None:
@@ -994,7 +989,6 @@ def test_tls(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ctrl_c_before_there_is_a_connection() -> None:
-    """Ctrl-C immediately ends an attempt to connect."""
     with listen(LOCAL) as listener:
         process = subprocess.Popen(
             [COMMAND, "talk", local(listener)],
@@ -1040,7 +1034,7 @@ def test_ctrl_c_before_there_is_a_connection() -> None:
     ],
 )
 def test_addresses(text: str, expected: tuple[object, ...]) -> None:
-    """An address may be that of the page, that of the chat, or as short as :8080."""
+    """The address can be that of the page, that of the WebSocket, or short, such as :8080."""
     assert Address.parse(text) == expected
     assert parse_flags(["talk", text]).url == expected
 
@@ -1059,7 +1053,7 @@ def test_addresses(text: str, expected: tuple[object, ...]) -> None:
     ],
 )
 def test_flags_that_make_no_sense(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Bad flags cause a one-line error, without a password, and status 2."""
+    """Each invalid flag is refused with one line, which never contains a password."""
     with pytest.raises(SystemExit) as caught:
         main(["talk", *args])
     assert caught.value.code == 2
@@ -1070,7 +1064,6 @@ def test_flags_that_make_no_sense(args: list[str], capsys: pytest.CaptureFixture
 
 
 def test_flags() -> None:
-    """The flags have defaults and may have one dash, as in Go."""
     flags = parse_flags(["talk", ":80"])
     assert (flags.name, flags.frames, flags.connect_timeout) == (None, False, 10)
     assert (flags.ping_period, flags.wait) == (30, 3)

@@ -1,4 +1,4 @@
-"""Threads for connections, of either runtime."""
+"""Threads for connections, on either runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .support import PATIENCE
 
 
 def test_a_thread_is_a_thread() -> None:
-    """A Thread starts once, has its name, is listed while it runs, and can be joined."""
+    """A Thread has a name, starts once, is listed while it runs, and can be joined."""
     gate, names = threading.Event(), list[str]()
 
     def run() -> None:
@@ -42,7 +42,6 @@ def test_a_thread_is_a_thread() -> None:
 
 
 def test_a_reserved_thread() -> None:
-    """A thread that was reserved can begin at any time."""
     gate, done = threading.Event(), list[bool]()
 
     def run() -> None:
@@ -59,7 +58,6 @@ def test_a_reserved_thread() -> None:
 
 
 def test_a_join_with_a_timeout() -> None:
-    """`join` returns at its timeout, and as soon as the thread ends."""
     gate = threading.Event()
     thread = Thread(gate.wait, "slow")
     thread.start()
@@ -78,7 +76,6 @@ def test_a_join_with_a_timeout() -> None:
 
 
 def test_a_thread_cannot_wait_for_itself() -> None:
-    """A thread that joins itself gets a RuntimeError."""
     errors: list[RuntimeError] = []
 
     def run() -> None:
@@ -94,7 +91,7 @@ def test_a_thread_cannot_wait_for_itself() -> None:
 
 
 def test_an_exception_ends_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception in a thread goes to `threading.excepthook`, and the thread ends."""
+    """An exception ends its thread and is passed to threading.excepthook."""
     failed: list[tuple[object, str]] = []
 
     def hook(args: threading.ExceptHookArgs) -> None:
@@ -114,7 +111,7 @@ def test_an_exception_ends_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thread_keeps_little() -> None:
-    """Threads that have started share one event, and the function that reports an exception."""
+    """To save memory, started threads share their event and their excepthook function."""
     threads = [Thread(lambda: None, "short") for _ in range(2)]
     for thread in threads:
         thread.start()

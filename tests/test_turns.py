@@ -1,4 +1,4 @@
-"""turns.py: its model, and the real turns under random load."""
+"""The spin model of turns.py, and the real turns under random load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .support import PATIENCE, ROOT, in_background, wait_until
 MODEL = ROOT / "docs" / "turns.pml"
 
 
-#: Mistakes that the model can make, and what spin reports for each.
+#: For each mistake that turns.pml can make: its definition, and what spin must report.
 MISTAKES = [
     ("-DLOOK_FIRST", "invalid end state"),
     ("-DCALL_FIRST", "invalid end state"),
@@ -48,22 +48,24 @@ MISTAKES = [
     ("-DOFFERS -DCAPACITY=1 -DS=3 -DROOM_FIRST -DTROUBLE=ONE_ALONE", "assertion violated"),
 ]
 
-#: The files that the model describes.
+#: Modules that the model describes.
 MODULES = ("channel", "turns", "handover")
 
 
 def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[str] = ()) -> str:
-    """Return spin's report on the model after visiting every reachable state.
+    """Search the model with spin; return spin's report.
 
-    part: skip states whose hash, of this many bits, was seen before.
-    how: further options of the compiler.
+    part: size of a hash in bits. A state whose hash was seen before is skipped. With 0, all states
+    are visited.
+
+    how: further compiler options.
     """
     shutil.copy(MODEL, folder)
     subprocess.run(["spin", "-a", *definitions, MODEL.name], cwd=folder, check=True)
     options, limits = (["-DBITSTATE"], [f"-w{part}"]) if part else (["-DHC4"], [])
     compile_ = ["cc", "-w", "-Og", "-DSAFETY", *options, *how, "-o", "pan", "pan.c"]
     subprocess.run(compile_, cwd=folder, check=True)
-    # A search that is too short would also find nothing.
+    # With too small a depth, the search would also find no error.
     run = subprocess.run(
         ["./pan", "-m1000000", *limits], cwd=folder, check=False, capture_output=True, text=True
     )
@@ -90,9 +92,9 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
     ],
 )
 def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
-    """In the model everything that is sent is received, whatever the order of the steps.
+    """In the model, every value sent is received, whatever the order of the steps.
 
-    With more threads there are too many orders, so spin visits only millions of the states.
+    Larger models have too many states, so spin visits only some millions of them.
     """
     whole = definitions == "-DM=1 -DNO_INTERRUPT" or "-DS=1" in definitions
     said = check_model(tmp_path, *definitions.split(), part=0 if whole else 22)
@@ -101,10 +103,10 @@ def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mistake", "what"), MISTAKES)
 def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
-    """The model finds each mistake that turns.pml lists."""
-    # The first error ends the search, so optimizing the program takes longer than the search. Some
-    # errors are found up to a hundred times sooner if the search tries the last process first, or
-    # the last transition of each process.
+    """spin finds each mistake that turns.pml can make."""
+    # spin stops at the first error, so optimizing the program would take longer than the search.
+    # Some errors are found up to a hundred times sooner if the search tries the last process first,
+    # or the last transition of each process.
     how = ["-O0"]
     if re.search("-DOFFERS.*(NO_CLEANUP|NO_RECOVERY|ROOM_FIRST)|M=1 -DNO_CLEANUP", mistake):
         how.append("-DREVERSE")
@@ -116,7 +118,7 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_tried() -> None:
-    """Every mistake of the model is tested, and every name in its comments is in the code."""
+    """Every mistake in turns.pml is tested. Names in its comments exist in the code."""
     model = MODEL.read_text()
     code = "".join(
         (ROOT / "src/gochat/golang/runtime/threads" / f"{name}.py").read_text() for name in MODULES
@@ -130,14 +132,14 @@ def test_every_mistake_is_tried() -> None:
 
 
 def free_of(turns: Turns) -> tuple[int, int]:
-    """Return how many turns are free, and how many threads are in line."""
+    """Return the number of free turns and of threads in line."""
     now = turns.statistics()
     return now.limit - len(now.holders), len(now.line)
 
 
 @contextmanager
 def no_turn_free() -> Iterator[None]:
-    """Let this thread have the only turn in the block, unless it gives the turn up."""
+    """Let this thread have the only turn during the block, or until it gives the turn up."""
     before = turns.gomaxprocs(1)
     turns.waiter().line_up()
     yield
@@ -148,7 +150,7 @@ def no_turn_free() -> Iterator[None]:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("limit", [1, 2, 5])
 def test_no_message_is_forgotten(seed: int, limit: int) -> None:
-    """At random speeds every receiver gets all messages, and there are never too many turns."""
+    """Receivers at random speeds get all messages, and never hold more turns than the limit."""
     rng = random.Random(seed)
     receivers, messages = 20, 300
     channels: list[Channel[int]] = [Channel(messages, in_turn=True) for _ in range(receivers)]
@@ -169,8 +171,8 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
             deadline = time.monotonic() + chance.random() / 100 if chance.random() < 0.3 else None
             ready, value, ok = select(channel, deadline=deadline)
             if ready is None:
-                continue  # the deadline
-            in_turn = not channel._closed  # values left in a closed channel need no turn
+                continue  # the deadline has passed
+            in_turn = not channel._closed  # the values left in a closed channel need no turn
             count(+in_turn)
             if ok:
                 received[number] += [value, *channel.drain()]
@@ -184,7 +186,7 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
 
     before = turns.gomaxprocs(limit)
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # other orders of the steps
+    sys.setswitchinterval(1e-5)  # switches threads in other places
     try:
         threads = [threading.Thread(target=receive, args=(i,)) for i in range(receivers)]
         for thread in threads:
@@ -208,7 +210,6 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
 
 
 def test_turn_is_kept_while_nobody_is_in_line() -> None:
-    """A thread that is alone gets its turn immediately, again and again."""
     mine = Turns(1)
     waiter = mine.waiter()
     waiter.line_up()
@@ -220,7 +221,6 @@ def test_turn_is_kept_while_nobody_is_in_line() -> None:
 
 
 def test_turns_are_given_in_the_order_of_the_line() -> None:
-    """The first in line gets the next turn."""
     mine = Turns(1)
     mine.waiter().line_up()
     order: list[int] = []
@@ -235,14 +235,14 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
         threads.append(threading.Thread(target=work, args=(number,)))
         threads[-1].start()
         wait_until(lambda: free_of(mine) == (0, len(threads)))
-    mine.waiter().line_up()  # after all of them
+    mine.waiter().line_up()  # last in line
     assert order == [0, 1, 2, 3, 4]
     for thread in threads:
         thread.join(PATIENCE)
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """A thread that yields continues, without a turn, once all threads in line have had one."""
+    """gosched returns, without a turn, after all threads in line have had one."""
     mine = Turns(1)
     order: list[str] = []
 
@@ -262,13 +262,13 @@ def test_gosched_waits_for_those_in_line() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert order[:2] == ["pump 1", "pump 2"]
-    assert sorted(order[2:]) == ["pump 3", "relay in"]  # gosched has passed the turn on
+    assert sorted(order[2:]) == ["pump 3", "relay in"]  # gosched passes its turn on
     mine.gosched()
     assert free_of(mine) == (1, 0)
 
 
 def test_wait_that_ends_without_a_turn() -> None:
-    """After a wait that times out, the thread has no turn, and the turn is free."""
+    """A thread whose wait has timed out has no turn."""
     mine = Turns(1)
     waiter = mine.waiter()
     waiter.line_up()
@@ -280,7 +280,7 @@ def test_wait_that_ends_without_a_turn() -> None:
 
 
 def test_statistics() -> None:
-    """The statistics of turns say who has one, and who waits for one, in the order of the line."""
+    """statistics shows the threads that hold a turn and those in line, in order."""
     turns = Turns(1)
     turns.waiter().line_up()
     threads = []
@@ -298,7 +298,7 @@ def test_statistics() -> None:
 
 
 def test_number_of_turns_can_be_changed() -> None:
-    """New turns go to threads in line; a lower number takes effect as turns are given up."""
+    """Added turns go to threads in line. Removed turns disappear as they are given up."""
     mine = Turns(1)
     assert mine.gomaxprocs(0) == 1
     assert mine.gomaxprocs(3) == 1
@@ -345,7 +345,7 @@ def fail() -> None:
 @pytest.mark.parametrize("end", [lambda: None, fail, sys.exit], ids=["return", "raise", "exit"])
 @pytest.mark.parametrize("start", ["threading", "_thread"])
 def test_a_thread_that_ends_hands_its_turn_on(end: Callable[[], Any], start: str) -> None:
-    """However a thread ends, and however it was started, the next in line gets its turn."""
+    """A thread's turn is free when the thread ends, in whatever way."""
     mine: Channel[int] = Channel(1, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
 
@@ -372,7 +372,6 @@ def test_a_thread_that_ends_hands_its_turn_on(end: Callable[[], Any], start: str
 
 
 def test_a_thread_that_ends_in_line() -> None:
-    """A thread that ended while it was in line does not delay those after it."""
     mine = Turns(1)
     waiters: list[Waiter] = []
 
@@ -391,7 +390,6 @@ def test_a_thread_that_ends_in_line() -> None:
 
 
 def test_turns_that_are_dropped() -> None:
-    """Unused turns leave nothing behind, even if threads have been in line."""
     mine = Turns(1)
     mine.waiter().line_up()
     dropped = weakref.ref(mine)
@@ -401,7 +399,6 @@ def test_turns_that_are_dropped() -> None:
 
 
 def test_woken_for_nothing() -> None:
-    """A receiver that is woken without a value keeps waiting and gets the next value."""
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[tuple[int | None, bool]] = []
 
@@ -421,7 +418,7 @@ def test_woken_for_nothing() -> None:
 
 
 class WatchedChannel(Channel[int]):
-    """A channel to which something happens just after its receiver has declared itself idle."""
+    """A channel that calls a function just after its receiver has declared itself idle."""
 
     def __init__(self, happens: Callable[[Channel[int]], object]) -> None:
         super().__init__(1, in_turn=True)
@@ -438,14 +435,14 @@ class WatchedChannel(Channel[int]):
     ids=["queued, and not woken yet", "queued and woken"],
 )
 def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]) -> None:
-    """A value that comes just before its receiver sleeps is received immediately."""
+    """A value that arrives between declaring idle and sleeping is received immediately."""
     assert WatchedChannel(happens).recv() == (1, True)
     turns.give_up()
     assert free_of(turns) == (turns.gomaxprocs(0), 0)
 
 
 def test_a_closed_channel_needs_no_turn() -> None:
-    """A receiver of a closed channel waits for no turn: there may be thousands of them."""
+    """Receiving from a closed channel needs no turn. At shutdown, thousands of threads do so."""
     closed: Channel[int] = Channel(2, in_turn=True)
     full: Channel[int] = Channel(2, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
@@ -474,13 +471,13 @@ def test_a_closed_channel_needs_no_turn() -> None:
             assert free_of(turns) == (0, 0)
             wait_until(lambda: bool(other._idle))
             assert other.try_send(3)
-            wait_until(lambda: free_of(turns) == (0, 1))  # the last one needs a turn
+            wait_until(lambda: free_of(turns) == (0, 1))  # this value needs a turn
             turns.give_up()
         assert received[4] == (other, 3, True)
 
 
 def test_deadline_while_in_line() -> None:
-    """A receiver whose deadline comes while it is in line for a value still gets its turn."""
+    """A receiver in line with a value gets it even if its deadline passes."""
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[Any] = []
     deadline = time.monotonic() + 0.2
@@ -500,7 +497,7 @@ def test_deadline_while_in_line() -> None:
 
 
 def test_a_waiter_can_be_claimed_once() -> None:
-    """Of all threads that claim an armed waiter, exactly one puts it in line."""
+    """Only one thread can wake a waiter. The second gets False."""
     mine = Turns(1)
     waiter = mine.waiter()
     assert not waiter.wake()
@@ -516,7 +513,7 @@ def test_a_waiter_can_be_claimed_once() -> None:
 
 
 def test_as_many_turns_as_anybody_could_want() -> None:
-    """The number of turns can be changed by any amount in one step."""
+    """Changing the number of turns by any amount takes only one step."""
     mine = Turns(1)
     assert mine.gomaxprocs(10**18) == 1
     assert mine.gomaxprocs(1) == 10**18

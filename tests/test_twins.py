@@ -1,4 +1,4 @@
-"""The page with hub.go, client.go and main.go next to their Python twins."""
+"""The page that shows hub.go, client.go and main.go beside their Python twins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = ("hub", "client", "main")
 
 ASYNCIO = ROOT / "docs/why/asyncio.md"
 
-#: For each `python-part`: its file, its names, and its passages that are not in Go.
+#: For each `python-part`: its file, its names, and the passages that are not in Go.
 PARTS = re.findall(
     r"\{python-part\} (\S+)\n:names: (.+)\n(?::not-in-go: (.+)\n)?", PAGE.read_text()
 )
@@ -32,7 +32,7 @@ def several(option: str) -> list[str]:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone of gorilla/websocket with the declarations of its chat, but with our own bodies."""
+    """A clone of gorilla/websocket with the chat's declarations. The bodies are our own."""
     folder = tmp_path / "websocket" / CHAT
     folder.mkdir(parents=True)
     for file in FILES:
@@ -51,7 +51,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("file", FILES)
 def test_each_line_is_in_one_part(file: str) -> None:
-    """Every line of a Python file that is not blank is in exactly one part of the page."""
+    """Every line of the Python file that is not blank is in exactly one part."""
     path = f"src/gochat/{file}.py"
     code = (ROOT / path).read_text()
     shown = [
@@ -65,7 +65,7 @@ def test_each_line_is_in_one_part(file: str) -> None:
 
 
 def test_each_link_names_lines_at_the_commit() -> None:
-    """Each Go part has a link to its lines at one fixed commit, and the lines do not overlap."""
+    """Each Go part links to its lines at the fixed commit. The lines do not overlap."""
     links = re.findall(r"\]\((https://github\.com/gorilla/\S+)\)", PAGE.read_text())
     parts = go_parts()
     assert len(links) == len(parts) == PAGE.read_text().count("{go-part}")
@@ -80,7 +80,7 @@ def test_each_link_names_lines_at_the_commit() -> None:
 
 
 def test_what_is_not_in_go_is_found() -> None:
-    """Each shaded passage is one statement, with its comment."""
+    """A shaded passage is one statement with its comment."""
     code = (ROOT / "src/gochat/hub.py").read_text()
     lines = code.splitlines()
     found = not_in_go(code, "self.stop", python_lines(code, ["Hub.__init__"]))
@@ -99,7 +99,7 @@ def test_what_is_not_in_go_is_found() -> None:
 
 
 def test_a_go_part_ends_where_its_declaration_ends() -> None:
-    """A Go part includes its comment, and ends at its closing brace, or after its only line."""
+    """A Go part is a declaration with its comment."""
     code = "package p\n\n// f\n// g\nfunc f() {\n\tif x {\n\t}\n}\n\nvar v = 1\n"
     assert go_lines(code, "package p") == (1, 1)
     assert go_lines(code, "func f()") == (3, 8)
@@ -107,7 +107,10 @@ def test_a_go_part_ends_where_its_declaration_ends() -> None:
 
 
 def test_each_part_of_the_asyncio_chat_is_shown() -> None:
-    """On the asyncio page, each line of hub and client is shown; lines that await are shaded."""
+    """The asyncio page shows every line of hub and client.
+
+    `awaits` returns exactly the lines with an await.
+    """
     parts = re.findall(
         r"\{python-part\} (examples/\S+)\n:caption: asyncio\n:awaits:\n:names: (.+)\n",
         ASYNCIO.read_text(),
@@ -128,7 +131,7 @@ def test_each_part_of_the_asyncio_chat_is_shown() -> None:
 
 
 def test_what_may_switch_is_shaded(tmp_path: Path) -> None:
-    """On the page of the chat in asyncio each line that awaits is shaded, and no other."""
+    """On the asyncio page, exactly the lines with an await are shaded."""
     html = built(tmp_path / "asyncio", page=ASYNCIO)
     shaded = re.findall(r'<span class="hll">(.*)', html)
     assert len(shaded) == html.count('"k">await</span>')
@@ -136,7 +139,7 @@ def test_what_may_switch_is_shaded(tmp_path: Path) -> None:
 
 
 def built(project: Path, *options: str, page: Path = PAGE) -> str:
-    """Build a site of one page and return its HTML."""
+    """Build a site with one page; return its HTML."""
     project.mkdir()
     shutil.copy(page, project / "index.md")
     (project / "conf.py").write_text(
@@ -154,7 +157,7 @@ def built(project: Path, *options: str, page: Path = PAGE) -> str:
 
 
 def test_the_go_text_of_a_clone(clone: Path, tmp_path: Path) -> None:
-    """With a clone, each Go part shows its text there; without one, a link and a description."""
+    """With a clone, the page shows the Go code. Without one, it shows links and descriptions."""
     plain, with_go = built(tmp_path / "plain"), built(tmp_path / "go", "-D", f"gochat_go={clone}")
     count = len(go_parts())
     assert (plain.count(f"blob/{COMMIT}"), with_go.count(f"blob/{COMMIT}")) == (count, 0)
@@ -167,7 +170,10 @@ def test_the_go_text_of_a_clone(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_clone_that_differs(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing part or file is a one-line error with status 1; changed text is a warning."""
+    """If a clone lacks a declaration or a file, the build fails with one line.
+
+    If only its text differs, the build warns.
+    """
     hub = clone / CHAT / "hub.go"
     complete = hub.read_text()
     hub.write_text(complete.replace("func newHub()", "func makeHub()"))

@@ -1,4 +1,4 @@
-"""The live view: what its page and its state show of a real chat, and what its switches do."""
+"""The live view: its page, its /state and its switches, on a real chat."""
 
 from __future__ import annotations
 
@@ -50,21 +50,18 @@ from .support import (
 )
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
 
-# Few other tests run this code, so measure the coverage of the processes started here.
+# Almost no other tests run this code. So coverage also counts the processes started here.
 pytestmark = pytest.mark.measured
 
 State = dict[str, Any]
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> Response:
-    """Send a request to a view and return the answer."""
     with Peer(port) as peer:
         return peer.request(path, headers, method)
 
 
 class Viewed(Gochat):
-    """`gochat serve` with its view."""
-
     def __init__(self, *flags: str, view: str = ":0", fault: str = "") -> None:
         super().__init__("--view", view, "--addr", LOCAL, *flags, fault=fault)
         found = re.search(r"view at (http://\S+?:(\d+))/$", "\n".join(self.lines), re.MULTILINE)
@@ -90,7 +87,7 @@ class Viewed(Gochat):
         return state
 
     def wait_for(self, condition: Callable[[State], object], what: str = "") -> State:
-        """Return the first state in which the condition holds."""
+        """Return the first state for which the condition is true."""
         state: State = {}
 
         def there() -> bool:
@@ -104,7 +101,7 @@ class Viewed(Gochat):
         return state
 
     def find(self, peer: Peer) -> State:
-        """Wait until the state contains a peer; return what it says about the peer."""
+        """Wait until the state has this peer's client; return that client."""
 
         def found(state: State) -> list[State]:
             return [one for one in state["clients"] if one["addr"] == peer.addr]
@@ -116,7 +113,7 @@ class Viewed(Gochat):
         self.post(f"/{name}?client={self.find(peer)['number']}")
 
     def wait_until_held(self, peer: Peer) -> State:
-        """Return the first state in which the peer's write pump is held."""
+        """Return the first state in which this peer's write pump is held."""
         return self.wait_for(
             lambda state: any(
                 one["addr"] == peer.addr and (one["writer"] or "").startswith("is held")
@@ -126,7 +123,7 @@ class Viewed(Gochat):
         )
 
     def reason(self, addr: str) -> str:
-        """Wait until the client with this address has gone; return why it went."""
+        """Wait until the client with this address has gone; return the reason shown."""
         state = self.wait_for(lambda state: addr in [one["addr"] for one in state["gone"]])
         *_, reason = [one["reason"] for one in state["gone"] if one["addr"] == addr]
         return str(reason)
@@ -134,7 +131,7 @@ class Viewed(Gochat):
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Viewed]:
-    """A chat for the tests that do not end it."""
+    """A chat for the tests that leave it running."""
     with Viewed() as chat:
         yield chat
         assert chat.stop() == 0
@@ -142,7 +139,7 @@ def shared() -> Iterator[Viewed]:
 
 @pytest.fixture
 def chat(shared: Viewed) -> Iterator[Viewed]:
-    """A chat with an empty room, at normal speed."""
+    """The shared chat, returned to normal speed and emptied after each test."""
     yield shared
     shared.post("/slow?seconds=0")
     shared.wait_for(lambda state: not state["clients"], "an empty room")
@@ -150,7 +147,7 @@ def chat(shared: Viewed) -> Iterator[Viewed]:
 
 
 def joined(port: int, count: int) -> list[Peer]:
-    """This many peers, with no messages in flight to any of them."""
+    """Return `count` registered clients with no messages on their way to them."""
     peers: list[Peer] = []
     for _ in range(count):
         peers.append(join(port))
@@ -160,10 +157,7 @@ def joined(port: int, count: int) -> list[Peer]:
 
 
 def overflow(held: Peer, other: Peer) -> list[str]:
-    """Say more than fits in a held client's queue, with --send-buffer=4, so the client is dropped.
-
-    Returns what was said.
-    """
+    """Say 6 messages, so that a held client is dropped with --send-buffer=4. Return them."""
     said = [str(i) for i in range(6)]
     for text in said:
         other.send(text)
@@ -181,12 +175,12 @@ def card(page: Page, number: int) -> Locator:
 
 
 def places(card: Locator, kind: str) -> int:
-    """Return how many places are drawn: all `places` of a queue, or only the `filled` ones."""
+    """Return the number of places drawn for a queue: all `places`, or the `filled` ones."""
     return (card.locator(f".{kind}").get_attribute("d") or "").count("M")
 
 
 def test_two_tabs_chat_in_view(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The view shows the hub, each tab's two threads and queue, and who leaves."""
+    """The view shows the hub, each tab's threads and queue, and which clients have left."""
     view = tabs.context.new_page()
     view.clock.install()
     view.goto(chat.view_url)
@@ -218,7 +212,7 @@ def test_two_tabs_chat_in_view(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_which_window_is_which(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The page shows its client's number and address; the card shows the name it used last."""
+    """The chat page shows its client's number. The view shows each client's name."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     with tabs.context.expect_page() as opened:
@@ -239,7 +233,7 @@ def test_which_window_is_which(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
     expect_texts(ann, "Ann: hi", "<b>Bob</b>: hi", "without a name")
     expect(card(view, max(shown)).locator(".name")).to_have_text("<b>Bob</b>")
 
-    # A new connection is a new client.
+    # A new connection gets a new number.
     bob.evaluate("connect()")
     expect(bob.locator("#client")).to_have_text(re.compile(f"Client {max(shown) + 1},"))
     bob.evaluate("disconnect()")
@@ -250,7 +244,7 @@ def test_the_second_connection_is_shown_when_it_takes_over(
     chat: Viewed,
     tabs: Tabs,  # noqa: F811
 ) -> None:
-    """A page that changes to its second connection shows the number of that connection."""
+    """When the probe replaces the page's connection, the page shows the new client number."""
     page = tabs.open(chat)
     expect(page.locator("#client")).to_have_text(re.compile("Client"))
     first = page.locator("#client").inner_text()
@@ -262,7 +256,7 @@ def test_the_second_connection_is_shown_when_it_takes_over(
 
 
 def test_nobody_else_learns_who_is_who(chat: Viewed) -> None:
-    """The chat identifies a client only to a request that has the name of its tab."""
+    """/client returns a client's number only to a request with the tab's secret name."""
     with Peer(chat.port) as peer, join(chat.port) as nameless:
         assert peer.open("/ws?tab=secret").status == 101
         number = chat.find(peer)["number"]
@@ -279,7 +273,7 @@ def test_nobody_else_learns_who_is_who(chat: Viewed) -> None:
 
 
 def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """A held client is dropped when its queue of 256 is full, with the reason; nothing is lost."""
+    """A held client is dropped when its queue is full, and still gets all its messages."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     tab = tabs.open(chat)
@@ -309,13 +303,13 @@ def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  
         expect(view.locator("#gone li").first).to_have_text(
             re.compile(f"Client {number}, .*: its queue was full, with 256 messages queued$")
         )
-        # The queued messages have gone out, and the page has reconnected, as a new client.
+        # The queued messages were delivered, and the page has reconnected as a new client.
         expect(tab.locator(".message")).to_have_count(1 + 257)
         expect(card(view, number + 2).locator(".writer")).to_have_text("waits for a message")
 
 
 def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The page turns on slow motion, shows who has the turn, and sends messages."""
+    """The page switches slow motion and messages on and off, and shows who has the turn."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     with ExitStack() as stack:
@@ -331,13 +325,13 @@ def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
         pace.select_option("off")
         pace.blur()
         chat.wait_for(lambda state: state["pace"] == 0)
-        # Another view has the same pace as the first.
+        # All views share one pace.
         chat.post("/slow?seconds=0.3")
         expect(pace).to_have_value("0.3")
 
 
 def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa: F811
-    """On a phone nothing scrolls sideways, and the page says when the chat has ended."""
+    """The page fits a phone's width, and says so when the chat has ended."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 320, "height": 600}, color_scheme="dark")
     view = tabs.context.new_page()
@@ -346,7 +340,7 @@ def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa
         expect(card(view, 1).locator(".count")).to_have_text("0 of 5000 places taken")
         assert places(card(view, 1), "places") == 256
         assert view.evaluate("document.documentElement.scrollWidth") == 320
-        # The button is next to the number, not below it.
+        # The button is beside the client's number.
         title = card(view, 1).locator("h2").bounding_box()
         button = card(view, 1).get_by_role("button").bounding_box()
         assert title
@@ -363,14 +357,14 @@ def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa
 
 
 def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
-    """Messages said while a client was held arrive on its release; others do not wait."""
+    """A held client gets its messages on release. Others do not wait for them."""
     with ExitStack() as stack:
         held, other = map(stack.enter_context, joined(chat.port, 2))
         chat.switch("hold", held)
         said = [str(i) for i in range(9)]
         for text in said:
             other.send(text)
-            assert other.messages(1) == [text]  # there is one turn; the held client lacks it
+            assert other.messages(1) == [text]  # the held client does not keep the only turn
         state = chat.wait_until_held(held)
         assert state["turns"] == {"number": 1, "line": 0, "holders": []}
         assert chat.find(held)["queued"] == 8
@@ -383,7 +377,7 @@ def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
 
 
 def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
-    """A client held for longer than the write wait still has the whole write wait afterward."""
+    """Being held does not count toward the write wait."""
     with Viewed("--write-wait", "0.05") as chat, join(chat.port) as peer:
         chat.switch("hold", peer)
         peer.send("hi")
@@ -397,7 +391,7 @@ def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
 
 
 def one_at_a_time(state: State) -> bool:
-    """Return whether one client, slowed down, has the turn, and the two others wait in line."""
+    """Return whether one slowed client has the turn while the other two wait in line."""
     holders = [one for one in state["clients"] if one["has_turn"]]
     others = [one for one in state["clients"] if not one["has_turn"]]
     return (
@@ -410,18 +404,18 @@ def one_at_a_time(state: State) -> bool:
 
 
 def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
-    """In slow motion a write pump keeps its turn for a frame, and the others wait in line."""
+    """In slow motion, one write pump has the turn and the others wait in line."""
     with ExitStack() as stack:
         peers = [stack.enter_context(peer) for peer in joined(chat.port, 3)]
         chat.post("/slow?seconds=0.5")
         begin = time.monotonic()
         peers[0].send("slowly")
-        # The parts of a state are read one after another, and the turn may move meanwhile.
+        # The parts of a state are read one after another, and the turn can move in between.
         chat.wait_for(one_at_a_time, "one has the turn, and two are in line")
         for peer in peers:
             assert peer.messages(1) == ["slowly"]
         assert time.monotonic() > begin + 3 * 0.5
-        # A client that is slowed down can be held immediately.
+        # A client can be held while it is slowed down.
         chat.post("/slow?seconds=5")
         peers[0].send("again")
         (number,) = chat.wait_for(lambda state: state["turns"]["holders"])["turns"]["holders"]
@@ -431,7 +425,6 @@ def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
 
 
 def test_the_end_while_clients_are_held() -> None:
-    """Ctrl-C ends the chat in time, and cleanly, whoever is held or slowed down."""
     fault = "import gochat.ops.view.server as server; server._SLOWEST = 600.0"
     with Viewed("--shutdown-timeout=600", fault=fault) as chat, ExitStack() as stack:
         held, slow = map(stack.enter_context, joined(chat.port, 2))
@@ -449,8 +442,6 @@ def test_the_end_while_clients_are_held() -> None:
 
 
 def test_a_held_client_may_leave(chat: Viewed) -> None:
-    """A client that leaves, or is lost, while it is held leaves no thread behind."""
-
     for end in (lambda peer: peer.send(b"\x03\xe8", CLOSE), lambda peer: reset_socket(peer.sock)):
         with join(chat.port) as peer:
             addr = peer.addr
@@ -466,12 +457,12 @@ def test_a_button_that_does_nothing_looks_so(
     tabs: Tabs,  # noqa: F811
     chat: Viewed,
 ) -> None:
-    """The button that holds a client is gray and disabled after the client has gone."""
+    """When its client has gone, the hold button is disabled and looks so."""
     page = tabs.context.new_page()
     page.goto(chat.view_url)
     with join(chat.port) as peer:
         number = chat.find(peer)["number"]
-        chat.switch("hold", peer)  # a button that is pressed has a color
+        chat.switch("hold", peer)  # a pressed button is colored
         button = card(page, number).get_by_role("button")
         expect(button).to_have_attribute("aria-pressed", "true")
     expect(button).to_be_disabled()
@@ -480,7 +471,6 @@ def test_a_button_that_does_nothing_looks_so(
 
 
 def test_the_view_says_something(chat: Viewed) -> None:
-    """Messages from the view reach everyone, with a number."""
     with join(chat.port) as peer:
         chat.post("/say")
         chat.post("/say")
@@ -492,7 +482,7 @@ def test_the_view_says_something(chat: Viewed) -> None:
 
 
 def test_switches_exist_only_with_the_flag() -> None:
-    """Without --view there is no view and no switch, at any address, and its code is not loaded."""
+    """Without --view, there is no switch at any address, and the view's code is not imported."""
     fault = """
         import atexit, sys
         atexit.register(lambda: print("view:", "gochat.ops.view" in sys.modules, file=sys.stderr))
@@ -511,7 +501,7 @@ def test_switches_exist_only_with_the_flag() -> None:
 
 
 def test_another_site_cannot_switch(chat: Viewed) -> None:
-    """A page of another origin, or with a rebound DNS name, can use no switch, and see nothing."""
+    """A page from another origin or a rebound DNS name gets nothing from the view."""
     own = f"127.0.0.1:{chat.view_port}"
     with join(chat.port) as peer:
         hold = f"/hold?client={chat.find(peer)['number']}"
@@ -538,7 +528,6 @@ def test_another_site_cannot_switch(chat: Viewed) -> None:
 
 
 def test_requests_that_are_refused(chat: Viewed) -> None:
-    """A request that makes no sense is answered with a line that says why."""
     for path, method, status, text in (
         ("/nonsense", "GET", 404, "Not found"),
         ("/nonsense", "POST", 404, "Not found"),
@@ -563,7 +552,6 @@ def test_requests_that_are_refused(chat: Viewed) -> None:
 
 
 def test_methods(chat: Viewed) -> None:
-    """A wrong method gets a 405 with the methods of that path; HEAD works like GET."""
     for path, method, allow in (
         ("/hold?client=1", "GET", "POST"),
         ("/say", "HEAD", "POST"),
@@ -579,9 +567,9 @@ def test_methods(chat: Viewed) -> None:
 
 
 def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
-    """The page's policy lets it run its own script, connect to its own server, and no more.
+    """The page's policy allows only its own script and its own server.
 
-    No browser may guess another file type for an answer of the view.
+    Browsers must not guess a different file type for any response.
     """
     answer = chat.ask("/")
     assert answer.body == sent_page("view.html")
@@ -596,7 +584,7 @@ def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
 
 
 def test_where_the_view_listens(chat: Viewed) -> None:
-    """Without a host the view is on loopback; with a host it listens there, under any name."""
+    """Without a host, the view listens on loopback. With one, it accepts any host name."""
     assert chat.view_url.startswith("http://127.0.0.1:")
     with Viewed(view="0.0.0.0:0") as other, join(other.port):
         assert other.view_url.startswith("http://localhost:")
@@ -607,14 +595,13 @@ def test_where_the_view_listens(chat: Viewed) -> None:
 
 
 def test_an_address_that_is_taken(chat: Viewed, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address that is in use ends the command with one line and status 1."""
     assert main(["serve", "--addr", LOCAL, "--view", f":{chat.view_port}"]) == 1
     what = f"listen tcp 127.0.0.1:{chat.view_port}: Address already in use"
     assert is_one_line(capsys.readouterr().err, what)
 
 
 def test_a_thread_that_cannot_be_started() -> None:
-    """Without a thread for the view the command ends and says so in a line."""
+    """If the view's thread cannot be started, the command ends with a one-line error."""
     fault = """
         import threading
 
@@ -651,7 +638,6 @@ def close(peer: Peer) -> None:
     ids=["close", "reset", "gone", "too big", "not UTF-8"],
 )
 def test_why_a_client_has_gone(chat: Viewed, end: Callable[[Peer], None], reason: str) -> None:
-    """For each departed client, the view says whether it left, was lost, or was at fault."""
     with join(chat.port) as peer:
         addr = peer.addr
         end(peer)
@@ -662,13 +648,11 @@ def test_why_a_client_has_gone(chat: Viewed, end: Callable[[Peer], None], reason
 
 
 def test_a_client_that_sends_no_pong() -> None:
-    """For a client that sends no pong in time, that is the reason shown."""
     with Viewed("--pong-wait=0.2") as chat, join(chat.port) as peer:
         assert chat.reason(peer.addr) == "no pong came in time"
 
 
 def test_a_client_that_does_not_read() -> None:
-    """For a client that reads nothing for the write wait, that is the reason shown."""
     with (
         Viewed("--write-wait=0.5", "--send-buffer=1000", "--max-message-size=70000") as chat,
         join(chat.port) as speaker,
@@ -679,9 +663,9 @@ def test_a_client_that_does_not_read() -> None:
 
 
 def test_a_client_that_is_dropped_but_still_there() -> None:
-    """A stuck client whose queue was full is shown with the reason until its threads have ended.
+    """A dropped client stays in the view until its threads have ended.
 
-    At shutdown the view still runs and gives the shutdown as the reason of those who leave.
+    During shutdown the view still works, and gives the shutdown as the reason.
     """
     with (
         Viewed("--write-wait=60", "--send-buffer=3", "--max-message-size=70000") as chat,
@@ -705,14 +689,14 @@ def test_a_client_that_is_dropped_but_still_there() -> None:
 
 
 def test_a_reader_that_keeps_to_the_rate() -> None:
-    """The view shows that a read pump waits because of the rate."""
+    """The view shows that a read pump is delayed by the rate."""
     with Viewed("--rate=0.2", "--burst=1") as chat, join(chat.port) as peer:
         peer.send("hi")
         wait_until(lambda: chat.find(peer)["reader"] == "waits, to keep to the rate")
 
 
 class Listener:
-    """Stands in for a client: its channel takes a message only while the gate is open."""
+    """A client whose channel accepts messages only while a gate is open."""
 
     def __init__(self, gate: threading.Event) -> None:
         class Slow(Channel[bytes]):
@@ -725,7 +709,7 @@ class Listener:
 
 @contextmanager
 def viewing(hub: Hub, clients: Clients) -> Iterator[View]:
-    """A view, which is shut down at the end."""
+    """Yield a view, and shut it down afterward."""
     view = View(LOCAL, hub, clients)
     try:
         yield view
@@ -734,7 +718,7 @@ def viewing(hub: Hub, clients: Clients) -> Iterator[View]:
 
 
 def test_a_hub_that_is_slow() -> None:
-    """The view shows read pumps, and itself, waiting for a hub that is slow to send a message."""
+    """If the hub is slow, the view shows the read pumps waiting for it, and /say gets 503."""
     hub, gate = Hub(), threading.Event()
     clients = Clients()
     with viewing(hub, clients) as view:
@@ -749,7 +733,7 @@ def test_a_hub_that_is_slow() -> None:
             found = state()
             readers = [one["reader"] for one in found["clients"]]
             waiting = readers.count("waits for the hub to take its message")
-            return (waiting, found["hub"]["thread"]) == (1, "at work")  # the hub is woken, too
+            return (waiting, found["hub"]["thread"]) == (1, "at work")  # the hub has woken
 
         with running(server, hub), ExitStack() as stack:
             server.start()
@@ -770,7 +754,7 @@ def test_a_hub_that_is_slow() -> None:
 
 
 def test_many_clients(chat: Viewed) -> None:
-    """Only a bounded number of clients is shown individually, held ones first; the rest as sums."""
+    """Only a limited number of clients is listed, held ones first. The rest are summed up."""
     count = DETAILED + 10
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(chat.port)) for _ in range(count)]
@@ -797,9 +781,9 @@ def test_many_clients(chat: Viewed) -> None:
 
 @pytest.mark.parametrize(("busy", "period"), [(0.0, 0.2), (0.03, 0.6)])
 def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, period: float) -> None:
-    """However many views there are, a state is made at most 5 times a second, less often if slow.
+    """A state is computed at most 5 times a second, and less often if computing is slow.
 
-    busy: the processor time that a state takes, in seconds. period: how long a state is reused.
+    busy: CPU seconds that one state takes. period: seconds for which a state is reused.
     """
     made: list[float] = []
 
@@ -822,7 +806,7 @@ def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, perio
 
 
 def test_with_metrics() -> None:
-    """A client can be held and dropped with metrics on, and the metrics count it."""
+    """With metrics, a client can be held and dropped, and the drop is counted."""
     with Viewed("--metrics-addr", LOCAL, "--send-buffer=4") as chat, ExitStack() as stack:
         found = re.search(r"metrics at (\S+)", "\n".join(chat.lines))
         assert found
@@ -843,7 +827,7 @@ def test_with_metrics() -> None:
 
 
 def test_with_the_relay(tmp_path: Path) -> None:
-    """With a relay the view shows its channel, and messages of the view go through it."""
+    """With a relay, the view shows the relay's channel and sends its messages through it."""
     with (
         Redis(tmp_path) as redis,
         Viewed("--relay", redis.url, "--room", "view") as chat,
@@ -870,7 +854,6 @@ def test_with_all_others(
     *,
     relay: bool,
 ) -> None:
-    """The view, the metrics, a trace and a relay work at the same time, on the same clients."""
     path = tmp_path / "trace.json"
     flags = ["--metrics-addr", LOCAL, "--trace", str(path), "--send-buffer=4"]
     flags += ["--runtime", runtime]
@@ -915,7 +898,7 @@ def test_with_all_others(
 
 
 def test_a_client_without_a_write_pump() -> None:
-    """A client without a write pump is shown as such, and a hub that does not run has no thread."""
+    """The state can be read without a write pump and before the hub runs."""
     hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
         clients.new_client(hub, conn, Settings(), Hold(pace))
@@ -925,7 +908,6 @@ def test_a_client_without_a_write_pump() -> None:
 
 
 def test_a_viewed_client_leaves_no_garbage() -> None:
-    """All of a client is freed with its threads, as without the view: there is no cycle."""
     hub = Hub()
     clients = Clients()
     with viewing(hub, clients) as view:
@@ -945,13 +927,12 @@ def test_a_viewed_client_leaves_no_garbage() -> None:
                 left = [client for client in found if client.hub is hub]
             finally:
                 gc.enable()
-    assert len(left) <= 1  # a variable of the hub still refers to the last client
+    assert len(left) <= 1  # one of the hub's variables still refers to the last client
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 900])
 def test_axe_finds_nothing(tabs: Tabs, chat: Viewed, scheme: str, width: int) -> None:  # noqa: F811
-    """axe-core finds nothing wrong with the view, with clients, one of them held, and one gone."""
     tabs.shape(color_scheme=scheme, viewport={"width": width, "height": 640})
     page = tabs.context.new_page()
     page.goto(chat.view_url)

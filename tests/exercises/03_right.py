@@ -1,4 +1,4 @@
-"""`recv` also returns whether there was a value; only a closed, empty channel has none."""
+"""`recv` also returns whether there was a value. Only a closed, empty channel has none."""
 
 
 def receive_all(channel):

@@ -1,4 +1,4 @@
-"""`try_send` never waits; a client without room is dropped."""
+"""`try_send` never waits. A client without room is dropped."""
 
 import gochat
 

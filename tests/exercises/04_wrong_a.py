@@ -1,4 +1,4 @@
-"""Skips a message without the client's knowledge."""
+"""Skips a message without telling the client."""
 
 import gochat
 

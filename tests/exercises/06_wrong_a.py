@@ -1,4 +1,4 @@
-"""The channel is full, but nothing is sent to it after that."""
+"""Fills the channel, but sends nothing after that."""
 
 import gochat
 

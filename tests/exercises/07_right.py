@@ -1,4 +1,4 @@
-"""The hub's own messages go out like any others."""
+"""The hub sends its own messages like any others."""
 
 import gochat
 

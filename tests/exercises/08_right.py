@@ -1,4 +1,4 @@
-"""The time of the next ping survives each round of the loop; only a ping moves it forward."""
+"""Only a ping changes the time of the next ping; the loop keeps it."""
 
 import time
 

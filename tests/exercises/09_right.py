@@ -1,4 +1,4 @@
-"""A registration is a rendezvous: after it, the hub knows the client."""
+"""Registering is a rendezvous: when it returns, the hub knows the client."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""The message and the registration may both wait for the hub, which chooses at random."""
+"""A registration and a message can both wait, and the hub then takes either one first."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""Looks at the channels in a new random order each time."""
+"""Tries the channels in a new random order each time."""
 
 import queue
 import random

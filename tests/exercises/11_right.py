@@ -1,4 +1,4 @@
-"""The hub iterates over the readers: all clients, or those that the message names."""
+"""Sends to all clients, or only to those that the message names."""
 
 import gochat
 

@@ -1,4 +1,4 @@
-"""The order of the Go original: the write pump might or might not be faster."""
+"""Closes the connection itself, as Go does, perhaps before the write pump's close frame."""
 
 import gochat
 

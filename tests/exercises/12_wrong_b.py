@@ -1,4 +1,4 @@
-"""A close frame is sent, but nobody is unregistered when this pump ends."""
+"""Sends a close frame, but never unregisters the client when the pump ends."""
 
 import gochat
 

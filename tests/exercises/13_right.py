@@ -1,4 +1,4 @@
-"""The socket is closed only when no thread uses its number any longer."""
+"""Closes the socket only when neither thread uses its number."""
 
 import threading
 

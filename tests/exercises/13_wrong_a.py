@@ -1,4 +1,4 @@
-"""A shutdown ends the connection, but the number is still released too early."""
+"""Ends the connection with shutdown, but still releases the number too early."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""The lock is taken here, so the pong waits for the message."""
+"""Takes the lock, so the pong waits for the message."""
 
 import gochat
 

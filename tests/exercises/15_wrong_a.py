@@ -1,4 +1,4 @@
-"""Identifies the sender by its message, but another client may say the same."""
+"""Identifies the sender by its message, which another client can also send."""
 
 import gochat
 
