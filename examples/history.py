@@ -1,5 +1,6 @@
-"""History: when a client joins, it gets the last messages, and then misses no later message,
-because the hub's thread sends both. Run it: python examples/history.py :8080
+"""History: a new client gets the last messages, and then all new messages, without a gap.
+
+Run it: python examples/history.py :8080
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Presence: everyone is told who joins and who leaves, and `/who` lists the people in the room.
+"""Presence: the chat announces who joins and who leaves; `/who` lists everyone in the room.
 
 Run it: python examples/presence.py :8080
 """

@@ -57,7 +57,7 @@ class Client:
             self.conn.transport.abort()
 
     async def write_pump(self) -> None:
-        """Pump messages from the hub to the connection, until the sentinel comes."""
+        """Pump messages from the hub to the connection, until the sentinel arrives."""
         try:
             while True:
                 queued = [await self.send.get()]
