@@ -1,4 +1,4 @@
-"""The exercises, as listed in the first lines of their starters."""
+"""The list of exercises, read from the first lines of their starters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Exercise:
 
     number: int
 
-    #: The name of its starter without the number, and the name of its check.
+    #: Name of its check, and of its starter without the number.
     name: str
 
     #: easy, medium or hard.
@@ -30,12 +30,12 @@ class Exercise:
 
     title: str
 
-    #: The text of the file that the learner begins with.
+    #: Text of the file that the learner begins with.
     starter: str
 
     @property
     def file(self) -> str:
-        """The name of the learner's file."""
+        """Name of the learner's file."""
         return f"exercise_{self.number:02}.py"
 
 

@@ -1,7 +1,8 @@
-"""The checks: each tests a learner's file for one exercise and returns the verdict.
+"""The checks, one for each exercise.
 
-Each check is named after its exercise's starter, and is called on the child's main thread. It
-returns the verdict on a right answer and raises Refused with the verdict on a wrong answer.
+Each check has the name of its exercise, and runs on the main thread of the child process. If the
+learner's file is right, it returns one line that says what it saw. Otherwise it raises Refused with
+such a line.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from .room import Member, Room
 
 
 class Copying(Channel[list[str]]):
-    """A channel that delivers a copy of each value, to show whether a value was received."""
+    """A channel that delivers a copy of each value.
+
+    The copy proves that a value came over the channel.
+    """
 
     copy: list[str] | None = None
 
@@ -50,8 +54,9 @@ def rendezvous(learner: Learner) -> str:
 
 
 class Watched(Channel[Any]):
-    """A channel that records whether its sender would have waited for room. For one sender."""
+    """A channel for one sender that records whether the sender may wait for room."""
 
+    #: Whether a put was allowed to wait.
     would_wait = False
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
@@ -65,12 +70,12 @@ def try_send(learner: Learner) -> str:
     rest, queued = learner.call("offer", watched, [0, 1, 2, 3, 4]), watched.drain()
     if rest != [3, 4] or queued != [0, 1, 2]:
         raise Refused(
-            f"of 0, 1, 2, 3, 4 the channel with room for three has {shown(queued)},"
+            f"0, 1, 2, 3, 4 were offered to a channel with room for three: it has {shown(queued)},"
             f" and offer returned {shown([rest])}, not [3, 4]"
         )
     if watched.would_wait:
         raise Refused("offer waits for room")
-    many = [0] * 1000  # waiting a little for each would take too long
+    many = [0] * 1000  # so many that even a short wait for each takes too long
     if learner.call("offer", Channel(), many) != many:
         raise Refused("an unbuffered channel that nobody receives from took a value")
     channel: Channel[int] = Channel()
@@ -154,7 +159,7 @@ def what_kills_this_hub(learner: Learner) -> str:
     def play(kind: Callable[[], Any]) -> BaseException | None:
         """Return the exception that killed a hub in the scenario, or None. Raises Refused."""
         room = Room(learner, kind)
-        # Only the channels, so that the scenario cannot change the hub's state directly.
+        # The scenario gets only the channels, so it cannot change the hub's state directly.
         channels = SimpleNamespace(
             register=room.hub.register,
             unregister=room.hub.unregister,
@@ -162,7 +167,7 @@ def what_kills_this_hub(learner: Learner) -> str:
         )
         task = Task(learner, "scenario", scenario, channels, lambda size: Member("client", size))
         wait_for(lambda: task.ended() or room.task.ended())
-        with suppress(Refused):  # the hub may just have died
+        with suppress(Refused):  # the hub may be dead
             room.settle()
         if room.task.error is None:
             task.result()
@@ -185,7 +190,7 @@ def what_kills_this_hub(learner: Learner) -> str:
 
 def who_has_come(learner: Learner) -> str:
     """Exercise 7."""
-    for _ in range(20):  # a message that takes a detour may arrive in time by chance
+    for _ in range(20):  # a hub that sends on another thread may pass once, by chance
         ann, bob, carol = Member("ann"), Member("bob", 1), Member("carol")
         room = Room(learner, learner.get("Hub"))
         room.join(ann, bob, carol)
@@ -247,7 +252,7 @@ def buffered_registration(learner: Learner) -> str:
             hub.register.send(ann)
             hub.broadcast.send(b"hello")
 
-        # The hub starts after ann has done everything that she can do without it.
+        # Start the hub only after ann has done everything that she can do without it.
         entering = Task(learner, "ann", enter)
         entering.ended(within=0.02)
         room = Room(learner, lambda hub=hub: hub)  # type: ignore[misc]
@@ -338,12 +343,12 @@ def close_frame_first(learner: Learner) -> str:
         Task(learner, "write_pump", client.write_pump)
         if pong_wait > 1:  # this client leaves
             peer.send(websocket.CLOSE_MESSAGE, b"")
-        # The check plays a busy hub, which takes a moment to close the channel.
+        # The check plays the part of a busy hub, which closes the channel late.
         channel, _, _ = select(hub.unregister, deadline=time.monotonic() + WAIT)
         if channel is None:
             reading.result()
             raise Refused("the client was not unregistered")
-        # Random, so that a read pump cannot pass by waiting for a fixed time.
+        # A random time, so that a read pump cannot pass by waiting for a fixed time.
         reading.ended(random.uniform(0.2, WAIT))
         client.send.try_send(b"last")
         client.send.close()
@@ -385,7 +390,7 @@ def descriptor(learner: Learner) -> str:
     wait_for(lambda: read.is_set() or together.broken or task.ended(), 2 * WAIT)
     if together.broken:
         raise Refused("the two pumps do not run at the same time")
-    # Random, so that `serve` cannot pass by waiting for a fixed time.
+    # A random time, so that `serve` cannot pass by waiting for a fixed time.
     task.ended(within=random.uniform(0.2, WAIT))
     strangers = socket.socketpair()  # the next connection gets the freed numbers
     go.set()
@@ -412,13 +417,13 @@ def descriptor(learner: Learner) -> str:
 
 def torn_frame(learner: Learner) -> str:
     """Exercise 14."""
-    size, pings = 1_000_000, 50  # more than the system takes at once
+    size, pings = 1_000_000, 50  # the size is more than the socket's buffers hold
     ours, theirs = socket.socketpair()
     conn, peer = learner.get("Conn")(ours, b"", "127.0.0.1:1"), Peer(theirs)
 
     def taken() -> bool:
-        """Return whether the connection has read everything so far."""
-        with suppress(OSError):  # nothing to read, or the learner's code has closed it
+        """Return whether the connection has read everything that was sent so far."""
+        with suppress(OSError):  # nothing to read, or the learner's code has closed the socket
             return not ours.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         return True
 
@@ -429,7 +434,7 @@ def torn_frame(learner: Learner) -> str:
     deadline = time.monotonic() + WAIT
     for _ in range(pings):
         peer.send(websocket.PING_MESSAGE, b"?")
-        # On a busy machine the reading thread might not run before the message ends.
+        # Otherwise, on a busy machine, the reading thread might not run before the message ends.
         wait_for(taken, within=deadline - time.monotonic())
         message += peer.read(size // pings)
         if pong in message:
@@ -487,7 +492,7 @@ def all_but_the_sender(learner: Learner) -> str:
 
 
 def connection() -> tuple[websocket.Conn, Peer]:
-    """Return a connection without a server, and its peer."""
+    """Return a connection that has no server, and its peer."""
     ours, theirs = socket.socketpair()
     return websocket.Conn(ours, b"", "127.0.0.1:1"), Peer(theirs)
 

@@ -15,21 +15,21 @@ from .catalogue import Exercise, exercises
 
 __all__ = ["add_flags", "exercise"]
 
-#: The time limit for a check, in seconds. A check ends long before that, unless the learner's file
-#: blocks the process.
+#: Time limit for a check, in seconds. A check takes that long only if the learner's file blocks the
+#: process.
 LIMIT: Final = 20.0
 
-# Of the output of a learner's file, at most this many bytes and lines are shown, from its end.
+# Only the end of the output of a learner's file is shown: at most this many bytes and lines.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 
-# Time allowed for the child to end after its check, in seconds, if a thread of the learner's file
-# keeps running.
+# Time after the verdict until the child is killed, in seconds. A thread of the learner's file can
+# keep the child running.
 _GRACE: Final = 5.0
 
 
 def number(text: str) -> Exercise:
-    """Return a flag's value, the exercise with this number. Raises ArgumentTypeError."""
+    """Return the exercise with this number. Raises ArgumentTypeError if there is none."""
     for found in exercises():
         if re.fullmatch(f"0*{found.number}", text):
             return found
@@ -56,13 +56,15 @@ def add_flags(parser: Parser) -> None:
 
 
 def exercise(args: argparse.Namespace) -> int:
-    """List the exercises, write a file, or check one file or all files. Thread: the main one.
+    """List the exercises, write a file, or check one file or all files.
 
-    Returns the exit status: 1 if a checked file is wrong or, with --all, a file is missing; else 0.
-    Exits with 2 if the flags contradict each other, and with 130 after Ctrl-C.
+    Returns the exit status: 0, or 1 if a checked file is wrong or, with --all, missing. Exits with
+    2 if the flags contradict each other, and with 130 after Ctrl-C.
 
-    Raises FileExistsError if a file would be overwritten, FileNotFoundError if there is no file to
+    Raises FileExistsError instead of overwriting a file, FileNotFoundError if there is no file to
     check, and OSError if the system fails.
+
+    Thread: the main one.
     """
     if args.check and args.force:
         args.error("--check cannot be combined with --force")
@@ -84,7 +86,7 @@ def exercise(args: argparse.Namespace) -> int:
 
 
 def show_list() -> None:
-    """Print all exercises, each with its file if that is in the current folder."""
+    """Print all exercises. A file that is in the current folder is named on its exercise's line."""
     for found in exercises():
         here = found.file if Path(found.file).exists() else ""
         line = f"{found.number:2}  {found.level:6}  {found.kind:5}  {found.title:46}  {here}"
@@ -93,7 +95,7 @@ def show_list() -> None:
 
 
 def write(chosen: Exercise, *, force: bool) -> None:
-    """Write the learner's file. Raises FileExistsError if there is one, unless forced."""
+    """Write the learner's file. Without `force`, raises FileExistsError if there already is one."""
     try:
         with open(chosen.file, "w" if force else "x", encoding="utf-8") as file:
             file.write(chosen.starter)
@@ -104,11 +106,11 @@ def write(chosen: Exercise, *, force: bool) -> None:
 
 
 def check(chosen: Exercise) -> int:
-    """Check the learner's file in a child process and print one line. Returns 0 if it is right.
+    """Check the learner's file in a child process, and print the verdict in one line.
 
-    Before that line, the file's own output is printed on standard error, with everything that could
-    move the cursor escaped. Raises OSError if there is no such file or no process, or if an
-    output is closed.
+    The output of the file itself comes before that line, on standard error, with control characters
+    escaped. Returns 0 if the file is right, else 1. Raises OSError if there is no such file, if no
+    process can be started, or if standard output or standard error is closed.
     """
     if sys.stdout is None or sys.stderr is None:
         raise OSError("stdout and stderr must be open")
@@ -124,9 +126,9 @@ def check(chosen: Exercise) -> int:
 
 
 def check_all() -> int:
-    """Check the learner's files of all exercises and print how many are right.
+    """Check the learner's files of all exercises, and print how many are right.
 
-    Returns 0 if all are right, else 1. Raises OSError if there is no process for a check.
+    Returns 0 if all are right, else 1. Raises OSError if no process can be started.
     """
     results: dict[str, list[str]] = {"right": [], "not yet": [], "no file": []}
     for chosen in exercises():
@@ -143,12 +145,14 @@ def check_all() -> int:
 
 
 def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
-    """Return a child process's verdict. The verdict on a right answer starts with `right: `.
+    """Check a file in a child process. Returns a line, which starts with `right: ` if it is right.
 
-    The child ends, or is killed at the limit or after Ctrl-C. It is forked, so that it need not
-    import everything again; this is safe because the process has only one thread.
+    printed: file for the child's output. The child is killed at LIMIT and after Ctrl-C.
+
+    The child is forked, so that it need not import everything again. That is safe, because this
+    process has only one thread.
     """
-    # Imported here because listing exercises and writing files need neither.
+    # Imported here, because only a check needs them.
     import multiprocessing  # noqa: PLC0415
 
     from .run import main  # noqa: PLC0415

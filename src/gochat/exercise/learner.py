@@ -1,4 +1,4 @@
-"""A learner's file and its code on threads that can be abandoned."""
+"""A learner's file, and its code on threads that can be abandoned."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from ..golang.flag import one_line
 
 __all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
 
-# The files of gochat's own hub and client, which a learner's classes replace.
+# Files of gochat's hub and client, which a learner's classes replace.
 _TWINS: Final = {str(Path(__file__).parents[1] / name) for name in ("hub.py", "client.py")}
 
-#: How long a check waits for each thing that a learner's code must do, in seconds.
+#: Longest wait of a check for each thing that a learner's code must do, in seconds.
 WAIT: Final = 2.0
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
-    """The file is not yet a right answer. The text says in one line what was seen."""
+    """Raised if the file is not right yet. The text says in one line what the check saw."""
 
 
 class Learner:
-    """A learner's file. Thread: the check's."""
+    """A learner's file.
+
+    Thread: the one that runs the check.
+    """
 
     def __init__(self, path: Path, starter: str) -> None:
         self.path: Final = path
@@ -53,7 +56,10 @@ class Learner:
             raise Refused(f"{self.path.name} has no {name}") from None
 
     def code_of(self, name: str, *, starter: bool = False) -> str:
-        """Return all code that defines or names a class, in the file or its starter."""
+        """Return a text for all code that defines or uses a name, in the file or its starter.
+
+        Equal texts mean equal code, apart from comments and layout.
+        """
         text = self.starter if starter else self.path.read_text()
         found = [
             node
@@ -67,7 +73,7 @@ class Learner:
         return Task(self, name, self.get(name), *args).result()
 
     def describe(self, error: BaseException) -> str:
-        """Return the error in one line, with the innermost line of the file in its traceback."""
+        """Return the error in one line, with the line of the file where it was raised."""
         text = one_line(traceback.format_exception_only(error)[-1].strip())[:300]
         number = None
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
@@ -78,7 +84,7 @@ class Learner:
         return f"{text}{self.line(number)}"
 
     def line(self, number: int | None) -> str:
-        """Return a suffix that names a line of the file; empty for None."""
+        """Return text that names a line of the file, to append to a message; empty for None."""
         if number is None:
             return ""
         text = linecache.getline(str(self.path), number).strip()
@@ -86,9 +92,9 @@ class Learner:
 
 
 class Task:
-    """Learner's code on a new thread, which is abandoned if it does not end.
+    """Learner's code that runs on a new thread, a daemon.
 
-    The thread starts immediately. It ends when the code ends, or with the process.
+    The thread starts immediately. If the code never ends, the thread ends with the process.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class Task:
     ) -> None:
         self._learner = learner
         self._what = what
-        # Set by the thread, and read by others after it has ended.
+        # The code's result. Set by the thread; read by others after the thread has ended.
         self._value: Any = None
         #: The exception that ended the code; None if there is none. Thread: any.
         self.error: BaseException | None = None
@@ -111,12 +117,12 @@ class Task:
         self._thread.start()
 
     def ended(self, within: float = 0.0) -> bool:
-        """Return whether the code has ended, now or within this many seconds. Thread: any."""
+        """Wait at most `within` seconds, and return whether the code has ended. Thread: any."""
         self._thread.join(within)
         return not self._thread.is_alive()
 
     def result(self) -> Any:
-        """Return the code's result. Raises Refused if it fails or does not end in time."""
+        """Return the code's result. Raises Refused if it fails or has not ended after WAIT."""
         if not self.ended(WAIT):
             raise self.waiting()
         if self.error is not None:
@@ -124,14 +130,14 @@ class Task:
         return self._value
 
     def is_own(self) -> None:
-        """Raise Refused if the task is running gochat's own hub or client. Thread: any."""
+        """Raise Refused if the code is now in gochat's own hub.py or client.py. Thread: any."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         for each, _ in traceback.walk_stack(frame):
             if each.f_code.co_filename in _TWINS:
                 raise Refused(f"{each.f_code.co_name} is gochat's own, not the one in the file")
 
     def waiting(self) -> Refused:
-        """Return a Refused that names the line where the code still is. Thread: any."""
+        """Return a Refused that names the line where the code is waiting. Thread: any."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         number = None
         for each, line in traceback.walk_stack(frame):
@@ -151,6 +157,6 @@ def wait_for(condition: Callable[[], bool], within: float = WAIT) -> bool:
 
 
 def shown(values: Iterable[Any]) -> str:
-    """Return values as shown to the learner, in one short line."""
+    """Return values in one short line, for a message to the learner."""
     texts = [value.decode() if isinstance(value, bytes) else repr(value) for value in values]
     return one_line(", ".join(texts))[:200] or "nothing"

@@ -1,4 +1,4 @@
-"""The other end of a connection: sends and reads exactly what the check tells it to."""
+"""The client's side of a connection, which sends and reads only what a check asks for."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ __all__ = ["Peer"]
 
 
 class Peer:
-    """A client on a socket, or on one end of a pair of sockets. Thread: the check's.
+    """A client on a connected socket.
 
-    The methods raise EOFError when the connection has ended, and TimeoutError when nothing arrives.
+    The methods raise EOFError if the connection has ended, and TimeoutError if nothing arrives
+    within WAIT.
+
+    Thread: one at a time.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -32,7 +35,7 @@ class Peer:
         _, _, self._input = self._input.partition(b"\r\n\r\n")
 
     def send(self, opcode: int, payload: bytes) -> None:
-        """Send a frame, masked with zeros, which change nothing."""
+        """Send a frame. Its mask is zeros, so its payload stays readable."""
         self._sock.sendall(client_frame(opcode, payload, bytes(4)))
 
     def read_frame(self) -> tuple[int, bytes]:

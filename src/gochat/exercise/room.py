@@ -13,14 +13,14 @@ from .learner import WAIT, Learner, Refused, Task, shown
 
 __all__ = ["Member", "Room"]
 
-# How long to wait for the hub before checking whether it has died, in seconds.
+# Time between checks whether the hub has died, in seconds.
 _LOOK: Final = 0.02
 
 
 class Member:
-    """The parts of a client that a hub uses: the channel `send`, and a name. Reads nothing itself.
+    """A client that consists of a channel and a name, and has no thread that reads.
 
-    channel: the channel; None for a Channel with room for `capacity` messages.
+    channel: the channel `send`; None for a Channel with room for `capacity` messages.
     """
 
     def __init__(self, name: str, capacity: int = 16, channel: Any = None) -> None:
@@ -28,7 +28,7 @@ class Member:
         self.send: Any = Channel(capacity) if channel is None else channel
 
     def expect(self, *messages: bytes) -> None:
-        """Raise Refused unless exactly these messages are in the channel, and remove them."""
+        """Drain the channel. Raises Refused if it had any other messages than these."""
         got = self.send.drain()
         if got != list(messages):
             name = self.name.decode()
@@ -36,7 +36,7 @@ class Member:
 
     @property
     def parted(self) -> bool:
-        """Drain the channel and return whether it is closed."""
+        """Whether an empty channel is closed. Takes a value from a channel that is not empty."""
         with suppress(queue.Empty):
             return self.send.get(block=False) is CLOSED
         return False
@@ -50,12 +50,12 @@ class Room:
         self.task: Final = Task(learner, "the hub", self.hub.run)
 
     def join(self, *members: Member) -> None:
-        """Register members. Raises Refused if the hub has died, or does not take them in time."""
+        """Register members. Raises Refused if the hub has died, or receives nothing within WAIT."""
         for member in members:
             self._tell(self.hub.register, member)
 
     def say(self, *messages: bytes) -> None:
-        """Send messages to the room and wait until the hub has handled them. See `join`."""
+        """Send messages and wait until the hub has handled them. Raises like `join`."""
         for message in messages:
             self._tell(self.hub.broadcast, message)
         self.settle()
@@ -63,8 +63,8 @@ class Room:
     def settle(self) -> None:
         """Wait until the hub has handled everything it received. Raises like `join`.
 
-        This uses an unbuffered channel: when the hub receives a value from it, the hub has handled
-        everything before that.
+        It sends one more value on an unbuffered channel. When the hub receives that value, it has
+        handled everything before it.
         """
         self._tell(self.hub.unregister, Member("nobody"))
 

@@ -16,8 +16,7 @@ from .learner import Learner, Refused
 
 __all__ = ["examine", "main"]
 
-# The resources that a learner's file may use before the system stops it: enough for any right
-# answer.
+# Limits on the resources of a learner's file. Any right answer needs far less.
 _LIMITS: Final = {
     "RLIMIT_CPU": 60,  # seconds
     "RLIMIT_AS": 4 << 30,  # bytes
@@ -26,36 +25,39 @@ _LIMITS: Final = {
 
 
 def main(verdict: Connection, number: int, path: Path, output: int) -> None:
-    """Run as the child: send the verdict and redirect all printed output to a descriptor.
+    """Run the child process: check a file, and send the verdict.
 
-    Thread: the main one. The child has a new session without a terminal, so that a learner's file
-    can neither read from the learner's terminal nor change its settings.
+    output: descriptor for everything that the file prints. The child starts a new session, which
+    has no terminal, so that the file cannot read from the learner's terminal or change its
+    settings.
+
+    Thread: the main one.
     """
-    import resource  # noqa: PLC0415 - only POSIX has it, and sessions
+    import resource  # noqa: PLC0415 - Windows does not have it
 
     os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # Replaces the log that the command set up, which also has the terminal open.
+    # Replaces the command's log, which writes to the terminal.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     for name, value in _LIMITS.items():
         limit = getattr(resource, name)
-        with suppress(ValueError):  # the system allows less, or has no such limit
+        with suppress(ValueError):  # the system has a lower limit, or none of this kind
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
     verdict.send_bytes(examine(number, path).encode())
 
 
 def examine(number: int, path: Path) -> str:
-    """Check a learner's file. Returns one line, which starts with `right: ` if it is right."""
+    """Check a learner's file. Returns a line, which starts with `right: ` if the file is right."""
     sys.dont_write_bytecode = True  # the learner's folder should have only the learner's file
     exercise = exercises()[number - 1]
-    check = getattr(checks, exercise.name)  # fetched before the file can replace it
+    check = getattr(checks, exercise.name)  # before the file runs, which could replace it
     learner = Learner(path, exercise.starter)
     try:
         learner.load()
         return f"right: {check(learner)}"
     except Refused as refused:
         return f"not yet: {refused}"
-    except Exception as error:  # the file has an object of an unexpected kind
+    except Exception as error:  # such as AttributeError for an object of the wrong type
         return f"not yet: {learner.describe(error)}"

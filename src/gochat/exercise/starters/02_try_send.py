@@ -1,8 +1,8 @@
 """Exercise 2, easy, fix: send only while there is room.
 
-`offer` sends values to a buffered channel without a receiver. It should return the values for
-which there was no room, without ever waiting. `send` waits for room, so use our form of Go's
-`select` with `default`.
+`offer` sends values to a buffered channel from which nobody receives. It should return the values
+for which there was no room. It should never wait, but `send` waits for room. Use what gochat has in
+place of Go's `select` with `default`.
 """
 
 

@@ -1,8 +1,8 @@
 """Exercise 3, easy, fix: receive until the channel is closed.
 
-`receive_all` should return all values that come over a channel before its close, in order, as
-`for v := range ch` does in Go. This one ends as soon as the channel is empty, although the sender
-may have more. Use the second value that `recv` returns.
+`receive_all` should return all values that are sent on a channel before its close, in order, like
+`for v := range ch` in Go. This version ends when the channel is empty, but the sender might send
+more. Use the second value that `recv` returns.
 """
 
 

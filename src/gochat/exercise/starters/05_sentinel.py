@@ -1,7 +1,7 @@
 """Exercise 5, medium, fix: the sentinel on a full channel.
 
-This channel is a `queue.Queue` whose `close` queues a sentinel after the values. The hub closes a
-client's channel exactly when it is full, and then `put_nowait` raises `queue.Full` in the hub's
+The `close` of this `queue.Queue` puts a sentinel after the values. But the hub closes a client's
+channel exactly when the channel is full, and then `put_nowait` raises `queue.Full` in the hub's
 thread. Fix `close` so that it never fails, never waits and loses no value.
 """
 

@@ -1,8 +1,8 @@
 """Exercise 6, medium, break: what kills this hub?
 
-This hub loops over `self.clients` itself, where the original loops over a list of the clients. Most
-of the time that makes no difference. Change `scenario` so that this hub dies while the original hub
-survives the same scenario; `new_client(capacity)` makes a client that does not read.
+This hub loops over `self.clients` itself, but the original loops over a list of the clients. Most
+of the time, that makes no difference. Change `scenario` so that it kills this hub, but not the
+original. `new_client(capacity)` makes a client that does not read.
 """
 
 import gochat

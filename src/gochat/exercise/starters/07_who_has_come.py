@@ -1,8 +1,8 @@
 """Exercise 7, medium, fix: tell the room who has come.
 
 When a client joins, everyone in the room, including that client, should get the message
-`NAME has come`, before any later message. This hub sends the message to its own channel, from
-which only the hub receives. Fix `run`. `client.name` is bytes.
+`NAME has come` before any later message. This hub sends the message on its own channel, but only
+the hub receives from that channel. Fix `run`. `client.name` is bytes.
 """
 
 import gochat

@@ -1,8 +1,8 @@
 """Exercise 12, hard, fix: the close frame first, then the end.
 
-A client that sends no pong in time is unregistered: the hub closes `client.send`, and the write
-pump sends a close frame and closes the connection. This read pump closes the connection itself, and
-the close frame comes too late. Fix the end of `read_pump` so that the close frame always goes out.
+If a client sends no pong in time, its read pump unregisters it. The hub closes `client.send`, and
+the write pump sends a close frame and closes the connection. But this read pump closes the
+connection first. Fix the end of `read_pump` so that the close frame is always sent.
 """
 
 import gochat

@@ -1,8 +1,8 @@
 """Exercise 14, hard, break: a frame inside a frame.
 
-The reading thread also writes: `_send_for_library` sends the pong that answers a ping, through
-`_write`, which takes the connection's lock. Change the method so that a pong is still sent, but can
-land in the middle of a message that the writing thread is sending.
+The reading thread also writes: `_send_for_library` sends the pongs that answer pings. It calls
+`_write`, which takes the connection's lock. Change `_send_for_library` so that a pong is still
+sent, but can end up in the middle of a message from the writing thread.
 """
 
 import gochat
