@@ -1,1 +1,1 @@
-"""The documentation: its pages, and `python -m docs`, which builds a site from them."""
+"""The documentation, and `python -m docs`, which builds it as a site."""

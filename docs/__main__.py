@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = from_clone(args.go) if args.go else []
         if args.build:
             return build(SITE, *options)
-        with listen(args.addr) as listener:  # so an address in use is reported at once
+        with listen(args.addr) as listener:  # before the build, which takes long
             status = build(SITE, *options)
             if status == 0:
                 serve(SITE, listener)
@@ -64,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def from_clone(clone: Path) -> list[str]:
     """Return the options of sphinx-build that show Go's text from a clone of gorilla/websocket.
 
-    Warns about each file that differs from the one on the page. Raises OSError if a file
-    cannot be read, ImportError without Sphinx, and ValueError if a part is missing.
+    Prints a warning for each file that differs from the commit that the page describes. Raises
+    OSError if a file cannot be read, ImportError if Sphinx is not installed, and ValueError if the
+    clone lacks a part of the page.
     """
     from .twins import check_clone  # noqa: PLC0415 - it needs Sphinx
 
@@ -77,10 +78,10 @@ def from_clone(clone: Path) -> list[str]:
 def build(site: Path, *options: str) -> int:
     """Build the site into a folder, and return Sphinx's exit status.
 
-    options: further options for sphinx-build. Raises ImportError without Sphinx.
+    options: further options for sphinx-build. Raises ImportError if a package is missing.
     """
     try:
-        import furo  # noqa: F401, PLC0415 - so a missing package is a clear error
+        import furo  # noqa: F401, PLC0415 - so a missing package is reported below
         import myst_parser  # noqa: F401, PLC0415
         from sphinx.cmd.build import main as sphinx_build  # noqa: PLC0415
     except ImportError as error:
@@ -88,8 +89,8 @@ def build(site: Path, *options: str) -> int:
             f"there is no {error.name}; the site needs: pip install -e '.[docs]'"
         ) from error
     doctrees = site.with_name("doctrees")
-    # Sphinx makes millions of objects and keeps most of them: the search for garbage would take a
-    # third of the time, and save a third of a gigabyte.
+    # Sphinx makes millions of objects and keeps most of them. The garbage collector would take a
+    # third of the time; without it, the build needs a third of a gigabyte more.
     gc.disable()
     try:
         return sphinx_build(["-q", *options, "-d", str(doctrees), str(DOCS), str(site)])

@@ -1,11 +1,10 @@
 """Sphinx's configuration for the site; `python -m docs` runs Sphinx.
 
-Three things are added to Sphinx, MyST and Furo:
+It extends Sphinx, MyST and Furo in three ways:
 
-- A link to a file of the repository that is not a page, such as `../../src/gochat/hub.py`, leads to
-  a page that shows the file, so the same link works on the site and in a repository browser. A link
-  to a picture leads to the picture.
-- In dark mode the site shows `x-dark.png` in place of `x.png`, if it exists.
+- A link such as `../../src/gochat/hub.py` leads to a page that shows that file. So the same link
+  works on the site and in a repository browser. A link to a picture leads to the picture.
+- In dark mode, the site shows `x-dark.png` in place of `x.png` if that file exists.
 - Docstrings are Markdown.
 """
 
@@ -63,10 +62,10 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints_format = "short"
-# When it is first used on a machine, matplotlib reports that it is looking for fonts.
+# On its first use on a machine, matplotlib logs that it is looking for fonts.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 nitpicky = True
-# Names from other projects are not links: the site is complete without a network.
+# Names from other projects are not links, because the site must be complete without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]
 # Names of a module's private types are not links, either.
 nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Sums)")]
@@ -75,7 +74,7 @@ nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Su
 # A page for each file that a link leads to.
 
 
-#: The suffixes of picture files.
+#: Suffixes of picture files.
 PICTURES = {".svg", ".png"}
 
 
@@ -85,12 +84,12 @@ def page_of(path: str) -> str:
 
 
 def file_of(path: str) -> str:
-    """Return the file of the site that stands for a file or folder of the repository."""
+    """Return the file of the site that shows a file or folder of the repository."""
     return page_of(path) + ("" if Path(path).suffix in PICTURES else ".html")
 
 
 class FileLinks(SphinxTransform):
-    """Turns each link to a file that is not a page of the site into a link to its page."""
+    """Turns each link to a file of the repository into a link to the page that shows the file."""
 
     default_priority = 5
 
@@ -102,7 +101,7 @@ class FileLinks(SphinxTransform):
             if not (is_link and node.get("reftype") == "myst"):
                 continue
             target, _, anchor = node["reftarget"].partition("#")
-            if node.get("refdomain") == "doc":  # relative to docs/, without its suffix
+            if node.get("refdomain") == "doc":  # relative to docs/, without the suffix .md
                 path = DOCS / f"{target}.md"
                 if target in self.env.found_docs:
                     continue
@@ -112,7 +111,7 @@ class FileLinks(SphinxTransform):
             if not target or not path.exists() or not path.is_relative_to(ROOT):
                 continue
             name = path.relative_to(ROOT).as_posix()
-            # Stored with this document, so Sphinx forgets both at the same time.
+            # Stored with this document, so Sphinx drops it when it drops the document.
             self.env.metadata[self.env.docname].setdefault("files", set()).add(name)
             uri = posixpath.relpath(file_of(name), here or ".")
             uri += f"#{anchor}" if anchor else ""
@@ -120,7 +119,7 @@ class FileLinks(SphinxTransform):
 
 
 class DarkPictures(SphinxTransform):
-    """Adds the dark version of each picture that has one; Furo shows one of the two."""
+    """Adds the dark versions of pictures. Furo shows the version for the current mode."""
 
     default_priority = 5
 
@@ -166,15 +165,15 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             except ClassNotFound:
                 lexer = TextLexer()
             body = highlight((ROOT / path).read_text(), lexer, HtmlFormatter(lineanchors="L"))
-            # Pygments makes an empty link to itself for each line, where the Tab key stops.
+            # The Tab key would stop at the empty link that Pygments makes for each line.
             body = re.sub(r'<a id="(L-\d+)" [^>]*></a>', r'<span id="\1"></span>', body)
         yield page_of(str(path)), {"title": path, "body": f"<h1>{path}</h1>{body}"}, "page.html"
 
 
 def share_navigation(app: Sphinx, page: str, _: str, context: dict[str, Any], *__: Any) -> None:
-    """Share one navigation among the pages of files at the same depth, where it is the same.
+    """Make the navigation only once for all pages of files at the same depth.
 
-    Making the navigation takes longer than making the rest of the page.
+    Their navigation is the same, and making it takes longer than making the rest of the page.
     """
     if page.startswith("files/"):
         shared: dict[int, Any] = vars(app).setdefault("gochat_navigation", {})
@@ -208,20 +207,20 @@ def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
 
 # Docstrings.
 
-# For each docstring the renderer makes a document that it does not use. Making its settings takes
-# longer than parsing most docstrings, and the settings are always the same.
+# The renderer makes settings for each docstring, although they are always the same. That takes
+# longer than parsing most docstrings.
 base.get_default_settings = cache(base.get_default_settings)  # type: ignore[assignment,attr-defined]
 
 
 class Markdown(SphinxDirective):
-    """A directive whose content is Markdown."""
+    """A directive with Markdown as its content."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Parse the content."""
-        # All docstrings of a page share one parser: making a parser takes longer than parsing
-        # most of them.
+        # All docstrings of a page share one parser, because making a parser takes longer than
+        # parsing most docstrings.
         if "gochat_parser" not in self.env.temp_data:
             config = self.env.myst_config  # type: ignore[attr-defined]
             parser = create_md_parser(config, SphinxRenderer)
@@ -235,7 +234,7 @@ class Markdown(SphinxDirective):
 
 
 def markdown_docstring(*args: Any) -> None:
-    """Have a docstring parsed as Markdown. The last argument is the list of its lines."""
+    """Put a docstring into a Markdown directive. The last argument is the list of its lines."""
     lines = args[-1]
     lines[:] = [".. markdown::", "", *(f"    {line}" for line in lines), ""]
 

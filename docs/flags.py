@@ -1,4 +1,4 @@
-"""Write docs/run/flags.md: the flags of each command, from the command's own parser.
+"""Writes docs/run/flags.md, with the flags of each command as its parser defines them.
 
 python -m docs.flags
 """
@@ -19,7 +19,7 @@ PAGE: Final = Path(__file__).parent / "run" / "flags.md"
 
 _CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
 
-#: What Go has in place of a flag of `gochat serve`.
+#: For a flag of `gochat serve`, Go's counterpart.
 _IN_GO: Final = {
     "addr": f"[`-addr`]({_CHAT}/main.go#L13)",
     "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
@@ -37,7 +37,7 @@ _IN_GO: Final = {
     "server.go#L66), which the example does not set",
 }
 
-#: The page that says more about a flag of `gochat serve`.
+#: For a flag of `gochat serve`, the page that says more.
 _MORE: Final = {
     "trust-proxy": "proxy.md",
     "metrics-addr": "metrics.md",
@@ -50,14 +50,14 @@ _MORE: Final = {
 _INTRODUCTION: Final = """\
 # Flags
 
-These tables show what `gochat COMMAND --help` says. Each flag is also accepted in Go's form, with
-one dash: `-addr :8080`. Times are in seconds. A bad value, or a flag that needs another one, ends
-the command with one line and the status 2.
+These tables have the text of `gochat COMMAND --help`. Each flag also works in Go's form, with one
+dash: `-addr :8080`. Times are in seconds. If a value is bad, or if a flag needs another flag that
+is missing, the command prints one line and exits with status 2.
 
 [docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
 """
 
-#: Matches the code in the help of a flag.
+#: Matches what counts as code in the help of a flag.
 _CODE: Final = re.compile(
     r"(?:gochat serve )?--[a-z][a-z-]*|pip install '\S+'|'\*:5000'|\w+://[\w.:/]+\w|GOCHAT_\w+"
 )
@@ -72,9 +72,9 @@ def page() -> str:
 
 
 def _tables(parser: argparse.ArgumentParser, *, go: bool) -> str:
-    """Return the flags of a command as a table, or as a table for each purpose.
+    """Return the flags of a command as one table, or as a table for each group of flags.
 
-    go: whether to add a column with what Go has in their place.
+    go: whether to add a column with Go's counterparts.
     """
     # argparse has no public way to list its groups.
     groups = {group.title: group._group_actions for group in parser._action_groups}
@@ -94,7 +94,7 @@ def _table(actions: Sequence[argparse.Action], *, go: bool) -> str:
             continue
         name = action.option_strings[0].lstrip("-") if action.option_strings else ""
         shown = " ".join(filter(None, [f"--{name}" * bool(name), str(action.metavar or "")]))
-        # Some flags have no default value, but their help describes the default.
+        # The default comes from the help, because some flags describe it only there.
         text, default = re.fullmatch(r"(.*?)(?: \(default:? (.*)\))?", action.help or "").groups()  # type: ignore[union-attr]
         row = [f"`{shown}`", default or "", _marked_up(text)]
         if go:

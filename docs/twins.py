@@ -1,12 +1,10 @@
-"""The parts of hub.go, client.go and main.go, and those of their Python twins.
+"""Two directives that show the parts of hub, client and main, in Go and in Python.
 
-The page docs/why/three-files.md sets them side by side with two directives:
-
-    go-part FILE DECLARATION   shows its content: a link to the part, and what the part does
+    go-part FILE DECLARATION   shows its content: a link to a part of a Go file, and a description
     python-part FILE           shows the parts of a Python file that the option `names` lists
 
-The page docs/why/asyncio.md uses the second directive for the Python twins and for the chat in
-asyncio.
+The page docs/why/three-files.md uses both. The page docs/why/asyncio.md uses `python-part` for
+gochat and for the chat in asyncio.
 
 The Go text is not in this repository. If the configuration value `gochat_go` names a clone of
 gorilla/websocket, `go-part` shows the Go text in place of its content.
@@ -33,10 +31,10 @@ __all__ = ["COMMIT", "awaits", "check_clone", "go_lines", "go_parts", "not_in_go
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = Path(__file__).parent / "why" / "three-files.md"
 
-#: Folder of the three files in a clone of gorilla/websocket.
+#: The folder of the three files in a clone of gorilla/websocket.
 CHAT: Final = Path("examples", "chat")
 
-#: Commit of gorilla/websocket that the links name, and the SHA-256 of each file there.
+#: The commit of gorilla/websocket that the page describes, and the SHA-256 of each file there.
 COMMIT: Final = "e064f32e3674d9d79a8fd417b5bc06fa5c6cad8f"
 HASHES: Final = {
     "hub.go": "54ac0d161a6c432c7142ad6c3c655c87a1ba2fc76fa0cd9e08233c49077b8730",
@@ -46,14 +44,15 @@ HASHES: Final = {
 
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-#: The name of the part above a file's first declaration: docstring, imports and `__all__`.
+#: Name of the part above a file's first declaration: docstring, imports and `__all__`.
 TOP: Final = "imports"
 
 
 class GoPart(NamedTuple):
     """A part of a Go file that the page describes.
 
-    declaration: how its first line begins. first, last: its lines at COMMIT, from 1, inclusive.
+    declaration: the beginning of the declaration's line. first, last: the part's first and last
+    line at COMMIT, counted from 1.
     """
 
     file: str
@@ -63,7 +62,7 @@ class GoPart(NamedTuple):
 
 
 def go_parts() -> list[GoPart]:
-    """Return the Go parts in the order of the page, each with the lines that its link names."""
+    """Return the Go parts on the page, in the page's order."""
     found = re.findall(
         r"\{go-part\} (\S+) (.+)\n\[.*?\]\(\S+/\1#L(\d+)(?:-L(\d+))?\)", PAGE.read_text()
     )
@@ -76,10 +75,11 @@ def go_parts() -> list[GoPart]:
 def go_lines(code: str, declaration: str) -> tuple[int, int]:
     """Return the first and last line, counted from 1, of a declaration with the comment above it.
 
-    Relies on gofmt: if the declaration's line ends in an opening brace or parenthesis, the next
-    line that begins with a closing one ends the declaration.
+    declaration: the beginning of the declaration's line. Raises ValueError unless exactly one line
+    begins like this.
 
-    Raises ValueError if not exactly one line begins with the declaration.
+    If that line ends with an opening brace or parenthesis, the declaration ends at the next line
+    that begins with a closing one, because the code is formatted by gofmt.
     """
     lines = code.splitlines()
     found = [i for i, line in enumerate(lines) if line.startswith(declaration)]
@@ -95,7 +95,7 @@ def go_lines(code: str, declaration: str) -> tuple[int, int]:
 
 
 def check_clone(clone: Path) -> Iterator[str]:
-    """Yield a line for each file of a clone of gorilla/websocket that differs from COMMIT.
+    """Yield a warning for each of the three files that differs from COMMIT in a clone.
 
     Raises OSError if a file cannot be read, and ValueError if a file lacks a part of the page.
     """
@@ -113,10 +113,11 @@ def check_clone(clone: Path) -> Iterator[str]:
 
 
 def python_lines(code: str, names: Sequence[str]) -> set[int]:
-    """Return the lines, from 1, of functions, methods, variables and classes.
+    """Return the lines, counted from 1, of the parts of a Python file with these names.
 
-    The lines of a class exclude its methods, which have names such as `Hub.run`. TOP is a name,
-    too. Comments directly above a part belong to it. Raises ValueError for an unknown name.
+    A part is a function, a class without its methods, a method (`Hub.run`), a variable, or TOP. It
+    includes the comments directly above it, but no blank lines. Raises ValueError for an unknown
+    name.
     """
     lines = code.splitlines()
     parts: dict[str, set[int]] = {TOP: set()}
@@ -142,7 +143,7 @@ def python_lines(code: str, names: Sequence[str]) -> set[int]:
 
 
 def _name(node: ast.stmt) -> str:
-    """Return the name that a statement defines, or the first of several; empty if none."""
+    """Return the first name that a statement defines; empty if it defines none."""
     if isinstance(node, (ast.ClassDef, *FUNCTIONS)):
         return node.name
     if isinstance(node, ast.Assign):
@@ -151,7 +152,7 @@ def _name(node: ast.stmt) -> str:
 
 
 def _lines(lines: Sequence[str], node: ast.AST) -> set[int]:
-    """Return the lines of a node, with its decorators and the comments directly above it."""
+    """Return the lines of a node, its decorators, and the comments directly above it."""
     place = node.pattern if isinstance(node, ast.match_case) else node
     decorators = getattr(node, "decorator_list", [])
     first = min(each.lineno for each in [place, *decorators])
@@ -164,7 +165,7 @@ def _lines(lines: Sequence[str], node: ast.AST) -> set[int]:
 def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
     """Return the lines of the statement, case, handler or argument that begins with `begin`.
 
-    within: lines to look in. Raises ValueError unless exactly one begins a line there.
+    within: the lines to search. Raises ValueError unless exactly one begins with `begin` there.
     """
     lines = code.splitlines()
     kinds = (ast.stmt, ast.expr, ast.arg, ast.ExceptHandler, ast.match_case)
@@ -174,7 +175,7 @@ def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
             place = node.pattern if isinstance(node, ast.match_case) else node
             line = lines[place.lineno - 1]
             at_begin = len(line) - len(line.lstrip()) == place.col_offset
-            at_begin |= isinstance(node, ast.match_case)  # its pattern comes after `case`
+            at_begin |= isinstance(node, ast.match_case)  # the pattern begins after `case`
             if at_begin and line.strip().startswith(begin) and place.lineno in within:
                 found.setdefault(place.lineno, set()).update(_lines(lines, node))
     if len(found) != 1:
@@ -183,20 +184,20 @@ def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
 
 
 def awaits(code: str) -> set[int]:
-    """Return the lines, from 1, on which a coroutine awaits something."""
+    """Return the lines, counted from 1, on which a coroutine awaits something."""
     kinds = (ast.Await, ast.AsyncFor, ast.AsyncWith)
     return {node.lineno for node in ast.walk(ast.parse(code)) if isinstance(node, kinds)}
 
 
 class GoPartDirective(SphinxDirective):
-    """A part of a Go file: its content, or the text of the part in a reader's clone."""
+    """Shows a part of a Go file: the directive's content, or the text from a clone."""
 
     has_content = True
     required_arguments = 2
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """Parse the content, or read the clone."""
+        """Parse the content, or read the part from the clone."""
         file, declaration = self.arguments
         if not self.config.gochat_go:
             node = nodes.container()
@@ -210,7 +211,12 @@ class GoPartDirective(SphinxDirective):
 
 
 class PythonPartDirective(SphinxDirective):
-    """Parts of a Python file; the lines that are not in Go, or that await, are highlighted."""
+    """Shows parts of a Python file.
+
+    names: the parts, separated by semicolons. caption: in place of "Python". Highlighted are the
+    statements that begin with one of the texts in `not-in-go`, and, with `awaits`, the lines that
+    await.
+    """
 
     required_arguments = 1
     option_spec: ClassVar = {
@@ -221,7 +227,7 @@ class PythonPartDirective(SphinxDirective):
     }
 
     def run(self) -> list[nodes.Node]:
-        """Take the parts from the current file."""
+        """Read the parts from the file."""
         path = ROOT / self.arguments[0]
         self.env.note_dependency(str(path))
         code = path.read_text()
@@ -255,7 +261,7 @@ def setup(app: Sphinx) -> None:
     app.add_config_value("gochat_go", "", "", str)
     app.add_directive("go-part", GoPartDirective)
     app.add_directive("python-part", PythonPartDirective)
-    # Only one page depends on the value, so only that page is read again when it changes.
+    # Sphinx does not know that this page depends on the clone, so it must always read it again.
     app.connect(
         "env-get-outdated", lambda _, env, *__: sorted({"why/three-files"} & env.found_docs)
     )

@@ -1,5 +1,5 @@
-"""The lesson: its pages, its pictures, and the program that draws them.
+"""The lesson: its pages, its pictures, and the program that draws the pictures.
 
 pictures.py  runs the programs of examples/lesson, and records what their threads do
-timeline.py  draws threads as lines through time
+timeline.py  draws the threads, as lines through time
 """

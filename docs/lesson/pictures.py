@@ -1,7 +1,8 @@
 """Runs the lesson's programs and draws what their threads did: python -m docs.lesson.pictures
 
-The pictures are written to the folder given as argument, or else next to this file. Each program
-runs unchanged, on channels that also record what passes through them.
+The pictures are written to the folder given as argument, or else next to this file. The programs
+run unchanged. Their channels, threads and connections are replaced with versions that also record
+what happens.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PROGRAMS = sorted((ROOT / "examples" / "lesson").glob("*.py"))
 
-#: The files with lines that the steps of a picture can name.
+#: Files whose lines the Step button can show.
 SHOWN = {*PROGRAMS, *(ROOT / "src" / "gochat" / f"{name}.py" for name in ("hub", "client"))}
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A value that was sent, and the number of the event that sent it."""
+    """A value on its way, with the number of the event that sent it."""
 
     number: int
     value: Any
@@ -55,10 +56,10 @@ class Sent:
 class Event:
     """An action of a thread.
 
-    number: of this event. cause: for a value that was received, the number of the event that sent
-    it. channel: None for a frame, and for actions without a channel. other: a thread that was
-    started or has ended. repeated: the same value was received again and again. line: where the
-    thread was, as PATH:NUMBER.
+    number: the event's number. cause: for a received value, the number of the event that sent it.
+    channel: None if no channel was used. other: a thread that was started or has ended. repeated:
+    whether this event stands for many that received the same value. line: the thread's place in
+    the source, as PATH:NUMBER.
     """
 
     kind: str
@@ -73,7 +74,7 @@ class Event:
 
 
 def line() -> str:
-    """Return the innermost line of the program or the chat that this thread is executing."""
+    """Return the innermost line in SHOWN that this thread is executing, as PATH:NUMBER."""
     frame: FrameType | None = sys._getframe()
     while frame:
         path = Path(frame.f_code.co_filename)
@@ -84,42 +85,41 @@ def line() -> str:
 
 
 class Recorder:
-    """The actions of all threads of a program.
+    """Records the actions of all threads of a program. Thread: any.
 
-    All threads append to one list. There is no lock, because an append is atomic in CPython. The
-    events of each thread are in order; the list says nothing else about the order of events. A
-    thread records each value before it sends the value, so no effect is recorded without its cause.
+    All threads append to one list, without a lock, because an append is atomic in CPython. The list
+    keeps the order of each thread's events, but not the order between threads. A thread records a
+    send before it sends, so the cause of each event is already in the list.
     """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        # Set by the main thread, which ends the recording.
+        # Whether the recording has ended. Set by the main thread.
         self.done = False
         self._numbers = itertools.count(1)
-        # What was written to each connection and not read yet, by the name of the side that reads.
-        # A connection keeps the order: what is written first is read first.
+        # Frames that were written but not read yet, oldest first, by the name of their reader.
         self._frames: dict[str, list[Sent]] = defaultdict(list)
 
     def add(self, kind: str, **more: Any) -> Event:
-        """Record what this thread does."""
+        """Record an action of the current thread."""
         event = Event(kind, threading.current_thread(), next(self._numbers), **more, line=line())
         if not self.done:
             self.events.append(event)
         return event
 
     def write(self, reader: str, value: str) -> Event:
-        """Note that this thread is about to write to a connection."""
+        """Record that this thread is about to write to a connection."""
         event = self.add("write", value=value)
         self._frames[reader].append(Sent(event.number, value))
         return event
 
     def unwrite(self, reader: str, event: Event) -> None:
-        """Note that this thread did not write what it was about to write."""
+        """Record that the write failed."""
         event.kind = "unwritten"
         self._frames[reader].pop()
 
     def read(self, reader: str) -> None:
-        """Note that this thread has read from a connection, or has reached its end."""
+        """Record that this thread has read from a connection, or has reached its end."""
         if self._frames[reader]:
             sent = self._frames[reader].pop(0)
             self.add("read", cause=sent.number, value=sent.value)
@@ -193,7 +193,7 @@ def channel_patches(recorder: Recorder) -> Iterator[Any]:
 
 def thread_patches(recorder: Recorder) -> Iterator[Any]:
     """Yield the patches that record the starts and joins of threads."""
-    # On threads, the methods of a connection's thread call those of a threading.Thread.
+    # On threads, runtime.Thread uses threading.Thread, so patching that is enough.
     kinds: list[Any] = [threading.Thread]
     if runtime.NAME == "greenlets":
         kinds.append(runtime.Thread)
@@ -229,7 +229,7 @@ def conn_patches(recorder: Recorder) -> Iterator[Any]:
     def record_read_message(conn: gochat.Conn) -> tuple[int, bytes]:
         try:
             return read_message(conn)
-        finally:  # after an exception, too: a close raises one
+        finally:  # also after an exception, because a close raises one
             recorder.read(f"server of {conn.remote_addr}")
 
     def record_write_message(conn: gochat.Conn, message_type: int, data: bytes) -> None:
@@ -247,13 +247,13 @@ def conn_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def peer_patches(recorder: Recorder) -> Iterator[Any]:
-    """Yield the patches for the other side: a socket pair, or a client of simple-websocket."""
+    """Yield the patches for the clients' side: a socket pair, or a client of simple-websocket."""
     Browser, pair = simple_websocket.Client, socket.socketpair  # noqa: N806
     connect, send = Browser.__init__, Browser.send
     receive, close = Browser.receive, Browser.close
 
     class Peer(socket.socket):
-        """The other end of a socket pair. Its frames are short, and masked with zeros."""
+        """The client's side of a socket pair. Its frames are short, with masks of zeros."""
 
         def sendall(self, data: Any, flags: int = 0) -> None:
             recorder.write("server of peer", "close" if data[0] == 0x88 else data[6:].decode())
@@ -286,7 +286,7 @@ def peer_patches(recorder: Recorder) -> Iterator[Any]:
         return data
 
     def record_close(browser: Any) -> None:
-        recorder.done = True  # the order in which clients leave varies
+        recorder.done = True  # clients leave in a different order in each run
         close(browser)
 
     yield patch.object(socket, "socketpair", record_pair)
@@ -297,13 +297,13 @@ def peer_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
-    """Run a program until all its threads end; return what they did, and its variables.
+    """Run a program until all its threads end. Returns its recorded actions and its variables.
 
-    The program's output is recorded, and not printed.
+    The program's output is recorded instead of printed.
     """
     recorder = Recorder()
     before = set(threading.enumerate())
-    join, join_connection = threading.Thread.join, runtime.Thread.join  # these record nothing
+    join, join_connection = threading.Thread.join, runtime.Thread.join  # before the patches
 
     def record_print(*values: object) -> None:
         recorder.add("print", value=" ".join(map(str, values)))
@@ -322,7 +322,7 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
 
 
 def without_repetition(events: list[Event]) -> list[Event]:
-    """Drop the repeats of a value that a thread receives again and again from one sender."""
+    """Return the events without repeats of a value that a thread receives many times in a row."""
     by_number = {event.number: event for event in events}
     latest: dict[threading.Thread, tuple[Event, object]] = {}
     dropped = set()
@@ -346,16 +346,16 @@ class Story:
         self.steps: list[Step] = []
         self.arrows: list[Arrow] = []
         events = without_repetition(events)
-        # Names of channels and clients, by identity: the first variable that holds the object.
+        # Names of channels and clients, by id: the first variable or attribute with the object.
         clients = [event.value for event in events if hasattr(event.value, "send")]
         self._objects: dict[int, str] = {}
         for name, value in [*variables.items(), *(("client", each) for each in clients)]:
-            # A closed socket of gevent raises OSError for an attribute that it lacks.
+            # A closed gevent socket raises OSError for a missing attribute.
             fields = {} if isinstance(value, socket.socket) else getattr(value, "__dict__", {})
             for field, each in [("", value), *fields.items()]:
                 if isinstance(each, gochat.Channel) or hasattr(each, "send"):
                     self._objects.setdefault(id(each), f"{name}.{field}".rstrip("."))
-        # The threads in the picture, the main thread first, in the order of their starts.
+        # The threads in the picture: the main thread, then the others in the order of their starts.
         main = threading.main_thread()
         active = {event.thread for event in events if event.other is None}
         starts = [event.other for event in events if event.kind == "start"]
@@ -372,7 +372,7 @@ class Story:
                 if name == "readPump" and address in connects:
                     connects[address].other = thread
 
-        numbers: dict[int, int] = {}  # the number of the step for each event
+        numbers: dict[int, int] = {}  # the step of each event, both by number
         first: dict[threading.Thread, int] = {}
         last: dict[threading.Thread, int] = {}
         told = [
@@ -397,7 +397,7 @@ class Story:
         return len(self.steps) - 1
 
     def _tell(self, event: Event) -> tuple[str, str]:
-        """Return an event as a sentence, and its note in the picture."""
+        """Return a sentence about an event, and the note for it in the picture."""
         value, channel = self._text(event.value), self._objects.get(id(event.channel), "")
         quoted = f"“{value}”" if isinstance(event.value, (str, bytes)) else value
         other = self._names[event.other] if event.other else ""
@@ -424,14 +424,14 @@ class Story:
         return self._objects.get(id(value), str(value))
 
     def _channel(self, channel: Any) -> str:
-        """Return a channel's short name; empty with one channel, or without room for names."""
+        """Return a channel's short name; empty if there is only one channel, or no room."""
         if len(self._channels) < 2 or len(self._names) > 5:
             return ""
         name = self._objects.get(id(channel), "")
         return name if name.endswith(".send") else name.rpartition(".")[2]
 
     def _value(self, event: Event) -> str:
-        """Return the text at the arrow of a value, with the channel if there are several."""
+        """Return the text at the arrow of a value: the value, and the channel's name if needed."""
         value, channel = self._text(event.value), self._channel(event.channel)
         if channel:
             return f"{channel}: {value}"
@@ -446,7 +446,7 @@ class Story:
         first: dict[threading.Thread, int],
         last: dict[threading.Thread, int],
     ) -> None:
-        """Add the arrows, which lead from causes to effects."""
+        """Add the arrows from causes to effects."""
         closed: dict[int, int] = {}
         received: dict[int, list[int]] = defaultdict(list)
         for event in events:
@@ -474,7 +474,7 @@ class Story:
                 level = channel.capacity == 0
                 self.arrows.append(Arrow(numbers[event.cause], step, text, level=level))
             elif event.kind == "send" and channel.capacity > 0:
-                # As in Go's memory model: this send needs the room that a receive has made.
+                # As in Go's memory model: this send comes after the receive that made room for it.
                 made = sent[id(channel)] - channel.capacity
                 sent[id(channel)] += 1
                 if 0 <= made < len(received[id(channel)]):
@@ -482,7 +482,7 @@ class Story:
 
 
 def draw_program(program: Path) -> str:
-    """Run one of the lesson's programs, and draw what happened. Thread: main."""
+    """Run one of the lesson's programs, and return its picture as an SVG. Thread: the main one."""
     recorder, variables = run(program)
     story = Story(recorder.events, variables)
     return draw(variables["__doc__"], story.steps, story.arrows, cut=recorder.done)

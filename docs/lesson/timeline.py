@@ -1,8 +1,8 @@
-"""Draws what threads did: time flows down, and each thread is a line in its own column.
+"""Draws what threads did: time flows down, and each thread is a line.
 
-The order is that of cause and effect, as in Go's memory model (https://go.dev/ref/mem), not that of
-a clock: a thread's own steps follow each other, and a value is received after it was sent. So two
-runs that did the same give the same picture, byte for byte.
+The vertical order shows cause and effect, as in Go's memory model (https://go.dev/ref/mem), and not
+the time by the clock. The steps of a thread follow each other, and a value is received after it was
+sent. So if two runs do the same things, their pictures are equal, byte for byte.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; str
 class Step:
     """An action of a thread, at one moment.
 
-    sentence: the action in words. note: the text next to the step in the picture, if any. line: the
-    place in the source, as PATH:NUMBER, if known.
+    sentence: the action in words. note: text next to the step in the picture; may be empty. line:
+    place in the source, as PATH:NUMBER; empty if unknown.
     """
 
     thread: str
@@ -70,11 +70,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Arrow:
-    """Shows that one step led to another. tail, tip: the numbers of these steps.
+    """An arrow from a step to a step that it caused. tail, tip: the numbers of these steps.
 
-    label: the text at the arrow. level: both steps happen at the same moment, as on an unbuffered
-    channel. plain: it carries no value, as when a thread starts. hidden: it affects the order, but
-    is not drawn.
+    label: text at the arrow. level: whether both steps happen at the same moment, as on an
+    unbuffered channel. plain: whether the arrow carries no value, such as the start of a thread.
+    hidden: whether the arrow only affects the order, and is not drawn.
     """
 
     tail: int
@@ -88,9 +88,9 @@ class Arrow:
 def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: bool = False) -> str:
     """Return the steps as an SVG. The steps of each thread must be in order.
 
-    cut: the threads go on where the picture ends, so their lines end with a zigzag, not with a bar.
-    The title and the description of the SVG are for readers who cannot see it; the description has
-    the sentences of all steps. Raises ValueError if the arrows form a cycle.
+    cut: whether the threads continue after the picture, so that their lines end with a zigzag and
+    not with a bar. The title, and a description with the sentences of all steps, are for readers
+    who cannot see the picture. Raises ValueError if the arrows form a cycle.
 
     Thread: any.
     """
@@ -146,7 +146,10 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: boo
 
 
 def _rows(steps: Sequence[Step], arrows: Sequence[Arrow]) -> tuple[list[int], list[int]]:
-    """Return each step's row, and its logical time: how many steps had to come before it."""
+    """Return each step's row and logical time.
+
+    A step's logical time is one more than that of its latest cause, or 1.
+    """
     moment = list(range(len(steps)))  # for each step, the first step at the same moment
     for arrow in arrows:
         if arrow.level:
@@ -193,14 +196,17 @@ def _thread_name(name: str, x: int, size: int) -> str:
 
 
 def _outer(threads: Sequence[str]) -> dict[str, int]:
-    """Return on which side of a thread its texts are: with two threads, the side without arrows."""
+    """Return the side for each thread's texts: -1 is left, 1 is right.
+
+    With two threads, that is the side without arrows. Otherwise the result is empty.
+    """
     return dict(zip(threads, (-1, 1), strict=True)) if len(threads) == 2 else {}
 
 
 def _columns(
     threads: Sequence[str], steps: Sequence[Step], arrows: Sequence[Arrow]
 ) -> tuple[dict[str, int], int]:
-    """Return where each thread's line is, and the width of the picture, so all texts fit."""
+    """Return the x of each thread's line, and the width of the picture, so that all texts fit."""
     outer = _outer(threads)
     size = CHARACTER * 1.15 if len(threads) < 6 else 0  # for the threads' names, which are bold
     margins = {side: max(MARGIN, len(threads[-(side > 0)]) * size / 2 + 6) for side in (-1, 1)}
@@ -233,7 +239,7 @@ def _long(text: str) -> float:
 
 
 def _label(tail: tuple[int, int], tip: tuple[int, int], arrow: Arrow, side: int, width: int) -> str:
-    """Return an arrow's text: above a level arrow, otherwise at the tip, which has its own row."""
+    """Return an arrow's text as SVG: above a level arrow, otherwise at the tip."""
     (x1, y1), (x2, y2) = tail, tip
     kind = "cause" if arrow.plain else "value"
     if y1 == y2:
@@ -247,5 +253,5 @@ def _label(tail: tuple[int, int], tip: tuple[int, int], arrow: Arrow, side: int,
 
 
 def _beside(x: int, y: int, kind: str, text: str, side: int) -> str:
-    """Return text that begins at this point, or ends there if `side` is the left."""
+    """Return text as SVG. It begins at this point; if `side` is -1, it ends there."""
     return svg.text(x, y, kind, text, "start" if side > 0 else "end")

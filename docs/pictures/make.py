@@ -1,9 +1,8 @@
-"""Makes the pictures of the docs from real chats: `python -m docs.pictures.make`.
+"""Makes the pictures of the docs from traces of real chats: `python -m docs.pictures.make`.
 
-For each picture a chat runs with `--trace`, clients do what the picture should show, and the
-trace is drawn. In the pictures the clients are called A and B, in place of their addresses. ALT has
-a text alternative for each picture. Each picture also contains a description, in words, of what
-happened when it was made.
+For each picture, a chat runs with `--trace` and clients do what the picture should show. The
+picture is drawn from the trace, with the clients named A and B. Each picture contains a description
+of the events in it. ALT has a shorter text alternative for each picture.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from gochat.trace.chrome import Span, Trace, read
 from gochat.trace.svg import Panel, draw, lanes
 from tests.support import CLOSE, LOCAL, Gochat, Peer, deaf, join, parted, wait_until
 
-#: The pictures' names, each with a description for readers who cannot see the picture.
+#: For each picture's name, a description for readers who cannot see the picture.
 ALT: Final = {
     "message": "The life of one message: A's read pump reads it and waits until the hub takes it."
     " The hub puts it into B's channel. B's write pump, which waited for a value, gets its turn,"
@@ -40,17 +39,20 @@ ALT: Final = {
     " gets its turn and writes.",
 }
 
-# The size of a message, in bytes. The sockets between the server and B have room for only a few
-# messages of this size, and not for MORE of them.
+# Size of a message, in bytes, and a number of messages. The sockets between the server and B have
+# room for a few messages of this size, but not for MORE of them.
 LONG: Final = 8000
 MORE: Final = 100
 
-# The time that a panel shows before its first event and after its last, in microseconds.
+# Time that a panel shows before its first event and after its last, in microseconds.
 MOMENT: Final = 1.0
 
 
 class Run:
-    """A traced chat. listener: its socket. flags: of `gochat serve`."""
+    """A traced chat.
+
+    folder: for the trace. listener: the listening socket. flags: flags of `gochat serve`.
+    """
 
     def __init__(self, folder: Path, listener: socket.socket, *flags: str) -> None:
         self.path = folder / "trace.json"
@@ -63,7 +65,7 @@ class Run:
         return peer
 
     def trace(self) -> Trace:
-        """Return the trace, once the chat has ended."""
+        """Return the trace. Call only after the chat has ended."""
         assert self.gochat.process.returncode == 0, self.gochat.lines
         text = self.path.read_text()
         for addr, name in self.names.items():
@@ -74,9 +76,9 @@ class Run:
 
 @contextmanager
 def running(*flags: str, send_buffer: int = 0) -> Iterator[Run]:
-    """Yield a traced chat, which is stopped at the end of the block if it still runs.
+    """Yield a traced chat. A chat that still runs at the end of the block is stopped.
 
-    send_buffer: the send buffer of the server's sockets, in bytes; 0 for the system's default.
+    send_buffer: send buffer of the server's sockets, in bytes; 0 for the system's default.
     """
     with tempfile.TemporaryDirectory() as folder, listen(LOCAL) as listener:
         if send_buffer:  # accepted sockets inherit it
@@ -94,12 +96,15 @@ def leave(peer: Peer) -> None:
 
 
 def spans_of(trace: Trace, thread: str, name: str) -> list[Span]:
-    """Return the spans with this name of a thread."""
+    """Return a thread's spans with this name."""
     return [s for s in trace.spans if trace.threads[s.thread] == thread and s.name == name]
 
 
 def panel(trace: Trace, title: str, names: list[str], begin: float, end: float) -> Panel:
-    """Return a panel with lanes in this order; MOMENT is added at both ends."""
+    """Return a panel of the trace.
+
+    names: the lanes, in order. begin, end: the first and last event, in microseconds.
+    """
     found = {lane.name: lane for lane in lanes(trace)}
     return Panel(title, trace, [found[name] for name in names], begin - MOMENT, end + MOMENT)
 
@@ -184,8 +189,8 @@ def slow() -> str:
 
 
 def _overflow(places: int, title: str, names: list[str]) -> Panel:
-    """Let A send until B, which does not read, is dropped; then let B read what is left."""
-    # B may be deaf for longer than the default write wait, on a slow machine.
+    """Let A send until B, which does not read, is dropped. Then let B read the rest."""
+    # On a slow machine, B might not read for longer than the default write wait.
     flags = (f"--send-buffer={places}", f"--max-message-size={LONG}", "--write-wait=600")
     with running(*flags, send_buffer=1) as run:
         a = run.named("A", join(run.gochat.port))
@@ -207,7 +212,7 @@ def _overflow(places: int, title: str, names: list[str]) -> Panel:
 
 
 def _end(trace: Trace) -> float:
-    """Return when both pumps of B have ended."""
+    """Return the time at which both pumps of B have ended, in microseconds."""
     pumps = ("readPump B", "writePump B")
     return max(s.end for s in trace.spans if trace.threads[s.thread] in pumps)
 
