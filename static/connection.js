@@ -1,19 +1,19 @@
 'use strict';
 
-// How home.html keeps its connection alive.
+// Connects home.html to its server, notices a dead connection, and reconnects.
 
 const CONNECT_TIMEOUT = 10;      // seconds; browsers would wait for minutes
 const LONGEST_WAIT = 30;         // seconds between two attempts
 const LASTING = 5;               // seconds after which a connection counts as good
 
-// See “Is the connection alive?”. All but the last are in seconds.
-const LATE = 3;                  // until a message that has not come back is shown as waiting
-const SILENCE = 45;              // until a connection without any input is doubted
-const PROBE_TIMEOUT = 5;         // for the second connection to open
-const OVERLAP = 1;               // for either connection to receive something
-const LINGER = 5;                // for the old connection to receive what is still on its way
-const CLOSE_TIMEOUT = 30;        // for the old connection to end, including LINGER
-const MAX_REFUSALS = 3;          // of second connections, one after another
+// For these, see “Is the connection alive?” below. All but the last are in seconds.
+const LATE = 3;                  // time until a message that has not come back is shown as waiting
+const SILENCE = 45;              // time without input until the connection is doubted
+const PROBE_TIMEOUT = 5;         // time allowed for the probe to open
+const OVERLAP = 1;               // time for the old connection or the probe to receive something
+const LINGER = 5;                // time for messages still on their way on the old connection
+const CLOSE_TIMEOUT = 30;        // time allowed for the old connection to end, including LINGER
+const MAX_REFUSALS = 3;          // number of probes refused in a row
 
 const MAY_BE_LOST = 'This message has not come back and may be lost:';
 const CLOSED = 'The server closed the connection, as it does when a client reads too slowly';
@@ -34,15 +34,15 @@ const CLOSE_CODES = {
 // ---- The connection ----
 
 let server = '';        // the URL in use
-let socket = null;      // the connection; the probe, below, is a different one
-let openedAt = 0;       // when it opened, 0 while it is not open
-let reached = false;    // has this server ever answered?
-let attempts = 0;       // since the last good connection
-let connections = 0;    // made by this page, to any server
+let socket = null;      // the connection to the server, not the probe
+let openedAt = 0;       // when the connection opened; 0 while it is not open
+let reached = false;    // whether a connection to this server has ever opened
+let attempts = 0;       // number of attempts since the last good connection
+let connections = 0;    // number of connections that have opened, to any server
 let timer = 0;          // ends an attempt, or counts down to the next one
-let heardAt = 0;        // when something last came on this connection
+let heardAt = 0;        // when the connection last received something
 let unconfirmed = [];   // messages that were sent and have not come back from the server
-let dialed = (url) => url;    // the URL to connect to; viewed.js adds to it
+let dialed = (url) => url;    // returns the URL to connect to; viewed.js replaces this
 
 function show(state, text) {
   ui.status.dataset.state = state;
@@ -53,7 +53,7 @@ function show(state, text) {
   showSize();
 }
 
-// giveUp reports messages as possibly lost: all of them, or those that isLost selects.
+// giveUp reports unconfirmed messages as possibly lost: all of them, or those that isLost selects.
 /** @param {(sent: any) => boolean} isLost */
 function giveUp(isLost = () => true) {
   for (const lost of unconfirmed.filter(isLost)) note(MAY_BE_LOST, lost);
@@ -61,7 +61,7 @@ function giveUp(isLost = () => true) {
   showDoubt();
 }
 
-// disconnect ends the connection, all timers, and all pending events. why: a sentence.
+// disconnect ends the connection, the probe and all timers. why: a sentence for the log.
 function disconnect(why = '') {
   clearTimeout(timer);
   endProbe();
@@ -79,7 +79,7 @@ function opened() {
   clearTimeout(timer);
   openedAt = performance.now();
   heard();
-  if (connections++) learnLimit();    // at the first one, the page's limit is up to date
+  if (connections++) learnLimit();    // the first time, the limit in the page is up to date
   if (reached) note('Connected again.');
   reached = true;
   show('connected', `Connected to ${serverName()}${isOwn(server) ? '' : ', which is not this page\'s server'}.`);
@@ -89,9 +89,9 @@ function messagesIn({ data }) {
   return (typeof data === 'string' ? data : new TextDecoder().decode(data)).split('\n');
 }
 
-// retryLater waits twice as long each time. The random part keeps the clients
-// of a restarted server from all reconnecting together. A connection that ends immediately does not
-// reset the wait; otherwise the page would loop without a pause.
+// retryLater disconnects and reconnects after a wait, which doubles with each attempt. The random
+// part prevents all clients of a restarted server from reconnecting at the same moment. A connection
+// that ends immediately does not reset the wait; otherwise the page would reconnect in a fast loop.
 function retryLater(why) {
   if (openedAt && performance.now() - openedAt > LASTING * 1000) attempts = 0;
   const longest = Math.min(LONGEST_WAIT, 2 ** attempts);
@@ -107,8 +107,8 @@ function retryLater(why) {
   })();
 }
 
-// explain shows why this page's own server, although reachable, has refused the connection.
-// A WebSocket does not give the reason; an HTTP request to the same address does.
+// explain shows why this page's own server has refused the connection. A WebSocket does not report
+// the reason, but an HTTP request to the same address does.
 async function explain() {
   const attempt = attempts;
   const asked = server;
@@ -116,7 +116,7 @@ async function explain() {
   if (!status || attempts !== attempt || server !== asked || ui.status.dataset.state !== 'waiting') return;
   const { host, pathname } = new URL(server);
   ui.state.textContent = {
-    200: `${host} has no chat at ${pathname}.`,    // it has a page there
+    200: `${host} has no chat at ${pathname}.`,    // an ordinary page
     404: `${host} has no chat at ${pathname} (404).`,
     503: `${host} is full, and refuses the connection (503).`,
   }[status] || `${host} answers, but refuses the connection. It may refuse pages from ${ownOrigin}.`;
@@ -127,7 +127,7 @@ ui.retry.addEventListener('click', () => {
   connect();
 });
 
-// On a return from the back/forward cache, the connection is dead or soon will be.
+// After a return from the back/forward cache, the connection is dead or soon will be.
 window.addEventListener('pageshow', (event) => {
   if (event.persisted && server) connect();
 });
@@ -135,30 +135,33 @@ window.addEventListener('pageshow', (event) => {
 
 // ---- Is the connection alive? ----
 
-// A connection can die without a sign: the network goes away, or a router forgets the connection. A
-// page does not see the server's pings and cannot send any. So when in doubt, it opens a second
-// connection to the same server, the probe:
+// A connection can die unnoticed: the network goes away, or a router forgets the connection. A page
+// does not see the server's pings, and cannot send pings. So when the page doubts its connection, it
+// opens a second connection to the same server, the probe. It does so
 //
-// - LATE seconds after a message was sent, if neither it nor anything else has come since;
-// - after SILENCE seconds without input, or when the network is back.
+// - LATE seconds after it sent a message, if it has received nothing since then;
+// - after SILENCE seconds without input;
+// - when the network is back.
 //
-// If the probe does not open within PROBE_TIMEOUT seconds, nothing gets through:
-// the page disconnects and tries again. If the probe opens, the network is alive, but
-// the old connection may be dead. Both connections are in the room now. If the old
-// connection receives something first, it is alive. Otherwise the probe replaces it.
+// If the probe does not open within PROBE_TIMEOUT seconds, the network is dead, so the page
+// disconnects and reconnects later. If the probe opens, the network is alive, but the old connection
+// may be dead. Both connections are in the room now. If the old connection receives something first,
+// it is alive, and the probe ends. Otherwise the probe replaces the old connection.
 //
-// So a dead network is noticed within 9 seconds of a message, and within 51 seconds
-// without a message. A dead connection in a live network is replaced within a minute.
-// If the network immediately refuses every new connection, a dead one is noticed within
-// MAX_REFUSALS times SILENCE and a few seconds more. While the server is full, a dead connection in
-// a live network is not noticed. All this holds while the tab is visible. A hidden tab does not
-// probe, because its timers run late; it probes as soon as it becomes visible.
+// So a dead network is noticed within 9 seconds after a message was sent, and otherwise within 51
+// seconds. A dead connection in a live network is replaced within a minute.
+//
+// Two cases take longer. If every new connection is refused immediately, a dead connection is noticed
+// a few seconds after MAX_REFUSALS times SILENCE. While the server is full, a dead connection in a
+// live network is not noticed.
+//
+// A hidden tab does not probe, because its timers run late. It probes when it becomes visible.
 
-let probe = null;       // there is never more than one
+let probe = null;       // the only probe; null if there is none
 let probeTimer = 0;
 let provenAt = 0;       // when the connection or a probe last got an answer
-let refusals = 0;       // probes refused since something last came
-const shownSince = new Set();    // lists of texts shown while a replaced connection ends
+let refusals = 0;       // number of probes refused since the last input
+const shownSince = new Set();    // for each replaced connection that is ending, the texts shown since
 
 function heard() {
   endProbe();
@@ -167,7 +170,7 @@ function heard() {
 }
 
 function secondsSince(time) {
-  // Not performance.now(), which stands still while some computers sleep.
+  // On some computers, performance.now() stands still during sleep.
   return (Date.now() - time) / 1000;
 }
 
@@ -202,8 +205,8 @@ function probeOpened() {
   clearTimeout(probeTimer);
   provenAt = Date.now();
   refusals = 0;
-  // A room may be slow, and a server with --rate reads slowly: a waiting message gets more time,
-  // and the connection is left alone.
+  // The doubt came from a message that has not come back, but the room may be slow, or the server
+  // may be slow to read because of --rate. So keep the connection, and wait longer.
   if (unconfirmed.length > 0 && secondsSince(heardAt) < SILENCE) return endProbe();
   probe.onmessage = (event) => {
     takeOver();
@@ -212,10 +215,9 @@ function probeOpened() {
   probeTimer = setTimeout(takeOver, OVERLAP * 1000);
 }
 
-// A full server refuses connections, but is alive. This computer may also refuse, if it
-// has no route to the server. A WebSocket cannot tell these apart. An HTTP request to
-// this page's own server can: any answer, even 503, shows that the server is reachable,
-// and then the page keeps its place on the full server.
+// A probe can be refused by a full server, which is alive, or by this computer, if it has no route to
+// the server. A WebSocket does not report which. An HTTP request to this page's own server does: any
+// answer, even 503, means that the server is alive. Then the page keeps its old connection.
 async function probeRefused() {
   endProbe();
   provenAt = Date.now();
@@ -226,7 +228,7 @@ async function probeRefused() {
   const last = heardAt;
   if (isOwn(server) && await answer(location.href)) {
     refusals = 0;
-  } else if (socket === doubted && heardAt === last) {    // nothing has come meanwhile
+  } else if (socket === doubted && heardAt === last) {    // still nothing has been received
     retryLater(`Nothing has come for ${Math.round(secondsSince(last))} seconds, and ${serverName()} refuses another connection.`);
   }
 }
@@ -241,15 +243,16 @@ async function answer(url) {
   }
 }
 
-// takeOver replaces the connection with the probe. The close frame is the only frame from a page
-// that the server must answer. It follows all messages, so a clean end proves that the server has
-// read them; they then come back on the new connection. An unclean end proves that the old
-// connection was dead.
+// takeOver replaces the connection with the probe, and closes the old connection.
 //
-// Messages that still arrive on the old connection are kept; those that have not arrived
-// on the new one are shown at the end. After close(), a browser drops arriving messages.
-// So the old connection first stays open for LINGER seconds, and if the server's answer
-// to the close frame takes longer than LATE, messages may have been dropped before it.
+// The server must answer the close frame, which comes after all messages of the page. So if the close
+// is clean, the server has read those messages, and they come back on the new connection. If it is
+// not clean, the old connection was dead.
+//
+// Messages may still arrive on the old connection. At its end, those that the new connection did not
+// receive are shown. A browser drops messages that arrive after close(), so the old connection stays
+// open for LINGER seconds first. If the server takes longer than LATE to answer the close frame, the
+// browser may have dropped messages, and the page says so.
 function takeOver() {
   const old = socket;
   const room = server;
@@ -306,7 +309,7 @@ function showDoubt() {
   const late = unconfirmed.filter(({ at }) => secondsSince(at) >= LATE);
   ui.offline.hidden = navigator.onLine;
   ui.status.classList.toggle('doubtful', late.length > 0 || !navigator.onLine);
-  // Only if something has changed, because a screen reader reads out each new text of the status.
+  // Without a change, stop here, because a screen reader reads out each new text of the status.
   if (late.length === shownLate.length && late.every((sent, i) => sent === shownLate[i])) return;
   shownLate = late;
   ui.doubt.textContent = late.length === 0 ? '' : late.length === 1

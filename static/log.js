@@ -1,22 +1,22 @@
 'use strict';
 
-// The log of home.html, and what the browser keeps.
+// The log of home.html, and what the browser stores.
 
-const MAX_LOG = 2000;            // lines kept on the page
-const MAX_KEPT = 200;            // of these, how many survive a reload
-const MAX_STORED = 500_000;      // characters kept for a reload, and of a draft
-const TOGETHER = 300;            // seconds within which messages from one name form a group
-const COLORS = 8;                // of names; home.css has them
+const MAX_LOG = 2000;            // maximum lines on the page
+const MAX_KEPT = 200;            // maximum lines that survive a reload
+const MAX_STORED = 500_000;      // maximum characters stored of the log, and of the draft
+const TOGETHER = 300;            // seconds between messages of one name that form a group
+const COLORS = 8;                // number of colors for names, which are in home.css
 
 // The page's elements by their ids: ui.log, ui.msg, …
 const ui = /** @type {Record<string, any>} */ ({});
 for (const element of document.querySelectorAll('[id]')) ui[element.id] = element;
 
 
-// ---- What the browser keeps ----
+// ---- What the browser stores ----
 
-// A browser can forbid storage by throwing. The chat works without it. Each tab
-// has its own sessionStorage; all tabs share the localStorage.
+// If the browser forbids storage, these functions do nothing, and the chat works without it. Each tab
+// has a separate sessionStorage; all tabs share the localStorage.
 function recall(key, storage = 'localStorage') {
   try { return window[storage].getItem(`gochat.${key}`); } catch { return null; }
 }
@@ -25,8 +25,8 @@ function remember(key, value, storage = 'localStorage') {
   try { window[storage].setItem(`gochat.${key}`, value); } catch { /* Not kept, then. */ }
 }
 
-// A tab keeps its own name, even an empty one. A new tab starts with the name
-// that was typed last, in any tab.
+// Each tab keeps its name, even an empty one. A new tab starts with the name that was last typed in
+// any tab.
 function rememberName() {
   remember('name', clean(ui.name.value), 'sessionStorage');
 }
@@ -34,21 +34,21 @@ function rememberName() {
 
 // ---- The log ----
 
-let arrived = [];       // items to be appended, see flush
-let following = true;   // is the reader at the end?
-let lastTop = 0;
-let unread = {};        // by kind, how many items have come below the visible ones
-let kept = [];          // the items that were drawn, for a reload
-let last = { name: '', day: '', date: new Date(0) };    // about the item that was drawn last
-const plain = new WeakMap();    // for each line, the text that is copied
+let arrived = [];       // items that are not drawn yet; flush draws them
+let following = true;   // whether the log scrolls to its end when lines are added
+let lastTop = 0;        // the last scroll position
+let unread = {};        // for each kind, the number of new items below the visible part
+let kept = [];          // the items that survive a reload
+let last = { name: '', day: '', date: new Date(0) };    // about the last item in the log
+const plain = new WeakMap();    // for each line, its text for the clipboard
 
-// note tells the reader something that is not a message. lost: a message that
-// might not have arrived, see send.
+// note adds a line that is not a message. lost: a message that might not have arrived; the line gets
+// a button that sends it again.
 function note(text, lost) {
   append({ kind: 'note', text, lost, date: new Date() });
 }
 
-// drawn returns the lines for an item: on a new day, a line with the date comes first.
+// drawn returns the lines for an item. On a new day, the first line is the date.
 function drawn(item) {
   const { kind, text, lost, mine, date } = item;
   kept.push(item);
@@ -66,7 +66,7 @@ function drawn(item) {
     const time = make('time', '', clock(date));
     time.dateTime = date.toISOString();
     time.title = date.toString();
-    time.setAttribute('aria-hidden', 'true');    // not to be read out with each message
+    time.setAttribute('aria-hidden', 'true');    // a screen reader should not read it out
     const line = make('div', kind, '');
     line.classList.toggle('mine', Boolean(mine));
     line.classList.toggle('again', name !== '' && name === last.name && Number(date) - Number(last.date) < TOGETHER * 1000);
@@ -78,7 +78,7 @@ function drawn(item) {
   return lines;
 }
 
-// removeLine removes a line without moving the visible lines.
+// removeLine removes a line. The visible lines do not move.
 function removeLine(line) {
   const height = line.offsetTop < ui.log.scrollTop ? line.offsetHeight : 0;
   const top = ui.log.scrollTop;
@@ -107,7 +107,7 @@ function againButton(lost) {
   const button = make('button', '', 'Send again');
   button.type = 'button';
   button.addEventListener('click', () => {
-    // Messages of one room do not belong in another.
+    // A message for one room or server must not go to another.
     if (lost.server !== server) {
       ui.refusal.textContent = 'Not sent: this was for another server.';
     } else if (send(lost.text)) {
@@ -118,9 +118,9 @@ function againButton(lost) {
   return button;
 }
 
-// A message is "name: text", or only text. A bdi element takes its direction
-// from the text in it, but not from a bdi element in it: the text decides where
-// the line starts, and a name in Arabic or Hebrew does not affect the text after it.
+// messageText returns an element for a message, which is "name: text" or only text. The bdi elements
+// separate the text directions, so a name in Arabic or Hebrew does not change the direction of the
+// text after it. The text alone decides on which side the line starts.
 function messageText(text) {
   const body = make('bdi', 'text', '');
   const name = senderOf(text);
@@ -141,23 +141,24 @@ function senderOf(text) {
   return end > 0 && end <= ui.name.maxLength ? text.slice(0, end) : '';
 }
 
-// colorOf returns the same color for a name everywhere: a hash of it, by FNV-1a.
+// colorOf returns the number of a name's color, from a hash (FNV-1a), so it is the same everywhere.
 function colorOf(name) {
   let hash = 0x811c9dc5;
   for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193) >>> 0;
   return ((hash ^ hash >>> 13 ^ hash >>> 21) >>> 0) % COLORS;
 }
 
-// withLinks returns the text as nodes in which http and https links can be
-// clicked. No link may look as if it led somewhere else: a character that is invisible or changes
-// the direction ends the link. An address whose host has letters outside ASCII, or a user name
-// before it, does not become a link, because the browser reads it differently. Text that begins
-// with www. becomes an https link.
+// withLinks returns the text as nodes in which http and https addresses are links. An address that
+// begins with www. becomes an https link.
+//
+// A link must not look as if it led elsewhere. So it ends before any character that is invisible or
+// changes the text direction. If the host has letters outside ASCII, or a user name before it, there
+// is no link, because the browser would open a host that looks different.
 function withLinks(text) {
   const nodes = [];
   let from = 0;
   for (const { 0: found, index } of text.matchAll(/(?:\bhttps?:\/\/|(?<![\w@./-])www\.[^\s.]+\.)[^\s<>"\p{Default_Ignorable_Code_Point}]+/giu)) {
-    if (found.length > 2000) continue;    // browsers do not open such a link either
+    if (found.length > 2000) continue;    // some browsers do not open such long links
     const address = withoutPunctuation(found);
     const target = /^www/i.test(address) ? `https://${address}` : address;
     let origin;
@@ -174,8 +175,8 @@ function withLinks(text) {
   return [...nodes, text.slice(from)];
 }
 
-// Punctuation at the end of an address belongs to the surrounding sentence, and so does a closing
-// bracket without an opening one.
+// withoutPunctuation removes what belongs to the surrounding sentence from the end of an address:
+// punctuation, and closing brackets without an opening one.
 function withoutPunctuation(address) {
   const count = (mark) => address.split(mark).length - 1;
   for (;;) {
@@ -187,7 +188,7 @@ function withoutPunctuation(address) {
   }
 }
 
-// Only make puts text into the log: as text, never as HTML.
+// make returns an element with a text. All text in the log goes through here, never as HTML.
 function make(tag, className, text) {
   const element = document.createElement(tag);
   element.className = className;
@@ -195,7 +196,7 @@ function make(tag, className, text) {
   return element;
 }
 
-// makeRoom drops the oldest messages. The visible ones do not move.
+// makeRoom removes the oldest lines, so that `count` more fit. The visible lines do not move.
 function makeRoom(count) {
   const excess = ui.log.childElementCount + count - MAX_LOG;
   if (excess <= 0) return;
@@ -221,21 +222,20 @@ function showJump() {
 
 ui.log.addEventListener('scroll', () => {
   const top = ui.log.scrollTop;
-  // A scroll position is not always a whole number, hence the tolerance.
+  // The tolerance is there because a scroll position may have a fraction.
   if (ui.log.scrollHeight - ui.log.clientHeight - top < 2) {
     following = true;
     unread = {};
     showJump();
   } else if (top < lastTop) {
-    // Only the reader scrolls up. A position above the end alone proves nothing, because the log may just
-    // have shrunk, and the observer below has not run yet.
+    // Only the reader scrolls up. A position above the end is not enough, because the log may just
+    // have shrunk, before the observer below ran.
     following = false;
   }
   lastTop = top;
 });
 
-// A phone's keyboard or a longer status line shrinks the log; a reader at the end
-// stays there.
+// When a phone's keyboard or a longer status line shrinks the log, a reader at the end stays there.
 new ResizeObserver(() => { if (following) toEnd(); }).observe(ui.log);
 
 ui.jump.addEventListener('click', () => {
@@ -244,7 +244,7 @@ ui.jump.addEventListener('click', () => {
 });
 
 
-// Copied lines have the form 12:03 Ann: hello. A part of one line is copied unchanged.
+// Copied lines look like "12:03 Ann: hello". A part of one line is copied unchanged.
 document.addEventListener('copy', (event) => {
   const selection = getSelection();
   if (event.target instanceof Element && event.target.closest('input, textarea')) return;
@@ -268,14 +268,14 @@ window.addEventListener('pagehide', () => {
   remember('draft', ui.msg.value.slice(0, MAX_STORED), 'sessionStorage');
 });
 
-// isItem rejects items that this page cannot draw, such as those of another version; the rest is
-// kept.
+// isItem returns whether this page can draw a stored item. Another version of the page may have
+// stored it.
 function isItem(item) {
   return ['message', 'note', 'mark'].includes(item?.kind) && typeof item.text === 'string'
     && typeof (item.lost ?? { text: '' }).text === 'string' && !isNaN(Number(new Date(item.date)));
 }
 
-// restore brings back the draft, and the log if it is from the same server.
+// restore restores the draft, and also the log if it is from the same server.
 function restore() {
   ui.msg.value = recall('draft', 'sessionStorage') ?? '';
   grow();
@@ -285,13 +285,13 @@ function restore() {
     if (stored.server !== server || items.length === 0) return;
     for (const item of items) append({ ...item, date: new Date(item.date) });
     if (items.at(-1).text !== LOADED) note(LOADED);
-  } catch { /* There is none. */ }
+  } catch { /* There is no stored log. */ }
 }
 
 
 // ---- The title ----
 
-let missed = 0;    // how many messages have come while the tab was hidden
+let missed = 0;    // number of messages received while the tab was hidden
 
 function showMissed() {
   document.title = missed ? `(${missed}) gochat` : 'gochat';
@@ -306,10 +306,10 @@ document.addEventListener('visibilitychange', () => {
 
 // ---- Notifications ----
 
-// The browser asks its user, and only after a click. Over plain http, it offers
+// The browser asks the user for permission, but only after a click. Over plain http, it allows
 // notifications only on localhost.
 const CAN_NOTIFY = 'Notification' in window && window.isSecureContext;
-const NOTIFY_HELP = 'Of messages while the page is hidden, and of @ and your name while you are elsewhere.';
+const NOTIFY_HELP = 'For messages while this page is hidden, and for @ with your name while you are elsewhere.';
 
 function showNotify(on) {
   ui.notify.checked = on;
@@ -330,10 +330,10 @@ function notify(text) {
   const called = name !== '' && text.toLowerCase().includes(`@${name}`);
   if (!document.hidden && !(called && !document.hasFocus())) return;
   try {
-    // The page has only one notification: a new one replaces the previous one.
+    // The tag makes a new notification replace the previous one.
     const shown = new Notification(called ? 'gochat: you are called' : 'gochat', { body: text, tag: 'gochat' });
     shown.addEventListener('click', () => window.focus());
-  } catch { /* Some phones allow only service workers to notify. */ }
+  } catch { /* On some phones, only a service worker may notify. */ }
 }
 
 showNotify(CAN_NOTIFY && Notification.permission === 'granted' && recall('notify') === 'on');

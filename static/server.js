@@ -1,21 +1,21 @@
 'use strict';
 
-// Which server home.html talks to, and the server's limit.
+// The address of home.html's server, and the server's limit on messages.
 
 
 // ---- The server's address ----
 
-const ownOrigin = window.origin;    // for a file, a browser does not send location.origin
+const ownOrigin = window.origin;    // what the browser sends; location.origin is wrong for a file
 const ownScheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
 // A page opened from a file did not come from a server, and its origin is "null".
 const FROM_FILE = 'For a page that was opened from a file, the server must be started with'
   + ' --allow-origin null. That server then accepts every page, no matter whose, that was opened'
   + ' from a file or is in a sandboxed frame.';
-// The chat is next to the page: ws, and ws/go for the room of a link that ends in ?room=go.
+// The chat is next to the page, at ws. The room of a link that ends in ?room=go is at ws/go.
 const ownChat = location.host ? nextTo(location.href) : '';
 const ownServer = ownChat && withRoom(ownChat, location.href);
 
-// nextTo returns the address of the chat that a page belongs to.
+// nextTo returns the address of the chat next to a page.
 function nextTo(page) {
   const url = new URL('ws', page);
   url.protocol = url.protocol.replace('http', 'ws');
@@ -27,24 +27,24 @@ function withRoom(chat, page) {
   return room ? `${chat}/${encodeURIComponent(room)}` : chat;
 }
 
-// isOwn returns whether this is the server that the page came from, in any room.
+// isOwn returns whether a URL is on the server that the page came from, in any room.
 function isOwn(url) {
   return location.host !== '' && new URL(url).host === location.host;
 }
 
-// serverURL returns the WebSocket URL for a typed address, or throws an Error that says what is
-// wrong with the address.
+// serverURL returns the WebSocket URL for a typed address. If the address is bad, it throws an Error
+// whose message says what is wrong.
 function serverURL(typed) {
   const address = typed.trim();
   if (!address && ownServer) return ownServer;
   const example = 'Write, for example, chat.example.org, [::1]:8080 or wss://chat.example.org/ws.';
   const [, scheme, rest] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(address);
   const schemes = { ws: 'ws:', http: 'ws:', wss: 'wss:', https: 'wss:' };
-  const isPath = ownServer && /^\/(?![/\\])/.test(address);    // on this page's server
+  const isPath = ownServer && /^\/(?![/\\])/.test(address);    // a path on this page's server
   const protocol = scheme ? schemes[scheme.toLowerCase()] : ownScheme;
   if (!protocol) throw new Error(`A gochat server cannot be reached by ${scheme}://. ${example}`);
-  // The URL parser accepts some nonsense: no host, no port after the colon, white space, and a
-  // plain number, which it takes for an IPv4 address.
+  // The URL parser accepts bad input: no host, no port after the colon, white space, and a plain
+  // number, which it reads as an IPv4 address.
   const target = isPath ? location.host + rest : rest;
   const nonsense = /^[/\\]|^[^/?#]*:([/?#]|$)|\s|^\d+$/.test(target);
   let url;
@@ -52,13 +52,13 @@ function serverURL(typed) {
   if (nonsense || !url) throw new Error(`“${address}” is not the address of a server. ${example}`);
   if (url.username || url.password) throw new Error('An address with a user name or password cannot be used.');
   url.hash = '';    // means nothing to a WebSocket
-  // An address that ends in a slash is that of a page, as a browser shows it.
+  // An address that ends in a slash is the address of a page, so the chat is next to it.
   if (!url.pathname.endsWith('/')) return url.href;
   const bare = isOwn(url) && !isPath && url.pathname === '/';
   return withRoom(bare ? ownChat : nextTo(url.href), url.href);
 }
 
-// serverName returns a name for the server in use: its host, and an unusual path.
+// serverName returns a name for the server in use: its host, and its path if that is unusual.
 function serverName() {
   const { host, pathname } = new URL(server);
   return server === ownChat || pathname === '/ws' ? host : host + pathname;
@@ -76,19 +76,19 @@ function useServer(url) {
   connect();
 }
 
-// roomOf returns the name of a URL's room, for a link to this page: '' for the chat itself, null if
-// the URL is not a room of this page's server.
+// roomOf returns the name of a URL's room: '' for the chat without a room, null if the URL does not
+// belong to this page's chat.
 function roomOf(url) {
   if (url === ownChat) return '';
   if (!ownChat || !url.startsWith(`${ownChat}/`) || new URL(url).search) return null;
   try {
     return decodeURIComponent(url.slice(ownChat.length + 1));
   } catch {
-    return null;    // as in /ws/100%
+    return null;    // such as /ws/100%
   }
 }
 
-// showRoom makes the page's address a link to the room, so that a reload keeps the room.
+// showRoom puts the room into the page's address, so that a reload stays in the room.
 function showRoom() {
   const page = new URL(location.href);
   page.searchParams.delete('room');
@@ -108,12 +108,12 @@ ui.panel.addEventListener('submit', (event) => {
   try {
     url = serverURL(ui.server.value);
   } catch (error) {
-    showServerError(error.message);    // the page stays with its server
+    showServerError(error.message);    // the connection stays as it is
     ui.server.focus();
     return;
   }
-  // Another server is stored only on request; otherwise the page might open later with a
-  // server that its user has forgotten. A room is in the page's address.
+  // Another server is stored only if the user asks for it. Otherwise the page might later open with
+  // a server that the user has forgotten. A room is not stored, because the page's address has it.
   if (roomOf(url) !== null) ui.remember.checked = false;
   remember('server', ui.remember.checked ? url : '');
   showServerError('');
@@ -123,7 +123,7 @@ ui.panel.addEventListener('submit', (event) => {
 });
 
 ui.home.addEventListener('click', () => {
-  ui.server.value = '';    // no address means our own server
+  ui.server.value = '';    // an empty address means this page's server
   ui.panel.requestSubmit();
 });
 
@@ -140,8 +140,8 @@ document.addEventListener('pointerdown', (event) => {
 
 // ---- The server's limit ----
 
-// The server closes the connection on a message with more bytes than its limit.
-// The page knows only its own server's limit. 0 means unknown.
+// The limit on the size of a message to this page's server, in bytes; 0 if unknown. The server
+// disconnects a client that sends more. The page does not know the limits of other servers.
 let ownLimit = limitIn(document);
 
 function limitIn(page) {
@@ -152,7 +152,8 @@ function limit() {
   return server && isOwn(server) ? ownLimit : 0;
 }
 
-// A restarted server may have a different limit, which is in its page.
+// learnLimit fetches the page again to read the limit, because a restarted server may have a
+// different one.
 async function learnLimit() {
   if (!isOwn(server)) return;
   ownLimit = 0;
@@ -160,6 +161,6 @@ async function learnLimit() {
   try {
     const response = await fetch(location.href, { cache: 'no-cache' });
     ownLimit = limitIn(new DOMParser().parseFromString(await response.text(), 'text/html'));
-  } catch { /* It stays unknown. */ }
+  } catch { /* The limit stays unknown. */ }
   showSize();
 }

@@ -1,20 +1,20 @@
 'use strict';
 
-// Shows which client of the live view home.html is. Only a server with --view puts this into the
-// page.
+// Shows in home.html which client of the live view this page is. Only a server with --view adds this
+// script to the page.
 
 const CLIENT_PERIOD = 250;    // milliseconds between two requests, as in the view
-const MAX_ASKED = 40;         // times for one connection
+const MAX_ASKED = 40;         // maximum requests for one connection
 
-let tab = '';                 // names the connection that is shown
-let asked = 0;
+let tab = '';                 // the name of the connection that is shown
+let asked = 0;                // number of requests for it
 
 ui.client = make('span', '', '');
 ui.client.id = 'client';
 ui.status.after(ui.client);
 
-// The server knows each connection by a name that only this page knows. Each connection has its own
-// name, because the page is two clients while it has a probe.
+// Each connection gets a random name that only this page and the server know. The page needs a name
+// for each connection, because it is two clients while it has a probe.
 dialed = (url) => {
   if (url !== ownChat) return url;
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -31,8 +31,8 @@ async function showClient() {
   if (tab && !ui.client.textContent && asked++ < MAX_ASKED) {
     try {
       const response = await fetch(`client?tab=${tab}`, { cache: 'no-store', signal: AbortSignal.timeout(PROBE_TIMEOUT * 1000) });
-      if (!response.ok) asked = MAX_ASKED;     // a full server: leave it alone
-      const client = response.ok && await response.json();    // null while the server has none
+      if (!response.ok) asked = MAX_ASKED;     // the server is full: do not ask again
+      const client = response.ok && await response.json();    // null until the client is registered
       if (client && tab === now) ui.client.textContent = `Client ${client.number}, ${client.addr}`;
     } catch { /* The next request tries again. */ }
   }

@@ -1,18 +1,18 @@
 'use strict';
 
-// How home.html sends.
+// The message field of home.html, and sending.
 
 
-// clean changes a message as the server does, so that both count the same bytes. U+0085 is a line
-// end that trim() does not know. Half a surrogate pair cannot be encoded in UTF-8; the browser
-// sends U+FFFD in its place.
+// clean makes the same changes to a message as the server, so that both count the same bytes. U+0085
+// is a line end that trim() does not know. A browser sends half a surrogate pair as U+FFFD, because
+// UTF-8 cannot encode it.
 function clean(text) {
   return text.replace(/\p{Surrogate}/gu, '\uFFFD').replace(/[\r\n\u0085]/g, ' ').trim();
 }
 
 // outgoing returns the message as it will be sent, or '' if there is none. Without a name,
-// “time: 10:30” must not look like a message from someone called time, so the colon is
-// followed by a no-break space, U+00A0.
+// “time: 10:30” must not look like a message from someone called time. So it gets a no-break space,
+// U+00A0, after the colon.
 function outgoing() {
   const name = clean(ui.name.value);
   let text = clean(ui.msg.value);
@@ -28,7 +28,7 @@ function bytesOf(text) {
 // refusal returns the reason why a message cannot be sent now, or ''.
 function refusal(bytes) {
   if (limit() && bytes > limit()) return `Not sent: ${bytes} bytes is over the limit of ${limit()}.`;
-  // In the state CLOSING, send() would drop the message silently.
+  // In the state CLOSING, WebSocket.send() drops the message silently.
   if (!socket || socket.readyState !== WebSocket.OPEN) return 'Not sent: not connected.';
   return '';
 }
@@ -38,15 +38,15 @@ function showSize() {
   const most = limit();
   const left = most - bytes;
   const level = !most || bytes < 0.8 * most ? 'ok' : left < 0 ? 'over' : 'warn';
-  // In words, too, not only by color.
+  // In words, because color alone does not reach everyone.
   const words = { ok: '', warn: ` (${left} left)`, over: ` (${-left} too many)` };
   ui.counter.dataset.level = level;
   ui.counter.textContent = `${bytes}${most ? ` / ${most}` : ''} bytes${words[level]}`;
-  // With the attribute disabled instead, Enter would do nothing, silently.
+  // Not `disabled`, because then Enter would do nothing and give no reason.
   ui.send.setAttribute('aria-disabled', String(refusal(bytes) !== ''));
 }
 
-// send returns whether the message was sent; if not, the status line shows the reason.
+// send sends a message, and returns whether it could. If not, the status line shows the reason.
 function send(text) {
   const why = refusal(bytesOf(text));
   ui.refusal.textContent = why;
@@ -57,8 +57,9 @@ function send(text) {
   return true;
 }
 
-// The Enter that ends the composition of, say, a Japanese word must not send.
-// Safari reports that Enter after the composition has ended, but with this keyCode.
+// composing returns whether a key belongs to an input method. The Enter that completes a Japanese
+// word, for example, must not send. Safari reports that Enter after the composition, but with this
+// keyCode.
 function composing(event) {
   return event.isComposing || event.keyCode === 229;
 }
@@ -70,7 +71,7 @@ ui.msg.addEventListener('keydown', (event) => {
   if (!composing(event)) ui.form.requestSubmit();
 });
 
-// Text typed anywhere goes to the field, unless another field has the focus.
+// Text typed anywhere goes into the message field, unless another field has the focus.
 document.addEventListener('keydown', (event) => {
   const { key, target } = event;
   const shortcut = (event.ctrlKey || event.altKey || event.metaKey) && !event.getModifierState('AltGraph');
@@ -80,7 +81,7 @@ document.addEventListener('keydown', (event) => {
   ui.msg.focus();
 });
 
-// grow makes the field as high as its text, up to a limit in the style.
+// grow makes the field as high as its text. The style sheet has a limit.
 function grow() {
   ui.msg.style.height = 'auto';
   const borders = ui.msg.offsetHeight - ui.msg.clientHeight;
@@ -106,7 +107,7 @@ ui.name.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
 });
 
-// Two windows with the same name look like one person. The page notices when the other one writes.
+// The names with which someone else has written while this page used them, too.
 const namesakes = new Set();
 
 function warnOfNamesake(text) {

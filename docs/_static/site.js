@@ -1,14 +1,14 @@
 'use strict';
 
-// Copy buttons on code, a button that runs a Go program in the Go playground, a step button on the lesson's pictures,
-// and `?present` on every page.
+// Adds to the site: Copy buttons on code, a button that opens a Go program in the Go playground, a Step button on the
+// lesson's pictures, and `?present` on every page.
 
-/** Copies text. A page that does not come over HTTPS or from this machine has no clipboard object. */
+/** Copies text. The clipboard object exists only on pages that come over HTTPS or from this machine. */
 async function copy(text) {
   if (navigator.clipboard) {
     try {
       return await navigator.clipboard.writeText(text);
-    } catch { /* Not allowed: try the old way. */ }
+    } catch { /* The browser forbids it: try the old way. */ }
   }
   const area = document.createElement('textarea');
   area.value = text;
@@ -32,7 +32,7 @@ function addCopyButtons() {
   }
 }
 
-/** Lets the Tab key stop at each part that is wider than its place, so that keys can scroll it. */
+/** Makes each part that is too wide for its place a stop of the Tab key, so that keys can scroll it. */
 function addTabStops() {
   for (const part of document.querySelectorAll('article :is(pre, .table-wrapper, .picture, p:has(> img))')) {
     if (part.scrollWidth > part.clientWidth) {
@@ -41,7 +41,7 @@ function addTabStops() {
   }
 }
 
-/** Makes a paragraph with a button and, beside it, text whose changes screen readers announce. */
+/** Makes a paragraph with a button and a text. Screen readers announce changes of the text. */
 function makeBar(label) {
   const bar = document.createElement('p');
   const button = document.createElement('button');
@@ -63,19 +63,19 @@ async function share(program) {
   return `https://go.dev/play/p/${id}`;
 }
 
-/** Adds a button to the page of a Go program that opens the program in the Go playground, in a new tab. */
+/** Adds a button to the page of a Go program. The button opens the program in the Go playground, in a new tab. */
 function addRunButton() {
   const pre = document.querySelector('article .highlight pre');
   const { bar, button, text } = makeBar('Run in the Go playground');
   button.title = 'Uploads this program to go.dev, and opens it there in a new tab';
   button.addEventListener('click', async () => {
-    const tab = open(); // now: after the upload, the browser may block it
+    const tab = open(); // before the upload: after it, the browser might block the new tab
     text.textContent = 'Uploading …';
     try {
       const link = document.createElement('a');
       link.href = await share(pre.textContent);
       link.textContent = link.href.replace('https://', '');
-      text.replaceChildren(link); // for a reader whose browser has blocked the tab
+      text.replaceChildren(link); // in case the browser has blocked the tab
       if (tab) {
         tab.opener = null;
         tab.location = link.href;
@@ -88,7 +88,7 @@ function addRunButton() {
   pre.parentElement.before(bar);
 }
 
-/** The lines of a file of the repository as HTML, from the page of the site that shows the file. */
+/** Returns the lines of a file of the repository as HTML, from the file's page on the site. */
 async function linesOf(path) {
   const site = document.documentElement.dataset.content_root;
   const response = await fetch(`${site}files/${path}.html`);
@@ -97,7 +97,7 @@ async function linesOf(path) {
   return pre.innerHTML.split(/<span id="L-\d+"><\/span>/).slice(1);
 }
 
-/** Scrolls a box, and not the page, so that the marked element is in the middle of the box. */
+/** Scrolls a box so that the marked element is in its middle. Does not scroll the page. */
 function reveal(box, marked) {
   if (marked) {
     const from = box.getBoundingClientRect().top + box.clientHeight / 2;
@@ -105,7 +105,7 @@ function reveal(box, marked) {
   }
 }
 
-/** Replaces a picture by its own SVG, with a button that goes through its events one by one. */
+/** Replaces a picture with its SVG, and adds a button that goes through its events one by one. */
 async function addSteps(image) {
   const response = await fetch(image.src);
   const text = await response.text();
@@ -119,10 +119,10 @@ async function addSteps(image) {
   const sentences = svg.querySelector('desc').textContent.trim().split('\n');
   const picture = document.createElement('div');
   picture.className = 'picture';
-  // Keeps the styles of the picture inside it, and those of the page outside.
+  // Separates the styles of the picture from those of the page.
   const shadow = picture.attachShadow({ mode: 'open' });
   const style = document.createElement('style');
-  // A picture that is a little too wide for a phone shrinks, but its texts must stay readable.
+  // On a phone, a picture shrinks a little, but not so far that its texts become hard to read.
   const own = Number(svg.getAttribute('width'));
   const width = `var(--picture-width, clamp(${0.88 * own}px, 100%, ${own}px))`;
   const height = `max(${svg.getAttribute('height')}px, var(--picture-height, 0px))`;
@@ -159,7 +159,7 @@ async function addSteps(image) {
     const [file, number] = event.dataset.line.split(':');
     const lines = await (files[file] ??= linesOf(file));
     if (event !== now) {
-      return; // the button was pressed again while the file was on its way
+      return; // the button was pressed again while the file was loading
     }
     if (file !== shown) {
       shown = file;
@@ -171,13 +171,13 @@ async function addSteps(image) {
     const line = source.children[Number(number) - 1];
     line.classList.add('hll');
     reveal(source, line);
-    reveal(picture, event); // the source has moved it down
+    reveal(picture, event); // again, because showing the source may have moved it
   });
 }
 
 /**
- * Shows one section at a time, with the lesson's picture beside its code. A section with parts is shown part by part.
- * The left and right arrows turn the page, Escape leaves.
+ * Shows one section at a time, with the lesson's picture next to its code. If a section has subsections, it shows one
+ * subsection at a time. The left and right arrow keys change the section, and Escape goes back to the normal page.
  */
 function present() {
   document.body.classList.add('present');
@@ -196,11 +196,11 @@ function present() {
     const section = slides[now];
     for (const each of sections) {
       each.classList.toggle('shown', each.contains(section));
-      // Its introduction is shown with its first part.
+      // A section's introduction is shown with its first subsection.
       each.classList.toggle('begun', slides.find((slide) => each.contains(slide)) === section);
     }
     if (picture) {
-      // Beside a question, the picture would give the answer away.
+      // Next to a question, the picture would give the answer away.
       const code = section.querySelector('pre') !== null && section.querySelector('details') === null;
       const beside = section !== home && code;
       section.classList.toggle('with-picture', beside);
@@ -212,14 +212,14 @@ function present() {
       const source = picture.querySelector('.source pre');
       reveal(source, source.querySelector('.hll'));
     }
-    // The browser scrolls to this address when the page has loaded.
+    // So that a reload shows the same section.
     history.replaceState(null, '', `#${sections.find((each) => each.matches('.begun')).id}`);
     scrollTo(0, 0);
   };
   addEventListener('keydown', (event) => {
     const by = { ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1 }[event.key];
     if (event.altKey || event.ctrlKey || event.metaKey) {
-      return; // a key of the browser: Alt and left is its Back
+      return; // a key of the browser, such as Alt and left for Back
     }
     if (event.key === 'Escape') {
       location.search = '';
@@ -229,7 +229,7 @@ function present() {
       show();
     }
   });
-  if (slides.length > 0) { // A page of a file has none.
+  if (slides.length > 0) { // The page of a file has no sections.
     show();
   }
 }
@@ -243,7 +243,7 @@ addEventListener('DOMContentLoaded', async () => {
   }
   if (location.pathname.includes('/lesson/')) {
     const images = document.querySelectorAll('article p > img[src$=".svg"]');
-    // A page that was opened from a folder can fetch nothing, so its pictures stay plain images.
+    // A page that was opened from a file cannot fetch anything, so its pictures stay plain images.
     await Promise.allSettled([...images].map(addSteps));
   }
   addTabStops();
@@ -251,4 +251,4 @@ addEventListener('DOMContentLoaded', async () => {
     present();
   }
 });
-addEventListener('load', addTabStops); // now the pictures have their sizes
+addEventListener('load', addTabStops); // again, because now the pictures have their sizes
