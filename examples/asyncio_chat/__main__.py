@@ -20,7 +20,7 @@ FILES = {"/": STATIC / "home.html"} | {f"/{path.name}": path for path in STATIC.
 
 
 def serve_home(conn: ServerConnection, request: Request) -> Response | None:
-    """Answer a request for the page or one of its files. Returns None for a request to the chat."""
+    """Answer a request for the page or one of its files. Returns None for the chat at /ws."""
     if request.path == "/ws":
         return None
     if request.path not in FILES:

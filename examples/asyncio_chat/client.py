@@ -10,12 +10,12 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 from .hub import Hub
 
-# In seconds, bytes and messages. The library sends the pings and checks the pongs.
+# Times are in seconds. The library sends the pings and checks the pongs.
 WRITE_WAIT = 10.0
 PONG_WAIT = 60.0
 PING_PERIOD = PONG_WAIT * 9 / 10
-MAX_MESSAGE_SIZE = 512
-SEND_BUFFER = 256
+MAX_MESSAGE_SIZE = 512  # bytes
+SEND_BUFFER = 256  # messages
 
 log = logging.getLogger("asyncio_chat")
 

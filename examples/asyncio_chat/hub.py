@@ -23,14 +23,14 @@ class Hub:
         # Registered clients. Only the hub's task changes them.
         self.clients: dict[Client, bool] = {}
 
-        # Holds one event, so that a read pump waits while the hub is busy.
+        # Events for the hub. There is room for one, so a read pump waits while the hub is busy.
         self.inbox: asyncio.Queue[Event] = asyncio.Queue(1)
 
-        # The code for close frames.
+        # Code for the close frames at the end.
         self.farewell = 1000
 
     async def run(self) -> None:
-        """Serve the inbox until it gets a stop, then disconnect everyone. Never returns."""
+        """Handle events until a stop, then disconnect everyone. Never returns."""
         while True:
             match await self.inbox.get():
                 case "register", client:
@@ -48,7 +48,7 @@ class Hub:
                     await self.disconnect(farewell)
 
     async def disconnect(self, farewell: int) -> None:
-        """Disconnect all present and later clients. Never returns."""
+        """Disconnect all clients, and any client that registers later. Never returns."""
         self.farewell = farewell
         for client in self.clients:
             client.close()

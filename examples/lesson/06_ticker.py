@@ -9,7 +9,7 @@ messages, stop = Channel[str](), Channel[str](1)
 
 
 def talk() -> None:
-    while not stop.drain():  # looks, and never waits
+    while not stop.drain():  # drain does not wait
         messages.send("message")
     print("the talker stops")
     messages.close()
@@ -25,4 +25,4 @@ while ticks < 2:
         tick = time.monotonic() + 0.1
 stop.send("stop")
 for _ in messages:
-    pass  # a message that was on its way
+    pass  # a message that was still on its way

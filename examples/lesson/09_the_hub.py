@@ -5,7 +5,7 @@ from threading import Thread
 from gochat import Channel, Client, Hub
 
 
-class Listener(Client):  # all that the hub knows of a client
+class Listener(Client):  # the hub uses only the channel of a client
     def __init__(self, capacity: int) -> None:
         self.send = Channel(capacity)
 

@@ -1,4 +1,4 @@
-"""Broken: each message restarts the period, so a busy channel has no ticks."""
+"""Broken: each message restarts the period, so with a busy channel no tick comes."""
 
 import time
 from threading import Thread

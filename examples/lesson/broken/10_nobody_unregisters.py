@@ -1,4 +1,4 @@
-"""Broken: the read pump does not unregister, so the hub keeps a client that has gone."""
+"""Broken: the read pump does not unregister, so the hub keeps a client that has left."""
 
 import socket
 from threading import Thread

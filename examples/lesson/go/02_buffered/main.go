@@ -17,5 +17,5 @@ func main() {
 		close(read)
 	}()
 	letters <- "c"
-	<-read // main's end would end the reader, too
+	<-read // the end of main would also end the reader
 }

@@ -25,5 +25,5 @@ sending:
 		fmt.Println("closed")
 		close(read)
 	}()
-	<-read // main's end would end the reader, too
+	<-read // the end of main would also end the reader
 }

@@ -34,6 +34,6 @@ func main() {
 	ticker.Stop()
 	close(stop)
 	for range messages {
-		// a message that was on its way
+		// a message that was still on its way
 	}
 }

@@ -1,4 +1,4 @@
-// Broken: nobody receives, and Go sees that no goroutine can go on.
+// Broken: nobody receives. Go reports that no goroutine can continue.
 package main
 
 import "fmt"

@@ -1,4 +1,4 @@
-// Broken: two functions each believe that the channel is theirs to close.
+// Broken: two functions close the same channel.
 package main
 
 import "fmt"

@@ -1,4 +1,4 @@
-// Broken: two goroutines change one number, and nothing puts their steps in order.
+// Broken: two goroutines change one number, without a lock or a channel.
 package main
 
 import (

@@ -17,11 +17,11 @@ func writePump(send <-chan string) {
 func serveClient() {
 	send := make(chan string)
 	go writePump(send)
-	send <- "hello" // the client leaves, and nobody says so
+	send <- "hello" // then the client leaves, but nobody closes send
 }
 
 func main() {
 	serveClient()
-	runtime.Gosched() // the pump writes and waits for the next message
+	runtime.Gosched() // now the pump writes, and waits for the next message
 	pprof.Lookup("goroutineleak").WriteTo(os.Stdout, 1)
 }
