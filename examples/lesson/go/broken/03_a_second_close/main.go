@@ -1,4 +1,4 @@
-// Broken: two functions close the same channel.
+// Broken: the channel is closed twice.
 package main
 
 import "fmt"
