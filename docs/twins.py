@@ -213,9 +213,8 @@ class GoPartDirective(SphinxDirective):
 class PythonPartDirective(SphinxDirective):
     """Shows parts of a Python file.
 
-    names: the parts, separated by semicolons. caption: in place of "Python". Highlighted are the
-    statements that begin with one of the texts in `not-in-go`, and, with `awaits`, the lines that
-    await.
+    names: the parts, separated by semicolons. caption: in place of "Python". not-in-go: beginnings
+    of statements to highlight, separated by semicolons. awaits: highlights the lines that await.
     """
 
     required_arguments = 1

@@ -14,7 +14,7 @@ class Bot(gochat.Client):  # one more client for the hub, with a channel but no 
         self.send = gochat.Channel[bytes](256)
 
     def run(self) -> None:
-        """Read until the hub closes the channel, at shutdown or because 256 messages wait."""
+        """Read until the hub closes the channel: at shutdown, or if 256 messages wait."""
         for message in self.send:
             name, _, text = message.decode().partition(": ")
             if text == "!time":
@@ -25,7 +25,7 @@ hub = gochat.Hub()
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
 try:
     server = gochat.Server(addr, gochat.make_app(hub))
-except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+except (OSError, ValueError) as error:  # the port is taken, or the address is malformed
     sys.exit(str(error))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     bot = Bot(hub)

@@ -47,7 +47,7 @@ chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign))
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
 try:
     server = gochat.Server(addr, app)
-except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+except (OSError, ValueError) as error:  # the port is taken, or the address is malformed
     sys.exit(str(error))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):
     print(f"open {server.url}, and connect to /ws?name=ann there", flush=True)

@@ -35,7 +35,7 @@ addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
 hub = gochat.Hub()
 try:
     server = gochat.Server(addr, app)
-except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+except (OSError, ValueError) as error:  # the port is taken, or the address is malformed
     sys.exit(str(error))
 chat = gochat.make_app(hub, upgrader=gochat.Upgrader(on_message=sign))
 with suppress(KeyboardInterrupt), gochat.running(server, hub):

@@ -37,7 +37,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
 try:
     server = gochat.Server(addr, app)
-except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+except (OSError, ValueError) as error:  # the port is taken, or the address is malformed
     sys.exit(str(error))
 with suppress(KeyboardInterrupt), gochat.running(server, *ROOMS.values()):
     print("open", " or ".join(f"{server.url}?room={name}" for name in NAMES), flush=True)

@@ -116,7 +116,7 @@ async function explain() {
   if (!status || attempts !== attempt || server !== asked || ui.status.dataset.state !== 'waiting') return;
   const { host, pathname } = new URL(server);
   ui.state.textContent = {
-    200: `${host} has no chat at ${pathname}.`,    // an ordinary page
+    200: `${host} has no chat at ${pathname}.`,    // it answers with an ordinary page
     404: `${host} has no chat at ${pathname} (404).`,
     503: `${host} is full, and refuses the connection (503).`,
   }[status] || `${host} answers, but refuses the connection. It may refuse pages from ${ownOrigin}.`;

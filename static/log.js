@@ -188,7 +188,8 @@ function withoutPunctuation(address) {
   }
 }
 
-// make returns an element with a text. All text in the log goes through here, never as HTML.
+// make returns an element that contains a text. All text in the log comes from here, so no message is
+// ever read as HTML.
 function make(tag, className, text) {
   const element = document.createElement(tag);
   element.className = className;

@@ -107,7 +107,7 @@ ui.name.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
 });
 
-// The names with which someone else has written while this page used them, too.
+// Names of this page's user that someone else has also used. The page reports each only once.
 const namesakes = new Set();
 
 function warnOfNamesake(text) {

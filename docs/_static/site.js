@@ -212,7 +212,7 @@ function present() {
       const source = picture.querySelector('.source pre');
       reveal(source, source.querySelector('.hll'));
     }
-    // So that a reload shows the same section.
+    // A reload then shows the same section.
     history.replaceState(null, '', `#${sections.find((each) => each.matches('.begun')).id}`);
     scrollTo(0, 0);
   };

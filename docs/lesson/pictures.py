@@ -372,7 +372,7 @@ class Story:
                 if name == "readPump" and address in connects:
                     connects[address].other = thread
 
-        numbers: dict[int, int] = {}  # the step of each event, both by number
+        numbers: dict[int, int] = {}  # the step's number, by the event's number
         first: dict[threading.Thread, int] = {}
         last: dict[threading.Thread, int] = {}
         told = [

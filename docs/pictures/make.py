@@ -103,7 +103,7 @@ def spans_of(trace: Trace, thread: str, name: str) -> list[Span]:
 def panel(trace: Trace, title: str, names: list[str], begin: float, end: float) -> Panel:
     """Return a panel of the trace.
 
-    names: the lanes, in order. begin, end: the first and last event, in microseconds.
+    names: the lanes, in order. begin, end: times of the first and last event, in microseconds.
     """
     found = {lane.name: lane for lane in lanes(trace)}
     return Panel(title, trace, [found[name] for name in names], begin - MOMENT, end + MOMENT)

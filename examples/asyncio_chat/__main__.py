@@ -65,5 +65,5 @@ async def main(addr: str) -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main(sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"))
-    except (OSError, ValueError) as error:  # the port is taken, or this is not an address
+    except (OSError, ValueError) as error:  # the port is taken, or the address is malformed
         sys.exit(str(error))

@@ -31,7 +31,7 @@ from .room import Member, Room
 class Copying(Channel[list[str]]):
     """A channel that delivers a copy of each value.
 
-    The copy proves that a value came over the channel.
+    If a learner's function returns the copy, the value came over the channel.
     """
 
     copy: list[str] | None = None

@@ -86,7 +86,7 @@ def exercise(args: argparse.Namespace) -> int:
 
 
 def show_list() -> None:
-    """Print all exercises. A file that is in the current folder is named on its exercise's line."""
+    """Print all exercises, and which of their files are in the current folder."""
     for found in exercises():
         here = found.file if Path(found.file).exists() else ""
         line = f"{found.number:2}  {found.level:6}  {found.kind:5}  {found.title:46}  {here}"

@@ -46,7 +46,7 @@ class Peer:
         return frame[0] & 0x0F, frame[header[0] :]
 
     def read(self, size: int) -> bytes:
-        """Read exactly this many bytes."""
+        """Return the next `size` bytes, and wait until they have arrived."""
         while len(self._input) < size:
             self._fill()
         data, self._input = self._input[:size], self._input[size:]

@@ -18,7 +18,7 @@ _LOOK: Final = 0.02
 
 
 class Member:
-    """A client that consists of a channel and a name, and has no thread that reads.
+    """A client that consists of a channel and a name. It has no threads.
 
     channel: the channel `send`; None for a Channel with room for `capacity` messages.
     """
