@@ -158,7 +158,7 @@ function withLinks(text) {
   const nodes = [];
   let from = 0;
   for (const { 0: found, index } of text.matchAll(/(?:\bhttps?:\/\/|(?<![\w@./-])www\.[^\s.]+\.)[^\s<>"\p{Default_Ignorable_Code_Point}]+/giu)) {
-    if (found.length > 2000) continue;    // some browsers do not open such long links
+    if (found.length > 2000) continue;    // too long for a link that a person wants to open
     const address = withoutPunctuation(found);
     const target = /^www/i.test(address) ? `https://${address}` : address;
     let origin;
