@@ -241,7 +241,7 @@ def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str =
 # The table.
 
 HEAD = (
-    "| Flood | 1 flooder | 5 flooders | 1, with `--rate` | 5, with `--rate` |\n"
+    "| Flood | 1 flooder | 5 flooders | 1, `--rate` | 5, `--rate` |\n"
     "| --- | --- | --- | --- | --- |"
 )
 

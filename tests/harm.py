@@ -113,13 +113,13 @@ class Amount(NamedTuple):
 
 
 def took(times: Sequence[float]) -> str:
-    """Return the median and the maximum of these times, in words."""
+    """Return the median and the maximum, with a unit."""
     if not times:
-        return "at once"
+        return "immediately"
     middle, most = statistics.median(times), max(times)
     if most < 0.1:
-        return f"after {1000 * middle:.0f} ms, {1000 * most:.0f} at most"
-    return f"after {middle:.2f} s, {most:.2f} at most"
+        return f"{1000 * middle:.0f} / {1000 * most:.0f} ms"
+    return f"{middle:.2f} / {most:.2f} s"
 
 
 def counted(outcomes: Counter[str]) -> str:
@@ -127,7 +127,7 @@ def counted(outcomes: Counter[str]) -> str:
     counts: Counter[str] = Counter()
     refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
     for outcome, count in outcomes.items():
-        words = {"left": "we left", "EOF": "cut", "reset": "reset"}
+        words = {"left": "client left", "EOF": "cut", "reset": "reset"}
         name = outcome.removeprefix("101, ")
         if len(refusals) > 2 and outcome in refusals:
             name = "400 to 505"
@@ -413,27 +413,27 @@ def inflicted(
 ) -> Row:
     """Return the row for a fault that only sends inputs.
 
-    deadline: when the server must end each connection, in words and in seconds.
+    deadline: name and length, in seconds, of the timeout that ends each connection.
     """
     with Scene(amount, *flags) as scene:
         outcomes, times = scene.inflict(count, make, at_once=at_once)
-    client = f"{counted(outcomes)}, {took(times)}"
+    client = f"{counted(outcomes)}; {took(times)}"
     if deadline is not None:
         name, seconds = deadline
         assert min(times) > seconds - 0.5
         assert max(times) < seconds + SLACK
-        client += f": the {name} is {seconds:g} s"
+        client += f", with a {name} of {seconds:g} s"
     return scene.row(done, client)
 
 
-@trial("calm", "None: those two are alone")
+@trial("calm", "None")
 def calm(amount: Amount) -> Row:
     with Scene(amount) as scene:
         scene.run_for(amount(10, 1))
     return scene.row("10 s", "-")
 
 
-@trial("deaf", "It stops reading", "`test_client_that_stops_reading_is_dropped`")
+@trial("deaf", "Clients stop reading", "`test_client_that_stops_reading_is_dropped`")
 def stops_reading(amount: Amount) -> Row:
     count = amount(50, 5)
     with Scene(amount, "--send-buffer=256", "--max-message-size=20100") as scene:
@@ -450,9 +450,9 @@ def stops_reading(amount: Amount) -> Row:
             scene.calm = scene.calm[0] - 2, scene.calm[1] - 1
         assert talker.heard == [(0, number) for number in range(len(talker.heard))]
     return scene.row(
-        f"{count} clients, while one says {said:,} messages of 20 kB",
-        f"{count} × dropped, with threads and socket {took(times)}: buffers had to be full first,"
-        f" and the write wait is {WRITE_WAIT:g} s",
+        f"{count} clients; another client sends {said:,} messages of 20 kB",
+        f"{count} × dropped; {took(times)}: the buffers fill, then a write wait of"
+        f" {WRITE_WAIT:g} s",
     )
 
 
@@ -517,7 +517,7 @@ class SlowReader:
                 self.last[who] = int(number)
 
 
-@trial("flood", "It floods, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
+@trial("flood", "Clients flood, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
 def floods(amount: Amount) -> Row:
     """A flooder stays longer than the pong wait, although its pongs are stuck behind the flood."""
     count, seconds, rate, burst = amount(10, 3), amount(5, 2), 60, 10
@@ -552,14 +552,14 @@ def floods(amount: Amount) -> Row:
         assert more < 20e6, f"{more} bytes more"
     each = [(flooder.accepted - burst) / lived for flooder in flooders]
     return scene.row(
-        f"{count} clients, beside 2 slow readers, for {lived:.1f} s; the rate is {rate} a second,"
-        f" the pong wait {seconds} s",
-        f"{min(each):.1f} to {max(each):.1f} messages a second were read of each, after a burst of"
-        f" {burst}; nobody was cut or dropped; memory {more / 1e6:+.1f} MB meanwhile",
+        f"{count} flooders and 2 slow readers for {lived:.1f} s; `--rate {rate}`,"
+        f" `--burst {burst}`, `--pong-wait {seconds}`",
+        f"none cut or dropped; {min(each):.1f} to {max(each):.1f} messages a second read from each"
+        f" flooder after its burst; memory {more / 1e6:+.1f} MB during the flood",
     )
 
 
-@trial("silent", "It is silent", "`test_silent_client_is_given_up_at_the_pong_wait`")
+@trial("silent", "Clients are silent", "`test_silent_client_is_given_up_at_the_pong_wait`")
 def answers_no_ping(amount: Amount) -> Row:
     count, ends = amount(50, 5), ["101, EOF", "101, close 1005"]
     return inflicted(
@@ -571,7 +571,7 @@ def answers_no_ping(amount: Amount) -> Row:
     )
 
 
-@trial("killed", "It disconnects without a close frame", "tests/test_delivery.py")
+@trial("killed", "Clients disconnect without a close frame", "tests/test_delivery.py")
 def killed(amount: Amount) -> Row:
     count = amount(200, 10)
     times: list[float] = []
@@ -587,12 +587,12 @@ def killed(amount: Amount) -> Row:
             times += scene.gone(count, begin)
             scene.run_until(lambda: all(s.closed for s in strangers), "each end")  # noqa: B023
     return scene.row(
-        f"{count} clients reset at once, and {count} that end with FIN and no close frame",
-        f"{2 * count} × gone, {took(times)}",
+        f"{count} clients reset their connections; {count} send FIN",
+        f"{2 * count} × released; {took(times)}",
     )
 
 
-@trial("drip", "Half a request, or a byte now and then", "`test_a_request_that_drips_is_cut`")
+@trial("drip", "Requests are incomplete or very slow", "`test_a_request_that_drips_is_cut`")
 def drips(amount: Amount) -> Row:
     count = amount(200, 10)
     whole = request()
@@ -607,15 +607,15 @@ def drips(amount: Amount) -> Row:
 
     return inflicted(
         amount,
-        f"{count // 2} halves; {count // 2} with 1 or 10 bytes a second",
+        f"{count // 2} stop in the middle; {count // 2} send 1 or 10 bytes a second",
         count,
         make,
         at_once=count,
-        deadline=("deadline", HEADER_TIMEOUT),
+        deadline=("request timeout", HEADER_TIMEOUT),
     )
 
 
-@trial("abandoned", "A connection that is opened and dropped", "`test_clients_that_leave`")
+@trial("abandoned", "Connections are opened and dropped", "`test_clients_that_leave`")
 def leaves_at_once(amount: Amount) -> Row:
     count = amount(5000, 100)
     ways = [
@@ -632,8 +632,8 @@ def leaves_at_once(amount: Amount) -> Row:
         assert outcomes.total() == count
         assert over < HEADER_TIMEOUT + SLACK
     return scene.row(
-        f"{count:,}: half of them before a request, half after it",
-        f"all gone {1000 * over:.0f} ms after the last one",
+        f"{count:,}: half before sending a request, half after",
+        f"all released {1000 * over:.0f} ms after the last one",
     )
 
 
@@ -643,7 +643,7 @@ def bad_input(amount: Amount, kinds: Kinds) -> Row:
         outcomes, times = scene.fuzz(count, lambda seed, n: make_input(seed, n, kinds))
         assert max(times) < LIMIT
     return scene.row(
-        f"{count:,} of {len(kinds)} kinds, at random", f"{counted(outcomes)}; {took(times)}"
+        f"{count:,}, at random from {len(kinds)} kinds", f"{counted(outcomes)}; {took(times)}"
     )
 
 
@@ -658,9 +658,7 @@ def bad_frames(amount: Amount) -> Row:
     return bad_input(amount, [kind for kind in FRAMES if kind[0] is not flood_of_messages])
 
 
-@trial(
-    "body", "A request with a body", "`test_a_body_that_nobody_reads`, `test_a_body_without_end`"
-)
+@trial("body", "Requests with a body", "`test_a_body_that_nobody_reads`, `test_a_body_without_end`")
 def bodies(amount: Amount) -> Row:
     count = amount(200, 10)
     head = request([*HANDSHAKE[:1], ("Content-Length", "1000000")], "GET / HTTP/1.1")
@@ -669,10 +667,10 @@ def bodies(amount: Amount) -> Row:
             count, lambda number: Input([head + b"x" * (number * 5000)], "wait", ["200"])
         )
         assert max(times) < HEADER_TIMEOUT + SLACK
-    return scene.row(f"{count}, of up to a megabyte", f"{counted(outcomes)}, {took(times)}")
+    return scene.row(f"{count}, of up to 1 MB", f"{counted(outcomes)}; {took(times)}")
 
 
-@trial("messages", "Messages that are refused", "test_conn.py, test_recorded.py")
+@trial("messages", "Messages are refused", "test_conn.py, test_recorded.py")
 def bad_messages(amount: Amount) -> Row:
     count = amount(200, 10)
     ways = [
@@ -685,7 +683,7 @@ def bad_messages(amount: Amount) -> Row:
         data, expected = ways[number % len(ways)]
         return Input([request(), None, data], "half close", [expected])
 
-    done = f"{count} each that are too long, unmasked, not UTF-8"
+    done = f"{count} too long; {count} unmasked; {count} not UTF-8"
     return inflicted(amount, done, count * len(ways), make)
 
 
@@ -740,8 +738,8 @@ def too_many(amount: Amount, flag: str, inside: int, source: Callable[[int], str
             source=source,
         )
     return scene.row(
-        f"{count:,} above {flag.partition('=')[0][2:]}",
-        f"{counted(outcomes)}, {took(times)}; then {counted(again)}",
+        f"{count:,} more than `{flag}` allows",
+        f"{counted(outcomes)}; {took(times)}; with room again, {counted(again)}",
     )
 
 
@@ -750,12 +748,12 @@ def too_many_in_all(amount: Amount) -> Row:
     return too_many(amount, "--max-clients=20", 18, any_source)
 
 
-@trial("address", "Too many of one address", "`test_connections_of_one_address`")
+@trial("address", "Too many clients at one address", "`test_connections_of_one_address`")
 def too_many_of_one_address(amount: Amount) -> Row:
     return too_many(amount, "--max-clients-per-address=5", 5, lambda _: ELSEWHERE)
 
 
-@trial("descriptors", "No more descriptors", "`test_no_more_descriptors`")
+@trial("descriptors", "No descriptors left", "`test_no_more_descriptors`")
 def no_descriptors(amount: Amount) -> Row:
     limit, count = amount(60, 30), amount(200, 20)
     fault = f"""
@@ -778,14 +776,14 @@ def no_descriptors(amount: Amount) -> Row:
             room, lambda _: Input([request() + close()], "wait", [CLOSED]), at_once=5
         )
     return scene.row(
-        f"{count} above the limit of {limit}",
-        f"{counted(outcomes)}, {took(times)}; then {counted(again)}",
+        f"{count} more than {limit} descriptors allow",
+        f"{counted(outcomes)}; {took(times)}; with room again, {counted(again)}",
     )
 
 
 @trial(
     "threads",
-    "No more threads",
+    "No threads left",
     "`test_a_thread_that_cannot_be_started`, `test_write_pump_that_cannot_be_started`, "
     "`test_a_burst_when_threads_are_short`",
 )
@@ -813,7 +811,8 @@ def no_threads(amount: Amount) -> Row:
         for answer in ("503", CLOSED):
             assert outcomes[answer] > 0, f"{answer} is not among {outcomes}"
     return scene.row(
-        f"{count} clients; 30 % of all starts fail", f"{counted(outcomes)}, {took(times)}"
+        f"{count} clients; 30% of their threads fail to start",
+        f"{counted(outcomes)}; {took(times)}",
     )
 
 
@@ -824,7 +823,11 @@ def injected(gochat: Gochat) -> str:
     return ", ".join(part for part in parts if not part.startswith("0 "))
 
 
-@trial("calls", "System calls do half, are slow", "`test_socket_calls_that_do_half_their_work`")
+@trial(
+    "calls",
+    "System calls are short, slow or interrupted",
+    "`test_socket_calls_that_do_half_their_work`",
+)
 def half_calls(amount: Amount) -> Row:
     count = amount(10, 4)
     fault = SHIM.format(seed=amount.seed, reset=0, spare="")
@@ -841,11 +844,11 @@ def half_calls(amount: Amount) -> Row:
             friend.close()
     return scene.row(
         f"{count} clients that chat; {injected(scene.gochat)}",
-        f"each got all {talk.said:,} that they said, once and in order",
+        f"each received all {talk.said:,} messages, once and in order",
     )
 
 
-@trial("resets", "Connections break at any call", "`test_connections_that_are_reset`")
+@trial("resets", "Connections break during any call", "`test_connections_that_are_reset`")
 def resets(amount: Amount) -> Row:
     count = amount(500, 30)
     fault = SHIM.format(seed=amount.seed, reset=0.02, spare="127.0.0.1")
@@ -862,7 +865,7 @@ def resets(amount: Amount) -> Row:
     return scene.row(f"{count} clients; {injected(scene.gochat)}", f"{counted(outcomes)}")
 
 
-@trial("origin", "A foreign page", "`test_ways_round_the_origin_check`")
+@trial("origin", "Pages from other origins", "`test_ways_round_the_origin_check`")
 def origins(amount: Amount) -> Row:
     count = amount(500, 30)
     foreign = ["http://evil.example", "null", "http://localhost.evil.example", "http://localhost:1"]
@@ -874,10 +877,10 @@ def origins(amount: Amount) -> Row:
     with Scene(amount) as scene:
         outcomes, times = scene.inflict(count, make)
         assert scene.gochat.logged("may not connect")
-    return scene.row(f"{count}, of 4 origins", f"{counted(outcomes)}, {took(times)}")
+    return scene.row(f"{count}, from 4 origins", f"{counted(outcomes)}; {took(times)}")
 
 
-@trial("disk", "A full disk under the log", "`test_a_full_disk_under_the_log`")
+@trial("disk", "The log's disk is full", "`test_a_full_disk_under_the_log`")
 def full_disk(amount: Amount) -> Row:
     count = amount(500, 30)
     fault = """
@@ -894,7 +897,7 @@ def full_disk(amount: Amount) -> Row:
         outcomes, times = scene.inflict(
             count, lambda _: Input([request(headers)], "half close", ["403"])
         )
-    return scene.row(f"{count} lines that cannot be written", f"{counted(outcomes)}, {took(times)}")
+    return scene.row(f"{count} lines that cannot be written", f"{counted(outcomes)}; {took(times)}")
 
 
 # Shutdown.
@@ -933,7 +936,7 @@ def fill_buffers(talker: EchoTalker, loop: Loop, size: int) -> None:
     loop.run_until(lambda: talker.said > enough, "full buffers")
 
 
-@trial("term", "SIGTERM, at full load", "`test_the_end_in_the_middle_of_full_load`")
+@trial("term", "SIGTERM at full load", "`test_the_end_in_the_middle_of_full_load`")
 def terminated(amount: Amount) -> Row:
     runs, count, stuck = amount(10, 1), amount(50, 10), amount(5, 2)
     times: list[float] = []
@@ -973,10 +976,10 @@ def terminated(amount: Amount) -> Row:
     assert max(times) < SHUTDOWN_TIMEOUT + SLACK
     return Row(
         f"{runs} times, with {count} clients that talk and {stuck} that do not read",
-        f"{runs * stuck} that do not read × cut; the process ended {took(times)}:"
-        f" `--shutdown-timeout` is {SHUTDOWN_TIMEOUT:g} s",
-        f"{counted(codes)}; all had the same to the end, of {messages:,} messages",
-        "status 0, the port free",
+        f"{runs * stuck} × cut (those that do not read); process ends: {took(times)},"
+        f" with a shutdown timeout of {SHUTDOWN_TIMEOUT:g} s",
+        f"{counted(codes)}; {messages:,} messages, the same for all",
+        "status 0, port free",
     )
 
 
@@ -1002,10 +1005,10 @@ def interrupted_twice(amount: Amount) -> Row:
             assert not gochat.logged("Traceback")
     assert max(times) < SLACK
     return Row(
-        f"{runs} times, with one that does not read, and a minute to wait for it",
-        f"cut; the process ended {took(times)}",
+        f"{runs} times; one client does not read; a shutdown timeout of 60 s",
+        f"cut; process ends: {took(times)}",
         "cut",
-        "ended by SIGINT, the port free",
+        "ended by SIGINT, port free",
     )
 
 
@@ -1043,17 +1046,18 @@ def hub_dies(amount: Amount) -> Row:
     assert max(times) < SLACK
     return Row(
         f"{runs} times, with 10 clients",
-        f"cut; the process ended {took(times)}",
+        f"cut; process ends: {took(times)}",
         "cut",
-        "status 1, the port free",
+        "status 1, port free",
     )
 
 
 # The table.
 
 HEAD = (
-    "| Fault | Done | That client | The others: their messages, round trip median / max"
-    " | Left over | Tests |\n| --- | --- | --- | --- | --- | --- |"
+    "| Fault | Extent | Faulty clients: outcome; time, median / max"
+    " | The other two: messages; round trip, median / max | Left over; memory | Tests |\n"
+    "| --- | --- | --- | --- | --- | --- |"
 )
 
 

@@ -66,9 +66,9 @@ SHIM = """
             if not spared and happens("resets", {reset}):
                 self.shutdown(socket.SHUT_RDWR)
                 raise ConnectionResetError(104, "fault")
-            if happens("late", 0.02):
+            if happens("delayed", 0.02):
                 sleep(0.005)
-            if args and happens("to be tried again", 0.1):
+            if args and happens("retried", 0.1):
                 raise BlockingIOError(11, "fault")
             if happens("short", 0.5):
                 what = take(what, chance.random())
@@ -155,7 +155,7 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
             mine = [text for text in said if text.startswith(f"#{number} ")]
             assert mine == [f"#{number} {i}" for i in range(MESSAGES)], f"seed {seed}"
         assert chat.stop() == 0
-        for fault in ("late", "to be tried again", "short", "interrupts"):
+        for fault in ("delayed", "retried", "short", "interrupts"):
             assert re.search(rf"faults: .*[1-9][0-9,]* {fault}", "\n".join(chat.lines))
         assert not chat.logged("Traceback")
 
