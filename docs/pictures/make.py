@@ -24,16 +24,16 @@ from tests.support import CLOSE, LOCAL, Gochat, Peer, deaf, join, parted, wait_u
 #: For each picture's name, a description for readers who cannot see the picture.
 ALT: Final = {
     "message": "The life of one message: A's read pump reads it and waits until the hub takes it."
-    " The hub puts it into B's channel. B's write pump, which waited for a value, gets its turn,"
-    " takes the message and writes it. What goes back to A is not shown.",
+    " The hub puts it into B's channel. B's write pump, which was waiting for a value, gets its"
+    " turn, takes the message and writes it. The copy for A is not shown.",
     "client": "The life of a client, and its three ends. The client is registered with the hub,"
-    " and its two pumps start. When the client leaves, its read pump unregisters it. When its"
-    " channel is full, the hub drops it. When the server stops, the hub disconnects everyone. Each"
-    " time the hub closes the client's channel, and the write pump takes what is left, writes a"
-    " close frame and ends.",
-    "slow": "A slow client: B's write pump waits for the socket, as B does not read. B's channel"
-    " fills up to 256 messages. At the next message the hub finds it full, drops B and closes the"
-    " channel. When B reads again, the write pump writes what was queued, and a close frame.",
+    " and its two pumps start. There are three ways to end: the client leaves and its read pump"
+    " unregisters it; the hub drops it because its channel is full; the server stops and the hub"
+    " disconnects everyone. Each time, the hub closes the client's channel. The write pump then"
+    " takes the remaining messages, writes them and a close frame, and ends.",
+    "slow": "A slow client: B does not read, so B's write pump waits for the socket. B's channel"
+    " fills up to 256 messages. When the hub has another message, it drops B and closes the full"
+    " channel. When B reads again, the write pump writes the queued messages and a close frame.",
     "both": "The life of one message, on threads and on greenlets. The steps are the same on both:"
     " A's read pump sends to the hub and goes on, the hub sends to B's channel, and B's write pump"
     " gets its turn and writes.",
