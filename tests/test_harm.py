@@ -27,7 +27,7 @@ def test_the_table_has_a_row_for_each_fault() -> None:
     assert faults == [fault for fault, _, _ in TRIALS.values()]
 
 
-def test_the_tests_in_the_table_are_there() -> None:
+def test_the_tests_of_the_faults_are_there() -> None:
     code = "".join(path.read_text() for path in ROOT.glob("tests/test_*.py"))
     for _, _, tests in TRIALS.values():
         for name in re.findall(r"`(\w+)`", tests):
