@@ -430,6 +430,6 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
 
 
 def told(picture: str) -> set[str]:
-    """Return the lines of a picture's description, without their order."""
+    """Return the lines of a picture's description as a set."""
     (text,) = re.findall(r"<desc.*?>(.*?)</desc>", picture, re.S)
     return set(text.strip().splitlines())

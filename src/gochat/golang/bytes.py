@@ -1,4 +1,4 @@
-"""The function of Go's package bytes that Python lacks."""
+"""A function from Go's bytes package that Python lacks."""
 
 from __future__ import annotations
 

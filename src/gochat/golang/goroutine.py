@@ -91,7 +91,7 @@ class ChannelStatistics:
     #: Whether a thread is waiting to receive and has not been woken.
     receiver_waits: bool
 
-    #: Values sent, without those of waiting `senders`.
+    #: Values sent, not counting those of waiting `senders`.
     sent: int
     #: Values received.
     received: int

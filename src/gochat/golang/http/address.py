@@ -23,10 +23,10 @@ _BACKLOG: Final = 4096
 
 
 def listen(addr: str) -> socket.socket:
-    """Open a TCP socket that listens at an address, `host:port`.
+    """Open a TCP socket that listens on an address, `host:port`.
 
     An empty host means all interfaces, with IPv4 and IPv6 if the system has both. If a host name
-    has several addresses, the socket listens at one of them, preferably an IPv4 address. An
+    has several addresses, the socket listens on one of them, preferably an IPv4 address. An
     IPv4-mapped IPv6 address counts as IPv4. Port 0 or an empty port means any free port. Unlike in
     Go, the port cannot be the name of a service.
 
@@ -50,9 +50,9 @@ def listen(addr: str) -> socket.socket:
 
 
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
-    """Open `count` sockets that listen at one address. Linux spreads connections over them.
+    """Open `count` sockets that listen on one address. Linux spreads connections over them.
 
-    Like `listen`, this fails if another program already listens at the address. With SO_REUSEPORT
+    Like `listen`, this fails if another program already listens on the address. With SO_REUSEPORT
     from the start, the first socket could silently share the port with another program of the same
     user. So it gets the option only after it listens.
 
@@ -147,7 +147,7 @@ def join_host_port(host: str, port: int) -> str:
 def page_url(host: str, port: int) -> str:
     """Return the URL of a server for a browser on this machine.
 
-    host: the IP address that the server listens at.
+    host: the IP address that the server listens on.
     """
     shown = f"localhost:{port}" if host in ("::", "0.0.0.0") else join_host_port(host, port)
     return f"http://{shown}/"

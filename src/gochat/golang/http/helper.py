@@ -111,7 +111,7 @@ class Helpers:
             return self._borrow(error)
 
     def _borrow(self, error: Exception) -> Helper:
-        """Wait for the thread of another connection. If one is already waiting, do not wait.
+        """Wait for another connection's thread, unless another call is already waiting for one.
 
         Raises RuntimeError, with the text of `error`, if there is no thread.
         """

@@ -127,7 +127,7 @@ class Server(ThreadedWSGIServer):
 
     @property
     def addr(self) -> str:
-        """The address that the server listens at, as `host:port`."""
+        """The address that the server listens on, as `host:port`."""
         return join_host_port(str(self.server_address[0]), self.port)
 
     @property

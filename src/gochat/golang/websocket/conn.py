@@ -303,7 +303,7 @@ class Conn:
         # Created for the first frame that is not parsed here, often the close frame.
         self._library: Library | None = None
 
-        # Held until reading has ended. `close` waits for this lock on another thread.
+        # Held until reading has ended. `close` on another thread may wait for this lock.
         self._reading = threading.Lock()
         self._reading.acquire()
         # The last thread that called `read_message`; `close` must know whether it runs there.
@@ -837,7 +837,7 @@ class Conn:
             turns.give_up()
             if threading.get_ident() == self._reader and self.read_error is None:
                 # The reading thread itself calls `close`, for example because its program failed
-                # between two messages. No thread reads anymore, so wait for the answer here.
+                # between two messages. So no thread is reading; wait for the answer here.
                 if self._close_sent:
                     self._linger()
                 self._read_no_more(ConnectionAbortedError("websocket: closed by this side"))

@@ -46,7 +46,7 @@ class _Ready:
     __slots__ = ("_later", "planned", "until")
 
     def __init__(self) -> None:
-        #: Whether the loop is running the line or has planned to.
+        #: Whether the loop is running the line or is going to.
         self.planned = False
         #: When to return to the loop, a `time.monotonic()` time; 0 while the line is not running.
         self.until = 0.0

@@ -459,7 +459,7 @@ class Channel(Closing, queue.Queue[T]):
         return True
 
     def _wake(self) -> None:
-        """Wake the receiver if it is idle. Call after a change of queue or line. Thread: any."""
+        """Wake the receiver if it is idle. Call after the queue or line changes. Thread: any."""
         if FREE_THREADED:
             self._order()
         if (receiver := self._idle) is not None:

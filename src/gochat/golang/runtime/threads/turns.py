@@ -161,7 +161,7 @@ class Turns:
                 pass
 
     def _call(self) -> None:
-        """Wake the sleeping threads that have a turn. Call after a change of the line. Thread: any.
+        """Wake the sleeping threads that have a turn. Call after the line changes. Thread: any.
 
         Race: two threads leave the line at the same time, and look for the next thread only when
         both have left. If each woke one thread, they would wake the same one, and the second turn
