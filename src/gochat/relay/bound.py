@@ -1,7 +1,7 @@
-"""The number of entries that the stream keeps. No threads and no I/O; used by one thread.
+"""How many entries the stream should keep. No threads and no I/O; used by one thread.
 
-Redis limits a stream by its number of entries, but clients choose how large an entry is. So a
-Bound adds up the sizes of the newest entries, to find how many fit into a number of bytes.
+Redis can limit a stream only by its number of entries, but clients choose how large an entry is. So
+a Bound adds up the sizes of the newest entries, to find how many fit into a number of bytes.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from typing import Final
 
 __all__ = ["Bound"]
 
-# Entries are counted in this many parts. The oldest part is dropped as a whole.
+# Sizes are added up in this many parts. The oldest part is dropped as a whole.
 _PARTS: Final = 64
 
 
 class Bound:
-    """The number of newest entries that fit both bounds.
+    """The number of newest entries that fit both limits.
 
-    maxlen: how many entries are kept at most. maxbytes: how many bytes they may take.
+    maxlen: the maximum number of entries. maxbytes: their maximum total size, in bytes.
     """
 
     def __init__(self, maxlen: int, maxbytes: int) -> None:
-        #: How many entries the stream should keep. Any thread may read it.
+        #: How many entries the stream should keep. Thread: any.
         self.length = maxlen
         self._maxlen: Final = maxlen
         self._maxbytes: Final = maxbytes
-        # For each part, oldest first: entries and bytes.
+        # The complete parts, oldest first: number of entries and bytes.
         self._parts: deque[tuple[int, float]] = deque()
-        # The part that is being counted.
+        # The newest part: number of entries and bytes.
         self._new = 0
         self._size = 0
-        # Whether any part was dropped.
+        # Whether a part was ever dropped. Until then, `length` is `maxlen`.
         self._full = False
 
     def begin(self, entries: int = 0, size: int = 0) -> None:
-        """Start over, with the entries that the stream already holds.
+        """Start over with a stream that already has entries.
 
-        entries: their number. size: their total size, in bytes. They are not read: each counts as
-        an entry of average size.
+        entries: their number. size: their total size, in bytes. The entries are not read, so all
+        count as equally large.
         """
         self._parts.clear()
         self._new, self._size, self._full = 0, 0, False
@@ -48,7 +48,7 @@ class Bound:
             self._close(share, size / _PARTS)
 
     def add(self, size: int) -> None:
-        """Count an entry of this size in bytes, after all others."""
+        """Count a new entry. size: in bytes."""
         self._new += 1
         self._size += size
         if self._new * _PARTS >= self._maxlen or self._size * _PARTS >= self._maxbytes:
@@ -56,7 +56,7 @@ class Bound:
             self._new = self._size = 0
 
     def _close(self, entries: int, size: float) -> None:
-        """End a part and drop the oldest parts that no longer fit."""
+        """End the newest part and drop the oldest parts that no longer fit."""
         parts = self._parts
         parts.append((entries, size))
         while len(parts) > 1 and (

@@ -1,16 +1,17 @@
-"""The form of a stream entry. No threads and no I/O.
+"""The format of a stream entry. No threads and no I/O.
 
-An entry has fields:
+There are two kinds of entry: a batch of messages, and an announcement. Their fields:
 
-    p   the process that appended it: ID.RANDOM, where ID is the id of the process's first entry
-    n   the number of the first message; in an announcement, of the process's next message
-    m   the messages, joined by newlines; no message contains a newline. Not in an announcement
-    a   in an announcement, PROCESS=NUMBER for each process that has started recently: the number of
-        the last message that the announcing process appended before PROCESS's first entry
+    p   the process that appended the entry: ID.RANDOM, where ID is the id of its first entry
+    n   in a batch, the number of its first message; in an announcement, of the next message
+    m   only in a batch: the messages, joined by newlines; no message contains a newline
+    a   only in an announcement: PROCESS=NUMBER for each process that has started recently, where
+        NUMBER is the last message that this process appended before PROCESS's first entry
 
-The first entry of a process is an announcement in which p is only RANDOM.
+The first entry of a process is an announcement. Its p is only RANDOM, because the id is not known
+yet.
 
-Anyone who can write to Redis can write any bytes here, so everything is checked.
+Anyone who can write to Redis can write anything here, so every field is checked.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ __all__ = [
     "text_of",
 ]
 
-#: The id of an entry: a time in milliseconds, and a number within the millisecond. Ids only grow.
+#: The id of an entry: a time in milliseconds, and a counter within the millisecond.
 Id = tuple[int, int]
 
 #: The maximum number of messages in an entry.
 MOST: Final = 256
 
-# About how much an entry takes in Redis in addition to its fields, in bytes.
+# Roughly how much memory an entry takes in addition to its fields, in bytes.
 _OVERHEAD: Final = 64
 
 _PROCESS: Final = re.compile(rb"(?:[0-9]{1,20}-[0-9]{1,20}\.)?[0-9a-f]{12}")
-# 18 digits fit into 64 bits, with room for the number of the last message.
+# 18 digits leave room in 64 bits for the number of the last message.
 _NUMBER: Final = re.compile(rb"[1-9][0-9]{0,17}")
 _BASE: Final = re.compile(rb"([0-9]{1,20}-[0-9]{1,20}\.[0-9a-f]{12})=(0|[1-9][0-9]{0,17})")
 
@@ -51,27 +52,27 @@ class Entry(NamedTuple):
     """An entry of the stream."""
 
     id: Id
-    #: The process that appended it, the number of its first message, and how many messages it has.
-    #: The process is empty if gochat cannot have written this entry.
+    #: The process that appended it, the number of its first message, and its number of messages.
+    #: The process is empty if the entry cannot be from gochat.
     process: bytes
     first: int
     length: int
-    #: The valid messages, and why the others are invalid: empty if all are valid.
+    #: The valid messages; and why any others are invalid, or empty.
     messages: list[bytes]
     fault: str
-    #: The field a.
+    #: The numbers in the field a.
     bases: Mapping[bytes, int]
-    #: About how many bytes it takes in Redis.
+    #: Roughly how many bytes it takes in Redis.
     size: int
 
 
 def batch(process: bytes, first: int, messages: Iterable[bytes]) -> list[bytes | int]:
-    """Return the fields of an entry with messages."""
+    """Return the fields of a batch."""
     return [b"p", process, b"n", first, b"m", b"\n".join(messages)]
 
 
 def announcement(process: bytes, following: int, bases: Mapping[bytes, int]) -> list[bytes | int]:
-    """Return the fields of an announcement. following: the number of the process's next message."""
+    """Return the fields of an announcement. following: the number of the next message."""
     fields: list[bytes | int] = [b"p", process, b"n", following]
     if bases:
         fields += [b"a", b" ".join(b"%b=%d" % pair for pair in bases.items())]
@@ -79,7 +80,7 @@ def announcement(process: bytes, following: int, bases: Mapping[bytes, int]) -> 
 
 
 def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Entry:
-    """Return the entry with this id and these fields. max_message_size: in bytes."""
+    """Return the entry with this id and fields. max_message_size: in bytes."""
     place = parse_id(text)
     size = sum(map(len, fields)) + _OVERHEAD
     named = dict(zip(fields[::2], fields[1::2], strict=False))
@@ -101,7 +102,7 @@ def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Ent
 
 
 def fault_of(messages: Sequence[bytes], joined: bytes, max_message_size: int) -> str:
-    """Return why messages, joined by newlines, are invalid; empty if they are valid."""
+    """Return why these messages are invalid, or an empty string. joined: with newlines between."""
     if not 0 < len(messages) <= MOST:
         return f"more than {MOST} messages in one entry"
     if joined.count(b"\n") >= len(messages):
@@ -116,16 +117,16 @@ def fault_of(messages: Sequence[bytes], joined: bytes, max_message_size: int) ->
 
 
 def parse_id(text: bytes) -> Id:
-    """Return an id as Redis writes it."""
+    """Parse an id from Redis."""
     milliseconds, _, number = text.partition(b"-")
     return int(milliseconds), int(number)
 
 
 def text_of(place: Id) -> str:
-    """Return an id for Redis."""
+    """Return an id in the form that Redis uses."""
     return f"{place[0]}-{place[1]}"
 
 
 def started(process: bytes) -> Id:
-    """Return the id of a process's first entry."""
+    """Return the id of a process's first entry. process: the field p, with the id."""
     return parse_id(process.partition(b".")[0])

@@ -1,12 +1,14 @@
-"""Tracks the messages seen from each process. No threads and no I/O; used by one thread.
+"""Tracks which messages of each process have been seen. No threads and no I/O; used by one thread.
 
-Each process numbers its clients' messages from 1. A stream entry has the process, the number of its
-first message, and the messages. A process appends an entry again if it does not come back, so the
-stream may contain an entry twice. If the stream loses an entry, there is a gap.
+Each process numbers its messages from 1, and an entry contains the number of its first message. A
+process may append an entry twice, if it does not know whether the first attempt succeeded. So a
+number seen before means a duplicate, and a gap in the numbers means that the stream has lost an
+entry.
 
-A gap at the end is found when the process announces its next number, every few seconds. A gap at
-the beginning is found because each process announces which number it had reached when a later
-process started. Until this announcement, the first number heard is used as a guess.
+Two gaps need help. Every few seconds, each process announces its next number. If its last messages
+are lost, this shows the gap. Each process also announces the number that it had reached when a
+later process started, which tells the later process where to begin. Until then, the later process
+assumes that the first number it sees is the first after its start.
 """
 
 from __future__ import annotations
@@ -18,36 +20,36 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many of the latest processes are remembered: this many that were heard once, and as many that
-# were heard more often. Each start of a process adds one.
+# How many processes are remembered: this many that were heard once, and as many that were heard
+# more often. A restarted process counts as a new one.
 _PROCESSES: Final = 1000
 
 
 class Verdict(NamedTuple):
-    """The part of an entry that is new."""
+    """What is known about an entry before it is noted."""
 
-    #: Whether any of its numbers has been seen. Then the whole entry has been seen: a process
-    #: appends an entry as a whole and may append the same entry again.
+    #: Whether the entry has been seen. Checking its first number is enough, because a process
+    #: repeats only whole entries.
     seen: bool
-    #: How many messages of the process are missing before the entry.
+    #: How many messages of the process are missing just before the entry.
     missing: int
 
 
 class Ledger:
-    """The last number of each process.
+    """The highest number seen from each process.
 
-    since: the id after which all entries are read.
+    since: the id after which this process reads all entries.
     """
 
     def __init__(self, since: Id) -> None:
-        #: A process whose first entry comes after this id is heard from its first message on.
+        #: If a process's first entry has a higher id, its numbers are known from 1 on.
         self.since = since
-        # The processes heard once, and those heard more often. Invented names, each used for one
-        # entry, push out only each other.
+        # Processes heard once, and processes heard more often. The two are separate so that
+        # invented names, each used once, push out only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
-        # For each process that started before this one and has not yet announced the number that it
-        # had reached: one less than the first number heard from it.
+        # For a process that started before this one: the number before the first one heard. Removed
+        # when the process announces which number it had reached.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -55,15 +57,15 @@ class Ledger:
         return len(self._again)
 
     def knows(self, process: bytes) -> bool:
-        """Return whether anything from the process has been seen."""
+        """Return whether an entry of the process has been seen."""
         return process in self._again or process in self._once
 
     def is_new(self, process: bytes) -> bool:
-        """Return whether the process has not been heard more than once."""
+        """Return whether the process has been heard at most once."""
         return process not in self._again
 
     def take(self, process: bytes, first: int, count: int) -> Verdict:
-        """Note an entry with `count` messages, numbered from `first`."""
+        """Note an entry with `count` messages. first: the number of its first message."""
         known, last = self._again, self._again.get(process, self._once.pop(process, None))
         if last is None:
             known, last = self._once, 0
@@ -77,9 +79,9 @@ class Ledger:
         return Verdict(first <= last, max(first - last - 1, 0))
 
     def begins(self, process: bytes, number: int) -> int:
-        """Note the number of the last message that a process sent before this process joined.
+        """Note which number a process had reached when this process joined.
 
-        Returns how many messages are missing between that message and the first one heard.
+        Returns how many messages between that number and the first one heard are missing.
         """
         if not self.knows(process):
             self._once[process] = number

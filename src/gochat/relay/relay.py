@@ -1,27 +1,28 @@
-"""The relay stands in for the hub and connects it to the other processes' hubs.
+"""Connects this process's hub to the hubs of other processes, through a stream in Redis.
 
     read pumps --> relay.broadcast --> relay out --> the stream --> relay in --> hub.broadcast
 
-Every message goes through the stream, even between clients of this process, so all hubs get the
-messages in the same order. `relay out` appends all waiting messages as one entry and waits until
-`relay in` has read that entry. If the entry cannot come back, `relay out` appends it again. `relay
-in` drops messages that it has already seen, by process and number, and reports gaps. See entry.py
-for the form of an entry.
+To a client, the Relay is the hub. Every message goes through the stream, even between two clients
+of this process, so all hubs get the messages in the same order.
 
-`relay out` owns a connection, this process's name, and one entry in flight. It waits for
-`broadcast`, then for the entry to come back. At the deadline of `finish`, or when it fails, it
-gives up and drops later messages from clients, because a read pump that waits for `relay out`
-cannot read its peer's last frames. It ends when `broadcast` is closed and empty.
+Two threads do the work:
 
-`relay in` owns a connection, the position, the ledger and the bound. It waits for an entry, then
-for room in `hub.broadcast`, and sometimes for the write pumps. `join` ends it.
+- `relay out` takes all messages waiting in `broadcast` and appends them to the stream as one entry.
+  Then it waits until `relay in` has read that entry, so only one entry is in flight. If the entry
+  is lost, it appends the entry again.
+- `relay in` reads the stream and sends the messages to the hub. It drops messages that it has seen
+  before, and reports missing ones. It owns the position in the stream, the ledger and the bound.
 
-Either thread also ends when Redis has failed for longer than the timeout, or when the thread itself
-fails. Then `error` says why, `lost` is called, and the relay stays deaf.
+Every wait has an end. A full `broadcast` makes the read pumps wait, and TCP then slows down their
+clients. A full `hub.broadcast` makes `relay in` wait. At the deadline of `finish`, or if it fails,
+`relay out` stops appending and drops further messages, because a read pump that waits for `relay
+out` cannot read its client's close frame.
 
-`broadcast` holds 64 messages: if it is full, a read pump waits, and TCP makes its client wait.
-`hub.broadcast` also holds 64 messages: if it is full, `relay in` waits. `_echo` and `_wake` only
-wake `relay out`, so they hold one value each.
+`relay out` ends when `broadcast` is closed and empty. `relay in` ends in `join`. Either thread also
+ends if it fails, or if Redis has been unavailable for longer than the timeout. In that case `error`
+contains the reason, the thread calls `lost`, and the relay stays deaf.
+
+entry.py describes the format of an entry.
 """
 
 from __future__ import annotations
@@ -54,64 +55,68 @@ __all__ = ["Relay", "RelayError", "Statistics"]
 
 log = logging.getLogger("gochat")
 
-# How many messages of this process's clients may wait to be appended.
+# Capacity of `broadcast`.
 _BATCH: Final = 64
 
-# The limits of one read: the number of entries; their total size in bytes, estimated from the
-# previous entries; and the wait for the first entry, in seconds.
+# Limits of one read: the number of entries, and their total size in bytes, which is estimated from
+# the previous read.
 _COUNT: Final = 200
 _BYTES: Final = 4 << 20
+# How long a read waits for the first entry, in seconds.
 _BLOCK: Final = 1.0
 
-# How many messages `relay in` gives the hub before it waits until every write pump with work has
-# had a turn. The hub may lag by as many messages, so a pump that can write has at most twice as
-# many queued. A client's queue holds more, so a backlog in Redis does not make the hub drop a
-# client that reads.
+# After this many messages, `relay in` waits until every write pump with work has had a turn. It is
+# also the capacity of `hub.broadcast`. So at most twice as many messages can be waiting for a
+# client that reads. Client queues are larger than that, so the hub drops no such client when a
+# backlog arrives from Redis.
 _ROW: Final = 64
 
-# The shortest and the longest pause between attempts when Redis is away, in seconds.
+# The shortest and the longest pause between two attempts to reach Redis, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
-# Time allowed for the threads to end when told to, and the interval at which a waiting thread
-# checks for that, in seconds.
+# How long `join` waits for the threads, in seconds.
 _END_WAIT: Final = 5.0
+# How often `relay out` checks whether to end while it waits, in seconds.
 _LOOK: Final = 0.25
 
-# How long a batch is collected in a busy room, in seconds: see `Relay._gather`.
+# In a busy room, how long `relay out` collects messages for an entry, in seconds.
 _GATHER: Final = 0.001
 
-# How often a process announces its next number, in seconds, in a room of up to _ROOM processes.
-# In a larger room it does so less often, to keep the total near twenty announcements per second,
-# but at least a third as often, even if somebody fills the stream with invented processes.
+# Time between a process's announcements of its next number, in seconds. With more than _ROOM
+# processes the time grows, so that the room makes about twenty announcements per second. It grows
+# to at most _CROWD times as long, because process names in the stream can be invented.
 _ANNOUNCE: Final = 5.0
 _ROOM: Final = 100
 _CROWD: Final = 3.0
 
-# How long an announcement of a new process waits for further ones, in seconds; how many new
-# processes an announcement names at most; and for how long announcements name each, in seconds.
+# After a new process appears, how long to wait for others before announcing them, in seconds.
 _NEWS_WAIT: Final = 0.1
+# The maximum number of new processes in one announcement.
 _NEWCOMERS: Final = 64
+# How long announcements mention a new process, in seconds.
 _NEWCOMER_TIME: Final = 120.0
 
-# A larger gap is not counted as a loss, because somebody must have invented the number.
+# A gap larger than this is not counted, because the number must be invented.
 _WIDEST_GAP: Final = 1 << 30
 
-# How often the log reports missing messages, in seconds, and how many processes it names each time.
+# The shortest time between two reports of missing messages, in seconds, and the maximum number of
+# processes named in one report.
 _MISSING_TIME: Final = 1.0
 _MISSING_LINES: Final = 20
 
-# The maximum number of different log lines about outages; and the shortest time between lines about
-# outages, dropped entries or a cut stream, in seconds.
+# The maximum number of different log lines about outages that quickly follow each other.
 _SAID: Final = 8
+# The shortest time between two log lines about outages, about dropped entries, or about a shortened
+# stream, in seconds.
 _SAY_TIME: Final = 10.0
 
 
 class RelayError(ConnectionError):
-    """The relay cannot start, has failed, or Redis has failed for too long."""
+    """Raised if the relay cannot start, has failed, or cannot reach Redis within the timeout."""
 
 
 class _Broadcast(Channel[bytes]):
-    """The channel that clients send to. After the relay's end, a send raises a ConnectionError."""
+    """The channel that clients send to. After the relay's end, sending raises ConnectionError."""
 
     def send(self, value: bytes) -> None:
         try:
@@ -124,72 +129,81 @@ class _Broadcast(Channel[bytes]):
 class Statistics:
     """The state of a relay and its counters."""
 
-    #: Whether the room is cut off: Redis is away or refuses entries, or a thread has failed.
+    #: Whether the room is cut off because Redis is unavailable, Redis refuses entries, or a thread
+    #: has failed.
     deaf: bool
-    #: The name of this process in the stream; empty before it has one.
+    #: This process's name in the stream; empty before the relay has started.
     process: str
 
-    # By relay out: entries appended; entries appended again; and messages in all batches.
+    # Counted by relay out.
+    #: Entries appended.
     entries_out: int
+    #: Entries that had to be appended again.
     repeated: int
+    #: Messages appended.
     messages_out: int
-    #: The number of batches, by the bit length of their number of messages.
+    #: The number of batches, indexed by the bit length of their message count.
     batches: tuple[int, ...]
-    #: The time that the last batch took to come back, in seconds.
+    #: The time from appending the last entry with messages until it was read, in seconds.
     echo: float
 
-    # By relay in: entries read; messages dropped because they were seen before, and messages that
-    # the stream has lost.
+    # Counted by relay in.
+    #: Entries read.
     entries_in: int
+    #: Messages dropped because they had been seen before.
     doubles: int
+    #: Messages that the stream has lost.
     missing: int
-    #: Entries that were not written by gochat, or not by the process that they name; and entries
-    #: with invalid messages. They are dropped, in whole or in part.
+    #: Invalid entries: not written by gochat, not written by the process that they name, or with
+    #: invalid messages. The invalid part is dropped.
     invalid: int
-    #: How far the stream was ahead at the last check: in entries, and in seconds of the
-    #: server's clock.
+    #: How far relay in lagged behind the stream at the last check: in entries, and in seconds of
+    #: the server's clock.
     behind: int
     lag: float
 
-    # By either thread: how many outages have ended.
+    # The number of outages that have ended. Counted by either thread.
     reconnects: int
 
 
 class _Identity:
-    """This process's name in the stream. It is replaced if somebody else uses it."""
+    """The name of this process in the stream. A new one is made if someone else uses it."""
 
     def __init__(self, process: bytes) -> None:
         self.process: Final = process
-        # All set by relay in. The highest number in the stream under this name, even if somebody
-        # else wrote it; and whether somebody else has used the name.
+        # All set by relay in.
+        # The highest number in the stream under this name, whoever wrote it.
         self.last = 0
+        # Whether someone else has used the name.
         self.spoilt = False
-        # For each process that started later: this process's last number at that moment, and when
-        # that was.
+        # For each process that started later: the value of `last` when that process started, and
+        # the time when relay in noticed it.
         self.newcomers: dict[bytes, tuple[int, float]] = {}
 
 
 class _Flight:
-    """An entry of this process in flight. Made by relay out; relay in marks it when it is back."""
+    """This process's entry in flight. Made by relay out; relay in sets `void` and `back`."""
 
     def __init__(self, me: _Identity, messages: list[bytes]) -> None:
         self.me: Final = me
-        # No other entry of this process is in flight, so `me.last` does not change, unless somebody
-        # else uses its name: see `Relay._take_own`.
+        # `me.last` cannot change while the entry is in flight, unless someone else uses this
+        # process's name: see `Relay._take_own`.
         self.first: Final = me.last + 1
         self.messages: Final = messages
-        # Whether other processes have dropped the entry, because somebody else had used its
-        # numbers. Set before `back`.
+        # Whether other processes have dropped the entry because someone else had used its numbers.
+        # Set before `back`.
         self.void = False
+        # Whether relay in has read the entry.
         self.back = False
 
 
 class Relay:
     """A hub for serve_ws that connects this process's hub to those of other processes.
 
-    hub: a hub that is not running yet. url: the URL of Redis. room: names the stream. timeout: how
-    long Redis may fail, in seconds. maxlen, maxbytes: about how many entries the stream keeps, and
-    about how many bytes they take. max_message_size: in bytes; a larger message is dropped.
+    hub: a hub that is not running yet. url: the URL of Redis. room: the name of the room; processes
+    with the same name share a stream. timeout: how long Redis may be unavailable, in seconds.
+    maxlen: about how many entries the stream keeps. maxbytes: about how many bytes they take.
+    max_message_size: in bytes; larger messages are dropped.
 
     Values sent to `broadcast` must be UTF-8 without newlines.
 
@@ -208,74 +222,78 @@ class Relay:
         max_message_size: int = 512,
     ) -> None:
         self.hub: Final = hub
-        # Buffered, so that `relay in` need not wait for the hub at each message.
+        # Buffered, so that relay in need not wait for the hub after each message.
         hub.broadcast = Channel(_ROW)
-        # The parts of a hub that a client needs.
+        # With `register`, `unregister` and `farewell`, all that a client needs of a hub.
         self.broadcast: Final = _Broadcast(_BATCH)
 
         self.timeout: Final = timeout
-        #: How many descriptors are reserved for reconnecting: two for the sockets, the others to
-        #: look up a name and read certificates.
+        #: The number of file descriptors to reserve for reconnecting: two for the sockets, six for
+        #: name lookups and certificates.
         self.descriptors: Final = 8
-        # The counters of Statistics. Each is counted by one thread, except `reconnects`, which the
-        # lock guards.
+        # The counters of Statistics. Only one thread changes each of them, except `reconnects`,
+        # which the lock guards.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
         self.figures.batches = [0] * (MOST.bit_length() + 1)
-        #: Why the relay has ended; None until then. Set by the thread that fails first.
+        #: Why the relay has ended; None while it works. Set by the first thread that fails.
         self.error: RelayError | None = None
-        #: Called on each thread that fails. Set before `start`.
+        #: Each thread that fails calls this. Set it before `start`.
         self.lost: Callable[[], object] = lambda: None
         self._max_message_size: Final = max_message_size
         self._max_entry_size: Final = maxbytes // 16
-        # When relay out gives up, a time from clock.py. Set by `finish` and `join`.
+        # When relay out gives up: a time from clock.py. Set by `finish` and `join`.
         self._deadline = math.inf
-        # Tells relay in to end. Set once, by `join`.
+        # Tells relay in to end. Set by `join`.
         self._ending = threading.Event()
         self._out = stream.Stream(url, f"gochat:{room}", self._gives_up)
         self._in = stream.Stream(url, f"gochat:{room}", self._ending.is_set)
-        # From relay in to relay out: the entry is back; there is something to announce.
+        # From relay in to relay out. `_echo`: the entry in flight has been read. `_wake`: there is
+        # something to announce. One value is enough to wake relay out.
         self._echo: Channel[None] = Channel(1)
         self._wake: Channel[None] = Channel(1)
-        # From relay out to relay in: the entry in flight; and that relay in must reconnect, because
-        # it may read from a different server.
+        # From relay out to relay in: the entry in flight.
         self._flight: _Flight | None = None
+        # From relay out to relay in: reconnect, because the server may be the wrong one.
         self._stale = threading.Event()
-        # Set by relay out, while no entry is in flight.
+        # Set by relay out, only while no entry is in flight.
         self._me = _Identity(b"")
-        # For relay out: when the log last reported that the stream was cut.
+        # When the log last reported a shortened stream, a monotonic time. For relay out.
         self._cut_said = -_SAY_TIME
-        # Set by relay in: when it last worked, a time from clock.py; and a monotonic time before
-        # which every appended entry has been delivered.
+        # When relay in last read the stream successfully, a time from clock.py.
         self._heard = clock.now()
+        # Every entry appended before this monotonic time has been delivered. Set by relay in.
         self._through = 0.0
-        # Outages: when each failing thread began to fail; the recent log lines, and the time of
-        # the last one; and whether this outage has been logged. Guarded by the lock, but checking
-        # whether there is an outage needs no lock.
+        # The current outage. The lock guards all of it, but reading whether `_away` is empty needs
+        # no lock.
         self._lock = threading.Lock()
+        # For each thread that cannot reach Redis: since when.
         self._away: dict[str, float] = {}
+        # The recent log lines, the time of the last one, and whether this outage has been logged.
         self._said: set[str] = set()
         self._said_at = -_SAY_TIME
         self._told = False
 
-        # The rest belongs to relay in, once it runs. `_begun` is when this process joined the room.
+        # The rest is for relay in, once it runs.
         self._position: Id = (0, 0)
+        # When this process joined the room, a monotonic time.
         self._begun = time.monotonic()
-        # How many entries had been added in total when relay in had last read them all, and how
-        # many it has read since.
+        # When relay in had last read everything: how many entries had ever been added.
         self._added = 0
+        # How many entries relay in has read after that.
         self._read = 0
         self._ledger = Ledger((0, 0))
         self._bound = Bound(maxlen, maxbytes)
-        # For the next reports in the log, with the time of the last report: how many messages of
-        # each process are missing, and from which number on; how many entries were dropped, and the
-        # last of them.
+        # For the next report of missing messages. For each process: how many are missing, and the
+        # number of the first one.
         self._missing: dict[bytes, tuple[int, int]] = {}
         self._missing_said = 0.0
+        # For the next report of dropped entries: how many, and a description of the last one.
         self._dropped = 0
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
-        # How many messages the hub has received since the write pumps last had their turns.
+        # How many messages the hub has received after the last wait for the write pumps: see
+        # `_ROW`.
         self._row = 0
         self._threads: list[threading.Thread] = []
 
@@ -296,7 +314,7 @@ class Relay:
 
     @property
     def deaf(self) -> bool:
-        """Whether the room is cut off, see `Statistics`. Thread: any."""
+        """Whether the room is cut off: see `Statistics`. Thread: any."""
         late = clock.now() - self._heard > _BLOCK + 2.0
         return late or bool(self._away) or self.error is not None
 
@@ -306,14 +324,14 @@ class Relay:
         now = {"deaf": self.deaf, "process": process, "batches": batches}
         return Statistics(**vars(self.figures) | now)
 
-    # Start and shutdown: called by one thread, in this order.
+    # Start and shutdown. One thread calls these methods, in this order.
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Join the room with both connections and start both threads. The hub may already run.
+        """Join the room and start both threads. The hub may already run.
 
-        stopped: returns whether the chat was told to end before it began; then nothing starts.
-        Raises RelayError if Redis refuses or does not answer within the timeout, or if there are no
-        more threads.
+        stopped: returns True if the chat is shutting down; then no thread is started. Raises
+        RelayError if Redis rejects the password, if joining fails for longer than the timeout, or
+        if there are no more threads.
         """
         begin = clock.now()
         pauses = backoff()
@@ -346,7 +364,7 @@ class Relay:
         info = self._in.info()
         try:
             size = self._in.size()
-        except stream.RefusedError:  # without this permission, existing entries count as 0 bytes
+        except stream.RefusedError:  # no permission for MEMORY: count existing entries as 0 bytes
             size = 0
         self._bound.begin(info.length, size)
         self._introduce()
@@ -356,22 +374,24 @@ class Relay:
         self._heard, self._begun = clock.now(), time.monotonic()
 
     def finish(self, deadline: float) -> None:
-        """Limit the wait for Redis to the deadline; if the relay is deaf, do not wait at all.
+        """Set the time after which the relay no longer waits for Redis.
 
-        After the deadline, clients' messages are dropped, so that no client waits for Redis. Call
-        this while clients are being disconnected. deadline: a time from clock.py.
+        Later, clients' messages are dropped, so that no client waits for Redis. If the relay is
+        deaf, this begins immediately. Call this before disconnecting the clients. deadline: a time
+        from clock.py.
         """
         self._deadline = 0.0 if self.deaf else deadline
 
     def close(self) -> None:
-        """Accept no more messages: a send fails. Call once, after the clients have left."""
+        """Make further sends to `broadcast` fail. Call once, after all clients have left."""
         self.broadcast.close()
 
     def join(self, deadline: float) -> None:
-        """End the relay: append the waiting messages if the deadline allows, then stop reading.
+        """Append the waiting messages, then end both threads.
 
-        Call after `close`, while the hub still runs. deadline: a time from clock.py. The threads
-        get five more seconds; a thread that still has not ended is named in the log.
+        Call after `close`, while the hub still runs. deadline: a time from clock.py, after which
+        messages still waiting are dropped. Then the threads have five more seconds to end. The log
+        names a thread that does not.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)
@@ -394,11 +414,11 @@ class Relay:
             pass
 
     def _run(self, work: Callable[[], None]) -> None:
-        """Do a thread's work. If the work ends early for any reason, the relay ends."""
+        """Do a thread's work. If it fails, end the relay."""
         try:
             work()
             return
-        except (stream.EndedError, AbandonedChannelError):  # the hub's end is reported elsewhere
+        except (stream.EndedError, AbandonedChannelError):  # the server reports a hub that ends
             return
         except RelayError as error:
             cause = error
@@ -436,7 +456,7 @@ class Relay:
         return time.monotonic() + _ANNOUNCE * crowd * random.uniform(0.8, 1.0)
 
     def _gather(self, messages: list[bytes], busy: bool) -> bool:
-        """In a busy room, wait a moment for more messages. Returns whether the room is busy."""
+        """In a busy room, collect messages for a moment. Returns whether the room is busy."""
         if busy:
             deadline = time.monotonic() + _GATHER
             while len(messages) < _BATCH:
@@ -447,7 +467,7 @@ class Relay:
         return len(messages) > 1
 
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
-        """Split messages into entries that other processes accept; usually a single one."""
+        """Drop invalid messages, and split the others into entries of an acceptable size."""
         joined = b"\n".join(messages)
         fault = fault_of(messages, joined, self._max_message_size)
         if not fault and len(joined) <= self._max_entry_size:
@@ -468,10 +488,11 @@ class Relay:
             yield part
 
     def _append(self, messages: list[bytes]) -> None:
-        """Append an entry and wait until it is back. Raises EndedError or RelayError.
+        """Append an entry and wait until relay in has read it.
 
-        If somebody else has used this process's name meanwhile, other processes may have dropped
-        the entry as a duplicate. Then it is appended again under a new name.
+        If someone else has used this process's name in the meantime, the other processes may have
+        dropped the entry as a duplicate. Then the entry is appended again under a new name. Raises
+        EndedError or RelayError.
         """
         figures = self.figures
         if messages:
@@ -504,28 +525,32 @@ class Relay:
             figures.echo = clock.now() - begin
 
     def _introduce(self) -> None:
-        """Append this process's first entry, which gives it its name. Raises StreamError."""
+        """Append an announcement that gives this process a new name. Raises StreamError."""
         name = os.urandom(6).hex().encode()
         place = self._add(announcement(name, 1, {}))
         self._me = _Identity(b"%b.%b" % (text_of(place).encode(), name))
 
     def _is_back(self, flight: _Flight | None, begin: float, added: float, pause: float) -> bool:
-        """Wait for an entry; return False to append it again. Raises EndedError or RelayError.
+        """Wait until relay in has read an entry. Return False if the entry must be appended again.
 
-        An entry that Redis has not acknowledged is appended again after a pause, although the
-        stream may contain it. An acknowledged entry comes back sooner or later, unless the stream
-        has lost it. The entry is lost if everything after it in the stream has been delivered, but
-        the entry has not.
+        flight: None if the entry could not be made. begin: when the first attempt began, a time
+        from clock.py. added: when Redis acknowledged the entry, a monotonic time; 0 if it did not.
+        pause: in seconds.
+
+        If Redis did not acknowledge the entry, the stream may or may not contain it, so it is
+        appended again after the pause. If Redis did, the entry counts as lost once relay in has
+        read everything appended until then, but not this entry. Raises EndedError or RelayError.
         """
         until = time.monotonic() + pause
         while True:
-            # Read before `back`, because relay in sets `back` before it sets `_through`.
+            # Read `_through` before `back`: relay in sets `back` first. In the other order, relay
+            # in could set both between the two reads, and the entry would count as lost.
             through = self._through
             if flight is not None and flight.back:
                 return True
             now = time.monotonic()
             if added and through > added:
-                # Relay in may read from a different server.
+                # The two connections may be to different servers.
                 self._out.drop()
                 self._stale.set()
                 self._fails("out", begin, "the appended entry does not come back")
@@ -548,8 +573,8 @@ class Relay:
     def _add(self, fields: Sequence[bytes | int]) -> Id:
         """Append an entry. Raises StreamError.
 
-        When Redis is out of memory, it refuses XADD, even if the XADD would trim the stream, but it
-        accepts XTRIM. So the stream is cut in half, repeatedly if necessary.
+        When Redis is out of memory, it refuses XADD, even one that would trim the stream. It still
+        accepts XTRIM, so the stream is cut in half until XADD succeeds.
         """
         length = self._bound.length
         while True:
@@ -600,16 +625,17 @@ class Relay:
                     self._deliver(entry)
                 if len(entries) < count:
                     self._through = begin
-                # Other writers decide how large an entry is, and how many arrive together.
+                # The size and number of entries depend on other writers, so they are estimated anew
+                # each time.
                 count = max(1, min(2 + 2 * len(entries), _COUNT, _BYTES // largest))
-                # After the deliveries, because a slow hub is not an outage of Redis.
+                # Set after the deliveries, so that a slow hub does not count as an outage of Redis.
                 self._heard = clock.now()
                 self._report(time.monotonic())
         finally:
             self._report(float("inf"))
 
     def _check(self) -> None:
-        """Check the stream. If its last id has gone back, read it from its beginning."""
+        """Measure the lag. If the last id has decreased, read the stream from its beginning."""
         info = self._in.info()
         if info.last < self._position:
             log.error(
@@ -629,11 +655,14 @@ class Relay:
             figures.lag = (info.last[0] - begin) / 1000
 
     def _begin_again(self, last: Id) -> None:
-        """Start again at the beginning of a stream whose last id has gone back. last: that id.
+        """Read the stream from its beginning, because its last id has decreased.
 
-        `_take` skips entries with ids from before this process began. But if the ids were ahead of
-        the server's clock, new entries have smaller ids than old ones had. Then the current clock
-        determines which ids are from before this process began.
+        This happens when Redis restarts empty or with older data. last: the new last id.
+
+        `_take` skips entries with ids up to `_ledger.since`, because they are older than this
+        process. After a restart that id can be too high, if the ids of the lost stream were ahead
+        of the server's clock. So it is lowered to the id that the clock gives for the moment when
+        this process joined, or to `last` if the new stream is ahead of the clock as well.
         """
         clock = self._in.clock()
         age = int((time.monotonic() - self._begun) * 1000)
@@ -641,7 +670,8 @@ class Relay:
         self._ledger.since = min(self._ledger.since, begun)
         self._position = (0, 0)
         self._bound.begin()
-        # Other processes may have missed this process's last messages.
+        # Other processes may lack this process's last messages. The announcement shows them the
+        # gap.
         self._wake.try_send(None)
 
     def _deliver(self, entry: Entry) -> None:
@@ -670,11 +700,11 @@ class Relay:
             self._echo.try_send(None)
 
     def _take_own(self, entry: Entry, me: _Identity) -> None:
-        """Note an entry under this process's name that is not the entry in flight.
+        """Handle an entry under this process's name that is not the entry in flight.
 
-        It is a duplicate of an earlier entry, or somebody else has written it. In the latter case,
-        other processes have noted its numbers and will drop this process's messages with these
-        numbers, so the name can no longer be used.
+        It is a duplicate of an earlier entry, or someone else has written it. If someone else has,
+        other processes have counted its numbers as seen. They would drop this process's messages
+        with the same numbers, so the name must no longer be used.
         """
         last = entry.first + entry.length - 1
         if last <= me.last:
@@ -711,17 +741,17 @@ class Relay:
             return []
         return entry.messages
 
-    # Reports in the log, limited in number.
+    # Reports in the log, limited in rate.
 
     def _drop(self, entry: Entry, why: str) -> list[bytes]:
-        """Count an entry that is dropped in whole or in part. Returns an empty list."""
+        """Count an entry as dropped, in whole or in part. Returns an empty list."""
         self.figures.invalid += 1
         self._dropped += 1
         self._dropped_last = f"{text_of(entry.id)}: {why}"
         return []
 
     def _note_missing(self, process: bytes, count: int, number: int) -> None:
-        """Count missing messages of a process, from this number on."""
+        """Count missing messages of a process. number: the number of the first one."""
         if not 0 < count <= _WIDEST_GAP:
             return
         self.figures.missing += count
@@ -729,10 +759,10 @@ class Relay:
         self._missing[process] = before + count, number
 
     def _report(self, now: float) -> None:
-        """Log missing messages and dropped entries, unless they were logged just now."""
+        """Log missing messages and dropped entries, unless the previous report is too recent."""
         if self._missing and now - self._missing_said >= _MISSING_TIME:
             self._missing_said = now
-            # Names heard only once come last, because they may be invented.
+            # Processes heard only once come last, because their names may be invented.
             processes = sorted(self._missing, key=self._ledger.is_new)
             for process in processes[:_MISSING_LINES]:
                 count, number = self._missing.pop(process)
@@ -753,12 +783,13 @@ class Relay:
             log.error(text, self._dropped, self._dropped_last)
             self._dropped = 0
 
-    # Outages. Either thread.
+    # Outages. Thread: both.
 
     def _fails(self, which: str, since: float, error: object) -> None:
-        """Note that a thread has been failing since `since`. Raises RelayError after the timeout.
+        """Note that a thread cannot reach Redis. Raises RelayError after the timeout.
 
-        since: a time from clock.py, so that a pause of this process does not count.
+        since: when that began, a time from clock.py, which does not count time in which this
+        process was suspended.
         """
         text = text_of_error(error)
         with self._lock:
@@ -774,7 +805,7 @@ class Relay:
             raise RelayError(f"relay: Redis {what}: {text}")
 
     def _works(self, which: str) -> None:
-        """Note that a thread works again."""
+        """Note that a thread reaches Redis again."""
         if which not in self._away:
             return
         with self._lock:
@@ -797,7 +828,7 @@ def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
 
 
 def backoff() -> Iterator[float]:
-    """Yield pauses between attempts, in seconds: each twice the previous one, with some jitter."""
+    """Yield pauses between attempts, in seconds. They double up to a limit, with some jitter."""
     low, high = _BACKOFF
     while True:
         yield low * (0.5 + random.random())
@@ -805,5 +836,5 @@ def backoff() -> Iterator[float]:
 
 
 def text_of_error(error: object) -> str:
-    """Return an error as a line for the log. Redis may send any text."""
+    """Return an error as one line for the log. Redis may send any text."""
     return one_line(str(error) or type(error).__name__)[:200]

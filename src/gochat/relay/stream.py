@@ -1,8 +1,7 @@
-"""The Redis or Valkey stream. Nothing else imports redis-py.
+"""A connection to the Redis or Valkey stream. The only module that imports redis-py.
 
-A Stream has one connection, and is for one thread. It never retries: redis-py's own retries could
-append an entry twice without the caller's knowledge. Every wait has a limit and checks every
-quarter of a second whether it should end.
+A Stream never retries a command. Redis may have executed it, so an automatic retry could append an
+entry twice without the caller's knowledge.
 """
 
 from __future__ import annotations
@@ -29,35 +28,35 @@ __all__ = [
     "StreamError",
 ]
 
-#: Redis is away, or refuses a command.
+#: Raised when Redis is unavailable or refuses a command.
 StreamError = (RedisError, OSError)
 
-#: Redis has answered, but refuses a command.
+#: Raised when Redis answers that it refuses a command.
 RefusedError = ResponseError
 
-# Time allowed for Redis to answer, in addition to a requested wait, in seconds.
+# Time allowed for a reply, in addition to the wait that a command asks for, in seconds.
 _ANSWER_WAIT: Final = 3.0
 
-# Interval at which a wait checks whether it should end, in seconds.
+# How often a wait checks whether to end, in seconds.
 _LOOK: Final = 0.25
 
 
 class EndedError(Exception):
-    """This side has ended the wait."""
+    """Raised when a wait ends because `ended` returned True."""
 
 
 class Info(NamedTuple):
     """The state of the stream."""
 
-    #: The newest id that the stream has ever assigned; (0, 0) if there is no stream.
+    #: The highest id that the stream has ever had; (0, 0) if there is no stream.
     last: Id
-    #: How many entries were ever added, and how many of them remain.
+    #: How many entries were ever added, and how many the stream still has.
     added: int
     length: int
 
 
 class Stream:
-    """A connection to one stream, opened at its first use. For one thread.
+    """A connection to one stream, opened by the first command. Used by one thread.
 
     url: a redis:// or rediss:// URL for redis-py. key: the stream's key. ended: returns whether a
     wait should end. Raises ValueError if the URL is invalid.
@@ -85,21 +84,21 @@ class Stream:
         self._connection.disconnect()
 
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
-        """Append an entry and trim the stream to about `length` entries.
+        """Append an entry and trim the stream to about `length` entries. Returns the entry's id.
 
-        Returns the entry's id. After a StreamError, the stream may still have the entry.
+        Raises StreamError. The entry may have been appended even so.
         """
         return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 
     def trim(self, length: int) -> int:
-        """Remove all but the newest entries; return how many were removed. Raises StreamError."""
+        """Keep the newest `length` entries; return how many were removed. Raises StreamError."""
         removed: int = self._ask("XTRIM", self._key, "MAXLEN", length)
         return removed
 
     def read(self, after: Id, count: int, block: float) -> list[tuple[bytes, list[bytes]]]:
-        """Return the ids and fields of the next entries after an id, at most `count`.
+        """Return ids and fields of up to `count` entries that follow the id `after`.
 
-        Waits up to `block` seconds for an entry; returns an empty list if none comes. Raises
+        Waits up to `block` seconds for an entry. Returns an empty list if none arrives. Raises
         StreamError.
         """
         milliseconds = int(block * 1000)
@@ -118,7 +117,7 @@ class Stream:
             return Info((0, 0), 0, 0)
         fields: dict[bytes, Any] = dict(zip(reply[::2], reply[1::2], strict=True))
         length = fields[b"length"]
-        # Redis counts added entries from version 7 on.
+        # Servers before Redis 7 do not count the entries ever added.
         added = fields.get(b"entries-added", length)
         return Info(parse_id(fields[b"last-generated-id"]), added, length)
 
@@ -127,7 +126,7 @@ class Stream:
         return self._ask("MEMORY", "USAGE", self._key, "SAMPLES", 0) or 0
 
     def clock(self) -> Id:
-        """Return the id that an entry would get now by the server's clock. Raises StreamError."""
+        """Return the id that a new entry would get by the server's clock. Raises StreamError."""
         seconds, microseconds = self._ask("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000, 0
 
@@ -151,7 +150,7 @@ class Stream:
                     if clock.now() >= deadline:
                         raise
         except ResponseError:
-            raise  # a reply like any other: the connection still works
+            raise  # Redis has replied, so the connection still works
         except BaseException:
             self.drop()
             raise
