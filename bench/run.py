@@ -3,20 +3,19 @@
     python -m pip install -e . -r bench/requirements.txt
     python bench/run.py --go BINARY --write
 
-Each server runs on one core, and the load generator, wsload.c, on another. For each case the
-servers are measured in rounds, A B C, C B A and so on, so that other work on the machine affects
-all servers alike. Ratios are taken within a round. The tables show the medians.
+A server runs on one core, the load generator wsload.c on another. Each measurement uses a new
+server, which listens on 127.0.0.1. In each round of a case, every server is measured once. Every
+other round uses the reverse order, so that other work on the machine affects all servers alike. The
+tables show medians of the values, and of the ratios within a round. A server that fails is reported
+and does not stop the others.
 
-With --json, each measurement is appended to a file as soon as it ends; --read makes the tables from
-such a file. A server that fails is reported, and the others are still measured. With --write, the
-tables go to docs/why/performance.md, between two comments, and two pictures are drawn next to that
-page. With all servers and cases, this takes more than 20 minutes.
+Each measurement is appended to a file (--json) as soon as it ends; --read makes the tables from
+such a file. --write puts the tables into docs/why/performance.md, between two comments, and draws
+its two pictures. With all servers and cases, this takes more than 20 minutes.
 
-With --against, gochat is compared with one other command. This shows the cost of a flag or, if the
-command runs another checkout, of a change. The ratio of processor time per delivery is more
-reliable than the ratio of deliveries, because it does not include other work on the machine.
-
-A new server is started for each measurement and listens only on 127.0.0.1.
+--against compares gochat with another command, for example gochat with one more flag, or an older
+checkout. Trust the ratio of processor time per delivery more than the ratio of deliveries: other
+work on the machine affects it less.
 """
 
 from __future__ import annotations
@@ -56,18 +55,18 @@ PAGE = DOCS / "performance.md"
 PICTURE = DOCS / "performance.svg"
 CURVES = DOCS / "performance-clients.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
-# Time allowed for a server to start listening, and to end, in seconds.
+# How long a server may take to start listening, and to end, in seconds.
 PATIENCE = 20.0
-# Time allowed for a measurement, not counting its load, in seconds. wsload gives up sooner.
+# How long wsload may run in addition to the time in which it sends, in seconds.
 LONGEST = 300.0
-# Has the system end a child of this process when this process ends, even if it is killed. Linux
-# numbers this option of prctl: PR_SET_PDEATHSIG.
+# Ends a child when this process ends, even if this process is killed. The 1 is PR_SET_PDEATHSIG, an
+# option that only Linux has.
 END_WITH_PARENT = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server to measure. PORT in the command is replaced by the port."""
+    """A server to measure. PORT in its command stands for the port."""
 
     name: str
     command: tuple[str, ...]
@@ -77,9 +76,9 @@ class Server:
 
 
 def servers(go: Path | None) -> list[Server]:
-    """Return the runtimes of this chat, and the servers on other libraries.
+    """Return gochat on both runtimes, the Go example, and the servers on other libraries.
 
-    go: the program of the Go example, the last of the runtimes; None to leave it out.
+    go: the program of the Go example; None to leave it out.
     """
     python = sys.executable
 
@@ -108,44 +107,45 @@ def servers(go: Path | None) -> list[Server]:
 
 # The cases.
 
-#: A pattern for the names of the runtimes.
+#: Matches the names of gochat and of the Go example.
 RUNTIMES = "gochat|Go"
-#: Flags for large messages. The system buffers 4 MB for a client that has stopped reading, and the
-#: server notices only when this buffer is full.
+#: Large messages. The system buffers about 4 MB for a client that has stopped reading; with small
+#: messages, that buffer would not fill up during a measurement.
 LARGE = ("-b", "500")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement: the load, the servers, and the figure that is shown."""
+    """What to measure: a load, the servers, and the value to show."""
 
     title: str
-    #: The flags of wsload, besides those for the server and for the time.
+    #: Flags for wsload, except the server and the time.
     flags: tuple[str, ...]
-    #: The key of the value in the output of wsload, and the format in which it is shown.
+    #: The value's key in wsload's output, and its format.
     figure: str = "deliveries_per_s"
     format: str = ",.0f"
     #: A pattern for the names of the servers to measure.
     servers: str = RUNTIMES
-    #: How long messages are sent, as a multiple of --seconds; 0 to send none.
+    #: How long to send messages, as a multiple of --seconds; 0 to send none.
     longer: int = 1
     #: Whether one round is enough.
     once: bool = False
-    #: Flags of a second run in each round. The value is the ratio of the deliveries.
+    #: If set, each round has a second run with these flags. The value is the ratio of the
+    #: deliveries of the first run to those of the second.
     without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cases:
-    """All cases, grouped by how they are shown."""
+    """All cases, grouped by where they are shown."""
 
-    #: Each is shown in its own table.
+    #: Cases with a table each.
     compared: Sequence[Case]
-    #: Each is a row in the table of the runtimes.
+    #: Cases that are rows in the table of the runtimes.
     runtimes: Sequence[Case]
-    #: By number of clients: each is a point in the picture of the runtimes.
+    #: Cases that are points in the picture of the runtimes, by number of clients.
     curves: Mapping[int, Case]
-    #: Shown as a sentence.
+    #: The case shown as a sentence.
     most: Case
 
 
@@ -165,7 +165,7 @@ def quiet(clients: int) -> Case:
 
 
 def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
-    """Return the cases. shrink: divisor for the numbers of clients, except in the curves."""
+    """Return all cases. shrink: divides the numbers of clients, except those in `curves`."""
     hundred, thousand, most = 100 // shrink, 1000 // shrink, 20_000 // shrink
     compared = [
         busy(hundred, pattern=""),
@@ -221,12 +221,12 @@ def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
 
 
 class Results:
-    """All measurements, in order."""
+    """All measurements, oldest first."""
 
     def __init__(self, path: Path | None) -> None:
-        """path: file to append each measurement to, as a line of JSON; None for no file."""
+        """Make an empty list. path: a file to append each measurement to; None for no file."""
         self.path = path
-        #: Each has "case", "server" and "round", and either the output of wsload or "error".
+        #: The keys are "case", "server", "round", and wsload's output or "error".
         self.rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
@@ -236,12 +236,12 @@ class Results:
                 file.write(f"{json.dumps(row)}\n")
 
     def of(self, case: Case, server: str = "") -> list[dict[str, Any]]:
-        """Return the measurements of a case, in order. server: empty for all servers."""
+        """Return the measurements of a case, oldest first. server: empty for all servers."""
         rows = [row for row in self.rows if row["case"] == case.title]
         return [row for row in rows if row["server"] == server] if server else rows
 
     def values(self, case: Case, server: str, key: str = "") -> dict[int, float]:
-        """Return the values by round. key: which values; empty for the case's own."""
+        """Return a server's values by round. key: empty for the value that the case shows."""
         key = key or case.figure
         rows = self.of(case, server)
         return {row["round"]: row[key] for row in rows if row.get(key) is not None}
@@ -252,23 +252,23 @@ class Results:
         return {i: value / others[i] for i, value in values.items() if others.get(i)}
 
     def dropped(self, cases: Sequence[Case], server: str) -> int:
-        """Return the total number of clients that a server dropped while they were reading."""
+        """Return how many clients that were reading a server dropped."""
         return sum(row.get("dropped", 0) for case in cases for row in self.of(case, server))
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Measures servers."""
+    """Runs the measurements."""
 
     generator: str
     results: Results
     rounds: int
     seconds: float
-    #: The cores for the server and for the generator; None if there is only one.
+    #: The cores for the server and the generator; None if there is only one core.
     cores: tuple[int | None, int | None]
 
     def measure(self, case: Case, contenders: Sequence[Server]) -> None:
-        """Measure the servers in turn. A server that has failed twice is left out."""
+        """Measure a case on each server. A server that has failed twice is left out."""
         contenders = [server for server in contenders if re.search(case.servers, server.name)]
         failures: Counter[str] = Counter()
         for i in range(1 if case.once else self.rounds):
@@ -288,7 +288,7 @@ class Bench:
                 print(f"{case.title}, {server.name}: {text}", file=sys.stderr)
 
     def once(self, case: Case, server: Server) -> dict[str, Any]:
-        """Measure a server in one round. Raises what `run` raises."""
+        """Measure one server in one round. Raises the same exceptions as `run`."""
         duration = self.seconds * case.longer
         result = self.run(server, case.flags, duration)
         if case.without:
@@ -297,11 +297,10 @@ class Bench:
         return result
 
     def run(self, server: Server, flags: Sequence[str], duration: float) -> dict[str, Any]:
-        """Start a server and the generator, and return what the generator prints.
+        """Run a server and wsload, and return the output of wsload.
 
-        duration: how long to send messages, in seconds; 0 to send none.
-
-        Raises OSError, SubprocessError or ValueError if one of them fails.
+        duration: how long to send messages, in seconds; 0 to send none. Raises OSError,
+        SubprocessError or ValueError if the server or wsload fails.
         """
         times = ["-t", str(duration), "-u", str(min(duration, 1))]
         with self.running(server) as (port, pid):
@@ -328,7 +327,7 @@ class Bench:
         process = subprocess.Popen(
             [part.replace("PORT", str(port)) for part in server.command],
             cwd=server.directory,
-            # The Go example uses one core, even where nothing can be pinned.
+            # Limits the Go example to one core even if the process cannot be pinned.
             env=os.environ | {"GOMAXPROCS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -349,19 +348,19 @@ class Bench:
 
 
 def two_cores() -> tuple[int | None, int | None]:
-    """Return two cores. Call before the process is pinned."""
+    """Return the first and the last core that this process may use. Call before `pin`."""
     cores = sorted(os.sched_getaffinity(0))
     return (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
 
 
 def pin(core: int | None) -> None:
-    """Pin this program, and the programs that it starts from now on, to a core."""
+    """Pin this process, and each process that it starts later, to a core."""
     if core is not None:
         os.sched_setaffinity(0, {core})
 
 
 def free_port() -> int:
-    """Return a free port. Linux does not give it to a connection: those get ports from 32768 up."""
+    """Return a free port below 32768, which Linux does not use for outgoing connections."""
     while True:
         port = random.randrange(10_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -392,7 +391,7 @@ def head(*titles: str) -> list[str]:
 
 
 def middle(values: Mapping[int, float], form: str = ".2f") -> str:
-    """Return the median of the rounds as shown in a table; `-` if there are none."""
+    """Return the median, formatted for a table, or `-` if there are no values."""
     return format(median(values.values()), form) if values else "-"
 
 
@@ -419,9 +418,9 @@ def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -
 def runtimes_table(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server]
 ) -> list[str]:
-    """Return the lines of a table: a row for each case, with ratios to the last of the runtimes.
+    """Return the lines of the table that compares the runtimes, or none if there is no runtime.
 
-    There are none if no runtime is among the servers.
+    Each case has a row with the values and the ratios to the last runtime.
     """
     runtimes = [server.name for server in contenders if re.search(RUNTIMES, server.name)]
     if not runtimes:
@@ -437,7 +436,7 @@ def runtimes_table(
 
 
 def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: str) -> list[str]:
-    """Return the lines that go to the page. end: the last sentence, on how it was measured."""
+    """Return the lines for the page. end: a sentence about the conditions, which comes last."""
     lines = [f"![Deliveries a second of each server]({PICTURE.name})", ""]
     for case in filter(results.of, cases.compared):
         lines += compared_table(results, case, contenders)
@@ -455,7 +454,7 @@ def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: st
 
 
 def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Iterator[str]:
-    """Yield the lines of a table with the ratios of two servers in each round."""
+    """Yield the lines of the tables that compare two servers, with the ratios of each round."""
     keys = {"deliveries/s": "deliveries_per_s", "CPU per delivery": "cpu_us"}
     for case in cases:
         yield from ["", f"{case.title}: {a} / {b}", "", *head("round", *keys)]
@@ -467,7 +466,7 @@ def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Itera
 
 
 def write_page(lines: Sequence[str]) -> None:
-    """Replace the text between the two comments. Exits with 1 if they are missing."""
+    """Replace the text between the two comments. Exits with 1 if a comment is missing."""
     before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -476,7 +475,7 @@ def write_page(lines: Sequence[str]) -> None:
 
 
 def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) -> None:
-    """Draw deliveries per second: a group of bars for each server, a bar for each case."""
+    """Draw the deliveries per second as bars, grouped by server."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     names = [server.name for server in contenders]
@@ -499,7 +498,7 @@ def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) 
         axes.margins(x=0.1)
         axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.set(xlabel="deliveries/s", title="messages received by all clients; more is better")
-        # Above the axes, because bars may be anywhere inside.
+        # Above the axes, because bars can cover any part of them.
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(cases))
 
 
@@ -527,7 +526,7 @@ def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Sequenc
 
 
 def pattern(text: str) -> str:
-    """Return a flag's value: a regular expression. Raises ArgumentTypeError."""
+    """Return a flag's value, a regular expression. Raises ArgumentTypeError."""
     try:
         re.compile(text)
     except re.error as error:
@@ -591,7 +590,7 @@ def arguments() -> argparse.Namespace:
 def measure_all(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server], args: argparse.Namespace
 ) -> None:
-    """Compile the generator and measure. Exits with 2 if there is no compiler."""
+    """Compile wsload and measure all cases. Exits with 2 if there is no C compiler."""
     cores = two_cores()
     if cores[0] is None:
         print("there is only one core: nothing is pinned", file=sys.stderr)
@@ -640,7 +639,7 @@ def main() -> None:
         wanted: dict[str, Case] = {}
         for case in every:
             if re.search(args.cases, case.title):
-                # Of two cases with the same title, keep the first, which measures more servers.
+                # Two cases may have the same title. The first one measures more servers.
                 wanted.setdefault(case.title, case)
         try:
             measure_all(results, [*wanted.values()], contenders, args)

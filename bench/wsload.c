@@ -1,24 +1,25 @@
-/* wsload: the load generator of run.py, for chat servers at ws://127.0.0.1:PORT/ws.
+/* wsload: run.py's load generator for chat servers, at ws://127.0.0.1:PORT/ws.
  *
  *     cc -O2 -o wsload wsload.c
  *     ./wsload -p 8080 -n 100 -s 4 -t 5
  *
- * One thread drives all clients, with epoll. It prints one line of JSON, or exits with 1 and one
- * line on stderr. The steps of a run:
+ * One thread drives all clients, with epoll. The output is one line of JSON. If something fails,
+ * wsload prints a line on stderr and exits with 1. The steps of a run:
  *
- *   1. All clients connect, and then a call is sent until each has received one: a server may
- *      answer a handshake before it passes messages on.
- *   2. With -k, the memory of the server is measured; with -c, all clients disconnect and return.
- *   3. After a warm-up of -u seconds, messages are counted for -t seconds. With -z, some clients
- *      stop reading when the warm-up ends, without closing their connections.
+ *   1. All clients connect. Then the first client sends a message, a call, again and again until
+ *      every client has received one. A server may accept a handshake before the client is in the
+ *      room, so the handshake alone is not enough.
+ *   2. With -k, wsload measures the server's memory. With -c, all clients disconnect and reconnect.
+ *   3. The clients send for -u seconds, to warm up, and then for -t seconds that count. With -z,
+ *      some clients stop reading after the warm-up, but keep their connections open.
  *
- * A message is "TIME SENDER xxx...": the time in nanoseconds at which it was due, and the number of
- * its sender, in hexadecimal. In a closed loop (without -r) a sender keeps WINDOW messages in
- * flight, and sends the next when one of its own comes back. At a fixed rate (-r) a message that is
- * sent late counts from when it was due, so a stall shows in every message that it delays.
+ * A message is "TIME SENDER xxx...": when it was due, in nanoseconds, and its sender's number, both
+ * in hexadecimal. Without -r, each sender keeps WINDOW messages in flight and sends the next one
+ * when one arrives. With -r, messages are due at a fixed rate. Latency counts from the time when a
+ * message was due, so a stall shows in every message that it delays.
  *
- * A server may put many messages into one frame, with newlines between them, and may split the frame
- * into fragments anywhere: the Go example does so every 1,024 bytes.
+ * A server may join several messages with newlines and send them in one frame. It may also split a
+ * frame into fragments; the Go example does so every 1,024 bytes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,11 +37,11 @@
 
 enum {
     STAMPED = 24,        /* bytes before a message's padding */
-    LARGEST = 512,       /* the most bytes per message, which the chat allows */
+    LARGEST = 512,       /* the chat's limit for a message, in bytes */
     WINDOW = 4,          /* messages that a sender keeps in flight */
-    BUFFER = 1 << 18,    /* the most bytes to read at once, and the largest frame */
-    PER_ADDRESS = 2000,  /* clients per source address: each address has 28,000 ports */
-    AT_ONCE = 100,       /* handshakes in progress, unless all clients come back at once */
+    BUFFER = 1 << 18,    /* bytes per read; also the largest frame */
+    PER_ADDRESS = 2000,  /* clients per source address; each address has 28,000 ports */
+    AT_ONCE = 100,       /* the maximum number of handshakes in progress, except with -c */
     BUCKETS = 57 * 256,  /* of the histogram */
 };
 #define SECOND 1000000000ull
@@ -49,24 +50,24 @@ enum {
 typedef struct {
     enum { CLOSED, CONNECTING, SHAKING, OPEN } state;
     int fd;
-    int present;         /* has received a call since it connected */
-    int in_flight;       /* own messages that have not come back */
-    unsigned char *rest; /* the start of an incomplete frame, or of the answer to the handshake */
+    int present;         /* whether it has received a call since it connected */
+    int in_flight;       /* messages that it has sent and not yet received */
+    unsigned char *rest; /* the beginning of an incomplete frame or handshake answer */
     size_t have;         /* the size of `rest` */
-    unsigned char *line; /* the start of a message that continues in the next fragment */
+    unsigned char *line; /* the beginning of a message that continues in the next fragment */
     size_t length;       /* the size of `line` */
 } Client;
 
 static Client *clients;
 static int epoll, port, total = 100, senders = 4, size_of_message = 64;
-/* Clients in a handshake; clients in the room; those of them that have received a call. */
+/* How many clients are in a handshake, are connected, and have received a call. */
 static int pending, alive, present;
-/* Why the server refused the last client that it refused; empty if none. */
+/* Why the last client that could not connect failed; empty if all could. */
 static char refused[200];
-/* With -f, a refused client ends step 1, but not the run. */
+/* With -f, a client that cannot connect ends step 1, but not the run. */
 static int fewer;
 
-/* Counted while `measuring` is set, since the time `begin`. */
+/* The counters. `measuring` is set at the time `begin`, after the warm-up. */
 static int measuring, dropped;
 static uint64_t begin, sent, deliveries, longest, histogram[BUCKETS];
 
@@ -88,7 +89,7 @@ static uint64_t now_ns(void) {
     return read_clock(CLOCK_MONOTONIC);
 }
 
-/* Latencies, rounded to 1/512. */
+/* A histogram of latencies, rounded to 1/512. */
 
 static void record(uint64_t value) {
     int shift = value < 512 ? 0 : 55 - __builtin_clzll(value);
@@ -113,7 +114,7 @@ static void print_percentile(const char *name, double percent) {
     printf(", \"%s\": null", name);
 }
 
-/* The server's process: its memory in KB, and its processor time in seconds; 0 if unknown. */
+/* The server's memory in KB and its processor time in seconds; 0 if unknown. */
 
 static double memory_of(int pid) {
     char path[64], line[256];
@@ -174,7 +175,7 @@ static void start(Client *c) {
         return;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    /* The system chooses the local port in connect and may reuse one for another server. */
+    /* The system chooses the local port in connect, so it may use a port several times. */
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from) ||
         (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)) {
@@ -223,7 +224,7 @@ static size_t answer(Client *c, const unsigned char *data, size_t size) {
 
 /* Messages. */
 
-/* Send a message, or fail: with so few bytes in flight, a socket has room for it. */
+/* Send a message. Drops the client if the socket has no room, which few messages cannot fill. */
 static void send_text(Client *c, const char *text, int size) {
     unsigned char frame[8 + LARGEST] = {0x81}; /* with a masking key of zeros */
     int head = 2;
@@ -263,7 +264,7 @@ static void join_line(Client *c, const unsigned char *data, size_t size) {
     c->length += size;
 }
 
-/* Count a message, or a call. now: when it was read. */
+/* Count a message or a call. now: when it was read. */
 static void count(Client *c, const unsigned char *line, size_t size, uint64_t now) {
     if (size && *line == '?') {
         present += !c->present;
@@ -364,7 +365,7 @@ static void handle_events(int milliseconds) {
 
 /* The steps of a run. */
 
-/* Connect the clients from `first` to `last` and wait until all receive messages. */
+/* Connect the clients from `first` up to, but not including, `last`; then wait for a call. */
 static void join(int first, int last, int at_once) {
     uint64_t until = now_ns() + PATIENCE;
     for (int next = first; pending || (next < last && !*refused);) {
@@ -382,7 +383,7 @@ static void join(int first, int last, int at_once) {
     }
 }
 
-/* Close all connections, and immediately connect again. */
+/* Close all connections and reconnect immediately. */
 static void cut(void) {
     for (int i = 0; i < total; i++)
         if (clients[i].state == OPEN) close(clients[i].fd);
@@ -390,7 +391,7 @@ static void cut(void) {
     join(0, total, total);
 }
 
-/* Read for a second, in which no message is sent; then return the server's memory. */
+/* Return the server's memory after a second without messages. */
 static double idle_memory(int pid) {
     for (uint64_t until = now_ns() + SECOND; now_ns() < until;) handle_events(100);
     return memory_of(pid);
@@ -401,7 +402,7 @@ static void send_and_count(double rate, double warmup, double seconds, int stopp
     uint64_t now = now_ns(), first = now, due = now, turn = 0, own_cpu = 0;
     uint64_t start = now + warmup * SECOND, end = start + seconds * SECOND;
     for (; now < end; now = now_ns()) {
-        int wait = 1; /* to notice the end */
+        int wait = 1; /* in milliseconds; short, to notice the end */
         if (!measuring && now >= start) {
             measuring = 1;
             begin = now;
@@ -439,7 +440,7 @@ int main(int argc, char **argv) {
     double rate = 0, seconds = 0, warmup = 1;
     while ((option = getopt(argc, argv, "p:P:n:s:b:r:t:u:z:k:cf")) != -1) switch (option) {
         case 'p': port = atoi(optarg); break;
-        case 'P': pid = atoi(optarg); break;       /* the server's process, to measure it, too */
+        case 'P': pid = atoi(optarg); break;       /* the server's process id */
         case 'n': total = atoi(optarg); break;     /* clients */
         case 's': senders = atoi(optarg); break;   /* clients that also send */
         case 'b': size_of_message = atoi(optarg); break;
@@ -447,9 +448,9 @@ int main(int argc, char **argv) {
         case 't': seconds = atof(optarg); break;
         case 'u': warmup = atof(optarg); break;
         case 'z': stopped = atoi(optarg); break;   /* clients that stop reading */
-        case 'k': first = atoi(optarg); break;     /* memory per client, after this many */
-        case 'c': come_back = 1; break;            /* cut all, and time how long they are away */
-        case 'f': fewer = 1; break;                /* as many clients as the server takes */
+        case 'k': first = atoi(optarg); break;     /* memory per client, not counting so many */
+        case 'c': come_back = 1; break;            /* measure how long reconnecting takes */
+        case 'f': fewer = 1; break;                /* accept that not all clients connect */
         default: return 2;
         }
     if (total < 1 || senders < 1 || senders > total - stopped) fail("wrong numbers of clients");

@@ -1,7 +1,7 @@
-"""The chat on aiohttp, as in its documentation: a set of sockets, and a `send_str` to each.
+"""The chat on aiohttp, written as its documentation suggests.
 
-aiohttp has no broadcast and builds a frame for every client. All sends are started together, so a
-slow client does not delay the others.
+aiohttp has no broadcast, so this calls `send_str` for each client, which builds a frame each time.
+All sends start together, so a slow client does not delay the others.
 """
 
 import asyncio

@@ -1,10 +1,9 @@
-"""The Go example as a first draft on threads: simple-websocket, Werkzeug and `queue.Queue`.
+"""A straightforward port of the Go example to simple-websocket, Werkzeug and `queue.Queue`.
 
-One thread runs the hub, a reader and a writer serve each client, and simple-websocket adds one more
-thread per client. As in the Go example, a client that is 256 messages behind is dropped, and all
-messages queued for a client are sent as one message, joined by newlines. Python has no `select` on
-queues, so the hub has one queue for everything. simple-websocket always accepts compression, but
-the load generator does not offer it.
+One thread runs the hub. Each client has a reader and a writer, and simple-websocket adds a third
+thread. As in the Go example, the hub drops a client that is 256 messages behind, and all messages
+queued for a client are sent as one, joined by newlines. Python has no `select` for queues, so the
+hub has a single queue.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Client:
     def __init__(self, ws: Server) -> None:
         self.ws = ws
         self.send: queue.Queue[str | None] = queue.Queue(256)
-        #: Set by the hub when it queues no more messages.
+        #: Set by the hub when it has dropped this client.
         self.dropped = threading.Event()
 
     def read_pump(self) -> None:

@@ -1,7 +1,7 @@
 """The chat on picows, an asyncio library with the protocol in Cython.
 
-A listener is called for each frame, without a task or a queue, and immediately writes to the
-transports of all clients. Nothing waits for a slow client: its transport buffers the messages.
+picows calls a listener for each frame. The listener writes to the transports of all clients, so
+there are no tasks and no queues. Messages for a slow client stay in its transport's buffer.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""The chat on socketify: uWebSockets, a server in C++, which calls Python for each message.
+"""The chat on socketify, which is uWebSockets, a C++ server, with handlers in Python.
 
-Each message is a separate frame, which C++ writes to all clients. A client is disconnected when
-64 KB are waiting for it, the library's default limit.
+Python handles each message, and C++ sends it to all clients, as a separate frame. A client for
+which 64 KB are waiting is disconnected; that is the library's default.
 """
 
 import sys

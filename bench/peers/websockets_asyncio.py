@@ -1,8 +1,8 @@
 """The chat on websockets with asyncio, as its documentation recommends.
 
-`broadcast` builds a frame once, writes it to the transports of all clients, and waits for none of
-them: messages for a slow client are buffered, and the client is not dropped. The library's
-keepalive does the work of gochat's pings.
+`broadcast` builds a frame once and writes it to the transports of all clients without waiting.
+Messages for a slow client are buffered, and the client is not dropped. The library sends pings,
+like gochat.
 """
 
 import asyncio

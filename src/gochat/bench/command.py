@@ -22,12 +22,12 @@ __all__ = ["add_flags", "bench", "picture_path"]
 
 
 def picture_path(text: str) -> Path:
-    """Return a flag's value: a picture's file. Raises ArgumentTypeError if it cannot be written."""
+    """Return a flag's value, the path of a picture. Raises ArgumentTypeError."""
     return output(text, ".svg", ".png", ".pdf")
 
 
 def clients(text: str) -> list[int]:
-    """Return a flag's value: numbers of clients, separated by commas. Raises ArgumentTypeError."""
+    """Return a flag's value, numbers of clients. Raises ArgumentTypeError."""
     values = [count(part) for part in text.split(",")]
     if len(set(values)) < len(values):
         raise argparse.ArgumentTypeError(f"{text!r} has the same number twice")
@@ -48,12 +48,11 @@ def add_flags(parser: Parser) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Measure and print the results. Thread: the main one.
+    """Measure and print the results.
 
-    If the flags contradict each other, or if matplotlib is needed and missing, exits with 2 before
-    it measures. After Ctrl-C, prints the results so far, and exits with 130.
-
-    Raises OSError if a server cannot be measured, or drops clients.
+    If flags contradict each other, or if matplotlib is missing, exits with 2 before measuring.
+    After Ctrl-C, prints the results so far and exits with 130. Raises OSError if a server cannot be
+    measured or drops clients. Thread: the main one.
     """
     if args.senders > min(args.clients):
         args.error(f"--senders {args.senders} is more than --clients {min(args.clients)}")
@@ -87,8 +86,8 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], None]:
-    """Import matplotlib; if it is missing, call `error` with a line that says so."""
-    # At the log level that main sets, matplotlib would log its search for fonts.
+    """Import matplotlib. If it is missing, call `error` with a message that says so."""
+    # At the level that main sets, matplotlib would log each font that it finds.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     try:
         # Imported here because it takes half a second, and other commands do not need the package.
@@ -99,7 +98,7 @@ def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], No
 
 
 def show(report: Report, as_json: bool) -> None:
-    """Print the results, if there are any, and the warnings."""
+    """Print results, if there are any, and then warnings."""
     if report.runs:
         print(json.dumps(report.json()) if as_json else report.text())
         for line in report.warnings():
@@ -126,7 +125,7 @@ FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "window",
             count,
             "W",
-            "messages that a sender keeps in flight: it sends the next when one comes back"
+            "messages that each sender keeps in flight: when one arrives, it sends the next"
             f" (default {Load.window})",
         ),
         (

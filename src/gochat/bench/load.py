@@ -1,4 +1,4 @@
-"""The load that a run applies to a server and the result of the run."""
+"""The load that a run applies to a server, and its result."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Load:
 
     clients: int = 100
     senders: int = 4
-    #: Bytes per message.
+    #: Size of a message, in bytes.
     size: int = 64
-    #: Messages that each sender keeps in flight, in a closed loop.
+    #: In a closed loop: how many messages each sender keeps in flight.
     window: int = 4
-    #: Messages per second, from all senders together; None for a closed loop.
+    #: Messages per second from all senders together; None for a closed loop.
     rate: float | None = None
     seconds: float = 5.0
     warmup: float = 1.0
@@ -44,7 +44,7 @@ def _count(number: int, what: str) -> str:
 
 
 class Latencies:
-    """A histogram of latencies in nanoseconds, rounded to 1/512 of their value to save memory."""
+    """A histogram of latencies in nanoseconds. To save memory, it rounds them to 1/512."""
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
@@ -54,13 +54,13 @@ class Latencies:
     def add(self, value: int, weight: int) -> None:
         """Add a sample that stands for `weight` messages."""
         shift = max(value.bit_length() - 9, 0)
-        # The middle of the range of values with the same first nine bits.
+        # The middle of all values with the same first nine bits.
         self.counts[(value >> shift << shift) + (1 << shift >> 1)] += weight
         self.samples += 1
         self.max = max(self.max, value)
 
     def percentile(self, percent: float) -> float | None:
-        """Return a percentile in milliseconds, or None if there are no samples."""
+        """Return a percentile in milliseconds, or None without samples."""
         left = sum(self.counts.values()) * percent / 100
         for value, weight in sorted(self.counts.items()):
             left -= weight
@@ -76,38 +76,39 @@ class Result:
     url: str
     clients: int
     connect_s: float
-    #: The duration of the measurement; each rate is an average over it.
+    #: How long the measurement took. Rates are averages over this time.
     seconds: float
     sent_per_s: float
     #: Messages received, summed over all clients.
     deliveries_per_s: float
     frames_per_s: float
     messages_per_frame: float
-    #: The keys are those of PERCENTILES, and "max"; None if nothing was received.
+    #: By name: those of PERCENTILES, and "max". None if nothing was received.
     latency_ms: Mapping[str, float | None]
-    #: The number of latencies from which the percentiles were estimated.
+    #: How many latencies the percentiles are estimated from.
     samples: int
-    #: From the start of the warm-up: messages sent, messages received by all clients, and messages
-    #: missing at clients that were not dropped.
+    #: Messages sent, including the warm-up.
     sent: int
+    #: Messages received by all clients, including the warm-up.
     received: int
+    #: Messages missing at clients that were still connected.
     undelivered: int
     #: Clients that the server dropped, in total and by close code.
     closes: int
     close_codes: Mapping[int, int]
-    #: The share of one core that the load generator used, from 0 to 1.
+    #: The share of one core that the load generator itself used, from 0 to 1.
     generator_cpu: float
     interrupted: bool
 
 
 def median(values: Iterable[float | None]) -> float | None:
-    """Return the median of the values that are not None, or None if there are none."""
+    """Return the median of the values that are not None; None if all are None."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
 
 
 def medians(results: Sequence[Result]) -> Result:
-    """Return the median of each time, rate and latency, and the sum of messages and of drops."""
+    """Combine results: medians of times, rates and latencies; sums of messages and drops."""
     merged: dict[str, Any] = {
         name: statistics.median(getattr(result, name) for result in results)
         for name, value in vars(results[0]).items()

@@ -1,6 +1,6 @@
-"""Pictures, drawn with matplotlib: their common style, and the picture of `gochat bench`.
+"""The pictures of `gochat bench`, and a style for all pictures drawn with matplotlib.
 
-Import this module only to draw a picture: matplotlib is optional, and slow to import.
+Import this module only when a picture is wanted, because matplotlib is optional and slow to import.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .report import Report
 
 __all__ = ["COLOURS", "draw", "picture"]
 
-#: From the palette of Okabe and Ito, which suits all kinds of color vision.
+#: The palette of Okabe and Ito, made for all kinds of color vision.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLE: Final[dict[Any, Any]] = {
     "axes.autolimit_mode": "round_numbers",
@@ -35,7 +35,7 @@ STYLE: Final[dict[Any, Any]] = {
     "figure.titleweight": "bold",
     "grid.color": "#ddd",
     "legend.frameon": False,
-    # The same picture always gives the same file. Text stays text, which keeps the file small.
+    # The hash salt makes drawing reproducible. Text stays text, which keeps the file small.
     "svg.fonttype": "none",
     "svg.hashsalt": "gochat",
 }
@@ -43,11 +43,10 @@ STYLE: Final[dict[Any, Any]] = {
 
 @contextmanager
 def picture(path: Path, width: float, height: float, title: str) -> Iterator[Figure]:
-    """Yield a figure to draw on, and save it at the end of the block. One thread at a time.
+    """Yield a figure to draw on, and save it when the block ends.
 
-    path: the suffix determines the format. width, height: in inches.
-
-    Raises OSError if the file cannot be written.
+    path: its suffix determines the format. width, height: in inches. Raises OSError if the file
+    cannot be written. Thread: one at a time.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -61,7 +60,7 @@ def picture(path: Path, width: float, height: float, title: str) -> Iterator[Fig
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw throughput and latency over the number of clients. Raises OSError."""
+    """Draw throughput and latency by number of clients. Raises OSError."""
     two = len(report.servers) > 1
     title = "\n".join(f"gochat bench {line}" for line in report.titles())
     with picture(path, 9, 7, title) as figure:

@@ -1,4 +1,4 @@
-"""The results as tables for people and as JSON, the warnings, and the progress bar."""
+"""The results as tables and as JSON, warnings about them, and the progress bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .run import DRAIN
 
 __all__ = ["Bar", "Report"]
 
-# Above this share of one core, the generator may have been the bottleneck.
+# If the generator uses more of a core than this, it may have been slower than the server.
 BUSY: Final = 0.9
 
 
@@ -46,9 +46,9 @@ COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
 
 
 class Report:
-    """The results for one or more servers, with one or more numbers of clients.
+    """The results for one or two servers, with one or more numbers of clients.
 
-    servers: the address of each, by name.
+    servers: maps each server's name to its address.
     """
 
     def __init__(self, load: Load, servers: Mapping[str, str]) -> None:
@@ -57,9 +57,10 @@ class Report:
         self.runs: list[tuple[str, Result]] = []
 
     def plan(self, clients: Sequence[int], rounds: int) -> list[tuple[str, Load]]:
-        """Return the measurements in order: each server with each number of clients.
+        """Return all measurements to make, in order.
 
-        Every other round is in reverse order, so that a machine that slows down favors no server.
+        Every other round takes the servers in reverse order, so that a machine that slows down does
+        not favor one of them.
         """
         names = list(self.servers)
         return [
@@ -70,7 +71,7 @@ class Report:
         ]
 
     def of(self, server: str, clients: int) -> list[Result]:
-        """Return the results of a server with that many clients, in order."""
+        """Return a server's results with that many clients, oldest first."""
         return [run for name, run in self.runs if (name, run.clients) == (server, clients)]
 
     @property
@@ -84,19 +85,19 @@ class Report:
         return [medians(runs) for runs in found if runs]
 
     def ratios(self, clients: int, figure: Figure, a: str, b: str) -> list[float | None]:
-        """Return server a's figure divided by server b's, for each round."""
+        """Return the ratio of server a's figure to server b's in each round."""
         pairs = zip(self.of(a, clients), self.of(b, clients), strict=False)
         values = [(figure.value(one), figure.value(other)) for one, other in pairs]
         return [one / other if one is not None and other else None for one, other in values]
 
     def titles(self) -> list[str]:
-        """Return a line for each server: its address, after its name if there are several."""
+        """Return a line with each server's address, after its name if there are several servers."""
         if len(self.servers) == 1:
             return list(self.servers.values())
         return [f"{name}: {where}" for name, where in self.servers.items()]
 
     def text(self) -> str:
-        """Return the tables for people, for one server or two."""
+        """Return the results as text."""
         lines = [*self.titles(), str(self.load)]
         if len(self.servers) == 1:
             measured = {f"{run.clients:,}": run for run in self.medians(*self.servers)}
@@ -114,7 +115,7 @@ class Report:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """Return the results for programs, as an object made of JSON's types."""
+        """Return the results as an object for the json module."""
         report = {
             "servers": dict(self.servers),
             "loop": "open" if self.load.rate else "closed",
@@ -136,7 +137,7 @@ class Report:
         return report
 
     def warnings(self) -> list[str]:
-        """Return a line for each reason to trust the results less."""
+        """Return a line for each reason to doubt the results."""
         lines = []
         for _, run in self.runs:
             where = f"{run.url} with {run.clients:,} clients"
@@ -164,12 +165,12 @@ class Report:
 
 
 def shown(value: float | None, form: str = ".2f") -> str:
-    """Return a value as shown in a table; `-` for None."""
+    """Return a value formatted for a table, or `-` for None."""
     return "-" if value is None else format(value, form)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines: the first column aligned left, the others right."""
+    """Return rows as lines. The first column is aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -183,33 +184,33 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def table(title: str, results: Mapping[str, Result]) -> list[str]:
-    """Return the lines of a table with a row for each figure and a column for each result."""
+    """Return the lines of a table: a row for each figure, a column for each result."""
     rows = [[figure.name, *map(figure.of, results.values())] for figure in FIGURES]
     return aligned([[title, *results], *rows])
 
 
 class Bar:
-    """A progress bar on a terminal; shows nothing on any other stream."""
+    """A progress bar. Shows nothing if the stream is not a terminal."""
 
     def __init__(self, stream: TextIO, seconds: float) -> None:
-        """Make a bar. seconds: how long all runs take together."""
+        """Make a bar. seconds: the total duration of all runs."""
         self.stream = stream if stream.isatty() else None
         self.seconds = seconds
         self.before = 0.0
         self.text = ""
 
     def begin(self, before: float, text: str) -> None:
-        """Start another run. before: the share of all runs that are done, from 0 to 1."""
+        """Start the next run. before: the share of the runs that are done, from 0 to 1."""
         self.before, self.text = before, text
         self.show(0)
 
     def show(self, seconds: float) -> None:
-        """Show that the current run has taken this long so far."""
+        """Show the progress. seconds: how long the current run has taken."""
         done = int(30 * min(self.before + seconds / self.seconds, 1))
         self.write(f"[{'#' * done}{'.' * (30 - done)}] {self.text}")
 
     def write(self, line: str = "") -> None:
-        """Replace the line that is shown."""
+        """Replace the current line."""
         if self.stream:
             self.stream.write(f"\r{line}\x1b[K")
             self.stream.flush()

@@ -1,24 +1,23 @@
-"""One measurement of a server: the clients, their load, and what they count.
+"""One measurement of a server: its clients, the load, and the counters.
 
-One thread drives all clients, over non-blocking sockets. The less it does per message, the faster a
-server it can measure:
+One thread drives all clients, over non-blocking sockets. To measure fast servers, it does little
+work per message:
 
-- It counts messages without reading them: a payload with n newlines has n + 1 messages.
-- A message begins with its sender's mark, which occurs nowhere else. A sender counts its own
-  marks in what it receives, and so knows how many of its messages have come back.
-- Latencies are sampled. Payloads are picked at random, all with the same probability, and their
-  time stamps are read: about 20,000 per second. The weight of a sample is the number of payloads
-  that it stands for, so the percentiles are estimates for all messages.
-- The maximum is exact. Messages arrive in order, so the first of the messages read together is the
-  oldest, and its time stamp is always read.
+- It counts messages without reading them: a payload with n newlines contains n + 1 messages.
+- Each message begins with its sender's mark, which appears nowhere else. A sender counts its own
+  marks in what it receives, so it knows how many of its messages are still in flight.
+- It measures latency on a random sample of about 20,000 payloads per second, by reading the time
+  stamps of their messages. Each sample has a weight: the number of payloads that it represents.
+- The maximum latency is exact. Messages arrive in order, so the first message of each read is the
+  oldest one, and its time stamp is always read.
 
-In a closed loop each sender keeps some messages in flight and sends the next when one comes back.
-The server sets the pace, and a server that stalls also stalls the senders.
+In a closed loop, a sender keeps some messages in flight and sends the next one when one arrives. So
+the server sets the pace, and if it stalls, the senders stall too.
 
-At a fixed rate every message has a due time, and its latency counts from then, even if it is sent
-later. So a stall shows in every message that it delays, not only in those that were in flight;
-leaving out the others is known as coordinated omission. For the same reason the run waits at the
-end for messages in flight.
+At a fixed rate, each message has a time when it is due. Its latency counts from then, even if it is
+sent later. So a stall shows in every message that it delays, not only in the messages that were in
+flight when it began. (Measuring only those is known as coordinated omission.) For the same reason,
+a run waits at its end for messages in flight.
 """
 
 from __future__ import annotations
@@ -43,41 +42,44 @@ __all__ = ["Run"]
 
 FIN, TEXT, CLOSE, PING, PONG = 0x80, 1, 8, 9, 10
 NEWLINE: Final = 10
-# A masking key of zeros leaves a payload unchanged.
+# A masking key of zeros, with which masking leaves a payload as it is.
 MASK: Final = bytes(4)
 # RFC 6455, section 7.4.1.
 GOING_AWAY, NO_CODE = 1001, 1006
 
-# Bytes before a message's padding: "@", and hexadecimal digits: 4 for the run, 4 for the sender, 12
-# for the time in nanoseconds.
+# The size of what precedes a message's padding, in bytes: "@", then hexadecimal digits: 4 for the
+# run, 4 for the sender, 12 for the time in nanoseconds.
 STAMPED: Final = 21
-# The largest size in bytes that a 16-bit frame length allows; and how many senders 4 digits allow.
+# The largest payload whose frame has a 16-bit length, in bytes.
 LARGEST: Final = 65_535
+# How many senders 4 hexadecimal digits can number.
 SENDERS: Final = 65_536
 
-# About how many time stamps to read per second: enough for p99.9, and not much work.
+# How many time stamps to read per second: enough to estimate p99.9.
 SAMPLES: Final = 20_000
 # The longest wait between two calls of the progress callback, in seconds.
 TICK: Final = 0.1
-# The most bytes to read from a socket at once.
+# How many bytes to read from a socket in one call.
 BUFFER: Final = 1 << 18
 
-# Timeouts in seconds: for a handshake, and for all clients to be in the room; for messages still in
-# flight; and for the server's close frames, which must not disturb the next run.
+# How long a handshake may take, and how long it may take until all clients are in the room, in
+# seconds.
 PATIENCE: Final = 10.0
+# How long to wait for messages in flight, in seconds.
 DRAIN: Final = 2.0
+# How long to wait for the server's close frames, in seconds. Later ones could disturb the next run.
 GOODBYE: Final = 2.0
 
-# Linux has 28,000 ports per source address. Loopback has more addresses: 127.0.0.0/8.
+# Clients per source address; Linux has 28,000 ports for each. Loopback has many addresses.
 PORTS: Final = 20_000
-# Errors of a socket that cannot be read or written at the moment, with TLS or without.
+# Raised by a socket that cannot be read or written now, with and without TLS.
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# How many files are open besides the clients' sockets, with some to spare.
+# Open files to allow in addition to the clients' sockets.
 FILES: Final = 32
 
 
 class Connection:
-    """One client's connection. Only the run's thread may use it."""
+    """One client's connection. Thread: the run's."""
 
     def __init__(self, run: Run, sock: socket.socket, mark: bytes) -> None:
         self.run = run
@@ -87,19 +89,19 @@ class Connection:
         self.open = True
         self.received = 0
         self.in_flight = 0
-        #: Whether the last message of the roll call has arrived.
+        #: Whether the client has received the latest message of the roll call.
         self.present = False
-        # The start of an incomplete frame, and the frame's full size, or 0 while that is unknown.
+        # The beginning of an incomplete frame, and its full size; 0 if the size is not known yet.
         self.partial = bytearray()
         self.needed = 0
-        # For a fragmented message: the payload so far, or None if it will not be inspected; and its
+        # Of a fragmented message: the payload so far, or None if it need not be read; and its
         # weight.
         self.fragments: bytearray | None = None
         self.weight = 0
         self.unsent = bytearray()
 
     def ready(self, events: int) -> None:
-        """Read or write, as far as the socket is ready."""
+        """Write and read as the events allow."""
         if events & selectors.EVENT_WRITE:
             del self.unsent[: self.try_send(self.unsent)]
             if not self.unsent:
@@ -108,7 +110,7 @@ class Connection:
             self.read()
 
     def send(self, frame: bytes) -> None:
-        """Send a frame and queue the part for which the socket has no room."""
+        """Send a frame. Queues what the socket does not accept."""
         if self.unsent:
             self.unsent += frame
         elif (size := self.try_send(frame)) < len(frame):
@@ -117,20 +119,20 @@ class Connection:
             self.run.selector.modify(self.sock, events, self)
 
     def try_send(self, data: bytes | bytearray) -> int:
-        """Send as much as there is room for; return how many bytes are done."""
+        """Send what the socket accepts; return how many bytes need not be sent again."""
         try:
             return self.sock.send(data)
         except NOT_NOW:
             return 0
         except OSError:
-            # There may be a close frame to read; after that, reading also fails.
+            # Reading may still yield a close frame. If not, it fails too and drops the connection.
             return len(data)
 
     def read(self) -> None:
         buffer = self.run.buffer
         try:
-            # With TLS, this reads a whole record of at most 16 KiB, so no data stays where the
-            # selector cannot see it.
+            # With TLS, the buffer has room for a whole record (16 KiB), so no decrypted data
+            # remains where the selector cannot see it.
             size = self.sock.recv_into(buffer)
         except NOT_NOW:
             return
@@ -146,14 +148,14 @@ class Connection:
             self.partial += buffer[done:size]
 
     def feed(self, more: bytes | memoryview, now: int) -> None:
-        """Append bytes to the incomplete frame and parse."""
+        """Append to the incomplete frame, and parse it if it is complete."""
         self.partial += more
         if len(self.partial) >= self.needed:
             done = self.parse(self.partial, len(self.partial), now)
             del self.partial[:done]
 
     def parse(self, data: bytearray, end: int, now: int) -> int:
-        """Count the messages in the complete frames of data[:end]; return where these end."""
+        """Count the messages in all complete frames of data[:end]; return where the last ends."""
         run = self.run
         start = frames = messages = 0
         oldest = -1
@@ -161,7 +163,7 @@ class Connection:
         while header := read_header(data, start, end):
             head, size = data[start], header[1]
             if data[start + 1] > 127:
-                # A server's frame must not be masked, so the rest is garbage.
+                # A server must not mask its frames (RFC 6455, section 5.1), so this is not a frame.
                 run.drop(self, NO_CODE)
                 start = end
                 break
@@ -193,7 +195,7 @@ class Connection:
         return start
 
     def fragment(self, head: int, payload: bytearray, now: int) -> int:
-        """Add a fragment or a binary frame; return how many messages end in it."""
+        """Handle a fragment or a binary frame; return how many messages end in it."""
         run = self.run
         if head & 0x7F:
             run.gap -= 1
@@ -206,7 +208,7 @@ class Connection:
         return payload.count(NEWLINE) + (head >> 7)
 
     def inspect(self, payload: bytearray, weight: int, now: int) -> None:
-        """Read a payload that was sampled or that may contain this client's messages."""
+        """Read a payload that is a sample or may contain this client's own messages."""
         run = self.run
         if run.call:
             self.present |= run.call in payload
@@ -228,7 +230,7 @@ class Connection:
 
 
 class Counts(NamedTuple):
-    """The counters at one moment. time: in nanoseconds; cpu: in seconds."""
+    """The counters at a moment. time: in nanoseconds. cpu: in seconds."""
 
     time: int
     cpu: float
@@ -238,9 +240,10 @@ class Counts(NamedTuple):
 
 
 class Run:
-    """One measurement of one server. Only one thread may use it, and call `measure` only once.
+    """One measurement of one server.
 
-    progress: called about ten times per second with the seconds since the warm-up began.
+    progress: called about ten times per second, with the seconds since the warm-up began. Thread:
+    one. Call `measure` or `look`, and only once.
     """
 
     def __init__(self, target: Address, load: Load, progress: Callable[[float], None]) -> None:
@@ -249,10 +252,10 @@ class Run:
         self.progress = progress
         self.random = random.Random(load.seed)
         self.buffer = bytearray(BUFFER)
-        # There may be messages of other runs in the room.
+        # The prefix of this run's messages. The room may contain messages of other runs.
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
-        # The bytes before and after the mark and the time in each message's frame.
+        # What a message's frame contains before its mark, and after its time stamp.
         self.head = client_frame(TEXT, bytes(load.size), MASK)[: -load.size]
         self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
@@ -263,21 +266,22 @@ class Run:
         self.sent = self.received = self.frames = 0
         self.close_codes: Counter[int] = Counter()
         self.latencies = Latencies()
-        # Payloads until the next sample, the weight of that sample, and the weight of the sample
+        # How many payloads to skip until the next sample; its weight; and the weight of the sample
         # after it.
         self.gap = self.weight = self.stride = 1
 
-        # In nanoseconds of the monotonic clock: time 0 of the time stamps, the end of the warm-up,
-        # and when the next message is due at a fixed rate.
+        # Times in nanoseconds, on the monotonic clock. The time that time stamps count from.
         self.epoch = 0
+        # The end of the warm-up.
         self.begin = 0
+        # When the next message is due, at a fixed rate.
         self.due = 0
         # How many messages have been due so far.
         self.turn = 0
-        # The last message of the roll call; empty when the roll call is over.
+        # The latest message of the roll call; empty after the roll call.
         self.call = b""
         self.sending = False
-        # While clients leave, connections that end do not count as dropped.
+        # Set when the clients leave: connections that end then do not count as dropped.
         self.leaving = False
 
     def look(self) -> None:
@@ -289,10 +293,10 @@ class Run:
             self.end()
 
     def measure(self) -> Result:
-        """Connect, warm up, measure, and leave. Ctrl-C ends the measurement early.
+        """Connect, warm up, measure, and disconnect. Ctrl-C ends the measurement early.
 
-        Raises OSError if a client cannot connect or does not receive the room's messages, and
-        KeyboardInterrupt after Ctrl-C before the end of the warm-up.
+        Raises OSError if a client cannot connect or does not receive the room's messages. Raises
+        KeyboardInterrupt if Ctrl-C comes before the measurement has begun.
         """
         try:
             started = time.monotonic()
@@ -300,7 +304,7 @@ class Run:
             connected = time.monotonic() - started
             self.call_roll()
             first, last, interrupted = self.exchange()
-            # Ctrl-C skips the wait for messages in flight.
+            # After Ctrl-C, messages in flight were not waited for.
             undelivered = 0 if interrupted else self.undelivered()
             if not interrupted:
                 self.leave()
@@ -343,7 +347,7 @@ class Run:
                 raise self.refused(f"cannot connect to {self.target.authority}", error) from None
             conn = Connection(self, sock, mark)
             self.connections.append(conn)
-            # Look up a host name only once.
+            # The resolved address, so that the host name is looked up only once.
             address = sock.getpeername()[:2]
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
@@ -358,9 +362,9 @@ class Run:
             conn.feed(rest, time.monotonic_ns())
 
     def call_roll(self) -> None:
-        """Wait until all clients are in the room. Raises OSError if a client does not get there.
+        """Wait until all clients are in the room. Raises OSError if one does not get there.
 
-        Servers may answer a client's handshake before they send it messages.
+        A server may accept a handshake before the client is in the room.
         """
         now = time.monotonic_ns()
         until, pause, number = now + int(PATIENCE * 1e9), int(TICK * 1e9), 0
@@ -370,8 +374,8 @@ class Run:
                     f"{self.absent():,} of {self.load.clients:,} clients at {self.target.url} did"
                     " not receive a message sent to all: is it a chat?"
                 )
-            # A client that receives a call receives all later messages, but other clients might
-            # join after the call, so this repeats it.
+            # A client that receives a call also receives everything after it. Clients that were not
+            # in the room yet need another call.
             number, pause = number + 1, 2 * pause
             self.call = b"#%b %06d" % (self.tag[1:], number)
             for conn in self.connections:
@@ -385,11 +389,11 @@ class Run:
             conn.received = 0
 
     def absent(self) -> int:
-        """Return how many clients have not received the last message of the roll call."""
+        """Return how many clients have not received the latest call."""
         return sum(not conn.present for conn in self.connections)
 
     def refused(self, what: str, error: OSError) -> ConnectionError:
-        """Return the exception for a client that could not connect."""
+        """Return the exception to raise when a client cannot connect."""
         late = isinstance(error, TimeoutError)
         why = f"no answer in {PATIENCE:g} s" if late else reason(error)
         return ConnectionError(
@@ -398,13 +402,13 @@ class Run:
         )
 
     def source(self, index: int) -> tuple[str, int] | None:
-        """Return the source address for a client, or None for any."""
+        """Return the source address for a client, or None for any address."""
         if self.load.clients <= PORTS or not self.target.host.startswith(("127.", "localhost")):
             return None
         return f"127.0.{1 + index // PORTS}.1", 0
 
     def handshake(self, sock: socket.socket) -> bytes:
-        """Open a WebSocket; return the bytes after the server's answer. Raises OSError."""
+        """Perform the opening handshake; return bytes received after the answer. Raises OSError."""
         key = base64.b64encode(self.random.randbytes(16)).decode()
         login = "".join(f"{name}: {value}\r\n" for name, value in self.target.authorization)
         sock.sendall(
@@ -432,7 +436,7 @@ class Run:
         return rest
 
     def drop(self, conn: Connection, code: int) -> None:
-        """Close a connection that the server has ended. code: the close code."""
+        """Close a connection that the server has ended. code: the server's close code."""
         if not self.leaving:
             self.close_codes[code] += 1
         self.selector.unregister(conn.sock)
@@ -442,7 +446,7 @@ class Run:
 
     def leave(self) -> None:
         self.leaving = True
-        # Browsers send this code when a user leaves a page, so servers do not log it as an error.
+        # Browsers send this code when a user leaves a page. Servers do not log it as an error.
         frame = client_frame(CLOSE, GOING_AWAY.to_bytes(2, "big"), MASK)
         for conn in self.connections:
             if conn.open:
@@ -457,9 +461,9 @@ class Run:
     # Sending.
 
     def exchange(self) -> tuple[Counts, Counts, bool]:
-        """Warm up, measure, and wait for messages in flight.
+        """Send during the warm-up and the measurement, then wait for messages in flight.
 
-        Returns the counts at the start and at the end, and whether Ctrl-C ended the measurement.
+        Returns the counts at both ends of the measurement, and whether Ctrl-C ended it early.
         """
         last: Counts | None = None
         interrupted = False
@@ -484,19 +488,19 @@ class Run:
         )
 
     def undelivered(self) -> int:
-        """Return how many deliveries are missing, summed over the open connections."""
+        """Return how many deliveries to open connections are still missing."""
         return sum(max(self.sent - c.received, 0) for c in self.connections if c.open)
 
     def poll(self, until: int, waiting: Callable[[], int] = lambda: 1) -> None:
-        """Send and read until the clock reaches `until`, `waiting()` is 0, or no client is left."""
+        """Send and read until the time `until`, or until `waiting()` is 0 or no client is left."""
         now = ticked = time.monotonic_ns()
         messages = self.received
         while now < until and self.alive and waiting():
             wait = min(until - now, int(TICK * 1e9))
             if self.sending and self.load.rate:
-                # The selector would round the wait up to a millisecond, longer than many latencies.
-                # select takes no descriptor over 1023, but this one was opened before the
-                # connections.
+                # The selector would round the wait up to a millisecond, which is more than many
+                # latencies. select does not. It accepts only descriptors below 1024; the selector's
+                # is low, because it was opened first.
                 wait = min(wait, self.send_due(now, self.load.rate))
                 select.select([self.selector.fileno()], [], [], max(wait, 0) / 1e9)
                 wait = 0
@@ -513,7 +517,7 @@ class Run:
                     self.progress((now - self.epoch) / 1e9)
 
     def send_due(self, now: int, rate: float) -> int:
-        """Send up to 1,000 messages that are due; return the nanoseconds until the next one."""
+        """Send messages that are due, at most 1,000; return the nanoseconds until the next."""
         limit = self.turn + 1000
         while self.due <= now and self.turn < limit:
             conn = self.connections[self.turn % self.load.senders]
@@ -524,10 +528,10 @@ class Run:
         return self.due - now
 
     def refill(self) -> None:
-        """In a closed loop, send until all senders have a full window in flight.
+        """In a closed loop, send until every sender has its full window in flight.
 
-        Called after all sockets have been read: if senders refilled one by one, new messages would
-        return to the first clients before the last clients were read.
+        Called after all sockets have been read. Otherwise the server's answers to the first senders
+        would arrive before the last clients had been read.
         """
         for conn in self.connections[: self.load.senders]:
             while conn.open and conn.in_flight < self.load.window:
@@ -535,14 +539,14 @@ class Run:
                 conn.in_flight += 1
 
     def send_message(self, conn: Connection, when: int) -> None:
-        """Send a message whose latency counts from `when`."""
+        """Send a message whose latency counts from the time `when`."""
         conn.send(b"%b%b%012x%b" % (self.head, conn.mark, when - self.epoch, self.padding))
         self.sent += 1
 
     # Sampling.
 
     def sample(self) -> int:
-        """Return the weight of this payload as a sample, or 0 if it is not picked."""
+        """Return the weight of this payload if it is a sample, or 0."""
         if self.gap > 0:
             return 0
         weight, self.weight = self.weight, self.stride
@@ -557,18 +561,18 @@ class Run:
                 self.latencies.add(now - sent, weight)
 
     def record_oldest(self, data: bytearray, at: int, now: int) -> None:
-        """Update the maximum with the message at data[at:], the oldest of those just read."""
+        """Update the maximum latency from data[at:], the oldest message of a read."""
         if data.startswith(self.tag, at):
             try:
                 sent = self.epoch + int(data[at + STAMPED - 12 : at + STAMPED], 16)
             except ValueError:
-                return  # Somebody else's message that begins with the same tag.
+                return  # Another program's message with the same first bytes.
             if sent >= self.begin and now - sent > self.latencies.max:
                 self.latencies.max = now - sent
 
 
 def allow_files(count: int) -> None:
-    """Raise the limit on open files if necessary. Raises OSError if that is not allowed."""
+    """Raise the limit on open files to at least `count`. Raises OSError if that is not allowed."""
     import resource  # noqa: PLC0415 - only POSIX has it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
