@@ -1,6 +1,6 @@
 """The entry point of the command `gochat`.
 
-This is not in the package gochat because importing gochat takes a fifth of a second, during which
+It is outside the package, because importing gochat takes a fifth of a second. During that time,
 Ctrl-C would print a traceback.
 """
 
@@ -13,18 +13,19 @@ __all__ = ["main"]
 
 
 def main(greenlets: bool = False) -> int:
-    """Run the command and return its exit status. Before it begins, Ctrl-C ends it silently.
+    """Run the command and return its exit status. Ctrl-C during the imports ends it silently.
 
-    Unless something else handles SIGINT, Ctrl-C ends the process with that signal, so that a shell
-    can see the cause. Closed standard streams are replaced by /dev/null. greenlets: whether gevent
-    patches the process first. Thread: the main one.
+    If no other handler for SIGINT is set, Ctrl-C ends the process by that signal, so that a shell
+    sees the cause. Standard streams that are closed become /dev/null. greenlets: whether to patch
+    the process with gevent. Thread: the main one.
     """
-    # As in Go: otherwise a socket could get the number of stderr, and with it a line of the log.
+    # Otherwise, a socket could get the descriptor of stderr, and with it the lines of the log. Go
+    # does the same.
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(opened)
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # not if it is ignored, as under nohup
+    if handler is signal.default_int_handler:  # not under nohup, which ignores SIGINT
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if greenlets:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked in ops/greenlets.py
@@ -32,9 +33,8 @@ def main(greenlets: bool = False) -> int:
 
         monkey.patch_all(queue=False)
     try:
-        # Imported modules stay until the end, so the collector need not look at them: not during
-        # the imports, not in a running server, and not when Python ends. That saves a quarter of
-        # the time of a short command.
+        # Imported modules stay until the end. If the collector never visits them, a short command
+        # takes a quarter less time.
         gc.disable()
         from gochat.ops.command import main as command  # noqa: PLC0415 - under the handler above
 

@@ -1,6 +1,6 @@
 """gochat: the chat example of gorilla/websocket, on Python threads.
 
-One thread runs the hub, two serve each client, and they talk over channels:
+One thread runs the hub, two threads serve each client, and they communicate over channels:
 
     hub.py      Hub: the clients in the room              hub.go
     client.py   Client, serve_ws: the two pumps           client.go
@@ -8,14 +8,14 @@ One thread runs the hub, two serve each client, and they talk over channels:
 
     anyhub.py   AnyHub: the part of a hub that a client uses, for type checkers
 
-That is the chat. Everything else is in these packages:
+Everything else is in these packages:
 
     golang/     what Go provides: channels, the scheduler, net/http, gorilla/websocket
     ops/        production: the command, signals, shutdown, processes, metrics, systemd
     relay/      `--relay`: one room on several processes and machines, through Redis or Valkey
-    trace/      `--trace`: records what each thread did; `gochat trace`: draws it
+    trace/      `--trace`: records what each thread does; `gochat trace`: shows it
     bench/      `gochat bench`: a load generator
-    exercise/   `gochat exercise`: exercises and checks of the solutions
+    exercise/   `gochat exercise`: exercises, and checks of their solutions
     talk/       `gochat talk`: a client for the terminal
 """
 

@@ -12,7 +12,7 @@ __all__ = ["AnyHub"]
 
 
 class AnyHub(Protocol):
-    """The three channels of a hub and its farewell. See Hub."""
+    """The channels of a hub that a client uses, and the farewell. See Hub."""
 
     @property
     def broadcast(self) -> Channel[bytes]:
@@ -28,4 +28,4 @@ class AnyHub(Protocol):
 
     @property
     def farewell(self) -> bytes:
-        """The payload of the close frame that a write pump sends at the end."""
+        """The payload of a write pump's close frame."""

@@ -1,3 +1,3 @@
-"""The version, in a separate module, so that it can be read without importing anything else."""
+"""The version, in a module that imports nothing."""
 
 __version__ = "0.1.0"

@@ -1,17 +1,16 @@
-"""`gochat talk`: a client for the terminal, which can show the frames.
+"""`gochat talk`: a client for the terminal, which can also show frames.
 
-    command.py     the flags, and the life of a talk
+    command.py     the command: its flags, signals and exit status
     terminal.py    a line editor, on prompt_toolkit
-    commands.py    handles a typed line
-    session.py     one talk over many connections: sent, waiting and possibly lost messages; and
-                   names
+    commands.py    runs or sends a typed line
+    session.py     one talk, over one connection after another
     connection.py  one connection, on wsproto
-    frames.py      cuts frames from a stream and describes each in a line
+    frames.py      cuts frames from a stream and describes them
     lines.py       lines from a pipe or a file
 
-The rules: all of this is imported only for the command `talk`. Only connection.py imports
-wsproto, and only terminal.py imports prompt_toolkit. Modules import only modules further down the
-list, and golang's `dial`, `flag` and `frames`. One thread does everything, on asyncio: a client has
-one connection and no hub to share it with, and prompt_toolkit needs an event loop anyway. So
-nothing here needs a lock, and no other thread may call it.
+Modules import only modules below them in this list, and golang's `dial`, `flag` and `frames`. Only
+connection.py imports wsproto, and only terminal.py imports prompt_toolkit.
+
+Everything runs on one thread, with asyncio, so nothing here needs a lock. A client has a single
+connection and no hub, and prompt_toolkit needs an event loop anyway.
 """

@@ -1,4 +1,4 @@
-"""The command `gochat talk`: its flags, and the life of a talk."""
+"""The command `gochat talk` and its flags."""
 
 from __future__ import annotations
 
@@ -59,24 +59,24 @@ def add_flags(parser: Parser) -> None:
 
 
 def talk(args: argparse.Namespace) -> None:
-    """Talk until the input ends or a signal comes. Thread: the main one.
+    """Talk until the input ends or a signal arrives.
 
-    After a signal, such as Ctrl-C, exits with 128 plus its number. If input from a pipe may be
-    lost, prints a line that says so, and exits with 1. Raises ConnectionError if the first
-    connection fails, and OSError if the input cannot be read or messages cannot be printed.
+    After a signal, exits with 128 plus its number. Exits with 1 if input from a pipe may be lost,
+    after printing a line that says so. Raises ConnectionError if the first connection fails. Raises
+    OSError if the input cannot be read or the output cannot be written. Thread: the main one.
     """
     if sys.stdin is None or sys.stdout is None:
         raise OSError("stdin and stdout must be open")
-    # Characters that the terminal's encoding lacks are printed as Python escapes.
+    # Print characters that the terminal's encoding lacks as Python escapes.
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         speak = partial(_type, args.url.authority) if at_terminal else partial(_send, args.wait)
         status = asyncio.run(_talk(args, speak))
-    except KeyboardInterrupt:  # before there is a connection
+    except KeyboardInterrupt:  # before the signal handlers were set
         status = 130
     except BrokenPipeError:
-        # Otherwise, writing the rest of the buffer would fail again when the program ends.
+        # When the program ends, Python flushes the output again. That must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
     if status:
@@ -84,7 +84,7 @@ def talk(args: argparse.Namespace) -> None:
 
 
 async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[int]]) -> int:
-    """Talk and return the exit status. speak: sends the input and returns a status."""
+    """Talk and return the exit status. speak: sends the input and returns an exit status."""
     describers = {arrow: Describer(arrow) for arrow in "<>"}
 
     def trace(arrow: str, frame: Frame) -> None:
@@ -100,7 +100,7 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
     signalled = asyncio.create_task(signals.get())
-    talking = asyncio.ensure_future(speak(session))  # first, because it reports the connection
+    talking = asyncio.ensure_future(speak(session))  # first, to print that there is a connection
     running = asyncio.create_task(session.run(connection))
     await asyncio.wait({running, talking, signalled}, return_when=asyncio.FIRST_COMPLETED)
     talking.cancel()
@@ -108,12 +108,12 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
     certain = await session.end(running)
     if signalled.done():
         return 128 + signalled.result()
-    # At a terminal, the user has seen what may be lost.
+    # At a terminal, the user has read what may be lost, so the status is 0.
     return talking.result() or int(not certain and not sys.stdin.isatty())
 
 
 async def _type(server: str, session: Session) -> int:
-    """Run or send typed lines, with a line editor if there is one. Returns the exit status."""
+    """Handle typed lines, with a line editor if it is installed. Returns the exit status."""
     where = f"connected to {server}; /help says what can be typed"
     try:
         from .terminal import edit_lines  # noqa: PLC0415 - a package that a pipe does not need
@@ -125,7 +125,7 @@ async def _type(server: str, session: Session) -> int:
 
 
 async def _send(wait: float, session: Session) -> int:
-    """Send the lines of stdin and wait at most `wait` seconds until they come back."""
+    """Send the lines of stdin, then wait up to `wait` seconds for their return. Returns 0."""
     async for line in read_lines(sys.stdin.fileno()):
         await session.drain()
         session.say(line)

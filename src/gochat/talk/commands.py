@@ -1,4 +1,4 @@
-"""Handles a line typed at a terminal: runs it as a command, or sends it."""
+"""Runs a line typed at a terminal as a command, or sends it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Any other line is sent. To send a line that begins with /, put a space first."""
 
 
 async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
-    """Run each line as a command, or send it. Returns the exit status.
+    """Run or send each line. Returns the exit status.
 
-    The status is 0 after the last line or /quit, and 130 after Ctrl-C, as for a program killed by
-    SIGINT. Canceling this restores the terminal.
+    The status is 0 after /quit or at the end, and 130 after Ctrl-C. If this coroutine is canceled,
+    it restores the terminal.
     """
     try:
         async with aclosing(lines):
@@ -35,9 +35,9 @@ async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
 
 
 def _go_on(line: str, session: Session) -> bool:
-    """Run a line as a command, or send it. Returns False after /quit."""
-    # Only a leading space turns a command into a message, because a pasted line may begin with a
-    # line end or a tab.
+    """Run or send a line. Returns False after /quit."""
+    # A line that begins with a space is always a message. Other whitespace does not count, because
+    # a pasted line may begin with a newline or a tab.
     words = line.rstrip() if line.startswith(" ") else line.strip()
     word, _, rest = words.partition(" ")
     if word == "/quit":

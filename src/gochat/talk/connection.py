@@ -1,7 +1,7 @@
-"""One connection to a server, on wsproto. Nothing else in `talk` imports that library.
+"""One connection to a server. The only module that imports wsproto.
 
-wsproto has no socket and no thread: it turns events to send into bytes, and received bytes into
-events. It gets one frame at a time, so that each frame can be shown before its messages.
+wsproto does no I/O: it turns events into bytes to send, and received bytes into events. It gets one
+frame at a time, so that each frame can be shown before the messages in it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .frames import Frame, cut_frame
 
 __all__ = ["Connection", "LostError", "dial"]
 
-#: The longest message accepted from a server, in bytes. A server joins waiting messages: gochat up
-#: to 256 messages of 512 bytes each.
+#: The longest message accepted from a server, in bytes. A server may join many messages into one;
+#: gochat joins up to 256 messages of 512 bytes.
 LARGEST: Final = 16 * 1024 * 1024
 
 _GOING_AWAY: Final = 1001
 _TOO_BIG: Final = 1009
 
-# The meaning of a server's close code: RFC 6455, section 7.4.1.
+# What a server means by a close code (RFC 6455, section 7.4.1).
 _MEANINGS: Final = {
     1000: "the server closed the connection, as it does when a client reads too slowly",
     1001: "the server is going away or restarting",
@@ -45,22 +45,23 @@ _MEANINGS: Final = {
 
 
 class LostError(ConnectionError):
-    """There is no connection, or it has ended. The error's text is one sentence that says why."""
+    """Raised without a connection, or when it ends. The text is a sentence that says why."""
 
 
 async def dial(
     address: Address, timeout: float, ping_period: float, trace: Callable[[str, Frame], None]
 ) -> Connection:
-    """Connect and do the handshake of RFC 6455, section 4.1 (Go: gorilla's Dialer.Dial).
+    """Connect and perform the opening handshake (RFC 6455, section 4.1; Go: Dialer.Dial).
 
-    timeout: for both together, in seconds. ping_period, trace: see Connection. Raises LostError.
+    timeout: for connecting and the handshake together, in seconds. ping_period, trace: see
+    Connection. Raises LostError.
     """
     where = address.authority
     try:
         return await asyncio.wait_for(_dial(address, ping_period, trace), timeout)
     except asyncio.TimeoutError:
         raise LostError(f"{where}: no answer within {timeout:g} s") from None
-    except OSError as error:  # LostError, too
+    except OSError as error:  # including LostError
         raise LostError(f"{where}: {reason(error)}") from None
 
 
@@ -76,7 +77,7 @@ async def _dial(
     event: events.Event | None = None
     try:
         writer.write(protocol.send(request))
-        # Up to the end of the answer and no further, because frames follow.
+        # Pass only the answer to wsproto, not the frames that may follow it.
         protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
         event = next(protocol.events(), None)
     except asyncio.IncompleteReadError:
@@ -95,11 +96,11 @@ async def _dial(
 
 
 class Connection:
-    """A connection, after the handshake. Made by `dial`.
+    """A connection after the handshake. Made by `dial`.
 
     ping_period: after this many seconds without data from the server, the client sends a ping;
-    after as many more, the connection counts as lost. trace: called with `<` and each frame that
-    arrives, and with `>` and each frame before it is sent.
+    after as many more, the connection counts as lost. trace: called with `<` for each frame
+    received, and with `>` for each frame before it is sent.
     """
 
     def __init__(
@@ -116,16 +117,15 @@ class Connection:
         self._ping_period = ping_period
         self._trace = trace
         self._input = bytearray()
-        # The parts of the message in progress, and their length in bytes.
+        # The message in progress: its parts, and its length so far in bytes.
         self._parts: list[str] = []
         self._size = 0
 
     async def read(self) -> list[str] | None:
-        """Wait for the next frame of text and return the messages that were joined in it.
+        """Wait for a text message; return the chat messages joined in it.
 
-        A message in several frames counts as one frame. Answers pings and close frames meanwhile.
-        Returns None when the server has answered this side's close frame. Raises LostError if the
-        connection ends in any other way.
+        Also answers pings and close frames. Returns None when the server has answered this client's
+        close frame. Raises LostError if the connection ends in another way.
         """
         while True:
             frame = await self._read_frame()
@@ -176,9 +176,10 @@ class Connection:
             self._input += data
 
     def _answer(self, ping: events.Ping) -> None:
-        """Send a pong, unless `drain` would wait, because a server that does not read needs none.
+        """Answer a ping, unless too much data is waiting to be sent.
 
-        So pongs do not pile up. RFC 6455, section 5.5.3, allows that.
+        A server that does not read would otherwise make pongs pile up. RFC 6455, section 5.5.3,
+        allows leaving pongs out.
         """
         transport = self._writer.transport
         _, most = transport.get_write_buffer_limits()
@@ -186,11 +187,11 @@ class Connection:
             self._send(ping.response())
 
     def _closed(self, event: events.CloseConnection) -> None:
-        """Answer a close frame, or close because of a bad frame; then raise LostError."""
+        """Answer a close frame, or close after a protocol error. Raises LostError."""
         state = self._protocol.state
         if state is ConnectionState.CLOSED:
             return
-        if state is not ConnectionState.REMOTE_CLOSING:  # this is how wsproto reports an error
+        if state is not ConnectionState.REMOTE_CLOSING:  # wsproto reports an error like this
             self._refuse(event.code, f"broke the protocol: {event.reason}")
         self._send(event.response())
         meaning = _MEANINGS.get(event.code, "the server closed the connection")
@@ -202,14 +203,14 @@ class Connection:
         raise LostError(f"the server {what}")
 
     def write(self, text: str) -> None:
-        """Start sending a text message, as one frame; `drain` waits until there is room again.
+        """Send a text message without waiting for room. Call `drain` before the next one.
 
-        If the message arrives, the server sends it back.
+        The server sends the message back to this client, too.
         """
         self._send(events.TextMessage(text))
 
     async def drain(self) -> None:
-        """Wait while too much data is waiting to be sent."""
+        """Wait until there is room for more data to send."""
         with suppress(OSError):  # `read` reports it
             await self._writer.drain()
 
@@ -224,9 +225,9 @@ class Connection:
         self._writer.write(data)
 
     def close(self) -> None:
-        """Send a close frame with 1001, as when a user leaves a page; `read` gets the answer."""
+        """Start the closing handshake, with the code of a browser that leaves a page, 1001."""
         self._send(events.CloseConnection(_GOING_AWAY))
 
     def end(self) -> None:
-        """Close the socket after the system has accepted the written data."""
+        """Close the socket after all written data has been passed to the system."""
         self._writer.close()

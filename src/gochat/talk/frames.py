@@ -1,4 +1,4 @@
-"""Cuts frames from a stream (RFC 6455, section 5.2) and describes each in a line."""
+"""Cuts frames from a stream (RFC 6455, section 5.2) and describes them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class Frame(NamedTuple):
 
 
 def cut_frame(stream: bytearray, largest: int) -> Frame | None:
-    """Remove the first frame from a stream and return it; return None if it is incomplete.
+    """Remove the first frame from a stream and return it; None if it is not complete yet.
 
-    Raises ValueError if the payload is longer than `largest`, in bytes. Checks nothing else.
+    largest: the maximum length of the payload, in bytes. Raises ValueError if it is longer. Nothing
+    else is checked.
     """
     header = read_header(stream)
     if header is None:
@@ -49,19 +50,19 @@ def cut_frame(stream: bytearray, largest: int) -> Frame | None:
 
 
 class Describer:
-    """Describes the frames in one direction, in order.
+    """Describes frames of one direction, in their order.
 
-    arrow: the direction: `<` from the server, `>` to the server.
+    arrow: `<` for frames from the server, `>` for frames to the server.
     """
 
     def __init__(self, arrow: str) -> None:
         self.arrow = arrow
-        # The message in progress: whether it is text, and its line ends so far.
+        # The message in progress: whether it is text, and how many newlines it has so far.
         self._is_text = False
         self._newlines = 0
 
     def line(self, frame: Frame) -> str:
-        """Return the time, direction, opcode, FIN, length, mask, and contents of a frame."""
+        """Return a line about a frame: time, direction, opcode, FIN, length, mask, and contents."""
         clock = datetime.now().time().isoformat("milliseconds")
         name = _NAMES.get(frame.opcode, "unknown")
         fin = "FIN" if frame.fin else "   "
@@ -83,5 +84,5 @@ class Describer:
         self._newlines += frame.payload.count(b"\n")
         if not frame.fin:
             return "to be continued"
-        # The write pump of the chat joins waiting messages with line ends.
+        # The chat's write pump joins waiting messages with newlines.
         return f"{self._newlines + 1} messages joined" if self._newlines else "1 message"

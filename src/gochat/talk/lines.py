@@ -9,15 +9,15 @@ from typing import Final
 
 __all__ = ["read_lines"]
 
-#: Lines are split at this length in bytes, because a line without an end could fill the memory.
+#: A longer line is split, because a line without an end could fill the memory. In bytes.
 LONGEST: Final = 65536
 
 
 async def read_lines(descriptor: int) -> AsyncGenerator[str, None]:
-    """Yield the lines, without their ends. Bytes that are not UTF-8 become U+FFFD.
+    """Yield lines without their newlines. Bytes that are not UTF-8 become U+FFFD.
 
-    At most one piece of LONGEST bytes is read ahead, so a fast writer has to wait. Raises OSError
-    if reading fails.
+    Reads at most LONGEST bytes ahead, so a fast writer has to wait. Raises OSError if reading
+    fails.
     """
     rest = b""
     while data := await _read(descriptor):
@@ -36,7 +36,7 @@ async def _read(descriptor: int) -> bytes:
     ready = asyncio.Event()
     try:
         loop.add_reader(descriptor, ready.set)
-    except PermissionError:  # epoll refuses a file, but reading from a file never blocks
+    except PermissionError:  # epoll does not accept files, but reading a file never blocks
         await asyncio.sleep(0)
     else:
         try:

@@ -1,4 +1,4 @@
-"""One talk over any number of connections: sent, waiting and possibly lost messages."""
+"""One talk, over one connection after another."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from .connection import Connection, LostError
 
 __all__ = ["Session", "name", "note", "show"]
 
-# In characters; the same as on the page.
+# In characters. The page has the same limit.
 _LONGEST_NAME: Final = 40
 
-# Maximum number of messages that `/history` shows, and that wait for a connection.
+# How many messages `/history` shows.
 _HISTORY: Final = 500
+# How many messages are kept while there is no connection.
 _KEPT: Final = 100
 
-# How many sent messages are remembered, to compare them with the messages that come back.
+# How many sent messages are remembered until they return.
 _UNCONFIRMED: Final = 500
 
-# A note about lost messages shows at most this many, the last ones.
+# How many messages, at most, a note about lost messages shows.
 _SHOWN: Final = 5
 
-# How many times the pause between attempts to connect doubles. The first pause is at most 1 s.
+# How many times the pause between attempts to connect can double. It starts at up to 1 s.
 _DOUBLINGS: Final = 5
 
-# Time allowed for a server to answer the close frame, in seconds.
+# How long the server may take to answer the close frame, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
 # Characters that affect a terminal: control characters, Unicode line ends, surrogates, and marks
@@ -43,20 +44,20 @@ _HARMFUL: Final = re.compile(
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print a line of the talk. Characters that affect a terminal are escaped.
+    """Print a line, with characters that affect a terminal escaped.
 
-    file: None for stdout. Raises OSError if nobody reads the output.
+    file: None for stdout. Raises OSError if the output cannot be written.
     """
     print(_HARMFUL.sub(lambda found: repr(found[0])[1:-1], text), file=file, flush=True)
 
 
 def note(text: str) -> None:
-    """Print a line about the talk, on stderr, as `show` does."""
+    """Print a line about the talk to stderr, like `show`."""
     show(f"gochat: {text}", sys.stderr)
 
 
 def name(text: str) -> str:
-    """Return a name, stripped. The page has the same rules. Raises ArgumentTypeError."""
+    """Return a valid name, stripped; the page has the same rules. Raises ArgumentTypeError."""
     short = text.strip()
     if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
         raise argparse.ArgumentTypeError(
@@ -66,39 +67,40 @@ def name(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return the text as one message: one line, valid in UTF-8, without surrounding spaces."""
+    """Return a text as a single line of valid Unicode, without surrounding spaces."""
     text = re.sub("[\ud800-\udfff]", "\ufffd", text)
     return re.sub("[\r\n\x85]", " ", text).strip()
 
 
 class Session:
-    """One talk, on the event loop's thread.
+    """One talk. Thread: the event loop's.
 
-    name: put before each message, as on the page; empty for none. dial: makes a connection, or
+    name: put before each message, as the page does; empty for none. dial: makes a connection, or
     raises LostError.
     """
 
     def __init__(self, name: str, dial: Callable[[], Awaitable[Connection]]) -> None:
         self.name = name
         self.dial = dial
-        #: The last messages, each with the time at which it arrived.
+        #: The latest messages, each with the time when it arrived.
         self.history: deque[tuple[str, str]] = deque(maxlen=_HISTORY)
-        #: The connection, if there is one.
+        #: The connection; None if there is none.
         self.connection: Connection | None = None
         #: Set while there is a connection.
         self.online = asyncio.Event()
-        #: Set while no message is waiting to be sent or to come back.
+        #: Set while all messages have been sent and have returned from the server.
         self.settled = asyncio.Event()
         self.settled.set()
-        # Messages that wait for a connection; and messages that were sent and have not come back.
+        # Messages that wait for a connection.
         self._kept: deque[str] = deque()
+        # Messages that were sent and have not returned.
         self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
-        # Whether any message may have been lost.
+        # Whether a message may have been lost.
         self._lost = False
         self._ending = False
 
     def say(self, text: str) -> None:
-        """Send a message, or keep it for the next connection, or report that too many are kept."""
+        """Send a message. Without a connection, keep it, or drop it if too many are kept."""
         text = _clean(text)
         if not text:
             return
@@ -114,18 +116,17 @@ class Session:
         self._look_whether_settled()
 
     async def drain(self) -> None:
-        """Wait while a message is kept for the next connection, or too much data is unsent."""
+        """Wait until all messages have been sent and there is room for more."""
         if self._kept:
             await self.online.wait()
         if self.connection:
             await self.connection.drain()
 
     async def run(self, connection: Connection) -> bool:
-        """Read, and reconnect whenever the connection is lost, until `end` is called.
+        """Read messages, and reconnect after each lost connection, until `end` is called.
 
-        connection: the first connection. Returns whether the server has answered the close frame;
-        then it has read everything that was sent before. Raises OSError if messages cannot be
-        printed.
+        connection: the first connection. Returns whether the server has answered the close frame,
+        which means that it has read everything. Raises OSError if messages cannot be printed.
         """
         attempts = 0
         while True:
@@ -133,10 +134,11 @@ class Session:
             reason = await self._read(connection)
             if self._ending:
                 return not reason
-            # Each second of a connection undoes one doubling.
+            # Each second that the connection lasted undoes one doubling of the pause.
             attempts = max(0, attempts - int(time.monotonic() - began))
             while True:
-                # Random, so that the clients of a restarted server do not all return together.
+                # Random, so that the clients of a restarted server do not all reconnect at the same
+                # time.
                 pause = 2 ** min(attempts, _DOUBLINGS) * random.uniform(0.5, 1)
                 attempts += 1
                 note(f"{reason}; trying again in {pause:.1f} s")
@@ -151,7 +153,7 @@ class Session:
             note("connected again; what others have said meanwhile is not shown")
 
     async def _read(self, connection: Connection) -> str:
-        """Read until a connection ends. Returns why it was lost; empty if it was not."""
+        """Use a connection until it ends. Returns why it was lost; empty after a regular close."""
         self.connection = connection
         self.online.set()
         while self._kept:
@@ -176,8 +178,8 @@ class Session:
         for message in messages:
             self.history.append((clock, message))
             show(message)
-            # A server may put a name before a message. Messages come back in order, so all earlier
-            # messages have also arrived.
+            # The server may have put a name before the message. Messages return in the order in
+            # which they were sent, so earlier ones are settled as well.
             for i, text in enumerate(self._unconfirmed):
                 if message.endswith(text):
                     for _ in range(i + 1):
@@ -192,7 +194,7 @@ class Session:
             self.settled.set()
 
     def _give_up(self) -> None:
-        """Report messages that were sent on a lost connection and have not come back."""
+        """Report sent messages that have not returned as possibly lost."""
         if self._unconfirmed:
             last = " / ".join(list(self._unconfirmed)[-_SHOWN:])
             note(f"{_count(self._unconfirmed)} not come back and may be lost: {last}")
@@ -201,9 +203,9 @@ class Session:
         self._look_whether_settled()
 
     async def end(self, running: asyncio.Task[bool]) -> bool:
-        """Disconnect. Returns whether the server is certain to have read everything.
+        """Disconnect. Returns whether the server has certainly read everything.
 
-        running: the task of `run`, which this ends. Raises what `run` raised.
+        running: the task of `run`, which ends. Raises the exceptions of `run`.
         """
         self._ending = True
         if self.connection:

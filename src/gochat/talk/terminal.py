@@ -1,9 +1,8 @@
-"""A line editor for a terminal, on prompt_toolkit. Nothing else imports that library.
+"""A line editor for a terminal. The only module that imports prompt_toolkit.
 
-A message may arrive while a line is being typed. prompt_toolkit removes the line from the screen,
-lets the message be printed, and redraws the line with its cursor, however wide the line and the
-terminal are. The standard library's readline cannot do that: it does not redraw a line after other
-output, and another thread must not ask it where the cursor is.
+Messages arrive while a line is being typed. prompt_toolkit removes the line from the screen, prints
+the message, and draws the line again, even if it is wider than the terminal. The standard library's
+readline cannot redraw a line.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ __all__ = ["edit_lines"]
 
 
 async def edit_lines(session: Session) -> AsyncGenerator[str, None]:
-    """Yield each typed line, until Ctrl-D. Raises KeyboardInterrupt after Ctrl-C.
+    """Yield typed lines until Ctrl-D. Raises KeyboardInterrupt after Ctrl-C.
 
     Other output appears above the line. Closing the generator restores the terminal.
     """
-    # A typed line disappears, and reappears when it comes back from the server.
+    # The typed line disappears. It appears again when the server sends it back.
     editor: PromptSession[str] = PromptSession(erase_when_done=True, enable_suspend=True)
 
     def prompt() -> str:

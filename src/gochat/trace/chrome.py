@@ -1,18 +1,17 @@
-"""The file of a trace: written at the end of a chat and read for `gochat trace`.
+"""The trace file: writing it at the end of a chat, and reading it for `gochat trace`.
 
-The format is the Trace Event Format, in JSON, which Perfetto and Chrome's own viewer open:
+The format is JSON, the Trace Event Format of Chrome, which Perfetto opens as well:
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
-| event           | what                                                                     |
-| --------------- | ------------------------------------------------------------------------ |
-| M, metadata     | the name of a thread, and its place among the threads                    |
-| X, complete     | a state of a thread, of the category `run` or `wait`                     |
-| s and f, a flow | an arrow; both ends have the same id, and lie in a state of their thread |
-| C, counter      | how many messages are in a client's channel                              |
+| event           | meaning                                                           |
+| --------------- | ----------------------------------------------------------------- |
+| M, metadata     | a thread's name, and its place in the list of threads             |
+| X, complete     | a thread's state, with the category `run` or `wait`               |
+| s and f, a flow | the two ends of an arrow, with the same id, each during a state   |
+| C, counter      | how many messages a client's channel holds                        |
 
-Events are sorted by time, in microseconds from the beginning of the trace. An arrow is written only
-if both its ends are known. Messages are numbered from 1, in the order in which the hub received
-them.
+Events are sorted by time, in microseconds after the trace began. An arrow of which only one end was
+recorded is left out. Messages are numbered from 1, in the order in which the hub received them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = ["Flow", "Span", "Trace", "read", "write"]
 
 
 def write(file: IO[str], recorder: Recorder) -> None:
-    """Write a recorder's records to a file, once. Raises OSError. Thread: any."""
+    """Write what was recorded to a file. Call once. Raises OSError. Thread: any."""
     slices, points, lost = recorder.read()
     other = {"program": f"gochat {__version__}", "lost": lost}
     file.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps(other)},"traceEvents":[')
@@ -45,9 +44,9 @@ def write(file: IO[str], recorder: Recorder) -> None:
 def _events(
     slices: Sequence[Slice], points: Sequence[Point], zero: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the events of the file, in order. zero: the time that counts as 0."""
+    """Yield the file's events in order. zero: when the trace began."""
     pid = os.getpid()
-    # A thread gets a pump's name only when it becomes a pump, so use its last name.
+    # Use each thread's last name, because a thread gets the name of a pump only later.
     names = {point.thread: point.name for point in points}
     names |= {record.thread: record.name for record in slices}
     for thread, name in sorted(names.items()):
@@ -80,7 +79,7 @@ def _events(
 
 @dataclass(frozen=True)
 class Span:
-    """A state of a thread. Times here and below are in microseconds."""
+    """A thread's state. Times in this and the following classes are in microseconds."""
 
     thread: int
     begin: float
@@ -92,12 +91,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Flow:
-    """An arrow, from the thread that sends to the thread that receives."""
+    """An arrow from the thread that sent a value to the thread that received it."""
 
     name: str
-    #: For example `hub.broadcast` or `client.send 127.0.0.1:5000`.
+    #: For example, `hub.broadcast` or `client.send 127.0.0.1:5000`.
     channel: str
-    #: The message's number in the hub's order; None if the value is not a message.
+    #: The number of the message; None if the value is not a message.
     message: int | None
     sender: int
     sent: float
@@ -109,20 +108,20 @@ class Flow:
 class Trace:
     """The contents of a file."""
 
-    #: The threads' names by their numbers, in the order in which the threads appeared.
+    #: Thread names by thread number, in the order in which the threads appeared.
     threads: dict[int, str]
     #: In the order in which they began.
     spans: list[Span]
     #: In the order in which they were sent.
     flows: list[Flow]
-    #: For each buffered channel, how many messages it had, and from what time on.
+    #: For each buffered channel: the times at which its length changed, with the new length.
     depths: dict[str, list[tuple[float, int]]]
-    #: How many records were lost, all of them older than the rest.
+    #: How many records were lost. They were older than all others.
     lost: int
 
 
 def read(path: Path) -> Trace:
-    """Read a file. Raises OSError, and ValueError if it does not contain a trace by gochat."""
+    """Read a trace file. Raises OSError, or ValueError if it is not a trace by gochat."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return _trace(content["traceEvents"], int(content["otherData"]["lost"]))

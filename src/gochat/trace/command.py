@@ -1,4 +1,4 @@
-"""The command `gochat trace` and its flags: a summary of a trace by thread, or a picture."""
+"""The command `gochat trace`, which summarizes or draws a trace, and its flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .svg import Lane, Panel, draw, lanes
 
 __all__ = ["add_flags", "trace"]
 
-# The things that a thread can wait for, in the order of the summary's columns.
+# What a thread can wait for, in the order of the table's columns.
 _WAITS: Final = ("recv", "send", "turn", "socket", "rate", "close")
 
 
@@ -49,10 +49,10 @@ def add_flags(parser: Parser) -> None:
 
 
 def trace(args: argparse.Namespace) -> None:
-    """Print a summary of a trace, or draw it. Exits with 2 if the flags make no sense.
+    """Print a summary of a trace, or draw it. Exits with 2 if flags contradict each other.
 
-    Raises OSError if a file cannot be read or written, and ValueError if it contains no trace, or
-    if nothing in it matches the flags.
+    Raises OSError if a file cannot be read or written. Raises ValueError if the file is not a
+    trace, or if nothing in it matches the flags.
     """
     if args.end is not None and args.end <= args.begin:
         args.error(f"--from {args.begin:g} is not before --to {args.end:g}")
@@ -70,9 +70,9 @@ def trace(args: argparse.Namespace) -> None:
 
 
 def summary(trace: Trace, chosen: list[Lane], begin: float, end: float) -> str:
-    """Return a table of how long each thread existed, ran, and waited for each thing.
+    """Return a table that shows how long each thread existed, ran, and waited for each thing.
 
-    begin, end: in microseconds.
+    begin, end: the part of the trace to count, in microseconds.
     """
     rows = [["thread", "seconds", RUN, *_WAITS]]
     of_threads: defaultdict[int | None, defaultdict[str, float]]

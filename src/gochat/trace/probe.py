@@ -1,4 +1,4 @@
-"""The probes: a chat whose threads record what they do and wait for.
+"""Records what the threads of a chat do, what they wait for, and who sends what to whom.
 
 | the thread waits for                       | state    | recorded by              |
 | ------------------------------------------ | -------- | ------------------------ |
@@ -9,16 +9,16 @@
 | the read rate                              | `rate`   | Probe                    |
 | the peer's answer to a close frame         | `close`  | Probe                    |
 
-A running hub has the state `register`, `unregister`, `broadcast` or `stop`; a read pump `read`; a
-write pump `write`. An arrow starts where a value is sent, and arrives where the value is received.
-In the channel, the value carries the arrow's number; the receiver gets the plain value.
+A running thread has one of these states: the hub `register`, `unregister`, `broadcast` or `stop`; a
+read pump `read`; a write pump `write`.
 
-The probes are the same on threads and on greenlets. A Probe observes the connections. The channels
-are TracedChannels, because each value carries its arrow. They override methods that the Channels of
-both runtimes have: `try_send`, `close` and `drain`; and `_send`, `_set_idle` and `_take`, through
-which all other operations send, wait and receive. They also have the usual statistics and an
-observer, for the metrics and the view. With a relay, messages from the relay's threads to the hub
-are traced; the relay's own channel is not.
+An arrow shows a value's way from the sender to the receiver. A TracedChannel puts each value into
+its queue together with the arrow, and gives only the value to the receiver. To do so, it overrides
+methods that Channel has on threads and on greenlets: `try_send`, `close` and `drain`, and the
+internal `_send`, `_set_idle` and `_take`, which all other operations use. Observers and statistics
+work as usual.
+
+With a relay, messages from the relay to the hub are traced, but the relay's own channel is not.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ T = TypeVar("T")
 
 
 class Sent(NamedTuple):
-    """A value in a traced channel, with its arrow. at: when it was sent."""
+    """A value in a traced channel, with its arrow and the time when it was sent."""
 
     value: Any
     arrow: Arrow
     at: int
-    #: See Point.
+    #: The number of the message: see Point.
     message: int = 0
 
 
 class TracedChannel(Channel[T]):
-    """A channel that records which threads wait for it, and the arrow of each value.
+    """A channel that records which threads wait for it and how values move through it.
 
-    name: the channel's name. work: the receiver's state once it has a value.
+    name: the channel's name in the trace. work: the receiver's state after it has received a value.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class TracedChannel(Channel[T]):
         return True
 
     def _arrived(self, sent: Sent, track: Track) -> None:
-        """Record that a value was received. Thread: the receiver."""
+        """Record that a value has arrived. Thread: the receiver."""
         said: dict[str, Any] = {}
-        if isinstance(sent.value, Client):  # not the object that health.py sends to the hub
+        if isinstance(sent.value, Client):  # health.py sends another object to the hub
             said["client"] = sent.value.conn.remote_addr
         elif self._work == "broadcast":  # messages are numbered as the hub receives them
             track.message += 1
@@ -109,17 +109,17 @@ class TracedChannel(Channel[T]):
         track.arrives(sent.arrow, track.next(), said.get("message", 0))
 
     def _end(self, track: Track) -> None:
-        """Record that the receiver has seen the close. Thread: the receiver."""
+        """Record that the receiver has found the channel closed. Thread: the receiver."""
         track.leave()
 
 
 class Send(TracedChannel[bytes]):
-    """A client's `send`: from the hub to the write pump."""
+    """A client's `send`, the channel from the hub to its write pump."""
 
     def __init__(self, recorder: Recorder, remote_addr: str, capacity: int) -> None:
         super().__init__(recorder, f"client.send {remote_addr}", "write", capacity, in_turn=True)
         self._client: Final = remote_addr
-        # The close's arrow. Set by the thread that closes, before the receiver can see the close.
+        # The arrow of the close. Set before the channel is closed, so that the receiver finds it.
         self._last: Arrow
 
     def try_send(self, value: bytes) -> bool:
@@ -160,13 +160,13 @@ class Send(TracedChannel[bytes]):
 
 
 class Probe:
-    """Observes connections: records what their threads wait for, and what the write pumps write."""
+    """The observer of all connections: records what the pumps wait for and write."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder: Final = recorder
 
     def waits(self, what: str) -> None:
-        """Record that a thread waits for its connection."""
+        """Record that a pump waits for its connection."""
         self._recorder.track().pause(what if what in ("rate", "close") else "socket")
 
     def works(self) -> None:
@@ -174,7 +174,7 @@ class Probe:
         self._recorder.track().resume()
 
     def writes(self, message_type: int) -> None:
-        """Record the writing of a ping; messages are recorded when they are received."""
+        """Record that a ping is written. For messages, `Send` has already recorded it."""
         if message_type == PING_MESSAGE:
             self._recorder.track().run("write", {"frame": "ping"})
 
@@ -184,20 +184,19 @@ class Probe:
             self._recorder.track().wait("recv")
 
     def closed(self) -> None:
-        """Record the end of a pump."""
+        """Record that a pump has ended."""
         self._recorder.track().leave()
 
 
 @contextmanager
 def tracing(path: Path, hub: Hub, limit: int) -> Iterator[type[Client]]:
-    """Trace a chat during the block, then write the file.
+    """Trace a chat during the block, and write the file at its end.
 
-    path: the file. hub: the chat's hub, which must not run yet. limit: how many of the latest
-    records are kept. Yields the class of the chat's clients.
-
-    Raises OSError if the file cannot be opened at the beginning, or written at the end.
+    hub: the chat's hub, which must not run yet. limit: how many records are kept; the oldest are
+    dropped. Yields a class for the chat's clients. Raises OSError if the file cannot be opened or
+    written.
     """
-    # Opened now, so that a file that cannot be written is reported before the chat starts.
+    # Open the file first, to report a bad path before the chat starts.
     opened = path.open("w", encoding="utf-8")
     recorder = Recorder(limit)
     probe = Probe(recorder)

@@ -1,17 +1,14 @@
-"""The recorder: the latest records of what the threads of a chat did.
+"""Keeps the latest records of what the threads of a chat did.
 
-Each thread has a Track, which holds its current state. When a state ends, it becomes a record in a
-ring that all threads share. An arrow, which is the path of one value from the sending thread to the
-receiving thread, makes two records, one for each end. When the ring is full, its oldest record is
-dropped, and counted as lost.
+Each thread has a Track with its current state. When the state ends, it becomes a record in a ring,
+which all threads share. An arrow, the way of one value from a sender to a receiver, makes two
+records: one at each end. When the ring is full, its oldest record is dropped and counted as lost.
 
-Threads share only the ring, which has a lock; each thread has its own state. Nothing is computed or
-written before `read` makes a copy at the end.
+Recording must be cheap. Only the ring is shared and needs a lock. Nothing is computed before
+`read`. Records are plain tuples of numbers, strings and tuples, because the garbage collector skips
+such tuples; with other objects, it would traverse hundreds of thousands of them repeatedly.
 
-Records are plain tuples of numbers, strings and further tuples. The garbage collector skips
-them, but would traverse hundreds of thousands of other objects again and again.
-
-Times are in nanoseconds of `time.monotonic_ns`. No two times on one track are equal.
+Times are in nanoseconds, from `time.monotonic_ns`. All times on a track are different.
 """
 
 from __future__ import annotations
@@ -24,15 +21,15 @@ from weakref import WeakSet
 
 __all__ = ["RUN", "WAIT", "Arrow", "Point", "Recorder", "Slice", "State", "Track"]
 
-#: The kinds of states.
+#: The two kinds of states.
 RUN: Final = "run"
 WAIT: Final = "wait"
 
-# These replace the kind in the record of an arrow's end.
+# The records of an arrow's ends have one of these in place of a state's kind.
 _START: Final = "start"
 _ARRIVAL: Final = "arrival"
 
-# The maximum number of arrows per thread: an arrow's number begins with the thread's number.
+# The maximum number of arrows per thread. A thread's arrow numbers start at its number times this.
 _ARROWS: Final = 1 << 32
 
 #: An arrow's number, its name, and the channel that it goes through.
@@ -40,9 +37,9 @@ Arrow = tuple[int, str, str]
 
 
 class State(NamedTuple):
-    """The state of a thread.
+    """What a thread is doing.
 
-    A thread that runs may in fact be waiting for the interpreter lock, which a program cannot see.
+    A thread that runs may be waiting for the interpreter lock; a program cannot see that.
     """
 
     begin: int
@@ -52,7 +49,7 @@ class State(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A state that has ended. thread, name: the thread's number, and its name at the end."""
+    """A state that has ended. thread, name: the thread's number, and its name at that time."""
 
     thread: int
     name: str
@@ -65,20 +62,20 @@ class Slice(NamedTuple):
 
 
 class Point(NamedTuple):
-    """The start or the end of an arrow. thread, name: see Slice."""
+    """One end of an arrow. thread, name: see Slice."""
 
     thread: int
     name: str
     kind: str
     time: int
-    #: See Arrow.
+    #: The arrow's number.
     arrow: int
     what: str
     channel: str
-    #: The message's number in the hub's order, from 1; 0 if the value is not a message, or the hub
-    #: does not have it yet.
+    #: The number of the message, counted by the hub from 1. It is 0 for other values, and for
+    #: messages that the hub does not have yet.
     message: int
-    #: How many values were in the channel; None if it is unbuffered.
+    #: How many values the channel holds; None if it is unbuffered.
     queued: int | None
 
     @property
@@ -87,42 +84,42 @@ class Point(NamedTuple):
 
 
 class Track:
-    """The state of one thread; only that thread calls the methods. Made by `Recorder.track`."""
+    """The state of one thread. Made by `Recorder.track`. Thread: the track's."""
 
     def __init__(self, recorder: Recorder, number: int) -> None:
         self._recorder = recorder
         self.number: Final = number
         self.name = _name()
-        #: What the thread is doing; None before and after its work. Any thread may read this.
+        #: What the thread is doing; None if it is not traced now. Thread: any.
         self.state: State | None = None
-        #: On the hub's thread: the number of the message that is being broadcast.
+        #: Used only by the hub's thread: the number of the message that it is distributing.
         self.message = 0
-        # The states before the waits that the thread is in, innermost last.
+        # The states to return to in `resume`, one for each wait in progress.
         self._paused: list[State | None] = []
         self._last = 0
         self._arrows = number * _ARROWS
 
     def now(self) -> int:
-        """Return the time, later than all previous times on this track."""
+        """Return the current time, or a later one if the track already has this time."""
         now = time.monotonic_ns()
         self._last = now if now > self._last else self._last + 1  # max takes twice as long
         return self._last
 
     def next(self) -> int:
-        """Return the time right after the last time on this track."""
+        """Return the time one nanosecond after the track's last time."""
         self._last += 1
         return self._last
 
     def run(self, name: str, args: dict[str, Any] | None = None) -> None:
-        """Record that the thread works from now on."""
+        """Record that the thread begins to work."""
         self._enter(State(self.now(), name, RUN, args))
 
     def wait(self, name: str, args: dict[str, Any] | None = None) -> None:
-        """Record that the thread waits from now on."""
+        """Record that the thread begins to wait."""
         self._enter(State(self.now(), name, WAIT, args))
 
     def waited(self, name: str, since: int) -> None:
-        """Record that the wait that is ending has been for `name` since `since`."""
+        """Record that the thread has waited for `name` from the time `since` until now."""
         if self.state is not None and self.state.kind == WAIT and since <= self.state.begin:
             self.state = self.state._replace(name=name)
         else:
@@ -130,12 +127,12 @@ class Track:
             self._enter(State(self._last, name, WAIT, None))
 
     def pause(self, name: str, args: dict[str, Any] | None = None) -> None:
-        """Record that the thread waits until `resume`."""
+        """Record that the thread waits, and returns to the current state in `resume`."""
         self._paused.append(self.state)
         self.wait(name, args)
 
     def resume(self) -> None:
-        """Return to the state before the last `pause`."""
+        """Record that the thread returns to the state before `pause`."""
         before = self._paused.pop()
         self._enter(before and State(self.now(), *before[1:]))
 
@@ -145,7 +142,7 @@ class Track:
 
     def _enter(self, state: State | None) -> None:
         if self.state is None:
-            self.name = _name()  # the thread may have become a pump
+            self.name = _name()  # a thread gets a new name when it becomes a pump
             self.state = state
             return
         begin, name, kind, args = self.state
@@ -154,37 +151,37 @@ class Track:
         self._recorder.change(self, state, (self.number, self.name, kind, begin, end, name, said))
 
     def note(self, key: str, value: object) -> None:
-        """Append a value to a list in the details of the current state. There must be a state."""
+        """Append a value to a list in the arguments of the current state, which must have some."""
         assert self.state is not None
         assert self.state.args is not None
         self.state.args.setdefault(key, []).append(value)
 
     def new_arrow(self, what: str, channel: str) -> Arrow:
-        """Return a new arrow. what: its name. channel: the channel that it goes through."""
+        """Return a new arrow. what: its name. channel: the channel's name."""
         self._arrows += 1
         return self._arrows, what, channel
 
     def starts(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
-        """Record the start of an arrow. at: a time from `now` or `next`, in the current state."""
+        """Record where an arrow starts. at: when, a time from `now` or `next`."""
         self._recorder.record((self.number, self.name, _START, at, arrow, message, queued))
 
     def arrives(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
-        """Record the end of an arrow. See `starts`."""
+        """Record where an arrow ends. Arguments: see `starts`."""
         self._recorder.record((self.number, self.name, _ARRIVAL, at, arrow, message, queued))
 
 
 class Recorder:
-    """The latest records of all threads. limit: how many are kept."""
+    """Keeps the latest records of all threads. limit: how many."""
 
     def __init__(self, limit: int) -> None:
         self.begin: Final = time.monotonic_ns()
-        # Guards the ring, the count of all records so far, and the tracks. Held only for a few
-        # steps, in which no other lock is taken.
+        # Guards the ring, the count and the tracks. Held for a few steps, without taking another
+        # lock.
         self._lock = threading.Lock()
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=limit)
         self._count = 0
         self._numbers = 0
-        # Each thread keeps its own track alive.
+        # Weak, so that a track ends with its thread.
         self._tracks: WeakSet[Track] = WeakSet()
         self._local = threading.local()
 
@@ -200,13 +197,13 @@ class Recorder:
         return track
 
     def record(self, record: tuple[Any, ...]) -> None:
-        """Keep a record. Thread: any."""
+        """Add a record to the ring. Thread: any."""
         with self._lock:
             self._ring.append(record)
             self._count += 1
 
     def change(self, track: Track, state: State | None, record: tuple[Any, ...]) -> None:
-        """Record the end of the track's state and set the next; `read` sees both or neither.
+        """Record a state that has ended, and set the next one, so that `read` sees both or neither.
 
         Thread: the track's.
         """
@@ -216,7 +213,7 @@ class Recorder:
             track.state = state
 
     def read(self) -> tuple[list[Slice], list[Point], int]:
-        """Return the records, including current states, and how many are lost. Thread: any."""
+        """Return all records, with the current states, and how many are lost. Thread: any."""
         with self._lock:
             records = list(self._ring)
             lost = self._count - len(records)

@@ -1,17 +1,16 @@
-"""A picture of a trace: threads and channels are lines, time runs downward, messages are arrows.
+"""Draws a trace: each thread and each client's channel is a vertical line, and time runs downward.
 
-The bar on a thread's line is filled while the thread runs, and hollow while it waits. A client's
-channel also has a line; the more messages the channel holds, the wider the bar. An arrow leads from
-the sending thread to the receiving thread, through the channel if that has a line.
+A bar on a thread's line is filled while the thread runs, and hollow while it waits. A bar on a
+channel's line shows the number of queued messages by its width. An arrow leads from the thread that
+sends a value to the thread that receives it, through the channel if that has a line.
 
-Time is not to scale, because a message passes through the hub in a ten-thousandth of the time
-between two messages. Every step gets room for its name, and long steps get a little more. In a long
-repetition, the middle is compressed.
+Time is not to scale: a message needs a ten-thousandth of the time between two messages to pass
+through the hub. Every step is tall enough for its label, and long steps are a little taller. The
+middle of a long repetition is compressed.
 
-This module writes the SVG itself, without matplotlib, so that the picture's text can be searched,
-its colors follow light or dark mode, and it includes a description in words. The same trace always
-makes the same picture. `text`, `arrow` and `document` also draw the lesson's pictures, in which
-time is the order of cause and effect.
+The module writes SVG without a library. So the text of the picture can be searched, the colors
+follow light and dark mode, and there is a description in words. A trace always gives the same
+picture. The lesson's pictures also use `text`, `arrow` and `document`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ __all__ = ["WIDTH", "Lane", "Panel", "Point", "arrow", "document", "draw", "lane
 #: A position in a picture: x and y, in pixels.
 Point = tuple[float, float]
 
-#: The minimum width of a picture, in pixels: the width of a small phone, with room for four lanes.
+#: The minimum width of a picture, in pixels: a small phone's, with room for four lanes.
 WIDTH: Final = 360
 _GUTTER: Final = 36
 _LANE: Final = 77
@@ -44,17 +43,17 @@ _LINE: Final = 16
 _CHARACTER: Final = 7.6
 # The longest name that fits into a lane, in characters.
 _NAME: Final = 11
-# The maximum total heights of all repetitions, and of everything else, in pixels.
+# The maximum height of all repetitions together, and of everything else, in pixels.
 _DENSE: Final = 260
 _SPARSE: Final = 1600
 
-# The maximum number of states drawn; with more, a browser is slow.
+# The maximum number of states in a picture; more would make a browser slow.
 _STATES: Final = 20_000
 
-# How many repetitions at the beginning and at the end keep their full height.
+# How many items at each end of a repetition keep their full height.
 _SHOWN: Final = 2
 
-# Up to this many flows of a kind are described individually; more are described together.
+# Up to this many flows of a kind are described one by one; more are described in one sentence.
 _TOLD: Final = 3
 
 _STYLE: Final = """
@@ -79,7 +78,7 @@ text { font: 12px system-ui, sans-serif; fill: var(--text); paint-order: stroke;
 
 @dataclass(frozen=True)
 class Lane:
-    """A line of the picture: a thread's, or a channel's."""
+    """A line of the picture, for a thread or a channel."""
 
     name: str
     #: The thread's number; None for a channel.
@@ -88,7 +87,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of a picture. begin, end: in microseconds of the trace."""
+    """One part of a picture. begin, end: a part of the trace, in microseconds."""
 
     title: str
     trace: Trace
@@ -106,7 +105,7 @@ class Panel:
         ]
 
     def flows(self) -> list[Flow]:
-        """Return the arrows between the panel's lanes that start during its time."""
+        """Return the arrows between the panel's lanes that are sent during its time."""
         threads = {lane.thread for lane in self.lanes}
         return [
             flow
@@ -115,7 +114,7 @@ class Panel:
         ]
 
     def depths(self, channel: str) -> list[tuple[float, int]]:
-        """Return a channel's lengths during the panel's time, each with the time when it starts."""
+        """Return how many messages a channel holds, at the beginning and after each change."""
         steps = self.trace.depths[channel]
         before = [depth for time, depth in steps if time < self.begin]
         inside = [(time, depth) for time, depth in steps if self.begin <= time < self.end]
@@ -123,9 +122,10 @@ class Panel:
 
 
 def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
-    """Return a trace's lanes, or those that match a pattern, in the direction of the messages.
+    """Return the lanes of a trace that match a pattern, or all without patterns.
 
-    First the threads that send, then the hub, then each channel with its write pump.
+    They follow the way of a message: first the threads that send, then the hub, then each client's
+    channel and write pump.
     """
 
     def place(lane: Lane) -> tuple[int, str, int]:
@@ -144,9 +144,9 @@ def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
 
 
 def draw(title: str, panels: Sequence[Panel]) -> str:
-    """Return the picture, with its panels one below another.
+    """Return the picture, with the panels one below the other.
 
-    Raises ValueError if there is nothing to draw.
+    Raises ValueError if a panel shows nothing, or too much.
     """
     for panel in panels:
         states = len(panel.spans())
@@ -175,7 +175,7 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
 
 
 class _Drawing:
-    """Draws one panel. body: a list to which the elements are appended."""
+    """Draws one panel. body: the list to which the panel's elements are appended."""
 
     def __init__(self, panel: Panel, lane_width: int, width: int, body: list[str]) -> None:
         self.panel = panel
@@ -183,22 +183,21 @@ class _Drawing:
         self.body = body
         self.spans = panel.spans()
         self.flows = panel.flows()
-        # The x of each lane's middle, by the thread's number or the channel's name.
+        # The x coordinate of each lane's middle, by thread number or channel name.
         self.x = {
             lane.name if lane.thread is None else lane.thread: _GUTTER + 8 + i * lane_width
             for i, lane in enumerate(panel.lanes)
         }
         self.room = lane_width - _BAR - 16
-        # The times at which something happens; how far below the first one each is drawn; and which
-        # of them lie in the middle of a repetition.
+        # All times at which something happens; the y offset of each; and those in compressed parts.
         self.times, self.heights, self.dense = self._rows()
         # Drawn last, on top of all lines.
         self.texts: list[str] = []
 
     def _rows(self) -> tuple[list[float], list[float], set[float]]:
-        """Return the times at which something happens, their heights, and which times are dense."""
+        """Return the times at which something happens, their offsets, and which are compressed."""
         panel = self.panel
-        # A time is dense if everything that happens then lies in the middle of a repetition.
+        # A time is compressed if everything that happens then is in the middle of a repetition.
         dense: dict[float, bool] = {panel.begin: False, panel.end: False}
         kinds: defaultdict[tuple[object, ...], list[tuple[float, ...]]] = defaultdict(list)
         for span in self.spans:
@@ -225,12 +224,12 @@ class _Drawing:
         return times, heights, {time for time, middle in dense.items() if middle}
 
     def y(self, time: float) -> float:
-        """Return the y coordinate of a time; times outside the panel are drawn at its edges."""
+        """Return the y coordinate of a time. Times outside the panel are at its edges."""
         i = bisect_right(self.times, time) - 1
         return self.top + self.heights[max(0, i)]
 
     def draw(self, y: float) -> float:
-        """Draw the panel below y. Returns the y coordinate of its bottom."""
+        """Draw the panel below y. Returns the y coordinate of its lower edge."""
         for line in _wrapped(self.panel.title, self.width, 8.6):
             y += 20
             self.body.append(text(8, y, "title", line))
@@ -297,7 +296,7 @@ class _Drawing:
             self._draw_arrow(flow, (through, end[1]), end, flow.received)
 
     def _draw_arrow(self, flow: Flow, start: Point, end: Point, time: float) -> None:
-        """Draw an arrow, without a head if it is one of many or arrives after the panel's time."""
+        """Draw an arrow; without a head if it is one of many, or arrives after the panel's end."""
         right = math.copysign(_BAR / 2, end[0] - start[0])
         start, end = (start[0] + right, start[1]), (end[0] - right, end[1])
         many = time in self.dense
@@ -309,7 +308,7 @@ class _Drawing:
 
 
 def _describe(panel: Panel) -> list[str]:
-    """Return a description of the panel in words: a line for each event, in order of time."""
+    """Return the panel in words: a line for each event, in the order of time."""
     names = panel.trace.threads
     told: list[tuple[float, str]] = []
     kinds: defaultdict[tuple[str, str, int], list[Flow]] = defaultdict(list)
@@ -339,7 +338,7 @@ def _describe(panel: Panel) -> list[str]:
 
 
 def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
-    """Describe flows of one kind in words."""
+    """Return a sentence about flows of one kind."""
     first = flows[0]
     sender, receiver = names[first.sender], names[first.receiver]
     times = [flow.received - flow.sent for flow in flows]
@@ -353,7 +352,7 @@ def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
 
 
 def duration(microseconds: float) -> str:
-    """Return a time in a suitable unit, with at least two digits."""
+    """Return a duration with its unit and at least two digits."""
     for unit, size in (("s", 1e6), ("ms", 1e3)):
         if microseconds >= size:
             value = microseconds / size
@@ -362,7 +361,7 @@ def duration(microseconds: float) -> str:
 
 
 def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
-    """Return a function that formats a panel's times since its beginning, and their unit."""
+    """Return a function that formats a time, counted from the panel's beginning, and its unit."""
     long = end - begin
     if long < 1e3:
         unit, size, digits = "µs", 1.0, 0
@@ -374,7 +373,7 @@ def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Return increasing numbers as short text: the first and the last."""
+    """Return increasing numbers as text: the first and the last of them."""
     first, last = numbers[0], numbers[-1]
     return f"{first}" if first == last else f"{first}–{last}"
 
@@ -398,7 +397,7 @@ def _label(span: Span) -> str:
 
 
 def _state(span: Span) -> str:
-    """Describe a thread's state in words."""
+    """Return a thread's state in words."""
     if span.kind == RUN:
         return f"runs, {_label(span)}"
     return {
@@ -418,16 +417,16 @@ def _wrapped(text: str, width: float, character: float) -> list[str]:
 
 
 def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
-    """Return a text element. kind: its class; may be empty. anchor: which part is at x."""
+    """Return a text element. kind: its class; may be empty. anchor: the part of the text at x."""
     head = f'<text class="{kind}"' if kind else "<text"
     place = f'x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}"'
     return f"{head} {place}>{escape(content, quote=False)}</text>"
 
 
 def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: int = 0) -> str:
-    """Return an arrow. line, head: the classes of its two parts; no head if that is empty.
+    """Return an arrow. line, head: the classes of its parts; without a head if `head` is empty.
 
-    size: the length of the head. short: how far before the tip the line ends.
+    size: the length of the head. short: the gap between the line's end and the tip.
     """
     (x1, y1), (x2, y2) = ((x, round(y, 1)) for x, y in (start, tip))
     way = 1 if x2 > x1 else -1
@@ -438,7 +437,7 @@ def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: i
 def document(
     title: str, words: Iterable[str], style: str, size: tuple[int, int], body: Iterable[str]
 ) -> str:
-    """Return a picture as SVG. words: the lines of its description. body: its elements."""
+    """Return an SVG document. words: the lines of its description. body: its elements."""
     width, height = size
     return "\n".join(
         [
