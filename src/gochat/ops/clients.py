@@ -1,8 +1,7 @@
-"""The clients of a chat, for the metrics and the view: the connected ones, and totals of all.
+"""Keeps track of a chat's clients: the connected ones, and totals over all.
 
-`Clients.new_client` makes plain clients and remembers each until the server reports the end of its
-connection; then the client's counts are added to the totals. Both steps hold a lock, so a client is
-always either connected or in the totals.
+When the server reports that a client's connection has ended, the client's counts are added to the
+totals. A lock makes this one step, so a client is always either connected or in the totals.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from ..golang.websocket import (
 
 __all__ = ["DROP_REASONS", "Clients", "Gone", "Totals", "drop_reason", "reason"]
 
-#: The reasons why this side drops a client, each as a key and in words.
+#: Why the server dropped a client: a label for metrics, and the same in words.
 DROP_REASONS: Final = {
     "full_send_buffer": "its queue was full",
     "write_deadline": "a write was not done in time",
@@ -44,12 +43,11 @@ _GONE: Final = 50
 
 
 def drop_reason(client: Client) -> str | None:
-    """Return why this side dropped a client, as a key of DROP_REASONS; None if it did not.
+    """Return why the server dropped a client, a key of DROP_REASONS; None if it did not.
 
-    Several reasons can apply, as when the hub drops a client whose last frame cannot be written.
-    The answer is the reason that came first: a client that has broken the protocol is no longer
-    read, so its queue may fill; a client with a full queue is probably stuck; and a failed write
-    ends the reading. Thread: any.
+    If several reasons apply, the one that came first is returned. For example, a client that breaks
+    the protocol is no longer read, so its queue may fill up; and after the hub drops a client for a
+    full queue, writing its last frame may time out. Thread: any.
     """
     conn = client.conn.statistics()
     if isinstance(conn.read_error, ReadLimitError):
@@ -66,7 +64,7 @@ def drop_reason(client: Client) -> str | None:
 
 
 def reason(client: Client, dropped: str | None) -> str:
-    """Return in words why the hub has closed a client's channel. Call only after the close.
+    """Return in words why a client's channel was closed. Call only after that.
 
     dropped: the client's `drop_reason`. Thread: any.
     """
@@ -81,7 +79,8 @@ def reason(client: Client, dropped: str | None) -> str:
 class Gone(NamedTuple):
     """A client that has left.
 
-    at: when it left, as `time.time()`. queued: how many messages were in its channel at the close.
+    queued: how many messages its channel held when it was closed. at: when it left, a
+    `time.time()`.
     """
 
     number: int
@@ -93,34 +92,34 @@ class Gone(NamedTuple):
 
 @dataclass
 class Totals:
-    """The sums of the clients' counts."""
+    """Counts, summed over clients."""
 
     messages_in: int = 0
     #: Messages that write pumps have put into frames.
     messages_out: int = 0
-    #: Frames by the bit length of the number of messages after the first: index 3 is for 4 to 7.
+    #: The number of frames, indexed by the bit length of n - 1 for a frame of n messages.
     frames_out: list[int] = field(default_factory=lambda: [0] * 32)
     stalls: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_REASONS, 0))
 
     def add(self, client: Client) -> None:
-        """Add a client's counts."""
+        """Add the counts of a client."""
         conn, send = client.conn.statistics(), client.send.statistics()
         self.messages_in += conn.messages_in
         self.stalls += conn.stalls
-        # The write pump receives the first message of a frame and drains the others.
+        # A write pump receives the first message of each frame and drains the others.
         self.messages_out += send.received
         self.frames_out = [a + b for a, b in zip(self.frames_out, send.drains, strict=True)]
 
 
 class Clients:
-    """The clients of a chat. client_class: their class. Thread: any."""
+    """The clients of a chat. client_class: makes them. Thread: any."""
 
     def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
         self._client_class = client_class
         # Guards the fields below. A thread that holds it waits for no other lock.
         self._lock = Lock()
-        # By socket: each client with its number, in order of arrival.
+        # Each client and its number, by socket, in the order in which they connected.
         self._there: dict[socket.socket, tuple[int, Client]] = {}
         self._numbers = count(1)
         self._totals = Totals()
@@ -129,7 +128,7 @@ class Clients:
     def new_client(
         self, hub: AnyHub, conn: Conn, settings: Settings, observer: Observer | None = None
     ) -> Client:
-        """Make a client; use as `client_class`. observer: observes the client's channel."""
+        """Make a client; pass this as `client_class`. observer: for the client's channel."""
         client = self._client_class(hub, conn, settings)
         client.send.observer = observer
         with self._lock:
@@ -137,7 +136,7 @@ class Clients:
         return client
 
     def closed(self, sock: socket.socket) -> None:
-        """Remove a client whose connection has ended: for `on_close`. Ignores other sockets."""
+        """Handle the end of a connection; pass this as `on_close`. Other sockets are ignored."""
         with self._lock:
             if sock not in self._there:
                 return
@@ -151,26 +150,26 @@ class Clients:
             self._gone.append(Gone(number, addr, reason(client, dropped), queued, time.time()))
 
     def find(self, sock: socket.socket) -> Client | None:
-        """Return the client of a connection; None if it is not connected."""
+        """Return the connected client with this socket, or None."""
         with self._lock:
             return self._there[sock][1] if sock in self._there else None
 
     def there(self) -> dict[int, Client]:
-        """Return the connected clients by number, in order of arrival."""
+        """Return the connected clients by number, in the order in which they connected."""
         with self._lock:
             return dict(self._there.values())
 
     def gone(self) -> list[Gone]:
-        """Return the clients that left most recently, in order of departure."""
+        """Return the latest clients that have left, in the order in which they left."""
         with self._lock:
             return list(self._gone)
 
     def read(self) -> tuple[list[Client], Totals]:
-        """Return the connected clients and the totals including their counts."""
+        """Return the connected clients, and totals that include them."""
         with self._lock:
             there = [client for _, client in self._there.values()]
             totals = deepcopy(self._totals)
-        # A client that leaves from here on is in the list, and was not yet in the totals.
+        # A client that leaves now is counted once: it is in the list, but not in the copied totals.
         for client in there:
             totals.add(client)
         return there, totals

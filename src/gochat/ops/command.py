@@ -1,6 +1,6 @@
-"""The command `gochat`: reads the flags, sets up logging, and runs the subcommand.
+"""The command `gochat`: reads the flags, sets up the log, and runs the subcommand.
 
-Each command imports only what it needs: a server does not need a load generator.
+A subcommand imports only what it needs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
-    """Run the command and return its exit status. An error prints one line and returns 1.
+    """Run the command and return its exit status. An error is printed in one line, with status 1.
 
-    argv: arguments without the program name; None for `sys.argv[1:]`. restart: whether the process
-    may be replaced by one that runs the same command on greenlets; if not, `--runtime greenlets`
-    works only in a program that gevent has patched. Exits with 2 if the flags make no sense.
-    Thread: the main one.
+    argv: arguments without the program name; None for `sys.argv[1:]`. restart: whether `--runtime
+    greenlets` may replace this process; if False, gevent must already have patched it. Exits with 2
+    if the flags are invalid. Thread: the main one.
     """
     args = parse_flags(argv)
     if args.command == "serve" and args.runtime != runtime.NAME:
@@ -59,20 +58,19 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         if place:
-            place.failed(text)  # the parent reports it, once, with this process's number
+            place.failed(text)  # the parent prints it once, with this process's number
         else:
             print(f"gochat: {text}", file=sys.stderr)
         return 1
 
 
 def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool) -> None:
-    """Start the command again on greenlets, if this process will serve a chat itself.
+    """Restart the command on greenlets, if this process will serve clients itself.
 
     processes: the value of `--processes`. restart: see `main`. Raises ImportError if gevent is
-    missing or too old, or if the command must not start again; OSError if the system cannot start
-    it.
+    missing or too old, or if `restart` is False. Raises OSError if the system cannot start Python.
     """
-    from .greenlets import check_gevent, start_again  # noqa: PLC0415 - threads have no use for it
+    from .greenlets import check_gevent, start_again  # noqa: PLC0415 - threads do not need it
     from .processes import has_place  # noqa: PLC0415
 
     check_gevent()
@@ -81,12 +79,12 @@ def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool)
             "--runtime greenlets: gevent has not patched this program: call"
             " gevent.monkey.patch_all(queue=False) in its first line"
         )
-    if processes == 1 or has_place():  # otherwise this process only starts the others
+    if processes == 1 or has_place():  # a parent stays on threads; its children restart
         start_again(sys.argv[1:] if argv is None else argv)
 
 
 def config_of(args: argparse.Namespace) -> Config:
-    """Return the settings of `gochat serve` from its flags, and from the parent if there is one."""
+    """Return the settings of `gochat serve`, from its flags and, in a child, from the parent."""
     flags = {each.name: getattr(args, each.name) for each in fields(Config) if each.name != "place"}
     config = Config(**flags)
     if config.processes == 1:
@@ -97,7 +95,7 @@ def config_of(args: argparse.Namespace) -> Config:
 
 
 def serve(config: Config) -> None:
-    """Serve the chat, or start the processes that do. Raises OSError on an unsupported system."""
+    """Serve the chat, in this process or in several. Raises OSError if the system is not POSIX."""
     if os.name != "posix":
         raise OSError("serve needs POSIX, which Windows does not have: use WSL")
     if config.processes > 1 and config.place is None:

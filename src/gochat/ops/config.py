@@ -1,4 +1,4 @@
-"""The settings of `gochat serve`: one object, made by the command from its flags."""
+"""The settings of `gochat serve`, in one object. The command makes it from the flags."""
 
 from __future__ import annotations
 
@@ -19,76 +19,75 @@ __all__ = ["Config", "ConfigError"]
 
 
 class ConfigError(ValueError):
-    """A setting that turned out to be invalid when it was used."""
+    """Raised if a setting turns out to be invalid when it is used."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """How to serve a chat. Times are in seconds. Each field has a flag, see docs/run/flags.md.
+    """How to serve a chat. Times are in seconds.
 
-    An address is host:port or :port.
+    Each field has a flag; docs/run/flags.md lists them. An address is host:port or :port.
     """
 
-    # The address to listen on.
+    # Where to listen.
     addr: str = ":8080"
 
     # The constants of client.go.
     settings: Settings = field(default_factory=Settings)
 
-    # Time allowed for a client to send its request.
+    # How long a client may take to send its request.
     read_header_timeout: float = 3.0
 
-    # Time allowed at shutdown for clients to receive their queued messages.
+    # How long clients may take, at shutdown, to receive their queued messages.
     shutdown_timeout: float = 5.0
 
-    # How many write pumps work at the same time.
+    # How many write pumps may work at the same time.
     gomaxprocs: int = default_gomaxprocs
 
-    # The runtime of the goroutines: `threads` or `greenlets`.
+    # What the goroutines are: `threads` or `greenlets`.
     runtime: str = NAME
 
-    # How many frames per second are read from a client, and how many in one burst. A rate of None
-    # is no limit.
+    # How many frames per second are read from each client, and how many in a burst. A rate of None
+    # means no limit.
     rate: float | None = None
     burst: int = 10
 
     # Whether the process stays on one CPU.
     pin: bool = True
 
-    # How many connections are served at the same time, in total and from one address. None for no
-    # limit.
+    # How many connections are served at the same time, in total and per address; None for no limit.
     max_clients: int | None = None
     max_clients_per_address: int | None = None
 
-    # The URL of the Redis through which processes share the room; None for a room of one process.
+    # The URL of the Redis that connects several processes; None for a single process.
     relay: str | None = None
 
-    # Time that Redis may be unreachable or refuse commands.
+    # How long Redis may be unreachable or refuse commands.
     relay_timeout: float = 30.0
 
-    # How many entries the stream keeps, and how many bytes these take in Redis, approximately.
+    # About how many entries the stream keeps, and about how many bytes they take.
     relay_maxlen: int = 100_000
     relay_maxbytes: int = 16 << 20
 
-    # The room's name on that Redis.
+    # The name of the room. Rooms on the same Redis are separate.
     room: str = "main"
 
     # How many processes share the address and the room.
     processes: int = 1
 
-    # The addresses of the metrics and of the live view; None for neither.
+    # Where to serve the metrics and the view; None to serve none.
     metrics_addr: str | None = None
     view: str | None = None
 
-    # The file for a trace, and how many records it keeps; None for no trace.
+    # The file to write a trace to, and how many records it keeps; None for no trace.
     trace: Path | None = None
     trace_events: int = 200_000
 
-    # The origins whose pages may connect, besides the server's own.
+    # Origins whose pages may connect, in addition to the server's own.
     allow_origin: Sequence[str] = ()
 
-    # The networks of proxies whose X-Forwarded-For is believed.
+    # Networks of proxies that may set X-Forwarded-For.
     trust_proxy: Sequence[IPv4Network | IPv6Network] = ()
 
-    # This process's place among several; None if it is alone. The parent sets this, not a flag.
+    # The place of a child of `--processes`, set by its parent; None otherwise. Not a flag.
     place: Place | None = None

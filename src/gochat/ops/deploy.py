@@ -1,15 +1,16 @@
-"""A deployed chat: its relay, metrics, view and trace; signals; systemd.
+"""Sets up everything around a chat: relay, metrics, view, trace, signals and systemd.
 
-`gochat serve` can end in four ways:
+`gochat serve` ends in one of four ways:
 
-- A signal. No new clients are accepted, everyone gets the queued messages and a close frame, and
-  the program exits with status 0 when all clients have left, or at the shutdown timeout.
-- A second signal. The system kills the program immediately.
-- The hub fails. Its traceback is logged, everyone gets a close frame with code 1011, and the
-  program exits with status 1.
-- The hub does not answer at shutdown. Everyone is cut off at the shutdown timeout; the status is 1.
+- After a signal, the server accepts no new clients. Everyone gets their queued messages and a close
+  frame. The program exits with 0 when all clients have left, or at the shutdown timeout.
+- After a second signal, the system kills the program immediately.
+- If the hub fails, its traceback is logged, and everyone gets a close frame with code 1011. The
+  program exits with 1.
+- If the hub does not answer during shutdown, everyone is disconnected at the shutdown timeout. The
+  program exits with 1.
 
-With `--processes` each child ends in these ways; processes.py describes the parent.
+With `--processes`, this is how each child ends; processes.py describes the parent.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ if TYPE_CHECKING:
     from .processes import Place
     from .view.server import View
 
-    # The class of the clients, or a function that makes them.
+    # A subclass of Client, or a function that returns a client.
     NewClient: TypeAlias = Callable[[AnyHub, Conn, Settings], Client]
 
 __all__ = ["Deployment", "MakeApp", "supervise"]
 
 log = logging.getLogger("gochat")
 
-# Interval at which a child tells its parent that it is alive, in seconds.
+# How often a child reports to its parent that it is alive, in seconds.
 _ALIVE: Final = 1.0
 
 
 class MakeApp(Protocol):
-    """`make_app` of main.py."""
+    """The type of `make_app` in main.py."""
 
     def __call__(
         self, hub: AnyHub, *, settings: Settings, upgrader: Upgrader, client_class: NewClient
@@ -67,28 +68,29 @@ class MakeApp(Protocol):
 
 
 class Deployment:
-    """Everything around a chat, during its `with` block. Thread: the main one.
+    """Everything around a chat, while its `with` block runs.
 
-    config: the settings. hub: the hub of the chat, which is not running yet.
+    config: the settings. hub: the chat's hub, which must not run yet.
 
-    Raises ConfigError if an option in the relay's URL is invalid; ImportError if a package is
-    missing; and whatever the metrics server, the view server and the trace raise.
+    Raises ConfigError if the relay's URL has an invalid option. Raises ImportError if a package is
+    missing. Raises the exceptions of the metrics server, the view server and the trace. Thread: the
+    main one.
     """
 
     def __init__(self, config: Config, hub: Hub) -> None:
         self._config: Final = config
         self._own_hub: Final = hub
         self.relay: Final = _new_relay(config.relay, config, hub) if config.relay else None
-        #: The hub as clients see it: the relay, if there is one.
+        #: The hub that clients use: the relay if there is one.
         self.hub: Final[AnyHub] = self.relay or hub
         with ExitStack() as stack:
-            # The signal handlers are restored last, because the metrics and view servers may take
-            # a while to end.
+            # The signal handlers come off last, because the servers of metrics and view can take a
+            # while to end.
             self._signals: Final = stack.enter_context(ExitStack())
-            #: The class of the clients.
+            #: For `serve_ws`: makes the chat's clients.
             self.client_class: NewClient = Client
             if config.trace is not None:
-                # Imported here because a chat without --trace does not need it.
+                # Only --trace needs this module.
                 from ..trace.probe import tracing  # noqa: PLC0415
 
                 self.client_class = stack.enter_context(
@@ -103,7 +105,7 @@ class Deployment:
                 stack.callback(self._metrics.server.shutdown)
             self._view: View | None = None
             if config.view is not None:
-                # Imported here because a chat without --view does not need it.
+                # Only --view needs this module.
                 from .view.server import View  # noqa: PLC0415
 
                 self._view = View(self._own(config.view), hub, self._clients, self.relay)
@@ -118,7 +120,7 @@ class Deployment:
             self._stack: Final = stack.pop_all()
 
     def _own(self, addr: str) -> str:
-        """Return the address for this process, given the address for the first process."""
+        """Return this process's address. addr: the first process's."""
         place = self._config.place
         return next_port(addr, place.number) if place else addr
 
@@ -129,10 +131,10 @@ class Deployment:
         self._stack.close()
 
     def listen(self, make_app: MakeApp) -> Server:
-        """Listen and set up the process. From now on a signal ends the server.
+        """Listen, and set up the process: its CPU and its signal handlers.
 
-        make_app: makes the routes. SIGUSR1 writes to stderr what each thread is doing. Raises what
-        `Server` raises.
+        After this call, SIGINT and SIGTERM stop the server, and SIGUSR1 prints what each thread is
+        doing. make_app: makes the routes. Raises the exceptions of `Server`.
         """
         config, place = self._config, self._config.place
         app = make_app(
@@ -158,7 +160,7 @@ class Deployment:
         return server
 
     def serve(self, server: Server) -> None:
-        """Serve until SIGINT or SIGTERM. Raises HubError if there is no thread for a server."""
+        """Serve until SIGINT or SIGTERM. Raises HubError if a thread cannot be started."""
         place = self._config.place
         try:
             if self._metrics:
@@ -182,11 +184,11 @@ class Deployment:
 
 
 def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
-    """Return a function for a child to call at least every _ALIVE seconds while it accepts.
+    """Return a function that reports to the parent that this child is alive.
 
-    The function runs on the main thread, so a child that cannot accept clients falls silent. So
-    does a child whose hub does not answer. The function may wait for the hub: without the hub no
-    client could join anyway.
+    The server calls it on the main thread, which accepts connections. So a child that cannot accept
+    clients sends no reports. Neither does a child whose hub does not answer. Waiting for the hub is
+    acceptable, because no client can join without it.
     """
     place.alive()
     told = time.monotonic()
@@ -201,11 +203,11 @@ def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
 
 
 def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, object], object]]:
-    """Return signal handlers: SIGINT and SIGTERM end the server.
+    """Return handlers for SIGINT and SIGTERM, which stop the server, and for SIGUSR1.
 
-    forced: whether a second signal kills the process. Not for a child: it gets SIGTERM twice if the
-    system sends SIGTERM to every process of a service, because the parent sends one, too. A parent
-    that cannot wait for a child kills the child.
+    forced: whether a second signal kills the process. False for a child, which may get SIGTERM
+    twice at shutdown: once from the parent, and once from systemd, which signals all processes of a
+    service.
     """
 
     def stop(*_: object) -> None:
@@ -222,16 +224,16 @@ def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, objec
 
 
 def supervise(config: Config) -> None:
-    """Serve in several processes, see processes.py. Thread: the main one; there must be no other.
+    """Serve in several processes: see processes.py.
 
-    Raises ConfigError if an option in the relay's URL is invalid; ImportError if the relay's
-    package is missing; and whatever `listen_shared`, `inherited_listeners` and
-    `processes.supervise` raise.
+    Raises ConfigError if the relay's URL has an invalid option, and ImportError if the relay's
+    package is missing. Raises the exceptions of `listen_shared`, `inherited_listeners` and
+    `processes.supervise`. Thread: the main one; there must be no other.
     """
-    from . import processes  # noqa: PLC0415 - only here: one process has no use for it
+    from . import processes  # noqa: PLC0415 - a single process does not need it
 
     assert config.relay  # parse_flags requires it
-    _new_relay(config.relay, config, Hub())  # raises here what each process would raise
+    _new_relay(config.relay, config, Hub())  # fails now if it would fail in each child
     listeners = inherited_listeners(config.processes) or listen_shared(
         config.addr, config.processes
     )
@@ -240,7 +242,7 @@ def supervise(config: Config) -> None:
 
 def _new_relay(url: str, config: Config, hub: Hub) -> Relay:
     try:
-        from ..relay.relay import Relay  # noqa: PLC0415 - a package that others do not need
+        from ..relay.relay import Relay  # noqa: PLC0415 - needs an optional package
     except ImportError as error:
         text = "--relay needs the package redis: pip install 'gochat[relay]'"
         raise ImportError(text) from error
@@ -260,7 +262,7 @@ def _new_relay(url: str, config: Config, hub: Hub) -> Relay:
 
 def _new_metrics(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> Metrics:
     try:
-        # Imported here because the import takes a tenth of a second and needs an optional package.
+        # Imported only if needed: it takes a tenth of a second and needs an optional package.
         from .metrics import Metrics  # noqa: PLC0415
     except ImportError as error:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"

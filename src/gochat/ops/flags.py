@@ -29,15 +29,15 @@ _REDIS: Final = "redis://HOST:PORT/0", "rediss://HOST/0"
 
 
 class _Parser(Parser):
-    """A Parser whose errors contain no Redis URL and no login from any other URL."""
+    """A Parser that removes Redis URLs, and logins in other URLs, from error messages."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong, in one line, and exit with 2."""
+        """Print a message in one line and exit with 2."""
         if "://" not in message:  # searching a long message takes milliseconds
             super().error(message)
         own = rf"(?:{re.escape(_REDIS[0])} or )?{re.escape(_REDIS[1])}\Z"  # what `relay` says
         message = re.sub(rf"(?!{own})(rediss?://).*", r"\1...", message, flags=re.I | re.S)
-        # One search for the first URL and one for the last @: a single pattern would look for an @
+        # Two searches, for the first URL and for the last @. A single pattern would look for an @
         # after each URL, which takes quadratic time.
         if url := re.search(r"\b(wss?|https?)://", message, re.I):
             _, at, rest = message[url.end() :].rpartition("@")
@@ -45,7 +45,7 @@ class _Parser(Parser):
         super().error(message)
 
 
-#: The purpose of each command.
+#: What each command is for, as shown by --help.
 COMMANDS: Final = {
     "serve": "serve the chat",
     "bench": "measure a chat server",
@@ -56,9 +56,9 @@ COMMANDS: Final = {
 
 
 def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of the command line and the parser of each command.
+    """Return the parser for all commands, and the parser of each command.
 
-    wanted: the commands whose flags to add; only the modules of these commands are imported.
+    wanted: the commands that get their flags. Only their modules are imported.
     """
     parser = _Parser(
         prog="gochat",
@@ -76,7 +76,7 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the flags of a command line. Exits with 2 if they make no sense.
+    """Parse a command line. Exits with 2 if it is invalid.
 
     argv: arguments without the program name; None for `sys.argv[1:]`.
     """
@@ -128,7 +128,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _mistake_before_command(argv: Sequence[str]) -> str:
-    """Return an error with a suggestion if the first word is not a command; empty if it is one."""
+    """Return what is wrong with the first word, with a suggestion; empty if it is a command."""
     commands = list(COMMANDS)
     if not argv:
         return (
@@ -165,7 +165,7 @@ def add_serve_flags(serve: Parser) -> None:
 
 
 def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
-    """Return the runtime from the flag or the environment. Refuses flags the runtime lacks."""
+    """Return the runtime to use. Exits with 2 if another flag does not work on it."""
     name = args.runtime or from_environ("GOCHAT_RUNTIME", runtime, serve)
     if name == "threads" and NAME == "greenlets":
         source = "--runtime " if args.runtime else "GOCHAT_RUNTIME="
@@ -198,13 +198,13 @@ def runtime(text: str) -> str:
 
 
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
-    """Return the URL of Redis from the flag, a file, or the environment; None if there is none."""
+    """Return the URL of Redis from a flag, a file or the environment; None if none has it."""
     if args.relay and args.relay_file is not None:
         serve.error("--relay and --relay-file set the same value: use only one")
     if args.relay_file is not None:
         try:
             with open(args.relay_file) as file:
-                return relay(file.read(1 << 16).strip())  # limited, because a file may have no end
+                return relay(file.read(1 << 16).strip())  # limited: a device may have no end
         except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
             why = getattr(error, "strerror", None) or error
             serve.error(f"--relay-file {args.relay_file[:99]!r}: {why}")
@@ -212,7 +212,7 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
 
 
 def relay(text: str) -> str:
-    """Return the URL of Redis or Valkey. An error does not repeat the text or its password."""
+    """Return a flag's value, a Redis URL. Raises ArgumentTypeError, without the URL in its text."""
     try:
         parts = urlsplit(text)
         # redis-py would ignore a path that is not a number.
@@ -242,13 +242,13 @@ def address(text: str) -> str:
 
 
 def view_addr(text: str) -> str:
-    """Return an address, by default on loopback, where only local users can use the switches."""
+    """Return a flag's value, an address; on loopback, unless it names a host."""
     address(text)
     return f"127.0.0.1{text}" if text.startswith(":") else text
 
 
 def origin(text: str) -> str:
-    """Return an origin as browsers send it, `*`, or the `null` of a page from a file."""
+    """Return a flag's value: an origin, `*`, or `null`. Raises ArgumentTypeError."""
     pattern = r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+"
     if not re.fullmatch(pattern, text):
         raise argparse.ArgumentTypeError(
@@ -259,7 +259,7 @@ def origin(text: str) -> str:
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """Return an IP address, or a network of addresses."""
+    """Return a flag's value: an IP address or a network. Raises ArgumentTypeError."""
     try:
         found = ipaddress.ip_network(text)
     except ValueError as error:
@@ -271,7 +271,7 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return found
 
 
-#: The flags of `gochat serve` by purpose, the most needed ones first.
+#: The flags of `gochat serve`, grouped by purpose; the most useful groups come first.
 SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     "what most people need": [
         (
@@ -407,7 +407,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     ],
 }
 
-#: The flags that need another flag, each with that other flag.
+#: Flags that have a meaning only with another flag, and that other flag.
 _NEEDS: Final = {
     "burst": "rate",
     "trace-events": "trace",

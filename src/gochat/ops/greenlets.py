@@ -1,9 +1,10 @@
 """`--runtime greenlets`: restarts the command in a process that gevent has patched.
 
-gevent must patch a process before `socket` or `threading` is imported, and this command has
-imported both by the time it knows its flags. So the process executes Python again, with a program
-that patches first. The process keeps its id, its descriptors and its environment. A program that
-calls `main` itself is not replaced: it must do the patching.
+gevent must patch a process before it imports `socket` or `threading`. When this command has read
+its flags, it has imported both. So it replaces itself with a new Python, which patches first. The
+process id, the descriptors and the environment stay the same.
+
+A program that calls `main` itself is not restarted: it must patch the process first.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..golang.runtime import OLDEST, too_old
 
 __all__ = ["check_gevent", "start_again"]
 
-# The program that Python then executes. {}: the present sys.path, to find the same packages.
+# The new program. {}: the current sys.path, so that it finds the same packages.
 _PROGRAM = """\
 import sys; sys.path[:] = {}
 from gochat_command import main; sys.exit(main(greenlets=True))
@@ -42,10 +43,11 @@ def check_gevent() -> None:
 
 
 def start_again(argv: Sequence[str]) -> NoReturn:
-    """Execute this command again on greenlets. Thread: the main one, which must be the only one.
+    """Replace this process with the same command on greenlets.
 
-    argv: arguments without the program name. Ctrl-C is blocked until gochat_command runs again,
-    because a starting Python prints a traceback. Raises OSError if the system cannot execute it.
+    argv: arguments without the program name. Ctrl-C is blocked until gochat_command handles it,
+    because Python would print a traceback while it starts. Raises OSError if the system cannot
+    start Python. Thread: the main one; there must be no other.
     """
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     program = _PROGRAM.format(repr(sys.path))

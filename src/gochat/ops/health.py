@@ -1,4 +1,4 @@
-"""The health of a chat: whether its hub receives. Also the hub's statistics."""
+"""Whether a hub answers, and a hub's statistics."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..hub import Hub
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 
-# Not a client: the hub ignores it on `unregister`, like a client that has already unregistered.
+# Stands for a client that has already unregistered, which the hub ignores.
 _NOBODY: Final[Any] = object()
 
 
 def answers(hub: Hub, timeout: float) -> bool:
-    """Return whether a hub receives within the timeout, in seconds. Thread: any."""
+    """Return whether a hub receives a value within the timeout, in seconds. Thread: any."""
     try:
         hub.unregister.put(_NOBODY, timeout=timeout)
     except (queue.Full, AbandonedChannelError):
@@ -29,17 +29,17 @@ def answers(hub: Hub, timeout: float) -> bool:
 
 @dataclass(frozen=True)
 class HubStatistics:
-    """The clients in a hub's room, and the state of its thread and its channels."""
+    """The state of a hub: its clients, its thread and its channels."""
 
     clients: int
-    #: Whether the thread named `hub` is waiting for a value; None if there is no such thread.
+    #: Whether the hub's thread waits for a value; None if no thread is named `hub`.
     waits: bool | None
-    #: By name: `register`, `unregister`, `broadcast` and `stop`.
+    #: The state of `register`, `unregister`, `broadcast` and `stop`, by name.
     channels: Mapping[str, ChannelStatistics]
 
 
 def hub_statistics(hub: Hub) -> HubStatistics:
-    """Return a hub's statistics. With several hubs, the thread is the first hub's. Thread: any."""
+    """Return a hub's statistics. Of several threads named `hub`, it uses the first. Thread: any."""
     thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
     names = ("register", "unregister", "broadcast", "stop")
     return HubStatistics(

@@ -1,12 +1,11 @@
-"""The metrics of `--metrics-addr`: values for Prometheus, and the chat's health.
+"""The metrics server, for `--metrics-addr`: values for Prometheus, and a health check.
 
-All values are computed at a scrape, from the `statistics()` of the server, the upgrader, the relay,
-and each client's connection and channel (clients.py). The counters are always on. They are plain
-ints, and each is written by one thread at a time. A scrape reads them without a lock: a value may
-be one message old, but never decreases. `hub.clients` belongs to the hub: only its length is read,
-in one step of the interpreter.
+Values are computed when Prometheus asks, from the `statistics()` of the server, the upgrader, the
+relay, and each client's connection and channel. Counting is always on, and costs an int that one
+thread increments. Reading needs no lock: a value may be one message old, but never decreases. Of
+the hub, only the number of clients is read, in one step of the interpreter.
 
-The metrics have a separate address, which need not be public. This module needs the package
+The server has its own address, so that it need not be public. This module needs the package
 prometheus-client, so deploy.py imports it only with the flag.
 """
 
@@ -38,57 +37,55 @@ __all__ = ["Metrics", "health_app"]
 
 log = logging.getLogger("gochat")
 
-# The histogram's upper bounds, in messages: powers of two, up to the default send buffer.
-# The last bucket has everything larger.
+# Upper bounds of the histogram, in messages. The last bucket has everything larger.
 _BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-# Time allowed for the hub to answer, in seconds.
+# How long the hub may take to answer, in seconds.
 _HEALTH_WAIT: Final = 2.0
 
 
 class Metrics(Collector):
-    """The metrics of one chat, and their server, which listens from now on.
+    """The metrics of one chat, with a server that listens from now on.
 
-    addr: where to listen, see `http.Server`. hub, clients: those of the chat. relay: the relay in
-    front of the hub, if any.
-
-    Create, start and shut down on one thread. Raises what `Server` raises.
+    addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
+    Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
     """
 
     def __init__(self, addr: str, hub: Hub, clients: Clients, relay: Relay | None = None) -> None:
         self._hub = hub
         self._clients = clients
         self._relay = relay
-        # Set by `start`, before the first request is accepted.
+        # Set by `start`, before the server accepts requests.
         self._chat: http.Server
         self._upgrader: Upgrader
         registry = CollectorRegistry()
         registry.register(self)
-        # A response has the same small size at any load, so compression is not worth the time.
+        # Responses are small at any load, so compressing them is not worth the time.
         metrics: http.Application = make_wsgi_app(registry, disable_compression=True)
-        #: Answers at `/metrics`, for Prometheus, and at `/healthz`.
+        #: Serves `/metrics` and `/healthz`.
         self.server: Final = new_server(
             addr, {"/metrics": metrics, "/healthz": health_app(hub, relay)}
         )
 
     def start(self, chat: http.Server, upgrader: Upgrader) -> None:
-        """Serve, on the thread `metrics`. chat, upgrader: the chat's server and upgrader.
+        """Serve on a thread named `metrics`. Raises RuntimeError if it cannot be started.
 
-        Raises RuntimeError if the system has no more threads.
+        chat, upgrader: the chat's server and upgrader.
         """
         self._chat, self._upgrader = chat, upgrader
         self.server.start("metrics")
         log.info("metrics at http://%s/metrics", self.server.addr)
 
     def collect(self) -> Iterator[Metric]:
-        """Compute the metrics for a scrape. Thread: any, several at the same time."""
+        """Compute all metrics. Thread: any, several at the same time."""
         runs = GaugeMetricFamily("gochat_runtime", "What runs the chat.", labels=["name"])
         runs.add_metric([NAME], 1)
         yield runs
         there, totals = self._clients.read()
         queued = [len(client.send) for client in there]
-        # Of a frame's n messages the write pump drains n - 1. The bit length of n - 1 is the index
-        # of the first bound that is at least n.
+        # A frame's first message is received, the others are drained. A frame of n messages is
+        # counted at index (n - 1).bit_length(), which is also the index of the smallest bound that
+        # n does not exceed.
         frames = list(accumulate(totals.frames_out))
         yield from gauges(
             ("clients", "Clients in the room.", len(self._hub.clients)),
@@ -178,14 +175,14 @@ def counters(*figures: tuple[str, str, float]) -> Iterator[Metric]:
 def histogram(
     name: str, text: str, bounds: Sequence[int], counts: Sequence[int], total: int
 ) -> Metric:
-    """Return a histogram. counts: how many values are up to each bound, then how many in total."""
+    """Return a histogram. counts: how many values are up to each bound; then all values."""
     names = [*(f"{bound:.1f}" for bound in bounds), "+Inf"]
     buckets = list(zip(names, counts, strict=True))
     return HistogramMetricFamily(f"gochat_{name}", text, buckets=buckets, sum_value=total)
 
 
 def by_reason(name: str, text: str, values: Mapping[str, int]) -> Metric:
-    """Return a counter with a value for each reason."""
+    """Return a counter labeled by reason."""
     family = CounterMetricFamily(f"gochat_{name}", text, labels=["reason"])
     for reason, value in values.items():
         family.add_metric([reason], value)
@@ -195,13 +192,13 @@ def by_reason(name: str, text: str, values: Mapping[str, int]) -> Metric:
 def health_app(
     hub: Hub, relay: Relay | None = None, timeout: float = _HEALTH_WAIT
 ) -> http.Application:
-    """Return a WSGI app: 200 while the hub receives and the relay hears, else 503.
+    """Return a WSGI app that answers 200 while hub and relay work, and 503 otherwise.
 
-    timeout: time allowed for the hub to answer, in seconds.
+    timeout: how long the hub may take to answer, in seconds.
     """
 
     def app(_: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
-        # The hub first, because a relay that waits for its hub is also deaf.
+        # Check the hub first: without it, the relay does not work either.
         if not answers(hub, timeout):
             return say(start_response, "the hub does not answer", 503)
         if relay is not None and relay.statistics().deaf:

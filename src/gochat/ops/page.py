@@ -1,4 +1,4 @@
-"""Serves each page as one file with a strict policy and puts the message limit into home.html."""
+"""Serves each page as a single file, with a strict security policy."""
 
 from __future__ import annotations
 
@@ -16,26 +16,23 @@ from ..golang import http
 
 __all__ = ["SCRIPT", "home_page", "policy", "read_file", "read_page", "send_page", "serve_page"]
 
-#: The environ's key for a script that home.html runs before its own.
+#: The environ's key for a script to run before home.html's own.
 SCRIPT: Final = "gochat.script"
 
-# The place in home.html for the limit. A page that is opened from a file has no limit there.
+# Where home.html has the message limit. It is empty in the file itself.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
 _STATIC: Final = Path(__file__).parents[1] / "static"
 
-# The files that a page names, one on each line. The browser loads them if it opens a page from a
-# file.
+# The lines of a page that name its files. A browser loads these only if it opens the page from
+# disk.
 _FILE: Final = re.compile(
     rb'^<(?:link rel="(style)sheet" href|(script) src)="([a-z]+\.(?:css|js))">(?:</script>)?$', re.M
 )
 
 
 def read_page(name: str) -> bytes:
-    """Return a page of static/, with its style sheets and scripts inlined.
-
-    Raises FileNotFoundError.
-    """
+    """Return a page of static/ with its style sheets and scripts. Raises FileNotFoundError."""
 
     def put_in(named: re.Match[bytes]) -> bytes:
         element = named[1] or named[2]
@@ -49,18 +46,17 @@ def read_file(name: str) -> bytes:
     return (_STATIC / name).read_bytes()
 
 
-# Read at import, because later there may be no free descriptor.
+# Read at import, because a full server may have no descriptor left.
 _HOME: Final = read_page("home.html")
 
 
 @cache
 def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple[bytes, str]:
-    """Return home.html, and a policy that lets it run only its own script and style.
+    """Return home.html, and a security policy for it: see `policy`.
 
-    The policy lets the page connect to any chat, because the chat may be on a different server.
-
-    max_message_size: the server's limit, in bytes; None if it is unknown. script: runs before the
-    page's own script; may be empty.
+    The page may connect to any chat, because the chat can be on another server. max_message_size:
+    the limit that the page shows, in bytes; None to show none. script: runs before the page's own
+    script; may be empty.
     """
     page = _HOME
     if max_message_size is not None:
@@ -72,9 +68,9 @@ def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple
 
 
 def policy(page: bytes, connect: str) -> str:
-    """Return a Content-Security-Policy that lets a page run only its own script and style.
+    """Return a Content-Security-Policy that lets a page run only its own scripts and styles.
 
-    connect: where the page may connect, as a `connect-src` list.
+    connect: where the page may connect to, as a `connect-src` list.
     """
     sources = {
         element: " ".join(
@@ -94,7 +90,7 @@ def policy(page: bytes, connect: str) -> str:
 def serve_page(
     environ: http.Environ, start_response: http.StartResponse, max_message_size: int | None
 ) -> Iterable[bytes]:
-    """Answer with the page, or with 304 if the browser has it (Go: http.ServeFile). Thread: any."""
+    """Answer with home.html, or 304 if the browser has it (Go: http.ServeFile). Thread: any."""
     page, policy = home_page(max_message_size, environ.get(SCRIPT, b""))
     return send_page(environ, start_response, page, policy)
 
@@ -102,16 +98,16 @@ def serve_page(
 def send_page(
     environ: http.Environ, start_response: http.StartResponse, page: bytes, policy: str
 ) -> Iterable[bytes]:
-    """Answer with a page and its policy, or with 304 if the browser has it. Thread: any."""
+    """Answer with a page, or 304 if the browser has it. Thread: any."""
     response = Response(page, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = policy
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
-    # Only this header of the request matters. Werkzeug would parse others too, and it parses a long
-    # list of tags slowly, while it holds the GIL.
+    # Pass on only this header. Werkzeug would parse others, too, and it parses a long list of tags
+    # slowly, while it holds the GIL.
     known = environ.get("HTTP_IF_NONE_MATCH", "")[:1000]
     response.make_conditional({"REQUEST_METHOD": "GET", "HTTP_IF_NONE_MATCH": known})
-    response.headers.remove("Date")  # Werkzeug's: the server sends its own
+    response.headers.remove("Date")  # the server sends its own
     return response(environ, start_response)

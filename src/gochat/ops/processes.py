@@ -1,24 +1,25 @@
-"""`--processes N`: a parent that starts N chats on one port and keeps them running.
+"""`--processes N`: a parent process that runs N chats on one port.
 
-The parent has only its main thread and serves no clients. It opens N listening sockets at one
-address and starts a child on each: the same command, which finds its place in the environment.
+The parent serves no clients, and has only its main thread. It opens N listening sockets for one
+address, and starts one child for each. A child runs the same command as the parent; an environment
+variable gives it a Place.
 
-- The parent keeps the sockets open. If a child dies, its successor accepts the connections that are
-  still waiting.
-- A child reports to the parent through a pipe: every second, that its chat is alive; later, that it
-  is about to end, and why. The pipe closes when the child ends, for whatever reason, so the parent
-  waits only for pipes and signals.
-- A child that is silent for too long is stuck or stopped, and the parent kills it. The time to
-  start and the time to end are also limited. If the parent itself has not run for a while, as in a
-  paused virtual machine, the children have probably not run either, so that time does not count.
-- A child that dies is restarted: immediately if it has served for a while, otherwise after a
-  growing pause. But if a child dies before all children have been ready for the first time, the
-  whole command ends, because the cause is probably permanent.
-- SIGINT and SIGTERM end the children cleanly, and a second signal kills them. SIGUSR1 is passed on
-  to the children. Each child has its own session, so Ctrl-C reaches only the parent.
-- When the parent dies, in any way, the system sends SIGTERM to each child.
+- **Sockets.** The parent keeps all sockets open. If a child dies, the next one accepts the
+  connections that are waiting at its socket.
+- **Reports.** A child writes to the parent through a pipe: every second that its chat is alive;
+  later that it is ending, and why. The pipe closes when the child ends, for any reason. So the
+  parent waits only for pipes and signals.
+- **Deadlines.** The parent kills a child that sends no reports, or that takes too long to start or
+  to end. If the parent itself was suspended, for example with its virtual machine, the children get
+  more time.
+- **Restarts.** A child that dies is restarted. If it had served for a while, this happens
+  immediately, otherwise after a pause that grows each time. But if a child dies before all have
+  been ready once, the whole command ends, because the cause is probably permanent.
+- **Signals.** SIGINT or SIGTERM ends the children cleanly; the second one kills them. SIGUSR1 is
+  passed on to the children. Ctrl-C reaches only the parent, because each child has its own session.
+- **The parent's death.** If the parent dies, the system sends SIGTERM to each child.
 
-Linux only: other systems do not spread connections over the sockets.
+Only Linux distributes connections over the sockets, so other systems are not supported.
 """
 
 from __future__ import annotations
@@ -46,37 +47,38 @@ __all__ = ["Place", "ProcessError", "find_place", "supervise"]
 
 log = logging.getLogger("gochat")
 
-# The variable in which a child finds its place: its number, the descriptors of its socket and of
-# its pipe, and the process id of its parent.
+# The environment variable with a child's place: its number, the descriptors of its socket and its
+# pipe, and the parent's process id.
 _VARIABLE: Final = "GOCHAT_CHILD"
 
-# The parent's variables from systemd, which the children must not see.
+# Variables that systemd sets for the parent. Children must not see them.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-# A child that dies after serving for this many seconds is restarted without a pause.
+# A child that has served for this long is restarted without a pause. In seconds.
 _YOUNG: Final = 10.0
 
-# The first and the longest pause before a child that died sooner is restarted, in seconds.
+# The first and the longest pause before other children are restarted, in seconds.
 _PAUSE: Final = (0.1, 10.0)
 
-# Time that a child may be silent before it is killed, in seconds.
+# How long a child may be silent before it is killed, in seconds.
 _SILENCE: Final = 10.0
 
-# Time allowed for a child to start, in addition to its wait for Redis, and to end, in addition to
-# its shutdown timeout, in seconds. A child that takes longer is killed.
+# How long a child may take to start, in addition to the relay's timeout, in seconds.
 _START: Final = 60.0
+# How long a child may take to end, in addition to its shutdown timeout, in seconds.
 _GRACE: Final = 10.0
 
-# Time allowed for a killed child to die, in seconds. A child that waits for a device that does not
-# answer takes longer.
+# How long to wait for a killed child, in seconds. A child can take longer if it waits for a device
+# that does not answer.
 _DEATH: Final = 10.0
 
-# The longest time between two checks of the children, and how late a check may be before the parent
-# concludes that it was paused, in seconds.
+# The longest time between two checks of the children, in seconds.
 _LOOK: Final = 1.0
+# If a check is later than this, in seconds, the parent was suspended.
 _LATE: Final = 1.0
 
-# Capacity of a pipe, in bytes. Lines are written whole, so a read of this size gets whole lines.
+# Capacity of a pipe, in bytes. Children write whole lines, so a read of this size returns whole
+# lines.
 _PIPE: Final = 65536
 
 # From <linux/prctl.h>.
@@ -84,55 +86,55 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class ProcessError(OSError):
-    """A child could not start, failed at shutdown, or had to be killed."""
+    """Raised if a child could not start, failed during shutdown, or had to be killed."""
 
 
 class Place(NamedTuple):
-    """The place of a child among its siblings. Thread: the child's main one."""
+    """A child's number, socket and pipe. Thread: the child's main one."""
 
-    #: From 0.
+    #: Counted from 0.
     number: int
     #: The socket that the child listens on.
     listener: socket.socket
-    #: The end of the pipe that the child writes to.
+    #: The end of the pipe to write to.
     pipe: int
 
     def alive(self) -> None:
-        """Tell the parent that this process listens and its chat is healthy. Call every second."""
+        """Report that this process listens and its chat is healthy. Call every second."""
         self._write("+")
 
     def ending(self) -> None:
-        """Tell the parent that this process is ending and will be silent from now on. Call once."""
+        """Report that this process is ending; no more reports follow. Call once."""
         self._write("-")
 
     def failed(self, reason: str) -> None:
-        """Tell the parent why this process is about to end; the parent reports it. Call once."""
+        """Report why this process is about to end. The parent logs it. Call once."""
         self._write(f"!{reason.strip()[:500] or 'no reason'}")
 
     def _write(self, line: str) -> None:
-        # If the pipe has no reader, the parent is gone, and SIGTERM is on its way. If the pipe is
-        # full, the parent has been stopped for hours.
+        # A broken pipe means that the parent is dead; SIGTERM follows. A full pipe means that the
+        # parent was stopped for hours.
         with suppress(BrokenPipeError, BlockingIOError):
             os.write(self.pipe, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def has_place() -> bool:
-    """Return whether a parent started this process and `find_place` has not been called yet."""
+    """Return whether this is a child that has not called `find_place` yet."""
     return bool(os.environ.get(_VARIABLE))
 
 
 def find_place() -> Place | None:
-    """Return the place of this process, if a parent has started it. Thread: the main one, once.
+    """Return this process's place, or None if it is not a child. Call once.
 
-    From then on this process gets SIGTERM when its parent dies. Exits with 1 if the parent is
-    already dead.
+    After this call, the process gets SIGTERM when its parent dies. Exits with 1 if the parent is
+    dead already. Thread: the main one.
     """
     found = os.environ.pop(_VARIABLE, "")
     if not found:
         return None
     number, listener, pipe, parent = map(int, found.split(","))
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # the parent died before the line above
+    if os.getppid() != parent:  # it died before prctl was called
         raise SystemExit(1)
     os.set_inheritable(pipe, False)
     os.set_blocking(pipe, False)
@@ -141,33 +143,34 @@ def find_place() -> Place | None:
 
 @dataclass
 class _Child:
-    """A child that is running, or waits for its next start."""
+    """A child process, or the wait for its next start."""
 
     number: int
     listener: socket.socket
     #: None while the child is not running.
     process: subprocess.Popen[bytes] | None = None
-    #: The reading end of its pipe, while the child is running.
+    #: The end of its pipe to read from, while the child runs.
     pipe: int = -1
-    #: Whether the child listens.
+    #: Whether the child has reported that it listens.
     ready: bool = False
-    #: Why the child ends, if it has said so.
+    #: Why the child ends; empty if it has not said why.
     reason: str = ""
-    #: When the child was started, and when it starts next, on the monotonic clock.
+    #: When the child was started, and when to start it again. Monotonic times.
     started: float = 0.0
     due: float = 0.0
-    #: When the child is killed unless it reports before, on the monotonic clock; and the reason.
+    #: When to kill the child, a monotonic time, and the reason to report. Each report of the child
+    #: moves the deadline.
     deadline: float = 0.0
     overdue: str = ""
-    #: Whether the child was killed.
+    #: Whether the parent has killed it.
     killed: bool = False
-    #: The next pause before a restart, in seconds.
+    #: The pause before its next restart, in seconds.
     pause: float = _PAUSE[0]
 
     def start(self) -> None:
-        """Start the child. Raises OSError if the system cannot."""
-        # The parent's own command line. If a program has called main, the child runs that program,
-        # which calls main again.
+        """Start the child. Raises OSError."""
+        # The command line of this process. If this is another program, which calls main, each child
+        # runs that program and calls main, too.
         command = [sys.executable, *sys.orig_argv[1:]]
         environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
         reading, writing = os.pipe()
@@ -188,22 +191,21 @@ class _Child:
         self.started = time.monotonic()
 
     def allow(self, seconds: float, overdue: str) -> None:
-        """Give the child this many seconds before it is killed. overdue: the reason to report."""
+        """Set the deadline to `seconds` from now. overdue: the reason to report if it passes."""
         self.deadline = time.monotonic() + seconds
         self.overdue = f"{overdue} {seconds:g} s: killed"
 
     def kill(self, reason: str) -> None:
-        """Kill the child. Its pipe closes soon after."""
+        """Kill the child. Its pipe closes when it has ended."""
         assert self.process is not None
         self.process.kill()
         self.killed, self.reason = True, reason
         self.deadline = time.monotonic() + _DEATH
 
     def leave(self, patience: float) -> int | None:
-        """Kill the child and wait until it has ended.
+        """Kill the child, wait for its end, and close its pipe.
 
-        patience: how long to wait, in seconds. Returns the exit status; None if the child does not
-        end.
+        patience: how long to wait, in seconds. Returns the exit status, or None if it did not end.
         """
         assert self.process is not None
         self.process.kill()
@@ -215,13 +217,13 @@ class _Child:
         return status
 
     def put_off(self) -> float:
-        """Schedule the child's next start. Returns the pause until then, in seconds."""
+        """Schedule the next start. Returns the pause until then, in seconds."""
         now = time.monotonic()
         wait = 0.0
         if self.ready and now - self.started >= _YOUNG:
             self.pause = _PAUSE[0]
         else:
-            # Random, so that children that die together do not always restart together.
+            # Random, so that children that died together are not restarted together each time.
             wait = self.pause * (0.5 + random.random() / 2)
             self.pause = min(2 * self.pause, _PAUSE[1])
         self.due = now + wait
@@ -229,22 +231,22 @@ class _Child:
 
 
 class _Parent:
-    """The parent: its children, its selector, and its signals. Thread: the main one."""
+    """The parent: its children and its signals. Thread: the main one."""
 
     def __init__(
         self, listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
     ) -> None:
         self.children = [_Child(number, sock) for number, sock in enumerate(listeners)]
-        #: Time allowed for a child to start, and to end, in seconds.
+        #: How long a child may take to start, and to end, in seconds.
         self.start_wait = relay_timeout + _START
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
-        #: Signals that have not been handled yet. The signal handler appends to this list.
+        #: Signals to handle. The signal handler appends to this list.
         self.signals: list[int] = []
-        #: Whether all children have been ready at the same time.
+        #: Whether all children have been ready at the same time once.
         self.begun = False
         self.stopping = False
-        #: The first permanent failure.
+        #: Why the command fails: the first cause. Empty if it does not.
         self.failure = ""
 
     @property
@@ -258,7 +260,7 @@ class _Parent:
             stack.enter_context(self.selector)
             woken, wake = map(stack.enter_context, socket.socketpair())
             wake.setblocking(False)
-            # A signal wakes the selector, even if it comes just before the selector waits.
+            # A signal wakes the selector, even just before it begins to wait.
             before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
             stack.callback(signal.set_wakeup_fd, before)
             self.selector.register(woken, selectors.EVENT_READ)
@@ -284,7 +286,7 @@ class _Parent:
             raise ProcessError(self.failure)
 
     def signalled(self, number: int, _: object) -> None:
-        """Note a signal. This handles all signals."""
+        """Note a signal. Called by the system for every signal that is handled."""
         self.signals.append(number)
 
     def patience(self) -> float:
@@ -295,21 +297,21 @@ class _Parent:
         return min(_LOOK, max(0.0, min(due) - time.monotonic()))
 
     def excuse(self, passed: float) -> None:
-        """If this process was paused, extend the children's deadlines by that time and more.
+        """If this process was suspended, give the children more time.
 
-        When a whole machine resumes after a pause, this process may run before its children, which
-        wrote nothing during the pause; and at first everything is slow. passed: the time since the
-        last check, in seconds.
+        When a virtual machine resumes, this process may run before its children, which could not
+        report during the pause. At first, everything is slow. So each deadline is extended by more
+        than the pause. passed: the time since the last check, in seconds.
         """
         if passed > _LOOK + _LATE:
             for child in self.running:
                 child.deadline += passed + _SILENCE
 
     def kill_overdue(self, now: float) -> None:
-        """Kill the children whose deadline had passed when the last check began.
+        """Kill the children whose deadline is before `now`, the time of this check.
 
-        A deadline that has passed since then does not count: the next check may find that there was
-        a pause.
+        The current time would be wrong: if the process was suspended after `now`, only the next
+        check can notice.
         """
         for child in self.running:
             if now < child.deadline:
@@ -335,13 +337,13 @@ class _Parent:
                 self.selector.register(child.pipe, selectors.EVENT_READ, child)
 
     def hear(self, child: _Child) -> None:
-        """Handle what a child has written to its pipe, or the end of the pipe."""
+        """Read a child's reports, or notice the end of its pipe."""
         lines = os.read(child.pipe, _PIPE).decode().splitlines()
         for line in lines:
             if line.startswith("!"):
                 child.reason = line[1:]
             elif self.stopping:
-                pass  # it was told to end and has a deadline for that
+                pass  # `stop` has set the deadline
             elif line == "-":
                 child.allow(self.end_wait, "did not end within")
             else:
@@ -349,17 +351,17 @@ class _Parent:
                 child.allow(_SILENCE, "silent for")
         if not lines:
             self.leave(child, _DEATH)
-        # Skipped while stopping, because a child that is told to end while it waits for Redis is
-        # briefly ready.
+        # Not while stopping: a child that gets SIGTERM while it waits for Redis reports that it is
+        # ready.
         elif not self.begun and not self.stopping and all(each.ready for each in self.children):
             self.begun = True
             self.say_ready()
 
     def leave(self, child: _Child, patience: float) -> None:
-        """Reap a child that has ended, or should have. patience: see _Child.leave."""
+        """Handle a child that has ended or cannot be killed. patience: see _Child.leave."""
         self.selector.unregister(child.pipe)
         status = child.leave(patience)
-        if self.stopping and status in (0, -signal.SIGTERM):  # SIGTERM if it was still starting
+        if self.stopping and status in (0, -signal.SIGTERM):  # SIGTERM: it had no handler yet
             return
         if status is None:
             how = "cannot be killed"
@@ -369,7 +371,7 @@ class _Parent:
         self.lost(child, f"process {child.number}{reason}")
 
     def lost(self, child: _Child, what: str) -> None:
-        """Handle a child that has ended unexpectedly, or cannot be started."""
+        """Restart a child that has ended unexpectedly or could not start, or end the command."""
         if self.begun and not self.stopping:
             log.error("%s; next start in %.2f s", what, child.put_off())
             return
@@ -384,9 +386,9 @@ class _Parent:
         notify("READY=1")
 
     def handle(self, number: int) -> None:
-        """Do what a signal asks for."""
+        """Handle a signal."""
         if number == signal.SIGUSR1:
-            # SIGUSR1 would kill a child that has no handler yet.
+            # Only ready children have a handler; SIGUSR1 would kill the others.
             self.tell(number, [child for child in self.children if child.ready])
         elif self.stopping:
             self.kill("killed at the second signal")
@@ -396,23 +398,23 @@ class _Parent:
             self.stop()
 
     def stop(self) -> None:
-        """End the children cleanly."""
+        """Tell all children to end."""
         self.stopping = True
         for child in self.running:
             child.allow(self.end_wait, "did not end within")
         for child in self.children:
-            # Otherwise new clients would wait until the last child has ended, and then be cut off.
+            # While this is open, clients can connect to it, but no child accepts them.
             child.listener.close()
         self.tell(signal.SIGTERM, self.children)
 
     def kill(self, reason: str) -> None:
-        """Kill the remaining children."""
+        """Kill all children that still run."""
         self.failure = self.failure or reason
         for child in self.running:
             child.kill(reason)
 
     def tell(self, number: int, children: Sequence[_Child]) -> None:
-        """Send a signal to those of the children that are running."""
+        """Send a signal to those of the children that run."""
         for child in children:
             if child.process is not None:
                 child.process.send_signal(number)
@@ -421,11 +423,10 @@ class _Parent:
 def supervise(
     listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
 ) -> None:
-    """Run a chat on each of the sockets until SIGINT or SIGTERM.
+    """Run a chat on each socket until SIGINT or SIGTERM.
 
-    listeners: closed at the end. shutdown_timeout, relay_timeout: the children's, in seconds.
-    Thread: the main one, which must be the only one.
-
-    Raises ProcessError if a child could not start, failed at shutdown, or had to be killed.
+    listeners: closed at the end. shutdown_timeout, relay_timeout: of the children, in seconds.
+    Raises ProcessError if a child could not start, failed during shutdown, or had to be killed.
+    Thread: the main one; there must be no other.
     """
     _Parent(listeners, shutdown_timeout, relay_timeout).run()

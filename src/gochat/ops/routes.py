@@ -1,9 +1,9 @@
-"""Common rules of the metrics server and the view server.
+"""What the metrics server and the view server have in common.
 
-They ask for no password, so they usually listen on a loopback address. If so, the Host must be a
-loopback name: a page of another site, in a browser on this machine, sends that site's name as the
-Host, even if the name resolves to this machine (DNS rebinding). A client that sends no Host is not
-a browser.
+Neither has a password, so they usually listen on a loopback address. Then they accept only loopback
+names as the Host. This stops pages of other sites in a browser on this machine: even if a site's
+name resolves to this machine (DNS rebinding), the browser sends that name as the Host. A request
+without a Host does not come from a browser.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from ..golang.http.address import unmapped
 
 __all__ = ["NO_STORE", "make_routes", "new_server", "say"]
 
-#: A header for answers that must not be cached.
+#: Forbids caching an answer.
 NO_STORE: Final = ("Cache-Control", "no-store")
 
-# Time allowed for a request, in seconds; and how many are answered at the same time.
+# How long a client may take to send its request, in seconds.
 _REQUEST_WAIT: Final = 3.0
+# How many requests are answered at the same time.
 _MAX_REQUESTS: Final = 16
 
 
@@ -32,7 +33,7 @@ def new_server(
     get: Mapping[str, http.Application],
     post: Mapping[str, http.Application] | None = None,
 ) -> http.Server:
-    """Return a server for these routes, see `make_routes`. Raises what `http.Server` raises."""
+    """Return a server for the routes of `make_routes`. Raises the exceptions of `http.Server`."""
     return http.Server(
         addr,
         make_routes(get, post),
@@ -44,10 +45,10 @@ def new_server(
 def make_routes(
     get: Mapping[str, http.Application], post: Mapping[str, http.Application] | None = None
 ) -> http.Application:
-    """Return an application that calls one of these apps by path, or refuses the request.
+    """Return an application that passes a request to the app for its path, or refuses it.
 
-    get: the apps for GET by path; they also answer HEAD, whose body the server removes. post: the
-    apps for POST, at other paths.
+    get: apps for GET, by path. They also answer HEAD; the server then removes the body. post: apps
+    for POST, by path, with paths that are not in `get`.
     """
     post = post or {}
 
@@ -76,12 +77,12 @@ def say(
     code: int,
     headers: Iterable[tuple[str, str]] = (),
 ) -> Iterable[bytes]:
-    """Answer with a line of text that must not be cached."""
+    """Answer with a line of text that may not be cached."""
     return http.error(start_response, text, code, [NO_STORE, *headers])
 
 
 def _is_for_here(environ: http.Environ) -> bool:
-    """Return whether the Host is acceptable: on loopback, only a loopback name is."""
+    """Return whether the Host is acceptable: a server on loopback accepts only loopback names."""
     host = environ.get("HTTP_HOST")
     if host is None or not _is_loopback(environ["SERVER_NAME"]):
         return True

@@ -1,11 +1,11 @@
-"""The life of a chat: the hub's thread, and an orderly shutdown.
+"""Runs a chat's hubs, and shuts the chat down in order.
 
-`running` can end in three ways:
+`running` ends in one of three ways:
 
-- The block ends. No new clients are accepted, everyone gets the queued messages and a close frame,
-  and `running` ends when everyone has left, or at the timeout.
-- The hub fails. Its traceback is logged, and everyone gets a close frame with code 1011.
-- The hub does not answer at the end. Everyone is cut off at the timeout.
+- At the end of the block, the server accepts no new clients. Everyone gets their queued messages
+  and a close frame. `running` returns when all clients have left, or at the timeout.
+- If a hub fails, its traceback is logged, and its clients get a close frame with code 1011.
+- If a hub does not answer at the end, its clients are disconnected at the timeout.
 """
 
 from __future__ import annotations
@@ -36,46 +36,49 @@ __all__ = ["FAREWELL", "HubError", "running"]
 
 log = logging.getLogger("gochat")
 
-#: The close frame for a chat that ends.
+#: The close frame's payload when the chat ends.
 FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 
-#: The close frame when the relay has been away for too long.
+#: The close frame's payload when Redis was unavailable for too long.
 SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
 
-# The minimum time that hubs get to accept the farewell, and the length of each attempt, in seconds.
+# The minimum time in which hubs can accept the farewell, in seconds.
 _FAREWELL_WAIT: Final = 1.0
+# How long to wait for one hub before asking the next, in seconds.
 _FAREWELL_TURN: Final = 0.1
 
-# Time allowed for the hubs' threads to end after all clients have left, in seconds.
+# How long the hubs' threads may take to end after all clients have left, in seconds.
 _HUB_WAIT: Final = 1.0
 
 
 class HubError(Exception):
-    """A hub's thread has ended too early, does not answer, or could not be started."""
+    """Raised if a hub ends too early, does not answer, or cannot be started."""
 
 
 @contextmanager
 def running(
     server: Server, *hubs: Hub, timeout: float = 5.0, relay: Relay | None = None
 ) -> Iterator[Server]:
-    """Run hubs, each on a thread `hub`, during the block; then disconnect everyone.
+    """Run hubs during the block, each on a thread named `hub`; then disconnect everyone.
 
-    In the block call `server.serve_forever()`, or `server.start()` to accept on another thread.
-    However the block ends, the chat ends: the server stops listening, and all clients of
-    these hubs get their queued messages and a close frame with code 1001.
+    In the block, call `server.serve_forever()`, or call `server.start()` to accept connections on
+    another thread. When the block ends, even with an exception, the server stops listening. All
+    clients of these hubs get their queued messages and a close frame with code 1001.
 
-    timeout: how long clients have to receive both, in seconds, before they are cut off. After the
-    timeout the shutdown takes a few seconds at most: five for the threads of clients that were cut
-    off, five for the relay, one for the hubs. No thread is left, unless other code, such as a
-    subclass, blocks it. Such a thread cannot be ended from outside: the log names it, and it ends
-    when it returns to gochat's code, because its sends fail and its socket is shut down.
+    timeout: how long clients may take to receive them, in seconds. After the timeout, clients are
+    disconnected, which takes a few seconds at most: five for the clients' threads, five for the
+    relay, and one for the hubs. relay: the relay of one of the hubs.
 
-    relay: the relay for one of the hubs; it is started after the hub.
+    At the end, no thread is left, unless your own code blocks it, for example in a subclass. Such a
+    thread is named in the log. It ends when it returns to gochat's code, where each send fails and
+    the socket is shut down.
+
+    A hub that fails or ends too early also stops the server, because a chat cannot work without its
+    hub.
 
     Raises ValueError if a hub is given twice. Raises HubError if a thread cannot be started, if a
-    hub fails or ends too early, or if a hub does not answer or end at shutdown. A hub that fails or
-    ends too early also stops the server, because a chat cannot work without its hub. Raises what
-    `Relay.start` raises, and RelayError if Redis is away for too long.
+    hub fails or ends too early, or if a hub does not answer or end at shutdown. Raises the
+    exceptions of `Relay.start`, and RelayError if Redis is unavailable for too long.
     """
     if len(set(hubs)) < len(hubs):
         raise ValueError("a hub can run only once")
@@ -123,15 +126,15 @@ def running(
 def _end(
     server: Server, threads: dict[Hub, threading.Thread], relay: Relay | None, timeout: float
 ) -> list[Hub]:
-    """Disconnect everyone. Returns the hubs that do not respond, or do not end.
+    """Disconnect everyone. Returns the hubs that do not answer or do not end.
 
-    The order matters. A client's write pump sends the queued messages and the close frame;
-    meanwhile its read pump must keep reading until the peer has answered. If the read pump closed
-    the connection first, it would cut off the write pump's last frames. So the hub and the relay,
-    to which read pumps send, keep receiving until the connections have ended.
+    The order matters. At the end, a client's write pump sends the queued messages and a close
+    frame. Until the peer answers the close frame, the client's read pump must keep reading: if it
+    closed the connection first, the last frames would be lost. A read pump can only keep reading
+    while the hub and the relay receive its messages. So hub and relay end after the connections.
 
-    Even if this is interrupted, as by Ctrl-C, each hub's channel `stop` is closed, which ends the
-    hub's thread. Nothing here waits without a deadline.
+    Every wait has a deadline. Even if an exception such as KeyboardInterrupt interrupts this
+    function, it closes each hub's `stop`, which ends the hub's thread.
     """
     deadline = clock.after(timeout)
     farewell = SORRY if relay and relay.error else FAREWELL
@@ -160,25 +163,26 @@ def _end(
 
 
 def _abandon(hub: Hub) -> None:
-    """Release all threads that wait for a hub, which no longer receives or sends anything."""
+    """Release all threads that wait for a hub that will never receive or send again."""
     for channel in (hub.register, hub.unregister, hub.broadcast):
         channel.abandon()
-    for client in list(hub.clients):  # only a stuck hub still has clients
+    for client in list(hub.clients):  # empty, unless the hub is stuck
         with suppress(ClosedChannelError):
             client.send.close()
 
 
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
-    """Have hubs disconnect their clients. Returns those that do not respond by the deadline.
+    """Tell hubs to disconnect their clients. Returns those that do not answer by the deadline.
 
-    Asks them in turn, briefly and repeatedly, so that a slow hub does not take the others' time.
+    Each hub gets several short attempts in turn, so that a slow one does not use up the others'
+    time.
     """
     mute = list(hubs)
     with clock.beating():
         while mute and clock.now() < deadline:
             for hub in mute.copy():
                 with suppress(queue.Full):
-                    with suppress(ClosedChannelError):  # this hub has run before
+                    with suppress(ClosedChannelError):  # the hub has already ended
                         hub.stop.put(farewell, timeout=_FAREWELL_TURN)
                     mute.remove(hub)
                 clock.beat()
@@ -186,9 +190,9 @@ def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list
 
 
 def _see_off(hub: Hub) -> None:
-    """Stand in for a hub that has failed: disconnect everyone, until `stop` is closed.
+    """Disconnect everyone in place of a hub that has failed, until `stop` is closed.
 
-    A client that waits for the hub would otherwise wait forever. Thread: the hub.
+    Otherwise, clients would wait for the hub forever. Thread: the hub.
     """
     farewell = hub.farewell = format_close_message(CLOSE_INTERNAL_SERVER_ERR, "the hub has failed")
     clients, hub.clients = hub.clients, {}

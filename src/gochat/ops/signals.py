@@ -11,9 +11,9 @@ __all__ = ["handling"]
 
 @contextmanager
 def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterator[None]:
-    """Handle signals during the block, each with its handler; then restore the old handlers.
+    """Handle signals during the block, then restore the previous handlers.
 
-    Thread: the main one.
+    handlers: by signal number. Thread: the main one.
     """
     before = {}
     try:
@@ -22,5 +22,5 @@ def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterato
         yield
     finally:
         for number, was in before.items():
-            # None means a handler that was not set from Python, which Python cannot restore.
+            # None is a handler that was not set from Python. Python cannot restore it.
             signal.signal(number, signal.SIG_DFL if was is None else was)

@@ -1,7 +1,7 @@
-"""systemd: takes over its sockets and reports the state of the process to it.
+"""Takes over sockets from systemd, and reports to systemd.
 
-Without systemd these functions do nothing. docs/run/gochat.service and docs/run/gochat.socket are
-example units.
+Without systemd, these functions do nothing. For example units, see docs/run/gochat.service and
+docs/run/gochat.socket.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final
 
 __all__ = ["inherited_listeners", "notify"]
 
-# The first descriptor that systemd gives to a process: SD_LISTEN_FDS_START.
+# The first descriptor that systemd passes: SD_LISTEN_FDS_START.
 _FIRST_INHERITED: Final = 3
 
 
 def inherited_listeners(count: int = 1) -> list[socket.socket]:
-    """Return the sockets that systemd listens on for this process; see sd_listen_fds(3).
+    """Return the sockets that systemd has opened for this process: see sd_listen_fds(3).
 
-    Returns an empty list without systemd. Call once: the caller owns the sockets. Raises ValueError
-    if systemd passes anything other than `count` listening TCP sockets.
+    Returns an empty list without systemd. Call once, because the caller then owns the sockets.
+    Raises ValueError unless systemd passes exactly `count` listening TCP sockets.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
@@ -44,7 +44,7 @@ def _listens(sock: socket.socket) -> bool:
 
 
 def notify(state: str) -> None:
-    """Tell systemd the state of this process, see sd_notify(3). Does nothing without systemd."""
+    """Report a state of this process to systemd: see sd_notify(3)."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

@@ -1,10 +1,10 @@
-"""The view server, for `--view`: a page that shows the chat at work, with switches for a lesson.
+"""The view server, for `--view`: a page that shows a chat at work, with switches for a lesson.
 
-    hold.py      how a write pump is held and slowed down
-    snapshot.py  the current state: what each thread waits for, what is in each queue
-    server.py    serves the page and the switches, at a separate address
+    hold.py      holds a write pump or slows it down
+    snapshot.py  the current state: what each thread waits for, and what is queued
+    server.py    the page and the switches, at a separate address
 
-The rules: nothing in here is imported without the flag. A snapshot never involves a pump: it reads
-`statistics()`, and only when somebody looks. A switch acts only in the write pump of its client,
-the hub never waits for a switch, and a hold ends with its client.
+Nothing here is imported without the flag. A snapshot reads `statistics()`, only when someone looks,
+so it does not involve the pumps. A switch affects only its client's write pump. The hub never waits
+for a switch, and a hold ends with its client.
 """

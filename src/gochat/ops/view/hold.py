@@ -1,13 +1,13 @@
-"""Holding a client's write pump and slowing it down.
+"""Holds a client's write pump, or slows it down.
 
-The write pump receives one message, and then drains the channel for the rest of the frame. Between
-the two, the channel tells its Hold about the message, and the Hold can stop the pump. So a held
-pump has one message while its queue fills. The write deadline does not run, because it is set after
-the drain. A held pump has given up its turn, as if it waited for its socket. A pump in slow motion
-keeps its turn, so that the view shows the pumps in line for a turn.
+A write pump receives one message and then drains the channel, for one frame. In between, the
+channel calls its observer, the Hold, which can stop the pump there. So a held pump has one message
+while its queue fills up. The write deadline is set later, so it does not count.
 
-The hub closes a client's channel whenever it drops the client, for whatever reason. Closing the
-channel also ends a hold and slow motion, so no hold outlasts the client or the chat.
+A held pump has given up its turn, like a pump that waits for its socket. A pump in slow motion
+keeps its turn, so that the view shows other pumps in line for a turn.
+
+The hub closes a client's channel when it drops the client. That also ends a hold and slow motion.
 """
 
 from __future__ import annotations
@@ -22,41 +22,42 @@ __all__ = ["Hold", "Pace"]
 
 
 class Pace:
-    """The delay that slow motion adds to each frame of a write pump, in seconds; 0 for none."""
+    """The delay of slow motion: how long to delay each frame, in seconds; 0 for none."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
 
 class Hold:
-    """Holds or slows down the receiver of one channel, as the channel's Observer.
+    """The observer that holds or slows down the receiver of one channel.
 
-    tab: the name by which a page asks for the channel's client; empty for none.
+    tab: identifies the page that the client belongs to; empty if it is unknown.
     """
 
     def __init__(self, pace: Pace, tab: str = "") -> None:
         self.tab: Final = tab
-        #: The name in the client's last message that began with one. Set by the read pump.
+        #: The name at the beginning of the client's latest message that had one. Set by the read
+        #: pump.
         self.name = b""
         self._pace = pace
-        # Guards `on` and wakes the receiver when `on` changes or the channel is closed. A thread
-        # that holds it never waits, so the hub acquires it without delay.
+        # Guards `on`, and wakes the receiver when `on` changes or the channel is closed. No thread
+        # waits while it holds this lock, so the hub gets it without delay.
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
-        #: Whether the receiver should wait. Any thread may read it without the lock. The receiver
-        #: also does, so it may notice a change one frame late.
+        #: Whether to hold the receiver. Thread: any. The receiver reads it without the lock, so it
+        #: may notice a change one frame late.
         self.on = False
-        #: What the receiver is doing in `received`; None outside it. Set by the receiver.
+        #: What the receiver does in `received`; None at other times. Set by the receiver.
         self.doing: str | None = None
 
     def switch(self, on: bool) -> None:
-        """Hold the receiver at its next value, or release it. Thread: any."""
+        """Hold the receiver when it has its next value, or release it. Thread: any."""
         with self._changed:
             self.on = on
             self._changed.notify()
 
     def received(self, channel: object, value: object) -> None:  # noqa: ARG002
-        """Hold or delay the receiver. Thread: the receiver."""
+        """Hold or delay the receiver, as switched. Thread: the receiver."""
         if value is CLOSED:
             return
         try:
@@ -73,7 +74,7 @@ class Hold:
             self.doing = None
 
     def closed(self, channel: object) -> None:  # noqa: ARG002
-        """Release the receiver. Thread: the sending side."""
+        """Release the receiver for good. Thread: the hub."""
         with self._changed:
             self._closed = True
             self._changed.notify()

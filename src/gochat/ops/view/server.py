@@ -1,22 +1,22 @@
-"""The view server: the page, the state, and the switches, at a separate address.
+"""The view server: a page, the state of the chat, and switches, at a separate address.
 
-| Request                  | What                                                                |
-| ------------------------ | ------------------------------------------------------------------- |
-| `GET /`                  | the page                                                            |
-| `GET /state`             | the state, as JSON                                                  |
-| `POST /hold?client=N`    | hold the write pump of a client, with its next message              |
-| `POST /release?client=N` | let it continue                                                     |
-| `POST /slow?seconds=S`   | slow motion: how long each write pump takes over a frame; 0 for off |
-| `POST /say`              | say something in the room                                           |
+| Request                  | Effect                                                             |
+| ------------------------ | ------------------------------------------------------------------ |
+| `GET /`                  | returns the page                                                   |
+| `GET /state`             | returns the state, as JSON                                         |
+| `POST /hold?client=N`    | holds a client's write pump after it receives its next message     |
+| `POST /release?client=N` | ends the hold                                                      |
+| `POST /slow?seconds=S`   | slow motion: adds S seconds to each frame of each client; 0 for off |
+| `POST /say`              | says something in the room                                         |
 
-There is no password: anyone who can reach the address may look and use the switches. So the address
-is on loopback unless the flag names another host. Pages of other sites in a browser on this machine
-cannot use the switches: the Origin of a POST must be this page's, and the Host must be a name of
-this server, see routes.py.
+There is no password: anyone who can reach the address can use the switches. So the address is on
+loopback, unless the flag names a host. Other sites' pages in a browser on this machine cannot use
+the switches, because the Origin of a POST must be this page's, and the Host must be a name of this
+server (see routes.py).
 
-The chat's own address has one more path, which tells a page which client it is: `GET /client?tab=T`
-returns the number and the address of the client that has connected to `/ws?tab=T`, or null. Each
-page chooses T at random, so no other page can ask about its client.
+The chat's own address has one more path, `GET /client?tab=T`. It tells a page which client it is:
+the number and the address of the client that connected to `/ws?tab=T`, or null. Each page chooses T
+at random, so no other page can ask about its client.
 """
 
 from __future__ import annotations
@@ -52,34 +52,33 @@ __all__ = ["View"]
 
 log = logging.getLogger("gochat")
 
-# How long a computed state is reused: at least this many seconds, and at least this many times the
-# CPU time that it took. So states take at most a twentieth of the CPU, however many pages are open.
+# How long a computed state is reused: at least _FRESH seconds, and at least _REST times the CPU
+# time that it took. So computing states takes at most a twentieth of a CPU, however many pages are
+# open.
 _FRESH: Final = 0.2
 _REST: Final = 20.0
 
-# The slowest motion, in seconds per frame.
+# The longest delay in slow motion, in seconds per frame.
 _SLOWEST: Final = 5.0
 
-# Time allowed for the hub to receive a message from the view, in seconds.
+# How long the hub may take to receive a message from the view, in seconds.
 _SAY_WAIT: Final = 1.0
 
-# The maximum length of a name, in characters, as on the page.
+# The maximum length of a name, in characters. The page has the same limit.
 _LONGEST_NAME: Final = 40
 
 
 class _Dialing(threading.local):
-    """The tab that the request on this thread names for its connection; empty for none."""
+    """The tab named by the request on this thread; empty if none."""
 
     tab = ""
 
 
 class View:
-    """The view of one chat, and its server, which listens from now on.
+    """The view of one chat, with a server that listens from now on.
 
-    addr: where to listen, see `http.Server`. hub, clients: those of the chat. relay: the relay in
-    front of the hub, if any.
-
-    Create, start and shut down on one thread. Raises what `Server` raises.
+    addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
+    Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
     """
 
     def __init__(self, addr: str, hub: Hub, clients: Clients, relay: Relay | None = None) -> None:
@@ -91,8 +90,8 @@ class View:
         self._dialing = _Dialing()
         self._chat = ""
         self._said = count(1)
-        # Guards the two fields below. Held while a state is computed, so other requests wait for
-        # that state.
+        # Guards the state. Held while a state is computed, so that other requests wait for it
+        # instead of computing their own.
         self._lock = threading.Lock()
         self._state = b""
         self._good_until = 0.0
@@ -113,12 +112,12 @@ class View:
         )
 
     def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
-        """Make a client whose write pump can be held; use as `client_class`. Thread: any."""
+        """Make a client that can be held; pass this as `client_class`. Thread: any."""
         hold = Hold(self._pace, self._dialing.tab)
         return self._clients.new_client(hub, conn, settings, hold)
 
     def around(self, chat: http.Application) -> http.Application:
-        """Wrap the chat's routes: add the path that tells a page which client it is."""
+        """Return the chat's routes with `GET /client` added."""
 
         def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
             tab = _query(environ).get("tab", "")
@@ -131,7 +130,7 @@ class View:
         return app
 
     def heard(self, conn: Conn, message: bytes) -> bytes:
-        """Remember the name that a message begins with; use as `on_message`. Thread: the reader."""
+        """Note the name that a message begins with; for `on_message`. Thread: the reader."""
         name, colon, _ = message[: 4 * _LONGEST_NAME + 2].lstrip().partition(b": ")
         short = len(name.decode(errors="replace")) <= _LONGEST_NAME
         if colon and name and short and (client := self._clients.find(conn.sock)):
@@ -139,15 +138,15 @@ class View:
         return message
 
     def start(self, chat: str) -> None:
-        """Serve, on the thread `view`. chat: the chat's URL.
+        """Serve on a thread named `view`. Raises RuntimeError if it cannot be started.
 
-        Raises RuntimeError if the system has no more threads.
+        chat: the chat's URL.
         """
         self._chat = chat
         self.server.start("view")
         log.info("view at %s", self.server.url)
 
-    # Requests, each on its own thread.
+    # Requests. Thread: any.
 
     def _switch(
         self,
@@ -184,7 +183,7 @@ class View:
                 return {"number": number, "addr": client.conn.remote_addr}
         return None
 
-    # Switches. Each may raise RequestError.
+    # Switches. All raise RequestError.
 
     def _hold(self, query: Mapping[str, str]) -> Hold:
         text = query.get("client", "")
@@ -223,7 +222,7 @@ def _send_json(start_response: http.StartResponse, body: bytes) -> Iterable[byte
 
 
 def _is_from_here(environ: http.Environ) -> bool:
-    """Return whether a request is from this server's page, or not from a browser."""
-    # A browser sends the Origin with every POST.
+    """Return whether a request comes from this server's page, or not from a browser."""
+    # Browsers send an Origin with each POST.
     origin = environ.get("HTTP_ORIGIN")
     return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST", "")

@@ -1,8 +1,7 @@
-"""The current state of the chat, as the view shows it.
+"""The current state of a chat, for the view.
 
-All of it comes from the `statistics()` of the channels, the turns and the connections, so no pump
-does any work for the view. The threads keep running meanwhile, so each part of the state shows a
-slightly different moment.
+It is made from the `statistics()` of channels, turns and connections, so the pumps do no work for
+it. They keep running in the meantime, so the parts of a state are from slightly different moments.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["DETAILED", "snapshot"]
 
-#: How many clients are shown individually. The others are shown as sums.
+#: How many clients are shown one by one. Of the others, only sums are shown.
 DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
 
-# What the hub's thread is doing, by `HubStatistics.waits`.
+# What the hub is doing, by `HubStatistics.waits`.
 _HUB: Final = {
     True: "waits in select for a value on one of its channels",
     False: _AT_WORK,
     None: None,
 }
 
-# What a connection's thread waits for, by `golang.websocket.conn.Waiting.what`.
+# What a pump waits for, by `golang.websocket.conn.Waiting.what`.
 _CONN: Final = {
     "input": "waits for the next message from the socket",
     "rate": "waits, to keep to the rate",
@@ -48,11 +47,11 @@ _CONN: Final = {
 
 
 def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None) -> dict[str, Any]:
-    """Return the state, ready for JSON. Thread: any.
+    """Return the state as an object for the json module. Thread: any.
 
-    As the number of clients grows, only sums and the list of all threads take longer. At most
-    `DETAILED` clients are read individually: first those that are held, then those with the longest
-    queues, then the oldest.
+    Up to `DETAILED` clients are shown one by one: first those that are held, then those with the
+    longest queues, then the oldest. So with many clients, the time grows only with the sums and the
+    list of threads.
     """
     there = clients.there()
     threads = {thread.ident for thread in threading.enumerate()}
@@ -95,7 +94,7 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
 
 
 def hold_of(client: Client) -> Hold:
-    """Return the Hold of a client, which the view must have made."""
+    """Return a client's Hold. The view must have made the client."""
     hold = client.send.observer
     assert isinstance(hold, Hold)
     return hold
