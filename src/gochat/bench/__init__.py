@@ -6,6 +6,6 @@
     plot.py      pictures, and a style that other programs use as well
     command.py   the command and its flags
 
-Each file imports only files above it, and golang's `dial`, `flag` and `frames`. The package knows a
-server only by its URL. Only plot.py imports matplotlib.
+The rules: each file imports only files above it, and golang's `dial`, `flag` and `frames`. The
+package knows a server only by its URL. Only plot.py imports matplotlib.
 """

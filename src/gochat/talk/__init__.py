@@ -8,8 +8,8 @@
     frames.py      cuts frames from a stream and describes them
     lines.py       lines from a pipe or a file
 
-Modules import only modules below them in this list, and golang's `dial`, `flag` and `frames`. Only
-connection.py imports wsproto, and only terminal.py imports prompt_toolkit.
+The rules: modules import only modules below them in this list, and golang's `dial`, `flag` and
+`frames`. Only connection.py imports wsproto, and only terminal.py imports prompt_toolkit.
 
 Everything runs on one thread, with asyncio, so nothing here needs a lock. A client has a single
 connection and no hub, and prompt_toolkit needs an event loop anyway.

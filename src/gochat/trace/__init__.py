@@ -6,9 +6,10 @@
     svg.py        a picture of a trace
     command.py    the command `gochat trace`
 
-Without the flag, a chat imports none of these modules. With it, the hub's and the clients' channels
-are traced channels, and each connection has an observer. Each traced thread is always in one state:
-it runs, or it waits for one thing. The thread itself records its states, without gaps.
+The rules: without the flag, a chat imports none of these modules. With it, the hub's and the
+clients' channels are traced channels, and each connection has an observer. Each traced thread is
+always in one state: it runs, or it waits for one thing. The thread itself records its states,
+without gaps.
 
 `recorder` imports nothing from gochat. `svg` and `command` know only the file.
 """
