@@ -125,8 +125,7 @@ FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "window",
             count,
             "W",
-            "messages that each sender keeps in flight: when one arrives, it sends the next"
-            f" (default {Load.window})",
+            f"messages that each sender keeps in flight (default {Load.window})",
         ),
         (
             "warmup",

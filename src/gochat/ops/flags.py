@@ -280,49 +280,50 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "ADDR",
             "address to listen on, host:port; :port is every interface of this machine",
         ),
-        ("max-message-size", count, "N", "longest message accepted, in bytes"),
-        ("max-clients", count, "N", "connections served at the same time (default: no limit)"),
+        ("max-message-size", count, "N", "maximum size of a message from a client, in bytes"),
+        ("max-clients", count, "N", "maximum number of connections (default: no limit)"),
         (
             "rate",
             rate,
             "R",
-            "frames read from a client per second, of any kind (default: no limit)",
+            "maximum number of frames, of any kind, read from a client per second"
+            " (default: no limit)",
         ),
         (
             "view",
             view_addr,
             "ADDR",
-            "address to serve the live view on, with switches for a lesson; :port is on 127.0.0.1",
+            "address for the live view, with switches for a lesson; :port is on 127.0.0.1",
         ),
     ],
     "who may connect": [
-        ("burst", count, "N", "frames that may come at once, above that rate"),
+        ("burst", count, "N", "frames that a client may send in a burst, above the rate"),
         (
             "max-clients-per-address",
             count,
             "N",
-            "requests from one address served at the same time; leave room for three from each"
-            " client, because it may reload its page (default: no limit)",
+            "maximum number of requests from one address at the same time; allow three for each"
+            " client, which may reload its page (default: no limit)",
         ),
         (
             "allow-origin",
             origin,
             "ORIGIN",
-            "origin whose pages may connect too, as in https://example.org; * is any, null is a"
-            " page without an origin, such as one opened from a file; may be repeated"
+            "another origin whose pages may connect, such as https://example.org; * is any, null"
+            " is a page without an origin, such as one opened from a file; may be repeated"
             " (default: the server's own)",
         ),
         (
             "trust-proxy",
             network,
             "NETWORK",
-            "address or network of a proxy whose X-Forwarded-For is believed, as in 127.0.0.1 or"
+            "address or network of a proxy whose X-Forwarded-For is believed, such as 127.0.0.1 or"
             " 10.0.0.0/8; may be repeated (default: none)",
         ),
     ],
     "constants of the Go program": [
         ("write-wait", seconds, "S", "seconds allowed to write a message to a client"),
-        ("pong-wait", seconds, "S", "seconds a client has for its next pong"),
+        ("pong-wait", seconds, "S", "seconds allowed until the next pong from a client"),
         (
             "ping-period",
             seconds,
@@ -333,16 +334,16 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "send-buffer",
             count,
             "N",
-            "messages that may wait for a client; a client with more is dropped",
+            "messages that may wait for a client; a client with more of them is dropped",
         ),
     ],
     "begin and end": [
-        ("read-header-timeout", seconds, "S", "seconds a client has to send its request"),
+        ("read-header-timeout", seconds, "S", "seconds allowed for a client to send its request"),
         (
             "shutdown-timeout",
             seconds,
             "S",
-            "seconds clients have at shutdown to receive their queued messages",
+            "seconds allowed at shutdown for clients to receive their queued messages",
         ),
     ],
     "watch": [
@@ -350,48 +351,48 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "metrics-addr",
             address,
             "ADDR",
-            "address to serve /metrics and /healthz on; needs pip install 'gochat[metrics]'",
+            "address for /metrics and /healthz; needs pip install 'gochat[metrics]'",
         ),
         (
             "trace",
             output,
             "FILE",
-            "file to write at the end, with what each thread did, for Perfetto and gochat trace",
+            "file for a trace of what each thread did; open it with Perfetto or gochat trace",
         ),
-        ("trace-events", count, "N", "number of records that the trace keeps: the latest ones"),
+        ("trace-events", count, "N", "number of records in the trace; older ones are dropped"),
     ],
     "many processes": [
         (
             "relay",
             relay,
             "URL",
-            "Redis or Valkey through which processes share the room, as in redis://HOST:PORT/0;"
-            " also taken from the environment variable GOCHAT_RELAY; needs pip install"
+            "Redis or Valkey that connects the processes of a room, such as redis://HOST:PORT/0;"
+            " can also be set with the environment variable GOCHAT_RELAY; needs pip install"
             " 'gochat[relay]'",
         ),
-        ("relay-file", str, "FILE", "file with the URL of --relay"),
+        ("relay-file", str, "FILE", "file that contains the URL for --relay"),
         (
             "relay-timeout",
             seconds,
             "S",
             "seconds that Redis may be unreachable or refuse commands before the program ends",
         ),
-        ("relay-maxlen", count, "N", "number of entries that the stream keeps, approximately"),
+        ("relay-maxlen", count, "N", "approximate number of entries that the stream keeps"),
         (
             "relay-maxbytes",
             count,
             "N",
-            "number of bytes that the stream's entries take in Redis, approximately; at least 16"
-            " times the longest message",
+            "approximate size of the stream in Redis, in bytes; at least 16 times the maximum size"
+            " of a message",
         ),
         ("room", room, "NAME", "name of the room; rooms on the same Redis are separate"),
         (
             "processes",
             partial(count, most=1024),
             "N",
-            "processes that share the address and the room; more than one need --relay and Linux."
-            " Limits apply to each process. The ports of --metrics-addr and --view are"
-            " consecutive, from the given one",
+            "number of processes that serve the room, at one address; more than one need --relay"
+            " and Linux. Limits apply to each process. The ports of --metrics-addr and --view are"
+            " those of the first process; the others use the ports after them",
         ),
     ],
     "processor": [
@@ -399,11 +400,11 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "runtime",
             runtime,
             "NAME",
-            "what serves the clients: threads or greenlets; also taken from the environment"
+            "what serves the clients: threads or greenlets; can also be set with the environment"
             " variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
             " (default threads)",
         ),
-        ("gomaxprocs", count, "N", "write pumps that work at the same time"),
+        ("gomaxprocs", count, "N", "number of write pumps that may work at the same time"),
     ],
 }
 

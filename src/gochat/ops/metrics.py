@@ -78,7 +78,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Compute all metrics. Thread: any, several at the same time."""
-        runs = GaugeMetricFamily("gochat_runtime", "What runs the chat.", labels=["name"])
+        runs = GaugeMetricFamily("gochat_runtime", "Threads or greenlets.", labels=["name"])
         runs.add_metric([NAME], 1)
         yield runs
         there, totals = self._clients.read()
@@ -89,10 +89,10 @@ class Metrics(Collector):
         frames = list(accumulate(totals.frames_out))
         yield from gauges(
             ("clients", "Clients in the room.", len(self._hub.clients)),
-            ("send_queue_messages", "Messages that wait, for all clients.", sum(queued)),
+            ("send_queue_messages", "Messages queued, summed over all clients.", sum(queued)),
             (
                 "send_queue_deepest_messages",
-                "The longest send queue of any client, in messages.",
+                "Messages in the longest queue of a client.",
                 max(queued, default=0),
             ),
         )
@@ -100,7 +100,7 @@ class Metrics(Collector):
             ("messages_received", "Messages read from clients.", totals.messages_in),
             (
                 "messages_sent",
-                "Messages put into frames for clients, counted for each client.",
+                "Messages written to clients, counted once for each client.",
                 totals.messages_out,
             ),
             ("frames_sent", "Frames in which the messages were written.", frames[-1]),
@@ -108,24 +108,24 @@ class Metrics(Collector):
         )
         yield histogram(
             "messages_per_frame",
-            "How many messages went out in one frame.",
+            "Messages written in one frame.",
             _BOUNDS,
             [*frames[: len(_BOUNDS)], frames[-1]],
             totals.messages_out,
         )
         yield by_reason(
             "clients_dropped",
-            "Clients that were dropped, counted when their connection has ended.",
+            "Clients dropped by the server, counted when their connection ends.",
             totals.dropped,
         )
         yield by_reason(
             "handshakes_refused",
-            "Handshakes that were refused, by reason.",
+            "Handshakes refused, by reason.",
             self._upgrader.statistics().refused,
         )
         yield by_reason(
             "connections_refused",
-            "Connections that were refused with 503, by the limit that was exceeded.",
+            "Connections refused with 503, by the limit that was exceeded.",
             self._chat.statistics().refused,
         )
         if self._relay is not None:
@@ -137,9 +137,9 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
     now = relay.statistics()
     yield from gauges(
         ("relay_up", "Whether the relay can read and write the stream.", not now.deaf),
-        ("relay_behind_entries", "Entries of the stream not read yet.", now.behind),
+        ("relay_behind_entries", "Entries of the stream that have not been read.", now.behind),
         ("relay_behind_seconds", "How far the relay is behind the stream, in seconds.", now.lag),
-        ("relay_echo_seconds", "How long the last batch took to come back.", now.echo),
+        ("relay_echo_seconds", "Time from appending the last batch to reading it.", now.echo),
     )
     yield from counters(
         ("relay_entries_sent", "Batches appended, including repeated ones.", now.entries_out),
@@ -153,7 +153,7 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
     batches = list(accumulate(now.batches[1:]))
     yield histogram(
         "relay_messages_per_batch",
-        "How many messages were appended at once.",
+        "Messages appended in one batch.",
         [2**bit - 1 for bit in range(1, len(batches))],
         batches,
         now.messages_out,

@@ -36,8 +36,8 @@ def add_flags(parser: Parser) -> None:
     parser.add_option(
         "frames",
         action="store_true",
-        help="print each frame: the time, < from the server or > to it, the opcode, FIN, the"
-        " length, the mask, and how many messages are joined in it",
+        help="print a line for each frame: the time, < for received or > for sent, the opcode, FIN,"
+        " the length, the mask, and how many messages are joined in it",
     )
     for flag, kind, value, text in (
         ("connect-timeout", seconds, 10.0, "seconds allowed to connect"),
@@ -45,14 +45,14 @@ def add_flags(parser: Parser) -> None:
             "ping-period",
             seconds,
             30.0,
-            "seconds of silence before a ping to the server; after as many more, the connection"
-            " counts as lost",
+            "seconds of silence before a ping to the server; after the same time again, the"
+            " connection counts as lost",
         ),
         (
             "wait",
             partial(seconds, zero=True),
             3.0,
-            "seconds to wait, at the end of a pipe, for sent messages to come back",
+            "seconds to wait for sent messages to return, when the input from a pipe has ended",
         ),
     ):
         parser.add_flag(flag, kind, value, text, "S")

@@ -22,15 +22,15 @@ _WAITS: Final = ("recv", "send", "turn", "socket", "rate", "close")
 def add_flags(parser: Parser) -> None:
     """Add the flags of `gochat trace`."""
     parser.set_defaults(run=trace)
-    parser.description = "Says how long each thread of a trace ran and waited; or draws the trace."
+    parser.description = "Shows how long each thread of a trace ran and waited, or draws the trace."
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="file that gochat serve has written, with --trace"
+        "file", type=Path, metavar="FILE", help="file written by gochat serve --trace"
     )
     parser.add_flag(
         "svg",
         lambda text: output(text, ".svg"),
         None,
-        "file to draw threads through time into (default: none, and print a summary)",
+        "file for a picture of the threads (default: none, print a summary)",
         "OUT",
     )
     parser.add_option(
@@ -38,12 +38,12 @@ def add_flags(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="threads and channels by name, as in hub or '*:5000'; may be repeated (default: all)",
+        help="threads and channels to show, as in hub or '*:5000'; may be repeated (default: all)",
     )
     moment = partial(seconds, zero=True)
     for name, place, value, text in (
-        ("from", "begin", 0.0, "seconds of the trace at which to begin (default 0)"),
-        ("to", "end", None, "seconds of the trace at which to end (default: its end)"),
+        ("from", "begin", 0.0, "where to begin, in seconds (default 0)"),
+        ("to", "end", None, "where to end, in seconds (default: the end of the trace)"),
     ):
         parser.add_option(name, dest=place, type=moment, default=value, metavar="S", help=text)
 
