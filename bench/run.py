@@ -252,7 +252,7 @@ class Results:
         return {i: value / others[i] for i, value in values.items() if others.get(i)}
 
     def dropped(self, cases: Sequence[Case], server: str) -> int:
-        """Return how many clients that were reading a server dropped."""
+        """Return how many clients a server dropped although they were reading."""
         return sum(row.get("dropped", 0) for case in cases for row in self.of(case, server))
 
 

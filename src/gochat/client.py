@@ -37,7 +37,7 @@ class Settings:
     send_buffer: int = 256
 
     def __post_init__(self) -> None:
-        """Raise ValueError if a value makes no sense."""
+        """Raise ValueError if a value is invalid."""
         check_fields(self, Settings, less=("ping_period", "pong_wait"))
 
 
@@ -61,7 +61,7 @@ class Client:
     def read_pump(self) -> None:
         """Pump messages from the connection to the hub, until reading fails.
 
-        Thread: `readPump ADDR`. While it waits for the hub, TCP holds the peer back.
+        Thread: `readPump ADDR`. While it waits for the hub, TCP makes the peer wait.
         """
         try:
             self.conn.set_read_limit(self.settings.max_message_size)
@@ -128,8 +128,8 @@ def serve_ws(
     """Handle a WebSocket request from the peer: start two pumps and return.
 
     The read pump runs on the request's thread. The server closes the socket when both have ended.
-    upgrader: by default, lets only UTF-8 pass, because anything else would make every browser in
-    the room disconnect. settings: None for Go's values. Thread: the request's, of an `http.Server`.
+    upgrader: the default accepts only UTF-8, because anything else would make every browser in the
+    room disconnect. settings: None for Go's values. Thread: the request's, of an `http.Server`.
     """
     try:
         conn = upgrader.upgrade(environ)

@@ -39,7 +39,7 @@ def make_app(
     upgrader: websocket.Upgrader = upgrader,
     client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> http.Application:
-    """Return the routes, for an `http.Server`. The arguments: see serve_ws."""
+    """Return the routes, for an `http.Server`. For the arguments, see serve_ws."""
     settings = settings or Settings()
     chat = partial(serve_ws, hub, settings=settings, upgrader=upgrader, client_class=client_class)
 

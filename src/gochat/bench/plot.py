@@ -35,7 +35,8 @@ STYLE: Final[dict[Any, Any]] = {
     "figure.titleweight": "bold",
     "grid.color": "#ddd",
     "legend.frameon": False,
-    # The hash salt makes drawing reproducible. Text stays text, which keeps the file small.
+    # A fixed salt, so that the same data give the same file. Text stays text, which keeps files
+    # small.
     "svg.fonttype": "none",
     "svg.hashsalt": "gochat",
 }

@@ -11,8 +11,8 @@ work per message:
 - The maximum latency is exact. Messages arrive in order, so the first message of each read is the
   oldest one, and its time stamp is always read.
 
-In a closed loop, a sender keeps some messages in flight and sends the next one when one arrives. So
-the server sets the pace, and if it stalls, the senders stall too.
+In a closed loop, a sender keeps some messages in flight, and sends another when one of them
+arrives. So the server sets the pace, and if it stalls, the senders stall too.
 
 At a fixed rate, each message has a time when it is due. Its latency counts from then, even if it is
 sent later. So a stall shows in every message that it delays, not only in the messages that were in
@@ -42,13 +42,13 @@ __all__ = ["Run"]
 
 FIN, TEXT, CLOSE, PING, PONG = 0x80, 1, 8, 9, 10
 NEWLINE: Final = 10
-# A masking key of zeros, with which masking leaves a payload as it is.
+# Masking with zeros leaves a payload unchanged.
 MASK: Final = bytes(4)
 # RFC 6455, section 7.4.1.
 GOING_AWAY, NO_CODE = 1001, 1006
 
-# The size of what precedes a message's padding, in bytes: "@", then hexadecimal digits: 4 for the
-# run, 4 for the sender, 12 for the time in nanoseconds.
+# The length of a message without its padding, in bytes: "@", and hexadecimal digits: 4 for the run,
+# 4 for the sender, and 12 for the time in nanoseconds.
 STAMPED: Final = 21
 # The largest payload whose frame has a 16-bit length, in bytes.
 LARGEST: Final = 65_535
@@ -94,7 +94,7 @@ class Connection:
         # The beginning of an incomplete frame, and its full size; 0 if the size is not known yet.
         self.partial = bytearray()
         self.needed = 0
-        # Of a fragmented message: the payload so far, or None if it need not be read; and its
+        # The payload of a fragmented message so far, or None if it need not be read; and its
         # weight.
         self.fragments: bytearray | None = None
         self.weight = 0
@@ -242,8 +242,8 @@ class Counts(NamedTuple):
 class Run:
     """One measurement of one server.
 
-    progress: called about ten times per second, with the seconds since the warm-up began. Thread:
-    one. Call `measure` or `look`, and only once.
+    progress: called about ten times per second, with the seconds since the warm-up began. Call
+    either `measure` or `look`, once. Thread: one.
     """
 
     def __init__(self, target: Address, load: Load, progress: Callable[[float], None]) -> None:
@@ -270,7 +270,8 @@ class Run:
         # after it.
         self.gap = self.weight = self.stride = 1
 
-        # Times in nanoseconds, on the monotonic clock. The time that time stamps count from.
+        # When sending began: 0 in time stamps. This and the next two are monotonic times, in
+        # nanoseconds.
         self.epoch = 0
         # The end of the warm-up.
         self.begin = 0
@@ -304,7 +305,7 @@ class Run:
             connected = time.monotonic() - started
             self.call_roll()
             first, last, interrupted = self.exchange()
-            # After Ctrl-C, messages in flight were not waited for.
+            # After Ctrl-C, messages in flight do not count as missing.
             undelivered = 0 if interrupted else self.undelivered()
             if not interrupted:
                 self.leave()

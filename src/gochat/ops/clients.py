@@ -64,7 +64,7 @@ def drop_reason(client: Client) -> str | None:
 
 
 def reason(client: Client, dropped: str | None) -> str:
-    """Return in words why a client's channel was closed. Call only after that.
+    """Return in words why a client's channel was closed. Call only after the close.
 
     dropped: the client's `drop_reason`. Thread: any.
     """
@@ -79,8 +79,8 @@ def reason(client: Client, dropped: str | None) -> str:
 class Gone(NamedTuple):
     """A client that has left.
 
-    queued: how many messages its channel held when it was closed. at: when it left, a
-    `time.time()`.
+    queued: how many messages its channel held when it was closed. at: when it left, in seconds
+    since the epoch.
     """
 
     number: int

@@ -120,7 +120,7 @@ class Deployment:
             self._stack: Final = stack.pop_all()
 
     def _own(self, addr: str) -> str:
-        """Return this process's address. addr: the first process's."""
+        """Return the address for this process. addr: the address for the first process."""
         place = self._config.place
         return next_port(addr, place.number) if place else addr
 

@@ -408,7 +408,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     ],
 }
 
-#: Flags that have a meaning only with another flag, and that other flag.
+#: For each flag that is meaningless without another flag: that other flag.
 _NEEDS: Final = {
     "burst": "rate",
     "trace-events": "trace",

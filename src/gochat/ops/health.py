@@ -14,7 +14,7 @@ from ..hub import Hub
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 
-# Stands for a client that has already unregistered, which the hub ignores.
+# The hub ignores this on `unregister`, like a client that has already unregistered.
 _NOBODY: Final[Any] = object()
 
 

@@ -1,9 +1,10 @@
 """The metrics server, for `--metrics-addr`: values for Prometheus, and a health check.
 
 Values are computed when Prometheus asks, from the `statistics()` of the server, the upgrader, the
-relay, and each client's connection and channel. Counting is always on, and costs an int that one
-thread increments. Reading needs no lock: a value may be one message old, but never decreases. Of
-the hub, only the number of clients is read, in one step of the interpreter.
+relay, and each client's connection and channel. Counting is always on. Each counter is an int, and
+only one thread at a time increments it, so reading needs no lock: a value may be one message old,
+but never decreases. Of the hub, only the number of clients is read, which is one step of the
+interpreter.
 
 The server has its own address, so that it need not be public. This module needs the package
 prometheus-client, so deploy.py imports it only with the flag.

@@ -24,8 +24,8 @@ _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
 _STATIC: Final = Path(__file__).parents[1] / "static"
 
-# The lines of a page that name its files. A browser loads these only if it opens the page from
-# disk.
+# A line of a page that names a style sheet or a script. Browsers follow it only if the page was
+# opened from disk.
 _FILE: Final = re.compile(
     rb'^<(?:link rel="(style)sheet" href|(script) src)="([a-z]+\.(?:css|js))">(?:</script>)?$', re.M
 )

@@ -4,18 +4,18 @@ The parent serves no clients, and has only its main thread. It opens N listening
 address, and starts one child for each. A child runs the same command as the parent; an environment
 variable gives it a Place.
 
-- **Sockets.** The parent keeps all sockets open. If a child dies, the next one accepts the
-  connections that are waiting at its socket.
-- **Reports.** A child writes to the parent through a pipe: every second that its chat is alive;
-  later that it is ending, and why. The pipe closes when the child ends, for any reason. So the
-  parent waits only for pipes and signals.
+- **Sockets.** The parent keeps all sockets open. If a child dies, its successor accepts the
+  connections that are waiting at the socket.
+- **Reports.** Every second, a child writes to its pipe that its chat is alive. At the end it writes
+  that it is ending, and why. The pipe closes when the child ends, for any reason. So the parent
+  waits only for pipes and signals.
 - **Deadlines.** The parent kills a child that sends no reports, or that takes too long to start or
   to end. If the parent itself was suspended, for example with its virtual machine, the children get
   more time.
 - **Restarts.** A child that dies is restarted. If it had served for a while, this happens
   immediately, otherwise after a pause that grows each time. But if a child dies before all have
   been ready once, the whole command ends, because the cause is probably permanent.
-- **Signals.** SIGINT or SIGTERM ends the children cleanly; the second one kills them. SIGUSR1 is
+- **Signals.** SIGINT or SIGTERM ends the children cleanly; a second signal kills them. SIGUSR1 is
   passed on to the children. Ctrl-C reaches only the parent, because each child has its own session.
 - **The parent's death.** If the parent dies, the system sends SIGTERM to each child.
 
@@ -54,7 +54,7 @@ _VARIABLE: Final = "GOCHAT_CHILD"
 # Variables that systemd sets for the parent. Children must not see them.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-# A child that has served for this long is restarted without a pause. In seconds.
+# A child that served for at least this long, in seconds, is restarted without a pause.
 _YOUNG: Final = 10.0
 
 # The first and the longest pause before other children are restarted, in seconds.
@@ -74,7 +74,7 @@ _DEATH: Final = 10.0
 
 # The longest time between two checks of the children, in seconds.
 _LOOK: Final = 1.0
-# If a check is later than this, in seconds, the parent was suspended.
+# How late a check may be before the parent concludes that it was suspended, in seconds.
 _LATE: Final = 1.0
 
 # Capacity of a pipe, in bytes. Children write whole lines, so a read of this size returns whole
@@ -243,10 +243,10 @@ class _Parent:
         self.selector = selectors.DefaultSelector()
         #: Signals to handle. The signal handler appends to this list.
         self.signals: list[int] = []
-        #: Whether all children have been ready at the same time once.
+        #: Whether there was a time when all children were ready.
         self.begun = False
         self.stopping = False
-        #: Why the command fails: the first cause. Empty if it does not.
+        #: The first reason why the command fails; empty if it does not fail.
         self.failure = ""
 
     @property
@@ -260,7 +260,7 @@ class _Parent:
             stack.enter_context(self.selector)
             woken, wake = map(stack.enter_context, socket.socketpair())
             wake.setblocking(False)
-            # A signal wakes the selector, even just before it begins to wait.
+            # So a signal wakes the selector, even if it arrives just before the selector waits.
             before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
             stack.callback(signal.set_wakeup_fd, before)
             self.selector.register(woken, selectors.EVENT_READ)
@@ -286,7 +286,7 @@ class _Parent:
             raise ProcessError(self.failure)
 
     def signalled(self, number: int, _: object) -> None:
-        """Note a signal. Called by the system for every signal that is handled."""
+        """Note a signal. This is the handler of all signals."""
         self.signals.append(number)
 
     def patience(self) -> float:
@@ -310,8 +310,8 @@ class _Parent:
     def kill_overdue(self, now: float) -> None:
         """Kill the children whose deadline is before `now`, the time of this check.
 
-        The current time would be wrong: if the process was suspended after `now`, only the next
-        check can notice.
+        The time since then does not count, because the process may have been suspended in it. Only
+        the next check can find out.
         """
         for child in self.running:
             if now < child.deadline:

@@ -26,9 +26,9 @@ class Bound:
         self.length = maxlen
         self._maxlen: Final = maxlen
         self._maxbytes: Final = maxbytes
-        # The complete parts, oldest first: number of entries and bytes.
+        # For each complete part, oldest first: the number of entries, and their size in bytes.
         self._parts: deque[tuple[int, float]] = deque()
-        # The newest part: number of entries and bytes.
+        # The same for the newest part.
         self._new = 0
         self._size = 0
         # Whether a part was ever dropped. Until then, `length` is `maxlen`.

@@ -5,8 +5,8 @@ There are two kinds of entry: a batch of messages, and an announcement. Their fi
     p   the process that appended the entry: ID.RANDOM, where ID is the id of its first entry
     n   in a batch, the number of its first message; in an announcement, of the next message
     m   only in a batch: the messages, joined by newlines; no message contains a newline
-    a   only in an announcement: PROCESS=NUMBER for each process that has started recently, where
-        NUMBER is the last message that this process appended before PROCESS's first entry
+    a   only in an announcement: PROCESS=NUMBER for each process that has started recently;
+        NUMBER is that of the last message appended by p before PROCESS's first entry
 
 The first entry of a process is an announcement. Its p is only RANDOM, because the id is not known
 yet.
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     process: bytes
     first: int
     length: int
-    #: The valid messages; and why any others are invalid, or empty.
+    #: The valid messages, and why the others are invalid; empty if all are valid.
     messages: list[bytes]
     fault: str
     #: The numbers in the field a.
@@ -102,7 +102,7 @@ def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Ent
 
 
 def fault_of(messages: Sequence[bytes], joined: bytes, max_message_size: int) -> str:
-    """Return why these messages are invalid, or an empty string. joined: with newlines between."""
+    """Return why messages are invalid, or an empty string. joined: the messages, with newlines."""
     if not 0 < len(messages) <= MOST:
         return f"more than {MOST} messages in one entry"
     if joined.count(b"\n") >= len(messages):

@@ -5,10 +5,10 @@ process may append an entry twice, if it does not know whether the first attempt
 number seen before means a duplicate, and a gap in the numbers means that the stream has lost an
 entry.
 
-Two gaps need help. Every few seconds, each process announces its next number. If its last messages
-are lost, this shows the gap. Each process also announces the number that it had reached when a
-later process started, which tells the later process where to begin. Until then, the later process
-assumes that the first number it sees is the first after its start.
+Some gaps are found only with the help of announcements. Every few seconds, each process announces
+its next number, which shows whether its last messages are lost. It also announces the number that
+it had reached when a later process started. This tells the later process where to begin. Until
+then, the later process assumes that it has missed nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROCESSES: Final = 1000
 
 
 class Verdict(NamedTuple):
-    """What is known about an entry before it is noted."""
+    """Whether an entry was seen before, and how much is missing before it."""
 
     #: Whether the entry has been seen. Checking its first number is enough, because a process
     #: repeats only whole entries.
@@ -38,11 +38,11 @@ class Verdict(NamedTuple):
 class Ledger:
     """The highest number seen from each process.
 
-    since: the id after which this process reads all entries.
+    since: an id; this process reads all entries after it.
     """
 
     def __init__(self, since: Id) -> None:
-        #: If a process's first entry has a higher id, its numbers are known from 1 on.
+        #: If a process's first entry has a higher id, all its messages count, from number 1 on.
         self.since = since
         # Processes heard once, and processes heard more often. The two are separate so that
         # invented names, each used once, push out only each other.
@@ -81,7 +81,7 @@ class Ledger:
     def begins(self, process: bytes, number: int) -> int:
         """Note which number a process had reached when this process joined.
 
-        Returns how many messages between that number and the first one heard are missing.
+        Returns how many of the messages after that number were missed.
         """
         if not self.knows(process):
             self._once[process] = number

@@ -256,7 +256,7 @@ class Relay:
         self._flight: _Flight | None = None
         # From relay out to relay in: reconnect, because the server may be the wrong one.
         self._stale = threading.Event()
-        # Set by relay out, only while no entry is in flight.
+        # This process's name in the stream. Set by relay out, only while no entry is in flight.
         self._me = _Identity(b"")
         # When the log last reported a shortened stream, a monotonic time. For relay out.
         self._cut_said = -_SAY_TIME
@@ -374,11 +374,10 @@ class Relay:
         self._heard, self._begun = clock.now(), time.monotonic()
 
     def finish(self, deadline: float) -> None:
-        """Set the time after which the relay no longer waits for Redis.
+        """Set a deadline for messages that wait for Redis. deadline: a time from clock.py.
 
-        Later, clients' messages are dropped, so that no client waits for Redis. If the relay is
-        deaf, this begins immediately. Call this before disconnecting the clients. deadline: a time
-        from clock.py.
+        After the deadline, clients' messages are dropped, so that no client waits for Redis. If the
+        relay is deaf, this begins immediately. Call this before disconnecting the clients.
         """
         self._deadline = 0.0 if self.deaf else deadline
 

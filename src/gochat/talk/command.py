@@ -76,7 +76,7 @@ def talk(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:  # before the signal handlers were set
         status = 130
     except BrokenPipeError:
-        # When the program ends, Python flushes the output again. That must not fail again.
+        # At exit, Python flushes stdout again, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
     if status:

@@ -21,8 +21,8 @@ Any other line is sent. To send a line that begins with /, put a space first."""
 async def converse(lines: AsyncGenerator[str, None], session: Session) -> int:
     """Run or send each line. Returns the exit status.
 
-    The status is 0 after /quit or at the end, and 130 after Ctrl-C. If this coroutine is canceled,
-    it restores the terminal.
+    The status is 0 after /quit or the last line, and 130 after Ctrl-C. If this coroutine is
+    canceled, it restores the terminal.
     """
     try:
         async with aclosing(lines):

@@ -9,7 +9,8 @@ from typing import Final
 
 __all__ = ["read_lines"]
 
-#: A longer line is split, because a line without an end could fill the memory. In bytes.
+#: The maximum length of a line, in bytes. Longer lines are split, because a line without an end
+#: could fill the memory.
 LONGEST: Final = 65536
 
 

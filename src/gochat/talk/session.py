@@ -27,7 +27,7 @@ _KEPT: Final = 100
 # How many sent messages are remembered until they return.
 _UNCONFIRMED: Final = 500
 
-# How many messages, at most, a note about lost messages shows.
+# The maximum number of messages shown in a note about lost messages.
 _SHOWN: Final = 5
 
 # How many times the pause between attempts to connect can double. It starts at up to 1 s.
@@ -194,7 +194,7 @@ class Session:
             self.settled.set()
 
     def _give_up(self) -> None:
-        """Report sent messages that have not returned as possibly lost."""
+        """Report messages that were sent but have not returned: they may be lost."""
         if self._unconfirmed:
             last = " / ".join(list(self._unconfirmed)[-_SHOWN:])
             note(f"{_count(self._unconfirmed)} not come back and may be lost: {last}")

@@ -9,14 +9,14 @@
 | the read rate                              | `rate`   | Probe                    |
 | the peer's answer to a close frame         | `close`  | Probe                    |
 
-A running thread has one of these states: the hub `register`, `unregister`, `broadcast` or `stop`; a
-read pump `read`; a write pump `write`.
+While the hub runs, its state is `register`, `unregister`, `broadcast` or `stop`. A read pump that
+runs has the state `read`, and a write pump has the state `write`.
 
-An arrow shows a value's way from the sender to the receiver. A TracedChannel puts each value into
-its queue together with the arrow, and gives only the value to the receiver. To do so, it overrides
-methods that Channel has on threads and on greenlets: `try_send`, `close` and `drain`, and the
-internal `_send`, `_set_idle` and `_take`, which all other operations use. Observers and statistics
-work as usual.
+An arrow shows the path of a value from its sender to its receiver. A TracedChannel puts each value
+into its queue together with the arrow, and gives only the value to the receiver. To do so, it
+overrides methods that Channel has on threads and on greenlets: `try_send`, `close` and `drain`, and
+the internal `_send`, `_set_idle` and `_take`, which all other operations use. Observers and
+statistics work as usual.
 
 With a relay, messages from the relay to the hub are traced, but the relay's own channel is not.
 """

@@ -1,12 +1,13 @@
 """Keeps the latest records of what the threads of a chat did.
 
 Each thread has a Track with its current state. When the state ends, it becomes a record in a ring,
-which all threads share. An arrow, the way of one value from a sender to a receiver, makes two
-records: one at each end. When the ring is full, its oldest record is dropped and counted as lost.
+which all threads share. An arrow is the path of one value from a sender to a receiver, and makes
+two records, one for each end. When the ring is full, its oldest record is dropped and counted as
+lost.
 
 Recording must be cheap. Only the ring is shared and needs a lock. Nothing is computed before
 `read`. Records are plain tuples of numbers, strings and tuples, because the garbage collector skips
-such tuples; with other objects, it would traverse hundreds of thousands of them repeatedly.
+such tuples. It would traverse hundreds of thousands of other objects again and again.
 
 Times are in nanoseconds, from `time.monotonic_ns`. All times on a track are different.
 """

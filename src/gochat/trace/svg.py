@@ -4,9 +4,9 @@ A bar on a thread's line is filled while the thread runs, and hollow while it wa
 channel's line shows the number of queued messages by its width. An arrow leads from the thread that
 sends a value to the thread that receives it, through the channel if that has a line.
 
-Time is not to scale: a message needs a ten-thousandth of the time between two messages to pass
-through the hub. Every step is tall enough for its label, and long steps are a little taller. The
-middle of a long repetition is compressed.
+Time is not to scale, because a message passes through the hub in a ten-thousandth of the time
+between two messages. Every step is tall enough for its label, and long steps are a little taller.
+The middle of a long repetition is compressed.
 
 The module writes SVG without a library. So the text of the picture can be searched, the colors
 follow light and dark mode, and there is a description in words. A trace always gives the same
@@ -87,7 +87,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of a picture. begin, end: a part of the trace, in microseconds."""
+    """One part of a picture. begin, end: the part of the trace that it shows, in microseconds."""
 
     title: str
     trace: Trace
@@ -124,8 +124,8 @@ class Panel:
 def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
     """Return the lanes of a trace that match a pattern, or all without patterns.
 
-    They follow the way of a message: first the threads that send, then the hub, then each client's
-    channel and write pump.
+    They are in the order of a message's path: first the threads that send, then the hub, then each
+    client's channel and write pump.
     """
 
     def place(lane: Lane) -> tuple[int, str, int]:

@@ -74,7 +74,7 @@ class Hold:
             self.doing = None
 
     def closed(self, channel: object) -> None:  # noqa: ARG002
-        """Release the receiver for good. Thread: the hub."""
+        """Release the receiver for good. Thread: the one that closes the channel."""
         with self._changed:
             self._closed = True
             self._changed.notify()
