@@ -3,19 +3,18 @@
     python -m pip install -e . -r bench/requirements.txt
     python bench/run.py --go BINARY --write
 
-A server runs on one core, the load generator wsload.c on another. Each measurement uses a new
-server, which listens on 127.0.0.1. In each round of a case, every server is measured once. Every
-other round uses the reverse order, so that other work on the machine affects all servers alike. The
-tables show medians of the values, and of the ratios within a round. A server that fails is reported
-and does not stop the others.
+Each measurement uses a new server, which listens on 127.0.0.1 and runs on one core; the load
+generator wsload.c runs on another. Every other round measures the servers in reverse order, so that
+other work on the machine affects all alike. The tables show medians of the values, and of the
+ratios within a round.
 
 Each measurement is appended to a file (--json) as soon as it ends; --read makes the tables from
 such a file. --write puts the tables into docs/why/performance.md, between two comments, and draws
 its two pictures. With all servers and cases, this takes more than 20 minutes.
 
---against compares gochat with another command, for example gochat with one more flag, or an older
-checkout. Trust the ratio of processor time per delivery more than the ratio of deliveries: other
-work on the machine affects it less.
+--against compares gochat with another command: with another flag, or from an older checkout. Trust
+the ratio of processor time per delivery more than the ratio of deliveries: other work on the
+machine affects it less.
 """
 
 from __future__ import annotations
@@ -70,7 +69,6 @@ class Server:
 
     name: str
     command: tuple[str, ...]
-    #: The Python package whose version is reported.
     package: str = ""
     directory: Path = HERE
 
@@ -139,11 +137,11 @@ class Case:
 class Cases:
     """All cases, grouped by where they are shown."""
 
-    #: Cases with a table each.
+    #: Each has its own table.
     compared: Sequence[Case]
-    #: Cases that are rows in the table of the runtimes.
+    #: The rows in the table of the runtimes.
     runtimes: Sequence[Case]
-    #: Cases that are points in the picture of the runtimes, by number of clients.
+    #: The points in the picture of the runtimes, by number of clients.
     curves: Mapping[int, Case]
     #: The case shown as a sentence.
     most: Case
@@ -159,7 +157,6 @@ def busy(clients: int, senders: int = 4, pattern: str = RUNTIMES) -> Case:
 
 
 def quiet(clients: int) -> Case:
-    """Return a case with 20 messages per second."""
     title = f"latency p50 at 20 messages/s, {clients:,} clients, ms"
     return Case(title, (*load(clients), "-r", "20"), "p50_ms", ",.1f")
 
@@ -258,8 +255,6 @@ class Results:
 
 @dataclass(frozen=True)
 class Bench:
-    """Runs the measurements."""
-
     generator: str
     results: Results
     rounds: int
@@ -288,7 +283,6 @@ class Bench:
                 print(f"{case.title}, {server.name}: {text}", file=sys.stderr)
 
     def once(self, case: Case, server: Server) -> dict[str, Any]:
-        """Measure one server in one round. Raises the same exceptions as `run`."""
         duration = self.seconds * case.longer
         result = self.run(server, case.flags, duration)
         if case.without:
@@ -400,7 +394,6 @@ def short(name: str) -> str:
 
 
 def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -> list[str]:
-    """Return the lines of a table with a row for each server."""
     measured = [server.name for server in contenders if results.of(case, server.name)]
     ours = [name for name in measured if name.startswith("gochat")]
     keys = {"p50_ms": ",.2f", "p99_ms": ",.2f", "generator_cpu": ".0%"}
@@ -418,10 +411,7 @@ def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -
 def runtimes_table(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server]
 ) -> list[str]:
-    """Return the lines of the table that compares the runtimes, or none if there is no runtime.
-
-    Each case has a row with the values and the ratios to the last runtime.
-    """
+    """Return a table with a row for each case, or no lines if there is no runtime."""
     runtimes = [server.name for server in contenders if re.search(RUNTIMES, server.name)]
     if not runtimes:
         return []
@@ -436,7 +426,7 @@ def runtimes_table(
 
 
 def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: str) -> list[str]:
-    """Return the lines for the page. end: a sentence about the conditions, which comes last."""
+    """Return the lines for the page. end: the last sentence."""
     lines = [f"![Deliveries a second of each server]({PICTURE.name})", ""]
     for case in filter(results.of, cases.compared):
         lines += compared_table(results, case, contenders)
@@ -454,7 +444,7 @@ def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: st
 
 
 def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Iterator[str]:
-    """Yield the lines of the tables that compare two servers, with the ratios of each round."""
+    """Yield the lines of a table with the ratios of two servers in each round."""
     keys = {"deliveries/s": "deliveries_per_s", "CPU per delivery": "cpu_us"}
     for case in cases:
         yield from ["", f"{case.title}: {a} / {b}", "", *head("round", *keys)]
@@ -475,7 +465,6 @@ def write_page(lines: Sequence[str]) -> None:
 
 
 def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) -> None:
-    """Draw the deliveries per second as bars, grouped by server."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     names = [server.name for server in contenders]
@@ -503,7 +492,6 @@ def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) 
 
 
 def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Sequence[Server]) -> None:
-    """Draw deliveries per second over the number of clients. cases: by number of clients."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     with picture(CURVES, 8.7, 4, "Threads, greenlets and goroutines, on one core") as figure:
@@ -606,7 +594,6 @@ def measure_all(
 
 
 def main() -> None:
-    """Compare the servers according to the flags."""
     args = arguments()
     contenders = servers(args.go)
     if args.against is not None:

@@ -86,7 +86,6 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], None]:
-    """Import matplotlib. If it is missing, call `error` with a message that says so."""
     # At the level that main sets, matplotlib would log each font that it finds.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     try:
@@ -98,7 +97,6 @@ def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], No
 
 
 def show(report: Report, as_json: bool) -> None:
-    """Print results, if there are any, and then warnings."""
     if report.runs:
         print(json.dumps(report.json()) if as_json else report.text())
         for line in report.warnings():

@@ -16,8 +16,6 @@ BUSY: Final = 0.9
 
 
 class Figure(NamedTuple):
-    """A row of the table."""
-
     name: str
     value: Callable[[Result], float | None]
     format: str = ",.0f"
@@ -170,7 +168,6 @@ def shown(value: float | None, form: str = ".2f") -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines. The first column is aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -184,7 +181,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def table(title: str, results: Mapping[str, Result]) -> list[str]:
-    """Return the lines of a table: a row for each figure, a column for each result."""
     rows = [[figure.name, *map(figure.of, results.values())] for figure in FIGURES]
     return aligned([[title, *results], *rows])
 

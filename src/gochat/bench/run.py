@@ -6,18 +6,18 @@ work per message:
 - It counts messages without reading them: a payload with n newlines contains n + 1 messages.
 - Each message begins with its sender's mark, which appears nowhere else. A sender counts its own
   marks in what it receives, so it knows how many of its messages are still in flight.
-- It measures latency on a random sample of about 20,000 payloads per second, by reading the time
-  stamps of their messages. Each sample has a weight: the number of payloads that it represents.
+- It measures latency on a random sample of payloads, by reading the time stamps of their messages.
+  Each sample has a weight: the number of payloads that it represents.
 - The maximum latency is exact. Messages arrive in order, so the first message of each read is the
   oldest one, and its time stamp is always read.
 
 In a closed loop, a sender keeps some messages in flight, and sends another when one of them
 arrives. So the server sets the pace, and if it stalls, the senders stall too.
 
-At a fixed rate, each message has a time when it is due. Its latency counts from then, even if it is
-sent later. So a stall shows in every message that it delays, not only in the messages that were in
-flight when it began. (Measuring only those is known as coordinated omission.) For the same reason,
-a run waits at its end for messages in flight.
+At a fixed rate, latency counts from the time when a message is due, even if it is sent later. So a
+stall shows in every message that it delays, not only in the few that were in flight. (Measuring
+only those is known as coordinated omission.) For the same reason, a run waits at its end for
+messages in flight.
 """
 
 from __future__ import annotations
@@ -101,7 +101,6 @@ class Connection:
         self.unsent = bytearray()
 
     def ready(self, events: int) -> None:
-        """Write and read as the events allow."""
         if events & selectors.EVENT_WRITE:
             del self.unsent[: self.try_send(self.unsent)]
             if not self.unsent:
@@ -148,7 +147,6 @@ class Connection:
             self.partial += buffer[done:size]
 
     def feed(self, more: bytes | memoryview, now: int) -> None:
-        """Append to the incomplete frame, and parse it if it is complete."""
         self.partial += more
         if len(self.partial) >= self.needed:
             done = self.parse(self.partial, len(self.partial), now)
@@ -222,7 +220,6 @@ class Connection:
         if head == FIN | PING:
             self.send(client_frame(PONG, payload, MASK))
         elif head != FIN | PONG:
-            # A close frame, or a protocol error.
             known = head == FIN | CLOSE and len(payload) > 1
             self.run.drop(self, int.from_bytes(payload[:2], "big") if known else NO_CODE)
             return True
@@ -390,7 +387,6 @@ class Run:
             conn.received = 0
 
     def absent(self) -> int:
-        """Return how many clients have not received the latest call."""
         return sum(not conn.present for conn in self.connections)
 
     def refused(self, what: str, error: OSError) -> ConnectionError:

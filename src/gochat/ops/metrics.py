@@ -134,7 +134,6 @@ class Metrics(Collector):
 
 
 def relay_figures(relay: Relay) -> Iterator[Metric]:
-    """Yield the metrics of the relay."""
     now = relay.statistics()
     yield from gauges(
         ("relay_up", "Whether the relay can read and write the stream.", not now.deaf),
@@ -162,13 +161,11 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
 
 
 def gauges(*figures: tuple[str, str, float]) -> Iterator[Metric]:
-    """Yield a gauge for each name, text and value."""
     for name, text, value in figures:
         yield GaugeMetricFamily(f"gochat_{name}", text, value)
 
 
 def counters(*figures: tuple[str, str, float]) -> Iterator[Metric]:
-    """Yield a counter for each name, text and value."""
     for name, text, value in figures:
         yield CounterMetricFamily(f"gochat_{name}", text, value)
 

@@ -147,7 +147,6 @@ class _Child:
 
     number: int
     listener: socket.socket
-    #: None while the child is not running.
     process: subprocess.Popen[bytes] | None = None
     #: The end of its pipe to read from, while the child runs.
     pipe: int = -1
@@ -162,7 +161,6 @@ class _Child:
     #: moves the deadline.
     deadline: float = 0.0
     overdue: str = ""
-    #: Whether the parent has killed it.
     killed: bool = False
     #: The pause before its next restart, in seconds.
     pause: float = _PAUSE[0]
@@ -251,7 +249,6 @@ class _Parent:
 
     @property
     def running(self) -> list[_Child]:
-        """The children that are running."""
         return [child for child in self.children if child.process is not None]
 
     def run(self) -> None:
@@ -286,7 +283,6 @@ class _Parent:
             raise ProcessError(self.failure)
 
     def signalled(self, number: int, _: object) -> None:
-        """Note a signal. This is the handler of all signals."""
         self.signals.append(number)
 
     def patience(self) -> float:
@@ -324,7 +320,6 @@ class _Parent:
                 child.kill(child.overdue)
 
     def start_due(self) -> None:
-        """Start the children that are due."""
         for child in self.children:
             if self.stopping or child.process is not None or child.due > time.monotonic():
                 continue
@@ -337,7 +332,6 @@ class _Parent:
                 self.selector.register(child.pipe, selectors.EVENT_READ, child)
 
     def hear(self, child: _Child) -> None:
-        """Read a child's reports, or notice the end of its pipe."""
         lines = os.read(child.pipe, _PIPE).decode().splitlines()
         for line in lines:
             if line.startswith("!"):
@@ -386,7 +380,6 @@ class _Parent:
         notify("READY=1")
 
     def handle(self, number: int) -> None:
-        """Handle a signal."""
         if number == signal.SIGUSR1:
             # Only ready children have a handler; SIGUSR1 would kill the others.
             self.tell(number, [child for child in self.children if child.ready])
@@ -398,7 +391,6 @@ class _Parent:
             self.stop()
 
     def stop(self) -> None:
-        """Tell all children to end."""
         self.stopping = True
         for child in self.running:
             child.allow(self.end_wait, "did not end within")
@@ -408,13 +400,11 @@ class _Parent:
         self.tell(signal.SIGTERM, self.children)
 
     def kill(self, reason: str) -> None:
-        """Kill all children that still run."""
         self.failure = self.failure or reason
         for child in self.running:
             child.kill(reason)
 
     def tell(self, number: int, children: Sequence[_Child]) -> None:
-        """Send a signal to those of the children that run."""
         for child in children:
             if child.process is not None:
                 child.process.send_signal(number)

@@ -1,12 +1,4 @@
-"""Runs a chat's hubs, and shuts the chat down in order.
-
-`running` ends in one of three ways:
-
-- At the end of the block, the server accepts no new clients. Everyone gets their queued messages
-  and a close frame. `running` returns when all clients have left, or at the timeout.
-- If a hub fails, its traceback is logged, and its clients get a close frame with code 1011.
-- If a hub does not answer at the end, its clients are disconnected at the timeout.
-"""
+"""Runs a chat's hubs, and shuts the chat down in order."""
 
 from __future__ import annotations
 
@@ -69,12 +61,13 @@ def running(
     disconnected, which takes a few seconds at most: five for the clients' threads, five for the
     relay, and one for the hubs. relay: the relay of one of the hubs.
 
+    If a hub fails or ends too early, its clients get a close frame with code 1011, and the server
+    stops, because a chat cannot work without its hub. If a hub does not answer at the end, its
+    clients are disconnected at the timeout.
+
     At the end, no thread is left, unless your own code blocks it, for example in a subclass. Such a
     thread is named in the log. It ends when it returns to gochat's code, where each send fails and
     the socket is shut down.
-
-    A hub that fails or ends too early also stops the server, because a chat cannot work without its
-    hub.
 
     Raises ValueError if a hub is given twice. Raises HubError if a thread cannot be started, if a
     hub fails or ends too early, or if a hub does not answer or end at shutdown. Raises the

@@ -193,7 +193,6 @@ class _Flight:
         # Whether other processes have dropped the entry because someone else had used its numbers.
         # Set before `back`.
         self.void = False
-        # Whether relay in has read the entry.
         self.back = False
 
 
@@ -804,7 +803,6 @@ class Relay:
             raise RelayError(f"relay: Redis {what}: {text}")
 
     def _works(self, which: str) -> None:
-        """Note that a thread reaches Redis again."""
         if which not in self._away:
             return
         with self._lock:
@@ -817,7 +815,6 @@ class Relay:
 
 
 def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
-    """Return whether an entry under this process's name is the entry in flight."""
     return (
         not flight.back
         and flight.me is me

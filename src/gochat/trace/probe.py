@@ -109,7 +109,6 @@ class TracedChannel(Channel[T]):
         track.arrives(sent.arrow, track.next(), said.get("message", 0))
 
     def _end(self, track: Track) -> None:
-        """Record that the receiver has found the channel closed. Thread: the receiver."""
         track.leave()
 
 

@@ -175,8 +175,6 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
 
 
 class _Drawing:
-    """Draws one panel. body: the list to which the panel's elements are appended."""
-
     def __init__(self, panel: Panel, lane_width: int, width: int, body: list[str]) -> None:
         self.panel = panel
         self.width = width
@@ -191,7 +189,6 @@ class _Drawing:
         self.room = lane_width - _BAR - 16
         # All times at which something happens; the y offset of each; and those in compressed parts.
         self.times, self.heights, self.dense = self._rows()
-        # Drawn last, on top of all lines.
         self.texts: list[str] = []
 
     def _rows(self) -> tuple[list[float], list[float], set[float]]:
@@ -224,12 +221,10 @@ class _Drawing:
         return times, heights, {time for time, middle in dense.items() if middle}
 
     def y(self, time: float) -> float:
-        """Return the y coordinate of a time. Times outside the panel are at its edges."""
         i = bisect_right(self.times, time) - 1
         return self.top + self.heights[max(0, i)]
 
     def draw(self, y: float) -> float:
-        """Draw the panel below y. Returns the y coordinate of its lower edge."""
         for line in _wrapped(self.panel.title, self.width, 8.6):
             y += 20
             self.body.append(text(8, y, "title", line))
@@ -296,7 +291,6 @@ class _Drawing:
             self._draw_arrow(flow, (through, end[1]), end, flow.received)
 
     def _draw_arrow(self, flow: Flow, start: Point, end: Point, time: float) -> None:
-        """Draw an arrow; without a head if it is one of many, or arrives after the panel's end."""
         right = math.copysign(_BAR / 2, end[0] - start[0])
         start, end = (start[0] + right, start[1]), (end[0] - right, end[1])
         many = time in self.dense
@@ -308,7 +302,6 @@ class _Drawing:
 
 
 def _describe(panel: Panel) -> list[str]:
-    """Return the panel in words: a line for each event, in the order of time."""
     names = panel.trace.threads
     told: list[tuple[float, str]] = []
     kinds: defaultdict[tuple[str, str, int], list[Flow]] = defaultdict(list)
@@ -338,7 +331,6 @@ def _describe(panel: Panel) -> list[str]:
 
 
 def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
-    """Return a sentence about flows of one kind."""
     first = flows[0]
     sender, receiver = names[first.sender], names[first.receiver]
     times = [flow.received - flow.sent for flow in flows]
@@ -373,7 +365,6 @@ def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Return increasing numbers as text: the first and the last of them."""
     first, last = numbers[0], numbers[-1]
     return f"{first}" if first == last else f"{first}–{last}"
 
@@ -397,7 +388,6 @@ def _label(span: Span) -> str:
 
 
 def _state(span: Span) -> str:
-    """Return a thread's state in words."""
     if span.kind == RUN:
         return f"runs, {_label(span)}"
     return {
