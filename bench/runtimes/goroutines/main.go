@@ -1,4 +1,4 @@
-// Measures goroutines: COUNT, SECONDS. Prints the figures of run.py as a line of JSON.
+// Measures goroutines, with the arguments and the output of threads.py.
 package main
 
 import (
@@ -18,7 +18,7 @@ func memory() float64 {
 	return float64(kilobytes) * 1024
 }
 
-// start starts goroutines that do nothing, and waits for each: it returns seconds per goroutine.
+// start starts goroutines that do nothing, and waits for each. It returns the seconds that each took.
 func start(count int) float64 {
 	done := make(chan int)
 	begin := time.Now()
@@ -29,7 +29,7 @@ func start(count int) float64 {
 	return time.Since(begin).Seconds() / float64(count)
 }
 
-// idle lets many goroutines wait for a value: it returns bytes per goroutine.
+// idle starts goroutines that wait. It returns the bytes that each takes.
 func idle(count int) float64 {
 	ready, end, done := make(chan int), make(chan int), make(chan int)
 	before := memory()
@@ -49,8 +49,7 @@ func idle(count int) float64 {
 	return used / float64(count)
 }
 
-// switched sends values to another goroutine, which sends them back: it returns seconds per
-// direction.
+// switched sends values to another goroutine and back. It returns the seconds per direction.
 func switched(count int) float64 {
 	there, back := make(chan int), make(chan int)
 	go func() {
@@ -66,8 +65,8 @@ func switched(count int) float64 {
 	return time.Since(begin).Seconds() / float64(count) / 2
 }
 
-// runs sleeps repeatedly for a millisecond while another goroutine works: it returns the wake-up
-// times as JSON.
+// runs sleeps repeatedly for a millisecond while another goroutine works. It returns the wake-up
+// times, as JSON.
 func runs(work func(time.Duration), duration time.Duration) string {
 	var found []float64
 	begin := time.Now()

@@ -46,7 +46,7 @@ _HEALTH_WAIT: Final = 2.0
 
 
 class Metrics(Collector):
-    """The metrics of one chat, with a server that listens from now on.
+    """The metrics of one chat, and their server. The constructor makes it listen.
 
     addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
     Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
@@ -173,7 +173,7 @@ def counters(*figures: tuple[str, str, float]) -> Iterator[Metric]:
 def histogram(
     name: str, text: str, bounds: Sequence[int], counts: Sequence[int], total: int
 ) -> Metric:
-    """Return a histogram. counts: how many values are up to each bound; then all values."""
+    """Return a histogram. counts: the number of values up to each bound, and the total number."""
     names = [*(f"{bound:.1f}" for bound in bounds), "+Inf"]
     buckets = list(zip(names, counts, strict=True))
     return HistogramMetricFamily(f"gochat_{name}", text, buckets=buckets, sum_value=total)

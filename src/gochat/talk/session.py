@@ -30,7 +30,7 @@ _UNCONFIRMED: Final = 500
 # The maximum number of messages shown in a note about lost messages.
 _SHOWN: Final = 5
 
-# How many times the pause between attempts to connect can double. It starts at up to 1 s.
+# How many times the pause between attempts to connect can double. The first one is at most 1 s.
 _DOUBLINGS: Final = 5
 
 # How long the server may take to answer the close frame, in seconds.

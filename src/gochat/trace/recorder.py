@@ -128,7 +128,7 @@ class Track:
             self._enter(State(self._last, name, WAIT, None))
 
     def pause(self, name: str, args: dict[str, Any] | None = None) -> None:
-        """Record that the thread waits, and returns to the current state in `resume`."""
+        """Record that the thread waits until `resume`, which restores the current state."""
         self._paused.append(self.state)
         self.wait(name, args)
 

@@ -414,7 +414,7 @@ def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> 
 
 
 def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: int = 0) -> str:
-    """Return an arrow. line, head: the classes of its parts; without a head if `head` is empty.
+    """Return an arrow. line: the class of its line. head: that of its head; empty for no head.
 
     size: the length of the head. short: the gap between the line's end and the tip.
     """

@@ -75,7 +75,7 @@ class _Dialing(threading.local):
 
 
 class View:
-    """The view of one chat, with a server that listens from now on.
+    """The view of one chat, and its server. The constructor makes it listen.
 
     addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
     Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
