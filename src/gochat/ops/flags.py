@@ -357,7 +357,8 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "trace",
             output,
             "FILE",
-            "file for a trace of what each thread did; open it with Perfetto or gochat trace",
+            "file for a trace of what each thread did, written at the end; open it with Perfetto"
+            " or gochat trace",
         ),
         ("trace-events", count, "N", "number of records in the trace; older ones are dropped"),
     ],

@@ -101,7 +101,7 @@ class Metrics(Collector):
             ("messages_received", "Messages read from clients.", totals.messages_in),
             (
                 "messages_sent",
-                "Messages written to clients, counted once for each client.",
+                "Messages put into frames, counted once for each client.",
                 totals.messages_out,
             ),
             ("frames_sent", "Frames in which the messages were written.", frames[-1]),
