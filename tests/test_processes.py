@@ -278,7 +278,7 @@ def test_each_child_has_metrics(four: Family) -> None:
 
 
 def test_the_port_is_taken(four: Family) -> None:
-    """A port in use is refused, even if both gochats have several processes."""
+    """A port that another gochat uses is refused, even if both have several processes."""
     with listen(LOCAL) as one:  # like a gochat with one process
         for port in (one.getsockname()[1], four.port):
             addr = f"127.0.0.1:{port}"

@@ -115,7 +115,7 @@ def test_ledger_learns_where_others_were() -> None:
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
-    """The ledger remembers the last thousand processes heard once."""
+    """The ledger remembers the last thousand processes heard from once."""
     ledger = Ledger((2, 0))
     for number in range(1001):
         ledger.take(b"1-%d.000000000000" % number, 7, 1)
@@ -126,7 +126,7 @@ def test_ledger_forgets_who_was_not_heard_for_long() -> None:
 
 
 def test_ledger_keeps_who_was_heard_again() -> None:
-    """Processes heard only once do not displace processes heard again."""
+    """Processes heard from only once do not displace processes heard from again."""
     ledger = Ledger((5, 0))
     ledger.take(NEW, 1, 1)
     assert len(ledger) == 0

@@ -94,8 +94,8 @@ class Connection:
         # The beginning of an incomplete frame, and its full size; 0 if the size is not known yet.
         self.partial = bytearray()
         self.needed = 0
-        # The payload of a fragmented message so far, or None if it need not be read; and its
-        # weight.
+        # The payload of a fragmented message so far, and the message's weight. The payload is None
+        # if it need not be read.
         self.fragments: bytearray | None = None
         self.weight = 0
         self.unsent = bytearray()

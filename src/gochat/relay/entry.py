@@ -60,7 +60,7 @@ class Entry(NamedTuple):
     #: The valid messages, and why the others are invalid; empty if all are valid.
     messages: list[bytes]
     fault: str
-    #: The numbers in the field a.
+    #: From the field "a": a number for each process.
     bases: Mapping[bytes, int]
     #: Roughly how many bytes it takes in Redis.
     size: int

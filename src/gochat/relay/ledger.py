@@ -20,8 +20,8 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many processes are remembered: this many that were heard once, and as many that were heard
-# more often. A restarted process counts as a new one.
+# How many processes are remembered: this many that were heard from once, and as many that were
+# heard from more often. A restarted process counts as a new one.
 _PROCESSES: Final = 1000
 
 
@@ -44,8 +44,8 @@ class Ledger:
     def __init__(self, since: Id) -> None:
         #: If a process's first entry has a higher id, all its messages count, from number 1 on.
         self.since = since
-        # Processes heard once, and processes heard more often. The two are separate so that
-        # invented names, each used once, push out only each other.
+        # Processes heard from once, and processes heard from more often. The two are separate so
+        # that invented names, each used once, push out only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
         # For a process that started before this one: the number before the first one heard. Removed
@@ -53,7 +53,7 @@ class Ledger:
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        """Return how many processes have been heard more than once. Thread: any."""
+        """Return how many processes have been heard from more than once. Thread: any."""
         return len(self._again)
 
     def knows(self, process: bytes) -> bool:
@@ -61,7 +61,7 @@ class Ledger:
         return process in self._again or process in self._once
 
     def is_new(self, process: bytes) -> bool:
-        """Return whether the process has been heard at most once."""
+        """Return whether the process has been heard from at most once."""
         return process not in self._again
 
     def take(self, process: bytes, first: int, count: int) -> Verdict:

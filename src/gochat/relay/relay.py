@@ -760,7 +760,7 @@ class Relay:
         """Log missing messages and dropped entries, unless the previous report is too recent."""
         if self._missing and now - self._missing_said >= _MISSING_TIME:
             self._missing_said = now
-            # Processes heard only once come last, because their names may be invented.
+            # Processes heard from only once come last, because their names may be invented.
             processes = sorted(self._missing, key=self._ledger.is_new)
             for process in processes[:_MISSING_LINES]:
                 count, number = self._missing.pop(process)

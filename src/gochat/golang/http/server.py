@@ -163,8 +163,8 @@ class Server(ThreadedWSGIServer):
     ) -> None:
         """Accept connections until `stop` is called, then stop listening. May be called once.
 
-        actions: called repeatedly on this thread, at least every poll_interval seconds, and at
-        least every second (in socketserver: service_actions).
+        actions: called repeatedly on this thread, at least every poll_interval seconds, or every
+        second if poll_interval is longer (in socketserver: service_actions).
 
         Raises RuntimeError if another thread is accepting connections. Thread: any.
         """

@@ -64,8 +64,8 @@ __all__ = [
     "send_all",
 ]
 
-#: Time limit for writing a pong or a close frame that the writing thread did not request, in
-#: seconds. It includes the wait for the lock. In gorilla/websocket: writeWait.
+#: Time limit for writing a pong or a close frame that this package sends on its own, in seconds.
+#: It includes the wait for the lock. In gorilla/websocket: writeWait.
 CONTROL_WAIT: Final = 1.0
 
 # Time limit for a peer to answer a close frame, in seconds. After it, the socket is shut down.
