@@ -61,7 +61,8 @@ class Redis:
             [
                 self.program,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
-                *("--save", "", *self.options),
+                # Without the delay, 5 s by default, a replica gets its copy at once.
+                *("--save", "", "--repl-diskless-sync-delay", "0", *self.options),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

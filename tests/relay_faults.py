@@ -229,11 +229,13 @@ def starve(scene: Scene) -> None:
         for number in range(4):
             name = f"a-{number}-".ljust(400, "x")
             stack.enter_context(in_background(partial(scene.tell, scene.a, name, 2000)))
-        count = 0
+        count, size = 0, 1_000_000
         while not (scene.a.relay.deaf and scene.b.relay.deaf):
-            with suppress(ResponseError):  # OOM
-                scene.redis.do("SETRANGE", f"ballast {count}", 100_000, "x")
+            try:
+                scene.redis.do("SETRANGE", f"ballast {count}", size, "x")
                 count += 1
+            except ResponseError:  # OOM
+                size = 100_000
         scene.lasts(2.5)
         scene.redis.do("DEL", *(f"ballast {number}" for number in range(count)))
 
@@ -425,9 +427,12 @@ def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
         mine: list[str] = []
         scene.said.append(mine)
         while not enough.is_set() or len(mine) < 100:
-            mine.append(f"{talker} {len(mine)}")
-            each.say(mine[-1])
-            time.sleep(chance.random() / 500)
+            # When the fault begins, an append is nearly always in progress. Later, fewer are.
+            dense = len(mine) < 200
+            for _message in range(1 if dense else chance.randint(1, 7)):
+                mine.append(f"{talker} {len(mine)}")
+                each.say(mine[-1])
+            time.sleep(chance.random() / (500 if dense else 100))
 
     talkers = [
         threading.Thread(target=speak, args=(each, f"{letter}{i}"))
@@ -498,9 +503,10 @@ class Talker:
 
     def _talk(self) -> None:
         with suppress(OSError):
-            while not self._quiet.wait(self._chance.random() / 100):
-                self.peer.send(f"{self.name} {self._number}")
-                self._number += 1
+            while not self._quiet.wait(self._chance.random() / 10):
+                for _message in range(self._chance.randint(1, 7)):
+                    self.peer.send(f"{self.name} {self._number}")
+                    self._number += 1
 
     def has_heard_itself(self) -> bool:
         """Return whether this client's last message has come back."""
