@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -139,7 +139,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
         """
 
         def __del__(self) -> None:
-            if broken and before:
+            if broken:
                 sys.settrace(trace)
                 frame = broken.pop()
                 frame.f_trace = Local(local, frame.f_code, passed_over(frame.f_code))
@@ -196,21 +196,37 @@ Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, No
 
 def at_every_step(case: Callable[[], Case]) -> int:
     """Run the case once for each step of its operation. Return the number of steps."""
-    number = 0
-    while True:
-        number += 1
-        play = case()
-        got = next(play)
-        operation, happens = got if isinstance(got, tuple) else (got, interrupt)
-        outcome = at_step(number, happens, operation)
-        try:
-            play.send(outcome)
-        except StopIteration:
-            pass
-        except BaseException as failure:
-            raise AssertionError(f"at step {number}: {outcome}") from failure
-        if not outcome.at:
-            return number - 1
+    with unmeasured():
+        for number in count(1):
+            play = case()
+            got = next(play)
+            operation, happens = got if isinstance(got, tuple) else (got, interrupt)
+            outcome = at_step(number, happens, operation)
+            try:
+                play.send(outcome)
+            except StopIteration:
+                pass
+            except BaseException as failure:
+                raise AssertionError(f"at step {number}: {outcome}") from failure
+            if not outcome.at:
+                break
+    return number - 1
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Stop coverage in this process during the block, because it would double the time.
+
+    The tests' own traces report what the interrupted thread does. Other tests cover its peers.
+    """
+    measuring = coverage.Coverage.current()
+    if measuring:
+        measuring.stop()
+    try:
+        yield
+    finally:
+        if measuring:
+            measuring.start()
 
 
 class Peer(threading.Thread):
@@ -874,6 +890,7 @@ assert (values.count(1), values.count(None)) == (sent, handled), (len(values), s
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
+@unmeasured()
 def test_real_interrupts(in_turn: bool) -> None:
     """A receive that is interrupted can be repeated, and no value is lost."""
     channel: Channel[int] = Channel(3, in_turn=in_turn)
