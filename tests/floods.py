@@ -192,13 +192,15 @@ def in_processes(count: int, target: Callable[..., None], *args: object) -> Iter
 
     target: called with an event, which it sets when it has begun, and with `args`.
 
-    The processes are spawned. A fork would lose the threads of pytest-xdist's process.
+    The processes are forked from a server that has imported this module, because importing takes
+    longer than some floods. A fork of pytest-xdist's process would lose its threads.
     """
-    spawn = multiprocessing.get_context("spawn")
-    events = [spawn.Event() for _ in range(count)]
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    events = [server.Event() for _ in range(count)]
     with ExitStack() as stack:
         for event in events:
-            process = spawn.Process(target=target, args=(event, *args), daemon=True)
+            process = server.Process(target=target, args=(event, *args), daemon=True)
             process.start()
             stack.callback(process.join)
             stack.callback(process.kill)
