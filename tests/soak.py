@@ -177,6 +177,7 @@ class Soak:
         self.gochat = chat.gochat
         self.chat = chat
         self.members = members
+        self.most_flooders = max(2, FLOODERS * members // MEMBERS)
         #: The server's threads and descriptors without clients.
         self.before = before
         self.seed = seed
@@ -241,10 +242,10 @@ class Soak:
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             self.flooding = [flooder for flooder in self.flooding if flooder in self.chat.members]
-            while len(self.flooding) < FLOODERS:
+            while len(self.flooding) < self.most_flooders:
                 self.flooding.append(FloodingChatter(self.chat))
                 self.flooders.append(self.flooding[-1])
-            self.chat.fill(self.members + FLOODERS)
+            self.chat.fill(self.members + self.most_flooders)
             while len(self.stuck) < STUCK:
                 self.stuck.append(Stuck(self.chat))
             self.chat.loop.turn()
@@ -350,8 +351,8 @@ def soak(
 ) -> Soak:
     """Soak a new server. Raises AssertionError if a check fails.
 
-    members: number of chatting clients. fault: Python code to run first in the server. progress,
-    enough: see Soak.run.
+    members: number of chatting clients; fewer clients have fewer flooders. fault: Python code to
+    run first in the server. progress, enough: see Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
         before = idle(gochat)

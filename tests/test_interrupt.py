@@ -33,7 +33,7 @@ from gochat import Channel, ClosedChannelError, select
 from gochat.golang.channel import CLOSED
 from gochat.golang.runtime.threads.turns import FREE_THREADED, Turns, turns
 
-from .support import PATIENCE, ROOT
+from .support import PATIENCE, ROOT, unmeasured
 
 MODULES = {
     str(sys.modules[f"gochat.golang.{name}"].__file__)
@@ -196,6 +196,7 @@ Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, No
 
 def at_every_step(case: Callable[[], Case]) -> int:
     """Run the case once for each step of its operation. Return the number of steps."""
+    # The traces report what this thread does. Other tests cover its peers.
     with unmeasured():
         for number in count(1):
             play = case()
@@ -211,22 +212,6 @@ def at_every_step(case: Callable[[], Case]) -> int:
             if not outcome.at:
                 break
     return number - 1
-
-
-@contextmanager
-def unmeasured() -> Iterator[None]:
-    """Stop coverage in this process during the block, because it would double the time.
-
-    The tests' own traces report what the interrupted thread does. Other tests cover its peers.
-    """
-    measuring = coverage.Coverage.current()
-    if measuring:
-        measuring.stop()
-    try:
-        yield
-    finally:
-        if measuring:
-            measuring.start()
 
 
 class Peer(threading.Thread):
