@@ -48,6 +48,7 @@ def serving_threads() -> list[str]:
 def nothing_left() -> Iterator[None]:
     """Check that the test leaves no thread, descriptor or open socket."""
     gc.collect()
+    gc.freeze()  # so the collection at the end looks only at what the test has left
     threads, files = threading.enumerate(), descriptors()
     yield
     wait_until(lambda: threading.enumerate() == threads, "the threads from before")
