@@ -28,7 +28,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from .browser import axe, chromium
+from .browser import axe, chromium, whole
 from .support import PATIENCE, Gochat, Peer, free_port, join, wait_until
 
 expect.set_options(timeout=PATIENCE * 1000)
@@ -203,6 +203,10 @@ class Tabs:
 @pytest.fixture
 def tabs(browser: Browser) -> Iterator[Tabs]:
     """Tabs in a new context, closed after the test. A recorded complaint fails the test."""
+    yield from tabs_of(browser)
+
+
+def tabs_of(browser: Browser) -> Iterator[Tabs]:
     tabs = Tabs(browser)
     yield tabs
     for context in browser.contexts:
@@ -514,13 +518,25 @@ def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> 
         expect(page).to_have_title("gochat")
 
 
-def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> None:
+@pytest.fixture(scope="module")
+def whole_browser(browser: Browser) -> Iterator[Browser]:
+    with whole(browser) as other:
+        yield other
+
+
+@pytest.fixture
+def notifying(whole_browser: Browser) -> Iterator[Tabs]:
+    """Tabs of a browser that can notify."""
+    yield from tabs_of(whole_browser)
+
+
+def test_notifications_are_off_until_asked_for(notifying: Tabs, gochat: Gochat) -> None:
     """A hidden page notifies of every message, but only if the box is ticked.
 
     A visible page without the focus notifies only of messages that contain the user's @name.
     """
-    tabs.context.grant_permissions(["notifications"], origin=gochat.url)
-    tabs.context.add_init_script(  # keeps the real class, and records each call
+    notifying.context.grant_permissions(["notifications"], origin=gochat.url)
+    notifying.context.add_init_script(  # keeps the real class, and records each call
         """window.shown = [];
         window.Notification = class extends Notification {
           constructor(title, options) {
@@ -529,7 +545,7 @@ def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> No
           }
         };"""
     )
-    page = tabs.open(gochat)
+    page = notifying.open(gochat)
     page.locator("#name").fill("Ann")
     with join(gochat.port) as peer:
         expect(page.locator(".message")).to_have_count(1)
@@ -562,8 +578,8 @@ def test_notifications_are_off_until_asked_for(tabs: Tabs, gochat: Gochat) -> No
     expect(page.locator("#notify")).not_to_be_checked()
 
 
-def test_notifications_that_are_forbidden(tabs: Tabs, gochat: Gochat) -> None:
-    page = tabs.open(gochat)
+def test_notifications_that_are_forbidden(notifying: Tabs, gochat: Gochat) -> None:
+    page = notifying.open(gochat)
     page.locator("#settings summary").click()
     page.locator("#notify").click()  # a headless browser forbids without asking
     expect(page.locator("#notify-help")).to_have_text(
