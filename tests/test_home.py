@@ -31,6 +31,8 @@ from playwright.sync_api import (
 from .browser import axe, chromium, whole
 from .support import PATIENCE, Gochat, Peer, free_port, join, wait_until
 
+pytestmark = pytest.mark.xdist_group("home")  # with one browser
+
 expect.set_options(timeout=PATIENCE * 1000)
 
 #: Chromium writes these lines to the console when it cannot connect; a page cannot suppress them.

@@ -27,6 +27,8 @@ from .test_home import (  # noqa: F401 - fixtures
 )
 from .test_nginx import Nginx, certificate  # noqa: F401 - fixtures
 
+pytestmark = pytest.mark.xdist_group("view")
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 

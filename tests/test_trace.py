@@ -49,7 +49,7 @@ from .support import (
 )
 
 # Almost no other tests run this code. So coverage also counts the processes started here.
-pytestmark = pytest.mark.measured
+pytestmark = [pytest.mark.measured, pytest.mark.xdist_group("trace")]
 
 Event = dict[str, Any]
 

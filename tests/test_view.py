@@ -51,7 +51,7 @@ from .support import (
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
 
 # Almost no other tests run this code. So coverage also counts the processes started here.
-pytestmark = pytest.mark.measured
+pytestmark = [pytest.mark.measured, pytest.mark.xdist_group("view")]
 
 State = dict[str, Any]
 
