@@ -100,7 +100,7 @@ class Row(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """Chooses the number of faults: much, or little in a quick run."""
+    """Chooses a count or a duration: `much`, or `little` in a quick run."""
 
     seed: int
     quick: bool = False

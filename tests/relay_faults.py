@@ -223,7 +223,7 @@ def fill(scene: Scene) -> None:
 
 
 def starve(scene: Scene) -> None:
-    """Fill the 64 MB of a Redis with other keys during four floods; later delete the keys."""
+    """Limit Redis to 64 MB. Fill it with other keys during four floods; later delete them."""
     scene.redis.do("CONFIG", "SET", "maxmemory", 64 << 20)
     with ExitStack() as stack:
         for number in range(4):

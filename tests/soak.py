@@ -285,7 +285,7 @@ class Soak:
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
 
     def ended(self, moment: float) -> int:
-        """Return how many connections had ended at this moment."""
+        """Return how many connections had ended by this moment."""
         for sample in reversed(self.samples):
             if sample.time <= moment:
                 return sample.came - sample.clients

@@ -533,9 +533,9 @@ def notifying(whole_browser: Browser) -> Iterator[Tabs]:
 
 
 def test_notifications_are_off_until_asked_for(notifying: Tabs, gochat: Gochat) -> None:
-    """A hidden page notifies of every message, but only if the box is ticked.
+    """A hidden page shows a notification for every message, but only if the box is ticked.
 
-    A visible page without the focus notifies only of messages that contain the user's @name.
+    A visible page without the focus shows one only for messages that contain the user's @name.
     """
     notifying.context.grant_permissions(["notifications"], origin=gochat.url)
     notifying.context.add_init_script(  # keeps the real class, and records each call

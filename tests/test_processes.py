@@ -82,7 +82,7 @@ class Family(Gochat):
         super().__init__(f"--processes={count}", *flags, fault=fault, listener=listener)
         self.count = count
         self.all = set(self.children())
-        # A child logs "ready" only after it has reported it to the parent.
+        # A child that runs DUMMY reports to the parent before it logs "ready".
         wait_until(lambda: all(self.ready(number) for number in range(count)))
 
     def __enter__(self) -> Family:

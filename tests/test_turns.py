@@ -118,7 +118,7 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_tried() -> None:
-    """Every mistake in turns.pml is tested. Names in its comments exist in the code."""
+    """Every mistake that turns.pml can make is tested. Names in its comments exist in the code."""
     model = MODEL.read_text()
     code = "".join(
         (ROOT / "src/gochat/golang/runtime/threads" / f"{name}.py").read_text() for name in MODULES
