@@ -364,5 +364,5 @@ def test_not_an_address() -> None:
 
 def is_taken(done: subprocess.CompletedProcess[str], port: int) -> bool:
     """Return whether an example has ended with one line that says that this port is in use."""
-    line = rf"[^\n]*127\.0\.0\.1\D*{port}\D*address already in use\n"
+    line = rf"[^\n]*127\.0\.0\.1\D*{port}\b[^\n]*address already in use\n"
     return done.returncode == 1 and re.fullmatch(line, done.stderr, re.IGNORECASE) is not None
