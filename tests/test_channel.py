@@ -727,7 +727,7 @@ class JustMissed(deque[Any]):
             return 0
         return super().__len__()
 
-    def __bool__(self) -> bool:  # in Python 3.10, deque defines it, too
+    def __bool__(self) -> bool:
         return len(self) > 0
 
     def send(self) -> None:

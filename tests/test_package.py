@@ -137,7 +137,7 @@ def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
 def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
     assert metadata["Name"] == "gochat"
     assert metadata["Version"] == gochat.__version__
-    assert metadata["Requires-Python"] == ">=3.10"
+    assert metadata["Requires-Python"] == ">=3.11"
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = sorted(re.split(r"[^\w.-]", line)[0] for line in needed)
     assert names == ["Werkzeug", "simple-websocket", "wsproto"]

@@ -256,8 +256,8 @@ def test_a_signal_handler_that_sends() -> None:
 def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
     """If a signal handler closes the channel during a receive, each value is received or refused.
 
-    Python runs signal handlers at the start of a function, after calls and, up to 3.10, after
-    jumps. Trace and profile functions close the channel at each of these points in turn.
+    Python runs signal handlers at the start of a function, after calls and at the end of a
+    loop's pass. Trace and profile functions close the channel at each of these points in turn.
     """
     program = f"""
         {PATCH}

@@ -71,7 +71,7 @@ class Client:
                     # The hub closed the channel.
                     await self.conn.close(self.hub.farewell)
                     return
-        except (ConnectionClosed, asyncio.TimeoutError):
+        except (TimeoutError, ConnectionClosed):
             return
         finally:
             self.conn.transport.abort()

@@ -59,7 +59,7 @@ async def dial(
     where = address.authority
     try:
         return await asyncio.wait_for(_dial(address, ping_period, trace), timeout)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise LostError(f"{where}: no answer within {timeout:g} s") from None
     except OSError as error:  # including LostError
         raise LostError(f"{where}: {reason(error)}") from None
@@ -161,7 +161,7 @@ class Connection:
                 return frame
             try:
                 data = await asyncio.wait_for(self._reader.read(65536), self._ping_period)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 if asked:
                     silence = f"{2 * self._ping_period:g} s"
                     raise LostError(f"nothing has come from the server for {silence}") from None

@@ -389,9 +389,9 @@ class Channel(Closing, Generic[T]):
 
         Race: a signal handler that closes the channel empties the line. Between the check and
         `popleft`, that would be an IndexError. But Python runs signal handlers only when a function
-        starts, after a call and, up to 3.10, after a jump. There is none of these in between.
+        starts, after a call, and when a loop repeats. There is none of these in between.
         """
-        if self._offers:  # if true, Python does not jump
+        if self._offers:
             offer = self._offers.popleft()
             offer.taken = True
             offer.waiter.wake()

@@ -125,9 +125,9 @@ class TurnWaiter(Waiter):
         """Pass on the turn. The pump must have it."""
         line = turns.line
         # Race: this method finds the line empty. Before it sets `holder` to None, a signal handler
-        # puts a pump in line, which nobody would ever wake. Python 3.10 runs signal handlers at
-        # jumps, so there must be no jump in between.
-        if not line:  # if true, Python does not jump
+        # puts a pump in line, which nobody would ever wake. Python does not run signal handlers
+        # between these two steps, because there is no call and no loop.
+        if not line:
             turns.holder = None
         else:
             turns.holder = following = line.popleft()

@@ -127,7 +127,6 @@ class Waiter:
                 return _line[0].greenlet.switch() is not False
             return _to_loop() is not False
         finally:
-            # Python 3.10 runs signal handlers at jumps, so there is none before the removal.
             woken, self.parked, self._early = not self.parked, False, False
             if woken:
                 _line.remove(self)
