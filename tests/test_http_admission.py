@@ -299,10 +299,11 @@ def test_a_long_list_of_proxies(part: str) -> None:
     admission = Admission(trusted_proxies=proxies)
     text = part * (1_000_000 // len(part))
     found: list[str] = []
+    assert effort(lambda: found.append(admission.forwarded_for([text]))) < 40
+    assert found == [""]
     tracemalloc.start()
     try:
-        assert effort(lambda: found.append(admission.forwarded_for([text]))) < 40
-        assert found == [""]
+        admission.forwarded_for([text])
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
