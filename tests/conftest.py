@@ -18,12 +18,9 @@ COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 #: Seconds for a test with its fixtures, far more than any needs.
 LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
-
 #: The tests that look at programs, pages or files, and need no code of gochat in this process. For
 #: relay_faults, test_relay.py covers the code.
-OUTSIDE = {
-    *("delivery", "docs", "faults", "harm", "home", "layout", "relay_faults", "rooms_page", "soak"),
-}
+OUTSIDE = {"delivery", "docs", "faults", "harm", "home", "layout", "relay_faults", "soak"}
 
 
 @pytest.hookimpl(wrapper=True)
