@@ -18,79 +18,9 @@ import pytest
 
 from gochat.golang.http.address import listen
 
+from .harm import SHIM
 from .loop import resources
 from .support import CLOSE, PATIENCE, TEXT, Gochat, Peer, deaf, join, logging_to, wait_until
-
-#: Makes every send and recv of the server's connections fail at random: the call can be short,
-#: late, interrupted, or have to be repeated. With probability `reset`, the connection is lost,
-#: unless its client has the address `spare`. At the end, the process prints how often each fault
-#: occurred.
-SHIM = """
-    import atexit, collections, random, signal, socket, sys, threading, time
-
-    chance, lock = random.Random({seed}), threading.Lock()
-    done = collections.Counter()
-    sleep, kind = time.sleep, socket.socket
-    greenlets = hasattr(kind, "_gevent_sock_class")
-    if greenlets:
-        from gevent.monkey import get_original
-        sleep, kind = get_original("time", "sleep"), kind._gevent_sock_class
-
-    def happens(what, how_often):
-        with lock:
-            happening = chance.random() < how_often
-            done[what] += happening
-        return happening
-
-    def tell():
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        counts = (f"{{count:,}} {{what}}" for what, count in done.items())
-        print("faults:", ", ".join(counts), file=sys.stderr)
-
-    def interrupt():
-        # Only a signal with a Python handler interrupts a system call: see PEP 475.
-        while True:
-            time.sleep(0.002)
-            thread = random.choice(threading.enumerate())
-            try:
-                signal.pthread_kill(thread.ident, signal.SIGUSR2)
-                done["interrupts"] += 1
-            except (ProcessLookupError, TypeError):
-                pass
-
-    def faulty(call, take):
-        def shim(self, what, *args):
-            if self.family == socket.AF_UNIX:  # it wakes the server, and is not a connection
-                return call(self, what, *args)
-            spared = {spare!r} and self.getpeername()[0] == {spare!r}
-            if not spared and happens("resets", {reset}):
-                self.shutdown(socket.SHUT_RDWR)
-                raise ConnectionResetError(104, "fault")
-            if happens("delayed", 0.02):
-                sleep(0.005)
-            if args and happens("retried", 0.1):
-                raise BlockingIOError(11, "fault")
-            if happens("short", 0.5):
-                what = take(what, chance.random())
-            return call(self, what, *args)
-        return shim
-
-    def some(data, part):
-        return data[: max(1, int(len(data) * part))]
-
-    def fewer(size, part):
-        return max(1, int(size * part))
-
-    kind.send = faulty(kind.send, some)
-    kind.recv = faulty(kind.recv, fewer)
-    signal.signal(signal.SIGUSR2, lambda *_: None)
-    signal.signal(signal.SIGALRM, lambda *_: done.update(["interrupts"]))
-    if greenlets:  # there is only one thread
-        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
-    else:
-        threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
-    atexit.register(tell)
-"""
 
 CLIENTS, MESSAGES = 12, 60
 
