@@ -36,7 +36,7 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:
     - Pinning: keep the process on one CPU, because a thread on another CPU gets the GIL later. The
       system moves other programs away from that CPU, unless they are pinned to it.
 
-    docs/why/performance.md has measurements of all four. None needs privileges. A free-threaded
+    docs/why/tried.md has measurements of all four. None needs privileges. A free-threaded
     build uses only the first. Settings that the system does not support are skipped.
 
     pin: whether to pin the process. cpu: index into the allowed CPUs, modulo their number; None for

@@ -54,7 +54,7 @@ FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 # Python finds a global name faster than an attribute of a class.
 _pop: Final = list.pop
 
-#: Chosen by measurement, see docs/why/performance.md.
+#: Chosen by measurement, see docs/why/tried.md.
 DEFAULT_GOMAXPROCS: Final = 1
 
 
