@@ -34,7 +34,7 @@ addr = args.get(1, "127.0.0.1:8080")
 try:
     port = int(args.get(2, "8000"))
     server = gochat.Server(addr, gochat.make_app(hub))
-except (OSError, ValueError) as error:  # a port is taken, or an address is malformed
+except (OSError, ValueError) as error:  # a port is taken or not a number, or addr is malformed
     sys.exit(str(error))
 with gochat.running(server, hub):
     server.start()

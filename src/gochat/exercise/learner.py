@@ -73,7 +73,7 @@ class Learner:
         return Task(self, name, self.get(name), *args).result()
 
     def describe(self, error: BaseException) -> str:
-        """Return the error in one line, with the line of the file where it was raised."""
+        """Return the error in one line, with the innermost line of the file in its traceback."""
         text = one_line(traceback.format_exception_only(error)[-1].strip())[:300]
         number = None
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
