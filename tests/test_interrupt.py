@@ -613,7 +613,7 @@ def test_turns(what: str, limit: int) -> None:
 
 def test_another_thread_is_interrupted() -> None:
     """An exception set by another thread ends a receive, and the channel still works."""
-    # This needs a process without tracing, which coverage uses. With tracing, CPython 3.11 executes
+    # This needs a process that coverage does not trace. With tracing, CPython 3.11 executes
     # one instruction over and over while such an exception waits for a blocked thread.
     program = "from tests.test_interrupt import interrupt_another as run; run()"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=PATIENCE)

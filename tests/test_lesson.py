@@ -423,7 +423,8 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
             # On greenlets, step 6 can end with a message in flight.
             assert told(new) == told(old) or runtime == "greenlets"
         elif runtime == "greenlets" and name == "11.svg":
-            # A thread is started before the 101, but a greenlet when it gets the write pump.
+            # The write pump's thread starts before the response 101. A greenlet starts only when it
+            # is given the pump.
             assert told(new) == told(old)
         else:
             assert new == old, f"python -m docs.lesson.pictures redraws {name}"

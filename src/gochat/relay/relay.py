@@ -784,7 +784,7 @@ class Relay:
     # Outages. Thread: both.
 
     def _fails(self, which: str, since: float, error: object) -> None:
-        """Note that a thread cannot reach Redis. Raises RelayError after the timeout.
+        """Record that a thread cannot reach Redis. Raises RelayError after the timeout.
 
         since: when that began, a time from clock.py, which does not count time in which this
         process was suspended.

@@ -133,7 +133,7 @@ class RequestReader(io.BufferedReader):
         return super().read(size)
 
     def answered(self) -> None:
-        """Note that the response begins. From now on, reads wait only for _REST_WAIT.
+        """Record that the response begins. From now on, reads wait only for _REST_WAIT.
 
         Each write of the response may take as long as the whole request.
         """

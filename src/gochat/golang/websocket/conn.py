@@ -688,7 +688,7 @@ class Conn:
         self._linger()
 
     def _linger(self) -> None:
-        """End the sending direction, then discard input until the peer closes, for _CLOSE_WAIT.
+        """Shut down the sending side, then discard input until the peer closes, for _CLOSE_WAIT.
 
         Closing a socket that has unread input resets the connection. The reset can overtake the
         close frame, and then the peer never learns the reason.
