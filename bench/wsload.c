@@ -224,7 +224,7 @@ static size_t answer(Client *c, const unsigned char *data, size_t size) {
 
 /* Messages. */
 
-/* Send a message. Drops the client if the socket has no room, which few messages cannot fill. */
+/* Send a message, or drop the client. With so few bytes in flight, the socket has room for it. */
 static void send_text(Client *c, const char *text, int size) {
     unsigned char frame[8 + LARGEST] = {0x81}; /* with a masking key of zeros */
     int head = 2;
@@ -365,7 +365,7 @@ static void handle_events(int milliseconds) {
 
 /* The steps of a run. */
 
-/* Connect the clients from `first` up to, but not including, `last`; then wait for a call. */
+/* Connect the clients from `first` to `last` - 1, and wait until all have received a call. */
 static void join(int first, int last, int at_once) {
     uint64_t until = now_ns() + PATIENCE;
     for (int next = first; pending || (next < last && !*refused);) {

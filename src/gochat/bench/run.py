@@ -387,6 +387,7 @@ class Run:
             conn.received = 0
 
     def absent(self) -> int:
+        """Return how many clients have not received the latest message of the roll call."""
         return sum(not conn.present for conn in self.connections)
 
     def refused(self, what: str, error: OSError) -> ConnectionError:

@@ -37,8 +37,8 @@ class Address(NamedTuple):
         - wss:// and https:// use TLS.
         - The host defaults to localhost. USER:PASSWORD@ may precede it.
         - If the path is empty or ends in a slash, it is the path of the page. Then `ws` is added
-          to it, or `ws/ROOM` if the query has room=ROOM. After ws:// and wss://, only the path / is
-          treated like that.
+          to it, or `ws/ROOM` if the query has room=ROOM. After ws:// and wss://, only an empty path
+          and / are treated like that.
 
         Raises ValueError.
         """

@@ -134,7 +134,7 @@ dumping = threading.Lock()
 def dump_threads() -> None:
     """Write the name and stack of each thread to stderr. Call this in a signal handler.
 
-    Does nothing if it has interrupted another dump. Does not use sys.stderr, because it may have
+    Does nothing while another dump is being written. Does not use sys.stderr, because it may have
     interrupted a write to it. On greenlets, a signal handler delays everything else. So the handler
     writes only what stderr accepts immediately, and a new thread writes the rest.
     """

@@ -103,6 +103,7 @@ class Totals:
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_REASONS, 0))
 
     def add(self, client: Client) -> None:
+        """Add a client's counts."""
         conn, send = client.conn.statistics(), client.send.statistics()
         self.messages_in += conn.messages_in
         self.stalls += conn.stalls

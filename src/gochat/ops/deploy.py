@@ -133,8 +133,8 @@ class Deployment:
     def listen(self, make_app: MakeApp) -> Server:
         """Listen, and set up the process: its CPU and its signal handlers.
 
-        After this call, SIGINT and SIGTERM stop the server, and SIGUSR1 prints what each thread is
-        doing. make_app: makes the routes. Raises the exceptions of `Server`.
+        After this call, SIGINT and SIGTERM stop the server, and SIGUSR1 writes to stderr what each
+        thread is doing. make_app: makes the routes. Raises the exceptions of `Server`.
         """
         config, place = self._config, self._config.place
         app = make_app(

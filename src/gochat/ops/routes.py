@@ -77,7 +77,7 @@ def say(
     code: int,
     headers: Iterable[tuple[str, str]] = (),
 ) -> Iterable[bytes]:
-    """Answer with a line of text that may not be cached."""
+    """Answer with a line of text that must not be cached."""
     return http.error(start_response, text, code, [NO_STORE, *headers])
 
 

@@ -59,7 +59,8 @@ def running(
 
     timeout: how long clients may take to receive them, in seconds. After the timeout, clients are
     disconnected, which takes a few seconds at most: five for the clients' threads, five for the
-    relay, and one for the hubs. relay: the relay of one of the hubs.
+    relay, and one for the hubs. relay: the relay of one of the hubs, which this starts
+    after the hubs.
 
     If a hub fails or ends too early, its clients get a close frame with code 1011, and the server
     stops, because a chat cannot work without its hub. If a hub does not answer at the end, its

@@ -376,7 +376,8 @@ class Relay:
         """Set a deadline for messages that wait for Redis. deadline: a time from clock.py.
 
         After the deadline, clients' messages are dropped, so that no client waits for Redis. If the
-        relay is deaf, this begins immediately. Call this before disconnecting the clients.
+        relay is deaf, this begins immediately. Call this while clients are being
+        disconnected.
         """
         self._deadline = 0.0 if self.deaf else deadline
 

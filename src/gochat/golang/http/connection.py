@@ -66,7 +66,8 @@ class ServerConn:
         self.address: Final = address
         self._lock: Final = lock
         self._state = _ACCEPTED
-        #: The connection's own thread. It may not have started yet. None after `close`.
+        #: The connection's own thread, which may not have started yet. None before it is created,
+        #: and after `close`.
         self.thread: threading.Thread | None = None
         #: The Hijacker; None before the request was read and after `close`.
         self.hijacker: Hijacker | None = None
@@ -85,9 +86,10 @@ class ServerConn:
             return True
 
     def take_back(self) -> bool:
-        """Prevent the connection's own thread from becoming the owner. Return False if it is.
+        """Prevent the connection's own thread from becoming the owner.
 
-        May be called again. Thread: the accepting thread; any thread after that one has returned.
+        Return False if that thread is the owner, or if the connection is closed. May be called
+        again. Thread: the accepting thread; any thread after that one has returned.
         """
         with self._lock:
             if self._state == _ACCEPTED:

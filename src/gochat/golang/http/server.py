@@ -7,7 +7,8 @@ It is Werkzeug's threaded server, with features of net/http that a public server
 - An application can take a connection over: see `Hijacker`.
 - `shutdown` waits for open connections, up to a time limit.
 
-Unlike net/http, it also handles X-Forwarded-For from trusted proxies.
+Unlike net/http, it also handles X-Forwarded-For from trusted proxies. Werkzeug's banner and access
+lines are not logged.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _NAMES: Final = 5
 class Server(ThreadedWSGIServer):
     """Serves a WSGI application at an address, with one thread for each connection.
 
-    addr: the address, see `listen`; or a listening socket, which the server closes at the end.
+    addr: the address, see `listen`; or a listening socket, which the server takes over and closes.
     read_header_timeout: how long a client may take to send its request, in seconds since the
         connection was accepted (Go: ReadHeaderTimeout).
     max_connections: the maximum number of open connections, or None. Further connections get the

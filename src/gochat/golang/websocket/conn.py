@@ -93,8 +93,9 @@ _SLEEP: Final = 0.001
 _SLEEP_WAIT: Final = 1.0
 
 # Held by a reading thread while it sleeps, so only one sleeps at a time. During a flood on many
-# connections, only two or three readers work, and the others wait for this lock. If fifty worked,
-# every wait for the GIL would be long, and each delivery of a message takes several.
+# connections, only two or three readers work, and the others wait for this lock or for
+# `_next`. If fifty worked, every wait for the GIL would be long, and each delivery of a message
+# takes several.
 _sleeping: Final = RLock()
 
 # Held by the reading thread that sleeps next. Without this lock, a thread that has just slept could
@@ -688,7 +689,7 @@ class Conn:
         self._linger()
 
     def _linger(self) -> None:
-        """Shut down the sending side, then discard input until the peer closes, for _CLOSE_WAIT.
+        """Shut down the sending side, then discard input until the peer closes or _CLOSE_WAIT ends.
 
         Closing a socket that has unread input resets the connection. The reset can overtake the
         close frame, and then the peer never learns the reason.

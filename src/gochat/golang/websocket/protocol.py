@@ -92,7 +92,7 @@ class ProtocolError(ConnectionError):
 class ReadLimitError(ConnectionError):
     """Raised if a message exceeds a limit.
 
-    The peer gets the close code 1009 if it was too long, and 1008 if it had too many frames.
+    The peer gets the close code 1009 for a message that is too long, and 1008 for too many frames.
     """
 
 

@@ -69,7 +69,8 @@ class Turns:
     def take(self, waiter: TurnWaiter) -> bool:
         """Give the turn to a running pump, or let the pump keep it, unless another pump wants it.
 
-        Return whether the pump has the turn.
+        Return whether the pump may work now. If not, it may still have the turn, but another pump
+        wants it.
         """
         if self.holder is None:
             self.holder = waiter

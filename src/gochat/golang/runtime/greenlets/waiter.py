@@ -147,7 +147,8 @@ class Waiter:
     def wake(self) -> None:
         """Put the waiting greenlet at the end of the line of ready greenlets.
 
-        If no greenlet is waiting, the next `park` returns immediately.
+        If no greenlet is waiting, the next `park` returns immediately. A second call before the
+        woken greenlet runs has no effect.
         """
         if self.parked:
             self.parked = False

@@ -154,7 +154,8 @@ _NOTHING: Final = (None, END)
 def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
     """Wait until a channel has something to receive, and return it; None at the deadline.
 
-    A signal handler may receive that value first, so the caller must check.
+    The caller must check, because the value may be gone: a signal handler may have received it, or
+    a waiting sender may have taken it back at its deadline.
     """
     for channel in channels:
         if channel._in_turn:

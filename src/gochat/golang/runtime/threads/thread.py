@@ -17,7 +17,7 @@ class Thread(Goroutine):
     """
 
     def start(self) -> None:
-        """Start the thread. Raises RuntimeError if the system has no thread to spare."""
+        """Start the thread. Raises RuntimeError if called again, or if no thread can be started."""
         super().start()
         self._share_started()
 

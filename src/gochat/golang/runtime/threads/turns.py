@@ -89,9 +89,9 @@ class Turns:
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
-        # The first `_limit` of these have a turn. A thread is added by itself or by a sender, and
-        # only removes itself. Race: a thread with a turn arms itself, and then leaves the line to
-        # wait for a value. If a sender adds it between these steps, it is in line twice. It then
+        # The first `_limit` of these have a turn. A thread is added by itself or by a sender, but
+        # removed only by itself. Race: a thread with a turn arms itself, and then leaves the line
+        # to wait for a value. If a sender adds it between these steps, it is in line twice. It then
         # leaves its first place, with the turn, and keeps the second.
         self._line: deque[Waiter] = deque()
         # Used without a GIL; see FREE_THREADED. Reentrant, because a signal handler may acquire it
