@@ -137,9 +137,9 @@ def _hasty() -> Iterator[None]:
     ]
 )
 def _threading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the test twice: with the code for a GIL, and with the code for no GIL.
+    """Run the test twice: with the code that needs a GIL, and with the code that needs none.
 
-    The code for no GIL also works with a GIL.
+    The latter also works with a GIL.
     """
     for module in ("channel", "turns") if NAME == "threads" else ():
         name = f"gochat.golang.runtime.threads.{module}"

@@ -1,6 +1,7 @@
 """Tests on Python without a GIL, where it is installed.
 
-On every Python, test_channel.py also runs the code for no GIL, and test_turns.py checks its model.
+On every Python, test_channel.py also runs the code that needs no GIL, and test_turns.py checks the
+model in docs/turns.pml.
 """
 
 from __future__ import annotations

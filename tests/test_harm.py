@@ -9,7 +9,7 @@ import pytest
 from .harm import BEGIN, END, HEAD, PAGE, TRIALS, Amount, run
 from .support import ROOT, SEED
 
-#: Faults that other tests cause as well, or that mostly wait.
+#: Faults that other tests cause as well, or whose runs consist mostly of waiting.
 TESTED_ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
 
 

@@ -165,7 +165,7 @@ class Tabs:
         self.requests: list[str] = []
         #: All connections to chats, oldest first.
         self.sockets: list[WebSocket] = []
-        #: True if the test stops the server. Failed connections are then no complaint.
+        #: True if the test stops the server. Then failed connections are not complaints.
         self.may_lose_server = False
         self.shape()
 
