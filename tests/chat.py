@@ -305,7 +305,7 @@ class Chatter(Voice, Link):
         if self.leaving.startswith("close"):
             assert self.farewell is not None, f"{self} got no answer to its close frame"
             assert self.farewell.payload == self.goodbye
-        # The server has read its last messages, although they have not come back here.
+        # The server has read this client's last messages, even if they have not come back to it.
         chat.audible.append(self.id)
 
     def forget(self) -> None:

@@ -454,7 +454,7 @@ def deaf(port: int, source: str = "") -> Peer:
 def say_long(speaker: Peer, count: int) -> None:
     """Send `count` long messages, and read each one back.
 
-    150 of them are more than the system buffers for a deaf peer.
+    150 of them are more than the system can buffer for a deaf peer.
     """
     message = frame(b"x" * LONG_MESSAGE, mask=b"\0\0\0\0")
     for _ in range(count):

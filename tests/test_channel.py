@@ -1045,7 +1045,7 @@ def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_every_value_is_accounted_for(start: Tasks) -> None:
-    """A select receives every value of many senders once, and in each sender's order."""
+    """A select receives every value from many senders once, and in each sender's order."""
     rounds = 1500
     shared: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2)]
     own: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2), Channel(64)]
@@ -1439,7 +1439,7 @@ def test_senders_to_an_abandoned_channel_come_back(start: Tasks, capacity: int) 
 
 
 def test_a_closed_channel_is_abandoned() -> None:
-    """A closed channel that is abandoned keeps its values and its end."""
+    """A closed channel that is abandoned keeps its values and stays closed."""
     channel = filled(1, 1)
     channel.close()
     channel.abandon()

@@ -108,7 +108,7 @@ def test_a_request_in_pieces_is_served() -> None:
 def test_a_response_that_nobody_takes() -> None:
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
-        return [b"x" * 1_000_000] * 20  # more than the system buffers
+        return [b"x" * 1_000_000] * 20  # more than the system can buffer
 
     with Serving(app, read_header_timeout=0.5) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(REQUEST)

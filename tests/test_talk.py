@@ -706,7 +706,7 @@ def test_a_reset(losing: Callable[..., str]) -> None:
 
 def test_pongs_do_not_pile_up() -> None:
     """Pings are not answered while the server does not read, so memory is bounded."""
-    text = (b"x" * 50_000 + b"\n") * 120  # more than the system buffers
+    text = (b"x" * 50_000 + b"\n") * 120  # more than the system can buffer
     with listen(LOCAL) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         address = local(listener)

@@ -391,7 +391,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "processes",
             partial(count, most=1024),
             "N",
-            "number of processes that serve the room, at one address; more than one need --relay"
+            "number of processes that serve the room, at one address; more than one needs --relay"
             " and Linux. Limits apply to each process. The ports of --metrics-addr and --view are"
             " those of the first process; the others use the ports after them",
         ),

@@ -57,8 +57,9 @@ class Entry(NamedTuple):
     process: bytes
     first: int
     length: int
-    #: The valid messages, and why the others are invalid; empty if all are valid.
+    #: The valid messages.
     messages: list[bytes]
+    #: What is wrong with the entry, or with its other messages; empty if nothing is.
     fault: str
     #: From the field "a": a number for each process.
     bases: Mapping[bytes, int]

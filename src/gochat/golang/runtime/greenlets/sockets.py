@@ -65,7 +65,8 @@ class _Poll:
     __slots__ = ("_io", "_source", "_system", "_waiter")
 
     def __init__(self, source: Any, events: int, event: int) -> None:
-        # Asked before each wait: it is much faster, and often the event has already occurred.
+        # Checked before each wait on the loop. The check is much faster, and often the event has
+        # already occurred.
         self._system: Final = _system_poll()
         self._system.register(source, events)
         self._source: Final = source  # so that an epoll is not closed by the garbage collector
