@@ -5,16 +5,16 @@
 
 Each measurement uses a new server, which listens on 127.0.0.1 and runs on one core; the load
 generator wsload.c runs on another. Every other round measures the servers in reverse order, so that
-other work on the machine affects all alike. The tables show medians of the values, and of the
-ratios within a round.
+other work on the machine affects all of them alike. The tables show medians of the values, and of
+the ratios within a round.
 
 Each measurement is appended to a file (--json) as soon as it ends; --read makes the tables from
 such a file. --write puts the tables into docs/why/performance.md, between two comments, and draws
 its two pictures. With all servers and cases, this takes more than 20 minutes.
 
---against compares gochat with another command: with another flag, or from an older checkout. Trust
-the ratio of processor time per delivery more than the ratio of deliveries: other work on the
-machine affects it less.
+--against compares gochat with another command: gochat with another flag, or from an older checkout.
+Trust the ratio of processor time per delivery more than the ratio of deliveries, because other work
+on the machine affects processor time less.
 """
 
 from __future__ import annotations
@@ -119,8 +119,9 @@ class Case:
     title: str
     #: Flags for wsload, except the server and the time.
     flags: tuple[str, ...]
-    #: The value's key in wsload's output, and its format.
+    #: The value's key in wsload's output.
     figure: str = "deliveries_per_s"
+    #: The value's format.
     format: str = ",.0f"
     #: A pattern for the names of the servers to measure.
     servers: str = RUNTIMES
@@ -223,7 +224,7 @@ class Results:
     def __init__(self, path: Path | None) -> None:
         """Make an empty list. path: a file to append each measurement to; None for no file."""
         self.path = path
-        #: The keys are "case", "server", "round", and wsload's output or "error".
+        #: The keys are "case", "server", "round", and those of wsload's output or "error".
         self.rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
@@ -564,7 +565,7 @@ def arguments() -> argparse.Namespace:
         "against",
         str,
         None,
-        "compare only gochat with this command, and print the ratios; PORT in the command is"
+        "compare gochat only with this command, and print the ratios; PORT in the command is"
         " replaced by the port",
         "COMMAND",
     )

@@ -1,4 +1,4 @@
-/* wsload: run.py's load generator for chat servers, at ws://127.0.0.1:PORT/ws.
+/* wsload: run.py's load generator, for a chat server at ws://127.0.0.1:PORT/ws.
  *
  *     cc -O2 -o wsload wsload.c
  *     ./wsload -p 8080 -n 100 -s 4 -t 5
@@ -60,7 +60,7 @@ typedef struct {
 
 static Client *clients;
 static int epoll, port, total = 100, senders = 4, size_of_message = 64;
-/* How many clients are in a handshake, are connected, and have received a call. */
+/* How many clients are in a handshake, how many are connected, and how many have got a call. */
 static int pending, alive, present;
 /* Why the last client that could not connect failed; empty if all could. */
 static char refused[200];
@@ -89,7 +89,7 @@ static uint64_t now_ns(void) {
     return read_clock(CLOCK_MONOTONIC);
 }
 
-/* A histogram of latencies, rounded to 1/512. */
+/* A histogram of latencies, each rounded by at most 1/512. */
 
 static void record(uint64_t value) {
     int shift = value < 512 ? 0 : 55 - __builtin_clzll(value);
@@ -448,7 +448,7 @@ int main(int argc, char **argv) {
         case 't': seconds = atof(optarg); break;
         case 'u': warmup = atof(optarg); break;
         case 'z': stopped = atoi(optarg); break;   /* clients that stop reading */
-        case 'k': first = atoi(optarg); break;     /* memory per client, not counting so many */
+        case 'k': first = atoi(optarg); break;     /* memory per client beyond this many */
         case 'c': come_back = 1; break;            /* measure how long reconnecting takes */
         case 'f': fewer = 1; break;                /* accept that not all clients connect */
         default: return 2;

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = from_clone(args.go) if args.go else []
         if args.build:
             return build(SITE, *options)
-        with listen(args.addr) as listener:  # before the build, which takes long
+        with listen(args.addr) as listener:  # before the build, which takes a long time
             status = build(SITE, *options)
             if status == 0:
                 serve(SITE, listener)

@@ -111,7 +111,7 @@ class FileLinks(SphinxTransform):
             if not target or not path.exists() or not path.is_relative_to(ROOT):
                 continue
             name = path.relative_to(ROOT).as_posix()
-            # Stored with this document, so Sphinx drops it when it drops the document.
+            # Stored with this document, so that Sphinx drops both at the same time.
             self.env.metadata[self.env.docname].setdefault("files", set()).add(name)
             uri = posixpath.relpath(file_of(name), here or ".")
             uri += f"#{anchor}" if anchor else ""

@@ -19,7 +19,7 @@ PAGE: Final = Path(__file__).parent / "run" / "flags.md"
 
 _CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
 
-#: For a flag of `gochat serve`, Go's counterpart.
+#: Go's counterparts of flags of `gochat serve`, by the flag's name.
 _IN_GO: Final = {
     "addr": f"[`-addr`]({_CHAT}/main.go#L13)",
     "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
@@ -37,7 +37,7 @@ _IN_GO: Final = {
     "server.go#L66), which the example does not set",
 }
 
-#: For a flag of `gochat serve`, the page that says more.
+#: The pages that say more about flags of `gochat serve`, by the flag's name.
 _MORE: Final = {
     "trust-proxy": "proxy.md",
     "metrics-addr": "metrics.md",
@@ -50,7 +50,7 @@ _MORE: Final = {
 _INTRODUCTION: Final = """\
 # Flags
 
-These tables have the text of `gochat COMMAND --help`. Each flag also works in Go's form, with one
+These tables show the text of `gochat COMMAND --help`. Each flag also works in Go's form, with one
 dash: `-addr :8080`. Times are in seconds. If a value is bad, or if a flag needs another flag that
 is missing, the command prints one line and exits with status 2.
 

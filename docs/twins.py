@@ -95,7 +95,7 @@ def go_lines(code: str, declaration: str) -> tuple[int, int]:
 
 
 def check_clone(clone: Path) -> Iterator[str]:
-    """Yield a warning for each of the three files that differs from COMMIT in a clone.
+    """Yield a warning for each of the three files in a clone that differs from the one at COMMIT.
 
     Raises OSError if a file cannot be read, and ValueError if a file lacks a part of the page.
     """
@@ -113,7 +113,7 @@ def check_clone(clone: Path) -> Iterator[str]:
 
 
 def python_lines(code: str, names: Sequence[str]) -> set[int]:
-    """Return the lines, counted from 1, of the parts of a Python file with these names.
+    """Return the lines, counted from 1, of the parts with these names in a Python file.
 
     A part is a function, a class without its methods, a method (`Hub.run`), a variable, or TOP. It
     includes the comments directly above it, but no blank lines. Raises ValueError for an unknown
@@ -165,7 +165,7 @@ def _lines(lines: Sequence[str], node: ast.AST) -> set[int]:
 def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
     """Return the lines of the statement, case, handler or argument that begins with `begin`.
 
-    within: the lines to search. Raises ValueError unless exactly one begins with `begin` there.
+    within: the lines to search. Raises ValueError unless exactly one of them begins with `begin`.
     """
     lines = code.splitlines()
     kinds = (ast.stmt, ast.expr, ast.arg, ast.ExceptHandler, ast.match_case)
@@ -260,7 +260,7 @@ def setup(app: Sphinx) -> None:
     app.add_config_value("gochat_go", "", "", str)
     app.add_directive("go-part", GoPartDirective)
     app.add_directive("python-part", PythonPartDirective)
-    # Sphinx does not know that this page depends on the clone, so it must always read it again.
+    # Sphinx does not know that this page depends on the clone, so make it always read the page.
     app.connect(
         "env-get-outdated", lambda _, env, *__: sorted({"why/three-files"} & env.found_docs)
     )

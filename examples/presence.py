@@ -25,7 +25,7 @@ def sign(conn: gochat.Conn, message: bytes) -> bytes:
 
 
 class Member(gochat.Client):
-    def read_pump(self) -> None:  # the thread that sends the client's messages
+    def read_pump(self) -> None:  # on the thread that sends the client's messages
         self.hub.broadcast.send(f"{self.conn.user} has come".encode())
         super().read_pump()
         self.hub.broadcast.send(f"{self.conn.user} has left".encode())

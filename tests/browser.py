@@ -37,7 +37,8 @@ def launch(kind: BrowserType, *names: str) -> Browser:
 def chromium() -> Iterator[Browser]:
     """Yield the machine's Chromium. Without one, the test fails.
 
-    chromium-headless-shell takes about half of Chromium's processor time, but cannot notify.
+    chromium-headless-shell takes about half as much processor time as Chromium, but cannot show
+    notifications.
     """
     with sync_playwright() as playwright:
         browser = launch(playwright.chromium, "chromium-headless-shell", *WHOLE)
@@ -47,7 +48,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def whole(browser: Browser) -> Iterator[Browser]:
-    """Yield a Chromium with all its parts, next to one of `chromium`."""
+    """Yield a complete Chromium, in addition to the browser that `chromium` yields."""
     other = launch(browser.browser_type, *WHOLE)
     yield other
     other.close()
@@ -72,7 +73,7 @@ def npm() -> Path:
 def axe(page: Page) -> list[str]:
     """Return the faults that axe-core finds in a page, with their elements."""
     page.evaluate((npm() / "axe-core/axe.min.js").read_text())
-    # Listing all that is right would take almost as long as the check.
+    # Also listing everything that is right would take almost as long as the check itself.
     faults = page.evaluate(
         "axe.run({ resultTypes: ['violations'] }).then(found => found.violations)"
     )

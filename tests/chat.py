@@ -24,14 +24,14 @@ PAUSE = 1.0
 #: has no reason to drop one.
 ON_THEIR_WAY, BEHIND = 64, 96
 
-#: Messages by which one process of a room may lag behind another.
+#: How many messages one process of a room may lag behind another.
 LAG = 500
 
 #: Characters of one to four bytes. Some are special in HTML or JavaScript.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
-#: How a client can leave. After "close" and "half close", the server must have read all its
-#: messages.
+#: How a client can leave. After "close" and "half close", the server must have read all of the
+#: client's messages.
 WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
 
 
@@ -73,8 +73,9 @@ class Chat:
         self.unheard: dict[int, deque[bytes]] = {}
         #: Clients whose messages must all reach the witness.
         self.audible: list[int] = []
-        #: Clients with an open connection, and those that have received more than the witness.
+        #: Clients with an open connection.
         self.members: set[Chatter] = set()
+        #: Clients that have received more than the witness.
         self.ahead: set[Chatter] = set()
         self.on_their_way = 0
         self.ids = 0
@@ -199,8 +200,8 @@ class Chatter(Voice, Link):
         #: below `begin`.
         self.next: int | None = None
         self.came = chat.count
-        # If this client's process lags behind, its first messages are ones that the witness already
-        # has.
+        # If this client's process lags behind, the client first receives messages that the witness
+        # already has.
         self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
         #: Messages it has received that the witness has not.
         self.unproved: list[bytes] = []
@@ -231,7 +232,7 @@ class Chatter(Voice, Link):
                 return
             assert head.startswith(b"HTTP/1.1 101 "), head
             self.frames = Frames()
-            self.say()  # sent first: once it comes back, the hub knows the client
+            self.say()  # when this message comes back, the hub knows the client
         for got in self.frames.take(data):
             assert self.farewell is None, f"{self} gets {got} after a close frame"
             assert got.fin, got

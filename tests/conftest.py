@@ -15,7 +15,7 @@ from .support import UNMEASURED, unmeasured
 #: Environment variables with which coverage measures the processes that a test starts.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
-#: Seconds for a test with its fixtures, far more than any needs.
+#: Seconds that a test may take with its fixtures. This is far more than any test needs.
 LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
 #: The tests that look at programs, pages or files, and need no code of gochat in this process. For
@@ -56,7 +56,7 @@ def pytest_collection_finish() -> None:
     """Make Ctrl-C raise KeyboardInterrupt, and make `gc.collect` cheaper.
 
     A shell's background job ignores SIGINT, as do its child processes, so tests that press Ctrl-C
-    would wait forever. Under tests/greenlets.py, SIGINT has so far ended the process.
+    would wait forever. Under tests/greenlets.py, SIGINT would end the process without an exception.
 
     Freezing all current objects saves 0.2 s in each of the hundreds of tests that call
     `gc.collect`.

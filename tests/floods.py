@@ -2,10 +2,10 @@
 
     python -m tests.floods [--before DIRECTORY]
 
-For each kind of flood, first one client floods the server for some seconds, and then five, without
-`--rate` and with it. A flooder sends as fast as the server reads, reads everything, and reconnects
-when it is disconnected. Meanwhile, one client measures how long its messages take to come back, and
-another how long the page takes to load. The table has the longest waits.
+For each kind of flood, one client and then five clients flood the server for some seconds, both
+without `--rate` and with it. A flooder sends as fast as the server reads, reads everything, and
+reconnects when it is disconnected. Meanwhile, one client measures how long its messages take to
+come back, and another how long the page takes to load. The table has the longest waits.
 
 --before also measures the checkout in DIRECTORY. --write puts the table into
 docs/run/reliability.md, between two comments. --only measures one kind of flood.

@@ -445,7 +445,7 @@ def out_of_order(chance: random.Random) -> Input:
 
 
 def many_fragments(chance: random.Random) -> Input:
-    """A message of many fragments, with or without exceeding the limit."""
+    """A message of many fragments, within the limit or over it."""
     count, size = chance.choice([2, 50, 200, 600]), chance.choice([0, 1, 10])
     parts = [frame("x" * size, TEXT, fin=False)]
     parts += [frame("x" * size, CONTINUATION, fin=False) for _ in range(count)]
@@ -531,8 +531,8 @@ class Answer:
     def take(self, data: bytes) -> list[Frame]:
         """Parse more data; return the frames it completes.
 
-        Raises AssertionError if the data is not an HTTP response, or if a server must not send a
-        frame.
+        Raises AssertionError if the data is not an HTTP response, or contains a frame that a server
+        must not send.
         """
         if not self.status:
             self.head += data
@@ -642,7 +642,7 @@ class Attack(Link):
             return
         expected = list(self.input.expected)
         if expected and time.monotonic() - self.begin >= REQUEST_TIME:
-            expected.append("EOF")  # on a busy machine, the request arrived too late
+            expected.append("EOF")  # on a busy machine, the request may have arrived too late
         if not ANSWER.fullmatch(outcome) or (expected and outcome not in expected):
             self.run.failed(self, outcome)
         else:

@@ -2,10 +2,10 @@
 
 The parts in PARTS run at the same time, each in its own process. In most of these processes, gevent
 patches pytest itself, so that the clients and servers in the tests run on greenlets. In the others,
-only `gochat serve` does.
+only `gochat serve` runs on greenlets.
 
-The relay's tests use Valkey here and Redis in `tests/run` on threads. `--all` uses both here, and
-adds the part MORE. Tests can be named, such as `tests/test_conn.py::test_name`.
+Here, the relay's tests use Valkey. When `tests/run` runs them on threads, they use Redis. `--all`
+uses both here, and adds the part MORE. Tests can be named, such as `tests/test_conn.py::test_name`.
 """
 
 import os
@@ -42,8 +42,8 @@ PARTS: Final = [
 ]
 
 #: The part added by `--all`: tests that depend less on the runtime. test_turns.py and
-#: test_runtime.py are in no part: one tests the threads' turns, the other tests both runtimes
-#: itself.
+#: test_runtime.py are in no part: the former tests the threads' turns, and the latter itself tests
+#: both runtimes.
 MORE: Final = (PLAIN, "main metrics nginx processes trace view")
 
 _INSIDE: Final = "it looks inside the threads' channel"

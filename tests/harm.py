@@ -283,7 +283,7 @@ class Others:
 class Scene:
     """A gochat with two chatting clients.
 
-    threads: the number of the server's threads without clients.
+    threads: the number of threads that the server has without clients.
 
     After the block, `others` is what the two clients measured, and `left` is what the server did
     not release.
@@ -391,7 +391,7 @@ class Scene:
     def gone(self, count: int, since: float) -> list[float]:
         """Wait until the server has released `count` sockets; return the seconds each took.
 
-        since: the time to measure from. Threads of a client end before its socket is closed. In the
+        since: the time to measure from. A client's threads end before its socket is closed. At the
         end, only the two chatting clients are left.
         """
         times: list[float] = []
@@ -415,7 +415,7 @@ class Scene:
 
 
 class Stranger(Guest):
-    """A client other than the two. `outcome` says how its connection ended."""
+    """A client other than the two that chat. `outcome` says how its connection ended."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         super().__init__(loop, port, ELSEWHERE)
@@ -785,7 +785,7 @@ def empty_messages(amount: Amount) -> Row:
     )
 
 
-#: A refusal is sent before the request arrives. A request that arrives later is answered by a
+#: A refusal is sent before the request arrives. A request that arrives later is answered with a
 #: reset.
 REFUSED = ["503", "503, reset", "reset"]
 
@@ -975,7 +975,7 @@ def full_disk(amount: Amount) -> Row:
 
 @contextmanager
 def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStack]]:
-    """Yield a gochat to shut down, a loop, and a stack. Both are closed at the end."""
+    """Yield a gochat to shut down, a loop, and a stack. All three are closed at the end."""
     loop = Loop()
     try:
         with ExitStack() as stack, Gochat(*FLAGS, *flags, fault=fault) as gochat:
@@ -985,7 +985,7 @@ def stage(*flags: str, fault: str = "") -> Iterator[tuple[Gochat, Loop, ExitStac
 
 
 def process_end(gochat: Gochat, loop: Loop | None = None) -> float:
-    """Wait until the process has ended and return the time. Runs the loop in the meantime."""
+    """Wait until the process has ended; return the time of its end. Runs the loop meanwhile."""
     fd = os.pidfd_open(gochat.process.pid)
     try:
         ended = select.poll()

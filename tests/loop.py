@@ -124,7 +124,7 @@ class Link:
         raise NotImplementedError
 
     def ended(self, reset: bool) -> None:
-        """Handle the end of the connection, which the server has ended. The socket is closed."""
+        """Handle a connection that the server has ended. The socket is already closed."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
@@ -133,7 +133,7 @@ class Link:
         self._flush()
 
     def half_close(self) -> None:
-        """Send no more after the data so far, but keep reading."""
+        """Send nothing more after the data so far, but keep reading."""
         self._half = True
         self._flush()
 
@@ -183,8 +183,8 @@ class Link:
         except BlockingIOError:
             pass
         except OSError:
-            # Ignore this: reading will notice the end, too, and there can be data to read before
-            # it.
+            # Ignore the error. Reading will notice the end, too, and there can be data to read
+            # before the end.
             self._unsent.clear()
             self._half = False
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)

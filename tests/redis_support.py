@@ -119,8 +119,8 @@ class Redis:
 class Proxy:
     """A TCP proxy in front of a Redis, on one thread.
 
-    cut: called with each piece of data, and whether it comes from the server. If it returns True,
-    the connection is closed instead of forwarding the piece.
+    cut: called with each piece of data, and with whether the piece comes from the server. If `cut`
+    returns True, the connection is closed and the piece is not forwarded.
 
     `server`, the port of the Redis, can be changed. Existing connections stay where they are.
     """
@@ -227,7 +227,7 @@ class Node:
         return self.relay.statistics().process.encode()
 
     def hold(self, gate: threading.Event) -> threading.Event:
-        """Make the relay wait before it delivers to the hub, until the gate opens.
+        """Make the relay wait until the gate opens before it delivers anything to the hub.
 
         Returns an event that is set when the relay waits.
         """

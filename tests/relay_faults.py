@@ -1,4 +1,4 @@
-"""Cause faults of Redis while two processes chat, and print a table of the results.
+"""Cause faults in Redis while two processes chat, and print a table of the results.
 
     python -m tests.relay_faults --seed 1
 
@@ -62,8 +62,9 @@ class Row(NamedTuple):
     fault: str
     #: Messages said in both processes.
     said: int
-    #: Messages not heard, and messages reported as missing, summed over both processes.
+    #: Messages not heard, summed over both processes.
     lost: int
+    #: Messages reported as missing, summed over both processes.
     missing: int
     doubled: int
     #: Messages that arrived before an earlier one of the same sender.
@@ -262,7 +263,7 @@ def fail_over(scene: Scene) -> None:
 
 
 def forge(scene: Scene) -> None:
-    """Append invalid entries, and entries in the name of process a."""
+    """Append invalid entries, and entries that claim to come from process a."""
     name = scene.a.name
     key = "gochat:main"
     scene.forged = {"forged"}
@@ -427,7 +428,7 @@ def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
         mine: list[str] = []
         scene.said.append(mine)
         while not enough.is_set() or len(mine) < 100:
-            # When the fault begins, an append is nearly always in progress. Later, fewer are.
+            # Talk fast at first, so that an append is usually in progress when the fault begins.
             dense = len(mine) < 200
             for _message in range(1 if dense else chance.randint(1, 7)):
                 mine.append(f"{talker} {len(mine)}")
@@ -477,8 +478,9 @@ class Talker:
         self.peer = join(gochat.port)
         self.name = name
         self.heard: list[str] = []
-        #: The code of the close frame, and whether the connection has ended.
+        #: The code of the close frame.
         self.code: int | None = None
+        #: Whether the connection has ended.
         self.gone = False
         self._chance = chance
         self._number = 0

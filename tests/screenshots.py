@@ -1,6 +1,6 @@
 """Draw docs/screenshot.png, the page in a chat, and docs/view.png, the live view.
 
-Each is drawn for light and for dark mode, such as screenshot-dark.png.
+Each is drawn for light mode and for dark mode. The names of the latter end in -dark.png.
 
 python -m tests.screenshots
 """

@@ -31,7 +31,7 @@ RATE, BURST = 60.0, 20
 FLAGS = [
     *("--pong-wait", f"{PONG_WAIT:g}", "--ping-period", "4", "--write-wait", f"{WRITE_WAIT:g}"),
     *("--rate", f"{RATE:g}", "--burst", str(BURST)),
-    # 256 places would fill in half a second of talk, too short for a busy machine.
+    # The default, 256 messages, fills up in half a second of talk. A busy machine needs more.
     *("--send-buffer", "2000"),
     *("--max-clients-per-address", "1000"),  # never reached, but makes the server count
 ]
@@ -58,7 +58,7 @@ GROWTH, WARM_UP = 4 << 20, 12 << 20
 #: Seconds in which the server must release a connection that this side has ended.
 WINDING_UP = 10.0
 
-#: Points on a line of the plot, at least. There can be twice as many.
+#: Minimum number of points on a line of the plot. There can be twice as many.
 POINTS = 600
 
 #: States in /proc/net/tcp of connections that the server has not ended.
@@ -201,7 +201,8 @@ class Soak:
         """Run for `seconds`, then let every client leave. Raises AssertionError if a check fails.
 
         On a busy machine, taking a sample lasts longer than a second. The run then continues until
-        it has more samples than half its seconds, because a few samples say nothing about memory.
+        it has more than one sample for every two of its `seconds`, because a few samples say
+        nothing about memory.
 
         progress: whether to print samples. enough: called after each sample; the run ends when it
         returns true.
@@ -293,7 +294,7 @@ class Soak:
 
     def look_at_stuck(self) -> None:
         """Check that clients that do not read are disconnected in time."""
-        # Read twice. The system can omit open connections while others come and go.
+        # Read twice, because the system can omit open connections while others come and go.
         still_open = open_ports(self.gochat.port) | open_ports(self.gochat.port)
         now = time.monotonic()
         for stuck in list(self.stuck):
@@ -351,8 +352,8 @@ def soak(
 ) -> Soak:
     """Soak a new server. Raises AssertionError if a check fails.
 
-    members: number of chatting clients; fewer clients have fewer flooders. fault: Python code to
-    run first in the server. progress, enough: see Soak.run.
+    members: number of chatting clients. With fewer of them, there are also fewer flooders. fault:
+    Python code to run first in the server. progress, enough: see Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
         before = idle(gochat)

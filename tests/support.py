@@ -61,8 +61,8 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
     """Wait until a condition holds; raise AssertionError after PATIENCE.
 
-    Some conditions query a server or a browser, so the pauses between checks grow to 50 ms. They
-    add at most a tenth to a wait longer than that.
+    Some conditions query a server or a browser, so the pauses between checks grow to 50 ms. The
+    pauses add at most a tenth to a wait of over 50 ms.
     """
     begin = time.monotonic()
     while not condition():
@@ -86,7 +86,7 @@ def free_port(count: int = 1) -> int:
 
 
 def accepts(port: int) -> bool:
-    """Return whether anyone listens on a port of 127.0.0.1."""
+    """Return whether a program listens on a port of 127.0.0.1."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
@@ -138,7 +138,7 @@ def program(*arguments: str | Path) -> Iterator[int]:
 
 @contextmanager
 def unmeasured() -> Iterator[None]:
-    """Have coverage not trace this thread, and threads started meanwhile, during the block.
+    """Keep coverage from tracing this thread and any new threads during the block.
 
     With a trace, Python code takes up to five times as long, whether its coverage counts or not.
     """
@@ -213,7 +213,7 @@ def frame(
 def raw_frame(
     first: int, length: int, form: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04"
 ) -> bytes:
-    """Return a frame with this first byte and this length, which need not be true.
+    """Return a frame with this first byte and this length, which need not be the payload's.
 
     form: the size of the length field in bits: 7, 16 or 64.
     """
@@ -465,8 +465,8 @@ def say_long(speaker: Peer, count: int) -> None:
 def effort(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
     """Return the CPU time of some work, as a multiple of a fixed loop's.
 
-    The loop takes about 10 ms on a machine of 2024. A slow or busy machine slows down both, so a
-    bound on the result holds on every machine.
+    The loop takes about 10 ms on a machine of 2024. A slow or busy machine slows down both the
+    work and the loop, so a bound on the result holds on every machine.
 
     clock: returns the CPU time of the process that does the work, by default this one.
     """
@@ -552,7 +552,7 @@ def patch() -> str:
 
 
 def command(fault: str = "") -> list[str]:
-    """Return the command to run, for this Python.
+    """Return the command that runs gochat on this Python.
 
     fault: Python code to run first, to break something.
     """
@@ -664,7 +664,7 @@ class Gochat:
             self.stop()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, wait for the end, and return the exit status."""
+        """Send a signal, wait for the process to end, and return its exit status."""
         self.process.send_signal(number)
         return self.wait()
 

@@ -39,7 +39,7 @@ PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
 SERVE = "from tests.test_autobahn import serve_echo; serve_echo()"
 
-#: Seconds for all cases. They take about 15, of which 6 are pauses.
+#: Seconds that all cases may take together. They take about 15, of which 6 are pauses.
 BOUND = 300
 
 

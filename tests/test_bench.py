@@ -95,7 +95,7 @@ def server() -> Iterator[Gochat]:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn off the warning about a busy generator. Other programs can slow down the machine."""
+    """Turn off the warning about a busy generator, which other programs can cause."""
     monkeypatch.setattr(reporting, "BUSY", 2.0)
 
 
@@ -450,7 +450,7 @@ def test_ends(data: bytes, code: int) -> None:
 
 
 def test_reset() -> None:
-    """A reset connection counts as dropped with 1006. Sending before it is noticed is no error."""
+    """A reset counts as a drop with 1006. Sending before the reset is noticed is not an error."""
     with in_room() as (connection, theirs):
         connection.send(b"never read")
         theirs.close()
@@ -609,7 +609,7 @@ def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two servers are measured in pairs. Each one goes first in turn."""
+    """Two servers are measured in pairs of runs, and take turns going first."""
     flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", *SHORT)
     with Gochat(measured=False) as other:
         report = measured(capsys, url(other), *flags)
@@ -690,7 +690,7 @@ def test_comparison_without_a_runtime(tmp_path: Path) -> None:
 def test_comparison_with_a_command() -> None:
     """--against runs gochat and a command in turn, and prints ratios."""
     serve = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
-    # The kernel could give a port from 32768 up to a connection before the server binds it.
+    # The kernel could give a port above 32767 to a connection before the server binds it.
     other = f"sh -c 'test PORT -lt 32768 && exec {serve}'"
     done = compare("--clients", "4", "--against", other)
     assert done.returncode == 0, done.stderr
@@ -1260,7 +1260,7 @@ def test_no_chat(
     monkeypatch: pytest.MonkeyPatch,
     serve: Callable[[Stream], None],
 ) -> None:
-    """A server that closes the connection or does not pass on messages is an error."""
+    """A server that closes the connection or does not pass on messages is reported as an error."""
     monkeypatch.setattr(running, "PATIENCE", 0.3)
     with Scripted(serve) as peer:
         line = failed(capsys, peer.url, "--clients", "3", "--senders", "1")

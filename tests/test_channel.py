@@ -84,7 +84,7 @@ class Task(threading.Thread, Generic[R]):
 
 
 class Tasks:
-    """Calling it starts a task."""
+    """Starts a task when it is called."""
 
     def __init__(self) -> None:
         self.started: list[Task[Any]] = []
@@ -232,7 +232,7 @@ def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) 
 
 
 def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
-    """All of many senders that wait for room can finally send."""
+    """If many senders wait for room, all of them can finally send."""
     channel = filled(1, -1)
     senders = [start.parked(partial(channel.send, value)) for value in range(5)]
     assert channel.recv() == (-1, True)
@@ -364,7 +364,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
-    """A send to a channel of an earlier select does not wake a later receive elsewhere."""
+    """A send to an earlier select's channel does not wake a later receive from another channel."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     first, second = threading.Event(), threading.Event()
@@ -571,7 +571,7 @@ def test_second_close() -> None:
 def test_send_on_a_closed_channel(
     start: Tasks, put: Callable[[Channel[Any], Any], Any], capacity: int
 ) -> None:
-    """Sending to a closed channel raises an error without waiting, whether full or empty."""
+    """Sending to a closed channel, full or empty, raises an error without waiting."""
     channel = filled(capacity, *[1] * min(capacity, 2))
     channel.close()
     for _ in range(2):
@@ -736,7 +736,7 @@ class JustMissed(deque[Any]):
 
 
 def test_the_queue_comes_before_the_line(start: Tasks) -> None:
-    """Queued values are received before those of waiting senders, even if both have just come."""
+    """Queued values are received before those of waiting senders, even if both just arrived."""
     channel: Channel[int] = Channel(1)
     channel.queue = JustMissed(channel, start)
     assert [channel.recv(), channel.recv()] == [(1, True), (2, True)]

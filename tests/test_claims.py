@@ -39,7 +39,7 @@ def test_shutdown_is_nearly_close() -> None:
         for call in (plain.get, lambda: plain.put(2)):
             with pytest.raises(queue.ShutDown):  # type: ignore[attr-defined,unused-ignore]
                 call()
-        shutdown()  # a second shutdown is no error
+        shutdown()  # a second shutdown is not an error
 
 
 def test_a_regular_expression_holds_the_gil() -> None:
@@ -93,7 +93,7 @@ def system_call(thread: threading.Thread) -> str:
 
 
 def test_simple_websocket_counts_pieces() -> None:
-    """simple-websocket refuses a long message by the bytes received, not by its header."""
+    """simple-websocket refuses a long message only after receiving too many bytes of it."""
     ours, theirs = socket.socketpair()
     environ = {
         "werkzeug.socket": ours,

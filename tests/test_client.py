@@ -399,7 +399,7 @@ def test_a_pump_that_fails(
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
-    """If the hub does not run, its clients get 1013 and the log says so."""
+    """If the hub is not running, its clients get 1013 and the log says so."""
     app = make_app(Hub(), upgrader=Upgrader(handshake_timeout=0.1))
     with running(Server("127.0.0.1:0", app)) as server:
         server.start()

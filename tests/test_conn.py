@@ -140,7 +140,7 @@ def test_bad_handshake_is_refused(changes: dict[str, Any], status: int) -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"HTTP_UPGRADE": None}, {"REQUEST_METHOD": "HEAD"}])
 def test_a_server_that_gives_no_connection_away(changes: dict[str, Any]) -> None:
-    """On a server without hijacking, upgrade fails and names gochat.Server."""
+    """On a server without hijacking, upgrade fails with an error that names gochat.Server."""
     upgrader = Upgrader()
     answers: list[str] = []
     environ = handshake_environ(**changes, **{"gochat.hijacker": None})
@@ -1047,7 +1047,7 @@ def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.Monkey
     with connected(buffered=frame("", PING)) as (conn, _), pytest.raises(KeyboardInterrupt):
         conn.read_message()
     for each in (lock, conn_module._next):
-        with pytest.raises(RuntimeError, match=r"lock"):  # raises because nobody holds it
+        with pytest.raises(RuntimeError, match=r"lock"):  # raises because the lock is free
             each.release()
 
 

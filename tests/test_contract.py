@@ -185,7 +185,7 @@ def test_a_subclass_that_receives_in_its_own_way(waits: bool, in_turn: bool) -> 
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
-    """If an observer raises, the receive raises its exception, and the value stays queued."""
+    """If an observer raises, the receive raises the same exception; the value stays queued."""
 
     class Refuses:
         def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002

@@ -2,7 +2,7 @@
 
 The clients of chat.py join, talk and leave at random. One of them stays as a witness.
 
-GOCHAT_DELIVERY_SECONDS sets how long they talk. GOCHAT_SEED repeats the run of a failure.
+GOCHAT_DELIVERY_SECONDS sets how long they talk. GOCHAT_SEED repeats a run that failed.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ PAGES = sorted(
 RUN = [ROOT / "src/gochat", ROOT / "examples", ROOT / "tests", DOCS / "go", DOCS / "run"]
 
 
-#: Name of the button at a Go program.
+#: Name of the button next to a Go program.
 PLAYGROUND = "Run in the Go playground"
 
 
@@ -114,7 +114,7 @@ class Block(NamedTuple):
     line: int
     #: The language, or the directive in braces.
     kind: str
-    #: What follows it on the line, such as the file of a literalinclude.
+    #: What follows the kind on the line, such as the file of a literalinclude.
     argument: str
     text: str
 
@@ -836,7 +836,7 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
-    """With ?present, each screen shows one section in large type. Arrow keys change it.
+    """With ?present, each screen shows one section in large type. Arrow keys change the section.
 
     The picture is next to the code, but hidden where it would reveal the output.
     """
@@ -872,7 +872,7 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     expect(page.locator(".picture")).to_be_visible()
     page.keyboard.press("ArrowLeft")
     shows("The output")
-    page.keyboard.press("Alt+ArrowRight")  # the browser uses it for its history
+    page.keyboard.press("Alt+ArrowRight")  # the browser uses this key for its history
     shows("The output")
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="A question")).to_be_visible()

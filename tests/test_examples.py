@@ -182,7 +182,10 @@ def test_login() -> None:
 
 
 def test_json_lines() -> None:
-    """A JSON object with a text is passed on with its sender's name. Others end the connection."""
+    """A JSON object with a text is passed on with its sender's name.
+
+    Anything else ends the connection.
+    """
     with (
         serving("json_lines.py") as port,
         enter(port, "/ws?name=ann") as ann,
@@ -333,7 +336,7 @@ def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
     assert not re.search(r"\._[a-z]|from gochat", text)
 
 
-# One at a time, because both use this port.
+# Run one at a time, because both programs use this port.
 @pytest.mark.xdist_group("8080")
 @pytest.mark.parametrize("command", [["examples/rooms.py"], ["-m", "examples.asyncio_chat"]])
 def test_without_an_address(command: list[str]) -> None:
@@ -341,7 +344,7 @@ def test_without_an_address(command: list[str]) -> None:
     with socket.socket() as taken:
         # Servers set this, so that ended connections do not block the port.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # it is in use already, which also serves
+        with suppress(OSError):  # if it is already in use, that is just as good
             taken.bind(("127.0.0.1", 8080))
             taken.listen()
         done = finished([sys.executable, *command])

@@ -55,7 +55,7 @@ class TalkerThread(threading.Thread):
 
     @property
     def said(self) -> list[str]:
-        """Messages received from talkers, without greetings, which some have missed."""
+        """Messages received from talkers, without the greetings, which some talkers have missed."""
         return [text for text in self.log if text.startswith("#")]
 
 
@@ -63,7 +63,7 @@ class TalkerThread(threading.Thread):
 def test_socket_calls_that_do_half_their_work(seed: int) -> None:
     """With short, slow and interrupted calls, every message arrives once and in order."""
     fault = SHIM.format(seed=seed, reset=0, spare="")
-    # A large buffer, so that slow calls drop no client.
+    # The buffer is large, so that slow calls drop no client.
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         total = CLIENTS * MESSAGES
@@ -103,7 +103,7 @@ def test_connections_that_are_reset(seed: int) -> None:
         with Peer(chat.port) as first, suppress(ConnectionError):
             first.sock.shutdown(socket.SHUT_WR)
             first.sock.recv(1)
-        # Threads: main, hub and interrupt. On greenlets: the descriptors from before.
+        # Only the threads main, hub and interrupt remain. On greenlets, count descriptors instead.
         wait_until(lambda: resources(chat)[0] == 3 or resources(chat) == (0, before))
         idle = resources(chat)
         stopped = threading.Event()

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.xdist_group("home")  # with one browser
 expect.set_options(timeout=PATIENCE * 1000)
 
 #: Chromium writes these lines to the console when it cannot connect; a page cannot suppress them.
-#: The 400 answers the plain GET of /ws that the page sends to see whether its server is back.
+#: Status 400 answers the page's plain GET of /ws, which checks whether the server is back.
 NO_CONNECTION = re.compile(
     r"Failed to load resource: (net::|the server responded with a status of (400|503))|"
     r"WebSocket connection to '\S+' failed: "
@@ -528,7 +528,7 @@ def whole_browser(browser: Browser) -> Iterator[Browser]:
 
 @pytest.fixture
 def notifying(whole_browser: Browser) -> Iterator[Tabs]:
-    """Tabs of a browser that can notify."""
+    """Tabs of a browser that can show notifications."""
     yield from tabs_of(whole_browser)
 
 
@@ -564,7 +564,7 @@ def test_notifications_are_off_until_asked_for(notifying: Tabs, gochat: Gochat) 
         send_all(peer, ["Bob: hello", "Bob: are you there, @ann?"])
         expect(page).to_have_title("(2) gochat")
         hide(page, False)
-        page.evaluate("document.hasFocus = () => false")  # a headless browser always has it
+        page.evaluate("document.hasFocus = () => false")  # a headless browser always has the focus
         send_all(peer, ["Bob: hm", "Bob: @Ann!"])
         wait_until(lambda: page.evaluate("shown.length") == 3, "three notifications")
     assert page.evaluate("shown") == [
@@ -583,7 +583,7 @@ def test_notifications_are_off_until_asked_for(notifying: Tabs, gochat: Gochat) 
 def test_notifications_that_are_forbidden(notifying: Tabs, gochat: Gochat) -> None:
     page = notifying.open(gochat)
     page.locator("#settings summary").click()
-    page.locator("#notify").click()  # a headless browser forbids without asking
+    page.locator("#notify").click()  # a headless browser forbids notifications without asking
     expect(page.locator("#notify-help")).to_have_text(
         "The browser has forbidden this page to notify you."
     )
@@ -667,7 +667,7 @@ def test_a_message_on_its_way_at_a_reload(tabs: Tabs) -> None:
 def test_own_messages_names_and_groups(tabs: Tabs, gochat: Gochat) -> None:
     """Your own messages are marked, and each name has a color.
 
-    Consecutive messages of one person show the name once.
+    Consecutive messages from one person show the name once.
     """
     page, other = tabs.open(gochat), tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -1288,8 +1288,8 @@ def test_a_server_that_stops_says_why(tabs: Tabs) -> None:
 def test_a_message_that_may_be_lost(tabs: Tabs) -> None:
     """Messages that did not come back before the connection broke can be sent again.
 
-    Each has a note with a button. While disconnected, the button says why it cannot send. After
-    sending, it disappears.
+    Each has a note with a button. While the page is disconnected, the button says why it cannot
+    send. After sending, the button disappears.
     """
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
@@ -1383,7 +1383,7 @@ def test_what_a_server_closes_for(
 ) -> None:
     """When the server closes the connection, the page explains the close code.
 
-    The page would refuse to send such a message, so the test uses the page's socket.
+    The page would refuse to send these messages, so the test uses the page's socket.
     """
     tabs.context.clock.install()
     page = tabs.open(gochat)
@@ -1392,7 +1392,7 @@ def test_what_a_server_closes_for(
     expect_state(page, "waiting")
     expect(page.locator("#state")).to_have_text(re.compile(rf"^{re.escape(words)} \(code {code}\b"))
     page.clock.resume()
-    expect_state(page, "connected")  # automatically
+    expect_state(page, "connected")  # the page has reconnected by itself
 
 
 def test_a_client_that_is_dropped(tabs: Tabs) -> None:
@@ -2054,7 +2054,7 @@ def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_phone(tabs: Tabs, gochat: Gochat) -> None:
-    """On a phone's width, nothing scrolls sideways, and typing does not zoom in."""
+    """At a phone's width, nothing scrolls sideways, and typing does not zoom in."""
     tabs.shape(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
     page = tabs.open(gochat)
     page.locator("#name").fill("W" * 40)

@@ -144,7 +144,7 @@ def test_listen_shared(addr: str, hosts: list[str]) -> None:
 
 
 def test_nobody_joins_a_shared_address() -> None:
-    """Nobody else can listen on a shared address or share one that is in use."""
+    """Nothing else can listen on a shared address, and an address in use cannot be shared."""
     for count in (1, 2):
         with ExitStack() as stack:
             first = [stack.enter_context(each) for each in listen_shared(LOCAL, count)]

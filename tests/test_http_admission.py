@@ -64,7 +64,7 @@ def test_many_connections(logged: Callable[[], list[str]]) -> None:
 
 
 def test_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """Each address has its own limit. When a connection ends, it can connect again."""
+    """Each address has its own limit. When a connection ends, its address can connect again."""
 
     def handler(sock: socket.socket, _: bytes) -> None:
         sock.sendall(b"in")

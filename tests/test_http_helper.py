@@ -82,7 +82,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert lent.thread is lender
                 lent.dismiss()
                 lender.join(PATIENCE)
-    helpers.lend()  # returns, because nobody waits for a thread
+    helpers.lend()  # returns, because no connection waits for a thread
 
 
 @pytest.mark.usefixtures("no_threads")
@@ -101,7 +101,7 @@ def test_nobody_lends(promised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a thread's start raises MemoryError although it runs, it ends unused."""
+    """If a thread's start raises MemoryError although the thread runs, the thread ends unused."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", 0.1)
     begun: list[threading.Thread] = []
 
@@ -121,9 +121,9 @@ def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_burst_when_threads_are_short(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """If threads are short, the clients that are accepted stay and can chat.
+    """If threads are scarce, the clients that are accepted stay and can chat.
 
-    The others get 503 instead of 101 and a close frame.
+    The others get 503, not 101 followed by a close frame.
     """
     hub = Hub()
     server = Server(LOCAL, make_app(hub))

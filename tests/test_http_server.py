@@ -356,7 +356,7 @@ def test_a_thread_that_never_starts(
 
 
 def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If Ctrl-C comes after a connection has ended, it is not closed again."""
+    """If Ctrl-C comes after a connection has ended, the connection is not closed again."""
 
     class Interrupted(Thread):
         def start(self) -> None:
@@ -541,7 +541,7 @@ def test_shutdown_on_a_thread_of_a_connection() -> None:
 
 
 def test_shutdown_on_the_thread_that_accepts() -> None:
-    """On the accepting thread, shutdown raises RuntimeError. stop works."""
+    """On the accepting thread, shutdown raises RuntimeError, but stop works."""
     server = Server(LOCAL, hello)
     said: list[str] = []
 
@@ -594,7 +594,7 @@ def test_shutdown_waits_for_who_ends_in_time() -> None:
         closing = threading.Thread(target=serving.server.shutdown, args=(10 * PATIENCE,))
         closing.start()
         peer.sock.settimeout(0.2)
-        with pytest.raises(TimeoutError):  # it is still connected
+        with pytest.raises(TimeoutError):  # the client is still connected
             peer.sock.recv(1)
         assert closing.is_alive()
         peer.sock.settimeout(PATIENCE)

@@ -62,7 +62,7 @@ def test_message_before_registering_is_not_received() -> None:
 
 
 def test_unregister_closes_the_channel_once() -> None:
-    """Unregistering a client twice, or one that was never registered, does nothing."""
+    """Unregistering a client a second time, or one that was never registered, does nothing."""
     with hub_at_work() as hub:
         member, stranger = FakeClient(), FakeClient()
         hub.register.send(member.client)
@@ -84,7 +84,7 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
         assert slow.received() == [b"0", b"1"]
         assert slower.received() == [b"0"]
         wait_until(lambda: list(hub.clients) == [fast.client])
-        hub.unregister.send(slow.client)  # its read pump does this at its end
+        hub.unregister.send(slow.client)  # the read pump does this when it ends
         hub.unregister.send(fast.client)
         assert fast.received() == [b"%d" % i for i in range(5)]
 

@@ -3,8 +3,8 @@
 A signal handler can run between two instructions. There it can raise an exception, or use the
 channel that its thread is using. These tests do both at every step. A trace function raises, or
 calls a handler, before the Nth instruction that the calling thread executes in these modules. N
-counts up from 1 until the operation has fewer steps. Instructions that cannot give a new outcome
-are skipped. Python itself runs signal handlers at only some of the steps.
+counts up from 1 until the operation has fewer than N steps. Instructions that cannot give a new
+outcome are skipped. Python itself runs signal handlers at only some of the steps.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MODULES = {
 ARCS: dict[str, set[tuple[int, int]]] = {name: set() for name in MODULES}
 
 pytestmark = pytest.mark.skipif(
-    FREE_THREADED, reason="steps are opcodes of one thread at a time only with a GIL"
+    FREE_THREADED, reason="only with a GIL are the steps those of one thread at a time"
 )
 
 
@@ -77,7 +77,7 @@ class Interrupt(BaseException):
 class Outcome(NamedTuple):
     """The outcome of an operation.
 
-    at: the interrupted step, or None if the operation has fewer steps.
+    at: the interrupted step, or None if the operation ended before that step.
     """
 
     at: str | None
@@ -94,9 +94,9 @@ def passed_over(code: CodeType) -> frozenset[int]:
     """Return the offsets that can be skipped.
 
     At a `return`, Python runs no signal handler, and the function has already left its `try`. The
-    same holds for a conditional jump in Python 3.14. Other instructions need no interruption
-    because the previous one only pushed a value, and the same `try` applies to both. Nearly half of
-    all instructions can be skipped.
+    same holds for a conditional jump in Python 3.14. Other instructions can be skipped if the
+    previous one only pushed a value and the same `try` applies to both. Nearly half of all
+    instructions can be skipped.
     """
     instructions = list(dis.get_instructions(code))
     found = set()
@@ -243,7 +243,7 @@ def is_waited_for(channel: Channel[Any]) -> bool:
 
 
 def receive_all(channel: Channel[Any]) -> list[Any]:
-    """Receive until "end", and give up the turn; return the values before it."""
+    """Receive until "end" and give up the turn. Return the values before "end"."""
     values: list[Any] = []
     while True:
         value, ok = channel.recv()
@@ -285,7 +285,7 @@ SENDS: dict[str, Callable[[Channel[Any]], Any]] = {
 def test_send_to_an_idle_receiver(
     send: Callable[[Channel[Any]], Any], capacity: int, in_turn: bool
 ) -> None:
-    """An interrupted send either happens or does not. The receiver gets all later values."""
+    """An interrupted send takes effect fully or not at all. The receiver gets all later values."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -360,7 +360,7 @@ def test_send_that_is_late(capacity: int) -> None:
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("capacity", [0, 2])
 def test_close(capacity: int, in_turn: bool) -> None:
-    """An interrupted close either happens or does not, for receivers and senders alike."""
+    """An interrupted close takes effect for both receivers and senders, or for neither."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -748,7 +748,7 @@ def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
 
 
 def test_a_handler_that_receives_in_turn() -> None:
-    """A handler that receives with a turn while its thread does gets RuntimeError."""
+    """A handler gets RuntimeError if it receives with a turn while its thread is doing the same."""
     channel: Channel[Any] = Channel(1, in_turn=True)
     other: Channel[Any] = Channel(1, in_turn=True)
 

@@ -281,7 +281,7 @@ def test_what_an_import_loads() -> None:
 
 
 #: Runs programs without the modules and names that Windows lacks. Other packages are imported
-#: before these are removed, because they support Windows themselves.
+#: first, because they support Windows themselves.
 WITHOUT_POSIX = """
 import os, runpy, select, signal, socket, sys
 import importlib.metadata, simple_websocket, werkzeug.serving
@@ -334,7 +334,8 @@ def test_no_variable_hides_an_import(name: str) -> None:
     """No function calls a method of a local variable named like an import.
 
     For a name that is imported, Python compiles `name.method()` as a call of a module's function.
-    If the name is another object, this creates a bound method, which doubles the cost of a send.
+    If the name refers to another object, this creates a bound method, which doubles the cost of a
+    send.
     """
     tree = ast.parse(MODULES[name].read_text())
     nodes = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

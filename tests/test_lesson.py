@@ -221,7 +221,7 @@ def test_a_twin_prints_the_same(
 def test_go_reports_a_mistake(
     source: Path, built: Path | None, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Go reports the mistake as the page shows it, perhaps with shortened lines."""
+    """Go reports the mistake as the page shows it, although the page may shorten lines."""
     name = source.parent.name
     assert f"../../examples/lesson/go/broken/{name}/main.go" in section(source.parent, "In Go")
     if built is None:
@@ -254,13 +254,13 @@ def test_go_reports_a_mistake(
 
 
 def test_the_clock_of_the_playground(tmp_path: Path) -> None:
-    """With the playground's clock, the Go programs do the same, except the ticker.
+    """With the playground's clock, the programs do the same as with a real one, except the ticker.
 
     That clock stands still while any goroutine can run. So the ticker never ends, and is stopped
     here after one second of CPU time.
 
     Two programs may be tried several times. In one, the profile can come too early. The other, the
-    whole chat, exits with status 2 about once in thousands of runs on a busy machine.
+    whole chat, exits with status 2 about once in several thousand runs on a busy machine.
     """
     if not has_go():
         return

@@ -176,7 +176,7 @@ def test_the_threads_run_while_they_are_told(
 def test_no_thread_to_tell_the_threads(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """If no thread can be started to write a long list, the rest of the list is lost.
 
-    The next list is written again.
+    This does not prevent the next list from being started.
     """
 
     def start(*_: object) -> None:
@@ -203,7 +203,7 @@ def handler_for(stream: object) -> LogHandler:
 
 
 def test_lines_that_are_lost_are_counted() -> None:
-    """When someone reads the log again, it goes on with the number of lost lines."""
+    """When someone reads the log again, the log continues with the number of lost lines."""
     read, write = os.pipe()
     with open(read, "rb") as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
@@ -247,7 +247,7 @@ def test_a_log_that_is_read_slowly() -> None:
 
 
 def test_a_pause_inside_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the process is paused while it writes a line, later lines may soon wait again."""
+    """If the process is paused during a line, later lines are soon allowed to wait again."""
     pauses, waits = [3600.0, 10.0, 0.0], list[float]()
     now = 0.0
     handler = handler_for(None)
@@ -269,7 +269,7 @@ def test_a_pause_inside_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_line_is_cut_where_others_may_write() -> None:
-    """A long record is written in pieces that end with a line.
+    """A long record is written in pieces that each end with a whole line.
 
     Other processes can write to the same log between two pieces.
     """
@@ -312,7 +312,7 @@ def test_a_log_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_threads_are_told_once_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """A list of threads that is requested during another one is skipped."""
+    """A list of threads that is requested while another is being made is skipped."""
     with dumping:
         dump_threads()
     assert capfd.readouterr().err == ""

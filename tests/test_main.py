@@ -331,7 +331,7 @@ def serve_after(program: str, folder: Path, *flags: str) -> subprocess.Completed
 def test_ctrl_c_at_the_begin(tmp_path: Path, at: str) -> None:
     """Ctrl-C during startup ends the command with SIGINT and no traceback.
 
-    at: the import during which it comes.
+    at: the import during which Ctrl-C comes.
     """
     program = f"""
         def interrupt(event, args):
@@ -615,7 +615,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 @pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
 def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If nothing can listen on an address, the command ends with one line and status 1."""
+    """If the command cannot listen on an address, it ends with one line and status 1."""
     flags = {"addr": LOCAL, flag: addr}
     assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()
@@ -1068,7 +1068,7 @@ def test_the_write_wait_is_in_force() -> None:
         Gochat(*BIG, "--write-wait=0.3") as chat,
         ExitStack() as stack,
     ):
-        # If the flag had no effect, the first server would disconnect its client first.
+        # If the flag had no effect, `patient` would disconnect its client before `chat` does.
         before = {}
         for each in (patient, chat):
             speaker = stack.enter_context(join(each.port))
@@ -1099,7 +1099,7 @@ def test_the_send_buffer_is_in_force() -> None:
 
 # Shutdown.
 
-#: Longer than any test, so a test that ends has not waited for it.
+#: Longer than any test, so a test that ends cannot have waited this long.
 NEVER = "--shutdown-timeout=600"
 
 
@@ -1140,7 +1140,7 @@ def test_the_end_of_an_empty_room(number: int) -> None:
 
 
 def test_a_signal_that_does_not_wake_the_main_thread() -> None:
-    """A signal ends the command even if it reaches a different thread."""
+    """A signal ends the command even if a thread other than the main thread receives it."""
     fault = """
         import signal
         from gochat import Server

@@ -46,7 +46,7 @@ from .support import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-#: Values by name. The name is followed by a space and the label's value, if it has one.
+#: Values by name. If a metric has a label, the label's value follows the name, after a space.
 Figures = dict[str, float]
 
 
@@ -317,7 +317,7 @@ def test_a_write_that_is_given_up() -> None:
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
         assert drop_reason(client) == "write_deadline"
         clients.closed(conn.sock)
-        clients.closed(conn.sock)  # like a connection without a handshake: has no effect
+        clients.closed(conn.sock)  # has no effect, as for a connection without a handshake
         _, totals = clients.read()
         assert (totals.stalls, totals.messages_out) == (1, 0)
         assert totals.dropped["write_deadline"] == sum(totals.dropped.values()) == 1
@@ -448,7 +448,7 @@ def health(app: WSGIApplication) -> tuple[str, bytes]:
 
 
 def test_health() -> None:
-    """The chat is healthy as long as the hub receives."""
+    """The chat is healthy as long as the hub receives from its channels."""
     hub = Hub()
     app = health_app(hub, timeout=PATIENCE)
     with in_background(hub.run, "hub"), closing(hub.stop):
@@ -475,7 +475,7 @@ def test_how_a_hub_is() -> None:
 
 
 def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
-    """Run `gochat serve` to its end, after a fault; return its status and its log."""
+    """Run `gochat serve` with a fault until it ends; return the command's status and log."""
     result = finished([*command(fault), "serve", *flags])
     assert result.stdout == ""
     return result.returncode, result.stderr

@@ -40,8 +40,8 @@ NAME = "chat.example.org"
 #: Seconds of silence that nginx allows, in tests where this does not matter.
 LONG = 4 * PATIENCE
 
-#: The configuration around the server block of docs/run/proxy.md: one process, and paths of our
-#: own.
+#: The configuration around the server block of docs/run/proxy.md. It runs one process and uses our
+#: own paths.
 AROUND = """
 daemon off;
 master_process off;
@@ -280,7 +280,7 @@ def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
 
 
 def test_no_handshake_by_https(nginx: Nginx) -> None:
-    """A bad handshake is refused through the proxy as it is without it."""
+    """A bad handshake through the proxy is refused just as it would be without the proxy."""
     with nginx.peer() as peer:
         assert peer.request("/ws").status == 426
     with nginx.peer() as peer:
@@ -348,7 +348,7 @@ def test_a_silent_chat_stays(tmp_path: Path, certificate: Path) -> None:
 def test_a_silent_chat_with_slow_pings_is_cut(tmp_path: Path, certificate: Path) -> None:
     """If pings are slower than nginx's read timeout, nginx disconnects the client.
 
-    gochat then releases its threads and descriptors.
+    gochat then releases the client's threads and descriptors.
     """
     with (
         Gochat() as chat,

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 NEEDS = "websocket: this needs gochat.Server; other servers keep the connection"
 
-#: The application, and the application with a log. gunicorn is run without one.
+#: The application without a log, which gunicorn runs.
 APP = "import gochat\napp = gochat.make_app(gochat.Hub())\n"
+#: The application with a log, which the other servers run.
 LOGGED = "import logging\nlogging.basicConfig(level=logging.INFO, format='%(message)s')\n" + APP
 
 #: Arguments of Python that start each server. FD is replaced by the listening socket's number.

@@ -253,8 +253,8 @@ def test_the_image_has_what_it_needs() -> None:
 def test_the_devcontainer() -> None:
     """The devcontainer opens the lesson and forwards its ports.
 
-    Each start serves the site in the background. In the foreground, it would keep `devcontainer up`
-    from returning. If each window served it, the port would be in use.
+    Each start serves the site in the background. If it were served in the foreground,
+    `devcontainer up` would not return. If each window served it, the port would be in use.
     """
     found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     for name in found["customizations"]["codespaces"]["openFiles"]:
@@ -306,8 +306,8 @@ def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(empty)
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=empty)
     python = venv / "bin/python"
-    # Installing another pip would take longer than all the rest. Ours would also count its own
-    # packages as installed.
+    # Installing another pip would take longer than all the rest, so ours is run. Without
+    # --ignore-installed, it would count the packages beside it as installed.
     ours = (Path(pip.__file__).parent, "install", "--ignore-installed", "--quiet")
     run(python, *ours, built.wheel, cwd=empty)
 

@@ -53,8 +53,8 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOCHAT_RELAY", redis.url)
 
 
-#: Python with which a child only reports that it is ready. Such a child starts faster. Its coverage
-#: is not measured.
+#: Python code that makes a child only report that it is ready. Such a child starts faster. Its
+#: coverage is not measured.
 DUMMY = """
 import os, sys, time
 
@@ -136,7 +136,7 @@ def children_of(parent: int) -> dict[int, int]:
     with suppress(FileNotFoundError, ProcessLookupError):  # one of them is just ending
         for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             place = re.search(r"\bGOCHAT_CHILD=(\d+),", Path(f"/proc/{pid}/environ").read_text())
-            if place:  # otherwise the child has not become the command yet
+            if place:  # otherwise the child has not started the command yet
                 found[int(place[1])] = int(pid)
     return found
 
@@ -190,7 +190,7 @@ def four(redis: Redis) -> Iterator[Family]:
 
 
 def test_one_room_over_one_port(four: Family) -> None:
-    """A message sent to one process reaches the clients of all."""
+    """A message sent to one process reaches the clients of all processes."""
     with ExitStack() as stack:
         peers = four.one_each(stack)
         for number, peer in enumerate(peers):
@@ -511,7 +511,7 @@ def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_child_that_cannot_tell() -> None:
-    """A child can report to a parent that has died without an error."""
+    """A child can report without an error to a parent that has died."""
     reading, writing = os.pipe()
     os.close(reading)
     with socket.socket() as listener:
@@ -632,7 +632,7 @@ def test_many_restarts() -> None:
         descriptors, memory = family.descriptors(), family.memory()
         for times in range(3, 7):
             restart(times)
-        # A restart may close some descriptors late. A leak would never be closed.
+        # A restart may close some descriptors late. A leaked one would never be closed.
         wait_until(lambda: family.descriptors() <= descriptors, "no more descriptors")
         assert family.memory() < memory + 1_000_000
         assert sum("next start in 0.00 s" in line for line in family.lines) == 20
@@ -694,14 +694,14 @@ def test_a_child_that_is_stuck(stuck: str) -> None:
 
 @pytest.mark.measured
 def test_a_pause_of_the_whole_machine() -> None:
-    """If all processes are paused together, nobody is killed when they continue."""
+    """If all processes are paused together, none is killed when they continue."""
     silence = 4.0
     fault = f"from gochat.ops import processes\nprocesses._SILENCE = {silence}"
     with Family(2, fault=fault) as family:
         children = family.children()
         for pid in [family.process.pid, *children]:
             stop_signal(pid)
-        time.sleep(silence + 1)  # the pause itself; it waits for nothing
+        time.sleep(silence + 1)  # the pause itself, not a wait for something
         # The parent continues first, and checks its children before they can report.
         looks = switches(family.process.pid)
         os.kill(family.process.pid, signal.SIGCONT)

@@ -103,7 +103,7 @@ def test_ledger_knows_who_was_there_before() -> None:
 
 
 def test_ledger_learns_where_others_were() -> None:
-    """If an older process's number becomes known, its earlier messages can be missed."""
+    """If an older process's number becomes known, a gap after that number is counted."""
     ledger = Ledger((5, 0))
     assert ledger.begins(OLD, 90) == 0
     assert ledger.take(OLD, 100, 1) == Verdict(False, 9)
@@ -115,7 +115,7 @@ def test_ledger_learns_where_others_were() -> None:
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
-    """The ledger remembers the last thousand processes heard from once."""
+    """The ledger remembers the last thousand processes heard from only once."""
     ledger = Ledger((2, 0))
     for number in range(1001):
         ledger.take(b"1-%d.000000000000" % number, 7, 1)
@@ -439,7 +439,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         redis.kill()
         redis.start()
         talking.join(PATIENCE)
-        # Messages lost before these two show as a gap.
+        # If messages before these two were lost, they show as a gap.
         a.say("the end of a")
         b.say("the end of b")
         ends = {"the end of a", "the end of b"}
@@ -486,7 +486,7 @@ def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
 
 def test_what_is_lost_is_appended_again(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """If Redis loses an entry before its process has read it back, the process appends it again."""
-    # With an announcement in flight, `a` could append nothing while it does not read.
+    # With an announcement in flight, `a` could append nothing while it is not reading.
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
     gate = threading.Event()
@@ -694,7 +694,7 @@ def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_memory_that_was_full_before(own: Redis) -> None:
-    """A process that starts with full memory trims the stream, and its messages arrive."""
+    """A process that starts while Redis's memory is full trims the stream. Its messages arrive."""
     fill(own, "gochat:main", 4000)
     own.do("CONFIG", "SET", "maxmemory", own.memory())
     with node(own.url) as a:
@@ -731,7 +731,7 @@ def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_channel_is_one_entry(own: Redis) -> None:
-    """All waiting messages go into one entry, even more than the channel can hold."""
+    """All waiting messages go into one entry, even if there are more than the channel can hold."""
     gate = threading.Event()
     with node(own.url) as a:
         holding = a.hold(gate)
@@ -891,7 +891,7 @@ def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixtur
 
 
 def forge(redis: Redis, process: bytes, number: int, text: bytes, *more: int) -> None:
-    """Write an entry. more: the numbers of further entries that differ in nothing else."""
+    """Write an entry. more: the numbers of further, otherwise identical entries."""
     redis.do_all(
         ("XADD", "gochat:main", "*", "p", process, "n", each, "m", text) for each in (number, *more)
     )
@@ -933,7 +933,7 @@ def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
 
 
 def test_a_forged_entry_is_no_answer(own: Redis) -> None:
-    """A process does not take a forged entry for its own coming back."""
+    """A process does not mistake a forged entry for one of its own coming back."""
     with node(own.url) as a, node(own.url) as b:
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("real")):
@@ -1431,7 +1431,7 @@ def test_the_end_with_redis_paused(own: Redis) -> None:
 
 
 def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
-    """While Redis is away, clients are not disconnected for pongs that nobody reads."""
+    """While Redis is away, clients are not disconnected, although nobody reads their pongs."""
     flags = ("--pong-wait=1", "--ping-period=0.2", "--relay-timeout=30")
     with relayed(own, *flags, room="pongs") as chat, join(chat.port) as peer:
         own.pause()

@@ -158,7 +158,7 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
         expect_texts(python, "for snakes")
         expect(go.locator("#counter")).to_have_text("0 / 512 bytes")
 
-        # Connect by path, by address and by link. The page's URL follows.
+        # Connect by path, by address and by link. The page's URL changes to match.
         for address, room in (
             ("/ws/python", "python"),
             (f"127.0.0.1:{port}/ws/go", "go"),

@@ -54,7 +54,7 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
     path, counts = tmp_path / "count", list[int]()
 
     def enough() -> bool:
-        # Counts connections, because a slow machine takes longer to make them.
+        # Counts connections rather than seconds, because a slow machine makes fewer per second.
         counts.append(path.stat().st_size)
         early, late = windows(counts)
         return late - early >= LEAKED

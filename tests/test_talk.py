@@ -182,8 +182,9 @@ class Terminal:
         self.settings = termios.tcgetattr(slave)
         self.screen = Screen(self.master)
         self.stream = pyte.ByteStream(self.screen)
-        #: All output, and the screen's lines that are not empty.
+        #: All output.
         self.raw = b""
+        #: The screen's lines that are not empty.
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [*command(fault), "talk", *args],
@@ -322,7 +323,7 @@ def test_what_is_no_command_is_not_sent() -> None:
 
             wait_until(noted, f"the note about {word}")
             terminal.type(f"after {word}\r")
-            assert bob.messages(1) == [f"Ann: after {word}"]  # nothing from Ann has arrived between
+            assert bob.messages(1) == [f"Ann: after {word}"]  # nothing from Ann came in between
             terminal.shows(f"Ann: after {word}", "Ann>")
 
 
@@ -504,7 +505,7 @@ def test_nothing_reaches_the_terminal_raw() -> None:
 def test_a_login() -> None:
     """A username and password in the URL are sent as basic authentication.
 
-    Output that its encoding cannot represent is escaped.
+    Characters that the output's encoding cannot represent are escaped.
     """
 
     def script(visitor: Visitor) -> None:
@@ -528,7 +529,7 @@ def test_frames() -> None:
         visitor.say(serverframe(b"?", PING), serverframe(b"e", CONTINUATION))
         visitor.say(serverframe(b"\xe2\x82\xac\n\xff", BINARY, fin=False))
         visitor.say(serverframe(b"", CONTINUATION), serverframe(b"", PONG))
-        # Two threads write these: the pong, and the line from the pipe.
+        # Different threads write the pong and the line from the pipe.
         assert sorted((visitor.hear().opcode, visitor.hear().opcode)) == [TEXT, PONG]
         visitor.say(serverframe("x" * 200))
         visitor.echo()
@@ -587,7 +588,7 @@ def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
 def losing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Return a function that talks to a server with these scripts, in this process.
+    """Return a function that talks, in this process, to a server with the given scripts.
 
     The function returns what the client says about the lost connection.
     """

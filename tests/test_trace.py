@@ -166,7 +166,7 @@ def browser() -> Iterator[Browser]:
 
 
 def test_every_thread_is_there(traced: Traced) -> None:
-    """The trace has main, the hub and both pumps of every client, and lost nothing."""
+    """The trace has main, the hub and both pumps of every client, and has lost nothing."""
     kinds: Counter[str] = Counter()
     for name in traced.trace.threads.values():
         kinds[name.partition(" ")[0]] += 1
@@ -602,7 +602,7 @@ def test_picture(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
-    """If the channel is left out, an arrow leads from thread to thread, and is cut at the end."""
+    """Without the channel, an arrow leads from thread to thread, cut where the picture ends."""
     name = next(n for n in traced.trace.threads.values() if n.startswith("writePump"))
     flow = next(
         f for f in traced.trace.flows if f.name == "message" and f.channel.endswith(name[10:])

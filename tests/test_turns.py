@@ -94,7 +94,7 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
 def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
     """In the model, every value sent is received, whatever the order of the steps.
 
-    Larger models have too many states, so spin visits only some millions of them.
+    Larger models have too many states, so spin visits only a few million of them.
     """
     whole = definitions == "-DM=1 -DNO_INTERRUPT" or "-DS=1" in definitions
     said = check_model(tmp_path, *definitions.split(), part=0 if whole else 22)
@@ -186,7 +186,7 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
 
     before = turns.gomaxprocs(limit)
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # switches threads in other places
+    sys.setswitchinterval(1e-5)  # makes threads switch in unusual places
     try:
         threads = [threading.Thread(target=receive, args=(i,)) for i in range(receivers)]
         for thread in threads:
@@ -435,7 +435,7 @@ class WatchedChannel(Channel[int]):
     ids=["queued, and not woken yet", "queued and woken"],
 )
 def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]) -> None:
-    """A value that arrives between declaring idle and sleeping is received immediately."""
+    """A value that arrives when a receiver is idle but not yet asleep is received immediately."""
     assert WatchedChannel(happens).recv() == (1, True)
     turns.give_up()
     assert free_of(turns) == (turns.gomaxprocs(0), 0)

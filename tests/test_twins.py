@@ -172,7 +172,7 @@ def test_the_go_text_of_a_clone(clone: Path, tmp_path: Path) -> None:
 def test_a_clone_that_differs(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """If a clone lacks a declaration or a file, the build fails with one line.
 
-    If only its text differs, the build warns.
+    If only the text differs, the build warns.
     """
     hub = clone / CHAT / "hub.go"
     complete = hub.read_text()

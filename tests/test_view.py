@@ -157,7 +157,7 @@ def joined(port: int, count: int) -> list[Peer]:
 
 
 def overflow(held: Peer, other: Peer) -> list[str]:
-    """Say 6 messages, so that a held client is dropped with --send-buffer=4. Return them."""
+    """Say 6 messages; with --send-buffer=4, a held client is then dropped. Return the messages."""
     said = [str(i) for i in range(6)]
     for text in said:
         other.send(text)
@@ -457,7 +457,7 @@ def test_a_button_that_does_nothing_looks_so(
     tabs: Tabs,  # noqa: F811
     chat: Viewed,
 ) -> None:
-    """When its client has gone, the hold button is disabled and looks so."""
+    """When a client has gone, its hold button is disabled and looks disabled."""
     page = tabs.context.new_page()
     page.goto(chat.view_url)
     with join(chat.port) as peer:

@@ -74,7 +74,7 @@ def drop(clients: set[Client], client: Client) -> None:
     if client in clients:
         clients.remove(client)
         client.dropped.set()
-        # The writer does not wait on a full queue, so it sees `dropped` without this.
+        # If the queue is full, the writer is not waiting, so it sees `dropped` without a None.
         with suppress(queue.Full):
             client.send.put_nowait(None)
 

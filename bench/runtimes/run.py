@@ -30,7 +30,7 @@ from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 
-#: For each figure: its key in the programs' output, its title, a factor, and the unit after it.
+#: For each figure: its key in the programs' output, its title, a factor, and the product's unit.
 FIGURES = (
     ("start", "start one, and wait for its end", 1e6, "µs"),
     ("memory", "memory of one that waits", 1 / 1000, "KB"),
@@ -52,7 +52,7 @@ Run = dict[str, Any]
 def contenders(folder: Path) -> dict[str, list[str]]:
     """Return the commands to run, by name. folder: for the compiled Go program.
 
-    Raises PackageNotFoundError if gevent is missing, CalledProcessError if Go cannot compile.
+    Raises PackageNotFoundError if gevent is missing, and CalledProcessError if Go cannot compile.
     """
     version("gevent")
     found = {}

@@ -97,7 +97,7 @@ class Recorder:
         # Whether the recording has ended. Set by the main thread.
         self.done = False
         self._numbers = itertools.count(1)
-        # Frames that were written but not read yet, oldest first, by the name of their reader.
+        # For each reader's name, the frames that have been written but not read yet, oldest first.
         self._frames: dict[str, list[Sent]] = defaultdict(list)
 
     def add(self, kind: str, **more: Any) -> Event:
@@ -346,7 +346,8 @@ class Story:
         self.steps: list[Step] = []
         self.arrows: list[Arrow] = []
         events = without_repetition(events)
-        # Names of channels and clients, by id: the first variable or attribute with the object.
+        # Names of channels and clients, by id. An object's name is that of the first variable or
+        # attribute that holds it.
         clients = [event.value for event in events if hasattr(event.value, "send")]
         self._objects: dict[int, str] = {}
         for name, value in [*variables.items(), *(("client", each) for each in clients)]:
@@ -355,7 +356,7 @@ class Story:
             for field, each in [("", value), *fields.items()]:
                 if isinstance(each, gochat.Channel) or hasattr(each, "send"):
                     self._objects.setdefault(id(each), f"{name}.{field}".rstrip("."))
-        # The threads in the picture: the main thread, then the others in the order of their starts.
+        # The threads in the picture: the main thread, then the others in starting order.
         main = threading.main_thread()
         active = {event.thread for event in events if event.other is None}
         starts = [event.other for event in events if event.kind == "start"]

@@ -39,8 +39,8 @@ ALT: Final = {
     " gets its turn and writes.",
 }
 
-# Size of a message, in bytes, and a number of messages. The sockets between the server and B have
-# room for a few messages of this size, but not for MORE of them.
+# LONG is the size of a message, in bytes. The sockets between the server and B have room for a few
+# messages of this size, but not for MORE of them.
 LONG: Final = 8000
 MORE: Final = 100
 
@@ -76,7 +76,7 @@ class Run:
 
 @contextmanager
 def running(*flags: str, send_buffer: int = 0) -> Iterator[Run]:
-    """Yield a traced chat. A chat that still runs at the end of the block is stopped.
+    """Yield a traced chat. A chat that is still running at the end of the block is stopped.
 
     send_buffer: send buffer of the server's sockets, in bytes; 0 for the system's default.
     """
@@ -190,7 +190,7 @@ def slow() -> str:
 
 def _overflow(places: int, title: str, names: list[str]) -> Panel:
     """Let A send until B, which does not read, is dropped. Then let B read the rest."""
-    # On a slow machine, B might not read for longer than the default write wait.
+    # On a slow machine, B might begin to read only after the default write wait is over.
     flags = (f"--send-buffer={places}", f"--max-message-size={LONG}", "--write-wait=600")
     with running(*flags, send_buffer=1) as run:
         a = run.named("A", join(run.gochat.port))

@@ -78,7 +78,7 @@ class Client:
 
 
 async def serve_ws(hub: Hub, conn: ServerConnection) -> None:
-    """Serve a connection: the read pump runs in its task, the write pump in a second task."""
+    """Serve a connection: the read pump runs in this task, the write pump in a second task."""
     client = Client(hub, conn)
     await client.hub.inbox.put(("register", client))
     writer = asyncio.create_task(client.write_pump())

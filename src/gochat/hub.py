@@ -22,12 +22,12 @@ class Hub:
         self.register: Channel[Client] = Channel()
         self.unregister: Channel[Client] = Channel()
 
-        # Not in Go. A value on `stop` disconnects everyone; it is the payload of the close frames.
+        # Not in Go. A value on `stop` disconnects everyone, and is the payload of the close frames.
         self.stop: Channel[bytes] = Channel()
         self.farewell = b""
 
     def run(self) -> None:
-        """Serve the channels until `stop` is closed: only receive, and block only in `select`."""
+        """Serve the channels until `stop` is closed. Only receives, and blocks only in `select`."""
         while True:
             match select(self.register, self.unregister, self.broadcast, self.stop):
                 case self.register, client, _:

@@ -23,7 +23,7 @@ log = logging.getLogger("gochat")
 def serve_home(
     environ: http.Environ, start_response: http.StartResponse, max_message_size: int | None = None
 ) -> Iterable[bytes]:
-    """Answer a request for the page. max_message_size: limit shown on the page, in bytes."""
+    """Answer a request for the page. max_message_size: the limit shown on the page, in bytes."""
     log.info("%s", http.url(environ))
     if environ.get("PATH_INFO") != "/":
         return http.error(start_response, "Not found", 404)

@@ -1,4 +1,4 @@
-"""Only a ping changes the time of the next ping; the loop keeps it."""
+"""Only a ping changes the time of the next ping. Messages do not."""
 
 import time
 

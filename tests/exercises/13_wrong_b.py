@@ -1,4 +1,4 @@
-"""Nobody closes the socket."""
+"""No thread closes the socket."""
 
 import threading
 

@@ -92,7 +92,7 @@ func compute(duration time.Duration) {
 	}
 }
 
-// block waits in a system call. The runtime knows nothing else about the call.
+// block waits in a system call. That is all that the runtime knows about it.
 func block(duration time.Duration) {
 	wanted := syscall.NsecToTimespec(duration.Nanoseconds())
 	syscall.Nanosleep(&wanted, nil)

@@ -2,7 +2,7 @@
 
     load.py      the load to apply, and the result of a run
     run.py       one measurement, with all clients on one thread
-    report.py    the results as text and as JSON; the progress bar
+    report.py    the results as text and as JSON, and the progress bar
     plot.py      pictures, and a style that other programs use as well
     command.py   the command and its flags
 

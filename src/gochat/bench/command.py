@@ -38,7 +38,7 @@ def add_flags(parser: Parser) -> None:
     """Add the flags of `gochat bench`."""
     parser.set_defaults(run=bench)
     parser.description = (
-        "Measures throughput and latency of a chat server: any server that sends each client's"
+        "Measures the throughput and latency of a chat server: any server that sends each client's"
         " WebSocket messages to all clients. Nobody else should be in the room."
     )
     add_url(parser)
@@ -105,7 +105,7 @@ def show(report: Report, as_json: bool) -> None:
 
 FLAGS: Final[dict[str, Sequence[Flag]]] = {
     "what most people need": [
-        ("clients", clients, "N,N", "clients in the room; measures each number in turn"),
+        ("clients", clients, "N,N", "clients in the room; several numbers are measured in turn"),
         ("senders", partial(count, most=SENDERS), "S", "clients that also send"),
         ("seconds", seconds, "T", "seconds to measure"),
         (
@@ -135,7 +135,7 @@ FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "seed",
             int,
             "N",
-            "seed of the random sampling, to repeat a run's choices (default: a random one)",
+            "seed of the random sampling, for repeating a run's choices (default: a random one)",
         ),
     ],
     "the results": [
@@ -144,8 +144,8 @@ FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "plot",
             picture_path,
             "FILE.svg",
-            "file for a plot of throughput and latency over the clients: .svg, .png or .pdf; needs"
-            " pip install 'gochat[plot]'",
+            "file for a plot of throughput and latency against the number of clients: .svg, .png or"
+            " .pdf; needs pip install 'gochat[plot]'",
         ),
     ],
 }

@@ -44,7 +44,7 @@ def _count(number: int, what: str) -> str:
 
 
 class Latencies:
-    """A histogram of latencies in nanoseconds. To save memory, it rounds them to 1/512."""
+    """A histogram of latencies in nanoseconds. To save memory, it rounds each by at most 1/512."""
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
@@ -83,7 +83,7 @@ class Result:
     deliveries_per_s: float
     frames_per_s: float
     messages_per_frame: float
-    #: By name: those of PERCENTILES, and "max". None if nothing was received.
+    #: By name: the percentiles of PERCENTILES, and "max". They are None if nothing was received.
     latency_ms: Mapping[str, float | None]
     #: How many latencies the percentiles are estimated from.
     samples: int
@@ -93,8 +93,9 @@ class Result:
     received: int
     #: Messages missing at clients that were still connected.
     undelivered: int
-    #: Clients that the server dropped, in total and by close code.
+    #: How many clients the server dropped.
     closes: int
+    #: The same, by close code.
     close_codes: Mapping[int, int]
     #: The share of one core that the load generator itself used, from 0 to 1.
     generator_cpu: float

@@ -91,12 +91,13 @@ class Connection:
         self.in_flight = 0
         #: Whether the client has received the latest message of the roll call.
         self.present = False
-        # The beginning of an incomplete frame, and its full size; 0 if the size is not known yet.
+        # The beginning of an incomplete frame.
         self.partial = bytearray()
+        # The full size of that frame; 0 if it is not known yet.
         self.needed = 0
-        # The payload of a fragmented message so far, and the message's weight. The payload is None
-        # if it need not be read.
+        # The payload of a fragmented message so far; None if it need not be read.
         self.fragments: bytearray | None = None
+        # The weight of that message.
         self.weight = 0
         self.unsent = bytearray()
 
@@ -252,8 +253,9 @@ class Run:
         # The prefix of this run's messages. The room may contain messages of other runs.
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
-        # What a message's frame contains before its mark, and after its time stamp.
+        # What a message's frame contains before its mark.
         self.head = client_frame(TEXT, bytes(load.size), MASK)[: -load.size]
+        # What a message's frame contains after its time stamp.
         self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
         self.alive = 0
@@ -263,12 +265,12 @@ class Run:
         self.sent = self.received = self.frames = 0
         self.close_codes: Counter[int] = Counter()
         self.latencies = Latencies()
-        # How many payloads to skip until the next sample; its weight; and the weight of the sample
-        # after it.
+        # How many payloads to skip until the next sample, the weight of that sample, and the weight
+        # of the sample after that.
         self.gap = self.weight = self.stride = 1
 
-        # When sending began: 0 in time stamps. This and the next two are monotonic times, in
-        # nanoseconds.
+        # When sending began; time stamps count from then. This and the next two are monotonic
+        # times, in nanoseconds.
         self.epoch = 0
         # The end of the warm-up.
         self.begin = 0
@@ -497,8 +499,8 @@ class Run:
             wait = min(until - now, int(TICK * 1e9))
             if self.sending and self.load.rate:
                 # The selector would round the wait up to a millisecond, which is more than many
-                # latencies. select does not. It accepts only descriptors below 1024; the selector's
-                # is low, because it was opened first.
+                # latencies; `select` would not. But `select` accepts only descriptors below 1024.
+                # The selector's descriptor is low, because it was opened first.
                 wait = min(wait, self.send_due(now, self.load.rate))
                 select.select([self.selector.fileno()], [], [], max(wait, 0) / 1e9)
                 wait = 0

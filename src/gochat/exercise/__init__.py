@@ -12,11 +12,11 @@ The folder `starters` has the files that learners begin with. They are programs:
 it needs from gochat, and no module imports them. The first line of each docstring has the
 exercise's number, level, kind and title. These lines are the only list of exercises.
 
-The rules: the command loads command.py and catalogue.py. The other modules are loaded only in the
-child process. Each module imports only from the modules above it, except that command.py imports
+The rules: the command loads command.py and catalogue.py. The other modules are loaded only for a
+check. Each module imports only from the modules above it, except that command.py imports
 run.py for a check.
 
 A check uses real hubs, channels and connections, and a real server on 127.0.0.1. It returns one
 line that says what it saw, or raises Refused with such a line. It waits at most WAIT for each thing
-that the learner's code must do. A check cleans up nothing, because the child process ends after it.
+that the learner's code must do. A check does not clean up, because the child process ends after it.
 """

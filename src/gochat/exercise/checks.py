@@ -81,7 +81,7 @@ def try_send(learner: Learner) -> str:
     channel: Channel[int] = Channel()
     Task(learner, "recv", channel.recv)
     if not wait_for(lambda: learner.call("offer", channel, [0]) == []):
-        raise Refused("a receiver waits at an unbuffered channel, but offer did not send to it")
+        raise Refused("a receiver waits on an unbuffered channel, but offer did not send to it")
     return "there was room for three values, and the other two came back at once"
 
 

@@ -50,7 +50,9 @@ def add_flags(parser: Parser) -> None:
     )
     parser.add_option("check", action="store_true", help="check your file, and say what was seen")
     parser.add_option(
-        "all", action="store_true", help="with --check: check all your files here, and count"
+        "all",
+        action="store_true",
+        help="with --check: check all your files here, and say how many are right",
     )
     parser.add_option("force", action="store_true", help="start over: overwrite your file")
 
@@ -91,7 +93,7 @@ def show_list() -> None:
         here = found.file if Path(found.file).exists() else ""
         line = f"{found.number:2}  {found.level:6}  {found.kind:5}  {found.title:46}  {here}"
         print(line.rstrip())
-    print("\ngochat exercise N writes the file of an exercise, gochat exercise N --check checks it")
+    print("\ngochat exercise N writes the file of an exercise; gochat exercise N --check checks it")
 
 
 def write(chosen: Exercise, *, force: bool) -> None:
@@ -126,7 +128,7 @@ def check(chosen: Exercise) -> int:
 
 
 def check_all() -> int:
-    """Check the learner's files of all exercises, and print how many are right.
+    """Check the learner's files for all exercises, and print how many are right.
 
     Returns 0 if all are right, else 1. Raises OSError if no process can be started.
     """

@@ -21,7 +21,7 @@ __all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
 # Files of gochat's hub and client, which a learner's classes replace.
 _TWINS: Final = {str(Path(__file__).parents[1] / name) for name in ("hub.py", "client.py")}
 
-#: Longest wait of a check for each thing that a learner's code must do, in seconds.
+#: How long a check waits at most for each thing that a learner's code must do, in seconds.
 WAIT: Final = 2.0
 
 

@@ -35,7 +35,7 @@ class Peer:
         _, _, self._input = self._input.partition(b"\r\n\r\n")
 
     def send(self, opcode: int, payload: bytes) -> None:
-        """Send a frame. Its mask is zeros, so its payload stays readable."""
+        """Send a frame. Its mask is all zeros, so its payload stays readable."""
         self._sock.sendall(client_frame(opcode, payload, bytes(4)))
 
     def read_frame(self) -> tuple[int, bytes]:

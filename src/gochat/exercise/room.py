@@ -13,7 +13,7 @@ from .learner import WAIT, Learner, Refused, Task, shown
 
 __all__ = ["Member", "Room"]
 
-# Time between checks whether the hub has died, in seconds.
+# Time between checks of whether the hub has died, in seconds.
 _LOOK: Final = 0.02
 
 
@@ -28,7 +28,7 @@ class Member:
         self.send: Any = Channel(capacity) if channel is None else channel
 
     def expect(self, *messages: bytes) -> None:
-        """Drain the channel. Raises Refused if it had any other messages than these."""
+        """Drain the channel. Raises Refused if it had any messages other than these."""
         got = self.send.drain()
         if got != list(messages):
             name = self.name.decode()
@@ -55,13 +55,13 @@ class Room:
             self._tell(self.hub.register, member)
 
     def say(self, *messages: bytes) -> None:
-        """Send messages and wait until the hub has handled them. Raises like `join`."""
+        """Send messages and wait until the hub has handled them. Raises what `join` raises."""
         for message in messages:
             self._tell(self.hub.broadcast, message)
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the hub has handled everything it received. Raises like `join`.
+        """Wait until the hub has handled everything it received. Raises what `join` raises.
 
         It sends one more value on an unbuffered channel. When the hub receives that value, it has
         handled everything before it.

@@ -52,7 +52,7 @@ def examine(number: int, path: Path) -> str:
     """Check a learner's file. Returns a line, which starts with `right: ` if the file is right."""
     sys.dont_write_bytecode = True  # the learner's folder should have only the learner's file
     exercise = exercises()[number - 1]
-    check = getattr(checks, exercise.name)  # before the file runs, which could replace it
+    check = getattr(checks, exercise.name)  # before the file runs, as the file could replace it
     learner = Learner(path, exercise.starter)
     try:
         learner.load()

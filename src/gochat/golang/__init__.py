@@ -18,7 +18,7 @@ The rules: nothing here knows about a chat or imports from outside this package.
 options and deadlines belong here, so that hub.py and client.py stay plain. Imports:
 
 - `runtime` imports `closed` and `goroutine`.
-- `channel` and `turns` import `runtime`, and `closed` or `goroutine`.
+- `channel` imports `runtime`, `closed` and `goroutine`; `turns` imports `runtime` and `goroutine`.
 - `log` imports `runtime`.
 - `http` imports `runtime` and `clock`.
 - `websocket` imports `runtime`, `clock`, `frames` and `http`.

@@ -41,7 +41,7 @@ class _Clock:
         # Guards changes to the fields below. Reentrant, because a signal handler may acquire it
         # while the interrupted thread holds it.
         self.lock = threading.RLock()
-        # The number of threads inside `beating`. Without any, pauses are not detected.
+        # The number of threads inside `beating`. If it is 0, pauses are not detected.
         self.beating = 0
         # The time of the last beat; infinite if no thread is inside `beating`.
         self.last = float("inf")

@@ -54,7 +54,7 @@ class Address(NamedTuple):
         if not host or len(host) > 253 or parts.port == 0 or parts.netloc.endswith(":"):
             raise ValueError("not an address")
         port = parts.port or _PORTS[kind]
-        # A UnicodeError is a ValueError.
+        # May raise UnicodeError, which is a ValueError.
         bare = f"[{host}]" if ":" in host else host.encode("idna").decode()
         authority = bare if port == _PORTS[kind] else f"{bare}:{port}"
         path = parts.path if parts.path.strip("/") else "/"

@@ -20,8 +20,8 @@ __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rat
 #: The largest integer that a flag accepts. (Python cannot convert thousands of digits.)
 _MOST: Final = 999_999_999
 
-#: A longer message is cut to this many characters from its beginning and its end, because a message
-#: repeats the argument, which may have 128 KiB.
+#: An error message repeats the argument, which may be 128 KiB long. So only this many characters
+#: from the beginning and the end of a long message are printed.
 _BEGIN: Final = 300
 _END: Final = 200
 
@@ -63,8 +63,8 @@ class Parser(argparse.ArgumentParser):
         """Add flags with `add_flag`, in groups.
 
         groups: the flags by the titles of their groups. defaults: the defaults by the flags' names,
-        with _ in place of -; a missing default is None. needs: for flags that need another flag,
-        that flag's name.
+        with _ in place of -; a missing default is None. needs: for each flag that needs
+        another flag, the other flag's name.
         """
         for title, flags in groups.items():
             self._place = self.add_argument_group(title)
@@ -111,7 +111,7 @@ class Parser(argparse.ArgumentParser):
         self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Extend argparse's method. At an unknown flag, suggest a similar one, and exit with 2."""
+        """Extend argparse's method. If a flag is unknown, suggest a similar one and exit with 2."""
         if self._subparsers is None:  # otherwise the flags belong to a command's own parser
             args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
         return super().parse_known_args(args, namespace)
@@ -204,7 +204,7 @@ def output(text: str, *suffixes: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
     with suppress(OSError):  # for example, because the name is too long
         with suppress(FileNotFoundError):
-            path.lstat()  # raises the error, which `is_dir` does not since Python 3.14
+            path.lstat()  # raises OSError; since Python 3.14, `is_dir` does not
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
             return path
     raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
@@ -213,7 +213,7 @@ def output(text: str, *suffixes: str) -> Path:
 def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
     """Check the fields of a dataclass by the same rules as its flags.
 
-    of: the dataclass; fields that a subclass adds are not checked. Fields with a float as default
+    of: the dataclass; fields that a subclass adds are not checked. Fields whose default is a float
     are times in seconds, and the others are counts. less: the names of two times; the first must be
     less than the second. Raises ValueError with the name of the field.
     """

@@ -34,8 +34,8 @@ waits: Final[dict[int, str]] = {}
 class Goroutine(threading.Thread):
     """A daemon thread that calls a function. The base class of each runtime's `Thread`.
 
-    It uses less memory than a `threading.Thread`: all share the function that reports an exception,
-    and `run` needs less stack.
+    It uses less memory than a `threading.Thread`: all Goroutines share the function that reports an
+    exception, and `run` needs less stack.
 
     target: the function to call. name: the thread's name.
     """
@@ -46,7 +46,7 @@ class Goroutine(threading.Thread):
         self._invoke_excepthook = _STARTED._invoke_excepthook
 
     def _share_started(self) -> None:
-        """Replace the event for the start, which is set from now on, by one that all share."""
+        """Replace the start event, which is set from now on, with one that all threads share."""
         self._started = _STARTED._started
 
     def run(self) -> None:
@@ -106,7 +106,7 @@ class ChannelStatistics:
 
 @dataclass(frozen=True)
 class TurnsStatistics:
-    """Threads that have a turn or wait for one, as idents of `threading.get_ident`."""
+    """Threads that have a turn or wait for one, as idents from `threading.get_ident`."""
 
     #: The number of turns.
     limit: int

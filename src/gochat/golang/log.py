@@ -22,7 +22,7 @@ from .runtime import stacks, writable
 
 __all__ = ["LogHandler", "dump_threads"]
 
-# The longest wait of a line, in seconds.
+# The longest time that a line may wait, in seconds.
 _PATIENCE: Final = 1.0
 
 # The share of all time that lines may spend waiting.
@@ -32,8 +32,8 @@ _SHARE: Final = 0.1
 class LogHandler(logging.Handler):
     """Writes the log to stderr, and drops lines that stderr does not accept in time.
 
-    A line waits for up to a second. After a line was lost, the next lines do not wait. The first
-    line that is accepted again is preceded by the number of lost lines. If stderr is read too
+    A line waits for up to a second. After a line is lost, later lines do not wait. The next
+    line that is accepted is preceded by the number of lost lines. If stderr is read too
     slowly, lines wait for at most a tenth of the time, so some are lost. Otherwise, more and more
     threads would wait to log.
     """
@@ -46,8 +46,9 @@ class LogHandler(logging.Handler):
         self._lost = 0
         # Whether the last write ended in the middle of a line.
         self._half = False
-        # How long lines may wait now, in seconds, and when the last write ended.
+        # How long lines may wait now, in seconds.
         self._patience = _PATIENCE
+        # When the last write ended.
         self._wrote = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -134,9 +135,9 @@ dumping = threading.Lock()
 def dump_threads() -> None:
     """Write the name and stack of each thread to stderr. Call this in a signal handler.
 
-    Does nothing while another dump is being written. Does not use sys.stderr, because it may have
-    interrupted a write to it. On greenlets, a signal handler delays everything else. So the handler
-    writes only what stderr accepts immediately, and a new thread writes the rest.
+    Does nothing while another dump is being written. Does not use sys.stderr, because the handler
+    may have interrupted a write to it. On greenlets, a signal handler delays everything else. So
+    the handler writes only what stderr accepts immediately, and a new thread writes the rest.
     """
     if not dumping.acquire(blocking=False):
         return

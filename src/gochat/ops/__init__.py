@@ -16,6 +16,6 @@
     view/         the view server, for `--view`: shows the chat at work, for a lesson
     systemd.py    sockets from systemd, and reports to it
 
-The rules: hub.py and client.py import nothing from here and have no code for it: this package reads
-their `statistics()`. main.py imports it and passes make_app to it.
+The rules: hub.py and client.py import nothing from this package and have no code for it; the
+package reads their `statistics()`. main.py imports the package and passes make_app to it.
 """

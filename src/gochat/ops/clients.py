@@ -1,4 +1,4 @@
-"""Keeps track of a chat's clients: the connected ones, and totals over all.
+"""Keeps track of a chat's clients: the connected ones, and totals over all clients.
 
 When the server reports that a client's connection has ended, the client's counts are added to the
 totals. A lock makes this one step, so a client is always either connected or in the totals.
@@ -160,7 +160,7 @@ class Clients:
             return dict(self._there.values())
 
     def gone(self) -> list[Gone]:
-        """Return the latest clients that have left, in the order in which they left."""
+        """Return the clients that left most recently, in the order in which they left."""
         with self._lock:
             return list(self._gone)
 

@@ -58,7 +58,7 @@ COMMANDS: Final = {
 def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
     """Return the parser for all commands, and the parser of each command.
 
-    wanted: the commands that get their flags. Only their modules are imported.
+    wanted: the commands whose flags are added. Only the modules of these commands are imported.
     """
     parser = _Parser(
         prog="gochat",
@@ -128,7 +128,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _mistake_before_command(argv: Sequence[str]) -> str:
-    """Return what is wrong with the first word, with a suggestion; empty if it is a command."""
+    """Return what is wrong with the first word and a suggestion; empty if the word is a command."""
     commands = list(COMMANDS)
     if not argv:
         return (
@@ -198,7 +198,7 @@ def runtime(text: str) -> str:
 
 
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
-    """Return the URL of Redis from a flag, a file or the environment; None if none has it."""
+    """Return the URL of Redis from a flag, a file or the environment; None if there is none."""
     if args.relay and args.relay_file is not None:
         serve.error("--relay and --relay-file set the same value: use only one")
     if args.relay_file is not None:
@@ -242,7 +242,7 @@ def address(text: str) -> str:
 
 
 def view_addr(text: str) -> str:
-    """Return a flag's value, an address; on loopback, unless it names a host."""
+    """Return a flag's value, an address. It is on loopback unless the text names a host."""
     address(text)
     return f"127.0.0.1{text}" if text.startswith(":") else text
 
@@ -278,7 +278,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "addr",
             address,
             "ADDR",
-            "address to listen on, host:port; :port is every interface of this machine",
+            "address to listen on, host:port; :port listens on every interface of this machine",
         ),
         ("max-message-size", count, "N", "maximum size of a message from a client, in bytes"),
         ("max-clients", count, "N", "maximum number of connections (default: no limit)"),
@@ -293,7 +293,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "view",
             view_addr,
             "ADDR",
-            "address for the live view, with switches for a lesson; :port is on 127.0.0.1",
+            "address for the live view, with switches for a lesson; :port listens on 127.0.0.1",
         ),
     ],
     "who may connect": [
@@ -303,14 +303,14 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             count,
             "N",
             "maximum number of requests from one address at the same time; allow three for each"
-            " client, which may reload its page (default: no limit)",
+            " client, because a page that reloads needs more than one (default: no limit)",
         ),
         (
             "allow-origin",
             origin,
             "ORIGIN",
-            "another origin whose pages may connect, such as https://example.org; * is any, null"
-            " is a page without an origin, such as one opened from a file; may be repeated"
+            "another origin whose pages may connect, such as https://example.org; * means any,"
+            " null means a page without an origin, such as one opened from a file; may be repeated"
             " (default: the server's own)",
         ),
         (
@@ -367,9 +367,9 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "relay",
             relay,
             "URL",
-            "Redis or Valkey that connects the processes of a room, such as redis://HOST:PORT/0;"
-            " can also be set with the environment variable GOCHAT_RELAY; needs pip install"
-            " 'gochat[relay]'",
+            "Redis or Valkey server that connects the processes of a room, such as"
+            " redis://HOST:PORT/0; can also be set with the environment variable GOCHAT_RELAY;"
+            " needs pip install 'gochat[relay]'",
         ),
         ("relay-file", str, "FILE", "file that contains the URL for --relay"),
         (
@@ -393,7 +393,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "N",
             "number of processes that serve the room, at one address; more than one needs --relay"
             " and Linux. Limits apply to each process. The ports of --metrics-addr and --view are"
-            " those of the first process; the others use the ports after them",
+            " those of the first process; the other processes use the ports after them",
         ),
     ],
     "processor": [
@@ -409,7 +409,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
     ],
 }
 
-#: For each flag that is meaningless without another flag: that other flag.
+#: Maps each flag that is meaningless without another flag to that other flag.
 _NEEDS: Final = {
     "burst": "rate",
     "trace-events": "trace",

@@ -1,8 +1,8 @@
 """`--runtime greenlets`: restarts the command in a process that gevent has patched.
 
-gevent must patch a process before it imports `socket` or `threading`. When this command has read
-its flags, it has imported both. So it replaces itself with a new Python, which patches first. The
-process id, the descriptors and the environment stay the same.
+gevent must patch a process before it imports `socket` or `threading`. By the time this command has
+read its flags, it has imported both. So it replaces itself with a new Python, which patches first.
+The process id, the descriptors and the environment stay the same.
 
 A program that calls `main` itself is not restarted: it must patch the process first.
 """
@@ -46,8 +46,8 @@ def start_again(argv: Sequence[str]) -> NoReturn:
     """Replace this process with the same command on greenlets.
 
     argv: arguments without the program name. Ctrl-C is blocked until gochat_command handles it,
-    because Python would print a traceback while it starts. Raises OSError if the system cannot
-    start Python. Thread: the main one; there must be no other.
+    because, while it starts, Python would answer Ctrl-C with a traceback. Raises OSError if the
+    system cannot start Python. Thread: the main one; there must be no other.
     """
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     program = _PROGRAM.format(repr(sys.path))

@@ -14,7 +14,7 @@ from ..hub import Hub
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 
-# The hub ignores this on `unregister`, like a client that has already unregistered.
+# The hub ignores this on `unregister`, as it does a client that has already unregistered.
 _NOBODY: Final[Any] = object()
 
 
@@ -39,7 +39,7 @@ class HubStatistics:
 
 
 def hub_statistics(hub: Hub) -> HubStatistics:
-    """Return a hub's statistics. Of several threads named `hub`, it uses the first. Thread: any."""
+    """Return a hub's statistics. Of several threads named `hub`, the first counts. Thread: any."""
     thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
     names = ("register", "unregister", "broadcast", "stop")
     return HubStatistics(

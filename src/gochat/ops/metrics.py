@@ -3,8 +3,8 @@
 Values are computed when Prometheus asks, from the `statistics()` of the server, the upgrader, the
 relay, and each client's connection and channel. Counting is always on. Each counter is an int, and
 only one thread at a time increments it, so reading needs no lock: a value may be one message old,
-but never decreases. Of the hub, only the number of clients is read, which is one step of the
-interpreter.
+but never decreases. From the hub, only the number of clients is read, which is a single step
+of the interpreter.
 
 The server has its own address, so that it need not be public. This module needs the package
 prometheus-client, so deploy.py imports it only with the flag.
@@ -46,7 +46,7 @@ _HEALTH_WAIT: Final = 2.0
 
 
 class Metrics(Collector):
-    """The metrics of one chat, and their server. The constructor makes it listen.
+    """The metrics of one chat, and their server. The constructor makes the server listen.
 
     addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
     Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
@@ -84,7 +84,7 @@ class Metrics(Collector):
         yield runs
         there, totals = self._clients.read()
         queued = [len(client.send) for client in there]
-        # A frame's first message is received, the others are drained. A frame of n messages is
+        # A frame's first message is received; the others are drained. A frame of n messages is
         # counted at index (n - 1).bit_length(), which is also the index of the smallest bound that
         # n does not exceed.
         frames = list(accumulate(totals.frames_out))
@@ -190,7 +190,7 @@ def by_reason(name: str, text: str, values: Mapping[str, int]) -> Metric:
 def health_app(
     hub: Hub, relay: Relay | None = None, timeout: float = _HEALTH_WAIT
 ) -> http.Application:
-    """Return a WSGI app that answers 200 while hub and relay work, and 503 otherwise.
+    """Return a WSGI app that answers 200 while the hub and the relay work, and 503 otherwise.
 
     timeout: how long the hub may take to answer, in seconds.
     """

@@ -19,13 +19,13 @@ __all__ = ["SCRIPT", "home_page", "policy", "read_file", "read_page", "send_page
 #: The environ's key for a script to run before home.html's own.
 SCRIPT: Final = "gochat.script"
 
-# Where home.html has the message limit. It is empty in the file itself.
+# Where home.html has the message limit. In the file itself, the limit is empty.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
 _STATIC: Final = Path(__file__).parents[1] / "static"
 
-# A line of a page that names a style sheet or a script. Browsers follow it only if the page was
-# opened from disk.
+# A line of a page that names a style sheet or a script. Browsers see such a line only if the page
+# was opened from disk.
 _FILE: Final = re.compile(
     rb'^<(?:link rel="(style)sheet" href|(script) src)="([a-z]+\.(?:css|js))">(?:</script>)?$', re.M
 )

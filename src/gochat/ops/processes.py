@@ -5,16 +5,17 @@ address, and starts one child for each. A child runs the same command as the par
 variable gives it a Place.
 
 - **Sockets.** The parent keeps all sockets open. If a child dies, its successor accepts the
-  connections that are waiting at the socket.
+  connections that are waiting on the socket.
 - **Reports.** Every second, a child writes to its pipe that its chat is alive. At the end it writes
   that it is ending, and why. The pipe closes when the child ends, for any reason. So the parent
   waits only for pipes and signals.
 - **Deadlines.** The parent kills a child that sends no reports, or that takes too long to start or
   to end. If the parent itself was suspended, for example with its virtual machine, the children get
   more time.
-- **Restarts.** A child that dies is restarted. If it had served for a while, this happens
-  immediately, otherwise after a pause that grows each time. But if a child dies before all have
-  been ready once, the whole command ends, because the cause is probably permanent.
+- **Restarts.** A child that dies is restarted. If it had served for a while, it is restarted
+  immediately; otherwise, after a pause that grows each time. But if a child dies before all
+  children have been ready for the first time, the whole command ends, because the cause is
+  probably permanent.
 - **Signals.** SIGINT or SIGTERM ends the children cleanly; a second signal kills them. SIGUSR1 is
   passed on to the children. Ctrl-C reaches only the parent, because each child has its own session.
 - **The parent's death.** If the parent dies, the system sends SIGTERM to each child.
@@ -57,7 +58,7 @@ _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FD
 # A child that served for at least this long, in seconds, is restarted without a pause.
 _YOUNG: Final = 10.0
 
-# The first and the longest pause before other children are restarted, in seconds.
+# The first and the longest pause before a younger child is restarted, in seconds.
 _PAUSE: Final = (0.1, 10.0)
 
 # How long a child may be silent before it is killed, in seconds.
@@ -96,11 +97,11 @@ class Place(NamedTuple):
     number: int
     #: The socket that the child listens on.
     listener: socket.socket
-    #: The end of the pipe to write to.
+    #: The write end of the pipe.
     pipe: int
 
     def alive(self) -> None:
-        """Report that this process listens and its chat is healthy. Call every second."""
+        """Report that this process is listening and its chat is healthy. Call every second."""
         self._write("+")
 
     def ending(self) -> None:
@@ -148,18 +149,19 @@ class _Child:
     number: int
     listener: socket.socket
     process: subprocess.Popen[bytes] | None = None
-    #: The end of its pipe to read from, while the child runs.
+    #: The read end of its pipe, while the child runs.
     pipe: int = -1
     #: Whether the child has reported that it listens.
     ready: bool = False
     #: Why the child ends; empty if it has not said why.
     reason: str = ""
-    #: When the child was started, and when to start it again. Monotonic times.
+    #: When the child was started, a monotonic time.
     started: float = 0.0
+    #: When to start the child again, a monotonic time.
     due: float = 0.0
-    #: When to kill the child, a monotonic time, and the reason to report. Each report of the child
-    #: moves the deadline.
+    #: When to kill the child, a monotonic time. Each report from the child moves it.
     deadline: float = 0.0
+    #: The reason to report if the deadline passes.
     overdue: str = ""
     killed: bool = False
     #: The pause before its next restart, in seconds.
@@ -167,8 +169,8 @@ class _Child:
 
     def start(self) -> None:
         """Start the child. Raises OSError."""
-        # The command line of this process. If this is another program, which calls main, each child
-        # runs that program and calls main, too.
+        # The command line of this process. If this is another program that calls main, each child
+        # runs that program, which calls main, too.
         command = [sys.executable, *sys.orig_argv[1:]]
         environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
         reading, writing = os.pipe()
@@ -203,7 +205,8 @@ class _Child:
     def leave(self, patience: float) -> int | None:
         """Kill the child, wait for its end, and close its pipe.
 
-        patience: how long to wait, in seconds. Returns the exit status, or None if it did not end.
+        patience: how long to wait, in seconds. Returns the exit status, or None if the child
+        did not end.
         """
         assert self.process is not None
         self.process.kill()
@@ -235,8 +238,9 @@ class _Parent:
         self, listeners: Sequence[socket.socket], shutdown_timeout: float, relay_timeout: float
     ) -> None:
         self.children = [_Child(number, sock) for number, sock in enumerate(listeners)]
-        #: How long a child may take to start, and to end, in seconds.
+        #: How long a child may take to start, in seconds.
         self.start_wait = relay_timeout + _START
+        #: How long a child may take to end, in seconds.
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
         #: Signals to handle. The signal handler appends to this list.
@@ -252,7 +256,7 @@ class _Parent:
         return [child for child in self.children if child.process is not None]
 
     def run(self) -> None:
-        """Keep the children running until a signal, then end them. Raises ProcessError."""
+        """Keep the children running until a signal comes, then end them. Raises ProcessError."""
         with ExitStack() as stack:
             stack.enter_context(self.selector)
             woken, wake = map(stack.enter_context, socket.socketpair())
@@ -306,8 +310,8 @@ class _Parent:
     def kill_overdue(self, now: float) -> None:
         """Kill the children whose deadline is before `now`, the time of this check.
 
-        The time since then does not count, because the process may have been suspended in it. Only
-        the next check can find out.
+        The time since `now` does not count, because the process may have been suspended in the
+        meantime. Only the next check can find that out.
         """
         for child in self.running:
             if now < child.deadline:

@@ -34,7 +34,7 @@ FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 #: The close frame's payload when Redis was unavailable for too long.
 SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
 
-# The minimum time in which hubs can accept the farewell, in seconds.
+# The minimum time that hubs get to accept the farewell, in seconds.
 _FAREWELL_WAIT: Final = 1.0
 # How long to wait for one hub before asking the next, in seconds.
 _FAREWELL_TURN: Final = 0.1
@@ -59,7 +59,7 @@ def running(
 
     timeout: how long clients may take to receive them, in seconds. After the timeout, clients are
     disconnected, which takes a few seconds at most: five for the clients' threads, five for the
-    relay, and one for the hubs. relay: the relay of one of the hubs, which this starts
+    relay, and one for the hubs. relay: the relay of one of the hubs; it is started
     after the hubs.
 
     If a hub fails or ends too early, its clients get a close frame with code 1011, and the server
@@ -125,7 +125,7 @@ def _end(
     The order matters. At the end, a client's write pump sends the queued messages and a close
     frame. Until the peer answers the close frame, the client's read pump must keep reading: if it
     closed the connection first, the last frames would be lost. A read pump can only keep reading
-    while the hub and the relay receive its messages. So hub and relay end after the connections.
+    while the hub and the relay receive its messages. So both end after the connections.
 
     Every wait has a deadline. Even if an exception such as KeyboardInterrupt interrupts this
     function, it closes each hub's `stop`, which ends the hub's thread.
@@ -191,6 +191,6 @@ def _see_off(hub: Hub) -> None:
     farewell = hub.farewell = format_close_message(CLOSE_INTERNAL_SERVER_ERR, "the hub has failed")
     clients, hub.clients = hub.clients, {}
     for client in clients:
-        with suppress(ClosedChannelError):  # the hub may have closed it before it failed
+        with suppress(ClosedChannelError):  # the hub may have closed it before failing
             client.send.close()
     hub.disconnect(farewell)

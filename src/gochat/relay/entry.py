@@ -3,10 +3,10 @@
 There are two kinds of entry: a batch of messages, and an announcement. Their fields:
 
     p   the process that appended the entry: ID.RANDOM, where ID is the id of its first entry
-    n   in a batch, the number of its first message; in an announcement, of the next message
+    n   in a batch, the number of its first message; in an announcement, that of the next message
     m   only in a batch: the messages, joined by newlines; no message contains a newline
     a   only in an announcement: PROCESS=NUMBER for each process that has started recently;
-        NUMBER is that of the last message appended by p before PROCESS's first entry
+        NUMBER is the number of the last message appended by p before PROCESS's first entry
 
 The first entry of a process is an announcement. Its p is only RANDOM, because the id is not known
 yet.
@@ -52,10 +52,11 @@ class Entry(NamedTuple):
     """An entry of the stream."""
 
     id: Id
-    #: The process that appended it, the number of its first message, and its number of messages.
-    #: The process is empty if the entry cannot be from gochat.
+    #: The process that appended it; empty if the entry cannot be from gochat.
     process: bytes
+    #: The number of its first message.
     first: int
+    #: How many messages it has.
     length: int
     #: The valid messages.
     messages: list[bytes]

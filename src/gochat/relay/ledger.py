@@ -20,8 +20,8 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# How many processes are remembered: this many that were heard from once, and as many that were
-# heard from more often. A restarted process counts as a new one.
+# Of the processes that were heard from once, this many are remembered; of those that were heard
+# from more often, as many again. A restarted process counts as a new one.
 _PROCESSES: Final = 1000
 
 
@@ -48,8 +48,8 @@ class Ledger:
         # that invented names, each used once, push out only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
-        # For a process that started before this one: the number before the first one heard. Removed
-        # when the process announces which number it had reached.
+        # For a process that started before this one: the number before the first message heard from
+        # it. Removed when the process announces which number it had reached.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:

@@ -58,9 +58,9 @@ log = logging.getLogger("gochat")
 # Capacity of `broadcast`.
 _BATCH: Final = 64
 
-# Limits of one read: the number of entries, and their total size in bytes, which is estimated from
-# the previous read.
+# The maximum number of entries in one read.
 _COUNT: Final = 200
+# The maximum total size of these entries, in bytes. Their size is estimated from the previous read.
 _BYTES: Final = 4 << 20
 # How long a read waits for the first entry, in seconds.
 _BLOCK: Final = 1.0
@@ -96,15 +96,15 @@ _NEWCOMERS: Final = 64
 # How long announcements mention a new process, in seconds.
 _NEWCOMER_TIME: Final = 120.0
 
-# A gap larger than this is not counted, because the number must be invented.
+# A gap larger than this is not counted, because the entry's number must have been invented.
 _WIDEST_GAP: Final = 1 << 30
 
-# The shortest time between two reports of missing messages, in seconds, and the maximum number of
-# processes named in one report.
+# The shortest time between two reports of missing messages, in seconds.
 _MISSING_TIME: Final = 1.0
+# The maximum number of processes named in one report.
 _MISSING_LINES: Final = 20
 
-# The maximum number of different log lines about outages that quickly follow each other.
+# When outages quickly follow each other, the maximum number of different log lines about them.
 _SAID: Final = 8
 # The shortest time between two log lines about outages, about dropped entries, or about a shortened
 # stream, in seconds.
@@ -157,9 +157,9 @@ class Statistics:
     #: Invalid entries: not written by gochat, not written by the process that they name, or with
     #: invalid messages. The invalid part is dropped.
     invalid: int
-    #: How far relay in lagged behind the stream at the last check: in entries, and in seconds of
-    #: the server's clock.
+    #: How many entries `relay in` was behind the stream at the last check.
     behind: int
+    #: The same lag, in seconds of the server's clock.
     lag: float
 
     # The number of outages that have ended. Counted by either thread.
@@ -167,7 +167,7 @@ class Statistics:
 
 
 class _Identity:
-    """The name of this process in the stream. A new one is made if someone else uses it."""
+    """The name of this process in the stream. If someone else uses the name, a new one is made."""
 
     def __init__(self, process: bytes) -> None:
         self.process: Final = process
@@ -268,18 +268,20 @@ class Relay:
         self._lock = threading.Lock()
         # For each thread that cannot reach Redis: since when.
         self._away: dict[str, float] = {}
-        # The recent log lines, the time of the last one, and whether this outage has been logged.
+        # The recent log lines about outages.
         self._said: set[str] = set()
+        # When the last of them was logged, a monotonic time.
         self._said_at = -_SAY_TIME
+        # Whether the current outage has been logged.
         self._told = False
 
         # The rest is for relay in, once it runs.
         self._position: Id = (0, 0)
         # When this process joined the room, a monotonic time.
         self._begun = time.monotonic()
-        # When relay in had last read everything: how many entries had ever been added.
+        # How many entries had ever been added when relay in had last read everything.
         self._added = 0
-        # How many entries relay in has read after that.
+        # How many entries relay in has read since then.
         self._read = 0
         self._ledger = Ledger((0, 0))
         self._bound = Bound(maxlen, maxbytes)
@@ -291,7 +293,7 @@ class Relay:
         self._dropped = 0
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
-        # How many messages the hub has received after the last wait for the write pumps: see
+        # How many messages the hub has received since the last wait for the write pumps: see
         # `_ROW`.
         self._row = 0
         self._threads: list[threading.Thread] = []
@@ -326,11 +328,11 @@ class Relay:
     # Start and shutdown. One thread calls these methods, in this order.
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Join the room and start both threads. The hub may already run.
+        """Join the room and start both threads. The hub may already be running.
 
         stopped: returns True if the chat is shutting down; then no thread is started. Raises
         RelayError if Redis rejects the password, if joining fails for longer than the timeout, or
-        if there are no more threads.
+        if a thread cannot be started.
         """
         begin = clock.now()
         pauses = backoff()
@@ -390,7 +392,7 @@ class Relay:
 
         Call after `close`, while the hub still runs. deadline: a time from clock.py, after which
         messages still waiting are dropped. Then the threads have five more seconds to end. The log
-        names a thread that does not.
+        names a thread that does not end in time.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)
@@ -537,8 +539,9 @@ class Relay:
         pause: in seconds.
 
         If Redis did not acknowledge the entry, the stream may or may not contain it, so it is
-        appended again after the pause. If Redis did, the entry counts as lost once relay in has
-        read everything appended until then, but not this entry. Raises EndedError or RelayError.
+        appended again after the pause. If Redis did acknowledge it, the entry counts as
+        lost once relay in has read everything appended until then without finding it. Raises
+        EndedError or RelayError.
         """
         until = time.monotonic() + pause
         while True:

@@ -1,7 +1,7 @@
 """A connection to the Redis or Valkey stream. The only module that imports redis-py.
 
-A Stream never retries a command. Redis may have executed it, so an automatic retry could append an
-entry twice without the caller's knowledge.
+A Stream never retries a command. Redis may have executed the command, so an automatic retry could
+append an entry twice without the caller's knowledge.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ class Info(NamedTuple):
 
     #: The highest id that the stream has ever had; (0, 0) if there is no stream.
     last: Id
-    #: How many entries were ever added, and how many the stream still has.
+    #: How many entries were ever added.
     added: int
+    #: How many entries the stream still has.
     length: int
 
 
@@ -86,7 +87,7 @@ class Stream:
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
         """Append an entry and trim the stream to about `length` entries. Returns the entry's id.
 
-        Raises StreamError. The entry may have been appended even so.
+        Raises StreamError. Even then, the entry may have been appended.
         """
         return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 
@@ -96,7 +97,7 @@ class Stream:
         return removed
 
     def read(self, after: Id, count: int, block: float) -> list[tuple[bytes, list[bytes]]]:
-        """Return ids and fields of up to `count` entries that follow the id `after`.
+        """Return the ids and fields of up to `count` entries that follow the id `after`.
 
         Waits up to `block` seconds for an entry. Returns an empty list if none arrives. Raises
         StreamError.

@@ -37,7 +37,7 @@ def add_flags(parser: Parser) -> None:
         "frames",
         action="store_true",
         help="print a line for each frame: the time, < for received or > for sent, the opcode, FIN,"
-        " the length, the mask, and how many messages are joined in it",
+        " the length, the mask, and how many messages are joined in the frame",
     )
     for flag, kind, value, text in (
         ("connect-timeout", seconds, 10.0, "seconds allowed to connect"),
@@ -45,14 +45,14 @@ def add_flags(parser: Parser) -> None:
             "ping-period",
             seconds,
             30.0,
-            "seconds of silence before a ping to the server; after the same time again, the"
+            "seconds of silence before a ping to the server; after as much silence again, the"
             " connection counts as lost",
         ),
         (
             "wait",
             partial(seconds, zero=True),
             3.0,
-            "seconds to wait for sent messages to return, when the input from a pipe has ended",
+            "seconds to wait for sent messages to return after the input from a pipe has ended",
         ),
     ):
         parser.add_flag(flag, kind, value, text, "S")

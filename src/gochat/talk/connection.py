@@ -45,7 +45,7 @@ _MEANINGS: Final = {
 
 
 class LostError(ConnectionError):
-    """Raised without a connection, or when it ends. The text is a sentence that says why."""
+    """Raised if connecting fails or the connection ends. The text is a sentence that says why."""
 
 
 async def dial(
@@ -117,8 +117,9 @@ class Connection:
         self._ping_period = ping_period
         self._trace = trace
         self._input = bytearray()
-        # The message in progress: its parts, and its length so far in bytes.
+        # The parts of the message in progress.
         self._parts: list[str] = []
+        # The length of that message so far, in bytes.
         self._size = 0
 
     async def read(self) -> list[str] | None:
@@ -191,7 +192,7 @@ class Connection:
         state = self._protocol.state
         if state is ConnectionState.CLOSED:
             return
-        if state is not ConnectionState.REMOTE_CLOSING:  # wsproto reports an error like this
+        if state is not ConnectionState.REMOTE_CLOSING:  # how wsproto reports an error
             self._refuse(event.code, f"broke the protocol: {event.reason}")
         self._send(event.response())
         meaning = _MEANINGS.get(event.code, "the server closed the connection")
@@ -225,7 +226,7 @@ class Connection:
         self._writer.write(data)
 
     def close(self) -> None:
-        """Start the closing handshake, with the code of a browser that leaves a page, 1001."""
+        """Start the closing handshake, with the code that browsers send on leaving a page, 1001."""
         self._send(events.CloseConnection(_GOING_AWAY))
 
     def end(self) -> None:

@@ -50,15 +50,16 @@ def cut_frame(stream: bytearray, largest: int) -> Frame | None:
 
 
 class Describer:
-    """Describes frames of one direction, in their order.
+    """Describes the frames of one direction, in order.
 
     arrow: `<` for frames from the server, `>` for frames to the server.
     """
 
     def __init__(self, arrow: str) -> None:
         self.arrow = arrow
-        # The message in progress: whether it is text, and how many newlines it has so far.
+        # Whether the message in progress is text.
         self._is_text = False
+        # How many newlines that message has so far.
         self._newlines = 0
 
     def line(self, frame: Frame) -> str:

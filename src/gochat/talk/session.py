@@ -30,7 +30,7 @@ _UNCONFIRMED: Final = 500
 # The maximum number of messages shown in a note about lost messages.
 _SHOWN: Final = 5
 
-# How many times the pause between attempts to connect can double. The first one is at most 1 s.
+# How many times the pause between attempts to connect can double. The first pause is at most 1 s.
 _DOUBLINGS: Final = 5
 
 # How long the server may take to answer the close frame, in seconds.
@@ -205,7 +205,7 @@ class Session:
     async def end(self, running: asyncio.Task[bool]) -> bool:
         """Disconnect. Returns whether the server has certainly read everything.
 
-        running: the task of `run`, which ends. Raises the exceptions of `run`.
+        running: the task of `run`; this method ends it. Raises the exceptions of `run`.
         """
         self._ending = True
         if self.connection:

@@ -10,8 +10,9 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 | s and f, a flow | the two ends of an arrow, with the same id, each during a state   |
 | C, counter      | how many messages a client's channel holds                        |
 
-Events are sorted by time, in microseconds after the trace began. An arrow of which only one end was
-recorded is left out. Messages are numbered from 1, in the order in which the hub received them.
+Events are sorted by time. Times are in microseconds after the trace began. An arrow of which only
+one end was recorded is left out. Messages are numbered from 1, in the order in which the hub
+received them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _events(
 ) -> Iterator[dict[str, Any]]:
     """Yield the file's events in order. zero: when the trace began."""
     pid = os.getpid()
-    # Use each thread's last name, because a thread gets the name of a pump only later.
+    # Use each thread's latest name, because a thread gets the name of a pump only later.
     names = {point.thread: point.name for point in points}
     names |= {record.thread: record.name for record in slices}
     for thread, name in sorted(names.items()):

@@ -30,7 +30,7 @@ WAIT: Final = "wait"
 _START: Final = "start"
 _ARRIVAL: Final = "arrival"
 
-# The maximum number of arrows per thread. A thread's arrow numbers start at its number times this.
+# The maximum number of arrows per thread. Arrow numbers start at the thread's number times this.
 _ARROWS: Final = 1 << 32
 
 #: An arrow's number, its name, and the channel that it goes through.

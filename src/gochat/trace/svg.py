@@ -2,7 +2,7 @@
 
 A bar on a thread's line is filled while the thread runs, and hollow while it waits. A bar on a
 channel's line shows the number of queued messages by its width. An arrow leads from the thread that
-sends a value to the thread that receives it, through the channel if that has a line.
+sends a value to the thread that receives it, through the channel if the channel has a line.
 
 Time is not to scale, because a message passes through the hub in a ten-thousandth of the time
 between two messages. Every step is tall enough for its label, and long steps are a little taller.
@@ -43,8 +43,9 @@ _LINE: Final = 16
 _CHARACTER: Final = 7.6
 # The longest name that fits into a lane, in characters.
 _NAME: Final = 11
-# The maximum height of all repetitions together, and of everything else, in pixels.
+# The maximum height of all repetitions together, in pixels.
 _DENSE: Final = 260
+# The maximum height of everything else, in pixels.
 _SPARSE: Final = 1600
 
 # The maximum number of states in a picture; more would make a browser slow.

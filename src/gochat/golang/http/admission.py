@@ -103,8 +103,8 @@ class Admission:
         # The open connections. Each has two addresses: the one that it is counted for in `_open`,
         # and the one in `_served`. An address is None if the connection is not counted there.
         self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
-        # `_open` counts the open connections of each address. `_served` counts only those whose
-        # request was read, by the client's address. Both are used only with a limit per address.
+        # `_open` counts the open connections of each address. `_served` counts, for each client's
+        # address, only those whose request was read. Both are used only with a limit per address.
         self._open: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
         # When each message was last logged, as a `time.monotonic()` time. Not guarded by the lock:
@@ -117,7 +117,7 @@ class Admission:
         address: the peer's IP address. An admitted connection counts until `release`.
         """
         most, limit = self.max_connections, self.max_connections_per_address
-        # Not counted for a proxy, whose connections belong to many clients.
+        # A proxy's connections are not counted for its address: they belong to many clients.
         counts = limit is not None and not self.trusts(address)
         with self._lock:
             if most is not None and len(self._admitted) >= most:

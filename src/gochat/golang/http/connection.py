@@ -52,7 +52,7 @@ class ServerConn:
     | closed     | none                                                                    |
 
     Race: the accepting thread calls `Thread.start` for the connection's own thread, and `start`
-    raises. If threads or memory are short, the new thread does not exist, and the accepting thread
+    raises. If threads or memory ran out, the new thread does not exist, and the accepting thread
     must close the connection. After Ctrl-C, the new thread may be running, or may even have closed
     the connection. The exception does not show which is the case. So the new thread first calls
     `begin`, and the accepting thread calls `take_back`. Each is a single step under the lock. The
@@ -69,7 +69,7 @@ class ServerConn:
         #: The connection's own thread, which may not have started yet. None before it is created,
         #: and after `close`.
         self.thread: threading.Thread | None = None
-        #: The Hijacker; None before the request was read and after `close`.
+        #: The Hijacker; None before the request is read, and after `close`.
         self.hijacker: Hijacker | None = None
         #: Whether `on_close` was called. Only for the owner.
         self.said_closed = False
@@ -165,7 +165,7 @@ class Hijacker:
             self._helper = self._hire()
 
     def hijack(self) -> tuple[socket.socket, bytes]:
-        """Take the connection over. Return its socket, and the bytes after the request read so far.
+        """Take the connection over. Return its socket and the bytes already read after the request.
 
         The socket is in blocking mode. The server closes it when the application, and all functions
         that were passed to `go` and `go_on`, have returned. Raises RuntimeError if the connection
@@ -186,7 +186,7 @@ class Hijacker:
         The server closes the connection only after the function has returned.
 
         name: the thread's name. closes: whether the function must shut the connection down before
-        it returns. Returning without that counts as a failure, because the application's other
+        it returns. Returning without doing so counts as a failure, because the application's other
         function might never notice it.
 
         After `reserve`, this does not wait, and raises no exception. Otherwise, it raises
@@ -236,7 +236,7 @@ class Hijacker:
         raise RuntimeError("the function has returned and left the connection open")
 
     def fail(self, error: BaseException) -> None:
-        """Log an exception that the application has raised after `hijack`; call `on_failure`."""
+        """Log an exception that the application raised after `hijack`, and call `on_failure`."""
         name = threading.current_thread().name
         if isinstance(error, UnavailableError):
             log.error("http: %s: %s", name, error)

@@ -52,8 +52,8 @@ class Handler(WSGIRequestHandler):
     command = ""
     request_version = "HTTP/1.1"
 
-    # Always empty, so that Werkzeug finds no Expect header. It would answer "100 Continue", and the
-    # client would send a body that no application here reads.
+    # Always empty, so that Werkzeug finds no Expect header. Otherwise, it would answer "100
+    # Continue", and the client would send a body that no application here reads.
     headers = HTTPMessage()
 
     def __init__(self, accepted: ServerConn, server: Server) -> None:
@@ -188,8 +188,8 @@ class Handler(WSGIRequestHandler):
 def hijackable(application: WSGIApplication) -> WSGIApplication:
     """Wrap an application so that Werkzeug writes nothing that net/http would not write.
 
-    Werkzeug would write a response to a connection that was taken over, and then read from it, for
-    which it needs another descriptor. It would also write the body of a response to HEAD.
+    Werkzeug would write a response to a connection that was taken over, and would then read from
+    the connection, using another descriptor. It would also write the body of a response to HEAD.
 
     The wrapper first takes one piece of the response. If the application is a generator, it runs,
     and may take the connection over, only when its response is iterated.

@@ -81,7 +81,7 @@ class Helpers:
     """Starts helpers, or reuses the threads of other connections. One for each server. Thread: any.
 
     Suppose that the system has no thread to spare, and that many connections have one thread and
-    need a second. If all were refused, nobody would be served, although the threads would suffice
+    need a second. If all were refused, none would be served, although the threads would suffice
     for half of them. So connections form pairs: the first waits, the second is refused, and the
     second's thread then becomes the helper of the first. The thread of any other connection that
     ends can also become that helper.

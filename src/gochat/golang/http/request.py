@@ -50,9 +50,10 @@ _TARGET: Final = re.compile(
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 
-# How many characters of a target are logged, and which of them are not escaped in a target and in
-# a decoded path (RFC 3986, section 2).
+# How many characters of a target are logged.
 _LOGGED: Final = 1000
+
+# The characters that are not escaped in a target and in a decoded path (RFC 3986, section 2).
 _IN_TARGET: Final = "/:?#[]@!$&'()*+,;=%~"
 _IN_PATH: Final = "/:@!$&'()*+,;=~"
 
@@ -76,7 +77,7 @@ def read_request_line(reader: RequestReader) -> tuple[str, str, str] | None:
     """Read and parse the request line (RFC 9112, section 3).
 
     Returns the method, the target and the version, such as `HTTP/1.1`. Returns None if the client
-    has closed without sending anything.
+    has closed the connection without sending anything.
 
     Raises RequestError, and the exceptions of the reader. Thread: the connection's own.
     """
@@ -201,7 +202,7 @@ def _unquote(path: str) -> str:
     while at < len(path):
         part = path[at : at + _PART]
         cut = part.rfind("%", max(0, len(part) - 2))
-        if cut > 0:  # leave an incomplete escape to the next part
+        if cut > 0:  # leave an incomplete escape for the next part
             part = part[:cut]
         quoted = part.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"=")
         parts.append(binascii.a2b_qp(quoted).decode("latin-1"))

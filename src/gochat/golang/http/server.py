@@ -50,7 +50,7 @@ _ACCEPT_PAUSE: Final = 0.1
 # Time limit for a thread to end after its connection was cut off, in seconds.
 _CUT_WAIT: Final = 5.0
 
-# How many of the threads that did not end the log names.
+# The maximum number of threads that the log names if they do not end.
 _NAMES: Final = 5
 
 
@@ -68,7 +68,7 @@ class Server(ThreadedWSGIServer):
     trusted_proxies: networks of proxies. If a connection comes from one of them, the client's
         address is the last address in X-Forwarded-For that is not in these networks. If there is
         none, or the header is malformed, the proxy counts as the client, without a limit.
-    on_close: called once for each connection with its socket, before the socket is closed. No other
+    on_close: called with the socket of each connection, once, before the socket is closed. No other
         thread uses the socket then. Runs on the connection's thread or, if it has none, on the
         thread that accepts or shuts down. Exceptions are logged. Not called for connections that
         are refused for lack of descriptors.
@@ -141,7 +141,7 @@ class Server(ThreadedWSGIServer):
         return self.admission.statistics()
 
     def start(self, name: str = "accept") -> None:
-        """Call `serve_forever` on a new thread. May be called once.
+        """Call `serve_forever` on a new thread. May be called only once.
 
         name: the thread's name. Raises RuntimeError if the thread cannot be started.
         """
@@ -162,7 +162,7 @@ class Server(ThreadedWSGIServer):
     def serve_forever(
         self, poll_interval: float = clock.BEAT, actions: Callable[[], object] | None = None
     ) -> None:
-        """Accept connections until `stop` is called, then stop listening. May be called once.
+        """Accept connections until `stop` is called, then stop listening. May be called only once.
 
         actions: called repeatedly on this thread, at least every poll_interval seconds, or every
         second if poll_interval is longer (in socketserver: service_actions).
@@ -218,16 +218,16 @@ class Server(ThreadedWSGIServer):
         return self._ending
 
     def stop(self) -> None:
-        """Make `serve_forever` return soon. If it was not called yet, its call will return soon.
+        """Make `serve_forever` return soon. If it is called only later, it then returns soon.
 
         May be called again, and in a signal handler. Thread: any.
         """
         self._ending = True
-        with suppress(OSError):  # it is closed, or its buffer is full, which is enough
+        with suppress(OSError):  # it is closed, or its buffer is full and wakes the thread anyway
             self._wake.send(b"\0")
 
     def shutdown(self, timeout: float = 0.0) -> None:
-        """Stop accepting, wait for open connections to end, and cut off those that remain.
+        """Stop accepting connections, wait for open ones to end, and cut off those that remain.
 
         timeout: how long to wait for connections, in seconds. After the cut, their threads have
         another five seconds to end. The accepting thread also has five seconds. Threads that have
@@ -246,7 +246,7 @@ class Server(ThreadedWSGIServer):
         if not ended:
             log.error("http: the thread that accepts does not end")
         self._join(deadline)
-        # While a thread accepts, it owns the new connections. After `stop`, that is only briefly.
+        # While a thread accepts connections, it owns the new ones. After `stop`, it soon returns.
         with self._accepts if ended else nullcontext():
             for connection in self._open():
                 if ended and connection.take_back():
@@ -448,7 +448,7 @@ class Server(ThreadedWSGIServer):
             log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
     def _is_short_of_descriptors(self) -> bool:
-        """Return whether the current exception is a lack of descriptors. If so, log a line."""
+        """Return whether the current exception means a lack of descriptors. If so, log a line."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             name = threading.current_thread().name

@@ -1,6 +1,6 @@
 """The runtimes that run goroutines (Go: package runtime).
 
-    threads/     a goroutine is a thread of the system: the default
+    threads/     the default: a goroutine is a thread of the system
     greenlets/   a goroutine is a greenlet of gevent, and the process has one thread
 
 Each runtime provides, under the same names:

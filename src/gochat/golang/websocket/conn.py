@@ -76,8 +76,8 @@ _CLOSE_WAIT: Final = 1.0
 _REST_SIZE: Final = 65536
 _REST_PAUSE: Final = 0.001
 
-# A caller that takes longer than this to call `read_message` again, in seconds, has its delay added
-# to the read deadline.
+# If a caller takes longer than this to call `read_message` again, in seconds, its delay is added to
+# the read deadline.
 _LATE: Final = 1.0
 
 # A message may have this many frames, plus one for every _FRAGMENT bytes.
@@ -85,9 +85,9 @@ _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
 # A reading thread sleeps for _SLEEP after _WORK of work, and waits at most _SLEEP_WAIT for each of
-# the two locks below; all in seconds. With a GIL, a thread that reads a flood would keep the
-# interpreter: it releases the GIL in each system call, and takes it back before a waiting thread
-# has woken up.
+# the two locks below. All three are in seconds. With a GIL, a thread that reads a flood would keep
+# the interpreter: it releases the GIL in each system call, and takes it back before a waiting
+# thread has woken up.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.001
 _SLEEP_WAIT: Final = 1.0
@@ -95,7 +95,7 @@ _SLEEP_WAIT: Final = 1.0
 # Held by a reading thread while it sleeps, so only one sleeps at a time. During a flood on many
 # connections, only two or three readers work, and the others wait for this lock or for
 # `_next`. If fifty worked, every wait for the GIL would be long, and each delivery of a message
-# takes several.
+# takes several such waits.
 _sleeping: Final = RLock()
 
 # Held by the reading thread that sleeps next. Without this lock, a thread that has just slept could
@@ -110,8 +110,8 @@ _EMPTY_CLOSE: Final = b"\x88\x80\0\0\0\0"
 class ConnOptions:
     """Options that an Upgrader applies to all its connections."""
 
-    #: Whether binary messages must be valid UTF-8, as text messages must be. For a program that
-    #: passes them on as text.
+    #: Whether binary messages must be valid UTF-8, as text messages must be. Set this in a program
+    #: that passes them on as text.
     utf8_only: bool = False
 
     #: The maximum number of bytes to read from the socket in one call.
@@ -221,7 +221,7 @@ class ConnObserver(Protocol):
 class _Counts:
     """The counters for ConnStatistics.
 
-    They have their own object because an object with more than 30 attributes has slower ones.
+    They have their own object because attributes are slower in an object with more than 30.
     """
 
     __slots__ = (
@@ -235,7 +235,8 @@ class _Counts:
         # Written by the reading thread.
         self.bytes_in = bytes_in
         self.messages_in = 0
-        # slow_messages came through the library. slow_frames are all but the messages parsed here.
+        # slow_messages counts the messages that came through the library. slow_frames counts all
+        # frames except the messages parsed here.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
         # The time when the current wait for input began; None if there is none.
@@ -274,9 +275,11 @@ class Conn:
         self._out = nonblocking(sock)
         self._options = options
 
-        #: The error that ended reading, or None. Set once, by the reading thread. Read by any.
+        #: The error that ended reading, or None. Set once, by the reading thread.
+        #: Any thread may read it.
         self.read_error: OSError | None = None
-        #: The error that ended writing, or None. Set once, under the write lock. Read by any.
+        #: The error that ended writing, or None. Set once, under the write lock.
+        #: Any thread may read it.
         self.write_error: OSError | None = None
 
         # The fields below are for the reading thread only. Times are those of clock.now.
@@ -288,9 +291,9 @@ class Conn:
         # after its last sleep. Time spent waiting for input does not count.
         self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
-        # The message that is being read: its size by the headers so far, and the number of frames
-        # that have begun.
+        # The size of the message that is being read, according to its headers so far.
         self._message_size = 0
+        # The number of frames of that message that have begun.
         self._message_frames = 0
         # Bytes of the current frame's payload that are still unread.
         self._payload_left = 0
@@ -401,16 +404,16 @@ class Conn:
         """Wait for the next message and return `(TEXT_MESSAGE or BINARY_MESSAGE, payload)`.
 
         Text is valid UTF-8. While waiting, this method answers pings and close frames, and calls
-        the pong handler. After this side has written a close frame, it discards messages and waits
-        for the peer's answer. Thread: the reader.
+        the pong handler. After this side has written a close frame, the method discards messages
+        and waits for the peer's answer. Thread: the reader.
 
         Raises:
 
         - CloseError if the peer has closed the connection.
         - ProtocolError or ReadLimitError if the peer broke a rule; the peer gets the close code.
         - TimeoutError at the read deadline.
-        - ConnectionAbortedError if this side has closed, or if the connection ended while reading
-          was paused by `read_rate`.
+        - ConnectionAbortedError if this side has closed the connection, or if the connection ended
+          while reading was paused by `read_rate`.
         - Any other OSError from the system.
 
         Every later call raises the same error. Any other exception, such as one from the pong
@@ -583,7 +586,7 @@ class Conn:
         self._counts.pongs_in += opcode == PONG_MESSAGE
         if opcode < CLOSE_MESSAGE:
             size_so_far = length + (0 if opcode else self._message_size)
-            # Otherwise the header has another fault, which the library reports first, as in Go.
+            # A header that is not plain has another fault. The library reports it first, as in Go.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
             if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG)
@@ -858,13 +861,13 @@ class Conn:
             self._out.shutdown(how)
 
 
-# For a signal handler that writes while its thread is in the middle of a frame.
+# Raised if a signal handler writes while its thread is in the middle of a frame.
 _IN_A_FRAME: Final = RuntimeError("websocket: a write in the middle of another, by one thread")
 _AFTER_CLOSE: Final = ConnectionAbortedError("websocket: close sent")
 
 
 class _WriteLockTimeoutError(TimeoutError):
-    """Nothing of the frame was written, because another thread was writing until the deadline."""
+    """None of the frame was written, because another thread was writing until the deadline."""
 
 
 def send_all(

@@ -5,8 +5,8 @@ a socket and a reader thread. Here, it gets replacements for both:
 
 - The socket is a `_Wire`. It passes the library's output to a function. The library's input is the
   argument of `Library.feed`.
-- The reader thread is a `_Loop`, which never starts. `Library.feed` runs its loop on the calling
-  thread, for one piece of input.
+- The reader thread is a `_Loop`, which never starts. `Library.feed` runs the reader's loop on the
+  calling thread, for one piece of input.
 """
 
 from __future__ import annotations

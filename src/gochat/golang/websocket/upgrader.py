@@ -74,7 +74,7 @@ class HandshakeError(Exception):
 
     reason: a key of REFUSALS.
     status: the HTTP status of the answer.
-    level: the log level: logging.INFO for a mistake of the client, ERROR for one on this side.
+    level: the log level, INFO for a mistake by the client and ERROR for one on this side.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -186,7 +186,7 @@ class Upgrader:
         return Conn(sock, buffered, remote_addr, self.options)
 
     def _check(self, environ: http.Environ) -> None:
-        """Check the handshake as gorilla/websocket does, in its order (RFC 6455, section 4.2.1)."""
+        """Check the handshake in the same order as gorilla/websocket (RFC 6455, section 4.2.1)."""
         bad = "websocket: not a handshake: "
         if not _has_token(environ, "HTTP_CONNECTION", "upgrade"):
             raise HandshakeError("connection", bad + "'Connection' does not say upgrade")
@@ -201,7 +201,7 @@ class Upgrader:
             raise HandshakeError("origin", f"websocket: origin {origin[:100]!r} may not connect")
         if not _is_challenge_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
             raise HandshakeError("key", bad + "'Sec-WebSocket-Key' is not 16 bytes in base64")
-        # Not in Go. What a proxy forwards as the body, this side would read as frames.
+        # Not in Go. A proxy would forward the body, and this side would read it as frames.
         if (
             environ.get("CONTENT_LENGTH") not in (None, "", "0")
             or "HTTP_TRANSFER_ENCODING" in environ

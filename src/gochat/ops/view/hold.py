@@ -2,7 +2,7 @@
 
 A write pump receives one message and then drains the channel, for one frame. In between, the
 channel calls its observer, the Hold, which can stop the pump there. So a held pump has one message
-while its queue fills up. The write deadline is set later, so it does not count.
+while its queue fills up. The write deadline is set later, so a hold does not use up its time.
 
 A held pump has given up its turn, like a pump that waits for its socket. A pump in slow motion
 keeps its turn, so that the view shows other pumps in line for a turn.

@@ -14,9 +14,9 @@ loopback, unless the flag names a host. Other sites' pages in a browser on this 
 the switches, because the Origin of a POST must be this page's, and the Host must be a name of this
 server (see routes.py).
 
-The chat's own address has one more path, `GET /client?tab=T`. It tells a page which client it is:
-the number and the address of the client that connected to `/ws?tab=T`, or null. Each page chooses T
-at random, so no other page can ask about its client.
+The chat's own address has one more path, `GET /client?tab=T`. There, a page asks about its client.
+The answer has the number and the address of the client that connected to `/ws?tab=T`, or is null.
+Each page chooses T at random, so no other page can ask about its client.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Dialing(threading.local):
 
 
 class View:
-    """The view of one chat, and its server. The constructor makes it listen.
+    """The view of one chat, and its server. The constructor makes the server listen.
 
     addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
     Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
@@ -222,7 +222,7 @@ def _send_json(start_response: http.StartResponse, body: bytes) -> Iterable[byte
 
 
 def _is_from_here(environ: http.Environ) -> bool:
-    """Return whether a request comes from this server's page, or not from a browser."""
+    """Return whether a request comes from this server's page, or does not come from a browser."""
     # Browsers send an Origin with each POST.
     origin = environ.get("HTTP_ORIGIN")
     return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST", "")

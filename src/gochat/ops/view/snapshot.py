@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DETAILED", "snapshot"]
 
-#: How many clients are shown one by one. Of the others, only sums are shown.
+#: How many clients are shown one by one. For the others, only sums are shown.
 DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
@@ -50,8 +50,8 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     """Return the state as an object for the json module. Thread: any.
 
     Up to `DETAILED` clients are shown one by one: first those that are held, then those with the
-    longest queues, then the oldest. So with many clients, the time grows only with the sums and the
-    list of threads.
+    longest queues, then the oldest. So with many clients, only the sums and the list of threads
+    take longer.
     """
     there = clients.there()
     threads = {thread.ident for thread in threading.enumerate()}

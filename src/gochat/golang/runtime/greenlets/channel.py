@@ -1,6 +1,6 @@
 """Go's channels, for greenlets.
 
-Their use is the same as for threads; see the table in threads/channel.py.
+They are used like the channels for threads; see the table in threads/channel.py.
 
 A channel has a queue of values, a line of senders that wait for room, and at most one waiting
 receiver, which takes values from the queue first, then from the line. On an unbuffered channel, a
@@ -83,8 +83,8 @@ class Channel(Closing, Generic[T]):
 
     Any greenlet may `send`, `try_send` and `close`. Only one greenlet at a time may receive.
 
-    `bool(channel)` is True, even if the channel is empty. It has the methods of `queue.Queue`, but
-    `task_done`, `join` and `shutdown` raise NotImplementedError.
+    `bool(channel)` is True, even if the channel is empty. The methods of queue.Queue work as usual,
+    except that `task_done`, `join` and `shutdown` raise NotImplementedError.
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
@@ -350,7 +350,7 @@ class Channel(Closing, Generic[T]):
                 self._room = self.capacity
 
     def _take(self, got: list[Any]) -> bool:
-        """Append the next value to an empty list; CLOSED if closed and drained.
+        """Append the next value to an empty list, or CLOSED if the channel is closed and drained.
 
         Return False if there is nothing to receive.
         """
@@ -388,8 +388,8 @@ class Channel(Closing, Generic[T]):
         """Append the value of the first waiting sender. Return whether there was one.
 
         Race: a signal handler that closes the channel empties the line. Between the check and
-        `popleft`, that would be an IndexError. But Python runs signal handlers only when a function
-        starts, after a call, and when a loop repeats. There is none of these in between.
+        `popleft`, that would cause an IndexError. But Python runs signal handlers only when a
+        function starts, after a call, and when a loop repeats. None of these happens in between.
         """
         if self._offers:
             offer = self._offers.popleft()
@@ -462,7 +462,7 @@ def _take_in_turn(channel: Channel[Any], place: TurnWaiter, got: list[Any]) -> b
 def _select_any(
     channels: tuple[Channel[Any], ...], deadline: float | None
 ) -> tuple[Channel[Any] | None, Any, bool]:
-    """`select` on channels whose receivers take no turns."""
+    """Implement `select` for channels whose receivers take no turns."""
     for channel in channels:
         if channel._in_turn is not None:
             raise ValueError("a channel with turns must be the only one in a select")

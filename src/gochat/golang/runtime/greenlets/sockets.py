@@ -22,8 +22,8 @@ __all__ = ["Lock", "RLock", "hung_up", "nonblocking", "readable", "settle", "sta
 _system_poll: Final[Any] = get_original("select", "poll")
 _system_epoll: Final[Any] = get_original("select", "epoll")
 
-#: The lock of `threading` before gevent patched it, which is much faster. No greenlet waits while
-#: it holds such a lock, so no greenlet finds one locked.
+#: The original lock of `threading`, which is much faster than gevent's. No greenlet waits while it
+#: holds such a lock, so no greenlet finds one locked.
 Lock: Final[Any] = get_original("threading", "Lock")
 
 # Events of poll(2), then of libev.
@@ -44,7 +44,7 @@ def writable(sock: socket.socket | int) -> _Poll:
 def hung_up(sock: socket.socket) -> _Poll:
     """Return a poll object that waits until both directions have ended."""
     # libev cannot wait for this event. But an epoll that watches for no other event becomes
-    # readable when it occurs, and libev can wait for that.
+    # readable when this event occurs, and libev can wait for that.
     epoll = _system_epoll()
     epoll.register(sock, 0)
     return _Poll(epoll, _POLLIN, _READ)
@@ -65,8 +65,8 @@ class _Poll:
     __slots__ = ("_io", "_source", "_system", "_waiter")
 
     def __init__(self, source: Any, events: int, event: int) -> None:
-        # Checked before each wait on the loop. The check is much faster, and often the event has
-        # already occurred.
+        # Checked before each wait on the loop, because a check is much faster than a wait, and
+        # often the event has already occurred.
         self._system: Final = _system_poll()
         self._system.register(source, events)
         self._source: Final = source  # so that an epoll is not closed by the garbage collector

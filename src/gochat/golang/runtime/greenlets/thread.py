@@ -17,7 +17,7 @@ __all__ = ["Thread"]
 
 
 def _handle_of(thread: threading.Thread) -> Any:
-    """Return the thread's handle, which exists since Python 3.13; None before."""
+    """Return the thread's handle; None before Python 3.13, where threads have no handle."""
     return getattr(thread, "_os_thread_handle", getattr(thread, "_handle", None))
 
 

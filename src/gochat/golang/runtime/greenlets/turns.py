@@ -126,8 +126,8 @@ class TurnWaiter(Waiter):
         """Pass on the turn. The pump must have it."""
         line = turns.line
         # Race: this method finds the line empty. Before it sets `holder` to None, a signal handler
-        # puts a pump in line, which nobody would ever wake. Python does not run signal handlers
-        # between these two steps, because there is no call and no loop.
+        # puts a pump in line, and that pump would never be woken. But Python does not run signal
+        # handlers between these two steps, because there is no call and no loop.
         if not line:
             turns.holder = None
         else:
@@ -135,7 +135,7 @@ class TurnWaiter(Waiter):
             following.wake()
 
     def let_go(self, _: object) -> None:
-        """Wake the pump without the turn, because its channel is closed."""
+        """Wake the pump without giving it the turn, because its channel is closed."""
         self.wake()
 
 

@@ -35,8 +35,8 @@ _to_loop: Final = greenlet.switch.__get__(HUB)
 
 
 # The greenlets that were woken and have not run since, in the order of their wake-ups. A greenlet
-# removes itself when it runs. The greenlet that switches to it must not do so: a signal handler
-# could interrupt it between the removal and the switch, and the woken greenlet would never run.
+# removes itself when it runs. The greenlet that switches to it must not remove it: a signal handler
+# could come between the removal and the switch, and the woken greenlet would never run.
 _line: Final[deque[Waiter]] = deque()
 
 
@@ -97,8 +97,9 @@ class Waiter:
         self.parked = False
         # Whether `wake` was called while no greenlet was waiting.
         self._early = False
-        # The timer, and the time when it fires; infinite if it is not set.
+        # The timer; None before it is first set.
         self._timer: Any = None
+        # When the timer fires; infinite while it is not set.
         self._rings = _NEVER
 
     def park(self, deadline: float | None = None) -> bool:
@@ -136,7 +137,7 @@ class Waiter:
         self.greenlet = greenlet
 
     def park_for(self, what: str, deadline: float | None) -> bool:
-        """Call `park`, and record in `waits` during the wait what the greenlet waits for."""
+        """Call `park`. During the wait, record in `waits` what the greenlet is waiting for."""
         ident = id(getcurrent())  # what threading.get_ident returns
         waits[ident] = what
         try:

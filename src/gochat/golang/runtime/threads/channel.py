@@ -92,8 +92,8 @@ class Channel(Closing, queue.Queue[T]):
         self._in_turn: Final = in_turn
         # Set once, before `END` joins the line and before waiting senders are refused.
         self._closed = False
-        # `try_send` may queue a value while the queue is shorter than this. It is the capacity, and
-        # 0 from just before the close.
+        # `try_send` may queue a value while the queue is shorter than this. It is the capacity
+        # until just before the close, and then 0.
         self._accepts = capacity
         # Set once, by `abandon`, before `_closed`. `END` does not join the line then.
         self._abandoned = False
@@ -101,7 +101,7 @@ class Channel(Closing, queue.Queue[T]):
         # value has been moved or refused.
         self._offers: list[Offer[T]] = []
         # The receiver that waits for a value. Set by the receiver; cleared by the receiver, or by a
-        # sender in `_ring`. It may be left from an earlier wait, and is then not armed.
+        # sender in `_ring`. It may be left over from an earlier wait, and is then not armed.
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
@@ -298,8 +298,8 @@ class Channel(Closing, queue.Queue[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Receive until the channel is closed and drained (Go: range). Thread: the receiver."""
-        # No Python code runs between `get` and the body of the loop. An interrupt there would lose
-        # the value.
+        # No Python code runs between `get` and the body of the loop, because an interrupt there
+        # would lose the value.
         return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
 
     def drain(self) -> list[T]:
@@ -341,7 +341,7 @@ class Channel(Closing, queue.Queue[T]):
     # Sending. Thread: any.
 
     def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
-        """Wait until the offer is taken or refused. Return True if it was refused as too late."""
+        """Wait until the offer is taken or refused. Return True if refused at the deadline."""
         self._offers.append(offer)
         # Race: another thread closes the channel. This thread joins the line, then checks whether
         # the channel is closed. The other thread marks the channel as closed, then refuses the
@@ -368,7 +368,7 @@ class Channel(Closing, queue.Queue[T]):
             waits.pop(thread, None)
 
     def _queue_if_room(self, cell: list[T]) -> bool:
-        """Move a value into the queue if there is room and no sender waits. Return whether it was.
+        """Queue a value if there is room and no sender waits. Return whether it was queued.
 
         cell: a list with the value.
         """
@@ -471,9 +471,9 @@ class Channel(Closing, queue.Queue[T]):
         If the receiver takes turns, also clear `_idle`, so that the next `try_send` is faster.
 
         Race: this thread reads `_idle` and is then slow. Another sender wakes that receiver, which
-        receives. The same or another receiver then begins a new wait and sets `_idle`. This thread
-        now clears it, and no later sender would see the new wait. So this thread also wakes the
-        current receiver, which marks itself as idle again if it finds nothing.
+        receives a value. The same or another receiver then begins a new wait and sets `_idle`. This
+        thread now clears `_idle`, and no later sender would see the new wait. So this thread also
+        wakes the current receiver, which marks itself as idle again if it finds nothing.
 
         A Waiter is woken in whichever of its waits is in progress. A Bell is for one wait, so this
         would not work, and `_idle` is not cleared.
@@ -509,7 +509,7 @@ class Channel(Closing, queue.Queue[T]):
     # Receiving. Thread: the receiver.
 
     def _take(self, got: list[Any]) -> bool:
-        """Append the next value to an empty list; CLOSED if closed and drained.
+        """Append the next value to an empty list, or CLOSED if the channel is closed and drained.
 
         Return False if there is nothing to receive.
         """
@@ -538,7 +538,7 @@ class Channel(Closing, queue.Queue[T]):
 
     def _take_all(self, values: list[T]) -> None:
         """Append all available values to an empty list."""
-        # Senders only append, and only this thread removes. So there are at least `len` values.
+        # Senders only append values, and only this thread removes any. So at least `len` are there.
         try:  # noqa: SIM105 - `suppress` is slower
             values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
         except IndexError:  # a signal handler has received some

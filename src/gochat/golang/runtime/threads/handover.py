@@ -60,7 +60,7 @@ class Offer(Generic[T]):
         return bool(self._offered)
 
     def move(self, extend: Any) -> None:
-        """Take the offer: move the value, unless another thread has. Thread: any.
+        """Take the offer: move the value, unless another thread has moved it. Thread: any.
 
         extend: the `extend` method of the destination.
         """
@@ -103,7 +103,7 @@ class Bell:
     # Any sender:
 
     def give(self, channel: Channel[Any], offer: Offer[Any]) -> bool:
-        """Hand over a value. Return False if another sender has, or if the wait has ended."""
+        """Hand over a value. Return False if another sender was faster, or the wait has ended."""
         given = channel, offer
         if self._given.setdefault(None, given) is not given:
             return False
@@ -152,7 +152,7 @@ _NOTHING: Final = (None, END)
 
 
 def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
-    """Wait until a channel has something to receive, and return it; None at the deadline.
+    """Wait until a channel has something to receive. Return that channel; None at the deadline.
 
     The caller must check, because the value may be gone: a signal handler may have received it, or
     a waiting sender may have taken it back at its deadline.
@@ -216,7 +216,7 @@ def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
                 # The channel may be empty, if a slow sender has woken this thread for a value that
                 # the thread has already received.
                 break
-            # Before the jump back, which in Python 3.14 is not inside the `try`.
+            # Reset before the jump back, which in Python 3.14 is not inside the `try`.
             me.receiving = False
         me.receiving = False
         return True

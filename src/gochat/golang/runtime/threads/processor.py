@@ -12,7 +12,7 @@ from .turns import FREE_THREADED
 
 __all__ = ["settle"]
 
-#: How long a thread waits for the GIL before it requests it, in seconds. Python's default is 0.005.
+#: How long a thread waits for the GIL before requesting it, in seconds. Python's default is 0.005.
 SWITCH_INTERVAL: Final = 2.0
 
 # The number of slots in the kernel's table of waiting threads (prctl(2): PR_FUTEX_HASH,
@@ -25,7 +25,7 @@ _PR_FUTEX_HASH_SET_SLOTS: Final = 1
 def settle(*, pin: bool, cpu: int | None = None) -> None:
     """Set up the system for thousands of waiting threads.
 
-    - Futex table: make it larger, so that the kernel finds a thread quickly when it wakes it. The
+    - Futex table: make it larger, so that the kernel quickly finds the thread that it wakes. The
       default has a few slots per CPU, and with thousands of threads each slot is a long list.
     - Batch scheduling: a woken thread must not interrupt the thread that woke it. That thread still
       has the GIL, so the woken thread could only go back to sleep.

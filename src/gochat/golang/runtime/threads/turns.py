@@ -62,7 +62,7 @@ class Gate:
     """Lets one thread sleep until another thread wakes it.
 
     If `open` is called first, the next `pass_` returns immediately. Several calls of `open` count
-    as one. After a wake-up, the thread must check what it was waiting for.
+    as one. After a wake-up, the thread must check whether it still has to wait.
     """
 
     __slots__ = ("_lock",)
@@ -335,7 +335,7 @@ class Waiter(Gate):
             self.leave()
 
     def retire(self) -> None:
-        """Disarm, and leave the line. Called when the thread ends or was interrupted."""
+        """Disarm the thread, and leave the line. Called when it ends or is interrupted."""
         if FREE_THREADED:
             with self._turns._lock:
                 self._remove()
@@ -357,7 +357,7 @@ class _Guard:
     """Makes a thread leave the line when it ends, no matter how it was started.
 
     Only the thread's `threading.local` storage refers to the guard. When the thread ends, Python
-    clears that storage on the thread itself, which calls `__del__`.
+    clears that storage, and so calls `__del__`, on the thread itself.
     """
 
     __slots__ = ("_waiter",)
