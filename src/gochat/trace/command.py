@@ -24,7 +24,7 @@ def add_flags(parser: Parser) -> None:
     parser.set_defaults(run=trace)
     parser.description = "Shows how long each thread of a trace ran and waited, or draws the trace."
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="file that gochat serve --trace has written"
+        "file", type=Path, metavar="FILE", help="the file written by gochat serve with --trace"
     )
     parser.add_flag(
         "svg",
