@@ -1302,7 +1302,7 @@ def interrupt() -> None:
 
 
 class InterruptedLock:
-    """A lock that raises once, just after it has been acquired, like a signal handler."""
+    """A lock that raises once, just after it has been acquired, as a signal handler might."""
 
     def __init__(self, lock: Any) -> None:
         self.lock = lock

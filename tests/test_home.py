@@ -2283,5 +2283,6 @@ def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
             expect_state(page, "connected")
         page.close()  # before its server stops
     if limit == 2:
-        # While the limit is reached, the chat gets 503, and the page's plain GET of /ws gets 400.
+        # While the address is at its limit, the chat gets 503, and the page's plain GET of /ws
+        # gets 400.
         tabs.complaints = [text for text in tabs.complaints if not re.search(r" (503|400)\b", text)]

@@ -1,4 +1,4 @@
-"""Helpers (the second threads of connections), also when threads are scarce."""
+"""Helpers (the second threads of connections), including when threads are scarce."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ APP = "import gochat\napp = gochat.make_app(gochat.Hub())\n"
 #: The application with a log, which the other servers run.
 LOGGED = "import logging\nlogging.basicConfig(level=logging.INFO, format='%(message)s')\n" + APP
 
-#: Arguments of Python that start each server. FD is replaced by the listening socket's number.
+#: The arguments for Python that start each server. FD is replaced by the listening socket's
+#: number.
 SERVERS = {
     "wsgiref": [
         "-c",

@@ -1026,7 +1026,7 @@ def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Invented names hide no gap and no process."""
+    """Invented names hide neither gaps nor real processes."""
     with node(own.url) as a, node(own.url) as b:
         for number in range(2):
             a.say(f"m {number}")

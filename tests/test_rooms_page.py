@@ -145,7 +145,7 @@ def test_a_prefix_of_nginx(tabs: Tabs, tmp_path: Path, certificate: Path) -> Non
 
 
 def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
-    """A link can name a room. Messages stay in that room, also after a reload."""
+    """A link can name a room. Messages stay in that room, even after a reload."""
     with serving("rooms.py") as port:
         base = f"http://127.0.0.1:{port}/"
         # The last tab opened is in front. Clicks in other tabs are slow.

@@ -1,4 +1,4 @@
-"""`gochat talk`, at a terminal and in a pipe, including servers that misbehave."""
+"""`gochat talk`, at a terminal and in a pipe, and with servers that misbehave."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def check(events: Sequence[Event]) -> None:
 
 
 def end_of(state: Event) -> float:
-    """Return when a state ends, with the precision of the file."""
+    """Return the time at which a state ends, with the precision of the file."""
     end: float = round(state["ts"] + state["dur"], 3)
     return end
 

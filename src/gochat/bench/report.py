@@ -89,7 +89,7 @@ class Report:
         return [one / other if one is not None and other else None for one, other in values]
 
     def titles(self) -> list[str]:
-        """Return a line with each server's address, preceded by its name if there are several."""
+        """Return a line per server: its address, preceded by its name if there are several."""
         if len(self.servers) == 1:
             return list(self.servers.values())
         return [f"{name}: {where}" for name, where in self.servers.items()]

@@ -48,8 +48,8 @@ class Ledger:
         # that invented names, each used once, push out only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
-        # For a process that started before this one: the number before the first message heard from
-        # it. Removed when the process announces which number it had reached.
+        # For a process that started before this one: the number of the first message heard from it,
+        # minus one. Removed when the process announces which number it had reached.
         self._guesses: dict[bytes, int] = {}
 
     def __len__(self) -> int:

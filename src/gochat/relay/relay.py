@@ -14,8 +14,8 @@ Two threads do the work:
   before, and reports missing ones. It owns the position in the stream, the ledger and the bound.
 
 Every wait has an end. A full `broadcast` makes the read pumps wait, and TCP then slows down their
-clients. A full `hub.broadcast` makes `relay in` wait. At the deadline of `finish`, or if it fails,
-`relay out` stops appending and drops further messages, because a read pump that waits for `relay
+clients. A full `hub.broadcast` makes `relay in` wait. `relay out` stops appending and drops further
+messages if it fails or the deadline of `finish` passes, because a read pump that waits for `relay
 out` cannot read its client's close frame.
 
 `relay out` ends when `broadcast` is closed and empty. `relay in` ends in `join`. Either thread also
