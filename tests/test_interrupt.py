@@ -109,7 +109,7 @@ def passed_over(code: CodeType) -> frozenset[int]:
             ("POP_JUMP_IF", "NOT_TAKEN", "NOP")
         ):
             found.add(before.offset)
-    # Before Python 3.11, a `try` begins and ends with instructions that are not in QUIET.
+    # mypy does not know exception_entries.
     entries = getattr(dis.Bytecode(code), "exception_entries", ())
     borders = {border for entry in entries for border in (entry.start, entry.end)}
     alike = {

@@ -129,6 +129,6 @@ async def _send(wait: float, session: Session) -> int:
     async for line in read_lines(sys.stdin.fileno()):
         await session.drain()
         session.say(line)
-    with suppress(asyncio.TimeoutError):
+    with suppress(TimeoutError):
         await asyncio.wait_for(session.settled.wait(), wait)
     return 0
