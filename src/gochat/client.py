@@ -127,7 +127,7 @@ def serve_ws(
 ) -> Iterable[bytes]:
     """Handle a WebSocket request from the peer: start two pumps and return.
 
-    The read pump runs on the request's thread. The server closes the socket when both pumps end.
+    The read pump runs on the request's thread. The server closes the socket after both pumps end.
     upgrader: the default accepts only UTF-8, because anything else would make every browser in the
     room disconnect. settings: None for Go's values. Thread: the request's, of an `http.Server`.
     """

@@ -27,7 +27,7 @@ class Hub:
         self.farewell = b""
 
     def run(self) -> None:
-        """Serve the channels until `stop` is closed. Only receives, and blocks only in `select`."""
+        """Serve the channels until `stop` is closed. Blocks only in `select`."""
         while True:
             match select(self.register, self.unregister, self.broadcast, self.stop):
                 case self.register, client, _:

@@ -44,7 +44,10 @@ def _count(number: int, what: str) -> str:
 
 
 class Latencies:
-    """A histogram of latencies in nanoseconds. To save memory, it rounds each by at most 1/512."""
+    """A histogram of latencies in nanoseconds.
+
+    To save memory, it rounds each by at most 1/512 of its value.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()

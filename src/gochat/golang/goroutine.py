@@ -46,7 +46,7 @@ class Goroutine(threading.Thread):
         self._invoke_excepthook = _STARTED._invoke_excepthook
 
     def _share_started(self) -> None:
-        """Replace the start event, which is set from now on, with one that all threads share."""
+        """Replace the start event, which is set from now on, with one that all Goroutines share."""
         self._started = _STARTED._started
 
     def run(self) -> None:

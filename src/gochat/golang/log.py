@@ -32,8 +32,8 @@ _SHARE: Final = 0.1
 class LogHandler(logging.Handler):
     """Writes the log to stderr, and drops lines that stderr does not accept in time.
 
-    A line waits for up to a second. After a line is lost, later lines do not wait. The next
-    line that is accepted is preceded by the number of lost lines. If stderr is read too
+    A line waits for up to a second. After a line is lost, later lines do not wait,
+    until one is accepted. That one is preceded by the number of lost lines. If stderr is read too
     slowly, lines wait for at most a tenth of the time, so some are lost. Otherwise, more and more
     threads would wait to log.
     """

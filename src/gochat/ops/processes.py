@@ -58,7 +58,7 @@ _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FD
 # A child that served for at least this long, in seconds, is restarted without a pause.
 _YOUNG: Final = 10.0
 
-# The first and the longest pause before a younger child is restarted, in seconds.
+# The first and the longest pause before any other child is restarted, in seconds.
 _PAUSE: Final = (0.1, 10.0)
 
 # How long a child may be silent before it is killed, in seconds.
