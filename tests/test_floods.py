@@ -10,7 +10,7 @@ import pytest
 
 from .floods import BEGIN, END, FLOODS, MANY, flood, in_processes
 from .harm import PAGE
-from .support import Gochat, Room, effort, join
+from .support import Gochat, Peer, Room, effort, join
 
 #: With this switch interval, Python never forces a thread to release the interpreter.
 NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_INTERVAL = 3600"
@@ -22,13 +22,24 @@ def test_a_flood_has_begun() -> None:
         assert len(room.threads()) >= 2
 
 
-def cpu_time(process: int) -> float:
-    """Return the CPU seconds that a process has used."""
-    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+def effort_of_echoes(gochat: Gochat, peer: Peer, count: int) -> float:
+    """Return the `effort` of the server until the peer has got back `count` messages."""
+
+    def talk() -> None:
+        for number in range(count):
+            peer.send(f"message {number}")
+            while f"message {number}" not in peer.read_messages():
+                pass
+
+    def cpu_time() -> float:
+        stat = Path(f"/proc/{gochat.process.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    return effort(talk, cpu_time)
 
 
-@pytest.mark.parametrize("name", ["long pings", "pongs", "long pongs"])
+@pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])
 def test_a_flood_gives_way(name: str) -> None:
     """During a flood, a message costs the server little CPU time until it comes back.
 
@@ -39,14 +50,7 @@ def test_a_flood_gives_way(name: str) -> None:
         in_processes(MANY, flood, gochat.port, FLOODS[name]),
         join(gochat.port) as peer,
     ):
-
-        def talk() -> None:
-            for number in range(100):
-                peer.send(f"message {number}")
-                while f"message {number}" not in peer.read_messages():
-                    pass
-
-        assert effort(talk, lambda: cpu_time(gochat.process.pid)) < 60
+        assert effort_of_echoes(gochat, peer, 100) < 60
         gochat.kill()  # or it would still read what the flooders have sent
 
 
@@ -57,14 +61,7 @@ def test_a_flood_on_many_connections() -> None:
         in_processes(1, flood, gochat.port, FLOODS["many"]),
         join(gochat.port) as peer,
     ):
-
-        def talk() -> None:
-            for number in range(10):
-                peer.send(f"message {number}")
-                while f"message {number}" not in peer.read_messages():
-                    pass
-
-        assert effort(talk, lambda: cpu_time(gochat.process.pid)) < 50
+        assert effort_of_echoes(gochat, peer, 10) < 50
         gochat.kill()  # or it would still read what the flooder has sent
 
 
