@@ -114,7 +114,7 @@ LARGE = ("-b", "500")
 
 @dataclass(frozen=True)
 class Case:
-    """What to measure: a load, the servers, and the value to show."""
+    """A measurement: the load, the servers, and the value to show."""
 
     title: str
     #: Flags for wsload, except the server and the time.

@@ -113,7 +113,7 @@ def check_clone(clone: Path) -> Iterator[str]:
 
 
 def python_lines(code: str, names: Sequence[str]) -> set[int]:
-    """Return the lines, counted from 1, of the parts with these names in a Python file.
+    """Return the line numbers of the parts with these names in a Python file. The first is 1.
 
     A part is a function, a class without its methods, a method (`Hub.run`), a variable, or TOP. It
     includes the comments directly above it, but no blank lines. Raises ValueError for an unknown
@@ -184,7 +184,7 @@ def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
 
 
 def awaits(code: str) -> set[int]:
-    """Return the lines, counted from 1, on which a coroutine awaits something."""
+    """Return the numbers of the lines on which a coroutine awaits something. The first is 1."""
     kinds = (ast.Await, ast.AsyncFor, ast.AsyncWith)
     return {node.lineno for node in ast.walk(ast.parse(code)) if isinstance(node, kinds)}
 

@@ -36,7 +36,7 @@ class Member:
 
     @property
     def parted(self) -> bool:
-        """Whether an empty channel is closed. Takes a value from a channel that is not empty."""
+        """Whether the channel is empty and closed. If it has a value, the value is discarded."""
         with suppress(queue.Empty):
             return self.send.get(block=False) is CLOSED
         return False

@@ -1,4 +1,4 @@
-"""What the channels of both runtimes share: the closed state, and unsupported methods."""
+"""The base of the channels of both runtimes: the closed state, and unsupported methods."""
 
 from __future__ import annotations
 

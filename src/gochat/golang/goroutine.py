@@ -1,4 +1,4 @@
-"""What both runtimes share: the base of threads, and the statistics of channels and turns.
+"""For both runtimes: the base of their threads, and the statistics of channels and turns.
 
 On greenlets, read "greenlet" for "thread". `threading.get_ident` returns the ident of either.
 

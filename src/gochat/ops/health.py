@@ -1,4 +1,4 @@
-"""Whether a hub answers, and a hub's statistics."""
+"""Checks whether a hub answers, and collects its statistics."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ class Admission:
         """Return the client's IP address from X-Forwarded-For; "" if there is none.
 
         headers: the values of the header in a request from a trusted proxy. Each proxy appends the
-        address of its own client. So the client is the last address that is not a trusted proxy.
-        The addresses before it come from that client, and may be forged.
+        address that it was called from. So the client has the last address that is not a trusted
+        proxy's. The addresses before it come from that client, and may be forged.
         """
         value = ",".join(headers)
         for _ in range(_MAX_PROXIES + 1):

@@ -134,7 +134,7 @@ class ConnOptions:
 
 
 class Waiting(NamedTuple):
-    """What a thread is waiting for, and for how many seconds so far."""
+    """The event that a thread waits for, and the seconds that it has waited so far."""
 
     #: One of these:
     #:

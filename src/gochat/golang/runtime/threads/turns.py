@@ -209,7 +209,7 @@ class Waiter(Gate):
 
     @property
     def holds(self) -> bool:
-        """Whether the thread has a turn. On another thread, the answer may be out of date."""
+        """Whether the thread has a turn. To other threads, the answer may be out of date."""
         return self._holds
 
     def is_idle(self) -> bool:
