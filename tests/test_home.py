@@ -730,10 +730,13 @@ def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
     tabs.shape(timezone_id="Asia/Kolkata")
     tabs.context.clock.install(time=datetime(2025, 2, 14, 12, 0, tzinfo=UTC))
     page = tabs.open(gochat)
+    # While the clock stands still, the page cannot take the new day for a day of silence and probe.
+    page.clock.pause_at(datetime(2025, 2, 14, 12, 0, 20, tzinfo=UTC))
     for day in (14, 14, 15, 15):
         page.clock.set_fixed_time(datetime(2025, 2, day, 12, 0, tzinfo=UTC))
         count = page.locator(".message").count()
         say(page, f"on {day}")
+        wait_until(lambda: page.evaluate("unconfirmed.length === 0"), "the message came back")
         page.clock.run_for(100)
         expect(page.locator(".message")).to_have_count(count + 1)
     expect(page.locator("#log > *")).to_have_text(
