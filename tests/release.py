@@ -30,7 +30,7 @@ def with_whole_links(text: str, repository: str, tag: str) -> str:
     """
     text = re.sub(r"(!\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/raw/{tag}/", text)
     text = re.sub(r"((?<!!)\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/blob/{tag}/", text)
-    text = text.replace("\nREPOSITORY is the address from which you read this.\n", "\n")
+    text = text.replace("\nReplace REPOSITORY with the URL of this repository:\n", "")
     return text.replace("git clone REPOSITORY", f"git clone {repository}")
 
 

@@ -151,6 +151,7 @@ def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
     assert f"]({REPOSITORY}/raw/v0/docs/screenshot.png)" in text
     assert f"]({REPOSITORY}/blob/v0/docs/lesson/index.md)" in text
     assert f"git clone {REPOSITORY} gochat" in text
+    assert "REPOSITORY" not in text
     for link in re.findall(r"\]\(([^)]*)\)", text):
         assert link.startswith("https://"), link
 
