@@ -29,7 +29,7 @@ _IN_GO: Final = {
     "shutdown-timeout": "none: the program just ends",
     "max-message-size": f"[`maxMessageSize`]({_CHAT}/client.go#L27)",
     "send-buffer": f"[the capacity of `send`]({_CHAT}/client.go#L130)",
-    "gomaxprocs": "`GOMAXPROCS`, for all goroutines and not only the write pumps",
+    "gomaxprocs": "`GOMAXPROCS`, which applies to all goroutines, not only to write pumps",
     "trust-proxy": "none: handlers read X-Forwarded-For themselves",
     "processes": "none: a Go process uses all cores",
     "trace": "the package `runtime/trace`, which the example does not use",
@@ -50,9 +50,9 @@ _MORE: Final = {
 _INTRODUCTION: Final = """\
 # Flags
 
-These tables show the text of `gochat COMMAND --help`. Each flag also works in Go's form, with one
-dash: `-addr :8080`. Times are in seconds. If a value is bad, or if a flag needs another flag that
-is missing, the command prints one line and exits with status 2.
+These tables contain the text of `gochat COMMAND --help`. You can also write each flag in Go's form,
+with one dash: `-addr :8080`. Times are in seconds. If a value is invalid, or if a flag is given
+without another flag that it needs, the command prints a line that says so and exits with status 2.
 
 [docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
 """

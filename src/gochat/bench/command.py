@@ -135,7 +135,7 @@ FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "seed",
             int,
             "N",
-            "seed of the random sampling, for repeating a run's choices (default: a random one)",
+            "seed of the random sampling, to repeat the choices of a run (default: a random one)",
         ),
     ],
     "the results": [

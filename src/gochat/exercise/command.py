@@ -46,13 +46,15 @@ def add_flags(parser: Parser) -> None:
         " folder, for you to fix or break."
     )
     parser.add_argument(
-        "exercise", nargs="?", type=number, metavar="N", help="the exercise, by its number"
+        "exercise", nargs="?", type=number, metavar="N", help="number of the exercise"
     )
-    parser.add_option("check", action="store_true", help="check your file, and say what was seen")
+    parser.add_option(
+        "check", action="store_true", help="check your file, and say what your code did"
+    )
     parser.add_option(
         "all",
         action="store_true",
-        help="with --check: check all your files here, and say how many are right",
+        help="with --check: check all your files in this folder, and say how many are right",
     )
     parser.add_option("force", action="store_true", help="start over: overwrite your file")
 

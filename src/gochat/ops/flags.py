@@ -286,7 +286,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "rate",
             rate,
             "R",
-            "maximum number of frames, of any kind, read from a client per second"
+            "maximum number of frames, of any kind, to read from a client per second"
             " (default: no limit)",
         ),
         (
@@ -317,7 +317,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "trust-proxy",
             network,
             "NETWORK",
-            "address or network of a proxy whose X-Forwarded-For is believed, such as 127.0.0.1 or"
+            "address or network of a proxy whose X-Forwarded-For is trusted, such as 127.0.0.1 or"
             " 10.0.0.0/8; may be repeated (default: none)",
         ),
     ],
@@ -334,7 +334,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "send-buffer",
             count,
             "N",
-            "messages that may wait for a client; a client with more of them is dropped",
+            "messages that may wait for a client; if there are more, the client is dropped",
         ),
     ],
     "begin and end": [
@@ -392,8 +392,8 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             partial(count, most=1024),
             "N",
             "number of processes that serve the room, at one address; more than one needs --relay"
-            " and Linux. Limits apply to each process. The ports of --metrics-addr and --view are"
-            " those of the first process; the other processes use the ports after them",
+            " and Linux. Limits apply to each process. The first process uses the ports of"
+            " --metrics-addr and --view; the other processes use the ports after them",
         ),
     ],
     "processor": [
@@ -401,8 +401,8 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "runtime",
             runtime,
             "NAME",
-            "what serves the clients: threads or greenlets; can also be set with the environment"
-            " variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
+            "runtime that serves the clients: threads or greenlets; can also be set with the"
+            " environment variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
             " (default threads)",
         ),
         ("gomaxprocs", count, "N", "number of write pumps that may work at the same time"),

@@ -45,7 +45,7 @@ def add_flags(parser: Parser) -> None:
             "ping-period",
             seconds,
             30.0,
-            "seconds of silence before a ping to the server; after as much silence again, the"
+            "seconds of silence before a ping to the server; after the same time again, the"
             " connection counts as lost",
         ),
         (
