@@ -101,7 +101,7 @@ def _table(actions: Sequence[argparse.Action], *, go: bool) -> str:
             row[2] += f". [More]({_MORE[name]})" if name in _MORE else ""
             row.append(_IN_GO.get(name, "none"))
         rows.append(row)
-    head = ["Flag", "Default", "What it is", *["In Go"] * go]
+    head = ["Flag", "Default", "Meaning", *["In Go"] * go]
     lines = [head, ["---"] * len(head), *rows] if rows else []
     return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 

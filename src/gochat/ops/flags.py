@@ -337,7 +337,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "messages that may wait for a client; if there are more, the client is dropped",
         ),
     ],
-    "begin and end": [
+    "requests and shutdown": [
         ("read-header-timeout", seconds, "S", "seconds allowed for a client to send its request"),
         (
             "shutdown-timeout",
@@ -346,7 +346,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             "seconds allowed at shutdown for clients to receive their queued messages",
         ),
     ],
-    "watch": [
+    "monitoring": [
         (
             "metrics-addr",
             address,
@@ -396,7 +396,7 @@ SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
             " --metrics-addr and --view; the other processes use the ports after them",
         ),
     ],
-    "processor": [
+    "runtime and CPU": [
         (
             "runtime",
             runtime,
