@@ -1,8 +1,8 @@
 """Runs the lesson's programs and draws what their threads did: python -m docs.lesson.pictures
 
-The pictures are written to the folder given as argument, or else next to this file. The programs
-run unchanged. Their channels, threads and connections are replaced with versions that also record
-what happens.
+The pictures are written to the folder given as an argument, or by default to the folder of this
+file. The programs run unchanged, but their channels, threads and connections are replaced with
+versions that also record what happens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SHOWN = {*PROGRAMS, *(ROOT / "src" / "gochat" / f"{name}.py" for name in ("hub",
 
 @dataclass(frozen=True)
 class Sent:
-    """A value on its way, with the number of the event that sent it."""
+    """A value in transit, with the number of the event that sent it."""
 
     number: int
     value: Any
@@ -57,9 +57,9 @@ class Event:
     """An action of a thread.
 
     number: the event's number. cause: for a received value, the number of the event that sent it.
-    channel: None if no channel was used. other: a thread that was started or has ended. repeated:
-    whether this event stands for many that received the same value. line: the thread's place in
-    the source, as PATH:NUMBER.
+    channel: the channel that was used, or None. other: the thread that was started or has ended.
+    repeated: whether this event stands for many in a row that received the same value. line: the
+    source line that the thread was executing, as PATH:NUMBER.
     """
 
     kind: str
@@ -87,9 +87,9 @@ def line() -> str:
 class Recorder:
     """Records the actions of all threads of a program. Thread: any.
 
-    All threads append to one list, without a lock, because an append is atomic in CPython. The list
-    keeps the order of each thread's events, but not the order between threads. A thread records a
-    send before it sends, so the cause of each event is already in the list.
+    All threads append to the same list, without a lock, because appending is atomic in CPython. The
+    list keeps the events of each thread in order, but not those of different threads. A thread
+    records a send before it sends, so the cause of an event is always in the list already.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Recorder:
         # Whether the recording has ended. Set by the main thread.
         self.done = False
         self._numbers = itertools.count(1)
-        # For each reader's name, the frames that have been written but not read yet, oldest first.
+        # For each reader's name, the frames that were written but not read yet, oldest first.
         self._frames: dict[str, list[Sent]] = defaultdict(list)
 
     def add(self, kind: str, **more: Any) -> Event:
@@ -193,7 +193,7 @@ def channel_patches(recorder: Recorder) -> Iterator[Any]:
 
 def thread_patches(recorder: Recorder) -> Iterator[Any]:
     """Yield the patches that record the starts and joins of threads."""
-    # On threads, runtime.Thread uses threading.Thread, so patching that is enough.
+    # On threads, runtime.Thread uses threading.Thread, so it is enough to patch the latter.
     kinds: list[Any] = [threading.Thread]
     if runtime.NAME == "greenlets":
         kinds.append(runtime.Thread)
@@ -203,7 +203,7 @@ def thread_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def recorded_start(recorder: Recorder, start: Any) -> Any:
-    """Return a method that records a start. start: the method that starts a thread."""
+    """Return a method that starts a thread and records the start. start: the original method."""
 
     def record(thread: threading.Thread) -> None:
         recorder.add("start", other=thread)
@@ -213,7 +213,7 @@ def recorded_start(recorder: Recorder, start: Any) -> Any:
 
 
 def recorded_join(recorder: Recorder, join: Any) -> Any:
-    """Return a method that records a join. join: the method that waits for a thread."""
+    """Return a method that joins a thread and records the join. join: the original method."""
 
     def record(thread: threading.Thread, timeout: float | None = None) -> None:
         join(thread, timeout)
@@ -223,13 +223,13 @@ def recorded_join(recorder: Recorder, join: Any) -> Any:
 
 
 def conn_patches(recorder: Recorder) -> Iterator[Any]:
-    """Yield the patches that record the messages of connections, on the server's side."""
+    """Yield the patches that record the messages that the server reads and writes."""
     read_message, write_message = gochat.Conn.read_message, gochat.Conn.write_message
 
     def record_read_message(conn: gochat.Conn) -> tuple[int, bytes]:
         try:
             return read_message(conn)
-        finally:  # also after an exception, because a close raises one
+        finally:  # also after an exception, such as the one at a close
             recorder.read(f"server of {conn.remote_addr}")
 
     def record_write_message(conn: gochat.Conn, message_type: int, data: bytes) -> None:
@@ -247,13 +247,13 @@ def conn_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def peer_patches(recorder: Recorder) -> Iterator[Any]:
-    """Yield the patches for the clients' side: a socket pair, or a client of simple-websocket."""
+    """Yield the patches that record what clients do, on a socket pair or with simple-websocket."""
     Browser, pair = simple_websocket.Client, socket.socketpair  # noqa: N806
     connect, send = Browser.__init__, Browser.send
     receive, close = Browser.receive, Browser.close
 
     class Peer(socket.socket):
-        """The client's side of a socket pair. Its frames are short, with masks of zeros."""
+        """The client's side of a socket pair. The client sends short frames, masked with zeros."""
 
         def sendall(self, data: Any, flags: int = 0) -> None:
             recorder.write("server of peer", "close" if data[0] == 0x88 else data[6:].decode())
@@ -286,7 +286,7 @@ def peer_patches(recorder: Recorder) -> Iterator[Any]:
         return data
 
     def record_close(browser: Any) -> None:
-        recorder.done = True  # clients leave in a different order in each run
+        recorder.done = True  # the order in which clients leave differs from run to run
         close(browser)
 
     yield patch.object(socket, "socketpair", record_pair)
@@ -297,7 +297,7 @@ def peer_patches(recorder: Recorder) -> Iterator[Any]:
 
 
 def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
-    """Run a program until all its threads end. Returns its recorded actions and its variables.
+    """Run a program until all its threads end. Return its recorded actions and its variables.
 
     The program's output is recorded instead of printed.
     """
@@ -322,7 +322,7 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
 
 
 def without_repetition(events: list[Event]) -> list[Event]:
-    """Return the events without repeats of a value that a thread receives many times in a row."""
+    """Return the events, with a single event for a value that is received many times in a row."""
     by_number = {event.number: event for event in events}
     latest: dict[threading.Thread, tuple[Event, object]] = {}
     dropped = set()
@@ -346,8 +346,8 @@ class Story:
         self.steps: list[Step] = []
         self.arrows: list[Arrow] = []
         events = without_repetition(events)
-        # Names of channels and clients, by id. An object's name is that of the first variable or
-        # attribute that holds it.
+        # The names of channels and clients, by their ids. An object is named after the first
+        # variable or attribute that holds it.
         clients = [event.value for event in events if hasattr(event.value, "send")]
         self._objects: dict[int, str] = {}
         for name, value in [*variables.items(), *(("client", each) for each in clients)]:
@@ -356,7 +356,8 @@ class Story:
             for field, each in [("", value), *fields.items()]:
                 if isinstance(each, gochat.Channel) or hasattr(each, "send"):
                     self._objects.setdefault(id(each), f"{name}.{field}".rstrip("."))
-        # The threads in the picture: the main thread, then the others in starting order.
+        # The threads in the picture: the main thread, and then the others in the order of their
+        # starts.
         main = threading.main_thread()
         active = {event.thread for event in events if event.other is None}
         starts = [event.other for event in events if event.kind == "start"]
@@ -373,7 +374,7 @@ class Story:
                 if name == "readPump" and address in connects:
                     connects[address].other = thread
 
-        numbers: dict[int, int] = {}  # the step's number, by the event's number
+        numbers: dict[int, int] = {}  # from the number of an event to the number of its step
         first: dict[threading.Thread, int] = {}
         last: dict[threading.Thread, int] = {}
         told = [
@@ -405,7 +406,7 @@ class Story:
         does, note = {
             "start": (f"starts {other}", ""),
             "connect": ("connects to the server", ""),
-            "join": (f"has waited for the end of {other}", ""),
+            "join": (f"has waited for {other} to end", ""),
             "print": (f"prints {quoted}", quoted),
             "send": (f"sends {quoted} on {channel}", ""),
             "receive": (f"receives {quoted} from {channel}", ""),
@@ -425,14 +426,14 @@ class Story:
         return self._objects.get(id(value), str(value))
 
     def _channel(self, channel: Any) -> str:
-        """Return a channel's short name; empty if there is only one channel, or no room."""
+        """Return a channel's short name; empty if it is the only channel, or does not fit."""
         if len(self._channels) < 2 or len(self._names) > 5:
             return ""
         name = self._objects.get(id(channel), "")
         return name if name.endswith(".send") else name.rpartition(".")[2]
 
     def _value(self, event: Event) -> str:
-        """Return the text at the arrow of a value: the value, and the channel's name if needed."""
+        """Return the label of a value's arrow: the value and, if needed, the channel's name."""
         value, channel = self._text(event.value), self._channel(event.channel)
         if channel:
             return f"{channel}: {value}"
@@ -475,7 +476,7 @@ class Story:
                 level = channel.capacity == 0
                 self.arrows.append(Arrow(numbers[event.cause], step, text, level=level))
             elif event.kind == "send" and channel.capacity > 0:
-                # As in Go's memory model: this send comes after the receive that made room for it.
+                # As in Go's memory model, a send comes after the receive that made room for it.
                 made = sent[id(channel)] - channel.capacity
                 sent[id(channel)] += 1
                 if 0 <= made < len(received[id(channel)]):

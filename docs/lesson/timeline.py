@@ -1,8 +1,8 @@
-"""Draws what threads did: time flows down, and each thread is a line.
+"""Draws what threads did. Time flows downward, and each line is a thread.
 
-The vertical order shows cause and effect, as in Go's memory model (https://go.dev/ref/mem), and not
-the time by the clock. The steps of a thread follow each other, and a value is received after it was
-sent. So if two runs do the same things, their pictures are equal, byte for byte.
+The vertical order shows cause and effect, as in Go's memory model (https://go.dev/ref/mem), rather
+than the time by the clock: the steps of a thread follow each other, and a value is received after
+it was sent. So if two runs do the same things, their pictures are equal, byte for byte.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gochat.trace import svg
 
 __all__ = ["Arrow", "Step", "draw"]
 
+# All sizes are in pixels.
 TOP = 44
 ROW = 26
-# In pixels.
 MARGIN = 30
 GAP = 62
 CHARACTER = 6.6
@@ -56,10 +56,10 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; str
 
 @dataclass(frozen=True)
 class Step:
-    """An action of a thread, at one moment.
+    """An action of a thread, at a single moment.
 
-    sentence: the action in words. note: text next to the step in the picture; may be empty. line:
-    place in the source, as PATH:NUMBER; empty if unknown.
+    sentence: the action in words. note: the text next to the step in the picture, if any. line: the
+    source line, as PATH:NUMBER; empty if unknown.
     """
 
     thread: str
@@ -70,11 +70,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Arrow:
-    """An arrow from a step to a step that it caused. tail, tip: the numbers of these steps.
+    """An arrow from a step to another step that it caused. tail, tip: the numbers of the two steps.
 
-    label: text at the arrow. level: whether both steps happen at the same moment, as on an
-    unbuffered channel. plain: whether the arrow carries no value, such as the start of a thread.
-    hidden: whether the arrow only affects the order, and is not drawn.
+    label: the text at the arrow. level: whether both steps happen at the same moment, as on an
+    unbuffered channel. plain: whether the arrow carries no value; the start of a thread is one
+    example. hidden: whether the arrow is not drawn and only affects the order of the steps.
     """
 
     tail: int
@@ -88,9 +88,9 @@ class Arrow:
 def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: bool = False) -> str:
     """Return the steps as an SVG. The steps of each thread must be in order.
 
-    cut: whether the threads continue after the picture, so that their lines end with a zigzag and
-    not with a bar. The title, and a description with the sentences of all steps, are for readers
-    who cannot see the picture. Raises ValueError if the arrows form a cycle.
+    title: the title of the picture. For readers who cannot see it, the SVG also contains the
+    sentences of all steps. cut: whether the threads continue beyond the picture, so that their
+    lines end with a zigzag instead of a bar. Raises ValueError if the arrows form a cycle.
 
     Thread: any.
     """
@@ -148,7 +148,7 @@ def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: boo
 def _rows(steps: Sequence[Step], arrows: Sequence[Arrow]) -> tuple[list[int], list[int]]:
     """Return each step's row and logical time.
 
-    A step's logical time is one more than that of its latest cause, or 1.
+    A step's logical time is one more than that of its latest cause, or 1 if it has no cause.
     """
     moment = list(range(len(steps)))  # for each step, the first step at the same moment
     for arrow in arrows:
@@ -196,9 +196,10 @@ def _thread_name(name: str, x: int, size: int) -> str:
 
 
 def _outer(threads: Sequence[str]) -> dict[str, int]:
-    """Return the side for each thread's texts: -1 is left, 1 is right.
+    """Return the side on which each thread's texts are: -1 for the left, 1 for the right.
 
-    With two threads, that is the side without arrows. Otherwise the result is empty.
+    If there are two threads, the texts are on the side without arrows. Otherwise, the result is
+    empty.
     """
     return dict(zip(threads, (-1, 1), strict=True)) if len(threads) == 2 else {}
 
@@ -206,7 +207,7 @@ def _outer(threads: Sequence[str]) -> dict[str, int]:
 def _columns(
     threads: Sequence[str], steps: Sequence[Step], arrows: Sequence[Arrow]
 ) -> tuple[dict[str, int], int]:
-    """Return the x of each thread's line, and the width of the picture, so that all texts fit."""
+    """Return the x of each thread's line and the width of the picture, with room for all texts."""
     outer = _outer(threads)
     size = CHARACTER * 1.15 if len(threads) < 6 else 0  # for the threads' names, which are bold
     margins = {side: max(MARGIN, len(threads[-(side > 0)]) * size / 2 + 6) for side in (-1, 1)}
@@ -253,5 +254,5 @@ def _label(tail: tuple[int, int], tip: tuple[int, int], arrow: Arrow, side: int,
 
 
 def _beside(x: int, y: int, kind: str, text: str, side: int) -> str:
-    """Return text as SVG. It begins at this point; if `side` is -1, it ends there."""
+    """Return a text, as SVG, that begins at this point or, if `side` is -1, ends there."""
     return svg.text(x, y, kind, text, "start" if side > 0 else "end")

@@ -1,4 +1,4 @@
-"""A buffered channel: the sender runs ahead, until the buffer is full."""
+"""A buffered channel: the sender does not wait until the buffer is full."""
 
 from threading import Thread
 

@@ -1,4 +1,4 @@
-"""select: wait for several channels at once."""
+"""select: wait for two channels at once."""
 
 from threading import Thread
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""select with default: send if there is room, and never wait."""
+"""select with default: send a value only if there is room, without waiting."""
 
 from threading import Thread
 

@@ -1,4 +1,4 @@
-"""A ticker: something is due every tenth of a second, however busy the channel is."""
+"""A ticker: it ticks every tenth of a second, however busy the channel is."""
 
 import time
 from threading import Thread
@@ -25,4 +25,4 @@ while ticks < 2:
         tick = time.monotonic() + 0.1
 stop.send("stop")
 for _ in messages:
-    pass  # a message that was still on its way
+    pass  # ignore a message that was still on its way

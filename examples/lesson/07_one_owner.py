@@ -1,4 +1,4 @@
-"""One owner instead of a lock: one thread has the number, and the others ask."""
+"""One owner instead of a lock: one thread owns the number, and the others send it requests."""
 
 from threading import Thread
 from types import SimpleNamespace

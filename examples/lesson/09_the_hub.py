@@ -1,11 +1,11 @@
-"""The hub without sockets, and two clients that are nothing but a channel."""
+"""The hub without sockets, with two clients that consist only of a channel."""
 
 from threading import Thread
 
 from gochat import Channel, Client, Hub
 
 
-class Listener(Client):  # the hub uses only the channel of a client
+class Listener(Client):  # the hub uses only a client's channel
     def __init__(self, capacity: int) -> None:
         self.send = Channel(capacity)
 

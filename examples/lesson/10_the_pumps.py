@@ -6,7 +6,7 @@ from threading import Thread
 from gochat import Client, Conn, Hub, Settings
 
 TEXT, CLOSE = b"\x81", b"\x88"  # the first byte of a frame
-MASK = b"\0\0\0\0"  # frames of clients are masked; zeros leave them readable
+MASK = b"\0\0\0\0"  # clients mask their frames; zeros leave the text readable
 
 hub = Hub()
 ours, theirs = socket.socketpair()

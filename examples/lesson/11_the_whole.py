@@ -1,4 +1,4 @@
-"""The whole: the server, the hub, and two clients with two pumps each."""
+"""The whole chat: the server, the hub, and two clients with two pumps each."""
 
 from simple_websocket import Client as Browser
 

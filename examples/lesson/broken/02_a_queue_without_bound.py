@@ -1,4 +1,4 @@
-"""Broken: a queue of size 0 is unbounded; a channel of capacity 0 holds nothing."""
+"""Broken: a queue of size 0 is unbounded, but a channel of capacity 0 holds no values."""
 
 from queue import Queue
 

@@ -1,4 +1,4 @@
-"""Broken: the sentinel is one more value, and a full queue has no room for it."""
+"""Broken: the sentinel is a value like any other, so a full queue has no room for it."""
 
 from queue import Full, Queue
 

@@ -1,4 +1,4 @@
-"""Broken: send, not try_send. The mailbox is full, so main waits forever for a reader."""
+"""Broken: when the mailbox is full, send makes main wait forever for a reader."""
 
 from gochat import Channel
 

@@ -1,4 +1,4 @@
-"""Broken: each message restarts the period, so with a busy channel no tick comes."""
+"""Broken: each message restarts the period, so a busy channel prevents every tick."""
 
 import time
 from threading import Thread

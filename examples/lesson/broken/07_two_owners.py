@@ -1,4 +1,4 @@
-"""Broken: four threads change one number, and deposits are lost."""
+"""Broken: four threads change the same number, and deposits are lost."""
 
 from threading import Thread
 
@@ -10,7 +10,7 @@ def amount() -> int:
 
 
 def save() -> None:
-    global balance  # noqa: PLW0603 - that is the mistake
+    global balance  # noqa: PLW0603 - this is the mistake
     for _ in range(500_000):
         balance = balance + amount()
 

@@ -1,4 +1,4 @@
-"""Broken: the hub loops over the dict itself and drops a client in the loop."""
+"""Broken: the hub loops over a dict and deletes a client from it in the loop."""
 
 from gochat import Channel
 

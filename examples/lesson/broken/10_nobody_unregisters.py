@@ -1,4 +1,4 @@
-"""Broken: the read pump does not unregister, so the hub keeps a client that has left."""
+"""Broken: the read pump does not unregister its client, so the hub keeps the client."""
 
 import socket
 from threading import Thread

@@ -1,4 +1,4 @@
-// A buffered channel: the sender runs ahead, until the buffer is full.
+// A buffered channel: the sender does not wait until the buffer is full.
 package main
 
 import "fmt"
@@ -17,5 +17,5 @@ func main() {
 		close(read)
 	}()
 	letters <- "c"
-	<-read // the end of main would also end the reader
+	<-read // if main returned now, the reader would end too
 }

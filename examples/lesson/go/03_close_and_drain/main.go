@@ -1,4 +1,4 @@
-// Close and drain: what was sent before the close still arrives, and then the end.
+// Close and drain: the values sent before the close still arrive.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// select with default: send if there is room, and never wait.
+// select with default: send a value only if there is room, without waiting.
 package main
 
 import "fmt"
@@ -25,5 +25,5 @@ sending:
 		fmt.Println("closed")
 		close(read)
 	}()
-	<-read // the end of main would also end the reader
+	<-read // if main returned now, the reader would end too
 }

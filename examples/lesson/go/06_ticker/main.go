@@ -1,4 +1,4 @@
-// A ticker: something is due every tenth of a second, however busy the channel is.
+// A ticker: it ticks every tenth of a second, however busy the channel is.
 package main
 
 import (
@@ -34,6 +34,6 @@ func main() {
 	ticker.Stop()
 	close(stop)
 	for range messages {
-		// a message that was still on its way
+		// ignore a message that was still on its way
 	}
 }

@@ -1,4 +1,4 @@
-// One owner instead of a lock: one goroutine has the number, and the others ask.
+// One owner instead of a lock: one goroutine owns the number, and the others send it requests.
 package main
 
 import (

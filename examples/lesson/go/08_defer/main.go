@@ -1,4 +1,4 @@
-// defer: a function reports its end, however it ends.
+// defer: a function says goodbye, however it ends.
 package main
 
 import (

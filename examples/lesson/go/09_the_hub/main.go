@@ -1,4 +1,4 @@
-// The hub without sockets, and two clients that are nothing but a channel.
+// The hub without sockets, with two clients that consist only of a channel.
 package main
 
 import "fmt"

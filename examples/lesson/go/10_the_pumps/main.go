@@ -1,6 +1,6 @@
 // The pumps: a client of the chat, between a connection and the hub.
 //
-// The connection is a net.Pipe, and a message is a line: the standard library has no WebSocket.
+// The standard library has no WebSocket, so the connection is a net.Pipe, and each line is a message.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// The whole: the server, the hub, and two clients with two pumps each.
+// The whole chat: the server, the hub, and two clients with two pumps each.
 //
-// The clients speak lines over TCP: the standard library has no WebSocket.
+// The standard library has no WebSocket, so the clients send lines of text over TCP.
 package main
 
 import (

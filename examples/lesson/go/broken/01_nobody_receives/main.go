@@ -1,4 +1,4 @@
-// Broken: nobody receives. Go reports that no goroutine can continue.
+// Broken: nobody receives. Go reports that all goroutines are asleep.
 package main
 
 import "fmt"

@@ -1,4 +1,4 @@
-// Broken: two goroutines change one number, without a lock or a channel.
+// Broken: two goroutines change the same number without a lock or a channel.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Broken: nobody closes the client's channel, and its write pump waits forever.
+// Broken: nobody closes the client's channel, so the client's write pump waits forever.
 package main
 
 import (
@@ -22,6 +22,6 @@ func serveClient() {
 
 func main() {
 	serveClient()
-	runtime.Gosched() // now the pump writes, and waits for the next message
+	runtime.Gosched() // lets the pump write, and then wait for the next message
 	pprof.Lookup("goroutineleak").WriteTo(os.Stdout, 1)
 }
