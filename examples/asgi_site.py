@@ -1,4 +1,4 @@
-"""The chat next to an ASGI site: two servers on two ports. nginx routes by path.
+"""The chat next to an ASGI site: two servers on two ports, behind nginx.
 
 Run it: python examples/asgi_site.py :8080 8000
 """
@@ -21,7 +21,7 @@ async def site(scope: Event, receive: Receive, send: Send) -> None:
     text = b'<a href="/chat/">the chat</a>'
     if scope["method"] == "POST":
         text = (await receive())["body"]
-        # On another thread, because the event loop must not wait for a busy hub.
+        # Send on another thread, because the event loop must not wait for the hub.
         await asyncio.to_thread(hub.broadcast.send, b"News: " + text)
     headers = [(b"content-type", b"text/html")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

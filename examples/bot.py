@@ -8,13 +8,13 @@ from threading import Thread
 import gochat
 
 
-class Bot(gochat.Client):  # one more client for the hub, with a channel but no connection
+class Bot(gochat.Client):  # another client of the hub, with a channel but no connection
     def __init__(self, hub: gochat.AnyHub) -> None:
         self.hub = hub
         self.send = gochat.Channel[bytes](256)
 
     def run(self) -> None:
-        """Read until the hub closes the channel: at shutdown, or if 256 messages wait."""
+        """Answer until the hub closes the channel, at shutdown or because the channel is full."""
         for message in self.send:
             name, _, text = message.decode().partition(": ")
             if text == "!time":

@@ -13,7 +13,7 @@ def sign(conn: gochat.Conn, message: bytes) -> bytes:
     return f"{conn.user}: ".encode() + message
 
 
-class Hub(gochat.Hub):  # run is as in hub.py, with one more check before it delivers
+class Hub(gochat.Hub):  # the same `run` as in hub.py, with one more check before a send
     def run(self) -> None:
         while True:
             match gochat.select(self.register, self.unregister, self.broadcast, self.stop):

@@ -1,4 +1,4 @@
-"""The chat next to Flask. Each message begins with the name in the Flask session.
+"""The chat next to Flask. Each message begins with the user's name from the Flask session.
 
 Run it: python examples/flask_site.py :8080
 """

@@ -1,4 +1,4 @@
-"""History: a new client gets the last messages, and then all new messages, without a gap.
+"""History: a new client gets the last hundred messages, and then all new messages.
 
 Run it: python examples/history.py :8080
 """
@@ -10,7 +10,7 @@ from contextlib import suppress
 import gochat
 
 
-class History(gochat.Hub):  # run is as in hub.py, with four lines for the history
+class History(gochat.Hub):  # the same `run` as in hub.py, with four more lines
     def run(self) -> None:
         history = deque[bytes](maxlen=100)
         while True:

@@ -1,4 +1,4 @@
-"""JSON: each message is one object on one line. Run it: python examples/json_lines.py :8080"""
+"""JSON: each message is an object on one line. Run it: python examples/json_lines.py :8080"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check(conn: gochat.Conn, message: bytes) -> bytes:
-    """Pass on `{"text": ...}` with the name of its user; refuse anything else."""
+    """Add the user's name to a message of the form `{"text": ...}`; refuse anything else."""
     try:
         said = json.loads(message)
         text = str.strip(said["text"])

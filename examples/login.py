@@ -1,4 +1,4 @@
-"""A login: each message begins with its user's name. Run it: python examples/login.py :8080"""
+"""Login: each message begins with its user's name. Run it: python examples/login.py :8080"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presence: the chat announces who joins and who leaves; `/who` lists everyone in the room.
+"""Presence: the chat announces who joins and who leaves, and `/who` lists everyone in the room.
 
 Run it: python examples/presence.py :8080
 """
@@ -25,7 +25,7 @@ def sign(conn: gochat.Conn, message: bytes) -> bytes:
 
 
 class Member(gochat.Client):
-    def read_pump(self) -> None:  # on the thread that sends the client's messages
+    def read_pump(self) -> None:  # runs on the thread that passes on the client's messages
         self.hub.broadcast.send(f"{self.conn.user} has come".encode())
         super().read_pump()
         self.hub.broadcast.send(f"{self.conn.user} has left".encode())

@@ -1,6 +1,6 @@
-"""Rooms: /ws/go and /ws/python each have a hub, and messages stay in their room.
+"""Rooms: /ws/go and /ws/python each have their own hub, so messages stay in their room.
 
-The link /?room=go opens the page in that room; a link without a room leads to the first room.
+The link /?room=go opens the page in that room. A link without a room leads to the first room.
 
 Run it: python examples/rooms.py :8080
 """

@@ -20,7 +20,7 @@ FILES = {"/": STATIC / "home.html"} | {f"/{path.name}": path for path in STATIC.
 
 
 def serve_home(conn: ServerConnection, request: Request) -> Response | None:
-    """Answer a request for the page or one of its files. Returns None for the chat at /ws."""
+    """Answer a request for the page or one of its files. Return None for the chat at /ws."""
     if request.path == "/ws":
         return None
     if request.path not in FILES:
@@ -54,7 +54,7 @@ async def main(addr: str) -> None:
         print(f"open http://{host}:{port}/", flush=True)
         signalled = asyncio.create_task(stopped.wait())
         await asyncio.wait({running, signalled}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():  # a hub that fails ends the program
+        if running.done():  # the hub has failed, which ends the program
             await running
         server.close(close_connections=False)
         await hub.inbox.put(("stop", 1001))

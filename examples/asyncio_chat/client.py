@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 from .hub import Hub
 
-# Times are in seconds. The library sends the pings and checks the pongs.
+# Times are in seconds. The library sends pings and checks for pongs.
 WRITE_WAIT = 10.0
 PONG_WAIT = 60.0
 PING_PERIOD = PONG_WAIT * 9 / 10
@@ -27,11 +27,11 @@ class Client:
         self.hub = hub
         self.conn = conn
 
-        # Outbound messages, then None. The queue is unbounded so that None always fits.
+        # Outbound messages, followed by None. The queue is unbounded so that None always fits.
         self.send: asyncio.Queue[str | None] = asyncio.Queue()
 
     def try_send(self, message: str) -> bool:
-        """Queue a message if fewer than SEND_BUFFER are queued. Returns whether there was room."""
+        """Queue a message if fewer than SEND_BUFFER are queued. Return whether there was room."""
         if self.send.qsize() >= SEND_BUFFER:
             return False
         self.send.put_nowait(message)
@@ -78,7 +78,7 @@ class Client:
 
 
 async def serve_ws(hub: Hub, conn: ServerConnection) -> None:
-    """Serve a connection: the read pump runs in this task, the write pump in a second task."""
+    """Serve a connection. The read pump runs in this task, and the write pump in a second task."""
     client = Client(hub, conn)
     await client.hub.inbox.put(("register", client))
     writer = asyncio.create_task(client.write_pump())

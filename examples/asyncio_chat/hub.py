@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from .client import Client
 
-    # asyncio has no select over queues, so everything for the hub goes through one queue.
+    # asyncio has no select for queues, so all events for the hub go through one queue.
     Event = (
         tuple[Literal["register", "unregister"], Client]
         | tuple[Literal["broadcast"], str]
@@ -20,17 +20,17 @@ class Hub:
     """Hub keeps the set of active clients and sends each message to all of them."""
 
     def __init__(self) -> None:
-        # Registered clients. Only the hub's task changes them.
+        # Registered clients. Only the hub's task changes this dict.
         self.clients: dict[Client, bool] = {}
 
         # Events for the hub. There is room for one, so a read pump waits while the hub is busy.
         self.inbox: asyncio.Queue[Event] = asyncio.Queue(1)
 
-        # Code for the close frames at the end.
+        # Code for the close frames that clients get at the end.
         self.farewell = 1000
 
     async def run(self) -> None:
-        """Handle events until a stop, then disconnect everyone. Never returns."""
+        """Handle events until "stop", and then disconnect everyone. Never returns."""
         while True:
             match await self.inbox.get():
                 case "register", client:
@@ -48,7 +48,7 @@ class Hub:
                     await self.disconnect(farewell)
 
     async def disconnect(self, farewell: int) -> None:
-        """Disconnect all clients, and any client that registers later. Never returns."""
+        """Disconnect all clients, and every client that registers later. Never returns."""
         self.farewell = farewell
         for client in self.clients:
             client.close()
