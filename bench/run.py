@@ -179,8 +179,8 @@ def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
             quiet(hundred),
             quiet(thousand),
             Case(
-                f"{stopped} of {hundred:,} clients stop reading: deliveries to the rest,"
-                " to those in a room without them",
+                f"{stopped} of {hundred:,} clients stop reading: deliveries to the other"
+                f" {hundred - stopped}, divided by those in a room of {hundred - stopped}",
                 (*load(hundred), *LARGE, "-z", str(stopped)),
                 "ratio",
                 ".2f",
@@ -195,7 +195,7 @@ def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
                 longer=0,
             ),
             Case(
-                f"{5 * thousand:,} clients are cut: time until all are back, s",
+                f"{5 * thousand:,} clients are cut off: time until all are back, s",
                 (*load(5 * thousand), "-c"),
                 "away_s",
                 ",.2f",
@@ -399,7 +399,7 @@ def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -
     ours = [name for name in measured if name.startswith("gochat")]
     keys = {"p50_ms": ",.2f", "p99_ms": ",.2f", "generator_cpu": ".0%"}
     figures = ("latency p50, ms", "latency p99, ms", "generator's CPU", "clients dropped")
-    ratios = (f"{short(name)} to it" for name in ours)
+    ratios = (f"{short(name)} / this server" for name in ours)
     lines = [f"With {case.title}:", "", *head("server", "deliveries/s", *ratios, *figures)]
     for name in measured:
         cells = [name, middle(results.values(case, name), case.format)]
@@ -417,13 +417,13 @@ def runtimes_table(
     if not runtimes:
         return []
     *names, last = runtimes
-    lines = head("load", *names, last, *(f"{short(name)} to {last}" for name in names))
+    lines = head("load", *names, last, *(f"{short(name)} / {last}" for name in names))
     for case in filter(results.of, cases):
         cells = [middle(results.values(case, name), case.format) for name in (*names, last)]
         cells += [middle(results.ratios(case, name, last)) for name in names]
         lines.append(row([case.title, *cells]))
     dropped = [f"{results.dropped(cases, name):,}" for name in (*names, last)]
-    return [*lines, row(["clients dropped, in all of these", *dropped, *["-"] * len(names)]), ""]
+    return [*lines, row(["clients dropped in all of these", *dropped, *["-"] * len(names)]), ""]
 
 
 def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: str) -> list[str]:

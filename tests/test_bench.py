@@ -666,10 +666,10 @@ def test_comparison_of_servers(tmp_path: Path) -> None:
         "| gochat, greenlets",
         "| load",
         "| 5 clients, 4 senders",
-        "| 1 of 5 clients stop reading: deliveries to the rest, to those in a room without them",
+        "| 1 of 5 clients stop reading: deliveries to the other 4, divided by those in a room of 4",
         "| memory of an idle client, KB",
-        "| 250 clients are cut: time until all are back, s",
-        "| clients dropped, in all of these",
+        "| 250 clients are cut off: time until all are back, s",
+        "| clients dropped in all of these",
     ]
     assert f"one process served {measured[-1]['clients']:,} clients at once" in done.stdout
     assert compare(*flags, "--rounds", "1", "--read", results).stdout == done.stdout

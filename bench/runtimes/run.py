@@ -32,8 +32,8 @@ HERE = Path(__file__).resolve().parent
 
 #: For each figure: its key in the programs' output, its title, a factor, and the product's unit.
 FIGURES = (
-    ("start", "start one, and wait for its end", 1e6, "µs"),
-    ("memory", "memory of one that waits", 1 / 1000, "KB"),
+    ("start", "start one and wait for it to end", 1e6, "µs"),
+    ("memory", "memory of one that is waiting", 1 / 1000, "KB"),
     ("switch", "hand a value to another", 1e6, "µs"),
 )
 
