@@ -3,18 +3,18 @@
     python -m pip install -e . -r bench/requirements.txt
     python bench/run.py --go BINARY --write
 
-Each measurement uses a new server, which listens on 127.0.0.1 and runs on one core; the load
-generator wsload.c runs on another. Every other round measures the servers in reverse order, so that
-other work on the machine affects all of them alike. The tables show medians of the values, and of
-the ratios within a round.
+Each measurement starts a new server, which listens on 127.0.0.1 and runs on one core. The load
+generator, wsload.c, runs on another core. Every other round measures the servers in reverse order,
+so that other work on the machine affects all of them alike. The tables show the medians of the
+values, and the medians of the ratios that are calculated in each round.
 
-Each measurement is appended to a file (--json) as soon as it ends; --read makes the tables from
-such a file. --write puts the tables into docs/why/performance.md, between two comments, and draws
-its two pictures. With all servers and cases, this takes more than 20 minutes.
+Each measurement is appended to a file (--json) as soon as it ends, and --read makes the tables from
+that file. --write puts the tables into docs/why/performance.md, between two comments, and draws the
+page's two pictures. With all servers and cases, this takes more than 20 minutes.
 
---against compares gochat with another command: gochat with another flag, or from an older checkout.
-Trust the ratio of processor time per delivery more than the ratio of deliveries, because other work
-on the machine affects processor time less.
+--against compares gochat with another command, such as gochat with another flag or from an older
+checkout. Trust the ratio of processor time per delivery more than the ratio of deliveries, because
+other work on the machine affects processor time less.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ PAGE = DOCS / "performance.md"
 PICTURE = DOCS / "performance.svg"
 CURVES = DOCS / "performance-clients.svg"
 BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by bench/run.py -->"
-# How long a server may take to start listening, and to end, in seconds.
+# Time limit for a server to start listening, and for it to end, in seconds.
 PATIENCE = 20.0
-# How long wsload may run in addition to the time in which it sends, in seconds.
+# Time that wsload may take in addition to the time for which it sends, in seconds.
 LONGEST = 300.0
-# Ends a child when this process ends, even if this process is killed. The 1 is PR_SET_PDEATHSIG, an
-# option that only Linux has.
+# Makes the system end a child process when this process ends, even if this process is killed. The 1
+# is PR_SET_PDEATHSIG, which only Linux has.
 END_WITH_PARENT = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server to measure. PORT in its command stands for the port."""
+    """A server to measure. In its command, PORT stands for the port."""
 
     name: str
     command: tuple[str, ...]
@@ -74,9 +74,9 @@ class Server:
 
 
 def servers(go: Path | None) -> list[Server]:
-    """Return gochat on both runtimes, the Go example, and the servers on other libraries.
+    """Return gochat on both runtimes, the Go example, and the servers that use other libraries.
 
-    go: the program of the Go example; None to leave it out.
+    go: the compiled Go example; None to leave it out.
     """
     python = sys.executable
 
@@ -105,42 +105,42 @@ def servers(go: Path | None) -> list[Server]:
 
 # The cases.
 
-#: Matches the names of gochat and of the Go example.
+#: Pattern that matches gochat on either runtime and the Go example.
 RUNTIMES = "gochat|Go"
-#: Large messages. The system buffers about 4 MB for a client that has stopped reading; with small
-#: messages, that buffer would not fill up during a measurement.
+#: Flags for large messages. The system buffers about 4 MB for a client that has stopped reading.
+#: Small messages would not fill that buffer during a measurement.
 LARGE = ("-b", "500")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A measurement: the load, the servers, and the value to show."""
+    """A measurement: its load, its servers, and the value that is shown."""
 
     title: str
-    #: Flags for wsload, except the server and the time.
+    #: Flags for wsload, except those for the server and the time.
     flags: tuple[str, ...]
     #: The value's key in wsload's output.
     figure: str = "deliveries_per_s"
     #: The value's format.
     format: str = ",.0f"
-    #: A pattern for the names of the servers to measure.
+    #: Pattern for the names of the servers to measure.
     servers: str = RUNTIMES
-    #: How long to send messages, as a multiple of --seconds; 0 to send none.
+    #: Time for which messages are sent, as a multiple of --seconds; 0 to send none.
     longer: int = 1
     #: Whether one round is enough.
     once: bool = False
-    #: If set, each round has a second run with these flags. The value is the ratio of the
-    #: deliveries of the first run to those of the second.
+    #: If set, each round has a second run, with these flags. The value is the first run's
+    #: deliveries divided by the second run's.
     without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cases:
-    """All cases, grouped by where they are shown."""
+    """All cases, grouped by the place where they are shown."""
 
-    #: Each has its own table.
+    #: The cases that each have a table.
     compared: Sequence[Case]
-    #: The rows in the table of the runtimes.
+    #: The rows of the table of the runtimes.
     runtimes: Sequence[Case]
     #: The points in the picture of the runtimes, by number of clients.
     curves: Mapping[int, Case]
@@ -163,7 +163,7 @@ def quiet(clients: int) -> Case:
 
 
 def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
-    """Return all cases. shrink: divides the numbers of clients, except those in `curves`."""
+    """Return all cases. shrink: divisor for all numbers of clients except those in `curves`."""
     hundred, thousand, most = 100 // shrink, 1000 // shrink, 20_000 // shrink
     compared = [
         busy(hundred, pattern=""),
@@ -224,7 +224,8 @@ class Results:
     def __init__(self, path: Path | None) -> None:
         """Make an empty list. path: a file to append each measurement to; None for no file."""
         self.path = path
-        #: The keys are "case", "server", "round", and those of wsload's output or "error".
+        #: The keys are "case", "server", "round", those of wsload's output, and "error" after a
+        #: failure.
         self.rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
@@ -250,7 +251,7 @@ class Results:
         return {i: value / others[i] for i, value in values.items() if others.get(i)}
 
     def dropped(self, cases: Sequence[Case], server: str) -> int:
-        """Return how many clients a server dropped although they were reading."""
+        """Return how many clients a server has dropped even though they were reading."""
         return sum(row.get("dropped", 0) for case in cases for row in self.of(case, server))
 
 
@@ -264,7 +265,7 @@ class Bench:
     cores: tuple[int | None, int | None]
 
     def measure(self, case: Case, contenders: Sequence[Server]) -> None:
-        """Measure a case on each server. A server that has failed twice is left out."""
+        """Measure a case on each server. Skips a server after two failures."""
         contenders = [server for server in contenders if re.search(case.servers, server.name)]
         failures: Counter[str] = Counter()
         for i in range(1 if case.once else self.rounds):
@@ -294,7 +295,7 @@ class Bench:
     def run(self, server: Server, flags: Sequence[str], duration: float) -> dict[str, Any]:
         """Run a server and wsload, and return the output of wsload.
 
-        duration: how long to send messages, in seconds; 0 to send none. Raises OSError,
+        duration: time for which messages are sent, in seconds; 0 to send none. Raises OSError,
         SubprocessError or ValueError if the server or wsload fails.
         """
         times = ["-t", str(duration), "-u", str(min(duration, 1))]
@@ -316,13 +317,13 @@ class Bench:
 
     @contextmanager
     def running(self, server: Server) -> Iterator[tuple[int, int]]:
-        """Run a server during the block. Yields its port and its process id."""
+        """Run a server for the duration of the block. Yields its port and process id."""
         port = free_port()
         pin(self.cores[0])
         process = subprocess.Popen(
             [part.replace("PORT", str(port)) for part in server.command],
             cwd=server.directory,
-            # Limits the Go example to one core even if the process cannot be pinned.
+            # Limits the Go example to one core even where processes cannot be pinned.
             env=os.environ | {"GOMAXPROCS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -349,13 +350,13 @@ def two_cores() -> tuple[int | None, int | None]:
 
 
 def pin(core: int | None) -> None:
-    """Pin this process, and each process that it starts later, to a core."""
+    """Pin this process, and all processes that it starts later, to a core."""
     if core is not None:
         os.sched_setaffinity(0, {core})
 
 
 def free_port() -> int:
-    """Return a free port below 32768, which Linux does not use for outgoing connections."""
+    """Return a free port below 32768. Linux uses higher ports for outgoing connections."""
     while True:
         port = random.randrange(10_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -412,7 +413,7 @@ def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -
 def runtimes_table(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server]
 ) -> list[str]:
-    """Return a table with a row for each case, or no lines if there is no runtime."""
+    """Return a table with a row for each case, or no lines if no runtime was measured."""
     runtimes = [server.name for server in contenders if re.search(RUNTIMES, server.name)]
     if not runtimes:
         return []
@@ -427,7 +428,7 @@ def runtimes_table(
 
 
 def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: str) -> list[str]:
-    """Return the lines for the page. end: the last sentence."""
+    """Return the lines for the page. end: the page's last sentence."""
     lines = [f"![Deliveries a second of each server]({PICTURE.name})", ""]
     for case in filter(results.of, cases.compared):
         lines += compared_table(results, case, contenders)
@@ -445,7 +446,7 @@ def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: st
 
 
 def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Iterator[str]:
-    """Yield the lines of a table with the ratios of two servers in each round."""
+    """Yield the lines of a table with the ratios of two servers in each round, for each case."""
     keys = {"deliveries/s": "deliveries_per_s", "CPU per delivery": "cpu_us"}
     for case in cases:
         yield from ["", f"{case.title}: {a} / {b}", "", *head("round", *keys)]
@@ -457,7 +458,7 @@ def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Itera
 
 
 def write_page(lines: Sequence[str]) -> None:
-    """Replace the text between the two comments. Exits with 1 if a comment is missing."""
+    """Replace the text between the two comments. Exits with status 1 if a comment is missing."""
     before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -488,7 +489,7 @@ def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) 
         axes.margins(x=0.1)
         axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.set(xlabel="deliveries/s", title="messages received by all clients; more is better")
-        # Above the axes, because bars can cover any part of them.
+        # Above the axes, because bars may cover any part of the axes.
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(cases))
 
 
@@ -515,7 +516,7 @@ def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Sequenc
 
 
 def pattern(text: str) -> str:
-    """Return a flag's value, a regular expression. Raises ArgumentTypeError."""
+    """Return a flag's value. Raises ArgumentTypeError unless it is a regular expression."""
     try:
         re.compile(text)
     except re.error as error:
@@ -555,7 +556,7 @@ def arguments() -> argparse.Namespace:
         "file to append each measurement to, as a line of JSON",
         "FILE",
     )
-    parser.add_flag("read", Path, None, "make the tables from such a file; measure nothing", "FILE")
+    parser.add_flag("read", Path, None, "make the tables from this file; measure nothing", "FILE")
     parser.add_option(
         "write",
         action="store_true",
@@ -579,7 +580,7 @@ def arguments() -> argparse.Namespace:
 def measure_all(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server], args: argparse.Namespace
 ) -> None:
-    """Compile wsload and measure all cases. Exits with 2 if there is no C compiler."""
+    """Compile wsload, and measure all cases. Exits with status 2 if there is no C compiler."""
     cores = two_cores()
     if cores[0] is None:
         print("there is only one core: nothing is pinned", file=sys.stderr)
@@ -627,7 +628,7 @@ def main() -> None:
         wanted: dict[str, Case] = {}
         for case in every:
             if re.search(args.cases, case.title):
-                # Two cases may have the same title. The first one measures more servers.
+                # If two cases have the same title, keep the first, which measures more servers.
                 wanted.setdefault(case.title, case)
         try:
             measure_all(results, [*wanted.values()], contenders, args)

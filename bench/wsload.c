@@ -4,22 +4,23 @@
  *     ./wsload -p 8080 -n 100 -s 4 -t 5
  *
  * One thread drives all clients, with epoll. The output is one line of JSON. If something fails,
- * wsload prints a line on stderr and exits with 1. The steps of a run:
+ * wsload prints a line on stderr and exits with status 1. A run has these steps:
  *
- *   1. All clients connect. Then the first client sends a message, a call, again and again until
- *      every client has received one. A server may accept a handshake before the client is in the
- *      room, so the handshake alone is not enough.
+ *   1. All clients connect. Then the first client sends a short message, a call, again and again,
+ *      until every client has received one. The handshakes alone do not show that all clients are
+ *      in the room, because a server may accept a handshake before it adds the client.
  *   2. With -k, wsload measures the server's memory. With -c, all clients disconnect and reconnect.
- *   3. The clients send for -u seconds, to warm up, and then for -t seconds that count. With -z,
- *      some clients stop reading after the warm-up, but keep their connections open.
+ *   3. The clients send for -u seconds to warm up, and then for -t seconds that are measured. With
+ *      -z, some clients stop reading after the warm-up, but keep their connections open.
  *
- * A message is "TIME SENDER xxx...": when it was due, in nanoseconds, and its sender's number, both
- * in hexadecimal. Without -r, each sender keeps WINDOW messages in flight and sends the next one
- * when one arrives. With -r, messages are due at a fixed rate. Latency counts from the time when a
- * message was due, so a stall shows in every message that it delays.
+ * A message is "TIME SENDER xxx...". TIME is the time at which the message was due, in nanoseconds,
+ * and SENDER is its sender's number; both are hexadecimal. Without -r, each sender keeps WINDOW
+ * messages in flight: whenever one of them comes back, the sender sends another. With -r, messages
+ * are due at a fixed rate. Latency counts from the time at which a message was due. So if the server
+ * stalls, the stall shows in every message that it delays.
  *
- * A server may join several messages with newlines and send them in one frame. It may also split a
- * frame into fragments; the Go example does so every 1,024 bytes.
+ * A server may join messages with newlines and send them in one frame. It may also split a frame
+ * into fragments, as the Go example does after every 1,024 bytes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -41,17 +42,17 @@ enum {
     WINDOW = 4,          /* messages that a sender keeps in flight */
     BUFFER = 1 << 18,    /* bytes per read; also the largest frame */
     PER_ADDRESS = 2000,  /* clients per source address; each address has 28,000 ports */
-    AT_ONCE = 100,       /* the maximum number of handshakes in progress, except with -c */
-    BUCKETS = 57 * 256,  /* of the histogram */
+    AT_ONCE = 100,       /* maximum number of handshakes in progress, except with -c */
+    BUCKETS = 57 * 256,  /* number of buckets in the histogram */
 };
 #define SECOND 1000000000ull
-#define PATIENCE (120 * SECOND) /* for all clients to connect, and to receive a call */
+#define PATIENCE (120 * SECOND) /* time for all clients to connect and receive a call */
 
 typedef struct {
     enum { CLOSED, CONNECTING, SHAKING, OPEN } state;
     int fd;
-    int present;         /* whether it has received a call since it connected */
-    int in_flight;       /* messages that it has sent and not yet received */
+    int present;         /* whether the client has received a call since it connected */
+    int in_flight;       /* messages that the client has sent and not yet received */
     unsigned char *rest; /* the beginning of an incomplete frame or handshake answer */
     size_t have;         /* the size of `rest` */
     unsigned char *line; /* the beginning of a message that continues in the next fragment */
@@ -60,14 +61,14 @@ typedef struct {
 
 static Client *clients;
 static int epoll, port, total = 100, senders = 4, size_of_message = 64;
-/* How many clients are in a handshake, how many are connected, and how many have got a call. */
+/* How many clients are in a handshake, are connected, and have received a call. */
 static int pending, alive, present;
-/* Why the last client that could not connect failed; empty if all could. */
+/* Reason why a client could not connect, from the last failure; empty if there was none. */
 static char refused[200];
 /* With -f, a client that cannot connect ends step 1, but not the run. */
 static int fewer;
 
-/* The counters. `measuring` is set at the time `begin`, after the warm-up. */
+/* The counters. `measuring` is set after the warm-up, at the time `begin`. */
 static int measuring, dropped;
 static uint64_t begin, sent, deliveries, longest, histogram[BUCKETS];
 
@@ -89,7 +90,7 @@ static uint64_t now_ns(void) {
     return read_clock(CLOCK_MONOTONIC);
 }
 
-/* A histogram of latencies, each rounded by at most 1/512. */
+/* A histogram of latencies. Rounding changes a latency by at most 1/512. */
 
 static void record(uint64_t value) {
     int shift = value < 512 ? 0 : 55 - __builtin_clzll(value);
@@ -114,7 +115,7 @@ static void print_percentile(const char *name, double percent) {
     printf(", \"%s\": null", name);
 }
 
-/* The server's memory in KB and its processor time in seconds; 0 if unknown. */
+/* The server's memory, in KB, and its processor time, in seconds. Both are 0 if unknown. */
 
 static double memory_of(int pid) {
     char path[64], line[256];
@@ -175,7 +176,7 @@ static void start(Client *c) {
         return;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    /* The system chooses the local port in connect, so it may use a port several times. */
+    /* Makes the system choose the local port in connect, where it may reuse a port. */
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from) ||
         (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)) {
@@ -203,7 +204,7 @@ static void shake_hands(Client *c) {
     watch(c, EPOLL_CTL_MOD, EPOLLIN);
 }
 
-/* Handle the answer to a handshake. Returns its size, or 0 if it is incomplete. */
+/* Handle the answer to a handshake. Return its size, or 0 if it is incomplete or a refusal. */
 static size_t answer(Client *c, const unsigned char *data, size_t size) {
     const unsigned char *end = memmem(data, size, "\r\n\r\n", 4);
     if (!end) return 0;
@@ -224,7 +225,7 @@ static size_t answer(Client *c, const unsigned char *data, size_t size) {
 
 /* Messages. */
 
-/* Send a message, or drop the client. With so few bytes in flight, the socket has room for it. */
+/* Send a message, or drop the client on failure. The socket always has room for so few bytes. */
 static void send_text(Client *c, const char *text, int size) {
     unsigned char frame[8 + LARGEST] = {0x81}; /* with a masking key of zeros */
     int head = 2;
@@ -264,7 +265,7 @@ static void join_line(Client *c, const unsigned char *data, size_t size) {
     c->length += size;
 }
 
-/* Count a message or a call. now: when it was read. */
+/* Count a message or a call. now: the time at which it was read. */
 static void count(Client *c, const unsigned char *line, size_t size, uint64_t now) {
     if (size && *line == '?') {
         present += !c->present;
@@ -279,7 +280,7 @@ static void count(Client *c, const unsigned char *line, size_t size, uint64_t no
     }
 }
 
-/* Count the messages of a fragment. last: whether it is the last of its frame. */
+/* Count the messages in a fragment. last: whether it is its frame's last fragment. */
 static void text(Client *c, const unsigned char *at, size_t size, int last, uint64_t now) {
     const unsigned char *end = at + size, *stop;
     for (; (stop = memchr(at, '\n', end - at)) || last; at = stop + 1) {
@@ -296,7 +297,7 @@ static void text(Client *c, const unsigned char *at, size_t size, int last, uint
     join_line(c, at, end - at);
 }
 
-/* Handle all complete frames and fragments. Returns their size. */
+/* Handle all complete frames and fragments, and return their size. */
 static size_t parse(Client *c, const unsigned char *data, size_t size, uint64_t now) {
     size_t done = 0;
     while (size - done >= 2) {
@@ -365,7 +366,7 @@ static void handle_events(int milliseconds) {
 
 /* The steps of a run. */
 
-/* Connect the clients from `first` to `last` - 1, and wait until all have received a call. */
+/* Connect clients `first` to `last` - 1, and wait until all have received a call. */
 static void join(int first, int last, int at_once) {
     uint64_t until = now_ns() + PATIENCE;
     for (int next = first; pending || (next < last && !*refused);) {
@@ -391,7 +392,7 @@ static void cut(void) {
     join(0, total, total);
 }
 
-/* Return the server's memory after a second without messages. */
+/* Return the server's memory, in KB, after a second without messages. */
 static double idle_memory(int pid) {
     for (uint64_t until = now_ns() + SECOND; now_ns() < until;) handle_events(100);
     return memory_of(pid);
@@ -402,7 +403,7 @@ static void send_and_count(double rate, double warmup, double seconds, int stopp
     uint64_t now = now_ns(), first = now, due = now, turn = 0, own_cpu = 0;
     uint64_t start = now + warmup * SECOND, end = start + seconds * SECOND;
     for (; now < end; now = now_ns()) {
-        int wait = 1; /* in milliseconds; short, to notice the end */
+        int wait = 1; /* in milliseconds; short, so that the end is noticed */
         if (!measuring && now >= start) {
             measuring = 1;
             begin = now;
@@ -448,7 +449,7 @@ int main(int argc, char **argv) {
         case 't': seconds = atof(optarg); break;
         case 'u': warmup = atof(optarg); break;
         case 'z': stopped = atoi(optarg); break;   /* clients that stop reading */
-        case 'k': first = atoi(optarg); break;     /* memory per client beyond this many */
+        case 'k': first = atoi(optarg); break;     /* measure memory beyond this many clients */
         case 'c': come_back = 1; break;            /* measure how long reconnecting takes */
         case 'f': fewer = 1; break;                /* accept that not all clients connect */
         default: return 2;

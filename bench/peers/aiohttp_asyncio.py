@@ -1,7 +1,7 @@
 """The chat on aiohttp, written as its documentation suggests.
 
-aiohttp has no broadcast, so this calls `send_str` for each client, and each call builds a frame.
-All sends start together, so a slow client does not delay the others.
+aiohttp has no broadcast, so this server calls `send_str` for each client, and each call builds a
+frame. All sends start together, so a slow client does not delay the others.
 """
 
 import asyncio

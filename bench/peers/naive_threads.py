@@ -1,9 +1,9 @@
 """A straightforward port of the Go example to simple-websocket, Werkzeug and `queue.Queue`.
 
-One thread runs the hub. Each client has a reader and a writer, and simple-websocket adds a third
-thread. As in the Go example, the hub drops a client that is 256 messages behind, and all messages
-queued for a client are sent as one, joined by newlines. Python has no `select` for queues, so the
-hub has a single queue.
+One thread runs the hub. Each client has a reading thread and a writing thread, and simple-websocket
+adds a third. As in the Go example, the hub drops a client that is 256 messages behind, and all
+messages queued for a client are joined with newlines and sent as one. Python has no `select` for
+queues, so the hub has a single queue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Client:
     def __init__(self, ws: Server) -> None:
         self.ws = ws
         self.send: queue.Queue[str | None] = queue.Queue(256)
-        #: Set by the hub when it has dropped this client.
+        #: Set when the hub has dropped this client.
         self.dropped = threading.Event()
 
     def read_pump(self) -> None:
@@ -74,7 +74,7 @@ def drop(clients: set[Client], client: Client) -> None:
     if client in clients:
         clients.remove(client)
         client.dropped.set()
-        # If the queue is full, the writer is not waiting, so it sees `dropped` without a None.
+        # If the queue is full, the writer is not waiting. So it sees `dropped`, and needs no None.
         with suppress(queue.Full):
             client.send.put_nowait(None)
 
@@ -87,7 +87,7 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     events.put(("join", client))
     threading.Thread(target=client.write_pump, daemon=True).start()
     client.read_pump()
-    # Keeps Werkzeug from writing an answer to a connection that has ended.
+    # Keeps Werkzeug from writing a response to a connection that has ended.
     raise ConnectionError
 
 

@@ -1,4 +1,4 @@
-"""The chat on picows, an asyncio library with the protocol in Cython.
+"""The chat on picows, an asyncio library that implements the protocol in Cython.
 
 picows calls a listener for each frame. The listener writes to the transports of all clients, so
 there are no tasks and no queues. Messages for a slow client stay in its transport's buffer.

@@ -1,7 +1,7 @@
-"""The chat on socketify, which is uWebSockets, a C++ server, with handlers in Python.
+"""The chat on socketify, which combines uWebSockets, a C++ server, with handlers in Python.
 
-Python handles each message, and C++ sends it to all clients, as a separate frame. A client for
-which 64 KB are waiting is disconnected; that is the library's default.
+Python handles each message, and C++ sends it to all clients as a separate frame. A client is
+disconnected when 64 KB are waiting for it, which is the library's default.
 """
 
 import sys

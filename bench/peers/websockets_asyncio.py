@@ -1,8 +1,8 @@
 """The chat on websockets with asyncio, as its documentation recommends.
 
-`broadcast` builds a frame once and writes it to the transports of all clients without waiting.
-Messages for a slow client are buffered, and the client is not dropped. Like gochat, the
-library sends pings.
+`broadcast` builds a frame once, and writes it to the transports of all clients without waiting.
+Messages for a slow client are buffered, and the client is not dropped. Like gochat, the library
+sends pings.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The chat on websockets with a thread per client, as its documentation shows.
 
-There is no `broadcast` for threads. The thread that receives a message sends it to one client after
-another, and each send blocks until the socket has room for the message.
+websockets has no `broadcast` for threads. The thread that receives a message sends it to one client
+after another, and each send blocks until the socket has room for the message.
 """
 
 import socket

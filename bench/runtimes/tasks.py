@@ -1,4 +1,4 @@
-"""Measure asyncio tasks, with the arguments and output of threads.py."""
+"""Measure asyncio tasks. The arguments and the output are those of threads.py."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ async def nothing() -> None:
 
 
 async def start(count: int) -> float:
-    """Start tasks that do nothing, and wait for each. Returns the time per task, in seconds."""
+    """Start tasks that do nothing, one at a time, and return the time per task, in seconds."""
     begin = time.perf_counter()
     for _ in range(count):
         await asyncio.create_task(nothing())
@@ -22,7 +22,7 @@ async def start(count: int) -> float:
 
 
 async def idle(count: int) -> float:
-    """Start tasks that wait. Returns the memory per task, in bytes."""
+    """Start tasks that wait, and return the memory per task, in bytes."""
     ready, end = asyncio.Queue[int](), asyncio.Queue[int]()
 
     async def wait() -> None:
@@ -42,7 +42,7 @@ async def idle(count: int) -> float:
 
 
 async def switch(count: int) -> float:
-    """Send values to another task and back. Returns the time per direction, in seconds."""
+    """Send values to another task and back, and return the time per direction, in seconds."""
     there, back = asyncio.Queue[int](), asyncio.Queue[int]()
 
     async def answer() -> None:
@@ -60,7 +60,7 @@ async def switch(count: int) -> float:
 
 
 async def runs(work: Callable[[float], object], seconds: float) -> list[float]:
-    """Sleep repeatedly for a millisecond while another task works. Returns the wake-up times."""
+    """Sleep for a millisecond repeatedly while another task works, and return the wake-up times."""
 
     async def other() -> None:
         work(seconds)

@@ -1,6 +1,7 @@
-"""Measure threads, or greenlets if started with gevent.monkey. Prints a line of JSON for run.py.
+"""Measure threads, or greenlets if started with gevent.monkey, and print JSON for run.py.
 
-Arguments: how many threads to start, and how long one works, in seconds.
+The arguments are the number of threads to start, and the time for which one of them works while
+another sleeps, in seconds.
 
     python threads.py 5000 0.2
     python -m gevent.monkey threads.py 5000 0.2
@@ -25,7 +26,7 @@ def memory() -> int:
 
 
 def start(count: int) -> float:
-    """Start threads that do nothing, and wait for each. Returns the time per thread, in seconds."""
+    """Start threads that do nothing, one at a time, and return the time per thread, in seconds."""
     begin = time.perf_counter()
     for _ in range(count):
         thread = threading.Thread(target=int)
@@ -35,7 +36,7 @@ def start(count: int) -> float:
 
 
 def idle(count: int) -> float:
-    """Start threads that wait. Returns the memory per thread, in bytes."""
+    """Start threads that wait, and return the memory per thread, in bytes."""
     ready, end = SimpleQueue[int](), SimpleQueue[int]()
 
     def wait() -> None:
@@ -56,7 +57,7 @@ def idle(count: int) -> float:
 
 
 def switch(count: int) -> float:
-    """Send values to another thread and back. Returns the time per direction, in seconds."""
+    """Send values to another thread and back, and return the time per direction, in seconds."""
     there, back = SimpleQueue[int](), SimpleQueue[int]()
 
     def answer() -> None:
@@ -75,7 +76,7 @@ def switch(count: int) -> float:
 
 
 def runs(work: Callable[[float], object], seconds: float) -> list[float]:
-    """Sleep repeatedly for a millisecond while another thread works. Returns the wake-up times."""
+    """Sleep for a millisecond repeatedly while another thread works; return the wake-up times."""
     begin = time.perf_counter()
     thread = threading.Thread(target=work, args=(seconds,))
     thread.start()

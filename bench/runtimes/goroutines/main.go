@@ -1,4 +1,4 @@
-// Measures goroutines, with the arguments and the output of threads.py.
+// Measures goroutines. The arguments and the output are those of threads.py.
 package main
 
 import (
@@ -18,7 +18,7 @@ func memory() float64 {
 	return float64(kilobytes) * 1024
 }
 
-// start starts goroutines that do nothing, and waits for each. It returns the seconds that each took.
+// start starts goroutines that do nothing, one at a time. It returns the seconds per goroutine.
 func start(count int) float64 {
 	done := make(chan int)
 	begin := time.Now()
@@ -29,7 +29,7 @@ func start(count int) float64 {
 	return time.Since(begin).Seconds() / float64(count)
 }
 
-// idle starts goroutines that wait. It returns the bytes that each takes.
+// idle starts goroutines that wait. It returns the bytes of memory per goroutine.
 func idle(count int) float64 {
 	ready, end, done := make(chan int), make(chan int), make(chan int)
 	before := memory()
@@ -65,8 +65,8 @@ func switched(count int) float64 {
 	return time.Since(begin).Seconds() / float64(count) / 2
 }
 
-// runs sleeps repeatedly for a millisecond while another goroutine works. It returns the wake-up
-// times, as JSON.
+// runs sleeps for a millisecond repeatedly while another goroutine works. It returns the wake-up
+// times as JSON.
 func runs(work func(time.Duration), duration time.Duration) string {
 	var found []float64
 	begin := time.Now()
@@ -92,7 +92,7 @@ func compute(duration time.Duration) {
 	}
 }
 
-// block waits in a system call. That is all that the runtime knows about it.
+// block waits in a system call. The runtime knows only that the goroutine is in one.
 func block(duration time.Duration) {
 	wanted := syscall.NsecToTimespec(duration.Nanoseconds())
 	syscall.Nanosleep(&wanted, nil)
