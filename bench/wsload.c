@@ -16,8 +16,8 @@
  * A message is "TIME SENDER xxx...". TIME is the time at which the message was due, in nanoseconds,
  * and SENDER is its sender's number; both are hexadecimal. Without -r, each sender keeps WINDOW
  * messages in flight: whenever one of them comes back, the sender sends another. With -r, messages
- * are due at a fixed rate. Latency counts from the time at which a message was due. So if the server
- * stalls, the stall shows in every message that it delays.
+ * are due at a fixed rate. Latency counts from the time at which a message was due. So a stall of
+ * the server shows in every message that the stall delays.
  *
  * A server may join messages with newlines and send them in one frame. It may also split a frame
  * into fragments, as the Go example does after every 1,024 bytes.

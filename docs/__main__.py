@@ -3,7 +3,7 @@
     python -m docs                        on 127.0.0.1:8000
     python -m docs --addr 127.0.0.1:9000
     python -m docs --build                only build, into docs/_build/html
-    python -m docs --go ../websocket      show the Go text of the three files from a clone
+    python -m docs --go ../websocket      show the text of the three Go files, from a clone
 
 Needs a copy of the repository, and the extra `docs`. Ctrl-C stops the server.
 """
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def from_clone(clone: Path) -> list[str]:
-    """Return the options of sphinx-build that show Go's text from a clone of gorilla/websocket.
+    """Return options that make sphinx-build show the Go text from a clone of gorilla/websocket.
 
     Prints a warning for each file that differs from the commit that the page describes. Raises
     OSError if a file cannot be read, ImportError if Sphinx is not installed, and ValueError if the
@@ -81,7 +81,7 @@ def build(site: Path, *options: str) -> int:
     options: further options for sphinx-build. Raises ImportError if a package is missing.
     """
     try:
-        import furo  # noqa: F401, PLC0415 - so a missing package is reported below
+        import furo  # noqa: F401, PLC0415 - reports a missing package below
         import myst_parser  # noqa: F401, PLC0415
         from sphinx.cmd.build import main as sphinx_build  # noqa: PLC0415
     except ImportError as error:
@@ -89,8 +89,8 @@ def build(site: Path, *options: str) -> int:
             f"there is no {error.name}; the site needs: pip install -e '.[docs]'"
         ) from error
     doctrees = site.with_name("doctrees")
-    # Sphinx makes millions of objects and keeps most of them. The garbage collector would take a
-    # third of the time; without it, the build needs a third of a gigabyte more.
+    # Sphinx makes millions of objects, and keeps most of them. The garbage collector would take a
+    # third of the build's time. Without it, the build needs a third of a gigabyte more memory.
     gc.disable()
     try:
         return sphinx_build(["-q", *options, "-d", str(doctrees), str(DOCS), str(site)])
@@ -99,7 +99,7 @@ def build(site: Path, *options: str) -> int:
 
 
 def serve(site: Path, listener: socket.socket) -> None:
-    """Serve a folder on a listening socket, until Ctrl-C."""
+    """Serve a folder on a listening socket until Ctrl-C."""
     address = listener.getsockname()
     handler = partial(SimpleHTTPRequestHandler, directory=site)
     with ThreadingHTTPServer(address, handler, bind_and_activate=False) as server:

@@ -1,10 +1,10 @@
-"""Sphinx's configuration for the site; `python -m docs` runs Sphinx.
+"""The configuration of Sphinx for the site. `python -m docs` runs Sphinx.
 
 It extends Sphinx, MyST and Furo in three ways:
 
-- A link such as `../../src/gochat/hub.py` leads to a page that shows that file. So the same link
+- A link such as `../../src/gochat/hub.py` leads to a page that shows the file. So the same link
   works on the site and in a repository browser. A link to a picture leads to the picture.
-- In dark mode, the site shows `x-dark.png` in place of `x.png` if that file exists.
+- In dark mode, the site shows `x-dark.png` instead of `x.png` if it exists.
 - Docstrings are Markdown.
 """
 
@@ -62,16 +62,16 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints_format = "short"
-# On its first use on a machine, matplotlib logs that it is looking for fonts.
+# The first time it runs on a machine, matplotlib logs that it is looking for fonts.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 nitpicky = True
-# Names from other projects are not links, because the site must be complete without a network.
+# Names from other projects are not links, because the site must work without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]
-# Names of a module's private types are not links, either.
+# Nor are the names of a module's private types.
 nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Sums)")]
 
 
-# A page for each file that a link leads to.
+# The pages for the files that links lead to.
 
 
 #: Suffixes of picture files.
@@ -84,7 +84,7 @@ def page_of(path: str) -> str:
 
 
 def file_of(path: str) -> str:
-    """Return the file of the site that shows a file or folder of the repository."""
+    """Return the path, on the site, of the file that shows a file or folder of the repository."""
     return page_of(path) + ("" if Path(path).suffix in PICTURES else ".html")
 
 
@@ -111,7 +111,7 @@ class FileLinks(SphinxTransform):
             if not target or not path.exists() or not path.is_relative_to(ROOT):
                 continue
             name = path.relative_to(ROOT).as_posix()
-            # Stored with this document, so that Sphinx drops both at the same time.
+            # Stored with this document, so that Sphinx drops the two together.
             self.env.metadata[self.env.docname].setdefault("files", set()).add(name)
             uri = posixpath.relpath(file_of(name), here or ".")
             uri += f"#{anchor}" if anchor else ""
@@ -119,7 +119,7 @@ class FileLinks(SphinxTransform):
 
 
 class DarkPictures(SphinxTransform):
-    """Adds the dark versions of pictures. Furo shows the version for the current mode."""
+    """Adds the dark versions of pictures. Furo shows the version that fits the current mode."""
 
     default_priority = 5
 
@@ -138,7 +138,7 @@ class DarkPictures(SphinxTransform):
 
 
 def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield a page for each linked file, for each source file, and for each of their folders."""
+    """Yield a page for each linked file, each source file, and each folder that contains them."""
     files = {path.relative_to(ROOT) for path in (ROOT / "src" / "gochat").rglob("*.py")}
     for meta in app.env.metadata.values():
         files |= {Path(name) for name in meta.get("files", ())}
@@ -158,7 +158,7 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             shutil.copyfile(ROOT / path, copy)
             continue
         elif page.exists() and page.stat().st_mtime > (ROOT / path).stat().st_mtime:
-            continue  # Sphinx skips unchanged pages, too
+            continue  # unchanged; Sphinx also skips such pages
         else:
             try:
                 lexer = get_lexer_for_filename(path.name)
@@ -171,9 +171,10 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def share_navigation(app: Sphinx, page: str, _: str, context: dict[str, Any], *__: Any) -> None:
-    """Make the navigation only once for all pages of files at the same depth.
+    """Make the navigation of file pages only once for each depth in the tree of files.
 
-    Their navigation is the same, and making it takes longer than making the rest of the page.
+    Pages at the same depth have the same navigation, and making it takes longer than making the
+    rest of a page.
     """
     if page.startswith("files/"):
         shared: dict[int, Any] = vars(app).setdefault("gochat_navigation", {})
@@ -189,7 +190,7 @@ def share_navigation(app: Sphinx, page: str, _: str, context: dict[str, Any], *_
 
 
 def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
-    """Return the address of the source of a name: the page of its file, and the line."""
+    """Return the address of a name's source: the page of its file, and the line."""
     found: Any = sys.modules[info["module"]]
     for name in info["fullname"].split("."):
         found = getattr(found, name, None)
@@ -207,19 +208,19 @@ def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
 
 # Docstrings.
 
-# The renderer makes settings for each docstring, although they are always the same. That takes
-# longer than parsing most docstrings.
+# The renderer makes new settings for each docstring, although the settings are always the same.
+# Making them takes longer than parsing most docstrings.
 base.get_default_settings = cache(base.get_default_settings)  # type: ignore[assignment,attr-defined]
 
 
 class Markdown(SphinxDirective):
-    """A directive with Markdown as its content."""
+    """A directive whose content is Markdown."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Parse the content."""
-        # All docstrings of a page share one parser, because making a parser takes longer than
+        # All docstrings on a page share one parser, because making a parser takes longer than
         # parsing most docstrings.
         if "gochat_parser" not in self.env.temp_data:
             config = self.env.myst_config  # type: ignore[attr-defined]
@@ -234,7 +235,7 @@ class Markdown(SphinxDirective):
 
 
 def markdown_docstring(*args: Any) -> None:
-    """Put a docstring into a Markdown directive. The last argument is the list of its lines."""
+    """Put a docstring into a Markdown directive. The last argument is the docstring's lines."""
     lines = args[-1]
     lines[:] = [".. markdown::", "", *(f"    {line}" for line in lines), ""]
 

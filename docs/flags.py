@@ -1,4 +1,4 @@
-"""Writes docs/run/flags.md, with the flags of each command as its parser defines them.
+"""Write docs/run/flags.md, which lists the flags of each command as its parser defines them.
 
 python -m docs.flags
 """
@@ -19,7 +19,7 @@ PAGE: Final = Path(__file__).parent / "run" / "flags.md"
 
 _CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
 
-#: Go's counterparts of flags of `gochat serve`, by the flag's name.
+#: Go's counterparts of the flags of `gochat serve`, by the flag's name.
 _IN_GO: Final = {
     "addr": f"[`-addr`]({_CHAT}/main.go#L13)",
     "write-wait": f"[`writeWait`]({_CHAT}/client.go#L18)",
@@ -37,7 +37,7 @@ _IN_GO: Final = {
     "server.go#L66), which the example does not set",
 }
 
-#: The pages that say more about flags of `gochat serve`, by the flag's name.
+#: The pages that say more about a flag of `gochat serve`, by the flag's name.
 _MORE: Final = {
     "trust-proxy": "proxy.md",
     "metrics-addr": "metrics.md",
@@ -57,7 +57,7 @@ without another flag that it needs, the command prints a line that says so and e
 [docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
 """
 
-#: Matches what counts as code in the help of a flag.
+#: Matches the parts of a flag's help that are code.
 _CODE: Final = re.compile(
     r"(?:gochat serve )?--[a-z][a-z-]*|pip install '\S+'|'\*:5000'|\w+://[\w.:/]+\w|GOCHAT_\w+"
 )
@@ -72,7 +72,7 @@ def page() -> str:
 
 
 def _tables(parser: argparse.ArgumentParser, *, go: bool) -> str:
-    """Return the flags of a command as one table, or as a table for each group of flags.
+    """Return the flags of a command as one table, or as one table for each group of flags.
 
     go: whether to add a column with Go's counterparts.
     """
@@ -107,7 +107,7 @@ def _table(actions: Sequence[argparse.Action], *, go: bool) -> str:
 
 
 def _marked_up(text: str) -> str:
-    """Return the help of a flag as Markdown."""
+    """Return a flag's help as Markdown."""
     return _CODE.sub(r"`\g<0>`", re.sub(r"(?<!')([*<|])", r"\\\1", text))
 
 

@@ -1,13 +1,13 @@
-"""Two directives that show the parts of hub, client and main, in Go and in Python.
+"""Two directives that show parts of hub, client and main, in Go and in Python.
 
-    go-part FILE DECLARATION   shows its content: a link to a part of a Go file, and a description
+    go-part FILE DECLARATION   shows its content, a link to a part of a Go file and a description
     python-part FILE           shows the parts of a Python file that the option `names` lists
 
-The page docs/why/three-files.md uses both. The page docs/why/asyncio.md uses `python-part` for
-gochat and for the chat in asyncio.
+docs/why/three-files.md uses both directives. docs/why/asyncio.md uses `python-part` for gochat and
+for the chat in asyncio.
 
-The Go text is not in this repository. If the configuration value `gochat_go` names a clone of
-gorilla/websocket, `go-part` shows the Go text in place of its content.
+This repository does not contain the Go text. If the configuration value `gochat_go` names a clone
+of gorilla/websocket, `go-part` shows the Go text instead of its content.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PAGE: Final = Path(__file__).parent / "why" / "three-files.md"
 #: The folder of the three files in a clone of gorilla/websocket.
 CHAT: Final = Path("examples", "chat")
 
-#: The commit of gorilla/websocket that the page describes, and the SHA-256 of each file there.
+#: The commit of gorilla/websocket that the page describes, and the SHA-256 of each file in it.
 COMMIT: Final = "e064f32e3674d9d79a8fd417b5bc06fa5c6cad8f"
 HASHES: Final = {
     "hub.go": "54ac0d161a6c432c7142ad6c3c655c87a1ba2fc76fa0cd9e08233c49077b8730",
@@ -44,15 +44,15 @@ HASHES: Final = {
 
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-#: Name of the part above a file's first declaration: docstring, imports and `__all__`.
+#: Name of the part above a file's first declaration, with the docstring, imports and `__all__`.
 TOP: Final = "imports"
 
 
 class GoPart(NamedTuple):
     """A part of a Go file that the page describes.
 
-    declaration: the beginning of the declaration's line. first, last: the part's first and last
-    line at COMMIT, counted from 1.
+    declaration: the beginning of the declaration's line. first, last: numbers of the part's first
+    and last line at COMMIT. The file's first line has number 1.
     """
 
     file: str
@@ -62,7 +62,7 @@ class GoPart(NamedTuple):
 
 
 def go_parts() -> list[GoPart]:
-    """Return the Go parts on the page, in the page's order."""
+    """Return the Go parts on the page, in order."""
     found = re.findall(
         r"\{go-part\} (\S+) (.+)\n\[.*?\]\(\S+/\1#L(\d+)(?:-L(\d+))?\)", PAGE.read_text()
     )
@@ -73,13 +73,13 @@ def go_parts() -> list[GoPart]:
 
 
 def go_lines(code: str, declaration: str) -> tuple[int, int]:
-    """Return the first and last line, counted from 1, of a declaration with the comment above it.
+    """Return the numbers of the first and last line of a declaration and the comment above it.
 
-    declaration: the beginning of the declaration's line. Raises ValueError unless exactly one line
-    begins like this.
+    The code's first line has number 1. declaration: the beginning of the declaration's line. Raises
+    ValueError unless exactly one line begins with it.
 
     If that line ends with an opening brace or parenthesis, the declaration ends at the next line
-    that begins with a closing one, because the code is formatted by gofmt.
+    that begins with a closing one. gofmt ensures this.
     """
     lines = code.splitlines()
     found = [i for i, line in enumerate(lines) if line.startswith(declaration)]
@@ -95,9 +95,10 @@ def go_lines(code: str, declaration: str) -> tuple[int, int]:
 
 
 def check_clone(clone: Path) -> Iterator[str]:
-    """Yield a warning for each of the three files in a clone that differs from the one at COMMIT.
+    """Yield a warning for each of the three files that is different in a clone than at COMMIT.
 
-    Raises OSError if a file cannot be read, and ValueError if a file lacks a part of the page.
+    Raises OSError if a file cannot be read, and ValueError if a file lacks a part that the page
+    shows.
     """
     for file, wanted in HASHES.items():
         path = clone / CHAT / file
@@ -113,11 +114,11 @@ def check_clone(clone: Path) -> Iterator[str]:
 
 
 def python_lines(code: str, names: Sequence[str]) -> set[int]:
-    """Return the line numbers of the parts with these names in a Python file. The first is 1.
+    """Return the line numbers of the parts of a Python file that have these names.
 
-    A part is a function, a class without its methods, a method (`Hub.run`), a variable, or TOP. It
-    includes the comments directly above it, but no blank lines. Raises ValueError for an unknown
-    name.
+    The file's first line has number 1. A part is a function, a class without its methods, a method
+    (`Hub.run`), a variable, or TOP. It includes the comments directly above it, but no blank lines.
+    Raises ValueError for an unknown name.
     """
     lines = code.splitlines()
     parts: dict[str, set[int]] = {TOP: set()}
@@ -143,7 +144,7 @@ def python_lines(code: str, names: Sequence[str]) -> set[int]:
 
 
 def _name(node: ast.stmt) -> str:
-    """Return the first name that a statement defines; empty if it defines none."""
+    """Return the first name that a statement defines, or "" if it defines none."""
     if isinstance(node, (ast.ClassDef, *FUNCTIONS)):
         return node.name
     if isinstance(node, ast.Assign):
@@ -152,7 +153,7 @@ def _name(node: ast.stmt) -> str:
 
 
 def _lines(lines: Sequence[str], node: ast.AST) -> set[int]:
-    """Return the lines of a node, its decorators, and the comments directly above it."""
+    """Return the line numbers of a node, its decorators, and the comments directly above it."""
     place = node.pattern if isinstance(node, ast.match_case) else node
     decorators = getattr(node, "decorator_list", [])
     first = min(each.lineno for each in [place, *decorators])
@@ -163,7 +164,7 @@ def _lines(lines: Sequence[str], node: ast.AST) -> set[int]:
 
 
 def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
-    """Return the lines of the statement, case, handler or argument that begins with `begin`.
+    """Return the line numbers of the statement, case, handler or argument beginning with `begin`.
 
     within: the lines to search. Raises ValueError unless exactly one of them begins with `begin`.
     """
@@ -184,13 +185,13 @@ def not_in_go(code: str, begin: str, within: set[int]) -> set[int]:
 
 
 def awaits(code: str) -> set[int]:
-    """Return the numbers of the lines on which a coroutine awaits something. The first is 1."""
+    """Return the numbers of the lines on which a coroutine awaits something, counted from 1."""
     kinds = (ast.Await, ast.AsyncFor, ast.AsyncWith)
     return {node.lineno for node in ast.walk(ast.parse(code)) if isinstance(node, kinds)}
 
 
 class GoPartDirective(SphinxDirective):
-    """Shows a part of a Go file: the directive's content, or the text from a clone."""
+    """Shows the directive's content, or the text of a part of a Go file from a clone."""
 
     has_content = True
     required_arguments = 2
@@ -213,8 +214,9 @@ class GoPartDirective(SphinxDirective):
 class PythonPartDirective(SphinxDirective):
     """Shows parts of a Python file.
 
-    names: the parts, separated by semicolons. caption: in place of "Python". not-in-go: beginnings
-    of statements to highlight, separated by semicolons. awaits: highlights the lines that await.
+    names: the parts, separated by semicolons. caption: a caption to show instead of "Python".
+    not-in-go: the beginnings of statements to highlight, separated by semicolons. awaits: highlight
+    the lines that await something.
     """
 
     required_arguments = 1
@@ -260,7 +262,7 @@ def setup(app: Sphinx) -> None:
     app.add_config_value("gochat_go", "", "", str)
     app.add_directive("go-part", GoPartDirective)
     app.add_directive("python-part", PythonPartDirective)
-    # Sphinx does not know that this page depends on the clone, so make it always read the page.
+    # Sphinx does not know that this page depends on the clone. So make Sphinx read it every time.
     app.connect(
         "env-get-outdated", lambda _, env, *__: sorted({"why/three-files"} & env.found_docs)
     )

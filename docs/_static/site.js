@@ -1,14 +1,14 @@
 'use strict';
 
-// Adds to the site: Copy buttons on code, a button that opens a Go program in the Go playground, a Step button on the
-// lesson's pictures, and `?present` on every page.
+// Adds Copy buttons to code, a button that opens a Go program in the Go playground, a Step button to the lesson's
+// pictures, and `?present` to every page.
 
-/** Copies text. The clipboard object exists only on pages that come over HTTPS or from this machine. */
+/** Copies text. The clipboard object exists only on pages that were loaded over HTTPS or from this machine. */
 async function copy(text) {
   if (navigator.clipboard) {
     try {
       return await navigator.clipboard.writeText(text);
-    } catch { /* The browser forbids it: try the old way. */ }
+    } catch { /* The browser forbids it. Try the old way. */ }
   }
   const area = document.createElement('textarea');
   area.value = text;
@@ -32,7 +32,7 @@ function addCopyButtons() {
   }
 }
 
-/** Makes each part that is too wide for its place a stop of the Tab key, so that keys can scroll it. */
+/** Makes the Tab key stop at each part that is too wide for its place, so that the arrow keys can scroll the part. */
 function addTabStops() {
   for (const part of document.querySelectorAll('article :is(pre, .table-wrapper, .picture, p:has(> img))')) {
     if (part.scrollWidth > part.clientWidth) {
@@ -41,7 +41,7 @@ function addTabStops() {
   }
 }
 
-/** Makes a paragraph with a button and a text. Screen readers announce changes of the text. */
+/** Makes a paragraph with a button and a text. Screen readers announce changes to the text. */
 function makeBar(label) {
   const bar = document.createElement('p');
   const button = document.createElement('button');
@@ -69,13 +69,13 @@ function addRunButton() {
   const { bar, button, text } = makeBar('Run in the Go playground');
   button.title = 'Uploads this program to go.dev, and opens it there in a new tab';
   button.addEventListener('click', async () => {
-    const tab = open(); // before the upload: after it, the browser might block the new tab
+    const tab = open(); // before the upload, because after it, the browser might block the new tab
     text.textContent = 'Uploading …';
     try {
       const link = document.createElement('a');
       link.href = await share(pre.textContent);
       link.textContent = link.href.replace('https://', '');
-      text.replaceChildren(link); // in case the browser has blocked the tab
+      text.replaceChildren(link); // in case the browser blocked the tab
       if (tab) {
         tab.opener = null;
         tab.location = link.href;
@@ -88,7 +88,7 @@ function addRunButton() {
   pre.parentElement.before(bar);
 }
 
-/** Returns the lines of a file of the repository as HTML, from the file's page on the site. */
+/** Returns a repository file's lines as HTML, from the file's page on the site. */
 async function linesOf(path) {
   const site = document.documentElement.dataset.content_root;
   const response = await fetch(`${site}files/${path}.html`);
@@ -97,7 +97,7 @@ async function linesOf(path) {
   return pre.innerHTML.split(/<span id="L-\d+"><\/span>/).slice(1);
 }
 
-/** Scrolls a box so that the marked element is in its middle. Does not scroll the page. */
+/** Scrolls a box, but not the page, so that the marked element is in the middle of the box. */
 function reveal(box, marked) {
   if (marked) {
     const from = box.getBoundingClientRect().top + box.clientHeight / 2;
@@ -119,10 +119,10 @@ async function addSteps(image) {
   const sentences = svg.querySelector('desc').textContent.trim().split('\n');
   const picture = document.createElement('div');
   picture.className = 'picture';
-  // Separates the styles of the picture from those of the page.
+  // Separates the picture's styles from the page's.
   const shadow = picture.attachShadow({ mode: 'open' });
   const style = document.createElement('style');
-  // On a phone, a picture shrinks a little, but not so far that its texts become hard to read.
+  // On a phone, a picture shrinks a little, but not so much that its texts become hard to read.
   const own = Number(svg.getAttribute('width'));
   const width = `var(--picture-width, clamp(${0.88 * own}px, 100%, ${own}px))`;
   const height = `max(${svg.getAttribute('height')}px, var(--picture-height, 0px))`;
@@ -176,8 +176,8 @@ async function addSteps(image) {
 }
 
 /**
- * Shows one section at a time, with the lesson's picture next to its code. If a section has subsections, it shows one
- * subsection at a time. The left and right arrow keys change the section, and Escape goes back to the normal page.
+ * Shows one section at a time, with the lesson's picture next to its code. Of a section with subsections, it shows one
+ * subsection at a time. The left and right arrow keys change the section, and Escape returns to the normal page.
  */
 function present() {
   document.body.classList.add('present');
@@ -212,14 +212,14 @@ function present() {
       const source = picture.querySelector('.source pre');
       reveal(source, source.querySelector('.hll'));
     }
-    // A reload then shows the same section.
+    // Makes a reload show the same section.
     history.replaceState(null, '', `#${sections.find((each) => each.matches('.begun')).id}`);
     scrollTo(0, 0);
   };
   addEventListener('keydown', (event) => {
     const by = { ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1 }[event.key];
     if (event.altKey || event.ctrlKey || event.metaKey) {
-      return; // a key of the browser, such as Alt and left for Back
+      return; // a browser shortcut, such as Alt+Left for Back
     }
     if (event.key === 'Escape') {
       location.search = '';
@@ -229,7 +229,7 @@ function present() {
       show();
     }
   });
-  if (slides.length > 0) { // The page of a file has no sections.
+  if (slides.length > 0) { // a page that shows a file has no sections
     show();
   }
 }
@@ -237,7 +237,7 @@ function present() {
 addEventListener('DOMContentLoaded', async () => {
   addCopyButtons();
   document.querySelector('.toc-drawer')?.setAttribute('aria-label', 'On this page');
-  // Step 6 never ends in the playground, as its page explains.
+  // In the playground, step 6 never ends, as its page explains.
   if (/\/lesson\/go\/(?!06_)/.test(location.pathname)) {
     addRunButton();
   }

@@ -5,7 +5,7 @@ import "runtime"
 // show
 func useAll(pumps []func()) int {
 	for _, pump := range pumps {
-		go pump() // on any of the cores
+		go pump() // on any core
 	}
 	return runtime.GOMAXPROCS(0)
 }

@@ -7,6 +7,6 @@ func (c *client) readAll(h *hub) {
 		if err != nil {
 			return
 		}
-		h.broadcast <- message // waits, and reads nothing
+		h.broadcast <- message // reads nothing while it waits
 	}
 }

@@ -3,5 +3,5 @@ package constructs
 // show
 func mainReturns(work func()) {
 	go work()
-	// The process ends here, whatever work does.
+	// The process ends here, even if work has not returned.
 }

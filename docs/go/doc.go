@@ -1,5 +1,6 @@
-// Package constructs holds the Go code that the pages of docs/ show beside Python: the part of each
-// file after the line "// show". The tests compile it, with only the standard library.
+// Package constructs holds the Go code that the pages of docs/ show beside Python code. The pages
+// show the part of each file after the line "// show". The tests compile the package, using only
+// the standard library.
 package constructs
 
 import (
@@ -25,7 +26,7 @@ type closeError struct{ Code int }
 
 func (e *closeError) Error() string { return strconv.Itoa(e.Code) }
 
-// hijacker stands in for http.Hijacker, because net/http takes long to compile.
+// hijacker stands in for http.Hijacker, because net/http takes a long time to compile.
 type hijacker interface {
 	Hijack() (net.Conn, *bufio.ReadWriter, error)
 }

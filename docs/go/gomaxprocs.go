@@ -6,6 +6,6 @@ import "runtime"
 func oneAtATime(pumps []func()) {
 	runtime.GOMAXPROCS(1)
 	for _, pump := range pumps {
-		go pump() // ready, and waiting for the processor
+		go pump() // ready, but waits for the processor
 	}
 }

@@ -1,7 +1,7 @@
 package constructs
 
 // show
-// mu, with room for one element, is a lock.
+// mu has room for one element, so it works as a lock.
 func whole(mu chan bool, c conn, message []byte) error {
 	mu <- true
 	defer func() { <-mu }()

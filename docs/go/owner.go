@@ -2,7 +2,7 @@ package constructs
 
 // show
 func (h *hub) run() {
-	h.clients = map[*client]bool{} // no other goroutine uses it
+	h.clients = map[*client]bool{} // used by no other goroutine
 	for {
 		h.next()
 	}

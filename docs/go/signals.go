@@ -11,5 +11,5 @@ func untilSignal() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	<-stop
-	signal.Stop(stop) // a second one ends the process
+	signal.Stop(stop) // a second signal ends the process
 }

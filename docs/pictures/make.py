@@ -1,8 +1,8 @@
-"""Makes the pictures of the docs from traces of real chats: `python -m docs.pictures.make`.
+"""Make the documentation's pictures from traces of real chats: `python -m docs.pictures.make`.
 
-For each picture, a chat runs with `--trace` and clients do what the picture should show. The
-picture is drawn from the trace, with the clients named A and B. Each picture contains a description
-of the events in it. ALT has a shorter text alternative for each picture.
+For each picture, a chat runs with `--trace`, and its clients do what the picture should show. The
+picture is drawn from the trace, with the clients named A and B. It contains a description of its
+events. ALT has a shorter text alternative for each picture.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ ALT: Final = {
 }
 
 # LONG is the size of a message, in bytes. The sockets between the server and B have room for a few
-# messages of this size, but not for MORE of them.
+# messages of this size, but for fewer than MORE.
 LONG: Final = 8000
 MORE: Final = 100
 
-# Time that a panel shows before its first event and after its last, in microseconds.
+# Time that a panel shows before its first event and after its last event, in microseconds.
 MOMENT: Final = 1.0
 
 
 class Run:
     """A traced chat.
 
-    folder: for the trace. listener: the listening socket. flags: flags of `gochat serve`.
+    folder: where to put the trace. listener: the listening socket. flags: flags of `gochat serve`.
     """
 
     def __init__(self, folder: Path, listener: socket.socket, *flags: str) -> None:
@@ -60,7 +60,7 @@ class Run:
         self.names: dict[str, str] = {}
 
     def named(self, name: str, peer: Peer) -> Peer:
-        """Give a client a name in the picture."""
+        """Set a client's name in the picture, and return the client."""
         self.names[peer.addr] = name
         return peer
 
@@ -76,9 +76,9 @@ class Run:
 
 @contextmanager
 def running(*flags: str, send_buffer: int = 0) -> Iterator[Run]:
-    """Yield a traced chat. A chat that is still running at the end of the block is stopped.
+    """Yield a traced chat. If the chat is still running at the end of the block, stop it.
 
-    send_buffer: send buffer of the server's sockets, in bytes; 0 for the system's default.
+    send_buffer: size of the send buffer of the server's sockets, in bytes; 0 for the default.
     """
     with tempfile.TemporaryDirectory() as folder, listen(LOCAL) as listener:
         if send_buffer:  # accepted sockets inherit it
@@ -189,8 +189,8 @@ def slow() -> str:
 
 
 def _overflow(places: int, title: str, names: list[str]) -> Panel:
-    """Let A send until B, which does not read, is dropped. Then let B read the rest."""
-    # On a slow machine, B might begin to read only after the default write wait is over.
+    """Let A send until B, which does not read, is dropped. Then let B read what is left."""
+    # On a slow machine, B might not begin to read until the default write wait is over.
     flags = (f"--send-buffer={places}", f"--max-message-size={LONG}", "--write-wait=600")
     with running(*flags, send_buffer=1) as run:
         a = run.named("A", join(run.gochat.port))
