@@ -1,13 +1,15 @@
-/* Turns and channels, for the model checker spin: a model of
- * src/gochat/golang/runtime/threads/turns.py, and of handover.py and channel.py next to it.
+/* A model of turns and channels for the model checker Spin. It describes
+ * src/gochat/golang/runtime/threads/turns.py, and handover.py and channel.py next to it.
  *
- * Part 1, turns: one hub sends M messages to each of N pumps, which share K turns, and then closes
- * their channels. Either one pump's deadline passes while the pump waits, or the hub or a pump is
- * interrupted once, as by a signal handler that raises (unless NO_INTERRUPT is defined).
+ * Part 1 is about turns. A hub sends M messages to each of N pumps, which share K turns, and then
+ * closes their channels. In each run, one thing goes wrong: one pump's deadline passes while the
+ * pump waits, or the hub or a pump is interrupted once, as by a signal handler that raises. If
+ * NO_INTERRUPT is defined, there is no interrupt.
  *
  *     spin -run docs/turns.pml
  *
- * finds no error; what it checks is listed below. With one of these mistakes, spin finds an error:
+ * finds no error. The end of this comment lists what is checked. Each of these options adds a
+ * mistake to the model, which makes Spin report an error:
  *
  *     -DLOOK_FIRST              a pump sleeps although it has a message
  *     -DKEEP_TURN               a stuck pump stops the others
@@ -15,44 +17,46 @@
  *     -DTAKE_ANYWAY             a pump that is released has one turn too many
  *     -DCALL_FIRST              nobody is woken for the turn that becomes free
  *     -DK=2 -DN=3 -DCALL_ONE    only one of two new turns is announced
- *     -DCLAIM_IN_TWO            the hub is interrupted between the two steps
+ *     -DCLAIM_IN_TWO            the hub is interrupted between the two steps of a claim
  *     -DFORGET_IDLE             the hub is interrupted before it wakes the pump that it unmarked
  *     -DNO_CLEANUP              an interrupted pump keeps its place in line
  *
- * Part 2, offers and bells: S senders send V values each to C channels of capacity CAPACITY. One
- * receiver selects over the channels, and another thread closes them at the end. One thing goes
- * wrong: sends have deadlines, or a select has a deadline, or the channels are closed early, or the
- * receiver waits for only one of the channels, or one of the threads is interrupted.
+ * Part 2 is about offers and bells. Each of S senders sends V values to C channels of capacity
+ * CAPACITY. A receiver selects over the channels, and another thread closes them at the end. One
+ * thing goes wrong in each run: sends have deadlines, or a select has a deadline, or the channels
+ * are closed early, or the receiver waits for only one of the channels, or one of the threads is
+ * interrupted.
  *
  *     spin -run -DOFFERS docs/turns.pml
  *
- * finds no error, but there are many states. With these options it finds no error, either:
+ * finds no error, but searches many states. Nor does Spin find an error with these options:
  *
  *     -DOFFERS -DS=1 -DV=2
  *     -DOFFERS -DC=2 -DTROUBLE=LATE_SENDERS
  *     -DOFFERS -DCAPACITY=1
  *
- * With one of these mistakes, spin finds an error:
+ * Each of these options adds a mistake, which makes Spin report an error:
  *
  *     -DOFFERS -DLOOK_FIRST                       the receiver sleeps although a sender waits
- *     -DOFFERS -DC=2 -DONE_BELL                   a slow sender hands over to a later wait
- *     -DOFFERS -DTAKE_FIRST                       a value is received and taken back
+ *     -DOFFERS -DC=2 -DONE_BELL                   a slow sender hands its value to a later wait
+ *     -DOFFERS -DTAKE_FIRST                       a value is both received and taken back
  *     -DOFFERS -DCLOSE_LAST                       a sender joins the line, and waits forever
  *     -DOFFERS -DNO_CLEANUP                       an interrupted receiver loses a value
  *     -DOFFERS -DCAPACITY=1 -DNO_RECOVERY         an interrupted sender wakes nobody
  *     -DOFFERS -DCAPACITY=1 -DS=3 -DROOM_FIRST    a channel has one value too many
  *
- * Checked in every reachable state:
- * - Nothing is lost: in the only end state, all threads have ended, and everything that was sent
- *   was received. A thread that waits forever would be another end state, and an error.
- * - A value that is received was sent; it is received once, in its sender's order. A value that is
- *   taken back is not received.
+ * In every reachable state, Spin checks the following:
+ * - Nothing is lost. In the only end state, all threads have ended, and everything that was sent
+ *   was received. If a thread waited forever, that would be another end state, and an error.
+ * - Each value that is received was sent. It is received only once, and in its sender's order. A
+ *   value that was taken back is not received.
  * - No more than K pumps have a turn, and no channel has more values than it has room for.
- * - At the end nobody is in line.
+ * - At the end, nobody is in line.
  *
- * One statement here is one step of Python: an append, a pop, a check of the queue, a check of who
- * is idle. A d_step is one call that runs no Python code. An `unless` is an interrupt, which may
- * come between any two steps. The code after the interrupt is not interrupted again.
+ * One statement of the model is one step of Python, such as an append, a pop, a check of the queue,
+ * or a check of whether a receiver is idle. A d_step is one call that runs no Python code. An
+ * `unless` is an interrupt, which may come between any two steps. The code after an interrupt is
+ * not interrupted again.
  */
 
 #ifndef OFFERS
@@ -69,26 +73,26 @@
 #define NOBODY N
 #define HUB N
 
-byte queued[N];         /* Channel.queue: how many values are in it */
+byte queued[N];         /* Channel.queue: the number of values in it */
 bool closed[N];         /* Channel._closed */
-bool sentinel[N];       /* Channel._offers: has the end */
-bool idle[N];           /* Channel._idle: the receiver has found nothing */
+bool sentinel[N];       /* Channel._offers: whether it contains the end */
+bool idle[N];           /* Channel._idle: whether the receiver has found nothing */
 bool armed[N];          /* Waiter.armed */
-bool gate[N];           /* Gate: a wake-up that is not consumed yet */
+bool gate[N];           /* Gate: whether there is a wake-up that is not consumed yet */
 bool holds[N];          /* Waiter._holds */
 byte sent[N];
 byte received[N];
 bool ended[N];
-byte held;              /* how many pumps have a turn; only for the checks */
-bool late;              /* no deadline may pass: a second one could save a forgotten pump */
-bool signal[N + 1];     /* an interrupt is due */
+byte held;              /* number of pumps that have a turn; only for the checks */
+bool late;              /* no more deadlines may pass: a second one could save a forgotten pump */
+bool signal[N + 1];     /* whether an interrupt is due */
 
-byte line[N + 2];       /* Turns._line, then NOBODY; a pump may briefly be in it twice */
+byte line[N + 2];       /* Turns._line, then NOBODY; it may briefly contain a pump twice */
 byte length;
 
 hidden byte i_, j_;
 
-/* One step each, for use in a d_step. */
+/* Each of these is one step. Call them in a d_step. */
 inline append(who)
 {
     assert(length <= N);
@@ -125,7 +129,7 @@ inline let_go()
     d_step { if :: holds[me] -> holds[me] = false; held-- :: else fi }
 }
 
-/* Turns._call: wake those who have a turn and do not know it yet */
+/* Turns._call: wake the pumps that have a turn and do not know it yet */
 inline call()
 {
 #ifdef CALL_ONE
@@ -238,7 +242,7 @@ inline try_send(to)
         fi;
         seen = false
     } unless {
-        signal[HUB];            /* Channel._ring, and _recover, and Waiter.wake on its way out */
+        signal[HUB];            /* the handlers in Channel._ring, _recover and Waiter.wake */
         signal[HUB] = false;
         call();
         if
@@ -267,7 +271,7 @@ inline close(to)
     } unless {
         signal[HUB];
         signal[HUB] = false;
-        closed[to] = true;      /* or the caller closes it again */
+        closed[to] = true;      /* or the caller closes the channel again */
         sentinel[to] = true;
         if
         :: idle[to] -> gate[to] = true
@@ -284,7 +288,7 @@ proctype pump(byte me)
     byte got;
 
 receive:
-    /* select on a channel with turns, and what Client.write_pump does with the result */
+    /* select on a channel with turns, and Client.write_pump's use of the result */
     {
         if
         :: NONEMPTY ->
@@ -297,7 +301,7 @@ receive:
             idle[me] = true;
             if
 #ifndef LOOK_FIRST
-            :: NONEMPTY ->          /* the second check: do not sleep unless already claimed */
+            :: NONEMPTY ->          /* the second check: sleep only if already claimed */
                 if
                 :: d_step { armed[me] -> armed[me] = false }; idle[me] = false; goto receive
                 :: !armed[me]
@@ -348,7 +352,7 @@ receive:
         goto receive                /* the caller goes on */
     };
     if                              /* Conn.write_message */
-    :: true                         /* the socket takes all of the frame at once */
+    :: true                         /* the socket accepts the whole frame immediately */
 #ifdef KEEP_TURN
     :: me == 0 -> end_stuck: false
 #else
@@ -374,14 +378,14 @@ init
     byte me = HUB;
     byte first = NOBODY, second = NOBODY;
     byte n, i;
-    bool seen;              /* try_send: the receiver was marked as idle */
+    bool seen;              /* try_send: whether the receiver was marked as idle */
 
     atomic {
         line[0] = NOBODY;
         for (i : 0 .. N - 1) {
             run pump(i)
         }
-        if                          /* one thing goes wrong: more would be too many states */
+        if                          /* only one thing goes wrong; more would make too many states */
         :: late = false
 #ifndef NO_INTERRUPT
         :: late = true; run signals()
@@ -396,7 +400,7 @@ init
     for (i : 0 .. N - 1) {
         close(i)
     }
-    /* All pumps have ended; only pump 0 may be stuck instead. */
+    /* All pumps have ended, except pump 0, which may be stuck. */
     for (i : 1 .. N - 1) {
         ended[i] && received[i] == sent[i]
     }
@@ -411,7 +415,7 @@ init
     assert(length == 0 && held == 0)
 }
 
-/* One interrupt, of the hub or any pump. An interrupt that comes too late has no effect. */
+/* Interrupts the hub or a pump once. An interrupt that comes too late has no effect. */
 proctype signals()
 {
     byte who = HUB;
@@ -439,15 +443,15 @@ proctype signals()
 #define CAPACITY 0
 #endif
 #ifndef WAITS
-#define WAITS 10        /* how often the receiver waits, at most */
+#define WAITS 10        /* maximum number of times that the receiver waits */
 #endif
 #ifndef C
-#define C 1             /* channels: 1 or 2; sender s sends its value v to channel (s + v) % C */
+#define C 1             /* 1 or 2 channels; sender s sends its value v to channel (s + v) % C */
 #endif
 #define SIZE 4
 #define NOTHING 255
-#define O (S * V)       /* offers: a sender's v-th offer, and its value, are sender * V + v */
-#define THE_END O       /* channel._END, in line with the offers of the senders */
+#define O (S * V)       /* number of offers; a sender's v-th offer and value are sender * V + v */
+#define THE_END O       /* channel._END, which is in line with the senders' offers */
 #define CLOSER S
 #define RECEIVER (S + 1)
 
@@ -460,18 +464,18 @@ byte offered[O];        /* Offer._offered: the value, or NOTHING after it was mo
 bool refused[O];        /* Offer.refused */
 bool gate[O];           /* Offer.gate */
 
-byte given[WAITS];      /* Bell._given: NOTHING; an offer; or THE_END when the wait has ended */
-byte giver[WAITS];      /* the channel of this offer */
-bool rung[WAITS];       /* Bell: its gate */
-byte bells;             /* how many bells there were */
+byte given[WAITS];      /* Bell._given: NOTHING, an offer, or THE_END when the wait has ended */
+byte giver[WAITS];      /* the channel of that offer */
+bool rung[WAITS];       /* the Bell's gate */
+byte bells;             /* number of bells so far */
 
-byte sent[S];           /* how many of each sender's values were sent */
+byte sent[S];           /* number of each sender's values that were sent */
 byte received[S];
-byte last[S];           /* the number of the last received value, plus 1 */
+byte last[S];           /* number of the last value received from each sender, plus 1 */
 bool ended[S];
-bool signal[S + 2];     /* an interrupt is due */
+bool signal[S + 2];     /* whether an interrupt is due */
 
-/* What goes wrong. One thing at a time, or there would be too many states. */
+/* What goes wrong. With more than one thing at a time, there would be too many states. */
 mtype = { LATE_SENDERS, LATE_RECEIVER, CLOSED_EARLY, ONE_ALONE, INTERRUPT };
 mtype trouble;
 
@@ -527,7 +531,7 @@ inline admit(c)
             if
             :: offered[first] != NOTHING ->
                 queue[c] ! offered[first];
-                assert(len(queue[c]) <= CAPACITY || trouble == INTERRUPT);  /* or a value is put back meanwhile */
+                assert(len(queue[c]) <= CAPACITY || trouble == INTERRUPT);  /* or a value is put back */
                 offered[first] = NOTHING
             :: else
             fi
@@ -701,7 +705,7 @@ inline end_wait()
 
 #define READY(c) (len(queue[c]) > 0 || len(line[c]) > 0)
 
-/* select: over the channels not yet seen closed, or over one of them */
+/* select, over the channels that the receiver has not yet seen closed, or over one of them */
 proctype receiver()
 {
     byte c, bell = NOTHING, first = NOTHING, index, got = NOTHING, from;
@@ -771,7 +775,7 @@ receive:
             signal[RECEIVER];
             signal[RECEIVER] = false;
 #ifndef NO_CLEANUP
-            d_step {                            /* to the front of the queue */
+            d_step {                            /* put the value back at the front of the queue */
                 if
                 :: got != NOTHING ->
                     k_ = len(queue[from]);
@@ -833,8 +837,8 @@ inline finish(c)
 #define ALL_RECEIVED \
     (received[0] == sent[0] && received[1 % S] == sent[1 % S] && received[S - 1] == sent[S - 1])
 
-/* Channel.close, of both channels. Unless it is early, all values have been received before: its
- * wake-up cannot hide that an earlier one was lost. */
+/* Channel.close, on all channels. Unless the close is early, it comes after all values have been
+ * received, so its wake-up cannot hide that an earlier wake-up was lost. */
 proctype closer()
 {
     byte c, bell = NOTHING, first = NOTHING, index;
@@ -849,7 +853,7 @@ proctype closer()
         } unless {
             signal[CLOSER];
             signal[CLOSER] = false;
-            closed[c] = true;           /* or the caller closes it again */
+            closed[c] = true;           /* or the caller closes the channel again */
             finish(c);
             recover(c)
         };
@@ -897,7 +901,7 @@ init
     assert(len(line[0]) == 1 && len(line[1]) == C - 1)
 }
 
-/* One interrupt, of any of these threads. An interrupt that comes too late has no effect. */
+/* Interrupts one of these threads once. An interrupt that comes too late has no effect. */
 proctype signals()
 {
     byte who = RECEIVER;
