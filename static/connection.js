@@ -6,14 +6,14 @@ const CONNECT_TIMEOUT = 10;      // seconds; browsers would wait for minutes
 const LONGEST_WAIT = 30;         // seconds between two attempts
 const LASTING = 5;               // seconds after which a connection counts as good
 
-// For these, see “Is the connection alive?” below. All but the last are in seconds.
-const LATE = 3;                  // time until a message that has not come back is shown as waiting
-const SILENCE = 45;              // time without input until the connection is doubted
+// “Is the connection alive?” below explains these. All except the last are in seconds.
+const LATE = 3;                  // time after which a message that has not come back is late
+const SILENCE = 45;              // time without input after which the connection is doubted
 const PROBE_TIMEOUT = 5;         // time allowed for the probe to open
 const OVERLAP = 1;               // time for the old connection or the probe to receive something
-const LINGER = 5;                // time for messages still on their way on the old connection
+const LINGER = 5;                // time for messages that are still in flight on the old connection
 const CLOSE_TIMEOUT = 30;        // time allowed for the old connection to end, including LINGER
-const MAX_REFUSALS = 3;          // number of probes refused in a row
+const MAX_REFUSALS = 3;          // number of probes that may be refused in a row
 
 const MAY_BE_LOST = 'This message has not come back and may be lost:';
 const CLOSED = 'The server closed the connection, as it does when a client reads too slowly';
@@ -39,10 +39,10 @@ let openedAt = 0;       // when the connection opened; 0 while it is not open
 let reached = false;    // whether a connection to this server has ever opened
 let attempts = 0;       // number of attempts since the last good connection
 let connections = 0;    // number of connections that have opened, to any server
-let timer = 0;          // ends an attempt, or counts down to the next one
+let timer = 0;          // ends an attempt, or counts down to the next attempt
 let heardAt = 0;        // when the connection last received something
-let unconfirmed = [];   // messages that were sent and have not come back from the server
-let dialed = (url) => url;    // returns the URL to connect to; viewed.js replaces this
+let unconfirmed = [];   // messages that were sent, but have not come back from the server
+let dialed = (url) => url;    // returns the URL to connect to; viewed.js replaces this function
 
 function show(state, text) {
   ui.status.dataset.state = state;
@@ -53,7 +53,7 @@ function show(state, text) {
   showSize();
 }
 
-// giveUp reports unconfirmed messages as possibly lost: all of them, or those that isLost selects.
+// giveUp reports all unconfirmed messages as possibly lost, or only those that isLost selects.
 /** @param {(sent: any) => boolean} isLost */
 function giveUp(isLost = () => true) {
   for (const lost of unconfirmed.filter(isLost)) note(MAY_BE_LOST, lost);
@@ -79,7 +79,7 @@ function opened() {
   clearTimeout(timer);
   openedAt = performance.now();
   heard();
-  if (connections++) learnLimit();    // the first time, the limit in the page is up to date
+  if (connections++) learnLimit();    // at the first connection, the limit in the page is up to date
   if (reached) note('Connected again.');
   reached = true;
   show('connected', `Connected to ${serverName()}${isOwn(server) ? '' : ', which is not this page\'s server'}.`);
@@ -89,9 +89,10 @@ function messagesIn({ data }) {
   return (typeof data === 'string' ? data : new TextDecoder().decode(data)).split('\n');
 }
 
-// retryLater disconnects and reconnects after a wait, which doubles with each attempt. The random
-// part prevents all clients of a restarted server from reconnecting at the same moment. A connection
-// that ends immediately does not reset the wait; otherwise the page would reconnect in a fast loop.
+// retryLater disconnects, and reconnects after a wait, which doubles with each attempt. A random
+// part of the wait keeps the clients of a restarted server from all reconnecting at the same
+// moment. A connection that ends immediately does not reset the wait; otherwise the page would
+// reconnect in a fast loop.
 function retryLater(why) {
   if (openedAt && performance.now() - openedAt > LASTING * 1000) attempts = 0;
   const longest = Math.min(LONGEST_WAIT, 2 ** attempts);
@@ -107,8 +108,8 @@ function retryLater(why) {
   })();
 }
 
-// explain shows why this page's own server has refused the connection. A WebSocket does not report
-// the reason, but an HTTP request to the same address does.
+// explain shows why this page's own server refused the connection. A WebSocket does not report the
+// reason, but an HTTP request to the same address does.
 async function explain() {
   const attempt = attempts;
   const asked = server;
@@ -116,7 +117,7 @@ async function explain() {
   if (!status || attempts !== attempt || server !== asked || ui.status.dataset.state !== 'waiting') return;
   const { host, pathname } = new URL(server);
   ui.state.textContent = {
-    200: `${host} has no chat at ${pathname}.`,    // it answers with an ordinary page
+    200: `${host} has no chat at ${pathname}.`,    // the answer was an ordinary page
     404: `${host} has no chat at ${pathname} (404).`,
     503: `${host} is full, and refuses the connection (503).`,
   }[status] || `${host} answers, but refuses the connection. It may refuse pages from ${ownOrigin}.`;
@@ -127,7 +128,7 @@ ui.retry.addEventListener('click', () => {
   connect();
 });
 
-// After a return from the back/forward cache, the connection is dead or soon will be.
+// When the page comes back from the back/forward cache, its connection is dead or soon will be.
 window.addEventListener('pageshow', (event) => {
   if (event.persisted && server) connect();
 });
@@ -136,32 +137,33 @@ window.addEventListener('pageshow', (event) => {
 // ---- Is the connection alive? ----
 
 // A connection can die unnoticed: the network goes away, or a router forgets the connection. A page
-// does not see the server's pings, and cannot send pings. So when the page doubts its connection, it
-// opens a second connection to the same server, the probe. It does so
+// does not see the server's pings, and cannot send its own. So when the page doubts its connection,
+// it opens a second connection to the same server, the probe. It does this
 //
-// - LATE seconds after it sent a message, if it has received nothing since then;
+// - LATE seconds after sending a message, if it has received nothing since then;
 // - after SILENCE seconds without input;
 // - when the network is back.
 //
-// If the probe does not open within PROBE_TIMEOUT seconds, the network is dead, so the page
-// disconnects and reconnects later. If the probe opens, the network is alive, but the old connection
-// may be dead. Both connections are in the room now. If the old connection receives something first,
-// it is alive, and the probe ends. Otherwise the probe replaces the old connection.
+// If the probe does not open within PROBE_TIMEOUT seconds, the network is dead. The page then
+// disconnects, and reconnects later. If the probe opens, the network is alive, but the old
+// connection may be dead. Both connections are now in the room. If the old connection receives
+// something first, it is alive, and the probe is closed. Otherwise the probe replaces the old
+// connection.
 //
-// So a dead network is noticed within 9 seconds after a message was sent, and otherwise within 51
-// seconds. A dead connection in a live network is replaced within a minute.
+// So the page notices a dead network within 9 seconds of sending a message, and otherwise within 51
+// seconds. It replaces a dead connection in a live network within a minute.
 //
-// Two cases take longer. If every new connection is refused immediately, a dead connection is noticed
-// a few seconds after MAX_REFUSALS times SILENCE. While the server is full, a dead connection in a
-// live network is not noticed.
+// Two cases are different. If every new connection is refused immediately, the page notices a dead
+// connection a few seconds after MAX_REFUSALS times SILENCE. While the server is full, the page
+// does not notice a dead connection in a live network.
 //
 // A hidden tab does not probe, because its timers run late. It probes when it becomes visible.
 
-let probe = null;       // the only probe; null if there is none
+let probe = null;       // the probe; null if there is none
 let probeTimer = 0;
 let provenAt = 0;       // when the connection or a probe last got an answer
 let refusals = 0;       // number of probes refused since the last input
-const shownSince = new Set();    // for each replaced connection that is ending, the texts shown since
+const shownSince = new Set();    // for each replaced connection until its end, the texts shown since
 
 function heard() {
   endProbe();
@@ -170,7 +172,7 @@ function heard() {
 }
 
 function secondsSince(time) {
-  // On some computers, performance.now() stands still during sleep.
+  // On some computers, performance.now() stops while the computer sleeps.
   return (Date.now() - time) / 1000;
 }
 
@@ -205,8 +207,8 @@ function probeOpened() {
   clearTimeout(probeTimer);
   provenAt = Date.now();
   refusals = 0;
-  // The doubt came from a message that has not come back, but the room may be slow, or the server
-  // may be slow to read because of --rate. So keep the connection, and wait longer.
+  // A message has not come back. But the room may be slow, or --rate may make the server read
+  // slowly. So keep the connection, and wait longer.
   if (unconfirmed.length > 0 && secondsSince(heardAt) < SILENCE) return endProbe();
   probe.onmessage = (event) => {
     takeOver();
@@ -215,9 +217,10 @@ function probeOpened() {
   probeTimer = setTimeout(takeOver, OVERLAP * 1000);
 }
 
-// A probe can be refused by a full server, which is alive, or by this computer, if it has no route to
-// the server. A WebSocket does not report which. An HTTP request to this page's own server does: any
-// answer, even 503, means that the server is alive. Then the page keeps its old connection.
+// A probe can be refused by a full server, which is alive, or by this computer, if it has no route
+// to the server. A WebSocket does not report which of them refused it. But if this page's own
+// server answers an HTTP request, even with 503, the server is alive, and the page keeps its
+// connection.
 async function probeRefused() {
   endProbe();
   provenAt = Date.now();
@@ -245,14 +248,14 @@ async function answer(url) {
 
 // takeOver replaces the connection with the probe, and closes the old connection.
 //
-// The server must answer the close frame, which comes after all messages of the page. So if the close
-// is clean, the server has read those messages, and they come back on the new connection. If it is
-// not clean, the old connection was dead.
+// The page sends its close frame after all its messages, and the server must answer that frame. So
+// if the close is clean, the server has read the messages, and they come back on the new
+// connection. If the close is not clean, the old connection was dead.
 //
-// Messages may still arrive on the old connection. At its end, those that the new connection did not
-// receive are shown. A browser drops messages that arrive after close(), so the old connection stays
-// open for LINGER seconds first. If the server takes longer than LATE to answer the close frame, the
-// browser may have dropped messages, and the page says so.
+// Messages may still arrive on the old connection. When it ends, the page shows those that the new
+// connection did not receive. A browser drops messages that arrive after close(), so the page first
+// keeps the old connection open for LINGER seconds. If the server takes more than LATE seconds to
+// answer the close frame, the browser may have dropped messages, and the page says so.
 function takeOver() {
   const old = socket;
   const room = server;
@@ -290,8 +293,8 @@ function takeOver() {
   const overdue = setTimeout(() => old.onclose({ wasClean: false }), CLOSE_TIMEOUT * 1000);
 }
 
-// without returns the texts that are not in others. A text that occurs twice in texts and once in
-// others is returned once.
+// without returns the texts that are not in others. If a text occurs twice in texts and once in
+// others, it is returned once.
 function without(texts, others) {
   const left = new Map();
   for (const text of others) left.set(text, (left.get(text) || 0) + 1);
@@ -304,12 +307,13 @@ function without(texts, others) {
 
 let shownLate = [];
 
-// showDoubt shows messages that were sent over LATE seconds ago and have not come back.
+// showDoubt shows the messages that were sent at least LATE seconds ago and have not come back.
 function showDoubt() {
   const late = unconfirmed.filter(({ at }) => secondsSince(at) >= LATE);
   ui.offline.hidden = navigator.onLine;
   ui.status.classList.toggle('doubtful', late.length > 0 || !navigator.onLine);
-  // Without a change, stop here, because a screen reader reads out each new text of the status.
+  // If nothing has changed, stop here, because a screen reader reads out each new text of the
+  // status.
   if (late.length === shownLate.length && late.every((sent, i) => sent === shownLate[i])) return;
   shownLate = late;
   ui.doubt.textContent = late.length === 0 ? '' : late.length === 1
@@ -325,7 +329,7 @@ function showDoubt() {
 window.addEventListener('offline', showDoubt);
 window.addEventListener('online', () => {
   if (['waiting', 'connecting'].includes(ui.status.dataset.state)) return connect();
-  provenAt = 0;    // it may be a different network
+  provenAt = 0;    // this may be a different network
   check();
 });
 

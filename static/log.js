@@ -4,9 +4,9 @@
 
 const MAX_LOG = 2000;            // maximum lines on the page
 const MAX_KEPT = 200;            // maximum lines that survive a reload
-const MAX_STORED = 500_000;      // maximum characters stored of the log, and of the draft
-const TOGETHER = 300;            // seconds between messages of one name that form a group
-const COLORS = 8;                // number of colors for names, which are in home.css
+const MAX_STORED = 500_000;      // maximum characters stored for the log, and for the draft
+const TOGETHER = 300;            // maximum seconds between two messages of a group from one name
+const COLORS = 8;                // number of colors for names; home.css defines them
 
 // The page's elements by their ids: ui.log, ui.msg, …
 const ui = /** @type {Record<string, any>} */ ({});
@@ -15,18 +15,18 @@ for (const element of document.querySelectorAll('[id]')) ui[element.id] = elemen
 
 // ---- What the browser stores ----
 
-// If the browser forbids storage, these functions do nothing, and the chat works without it. Each tab
-// has a separate sessionStorage; all tabs share the localStorage.
+// If the browser forbids storage, these functions do nothing, and the chat works without storage.
+// Each tab has its own sessionStorage; all tabs share one localStorage.
 function recall(key, storage = 'localStorage') {
   try { return window[storage].getItem(`gochat.${key}`); } catch { return null; }
 }
 
 function remember(key, value, storage = 'localStorage') {
-  try { window[storage].setItem(`gochat.${key}`, value); } catch { /* Not kept, then. */ }
+  try { window[storage].setItem(`gochat.${key}`, value); } catch { /* The value is not kept. */ }
 }
 
-// Each tab keeps its name, even an empty one. A new tab starts with the name that was last typed in
-// any tab.
+// Each tab keeps its own name, even if it is empty. A new tab starts with the name that was last
+// typed in any tab.
 function rememberName() {
   remember('name', clean(ui.name.value), 'sessionStorage');
 }
@@ -37,13 +37,13 @@ function rememberName() {
 let arrived = [];       // items that are not drawn yet; flush draws them
 let following = true;   // whether the log scrolls to its end when lines are added
 let lastTop = 0;        // the last scroll position
-let unread = {};        // for each kind, the number of new items below the visible part
+let unread = {};        // for each kind, the number of new items below the visible part of the log
 let kept = [];          // the items that survive a reload
-let last = { name: '', day: '', date: new Date(0) };    // about the last item in the log
+let last = { name: '', day: '', date: new Date(0) };    // describes the last item in the log
 const plain = new WeakMap();    // for each line, its text for the clipboard
 
-// note adds a line that is not a message. lost: a message that might not have arrived; the line gets
-// a button that sends it again.
+// note adds a line that is not a message. lost: a message that might not have arrived. The line
+// gets a button that sends this message again.
 function note(text, lost) {
   append({ kind: 'note', text, lost, date: new Date() });
 }
@@ -66,7 +66,7 @@ function drawn(item) {
     const time = make('time', '', clock(date));
     time.dateTime = date.toISOString();
     time.title = date.toString();
-    time.setAttribute('aria-hidden', 'true');    // a screen reader should not read it out
+    time.setAttribute('aria-hidden', 'true');    // so that a screen reader does not read it out
     const line = make('div', kind, '');
     line.classList.toggle('mine', Boolean(mine));
     line.classList.toggle('again', name !== '' && name === last.name && Number(date) - Number(last.date) < TOGETHER * 1000);
@@ -107,7 +107,7 @@ function againButton(lost) {
   const button = make('button', '', 'Send again');
   button.type = 'button';
   button.addEventListener('click', () => {
-    // A message for one room or server must not go to another.
+    // A message for one room or server must not be sent to another.
     if (lost.server !== server) {
       ui.refusal.textContent = 'Not sent: this was for another server.';
     } else if (send(lost.text)) {
@@ -118,9 +118,9 @@ function againButton(lost) {
   return button;
 }
 
-// messageText returns an element for a message, which is "name: text" or only text. The bdi elements
-// separate the text directions, so a name in Arabic or Hebrew does not change the direction of the
-// text after it. The text alone decides on which side the line starts.
+// messageText returns an element for a message, which is "name: text" or just text. The bdi
+// elements separate the text directions, so that a name in Arabic or Hebrew does not change the
+// direction of the text after it. Only the text decides on which side the line starts.
 function messageText(text) {
   const body = make('bdi', 'text', '');
   const name = senderOf(text);
@@ -135,13 +135,14 @@ function messageText(text) {
   return body;
 }
 
-// senderOf returns the name that a message begins with, or ''.
+// senderOf returns the name at the beginning of a message, or ''.
 function senderOf(text) {
   const end = text.indexOf(': ');
   return end > 0 && end <= ui.name.maxLength ? text.slice(0, end) : '';
 }
 
-// colorOf returns the number of a name's color, from a hash (FNV-1a), so it is the same everywhere.
+// colorOf returns the number of a name's color. It comes from a hash (FNV-1a), so every page shows
+// the same color.
 function colorOf(name) {
   let hash = 0x811c9dc5;
   for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193) >>> 0;
@@ -151,14 +152,14 @@ function colorOf(name) {
 // withLinks returns the text as nodes in which http and https addresses are links. An address that
 // begins with www. becomes an https link.
 //
-// A link must not look as if it led elsewhere. So it ends before any character that is invisible or
-// changes the text direction. If the host has letters outside ASCII, or a user name before it, there
-// is no link, because the browser would open a host that looks different.
+// A link must not look as if it led elsewhere. So a link ends before any character that is
+// invisible or changes the text direction. If the host has letters outside ASCII, or a user name
+// before it, there is no link, because the browser would open a host that looks different.
 function withLinks(text) {
   const nodes = [];
   let from = 0;
   for (const { 0: found, index } of text.matchAll(/(?:\bhttps?:\/\/|(?<![\w@./-])www\.[^\s.]+\.)[^\s<>"\p{Default_Ignorable_Code_Point}]+/giu)) {
-    if (found.length > 2000) continue;    // too long for a link that a person wants to open
+    if (found.length > 2000) continue;    // nobody wants to open a link this long
     const address = withoutPunctuation(found);
     const target = /^www/i.test(address) ? `https://${address}` : address;
     let origin;
@@ -175,8 +176,8 @@ function withLinks(text) {
   return [...nodes, text.slice(from)];
 }
 
-// withoutPunctuation removes what belongs to the surrounding sentence from the end of an address:
-// punctuation, and closing brackets without an opening one.
+// withoutPunctuation removes characters of the surrounding sentence from the end of an address.
+// These are punctuation, and closing brackets without an opening bracket.
 function withoutPunctuation(address) {
   const count = (mark) => address.split(mark).length - 1;
   for (;;) {
@@ -188,8 +189,8 @@ function withoutPunctuation(address) {
   }
 }
 
-// make returns an element that contains a text. All text in the log comes from here, so no message is
-// ever read as HTML.
+// make returns an element that contains a text. All elements in the log are made here, so no
+// message is ever read as HTML.
 function make(tag, className, text) {
   const element = document.createElement(tag);
   element.className = className;
@@ -197,7 +198,7 @@ function make(tag, className, text) {
   return element;
 }
 
-// makeRoom removes the oldest lines, so that `count` more fit. The visible lines do not move.
+// makeRoom removes the oldest lines so that `count` new lines fit. The visible lines do not move.
 function makeRoom(count) {
   const excess = ui.log.childElementCount + count - MAX_LOG;
   if (excess <= 0) return;
@@ -223,20 +224,21 @@ function showJump() {
 
 ui.log.addEventListener('scroll', () => {
   const top = ui.log.scrollTop;
-  // The tolerance is there because a scroll position may have a fraction.
+  // Not exactly 0, because a scroll position may have a fraction.
   if (ui.log.scrollHeight - ui.log.clientHeight - top < 2) {
     following = true;
     unread = {};
     showJump();
   } else if (top < lastTop) {
-    // Only the reader scrolls up. A position above the end is not enough, because the log may just
-    // have shrunk, before the observer below ran.
+    // Only the reader scrolls up. A position above the end is not enough to stop following, because
+    // the log may have just shrunk, and the observer below may not have run yet.
     following = false;
   }
   lastTop = top;
 });
 
-// When a phone's keyboard or a longer status line shrinks the log, a reader at the end stays there.
+// When a phone's keyboard or a longer status line shrinks the log, a reader at the end stays at the
+// end.
 new ResizeObserver(() => { if (following) toEnd(); }).observe(ui.log);
 
 ui.jump.addEventListener('click', () => {
@@ -245,7 +247,8 @@ ui.jump.addEventListener('click', () => {
 });
 
 
-// Copied lines look like "12:03 Ann: hello". A part of one line is copied unchanged.
+// Copied lines look like "12:03 Ann: hello". If only part of a line is selected, it is copied
+// unchanged.
 document.addEventListener('copy', (event) => {
   const selection = getSelection();
   if (event.target instanceof Element && event.target.closest('input, textarea')) return;
@@ -269,14 +272,14 @@ window.addEventListener('pagehide', () => {
   remember('draft', ui.msg.value.slice(0, MAX_STORED), 'sessionStorage');
 });
 
-// isItem returns whether this page can draw a stored item. Another version of the page may have
-// stored it.
+// isItem returns whether this page can draw a stored item, because another version of the page may
+// have stored it.
 function isItem(item) {
   return ['message', 'note', 'mark'].includes(item?.kind) && typeof item.text === 'string'
     && typeof (item.lost ?? { text: '' }).text === 'string' && !isNaN(Number(new Date(item.date)));
 }
 
-// restore restores the draft, and also the log if it is from the same server.
+// restore restores the draft, and, if the stored log is from the same server, also the log.
 function restore() {
   ui.msg.value = recall('draft', 'sessionStorage') ?? '';
   grow();
@@ -307,8 +310,8 @@ document.addEventListener('visibilitychange', () => {
 
 // ---- Notifications ----
 
-// The browser asks the user for permission, but only after a click. Over plain http, it allows
-// notifications only on localhost.
+// The browser asks the user for permission, but only after a click. Over plain HTTP, a browser
+// allows notifications only on localhost.
 const CAN_NOTIFY = 'Notification' in window && window.isSecureContext;
 const NOTIFY_HELP = 'For messages while this page is hidden, and for @ with your name while you are elsewhere.';
 
@@ -331,7 +334,7 @@ function notify(text) {
   const called = name !== '' && text.toLowerCase().includes(`@${name}`);
   if (!document.hidden && !(called && !document.hasFocus())) return;
   try {
-    // The tag makes a new notification replace the previous one.
+    // Because of the tag, a new notification replaces the previous one.
     const shown = new Notification(called ? 'gochat: you are called' : 'gochat', { body: text, tag: 'gochat' });
     shown.addEventListener('click', () => window.focus());
   } catch { /* On some phones, only a service worker may notify. */ }

@@ -1,17 +1,18 @@
 'use strict';
 
-// The address of home.html's server, and the server's limit on messages.
+// The address of home.html's server, and that server's limit on the size of messages.
 
 
 // ---- The server's address ----
 
-const ownOrigin = window.origin;    // what the browser sends; location.origin is wrong for a file
+const ownOrigin = window.origin;    // sent by browsers; for a file, location.origin is different
 const ownScheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
-// A page opened from a file did not come from a server, and its origin is "null".
+// A page that was opened from a file did not come from a server, and its origin is "null".
 const FROM_FILE = 'For a page that was opened from a file, the server must be started with'
   + ' --allow-origin null. That server then accepts every page, no matter whose, that was opened'
   + ' from a file or is in a sandboxed frame.';
-// The chat is next to the page, at ws. The room of a link that ends in ?room=go is at ws/go.
+// The chat is next to the page, at ws. If the page's address ends in ?room=go, the room is at
+// ws/go.
 const ownChat = location.host ? nextTo(location.href) : '';
 const ownServer = ownChat && withRoom(ownChat, location.href);
 
@@ -32,8 +33,8 @@ function isOwn(url) {
   return location.host !== '' && new URL(url).host === location.host;
 }
 
-// serverURL returns the WebSocket URL for a typed address. If the address is bad, it throws an Error
-// whose message says what is wrong.
+// serverURL returns the WebSocket URL for an address that the user typed. If the address is bad, it
+// throws an Error whose message says what is wrong.
 function serverURL(typed) {
   const address = typed.trim();
   if (!address && ownServer) return ownServer;
@@ -43,22 +44,23 @@ function serverURL(typed) {
   const isPath = ownServer && /^\/(?![/\\])/.test(address);    // a path on this page's server
   const protocol = scheme ? schemes[scheme.toLowerCase()] : ownScheme;
   if (!protocol) throw new Error(`A gochat server cannot be reached by ${scheme}://. ${example}`);
-  // The URL parser accepts bad input: no host, no port after the colon, white space, and a plain
-  // number, which it reads as an IPv4 address.
+  // Find input that the URL parser accepts although it is bad: no host, no port after a colon,
+  // white space, or a plain number, which the parser reads as an IPv4 address.
   const target = isPath ? location.host + rest : rest;
   const nonsense = /^[/\\]|^[^/?#]*:([/?#]|$)|\s|^\d+$/.test(target);
   let url;
   try { url = new URL(`${protocol}//${target}`); } catch { /* url stays undefined */ }
   if (nonsense || !url) throw new Error(`“${address}” is not the address of a server. ${example}`);
   if (url.username || url.password) throw new Error('An address with a user name or password cannot be used.');
-  url.hash = '';    // means nothing to a WebSocket
-  // An address that ends in a slash is the address of a page, so the chat is next to it.
+  url.hash = '';    // a fragment means nothing to a WebSocket
+  // An address that ends in a slash is a page's address, so the chat is next to that page.
   if (!url.pathname.endsWith('/')) return url.href;
   const bare = isOwn(url) && !isPath && url.pathname === '/';
   return withRoom(bare ? ownChat : nextTo(url.href), url.href);
 }
 
-// serverName returns a name for the server in use: its host, and its path if that is unusual.
+// serverName returns a name for the server in use: its host, followed by its path if that is
+// unusual.
 function serverName() {
   const { host, pathname } = new URL(server);
   return server === ownChat || pathname === '/ws' ? host : host + pathname;
@@ -76,8 +78,8 @@ function useServer(url) {
   connect();
 }
 
-// roomOf returns the name of a URL's room: '' for the chat without a room, null if the URL does not
-// belong to this page's chat.
+// roomOf returns the name of a URL's room. It returns '' for the chat without a room, and null if
+// the URL does not belong to this page's chat.
 function roomOf(url) {
   if (url === ownChat) return '';
   if (!ownChat || !url.startsWith(`${ownChat}/`) || new URL(url).search) return null;
@@ -88,7 +90,8 @@ function roomOf(url) {
   }
 }
 
-// showRoom puts the room into the page's address, so that a reload stays in the room.
+// showRoom puts the room into the page's address, so that the page stays in the room after a
+// reload.
 function showRoom() {
   const page = new URL(location.href);
   page.searchParams.delete('room');
@@ -108,12 +111,13 @@ ui.panel.addEventListener('submit', (event) => {
   try {
     url = serverURL(ui.server.value);
   } catch (error) {
-    showServerError(error.message);    // the connection stays as it is
+    showServerError(error.message);    // keep the current connection
     ui.server.focus();
     return;
   }
-  // Another server is stored only if the user asks for it. Otherwise the page might later open with
-  // a server that the user has forgotten. A room is not stored, because the page's address has it.
+  // Another server is stored only if the user asks for it. Otherwise the page might later connect
+  // to a server that the user has forgotten. A room is not stored, because the page's address
+  // contains it.
   if (roomOf(url) !== null) ui.remember.checked = false;
   remember('server', ui.remember.checked ? url : '');
   showServerError('');
@@ -140,8 +144,9 @@ document.addEventListener('pointerdown', (event) => {
 
 // ---- The server's limit ----
 
-// The limit on the size of a message to this page's server, in bytes; 0 if unknown. The server
-// disconnects a client that sends more. The page does not know the limits of other servers.
+// The maximum size of a message to this page's server, in bytes; 0 if unknown. The server
+// disconnects a client that sends a larger message. The page does not know the limits of other
+// servers.
 let ownLimit = limitIn(document);
 
 function limitIn(page) {
@@ -152,8 +157,8 @@ function limit() {
   return server && isOwn(server) ? ownLimit : 0;
 }
 
-// learnLimit fetches the page again to read the limit, because a restarted server may have a
-// different one.
+// learnLimit fetches the page again and reads the limit, because a restarted server may have a
+// different limit.
 async function learnLimit() {
   if (!isOwn(server)) return;
   ownLimit = 0;

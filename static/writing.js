@@ -1,18 +1,18 @@
 'use strict';
 
-// The message field of home.html, and sending.
+// The message field of home.html, and the sending of messages.
 
 
-// clean makes the same changes to a message as the server, so that both count the same bytes. U+0085
-// is a line end that trim() does not know. A browser sends half a surrogate pair as U+FFFD, because
-// UTF-8 cannot encode it.
+// clean changes a message in the same way as the server does, so that both count the same bytes.
+// U+0085 is a line end that trim() does not remove. A browser sends half of a surrogate pair as
+// U+FFFD, because UTF-8 cannot encode it.
 function clean(text) {
   return text.replace(/\p{Surrogate}/gu, '\uFFFD').replace(/[\r\n\u0085]/g, ' ').trim();
 }
 
-// outgoing returns the message as it will be sent, or '' if there is none. Without a name,
-// “time: 10:30” must not look like a message from someone called time. So it gets a no-break space,
-// U+00A0, after the colon.
+// outgoing returns the message as it will be sent, or '' if there is none. If the user has no name,
+// “time: 10:30” must not look like a message from someone called time. So a no-break space (U+00A0)
+// replaces the space after the colon.
 function outgoing() {
   const name = clean(ui.name.value);
   let text = clean(ui.msg.value);
@@ -25,7 +25,7 @@ function bytesOf(text) {
   return new TextEncoder().encode(text).length;
 }
 
-// refusal returns the reason why a message cannot be sent now, or ''.
+// refusal returns the reason why a message of this size cannot be sent now, or ''.
 function refusal(bytes) {
   if (limit() && bytes > limit()) return `Not sent: ${bytes} bytes is over the limit of ${limit()}.`;
   // In the state CLOSING, WebSocket.send() drops the message silently.
@@ -38,15 +38,15 @@ function showSize() {
   const most = limit();
   const left = most - bytes;
   const level = !most || bytes < 0.8 * most ? 'ok' : left < 0 ? 'over' : 'warn';
-  // In words, because color alone does not reach everyone.
+  // In words, because not everyone can see the color.
   const words = { ok: '', warn: ` (${left} left)`, over: ` (${-left} too many)` };
   ui.counter.dataset.level = level;
   ui.counter.textContent = `${bytes}${most ? ` / ${most}` : ''} bytes${words[level]}`;
-  // Not `disabled`, because then Enter would do nothing and give no reason.
+  // Not `disabled`, because Enter would then do nothing, and show no reason.
   ui.send.setAttribute('aria-disabled', String(refusal(bytes) !== ''));
 }
 
-// send sends a message, and returns whether it could. If not, the status line shows the reason.
+// send sends a message, and returns whether this was possible. If not, the status line says why.
 function send(text) {
   const why = refusal(bytesOf(text));
   ui.refusal.textContent = why;
@@ -57,14 +57,14 @@ function send(text) {
   return true;
 }
 
-// composing returns whether a key belongs to an input method. The Enter that completes a Japanese
-// word, for example, must not send. Safari reports that Enter after the composition, but with this
-// keyCode.
+// composing returns whether a key press belongs to an input method. For example, the Enter that
+// completes a Japanese word must not send the message. Safari reports this Enter after the end of
+// the composition, but with keyCode 229.
 function composing(event) {
   return event.isComposing || event.keyCode === 229;
 }
 
-// Enter sends. Shift+Enter makes a new line, which is sent as a space.
+// Enter sends the message. Shift+Enter makes a new line, which is sent as a space.
 ui.msg.addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey) return;
   event.preventDefault();
@@ -81,7 +81,7 @@ document.addEventListener('keydown', (event) => {
   ui.msg.focus();
 });
 
-// grow makes the field as high as its text. The style sheet has a limit.
+// grow makes the field as high as its text, up to the limit in the style sheet.
 function grow() {
   ui.msg.style.height = 'auto';
   const borders = ui.msg.offsetHeight - ui.msg.clientHeight;
@@ -107,7 +107,8 @@ ui.name.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
 });
 
-// Names of this page's user that someone else has also used. The page reports each only once.
+// The names of this page's user that someone else has also used. The page reports each of them
+// once.
 const namesakes = new Set();
 
 function warnOfNamesake(text) {
