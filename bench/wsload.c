@@ -61,9 +61,9 @@ typedef struct {
 
 static Client *clients;
 static int epoll, port, total = 100, senders = 4, size_of_message = 64;
-/* How many clients are in a handshake, are connected, and have received a call. */
+/* The numbers of clients that are in a handshake, are connected, and have received a call. */
 static int pending, alive, present;
-/* Reason why a client could not connect, from the last failure; empty if there was none. */
+/* The reason for the latest failure to connect; empty if there was none. */
 static char refused[200];
 /* With -f, a client that cannot connect ends step 1, but not the run. */
 static int fewer;

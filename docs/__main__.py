@@ -81,7 +81,7 @@ def build(site: Path, *options: str) -> int:
     options: further options for sphinx-build. Raises ImportError if a package is missing.
     """
     try:
-        import furo  # noqa: F401, PLC0415 - reports a missing package below
+        import furo  # noqa: F401, PLC0415 - so that its absence is reported
         import myst_parser  # noqa: F401, PLC0415
         from sphinx.cmd.build import main as sphinx_build  # noqa: PLC0415
     except ImportError as error:

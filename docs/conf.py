@@ -4,7 +4,7 @@ It extends Sphinx, MyST and Furo in three ways:
 
 - A link such as `../../src/gochat/hub.py` leads to a page that shows the file. So the same link
   works on the site and in a repository browser. A link to a picture leads to the picture.
-- In dark mode, the site shows `x-dark.png` instead of `x.png` if it exists.
+- In dark mode, the site shows `x-dark.png`, if it exists, instead of `x.png`.
 - Docstrings are Markdown.
 """
 
@@ -67,7 +67,7 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 nitpicky = True
 # Names from other projects are not links, because the site must work without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!gochat\.).*")]
-# Nor are the names of a module's private types.
+# Names of a module's private types are also not links.
 nitpick_ignore_regex += [(r"py:.*", r"gochat\..*\.(T|Connection|Counts|Figure|Sums)")]
 
 
@@ -111,7 +111,7 @@ class FileLinks(SphinxTransform):
             if not target or not path.exists() or not path.is_relative_to(ROOT):
                 continue
             name = path.relative_to(ROOT).as_posix()
-            # Stored with this document, so that Sphinx drops the two together.
+            # The name is stored with the document, so that Sphinx drops both at the same time.
             self.env.metadata[self.env.docname].setdefault("files", set()).add(name)
             uri = posixpath.relpath(file_of(name), here or ".")
             uri += f"#{anchor}" if anchor else ""

@@ -2,13 +2,13 @@
  * src/gochat/golang/runtime/threads/turns.py, and handover.py and channel.py next to it.
  *
  * Part 1 is about turns. A hub sends M messages to each of N pumps, which share K turns, and then
- * closes their channels. In each run, one thing goes wrong: one pump's deadline passes while the
- * pump waits, or the hub or a pump is interrupted once, as by a signal handler that raises. If
- * NO_INTERRUPT is defined, there is no interrupt.
+ * closes their channels. In each run, at most one thing goes wrong: one pump's deadline passes while
+ * the pump waits, or the hub or a pump is interrupted once, as by a signal handler that raises. If
+ * NO_INTERRUPT is defined, there is no interrupt. This command finds no error:
  *
  *     spin -run docs/turns.pml
  *
- * finds no error. The end of this comment lists what is checked. Each of these options adds a
+ * The end of this comment lists what the command checks. Each of the following options adds a
  * mistake to the model, which makes Spin report an error:
  *
  *     -DLOOK_FIRST              a pump sleeps although it has a message
@@ -25,17 +25,17 @@
  * CAPACITY. A receiver selects over the channels, and another thread closes them at the end. One
  * thing goes wrong in each run: sends have deadlines, or a select has a deadline, or the channels
  * are closed early, or the receiver waits for only one of the channels, or one of the threads is
- * interrupted.
+ * interrupted. This command finds no error, but has to search many states:
  *
  *     spin -run -DOFFERS docs/turns.pml
  *
- * finds no error, but searches many states. Nor does Spin find an error with these options:
+ * These options do not lead to an error, either:
  *
  *     -DOFFERS -DS=1 -DV=2
  *     -DOFFERS -DC=2 -DTROUBLE=LATE_SENDERS
  *     -DOFFERS -DCAPACITY=1
  *
- * Each of these options adds a mistake, which makes Spin report an error:
+ * Each of the following options adds a mistake, which makes Spin report an error:
  *
  *     -DOFFERS -DLOOK_FIRST                       the receiver sleeps although a sender waits
  *     -DOFFERS -DC=2 -DONE_BELL                   a slow sender hands its value to a later wait

@@ -34,7 +34,7 @@ PAGE: Final = Path(__file__).parent / "why" / "three-files.md"
 #: The folder of the three files in a clone of gorilla/websocket.
 CHAT: Final = Path("examples", "chat")
 
-#: The commit of gorilla/websocket that the page describes, and the SHA-256 of each file in it.
+#: The commit of gorilla/websocket that the page describes, and the SHA-256 of each Go file.
 COMMIT: Final = "e064f32e3674d9d79a8fd417b5bc06fa5c6cad8f"
 HASHES: Final = {
     "hub.go": "54ac0d161a6c432c7142ad6c3c655c87a1ba2fc76fa0cd9e08233c49077b8730",
@@ -95,7 +95,7 @@ def go_lines(code: str, declaration: str) -> tuple[int, int]:
 
 
 def check_clone(clone: Path) -> Iterator[str]:
-    """Yield a warning for each of the three files that is different in a clone than at COMMIT.
+    """Yield a warning for each of the three files whose text in a clone is not that at COMMIT.
 
     Raises OSError if a file cannot be read, and ValueError if a file lacks a part that the page
     shows.

@@ -163,7 +163,7 @@ let probe = null;       // the probe; null if there is none
 let probeTimer = 0;
 let provenAt = 0;       // when the connection or a probe last got an answer
 let refusals = 0;       // number of probes refused since the last input
-const shownSince = new Set();    // for each replaced connection until its end, the texts shown since
+const shownSince = new Set();    // the texts shown since each replacement, until the old connection ends
 
 function heard() {
   endProbe();

@@ -5,7 +5,7 @@
 const MAX_LOG = 2000;            // maximum lines on the page
 const MAX_KEPT = 200;            // maximum lines that survive a reload
 const MAX_STORED = 500_000;      // maximum characters stored for the log, and for the draft
-const TOGETHER = 300;            // maximum seconds between two messages of a group from one name
+const TOGETHER = 300;            // seconds; messages from one name that are closer together form a group
 const COLORS = 8;                // number of colors for names; home.css defines them
 
 // The page's elements by their ids: ui.log, ui.msg, …

