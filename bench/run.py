@@ -533,8 +533,8 @@ def arguments() -> argparse.Namespace:
         Path,
         None,
         "also measure the Go example: the program that `go build` makes in the directory"
-        " examples/chat of the repository gorilla/websocket. It is run in its own directory, where"
-        " it looks for its home.html",
+        " examples/chat of gorilla/websocket. It runs in its own directory, because it looks for"
+        " home.html there",
         "BINARY",
     )
     parser.add_flag("servers", pattern, "", "only servers whose names match this", "PATTERN")

@@ -2,7 +2,7 @@
  * src/gochat/golang/runtime/threads/turns.py, and handover.py and channel.py next to it.
  *
  * Part 1 is about turns. A hub sends M messages to each of N pumps, which share K turns, and then
- * closes their channels. In each run, at most one thing goes wrong: one pump's deadline passes while
+ * closes their channels. In each run, at most one thing goes wrong: a pump's deadline passes while
  * the pump waits, or the hub or a pump is interrupted once, as by a signal handler that raises. If
  * NO_INTERRUPT is defined, there is no interrupt. This command finds no error:
  *
