@@ -13,7 +13,7 @@ const PROBE_TIMEOUT = 5;         // time allowed for the probe to open
 const OVERLAP = 1;               // time for the old connection or the probe to receive something
 const LINGER = 5;                // time for messages that are still in flight on the old connection
 const CLOSE_TIMEOUT = 30;        // time allowed for the old connection to end, including LINGER
-const MAX_REFUSALS = 3;          // number of probes that may be refused in a row
+const MAX_REFUSALS = 3;          // number of probes refused in a row after which the page acts
 
 const MAY_BE_LOST = 'This message has not come back and may be lost:';
 const CLOSED = 'The server closed the connection, as it does when a client reads too slowly';
