@@ -46,12 +46,12 @@ from .support import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-#: Values by name. If a metric has a label, the label's value follows the name, after a space.
+#: The values of metrics, by name. A label's value follows the metric's name, after a space.
 Figures = dict[str, float]
 
 
 class Measured(Gochat):
-    """`gochat serve` with its metrics, read over HTTP."""
+    """A running `gochat serve` whose metrics are read over HTTP."""
 
     def __init__(self, *flags: str, fault: str = "") -> None:
         super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
@@ -83,9 +83,9 @@ class Measured(Gochat):
         }
 
     def wait_for(self, **expected: float) -> Figures:
-        """Wait until the metrics have these values; return all metrics.
+        """Wait until the metrics have the expected values; return all metrics.
 
-        The names in `expected` are without `gochat_`.
+        The names in `expected` omit the prefix `gochat_`.
         """
         wanted = {f"gochat_{name}": value for name, value in expected.items()}
         figures: Figures = {}
@@ -143,7 +143,7 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 
 @pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
-    """The metrics count clients, messages and deliveries, including those of departed clients."""
+    """The metrics count clients, messages and deliveries. Totals include departed clients."""
     alice = join(chat.port)  # she has received her own greeting
     bob = join(chat.port)
     alice.messages(1)
@@ -198,11 +198,11 @@ def test_messages_per_frame() -> None:
         assert clients.read() == ([], totals)
 
 
-# Clients that are dropped, and clients that are refused.
+# Dropped and refused clients.
 
 
 def test_one_who_stops_reading() -> None:
-    """The metrics show a slow client's queued messages, its stalls, and that it was dropped."""
+    """The metrics show a slow client's queue and stalls, then count the client as dropped."""
     flags = (f"--max-message-size={LONG_MESSAGE}", "--send-buffer=100", "--write-wait=1000")
     with Measured(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         chat.wait_for(clients=2)
@@ -307,7 +307,7 @@ def enter_alone(chat: Measured) -> Peer:
 
 
 def test_a_write_that_is_given_up() -> None:
-    """Each wait for room in the socket is counted as a stall."""
+    """A write that has to wait for room in the socket is counted as a stall."""
     clients = Clients()
     with connected() as (conn, _):
         client = clients.new_client(Hub(), conn, Settings())
@@ -317,7 +317,7 @@ def test_a_write_that_is_given_up() -> None:
             conn.write_message(TEXT_MESSAGE, bytes(10_000_000))
         assert drop_reason(client) == "write_deadline"
         clients.closed(conn.sock)
-        clients.closed(conn.sock)  # has no effect, as for a connection without a handshake
+        clients.closed(conn.sock)  # has no effect, as for a socket without a client
         _, totals = clients.read()
         assert (totals.stalls, totals.messages_out) == (1, 0)
         assert totals.dropped["write_deadline"] == sum(totals.dropped.values()) == 1
@@ -377,7 +377,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
 
 @pytest.mark.measured
 def test_what_it_serves(chat: Measured) -> None:
-    """/metrics and /healthz are on their own address, and nothing else is there."""
+    """/metrics and /healthz have an address of their own, which serves nothing else."""
     status, text = chat.get("/metrics")
     assert status == 200
     assert "# TYPE gochat_clients gauge\n" in text
@@ -412,7 +412,7 @@ def test_a_head(chat: Measured, path: str) -> None:
 
 
 def test_another_name_that_leads_here(chat: Measured) -> None:
-    """On loopback, only loopback host names are accepted. Elsewhere any name is."""
+    """On loopback, only loopback host names are accepted; on other addresses, any name is."""
     for host in ("evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[", ""):
         for path in ("/metrics", "/healthz", "/nope"):
             with Peer(chat.metrics_port) as peer:
@@ -426,7 +426,7 @@ def test_another_name_that_leads_here(chat: Measured) -> None:
 
 
 def test_its_thread() -> None:
-    """The metrics have their own thread, and their clients cannot delay shutdown."""
+    """The metrics have a thread of their own. Clients that read them cannot delay shutdown."""
     with Measured() as chat, Peer(chat.metrics_port) as half:
         half.sock.sendall(b"GET /met")
         chat.process.send_signal(signal.SIGUSR1)
@@ -459,7 +459,7 @@ def test_health() -> None:
 
 
 def test_how_a_hub_is() -> None:
-    """hub_statistics shows the hub's clients and channels, and whether its thread waits."""
+    """hub_statistics shows the hub's clients and channels, and whether the hub is waiting."""
     hub = Hub()
     assert hub_statistics(hub).waits is None
     with in_background(hub.run, "hub"), closing(hub.stop):
@@ -475,7 +475,7 @@ def test_how_a_hub_is() -> None:
 
 
 def serve_to_end(*flags: str, fault: str = "") -> tuple[int, str]:
-    """Run `gochat serve` with a fault until it ends; return the command's status and log."""
+    """Run `gochat serve` with a fault until the command ends; return its status and log."""
     result = finished([*command(fault), "serve", *flags])
     assert result.stdout == ""
     return result.returncode, result.stderr

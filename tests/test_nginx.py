@@ -37,11 +37,11 @@ from .support import (
 #: The name in the certificate.
 NAME = "chat.example.org"
 
-#: Seconds of silence that nginx allows, in tests where this does not matter.
+#: Seconds of silence that nginx allows in tests that are not about silence.
 LONG = 4 * PATIENCE
 
-#: The configuration around the server block of docs/run/proxy.md. It runs one process and uses our
-#: own paths.
+#: The configuration around the server block of docs/run/proxy.md. It makes nginx run as one process
+#: and keep its files in the test's directory.
 AROUND = """
 daemon off;
 master_process off;
@@ -73,11 +73,12 @@ AnyFront = TypeVar("AnyFront", bound="Front")
 class Front:
     """nginx as a child process, on a free port of 127.0.0.1.
 
-    page: the page with the configuration.
+    page: page of the documentation that contains the configuration.
 
-    changes: replacements in the configuration. {} becomes the address.
+    changes: passages of the configuration and what replaces them. In a replacement, {} stands for
+        nginx's address.
 
-    without: the beginning of lines to leave out.
+    without: leave out the lines that begin with this.
 
     prefix: the path of the chat.
     """
@@ -176,7 +177,7 @@ class Nginx(Front):
         return f"https://{NAME}:{self.port}"
 
     def peer(self, source: str = "") -> Peer:
-        """Return a client with TLS that has checked the certificate."""
+        """Return a client that has connected with TLS and verified the certificate."""
         peer = Peer(self.port, source=source)
         context = ssl.create_default_context(cafile=self.certificate)
         try:
@@ -188,7 +189,7 @@ class Nginx(Front):
         return peer
 
     def join(self, source: str = "") -> Peer:
-        """Return a client that has joined with the Origin of a browser."""
+        """Return a client that has joined, with the Origin header that a browser would send."""
         peer = self.peer(source)
         assert peer.open(headers={"Origin": self.origin}).status == 101
         peer.send("hello")
@@ -280,7 +281,7 @@ def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
 
 
 def test_no_handshake_by_https(nginx: Nginx) -> None:
-    """A bad handshake through the proxy is refused just as it would be without the proxy."""
+    """A bad handshake gets the same status through the proxy as without it."""
     with nginx.peer() as peer:
         assert peer.request("/ws").status == 426
     with nginx.peer() as peer:
@@ -298,13 +299,13 @@ def test_no_handshake_by_https(nginx: Nginx) -> None:
 def test_a_line_that_is_missing(
     line: str, status: int, tmp_path: Path, certificate: Path, chat: Gochat
 ) -> None:
-    """If any of these lines is missing from the configuration, browsers cannot connect."""
+    """If one of these lines is missing from the configuration, browsers cannot connect."""
     with Nginx(tmp_path, certificate, chat, without=line) as nginx, nginx.peer() as peer:
         assert peer.open(headers={"Origin": nginx.origin}).status == status
 
 
 def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
-    """A client's address is the one nginx sees, whatever headers the client sends."""
+    """A client's address is the address that nginx sees, whatever headers the client sends."""
     flags = ("--trust-proxy", "127.0.0.1", "--max-clients-per-address", "1")
     with Gochat(*flags) as chat, Nginx(tmp_path, certificate, chat) as nginx:
         with nginx.join("127.0.0.2"), nginx.join("127.0.0.3"), nginx.peer("127.0.0.2") as forger:

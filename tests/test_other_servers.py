@@ -1,7 +1,4 @@
-"""gochat's application on other WSGI servers, which serve the page but cannot serve the chat.
-
-wsgiref is in the standard library. waitress and gunicorn come from PyPI.
-"""
+"""gochat's application on other WSGI servers, which serve the page but cannot serve the chat."""
 
 from __future__ import annotations
 
@@ -26,13 +23,13 @@ if TYPE_CHECKING:
 
 NEEDS = "websocket: this needs gochat.Server; other servers keep the connection"
 
-#: The application without a log, which gunicorn runs.
+#: The application without logging, which gunicorn runs.
 APP = "import gochat\napp = gochat.make_app(gochat.Hub())\n"
-#: The application with a log, which the other servers run.
+#: The application with logging, which the other servers run.
 LOGGED = "import logging\nlogging.basicConfig(level=logging.INFO, format='%(message)s')\n" + APP
 
-#: The arguments for Python that start each server. FD is replaced by the listening socket's
-#: number.
+#: The arguments with which Python starts each server. FD stands for the descriptor of the listening
+#: socket.
 SERVERS = {
     "wsgiref": [
         "-c",
@@ -58,7 +55,7 @@ SERVERS = {
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_another_server(name: str, tmp_path: Path) -> None:
-    """The page is served, and the chat is refused with a line that says why."""
+    """The page is served. The chat is refused with a one-line explanation."""
     (tmp_path / "chat.py").write_text(APP)
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("w") as stderr:
@@ -79,7 +76,7 @@ def test_another_server(name: str, tmp_path: Path) -> None:
             with Peer(port) as peer:
                 answer = peer.open(headers=headers)
                 assert (answer.status, answer.body.decode()) == (500, f"{NEEDS}\n")
-        # Errors reach stderr even if no log is configured.
+        # Errors reach stderr even if logging is not configured.
         wait_until(lambda: log.read_text().count(f"{NEEDS}\n") == 3)
         assert "Traceback" not in log.read_text()
         if name != "gunicorn":
@@ -91,7 +88,7 @@ def test_another_server(name: str, tmp_path: Path) -> None:
 
 
 def test_a_server_that_leaves_an_empty_path_out() -> None:
-    """An environ without a path gets 404. PEP 3333 lets servers leave out empty values."""
+    """A request without a path gets 404. PEP 3333 lets servers leave an empty path out."""
     statuses: list[str] = []
 
     def start_response(status: str, _headers: object, _exc_info: object = None) -> Any:
@@ -105,7 +102,7 @@ def test_a_server_that_leaves_an_empty_path_out() -> None:
 
 @pytest.mark.parametrize(("limit", "content"), [((), ""), ((99,), "99")])
 def test_a_page_with_and_without_a_limit(limit: tuple[int, ...], content: str) -> None:
-    """The page contains the message limit passed to `serve_home`, or none."""
+    """The page contains the message limit passed to `serve_home`, if there is one."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return serve_home(environ, start_response, *limit)

@@ -24,7 +24,7 @@ import gochat
 from . import release
 from .support import PATIENCE, ROOT, Gochat, Peer, accepts, free_port, join, sent_page, wait_until
 
-# The packages are built only once.
+# All tests of this file run in one worker, so that the packages are built only once.
 pytestmark = pytest.mark.xdist_group("package")
 
 
@@ -37,7 +37,7 @@ STATIC = (
 
 
 class Built(NamedTuple):
-    #: Files from which the sdist was built, by their names in the repository.
+    #: Names, in the repository, of the files from which the sdist was built.
     names: set[str]
     source: Path
     sdist: Path
@@ -78,7 +78,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def wheel(built: Built) -> dict[str, bytes]:
-    """The files in the wheel, by name."""
+    """The contents of the wheel's files, by name."""
     with zipfile.ZipFile(built.wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -89,12 +89,12 @@ def metadata(wheel: dict[str, bytes]) -> email.message.Message:
 
 
 def test_sdist_is_the_whole_source(built: Built) -> None:
-    """The sdist has all files of the repository except hidden ones."""
+    """The sdist contains all files of the repository except hidden ones."""
     with tarfile.open(built.sdist) as archive:
         packed = {m.name.partition("/")[2] for m in archive.getmembers() if not m.isdir()}
     wanted = {name for name in built.names if not name.startswith(".")}
     assert {"README.md", "LICENSE", "tests/test_package.py", "static/home.html"} <= wanted
-    # The sdist has a directory in place of the link.
+    # In the sdist, the symbolic link is replaced by a copy of the directory.
     wanted -= {"src/gochat/static"}
     wanted |= {f"src/gochat/{name}" for name in wanted if name.startswith("static/")}
     generated = {name for name in packed if ".egg-info/" in name} | {"PKG-INFO"}
@@ -102,7 +102,7 @@ def test_sdist_is_the_whole_source(built: Built) -> None:
 
 
 def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
-    """The wheel has exactly the modules, the pages with their files, and py.typed."""
+    """The wheel contains the modules, the pages with their files, py.typed, and nothing else."""
     modules = {
         name.removeprefix("src/")
         for name in built.names
@@ -145,7 +145,7 @@ def test_wheel_says_what_it_needs(metadata: email.message.Message) -> None:
 
 
 def test_the_page_on_the_package_index(metadata: email.message.Message) -> None:
-    """Links and pictures in the README become full URLs for the package index."""
+    """For the package index, the README's links and pictures get full URLs."""
     text = metadata.get_payload()
     assert isinstance(text, str)
     assert f"]({REPOSITORY}/raw/v0/docs/screenshot.png)" in text
@@ -180,9 +180,9 @@ def commit(root: Path) -> None:
 def test_a_release(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A release is refused until it is named everywhere and everything is committed.
+    """A release must be named in the code and in the changelog, and everything committed.
 
-    Then it is built, checked and tagged.
+    The release is then built, checked and tagged.
     """
     for part in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{part}_NAME", "test")
@@ -208,7 +208,7 @@ def test_a_release(
 
 
 def instruction(name: str) -> list[str]:
-    """Return the command of a Dockerfile instruction, as a list of words."""
+    """Return the command that a Dockerfile instruction runs, as a list of words."""
     (line,) = re.findall(rf"^{name} .*?(\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     words = json.loads(line)
     assert isinstance(words, list)
@@ -219,7 +219,7 @@ def test_the_container() -> None:
     ports = {name: str(free_port()) for name in ("8080", "9100")}
 
     def here(text: str) -> str:
-        """Replace the ports with free ones, on 127.0.0.1 only."""
+        """Replace the ports with free ports, and listen only on 127.0.0.1."""
         text = text.replace(":8080", f"127.0.0.1:{ports['8080']}")
         return text.replace("9100", ports["9100"])
 
@@ -242,7 +242,7 @@ def test_the_container() -> None:
 
 
 def test_the_image_has_what_it_needs() -> None:
-    """The image runs as its own user, and the files it is built from exist."""
+    """The image runs as a user of its own, and is built from files that exist."""
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER gochat$", text, re.MULTILINE)
     assert text.index("useradd") < text.index("USER gochat") < text.index("ENTRYPOINT")
@@ -254,8 +254,9 @@ def test_the_image_has_what_it_needs() -> None:
 def test_the_devcontainer() -> None:
     """The devcontainer opens the lesson and forwards its ports.
 
-    Each start serves the site in the background. If it were served in the foreground,
-    `devcontainer up` would not return. If each window served it, the port would be in use.
+    Each start of the container serves the site, in the background. In the foreground, the server
+    would keep `devcontainer up` from returning. If each window started a server, the second would
+    find the port in use.
     """
     found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     for name in found["customizations"]["codespaces"]["openFiles"]:
@@ -267,9 +268,9 @@ def test_the_devcontainer() -> None:
 
 
 def test_the_devcontainer_serves_the_lesson(tmp_path: Path) -> None:
-    """The site is still served after the terminal that started it has closed.
+    """The site is still served after the terminal that started the server has closed.
 
-    Here `nohup` is slow to ignore the signal from that terminal, as on a busy machine.
+    Here `nohup` starts slowly, as on a busy machine, and so ignores the terminal's signal late.
     """
     log, closed, served = tmp_path / "log", tmp_path / "closed", tmp_path / "served"
     programs = {
@@ -300,15 +301,15 @@ def test_the_devcontainer_serves_the_lesson(tmp_path: Path) -> None:
 
 
 def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wheel, installed alone, serves the page and the chat from an empty directory."""
+    """A wheel installed on its own serves the page and the chat from an empty directory."""
     venv, empty = tmp_path / "venv", tmp_path / "empty"
     empty.mkdir()
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.chdir(empty)
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=empty)
     python = venv / "bin/python"
-    # Installing another pip would take longer than all the rest, so ours is run. Without
-    # --ignore-installed, it would count the packages beside it as installed.
+    # Installing pip into the new environment would take longer than the rest of the test, so our
+    # pip is run. Without --ignore-installed, pip would treat our own packages as installed.
     ours = (Path(pip.__file__).parent, "install", "--ignore-installed", "--quiet")
     run(python, *ours, built.wheel, cwd=empty)
 
@@ -316,7 +317,7 @@ def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run(venv / "bin/gochat", "--version", cwd=empty) == version
     assert run(python, "-m", "gochat", "--version", cwd=empty) == version
 
-    monkeypatch.setattr(sys, "executable", str(python))  # Gochat starts the command in this folder
+    monkeypatch.setattr(sys, "executable", str(python))  # Gochat starts the command beside it
     with Gochat("--addr", "127.0.0.1:0") as process:
         assert str(venv) in str(process.process.args)
         with Peer(process.port) as peer:
