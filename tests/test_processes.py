@@ -53,8 +53,8 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOCHAT_RELAY", redis.url)
 
 
-#: Python code that makes a child only report that it is ready. Such a child starts faster. Its
-#: coverage is not measured.
+#: Python code that makes a child report that it is ready, and do nothing else. Such a child starts
+#: faster, and its coverage is not measured.
 DUMMY = """
 import os, sys, time
 
@@ -70,7 +70,7 @@ if place := os.environ.get("GOCHAT_CHILD"):
 
 
 class Family(Gochat):
-    """A gochat of several processes. All of them must have ended when its block ends."""
+    """A gochat of several processes, all of which must end when the `with` block ends."""
 
     def __init__(
         self,
@@ -94,17 +94,17 @@ class Family(Gochat):
         wait_until(lambda: all(map(has_ended, self.all)), "the end of all children")
 
     def children(self) -> list[int]:
-        """Return the pids of the running children, in the order of their numbers."""
+        """Return the pids of the running children, ordered by child number."""
         found = children_of(self.process.pid)
         self.all = getattr(self, "all", set()) | set(found.values())
         return [found[number] for number in sorted(found)]
 
     def ready(self, number: int) -> int:
-        """Return how often the child with this number has logged "ready"."""
+        """Return how many times the child with this number has logged "ready"."""
         return sum(line.endswith(f"[{number}] ready") for line in self.lines)
 
     def numbers_of(self, peers: list[Peer]) -> list[int]:
-        """Return, for each peer, the number of the child that serves it."""
+        """Return the number of the child that serves each peer."""
         owners = {}
         for number, pid in enumerate(self.children()):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
@@ -118,7 +118,7 @@ class Family(Gochat):
         return [owners[f"socket:[{inodes[peer.sock.getsockname()[1]]}]"] for peer in peers]
 
     def one_each(self, stack: ExitStack) -> list[Peer]:
-        """Return registered clients, one of each child, in the order of the children's numbers."""
+        """Return one registered client from each child, ordered by child number."""
         peers: dict[int, Peer] = {}
         while len(peers) < self.count:
             peer = stack.enter_context(join(self.port))
@@ -131,9 +131,9 @@ class Family(Gochat):
 
 
 def children_of(parent: int) -> dict[int, int]:
-    """Return the pids of a parent's children, by number."""
+    """Return the pids of a parent's children, keyed by child number."""
     found = {}
-    with suppress(FileNotFoundError, ProcessLookupError):  # one of them is just ending
+    with suppress(FileNotFoundError, ProcessLookupError):  # if a child ends meanwhile
         for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             place = re.search(r"\bGOCHAT_CHILD=(\d+),", Path(f"/proc/{pid}/environ").read_text())
             if place:  # otherwise the child has not started the command yet
@@ -142,7 +142,7 @@ def children_of(parent: int) -> dict[int, int]:
 
 
 def has_ended(pid: int) -> bool:
-    """Return whether the process is gone or a zombie."""
+    """Return whether the process is a zombie or no longer exists."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -161,13 +161,13 @@ def stop_signal(pid: int) -> None:
 
 
 def switches(pid: int) -> int:
-    """Return how often the process has voluntarily given up its CPU."""
+    """Return how many times the process has voluntarily given up its CPU."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def heard_by(peer: Peer, said: set[str]) -> list[str]:
-    """Read until the peer has received every message in `said`; return them in order."""
+    """Read until the peer has received each message in `said`; return them as they arrived."""
     heard: list[str] = []
     while len(heard) < len(said):
         texts = peer.read_frame().payload.decode().split("\n")
@@ -204,8 +204,8 @@ def test_one_room_over_one_port(four: Family) -> None:
 def test_connections_are_spread(four: Family) -> None:
     """No process gets more than 1.25 times its share of 400 connections.
 
-    The kernel assigns connections at random. About one round in two hundred exceeds the bound, but
-    the median of five rounds does so only once in hundreds of thousands of runs.
+    The kernel distributes connections at random. One round in about 200 exceeds the bound, but the
+    median of five rounds exceeds it only once in several hundred thousand runs.
     """
     fullest = []
     for _ in range(5):
@@ -217,7 +217,7 @@ def test_connections_are_spread(four: Family) -> None:
 
             def all_accepted(peers: list[Peer] = peers, counts: Counter[int] = counts) -> bool:
                 counts.clear()
-                with suppress(KeyError):  # one is not accepted yet
+                with suppress(KeyError):  # a connection is not accepted yet
                     counts.update(four.numbers_of(peers))
                 return counts.total() == 400
 
@@ -227,7 +227,7 @@ def test_connections_are_spread(four: Family) -> None:
 
 
 def test_the_log_says_which_process(four: Family) -> None:
-    """Children's log lines start with their number; the parent's do not."""
+    """A log line from a child starts with the child's number; one from the parent does not."""
     for number in range(4):
         assert four.ready(number) == 1
     (line,) = [line for line in four.lines if "listening on" in line]
@@ -249,7 +249,7 @@ def test_the_parent_is_small(four: Family) -> None:
 
 
 def test_each_child_has_a_cpu(four: Family) -> None:
-    """Each child is pinned to one CPU. With enough CPUs, each has its own."""
+    """Each child is pinned to one CPU, and to one of its own if there are enough CPUs."""
     allowed = sorted(os.sched_getaffinity(0))
     for number, pid in enumerate(four.children()):
         cpus = re.search(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())
@@ -259,7 +259,7 @@ def test_each_child_has_a_cpu(four: Family) -> None:
 
 
 def test_each_child_has_metrics(four: Family) -> None:
-    """The metrics of child N are on the given port plus N."""
+    """Child N serves its metrics on the given port plus N."""
     found = re.findall(
         r"\[(\d)\] metrics at http://127\.0\.0\.1:(\d+)/metrics$", "\n".join(four.lines), re.M
     )
@@ -278,7 +278,7 @@ def test_each_child_has_metrics(four: Family) -> None:
 
 
 def test_the_port_is_taken(four: Family) -> None:
-    """A port that another gochat uses is refused, even if both have several processes."""
+    """A port in use by another gochat is refused, whether each has one process or several."""
     with listen(LOCAL) as one:  # like a gochat with one process
         for port in (one.getsockname()[1], four.port):
             addr = f"127.0.0.1:{port}"
@@ -300,15 +300,15 @@ def test_sigusr1_is_handed_on(four: Family) -> None:
 
 
 def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM to all processes closes every client with 1001.
+    """If all processes receive SIGTERM, every client is closed with 1001.
 
-    systemd is notified once when the chat is ready, and once when it stops.
+    systemd is notified once that the chat is ready, and once that it is stopping.
     """
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
-        # Greenlets are never pinned, and refuse this flag.
+        # On greenlets, the command never pins itself to a CPU, and refuses --no-pin.
         no_pin = () if os.environ.get("GOCHAT_RUNTIME") == "greenlets" else ("--no-pin",)
         with Family(2, "--shutdown-timeout=60", *no_pin) as family, ExitStack() as stack:
             assert systemd.recv(100) == b"READY=1"
@@ -332,7 +332,7 @@ def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c() -> None:
-    """Ctrl-C reaches all processes of the group and ends the chat cleanly."""
+    """Ctrl-C reaches every process in the group and ends the chat cleanly."""
     fault = """
         import os
         if "GOCHAT_CHILD" not in os.environ:
@@ -370,7 +370,7 @@ def test_the_parent_is_killed() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_does_not_end() -> None:
-    """A child that ends too late at shutdown is killed, and the status is 1."""
+    """At shutdown, a child that does not end in time is killed, and the status is 1."""
     fault = """
         from gochat.ops import processes
         processes._GRACE = 0.0
@@ -383,7 +383,7 @@ def test_a_child_that_does_not_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_fails_at_the_end() -> None:
-    """If a child fails at shutdown, the error is reported once and the status is 1."""
+    """If children fail at shutdown, one error is reported, and the status is 1."""
     fault = """
         import threading
         from gochat import Hub
@@ -407,7 +407,7 @@ def failing(*flags: str, fault: str = "") -> str:
 
 
 def test_a_child_that_cannot_begin() -> None:
-    """If a child cannot start, all processes end with one line that says why."""
+    """If a child cannot start, all processes end, and one line says why."""
     port = free_port(2)
     with listen(f"127.0.0.1:{port + 1}"):
         assert failing(f"--metrics-addr=127.0.0.1:{port}") == (
@@ -422,7 +422,7 @@ def test_a_child_that_cannot_begin() -> None:
         ('import sys; sys.executable = "/no/such/python"', "process 0: No such file or directory"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os._exit(0)", "ended with status 0"),
         ("import os; 'GOCHAT_CHILD' in os.environ and os.abort()", "was killed by signal 6"),
-        # closes its pipe but does not end
+        # The child closes its pipe but does not end.
         (
             "import os, time\n"
             "if place := os.environ.get('GOCHAT_CHILD'):\n"
@@ -433,21 +433,21 @@ def test_a_child_that_cannot_begin() -> None:
         (
             "import os, time\n"
             "from gochat.ops import processes\n"
-            "processes._START = -29.0\n"  # 30 s more are allowed for the relay
+            "processes._START = -29.0\n"  # with the 30 s added for the relay, this makes 1 s
             "'GOCHAT_CHILD' in os.environ and time.sleep(600)",
             ": not ready after 1 s: killed",
         ),
     ],
 )
 def test_a_child_that_is_never_ready(fault: str, what: str) -> None:
-    """If a child ends before it is ready or cannot be started, one line says so."""
+    """If a child cannot be started or never becomes ready, one line says why."""
     said = failing(fault=fault)
     assert is_one_line(said, what), said
 
 
 @pytest.mark.measured
 def test_the_end_at_the_begin() -> None:
-    """SIGTERM ends the command while its children start. SIGUSR1 does not."""
+    """While its children start, the command ends on SIGTERM but not on SIGUSR1."""
     fault = "import os, time; 'GOCHAT_CHILD' in os.environ and time.sleep(600)"
     args = [*command(fault), "serve", "--addr", LOCAL, "--processes=2"]
     with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
@@ -465,7 +465,7 @@ def test_the_end_at_the_begin() -> None:
 
 
 def test_the_end_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While Redis is away, the chat is not reported as ready, and SIGTERM ends it."""
+    """A chat that waits for Redis does not report that it is ready, and ends on SIGTERM."""
     monkeypatch.setenv("GOCHAT_RELAY", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with ExitStack() as stack:
@@ -504,14 +504,14 @@ def test_without_the_package(count: int) -> None:
 
 @pytest.mark.measured
 def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child ends if its parent has died before the child could watch it."""
+    """A child ends if its parent died before the child could start watching it."""
     monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
     done = finished([*command(), "serve", "--processes=2"])
     assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_child_that_cannot_tell() -> None:
-    """A child can report without an error to a parent that has died."""
+    """Reporting to a parent that has died raises no error in the child."""
     reading, writing = os.pipe()
     os.close(reading)
     with socket.socket() as listener:
@@ -526,7 +526,7 @@ def test_a_child_that_cannot_tell() -> None:
 
 
 def test_no_connection_is_lost_that_waits() -> None:
-    """Connections in a killed child's queue are served after its restart."""
+    """Connections waiting in the queue of a killed child are served after its restart."""
     with Family(2) as family, ExitStack() as stack:
         children = family.children()
         for pid in children:
@@ -550,7 +550,7 @@ def test_no_connection_is_lost_that_waits() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_keeps_dying() -> None:
-    """If a child keeps dying soon after it starts, the pauses before its restarts grow."""
+    """If a child keeps dying soon after it starts, the parent waits longer before each restart."""
     fault = """
         import subprocess
         from gochat.ops import processes
@@ -616,9 +616,9 @@ def test_a_child_that_fails() -> None:
 
 @pytest.mark.measured
 def test_many_restarts() -> None:
-    """Restarts leak neither descriptors nor memory.
+    """Restarting children leaks neither descriptors nor memory.
 
-    A child that has run for a while restarts without a pause.
+    A child that ran for a while is restarted without a pause.
     """
     fault = "from gochat.ops import processes\nprocesses._YOUNG = 0.0"
     with Family(4, fault=DUMMY + fault) as family:
@@ -632,7 +632,7 @@ def test_many_restarts() -> None:
         descriptors, memory = family.descriptors(), family.memory()
         for times in range(3, 7):
             restart(times)
-        # A restart may close some descriptors late. A leaked one would never be closed.
+        # Some descriptors may be closed a little late. A leaked descriptor is never closed.
         wait_until(lambda: family.descriptors() <= descriptors, "no more descriptors")
         assert family.memory() < memory + 1_000_000
         assert sum("next start in 0.00 s" in line for line in family.lines) == 20
@@ -694,14 +694,14 @@ def test_a_child_that_is_stuck(stuck: str) -> None:
 
 @pytest.mark.measured
 def test_a_pause_of_the_whole_machine() -> None:
-    """If all processes are paused together, none is killed when they continue."""
+    """If all processes are paused together, none of them is killed after the pause."""
     silence = 4.0
     fault = f"from gochat.ops import processes\nprocesses._SILENCE = {silence}"
     with Family(2, fault=fault) as family:
         children = family.children()
         for pid in [family.process.pid, *children]:
             stop_signal(pid)
-        time.sleep(silence + 1)  # the pause itself, not a wait for something
+        time.sleep(silence + 1)  # the pause that is tested
         # The parent continues first, and checks its children before they can report.
         looks = switches(family.process.pid)
         os.kill(family.process.pid, signal.SIGCONT)
@@ -741,7 +741,7 @@ def test_a_child_that_takes_its_time_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_takes_too_long_to_end() -> None:
-    """A child that takes much longer than its shutdown timeout is killed."""
+    """A child that takes much longer to end than the shutdown timeout is killed."""
     fault = """
         import time
         from gochat.ops import processes, serve
@@ -758,7 +758,7 @@ def test_a_child_that_takes_too_long_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_cannot_be_killed() -> None:
-    """If a killed child does not die, the parent starts another one."""
+    """If a child survives being killed, the parent starts another one."""
     fault = """
         import subprocess
         from gochat.ops import processes
@@ -790,12 +790,12 @@ def test_sockets_of_systemd() -> None:
             with ExitStack() as peers:
                 family.one_each(peers)
             assert family.stop() == 0
-        # A new client waits for the next start; it is not refused.
+        # Between two starts of gochat, a new client is not refused, but waits.
         Peer(port).sock.close()
 
 
 def test_one_socket_of_systemd() -> None:
-    """With fewer sockets from systemd than processes, the command fails in one line."""
+    """If systemd passes fewer sockets than there are processes, a one-line error says so."""
     with listen(LOCAL) as listener:
         args = activated(listener.fileno(), [*command(), "serve", "--processes=2"])
         done = finished(args, [listener.fileno()])

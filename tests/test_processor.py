@@ -12,7 +12,7 @@ from gochat.golang.runtime.threads.processor import settle
 
 
 def test_free_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a GIL, settle leaves the threads on all CPUs."""
+    """Without a GIL, settle lets the threads run on all CPUs."""
     monkeypatch.setattr("gochat.golang.runtime.threads.processor.FREE_THREADED", True)
 
     def settled() -> tuple[int, set[int], float]:

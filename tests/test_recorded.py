@@ -1,7 +1,7 @@
-"""gochat's answers are those of the Go program, byte for byte.
+"""gochat answers as the Go program does, byte for byte.
 
-`recorded/scenarios.json` has what the clients do, and `recorded/go.json` what the Go program
-answered. `recorded/differences.json` has scenarios in which gochat should not answer like Go. In
+`recorded/scenarios.json` lists what the clients do, and `recorded/go.json` lists the Go program's
+answers. `recorded/differences.json` lists scenarios in which gochat should not answer like Go. In
 close frames, only the code is compared.
 """
 
@@ -31,7 +31,7 @@ SCENARIOS: list[Scenario] = load("scenarios.json")
 DIFFERENCES: list[Scenario] = load("differences.json")
 GO: dict[str, list[Any]] = load("go.json")
 
-#: The headers in the recording. Others are left to the HTTP server.
+#: The headers that the recording contains. All others are up to the HTTP server.
 RECORDED_HEADERS = (
     "allow",
     "connection",
@@ -55,7 +55,7 @@ class Replay:
     def play(self, steps: list[Step]) -> list[Any]:
         try:
             for step in steps:
-                # The first key of a step names a method, and its value is the first argument.
+                # A step's first key names a method. The key's value is the first argument.
                 kind, subject = next(iter(step.items()))
                 getattr(self, kind)(subject, step)
         except (EOFError, ConnectionError):
@@ -125,7 +125,7 @@ class Replay:
 
 
 def noted(got: Frame) -> list[Any]:
-    """Return a frame in the form of the recording."""
+    """Return a frame in the format of the recording."""
     payload = got.payload[:2] if got.opcode == CLOSE else got.payload
     return [got.fin, got.opcode, payload.hex()]
 
@@ -138,20 +138,20 @@ def gochat() -> Iterator[Gochat]:
 
 @pytest.fixture
 def room(gochat: Gochat) -> Iterator[Gochat]:
-    """The server, without clients from the previous scenario.
+    """The server, after all clients of the previous scenario have gone.
 
-    No message from that scenario can arrive later. The hub sends a message to all clients at once,
-    and a client's threads end only after the hub has released the client.
+    No message from that scenario can still arrive, because the hub sends a message to all clients
+    at once, and a client's threads end only after the hub has released the client.
     """
     sockets = gochat.sockets()
     yield gochat
     tasks = f"/proc/{gochat.process.pid}/task"
     try:
         if gochat.runtime == "greenlets":
-            # The socket is closed when both goroutines have ended.
+            # A client's socket is closed when both of its goroutines have ended.
             wait_until(lambda: gochat.sockets() == sockets, "the clients' sockets closed")
         else:
-            # The main thread and the hub are left.
+            # Only the main thread and the hub's thread remain.
             wait_until(lambda: len(os.listdir(tasks)) == 2, "the clients' threads ended")
     except AssertionError:
         gochat.kill()  # later scenarios cannot use this server
@@ -168,7 +168,7 @@ def test_recording_is_complete() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 @pytest.mark.parametrize("time", range(10))
 def test_answers_as_go_does(room: Gochat, scenario: Scenario, time: int) -> None:  # noqa: ARG001
-    """In each of ten runs, gochat's answers are those of Go."""
+    """gochat gives the same answers as Go, ten times in a row."""
     assert Replay(room.port).play(scenario["steps"]) == GO[scenario["name"]]
 
 

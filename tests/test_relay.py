@@ -42,13 +42,13 @@ from .support import (
 
 @pytest.fixture(scope="module", params=TESTED)
 def server(request: pytest.FixtureRequest) -> str:
-    """The servers that speak the Redis protocol: Redis and Valkey."""
+    """The server to test with: Redis or Valkey."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def shared(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis shared by tests that do not disturb it. Each test uses its own room."""
+    """A Redis shared by tests that do not disturb it. Each test uses a room of its own."""
     with Redis(tmp_path_factory.mktemp("redis"), server=server) as made:
         yield made
 
@@ -62,7 +62,7 @@ def own(server: str, tmp_path: Path) -> Iterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waits of a relay that has lost Redis."""
+    """Shorten the time for which a relay waits after losing Redis."""
     monkeypatch.setattr("gochat.relay.relay._BACKOFF", (0.005, 0.1))
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
 
@@ -75,7 +75,7 @@ OLD, NEW = b"4-9.00000000000a", b"5-1.00000000000b"
 
 
 def test_ledger_takes_each_message_once() -> None:
-    """The ledger recognizes repeated messages, and counts missing ones."""
+    """The ledger recognizes repeated messages and counts missing messages."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 3) == Verdict(False, 0)
     assert ledger.take(NEW, 1, 3) == Verdict(True, 0)
@@ -85,7 +85,7 @@ def test_ledger_takes_each_message_once() -> None:
 
 
 def test_ledger_learns_from_an_announcement() -> None:
-    """Announcing the next number reveals missing messages. It does not count as a message."""
+    """Announcing the next number reveals missing messages, and does not count as a message."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 0) == Verdict(False, 0)
     assert ledger.take(NEW, 4, 0) == Verdict(False, 3)
@@ -95,7 +95,7 @@ def test_ledger_learns_from_an_announcement() -> None:
 
 
 def test_ledger_knows_who_was_there_before() -> None:
-    """A process's first message shows a gap only if the process is younger than the ledger."""
+    """A gap before a process's first message counts only if the process started after ours."""
     ledger = Ledger((5, 0))
     assert ledger.take(OLD, 100, 1) == Verdict(False, 0)
     assert ledger.take(OLD, 102, 1) == Verdict(False, 1)
@@ -103,7 +103,7 @@ def test_ledger_knows_who_was_there_before() -> None:
 
 
 def test_ledger_learns_where_others_were() -> None:
-    """If an older process's number becomes known, a gap after that number is counted."""
+    """When an older process announces which number it had reached, a gap after it is counted."""
     ledger = Ledger((5, 0))
     assert ledger.begins(OLD, 90) == 0
     assert ledger.take(OLD, 100, 1) == Verdict(False, 9)
@@ -115,7 +115,7 @@ def test_ledger_learns_where_others_were() -> None:
 
 
 def test_ledger_forgets_who_was_not_heard_for_long() -> None:
-    """The ledger remembers the last thousand processes heard from only once."""
+    """Of the processes heard from only once, the ledger remembers the last thousand."""
     ledger = Ledger((2, 0))
     for number in range(1001):
         ledger.take(b"1-%d.000000000000" % number, 7, 1)
@@ -126,7 +126,7 @@ def test_ledger_forgets_who_was_not_heard_for_long() -> None:
 
 
 def test_ledger_keeps_who_was_heard_again() -> None:
-    """Processes heard from only once do not displace processes heard from again."""
+    """Processes heard from only once do not displace those heard from more often."""
     ledger = Ledger((5, 0))
     ledger.take(NEW, 1, 1)
     assert len(ledger) == 0
@@ -173,7 +173,7 @@ def test_bound_by_bytes() -> None:
 
 
 def test_bound_of_what_is_there() -> None:
-    """Entries already in the stream count toward its limit, and are trimmed gradually."""
+    """Entries already in the stream count toward the limit and are trimmed gradually."""
     bound = Bound(10_000, 64_000)
     bound.begin(6400, 32_000)
     assert bound.length == 10_000
@@ -229,7 +229,7 @@ def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
     ids=["byte", "surrogate", "second too long", "10 MB", "too many"],
 )
 def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str) -> None:
-    """Messages that no client can send are dropped, but still take a number."""
+    """Messages that no client could have sent are dropped, but still use up a number."""
     made = entry_of(b"7-8", [b"p", NAME, b"n", b"5", b"m", text], 512)
     assert (made.process, made.first, made.length) == (NAME, 5, text.count(b"\n") + 1)
     assert made.messages == taken
@@ -237,7 +237,7 @@ def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str
 
 
 def test_what_is_written_is_read() -> None:
-    """Reading an entry returns what was written. A process's first entry sets its name."""
+    """An entry is read as it was written. A process's name contains the id of its first entry."""
 
     def read(fields: Sequence[bytes | int]) -> Entry:
         return entry_of(b"7-8", [str(f).encode() if isinstance(f, int) else f for f in fields], 9)
@@ -261,7 +261,7 @@ def test_what_is_written_is_read() -> None:
 def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest) -> None:
     """All processes receive all messages in the same order.
 
-    Messages of one sender stay in order.
+    Each sender's messages stay in the order in which they were sent.
     """
     room = request.node.name.replace("[", ".").replace("]", "")
     with node(shared.url, room) as a, node(shared.url, room) as b, node(shared.url, room) as c:
@@ -303,7 +303,7 @@ def test_what_was_said_before_is_not_heard(shared: Redis) -> None:
 
 
 def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Foreign entries in the stream are ignored."""
+    """Entries that gochat did not write are ignored."""
     with node(shared.url, "strange") as a:
         shared.do("XADD", "gochat:strange", "*", "hello", "world")
         shared.do("XADD", "gochat:strange", "*", "p", "x", "n", "one", "m", "text")
@@ -315,7 +315,7 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
 
 
 def test_the_stream_is_bounded(shared: Redis) -> None:
-    """The stream's length stays near its limit."""
+    """The length of the stream stays near the limit."""
     stream = Stream(shared.url, "gochat:bounded", lambda: False)
     for number in range(1, 1001):
         stream.append(batch(b"1-0.0123456789ab", number, [b"x"]), 100)
@@ -341,7 +341,7 @@ def test_cuts_between_the_append_and_its_answer(own: Redis) -> None:
     chance = random.Random(SEED)
 
     def cut(data: bytes, from_server: bool) -> bool:
-        # The answer to an append consists only of the entry's id.
+        # Redis answers an append with a string, the entry's id. Only strings begin with "$".
         return from_server and data.startswith(b"$") and proxy.cuts < 1000 and chance.random() < 0.9
 
     with Proxy(own.port, cut) as proxy, node(proxy.url) as a, node(own.url) as b:
@@ -356,7 +356,7 @@ def test_cuts_between_the_append_and_its_answer(own: Redis) -> None:
 
 
 def test_cuts_of_anything(own: Redis) -> None:
-    """Cutting connections at random loses, doubles or reorders no message."""
+    """No message is lost, repeated or reordered when connections are cut at random."""
     chance = random.Random(SEED)
 
     def cut(_: bytes, from_server: bool) -> bool:  # noqa: ARG001
@@ -384,7 +384,7 @@ def test_clients_killed_by_redis(own: Redis) -> None:
 def test_many_outages_are_few_lines(
     own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Short outages in quick succession share a log line. A longer one gets its own."""
+    """Short outages in quick succession share log lines. A longer outage gets lines of its own."""
     caplog.set_level("INFO")
     with node(own.url) as a:
         count = 0
@@ -426,9 +426,9 @@ def test_a_pause(own: Redis) -> None:
     ids=["no persistence", "everysec", "always"],
 )
 def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
-    """If Redis is killed and restarted, all messages of its clients arrive once.
+    """If Redis is killed and restarted, each process receives all its own messages exactly once.
 
-    Without persistence, some of another process's messages can be missing, but they are counted.
+    Without persistence, a process may miss messages from another process, but counts them.
     """
     made = Redis(tmp_path, *options, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
@@ -439,7 +439,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         redis.kill()
         redis.start()
         talking.join(PATIENCE)
-        # If messages before these two were lost, they show as a gap.
+        # If messages before these two were lost, these two reveal the gap.
         a.say("the end of a")
         b.say("the end of b")
         ends = {"the end of a", "the end of b"}
@@ -447,7 +447,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         for each in (a, b):
             heard = each.hears(2102 - each.relay.statistics().missing)
             assert len(heard) == len(set(heard)) == 2102 - each.relay.statistics().missing
-            # A process appends its own messages again until they come back, so it never loses them.
+            # A process never loses its own messages, because it repeats them until they come back.
             assert heard.count("a 1999") == 1
             mine = [text for text in heard if text.startswith("a ")]
             assert mine == sorted(mine, key=lambda text: int(text[2:]))
@@ -457,7 +457,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
 def test_a_flush_is_noticed(
     own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FLUSHALL is noticed and logged even in a silent room, and the room goes on."""
+    """FLUSHALL is noticed and logged even in a silent room, and the room keeps working."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
     with node(own.url) as a, node(own.url) as b:
@@ -470,7 +470,7 @@ def test_a_flush_is_noticed(
 
 
 def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
-    """A process does not append an entry again while the entry is still in the stream."""
+    """A process does not append an entry again as long as the entry is in the stream."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.hold(gate)
@@ -486,7 +486,7 @@ def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
 
 def test_what_is_lost_is_appended_again(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """If Redis loses an entry before its process has read it back, the process appends it again."""
-    # With an announcement in flight, `a` could append nothing while it is not reading.
+    # With an announcement in flight, `a` could not append anything while it does not read.
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
     gate = threading.Event()
@@ -506,7 +506,7 @@ def test_what_is_lost_is_appended_again(own: Redis, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
-    """Entries from before this process joined are not heard, even from a restored stream."""
+    """A process ignores entries written before it joined, even in a restored stream."""
     name = "0-1.0123456789ab"
     own.do("XADD", "gochat:main", "5-5", "p", name, "n", 1, "m", "old")
     with node(own.url) as a:
@@ -518,7 +518,7 @@ def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
 
 
 def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Messages trimmed before a slow process read them are counted and logged."""
+    """Messages that are trimmed before a slow process reads them are counted and logged."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.say("first")
@@ -539,7 +539,7 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_roll_back(server: str, tmp_path: Path) -> None:
-    """If Redis returns to an older state, all messages still arrive once."""
+    """If Redis returns to an older state, every message still arrives exactly once."""
     always = ("--appendonly", "yes", "--appendfsync", "always")
     made = Redis(tmp_path, *always, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
@@ -600,7 +600,7 @@ REFUSALS = {
 def test_refused_writes_are_an_outage(
     reason: str, own: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While Redis refuses to append, the relay reports it. Later all messages arrive."""
+    """Refused appends are reported. Once Redis accepts appends again, all messages arrive."""
     caplog.set_level("INFO")
     with node(own.url) as a, node(own.url) as b:
         a.say("before")
@@ -627,7 +627,7 @@ def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.Monkey
 
 
 def test_refused_for_too_long(own: Redis) -> None:
-    """If Redis refuses appends beyond the timeout, the relay ends."""
+    """If Redis refuses appends for longer than the timeout, the relay ends."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -650,7 +650,7 @@ def test_refused_from_the_beginning(own: Redis) -> None:
 def test_a_user_who_may_do_little(own: Redis) -> None:
     """The Redis permissions listed in the documentation are sufficient.
 
-    Without MEMORY USAGE, the relay still works.
+    The relay works even without permission to use MEMORY USAGE.
     """
     own.do("ACL", "SETUSER", "ann", "on", ">tulip", "~gochat:*", *MAY)
     url = own.url.replace("redis://", "redis://ann:tulip@")
@@ -672,7 +672,7 @@ MAY = ("+xadd", "+xread", "+xtrim", "+xinfo|stream", "+memory|usage", "+time")
 
 
 def test_memory_that_the_room_has_filled(own: Redis) -> None:
-    """If the stream fills the memory of Redis, it is trimmed, and no message is lost."""
+    """If the stream fills Redis's memory, the relay trims the stream and loses no message."""
     used = own.memory()
     own.do("CONFIG", "SET", "maxmemory", used + (4 << 20))
     said = [f"{i} ".ljust(512, "x") for i in range(20_000)]
@@ -683,7 +683,7 @@ def test_memory_that_the_room_has_filled(own: Redis) -> None:
 
 
 def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """If memory stays short, the log says so only now and then."""
+    """If memory stays short, the log says so only occasionally."""
     with node(own.url) as a:
         a.say("first")
         a.hears(1)
@@ -694,7 +694,7 @@ def test_memory_that_stays_short(own: Redis, caplog: pytest.LogCaptureFixture) -
 
 
 def test_memory_that_was_full_before(own: Redis) -> None:
-    """A process that starts while Redis's memory is full trims the stream. Its messages arrive."""
+    """A process that starts while Redis's memory is full trims the stream, and can then send."""
     fill(own, "gochat:main", 4000)
     own.do("CONFIG", "SET", "maxmemory", own.memory())
     with node(own.url) as a:
@@ -713,7 +713,7 @@ def fill(redis: Redis, key: str, count: int) -> None:
 
 
 def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of the stream stays near its limit, whatever the messages' size."""
+    """The size of the stream in bytes stays near the limit, however large the messages are."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     own.do("CONFIG", "SET", "stream-node-max-bytes", 512)
     fill(own, "gochat:main", 1000)
@@ -731,7 +731,7 @@ def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_channel_is_one_entry(own: Redis) -> None:
-    """All waiting messages go into one entry, even if there are more than the channel can hold."""
+    """All waiting messages go into one entry, even if there are more than the channel holds."""
     gate = threading.Event()
     with node(own.url) as a:
         holding = a.hold(gate)
@@ -757,7 +757,7 @@ def test_batches_are_bounded_in_bytes(own: Redis) -> None:
 
 
 def test_a_planned_failover(server: str, tmp_path: Path) -> None:
-    """When the address moves to a new primary, the relay follows without losing a message."""
+    """When Redis's address moves to a new primary, the relay follows and loses no message."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with (
@@ -783,7 +783,7 @@ def test_a_planned_failover(server: str, tmp_path: Path) -> None:
 
 
 def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
-    """The relay recovers if it writes to one server but reads from another."""
+    """The relay recovers from writing to one server while reading from another."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with (
@@ -807,7 +807,7 @@ def test_two_servers_at_once(server: str, tmp_path: Path) -> None:
 
 
 def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """A new process notices a gap even if it has heard nothing from the sender before."""
+    """A new process notices a gap even if it has never received a message from the sender."""
     gate = threading.Event()
     with node(own.url) as a:
         a.say(*(f"before {i}" for i in range(10)))
@@ -827,7 +827,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gap is reported even if the first message heard comes after it."""
+    """A gap is reported even if the sender's first message received here comes after the gap."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a:
@@ -853,7 +853,7 @@ def announced(name: bytes) -> list[bytes | int]:
 
 
 def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gap is reported even if its sender falls silent."""
+    """Missing messages are reported even if their sender says nothing more."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
@@ -870,7 +870,7 @@ def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """If a stream with ids from the future is lost, a new stream replaces it."""
+    """If a stream with ids from the future is lost, the room goes on with a new stream."""
     own.do("XADD", "gochat:main", "99999999999999-0", *announced(b"0123456789ab"))
     with node(own.url) as a, node(own.url) as b:
         a.say("one")
@@ -891,7 +891,7 @@ def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixtur
 
 
 def forge(redis: Redis, process: bytes, number: int, text: bytes, *more: int) -> None:
-    """Write an entry. more: the numbers of further, otherwise identical entries."""
+    """Write an entry, and one more for each number in `more`, with the same process and text."""
     redis.do_all(
         ("XADD", "gochat:main", "*", "p", process, "n", each, "m", text) for each in (number, *more)
     )
@@ -916,7 +916,7 @@ def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("number", [1, 2, 1_000_000])
 def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
-    """A forged entry does not replace a real one with the same number."""
+    """A forged entry does not replace the real entry with the same number."""
     forged: list[int] = []
 
     def forestall(data: bytes, from_server: bool) -> bool:
@@ -933,7 +933,7 @@ def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
 
 
 def test_a_forged_entry_is_no_answer(own: Redis) -> None:
-    """A process does not mistake a forged entry for one of its own coming back."""
+    """A process does not take a forged entry for the return of one of its own."""
     with node(own.url) as a, node(own.url) as b:
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("real")):
@@ -946,7 +946,7 @@ def test_a_forged_entry_is_no_answer(own: Redis) -> None:
 
 
 def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Invalid bytes, huge messages and strange names do not reach any client or the log."""
+    """Invalid bytes, huge messages and strange names reach neither the clients nor the log."""
     name = b"99-0.0123456789ab"
     with node(own.url) as a:
         a.say("before")
@@ -972,7 +972,7 @@ def test_entries_that_harm_nobody(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_few_large_entries_are_read_at_once(own: Redis) -> None:
-    """A single read returns at most a few megabytes, however many large entries wait."""
+    """A single read returns at most a few megabytes, however many large entries are waiting."""
     read = [0]
 
     def weigh(data: bytes, from_server: bool) -> bool:
@@ -982,7 +982,8 @@ def test_few_large_entries_are_read_at_once(own: Redis) -> None:
         return False
 
     gate = threading.Event()
-    # The limit must exceed all these entries, or the next announcement would trim the stream.
+    # If the limit were lower than the size of all these entries, the next announcement would trim
+    # the stream.
     with Proxy(own.port, weigh) as proxy, node(proxy.url, maxbytes=256 << 20) as a:
         holding = a.hold(gate)
         forge(own, b"99-0.0123456789ab", 1, b"held")
@@ -1014,7 +1015,7 @@ def test_a_message_too_large_for_some(own: Redis, caplog: pytest.LogCaptureFixtu
 
 
 def test_many_gaps_are_few_lines(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Many gaps produce few lines in the log, but every missing message is counted."""
+    """Many gaps produce few log lines, but every missing message is counted."""
     with node(own.url) as a:
         forge(own, b"99-0.0123456789ab", 2, b"text", *range(4, 202, 2))
         for number in range(50):
@@ -1066,7 +1067,7 @@ def said_to_be_missing(log: str) -> int:
 
 
 def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """The relay logs and drops a message that no client can send."""
+    """The relay logs and drops a message that no client could have sent."""
     with node(own.url) as a:
         for value in (b"two\nlines", b"\xff", b"x" * 513):
             a.relay.broadcast.send(value)
@@ -1077,7 +1078,7 @@ def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_a_new_name_is_refused(own: Redis) -> None:
-    """A process that needs a new name gets it once Redis accepts entries again."""
+    """A process that needs a new name gets one as soon as Redis accepts entries again."""
     with node(own.url) as a, node(own.url) as b:
         forge(own, a.name, 7, b"forged")
         wait_until(lambda: a.relay.statistics().invalid == 1)
@@ -1229,7 +1230,7 @@ relay.Relay._take_own = relay.is_of = fail
 @pytest.mark.measured
 @pytest.mark.parametrize("spoken", [True, False], ids=["spoken", "silent"])
 def test_descriptors_for_the_relay(spoken: bool, own: Redis) -> None:
-    """If clients hold all other descriptors, the relay can still reconnect."""
+    """The relay can reconnect even if clients hold all other descriptors."""
     with Gochat("--relay", own.url) as chat, join(chat.port) as peer:
         if spoken:
             peer.send("before")
@@ -1272,7 +1273,7 @@ socket.getaddrinfo = slow
 
 
 def take_descriptors(port: int, enough: threading.Event) -> None:
-    """Keep connecting, and hold every connection that is accepted."""
+    """Keep connecting, and keep every accepted connection open."""
     with ExitStack() as held:
         while not enough.is_set():
             peer = Peer(port)
@@ -1291,7 +1292,7 @@ def take_descriptors(port: int, enough: threading.Event) -> None:
 
 
 def test_away_for_too_long(own: Redis) -> None:
-    """If Redis is away beyond the timeout, the relay ends with an error."""
+    """If Redis is away for longer than the timeout, the relay ends with an error."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -1309,13 +1310,13 @@ def test_never_there(tmp_path: Path) -> None:
 
 
 def test_an_option_that_is_not_known() -> None:
-    """A URL with an unknown option raises ValueError. The message does not repeat the URL."""
+    """An unknown option in the URL raises ValueError, whose message does not contain the URL."""
     with pytest.raises(ValueError, match="an unknown option"):
         Relay(Hub(), "redis://:tulip@127.0.0.1:1/0?foo=bar")
 
 
 def test_a_stop_before_the_beginning(tmp_path: Path) -> None:
-    """A relay that is stopped before it finds Redis starts no thread."""
+    """A relay that is stopped before it reaches Redis starts no threads."""
     redis = Redis(tmp_path)
     redis.kill()
     relay = Relay(Hub(), redis.url)
@@ -1345,7 +1346,7 @@ def test_a_key_that_is_no_stream(own: Redis) -> None:
 
 
 def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
-    """A pump waiting to send when the relay closes raises ConnectionAbortedError."""
+    """A pump that is waiting to send when the relay closes gets ConnectionAbortedError."""
     errors: list[Exception] = []
 
     def talk() -> None:
@@ -1365,7 +1366,7 @@ def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
 
 
 def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
-    """After finish, messages are dropped, so that no pump waits for Redis."""
+    """After `finish`, the relay drops messages, so that no pump has to wait for Redis."""
     with node(own.url) as a:
         own.pause()
         with in_background(lambda: a.say(*map(str, range(1000)))):
@@ -1378,7 +1379,7 @@ def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
 def test_a_thread_of_the_relay_that_does_not_end(
     own: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shutdown logs a thread that still waits for Redis, and goes on without it."""
+    """Shutdown logs the name of a thread that is still waiting for Redis, and then goes on."""
     monkeypatch.setattr("gochat.relay.relay._END_WAIT", 0.0)
     with node(own.url):
         own.pause()
@@ -1419,7 +1420,7 @@ def test_the_command_without_redis(own: Redis) -> None:
 
 
 def test_the_end_with_redis_paused(own: Redis) -> None:
-    """SIGTERM ends the command in time although Redis does not answer."""
+    """SIGTERM ends the command in time even if Redis does not answer."""
     flags = ("--shutdown-timeout=1", "--relay-timeout=600", "--write-wait=600")
     with relayed(own, *flags, room="paused") as chat, join(chat.port) as peer:
         own.pause()
@@ -1431,7 +1432,7 @@ def test_the_end_with_redis_paused(own: Redis) -> None:
 
 
 def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
-    """While Redis is away, clients are not disconnected, although nobody reads their pongs."""
+    """While Redis is away, clients stay connected even though nobody reads their pongs."""
     flags = ("--pong-wait=1", "--ping-period=0.2", "--relay-timeout=30")
     with relayed(own, *flags, room="pongs") as chat, join(chat.port) as peer:
         own.pause()
@@ -1449,7 +1450,7 @@ def test_an_outage_longer_than_the_pong_wait(own: Redis) -> None:
 
 @pytest.mark.measured
 def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The URL can come from the environment or a file, and its password is never logged."""
+    """The relay's URL can come from the environment or a file. Its password is never logged."""
     with Redis(tmp_path) as redis:
         redis.do("CONFIG", "SET", "requirepass", "tulip")
         url = redis.url.replace("redis://", "redis://:tulip@")
@@ -1476,7 +1477,7 @@ def test_secrets_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_tls(tmp_path: Path) -> None:
-    """With rediss://, the relay checks the server's certificate."""
+    """With a rediss:// URL, the relay checks the server's certificate."""
     certificate = make_certificate(tmp_path / "cert.pem", "IP:127.0.0.1")
     port = free_port()
     options = [
@@ -1494,7 +1495,7 @@ def test_tls(tmp_path: Path) -> None:
 
 
 def test_a_backlog_drops_nobody(own: Redis) -> None:
-    """After an outage, all clients get the backlog, and none is dropped."""
+    """After an outage, every client receives the whole backlog, and none is dropped."""
     count, waiting = 1200, 0.5
     with ExitStack() as stack:
         chats = [stack.enter_context(relayed(own, room="backlog")) for _ in range(2)]
@@ -1525,7 +1526,7 @@ def test_a_backlog_drops_nobody(own: Redis) -> None:
 
 @pytest.mark.measured
 def test_relay_is_in_the_metrics(own: Redis) -> None:
-    """The metrics cover the relay, and /healthz reports that Redis is away."""
+    """The metrics include those of the relay, and /healthz reports when Redis is away."""
     flags = ("--metrics-addr=127.0.0.1:0", "--relay-timeout=60")
     with relayed(own, *flags, room="figures") as chat, join(chat.port):
         (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(chat.lines))

@@ -1,4 +1,4 @@
-"""What docs/run/scale.md promises during faults of Redis, tested with relay_faults.py."""
+"""The promises of docs/run/scale.md about faults of Redis, tested with relay_faults.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("faults")
 @pytest.mark.parametrize("server", TESTED)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_redis(name: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No message is doubled or reordered, and every loss is reported."""
+    """No message is repeated or reordered, and every loss is reported."""
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
     run(name, server, SEED, short=True)
 
@@ -25,7 +25,7 @@ def test_a_fault_of_redis(name: str, server: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("server", TESTED)
 @pytest.mark.parametrize("name", ENDINGS)
 def test_a_fault_of_a_process(name: str, server: str) -> None:
-    """All clients of both processes hear the same until they are disconnected."""
+    """All clients of both processes receive the same messages until they are disconnected."""
     run_ending(name, server, SEED)
 
 
@@ -38,6 +38,6 @@ def test_the_table_has_a_row_for_each_fault() -> None:
 
 
 def test_a_row_for_both_servers() -> None:
-    """A cell of the table shows two values only if they differ."""
+    """A table cell shows two values only if the values for Redis and Valkey differ."""
     rows = [Row("cut", said, lost, lost, 0, 0, True, "200") for said, lost in ((9, 0), (8, 0))]
     assert line(rows) == "| cut | 9 / 8 | 0 | same | 200 |"

@@ -1,4 +1,4 @@
-"""home.html with rooms, under a path and behind nginx: how the page finds its chat."""
+"""home.html finds its chat: in rooms, under a path prefix, and behind nginx."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def served(hub: Hub, app: WSGIApplication) -> Iterator[int]:
 
 
 def mounted() -> AbstractContextManager[int]:
-    """A chat under /chat, beside another application."""
+    """Serve a chat under /chat, beside another application; yield the port."""
 
     def other(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("404 Not Found", [])
@@ -63,7 +63,7 @@ def mounted() -> AbstractContextManager[int]:
 
 
 def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
-    """If the page's own server refuses the chat, the page says why, as far as it knows."""
+    """If the page's own server refuses the connection, the page says why, as far as it knows."""
     refusal = ""
     hub = Hub()
     chat = make_app(hub)
@@ -86,12 +86,12 @@ def test_why_a_page_is_refused(tabs: Tabs) -> None:  # noqa: F811
             expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
             page.reload()
             expect(page.locator("#state")).to_contain_text(f"127.0.0.1:{port} {text}")
-        tabs.complaints.clear()  # the console shows the status
+        tabs.complaints.clear()  # the browser's console reports the status
         page.close()
 
 
 def test_a_server_that_signs(tabs: Tabs) -> None:  # noqa: F811
-    """A message that comes back with a name in front counts as sent."""
+    """A message counts as sent even if it comes back with a name in front."""
     hub = Hub()
     signing = Upgrader(on_message=lambda _, message: b"ann: " + message)
     with served(hub, make_app(hub, upgrader=signing)) as port:
@@ -130,7 +130,7 @@ def test_under_a_prefix(tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_a_prefix_of_nginx(tabs: Tabs, tmp_path: Path, certificate: Path) -> None:  # noqa: F811
-    """Behind an nginx that serves the chat under /chat/, the page connects there with wss."""
+    """If nginx serves the chat under /chat/, the page connects under that path, with wss."""
     with (
         Gochat("--trust-proxy", "127.0.0.1") as chat,
         Nginx(tmp_path, certificate, chat, prefix="/chat/") as nginx,
@@ -148,7 +148,7 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
     """A link can name a room. Messages stay in that room, even after a reload."""
     with serving("rooms.py") as port:
         base = f"http://127.0.0.1:{port}/"
-        # The last tab opened is in front. Clicks in other tabs are slow.
+        # Most clicks go to the tab opened last, because clicks in a background tab are slow.
         python, go = (tabs.visit(f"{base}?room={room}") for room in ("python", "go"))
         expect_state(go, f"Connected to 127.0.0.1:{port}/ws/go.")
         expect_state(python, f"Connected to 127.0.0.1:{port}/ws/python.")
@@ -189,7 +189,7 @@ def test_the_page_without_a_room(tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_a_path_with_a_query(tabs: Tabs, gochat: Gochat) -> None:  # noqa: F811
-    """A path can have a query, which goes to the server and can be remembered."""
+    """A path can have a query, which is sent to the server and can be remembered."""
     page = tabs.open(gochat)
     choose(page, "/ws?name=ann", remember=True)
     expect_state(page, f"Connected to 127.0.0.1:{gochat.port}.")
@@ -214,7 +214,7 @@ def test_a_room_that_is_not_there(tabs: Tabs, room: str, path: str) -> None:  # 
     with serving("rooms.py") as port:
         page = tabs.visit(f"http://127.0.0.1:{port}/?room={room}")
         expect(page.locator("#state")).to_have_text(f"127.0.0.1:{port} has no chat at {path}.")
-        tabs.complaints.clear()  # the console shows the 404
+        tabs.complaints.clear()  # the browser's console reports the 404
         page.close()
 
 

@@ -1,4 +1,4 @@
-"""Choosing between threads and greenlets, and single programs on greenlets.
+"""The choice between threads and greenlets, and small programs on greenlets.
 
 tests/greenlets.py runs other test files on greenlets.
 """
@@ -22,7 +22,7 @@ from .support import COMMAND, LOCAL, PATIENCE, Gochat, finished, join, wait_unti
 from .test_view import Viewed
 
 PATCH = "from gevent import monkey; monkey.patch_all(queue=False)"
-#: Prints the runtime and the modules that define its channel and turns.
+#: A program that prints the runtime and the modules that define the runtime's channel and turns.
 SHOW = (
     "from gochat.golang import channel, runtime; from gochat.golang.turns import turns;"
     " print(runtime.NAME, channel.Channel.__module__, type(turns).__module__)"
@@ -46,7 +46,7 @@ def test_greenlets_if_patched() -> None:
 def test_a_thread_keeps_no_stack_of_its_start() -> None:
     """A thread on greenlets does not keep the stack of the greenlet that started it.
 
-    gevent's own greenlets keep it by default.
+    By default, gevent's own greenlets keep that stack.
     """
     program = f"""{PATCH}
         from gevent import getcurrent
@@ -118,7 +118,7 @@ def test_code_that_stops_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_while_a_client_runs() -> None:
-    """Ctrl-C ends the program, whichever greenlet is running."""
+    """Ctrl-C ends the program even while another greenlet is running."""
     program = f"""
         {PATCH}
         import gochat, os, signal, threading, urllib.request
@@ -140,7 +140,7 @@ def test_ctrl_c_while_a_client_runs() -> None:
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
-    """Ctrl-C at any step of a send is raised in its caller, once. Later values arrive."""
+    """Ctrl-C at any step of a send is raised once, in the sender. Later values still arrive."""
     program = f"""
         {PATCH}
         import gevent, signal, sys
@@ -209,7 +209,7 @@ def test_a_lock_whose_next_owner_is_killed() -> None:
         with lock:
             first, second = gevent.spawn(take, "first"), gevent.spawn(take, "second")
             gevent.sleep(0)
-            first.kill(block=False)  # it is killed after the release has woken it
+            first.kill(block=False)  # it ends only after the release has woken it
         gevent.joinall([first, second], timeout=5)
         print(*owners)
     """
@@ -218,7 +218,7 @@ def test_a_lock_whose_next_owner_is_killed() -> None:
 
 
 def test_a_signal_handler_that_sends() -> None:
-    """A signal handler can call try_send at any moment. Each value is received once."""
+    """A signal handler can call try_send at any moment, and each value is received once."""
     program = f"""
         {PATCH}
         import gevent, signal, time
@@ -263,8 +263,9 @@ def test_a_signal_handler_that_sends() -> None:
 def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
     """If a signal handler closes the channel during a receive, each value is received or refused.
 
-    Python runs signal handlers at the start of a function, after calls and at the end of a
-    loop's pass. Trace and profile functions close the channel at each of these points in turn.
+    Python may run a signal handler when a function starts, after a call, and at the end of each
+    pass of a loop. The test closes the channel at each of these points in turn, using trace and
+    profile functions.
     """
     program = f"""
         {PATCH}
@@ -331,7 +332,7 @@ def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
 
 
 def test_a_receive_that_ctrl_c_interrupts() -> None:
-    """An interrupted receive raises in its greenlet and does not block the others."""
+    """Interrupting a receive raises an exception in its greenlet and does not block the others."""
     program = f"""
         {PATCH}
         import gevent, signal, time
@@ -378,7 +379,7 @@ def test_a_receive_that_ctrl_c_interrupts() -> None:
 
 
 def test_no_timer_is_left() -> None:
-    """A pump's timer ends when its channel closes or the pump ends."""
+    """A pump's timer is removed when the pump's channel closes or the pump ends."""
     program = f"""
         {PATCH}
         import gc, gevent, time
@@ -416,14 +417,14 @@ def test_a_dump_on_the_loop() -> None:
         begin = time.monotonic()
         gevent.get_hub().loop.run_callback(dump_threads)
         gevent.sleep(0)
-        print(time.monotonic() - begin < 0.9)  # a wait for the log takes a second
+        print(time.monotonic() - begin < 0.9)  # waiting for the log would take a second
     """
     done = finished([sys.executable, "-c", textwrap.dedent(program)])
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_the_loop_cannot_wait() -> None:
-    """A callback on gevent's loop that would wait raises BlockingSwitchOutError."""
+    """A callback on gevent's loop that tries to wait gets BlockingSwitchOutError."""
     program = f"""
         {PATCH}
         import gevent
@@ -449,7 +450,7 @@ def test_the_loop_cannot_wait() -> None:
 
 
 def test_a_fork_on_greenlets() -> None:
-    """A process with greenlets can fork, on a connection's greenlet or another."""
+    """A process with greenlets can fork, in a Thread's greenlet or in the main greenlet."""
     program = f"""
         {PATCH}
         import gevent, os, threading
@@ -504,7 +505,7 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_view_of_greenlets() -> None:
-    """On greenlets, the view shows what each one waits for, and can hold a pump."""
+    """On greenlets, the view shows what each greenlet is waiting for, and can hold a pump."""
     with Viewed("--runtime=greenlets") as chat:
         assert chat.runtime == "greenlets"
         with join(chat.port) as held, join(chat.port) as other:
@@ -574,7 +575,7 @@ def test_a_patched_program_that_calls_the_command() -> None:
 def test_threads_in_a_patched_program(
     flags: str, environment: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A patched program that asks for threads gets an error naming the flag or variable."""
+    """If a patched program asks for threads, the error names the flag or variable."""
     monkeypatch.setenv("GOCHAT_RUNTIME", environment)
     program = (
         f"{PATCH}; from gochat.ops.command import main;"
@@ -586,7 +587,7 @@ def test_threads_in_a_patched_program(
 
 
 def test_a_command_that_gevent_starts() -> None:
-    """`python -m gevent.monkey gochat` patches too much, and is refused in one line."""
+    """`python -m gevent.monkey gochat` patches too much, and gets a one-line error."""
     start = [sys.executable, "-m", "gevent.monkey"]
     done = finished([*start, COMMAND, "serve", "--addr", LOCAL])
     error = "gevent has patched queue, too: call gevent.monkey.patch_all(queue=False)"
@@ -615,7 +616,7 @@ def test_without_a_gevent_that_will_do(version: str) -> None:
 
 @pytest.mark.parametrize("python", [PATCHED, PLAIN], ids=["patched", "plain"])
 def test_ctrl_c_while_tests_are_collected(python: Sequence[str], tmp_path: Path) -> None:
-    """Ctrl-C ends a test run even in places where Python ignores exceptions."""
+    """Ctrl-C ends a test run even at a moment when Python ignores exceptions."""
     program = """
         import os, signal
         class Ignored:

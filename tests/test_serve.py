@@ -1,4 +1,4 @@
-"""`gochat.running`: how a chat in a library user's program starts, runs and ends."""
+"""`gochat.running`, which starts, runs and ends a chat in a program that uses the library."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOCAL = "127.0.0.1:0"
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """Check that the test leaves no thread."""
+    """Check that no thread outlives the test."""
     threads = threading.enumerate()
     yield
     wait_until(lambda: threading.enumerate() == threads, "the threads from before")
@@ -51,7 +51,7 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 def error_of(function: Callable[[], object]) -> Exception | None:
-    """Call a function; return the exception it raises."""
+    """Call a function; return the exception that it raises, or None."""
     try:
         function()
     except Exception as error:
@@ -60,7 +60,7 @@ def error_of(function: Callable[[], object]) -> Exception | None:
 
 
 def test_the_end_of_the_block_is_the_end_of_the_chat() -> None:
-    """When the block ends, all clients get 1001, and no new one is accepted."""
+    """When the block ends, all clients get 1001, and no new clients are accepted."""
     hubs = {"/ws": Hub(), "/ws/other": Hub()}
     apps = {path: make_app(hub) for path, hub in hubs.items()}
 
@@ -119,7 +119,7 @@ def test_a_chat_that_never_accepts() -> None:
 
 
 def test_a_hub_that_fails() -> None:
-    """If a hub fails, its clients get 1011 and the block raises HubError."""
+    """If a hub fails, its clients get 1011, and the block raises HubError."""
 
     class Failing(Hub):
         def run(self) -> None:
@@ -151,7 +151,7 @@ def test_a_hub_that_fails() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A hub that is stuck does not delay shutdown. The block raises HubError."""
+    """A stuck hub delays shutdown only until the timeout. The block then raises HubError."""
     release = threading.Event()
 
     class Stuck(Hub):
@@ -170,9 +170,9 @@ def test_a_hub_that_does_not_answer() -> None:
 
 
 def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
-    """A hub that gets stuck during shutdown does not delay it.
+    """A hub that gets stuck during shutdown delays it only until the timeout.
 
-    Pumps waiting for the hub return, and their clients' connections are closed.
+    The pumps that were waiting for the hub end, and their clients are disconnected.
     """
     release, stuck = threading.Event(), threading.Event()
 
@@ -207,7 +207,7 @@ def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
 def test_a_read_pump_that_comes_late(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read pump that is blocked does not delay shutdown. The log names it."""
+    """A blocked read pump does not keep shutdown from finishing. The log names the pump."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     caplog.set_level("INFO")
     release, held = threading.Event(), threading.Event()
@@ -242,7 +242,7 @@ def test_a_read_pump_that_comes_late(
 
 
 def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a hub's thread cannot be started, the other hub and the server end."""
+    """If one hub's thread cannot be started, the other hub and the server are stopped."""
     start = threading.Thread.start
     started: list[threading.Thread] = []
 
@@ -265,7 +265,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hub_that_ends_by_itself() -> None:
-    """A hub that returns too early has failed."""
+    """A hub whose `run` returns before shutdown has failed."""
 
     class Short(Hub):
         def run(self) -> None:
@@ -284,7 +284,7 @@ def test_a_hub_that_ends_by_itself() -> None:
 
 
 def test_a_hub_runs_once() -> None:
-    """A hub that has run before, or is given twice, is refused."""
+    """A hub that has already run, or that is passed twice, is refused."""
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub):
         pass
@@ -337,7 +337,7 @@ def test_a_slow_hub_takes_no_time_from_another() -> None:
     closer.join(PATIENCE)
     peers[0].sock.close()
     assert codes == [1001]
-    release.set()  # lets the hub's thread end, because its channel is closed
+    release.set()  # lets the slow hub's thread end
 
 
 def test_ctrl_c_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +413,7 @@ def test_handlers_of_signals_come_back(redis: Redis) -> None:
 
         for number in numbers:
             signal.signal(number, own)
-        # Before the command sets its handlers, the signal would go to the program's own.
+        # Until the command has set its handlers, the signal would go to the program's own.
         end = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
         if "GOCHAT_CHILD" not in os.environ:
             from gochat.ops import deploy, processes
@@ -432,7 +432,7 @@ def test_handlers_of_signals_come_back(redis: Redis) -> None:
 
 
 class Talker(Link):
-    """A client that talks without pause, and records its close code."""
+    """A client that talks without a pause and records the close code that it receives."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
         self.number = number
@@ -460,7 +460,7 @@ class Talker(Link):
         self.was_reset = reset
 
     def talk(self) -> None:
-        """Send messages while the server reads them."""
+        """Send another message, unless the previous one is still waiting to be sent."""
         if self.frames is not None and self.code is None and not self._unsent:
             self.said += 1
             self.send(frame(b"%d: %d %s" % (self.number, self.said, b"x" * 50)))
@@ -471,7 +471,7 @@ def talk_until_the_end(
 ) -> list[Talker]:
     """Run talkers until the chat has disconnected them all.
 
-    at: called in the middle.
+    at: called as soon as each talker has received more than 100 messages.
     """
     loop = Loop()
     with closing(loop):
@@ -491,7 +491,7 @@ def talk_until_the_end(
 
 
 def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
-    """With a relay, everyone gets all queued messages in one order, then 1001."""
+    """With a relay, all clients receive all queued messages in the same order, then 1001."""
     flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=20")
     with Gochat(*flags) as chat:
         talkers = talk_until_the_end(chat, 120, lambda _: chat.process.terminate())
@@ -503,9 +503,9 @@ def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
 
 @pytest.mark.parametrize("lost", [True, False])
 def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
-    """While a read pump waits for Redis, its client still gets the last frames.
+    """A client whose read pump is waiting for Redis still receives the last frames.
 
-    lost: whether the relay ends the chat, because Redis is away for too long.
+    lost: whether the chat ends because Redis is away for too long. Otherwise, SIGTERM ends it.
     """
 
     def fail(_: list[Talker]) -> None:
@@ -522,9 +522,9 @@ def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
 
 
 def test_an_idle_client_takes_little() -> None:
-    """An idle client takes at most 23 KB on greenlets and 46 KB on threads, in Python 3.11.
+    """An idle client takes at most 23 KB of memory on greenlets and 46 KB on threads.
 
-    In other versions of Python, it may take 1.4 times as much.
+    These are the limits for Python 3.11. Other versions of Python may use 1.4 times as much.
     """
     with Gochat(measured=False) as gochat, ExitStack() as stack:
 

@@ -11,15 +11,16 @@ from .soak import PONG_WAIT, Sample, judge, soak, windows
 from .support import SEED
 
 # These tests keep a CPU busy, so they run one at a time. They are not `measured`, because coverage
-# keeps memory for each thread that has ended.
+# keeps some memory for every thread, even after the thread has ended.
 pytestmark = pytest.mark.xdist_group("soak")
 
 SECONDS = 60.0
 
-#: A fifth of soak.py's usual number, so that other tests can run at the same time.
+#: A fifth of soak.py's default, so that other tests can run at the same time.
 MEMBERS = 40
 
-#: Leaks 1 MB for each accepted connection, and writes a byte for it into the file `path`.
+#: A program that leaks 1 MB per accepted connection, and writes one byte per connection to the file
+#: `path`.
 LEAK = """
     from gochat import Server
 
@@ -34,8 +35,8 @@ LEAK = """
     Server.process_request = keep
 """
 
-#: Connections that must leak, at 1 MB each, between the second quarter and the last. This is more
-#: than twice the growth allowed in one minute.
+#: Number of connections that must leak between the second quarter of the run and the last. At 1 MB
+#: each, they leak more than twice the growth that soak.py allows in one minute.
 LEAKED = 40
 
 
@@ -46,7 +47,7 @@ def test_everything_at_once(record_property: Callable[[str, object], None]) -> N
     record_property("soak", run.report())
     assert len(run.samples) > SECONDS / 2  # even on a busy machine
     assert all(flooder.heard for flooder in run.flooders if not flooder.leaving)
-    # Some stuck clients are disconnected at the write wait, others at the pong wait.
+    # Some stuck clients are disconnected after the write wait, others after the pong wait.
     assert min(run.ages) < PONG_WAIT <= max(run.ages)
 
 
@@ -54,7 +55,7 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
     path, counts = tmp_path / "count", list[int]()
 
     def enough() -> bool:
-        # Counts connections rather than seconds, because a slow machine makes fewer per second.
+        # This counts connections, not seconds, because a slow machine accepts fewer per second.
         counts.append(path.stat().st_size)
         early, late = windows(counts)
         return late - early >= LEAKED

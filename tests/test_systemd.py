@@ -16,7 +16,7 @@ from gochat.golang.http.address import listen
 
 from .support import COMMAND, PATIENCE, Gochat, Peer, activated, finished, is_one_line, join
 
-# Almost no other tests run this code. So coverage also counts the processes started here.
+# Few other tests run this code, so coverage is also measured in the processes started here.
 pytestmark = pytest.mark.measured
 
 
@@ -33,7 +33,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_socket_activation() -> None:
-    """The server listens on a socket from systemd. Clients can connect before it starts."""
+    """The server listens on a socket from systemd. Clients may connect before the server starts."""
     with listen("127.0.0.1:0") as listener:
         port = listener.getsockname()[1]
         with Gochat("--addr=127.0.0.1:1", listener=listener) as chat:
@@ -60,7 +60,7 @@ def test_a_socket_of_another_process() -> None:
 @pytest.mark.parametrize("count", ["1", "2", ""])
 @pytest.mark.parametrize("kind", ["a file", "TCP", "UDP", "a path"])
 def test_socket_activation_that_makes_no_sense(kind: str, count: str, tmp_path: Path) -> None:
-    """Anything but a single listening TCP socket is refused in one line."""
+    """Anything but a single listening TCP socket is refused with a one-line error."""
     with ExitStack() as stack:
         given: IO[bytes] | socket.socket
         if kind == "a file":

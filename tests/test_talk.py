@@ -52,13 +52,13 @@ from .support import (
     wait_until,
 )
 
-# Almost no other tests run this code. So coverage also counts the processes started here.
+# Few other tests run this code, so coverage is also measured in the processes started here.
 pytestmark = pytest.mark.measured
 
 # A function that serves one connection.
 Script = Callable[["Visitor"], None]
 
-#: A frame in the output of --frames. Ignores the time and the mask.
+#: A frame's line in the output of --frames, with any time and any mask.
 FRAME_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} ([<>] 0x.*?) +(mask [0-9a-f]{8}|no mask) *(.*)")
 
 
@@ -71,7 +71,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 class Visitor(Stream):
-    """The server's end of a connection. It does exactly what the test says."""
+    """The server's end of a connection, which does exactly what the test says."""
 
     request = b""
 
@@ -113,7 +113,7 @@ def serving(
 ) -> Iterator[str]:
     """Yield the address of a server that runs one script for each connection, in order.
 
-    then: called after all scripts have ended. They must end before the block does.
+    then: called after all scripts have ended. Leaving the block waits for the scripts.
     """
     failures: list[BaseException] = []
     with listen(LOCAL) as listener:
@@ -173,7 +173,7 @@ class Screen(pyte.Screen):
 
 
 class Terminal:
-    """The command at a terminal of 120 by 40 characters."""
+    """`gochat talk` in a terminal of 120 by 40 characters."""
 
     def __init__(self, *args: str, fault: str = "") -> None:
         self.master, slave = pty.openpty()
@@ -182,9 +182,9 @@ class Terminal:
         self.settings = termios.tcgetattr(slave)
         self.screen = Screen(self.master)
         self.stream = pyte.ByteStream(self.screen)
-        #: All output.
+        #: All output so far.
         self.raw = b""
-        #: The screen's lines that are not empty.
+        #: The screen's non-empty lines.
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [*command(fault), "talk", *args],
@@ -205,9 +205,9 @@ class Terminal:
         os.close(self.slave)
 
     def look(self) -> list[str]:
-        """Read new output, and return the screen's lines that are not empty.
+        """Read new output; return the screen's non-empty lines.
 
-        The lines are kept, because pyte takes milliseconds to compute them.
+        The lines are kept between calls, because pyte takes milliseconds to compute them.
         """
         while select.select([self.master], [], [], 0)[0]:
             data = os.read(self.master, 65536)
@@ -217,7 +217,7 @@ class Terminal:
         return self.lines
 
     def shows(self, *lines: str) -> None:
-        """Wait until the screen ends with these lines."""
+        """Wait until these are the last lines on the screen."""
         try:
             wait_until(lambda: self.look()[-len(lines) :] == list(lines))
         except AssertionError:
@@ -227,7 +227,7 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def status(self) -> int:
-        """Wait for the command to end; return its status. The terminal must be restored."""
+        """Wait for the command to end; check that it restored the terminal; return its status."""
         wait_until(lambda: self.look() is not None and self.process.poll() is not None, "the end")
         assert termios.tcgetattr(self.slave) == self.settings
         return self.process.returncode
@@ -237,7 +237,7 @@ class Terminal:
 
 
 def test_a_message_does_not_disturb_the_line() -> None:
-    """Messages appear above the line being typed and leave its cursor alone."""
+    """Messages appear above the line being typed and do not move the cursor in that line."""
     with (
         Room() as room,
         join(room.port) as bob,
@@ -261,7 +261,7 @@ def test_a_message_does_not_disturb_the_line() -> None:
 
 
 def test_commands() -> None:
-    """/name changes the name and /history repeats messages. A space before / sends the line."""
+    """/name changes the name, /history repeats messages, and a line that starts " /" is sent."""
     with Room() as room, Terminal(f"http://127.0.0.1:{room.port}") as terminal:
         terminal.shows(">")
         terminal.type("/name\r")
@@ -337,7 +337,7 @@ def test_what_is_no_command_is_not_sent() -> None:
     ids=str,
 )
 def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
-    """Ctrl-D, Ctrl-C and SIGTERM make the client send a close frame and restore the terminal."""
+    """On Ctrl-D, Ctrl-C or SIGTERM, the client sends a close frame and restores the terminal."""
     closes = []
 
     def script(visitor: Visitor) -> None:
@@ -356,7 +356,7 @@ def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
 
 
 def test_what_is_typed_meanwhile_is_kept() -> None:
-    """After a lost connection, messages that may be lost are listed, and new ones are kept."""
+    """If the connection is lost, messages that may be lost are listed, and new ones are kept."""
     go_on = threading.Event()
     heard: list[str] = []
 
@@ -413,7 +413,7 @@ def test_the_begin_at_a_terminal() -> None:
 
 @pytest.mark.parametrize("end", ["\x04", "/quit\n", signal.SIGINT], ids=str)
 def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
-    """Without prompt_toolkit there is no line editor, but the commands still work."""
+    """Without prompt_toolkit, there is no line editor, but the commands still work."""
     fault = "import sys; sys.modules['prompt_toolkit'] = None"
     with (
         Room() as room,
@@ -424,7 +424,7 @@ def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
             f"gochat: connected to 127.0.0.1:{room.port}; /help says what can be typed;"
             " pip install 'gochat[talk]' brings a line editor"
         )
-        # The line break is written separately.
+        # The line break is written after the line, so wait for both.
         wait_until(lambda: bool(ann.look()) and ann.screen.cursor.x == 0)
         ann.type("/name Ann\n")
         ann.shows("/name Ann", "gochat: your name is Ann")
@@ -491,7 +491,7 @@ def test_lines_from_a_file(tmp_path: Path) -> None:
 
 
 def test_nothing_reaches_the_terminal_raw() -> None:
-    """Control characters and direction marks are escaped. Other characters are not."""
+    """Control characters and direction marks are escaped, but no other characters are."""
     with Room() as room:
         text = (
             "\x1b]0;title\x07\x9b2J \ta\u202eb \u0645\u200c\u0646 \U0001f469\u200d\U0001f680 \\n\n"
@@ -521,7 +521,7 @@ def test_a_login() -> None:
 
 
 def test_frames() -> None:
-    """--frames prints each frame before its messages."""
+    """--frames prints each frame before the messages in it."""
 
     def script(visitor: Visitor) -> None:
         visitor.greet()
@@ -529,7 +529,7 @@ def test_frames() -> None:
         visitor.say(serverframe(b"?", PING), serverframe(b"e", CONTINUATION))
         visitor.say(serverframe(b"\xe2\x82\xac\n\xff", BINARY, fin=False))
         visitor.say(serverframe(b"", CONTINUATION), serverframe(b"", PONG))
-        # Different threads write the pong and the line from the pipe.
+        # Different threads write the pong and the line from the pipe, so either may come first.
         assert sorted((visitor.hear().opcode, visitor.hear().opcode)) == [TEXT, PONG]
         visitor.say(serverframe("x" * 200))
         visitor.echo()
@@ -569,7 +569,7 @@ def test_frames() -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 @pytest.mark.parametrize("mask", [None, b"\x01\x02\x03\x04"])
 def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
-    """cut_frame removes a frame only if it is complete, and leaves what follows."""
+    """cut_frame removes a frame only if the frame is complete, and leaves what follows it."""
     payload = bytes(i & 255 for i in range(size))
     data = frame(payload, BINARY, fin=False, mask=mask)
     for end in {*range(min(20, len(data))), len(data) - 1}:
@@ -588,9 +588,9 @@ def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
 def losing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Return a function that talks, in this process, to a server with the given scripts.
+    """Return a function that runs the client, in this process, against a server with scripts.
 
-    The function returns what the client says about the lost connection.
+    The function returns the client's message about the lost connection.
     """
 
     def talk(*scripts: Script, flags: Sequence[str] = ()) -> str:
@@ -631,7 +631,7 @@ def losing(
     ],
 )
 def test_the_server_closes(data: bytes, said: str, losing: Callable[..., str]) -> None:
-    """A close code is explained in words, and the close frame is answered."""
+    """The client explains the close code in words and answers the close frame."""
     answers = []
 
     def script(visitor: Visitor) -> None:
@@ -666,7 +666,7 @@ def test_the_server_closes(data: bytes, said: str, losing: Callable[..., str]) -
 def test_the_server_is_at_fault(
     data: bytes, code: int, said: str, losing: Callable[..., str]
 ) -> None:
-    """A server that breaks the protocol or sends too much gets a close code."""
+    """If the server breaks the protocol or sends too much, the client's close code says so."""
     codes = []
 
     def script(visitor: Visitor) -> None:
@@ -679,7 +679,7 @@ def test_the_server_is_at_fault(
 
 
 def test_silence(losing: Callable[..., str]) -> None:
-    """A silent server gets a ping. If it does not answer, the client disconnects."""
+    """The client sends a ping to a silent server, and disconnects if there is no answer."""
     pings = []
 
     def script(visitor: Visitor) -> None:
@@ -706,7 +706,7 @@ def test_a_reset(losing: Callable[..., str]) -> None:
 
 
 def test_pongs_do_not_pile_up() -> None:
-    """Pings are not answered while the server does not read, so memory is bounded."""
+    """While the server does not read, the client answers no pings, so memory stays bounded."""
     text = (b"x" * 50_000 + b"\n") * 120  # more than the system can buffer
     with listen(LOCAL) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -769,7 +769,7 @@ def test_a_close_that_is_not_answered(*, read: bool) -> None:
 
 
 def test_a_loss_while_a_pipe_is_read() -> None:
-    """A pipe is not read while disconnected. The status shows that a message may be lost."""
+    """While disconnected, the client does not read its pipe. Status 1 reports a possible loss."""
     heard: list[str] = []
 
     def fail(visitor: Visitor) -> None:
@@ -806,7 +806,7 @@ def test_a_loss_while_a_pipe_is_read() -> None:
 
 
 def test_a_server_that_does_not_come_back() -> None:
-    """At the end of its input, the client waits only --wait seconds for a connection."""
+    """After the end of its input, the client waits only --wait seconds for a connection."""
     with serving(Visitor.greet) as address:
         process = subprocess.Popen(
             [COMMAND, "talk", address, "--wait=0.1"],
@@ -827,7 +827,7 @@ def test_a_server_that_does_not_come_back() -> None:
 
 
 def test_the_pause_grows() -> None:
-    """The pause between attempts to connect can double each time."""
+    """The upper limit of the pause between attempts to connect doubles each time."""
     with Gochat() as gochat:
         process = subprocess.Popen(
             [COMMAND, "talk", f":{gochat.port}"],
@@ -904,7 +904,7 @@ def test_input_that_cannot_be_read(redirection: str, said: str) -> None:
 
 
 def failing(url: str, capfd: pytest.CaptureFixture[str], *args: str) -> str:
-    """Run a command that cannot connect; return its error message."""
+    """Run a client that cannot connect; return its error message."""
     assert main(["talk", url, *args]) == 1
     out, err = capfd.readouterr()
     assert out == ""
@@ -934,7 +934,7 @@ def failing(url: str, capfd: pytest.CaptureFixture[str], *args: str) -> str:
 def test_a_handshake_that_fails(
     answer: bytes, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Each kind of failed handshake has a one-line message."""
+    """Every kind of failed handshake has a one-line message."""
 
     def script(visitor: Visitor) -> None:
         visitor.read_until(b"\r\n\r\n")
@@ -946,7 +946,7 @@ def test_a_handshake_that_fails(
 
 
 def test_no_server(capfd: pytest.CaptureFixture[str]) -> None:
-    """Each kind of failed connection has a one-line message."""
+    """Every kind of failed connection has a one-line message."""
     with listen(LOCAL) as listener:
         port = listener.getsockname()[1]
         said = failing(f":{port}", capfd, "--connect-timeout=0.1")
@@ -1036,7 +1036,7 @@ def test_ctrl_c_before_there_is_a_connection() -> None:
     ],
 )
 def test_addresses(text: str, expected: tuple[object, ...]) -> None:
-    """The address can be that of the page, that of the WebSocket, or short, such as :8080."""
+    """The address can be the page's, the WebSocket's, or a short form such as :8080."""
     assert Address.parse(text) == expected
     assert parse_flags(["talk", text]).url == expected
 
@@ -1055,7 +1055,7 @@ def test_addresses(text: str, expected: tuple[object, ...]) -> None:
     ],
 )
 def test_flags_that_make_no_sense(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Each invalid flag is refused with one line, which never contains a password."""
+    """Invalid flags are refused with a one-line error that never contains a password."""
     with pytest.raises(SystemExit) as caught:
         main(["talk", *args])
     assert caught.value.code == 2

@@ -13,7 +13,7 @@ from .support import PATIENCE
 
 
 def test_a_thread_is_a_thread() -> None:
-    """A Thread has a name, starts once, is listed while it runs, and can be joined."""
+    """A Thread has a name, can start only once, is listed while it runs, and can be joined."""
     gate, names = threading.Event(), list[str]()
 
     def run() -> None:
@@ -111,7 +111,7 @@ def test_an_exception_ends_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thread_keeps_little() -> None:
-    """To save memory, started threads share their event and their excepthook function."""
+    """To save memory, started threads share one event and one excepthook function."""
     threads = [Thread(lambda: None, "short") for _ in range(2)]
     for thread in threads:
         thread.start()

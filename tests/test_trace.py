@@ -48,12 +48,12 @@ from .support import (
     wait_until,
 )
 
-# Almost no other tests run this code. So coverage also counts the processes started here.
+# Few other tests run this code, so coverage is also measured in the processes started here.
 pytestmark = [pytest.mark.measured, pytest.mark.xdist_group("trace")]
 
 Event = dict[str, Any]
 
-#: Number of clients in the `traced` chat.
+#: Number of clients in the chat of the fixture `traced`.
 CLIENTS = 20
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -94,7 +94,7 @@ def check(events: Sequence[Event]) -> None:
             assert thread not in states or event["ts"] >= end_of(states[thread]), "one at a time"
             states[thread] = event
         else:
-            # An arrow must end inside a state. Viewers attach it to that state.
+            # Both ends of an arrow must lie inside states, because viewers attach them to states.
             assert states[thread]["ts"] < event["ts"] < end_of(states[thread]), event
         if event["ph"] == "s":
             assert event["id"] not in {*flows, *done}, event
@@ -109,7 +109,7 @@ def check(events: Sequence[Event]) -> None:
 
 
 def end_of(state: Event) -> float:
-    """Return the time at which a state ends, with the precision of the file."""
+    """Return the time at which a state ends, rounded to the precision of the file."""
     end: float = round(state["ts"] + state["dur"], 3)
     return end
 
@@ -132,7 +132,7 @@ class Traced:
 
 @pytest.fixture(scope="module", params=["threads", "greenlets"])
 def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """A chat of many clients. Two leave, in different ways; the others stay until shutdown."""
+    """A chat of many clients. Two of them leave, in different ways; the others stay to the end."""
     path = tmp_path_factory.mktemp("trace") / "trace.json"
     flags = ("--trace", str(path), "--runtime", request.param)
     with Gochat(*flags) as gochat, ExitStack() as stack:
@@ -143,7 +143,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             peer.send(f"from {peer.addr}")
         heard = witness.messages(2 * len(peers))
         for i, peer in enumerate(peers, 1):
-            peer.messages(2 * len(peers) - i)  # it has missed the greetings of earlier clients
+            peer.messages(2 * len(peers) - i)  # without the greetings of earlier clients
         files = gochat.descriptors()
         peers[0].send(struct.pack("!H", 1000), CLOSE)
         assert peers[0].read_to_end()
@@ -166,7 +166,7 @@ def browser() -> Iterator[Browser]:
 
 
 def test_every_thread_is_there(traced: Traced) -> None:
-    """The trace has main, the hub and both pumps of every client, and has lost nothing."""
+    """The trace contains main, the hub and both pumps of every client. No record was lost."""
     kinds: Counter[str] = Counter()
     for name in traced.trace.threads.values():
         kinds[name.partition(" ")[0]] += 1
@@ -179,7 +179,7 @@ def test_every_moment_is_accounted_for(traced: Traced) -> None:
     for number, name in traced.trace.threads.items():
         spans = [span for span in traced.trace.spans if span.thread == number]
         gaps = [(a, b) for a, b in pairwise(spans) if a.end != b.begin]
-        # The one gap is the wait for registration, before the thread becomes a read pump.
+        # The only gap is the wait for registration, before the thread becomes a read pump.
         assert len(gaps) == name.startswith("readPump"), gaps
         waits = {span.name for span in spans if span.kind == "wait"}
         if name.startswith("readPump"):
@@ -208,7 +208,7 @@ def test_the_order_is_the_hubs(traced: Traced) -> None:
 
 
 def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
-    """A write pump receives the messages in the hub's order and writes each once."""
+    """A write pump receives the messages in the hub's order and writes each of them once."""
     for number, name in traced.trace.threads.items():
         if not name.startswith("writePump"):
             continue
@@ -225,7 +225,7 @@ def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
 
 
 def test_everyone_is_closed(traced: Traced) -> None:
-    """The hub closes each client's channel, when the client leaves or at shutdown."""
+    """The hub closes a client's channel when the client leaves, or at shutdown."""
     hub = traced.thread("hub")
     closes = [flow for flow in traced.trace.flows if flow.name == "close"]
     reasons = [
@@ -236,7 +236,7 @@ def test_everyone_is_closed(traced: Traced) -> None:
 
 
 class Files(SimpleHTTPRequestHandler):
-    """Serves a folder, and a trace as /trace.json."""
+    """Serves the files of a folder, and a trace at /trace.json."""
 
     def __init__(self, *args: Any, trace: bytes, **options: Any) -> None:
         self.trace = trace
@@ -303,7 +303,7 @@ def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
             )
             expected = Counter(trace.threads[span.thread] for span in trace.spans)
             assert {name: int(count) for name, count in threads} == expected
-            # An arrow for a message leads from the hub's state to the write pump's.
+            # A message's arrow leads from a state of the hub to a state of the write pump.
             bound = ask(
                 "select count(*) from flow join slice a on slice_out = a.id"
                 " join slice b on slice_in = b.id"
@@ -320,13 +320,13 @@ def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
 
 
 def states(path: Path, thread: str) -> set[str]:
-    """Return the names of the states of threads with this prefix."""
+    """Return the names of all states of the threads whose names start with `thread`."""
     trace = read(path)
     return {s.name for s in trace.spans if trace.threads[s.thread].startswith(thread)}
 
 
 def test_pings_and_the_rate(tmp_path: Path) -> None:
-    """The trace shows pings, and read pumps delayed by the rate."""
+    """The trace shows pings, and that the rate delays read pumps."""
     path = tmp_path / "trace.json"
     flags = ("--ping-period", "0.05", "--rate", "20", "--burst", "1", "-trace", str(path))
     with Gochat(*flags) as gochat, join(gochat.port) as peer:
@@ -345,7 +345,7 @@ def test_pings_and_the_rate(tmp_path: Path) -> None:
 
 
 def test_messages_that_come_with_the_handshake(tmp_path: Path) -> None:
-    """A read pump has a state from its start, even if its messages are already there."""
+    """A read pump has a state from the start, even if messages came with the handshake."""
     path = tmp_path / "trace.json"
     with Gochat("--trace", str(path)) as gochat, Peer(gochat.port) as peer:
         peer.sock.sendall(request() + frame("one") + frame("two"))
@@ -358,7 +358,7 @@ def test_messages_that_come_with_the_handshake(tmp_path: Path) -> None:
 
 
 def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
-    """If the hub fails or hangs, the trace is complete, up to each thread's last state."""
+    """Even if the hub fails or hangs, the trace is complete, including unfinished states."""
     failing = """
         from gochat import Hub
         from gochat.golang.http import server
@@ -413,7 +413,7 @@ def test_a_hub_that_takes_nobody(tmp_path: Path) -> None:
 
 
 def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A full trace drops the oldest records and says how many. It is still valid."""
+    """A full trace drops its oldest records and says how many, but remains valid."""
     path = tmp_path / "trace.json"
     with Gochat("--trace", str(path), "--trace-events", "50") as gochat:
         with join(gochat.port) as peer:
@@ -425,7 +425,7 @@ def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[
     trace = read(path)
     assert trace.lost > 100
     assert len(trace.spans) + len(trace.flows) <= 60
-    # Messages still have the hub's numbers.
+    # Messages are still numbered as the hub numbered them.
     assert max(span.args.get("message", 0) for span in trace.spans) == 31
     assert main(["trace", str(path)]) == 0
     assert f"{trace.lost} older records were lost" in capsys.readouterr().out
@@ -528,7 +528,7 @@ def test_nothing_of_what_was_asked_for(
 def test_too_much_for_a_picture(
     traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture with too many states is refused, with advice on selecting fewer."""
+    """A picture of too many states is refused, with advice on how to select fewer."""
     content = json.loads(traced.path.read_text())
     last = content["traceEvents"][-1]["ts"]
     for i in range(20_001):
@@ -544,7 +544,7 @@ def test_too_much_for_a_picture(
 
 
 def test_summary(traced: Traced, capsys: pytest.CaptureFixture[str]) -> None:
-    """The summary has a line for each thread, with shares that add up to 100 %."""
+    """The summary has a line for each thread, with percentages that add up to 100 %."""
     assert main(["trace", str(traced.path)]) == 0
     head, *rows, last = capsys.readouterr().out.splitlines()
     columns = "thread seconds run recv send turn socket rate close"
@@ -571,7 +571,7 @@ def test_summary_of_a_part(traced: Traced, capsys: pytest.CaptureFixture[str]) -
 
 
 def picture(traced: Traced, out: Path, *flags: str) -> ET.Element:
-    """Return the picture of a trace. Drawing it again must give the same file."""
+    """Draw a trace twice, which must give the same file; return the picture."""
     assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
     once = out.read_bytes()
     assert main(["trace", str(traced.path), "--svg", str(out), *flags]) == 0
@@ -602,7 +602,7 @@ def test_picture(traced: Traced, tmp_path: Path) -> None:
 
 
 def test_picture_of_a_part(traced: Traced, tmp_path: Path) -> None:
-    """Without the channel, an arrow leads from thread to thread, cut where the picture ends."""
+    """If no channel is selected, arrows connect threads, and are cut where the picture ends."""
     name = next(n for n in traced.trace.threads.values() if n.startswith("writePump"))
     flow = next(
         f for f in traced.trace.flows if f.name == "message" and f.channel.endswith(name[10:])
@@ -635,7 +635,7 @@ def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
 def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
     """`docs.pictures.make` draws the pictures of the documentation from real chats.
 
-    They fit a phone and follow light and dark mode.
+    The pictures fit on a phone and follow light and dark mode.
     """
     make.main(tmp_path)
     words: dict[str, str] = {}

@@ -28,7 +28,7 @@ from .support import PATIENCE, ROOT, in_background, wait_until
 MODEL = ROOT / "docs" / "turns.pml"
 
 
-#: For each mistake that turns.pml can make: its definition, and what spin must report.
+#: Definitions that each put a mistake into turns.pml, and what spin must report for them.
 MISTAKES = [
     ("-DLOOK_FIRST", "invalid end state"),
     ("-DCALL_FIRST", "invalid end state"),
@@ -55,8 +55,8 @@ MODULES = ("channel", "turns", "handover")
 def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[str] = ()) -> str:
     """Search the model with spin; return spin's report.
 
-    part: size of a hash in bits. A state whose hash was seen before is skipped. With 0, all states
-    are visited.
+    part: size of a hash in bits. spin skips a state whose hash it has seen before. With 0, spin
+        visits all states.
 
     how: further compiler options.
     """
@@ -65,7 +65,7 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
     options, limits = (["-DBITSTATE"], [f"-w{part}"]) if part else (["-DHC4"], [])
     compile_ = ["cc", "-w", "-Og", "-DSAFETY", *options, *how, "-o", "pan", "pan.c"]
     subprocess.run(compile_, cwd=folder, check=True)
-    # With too small a depth, the search would also find no error.
+    # If its depth were too small, the search would miss errors.
     run = subprocess.run(
         ["./pan", "-m1000000", *limits], cwd=folder, check=False, capture_output=True, text=True
     )
@@ -92,9 +92,9 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
     ],
 )
 def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
-    """In the model, every value sent is received, whatever the order of the steps.
+    """In the model, every value that is sent is received, whatever the order of the steps.
 
-    Larger models have too many states, so spin visits only a few million of them.
+    The larger models have too many states, so spin visits only a few million states of each.
     """
     whole = definitions == "-DM=1 -DNO_INTERRUPT" or "-DS=1" in definitions
     said = check_model(tmp_path, *definitions.split(), part=0 if whole else 22)
@@ -105,8 +105,8 @@ def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
 def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
     """spin finds each mistake that turns.pml can make."""
     # spin stops at the first error, so optimizing the program would take longer than the search.
-    # Some errors are found up to a hundred times sooner if the search tries the last process first,
-    # or the last transition of each process.
+    # Some errors are found up to a hundred times faster if the search starts with the last process,
+    # or with the last transition of each process.
     how = ["-O0"]
     if re.search("-DOFFERS.*(NO_CLEANUP|NO_RECOVERY|ROOM_FIRST)|M=1 -DNO_CLEANUP", mistake):
         how.append("-DREVERSE")
@@ -118,7 +118,7 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_tried() -> None:
-    """Every mistake that turns.pml can make is tested. Names in its comments exist in the code."""
+    """Every mistake in turns.pml is tested, and the names in its comments exist in the code."""
     model = MODEL.read_text()
     code = "".join(
         (ROOT / "src/gochat/golang/runtime/threads" / f"{name}.py").read_text() for name in MODULES
@@ -132,14 +132,14 @@ def test_every_mistake_is_tried() -> None:
 
 
 def free_of(turns: Turns) -> tuple[int, int]:
-    """Return the number of free turns and of threads in line."""
+    """Return how many turns are free and how many threads are in line."""
     now = turns.statistics()
     return now.limit - len(now.holders), len(now.line)
 
 
 @contextmanager
 def no_turn_free() -> Iterator[None]:
-    """Let this thread have the only turn during the block, or until it gives the turn up."""
+    """Give this thread the only turn until the block ends or the thread gives the turn up."""
     before = turns.gomaxprocs(1)
     turns.waiter().line_up()
     yield
@@ -150,7 +150,7 @@ def no_turn_free() -> Iterator[None]:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("limit", [1, 2, 5])
 def test_no_message_is_forgotten(seed: int, limit: int) -> None:
-    """Receivers at random speeds get all messages, and never hold more turns than the limit."""
+    """Receivers at random speeds get all messages, and never hold more turns than allowed."""
     rng = random.Random(seed)
     receivers, messages = 20, 300
     channels: list[Channel[int]] = [Channel(messages, in_turn=True) for _ in range(receivers)]
@@ -179,7 +179,7 @@ def test_no_message_is_forgotten(seed: int, limit: int) -> None:
             count(-in_turn)
             if not ok:
                 break
-            if chance.random() < 0.2:  # like a socket that is full for a moment
+            if chance.random() < 0.2:  # like a pump whose socket is full for a moment
                 turns.give_up()
                 time.sleep(chance.random() / 1000)
         turns.give_up()
@@ -242,7 +242,7 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """gosched returns, without a turn, after all threads in line have had one."""
+    """gosched returns after all threads ahead in line have had a turn, and keeps no turn."""
     mine = Turns(1)
     order: list[str] = []
 
@@ -262,7 +262,7 @@ def test_gosched_waits_for_those_in_line() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert order[:2] == ["pump 1", "pump 2"]
-    assert sorted(order[2:]) == ["pump 3", "relay in"]  # gosched passes its turn on
+    assert sorted(order[2:]) == ["pump 3", "relay in"]  # either first: gosched passes its turn on
     mine.gosched()
     assert free_of(mine) == (1, 0)
 
@@ -280,7 +280,7 @@ def test_wait_that_ends_without_a_turn() -> None:
 
 
 def test_statistics() -> None:
-    """statistics shows the threads that hold a turn and those in line, in order."""
+    """statistics shows which threads hold a turn and, in order, which are in line."""
     turns = Turns(1)
     turns.waiter().line_up()
     threads = []
@@ -298,7 +298,7 @@ def test_statistics() -> None:
 
 
 def test_number_of_turns_can_be_changed() -> None:
-    """Added turns go to threads in line. Removed turns disappear as they are given up."""
+    """Added turns go to threads in line. Removed turns disappear when they are given up."""
     mine = Turns(1)
     assert mine.gomaxprocs(0) == 1
     assert mine.gomaxprocs(3) == 1
@@ -345,7 +345,7 @@ def fail() -> None:
 @pytest.mark.parametrize("end", [lambda: None, fail, sys.exit], ids=["return", "raise", "exit"])
 @pytest.mark.parametrize("start", ["threading", "_thread"])
 def test_a_thread_that_ends_hands_its_turn_on(end: Callable[[], Any], start: str) -> None:
-    """A thread's turn is free when the thread ends, in whatever way."""
+    """A thread's turn becomes free when the thread ends, however it ends."""
     mine: Channel[int] = Channel(1, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
 
@@ -418,7 +418,7 @@ def test_woken_for_nothing() -> None:
 
 
 class WatchedChannel(Channel[int]):
-    """A channel that calls a function just after its receiver has declared itself idle."""
+    """A channel that calls a function just after a receiver has been marked as idle."""
 
     def __init__(self, happens: Callable[[Channel[int]], object]) -> None:
         super().__init__(1, in_turn=True)
@@ -442,7 +442,7 @@ def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]
 
 
 def test_a_closed_channel_needs_no_turn() -> None:
-    """Receiving from a closed channel needs no turn. At shutdown, thousands of threads do so."""
+    """Receiving from a closed channel needs no turn: at shutdown, thousands of threads do it."""
     closed: Channel[int] = Channel(2, in_turn=True)
     full: Channel[int] = Channel(2, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
@@ -477,7 +477,7 @@ def test_a_closed_channel_needs_no_turn() -> None:
 
 
 def test_deadline_while_in_line() -> None:
-    """A receiver in line with a value gets it even if its deadline passes."""
+    """A receiver waiting in line for a turn gets its value even if the deadline passes."""
     channel: Channel[int] = Channel(1, in_turn=True)
     received: list[Any] = []
     deadline = time.monotonic() + 0.2
@@ -497,7 +497,7 @@ def test_deadline_while_in_line() -> None:
 
 
 def test_a_waiter_can_be_claimed_once() -> None:
-    """Only one thread can wake a waiter. The second gets False."""
+    """A waiter can be woken only once. The second call returns False."""
     mine = Turns(1)
     waiter = mine.waiter()
     assert not waiter.wake()

@@ -20,7 +20,7 @@ FILES = ("hub", "client", "main")
 
 ASYNCIO = ROOT / "docs/why/asyncio.md"
 
-#: For each `python-part`: its file, its names, and the passages that are not in Go.
+#: The file and the names of each `python-part`, and the passages in it that are not in Go.
 PARTS = re.findall(
     r"\{python-part\} (\S+)\n:names: (.+)\n(?::not-in-go: (.+)\n)?", PAGE.read_text()
 )
@@ -32,7 +32,7 @@ def several(option: str) -> list[str]:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone of gorilla/websocket with the chat's declarations. The bodies are our own."""
+    """A stand-in for a clone of gorilla/websocket: the chat's declarations with our own bodies."""
     folder = tmp_path / "websocket" / CHAT
     folder.mkdir(parents=True)
     for file in FILES:
@@ -51,7 +51,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("file", FILES)
 def test_each_line_is_in_one_part(file: str) -> None:
-    """Every line of the Python file that is not blank is in exactly one part."""
+    """Every non-blank line of the Python file is in exactly one part."""
     path = f"src/gochat/{file}.py"
     code = (ROOT / path).read_text()
     shown = [
@@ -80,7 +80,7 @@ def test_each_link_names_lines_at_the_commit() -> None:
 
 
 def test_what_is_not_in_go_is_found() -> None:
-    """A shaded passage is one statement with its comment."""
+    """A shaded passage is one statement, with its comment."""
     code = (ROOT / "src/gochat/hub.py").read_text()
     lines = code.splitlines()
     found = not_in_go(code, "self.stop", python_lines(code, ["Hub.__init__"]))
@@ -99,7 +99,7 @@ def test_what_is_not_in_go_is_found() -> None:
 
 
 def test_a_go_part_ends_where_its_declaration_ends() -> None:
-    """A Go part is a declaration with its comment."""
+    """A Go part is one declaration, with its comment."""
     code = "package p\n\n// f\n// g\nfunc f() {\n\tif x {\n\t}\n}\n\nvar v = 1\n"
     assert go_lines(code, "package p") == (1, 1)
     assert go_lines(code, "func f()") == (3, 8)
@@ -107,9 +107,9 @@ def test_a_go_part_ends_where_its_declaration_ends() -> None:
 
 
 def test_each_part_of_the_asyncio_chat_is_shown() -> None:
-    """The asyncio page shows every line of hub and client.
+    """The asyncio page shows every line of hub.py and client.py.
 
-    `awaits` returns exactly the lines with an await.
+    `awaits` returns exactly the lines that contain `await`.
     """
     parts = re.findall(
         r"\{python-part\} (examples/\S+)\n:caption: asyncio\n:awaits:\n:names: (.+)\n",
@@ -131,7 +131,7 @@ def test_each_part_of_the_asyncio_chat_is_shown() -> None:
 
 
 def test_what_may_switch_is_shaded(tmp_path: Path) -> None:
-    """On the asyncio page, exactly the lines with an await are shaded."""
+    """On the asyncio page, exactly the lines that contain `await` are shaded."""
     html = built(tmp_path / "asyncio", page=ASYNCIO)
     shaded = re.findall(r'<span class="hll">(.*)', html)
     assert len(shaded) == html.count('"k">await</span>')
@@ -139,7 +139,7 @@ def test_what_may_switch_is_shaded(tmp_path: Path) -> None:
 
 
 def built(project: Path, *options: str, page: Path = PAGE) -> str:
-    """Build a site with one page; return its HTML."""
+    """Build a site that has only this page; return the page's HTML."""
     project.mkdir()
     shutil.copy(page, project / "index.md")
     (project / "conf.py").write_text(
@@ -170,7 +170,7 @@ def test_the_go_text_of_a_clone(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_clone_that_differs(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If a clone lacks a declaration or a file, the build fails with one line.
+    """If a clone lacks a declaration or a file, the build fails with a one-line error.
 
     If only the text differs, the build warns.
     """

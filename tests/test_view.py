@@ -1,4 +1,4 @@
-"""The live view: its page, its /state and its switches, on a real chat."""
+"""The live view of a real chat: the page, /state, and the switches."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from .support import (
 )
 from .test_home import Tabs, browser, expect_texts, say, tabs  # noqa: F401 - fixtures
 
-# Almost no other tests run this code. So coverage also counts the processes started here.
+# Few other tests run this code, so coverage is also measured in the processes started here.
 pytestmark = [pytest.mark.measured, pytest.mark.xdist_group("view")]
 
 State = dict[str, Any]
@@ -101,7 +101,7 @@ class Viewed(Gochat):
         return state
 
     def find(self, peer: Peer) -> State:
-        """Wait until the state has this peer's client; return that client."""
+        """Wait until the state lists this peer's client; return the client's entry."""
 
         def found(state: State) -> list[State]:
             return [one for one in state["clients"] if one["addr"] == peer.addr]
@@ -123,7 +123,7 @@ class Viewed(Gochat):
         )
 
     def reason(self, addr: str) -> str:
-        """Wait until the client with this address has gone; return the reason shown."""
+        """Wait until the client with this address has gone; return the reason that is shown."""
         state = self.wait_for(lambda state: addr in [one["addr"] for one in state["gone"]])
         *_, reason = [one["reason"] for one in state["gone"] if one["addr"] == addr]
         return str(reason)
@@ -147,7 +147,7 @@ def chat(shared: Viewed) -> Iterator[Viewed]:
 
 
 def joined(port: int, count: int) -> list[Peer]:
-    """Return `count` registered clients with no messages on their way to them."""
+    """Return `count` registered clients that have received all messages so far."""
     peers: list[Peer] = []
     for _ in range(count):
         peers.append(join(port))
@@ -157,7 +157,7 @@ def joined(port: int, count: int) -> list[Peer]:
 
 
 def overflow(held: Peer, other: Peer) -> list[str]:
-    """Say 6 messages; with --send-buffer=4, a held client is then dropped. Return the messages."""
+    """Send 6 messages, which make the hub drop a held client if --send-buffer is 4; return them."""
     said = [str(i) for i in range(6)]
     for text in said:
         other.send(text)
@@ -175,7 +175,7 @@ def card(page: Page, number: int) -> Locator:
 
 
 def places(card: Locator, kind: str) -> int:
-    """Return the number of places drawn for a queue: all `places`, or the `filled` ones."""
+    """Return how many places are drawn for a queue: all `places`, or only the `filled` ones."""
     return (card.locator(f".{kind}").get_attribute("d") or "").count("M")
 
 
@@ -212,7 +212,7 @@ def test_two_tabs_chat_in_view(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_which_window_is_which(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The chat page shows its client's number. The view shows each client's name."""
+    """The chat page shows its client's number, and the view shows each client's name."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     with tabs.context.expect_page() as opened:
@@ -277,7 +277,7 @@ def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     tab = tabs.open(chat)
-    wait_until(lambda: bool(chat.state()["clients"]), "the tab's client")  # after the handshake
+    wait_until(lambda: bool(chat.state()["clients"]), "the tab's client")
     (number,) = [one["number"] for one in chat.state()["clients"]]
     with join(chat.port) as peer:
         expect(tab.locator(".message")).to_have_count(1)
@@ -309,7 +309,7 @@ def test_a_held_client_fills_and_is_dropped(chat: Viewed, tabs: Tabs) -> None:  
 
 
 def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
-    """The page switches slow motion and messages on and off, and shows who has the turn."""
+    """The page turns slow motion and messages on and off, and shows which client has the turn."""
     view = tabs.context.new_page()
     view.goto(chat.view_url)
     with ExitStack() as stack:
@@ -325,13 +325,13 @@ def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
         pace.select_option("off")
         pace.blur()
         chat.wait_for(lambda state: state["pace"] == 0)
-        # All views share one pace.
+        # All open views show the same pace.
         chat.post("/slow?seconds=0.3")
         expect(pace).to_have_value("0.3")
 
 
 def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa: F811
-    """The page fits a phone's width, and says so when the chat has ended."""
+    """The page fits the width of a phone, and says when the chat has ended."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 320, "height": 600}, color_scheme="dark")
     view = tabs.context.new_page()
@@ -357,7 +357,7 @@ def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa
 
 
 def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
-    """A held client gets its messages on release. Others do not wait for them."""
+    """A held client gets its messages when it is released. Other clients are not delayed."""
     with ExitStack() as stack:
         held, other = map(stack.enter_context, joined(chat.port, 2))
         chat.switch("hold", held)
@@ -377,7 +377,7 @@ def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
 
 
 def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
-    """Being held does not count toward the write wait."""
+    """The time for which a client is held does not count toward the write wait."""
     with Viewed("--write-wait", "0.05") as chat, join(chat.port) as peer:
         chat.switch("hold", peer)
         peer.send("hi")
@@ -404,13 +404,13 @@ def one_at_a_time(state: State) -> bool:
 
 
 def test_slow_motion_shows_the_turn_and_the_line(chat: Viewed) -> None:
-    """In slow motion, one write pump has the turn and the others wait in line."""
+    """In slow motion, one write pump has the turn, and the others wait in line."""
     with ExitStack() as stack:
         peers = [stack.enter_context(peer) for peer in joined(chat.port, 3)]
         chat.post("/slow?seconds=0.5")
         begin = time.monotonic()
         peers[0].send("slowly")
-        # The parts of a state are read one after another, and the turn can move in between.
+        # The parts of a state are read one after another, so the turn may move in between.
         chat.wait_for(one_at_a_time, "one has the turn, and two are in line")
         for peer in peers:
             assert peer.messages(1) == ["slowly"]
@@ -482,7 +482,7 @@ def test_the_view_says_something(chat: Viewed) -> None:
 
 
 def test_switches_exist_only_with_the_flag() -> None:
-    """Without --view, there is no switch at any address, and the view's code is not imported."""
+    """Without --view, no request can switch anything, and the view's code is not imported."""
     fault = """
         import atexit, sys
         atexit.register(lambda: print("view:", "gochat.ops.view" in sys.modules, file=sys.stderr))
@@ -567,9 +567,9 @@ def test_methods(chat: Viewed) -> None:
 
 
 def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
-    """The page's policy allows only its own script and its own server.
+    """The page's policy allows only the page's own script and the page's own server.
 
-    Browsers must not guess a different file type for any response.
+    Every response tells browsers not to guess a different file type.
     """
     answer = chat.ask("/")
     assert answer.body == sent_page("view.html")
@@ -584,7 +584,7 @@ def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
 
 
 def test_where_the_view_listens(chat: Viewed) -> None:
-    """Without a host, the view listens on loopback. With one, it accepts any host name."""
+    """Without a host, the view listens on loopback. With a host, it accepts any host name."""
     assert chat.view_url.startswith("http://127.0.0.1:")
     with Viewed(view="0.0.0.0:0") as other, join(other.port):
         assert other.view_url.startswith("http://localhost:")
@@ -665,7 +665,7 @@ def test_a_client_that_does_not_read() -> None:
 def test_a_client_that_is_dropped_but_still_there() -> None:
     """A dropped client stays in the view until its threads have ended.
 
-    During shutdown the view still works, and gives the shutdown as the reason.
+    The view still works during shutdown, and shows that clients leave because the server stops.
     """
     with (
         Viewed("--write-wait=60", "--send-buffer=3", "--max-message-size=70000") as chat,
@@ -689,7 +689,7 @@ def test_a_client_that_is_dropped_but_still_there() -> None:
 
 
 def test_a_reader_that_keeps_to_the_rate() -> None:
-    """The view shows that a read pump is delayed by the rate."""
+    """The view shows that the rate delays a read pump."""
     with Viewed("--rate=0.2", "--burst=1") as chat, join(chat.port) as peer:
         peer.send("hi")
         wait_until(lambda: chat.find(peer)["reader"] == "waits, to keep to the rate")
@@ -718,7 +718,7 @@ def viewing(hub: Hub, clients: Clients) -> Iterator[View]:
 
 
 def test_a_hub_that_is_slow() -> None:
-    """If the hub is slow, the view shows the read pumps waiting for it, and /say gets 503."""
+    """If the hub is slow, the view shows which read pumps wait for it, and /say returns 503."""
     hub, gate = Hub(), threading.Event()
     clients = Clients()
     with viewing(hub, clients) as view:
@@ -754,7 +754,7 @@ def test_a_hub_that_is_slow() -> None:
 
 
 def test_many_clients(chat: Viewed) -> None:
-    """Only a limited number of clients is listed, held ones first. The rest are summed up."""
+    """The state lists a limited number of clients, held ones first, and sums up the others."""
     count = DETAILED + 10
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(chat.port)) for _ in range(count)]
@@ -783,7 +783,9 @@ def test_many_clients(chat: Viewed) -> None:
 def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, period: float) -> None:
     """A state is computed at most 5 times a second, and less often if computing is slow.
 
-    busy: CPU seconds that one state takes. period: seconds for which a state is reused.
+    busy: CPU seconds that it takes to compute one state.
+
+    period: seconds for which a state is reused.
     """
     made: list[float] = []
 
@@ -827,7 +829,7 @@ def test_with_metrics() -> None:
 
 
 def test_with_the_relay(tmp_path: Path) -> None:
-    """With a relay, the view shows the relay's channel and sends its messages through it."""
+    """With a relay, the view shows the relay's channel and sends messages through the relay."""
     with (
         Redis(tmp_path) as redis,
         Viewed("--relay", redis.url, "--room", "view") as chat,
