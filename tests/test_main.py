@@ -97,7 +97,7 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
 ]
 
 
-#: The flags that depend on another flag, with that other flag and a value for it.
+#: Flags that depend on another flag, each with an argument that sets the other flag.
 NEEDS = {
     "burst": "--rate=5",
     "relay-timeout": "--relay=redis://h",
@@ -241,14 +241,14 @@ def test_a_relay_of_any_source_has_its_flags(
 
 
 def test_allow_origin_may_be_repeated() -> None:
-    """--allow-origin can be repeated. Parsing again starts with an empty list."""
+    """--allow-origin can be repeated. A second parse starts with an empty list."""
     flags = ["serve", "--allow-origin", "https://a.example", "-allow-origin", "http://b.example:81"]
     assert parse_flags(flags).allow_origin == ["https://a.example", "http://b.example:81"]
     assert parse_flags(["serve"]).allow_origin == []
 
 
 def test_trust_proxy_may_be_repeated() -> None:
-    """--trust-proxy can be repeated. Parsing again starts with an empty list."""
+    """--trust-proxy can be repeated. A second parse starts with an empty list."""
     flags = ["serve", "--trust-proxy", "127.0.0.1", "-trust-proxy=fd00::/8"]
     assert parse_flags(flags).trust_proxy == [ip_network("127.0.0.1"), ip_network("fd00::/8")]
     assert parse_flags(["serve"]).trust_proxy == []
@@ -808,7 +808,7 @@ def get(
 
 
 def test_the_page(room: Room) -> None:
-    """A request for / returns home.html as one file, with its type and security headers."""
+    """A request for / returns home.html as one file, with a content type and security headers."""
     status, headers, body = get(room)
     assert status == 200
     assert body == sent_page("home.html")
@@ -928,7 +928,7 @@ def opened(chat: Gochat, origin: str | None) -> int:
 
 
 def test_allow_origin() -> None:
-    """Only pages from the server's own origin and the allowed origins can connect."""
+    """Only pages from the server's own origin or from an allowed origin can connect."""
     flags = ("--allow-origin", "https://a.example", "-allow-origin=http://b.example:81")
     with Gochat(*flags) as chat:
         for origin in ("https://a.example", "HTTPS://A.example", "http://b.example:81", chat.url):
@@ -1225,7 +1225,7 @@ def test_the_command_needs_no_terminal() -> None:
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_no_socket_is_a_standard_stream(closed: str) -> None:
-    """Closed standard streams are replaced by /dev/null, so no socket gets descriptor 0 to 2."""
+    """Closed standard streams are replaced by /dev/null, so that no socket takes their place."""
     port = free_port()
     serve = [COMMAND, "serve", "--addr", f"127.0.0.1:{port}"]
     with subprocess.Popen(["bash", "-c", f'exec "$@" {closed}', "bash", *serve]) as process:
@@ -1251,7 +1251,7 @@ def test_a_flooder_at_its_rate_hurts_nobody() -> None:
             while sent < len(flood):
                 sent += flooder.sock.send(flood[sent:])
         assert sent < len(flood)
-        # The flooder's messages came back, so they were read, but no faster than the rate.
+        # The flooder's messages came back, so the server read them, but no faster than the rate.
         for peer in (flooder, slow):  # the slow client has missed nothing
             got: list[str] = []
             while len(got) < 20:  # a frame can hold several messages

@@ -143,7 +143,7 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 
 @pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
-    """The metrics count clients, messages and deliveries. Totals include departed clients."""
+    """The metrics count clients, messages and deliveries. Totals include clients that have left."""
     alice = join(chat.port)  # she has received her own greeting
     bob = join(chat.port)
     alice.messages(1)
@@ -213,7 +213,7 @@ def test_one_who_stops_reading() -> None:
         assert 0 < waiting <= 90
         assert figures["gochat_send_queue_deepest_messages"] == waiting
         say_long(speaker, 90)
-        # The hub has dropped the slow client, but its messages are still queued.
+        # The hub has dropped the slow client, but the client's messages are still queued.
         figures = chat.wait_for(clients=1, messages_received_total=181)
         assert figures["gochat_send_queue_deepest_messages"] == 100
         assert figures["gochat_clients_dropped_total full_send_buffer"] == 0
@@ -290,7 +290,7 @@ def test_one_who_goes() -> None:
 
 
 def enter_alone(chat: Measured) -> Peer:
-    """Join a room for one client, after the previous client has been released."""
+    """Join a chat that admits one client, once the previous client has been released."""
     peers: list[Peer] = []
 
     def is_in() -> bool:
@@ -367,7 +367,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
             figures = chat.figures().items()
             return {name: n for name, n in figures if "connections_refused" in name and n}
 
-        # The server counts a refusal only after answering it.
+        # The server counts a refusal only after sending the response.
         wait_until(lambda: refused() == {f"gochat_connections_refused_total {reason}": 3})
         assert chat.figures()["gochat_clients"] == 1
 

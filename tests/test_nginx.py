@@ -78,7 +78,7 @@ class Front:
     changes: passages of the configuration and what replaces them. In a replacement, {} stands for
         nginx's address.
 
-    without: leave out the lines that begin with this.
+    without: lines that begin with this are left out.
 
     prefix: the path of the chat.
     """
@@ -264,7 +264,7 @@ def test_the_end_of_the_chat_by_wss(tmp_path: Path, certificate: Path) -> None:
 
 
 def test_origins_by_wss(nginx: Nginx, chat: Gochat) -> None:
-    """Only pages served through the proxy may connect. Only the Host header counts."""
+    """Only pages served through the proxy may connect. X-Forwarded-Host has no effect."""
     for origin, status in (
         (nginx.origin, 101),
         (nginx.origin.upper(), 101),

@@ -37,7 +37,7 @@ STATIC = (
 
 
 class Built(NamedTuple):
-    #: Names, in the repository, of the files from which the sdist was built.
+    #: Names of the files from which the sdist was built, relative to the repository.
     names: set[str]
     source: Path
     sdist: Path
@@ -180,7 +180,7 @@ def commit(root: Path) -> None:
 def test_a_release(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A release must be named in the code and in the changelog, and everything committed.
+    """A release is refused until the code and the changelog name it and everything is committed.
 
     The release is then built, checked and tagged.
     """
@@ -270,7 +270,7 @@ def test_the_devcontainer() -> None:
 def test_the_devcontainer_serves_the_lesson(tmp_path: Path) -> None:
     """The site is still served after the terminal that started the server has closed.
 
-    Here `nohup` starts slowly, as on a busy machine, and so ignores the terminal's signal late.
+    Here, as on a busy machine, `nohup` takes a while before it ignores the terminal's signal.
     """
     log, closed, served = tmp_path / "log", tmp_path / "closed", tmp_path / "served"
     programs = {

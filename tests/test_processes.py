@@ -249,7 +249,7 @@ def test_the_parent_is_small(four: Family) -> None:
 
 
 def test_each_child_has_a_cpu(four: Family) -> None:
-    """Each child is pinned to one CPU, and to one of its own if there are enough CPUs."""
+    """Each child is pinned to one CPU. If there are enough CPUs, each child has its own."""
     allowed = sorted(os.sched_getaffinity(0))
     for number, pid in enumerate(four.children()):
         cpus = re.search(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())
@@ -278,7 +278,7 @@ def test_each_child_has_metrics(four: Family) -> None:
 
 
 def test_the_port_is_taken(four: Family) -> None:
-    """A port in use by another gochat is refused, whether each has one process or several."""
+    """A port in use by another gochat is refused, however many processes the two have."""
     with listen(LOCAL) as one:  # like a gochat with one process
         for port in (one.getsockname()[1], four.port):
             addr = f"127.0.0.1:{port}"
@@ -400,7 +400,7 @@ def test_a_child_that_fails_at_the_end() -> None:
 
 
 def failing(*flags: str, fault: str = "") -> str:
-    """Return the errors of a gochat of two processes that cannot start."""
+    """Run gochat with two processes, which must fail to start; return its error messages."""
     done = finished([*command(fault), "serve", "--addr", LOCAL, "--processes=2", *flags])
     assert done.returncode == 1, done
     return "".join(re.findall(r"^(?!\d{4}/\d\d/\d\d ).*\n", done.stderr, re.M))
@@ -790,7 +790,7 @@ def test_sockets_of_systemd() -> None:
             with ExitStack() as peers:
                 family.one_each(peers)
             assert family.stop() == 0
-        # Between two starts of gochat, a new client is not refused, but waits.
+        # While gochat is not running, new clients wait and are not refused.
         Peer(port).sock.close()
 
 

@@ -103,7 +103,7 @@ def test_ledger_knows_who_was_there_before() -> None:
 
 
 def test_ledger_learns_where_others_were() -> None:
-    """When an older process announces which number it had reached, a gap after it is counted."""
+    """Once the number that an older process had reached is known, a gap after it is counted."""
     ledger = Ledger((5, 0))
     assert ledger.begins(OLD, 90) == 0
     assert ledger.take(OLD, 100, 1) == Verdict(False, 9)
@@ -485,7 +485,7 @@ def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
 
 
 def test_what_is_lost_is_appended_again(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If Redis loses an entry before its process has read it back, the process appends it again."""
+    """A process appends an entry again if Redis loses the entry before the process has read it."""
     # With an announcement in flight, `a` could not append anything while it does not read.
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
@@ -827,7 +827,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gap is reported even if the sender's first message received here comes after the gap."""
+    """A gap is reported even if the first message that arrives comes after the gap."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a:
@@ -933,7 +933,7 @@ def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
 
 
 def test_a_forged_entry_is_no_answer(own: Redis) -> None:
-    """A process does not take a forged entry for the return of one of its own."""
+    """A process does not mistake a forged entry for its own entry coming back."""
     with node(own.url) as a, node(own.url) as b:
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("real")):
@@ -1103,7 +1103,7 @@ def test_a_thread_that_fails(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If a relay thread fails, the relay logs it, disconnects all clients and ends the chat."""
+    """If a relay thread fails, the relay logs that, disconnects all clients and ends the chat."""
     hub = Hub()
     relay = Relay(hub, own.url)
     server = Server("127.0.0.1:0", make_app(relay))
@@ -1166,7 +1166,7 @@ class Stuck(Hub):
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_hub_that_is_stuck(opened: bool, own: Redis) -> None:
-    """While the hub is stuck, health reports it, no message is lost, and shutdown works."""
+    """While the hub is stuck, health checks fail, no message is lost, and shutdown works."""
     gate = threading.Event()
     hub = Stuck(gate)
     relay = Relay(hub, own.url)

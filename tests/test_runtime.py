@@ -140,7 +140,7 @@ def test_ctrl_c_while_a_client_runs() -> None:
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_ctrl_c_inside_a_send(capacity: int, in_turn: bool) -> None:
-    """Ctrl-C at any step of a send is raised once, in the sender. Later values still arrive."""
+    """Ctrl-C at any step of a send raises one exception, in the sender. Later values arrive."""
     program = f"""
         {PATCH}
         import gevent, signal, sys

@@ -41,7 +41,7 @@ LEAKED = 40
 
 
 def test_everything_at_once(record_property: Callable[[str, object], None]) -> None:
-    """Churn, floods, stuck clients and bad input lose no message and leak nothing."""
+    """Despite churn, floods, stuck clients and bad input, no message is lost and nothing leaks."""
     record_property("soak with", f"GOCHAT_SEED={SEED}")
     run = soak(SECONDS, SEED, members=MEMBERS)
     record_property("soak", run.report())

@@ -261,7 +261,7 @@ def test_a_message_does_not_disturb_the_line() -> None:
 
 
 def test_commands() -> None:
-    """/name changes the name, /history repeats messages, and a line that starts " /" is sent."""
+    """/name changes the name, /history repeats messages, and " /" begins an ordinary message."""
     with Room() as room, Terminal(f"http://127.0.0.1:{room.port}") as terminal:
         terminal.shows(">")
         terminal.type("/name\r")

@@ -442,7 +442,7 @@ def test_value_between_idle_and_asleep(happens: Callable[[Channel[int]], object]
 
 
 def test_a_closed_channel_needs_no_turn() -> None:
-    """Receiving from a closed channel needs no turn: at shutdown, thousands of threads do it."""
+    """Receiving from a closed channel, as thousands of threads do at shutdown, needs no turn."""
     closed: Channel[int] = Channel(2, in_turn=True)
     full: Channel[int] = Channel(2, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)

@@ -65,7 +65,7 @@ def test_each_line_is_in_one_part(file: str) -> None:
 
 
 def test_each_link_names_lines_at_the_commit() -> None:
-    """Each Go part links to its lines at the fixed commit. The lines do not overlap."""
+    """Each Go part links to its lines at the fixed commit, and the parts do not overlap."""
     links = re.findall(r"\]\((https://github\.com/gorilla/\S+)\)", PAGE.read_text())
     parts = go_parts()
     assert len(links) == len(parts) == PAGE.read_text().count("{go-part}")
