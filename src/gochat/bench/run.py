@@ -8,8 +8,8 @@ work per message:
   marks in what it receives, so it knows how many of its messages are still in flight.
 - It measures latency on a random sample of payloads, by reading the time stamps of their messages.
   Each sample has a weight: the number of payloads that it represents.
-- The maximum latency is exact. Messages arrive in order, so the first message of each read is the
-  oldest one, and its time stamp is always read.
+- The maximum latency is exact. Messages arrive in order, so the first time stamp in what a read
+  returns is the oldest one, and it is always read.
 
 In a closed loop, a sender keeps some messages in flight, and sends another when one of them
 arrives. So the server sets the pace, and if it stalls, the senders stall too.
@@ -26,13 +26,13 @@ import base64
 import random
 import re
 import select
-import selectors
 import socket
 import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from typing import Final
 
 from ..golang.dial import Address, reason
 from ..golang.frames import accept_key, client_frame, read_header
@@ -74,6 +74,10 @@ GOODBYE: Final = 2.0
 PORTS: Final = 20_000
 # Raised by a socket that cannot be read or written now, with and without TLS.
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+#: The counters at a moment: the time and the thread's processor time, in seconds; messages sent,
+#: messages received, and frames.
+Counts = tuple[float, float, int, int, int]
+
 # Open files to allow in addition to the clients' sockets.
 FILES: Final = 32
 
@@ -93,42 +97,19 @@ class Connection:
         self.present = False
         # The beginning of an incomplete frame.
         self.partial = bytearray()
-        # The full size of that frame; 0 if it is not known yet.
-        self.needed = 0
-        # The payload of a fragmented message so far; None if it need not be read.
-        self.fragments: bytearray | None = None
-        # The weight of that message.
+        # The payload of a fragmented message so far, and its weight: 0 if it is not a sample.
+        self.payload = bytearray()
         self.weight = 0
         self.unsent = bytearray()
+        # The events for which the selector watches the socket.
+        self.events = EVENT_READ
 
     def ready(self, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
-            del self.unsent[: self.try_send(self.unsent)]
-            if not self.unsent:
-                self.run.selector.modify(self.sock, selectors.EVENT_READ, self)
-        if events & selectors.EVENT_READ:
-            self.read()
-
-    def send(self, frame: bytes) -> None:
-        """Send a frame. Queues what the socket does not accept."""
-        if self.unsent:
-            self.unsent += frame
-        elif (size := self.try_send(frame)) < len(frame):
-            self.unsent += frame[size:]
-            events = selectors.EVENT_READ | selectors.EVENT_WRITE
-            self.run.selector.modify(self.sock, events, self)
-
-    def try_send(self, data: bytes | bytearray) -> int:
-        """Send what the socket accepts; return how many bytes need not be sent again."""
-        try:
-            return self.sock.send(data)
-        except NOT_NOW:
-            return 0
-        except OSError:
-            # Reading may still yield a close frame. If not, it fails too and drops the connection.
-            return len(data)
-
-    def read(self) -> None:
+        """Send and read what the socket allows."""
+        if events & EVENT_WRITE:
+            self.send(b"")
+        if not events & EVENT_READ:
+            return
         buffer = self.run.buffer
         try:
             # With TLS, the buffer has room for a whole record (16 KiB), so no decrypted data
@@ -138,83 +119,83 @@ class Connection:
             return
         except OSError:
             size = 0
+        now = time.monotonic_ns()
         if not size:
             self.run.drop(self, NO_CODE)
-            return
-        now = time.monotonic_ns()
-        if self.partial:
+        elif self.partial:
             self.feed(memoryview(buffer)[:size], now)
         elif (done := self.parse(buffer, size, now)) < size:
             self.partial += buffer[done:size]
 
+    def send(self, frame: bytes) -> None:
+        """Send a frame. Keeps what the socket does not accept, to send it later."""
+        self.unsent += frame
+        try:
+            del self.unsent[: self.sock.send(self.unsent)]
+        except NOT_NOW:
+            pass
+        except OSError:
+            # Reading may still yield a close frame. If not, it fails too and drops the connection.
+            self.unsent.clear()
+        events = EVENT_READ | (EVENT_WRITE if self.unsent else 0)
+        if events != self.events:
+            self.events = events
+            self.run.selector.modify(self.sock, events, self)
+
     def feed(self, more: bytes | memoryview, now: int) -> None:
         self.partial += more
-        if len(self.partial) >= self.needed:
-            done = self.parse(self.partial, len(self.partial), now)
-            del self.partial[:done]
+        del self.partial[: self.parse(self.partial, len(self.partial), now)]
 
     def parse(self, data: bytearray, end: int, now: int) -> int:
         """Count the messages in all complete frames of data[:end]; return where the last ends."""
         run = self.run
+        if oldest := run.stamp.search(data, 0, end):
+            sent = run.epoch + int(oldest[1], 16)
+            if run.begin <= sent < now - run.latencies.max:
+                run.latencies.max = now - sent
         start = frames = messages = 0
-        oldest = -1
-        self.needed = 0
-        while header := read_header(data, start, end):
-            head, size = data[start], header[1]
+        while start < end and (header := read_header(data, start, end)):
+            head = data[start]
+            at = start + header[0]
+            stop = at + header[1]
+            if stop > end:
+                break
             if data[start + 1] > 127:
                 # A server must not mask its frames (RFC 6455, section 5.1), so this is not a frame.
                 run.drop(self, NO_CODE)
-                start = end
                 break
-            at = start + header[0]
-            stop = at + size
-            if stop > end:
-                self.needed = stop - start
+            if head & 0x7F < 3:  # a message or a fragment
+                frames += 1
+                messages += data.count(NEWLINE, at, stop) + (head >> 7)
+                sampled = run.chance() * run.stride < 1
+                if sampled or self.mark or head != FIN | TEXT:
+                    self.inspect(head, data[at:stop], sampled, now)
+            elif self.control(head, bytes(data[at:stop])):
                 break
             start = stop
-            if oldest < 0 and size >= STAMPED and 0 < head & 0x7F < 3:
-                oldest = at
-            if head == FIN | TEXT:
-                frames += 1
-                messages += data.count(NEWLINE, at, stop) + 1
-                run.gap -= 1
-                if run.gap <= 0 or self.mark:
-                    self.inspect(data[at:stop], run.sample(), now)
-            elif head & 0x7F < 3:
-                frames += 1
-                messages += self.fragment(head, data[at:stop], now)
-            elif self.control(head, bytes(data[at:stop])):
-                start = end
-                break
         self.received += messages
         run.received += messages
         run.frames += frames
-        if oldest >= 0:
-            run.record_oldest(data, oldest, now)
         return start
 
-    def fragment(self, head: int, payload: bytearray, now: int) -> int:
-        """Handle a fragment or a binary frame; return how many messages end in it."""
+    def inspect(self, head: int, payload: bytearray, sampled: bool, now: int) -> None:
+        """Read a sample, a fragment, or a message that may be this client's own."""
         run = self.run
-        if head & 0x7F:
-            run.gap -= 1
-            self.weight = run.sample()
-            self.fragments = bytearray() if self.weight or self.mark else None
-        if self.fragments is not None:
-            self.fragments += payload
-            if head & FIN:
-                self.inspect(self.fragments, self.weight, now)
-        return payload.count(NEWLINE) + (head >> 7)
-
-    def inspect(self, payload: bytearray, weight: int, now: int) -> None:
-        """Read a payload that is a sample or may contain this client's own messages."""
-        run = self.run
-        if run.call:
-            self.present |= run.call in payload
-        if weight:
-            run.record(payload, weight, now)
-        if self.mark:
-            self.in_flight = max(self.in_flight - payload.count(self.mark), 0)
+        if head & 0x7F:  # the first frame of a message
+            self.payload = payload
+            self.weight = run.stride if sampled else 0
+        else:
+            self.payload += payload
+        if head & FIN:
+            if run.call:
+                self.present |= run.call in self.payload
+            if self.weight:
+                for stamp in run.stamp.findall(self.payload):
+                    sent = run.epoch + int(stamp, 16)
+                    if sent >= run.begin:
+                        run.latencies.add(now - sent, self.weight)
+            if self.mark:
+                self.in_flight = max(self.in_flight - self.payload.count(self.mark), 0)
 
     def control(self, head: int, payload: bytes) -> bool:
         """Handle a control frame; return whether it ends the connection."""
@@ -225,16 +206,6 @@ class Connection:
             self.run.drop(self, int.from_bytes(payload[:2], "big") if known else NO_CODE)
             return True
         return False
-
-
-class Counts(NamedTuple):
-    """The counters at a moment. time: in nanoseconds. cpu: in seconds."""
-
-    time: int
-    cpu: float
-    sent: int
-    received: int
-    frames: int
 
 
 class Run:
@@ -260,29 +231,24 @@ class Run:
         self.connections: list[Connection] = []
         self.alive = 0
         # Opened before the sockets, because `select` needs a low descriptor number.
-        self.selector = selectors.DefaultSelector()
+        self.selector = DefaultSelector()
 
         self.sent = self.received = self.frames = 0
         self.close_codes: Counter[int] = Counter()
         self.latencies = Latencies()
-        # How many payloads to skip until the next sample, the weight of that sample, and the weight
-        # of the sample after that.
-        self.gap = self.weight = self.stride = 1
+        # Each payload is a sample with the probability 1 / stride, and its weight is then `stride`.
+        self.chance = self.random.random
+        self.stride = 1
 
-        # When sending began; time stamps count from then. This and the next two are monotonic
-        # times, in nanoseconds.
+        # When sending began; time stamps count from then. This and the end of the warm-up are
+        # monotonic times, in nanoseconds.
         self.epoch = 0
-        # The end of the warm-up.
         self.begin = 0
-        # When the next message is due, at a fixed rate.
-        self.due = 0
-        # How many messages have been due so far.
+        # At a fixed rate: how many messages have been due so far.
         self.turn = 0
         # The latest message of the roll call; empty after the roll call.
         self.call = b""
         self.sending = False
-        # Set when the clients leave: connections that end then do not count as dropped.
-        self.leaving = False
 
     def look(self) -> None:
         """Connect and leave. Raises OSError if a client cannot connect."""
@@ -304,22 +270,24 @@ class Run:
             connected = time.monotonic() - started
             self.call_roll()
             first, last, interrupted = self.exchange()
+            # A connection that ends after this was not dropped by the server.
+            codes = dict(sorted(self.close_codes.items()))
             # After Ctrl-C, messages in flight do not count as missing.
             undelivered = 0 if interrupted else self.undelivered()
             if not interrupted:
                 self.leave()
         finally:
             self.end()
-        seconds = max(last.time - first.time, 1) / 1e9
-        frames = last.frames - first.frames
-        deliveries = last.received - first.received
+        counts = (after - before for before, after in zip(first, last, strict=True))
+        seconds, cpu, sent, deliveries, frames = counts
+        seconds = max(seconds, 1e-9)  # 0 if all clients were dropped during the warm-up
         names = {name: self.latencies.percentile(p) for name, p in PERCENTILES.items()}
         return Result(
             url=self.target.url,
             clients=self.load.clients,
             connect_s=connected,
             seconds=seconds,
-            sent_per_s=(last.sent - first.sent) / seconds,
+            sent_per_s=sent / seconds,
             deliveries_per_s=deliveries / seconds,
             frames_per_s=frames / seconds,
             messages_per_frame=deliveries / max(frames, 1),
@@ -328,9 +296,9 @@ class Run:
             sent=self.sent,
             received=self.received,
             undelivered=undelivered,
-            closes=sum(self.close_codes.values()),
-            close_codes=dict(sorted(self.close_codes.items())),
-            generator_cpu=(last.cpu - first.cpu) / seconds,
+            closes=sum(codes.values()),
+            close_codes=codes,
+            generator_cpu=cpu / seconds,
             interrupted=interrupted,
         )
 
@@ -341,23 +309,25 @@ class Run:
         address, context = (self.target.host, self.target.port), self.target.context()
         for i in range(self.load.clients):
             mark = self.tag + b"%04x" % i if i < self.load.senders else b""
+            failed = f"cannot connect to {self.target.authority}"
             try:
                 sock = socket.create_connection(address, PATIENCE, self.source(i))
-            except OSError as error:
-                raise self.refused(f"cannot connect to {self.target.authority}", error) from None
-            conn = Connection(self, sock, mark)
-            self.connections.append(conn)
-            # The resolved address, so that the host name is looked up only once.
-            address = sock.getpeername()[:2]
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
+                conn = Connection(self, sock, mark)
+                self.connections.append(conn)
+                failed = f"no WebSocket at {self.target.url}"
+                # The resolved address, so that the host name is looked up only once.
+                address = sock.getpeername()[:2]
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if context:
                     conn.sock = context.wrap_socket(sock, server_hostname=self.target.host)
                 rest = self.handshake(conn.sock)
             except OSError as error:
-                raise self.refused(f"no WebSocket at {self.target.url}", error) from None
+                late = isinstance(error, TimeoutError)
+                why = f"no answer in {PATIENCE:g} s" if late else reason(error)
+                which = f" (for client {i + 1:,} of {self.load.clients:,})" if i else ""
+                raise ConnectionError(f"{failed}: {why}{which}") from None
             conn.sock.setblocking(False)
-            self.selector.register(conn.sock, selectors.EVENT_READ, conn)
+            self.selector.register(conn.sock, EVENT_READ, conn)
             self.alive += 1
             conn.feed(rest, time.monotonic_ns())
 
@@ -391,15 +361,6 @@ class Run:
     def absent(self) -> int:
         """Return how many clients have not received the latest message of the roll call."""
         return sum(not conn.present for conn in self.connections)
-
-    def refused(self, what: str, error: OSError) -> ConnectionError:
-        """Return the exception to raise when a client cannot connect."""
-        late = isinstance(error, TimeoutError)
-        why = f"no answer in {PATIENCE:g} s" if late else reason(error)
-        return ConnectionError(
-            f"{what}: {why}"
-            + (f" (for client {self.alive + 1:,} of {self.load.clients:,})" if self.alive else "")
-        )
 
     def source(self, index: int) -> tuple[str, int] | None:
         """Return the source address for a client, or None for any address."""
@@ -437,15 +398,13 @@ class Run:
 
     def drop(self, conn: Connection, code: int) -> None:
         """Close a connection that the server has ended. code: the server's close code."""
-        if not self.leaving:
-            self.close_codes[code] += 1
+        self.close_codes[code] += 1
         self.selector.unregister(conn.sock)
         conn.sock.close()
         conn.open = False
         self.alive -= 1
 
     def leave(self) -> None:
-        self.leaving = True
         # Browsers send this code when a user leaves a page. Servers do not log it as an error.
         frame = client_frame(CLOSE, GOING_AWAY.to_bytes(2, "big"), MASK)
         for conn in self.connections:
@@ -467,7 +426,7 @@ class Run:
         """
         last: Counts | None = None
         interrupted = False
-        self.epoch = self.due = time.monotonic_ns()
+        self.epoch = time.monotonic_ns()
         self.begin = self.epoch + int(self.load.warmup * 1e9)
         end = self.begin + int(self.load.seconds * 1e9)
         self.sending = True
@@ -483,9 +442,7 @@ class Run:
         return first, last or self.counts(), interrupted
 
     def counts(self) -> Counts:
-        return Counts(
-            time.monotonic_ns(), time.thread_time(), self.sent, self.received, self.frames
-        )
+        return time.monotonic(), time.thread_time(), self.sent, self.received, self.frames
 
     def undelivered(self) -> int:
         """Return how many deliveries to open connections are still missing."""
@@ -518,14 +475,15 @@ class Run:
 
     def send_due(self, now: int, rate: float) -> int:
         """Send messages that are due, at most 1,000; return the nanoseconds until the next."""
-        limit = self.turn + 1000
-        while self.due <= now and self.turn < limit:
+        for _ in range(1000):
+            due = self.epoch + int(self.turn * 1e9 / rate)
+            if due > now:
+                break
             conn = self.connections[self.turn % self.load.senders]
             if conn.open:
-                self.send_message(conn, self.due)
+                self.send_message(conn, due)
             self.turn += 1
-            self.due = self.epoch + int(self.turn * 1e9 / rate)
-        return self.due - now
+        return due - now
 
     def refill(self) -> None:
         """In a closed loop, send until every sender has its full window in flight.
@@ -543,43 +501,17 @@ class Run:
         conn.send(b"%b%b%012x%b" % (self.head, conn.mark, when - self.epoch, self.padding))
         self.sent += 1
 
-    # Sampling.
-
-    def sample(self) -> int:
-        """Return the weight of this payload if it is a sample, or 0."""
-        if self.gap > 0:
-            return 0
-        weight, self.weight = self.weight, self.stride
-        self.gap = self.random.randrange(1, 2 * self.weight)
-        return weight
-
-    def record(self, payload: bytearray, weight: int, now: int) -> None:
-        """Record the latencies of all messages in a sampled payload."""
-        for stamp in self.stamp.findall(payload):
-            sent = self.epoch + int(stamp, 16)
-            if sent >= self.begin:
-                self.latencies.add(now - sent, weight)
-
-    def record_oldest(self, data: bytearray, at: int, now: int) -> None:
-        """Update the maximum latency from data[at:], the oldest message of a read."""
-        if data.startswith(self.tag, at):
-            try:
-                sent = self.epoch + int(data[at + STAMPED - 12 : at + STAMPED], 16)
-            except ValueError:
-                return  # Another program's message with the same first bytes.
-            if sent >= self.begin and now - sent > self.latencies.max:
-                self.latencies.max = now - sent
-
 
 def allow_files(count: int) -> None:
     """Raise the limit on open files to at least `count`. Raises OSError if that is not allowed."""
     import resource  # noqa: PLC0415 - only POSIX has it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= count:
-        return
-    if hard != resource.RLIM_INFINITY and hard < count:
-        raise OSError(
-            f"{count - FILES} clients need {count} open files; {hard} are allowed (see ulimit -n)"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    if 0 <= soft < count:  # on Linux, RLIM_INFINITY is negative
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+        except ValueError:
+            raise OSError(
+                f"{count - FILES} clients need {count} open files; {hard} are allowed"
+                " (see ulimit -n)"
+            ) from None
