@@ -173,7 +173,7 @@ def what_kills_this_hub(learner: Learner) -> str:
             task.result()
         return room.task.error
 
-    if learner.code_of("Hub") != learner.code_of("Hub", starter=True):
+    if learner.has_changed("Hub"):
         raise Refused("Hub was changed: change only scenario")
     error = play(learner.get("Hub"))
     if error is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import linecache
 import sys
 import threading
 import time
@@ -55,18 +54,20 @@ class Learner:
         except AttributeError:
             raise Refused(f"{self.path.name} has no {name}") from None
 
-    def code_of(self, name: str, *, starter: bool = False) -> str:
-        """Return a text for all code that defines or uses a name, in the file or its starter.
+    def has_changed(self, name: str) -> bool:
+        """Return whether the code that defines or uses a name differs from the starter's.
 
-        Equal texts mean equal code, apart from comments and layout.
+        Comments and layout do not count.
         """
-        text = self.starter if starter else self.path.read_text()
-        found = [
-            node
-            for node in ast.walk(ast.parse(text))
-            if name in (getattr(node, "name", None), getattr(node, "id", None))
-        ]
-        return "\n".join(ast.dump(node) for node in found)
+        ours, theirs = (
+            [
+                ast.dump(node)
+                for node in ast.walk(ast.parse(text))
+                if name in (getattr(node, "name", None), getattr(node, "id", None))
+            ]
+            for text in (self.path.read_text(), self.starter)
+        )
+        return ours != theirs
 
     def call(self, name: str, *args: Any) -> Any:
         """Call a function or a class of the file. Raises Refused if it fails or does not return."""
@@ -75,20 +76,17 @@ class Learner:
     def describe(self, error: BaseException) -> str:
         """Return the error in one line, with the innermost line of the file in its traceback."""
         text = one_line(traceback.format_exception_only(error)[-1].strip())[:300]
-        number = None
-        if isinstance(error, SyntaxError) and error.filename == str(self.path):
-            number = error.lineno
-        for frame, line in traceback.walk_tb(error.__traceback__):
-            if frame.f_code.co_filename == str(self.path):
-                number = line
-        return f"{text}{self.line(number)}"
+        stack = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, SyntaxError):
+            stack.append(traceback.FrameSummary(error.filename or "", error.lineno, ""))
+        return text + self.line(stack)
 
-    def line(self, number: int | None) -> str:
-        """Return text that names a line of the file, to append to a message; empty for None."""
-        if number is None:
-            return ""
-        text = linecache.getline(str(self.path), number).strip()
-        return f" (line {number}: {one_line(text)[:100]})"
+    def line(self, stack: traceback.StackSummary) -> str:
+        """Return text that names the file's innermost line in a stack; empty if there is none."""
+        for each in reversed(stack):
+            if each.filename == str(self.path):
+                return f" (line {each.lineno}: {one_line(each.line or '')[:100]})"
+        return ""
 
 
 class Task:
@@ -131,19 +129,18 @@ class Task:
 
     def is_own(self) -> None:
         """Raise Refused if the code is now in gochat's own hub.py or client.py. Thread: any."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        for each, _ in traceback.walk_stack(frame):
-            if each.f_code.co_filename in _TWINS:
-                raise Refused(f"{each.f_code.co_name} is gochat's own, not the one in the file")
+        for each in self._stack():
+            if each.filename in _TWINS:
+                raise Refused(f"{each.name} is gochat's own, not the one in the file")
 
     def waiting(self) -> Refused:
         """Return a Refused that names the line where the code is waiting. Thread: any."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        number = None
-        for each, line in traceback.walk_stack(frame):
-            if number is None and each.f_code.co_filename == str(self._learner.path):
-                number = line
-        return Refused(f"{self._what} still waits after {WAIT:g} s{self._learner.line(number)}")
+        line = self._learner.line(self._stack())
+        return Refused(f"{self._what} still waits after {WAIT:g} s{line}")
+
+    def _stack(self) -> traceback.StackSummary:
+        # If the thread has just ended, this is the caller's stack, which has none of these files.
+        return traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))
 
 
 def wait_for(condition: Callable[[], bool], within: float = WAIT) -> bool:

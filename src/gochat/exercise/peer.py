@@ -20,9 +20,9 @@ class Peer:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._input = b""
         sock.settimeout(WAIT)
+        self._sock = sock
+        self._input = sock.makefile("rb")
 
     def handshake(self) -> None:
         """Request a WebSocket at /ws and read the answer (RFC 6455, section 1.3)."""
@@ -30,9 +30,8 @@ class Peer:
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        while b"\r\n\r\n" not in self._input:
-            self._fill()
-        _, _, self._input = self._input.partition(b"\r\n\r\n")
+        while self._input.readline().strip():
+            pass
 
     def send(self, opcode: int, payload: bytes) -> None:
         """Send a frame. Its mask is all zeros, so its payload stays readable."""
@@ -40,24 +39,19 @@ class Peer:
 
     def read_frame(self) -> tuple[int, bytes]:
         """Return the opcode and the payload of the next frame."""
-        while (header := read_header(self._input)) is None:
-            self._fill()
-        frame = self.read(sum(header))
-        return frame[0] & 0x0F, frame[header[0] :]
+        head = self.read(2)
+        while (header := read_header(head)) is None:
+            head += self.read(1)
+        return head[0] & 0x0F, self.read(header[1])
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, and wait until they have arrived."""
-        while len(self._input) < size:
-            self._fill()
-        data, self._input = self._input[:size], self._input[size:]
+        data = self._input.read(size)
+        if len(data) < size:
+            raise EOFError
         return data
 
     def close(self) -> None:
         """End the connection."""
+        self._input.close()
         self._sock.close()
-
-    def _fill(self) -> None:
-        data = self._sock.recv(4096)
-        if not data:
-            raise EOFError
-        self._input += data
