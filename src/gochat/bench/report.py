@@ -168,16 +168,9 @@ def shown(value: float | None, form: str = ".2f") -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            [
-                f"{first:{widths[0]}}",
-                *(f"{c:>{max(w, 9)}}" for c, w in zip(rest, widths[1:], strict=True)),
-            ]
-        )
-        for first, *rest in rows
-    ]
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    form = "  ".join([f"{{:{first}}}", *(f"{{:>{max(width, 9)}}}" for width in others)])
+    return [form.format(*row) for row in rows]
 
 
 def table(title: str, results: Mapping[str, Result]) -> list[str]:
