@@ -107,6 +107,8 @@ def servers(go: Path | None) -> list[Server]:
 
 #: Pattern that matches gochat on either runtime and the Go example.
 RUNTIMES = "gochat|Go"
+#: The numbers of clients in the picture of the runtimes.
+CURVE = (10, 30, 100, 300, 1000, 3000, 5000)
 #: Flags for large messages. The system buffers about 4 MB for a client that has stopped reading.
 #: Small messages would not fill that buffer during a measurement.
 LARGE = ("-b", "500")
@@ -140,7 +142,7 @@ class Cases:
 
     #: The cases that each have a table.
     compared: Sequence[Case]
-    #: The rows of the table of the runtimes.
+    #: The rows in the table of the runtimes: what the tables of `compared` do not show.
     runtimes: Sequence[Case]
     #: The points in the picture of the runtimes, by number of clients.
     curves: Mapping[int, Case]
@@ -162,20 +164,18 @@ def quiet(clients: int) -> Case:
     return Case(title, (*load(clients), "-r", "20"), "p50_ms", ",.1f")
 
 
-def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
-    """Return all cases. shrink: divisor for all numbers of clients except those in `curves`."""
+def all_cases(shrink: int) -> Cases:
+    """Return all cases. shrink: divisor for all numbers of clients."""
     hundred, thousand, most = 100 // shrink, 1000 // shrink, 20_000 // shrink
-    compared = [
-        busy(hundred, pattern=""),
-        busy(hundred, 20, f"{RUNTIMES}|socketify|picows"),
-        busy(thousand, pattern=""),
-        busy(5 * thousand),
-    ]
     stopped = max(hundred // 5, 1)
     return Cases(
-        compared,
         [
-            *compared,
+            busy(hundred, pattern=""),
+            busy(hundred, 20, f"{RUNTIMES}|socketify|picows"),
+            busy(thousand, pattern=""),
+            busy(5 * thousand),
+        ],
+        [
             quiet(hundred),
             quiet(thousand),
             Case(
@@ -202,7 +202,7 @@ def all_cases(shrink: int, curves: Sequence[int]) -> Cases:
                 longer=0,
             ),
         ],
-        {clients: busy(clients) for clients in curves},
+        {clients: busy(clients) for clients in (max(n // shrink, 1) for n in CURVE)},
         Case(
             "clients in one process",
             (*load(most), "-f"),
@@ -413,13 +413,14 @@ def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -
 def runtimes_table(
     results: Results, cases: Sequence[Case], contenders: Sequence[Server]
 ) -> list[str]:
-    """Return a table with a row for each case, or no lines if no runtime was measured."""
+    """Return a table with a row for each measured case, or no lines if there is none."""
     runtimes = [server.name for server in contenders if re.search(RUNTIMES, server.name)]
-    if not runtimes:
+    measured = [case for case in cases if results.of(case)]
+    if not (runtimes and measured):
         return []
     *names, last = runtimes
     lines = head("load", *names, last, *(f"{short(name)} / {last}" for name in names))
-    for case in filter(results.of, cases):
+    for case in measured:
         cells = [middle(results.values(case, name), case.format) for name in (*names, last)]
         cells += [middle(results.ratios(case, name, last)) for name in names]
         lines.append(row([case.title, *cells]))
@@ -543,13 +544,6 @@ def arguments() -> argparse.Namespace:
         "shrink", partial(count, most=20), 1, "divide the numbers of clients by this, for a trial"
     )
     parser.add_flag(
-        "curves",
-        numbers,
-        "10,30,100,300,1000,3000,5000",
-        "numbers of clients for the picture of the runtimes",
-        "N,N",
-    )
-    parser.add_flag(
         "json",
         Path,
         HERE.parent / "build" / time.strftime("bench-%m%d-%H%M%S.jsonl"),
@@ -616,7 +610,7 @@ def main() -> None:
             version("matplotlib")
     except PackageNotFoundError as error:
         args.error(f"{error.name} is missing: pip install -r bench/requirements.txt")
-    cases = all_cases(args.shrink, args.curves)
+    cases = all_cases(args.shrink)
     interrupted = False
     if args.read is not None:
         results = Results(None)
@@ -624,7 +618,7 @@ def main() -> None:
     else:
         args.json.parent.mkdir(exist_ok=True)
         results = Results(args.json)
-        every = [*cases.runtimes, cases.most, *cases.curves.values()]
+        every = [*cases.compared, *cases.runtimes, cases.most, *cases.curves.values()]
         wanted: dict[str, Case] = {}
         for case in every:
             if re.search(args.cases, case.title):

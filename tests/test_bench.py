@@ -665,7 +665,6 @@ def test_comparison_of_servers(tmp_path: Path) -> None:
         "| server",
         "| gochat, greenlets",
         "| load",
-        "| 5 clients, 4 senders",
         "| 1 of 5 clients stop reading: deliveries to the other 4, divided by those in a room of 4",
         "| memory of an idle client, KB",
         "| 250 clients are cut off: time until all are back, s",
