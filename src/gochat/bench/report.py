@@ -82,9 +82,9 @@ class Report:
         found = [self.of(server, clients) for clients in self.clients]
         return [medians(runs) for runs in found if runs]
 
-    def ratios(self, clients: int, figure: Figure, a: str, b: str) -> list[float | None]:
-        """Return the ratio of server a's figure to server b's in each round."""
-        pairs = zip(self.of(a, clients), self.of(b, clients), strict=False)
+    def ratios(self, clients: int, figure: Figure) -> list[float | None]:
+        """Return the ratio of the first server's figure to the second's in each full round."""
+        pairs = zip(*(self.of(name, clients) for name in self.servers), strict=False)
         values = [(figure.value(one), figure.value(other)) for one, other in pairs]
         return [one / other if one is not None and other else None for one, other in values]
 
@@ -104,7 +104,7 @@ class Report:
             found = {name: self.of(name, clients) for name in self.servers}
             measured = {name: medians(runs) for name, runs in found.items() if runs}
             lines += ["", *table(f"{clients:,} clients, medians", measured)]
-            columns = [self.ratios(clients, figure, *self.servers) for figure in COMPARED]
+            columns = [self.ratios(clients, figure) for figure in COMPARED]
             rows = [[" / ".join(self.servers), *(figure.name for figure in COMPARED)]]
             for number, pair in enumerate(zip(*columns, strict=True), 1):
                 rows.append([f"pair {number}", *map(shown, pair)])
@@ -130,7 +130,7 @@ class Report:
                 {"clients": clients, "figure": figure.name, "pairs": r, "median": median(r)}
                 for clients in self.clients
                 for figure in COMPARED
-                for r in [self.ratios(clients, figure, *self.servers)]
+                for r in [self.ratios(clients, figure)]
             ]
         return report
 
