@@ -42,8 +42,8 @@ FIGURES = (
 #: millisecond, again and again, while another works. The output is a list of the times at which the
 #: sleeping one wakes up, in seconds after the work begins.
 PAUSES = (
-    ("computes", "longest pause while another computes"),
-    ("blocks", "longest pause while another is in a blocking call"),
+    ("computes", "while another computes"),
+    ("blocks", "while another is in a blocking call"),
 )
 
 #: A program's output.
@@ -89,7 +89,7 @@ def table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
         yield row(f"{title}, {unit}", *(f"{middle:.3g}" for middle in middles))
     for key, title in PAUSES:
         middles = [median(longest(run[key]) for run in found) for found in runs.values()]
-        yield row(f"{title}, ms", *(f"{middle:.3g}" for middle in middles))
+        yield row(f"longest pause {title}, ms", *(f"{middle:.3g}" for middle in middles))
 
 
 def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
@@ -99,8 +99,7 @@ def draw(path: Path, runs: Mapping[str, Run], seconds: float) -> None:
     names = list(runs)
     with picture(path, 8.7, 3.2, "Wake-ups of one that sleeps for 1 ms, again and again") as it:
         panels = it.subplots(1, len(PAUSES), sharey=True)
-        titles = ("while another computes", "while another is in a blocking call")
-        for axes, (key, _), title in zip(panels, PAUSES, titles, strict=True):
+        for axes, (key, title) in zip(panels, PAUSES, strict=True):
             axes.axvspan(0, seconds * 1000, alpha=0.12)
             times = [[time * 1000 for time in run[key]] for run in runs.values()]
             axes.eventplot(times, lineoffsets=range(len(names)), linelengths=0.6, linewidths=0.8)
