@@ -303,7 +303,7 @@ MISTAKES = [
     ),
     (
         12,
-        CLIENT.format("self.hub.unregister.send(self); self.conn.write_message(1, b'bye')"),
+        CLIENT.format("self.hub.unregister.send(self); self.conn.write_message(1, b'bye' * 99)"),
         "a frame with opcode 1 has come, not a close frame",
     ),
     (12, CLIENT.format("raise OSError('lost')"), "read_pump died of OSError: lost (line 10: raise"),
