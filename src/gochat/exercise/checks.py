@@ -468,8 +468,7 @@ def all_but_the_sender(learner: Learner) -> str:
     for name in ("ann", "bob", "carol"):
         peers[name] = Peer(socket.create_connection(("127.0.0.1", server.port), WAIT))
         peers[name].handshake()
-        count = len(peers)
-        if not wait_for(lambda count=count: len(room.hub.clients) == count):  # type: ignore[misc]
+        if not wait_for(lambda: len(room.hub.clients) == len(peers)):
             room.settle()
             raise Refused(f"{name} has come, but is not in hub.clients")
     said: dict[str, list[bytes]] = {name: [] for name in peers}
