@@ -16,9 +16,9 @@ from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
-    # Turns off two hidden pages in each window's address bar. They cost more than our own page.
-    # Only the last --disable-features counts, so this replaces Playwright's list, which the tests
-    # do not need.
+    # Turn off the two hidden pages behind each window's address bar, which cost more than our own
+    # page. Chromium uses only the last --disable-features, so this one replaces Playwright's, which
+    # the tests do not need.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess",
 ]
 
@@ -27,7 +27,7 @@ WHOLE = ("chromium", "chromium-browser", "google-chrome")
 
 
 def launch(kind: BrowserType, *names: str) -> Browser:
-    """Start the first of these programs that this machine has."""
+    """Start the first of these programs that is installed."""
     path = next(filter(None, map(shutil.which, names)), None)
     assert path, f"none of these is on the PATH: {', '.join(names)}"
     return kind.launch(executable_path=path, args=FLAGS)
@@ -35,7 +35,7 @@ def launch(kind: BrowserType, *names: str) -> Browser:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Yield the machine's Chromium. Without one, the test fails.
+    """Yield the installed Chromium, or fail the test if there is none.
 
     chromium-headless-shell takes about half as much processor time as Chromium, but cannot show
     notifications.
@@ -71,9 +71,9 @@ def npm() -> Path:
 
 
 def axe(page: Page) -> list[str]:
-    """Return the faults that axe-core finds in a page, with their elements."""
+    """Return the accessibility violations that axe-core finds in a page, with their elements."""
     page.evaluate((npm() / "axe-core/axe.min.js").read_text())
-    # Also listing everything that is right would take almost as long as the check itself.
+    # Ask for violations only. Listing what passed would take almost as long as the check.
     faults = page.evaluate(
         "axe.run({ resultTypes: ['violations'] }).then(found => found.violations)"
     )

@@ -1,7 +1,8 @@
-"""A room of many random clients, each of which must get every message in the same order.
+"""A room of random clients, each of which must receive every message, in the same order.
 
-One client, the witness, stays for the whole time. It defines the order. The others join, talk and
-leave at random, and what they receive is compared with what the witness received.
+One client, the witness, stays throughout, and the order in which it receives the messages is the
+reference. The other clients join, talk and leave at random, and their messages are compared with
+the witness's.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from contextlib import contextmanager
 from .loop import Frames, Link, Loop
 from .support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, Gochat, frame, request
 
-#: Average seconds between two messages of a client.
+#: Average time between a client's messages, in seconds.
 PAUSE = 1.0
 #: Nobody talks while this many messages are in flight, or while a client is this many messages
-#: behind the witness. The sum is below the 256 messages that can wait for a client, so the server
-#: has no reason to drop one.
+#: behind the witness. The two numbers add up to less than 256, the number of messages that can wait
+#: for a client, so the server has no reason to drop a client.
 ON_THEIR_WAY, BEHIND = 64, 96
 
-#: How many messages one process of a room may lag behind another.
+#: Number of messages that one process of a room may lag behind another.
 LAG = 500
 
 #: Characters of one to four bytes. Some are special in HTML or JavaScript.
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz  \t\0\x1f\x7f<&\"'\\äß€한\u2028\ufeff😀"
 
-#: How a client can leave. After "close" and "half close", the server must have read all of the
+#: Ways for a client to leave. After "close" and "half close", the server must have read all of the
 #: client's messages.
 WAYS = ["close when all is back", "close", "half close", "plain close", "reset"]
 
@@ -42,11 +43,12 @@ MARK = re.compile(rb"client (\d+): ")
 class Chat:
     """Many clients in one room, on one thread, with one source of random numbers.
 
-    pause: average seconds between two messages of a client.
+    pause: average time between a client's messages, in seconds.
 
     strangers: whether other clients also talk in the room.
 
-    others: further processes of the room. Clients join any process, and one client stays at each.
+    others: further processes that serve the room. Clients join a random process, and one client
+    stays on each process throughout.
     """
 
     def __init__(
@@ -64,12 +66,12 @@ class Chat:
         self.pause = pause
         self.strangers = strangers
         self.loop = Loop()
-        #: Messages received by the witness, from number `first` on. `place` has the numbers of our
-        #: own messages.
+        #: Messages received by the witness, starting with number `first`. `place` maps our own
+        #: messages to their numbers.
         self.order: list[bytes] = []
         self.first = 0
         self.place: dict[bytes, int] = {}
-        #: For each client, the messages it has sent that the witness has not received.
+        #: For each client, the messages that the client has sent and the witness has not received.
         self.unheard: dict[int, deque[bytes]] = {}
         #: Clients whose messages must all reach the witness.
         self.audible: list[int] = []
@@ -82,7 +84,7 @@ class Chat:
         self.delivered = 0
         self.quiet = False  # nobody joins, leaves or talks
         self.stopping = False  # the server is shutting down
-        #: The witness, and the clients that stay at the other processes.
+        #: The witness, and the client that stays on each other process.
         self.stayers: list[Chatter] = []
         for port in self.ports:
             self.stayers.append(Chatter(self, port=port))
@@ -90,7 +92,7 @@ class Chat:
         self.witness = self.stayers[0]
 
     def heard(self, messages: list[bytes]) -> None:
-        """Check that each message to the witness is its sender's next one, unchanged."""
+        """Check that each message that the witness receives is its sender's next one, unchanged."""
         for message in messages:
             found = MARK.match(message)
             if found:
@@ -169,7 +171,7 @@ class Voice:
         self.unheard = chat.unheard[self.id] = deque[bytes]()
 
     def words(self, filler: str) -> bytes:
-        """Return the client's next message. The witness must get the messages in this order."""
+        """Return the client's next message. The witness must receive the messages in this order."""
         text = self.mark + b"%d %b." % (self.said, filler.encode())
         self.said += 1
         self.unheard.append(text)
@@ -179,31 +181,31 @@ class Voice:
 class Chatter(Voice, Link):
     """A client that joins, talks and leaves at random. The first one in a chat is the witness."""
 
-    #: Whether its messages count as in flight.
+    #: Whether the client's messages count as in flight.
     patient = True
 
     def __init__(self, chat: Chat, *, send_buffer: int = 0, port: int = 0) -> None:
         Voice.__init__(self, chat)
         port = port or chat.random.choice(chat.ports)
         Link.__init__(self, chat.loop, port, send_buffer=send_buffer)
-        #: Its messages that have not come back.
+        #: The client's own messages that have not come back.
         self.unechoed: deque[bytes] = deque()
-        #: Whether its first message has come back.
+        #: Whether the client's first message has come back.
         self.present = False
-        #: How it leaves. Empty until that is decided.
+        #: The way in which the client leaves, from WAYS, or empty while the client stays.
         self.leaving = ""
-        #: The close frame it has received.
+        #: The close frame that the client has received.
         self.farewell: Frame | None = None
-        #: The payload of the close frame it has sent.
+        #: The payload of the close frame that the client has sent.
         self.goodbye = b""
-        #: The position of its next message in the order, or None before its first message. Not
-        #: below `begin`.
+        #: The position in the order of the next message to receive, at least `begin`. None until
+        #: one of our messages has shown the position.
         self.next: int | None = None
         self.came = chat.count
         # If this client's process lags behind, the client first receives messages that the witness
         # already has.
         self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
-        #: Messages it has received that the witness has not.
+        #: Messages received by this client that have not been compared with the witness's.
         self.unproved: list[bytes] = []
         self.head = b""
         self.frames: Frames | None = None
@@ -215,11 +217,11 @@ class Chatter(Voice, Link):
 
     @property
     def place(self) -> int:
-        """The lowest position in the order that its next message can have."""
+        """The lowest position in the order that the next message to receive can have."""
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:
-        """Return how many messages it is behind the witness."""
+        """Return how many messages the client is behind the witness."""
         return self.chat.count - (self.came if self.next is None else self.next)
 
     # Receiving.
@@ -269,10 +271,10 @@ class Chatter(Voice, Link):
             self.close_frame()
 
     def compare(self) -> None:
-        """Compare its messages with those that the witness has received so far."""
+        """Compare the client's messages with those that the witness has received so far."""
         chat, got = self.chat, self.unproved
         if self.next is None:
-            # Strangers can repeat a message, so only our own messages show the position.
+            # Strangers may repeat a message, so only our own messages show the position.
             for i, message in enumerate(got):
                 if message in chat.place:
                     self.next = chat.place[message] - i
@@ -378,7 +380,7 @@ def chatting(
     strangers: bool = False,
     others: Sequence[Gochat] = (),
 ) -> Iterator[Chat]:
-    """Run a chat. AssertionError names the seed."""
+    """Run a chat. If it raises AssertionError, the message names the seed."""
     chat = None
     try:
         chat = Chat(gochat, seed, pause=pause, strangers=strangers, others=others)

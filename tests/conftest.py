@@ -15,17 +15,17 @@ from .support import UNMEASURED, unmeasured
 #: Environment variables with which coverage measures the processes that a test starts.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
-#: Seconds that a test may take with its fixtures. This is far more than any test needs.
+#: Time limit for a test and its fixtures, in seconds. No test needs nearly as long.
 LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
-#: The tests that look at programs, pages or files, and need no code of gochat in this process. For
-#: relay_faults, test_relay.py covers the code.
+#: Test files that check programs, pages or files, and do not use gochat's code in this process. The
+#: test file relay_faults does use it, but test_relay.py covers that code.
 OUTSIDE = {"delivery", "docs", "faults", "harm", "home", "layout", "relay_faults", "soak"}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Make a test that hangs fail, with a traceback."""
+    """Fail a test that hangs, with a traceback."""
 
     def fail(*_: object) -> NoReturn:
         pytest.fail(f"the test has not ended after {LIMIT:g} s")
@@ -43,7 +43,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Measure started processes only in tests marked `measured`.
 
-    Measuring doubles their start time, and most of their code also runs in other tests, in this
+    Measuring doubles the start time of a process, and other tests run most of the same code in this
     process.
     """
     for name, value in COVERAGE.items():
@@ -55,7 +55,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_finish() -> None:
     """Make Ctrl-C raise KeyboardInterrupt, and make `gc.collect` cheaper.
 
-    A shell's background job ignores SIGINT, as do its child processes, so tests that press Ctrl-C
+    A shell's background jobs and their child processes ignore SIGINT, so tests that press Ctrl-C
     would wait forever. Under tests/greenlets.py, SIGINT would end the process without an exception.
 
     Freezing all current objects saves 0.2 s in each of the hundreds of tests that call
@@ -68,7 +68,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have recorded with `record_property`, at the end."""
+    """Print what the tests have recorded with `record_property`."""
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport) and report.when == "call":

@@ -1,10 +1,10 @@
-"""Flood a real gochat in many ways, measure how long others wait, and print a table.
+"""Flood a real gochat in many ways, measure how long other clients wait, and print a table.
 
     python -m tests.floods [--before DIRECTORY]
 
-For each kind of flood, one client and then five clients flood the server for some seconds, both
-without `--rate` and with it. A flooder sends as fast as the server reads, reads everything, and
-reconnects when it is disconnected. Meanwhile, one client measures how long its messages take to
+For each kind of flood, one client and then five clients flood the server for a few seconds, first
+without `--rate` and then with it. A flooder sends as fast as the server reads, reads everything,
+and reconnects when it is disconnected. Meanwhile, one client measures how long its messages take to
 come back, and another how long the page takes to load. The table has the longest waits.
 
 --before also measures the checkout in DIRECTORY. --write puts the table into
@@ -46,19 +46,20 @@ END = "<!-- end: written by tests/floods.py -->"
 #: Flags of the floods with `--rate`.
 RATE = ("--rate=5", "--burst=5")
 
-#: Numbers of flooders.
+#: The numbers of flooders to measure with.
 ONE, MANY = 1, 5
 
 
 class Flood(NamedTuple):
     """A kind of flood.
 
-    what: its name in the table. head: the request. first: sent once, after the handshake.
+    what: the flood's name in the table. head: the request. first: data sent once, after the
+    handshake.
 
-    then: sent again and again after `first`. If empty, the flooder closes the connection after the
-    response and opens another.
+    then: data sent repeatedly after `first`. If it is empty, the flooder closes the connection
+    after the response and opens another.
 
-    slow: whether to send one byte at a time. connections: how many each flooder has.
+    slow: whether to send one byte at a time. connections: the number of connections per flooder.
     """
 
     what: str
@@ -110,7 +111,7 @@ class FloodError(Exception):
 def flood(begun: Event, port: int, kind: Flood) -> None:
     """Flood the server until the process is killed.
 
-    begun: set when the server has answered on every connection.
+    begun: event to set when the server has answered on every connection.
     """
     answered = threading.Barrier(kind.connections, begun.set)
     for _ in range(kind.connections):
@@ -118,7 +119,7 @@ def flood(begun: Event, port: int, kind: Flood) -> None:
 
 
 def flood_connection(answered: threading.Barrier, port: int, kind: Flood) -> None:
-    """Flood the server on one connection, and on a new one whenever it ends."""
+    """Flood the server on one connection, and reconnect whenever it ends."""
     block = kind.then * (65536 // max(1, len(kind.then)))
     first = True
     while True:
@@ -144,14 +145,14 @@ def flood_connection(answered: threading.Barrier, port: int, kind: Flood) -> Non
 
 
 def drain(sock: socket.socket) -> None:
-    """Read everything. A client that did not read would be disconnected."""
+    """Read everything, because the server disconnects a client that does not read."""
     with suppress(OSError):
         while sock.recv(1 << 20):
             pass
 
 
 def measure_echo(port: int, seconds: float, pause: float) -> float:
-    """Send messages for `seconds`; return the longest time until one came back, in seconds.
+    """Send messages for `seconds`; return the longest round-trip time, in seconds.
 
     pause: seconds between messages. Raises EOFError if the server disconnects this client.
     """
@@ -174,7 +175,7 @@ def measure_echo(port: int, seconds: float, pause: float) -> float:
 
 
 def measure_page(port: int, seconds: float) -> float:
-    """Load the page for `seconds`; return the longest time it took, in seconds."""
+    """Load the page repeatedly for `seconds`; return the longest time a load took, in seconds."""
     worst, end = 0.0, time.monotonic() + seconds
     while (begin := time.monotonic()) < end:
         with Peer(port) as peer:
@@ -188,12 +189,13 @@ def measure_page(port: int, seconds: float) -> float:
 
 @contextmanager
 def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
-    """Run the target in `count` processes during the block, which starts when all have begun.
+    """Run the target in `count` processes during the block, which starts once all have begun.
 
-    target: called with an event, which it sets when it has begun, and with `args`.
+    target: called with `args` after an event, which the target must set when it has begun.
 
-    The processes are forked from a server that has imported this module, because importing takes
-    longer than some floods. A fork of pytest-xdist's process would lose its threads.
+    The processes are forked from a fork server that has imported this module, because importing
+    takes longer than some floods. A process forked from pytest-xdist's would lack that process's
+    threads.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__])
@@ -211,7 +213,7 @@ def in_processes(count: int, target: Callable[..., None], *args: object) -> Iter
 
 
 class Waits(NamedTuple):
-    """The longest waits during a flood, in seconds, or infinity if over PATIENCE."""
+    """The longest waits during a flood, in seconds. A wait over PATIENCE counts as infinite."""
 
     echo: float
     page: float
@@ -220,11 +222,11 @@ class Waits(NamedTuple):
 def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str = "") -> Waits:
     """Flood a server; return the longest waits of the two measuring clients.
 
-    They send less than `--rate` allows, so that the rate does not delay them. The waits are
+    These two clients send less than `--rate` allows, so the rate does not delay them. The waits are
     infinite if a flooder cannot connect within PATIENCE. fault: see `Gochat`.
     """
     echo = page = float("inf")
-    # No flood may fill the buffer, because a dropped client would measure nothing.
+    # The buffer is too large for any flood to fill: a dropped client would measure nothing.
     with (
         suppress(FloodError),
         Gochat("--send-buffer=1000000", *flags, fault=fault, measured=False) as gochat,

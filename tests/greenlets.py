@@ -4,8 +4,9 @@ The parts in PARTS run at the same time, each in its own process. In most of the
 patches pytest itself, so that the clients and servers in the tests run on greenlets. In the others,
 only `gochat serve` runs on greenlets.
 
-Here, the relay's tests use Valkey. When `tests/run` runs them on threads, they use Redis. `--all`
-uses both here, and adds the part MORE. Tests can be named, such as `tests/test_conn.py::test_name`.
+The relay's tests use Valkey here, and Redis when `tests/run` runs them on threads. With `--all`,
+they use both here, and the part MORE runs, too. To run only some tests, name them, as in
+`tests/test_conn.py::test_name`.
 """
 
 import os
@@ -41,9 +42,8 @@ PARTS: Final = [
     (PLAIN, "autobahn faults harm soak"),
 ]
 
-#: The part added by `--all`: tests that depend less on the runtime. test_turns.py and
-#: test_runtime.py are in no part: the former tests the threads' turns, and the latter itself tests
-#: both runtimes.
+#: The part added by `--all`: tests that depend less on the runtime. No part has test_turns.py,
+#: which tests the turns of threads, or test_runtime.py, which tests both runtimes on its own.
 MORE: Final = (PLAIN, "main metrics nginx processes trace view")
 
 _INSIDE: Final = "it looks inside the threads' channel"
@@ -107,12 +107,13 @@ THREADS_ONLY: Final = {
 }
 
 
-#: Since Python 3.12, a fork warns if there are other threads. gevent has some to look up names.
+#: Since Python 3.12, fork warns if the process has other threads. gevent has threads that look up
+#: names.
 _FORK: Final = "-Wignore:This process (pid=:DeprecationWarning"
 
 
 def main(argv: list[str]) -> int:
-    """Run the tests; return 0 if some ran and all passed."""
+    """Run the tests; return 0 if at least one ran and all passed."""
     whole = "--all" in argv
     named = [each for each in argv if each.startswith("tests/test_")]
     left_out = [
@@ -143,7 +144,7 @@ def main(argv: list[str]) -> int:
             shutil.copyfileobj(output, sys.stdout.buffer)
     if not running:
         print(f"none of these is in PARTS or MORE of tests/greenlets.py: {' '.join(named)}")
-    # Status 5 means that `-k` has selected none of a process's tests.
+    # A process whose tests were all deselected by `-k` exits with status 5.
     return int(statuses - {5} != {0})
 
 

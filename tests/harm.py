@@ -2,10 +2,10 @@
 
     python -m tests.harm --seed 1
 
-Each fault gets a new server on 127.0.0.1 with short timeouts. The two clients run in their own
-process, so the process that causes the fault cannot disturb them. Each must get every message once
-and in order, and the server must release all threads and descriptors. If not, an AssertionError
-names the fault and the seed.
+Each fault gets a new server on 127.0.0.1 with short timeouts. The two clients run in a process of
+their own, so that the process that causes the fault cannot disturb them. Each client must get every
+message once and in order, and the server must release all threads and descriptors. Otherwise,
+AssertionError is raised, with the fault and the seed.
 
 --write puts the table into docs/run/reliability.md, between two comments.
 """
@@ -72,7 +72,7 @@ from .support import (
 PAGE = ROOT / "docs" / "run" / "reliability.md"
 BEGIN, END = "<!-- begin: written by tests/harm.py -->", "<!-- end: written by tests/harm.py -->"
 
-#: The timeouts of client.go, scaled down. The send buffer is large enough that a flood never
+#: The timeouts of client.go, scaled down. The send buffer is so large that a flood never
 #: disconnects a client that reads.
 HEADER_TIMEOUT, PONG_WAIT, WRITE_WAIT, SHUTDOWN_TIMEOUT = 1.0, 3.0, 1.0, 1.0
 FLAGS = [
@@ -90,10 +90,10 @@ SLACK = 15.0
 #: The source address of the harmful clients. The two chatting clients use 127.0.0.1.
 ELSEWHERE = "127.0.0.2"
 
-#: Makes every send and recv of the server's connections fail at random: the call can be short,
-#: late, interrupted, or have to be repeated. With probability `reset`, the connection is lost,
-#: unless its client has the address `spare`. At the end, the process prints how often each fault
-#: occurred.
+#: Code for the server that makes sends and receives on its connections fail at random: a call may
+#: be short, late or interrupted, or raise BlockingIOError. With probability `reset`, the connection
+#: is lost, unless its client has the address `spare`. When the process ends, it prints how often
+#: each fault occurred.
 SHIM = """
     import atexit, collections, random, signal, socket, sys, threading, time
 
@@ -170,7 +170,7 @@ class Row(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """Chooses a count or a duration: `much`, or `little` in a quick run."""
+    """A choice between two counts or durations: `much`, or `little` in a quick run."""
 
     seed: int
     quick: bool = False
@@ -183,7 +183,7 @@ class Amount(NamedTuple):
 
 
 def took(times: Sequence[float]) -> str:
-    """Return the median and the maximum, with a unit."""
+    """Return the median and the maximum of some times, as text with a unit."""
     if not times:
         return "immediately"
     middle, most = statistics.median(times), max(times)
@@ -193,7 +193,7 @@ def took(times: Sequence[float]) -> str:
 
 
 def counted(outcomes: Counter[str]) -> str:
-    """Return the number of each outcome, in words. Many kinds of HTTP refusal count as one."""
+    """Return the number of each outcome, as text. Three or more HTTP statuses count as one."""
     counts: Counter[str] = Counter()
     refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
     for outcome, count in outcomes.items():
@@ -209,7 +209,7 @@ def counted(outcomes: Counter[str]) -> str:
 
 
 class Word:
-    """Notices the end of stdin on a loop."""
+    """Notices, as part of a loop, that stdin has ended."""
 
     said = False
 
@@ -249,7 +249,7 @@ class Others:
         )
 
     def begin(self, port: int) -> None:
-        """Let the two clients join; return when they chat."""
+        """Let the two clients join; return once they are chatting."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{port}\n")
@@ -391,8 +391,8 @@ class Scene:
     def gone(self, count: int, since: float) -> list[float]:
         """Wait until the server has released `count` sockets; return the seconds each took.
 
-        since: the time to measure from. A client's threads end before its socket is closed. At the
-        end, only the two chatting clients are left.
+        since: the time to measure from. A client's threads end before its socket is closed. When
+        this returns, only the two chatting clients are left.
         """
         times: list[float] = []
 
@@ -415,7 +415,7 @@ class Scene:
 
 
 class Stranger(Guest):
-    """A client other than the two that chat. `outcome` says how its connection ended."""
+    """A client other than the two that chat. `outcome` tells how the connection ended."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         super().__init__(loop, port, ELSEWHERE)
@@ -431,14 +431,14 @@ def deaf_strangers(gochat: Gochat, count: int, stack: ExitStack) -> list[Peer]:
 
 
 class EchoTalker(Stranger):
-    """Sends its next message when the previous one comes back, and records all messages."""
+    """Sends a message whenever the previous one comes back, and records all messages."""
 
     def __init__(self, loop: Loop, port: int, number: int, size: int) -> None:
         super().__init__(loop, port)
         self.mine = b"talker %d " % number
         self.padding = b"x" * size
         self.said = 0
-        #: The numbers of the talker and the message, for each message received.
+        #: For each message received, the talker's number and the message's number.
         self.heard: list[tuple[int, int]] = []
 
     def say(self) -> None:
@@ -458,7 +458,7 @@ class EchoTalker(Stranger):
 
 Trial = Callable[[Amount], Row]
 
-#: For each name: the fault, its function, and the tests of the same fault.
+#: For each name: the fault, its function, and the tests that cause the same fault.
 TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
@@ -483,7 +483,7 @@ def inflicted(
 ) -> Row:
     """Return the row for a fault that only sends inputs.
 
-    deadline: name and length, in seconds, of the timeout that ends each connection.
+    deadline: the name of the timeout that ends each connection, and its length in seconds.
     """
     with Scene(amount, *flags) as scene:
         outcomes, times = scene.inflict(count, make, at_once=at_once)
@@ -527,7 +527,7 @@ def stops_reading(amount: Amount) -> Row:
 
 
 class CountingFlooder(Stranger):
-    """Sends as fast as the server reads, and counts its messages that come back."""
+    """Sends as fast as the server reads, and counts its own messages as they come back."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
         super().__init__(loop, port)
@@ -540,7 +540,7 @@ class CountingFlooder(Stranger):
         raise AssertionError(f"a flooder was cut: {self.outcome}")
 
     def flood(self) -> None:
-        """Keep more data waiting than the server accepts."""
+        """Always keep more data ready than the server accepts."""
         if self.closed:
             return
         if len(self._unsent) < 1 << 16:
@@ -555,7 +555,7 @@ class CountingFlooder(Stranger):
 
 
 class SlowReader:
-    """Reads a little now and then. It must not miss a message."""
+    """A client that reads a little now and then, and must not miss a message."""
 
     def __init__(self, scene: Scene, peer: Peer, size: int) -> None:
         self.scene, self.peer, self.size = scene, peer, size
@@ -589,7 +589,7 @@ class SlowReader:
 
 @trial("flood", "Clients flood, with `--rate`", "`test_a_flooder_at_its_rate_hurts_nobody`")
 def floods(amount: Amount) -> Row:
-    """A flooder stays longer than the pong wait, although its pongs are stuck behind the flood."""
+    """Flooders stay longer than the pong wait, although their pongs are stuck behind the flood."""
     count, seconds, rate, burst = amount(10, 3), amount(5, 2), 60, 10
     flags = (f"--rate={rate}", f"--burst={burst}", f"--pong-wait={seconds}", "--send-buffer=256")
     with Scene(amount, *flags) as scene:
@@ -614,7 +614,7 @@ def floods(amount: Amount) -> Row:
                 reader.stopped = True
                 assert len(reader.last) == count, "a slow reader gets nothing"
         for flooder in flooders:
-            # After a delay, a busy machine can read a burst at once, but no more.
+            # After a delay, a server on a busy machine can read a burst at once, but no more.
             assert flooder.accepted <= burst + rate * (lived + 1), (
                 f"{flooder.accepted} in {lived} s"
             )
@@ -766,7 +766,8 @@ def pings(amount: Amount) -> Row:
         f"{count} clients with {each:,} each",
         count,
         lambda _: Input([request(), None, data], "wait", [CLOSED]),
-        # These clients answer no pings, and a busy machine exceeds the usual timeouts.
+        # These clients answer no pings, and on a busy machine this takes longer than the usual
+        # timeouts.
         *("--pong-wait=30", "--write-wait=30"),
         at_once=10,
     )
@@ -1132,7 +1133,7 @@ HEAD = (
 
 
 def run(name: str, amount: Amount) -> str:
-    """Cause the fault; return its row. AssertionError names the fault and the seed."""
+    """Cause the fault; return its row. AssertionError, if raised, names the fault and the seed."""
     fault, function, _ = TRIALS[name]
     try:
         row = function(amount)
