@@ -882,7 +882,7 @@ def fuzz_server(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns 1 if any input failed."""
+    """Run the command; return 1 if any input failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000, help="how many inputs")
     parser.add_argument("--seed", type=int, default=1)

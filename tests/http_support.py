@@ -48,7 +48,7 @@ def serving_threads() -> list[str]:
 def nothing_left() -> Iterator[None]:
     """Check that the test leaves no thread, descriptor or open socket."""
     gc.collect()
-    gc.freeze()  # so the collection at the end looks only at what the test has left
+    gc.freeze()  # the final collection then looks only at objects from the test
     threads, files = threading.enumerate(), descriptors()
     yield
     wait_until(lambda: threading.enumerate() == threads, "the threads from before")
@@ -69,7 +69,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 class Serving:
-    """A server that runs until the end of the block."""
+    """A server that runs until the end of its `with` block."""
 
     def __init__(
         self,
@@ -105,13 +105,13 @@ def hello(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def works(port: int) -> bool:
-    """Return whether the server at this port responds like `hello`."""
+    """Return whether the server on this port responds like `hello`."""
     with Peer(port) as peer:
         return peer.request().body == b"hello"
 
 
 def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplication:
-    """Return an application that hijacks each connection and passes it to the handler."""
+    """Return an application that hijacks each connection for the handler."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, buffered = environ["gochat.hijacker"].hijack()

@@ -1,4 +1,4 @@
-"""Many clients on one thread: sockets that do not block, and the loop that serves them."""
+"""Many clients on one thread: non-blocking sockets, and the loop that serves them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from .support import PATIENCE, Frame, Gochat, cut_frame, join, reset_socket, wai
 
 
 def resources(gochat: Gochat) -> tuple[int, int]:
-    """Return the number of threads and of descriptors. Some may be about to end.
+    """Return the number of threads and of descriptors, including any that are about to end.
 
-    On greenlets the threads are not counted, because gevent keeps one for a while to look up names.
+    On greenlets, the number of threads is 0, because gevent may still have a thread that looked up
+    a name.
     """
     if os.environ.get("GOCHAT_RUNTIME") == "greenlets":
         return 0, gochat.descriptors()
@@ -26,9 +27,10 @@ def resources(gochat: Gochat) -> tuple[int, int]:
 
 
 def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
-    """Let a client join and leave; return the server's resources when it is idle again.
+    """Let a client join and leave; return the resources of the server once it is idle again.
 
-    threads: the threads of an idle server: the main thread, the hub, and those that a fault adds.
+    threads: the number of threads of an idle server: the main thread, the hub, and any that a fault
+    adds.
     """
     tasks, descriptors = resources(gochat)
     with join(gochat.port):
@@ -47,7 +49,7 @@ class Frames:
         self.rest = bytearray()
 
     def take(self, data: bytes) -> list[Frame]:
-        """Add received data; return the frames it completes."""
+        """Add received data; return the frames that are now complete."""
         self.rest += data
         start, frames = 0, []
         while cut := cut_frame(self.rest, start):
@@ -58,7 +60,7 @@ class Frames:
 
 
 class Loop:
-    """Reads for all links and makes calls when they are due, on one thread."""
+    """Serves all links, and calls functions when they are due, on one thread."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
@@ -68,11 +70,11 @@ class Loop:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function on this thread after some seconds."""
+        """Call a function on the loop's thread after this many seconds."""
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
 
     def turn(self) -> None:
-        """Wait for at most 50 ms, then handle what is ready or due."""
+        """Wait for at most 50 ms; then serve the ready links and make the calls that are due."""
         timeout = 0.05
         if self._due:
             timeout = min(timeout, max(0.0, self._due[0][0] - time.monotonic()))
@@ -83,7 +85,7 @@ class Loop:
             heapq.heappop(self._due)[2]()
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Run until a condition holds; raise AssertionError after PATIENCE."""
+        """Run the loop until a condition holds; raise AssertionError after PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, f"never came true: {what}"
@@ -99,7 +101,7 @@ class Loop:
 class Link:
     """A connection to a server on this machine, served by a loop. Subclasses handle its data.
 
-    send_buffer: bytes of unsent data that the system keeps.
+    send_buffer: size of the socket's send buffer in bytes, or 0 for the default.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Link:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.sock.setblocking(False)
         self.closed = False
-        #: When data last arrived.
+        #: Time at which data last arrived.
         self.read_at = time.monotonic()
         loop.opened += 1
         self._unsent = bytearray()
@@ -128,12 +130,12 @@ class Link:
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
-        """Send data, now or when the socket has room."""
+        """Send data, immediately or when the socket has room."""
         self._unsent += data
         self._flush()
 
     def half_close(self) -> None:
-        """Send nothing more after the data so far, but keep reading."""
+        """Close the sending direction after the data passed so far, but keep reading."""
         self._half = True
         self._flush()
 
@@ -183,7 +185,7 @@ class Link:
         except BlockingIOError:
             pass
         except OSError:
-            # Ignore the error. Reading will notice the end, too, and there can be data to read
+            # Ignore the error. Reading will also notice the end, and there may be data to read
             # before the end.
             self._unsent.clear()
             self._half = False

@@ -1,4 +1,4 @@
-"""Redis or Valkey on a port of its own, and a proxy that can cut connections to it."""
+"""A Redis or Valkey server for a test, and a proxy that can cut connections to the server."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ TESTED = [name for name in SERVERS if name == os.environ.get("GOCHAT_RELAY_SERVE
 
 
 class Redis:
-    """A server in its own process.
+    """A Redis or Valkey server in its own process.
 
-    folder: for its files. options: further command-line options. server: a key of SERVERS.
+    folder: directory for the server's files. options: further command-line options. server: a key
+    of SERVERS.
     """
 
     def __init__(self, folder: Path, *options: str, server: str = "redis") -> None:
@@ -58,7 +59,7 @@ class Redis:
             [
                 self.program,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
-                # Without the delay, 5 s by default, a replica gets its copy at once.
+                # The delay is 5 s by default. Without it, a replica gets its copy immediately.
                 *("--save", "", "--repl-diskless-sync-delay", "0", *self.options),
             ],
             stdin=subprocess.DEVNULL,
@@ -92,13 +93,13 @@ class Redis:
         return size
 
     def memory(self) -> int:
-        """Return the memory that Redis uses, in bytes."""
+        """Return the server's memory use in bytes."""
         info = self.do("INFO", "memory")
         assert isinstance(info, dict)
         return int(info["used_memory"])
 
     def kill(self) -> None:
-        """Kill the server, as in a crash."""
+        """Kill the server, as a crash would."""
         self.process.kill()
         self.process.wait()
 
@@ -117,12 +118,12 @@ class Redis:
 
 
 class Proxy:
-    """A TCP proxy in front of a Redis, on one thread.
+    """A TCP proxy in front of Redis, on one thread.
 
-    cut: called with each piece of data, and with whether the piece comes from the server. If `cut`
+    cut: called with each piece of data, and with True if the piece comes from the server. If `cut`
     returns True, the connection is closed and the piece is not forwarded.
 
-    `server`, the port of the Redis, can be changed. Existing connections stay where they are.
+    `server`, the port of Redis, can be changed. Existing connections are not affected.
     """
 
     def __init__(self, port: int, cut: Callable[[bytes, bool], bool] = lambda _, __: False) -> None:
@@ -190,7 +191,7 @@ class Proxy:
 
 
 class Listener:
-    """A client that only has a channel, with room for all messages of a test."""
+    """Stands in for a client: only a channel, with room for all messages of a test."""
 
     def __init__(self) -> None:
         self.send: Channel[bytes] = Channel(1_000_000)
@@ -212,7 +213,7 @@ class Node:
             self.relay.broadcast.send(text.encode())
 
     def hears(self, count: int) -> list[str]:
-        """Wait until the client has `count` messages; return all its messages."""
+        """Wait until the client has received `count` messages; return all that it has received."""
 
         def enough() -> bool:
             self.heard += self.listener.send.drain()
@@ -229,7 +230,7 @@ class Node:
     def hold(self, gate: threading.Event) -> threading.Event:
         """Make the relay wait until the gate opens before it delivers anything to the hub.
 
-        Returns an event that is set when the relay waits.
+        Returns an event that is set once the relay is waiting.
         """
         deliver = self.relay.hub.broadcast.send
         waits = threading.Event()
@@ -245,7 +246,7 @@ class Node:
 
 @contextmanager
 def at_work(made: Node) -> Iterator[Node]:
-    """Run a node during the block, and end its threads."""
+    """Run a node during the block, then end the node's threads."""
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:

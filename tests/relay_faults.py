@@ -2,11 +2,11 @@
 
     python -m tests.relay_faults --seed 1
 
-Each fault is caused once with Redis and once with Valkey. Two processes share a room, with three
-talkers each. What each process hears is compared with what was said: messages can be lost, doubled,
-reordered within one sender, or ordered differently in the two processes. Every loss must have been
-reported as missing. In the column Health, 503 means that either process was unhealthy at some time.
-The last status is that of both processes at the end.
+Each fault is caused once with Redis and once with Valkey. Two processes with three talkers each
+share a room. The messages that each process hears are compared with those that were said: messages
+may be lost, doubled, reordered within one sender, or ordered differently in the two processes.
+Every lost message must have been reported as missing. In the column Health, 503 means that at least
+one process was unhealthy at some time. The last status is that of both processes at the end.
 
 --write puts the table into docs/run/scale.md, between two comments.
 """
@@ -60,37 +60,37 @@ ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
 
 class Row(NamedTuple):
     fault: str
-    #: Messages said in both processes.
+    #: Messages said, summed over both processes.
     said: int
     #: Messages not heard, summed over both processes.
     lost: int
     #: Messages reported as missing, summed over both processes.
     missing: int
     doubled: int
-    #: Messages that arrived before an earlier one of the same sender.
+    #: Messages that arrived after a later message from the same sender.
     reordered: int
-    #: Whether messages heard in both processes came in the same order.
+    #: Whether the messages that both processes heard arrived in the same order.
     one_order: bool
     health: str
 
     @property
     def cells(self) -> list[str]:
-        """The cells of the table for one server.
+        """The cells of this row for one server.
 
-        They leave out `missing`, which equals `lost`, and `doubled` and `reordered`, which are 0.
+        The table omits `missing`, which equals `lost`, and `doubled` and `reordered`, which are 0.
         """
         order = "same" if self.one_order else "differ"
         return [self.fault, f"{self.said:,}", f"{self.lost:,}", order, self.health]
 
 
 def line(rows: Sequence[Row]) -> str:
-    """Return a row for all servers. Equal values appear once."""
+    """Return the row for all servers. A value that is the same for all servers appears once."""
     cells = zip(*(row.cells for row in rows), strict=True)
     return f"| {' | '.join(' / '.join(dict.fromkeys(cell)) for cell in cells)} |"
 
 
 class Scene:
-    """Two processes of one room, and their messages.
+    """Two processes that share a room, and their messages.
 
     short: whether to shorten some faults.
     """
@@ -98,14 +98,14 @@ class Scene:
     def __init__(self, redis: Redis, proxy: Proxy, stack: ExitStack, *, short: bool) -> None:
         self.redis = redis
         self.proxy = proxy
-        #: Closed after both processes.
+        #: Closed after both processes have ended.
         self.stack = stack
         self.short = short
         self.a: Node
         self.b: Node
         #: Each talker's messages.
         self.said: list[list[str]] = []
-        #: Other messages that were heard.
+        #: Messages that were heard, but that no talker said.
         self.forged: set[str] = set()
 
     @property
@@ -113,7 +113,7 @@ class Scene:
         return sum(map(len, self.said))
 
     def lasts(self, seconds: float) -> None:
-        """Let a fault last for some seconds."""
+        """Wait while a fault lasts for this many seconds."""
         time.sleep(seconds / 10 if self.short else seconds)
 
     def tell(self, each: Node, talker: str, count: int) -> None:
@@ -124,7 +124,7 @@ class Scene:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep process b from reading during the block, and trim the stream at its end."""
+        """Keep process b from reading during the block; then trim the stream."""
         gate = threading.Event()
         holding = self.b.hold(gate)
         self.tell(self.b, "b-held", 1)
@@ -139,13 +139,13 @@ Do = Callable[[Scene], None]
 
 class Fault(NamedTuple):
     text: str
-    #: Causes the fault. If `silent`, nobody talks meanwhile.
+    #: Causes the fault. If `silent` is true, nobody talks meanwhile.
     do: Do
     options: tuple[str, ...] = ()
     #: Whether Redis keeps what it acknowledges, so that nothing may be lost.
     keeps: bool = True
     silent: bool = False
-    #: Whether process b starts after a has talked.
+    #: Whether process b starts only after process a has talked.
     late: bool = False
     #: Prepares Redis before the processes start.
     before: Callable[[Redis], object] = lambda _: None
@@ -193,20 +193,20 @@ def roll_back(scene: Scene) -> None:
 
 
 def trim(scene: Scene) -> None:
-    """Trim the stream under a reader that is held up."""
+    """Trim the stream while process b is kept from reading."""
     with scene.held():
         scene.lasts(1)
 
 
 def trim_the_last(scene: Scene) -> None:
-    """Trim the stream under a reader that is held up, then stay silent."""
+    """Trim the stream while process b is kept from reading, then stay silent."""
     with scene.held():
         scene.tell(scene.a, "a1", 50)
         wait_until(lambda: len(scene.a.hears(0)) == scene.count, "all of it")
 
 
 def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
-    """Return a fault: Redis refuses writes for some time."""
+    """Return a fault in which Redis refuses writes for a while."""
 
     def do(scene: Scene) -> None:
         scene.redis.do(*deny)
@@ -218,13 +218,13 @@ def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
 
 
 def fill(scene: Scene) -> None:
-    """Limit the memory of Redis, and say more than fits."""
+    """Limit Redis's memory, and say more than fits."""
     scene.redis.do("CONFIG", "SET", "maxmemory", scene.redis.memory() + (2 << 20))
     scene.tell(scene.a, "a" * 400, 2000 if scene.short else 20_000)
 
 
 def starve(scene: Scene) -> None:
-    """Limit Redis to 64 MB. Fill it with other keys during four floods; later delete them."""
+    """Limit Redis to 64 MB, fill it with other keys during four floods, then delete these keys."""
     scene.redis.do("CONFIG", "SET", "maxmemory", 64 << 20)
     with ExitStack() as stack:
         for number in range(4):
@@ -248,7 +248,7 @@ def fail_over(scene: Scene) -> None:
     new = scene.stack.enter_context(Redis(Path(folder), server=old.server))
     new.do("REPLICAOF", "127.0.0.1", old.port)
     wait_until(lambda: bool(new.do("EXISTS", "gochat:main")), "a copy")
-    old.do("CLIENT", "PAUSE", 60_000, "WRITE")  # FAILOVER does this, too
+    old.do("CLIENT", "PAUSE", 60_000, "WRITE")  # as FAILOVER does
 
     def offset(redis: Redis) -> object:
         info = redis.do("INFO", "replication")
@@ -279,7 +279,7 @@ FAULTS = {
             f"`kill -9`, {name}, down for {seconds:g} s",
             crash(seconds),
             options,
-            # With everysec, Redis delays its writes for up to two seconds if the disk is slow.
+            # With everysec, Redis delays writes to a slow disk for up to two seconds.
             keeps=options is ALWAYS,
         )
         for name, options in (
@@ -351,7 +351,7 @@ FAULTS = {
 
 
 class Health:
-    """Polls the health of both processes on its own thread."""
+    """Polls the health of both processes, on its own thread."""
 
     def __init__(self, scene: Scene) -> None:
         self.apps = [health_app(each.hub, each.relay) for each in (scene.a, scene.b)]
@@ -425,7 +425,7 @@ def run(name: str, server: str, seed: int, *, short: bool) -> Row:
 
 
 def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
-    """Cause a fault while three talkers talk in each process; return what each process heard."""
+    """Cause a fault while three talkers talk in each process; return what the processes heard."""
     enough = threading.Event()
 
     def speak(each: Node, talker: str) -> None:
@@ -463,7 +463,7 @@ def talk(scene: Scene, fault: Fault, chance: random.Random) -> list[list[str]]:
 
 
 def silence(scene: Scene, fault: Fault, early: set[str]) -> list[list[str]]:
-    """Cause a fault while nobody talks; return what each process heard."""
+    """Cause a fault while nobody talks; return what the processes heard."""
     fault.do(scene)
     a, b = scene.a, scene.b
 
@@ -482,7 +482,7 @@ class Talker:
         self.peer = join(gochat.port)
         self.name = name
         self.heard: list[str] = []
-        #: The code of the close frame.
+        #: The code in the close frame from the server.
         self.code: int | None = None
         #: Whether the connection has ended.
         self.gone = False
@@ -524,7 +524,7 @@ class Talker:
 
     def end(self) -> None:
         self._quiet.set()
-        with suppress(OSError):  # the server has already closed it
+        with suppress(OSError):  # the server may have closed the connection
             self.peer.sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PATIENCE)
@@ -538,9 +538,9 @@ class Ending(NamedTuple):
     do: Callable[[Gochat, Redis, ExitStack], None]
     #: Python code that makes process a fail once FILE exists.
     fault: str = ""
-    #: The close code and exit status of process a, or None if it goes on.
+    #: The close code and exit status of process a, or None if process a goes on.
     end: tuple[int, int] | None = None
-    #: Flags of process a.
+    #: Additional flags for process a.
     flags: tuple[str, ...] = ()
 
 
@@ -559,7 +559,7 @@ Stream.{method} = fail
 
 
 def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
-    """Exhaust the descriptors, then cut all connections to Redis three times."""
+    """Exhaust the process's descriptors, then cut all connections to Redis three times."""
     pid = gochat.process.pid
     most = len(os.listdir(f"/proc/{pid}/fd")) + 20
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
@@ -572,7 +572,7 @@ def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
 
 
 def stop_for_long(gochat: Gochat, redis: Redis, _: ExitStack) -> None:
-    """Pause a process for longer than its relay's timeout, and cut its connections to Redis."""
+    """Pause a process beyond its relay's timeout, and cut all connections to Redis."""
     gochat.pause()
     redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     time.sleep(4)
@@ -661,7 +661,7 @@ def run_ending(name: str, server: str, seed: int) -> Row:
         )
     order = talkers[3].heard
     lost = sum(len(set(order[: len(talker.heard)]) - set(talker.heard)) for talker in talkers)
-    # A client that stayed connected must have heard as much as the others of its process.
+    # A client that stayed connected must have heard as much as the other clients of its process.
     for some in (talkers[:3], talkers[3:]):
         whole = [len(talker.heard) for talker in some if talker.code or not talker.gone]
         lost += sum(max(whole, default=0) - length for length in whole)
@@ -688,7 +688,7 @@ def healths(gochat: Gochat) -> int:
 
 
 def hears_the_end(each: Node) -> list[str]:
-    """Wait for the last message of both processes; return what this process has heard."""
+    """Wait for both processes' last messages; return the other messages this process has heard."""
     ends = {"the end of a", "the end of b"}
     heard: list[str] = []
 

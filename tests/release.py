@@ -3,8 +3,8 @@
 python -m tests.release 0.1.0 --repository https://example.org/gochat
 
 The checkout must be clean, and its version and changelog must name the release. The command runs
-all tests, builds the sdist and the wheel into dist/, checks them with twine, and makes the tag. It
-publishes nothing: it prints the two commands that do.
+all tests, builds the sdist and the wheel into dist/, checks both with twine, and makes the tag. It
+publishes nothing, but prints the two commands that do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).parent.parent
 def with_whole_links(text: str, repository: str, tag: str) -> str:
     """Return Markdown with full URLs for the repository's links and pictures.
 
-    On the package index, relative links would lead nowhere.
+    Relative links would be broken on the package index.
     """
     text = re.sub(r"(!\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/raw/{tag}/", text)
     text = re.sub(r"((?<!!)\[[^]]*\]\()(?!\w+:|#)", rf"\1{repository}/blob/{tag}/", text)
@@ -37,7 +37,7 @@ def with_whole_links(text: str, repository: str, tag: str) -> str:
 def build(source: Path, dist: Path, repository: str, tag: str) -> None:
     """Build the sdist and the wheel from a copy of the source, and check them with twine.
 
-    Changes the README of the copy. Raises CalledProcessError.
+    Changes the copy's README. Raises CalledProcessError if a step fails.
     """
     readme = source / "README.md"
     readme.write_text(with_whole_links(readme.read_text(), repository, tag))
@@ -61,7 +61,7 @@ def mistake(root: Path, version: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Release the commit that is checked out. Returns the exit status."""
+    """Release the commit that is checked out; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.release", description=__doc__)
     parser.add_argument("version", metavar="VERSION", help="the version, as in 0.1.0")
     parser.add_argument("--repository", metavar="URL", required=True, help="where the source is")

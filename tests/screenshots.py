@@ -1,6 +1,6 @@
 """Draw docs/screenshot.png, the page in a chat, and docs/view.png, the live view.
 
-Each is drawn for light mode and for dark mode. The names of the latter end in -dark.png.
+Each is drawn in light mode and in dark mode. The names of the dark pictures end in -dark.png.
 
 python -m tests.screenshots
 """
@@ -21,7 +21,7 @@ from .test_view import Viewed, card, joined
 
 Scheme = Literal["light", "dark"]
 
-#: The lines of the chat in the picture, each with its delay in seconds.
+#: The chat in the picture: the speaker, the text, and the delay before each message in seconds.
 TALK = [
     ("Ann", "Hi Bob! Is the chat example on threads now?", 0),
     ("Bob", "It is. Where Go starts a goroutine, this starts a thread: two for each of us.", 5),
@@ -69,7 +69,7 @@ def draw_page(browser: Browser, scheme: Scheme) -> None:
 
 
 def draw_view(browser: Browser, scheme: Scheme) -> None:
-    """Draw the view of four clients in slow motion, two of them held."""
+    """Draw the view in slow motion, with four clients, two of which are held."""
     with ExitStack() as stack:
         chat = stack.enter_context(Viewed())
         view = browser.new_page(viewport={"width": 1000, "height": 600}, color_scheme=scheme)

@@ -1,9 +1,9 @@
-"""Soak a real gochat for a long time with churn, floods, stuck clients and bad input, all at once.
+"""Soak-test a real gochat with churn, floods, stuck clients and bad input, all at once.
 
     python -m tests.soak --minutes 30 --seed 1 --plot docs/run/soak.svg
 
 Once a second, the command checks the server's memory, threads and descriptors, which must not grow.
-Every client that reads must get each message once and in order. The plot needs matplotlib, from the
+Every client that reads must get each message once and in order. --plot needs matplotlib, from the
 extra `plot`.
 """
 
@@ -25,43 +25,45 @@ from .fuzz import Attack, Fuzz
 from .loop import idle, resources
 from .support import PATIENCE, PONG, Gochat, frame, request, wait_until
 
-#: Seconds. A flood of 500 messages from fuzz.py must be read within the pong wait.
+#: The timeouts, in seconds. The server must read a flood of 500 messages from fuzz.py within the
+#: pong wait.
 PONG_WAIT, WRITE_WAIT = 15.0, 6.0
 RATE, BURST = 60.0, 20
 FLAGS = [
     *("--pong-wait", f"{PONG_WAIT:g}", "--ping-period", "4", "--write-wait", f"{WRITE_WAIT:g}"),
     *("--rate", f"{RATE:g}", "--burst", str(BURST)),
-    # The default, 256 messages, fills up in half a second of talk. A busy machine needs more.
+    # The default of 256 messages is half a second of talk. A busy machine needs more.
     *("--send-buffer", "2000"),
-    *("--max-clients-per-address", "1000"),  # never reached, but makes the server count
+    *("--max-clients-per-address", "1000"),  # never reached, but the server has to count
 ]
 
 #: The longest time that the server may take to end a connection, in seconds: the longest deadline,
-#: time to write queued messages, a second to answer a close, and the delay of a busy machine.
+#: plus time to write queued messages, a second to answer a close, and delays on a busy machine.
 LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
-#: Number of clients of each kind. A run can have fewer members.
+#: Numbers of chatting members, flooders and stuck clients. A run may have fewer members.
 MEMBERS, FLOODERS, STUCK = 200, 3, 6
 PAUSE, FLOOD = 2.0, 15.0
 #: Bad inputs started per second.
 ATTACKS = 25.0
 
-#: Bytes of a flood that this side buffers. When a flood ends, the server still reads this much.
+#: Bytes of a flood that the client's system buffers. The server still reads these when a flood
+#: ends.
 SEND_BUFFER = 16_384
 
-#: Bytes that the server's memory may grow from the second quarter of a run to the last. WARM_UP is
-#: for a run of one minute and shrinks with the length of the run: in the first minute, each
-#: thread's stack and buffers grow to their full size. A leak of a few hundred bytes per connection
-#: exceeds the limit in half an hour.
+#: Bytes by which the server's memory may grow between the second quarter of a run and the last.
+#: WARM_UP allows for stacks and buffers, which grow to their full size in the first minute: it
+#: applies to a run of one minute, and is divided by the minutes of a longer run. In half an hour, a
+#: leak of a few hundred bytes per connection exceeds the limit.
 GROWTH, WARM_UP = 4 << 20, 12 << 20
 
-#: Seconds in which the server must release a connection that this side has ended.
+#: Time within which the server must release a connection that its client has ended, in seconds.
 WINDING_UP = 10.0
 
-#: Minimum number of points on a line of the plot. There can be twice as many.
+#: Minimum number of points on a line of the plot. A line may have up to twice as many.
 POINTS = 600
 
-#: States in /proc/net/tcp of connections that the server has not ended.
+#: States of connections in /proc/net/tcp that the server has not ended.
 OPEN = {"01", "08"}  # ESTABLISHED, CLOSE_WAIT
 
 
@@ -80,7 +82,7 @@ class Sample(NamedTuple):
 
 
 def windows(figures: Sequence[float]) -> tuple[float, float]:
-    """Return the medians of the second and the last quarter of the run."""
+    """Return the medians for the second and the last quarter of the run."""
     quarter = max(1, len(figures) // 4)
     early = figures[quarter : 2 * quarter] or figures
     return statistics.median(early), statistics.median(figures[-quarter:])
@@ -99,8 +101,7 @@ def judge(samples: Sequence[Sample]) -> None:
 class FloodingChatter(Chatter):
     """A client that sends as fast as TCP allows.
 
-    An answer to a ping would wait behind the flood for too long, so the flood itself contains
-    pongs.
+    An answer to a ping would be stuck behind the flood for too long, so the flood contains pongs.
     """
 
     patient = False
@@ -146,8 +147,8 @@ class Stuck(Voice):
         self.sock = socket.socket()
         self.sock.settimeout(PATIENCE)
         if chat.random.random() < 0.5:
-            # A small window and small segments keep the system's buffers small. They are full long
-            # before the pong wait ends.
+            # A small window and small segments keep the system's buffers small, so the buffers fill
+            # up long before the pong wait ends.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.sock.connect(("127.0.0.1", chat.gochat.port))
@@ -160,7 +161,7 @@ class Stuck(Voice):
 def open_ports(port: int) -> set[int]:
     """Return the ports of clients whose connections the server has not ended.
 
-    A client that does not read would not notice the end, because unread data comes before it.
+    A client that does not read cannot notice the end, because unread data comes first.
     """
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -178,7 +179,7 @@ class Soak:
         self.chat = chat
         self.members = members
         self.most_flooders = max(2, FLOODERS * members // MEMBERS)
-        #: The server's threads and descriptors without clients.
+        #: The number of the server's threads and of its descriptors before any client joins.
         self.before = before
         self.seed = seed
         self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, loop=chat.loop)
@@ -187,7 +188,7 @@ class Soak:
         self.flooding: list[FloodingChatter] = []
         self.flooders: list[FloodingChatter] = []
         self.stuck: list[Stuck] = []
-        #: Seconds that each departed stuck client was connected.
+        #: For each stuck client that was disconnected, the seconds it was connected.
         self.ages: list[float] = []
         self.samples: list[Sample] = []
         self.over = False  # no more bad input is started
@@ -200,16 +201,15 @@ class Soak:
     ) -> None:
         """Run for `seconds`, then let every client leave. Raises AssertionError if a check fails.
 
-        On a busy machine, taking a sample lasts longer than a second. The run then continues until
-        it has more than one sample for every two of its `seconds`, because a few samples say
-        nothing about memory.
+        On a busy machine, taking a sample takes longer than a second, and too few samples say
+        nothing about memory. So the run continues until it has more than `seconds / 2` samples.
 
-        progress: whether to print samples. enough: called after each sample; the run ends when it
-        returns true.
+        progress: whether to print samples. enough: called after each sample; the run ends when
+        `enough` returns true.
         """
         self.attack()
         while self.elapsed() < seconds or len(self.samples) <= seconds / 2:
-            # The last inputs start one pong wait before the end, so that even slow ones end in
+            # The last inputs start one pong wait before the end, so that even slow inputs end in
             # time.
             self.over = self.elapsed() > seconds - PONG_WAIT
             self.turn()
@@ -231,11 +231,11 @@ class Soak:
 
     @property
     def judged(self) -> list[Sample]:
-        """The samples taken during bad input, or all samples if there are none."""
+        """The samples taken during bad input, or all samples if there was no bad input."""
         return [sample for sample in self.samples if sample.bad_input] or self.samples
 
     def elapsed(self) -> float:
-        """Return the seconds since the beginning."""
+        """Return the seconds since the run began."""
         return time.monotonic() - self.begun
 
     def turn(self) -> None:
@@ -262,7 +262,7 @@ class Soak:
     # Checks.
 
     def look(self) -> None:
-        """Take a sample and check everything."""
+        """Take a sample and make all checks."""
         assert self.gochat.process.poll() is None, "\n".join(self.gochat.lines[-100:])
         self.look_at_stuck()
         self.look_at_flooders()
@@ -286,7 +286,7 @@ class Soak:
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
 
     def ended(self, moment: float) -> int:
-        """Return how many connections had ended by this moment."""
+        """Return the number of connections that had ended by this moment."""
         for sample in reversed(self.samples):
             if sample.time <= moment:
                 return sample.came - sample.clients
@@ -294,7 +294,7 @@ class Soak:
 
     def look_at_stuck(self) -> None:
         """Check that clients that do not read are disconnected in time."""
-        # Read twice, because the system can omit open connections while others come and go.
+        # Read the list twice, because it may lack open connections while others come and go.
         still_open = open_ports(self.gochat.port) | open_ports(self.gochat.port)
         now = time.monotonic()
         for stuck in list(self.stuck):
@@ -307,7 +307,7 @@ class Soak:
                 stuck.sock.close()
 
     def look_at_flooders(self) -> None:
-        """Check that no flooder was read faster than the rate."""
+        """Check that the server read no flooder's messages faster than the rate."""
         for flooder in self.flooders:
             most = BURST + RATE * (time.monotonic() - flooder.begun) + 1
             assert flooder.heard <= most, f"{flooder.heard} messages of {flooder}, not {most:.0f}"
@@ -352,8 +352,8 @@ def soak(
 ) -> Soak:
     """Soak a new server. Raises AssertionError if a check fails.
 
-    members: number of chatting clients. With fewer of them, there are also fewer flooders. fault:
-    Python code to run first in the server. progress, enough: see Soak.run.
+    members: number of chatting clients. The number of flooders is in proportion. fault: Python code
+    that the server runs first. progress, enough: see Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
         before = idle(gochat)
@@ -388,7 +388,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
         for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
             for name, line in lines.items():
                 axes.plot(minutes, line, linewidth=1, label=name)
-            # Leave room for the legend below the lines.
+            # Leave room for the legend.
             axes.set(ylabel=title, ylim=(0, 1.1 * max(map(max, lines.values()))))
             if len(lines) > 1:
                 axes.legend(loc="lower right", frameon=True, framealpha=1)
@@ -397,7 +397,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns 1 if a check failed."""
+    """Run the command; return 1 if a check failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)

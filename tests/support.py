@@ -23,16 +23,17 @@ from gochat.golang import frames
 from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
 
-#: Seconds to wait for anything. Generous, because only a failing test reaches it.
+#: The longest time to wait for anything, in seconds. It is long because only a failing test waits
+#: so long.
 PATIENCE = 30.0
 
-#: The seed for all random choices. Failures print it; GOCHAT_SEED sets it.
+#: The seed for all random choices. Failures print the seed, and GOCHAT_SEED sets it.
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 
 #: The root of the repository.
 ROOT = Path(__file__).resolve().parent.parent
 
-#: An address with a free port, for servers to listen on.
+#: An address for servers to listen on, with any free port.
 LOCAL = "127.0.0.1:0"
 
 COMMAND = str(Path(sys.executable).with_name("gochat"))
@@ -41,7 +42,7 @@ COMMAND = str(Path(sys.executable).with_name("gochat"))
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-#: An environment without coverage measurement, which slows a program down.
+#: The environment for programs that are not measured by coverage, which would slow them down.
 UNMEASURED = {
     name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")
 }
@@ -61,8 +62,8 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
     """Wait until a condition holds; raise AssertionError after PATIENCE.
 
-    Some conditions query a server or a browser, so the pauses between checks grow to 50 ms. The
-    pauses add at most a tenth to a wait of over 50 ms.
+    Some conditions query a server or a browser, so the pauses between checks grow to 50 ms. If the
+    wait is longer than 50 ms, the pauses lengthen it by a tenth at most.
     """
     begin = time.monotonic()
     while not condition():
@@ -74,8 +75,8 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
 def free_port(count: int = 1) -> int:
     """Return a free port, or the first of `count` consecutive free ports.
 
-    Linux assigns ports from 32768 up to connections and to listeners on port 0. The returned port
-    is below that, so it stays free until a program listens on it.
+    To connections and to listeners on port 0, Linux assigns ports from 32768 up. The returned port
+    is lower, so it stays free until a program asks for it.
     """
     while True:
         first = random.SystemRandom().randrange(10_000, 32_000)
@@ -86,7 +87,7 @@ def free_port(count: int = 1) -> int:
 
 
 def accepts(port: int) -> bool:
-    """Return whether a program listens on a port of 127.0.0.1."""
+    """Return whether a program listens on this port of 127.0.0.1."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
@@ -138,9 +139,9 @@ def program(*arguments: str | Path) -> Iterator[int]:
 
 @contextmanager
 def unmeasured() -> Iterator[None]:
-    """Keep coverage from tracing this thread and any new threads during the block.
+    """Stop coverage from tracing this thread and any new threads during the block.
 
-    With a trace, Python code takes up to five times as long, whether its coverage counts or not.
+    Traced Python code takes up to five times as long, even if its coverage is not reported.
     """
     mine, others = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
@@ -154,7 +155,7 @@ def unmeasured() -> Iterator[None]:
 
 @contextmanager
 def in_background(target: Callable[[], object], name: str | None = None) -> Iterator[None]:
-    """Call a function on a thread during the block. It must return by itself."""
+    """Run a function on a thread during the block. The block must cause it to return."""
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
     try:
@@ -202,7 +203,7 @@ def frame(
     rsv: int = 0,
     mask: bytes | None = b"\x01\x02\x03\x04",
 ) -> bytes:
-    """Return a client's frame (RFC 6455, section 5.2), or an unmasked one if mask is None."""
+    """Return a client's frame (RFC 6455, section 5.2), or an unmasked frame if `mask` is None."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload)
@@ -213,7 +214,7 @@ def frame(
 def raw_frame(
     first: int, length: int, form: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04"
 ) -> bytes:
-    """Return a frame with this first byte and this length, which need not be the payload's.
+    """Return a frame with this first byte and this length, whatever the payload's length.
 
     form: the size of the length field in bits: 7, 16 or 64.
     """
@@ -230,7 +231,7 @@ def raw_frame(
 
 
 def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | None:
-    """Return the server's frame at `start` and the index after it, or None if it is incomplete."""
+    """Return the server's frame at `start` and its end, or None if the frame is incomplete."""
     begin = start + 2
     if len(data) < begin:
         return None
@@ -249,7 +250,7 @@ def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | No
 
 
 class Stream:
-    """A socket to read bytes and frames from. Raises EOFError at the end."""
+    """A socket from which to read bytes and frames. Reading raises EOFError at the end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -293,7 +294,7 @@ class Stream:
 
 
 def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
-    """Return a page as the server sends it, with its files inlined and the limit filled in."""
+    """Return a page as the server sends it, with files inlined and the size limit filled in."""
     original = page = (static / name).read_text()
     for file in static.iterdir():
         link, element = {
@@ -307,9 +308,9 @@ def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
 
 
 def handshake_environ(**changes: Any) -> dict[str, Any]:
-    """Return the environ of a valid handshake, with changes. None removes a key.
+    """Return the environ of a valid handshake, with these changes. None removes a key.
 
-    Its hijacker is only a placeholder, for handshakes that are refused.
+    The hijacker in the environ is only a placeholder, which suffices for refused handshakes.
     """
     environ = {
         "gochat.hijacker": object(),
@@ -358,14 +359,14 @@ class Response(NamedTuple):
 
 
 class Peer(Stream):
-    """A WebSocket client that sends exactly what the test says."""
+    """A WebSocket client that sends exactly what the test tells it to."""
 
     def __init__(
         self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0, source: str = ""
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family)
-        if receive_buffer:  # set before connect, which announces the window
+        if receive_buffer:  # before connect, which announces the window
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         super().__init__(sock)
         if source:
@@ -407,7 +408,7 @@ class Peer(Stream):
     ) -> Response:
         """Send a handshake, followed by `then` in the same packet; return the response.
 
-        headers: headers to change or add. None removes one.
+        headers: headers to change or add. None removes a header.
         """
         fields = {**dict(HANDSHAKE), "Host": self.host, **(headers or {})}
         present = [(name, value) for name, value in fields.items() if value is not None]
@@ -418,7 +419,7 @@ class Peer(Stream):
         self.sock.sendall(frame(payload, opcode))
 
     def messages(self, count: int) -> list[str]:
-        """Return the next `count` messages, however many frames they take. Answers pings."""
+        """Return the next `count` messages, in however many frames they come. Answers pings."""
         messages: list[str] = []
         while len(messages) < count:
             messages += self.read_messages()
@@ -426,7 +427,7 @@ class Peer(Stream):
         return messages
 
     def read_messages(self) -> list[str]:
-        """Return the messages in the next text frame. Answers pings before it."""
+        """Return the messages in the next text frame. Answers any pings that come first."""
         while (got := self.read_frame()).opcode == PING:
             self.send(got.payload, PONG)
         assert got.opcode == TEXT, got
@@ -440,8 +441,8 @@ LONG_MESSAGE = 60_000
 def deaf(port: int, source: str = "") -> Peer:
     """Return a registered client that does not read and has a small receive buffer.
 
-    It has received a pong, so its read pump runs. The read pump starts only after the hub has
-    registered the client.
+    The client has received a pong, so its read pump is running, and a read pump starts only after
+    the hub has registered the client.
     """
     peer = Peer(port, receive_buffer=4096, source=source)
     assert peer.open().status == 101
@@ -452,9 +453,9 @@ def deaf(port: int, source: str = "") -> Peer:
 
 
 def say_long(speaker: Peer, count: int) -> None:
-    """Send `count` long messages, and read each one back.
+    """Send `count` long messages, reading each one back before sending the next.
 
-    150 of them are more than the system can buffer for a deaf peer.
+    150 such messages are more than the system can buffer for a deaf peer.
     """
     message = frame(b"x" * LONG_MESSAGE, mask=b"\0\0\0\0")
     for _ in range(count):
@@ -465,10 +466,11 @@ def say_long(speaker: Peer, count: int) -> None:
 def effort(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
     """Return the CPU time of some work, as a multiple of a fixed loop's.
 
-    The loop takes about 10 ms on a machine of 2024. A slow or busy machine slows down both the
-    work and the loop, so a bound on the result holds on every machine.
+    The loop takes about 10 ms on a machine from 2024. A slow or busy machine slows down both the
+    work and the loop, so a bound on the result holds on any machine.
 
-    clock: returns the CPU time of the process that does the work, by default this one.
+    clock: function that returns the CPU time of the process that does the work, by default this
+    one.
     """
 
     def spent(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
@@ -486,7 +488,7 @@ def effort(work: Callable[[], object], clock: Callable[[], float] = time.process
 
 
 def is_refused(port: int) -> bool:
-    """Return whether a port refuses connections. A listener that is being closed may reset them."""
+    """Return whether a port refuses connections. A connection that is reset does not count."""
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
@@ -497,7 +499,7 @@ def is_refused(port: int) -> bool:
 
 
 def is_one_line(text: str, what: str = "") -> bool:
-    """Return whether the text is a single line of the command's output that contains `what`."""
+    """Return whether the text is one line of the command's output and contains `what`."""
     return (
         text.startswith("gochat")
         and text.endswith("\n")
@@ -519,9 +521,9 @@ def parted(peer: Peer) -> Frame:
 
 
 def join(port: int) -> Peer:
-    """Return a registered client, which has received its own first message.
+    """Return a registered client that has received its own first message.
 
-    Frames before that message are dropped. Messages after it can still be read.
+    Messages that arrived before its own are dropped. Messages after it can still be read.
     """
     peer = Peer(port)
     assert peer.open().status == 101
@@ -536,7 +538,7 @@ def join(port: int) -> Peer:
 
 
 def activated(descriptor: int, command: Sequence[str], count: str = "1", *more: int) -> list[str]:
-    """Return a shell command that runs `command` with a socket, like systemd: see sd_listen_fds(3).
+    """Return a shell command that passes a socket to `command` like systemd: see sd_listen_fds(3).
 
     count: the number of sockets to announce. more: descriptors of further sockets.
     """
@@ -554,7 +556,7 @@ def patch() -> str:
 def command(fault: str = "") -> list[str]:
     """Return the command that runs gochat on this Python.
 
-    fault: Python code to run first, to break something.
+    fault: Python code that the process runs first, to break something.
     """
     if not fault:
         return [str(Path(sys.executable).with_name("gochat"))]
@@ -571,7 +573,7 @@ def finished(
         pass_fds=pass_fds,
         capture_output=True,
         text=True,
-        timeout=4 * PATIENCE,  # it can compute for seconds
+        timeout=4 * PATIENCE,  # it may compute for seconds
         check=False,
     )
 
@@ -599,13 +601,14 @@ def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes],
 class Gochat:
     """The real command, `gochat serve`, in its own process.
 
-    flags: the arguments after `serve`. Without `--addr`, a free port of 127.0.0.1 is used.
+    flags: the arguments after `serve`. Without `--addr`, the server listens on a free port of
+    127.0.0.1.
 
-    fault: Python code to run first, to break something.
+    fault: Python code that the process runs first, to break something.
 
-    listener: a socket, or several, to pass as systemd does, instead of an address.
+    listener: one or more sockets to pass as systemd does, instead of an address.
 
-    measured: whether to measure coverage, in tests marked `measured`.
+    measured: whether to measure coverage if the test is marked `measured`.
     """
 
     def __init__(
@@ -632,7 +635,7 @@ class Gochat:
             env=(os.environ if measured else UNMEASURED)
             | {"PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "1"},
         )
-        #: The lines of its log.
+        #: The lines of the server's log.
         self.lines: list[str] = []
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, name="log of gochat")
@@ -643,7 +646,7 @@ class Gochat:
             self.kill()
             raise AssertionError(f"gochat does not serve: {self.lines}")
         self.port = int(found[2])
-        #: The link in its log, without the trailing slash.
+        #: The URL in the server's log, without the trailing slash.
         self.url = found[3].rstrip("/")
         #: "greenlets" or "threads".
         self.runtime = "greenlets" if self.logged("running on greenlets") else "threads"
@@ -669,7 +672,7 @@ class Gochat:
         return self.wait()
 
     def pause(self) -> None:
-        """Stop the process with SIGSTOP, and return when all its threads have stopped."""
+        """Stop the process with SIGSTOP; return once all its threads have stopped."""
         self.process.send_signal(signal.SIGSTOP)
 
         def paused() -> bool:
@@ -684,7 +687,7 @@ class Gochat:
         self.wait()
 
     def wait(self) -> int:
-        """Wait for the process to end and return its exit status. Then `lines` is complete."""
+        """Wait for the process to end; return its exit status. By then, `lines` is complete."""
         try:
             status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -701,10 +704,10 @@ class Gochat:
         return any(text in line for line in self.lines)
 
     def threads(self) -> list[str]:
-        """Return the names of the process's threads, as the system knows them."""
+        """Return the names under which the system knows the process's threads."""
         names = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):  # the thread is just ending
+            with suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
                 names.append((task / "comm").read_text().strip())
         return names
 
