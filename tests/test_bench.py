@@ -59,7 +59,7 @@ from .support import (
     make_certificate,
 )
 
-# Almost no other tests run this code. So coverage also counts the processes started here.
+# Almost no other tests run this code, so coverage includes the processes that these tests start.
 pytestmark = pytest.mark.measured
 
 COMMAND = str(Path(sys.executable).with_name("gochat"))
@@ -95,7 +95,7 @@ def server() -> Iterator[Gochat]:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn off the warning about a busy generator, which other programs can cause."""
+    """Turn off the warning about a busy generator, which other programs may cause."""
     monkeypatch.setattr(reporting, "BUSY", 2.0)
 
 
@@ -106,7 +106,8 @@ def url(process: Gochat) -> str:
 def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
     """Run `gochat bench --json` successfully and return its output.
 
-    Only one warning is allowed: that not all messages could be sent. A busy machine can cause it.
+    The only warning allowed is that not all messages could be sent, as may happen on a busy
+    machine.
     """
     status = main(["bench", *args, "--json"])
     out, err = capsys.readouterr()
@@ -131,9 +132,9 @@ def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 class Scripted:
     """A WebSocket server that runs the test's script for every client.
 
-    serve: called with each connection, on its own thread. EOFError and OSError end it silently.
+    serve: called with each connection, on a thread of its own. EOFError and OSError are ignored.
 
-    answer: bytes to send in place of the handshake's answer, or None.
+    answer: bytes to send instead of the answer to the handshake, or None to send that answer.
     """
 
     def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
@@ -233,14 +234,14 @@ def test_all_is_delivered(
     assert 0 < late["p50"] <= late["p90"] <= late["p99"] <= late["p99.9"] <= late["max"]
     assert run["deliveries_per_s"] == pytest.approx(run["frames_per_s"] * run["messages_per_frame"])
     assert run["generator_cpu"] > 0
-    assert 0 < run["seconds"] < PATIENCE  # shorter than asked for if the warm-up ended late
+    assert 0 < run["seconds"] < PATIENCE  # shorter than requested if the warm-up ended late
 
 
 def test_rate(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
     """With --rate, every message is sent when it is due, including in the warm-up."""
     flags = ("--rate", "100", "--clients", "5", "--seconds", "0.5", "--warmup", "0.2")
     (run,) = measured(capsys, url(server), *flags)["runs"]
-    # The generator can notice the end a little late.
+    # The generator may notice the end a little late.
     assert 60 <= run["sent"] <= 71
     assert run["received"] == 5 * run["sent"]
 
@@ -285,7 +286,7 @@ def test_coordinated_omission() -> None:
             while b"@" not in peer.read_frame().payload:
                 pass
             process.pause()
-            # This sleep is the stall itself; it waits for nothing.
+            # This sleep is the stall. It does not wait for a condition.
             time.sleep(0.3)
             process.process.send_signal(signal.SIGCONT)
             out, _ = program.communicate(timeout=PATIENCE)
@@ -306,7 +307,7 @@ def test_size(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    """Other clients' messages are counted, but not timed, and trigger no new message."""
+    """Other clients' messages are counted, but not timed, and do not cause a new message."""
 
     def serve(stream: Stream) -> None:
         while (got := read_masked(stream))[0] != CLOSE:
@@ -320,7 +321,7 @@ def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[st
 
 
 def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same seed sends the same marks; a different seed sends different ones."""
+    """The same seed gives the same marks; a different seed gives different marks."""
     marks = []
 
     def serve(stream: Stream) -> None:
@@ -438,7 +439,7 @@ def test_roll_call(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_ends(data: bytes, code: int) -> None:
-    """The end of a connection is counted by close code, and frames after it are ignored."""
+    """Ended connections are counted by close code, and data after the end is ignored."""
     with in_room() as (connection, theirs):
         theirs.sendall(frame("before", mask=None) + data + frame("behind", mask=None))
         theirs.close()
@@ -515,7 +516,7 @@ def test_percentiles() -> None:
 
 @pytest.mark.parametrize("pieces", [False, True])
 def test_sampling(pieces: bool) -> None:
-    """A sample gives nearly the percentiles of all messages, and their exact maximum."""
+    """A sample's percentiles are close to those of all messages, and the maximum is exact."""
     chance = random.Random(7)
     with in_room() as (connection, _):
         run = connection.run
@@ -524,8 +525,8 @@ def test_sampling(pieces: bool) -> None:
         now = 60_000_000_000
         for _ in range(40_000):
             now += 1_000_000
-            # Delays grow with the payload. Counting payloads instead of messages would give a wrong
-            # result.
+            # Delays grow with the payload, so counting payloads instead of messages would give a
+            # wrong result.
             count = chance.randrange(1, 20)
             late = [count * 1_000_000 + chance.randrange(1000) for _ in range(count)]
             late.sort(reverse=True)
@@ -628,7 +629,7 @@ def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert f"A: {url(other)}\nB: {url(server)}\n" in out
     assert re.search(r"^4 clients, medians +A +B$", out, re.M)
-    # On a busy machine, a run can be too short to give a ratio.
+    # On a busy machine, a run may be too short to give a ratio.
     assert re.search(r"^pair 3( +(\d+\.\d\d|-)){3}$", out, re.M)
     assert re.search(r"^median( +(\d+\.\d\d|-)){3}$", out, re.M)
 
@@ -689,7 +690,7 @@ def test_comparison_without_a_runtime(tmp_path: Path) -> None:
 def test_comparison_with_a_command() -> None:
     """--against runs gochat and a command in turn, and prints ratios."""
     serve = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
-    # The kernel could give a port above 32767 to a connection before the server binds it.
+    # The kernel could give a port above 32767 to a connection before the server binds that port.
     other = f"sh -c 'test PORT -lt 32768 && exec {serve}'"
     done = compare("--clients", "4", "--against", other)
     assert done.returncode == 0, done.stderr
@@ -703,7 +704,7 @@ def test_comparison_with_a_command() -> None:
 
 
 def test_comparison_with_a_server_that_fails() -> None:
-    """A server that does not start is reported, and the other is still measured."""
+    """A server that does not start is reported, and the other server is still measured."""
     done = compare("--clients", "4", "--against", "false PORT")
     assert done.returncode == 0, done.stderr
     first, second, third, last = done.stderr.splitlines()
@@ -778,7 +779,7 @@ def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["clients"] == 1
     assert found["deliveries_per_s"] > 0
-    # Up to four messages can be in flight at the beginning and at the end.
+    # Up to four messages may be in flight at the beginning and at the end.
     assert abs(found["deliveries_per_s"] - found["sent_per_s"]) <= 4 / 0.3
 
 
@@ -786,7 +787,7 @@ def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
 def test_comparison_of_runtimes(tmp_path: Path) -> None:
     """bench/runtimes/run.py prints a table with a column for each runtime.
 
-    Greenlets and asyncio tasks stand still for over 99 % of the time while one of them computes.
+    While one greenlet or asyncio task computes, the others stand still for over 99 % of the time.
     """
     picture = tmp_path / "picture.svg"
     flags = ("--rounds", "1", "--count", "200", "--seconds", "0.1", "--plot", str(picture))
@@ -836,7 +837,7 @@ def test_medians() -> None:
 
 
 def test_half_a_pair() -> None:
-    """If a comparison ends early, only complete pairs are shown."""
+    """If a comparison ends early, only complete pairs of runs are shown."""
     report = Report(Load(), {"A": TARGET.url, "B": TARGET.url})
     unknown = replace(RESULT, latency_ms=dict.fromkeys(RESULT.latency_ms))
     report.runs.append(("A", unknown))
@@ -870,7 +871,7 @@ def test_warnings(
 def test_rate_that_is_too_high(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A warning says so if not all messages could be sent on schedule."""
+    """If not all messages could be sent on schedule, a warning says so."""
     monkeypatch.setattr(running, "DRAIN", 0.1)
     monkeypatch.setattr(running, "GOODBYE", 0.1)
     with Scripted(echo) as peer:
@@ -911,7 +912,7 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
 def draw(report: Report, path: Path) -> None:
     """Draw a report.
 
-    matplotlib is imported here because importing it takes half a second, and every test process
+    This function imports matplotlib because the import takes half a second, and every test process
     imports this file.
     """
     from gochat.bench import plot  # noqa: PLC0415
@@ -1216,7 +1217,7 @@ def limited(files: str, server: Gochat, clients: int) -> subprocess.CompletedPro
 
 
 def test_too_few_files(server: Gochat) -> None:
-    """If there are too few open files for all clients, none connects."""
+    """If the limit on open files is too low for all clients, no client connects."""
     done = limited("-n 100", server, 90)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -1232,7 +1233,7 @@ def test_more_files_are_asked_for(server: Gochat) -> None:
 
 
 def test_drops(capsys: pytest.CaptureFixture[str]) -> None:
-    """If the server drops clients, they are counted by close code and the command fails."""
+    """Dropped clients are counted by close code, and the command fails."""
     with Gochat("--max-message-size", "32", measured=False) as process:
         args = [url(process), "--clients", "6", "--senders", "2", "--json", *SHORT]
         assert main(["bench", *args]) == 1
@@ -1259,7 +1260,7 @@ def test_no_chat(
     monkeypatch: pytest.MonkeyPatch,
     serve: Callable[[Stream], None],
 ) -> None:
-    """A server that closes the connection or does not pass on messages is reported as an error."""
+    """If the server closes connections or does not pass on messages, an error is reported."""
     monkeypatch.setattr(running, "PATIENCE", 0.3)
     with Scripted(serve) as peer:
         line = failed(capsys, peer.url, "--clients", "3", "--senders", "1")
@@ -1271,7 +1272,7 @@ def test_no_chat(
 def test_fails_later(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """If a later run fails, earlier results are still shown, with `-` for missing ones."""
+    """If a later run fails, earlier results are still shown, with `-` for missing results."""
     monkeypatch.setattr(running, "DRAIN", 0.1)
     path = tmp_path / "plot.svg"
 
@@ -1294,7 +1295,7 @@ def test_fails_later(
 
 
 def test_nobody_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
-    """If the second server cannot be reached, the first one is not measured."""
+    """If the second server cannot be reached, the first server is not measured."""
     with Scripted(swallow) as peer, socket.create_server(("127.0.0.1", 0)) as sock:
         nobody = f"127.0.0.1:{sock.getsockname()[1]}"
         sock.close()
@@ -1315,7 +1316,7 @@ def test_nobody_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_source(host: str, clients: int, index: int, expected: tuple[str, int] | None) -> None:
-    """On loopback, clients use several source addresses if one has too few ports."""
+    """On loopback, clients use more source addresses if one address has too few ports."""
     run = Run(Address.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
     with run.selector:
         assert run.source(index) == expected

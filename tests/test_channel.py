@@ -32,7 +32,7 @@ if NAME == "threads":
 
 R = TypeVar("R")
 
-#: The return value of `recv` at the end.
+#: The return value of `recv` on a closed, empty channel.
 END: Any = (None, False)
 
 
@@ -61,7 +61,7 @@ class Task(threading.Thread, Generic[R]):
         return self._results[0]
 
     def switches(self) -> int | None:
-        """Return how often the sleeping thread has given up its CPU, or None if it is not asleep.
+        """Return how often the sleeping thread has given up its CPU; None if the thread is awake.
 
         On greenlets this is always 0: while the caller sleeps, every other greenlet runs until it
         waits.
@@ -73,7 +73,7 @@ class Task(threading.Thread, Generic[R]):
         return int(fields["voluntary_ctxt_switches"]) if fields["State"][0] == "S" else None
 
     def wait_until_parked(self) -> None:
-        """Return when the thread has been asleep for 10 ms without waking."""
+        """Return once the thread has slept for 10 ms without waking."""
 
         def parked() -> bool:
             before = self.switches()
@@ -96,7 +96,7 @@ class Tasks:
         return task
 
     def parked(self, function: Callable[[], R]) -> Task[R]:
-        """Start a task and return when its thread is waiting."""
+        """Start a task; return once its thread is waiting."""
         task = self(function)
         task.wait_until_parked()
         return task
@@ -104,7 +104,7 @@ class Tasks:
 
 @pytest.fixture
 def start() -> Iterator[Tasks]:
-    """Starts tasks. Each must end before the test does, and its error must have been checked."""
+    """Starts tasks. Each task must end before the test does, and the test must check its error."""
     tasks = Tasks()
     yield tasks
     for task in tasks.started:
@@ -232,7 +232,7 @@ def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) 
 
 
 def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
-    """If many senders wait for room, all of them can finally send."""
+    """Each value received lets one of many waiting senders continue, until all have sent."""
     channel = filled(1, -1)
     senders = [start.parked(partial(channel.send, value)) for value in range(5)]
     assert channel.recv() == (-1, True)
@@ -253,7 +253,7 @@ def test_try_send_never_waits(start: Tasks) -> None:
 
 
 def test_drain() -> None:
-    """drain returns all values, oldest first, and never waits. It does not remove the end."""
+    """drain returns all values, oldest first, and never waits. A closed channel stays closed."""
     channel = filled(3, 1, 2, 3)
     assert channel.drain() == [1, 2, 3]
     assert channel.drain() == []
@@ -318,7 +318,7 @@ class HeldChannel(Channel[int]):
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn: bool) -> None:
-    """A send succeeds immediately if a receiver is waiting; the next send has to wait."""
+    """A send succeeds immediately if a receiver is waiting, but the next send has to wait."""
     gate = threading.Event()
     channel = HeldChannel(gate, in_turn=in_turn)
 
@@ -405,7 +405,7 @@ def test_one_thread_over_two_unbuffered_channels(start: Tasks) -> None:
 
 
 class SlowChannel(Channel[Any]):
-    """A channel that lets other threads run just after a value was taken."""
+    """A channel that lets other threads run just after a value has been taken."""
 
     def _take(self, got: list[Any]) -> bool:
         taken = super()._take(got)
@@ -494,7 +494,7 @@ def test_close_is_one_step(start: Tasks, values: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
 def test_close_of_an_empty_channel(capacity: int) -> None:
-    """On a closed empty channel, every kind of receive returns the end."""
+    """On a closed, empty channel, all receiving methods report the end."""
     channel: Channel[int] = Channel(capacity)
     channel.close()
     assert len(channel) == 0
@@ -545,7 +545,7 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """A sender that waits for a receiver raises ClosedChannelError on close."""
+    """If the channel is closed, a sender waiting for a receiver gets ClosedChannelError."""
     channel: Channel[int] = Channel()
     senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()
@@ -591,7 +591,7 @@ def test_close_wakes_the_receiver(start: Tasks, take: str) -> None:
 
 
 def test_the_sentinel_has_a_name() -> None:
-    """At the end, the inherited get returns a value that prints as CLOSED."""
+    """On a closed, empty channel, the inherited get returns a value that prints as CLOSED."""
     assert repr(CLOSED) == "CLOSED"
 
 
@@ -614,7 +614,7 @@ def test_it_is_a_queue() -> None:
 
 
 def test_put_on_a_full_channel() -> None:
-    """put raises Full at its timeout, or immediately if it must not wait."""
+    """put raises Full at its timeout, or immediately if told not to wait."""
     channel = filled(1, 1)
     with pytest.raises(queue.Full):
         channel.put_nowait(2)
@@ -632,7 +632,7 @@ def test_put_on_a_full_channel() -> None:
 
 
 def test_get_on_an_empty_channel() -> None:
-    """get raises Empty at its timeout, or immediately if it must not wait."""
+    """get raises Empty at its timeout, or immediately if told not to wait."""
     channel: Channel[int] = Channel(1)
     with pytest.raises(queue.Empty):
         channel.get_nowait()
@@ -647,7 +647,7 @@ def test_get_on_an_empty_channel() -> None:
 
 
 def test_a_timeout_of_zero() -> None:
-    """With a timeout of 0, put and get succeed if they need not wait."""
+    """With a timeout of 0, put and get succeed if there is no need to wait."""
     channel: Channel[int] = Channel(1)
     channel.put(1, timeout=0)
     with pytest.raises(queue.Full):
@@ -658,7 +658,7 @@ def test_a_timeout_of_zero() -> None:
 
 
 def test_unbuffered_put(start: Tasks) -> None:
-    """put to an unbuffered channel waits for a receiver, and withdraws its value at the timeout."""
+    """put on an unbuffered channel waits for a receiver, and withdraws its value at the timeout."""
     channel: Channel[int] = Channel()
     for kwargs in ({"block": False}, {"timeout": 0}, {"timeout": 0.05}):
         with pytest.raises(queue.Full):
@@ -713,7 +713,7 @@ def test_what_was_handed_over_survives_a_close(start: Tasks) -> None:
 
 
 class JustMissed(deque[Any]):
-    """A queue that looks empty once, while a sender queues one value and waits with another."""
+    """A queue that looks empty once, while a sender queues one value and waits to send another."""
 
     def __init__(self, channel: Channel[int], start: Tasks) -> None:
         super().__init__()
@@ -828,7 +828,7 @@ def test_put_is_woken_by_a_receive(start: Tasks) -> None:
 
 
 def test_select_of_what_is_there() -> None:
-    """select takes one value from one ready channel, and returns the channel and the value."""
+    """select takes one value from one ready channel, and returns that channel and the value."""
     a, b, c = filled(2), filled(2, "b1", "b2"), filled(2)
     assert select(a, b, c) == (b, "b1", True)
     assert select(c, b, a) == (b, "b2", True)
@@ -941,7 +941,7 @@ def test_select_is_fair(ready: tuple[int, ...]) -> None:
 
 
 def test_two_threads_that_receive(start: Tasks) -> None:
-    """A second thread that waits for a channel raises RuntimeError; the first keeps waiting."""
+    """A second thread that waits for a channel gets RuntimeError; the first keeps waiting."""
     shared: Channel[str] = Channel()
     own: Channel[str] = Channel()
     first = start.parked(lambda: select(shared))
@@ -957,7 +957,7 @@ def test_two_threads_that_receive(start: Tasks) -> None:
 
 
 def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
-    """With in_turn=True, a second thread that waits for the channel raises RuntimeError, too."""
+    """With in_turn=True, too, a second thread that waits for the channel gets RuntimeError."""
     channel: Channel[int] = Channel(1, in_turn=True)
 
     def receive() -> tuple[int, bool]:
@@ -991,7 +991,7 @@ def test_receivers_may_change(start: Tasks) -> None:
 
 
 def test_a_bell_that_nobody_waits_for(start: Tasks) -> None:
-    """After a select ends, the channels it took nothing from work as before."""
+    """After a select, the channels from which it took no value work as before."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     assert select(a, b, deadline=time.monotonic() + 0.01) == (None, None, False)
@@ -1026,7 +1026,7 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
-    """A receiver that waits for each single value is always woken."""
+    """A receiver that has to wait for every value is woken each time."""
     channels: list[Channel[int]] = [Channel(1), Channel(), Channel(3)]
     echo: Channel[int] = Channel(1)
     order = [random.choice(channels) for _ in range(3000)]
@@ -1045,7 +1045,7 @@ def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_every_value_is_accounted_for(start: Tasks) -> None:
-    """A select receives every value from many senders once, and in each sender's order."""
+    """select receives each of many senders' values once, and in that sender's order."""
     rounds = 1500
     shared: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2)]
     own: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2), Channel(64)]
@@ -1067,7 +1067,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
     seen: dict[tuple[int, int], list[int]] = {}
     expiries = got = 0
     while got < rounds * len(own):
-        # Now and then a short deadline makes select give up just as a sender wakes it.
+        # Now and then, a short deadline makes select give up just as a sender wakes the receiver.
         short = got % 7 == 0
         now = time.monotonic()
         channel, item, ok = select(*channels, deadline=now + (2e-5 if short else PATIENCE))
@@ -1092,7 +1092,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_close_among_many_senders(start: Tasks) -> None:
-    """When senders race with a close, each value is received or its send raises."""
+    """When senders race with a close, each value is either received, or its send raises."""
     for capacity in (0, 1, 8):
         for _ in range(25):
             channel: Channel[int] = Channel(capacity)
@@ -1117,7 +1117,7 @@ def test_close_among_many_senders(start: Tasks) -> None:
 
 
 class ShyDeque(deque[Any]):
-    """A queue that looks empty at the first check, as if its value arrived right afterward."""
+    """A queue that looks empty at the first check, as if its value had arrived just afterward."""
 
     looks = 0
 
@@ -1217,7 +1217,7 @@ def test_receivers_take_turns(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_one_turn", "_hasty")
 def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
-    """Receivers that share one turn all receive everything sent to them."""
+    """Receivers that share one turn receive everything that is sent to them."""
     channels: list[Channel[int]] = [Channel(4, in_turn=True) for _ in range(8)]
     rounds = 400
 
@@ -1401,7 +1401,7 @@ def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
 
 
 def test_what_a_thread_waits_for(start: Tasks) -> None:
-    """`waits` names the operation a thread is waiting in, until the thread continues."""
+    """`waits` names the operation in which a thread waits, until the thread continues."""
     channel: Channel[int] = Channel()
     receiver = start.parked(channel.recv)
     assert receiver.ident is not None

@@ -26,7 +26,7 @@ GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def test_shutdown_is_nearly_close() -> None:
-    """Since Python 3.13, a queue that is shut down can be drained, then raises ShutDown."""
+    """Since Python 3.13, a queue that is shut down can be drained, and then raises ShutDown."""
     plain: queue.Queue[int] = queue.Queue(1)
     shutdown = getattr(plain, "shutdown", None)
     assert (shutdown is not None) == (sys.version_info >= (3, 13))
@@ -199,7 +199,7 @@ def test_go_does_so(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Go behaves as the docs say, in two cases.
+    """Two claims in the docs about Go are true.
 
     A goroutine that a channel makes ready runs before all others that are ready. A hijacked
     connection stays open after its handler has panicked, until the garbage collector closes it.

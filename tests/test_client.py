@@ -155,7 +155,7 @@ def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
 
 
 def test_two_threads_a_client_and_none_left() -> None:
-    """Each client has two threads, named after its address. Both end with it."""
+    """Each client has two threads, named after its address. Both end when the client leaves."""
     with Room() as room:
         before = threading.active_count()
         peers = [join(room.port) for _ in range(20)]
@@ -169,7 +169,7 @@ def test_two_threads_a_client_and_none_left() -> None:
 
 
 def test_everybody_comes_back_at_once() -> None:
-    """Two clients chat undisturbed while 200 others are cut off and reconnect."""
+    """Two clients chat undisturbed while 200 other clients are cut off and reconnect."""
     with Room() as room, join(room.port) as ann, join(room.port) as bob, ExitStack() as crowd:
         first = [Peer(room.port) for _ in range(200)]
         for peer in first:
@@ -195,11 +195,11 @@ def test_queued_messages_are_joined_into_one_frame() -> None:
     with Room() as room, join(room.port) as peer:
         (client,) = room.hub.clients
         with join(room.port) as other:
-            peer.messages(1)  # so the write pump has nothing left to write
+            peer.messages(1)  # now the write pump has nothing left to write
             with client.conn._write_lock:  # makes the next write wait
                 other.send("first")
                 other.messages(1)
-                wait_until(lambda: len(client.send) == 0)  # the write pump has taken it
+                wait_until(lambda: len(client.send) == 0)  # the write pump has the message
                 for i in range(100):
                     other.send(f"m{i}")
                 other.messages(100)
@@ -254,7 +254,7 @@ def test_silent_client_is_given_up_at_the_pong_wait() -> None:
 
 
 def test_client_that_stops_reading_is_dropped() -> None:
-    # The write wait is short, so it ends first, before the pong wait.
+    # The write wait is short, so that it ends before the pong wait.
     with Room(Settings(write_wait=0.5, max_message_size=LONG_MESSAGE)) as room:
         stuck = deaf(room.port)
         with join(room.port) as talker:
@@ -270,7 +270,7 @@ def test_client_that_stops_reading_is_dropped() -> None:
 
 
 def test_flooder_is_held_back() -> None:
-    """A client that floods waits for the hub, so the server's memory stays small."""
+    """A flooding client has to wait for the hub, so the server's memory stays small."""
     with Gochat("--write-wait", "60") as gochat, join(gochat.port) as flooder:
         before = gochat.memory()
         flood = frame("x" * 500) * 100
@@ -291,7 +291,7 @@ def test_flooder_is_held_back() -> None:
 
 
 def test_expected_and_unexpected_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """A close with 1001, without a code or without a frame is not logged. Others are."""
+    """A close with 1001, without a code or without a frame is not logged. Other closes are."""
     caplog.set_level("INFO", "gochat")
     with Room() as room:
         for code in (1001, 1000, 4000):
@@ -374,7 +374,7 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
 def test_a_pump_that_fails(
     pump: str, error: BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A subclass's pump that raises or returns too early disconnects its client with 1011."""
+    """If a subclass's pump raises or returns too early, its client is disconnected with 1011."""
 
     def fail(_: Client) -> None:
         if error is not None:
@@ -399,7 +399,7 @@ def test_a_pump_that_fails(
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
-    """If the hub is not running, its clients get 1013 and the log says so."""
+    """If the hub is not running, clients are disconnected with 1013, and the log says why."""
     app = make_app(Hub(), upgrader=Upgrader(handshake_timeout=0.1))
     with running(Server("127.0.0.1:0", app)) as server:
         server.start()
@@ -437,7 +437,7 @@ def test_a_client_that_cannot_be_made(reset: bool, caplog: pytest.LogCaptureFixt
     assert caplog.text.count("LookupError: a mistake") == 1
 
 
-# What Go's bytes.TrimSpace returns. It stops at invalid UTF-8.
+# The results of Go's bytes.TrimSpace, which stops at invalid UTF-8.
 GO_TRIMS = {
     b"\xff\xfe": b"\xff\xfe",
     b" \x85 a\xff \xc2\x85": b"\x85 a\xff",

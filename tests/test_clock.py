@@ -1,4 +1,4 @@
-"""clock.py: a pause of the whole process makes no client late."""
+"""clock.py: a pause of the whole process does not make any client late."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .support import (
 
 
 def behind() -> float:
-    """Return how far the clock is behind the system's clock, in seconds."""
+    """Return by how many seconds the clock is behind the system's clock."""
     return time.monotonic() - clock.now()
 
 
@@ -44,13 +44,13 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def gap(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Shorten the shortest pause that counts; return it in seconds."""
+    """Lower the length from which a pause counts; return that length in seconds."""
     monkeypatch.setattr(clock, "_GAP", 1.0)
     return 1.0
 
 
 def test_a_missing_beat_is_a_pause(gap: float) -> None:
-    """The clock skips the time since a missing beat, once, on any thread."""
+    """The clock skips the time since a missing beat, only once, and on any thread."""
     with clock.beating():
         before = behind()
         pass_time(gap)
@@ -78,7 +78,7 @@ def test_nobody_who_beats_is_no_pause(gap: float) -> None:
 
 @contextmanager
 def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
-    """Pause the process for at least this long, around the block."""
+    """Pause the process during the block, and for at least this many more seconds."""
     gochat.pause()
     try:
         yield
@@ -88,9 +88,9 @@ def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
 
 
 def test_a_pause_cuts_no_client() -> None:
-    """A pause longer than the pong wait disconnects nobody.
+    """A pause longer than the pong wait does not disconnect anyone.
 
-    A client that is silent afterward is disconnected.
+    A client that stays silent after the pause is disconnected.
     """
     with (
         Gochat("--pong-wait=6", "--ping-period=2") as gochat,
@@ -143,7 +143,7 @@ def test_a_pause_ends_no_write() -> None:
 
 
 def test_a_pause_shortens_no_farewell() -> None:
-    """A pause during shutdown takes nothing from the shutdown timeout."""
+    """A pause during shutdown does not count toward the shutdown timeout."""
     flags = ("--shutdown-timeout=10", "--write-wait=600", "--send-buffer=1000")
     with (
         Gochat(*flags, f"--max-message-size={LONG_MESSAGE}") as gochat,
@@ -169,7 +169,7 @@ def test_a_pause_shortens_no_farewell() -> None:
 
 
 def test_a_pause_is_no_outage_of_the_relay(tmp_path: Path) -> None:
-    """After a pause longer than its timeout, the relay is healthy and can reconnect."""
+    """After a pause that was longer than its timeout, the relay is healthy and can reconnect."""
     with (
         Redis(tmp_path) as redis,
         Gochat("--relay", redis.url, "--relay-timeout=2", "--metrics-addr=127.0.0.1:0") as gochat,

@@ -73,7 +73,7 @@ def read_error(conn: Conn) -> OSError:
 
 
 def test_handshake_is_answered_and_nothing_is_negotiated() -> None:
-    """The server accepts no extension and no subprotocol."""
+    """The server accepts no extensions and no subprotocols."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         environ = handshake_environ(
@@ -206,7 +206,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
 @pytest.mark.parametrize(
     ("host", "origin", "accepted"),
     [
-        # Uppercase and lowercase are equal.
+        # The case of ASCII letters does not matter.
         ("Chat.EXAMPLE", "https://chat.example", True),
         ("[2001:db8::a]", "http://[2001:DB8::A]", True),
         ("\u0130.example", "http://i\u0307.example", False),
@@ -222,11 +222,11 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("chat.example:8080", "http://chat.example:08080", False),
         ("chat.example:8080", "http://chat.example:8081", False),
         ("chat.example:8080", "http://chat.example:80800", False),
-        # A trailing dot makes a different name.
+        # A trailing dot makes the name a different one.
         ("chat.example", "http://chat.example.", False),
         ("chat.example.", "http://chat.example", False),
         ("chat.example.", "http://chat.example.", True),
-        # IP addresses. Browsers have only one spelling for each.
+        # IP addresses, which browsers always spell in the same way.
         ("[::1]:8080", "http://[::1]:8080", True),
         ("[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080", False),
         ("[::1]:8080", "http://::1:8080", False),
@@ -275,7 +275,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("good.example", "http://evil.example http://good.example", False),
         ("good.example", "http://good.example\xa0", False),
         ("good.example", "http://good\xad.example", False),
-        # A missing origin, and "null", which many pages share.
+        # The origin "null", which many pages share, and a missing origin.
         ("null", "null", False),
         ("good.example", "null", False),
         ("good.example", "", False),
@@ -291,7 +291,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
     ],
 )
 def test_ways_round_the_origin_check(host: str, origin: str | None, accepted: bool) -> None:
-    """An origin must consist of a scheme and exactly the Host."""
+    """An origin must consist of a scheme and the exact Host."""
     if accepted:
         with connected(HTTP_HOST=host, HTTP_ORIGIN=origin):
             pass
@@ -356,7 +356,7 @@ def test_no_thread_is_started() -> None:
 )
 @pytest.mark.parametrize("how", ["at once", "with the handshake", "byte by byte"])
 def test_message(sent: bytes, received: tuple[int, bytes], how: str) -> None:
-    """A message is read whole, however it is split."""
+    """A message is read as a whole, however it is split."""
     with connected(buffered=sent if how == "with the handshake" else b"") as (conn, peer):
         pieces = {"at once": [sent], "byte by byte": [sent[i : i + 1] for i in range(len(sent))]}
 
@@ -412,11 +412,11 @@ ONE_MORE = frame("", CONTINUATION, fin=False)
         (8, frame("x" * 4, fin=False) + frame("x" * 5, CONTINUATION), False),
         (8, frame("x" * 6, PING) + frame("x" * 6), True),
         (8, frame("x" * 126), False),
-        # The number of frames in a message is limited as well.
+        # The number of frames in a message is also limited.
         (512, frame("", fin=False) + ONE_MORE_BYTE * 511 + frame("x", CONTINUATION), True),
         (512, frame("", fin=False) + ONE_MORE * 1022 + frame("x", CONTINUATION), True),
         (8, frame("x" * 65536), False),
-        # The header is enough to refuse a message.
+        # A message that is too long is refused as soon as its header arrives.
         (512, frame(b"x" * 513)[:4], False),
         (512, struct.pack("!BBQ", 0x81, 0xFF, 1 << 62), False),
     ],
@@ -534,7 +534,7 @@ def test_utf8_only() -> None:
     ],
 )
 def test_close_of_the_peer(payload: bytes, code: int, text: str) -> None:
-    """A close frame is answered with its code. From then on, reading raises CloseError."""
+    """A close frame is answered with the same code. All later reads raise CloseError."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame(payload, CLOSE))
         error = read_error(conn)
@@ -560,7 +560,7 @@ def test_end_without_a_close_frame(sent: bytes) -> None:
 
 
 def test_read_deadline() -> None:
-    """A silent peer is disconnected at the read deadline, not before."""
+    """A silent peer is disconnected at the read deadline, but not before."""
     with connected() as (conn, _):
         start = time.monotonic()
         conn.set_read_deadline(start + 0.3)
@@ -602,7 +602,7 @@ def test_read_deadline_that_is_moved_on() -> None:
 
 
 def test_reader_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a thread is late to read, the delay is added to its read deadline."""
+    """If a thread reads late, the delay is added to the read deadline."""
     monkeypatch.setattr("gochat.golang.websocket.conn._LATE", 0.1)
     with connected() as (conn, peer):
         deadline = time.monotonic() + 0.2
@@ -614,7 +614,7 @@ def test_reader_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reader_that_does_not_ask_holds_the_peer_back() -> None:
-    """While nobody calls read_message, nothing is read, so the peer must stop sending."""
+    """While nobody calls read_message, nothing is read, so the peer has to stop sending."""
     with connected(small=True) as (conn, peer):
         peer.sock.setblocking(False)
         message, sent = frame("x" * 100), 0
@@ -677,7 +677,7 @@ def test_whole_frame_through_a_small_socket() -> None:
 
 
 def test_pong_waits_for_the_frame_that_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pong does not interrupt a frame in progress; it follows the frame."""
+    """A pong does not interrupt a frame that is being written, but follows it."""
     monkeypatch.setattr("gochat.golang.websocket.conn.CONTROL_WAIT", PATIENCE)
     with connected(small=True) as (conn, peer):
         writing = threading.Event()
@@ -726,7 +726,7 @@ def test_write_deadline_ends_the_connection() -> None:
 def test_write_deadline_while_another_thread_writes() -> None:
     """A write waiting for another thread's write raises TimeoutError at its deadline.
 
-    The other thread's frame stays whole.
+    The other thread's frame is not damaged.
     """
     with (
         connected(small=True) as (conn, peer),
@@ -786,7 +786,7 @@ def test_close_after_a_close_frame_waits_for_the_answer() -> None:
 
 
 def test_close_on_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the reading thread itself calls close, a close on another thread returns."""
+    """If the reading thread calls close, a close that waits on another thread returns."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected() as (conn, peer):
         peer.sock.sendall(frame("x"))
@@ -832,9 +832,9 @@ def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
 
 
 def test_close_frame_is_not_overtaken_by_a_reset() -> None:
-    """A peer receives its close code although some of its data was never read.
+    """A peer receives the close code even if some of its data was never read.
 
-    Closing a socket with unread data sends a reset, which could discard the close frame.
+    Closing a socket with unread data sends a reset, which can destroy a close frame in flight.
     """
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -908,7 +908,7 @@ def test_read_rate() -> None:
 
 
 def test_read_rate_of_a_connection_that_has_ended() -> None:
-    """A read waiting for the rate ends when either side closes the connection."""
+    """A read that waits because of the rate ends when either side closes the connection."""
     with connected(Upgrader(read_rate=1e-6)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 2)
         assert conn.read_message() == (TEXT_MESSAGE, b"x")
@@ -920,7 +920,7 @@ def test_read_rate_of_a_connection_that_has_ended() -> None:
 def test_read_rate_stops_the_read_deadline() -> None:
     """The read deadline does not run while the rate limit delays reading.
 
-    So a pong behind delayed messages is not late.
+    So a pong that is stuck behind delayed messages is not late.
     """
     with connected(Upgrader(read_rate=10.0)) as (conn, peer):
         conn.set_pong_handler(lambda: conn.set_read_deadline(time.monotonic() + 0.25))
@@ -1011,7 +1011,7 @@ def test_a_reader_that_cannot_sleep_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_readers_that_give_way_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two readers, the one that waits sleeps before the other sleeps again."""
+    """If two readers give way, the one that waits sleeps before the other sleeps again."""
     monkeypatch.setattr(conn_module, "_WORK", 0)
     monkeypatch.setattr(conn_module, "_SLEEP_WAIT", PATIENCE)
     begin, slept = threading.Event(), threading.Event()
@@ -1032,7 +1032,7 @@ def test_readers_that_give_way_take_turns(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader interrupted just before it sleeps holds no lock."""
+    """A reader that is interrupted just before it sleeps does not keep the lock."""
     lock = threading.RLock()
 
     class Interrupting:
@@ -1107,7 +1107,7 @@ def test_statistics_count_what_goes_in_and_out() -> None:
     ("payload", "code_in", "code_out"), [(b"", 1005, 1005), (struct.pack("!H", 4000), 4000, 4000)]
 )
 def test_statistics_have_the_close_codes(payload: bytes, code_in: int, code_out: int) -> None:
-    """statistics has the close codes received and sent. 1005 means that no code was given."""
+    """statistics includes the close codes received and sent. 1005 means that there was no code."""
     with connected() as (conn, peer):
         peer.sock.sendall(frame(payload, CLOSE))
         read_error(conn)
@@ -1320,7 +1320,7 @@ class InterruptedLock:
 
 
 def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
-    """A write interrupted just after acquiring the lock releases the lock."""
+    """A write that is interrupted just after acquiring the lock releases the lock."""
     with connected() as (conn, peer):
         conn._write_lock = InterruptedLock(conn._write_lock)  # type: ignore[assignment]
         with pytest.raises(InterruptError):
@@ -1333,7 +1333,7 @@ def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
 def test_write_that_is_interrupted_in_the_middle(
     failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception in the middle of a frame ends all writing."""
+    """If an exception interrupts a frame, all later writes fail."""
 
     def fail(*_: object) -> None:
         raise failure
@@ -1352,7 +1352,7 @@ def test_write_that_is_interrupted_in_the_middle(
 
 
 def test_writes_that_are_interrupted_anywhere() -> None:
-    """Interrupted writes cut at most the last frame, and leave no lock held."""
+    """Interrupted writes leave only the last frame incomplete, if any, and no lock held."""
     chance = random.Random(SEED)
     letters = [letter * 20_000 for letter in (b"a", b"b", b"c")]
     torn = 0

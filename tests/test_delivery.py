@@ -1,8 +1,8 @@
-"""Delivery: every client gets each message once and whole, all in the same order.
+"""Delivery: every client gets each message once and undamaged, all in the same order.
 
-The clients of chat.py join, talk and leave at random. One of them stays as a witness.
+The clients of chat.py join, talk and leave at random. One of them, the witness, stays.
 
-GOCHAT_DELIVERY_SECONDS sets how long they talk. GOCHAT_SEED repeats a run that failed.
+GOCHAT_DELIVERY_SECONDS sets how long the clients talk. GOCHAT_SEED repeats a failed run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .loop import idle, resources
 from .redis_support import Redis
 from .support import SEED, Gochat, wait_until
 
-# These tests keep a CPU busy, so they run one at a time.
+# Each of these tests keeps a CPU busy, so they run one at a time.
 pytestmark = pytest.mark.xdist_group("busy")
 
 SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))
